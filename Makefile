@@ -1,0 +1,50 @@
+# Every target stands alone: it makes the virtual environment, installs what requirements-dev.txt pins, and runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test check bench generate release-contracts format pins clean
+
+demo: $(INSTALLED) ## walk a card's life and two notifications over real connections
+	d1-gateway demo
+
+test: $(INSTALLED) ## every test
+	pytest -q
+
+check: $(INSTALLED) ## everything that can be known without running it
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	python tools/contracts.py check
+
+bench: $(INSTALLED) ## what a notification costs, beside a server that stores nothing
+	python -m bench
+
+generate: $(INSTALLED) ## gen/ from proto/
+	python tools/contracts.py generate
+
+release-contracts: $(INSTALLED) ## make the present contracts the ones later ones may not break
+	python tools/contracts.py release
+
+format: $(INSTALLED)
+	ruff check --fix .
+	ruff format .
+	buf format --path proto --write
+
+pins: $(INSTALLED) ## renew both lists of pinned packages
+	uv pip compile pyproject.toml $(PIN) --output-file requirements.txt
+	uv pip compile pyproject.toml --group dev $(PIN) --output-file requirements-dev.txt
+
+PIN := --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+
+$(INSTALLED): requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,145 @@
+"""The errors of the gateway: one class, one table from reason to status, one form on the wire.
+
+Everything that fails in an expected way raises `GatewayError`. On the gRPC side it becomes a ``google.rpc.Status`` with
+an ``ErrorInfo`` (see ``issuer/common/v1/error.proto``), on the edge an HTTP status with ``{"error": ...}``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+
+from issuer.common.v1 import error_pb2
+
+__all__ = ["DOMAIN", "FieldViolation", "GatewayError", "Outcome", "Reason"]
+
+DOMAIN = "d1-gateway"
+"""The ``ErrorInfo.domain`` of every error."""
+
+Reason: TypeAlias = "error_pb2.ErrorReason.ValueType"
+"""A value of ``issuer.common.v1.ErrorReason``."""
+
+Outcome: TypeAlias = "error_pb2.Outcome.ValueType"
+"""A value of ``issuer.common.v1.Outcome``."""
+
+_STATUS: Mapping[Reason, grpc.StatusCode] = {
+    error_pb2.ERROR_REASON_INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
+    error_pb2.ERROR_REASON_ISSUER_UNKNOWN: grpc.StatusCode.NOT_FOUND,
+    error_pb2.ERROR_REASON_ISSUER_REQUIRED: grpc.StatusCode.INVALID_ARGUMENT,
+    error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
+    error_pb2.ERROR_REASON_DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
+    error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER: grpc.StatusCode.UNKNOWN,
+    error_pb2.ERROR_REASON_UPSTREAM_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION: grpc.StatusCode.INTERNAL,
+    error_pb2.ERROR_REASON_UPSTREAM_FORBIDDEN: grpc.StatusCode.FAILED_PRECONDITION,
+    error_pb2.ERROR_REASON_UPSTREAM_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    error_pb2.ERROR_REASON_UPSTREAM_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    error_pb2.ERROR_REASON_UPSTREAM_FAILED: grpc.StatusCode.INTERNAL,
+    error_pb2.ERROR_REASON_UPSTREAM_CONTRACT: grpc.StatusCode.INTERNAL,
+    error_pb2.ERROR_REASON_CURSOR_EXPIRED: grpc.StatusCode.OUT_OF_RANGE,
+    error_pb2.ERROR_REASON_CURSOR_UNKNOWN: grpc.StatusCode.INVALID_ARGUMENT,
+    error_pb2.ERROR_REASON_SUBSCRIPTION_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE: grpc.StatusCode.FAILED_PRECONDITION,
+    error_pb2.ERROR_REASON_SERVER_DRAINING: grpc.StatusCode.UNAVAILABLE,
+    error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    error_pb2.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A rule of the contract that one field of a request breaks. Never holds the field's value."""
+
+    field: str
+    """The path of the field in proto names, for example ``credentials.expiry.month``."""
+    description: str
+    """The rule, as text for people."""
+    rule: str
+    """The id of the rule, for example ``string.pattern``."""
+
+
+class GatewayError(Exception):
+    """A failure that the caller is told of, with its reason and with whether the upstream may have acted.
+
+    The message is for people: it holds no secret, no card data and no upstream text that was not sanitised.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        outcome: Outcome = error_pb2.OUTCOME_REJECTED,
+        retry_after_seconds: float | None = None,
+        violations: Sequence[FieldViolation] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Note what failed.
+
+        Args:
+            reason: Why; decides the gRPC status.
+            message: What to tell the caller, and what to do about it.
+            outcome: Whether the upstream may have acted.
+            retry_after_seconds: After how long a retry makes sense; None where it makes none.
+            violations: The fields of the request that break the contract.
+            metadata: Facts for programs: ``upstream``, ``upstream_status``, ``upstream_code``, ``earliest_cursor``.
+        """
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.outcome = outcome
+        self.retry_after_seconds = retry_after_seconds
+        self.violations = tuple(violations)
+        self.metadata = dict(metadata or {})
+
+    @property
+    def reason_name(self) -> str:
+        """The reason as it stands in ``ErrorInfo.reason``."""
+        return error_pb2.ErrorReason.Name(self.reason).removeprefix("ERROR_REASON_")
+
+    @property
+    def outcome_name(self) -> str:
+        """The outcome as it stands in ``ErrorInfo.metadata``."""
+        return error_pb2.Outcome.Name(self.outcome).removeprefix("OUTCOME_")
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """The gRPC status."""
+        return _STATUS[self.reason]
+
+    def to_status(self, correlation_id: str) -> status_pb2.Status:
+        """Build the status that goes to the caller."""
+        info = error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=self.metadata)
+        info.metadata["outcome"] = self.outcome_name
+        info.metadata["correlation_id"] = correlation_id
+        number: int = self.code.value[0]
+        status = status_pb2.Status(code=number, message=self.message)
+        _pack(status.details.add(), info)
+        if self.violations:
+            bad_request = error_details_pb2.BadRequest(
+                field_violations=[
+                    error_details_pb2.BadRequest.FieldViolation(
+                        field=violation.field, description=violation.description, reason=violation.rule
+                    )
+                    for violation in self.violations
+                ]
+            )
+            _pack(status.details.add(), bad_request)
+        if self.retry_after_seconds is not None:
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.FromTimedelta(timedelta(seconds=self.retry_after_seconds))
+            _pack(status.details.add(), retry)
+        return status
+
+
+def _pack(
+    slot: AnyMessage,
+    detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> None:
+    slot.Pack(detail)

@@ -1,0 +1,180 @@
+"""What the gateway asks of the outside. Adapters implement these protocols; the gateway imports nothing else of them.
+
+The protobuf messages are the model: a port takes and returns them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from issuer.card.v1 import messages_pb2 as card
+
+__all__ = ["Call", "CardIssuer", "Event", "EventLog", "LogBounds", "StoredEvent", "StoredSubscription"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What an outbound call has to know of the call that causes it."""
+
+    issuer_id: str
+    """The issuer on whose behalf it is made."""
+    correlation_id: str
+    """Goes to the upstream as ``x-correlation-id`` and into every log line."""
+    deadline: float | None = None
+    """When the caller stops waiting, in seconds of the event loop's clock; None if it waits as long as it takes."""
+
+    def remaining_seconds(self) -> float | None:
+        """Tell how much time is left, never less than 0; None without a deadline."""
+        if self.deadline is None:
+            return None
+        return max(0.0, self.deadline - asyncio.get_running_loop().time())
+
+
+class CardIssuer(Protocol):
+    """The card life cycle at the issuer's card system (D1).
+
+    Every method returns when the upstream has answered, and raises `gateway.errors.GatewayError` otherwise; its outcome
+    tells whether the upstream may have acted.
+    """
+
+    async def create_card(self, request: card.CreateCardRequest, call: Call) -> card.CreateCardResponse:
+        """Have a card made. Not idempotent."""
+        ...
+
+    async def register_card(self, request: card.RegisterCardRequest, call: Call) -> card.RegisterCardResponse:
+        """Register a card under the caller's id. Idempotent."""
+        ...
+
+    async def renew_card(self, request: card.RenewCardRequest, call: Call) -> card.RenewCardResponse:
+        """Tell of a new expiry, perhaps with a new id."""
+        ...
+
+    async def replace_card(self, request: card.ReplaceCardRequest, call: Call) -> card.ReplaceCardResponse:
+        """Replace a card by one with a new PAN."""
+        ...
+
+    async def delete_card(self, request: card.DeleteCardRequest, call: Call) -> card.DeleteCardResponse:
+        """Delete a card for good."""
+        ...
+
+    async def suspend_card(self, request: card.SuspendCardRequest, call: Call) -> card.SuspendCardResponse:
+        """Suspend an active card."""
+        ...
+
+    async def resume_card(self, request: card.ResumeCardRequest, call: Call) -> card.ResumeCardResponse:
+        """Resume a suspended card."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A notification on its way into the log: its bytes, and what filters and the duplicate check look at."""
+
+    issuer_id: str
+    card_id: str
+    operation_id: str
+    """With the issuer and the card: what makes a notification the same as an earlier one."""
+    consumer_id: str
+    """Empty if D1 named none."""
+    operation_type: int
+    """A value of ``issuer.threeds.v1.OperationType``; 0 for a kind that is not known."""
+    status: int
+    """A value of ``issuer.threeds.v1.OperationStatus``; 0 for a word that is not known."""
+    receive_time_ms: int
+    """When it was taken, in milliseconds since 1970 (UTC)."""
+    payload: bytes
+    """The serialised ``issuer.notification.v1.Notification``, without its cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A notification in the log."""
+
+    sequence: int
+    """Its place: 1 or more, growing, with gaps allowed."""
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """What the log holds."""
+
+    trimmed_through: int
+    """The highest sequence that retention removed; 0 if none. A reader that stood before it has missed something."""
+    last: int
+    """The highest sequence ever given out; 0 while the log has never held anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSubscription:
+    """A named subscription."""
+
+    issuer_id: str
+    name: str
+    committed: int | None
+    """The sequence up to which its watcher is done; None before the first commit."""
+    commit_time_ms: int | None
+    """When that was committed, in milliseconds since 1970 (UTC); None before the first commit."""
+
+
+class EventLog(Protocol):
+    """A durable, ordered log of notifications, and the cursors of named subscriptions.
+
+    Every method raises `gateway.errors.GatewayError` with EVENT_LOG_UNAVAILABLE when the storage fails.
+    """
+
+    @property
+    def log_id(self) -> str:
+        """The identity of this log, made with it: 8 lower-case hexadecimal digits.
+
+        Cursors carry it, so that a cursor of another log is told apart.
+        """
+        ...
+
+    async def append(self, event: Event) -> bool:
+        """Store an event; when this returns, it is on disk.
+
+        Returns:
+            True if it is new, False if the log holds one of the same issuer, card and operation already.
+        """
+        ...
+
+    async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
+        """Read at most ``limit`` events after a sequence, in order; none if there are none."""
+        ...
+
+    async def bounds(self) -> LogBounds:
+        """Tell what the log holds."""
+        ...
+
+    async def sequence_before(self, receive_time_ms: int) -> int:
+        """Tell after which sequence to read to begin with the first event taken at that time or later."""
+        ...
+
+    async def wait_beyond(self, sequence: int) -> None:
+        """Wait until the log holds an event after that sequence. Returns at once if it does."""
+        ...
+
+    async def ensure_subscription(self, issuer_id: str, name: str) -> StoredSubscription:
+        """Get a subscription, made now if there is none."""
+        ...
+
+    async def get_subscription(self, issuer_id: str, name: str) -> StoredSubscription | None:
+        """Get a subscription; None if there is none."""
+        ...
+
+    async def list_subscriptions(self, issuer_id: str) -> Sequence[StoredSubscription]:
+        """List an issuer's subscriptions by name."""
+        ...
+
+    async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
+        """Move a subscription's cursor forward, making the subscription if there is none.
+
+        A sequence before the committed one changes nothing. Returns what stands now.
+        """
+        ...
+
+    async def delete_subscription(self, issuer_id: str, name: str) -> bool:
+        """Forget a subscription. Returns whether there was one."""
+        ...

@@ -1,0 +1,120 @@
+"""Makes and checks what comes from ``proto/``: ``python tools/contracts.py generate | check | release``.
+
+``generate`` writes ``gen/`` anew. ``check`` lints the contracts, compares them with the released ones and fails if
+``generate`` would change a byte. ``release`` makes the present contracts the released ones.
+
+No package ships ``buf/validate/validate.proto`` as a file, so its descriptor is taken out of the protovalidate wheel
+and handed to protoc; buf then works on the image that protoc wrote.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree, rmtree
+from tempfile import TemporaryDirectory
+
+from google.protobuf import descriptor_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2
+from protovalidate._gen.buf.validate import validate_pb
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTO = ROOT / "proto"
+GEN = ROOT / "gen"
+RELEASED = PROTO / "released.binpb"
+
+VALIDATE_MODULE = '''\
+"""The descriptor of ``buf/validate/validate.proto``, which the generated modules import.
+
+protovalidate carries it for its own runtime; here it is handed to the pool of google.protobuf.
+"""
+
+from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, field_mask_pb2, timestamp_pb2
+from protovalidate._gen.buf.validate import validate_pb
+
+# Imported for their effect: the pool has to know them first.
+__all__ = ["DESCRIPTOR", "descriptor_pb2", "duration_pb2", "field_mask_pb2", "timestamp_pb2"]
+
+DESCRIPTOR = descriptor_pool.Default().AddSerializedFile(validate_pb._DESC.proto.to_binary())
+'''
+
+
+def _run(*command: str | Path, cwd: Path = ROOT) -> None:
+    done = subprocess.run([str(part) for part in command], check=False, cwd=cwd)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def _protoc(scratch: Path, contracts: list[str], *outputs: str) -> None:
+    imports = descriptor_pb2.FileDescriptorSet()
+    for module in (descriptor_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2):
+        imports.file.add().ParseFromString(module.DESCRIPTOR.serialized_pb)
+    imports.file.add().ParseFromString(validate_pb._DESC.proto.to_binary())
+    (scratch / "imports.binpb").write_bytes(imports.SerializeToString())
+    _run(
+        *(sys.executable, "-m", "grpc_tools.protoc", "-I", ".", f"--descriptor_set_in={scratch / 'imports.binpb'}"),
+        *outputs,
+        *contracts,
+        cwd=PROTO,
+    )
+
+
+def _contracts(pattern: str = "*.proto") -> list[str]:
+    return sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob(pattern))
+
+
+def _image(scratch: Path, *options: str) -> Path:
+    image = scratch / "image.binpb"
+    _protoc(scratch, _contracts(), "--include_imports", f"--descriptor_set_out={image}", *options)
+    return image
+
+
+def _write_gen(scratch: Path) -> Path:
+    out = scratch / "gen"
+    validate = out / "buf" / "validate" / "validate_pb2.py"
+    validate.parent.mkdir(parents=True)
+    validate.write_text(VALIDATE_MODULE)
+    _protoc(scratch, _contracts(), f"--python_out={out}", f"--mypy_out=quiet:{out}")
+    _protoc(scratch, _contracts("service.proto"), f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}")
+    return out
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def generate(scratch: Path) -> None:
+    """Write ``gen/`` anew."""
+    fresh = _write_gen(scratch)
+    if GEN.exists():
+        rmtree(GEN)
+    copytree(fresh, GEN)
+
+
+def check(scratch: Path) -> None:
+    """Fail if a contract breaks a rule or a released contract, or if ``gen/`` is not what ``generate`` writes."""
+    _run("buf", "format", "--path", "proto", "--diff", "--exit-code")
+    image = _image(scratch, "--include_source_info")
+    _run("buf", "lint", image, "--path", "issuer", "--config", "buf.yaml")
+    _run("buf", "breaking", image, "--against", RELEASED, "--path", "issuer", "--config", "buf.yaml")
+    fresh, committed = _files(_write_gen(scratch)), _files(GEN)
+    drift = sorted(name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name))
+    if drift:
+        sys.exit(f"gen/ is not what `make generate` writes: {', '.join(drift)}")
+
+
+def release(scratch: Path) -> None:
+    """Make the present contracts the ones that later contracts are compared with."""
+    RELEASED.write_bytes(_image(scratch).read_bytes())
+
+
+if __name__ == "__main__":
+    commands: dict[str, Callable[[Path], None]] = {"generate": generate, "check": check, "release": release}
+    command = commands.get(" ".join(sys.argv[1:]))
+    if command is None:
+        sys.exit(__doc__)
+    with TemporaryDirectory() as folder:
+        command(Path(folder))
