@@ -31,7 +31,7 @@ class CardServiceStub:
 
     Every rpc forwards to one D1 call and holds nothing back: when it succeeds, D1 has answered. Send a deadline; without
     one the gateway's own limit applies (`d1.total_timeout_seconds`, 10 s as shipped). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the initial metadata.
+    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
@@ -108,7 +108,7 @@ class CardServiceAsyncStub(CardServiceStub):
 
     Every rpc forwards to one D1 call and holds nothing back: when it succeeds, D1 has answered. Send a deadline; without
     one the gateway's own limit applies (`d1.total_timeout_seconds`, 10 s as shipped). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the initial metadata.
+    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
@@ -181,7 +181,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every rpc forwards to one D1 call and holds nothing back: when it succeeds, D1 has answered. Send a deadline; without
     one the gateway's own limit applies (`d1.total_timeout_seconds`, 10 s as shipped). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the initial metadata.
+    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:

@@ -236,9 +236,7 @@ class WatchNotificationsResponse(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Where to go on after this batch. With a filter it may lie past the last notification of the batch. Empty only
-    while the log has never held anything.
-    """
+    """Where to go on after this batch. With a filter it may lie past the last notification of the batch."""
     role: Global___WatcherRole.ValueType
     """Whether this watcher receives or stands by."""
     @_builtins.property

@@ -82,9 +82,9 @@ class NotificationServiceServicer:
         """Streams notifications, oldest first, and goes on with new ones as they arrive, without a gap between the two.
         Order is kept, so also per card. The stream has no end of its own: open it without a deadline.
 
-        Batches without notifications are heartbeats: they come at least every `heartbeat_interval`, carry the latest cursor,
-        and a watcher that sees none for twice as long has lost its link. A slow watcher lags behind in the log, costs no
-        memory and holds up nobody.
+        The first message comes at once and says where the watch begins. Batches without notifications are heartbeats: the
+        stream is never silent for longer than `heartbeat_interval`, and a watcher that hears nothing for twice as long has
+        lost its link. A slow watcher lags behind in the log, costs no memory and holds up nobody.
 
         With `subscription` the gateway keeps the cursor that the watcher commits. One watcher of a subscription is active;
         further ones stand by, get heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was

@@ -1,0 +1,91 @@
+"""The command line: ``d1-gateway demo | sandbox | serve | config check``."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+
+from gateway import bootstrap, logs
+from gateway.printing import effective
+from gateway.settings import Settings, SettingsError, load
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="One typed gRPC door between a card issuer's services and Thales D1.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config = typer.Typer(help="The settings.", no_args_is_help=True)
+app.add_typer(config, name="config")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", envvar="D1_GATEWAY_CONFIG_FILE", help="TOML file with the settings.", dir_okay=False
+    ),
+]
+
+_errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def serve(config_file: ConfigFile = None) -> None:
+    """Run the gateway until SIGTERM or SIGINT."""
+    settings = _load(config_file)
+    logs.configure(settings.log.level)
+    try:
+        _run(_serve(settings))
+    except SettingsError as error:
+        raise _refused(error) from error
+    except OSError as error:
+        _errors.print(f"d1-gateway: {error}")
+        raise typer.Exit(1) from error
+
+
+@config.command("check")
+def config_check(config_file: ConfigFile = None) -> None:
+    """Print the effective settings with secrets masked, or every mistake with its place."""
+    settings = _load(config_file)
+    try:
+        bootstrap.check(settings)
+    except SettingsError as error:
+        raise _refused(error) from error
+    print(effective(settings))  # noqa: T201 (its output is what the command is for)
+
+
+async def _serve(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with bootstrap.running(settings):
+        await stopped.wait()
+
+
+def _load(config_file: Path | None) -> Settings:
+    try:
+        return load(config_file)
+    except SettingsError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: SettingsError) -> typer.Exit:
+    for mistake in error.mistakes:
+        _errors.print(f"d1-gateway: {mistake}")
+    return typer.Exit(2)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    uvloop.run(main)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,50 @@
+"""Cursors: places in a log, as callers see them.
+
+A cursor carries the identity of its log, so that one of another log (restored, remade, moved) is told apart instead of
+being taken for a place where it is not.
+"""
+
+import re
+
+from gateway.errors import GatewayError
+from gateway.ports import LogBounds
+from issuer.common.v1 import error_pb2
+
+__all__ = ["check_kept", "encode", "parse"]
+
+_FORM = re.compile(r"([0-9a-f]{8})-(0|[1-9][0-9]{0,18})")
+
+
+def encode(log_id: str, sequence: int) -> str:
+    """Return the cursor of a sequence."""
+    return f"{log_id}-{sequence}"
+
+
+def parse(cursor: str, log_id: str, bounds: LogBounds) -> int:
+    """Return the sequence of a cursor of this log.
+
+    Raises:
+        GatewayError: CURSOR_UNKNOWN if this log has not given it out.
+    """
+    match = _FORM.fullmatch(cursor)
+    if match is None or match[1] != log_id or int(match[2]) > bounds.last:
+        raise GatewayError(
+            error_pb2.ERROR_REASON_CURSOR_UNKNOWN,
+            "This cursor was not given out by this log. Start at a time or at EARLIEST instead.",
+        )
+    return int(match[2])
+
+
+def check_kept(sequence: int, log_id: str, bounds: LogBounds) -> None:
+    """Make sure that nothing after a sequence was trimmed.
+
+    Raises:
+        GatewayError: CURSOR_EXPIRED, with the earliest cursor that can be used.
+    """
+    if sequence < bounds.trimmed_through:
+        raise GatewayError(
+            error_pb2.ERROR_REASON_CURSOR_EXPIRED,
+            "Notifications after this cursor were trimmed. Go on after metadata earliest_cursor (for a subscription: "
+            "commit it), and fetch what was missed from D1's operation history.",
+            metadata={"earliest_cursor": encode(log_id, bounds.trimmed_through)},
+        )

@@ -1,0 +1,1 @@
+"""The aiohttp side: D1's HTTPS callbacks, one module a group."""

@@ -1,0 +1,79 @@
+"""How the edge refuses: an HTTP status and ``{"error": ...}`` (D1 API: outbound errors)."""
+
+import orjson
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway import correlation
+from gateway.errors import GatewayError
+from issuer.common.v1 import error_pb2
+
+__all__ = ["Refusal", "answer_errors", "json_response"]
+
+_log = structlog.get_logger(__name__)
+_HTTP_STATUS = {error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: 503}
+
+
+class Refusal(Exception):  # noqa: N818 (nothing is wrong with the gateway)
+    """A callback that is not taken.
+
+    The text goes to the sender and into the log: it names fields and rules, never values.
+    """
+
+    def __init__(self, status: int, error: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.headers = headers
+
+
+def json_response(status: int, body: object, headers: dict[str, str] | None = None) -> web.Response:
+    """Build an answer with a JSON body."""
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=headers)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its correlation id, and every failure its status, its body and its log line."""
+    given = request.headers.get(correlation.HEADER, "")
+    correlation.use(given if correlation.is_valid(given) else correlation.new())
+    try:
+        return await handler(request)
+    except Exception as error:  # noqa: BLE001 (the last resort: D1 gets an answer, the log a line)
+        refusal = _refusal(error)
+        if refusal is None:
+            _log.exception("callback broke", callback=_callback(request))
+            refusal = Refusal(500, "internal error")
+    _log.warning(
+        "callback refused",
+        callback=_callback(request),
+        method=request.method,
+        status=refusal.status,
+        error=refusal.error,
+    )
+    return json_response(refusal.status, {"error": refusal.error}, refusal.headers)
+
+
+def _refusal(error: Exception) -> Refusal | None:
+    match error:
+        case Refusal():
+            return error
+        case GatewayError():
+            retry = error.retry_after_seconds
+            headers = None if retry is None else {"Retry-After": str(max(1, round(retry)))}
+            return Refusal(_HTTP_STATUS.get(error.reason, 500), error.reason_name, headers)
+        case web.HTTPRequestEntityTooLarge():
+            return Refusal(413, "the body is too large")
+        case web.HTTPMethodNotAllowed():
+            return Refusal(405, "method not allowed", {"Allow": ", ".join(sorted(error.allowed_methods))})
+        case web.HTTPException():
+            return Refusal(error.status, error.reason.lower())
+        case _:
+            return None
+
+
+def _callback(request: web.Request) -> str:
+    # The route's pattern, not the path: what a stranger writes into a path does not belong in the log.
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"

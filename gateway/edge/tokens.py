@@ -1,0 +1,116 @@
+"""The edge's own bearer tokens: short-lived JWTs that D1 fetches and then presents with every callback."""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+__all__ = ["Client", "Token", "Tokens"]
+
+_ALGORITHMS = ["ES256"]
+_ISSUER = "d1-gateway"
+_AUDIENCE = "d1-gateway-edge"
+_MOST_VERIFIED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The one client of the token endpoint, as agreed with D1."""
+
+    client_id: str
+    secret_sha256: str
+    """SHA-256 of the client secret, in lower-case hexadecimal."""
+    scope: str
+    """The agreed scope: names separated by spaces; empty if none was agreed."""
+
+    def matches(self, client_id: str, secret: str) -> bool:
+        """Check credentials, in a time that does not depend on how much of them is right."""
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        same_id = hmac.compare_digest(client_id.encode(), self.client_id.encode())
+        return hmac.compare_digest(digest, self.secret_sha256) and same_id
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token and its life."""
+
+    value: str
+    lifetime_seconds: int
+    expires_at: float
+    """In seconds since 1970 (UTC)."""
+
+    def __repr__(self) -> str:
+        return f"Token(value=***, expires_at={self.expires_at})"
+
+
+class Tokens:
+    """Issues and verifies tokens, signed with ES256 (RFC 7518, section 3.4)."""
+
+    def __init__(
+        self, key: ECKey, *, client: Client, lifetime_seconds: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Take the key that signs.
+
+        Args:
+            key: Private P-256 key.
+            client: Whom tokens are for.
+            lifetime_seconds: How long a token is good for.
+            clock: Returns the time in seconds since 1970.
+        """
+        self.client = client
+        self._key = key
+        self._lifetime_seconds = lifetime_seconds
+        self._clock = clock
+        self._header = {"alg": "ES256", "typ": "at+jwt", "kid": key.thumbprint()}
+        # D1 presents one token for a quarter of an hour: its signature is checked once, its expiry every time.
+        self._verified: dict[bytes, float] = {}
+
+    def issue(self) -> Token:
+        """Make a token for the client."""
+        now = self._clock()
+        expires_at = int(now) + self._lifetime_seconds
+        claims = {
+            "iss": _ISSUER,
+            "aud": _AUDIENCE,
+            "sub": self.client.client_id,
+            "scope": self.client.scope,
+            "iat": int(now),
+            "exp": expires_at,
+            "jti": uuid4().hex,
+        }
+        value = jwt.encode(self._header, claims, self._key, algorithms=_ALGORITHMS)
+        return Token(value, self._lifetime_seconds, expires_at)
+
+    def is_valid(self, token: str) -> bool:
+        """Tell whether a token is one of ours, for our client, and not expired."""
+        digest = hashlib.sha256(token.encode()).digest()
+        expires_at = self._verified.get(digest)
+        if expires_at is None:
+            expires_at = self._verify(token)
+            if expires_at is None:
+                return False
+            if len(self._verified) >= _MOST_VERIFIED:
+                self._verified.clear()
+            self._verified[digest] = expires_at
+        return self._clock() < expires_at
+
+    def _verify(self, token: str) -> float | None:
+        registry = jwt.JWTClaimsRegistry(
+            now=lambda: int(self._clock()),
+            iss={"essential": True, "value": _ISSUER},
+            aud={"essential": True, "value": _AUDIENCE},
+            sub={"essential": True, "value": self.client.client_id},
+            exp={"essential": True},
+        )
+        try:
+            decoded = jwt.decode(token, self._key, algorithms=_ALGORITHMS)
+            registry.validate(decoded.claims)
+        except (JoseError, ValueError):
+            return None
+        return float(decoded.claims["exp"])

@@ -1,0 +1,49 @@
+"""Logs: one JSON object a line on standard error, with the correlation id of the work at hand."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+from gateway import correlation
+
+__all__ = ["configure"]
+
+
+def configure(level: str) -> None:
+    """Set up structlog, and the standard library's logging of the libraries we use.
+
+    Args:
+        level: The least severe level that is written.
+    """
+    shared: list[structlog.types.Processor] = [
+        _add_correlation_id,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer = structlog.processors.JSONRenderer(serializer=_dumps)
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    # What libraries say below a warning (paths, peers, bytes of a bad request) stays out of our logs.
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def _dumps(value: object, **_: object) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
+def _add_correlation_id(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    correlation_id = correlation.current()
+    if correlation_id:
+        event.setdefault("correlation_id", correlation_id)
+    return event

@@ -1,0 +1,36 @@
+"""Settings as text, for people: TOML with every default filled in and every secret masked."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.settings import Settings
+
+__all__ = ["effective"]
+
+_MASKED = frozenset({"client_secret_sha256"})
+
+
+def effective(settings: Settings) -> str:
+    """Return the effective settings as TOML that `load` reads again, but for what is masked."""
+    return "\n".join(_table("", settings.model_dump())).strip()
+
+
+def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
+    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    nested = {key: value for key, value in values.items() if isinstance(value, Mapping)}
+    if name and plain:
+        yield f"\n[{name}]"
+    for key, value in plain.items():
+        yield f"# {key} is not set" if value is None else f"{key} = {_value(key, value)}"
+    for key, value in nested.items():
+        yield from _table(f"{name}.{key}" if name else key, value)
+
+
+def _value(key: str, value: object) -> str:
+    if key in _MASKED:
+        return '"***"'
+    # A JSON string, number or boolean is one of TOML's too.
+    return orjson.dumps(str(value) if isinstance(value, Path) else value).decode()

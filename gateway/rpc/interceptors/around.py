@@ -1,0 +1,72 @@
+"""The one way in which an interceptor of ours gets around an rpc."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import Message
+
+__all__ = ["AroundInterceptor", "Context", "Handler"]
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
+    """Runs a context manager around every rpc that takes one request.
+
+    The services of this gateway answer a stream by writing to the context, in a coroutine; what answers otherwise
+    (reflection) is left as it is.
+    """
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Handler] = {}
+
+    @abstractmethod
+    def around(self, method: str, request: Message, context: Context) -> AbstractAsyncContextManager[None]:
+        """Return what is entered before the rpc's own code and left after it.
+
+        Args:
+            method: The full name, for example ``/issuer.card.v1.CardService/CreateCard``.
+            request: The request.
+            context: grpc's context of the call.
+        """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the handler that the next interceptor, or the service, has for the call."""
+        method = handler_call_details.method
+        if method in self._wrapped:
+            return self._wrapped[method]
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        wrapped = self._wrap(method, handler)
+        self._wrapped[method] = wrapped
+        return wrapped
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        if handler.request_streaming:
+            return handler
+        behaviour = handler.unary_stream if handler.response_streaming else handler.unary_unary
+        if not inspect.iscoroutinefunction(behaviour):
+            return handler
+
+        async def wrapped(request: Message, context: Context) -> Any:
+            async with self.around(method, request, context):
+                return await behaviour(request, context)
+
+        make = (
+            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        return make(
+            wrapped,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )

@@ -1,0 +1,93 @@
+"""The gRPC server: services, health, reflection, and an end without cut-off calls."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from gateway.rpc import notifications
+from gateway.rpc.cards import CardServicer
+from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
+from gateway.rpc.notifications import NotificationServicer
+from issuer.card.v1 import service_pb2 as card_service
+from issuer.card.v1 import service_pb2_grpc as card_grpc
+from issuer.notification.v1 import service_pb2 as notification_service
+
+__all__ = ["RpcServer"]
+
+_SERVICES: Sequence[str] = (
+    card_service.DESCRIPTOR.services_by_name["CardService"].full_name,
+    notification_service.DESCRIPTOR.services_by_name["NotificationService"].full_name,
+)
+_OPTIONS: Mapping[str, int] = MappingProxyType(
+    {
+        # One process owns its port; a second one must fail to start instead of taking half of the connections.
+        "grpc.so_reuseport": 0,
+        # A dead link is noticed, and its watcher's seat freed, within half a minute.
+        "grpc.keepalive_time_ms": 20_000,
+        "grpc.keepalive_timeout_ms": 10_000,
+        # Clients may look after their own link as often as every 10 s.
+        "grpc.http2.min_ping_interval_without_data_ms": 10_000,
+        "grpc.keepalive_permit_without_calls": 1,
+    }
+)
+
+
+class RpcServer:
+    """Serves internal callers on one port."""
+
+    def __init__(
+        self,
+        *,
+        cards: CardServicer,
+        notifications_: NotificationServicer,
+        address: str,
+        credentials: grpc.ServerCredentials | None,
+        max_message_bytes: int,
+    ) -> None:
+        """Assemble the server.
+
+        Args:
+            cards: Serves CardService.
+            notifications_: Serves NotificationService.
+            address: ``host:port``; port 0 takes a free one.
+            credentials: TLS; None for plaintext.
+            max_message_bytes: Largest request.
+
+        Raises:
+            OSError: The port cannot be had.
+        """
+        self._server = grpc.aio.server(
+            interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor()),
+            options=[*_OPTIONS.items(), ("grpc.max_receive_message_length", max_message_bytes)],
+        )
+        card_grpc.add_CardServiceServicer_to_server(cards, self._server)
+        notifications.add_to_server(notifications_, self._server)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        try:
+            self.port: int = (
+                self._server.add_insecure_port(address)
+                if credentials is None
+                else self._server.add_secure_port(address, credentials)
+            )
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
+
+    async def start(self) -> None:
+        """Begin to serve, and say so in health."""
+        await self._server.start()
+        for service in ("", *_SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING for good, so that load balancers and clients go elsewhere."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no new calls, let those in flight finish within the grace, cancel the rest."""
+        await asyncio.shield(self._server.stop(grace_seconds))

@@ -1,0 +1,57 @@
+"""The whole gateway as one thing: both servers, started together and stopped without cutting anything off."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.edge.server import EdgeServer
+from gateway.rpc.server import RpcServer
+from gateway.subscriptions import Watchers
+
+__all__ = ["Addresses", "Gateway"]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the gateway listens, as ``host:port``."""
+
+    grpc: str
+    edge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Both servers, and the watches that a shutdown has to end."""
+
+    rpc: RpcServer
+    edge: EdgeServer
+    edge_tls: ssl.SSLContext
+    watchers: Watchers
+    grpc_host: str
+    edge_host: str
+    edge_port: int
+    drain_grace_seconds: float
+
+    async def start(self) -> Addresses:
+        """Begin to serve.
+
+        Raises:
+            OSError: A port cannot be had.
+        """
+        edge_port = await self.edge.start(self.edge_host, self.edge_port, self.edge_tls)
+        await self.rpc.start()
+        addresses = Addresses(f"{self.grpc_host}:{self.rpc.port}", f"{self.edge_host}:{edge_port}")
+        _log.info("ready", grpc=addresses.grpc, edge=addresses.edge)
+        return addresses
+
+    async def stop(self) -> None:
+        """End: say so in health, tell streams to go elsewhere, finish calls in flight."""
+        _log.info("draining", grace_seconds=self.drain_grace_seconds)
+        await self.rpc.drain()
+        self.watchers.drain()
+        await asyncio.gather(self.rpc.stop(self.drain_grace_seconds), self.edge.stop())
+        _log.info("stopped")

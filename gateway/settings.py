@@ -1,0 +1,277 @@
+"""Every setting of the gateway, typed, with its unit in its name.
+
+Settings come from a TOML file and from the environment, where ``D1_GATEWAY_D1__BASE_URL`` stands for ``base_url`` in
+the table ``[d1]``; the environment wins. An unknown setting is refused wherever it stands.
+"""
+
+import ipaddress
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+__all__ = [
+    "D1Settings",
+    "EdgeOAuthSettings",
+    "EdgeSettings",
+    "EventLogSettings",
+    "GrpcSettings",
+    "IssuerSettings",
+    "LogSettings",
+    "Settings",
+    "SettingsError",
+    "load",
+]
+
+ENVIRONMENT_PREFIX = "D1_GATEWAY_"
+
+IssuerId = Annotated[str, StringConstraints(min_length=10, max_length=10)]
+Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _readable(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"the file {path} cannot be read")
+    return path
+
+
+def _private(path: Path) -> Path:
+    if _readable(path).stat().st_mode & 0o077:
+        raise ValueError(f"the private key {path} can be read by others: chmod 600 it")
+    return path
+
+
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
+PrivateFile = Annotated[Path, AfterValidator(_private)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class GrpcSettings(_Table):
+    """The listener for internal callers."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Beyond loopback only with TLS."""
+    port: Port = 8443
+    """TCP port; 0 takes a free one."""
+    tls_certificate_file: ReadableFile | None = None
+    """Server certificate with its chain, PEM. Without it the listener is plaintext, on loopback only."""
+    tls_key_file: PrivateFile | None = None
+    """Private key of the certificate, PEM."""
+    tls_client_ca_file: ReadableFile | None = None
+    """CA of the callers' certificates, PEM. With it every caller must present one."""
+    max_message_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
+    """Largest request."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "GrpcSettings":
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_certificate_file and tls_key_file go together")
+        if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
+            raise ValueError("tls_client_ca_file needs tls_certificate_file and tls_key_file")
+        if self.tls_certificate_file is None and not _is_loopback(self.host):
+            raise ValueError(f"a listener without TLS must be on loopback, not on {self.host}")
+        return self
+
+
+class EdgeOAuthSettings(_Table):
+    """The token endpoint for D1, and the bearer token that every callback then has to carry."""
+
+    client_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^:]+$")]
+    """The client id agreed with D1."""
+    client_secret_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the client secret agreed with D1, in lower-case hexadecimal; the secret itself is not kept."""
+    scope: str = ""
+    """The scope agreed with D1: names separated by spaces; empty if none was."""
+    signing_key_file: PrivateFile
+    """Private key that signs the tokens: EC P-256, PEM or JWK."""
+    token_lifetime_seconds: Annotated[int, Field(ge=60, le=3600)] = 900
+    """How long a token is good for."""
+
+
+class EdgeSettings(_Table):
+    """The HTTPS listener for D1's callbacks."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 9443
+    """TCP port; 0 takes a free one."""
+    tls_certificate_file: ReadableFile
+    """Server certificate with its chain, PEM."""
+    tls_key_file: PrivateFile
+    """Private key of the certificate, PEM."""
+    tls_client_ca_file: ReadableFile
+    """CA of D1's client certificate, PEM. A client without a certificate of it gets no connection."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
+    """Largest body; a larger one is answered 413."""
+    oauth: EdgeOAuthSettings | None = None
+    """Set where bearer tokens were agreed with D1."""
+
+
+class D1Settings(_Table):
+    """The connection to D1."""
+
+    base_url: Annotated[str, StringConstraints(pattern=r"^https://[^/\s?#]+$")] = "https://api.d1.thalescloud.io"
+    """D1's address, without a path."""
+    tls_ca_file: ReadableFile | None = None
+    """CA of D1's server certificate, PEM. None: the system's."""
+    tls_certificate_file: ReadableFile
+    """Our client certificate, signed by Thales, PEM."""
+    tls_key_file: PrivateFile
+    """Private key of our client certificate, PEM."""
+    assertion_audience: str | None = "https://api.d1.thalescloud.io"
+    """The `aud` claim of our assertions. None: the claim is left out."""
+    connect_timeout_seconds: Seconds = 2.0
+    """How long a connection may take to come about, TLS included."""
+    total_timeout_seconds: Seconds = 10.0
+    """How long a call may take where the caller sets no shorter deadline."""
+    max_connections: Annotated[int, Field(ge=1)] = 64
+    """Most connections at a time; further calls wait for one."""
+
+
+class IssuerSettings(_Table):
+    """The keys of one issuer."""
+
+    assertion_key_file: PrivateFile
+    """Private key that signs our assertions to D1: EC P-256, PEM or JWK."""
+    assertion_key_id: Annotated[str, StringConstraints(min_length=1)]
+    """The `kid` under which D1 knows its public half."""
+    d1_encryption_key_file: ReadableFile
+    """D1's public key for card data: EC P-256, PEM or JWK."""
+    d1_encryption_key_id: Annotated[str, StringConstraints(min_length=1)]
+    """The `kid` that D1 gave it."""
+
+
+class EventLogSettings(_Table):
+    """Where notifications are kept."""
+
+    path: Path = Path("d1-gateway.db")
+    """The SQLite file; made if there is none. Its folder must be on a local disk."""
+    retention_seconds: Seconds = 30 * 86_400.0
+    """How long a notification is kept."""
+    retention_bytes: Annotated[int, Field(ge=1_048_576)] = 10 * 1_073_741_824
+    """How large the file may grow before the oldest notifications go."""
+
+
+class LogSettings(_Table):
+    """What is logged."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is written."""
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    grpc: GrpcSettings = GrpcSettings()
+    """The listener for internal callers."""
+    edge: EdgeSettings
+    """The HTTPS listener for D1's callbacks."""
+    d1: D1Settings
+    """The connection to D1."""
+    issuers: Annotated[Mapping[IssuerId, IssuerSettings], Field(min_length=1)]
+    """The keys of each issuer, by issuer id: exactly 10 characters, as D1 named it."""
+    event_log: EventLogSettings = EventLogSettings()
+    """Where notifications are kept."""
+    log: LogSettings = LogSettings()
+    """What is logged."""
+    drain_grace_seconds: Annotated[float, Field(ge=0)] = 10.0
+    """How long calls and callbacks in flight may go on once a shutdown has begun."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file; leave out what pydantic-settings offers besides."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; ``mistakes`` has one line each, with its place."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+
+def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        file: The TOML file; None where everything comes from the environment.
+        environment: What to look for unknown settings in; the process's own environment if None.
+
+    Raises:
+        SettingsError: Something is missing, unknown, wrong or contradictory.
+    """
+    mistakes = list(_unknown_in_environment(os.environ if environment is None else environment))
+    try:
+        values = _read_toml(file) if file is not None else {}
+        settings = Settings(**values)
+    except ValidationError as error:
+        mistakes += [f"{_place(detail['loc'], file)}: {_text(detail['msg'])}" for detail in error.errors()]
+    except (OSError, ValueError) as error:
+        mistakes.append(f"{file}: {error}")
+    if mistakes:
+        raise SettingsError(mistakes)
+    return settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise FileNotFoundError("there is no such file")
+    return dict(TomlConfigSettingsSource(Settings, toml_file=file)())
+
+
+def _place(location: tuple[int | str, ...], file: Path | None) -> str:
+    setting = ".".join(str(part) for part in location)
+    return f"{setting} ({file})" if file is not None else setting
+
+
+def _text(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:
+    known = {name.lower() for name in Settings.model_fields}
+    for variable in sorted(environment):
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__", maxsplit=1)[0].lower()
+            if table not in known:
+                yield f"{variable} (environment): there is no such setting"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
