@@ -13,6 +13,7 @@ from rich.console import Console
 from gateway import bootstrap, logs
 from gateway.printing import effective
 from gateway.settings import Settings, SettingsError, load
+from sandbox.demo import demo as walk
 
 __all__ = ["main"]
 
@@ -27,9 +28,7 @@ app.add_typer(config, name="config")
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option(
-        "--config", "-c", envvar="D1_GATEWAY_CONFIG_FILE", help="TOML file with the settings.", dir_okay=False
-    ),
+    typer.Option("--config", "-c", envvar="D1_GATEWAY_CONFIG_FILE", help="TOML file with settings.", dir_okay=False),
 ]
 
 _errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
@@ -58,6 +57,13 @@ def config_check(config_file: ConfigFile = None) -> None:
     except SettingsError as error:
         raise _refused(error) from error
     print(effective(settings))  # noqa: T201 (its output is what the command is for)
+
+
+@app.command()
+def demo() -> None:
+    """Walk a card's life and two notifications through simulator and gateway; under half a minute."""
+    if not asyncio.run(walk(Console(highlight=False))):
+        raise typer.Exit(1)
 
 
 async def _serve(settings: Settings) -> None:

@@ -38,6 +38,15 @@ Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _readable(path: Path) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
@@ -266,12 +275,3 @@ def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:
             table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__", maxsplit=1)[0].lower()
             if table not in known:
                 yield f"{variable} (environment): there is no such setting"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

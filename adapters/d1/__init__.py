@@ -1,0 +1,8 @@
+"""Thales D1: the client of its REST API, behind the gateway's ports."""
+
+from adapters.d1.cards import D1CardIssuer
+from adapters.d1.client import D1Client, connect
+from adapters.d1.keys import IssuerKeys
+from adapters.d1.settings import D1Settings
+
+__all__ = ["D1CardIssuer", "D1Client", "D1Settings", "IssuerKeys", "connect"]

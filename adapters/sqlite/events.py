@@ -1,0 +1,110 @@
+"""The statements on events. Each function is one short read; `Appender` is the one way in."""
+
+import sqlite3
+from collections.abc import Sequence
+from functools import cache
+
+from gateway.ports import Event, LogBounds, StoredEvent
+
+__all__ = ["Appender", "read", "read_bounds", "sequence_before"]
+
+_ROWS_PER_STATEMENT = 64
+
+_COLUMNS = "sequence, issuer_id, card_id, operation_id, consumer_id, operation_type, status, receive_time_ms"
+
+_LAST = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0)"
+
+
+@cache
+def _insert(rows: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    return (
+        f"INSERT INTO event ({_COLUMNS}, latest_receive_time_ms, payload) VALUES {values} "  # noqa: S608  only marks
+        "ON CONFLICT (issuer_id, card_id, operation_id) DO NOTHING"
+    )
+
+
+class Appender:
+    """Adds events through one connection, in the caller's transactions.
+
+    It knows the end of the log from memory, so it is of no use any more once a transaction was rolled back.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Look up the end of the log."""
+        self.connection = connection
+        """The connection it writes on."""
+        self.last = read_bounds(connection).last
+        """The highest sequence given out."""
+        newest = connection.execute("SELECT latest_receive_time_ms FROM event ORDER BY sequence DESC LIMIT 1")
+        self._latest_ms: int = (newest.fetchone() or (0,))[0]
+
+    def append(self, events: Sequence[Event]) -> list[bool]:
+        """Add events in order. Tells of each whether it is new, or a duplicate of one in the log or before it here."""
+        news: list[bool] = []
+        for start in range(0, len(events), _ROWS_PER_STATEMENT):
+            news += self._append(events[start : start + _ROWS_PER_STATEMENT])
+        return news
+
+    def _append(self, events: Sequence[Event]) -> list[bool]:
+        # One statement for many rows: each statement gives up the interpreter's lock and has to wait for it again.
+        sequence, latest_ms = self.last, self._latest_ms
+        values: list[object] = []
+        for event in events:
+            sequence += 1
+            time_ms = event.receive_time_ms
+            latest_ms = max(latest_ms, time_ms)
+            values += (
+                sequence,
+                event.issuer_id,
+                event.card_id,
+                event.operation_id,
+                event.consumer_id,
+                event.operation_type,
+                event.status,
+                time_ms,
+                latest_ms,
+                event.payload,
+            )
+        before, self._latest_ms = self.last, latest_ms
+        if self.connection.execute(_insert(len(events)), values).rowcount == len(events):
+            self.last = sequence
+            return [True] * len(events)
+        added = {row[0] for row in self.connection.execute("SELECT sequence FROM event WHERE sequence > ?", (before,))}
+        self.last = max(added, default=before)
+        return [before + place in added for place in range(1, len(events) + 1)]
+
+
+def read(connection: sqlite3.Connection, after: int, limit: int) -> list[StoredEvent]:
+    """Read at most ``limit`` events after a sequence, in order."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS}, payload FROM event WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608  constant
+        (after, limit),
+    )
+    return [StoredEvent(sequence, Event(*fields)) for sequence, *fields in rows.fetchall()]
+
+
+def read_bounds(connection: sqlite3.Connection) -> LogBounds:
+    """Tell what the log holds."""
+    row = connection.execute(f"SELECT trimmed_through, {_LAST} FROM meta").fetchone()  # noqa: S608  constant
+    return LogBounds(*row)
+
+
+def sequence_before(connection: sqlite3.Connection, receive_time_ms: int) -> int:
+    """Tell the sequence just before the first event taken at that time or later; the last sequence if there is none."""
+    # The index leads to the first row that can be it. Rows before it in time follow only where the clock went back.
+    row = connection.execute(
+        f"""
+        SELECT coalesce((
+            SELECT sequence - 1 FROM event
+            WHERE receive_time_ms >= ?1 AND sequence >= (
+                SELECT sequence FROM event WHERE latest_receive_time_ms >= ?1
+                ORDER BY latest_receive_time_ms, sequence LIMIT 1
+            )
+            ORDER BY sequence LIMIT 1
+        ), {_LAST})
+        """,  # noqa: S608  constant
+        (receive_time_ms,),
+    ).fetchone()
+    sequence: int = row[0]
+    return sequence

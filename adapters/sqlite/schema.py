@@ -1,0 +1,86 @@
+"""What the database looks like, and how its file is recognised."""
+
+import secrets
+import sqlite3
+
+__all__ = ["create", "is_empty", "mismatch", "read_log_id"]
+
+_APPLICATION_ID = 0x44314C47
+"""Stands in the file's header (``PRAGMA application_id``): "D1LG" in ASCII."""
+
+_SCHEMA_VERSION = 1
+"""Stands in the file's header (``PRAGMA user_version``)."""
+
+_STATEMENTS = (
+    """
+    CREATE TABLE meta (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        log_id TEXT NOT NULL,
+        trimmed_through INTEGER NOT NULL
+    ) STRICT
+    """,
+    # AUTOINCREMENT remembers the highest sequence even when its row is gone.
+    # latest_receive_time_ms never falls from one row to the next and is never below receive_time_ms. It makes times
+    # searchable although events taken at the same moment, or around a clock's correction, may be stored out of order.
+    """
+    CREATE TABLE event (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        issuer_id TEXT NOT NULL,
+        card_id TEXT NOT NULL,
+        operation_id TEXT NOT NULL,
+        consumer_id TEXT NOT NULL,
+        operation_type INTEGER NOT NULL,
+        status INTEGER NOT NULL,
+        receive_time_ms INTEGER NOT NULL,
+        latest_receive_time_ms INTEGER NOT NULL,
+        payload BLOB NOT NULL
+    ) STRICT
+    """,
+    "CREATE UNIQUE INDEX event_identity ON event (issuer_id, card_id, operation_id)",
+    "CREATE INDEX event_time ON event (latest_receive_time_ms)",
+    """
+    CREATE TABLE subscription (
+        issuer_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        committed INTEGER,
+        commit_time_ms INTEGER,
+        PRIMARY KEY (issuer_id, name)
+    ) STRICT, WITHOUT ROWID
+    """,
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+
+
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Tell whether nothing was ever made in the database."""
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    return tables == 0 and _pragma(connection, "application_id") == 0
+
+
+def mismatch(connection: sqlite3.Connection) -> str | None:
+    """Tell why the database is not an event log that this version can use; None if it is one."""
+    if _pragma(connection, "application_id") != _APPLICATION_ID:
+        return "it is the database of another application"
+    version = _pragma(connection, "user_version")
+    if version > _SCHEMA_VERSION:
+        return f"it was made by a newer version (schema {version}, known is {_SCHEMA_VERSION})"
+    return None
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables of a new log, and its identity. Runs in the caller's transaction."""
+    for statement in _STATEMENTS:
+        connection.execute(statement)
+    connection.execute("INSERT INTO meta VALUES (1, ?, 0)", (secrets.token_hex(4),))
+
+
+def read_log_id(connection: sqlite3.Connection) -> str:
+    """Tell the log's identity."""
+    log_id: str = connection.execute("SELECT log_id FROM meta").fetchone()[0]
+    return log_id
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value

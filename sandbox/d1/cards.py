@@ -1,0 +1,159 @@
+"""D1's card calls: requests read and checked as the contract has it, then handed to the store."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+from joserfc.jwk import ECKey
+
+from sandbox.d1 import contract
+from sandbox.d1.contract import InitialState, Operation, ResumeReason, SuspendReason
+from sandbox.d1.errors import bad_request, not_found
+from sandbox.d1.jwe import decrypt_card_data
+from sandbox.d1.store import CardDetails, CardStore, Credentials
+from sandbox.fields import (
+    InvalidFormatError,
+    choice,
+    json_object,
+    optional_choice,
+    optional_text,
+    text,
+)
+
+__all__ = ["CardEndpoints"]
+
+
+class CardEndpoints:
+    """Answers the card calls of one issuer. Fields that the contract does not name are ignored."""
+
+    def __init__(self, issuer_id: str, store: CardStore, keys: Mapping[str, ECKey]) -> None:
+        """Serve a store's cards.
+
+        Args:
+            issuer_id: Whose cards they are.
+            store: The cards.
+            keys: D1's private keys for card data, by ``kid``.
+        """
+        self._issuer_id = issuer_id
+        self._store = store
+        self._keys = keys
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes, each named after its operation."""
+        lifecycle = {
+            Operation.RENEW_CARD: self._renew,
+            Operation.REPLACE_CARD: self._replace,
+            Operation.DELETE_CARD: self._delete,
+            Operation.SUSPEND_CARD: self._suspend,
+            Operation.RESUME_CARD: self._resume,
+        }
+        return [
+            web.post(contract.CARDS_PATH, self._create, name=Operation.CREATE_CARD.value),
+            web.put(contract.CARD_PATH, self._register, name=Operation.REGISTER_CARD.value),
+            *(
+                web.post(contract.CARD_PATH + contract.OPERATIONS[operation], handler, name=operation.value)
+                for operation, handler in lifecycle.items()
+            ),
+        ]
+
+    async def _create(self, request: web.Request) -> web.Response:
+        self._check_envelope(request)
+        body = await _body(request)
+        details = _details(body)
+        _check_accounts(body)
+        card = self._store.create(details)
+        return web.json_response({"cardId": card.card_id}, status=contract.STATUS_CARD_CREATED)
+
+    async def _register(self, request: web.Request) -> web.Response:
+        card_id = self._card_id(request)
+        body = await _body(request)
+        text(body, "encryptedData", contract.ENCRYPTED_DATA)
+        self._store.register(card_id, _details(body, self._credentials(body)))
+        return _done()
+
+    async def _renew(self, request: web.Request) -> web.Response:
+        card_id = self._card_id(request)
+        body = await _body(request)
+        optional_text(body, "reason", contract.REASON)
+        self._store.renew(card_id, self._credentials(body), optional_text(body, "newCardId", contract.CARD_ID))
+        return _done()
+
+    async def _replace(self, request: web.Request) -> web.Response:
+        card_id = self._card_id(request)
+        body = await _body(request)
+        optional_text(body, "reason", contract.REASON)
+        text(body, "reasonCode", contract.REASON_CODE)
+        self._store.replace(card_id, self._credentials(body), optional_text(body, "newCardId", contract.CARD_ID))
+        return _done()
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        card_id = self._card_id(request)
+        body = await _body(request)
+        optional_text(body, "reason", contract.REASON)
+        text(body, "reasonCode", contract.REASON_CODE)
+        self._store.delete(card_id)
+        return _done()
+
+    async def _suspend(self, request: web.Request) -> web.Response:
+        card_id = self._card_id(request)
+        body = await _body(request)
+        optional_text(body, "reason", contract.REASON)
+        self._store.suspend(card_id, choice(body, "reasonCode", SuspendReason))
+        return _done()
+
+    async def _resume(self, request: web.Request) -> web.Response:
+        card_id = self._card_id(request)
+        body = await _body(request)
+        optional_text(body, "reason", contract.REASON)
+        self._store.resume(card_id, choice(body, "reasonCode", ResumeReason))
+        return _done()
+
+    def _card_id(self, request: web.Request) -> str:
+        self._check_envelope(request)
+        return text(request.match_info, "cardId", contract.CARD_ID)
+
+    def _check_envelope(self, request: web.Request) -> None:
+        optional_text(request.headers, "x-correlation-id", contract.CORRELATION_ID)
+        optional_text(request.headers, "x-user-id", contract.USER_ID)
+        if text(request.match_info, "issuerId", contract.ISSUER_ID) != self._issuer_id:
+            raise not_found("Issuer")
+
+    def _credentials(self, body: Mapping[str, Any]) -> Credentials | None:
+        encrypted = optional_text(body, "encryptedData", contract.ENCRYPTED_DATA)
+        return None if encrypted is None else decrypt_card_data(encrypted, self._keys)
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    data = await request.read()
+    if data and request.content_type != "application/json":
+        raise bad_request()
+    return json_object(data)
+
+
+def _details(body: Mapping[str, Any], credentials: Credentials | None = None) -> CardDetails:
+    return CardDetails(
+        consumer_id=text(body, "consumerId", contract.CONSUMER_ID),
+        product_id=text(body, "cardProductId", contract.CARD_PRODUCT_ID),
+        initial_state=optional_choice(body, "state", InitialState) or InitialState.ACTIVE,
+        name_on_card=optional_text(body, "nameOnCard", contract.NAME_ON_CARD),
+        second_name_on_card=optional_text(body, "secondNameOnCard", contract.NAME_ON_CARD),
+        credentials=credentials,
+    )
+
+
+def _check_accounts(body: Mapping[str, Any]) -> None:
+    accounts = body.get("accounts")
+    if not isinstance(accounts, list) or not accounts:
+        raise InvalidFormatError("accounts")
+    for account in accounts:
+        if not isinstance(account, dict):
+            raise InvalidFormatError("accounts")
+        if not isinstance(account.get("default"), bool):
+            raise InvalidFormatError("default")
+        optional_text(account, "type")
+        text(account, "number")
+        text(account, "currencyCode", contract.CURRENCY_CODE)
+
+
+def _done() -> web.Response:
+    return web.Response(status=contract.STATUS_CARD_DONE)

@@ -1,0 +1,226 @@
+"""A gateway of its own for a sandbox: its settings, and the process that serves with them."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+import orjson
+
+from sandbox.d1.notifier import EdgeCredentials
+from sandbox.pki import Pki
+from sandbox.sandbox import Sandbox
+
+__all__ = ["GatewayConfig", "GatewayProcess", "channel"]
+
+_LOG = "d1-gateway.log"
+_READY_SECONDS = 20.0
+_STOP_SECONDS = 20.0
+_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """The settings of a gateway that uses a sandbox."""
+
+    issuer_id: str
+    pki: Pki
+    d1_url: str
+    event_log: Path
+    grpc_port: int = 0
+    edge_port: int = 0
+    oauth: EdgeCredentials | None = None
+    """With what D1 fetches tokens; None where the client certificate alone is asked for."""
+    retention_seconds: float = 86_400.0
+
+    @classmethod
+    def of(cls, sandbox: Sandbox, folder: Path, *, oauth: EdgeCredentials | None = None) -> Self:
+        """Make the settings for a sandbox, with the event log in a folder."""
+        return cls(sandbox.issuer_id, sandbox.pki, sandbox.d1_url, folder / "d1-gateway.db", oauth=oauth)
+
+    def to_toml(self) -> str:
+        """Write them as the gateway reads them."""
+        pki = self.pki
+        tables: dict[str, dict[str, object]] = {
+            "grpc": {
+                "port": self.grpc_port,
+                "tls_certificate_file": pki.grpc_server.certificate,
+                "tls_key_file": pki.grpc_server.key,
+            },
+            "edge": {
+                "port": self.edge_port,
+                "tls_certificate_file": pki.edge_server.certificate,
+                "tls_key_file": pki.edge_server.key,
+                "tls_client_ca_file": pki.d1_client_ca,
+            },
+            "d1": {
+                "base_url": self.d1_url,
+                "tls_ca_file": pki.server_ca,
+                "tls_certificate_file": pki.gateway_client.certificate,
+                "tls_key_file": pki.gateway_client.key,
+            },
+            f"issuers.{self.issuer_id}": {
+                "assertion_key_file": pki.assertion_key,
+                "assertion_key_id": _kid(pki.assertion_public_key),
+                "d1_encryption_key_file": pki.encryption_public_key,
+                "d1_encryption_key_id": _kid(pki.encryption_public_key),
+            },
+            "event_log": {"path": self.event_log, "retention_seconds": self.retention_seconds},
+        }
+        if self.oauth is not None:
+            tables["edge.oauth"] = {
+                "client_id": self.oauth.client_id,
+                "client_secret_sha256": hashlib.sha256(self.oauth.client_secret.encode()).hexdigest(),
+                "scope": self.oauth.scope or "",
+                "signing_key_file": pki.edge_token_key,
+            }
+        return "\n".join(_table(name, values) for name, values in tables.items())
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    grpc: str
+    edge: str
+
+
+class GatewayProcess:
+    """A gateway in a process of its own, started as in production: ``d1-gateway serve``."""
+
+    def __init__(self, process: asyncio.subprocess.Process, config: GatewayConfig, folder: Path, ready: _Ready) -> None:
+        """Hold a gateway that is ready; `start` makes one."""
+        self._process = process
+        self._config = config
+        self._folder = folder
+        self._ready = ready
+
+    @classmethod
+    async def start(cls, config: GatewayConfig, folder: Path) -> Self:
+        """Start a gateway and wait until it is ready.
+
+        Args:
+            config: Its settings.
+            folder: Where its settings and its log go.
+
+        Raises:
+            RuntimeError: It did not become ready; the text is what it said.
+        """
+        process, ready = await _start(config, folder)
+        return cls(process, config, folder, ready)
+
+    async def restart(self) -> None:
+        """Kill it as a power cut would (SIGKILL), and start it again at the same addresses."""
+        await self.kill()
+        config = replace(self._config, grpc_port=_port(self._ready.grpc), edge_port=_port(self._ready.edge))
+        self._process, self._ready = await _start(config, self._folder)
+
+    @property
+    def grpc(self) -> str:
+        """Where internal callers connect: ``host:port``."""
+        return self._ready.grpc
+
+    @property
+    def edge(self) -> str:
+        """Where D1 calls back: ``https://host:port``."""
+        return f"https://{self._ready.edge}"
+
+    @property
+    def log(self) -> Path:
+        """What it logged since its last start: one JSON object a line."""
+        return self._folder / _LOG
+
+    async def stop(self) -> int:
+        """End it gracefully (SIGTERM); returns its exit status."""
+        return await _end(self._process, signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End it at once (SIGKILL), as a power cut would."""
+        await _end(self._process, signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, and do not wait."""
+        self._process.send_signal(number)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+@asynccontextmanager
+async def channel(address: str, pki: Pki) -> AsyncIterator[grpc.aio.Channel]:
+    """Connect to a gateway's gRPC listener over TLS."""
+    credentials = grpc.ssl_channel_credentials(pki.server_ca.read_bytes())
+    async with grpc.aio.secure_channel(address, credentials) as connected:
+        yield connected
+
+
+async def _start(config: GatewayConfig, folder: Path) -> tuple[asyncio.subprocess.Process, _Ready]:
+    settings, log = folder / "d1-gateway.toml", folder / _LOG
+    settings.write_text(config.to_toml())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "serve", "--config", str(settings)), stderr=stderr, env=environment
+        )
+    try:
+        async with asyncio.timeout(_READY_SECONDS):
+            # A file that another process writes has no event to wait for.
+            while (ready := _ready(log)) is None and process.returncode is None:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_SECONDS)
+    except BaseException:
+        await _end(process, signal.SIGKILL)
+        raise
+    if ready is None:
+        raise RuntimeError(f"The gateway ended with {process.returncode}: {log.read_text().strip()}")
+    return process, ready
+
+
+async def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> int:
+    if process.returncode is None:
+        process.send_signal(number)
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+    return await process.wait()
+
+
+def _ready(log: Path) -> _Ready | None:
+    for line in log.read_bytes().splitlines(keepends=True):
+        if b'"event":"ready"' in line and line.endswith(b"\n"):
+            logged = orjson.loads(line)
+            return _Ready(logged["grpc"], logged["edge"])
+    return None
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def _kid(jwk: Path) -> str:
+    return str(orjson.loads(jwk.read_bytes())["kid"])
+
+
+def _table(name: str, values: dict[str, object]) -> str:
+    lines = [f"[{name}]"]
+    for key, value in values.items():
+        # A JSON string or number is one of TOML's too.
+        lines.append(f"{key} = {orjson.dumps(str(value) if isinstance(value, Path) else value).decode()}")
+    return "\n".join(lines) + "\n"

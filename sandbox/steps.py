@@ -1,0 +1,69 @@
+"""Steps of a demonstration: each is run, timed and printed as a row with its result."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import grpc
+from rich.console import Console
+from rich.markup import escape
+
+__all__ = ["Steps", "UnexpectedError", "expect"]
+
+_STEP_SECONDS = 10.0
+_NAME_WIDTH = 52
+
+
+class UnexpectedError(Exception):
+    """A step did not end as it should; the text says what happened instead."""
+
+
+def expect(condition: bool, otherwise: str) -> None:  # noqa: FBT001 (reads as a sentence)
+    """Make sure of something.
+
+    Raises:
+        UnexpectedError: It is not so.
+    """
+    if not condition:
+        raise UnexpectedError(otherwise)
+
+
+class Steps:
+    """Runs steps one after the other and counts how they end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.passed = 0
+        self.failed = 0
+
+    def title(self, text: str) -> None:
+        """Begin a group of steps."""
+        self._console.print(f"\n[bold]{escape(text)}[/bold]")
+
+    async def run(self, name: str, action: Callable[[], Awaitable[str]]) -> None:
+        """Run a step: it passes unless the action raises; what the action returns is its result."""
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(_STEP_SECONDS):
+                result = await action()
+        except (UnexpectedError, grpc.aio.AioRpcError, OSError, TimeoutError) as error:
+            self.failed += 1
+            self._row("[red]failed[/red]", name, began, _describe(error))
+        else:
+            self.passed += 1
+            self._row("[green]passed[/green]", name, began, result)
+
+    def summary(self) -> None:
+        """Print the last line."""
+        self._console.print(f"\ndemo: {self.passed} steps passed, {self.failed} failed", style=None, highlight=False)
+
+    def _row(self, verdict: str, name: str, began: float, result: str) -> None:
+        milliseconds = (time.perf_counter() - began) * 1000
+        shown = f"{verdict}  {escape(name):<{_NAME_WIDTH}} {milliseconds:6.0f} ms  {escape(result)}"
+        self._console.print(shown, highlight=False, soft_wrap=True)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return str(error) or type(error).__name__

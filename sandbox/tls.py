@@ -1,0 +1,27 @@
+"""TLS contexts with certificates on both sides (D1 API: mutual TLS, version 1.2 or 1.3)."""
+
+import ssl
+from pathlib import Path
+
+from sandbox.pki import Identity
+
+__all__ = ["client_context", "server_context"]
+
+
+def server_context(identity: Identity, client_ca: Path) -> ssl.SSLContext:
+    """Serve as ``identity``, only to clients whose certificate that authority signed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(client_ca)
+    context.load_cert_chain(identity.certificate, identity.key)
+    return context
+
+
+def client_context(identity: Identity, server_ca: Path) -> ssl.SSLContext:
+    """Call as ``identity``, only servers whose certificate that authority signed for the name called."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(server_ca)
+    context.load_cert_chain(identity.certificate, identity.key)
+    return context
