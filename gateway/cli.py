@@ -12,7 +12,7 @@ from rich.console import Console
 
 from gateway import bootstrap, logs
 from gateway.printing import effective
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 from sandbox.demo import demo as walk
 from sandbox.playground import playground
 
@@ -29,7 +29,7 @@ app.add_typer(config, name="config")
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", "-c", envvar="D1_GATEWAY_CONFIG_FILE", help="TOML file with settings.", dir_okay=False),
+    typer.Option("--config", "-c", envvar=FILE_VARIABLE, help="TOML file with settings.", dir_okay=False),
 ]
 
 _errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
