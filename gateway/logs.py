@@ -37,6 +37,15 @@ def configure(level: str) -> None:
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     # What libraries say below a warning (paths, peers, bytes of a bad request) stays out of our logs.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("aiohttp.server").addFilter(_without_quotation)
+
+
+def _without_quotation(record: logging.LogRecord) -> bool:
+    # What aiohttp raises over a malformed request quotes it, and it may hold a token or card data.
+    if record.exc_info and record.exc_info[0] is not None:
+        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", ()
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def _dumps(value: object, **_: object) -> str:

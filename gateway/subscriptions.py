@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +10,7 @@ from functools import partial
 from gateway import cursor, wire
 from gateway.errors import GatewayError
 from gateway.filtering import Predicate
-from gateway.ports import EventLog
+from gateway.ports import EventLog, StoredEvent
 from gateway.tail import Tail
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
@@ -18,6 +18,8 @@ from issuer.notification.v1 import messages_pb2 as notification
 __all__ = ["Seats", "Start", "Watch", "Watchers"]
 
 _SCAN = 1000
+# A gRPC client takes no message beyond 4 MiB unless told otherwise; a single notification stays well below.
+_BATCH_BYTES = 1_048_576
 _ACTIVE = notification.WATCHER_ROLE_ACTIVE
 _STANDBY = notification.WATCHER_ROLE_STANDBY
 
@@ -149,10 +151,8 @@ class Watchers:
             # Looked at after the read: what the read did not see was then not trimmed either.
             await self._check_kept(after)
             wanted = [stored for stored in events if watch.wants(stored.event)]
-            for first in range(0, len(wanted), watch.max_batch_size):
-                part = wanted[first : first + watch.max_batch_size]
-                is_last = first + watch.max_batch_size >= len(wanted)
-                place = events[-1].sequence if is_last else part[-1].sequence
+            for part in _batches(wanted, watch.max_batch_size):
+                place = events[-1].sequence if part[-1] is wanted[-1] else part[-1].sequence
                 yield wire.batch(self._log.log_id, part, place, _ACTIVE)
                 silent_since = clock()
             if events:
@@ -191,3 +191,17 @@ class Watchers:
                 outcome=error_pb2.OUTCOME_NOT_SENT,
                 retry_after_seconds=0.0,
             )
+
+
+def _batches(events: Iterable[StoredEvent], most: int) -> Iterator[list[StoredEvent]]:
+    batch: list[StoredEvent] = []
+    size = 0
+    for stored in events:
+        length = len(stored.event.payload)
+        if batch and (len(batch) == most or size + length > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(stored)
+        size += length
+    if batch:
+        yield batch

@@ -65,7 +65,7 @@ def _refusal(error: Exception) -> Refusal | None:
             return Refusal(_HTTP_STATUS.get(error.reason, 500), error.reason_name, headers)
         case web.RequestPayloadError() | ConnectionResetError():
             # Broken chunks or compression, or a sender that hung up: nothing of ours is at fault.
-            return Refusal(400, "the body cannot be read")
+            return Refusal(400, "the body cannot be read", {"Connection": "close"})
         case web.HTTPException():
             return _http_refusal(error)
         case _:

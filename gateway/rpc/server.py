@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gateway.rpc import notifications
 from gateway.rpc.cards import CardServicer
+from gateway.rpc.health import Health
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
 from gateway.rpc.notifications import NotificationServicer
 from issuer.card.v1 import service_pb2 as card_service
@@ -67,7 +68,7 @@ class RpcServer:
         )
         card_grpc.add_CardServiceServicer_to_server(cards, self._server)
         notifications.add_to_server(notifications_, self._server)
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         # grpc tells what is wrong with an address on standard error only, past our logs, so it is tried before.
@@ -85,12 +86,11 @@ class RpcServer:
     async def start(self) -> None:
         """Begin to serve, and say so in health."""
         await self._server.start()
-        for service in ("", *_SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.serve(_SERVICES)
 
     async def drain(self) -> None:
         """Say NOT_SERVING for good, so that load balancers and clients go elsewhere."""
-        await self._health.enter_graceful_shutdown()
+        await self._health.drain()
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no new calls, let those in flight finish within the grace, cancel the rest."""

@@ -1,6 +1,7 @@
 """Notifications as D1 sends them: many at a time, some twice, and again if they were not answered."""
 
 import asyncio
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -15,6 +16,11 @@ __all__ = ["Load"]
 _MOST_ATTEMPTS = 400
 _PAUSE_SECONDS = 0.1
 _BURST = 4
+# Of what is sent one by one: how much D1 does not send again when it is not answered, how much it sends twice at the
+# same time, and how much it follows with one that was answered before.
+_GIVEN_UP = 0.1
+_DOUBLED = 0.1
+_REPEATED = 0.1
 
 
 class Load:
@@ -69,31 +75,29 @@ class Load:
 
     async def _one_by_one(self, card_id: str) -> None:
         chance = random.Random(f"{self._seed} {card_id}")  # noqa: S311 - no secret
-        earlier: list[Notification] = []
-        while not self._ending.is_set():
-            new = _notification(card_id, len(earlier))
-            earlier.append(new)
-            match chance.random():
-                case kind if kind < 0.1:  # D1 gives up at once.
-                    answered = await self.send(new, attempts=1)
-                case kind if kind < 0.2:  # D1 sends it twice at the same time.
-                    answered = any(await asyncio.gather(self.send(new), self.send(new)))
-                case kind if kind < 0.3:  # D1 sends an earlier one again.
-                    answered = await self.send(new)
-                    again = chance.choice(earlier)
-                    if again.operation_id in self.acknowledged[card_id]:
-                        assert await self.send(again)
-                case _:
-                    answered = await self.send(new)
-            if answered:
-                self.acknowledged[card_id].append(new.operation_id)
+        taken: list[Notification] = []
+        for place in itertools.count():
+            if self._ending.is_set():
+                return
+            new = _notification(card_id, place)
+            kind = chance.random()
+            if kind < _GIVEN_UP:
+                if not await self.send(new, attempts=1):
+                    continue
+            else:
+                copies = 2 if kind < _GIVEN_UP + _DOUBLED else 1
+                assert all(await asyncio.gather(*(self.send(new) for _ in range(copies)))), "never answered"
+            taken.append(new)
+            self.acknowledged[card_id].append(new.operation_id)
+            if chance.random() < _REPEATED:
+                assert await self.send(chance.choice(taken)), "never answered"
 
     async def _in_bursts(self, card_id: str) -> None:
         count = 0
         while not self._ending.is_set():
             burst = [_notification(card_id, count + place) for place in range(_BURST)]
             count += _BURST
-            assert all(await asyncio.gather(*map(self.send, burst)))
+            assert all(await asyncio.gather(*map(self.send, burst))), "never answered"
             self.acknowledged[card_id] += [each.operation_id for each in burst]
 
 

@@ -20,6 +20,7 @@ _SLACK_SECONDS = 3.0
 """How late an answer may be on a busy machine."""
 _LIMIT_SECONDS = 1.0
 _FOREVER = Fault(operation=Operation.SUSPEND_CARD, latency_ms=60_000)
+_UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNREACHABLE", "NOT_SENT")
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,6 @@ class _Impatient(GatewayConfig):
 
     def to_toml(self) -> str:
         return GatewayConfig.to_toml(self).replace("[d1]\n", f"[d1]\ntotal_timeout_seconds = {_LIMIT_SECONDS}\n")
-
-
-_UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNREACHABLE", "NOT_SENT")
 
 
 async def _told(call: Awaitable[object]) -> tuple[grpc.StatusCode, str, str]:

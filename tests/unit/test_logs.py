@@ -15,7 +15,8 @@ from gateway import correlation, logs
 early = structlog.get_logger("early")
 logs.configure("info")
 log = structlog.get_logger("gateway")
-library = logging.getLogger("aiohttp.server")
+library = logging.getLogger("asyncio")
+server = logging.getLogger("aiohttp.server")
 
 log.info("outside of any call")
 correlation.use("an-id")
@@ -29,6 +30,7 @@ try:
 except ValueError:
     log.exception("ours broke")
     library.exception("theirs broke")
+    server.exception("a request was malformed")
 log.info("has its own", correlation_id="another-id")
 log.warning("strange", text="\\udcff", number=2**70)
 print("printed to standard output")
@@ -47,7 +49,7 @@ def lines() -> dict[str, dict[str, Any]]:
 
 
 def test_every_line_is_a_json_object_with_time_and_level(lines: dict[str, dict[str, Any]]) -> None:
-    assert len(lines) == 8
+    assert len(lines) == 9
     for line in lines.values():
         assert line["timestamp"].endswith("Z")
         assert line["level"] in {"info", "warning", "error"}
@@ -79,6 +81,13 @@ def test_libraries_write_the_same_lines(lines: dict[str, dict[str, Any]]) -> Non
 def test_an_exception_is_part_of_its_line(lines: dict[str, dict[str, Any]], event: str) -> None:
     assert lines[event]["level"] == "error"
     assert "ValueError: the reason" in lines[event]["exception"]
+
+
+def test_what_aiohttp_quotes_of_a_malformed_request_is_left_out(lines: dict[str, dict[str, Any]]) -> None:
+    line = lines["a request was malformed: ValueError"]
+
+    assert line["level"] == "error"
+    assert "the reason" not in str(line)
 
 
 def test_what_is_below_the_level_is_not_written(lines: dict[str, dict[str, Any]]) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -98,6 +99,33 @@ async def test_no_batch_is_larger_than_was_asked_for() -> None:
 
     assert [operations([message]) for message in messages] == [[], names(1, 3), names(4, 6), names(7, 7)]
     assert [message.cursor for message in messages] == [f"0a1b2c3d-{place}" for place in (0, 3, 6, 7)]
+
+
+async def test_no_batch_is_larger_than_a_client_of_grpc_takes() -> None:
+    log = FakeEventLog()
+    long = notification.Notification(correlation_id="x" * 300_000).SerializeToString()
+    for number in range(1, 31):
+        log.put(replace(an_event(number), payload=an_event(number).payload + long))
+
+    messages = await collect(Watchers(log).watch(a_watch(max_batch_size=1000)), log, 30)
+
+    assert operations(messages) == names(1, 30)
+    assert all(message.ByteSize() < 4 * 1024 * 1024 for message in messages)
+    assert [message.cursor for message in messages[1:]] == [
+        message.notifications[-1].cursor for message in messages[1:]
+    ]
+
+
+async def test_a_notification_that_is_larger_than_a_batch_comes_alone() -> None:
+    log = FakeEventLog()
+    long = notification.Notification(correlation_id="x" * 2_000_000).SerializeToString()
+    log.put(an_event(1))
+    log.put(replace(an_event(2), payload=an_event(2).payload + long))
+    log.put(an_event(3))
+
+    messages = await collect(Watchers(log).watch(a_watch()), log, 3)
+
+    assert [operations([message]) for message in messages] == [[], ["op-1"], ["op-2"], ["op-3"]]
 
 
 async def test_the_cursor_of_the_last_batch_lies_past_what_does_not_match() -> None:

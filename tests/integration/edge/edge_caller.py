@@ -16,7 +16,7 @@ from tests.running import Running, edge_tls, notification_path
 
 __all__ = ["OAUTH", "TOKEN_PATH", "Answer", "EdgeCaller", "event", "raw_request", "stored"]
 
-OAUTH = EdgeCredentials("d1-client", "s\u00e9cret:with/plus+and?", "notifications status")
+OAUTH = EdgeCredentials("d1-client", "s\u00e9cret:~~~~????", "notifications status")
 """With what D1 asks for tokens; its base64 holds characters in which base64url differs."""
 TOKEN_PATH = "/authz/d1/v1/oauth2/token"
 

@@ -33,7 +33,7 @@ class CardServiceStub:
     (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
+    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
@@ -41,6 +41,11 @@ class CardServiceStub:
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
+
+    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut off
+    at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that are
+    no request.
     """
 
     def __init__(self, channel):
@@ -94,7 +99,7 @@ class CardServiceServicer:
     (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
+    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
@@ -102,6 +107,11 @@ class CardServiceServicer:
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
+
+    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut off
+    at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that are
+    no request.
     """
 
     def CreateCard(self, request, context):
@@ -239,7 +249,7 @@ class CardService:
     (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
+    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
@@ -247,6 +257,11 @@ class CardService:
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
+
+    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut off
+    at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that are
+    no request.
     """
 
     @staticmethod

@@ -34,7 +34,7 @@ class CardServiceStub:
     (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
+    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
@@ -42,6 +42,11 @@ class CardServiceStub:
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
+
+    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut off
+    at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that are
+    no request.
     """
 
     @_typing.overload
@@ -111,7 +116,7 @@ class CardServiceAsyncStub(CardServiceStub):
     (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
+    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
@@ -119,6 +124,11 @@ class CardServiceAsyncStub(CardServiceStub):
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
+
+    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut off
+    at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that are
+    no request.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -184,7 +194,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
     (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
+    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
@@ -192,6 +202,11 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
+
+    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut off
+    at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that are
+    no request.
     """
 
     @_abc_1.abstractmethod
