@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from adapters import d1, sqlite
 from gateway import keys, tls
+from gateway.addresses import Addresses
 from gateway.edge.server import EdgeServer
 from gateway.edge.three_ds import ThreeDSNotifications
 from gateway.edge.tokens import Client, Tokens
@@ -12,7 +13,7 @@ from gateway.issuers import Issuers
 from gateway.rpc.cards import CardServicer
 from gateway.rpc.notifications import NotificationServicer
 from gateway.rpc.server import RpcServer
-from gateway.server import Addresses, Gateway
+from gateway.server import Gateway
 from gateway.settings import EdgeOAuthSettings, Settings, SettingsError
 from gateway.subscriptions import Watchers
 
@@ -58,7 +59,8 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
             rpc=RpcServer(
                 cards=CardServicer(issuers, d1.D1CardIssuer(client)),
                 notifications_=NotificationServicer(issuers, log, watchers),
-                address=f"{settings.grpc.host}:{settings.grpc.port}",
+                host=settings.grpc.host,
+                port=settings.grpc.port,
                 credentials=credentials,
                 max_message_bytes=settings.grpc.max_message_bytes,
             ),

@@ -112,10 +112,10 @@ class StoredSubscription:
 
     issuer_id: str
     name: str
-    committed: int | None
-    """The sequence up to which its watcher is done; None before the first commit."""
-    commit_time_ms: int | None
-    """When that was committed, in milliseconds since 1970 (UTC); None before the first commit."""
+    committed: int
+    """The sequence up to which its watcher is done."""
+    commit_time_ms: int
+    """When that was committed, in milliseconds since 1970 (UTC)."""
 
 
 class EventLog(Protocol):
@@ -145,7 +145,10 @@ class EventLog(Protocol):
         ...
 
     async def bounds(self) -> LogBounds:
-        """Tell what the log holds."""
+        """Tell what the log holds.
+
+        Who reads asks after the read: if nothing behind its place was trimmed by then, the read has left nothing out.
+        """
         ...
 
     async def sequence_before(self, receive_time_ms: int) -> int:
@@ -154,10 +157,6 @@ class EventLog(Protocol):
 
     async def wait_beyond(self, sequence: int) -> None:
         """Wait until the log holds an event after that sequence. Returns at once if it does."""
-        ...
-
-    async def ensure_subscription(self, issuer_id: str, name: str) -> StoredSubscription:
-        """Get a subscription, made now if there is none."""
         ...
 
     async def get_subscription(self, issuer_id: str, name: str) -> StoredSubscription | None:

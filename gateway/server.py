@@ -6,21 +6,14 @@ from dataclasses import dataclass
 
 import structlog
 
+from gateway.addresses import Addresses, join
 from gateway.edge.server import EdgeServer
 from gateway.rpc.server import RpcServer
 from gateway.subscriptions import Watchers
 
-__all__ = ["Addresses", "Gateway"]
+__all__ = ["Gateway"]
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the gateway listens, as ``host:port``."""
-
-    grpc: str
-    edge: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +37,7 @@ class Gateway:
         """
         edge_port = await self.edge.start(self.edge_host, self.edge_port, self.edge_tls)
         await self.rpc.start()
-        addresses = Addresses(f"{self.grpc_host}:{self.rpc.port}", f"{self.edge_host}:{edge_port}")
+        addresses = Addresses(join(self.grpc_host, self.rpc.port), join(self.edge_host, edge_port))
         _log.info("ready", grpc=addresses.grpc, edge=addresses.edge)
         return addresses
 

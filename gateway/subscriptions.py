@@ -1,6 +1,7 @@
 """Watching: heartbeats, batches, named subscriptions and who of their watchers is active."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -120,25 +121,29 @@ class Watchers:
             yield message
 
     async def watch_subscription(self, watch: Watch, issuer_id: str, name: str) -> AsyncGenerator[bytes, None]:
-        """As `watch`, for a named subscription: stands by while another watcher is active.
+        """As `watch`, for a named subscription: goes on at its cursor, stands by while another watcher is active.
 
-        Where the subscription has a committed cursor, it wins over the start that was asked for.
+        The start that was asked for counts for the very first watch alone.
         """
         self._check_open()
         with self.seats.take(issuer_id, name) as seat:
-            subscription = await self._log.ensure_subscription(issuer_id, name)
-            first = subscription.committed
-            if first is None:
-                first = await watch.start.sequence(self._log)
+            first = await self._place(watch.start, issuer_id, name)
             if not seat.active.is_set():
                 yield self._message(first, _STANDBY)
                 while not await self._wait(seat.active.wait, watch.heartbeat_seconds):
                     yield self._message(first, _STANDBY)
                 # Whoever was active may have committed since.
-                subscription = await self._log.ensure_subscription(issuer_id, name)
-                first = first if subscription.committed is None else subscription.committed
+                first = await self._place(watch.start, issuer_id, name)
             async for message in self._follow(watch, first):
                 yield message
+
+    async def _place(self, start: Start, issuer_id: str, name: str) -> int:
+        """Tell where a subscription stands; one that is new stands where its first watch begins."""
+        subscription = await self._log.get_subscription(issuer_id, name)
+        if subscription is None:
+            first = await start.sequence(self._log)
+            subscription = await self._log.commit(issuer_id, name, first, time.time_ns() // 1_000_000)
+        return subscription.committed
 
     async def _follow(self, watch: Watch, after: int) -> AsyncGenerator[bytes, None]:
         clock = asyncio.get_running_loop().time

@@ -123,11 +123,6 @@ class FakeEventLog:
             await self._changed.wait()
             await self._reach()
 
-    async def ensure_subscription(self, issuer_id: str, name: str) -> StoredSubscription:
-        await self._reach()
-        fresh = StoredSubscription(issuer_id, name, committed=None, commit_time_ms=None)
-        return self.subscriptions.setdefault((issuer_id, name), fresh)
-
     async def get_subscription(self, issuer_id: str, name: str) -> StoredSubscription | None:
         await self._reach()
         return self.subscriptions.get((issuer_id, name))
@@ -137,9 +132,10 @@ class FakeEventLog:
         return [self.subscriptions[key] for key in sorted(self.subscriptions) if key[0] == issuer_id]
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
-        standing = await self.ensure_subscription(issuer_id, name)
-        if standing.committed is None or sequence > standing.committed:
-            standing = replace(standing, committed=sequence, commit_time_ms=commit_time_ms)
+        await self._reach()
+        standing = self.subscriptions.get((issuer_id, name))
+        if standing is None or sequence > standing.committed:
+            standing = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
             self.subscriptions[issuer_id, name] = standing
         return standing
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from adapters.sqlite import schema
 from adapters.sqlite.events import read_bounds
+from gateway.ports import LogBounds
 
 __all__ = ["Database", "EventLogOpenError", "connect_reader", "connect_writer", "open_database"]
 
@@ -31,8 +32,8 @@ class Database:
     """Where it is, without symbolic links."""
     log_id: str
     """The log's identity."""
-    last: int
-    """The highest sequence given out before."""
+    bounds: LogBounds
+    """What it holds."""
     lock: FileIO
     """Keeps other gateways out as long as it is open."""
 
@@ -52,7 +53,7 @@ def open_database(path: Path) -> Database:
             with contextlib.closing(_connect(path, "rw")) as connection:
                 _prepare(path, connection)
                 _make_durable(connection)
-                database = Database(path, schema.read_log_id(connection), read_bounds(connection).last, lock)
+                database = Database(path, schema.read_log_id(connection), read_bounds(connection), lock)
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise EventLogOpenError(f"The event log {path} cannot be opened: {reason}.") from error

@@ -12,7 +12,8 @@ class Growth:
 
     def __init__(self, last: int) -> None:
         """Begin at the log's last sequence."""
-        self._last = last
+        self.last = last
+        """The log's last sequence."""
         self._closed = False
         self._changed = asyncio.Event()
 
@@ -22,15 +23,15 @@ class Growth:
         Raises:
             GatewayError: EVENT_LOG_UNAVAILABLE, the log was closed meanwhile.
         """
-        while self._last <= sequence:
+        while self.last <= sequence:
             if self._closed:
                 raise closed()
             await self._changed.wait()
 
     def reach(self, last: int) -> None:
         """Note the last sequence, and wake everybody if it is a new one."""
-        if last > self._last:
-            self._last = last
+        if last > self.last:
+            self.last = last
             self._wake()
 
     def close(self) -> None:

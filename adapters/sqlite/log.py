@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -43,7 +44,8 @@ class SqliteEventLog:
         self._retention = retention
         self._trim_interval_seconds = trim_interval_seconds
         self._now_ms = now_ms
-        self._growth = Growth(database.last)
+        self._growth = Growth(database.bounds.last)
+        self._trimmed_through = database.bounds.trimmed_through
         self._reader = Reader(database.path)
         self._writer = Writer(database.path, self._growth.reach)
         self._trimming = asyncio.create_task(self._trim_regularly())
@@ -108,7 +110,7 @@ class SqliteEventLog:
     async def bounds(self) -> LogBounds:
         """Tell what the log holds."""
         self._check_open()
-        return await self._reader.run(events.read_bounds)
+        return LogBounds(self._trimmed_through, self._growth.last)
 
     async def sequence_before(self, receive_time_ms: int) -> int:
         """Tell after which sequence to read to begin with the first event taken at that time or later."""
@@ -119,11 +121,6 @@ class SqliteEventLog:
         """Wait until the log holds an event after that sequence. Returns at once if it does."""
         self._check_open()
         await self._growth.wait_beyond(sequence)
-
-    async def ensure_subscription(self, issuer_id: str, name: str) -> StoredSubscription:
-        """Get a subscription, made now if there is none."""
-        self._check_open()
-        return await self._writer.change(partial(subscriptions.ensure, issuer_id=issuer_id, name=name))
 
     async def get_subscription(self, issuer_id: str, name: str) -> StoredSubscription | None:
         """Get a subscription; None if there is none."""
@@ -160,7 +157,13 @@ class SqliteEventLog:
 
     async def _trim_some(self) -> int:
         self._check_open()
-        return await self._writer.change(partial(trim_some, retention=self._retention, now_ms=self._now_ms()))
+        return await self._writer.change(self._trim_in_writer)
+
+    def _trim_in_writer(self, connection: sqlite3.Connection) -> int:
+        count, trimmed_through = trim_some(connection, self._retention, self._now_ms())
+        # Before the transaction is committed: no reader may miss an event that is not yet said to be gone.
+        self._trimmed_through = max(self._trimmed_through, trimmed_through)
+        return count
 
     async def _trim_regularly(self) -> None:
         while True:

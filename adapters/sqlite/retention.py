@@ -29,22 +29,27 @@ class Retention:
                 raise ValueError("A limit of the retention is more than 0, or None.")
 
 
-def trim_some(connection: sqlite3.Connection, retention: Retention, now_ms: int) -> int:
-    """Remove some of the oldest events that need not be kept, in the caller's transaction. Returns how many."""
+def trim_some(connection: sqlite3.Connection, retention: Retention, now_ms: int) -> tuple[int, int]:
+    """Remove some of the oldest events that need not be kept, in the caller's transaction.
+
+    Returns:
+        How many, and the highest sequence among them; 0 and 0 if there are none.
+    """
     oldest = "SELECT sequence FROM event"
     if not _is_too_large(connection, retention):
         if retention.max_age_seconds is None:
-            return 0
+            return 0, 0
         through = sequence_before(connection, now_ms - round(retention.max_age_seconds * 1000))
         oldest += f" WHERE sequence <= {through}"
     row = connection.execute(
         f"SELECT count(*), max(sequence) FROM ({oldest} ORDER BY sequence LIMIT {_EVENTS_AT_ONCE})"  # noqa: S608  numbers
     ).fetchone()
     count: int = row[0]
-    if count:
-        connection.execute("DELETE FROM event WHERE sequence <= ?", (row[1],))
-        connection.execute("UPDATE meta SET trimmed_through = ?", (row[1],))
-    return count
+    if not count:
+        return 0, 0
+    connection.execute("DELETE FROM event WHERE sequence <= ?", (row[1],))
+    connection.execute("UPDATE meta SET trimmed_through = ?", (row[1],))
+    return count, row[1]
 
 
 def _is_too_large(connection: sqlite3.Connection, retention: Retention) -> bool:

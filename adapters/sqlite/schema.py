@@ -43,8 +43,8 @@ _STATEMENTS = (
     CREATE TABLE subscription (
         issuer_id TEXT NOT NULL,
         name TEXT NOT NULL,
-        committed INTEGER,
-        commit_time_ms INTEGER,
+        committed INTEGER NOT NULL,
+        commit_time_ms INTEGER NOT NULL,
         PRIMARY KEY (issuer_id, name)
     ) STRICT, WITHOUT ROWID
     """,

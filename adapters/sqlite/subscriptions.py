@@ -4,7 +4,7 @@ import sqlite3
 
 from gateway.ports import StoredSubscription
 
-__all__ = ["commit", "delete", "ensure", "find", "list_of_issuer"]
+__all__ = ["commit", "delete", "find", "list_of_issuer"]
 
 _SELECT = "SELECT issuer_id, name, committed, commit_time_ms FROM subscription"
 
@@ -21,14 +21,6 @@ def list_of_issuer(connection: sqlite3.Connection, issuer_id: str) -> list[Store
     return [StoredSubscription(*row) for row in rows.fetchall()]
 
 
-def ensure(connection: sqlite3.Connection, issuer_id: str, name: str) -> StoredSubscription:
-    """Get a subscription, made now if there is none."""
-    connection.execute(
-        "INSERT INTO subscription (issuer_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING", (issuer_id, name)
-    )
-    return _standing(connection, issuer_id, name)
-
-
 def commit(
     connection: sqlite3.Connection, issuer_id: str, name: str, sequence: int, commit_time_ms: int
 ) -> StoredSubscription:
@@ -38,19 +30,15 @@ def commit(
         INSERT INTO subscription (issuer_id, name, committed, commit_time_ms) VALUES (?, ?, ?, ?)
         ON CONFLICT (issuer_id, name) DO UPDATE
         SET committed = excluded.committed, commit_time_ms = excluded.commit_time_ms
-        WHERE subscription.committed IS NULL OR subscription.committed < excluded.committed
+        WHERE subscription.committed < excluded.committed
         """,
         (issuer_id, name, sequence, commit_time_ms),
     )
-    return _standing(connection, issuer_id, name)
+    row = connection.execute(f"{_SELECT} WHERE issuer_id = ? AND name = ?", (issuer_id, name)).fetchone()
+    return StoredSubscription(*row)
 
 
 def delete(connection: sqlite3.Connection, issuer_id: str, name: str) -> bool:
     """Forget a subscription. Returns whether there was one."""
     cursor = connection.execute("DELETE FROM subscription WHERE issuer_id = ? AND name = ?", (issuer_id, name))
     return cursor.rowcount == 1
-
-
-def _standing(connection: sqlite3.Connection, issuer_id: str, name: str) -> StoredSubscription:
-    row = connection.execute(f"{_SELECT} WHERE issuer_id = ? AND name = ?", (issuer_id, name)).fetchone()
-    return StoredSubscription(*row)

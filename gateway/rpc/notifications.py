@@ -60,7 +60,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         log = self._log
         sequence = cursor.parse(request.cursor, log.log_id, await log.bounds())
         stored = await log.commit(issuer_id, request.subscription, sequence, time.time_ns() // 1_000_000)
-        return notification.CommitCursorResponse(committed_cursor=cursor.encode(log.log_id, stored.committed or 0))
+        return notification.CommitCursorResponse(committed_cursor=cursor.encode(log.log_id, stored.committed))
 
     async def GetSubscription(
         self, request: notification.GetSubscriptionRequest, context: Context
@@ -97,16 +97,15 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
 
     async def _describe(self, stored: StoredSubscription) -> notification.Subscription:
         bounds = await self._log.bounds()
-        behind = bounds.last - max(stored.committed or 0, bounds.trimmed_through)
+        behind = bounds.last - max(stored.committed, bounds.trimmed_through)
         described = notification.Subscription(
             issuer_id=stored.issuer_id,
             name=stored.name,
+            committed_cursor=cursor.encode(self._log.log_id, stored.committed),
             lag=behind,
             watchers=self._watchers.seats.count(stored.issuer_id, stored.name),
         )
-        if stored.committed is not None and stored.commit_time_ms is not None:
-            described.committed_cursor = cursor.encode(self._log.log_id, stored.committed)
-            described.commit_time.FromMilliseconds(stored.commit_time_ms)
+        described.commit_time.FromMilliseconds(stored.commit_time_ms)
         return described
 
 

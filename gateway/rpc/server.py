@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from gateway.addresses import join
 from gateway.rpc import notifications
 from gateway.rpc.cards import CardServicer
 from gateway.rpc.health import Health
@@ -46,7 +47,8 @@ class RpcServer:
         *,
         cards: CardServicer,
         notifications_: NotificationServicer,
-        address: str,
+        host: str,
+        port: int,
         credentials: grpc.ServerCredentials | None,
         max_message_bytes: int,
     ) -> None:
@@ -55,7 +57,8 @@ class RpcServer:
         Args:
             cards: Serves CardService.
             notifications_: Serves NotificationService.
-            address: ``host:port``; port 0 takes a free one.
+            host: Address to listen on.
+            port: TCP port; 0 takes a free one.
             credentials: TLS; None for plaintext.
             max_message_bytes: Largest request.
 
@@ -72,8 +75,9 @@ class RpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         # grpc tells what is wrong with an address on standard error only, past our logs, so it is tried before.
-        host, _, port = address.rpartition(":")
-        socket.create_server((host, int(port))).close()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
+        address = join(host, port)
         try:
             self.port: int = (
                 self._server.add_insecure_port(address)

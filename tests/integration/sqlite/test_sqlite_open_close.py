@@ -172,7 +172,6 @@ async def test_a_closed_log_says_that_it_is_unavailable(path: Path) -> None:
         log.bounds(),
         log.sequence_before(0),
         log.wait_beyond(0),
-        log.ensure_subscription(ISSUER, "watcher"),
         log.get_subscription(ISSUER, "watcher"),
         log.list_subscriptions(ISSUER),
         log.commit(ISSUER, "watcher", 1, 1),

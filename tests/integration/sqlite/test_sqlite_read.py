@@ -77,7 +77,7 @@ async def test_a_waiter_sleeps_until_its_sequence_is_passed(log: SqliteEventLog)
     waiter = asyncio.ensure_future(log.wait_beyond(2))
     assert await log.append(event(2))
     assert not await log.append(event(2))
-    await log.ensure_subscription("issuer0001", "watcher")
+    await log.commit("issuer0001", "watcher", 1, 1)
     assert not waiter.done()
     assert await log.append(event(3))
     async with asyncio.timeout(5):

@@ -8,13 +8,12 @@ from gateway.ports import StoredSubscription
 from tests.integration.sqlite.sqlite_events import ISSUER, opened
 
 
-async def test_a_subscription_is_made_once_and_begins_without_a_cursor(log: SqliteEventLog) -> None:
+async def test_a_subscription_is_made_by_its_first_commit(log: SqliteEventLog) -> None:
     assert await log.get_subscription(ISSUER, "watcher") is None
 
-    made = await log.ensure_subscription(ISSUER, "watcher")
+    made = await log.commit(ISSUER, "watcher", 0, 100)
 
-    assert made == StoredSubscription(ISSUER, "watcher", committed=None, commit_time_ms=None)
-    assert await log.ensure_subscription(ISSUER, "watcher") == made
+    assert made == StoredSubscription(ISSUER, "watcher", committed=0, commit_time_ms=100)
     assert await log.get_subscription(ISSUER, "watcher") == made
     assert list(await log.list_subscriptions(ISSUER)) == [made]
 
@@ -29,13 +28,6 @@ async def test_a_cursor_moves_forward_only(log: SqliteEventLog) -> None:
     assert await log.get_subscription(ISSUER, "watcher") == StoredSubscription(ISSUER, "watcher", 9, 200)
 
 
-async def test_the_first_commit_of_a_waiting_subscription_counts_even_at_zero(log: SqliteEventLog) -> None:
-    await log.ensure_subscription(ISSUER, "watcher")
-
-    assert await log.commit(ISSUER, "watcher", 0, 100) == StoredSubscription(ISSUER, "watcher", 0, 100)
-    assert (await log.ensure_subscription(ISSUER, "watcher")).committed == 0
-
-
 async def test_commits_that_arrive_together_leave_the_highest(log: SqliteEventLog) -> None:
     await asyncio.gather(*(log.commit(ISSUER, "watcher", sequence, 1) for sequence in (3, 50, 7, 49, 12)))
 
@@ -46,8 +38,8 @@ async def test_commits_that_arrive_together_leave_the_highest(log: SqliteEventLo
 
 async def test_subscriptions_are_listed_by_name_and_by_issuer(log: SqliteEventLog) -> None:
     for name in ("b", "a", "c"):
-        await log.ensure_subscription(ISSUER, name)
-    await log.ensure_subscription("issuer0002", "a")
+        await log.commit(ISSUER, name, 1, 1)
+    await log.commit("issuer0002", "a", 1, 1)
 
     assert [each.name for each in await log.list_subscriptions(ISSUER)] == ["a", "b", "c"]
     assert [each.name for each in await log.list_subscriptions("issuer0002")] == ["a"]
@@ -61,7 +53,7 @@ async def test_a_deleted_subscription_is_forgotten_with_its_cursor(log: SqliteEv
 
     assert await log.get_subscription(ISSUER, "watcher") is None
     assert not await log.delete_subscription(ISSUER, "watcher")
-    assert (await log.ensure_subscription(ISSUER, "watcher")).committed is None
+    assert (await log.commit(ISSUER, "watcher", 2, 200)).committed == 2
 
 
 async def test_cursors_survive_a_restart(path: Path) -> None:

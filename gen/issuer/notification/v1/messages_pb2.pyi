@@ -327,14 +327,14 @@ class Subscription(_message.Message):
     name: _builtins.str
     """Its name."""
     committed_cursor: _builtins.str
-    """Its committed cursor; empty before the first commit."""
+    """Its committed cursor: where its next watch goes on."""
     lag: _builtins.int
-    """How many places of the log lie behind the committed cursor, of all issuers. Before the first commit: all kept ones."""
+    """How many kept places of the log come after the committed cursor, those of other issuers and filtered ones included."""
     watchers: _builtins.int
     """How many watchers it has: none, one active, or one active and others that stand by."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """When that was committed; absent before the first commit."""
+        """When that was committed."""
 
     def __init__(
         self,

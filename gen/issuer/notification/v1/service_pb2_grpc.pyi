@@ -48,7 +48,8 @@ class NotificationServiceStub:
     stream is never silent for longer than `heartbeat_interval`, and a watcher that hears nothing for twice as long has
     lost its link. A slow watcher lags behind in the log, costs no memory and holds up nobody.
 
-    With `subscription` the gateway keeps the cursor that the watcher commits. One watcher of a subscription is active;
+    With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
+    watch began. One watcher of a subscription is active;
     further ones stand by, get heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was
     delivered but not committed is delivered again.
 
@@ -96,7 +97,8 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     stream is never silent for longer than `heartbeat_interval`, and a watcher that hears nothing for twice as long has
     lost its link. A slow watcher lags behind in the log, costs no memory and holds up nobody.
 
-    With `subscription` the gateway keeps the cursor that the watcher commits. One watcher of a subscription is active;
+    With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
+    watch began. One watcher of a subscription is active;
     further ones stand by, get heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was
     delivered but not committed is delivered again.
 
@@ -147,7 +149,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         stream is never silent for longer than `heartbeat_interval`, and a watcher that hears nothing for twice as long has
         lost its link. A slow watcher lags behind in the log, costs no memory and holds up nobody.
 
-        With `subscription` the gateway keeps the cursor that the watcher commits. One watcher of a subscription is active;
+        With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
+        watch began. One watcher of a subscription is active;
         further ones stand by, get heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was
         delivered but not committed is delivered again.
 
