@@ -2,7 +2,7 @@
 
 import re
 from contextvars import ContextVar
-from uuid import uuid4
+from secrets import token_hex
 
 __all__ = ["HEADER", "current", "is_valid", "new", "use"]
 
@@ -20,7 +20,7 @@ def is_valid(correlation_id: str) -> bool:
 
 def new() -> str:
     """Make one."""
-    return uuid4().hex
+    return token_hex(16)
 
 
 def use(correlation_id: str) -> None:

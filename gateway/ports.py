@@ -6,7 +6,7 @@ The protobuf messages are the model: a port takes and returns them.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from issuer.card.v1 import messages_pb2 as card
 
@@ -67,8 +67,7 @@ class CardIssuer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A notification on its way into the log: its bytes, and what filters and the duplicate check look at."""
 
     issuer_id: str
@@ -87,8 +86,7 @@ class Event:
     """The serialised ``issuer.notification.v1.Notification``, without its cursor."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """A notification in the log."""
 
     sequence: int

@@ -48,9 +48,13 @@ async def demo(console: Console) -> bool:
     with TemporaryDirectory(prefix="d1-gateway-demo-") as name:
         folder = Path(name)
         async with Sandbox.start(folder / "keys", edge_credentials=_OAUTH) as sandbox:
-            console.print(f"D1 simulator at {sandbox.d1_url}, throw-away keys in {folder}", highlight=False)
+            console.print(
+                f"D1 simulator at {sandbox.d1_url}, throw-away keys in {folder}", highlight=False, soft_wrap=True
+            )
             gateway = await GatewayProcess.start(GatewayConfig.of(sandbox, folder, oauth=_OAUTH), folder)
-            console.print(f"gateway at {gateway.grpc} (gRPC) and {gateway.edge} (D1's callbacks)", highlight=False)
+            console.print(
+                f"gateway at {gateway.grpc} (gRPC) and {gateway.edge} (D1's callbacks)", highlight=False, soft_wrap=True
+            )
             sandbox.set_edge(gateway.edge)
             try:
                 async with channel(gateway.grpc, sandbox.pki) as connected:

@@ -24,6 +24,9 @@ _Entry: TypeAlias = "tuple[_Work, asyncio.Future[Any]]"
 class Writer:
     """Stores events and makes changes, in transactions that are on disk when their callers are told.
 
+    One batch is with the thread at a time, and what comes meanwhile makes up the next one: so both share out the
+    interpreter's lock a few times a batch, not a few times an event.
+
     Its methods belong to the event loop on which it was made, those below the line to its thread.
     """
 
@@ -38,28 +41,43 @@ class Writer:
         self._path = path
         self._appender: Appender | None = None
         self._on_commit = on_commit
-        self._ending = False
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
+        self._waiting: list[_Entry] = []
+        self._is_busy = False
+        self._is_ending = False
+        self._batches: SimpleQueue[Sequence[_Entry]] = SimpleQueue()
         self._thread = Thread(target=self._run, name="event-log-writer", daemon=True)
         self._thread.start()
 
     def append(self, event: Event) -> "asyncio.Future[bool]":
         """Hand over an event. The result tells whether it is new; a storage failure is a `GatewayError`."""
         future: asyncio.Future[bool] = self._loop.create_future()
-        self._queue.put((event, future))
+        self._hand_over((event, future))
         return future
 
     def change(self, change: Callable[[sqlite3.Connection], _T]) -> "asyncio.Future[_T]":
         """Hand over statements to run in a transaction that others may share. Otherwise as `append`."""
         future: asyncio.Future[_T] = self._loop.create_future()
-        self._queue.put((change, future))
+        self._hand_over((change, future))
         return future
 
     async def close(self) -> None:
         """Finish what was handed over, then end the thread. Nothing may be handed over any more."""
-        self._queue.put(None)
+        self._is_ending = True
+        self._send()
         await asyncio.to_thread(self._thread.join)
+
+    def _hand_over(self, entry: _Entry) -> None:
+        self._waiting.append(entry)
+        if len(self._waiting) == 1 and not self._is_busy:
+            # At the end of this turn of the loop, for what else comes in it.
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        if not self._is_busy and (self._waiting or self._is_ending):
+            self._is_busy = True
+            batch, self._waiting = self._waiting, []
+            self._batches.put(batch)
 
     def _settle(self, entries: Sequence[_Entry], outcomes: Sequence[object], last: int) -> None:
         for (_, future), outcome in zip(entries, outcomes, strict=True):
@@ -72,33 +90,23 @@ class Writer:
             else:
                 future.set_result(outcome)
         self._on_commit(last)
+        self._is_busy = False
+        self._send()
 
     # ------------------------------------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        while not self._ending:
-            entries = self._take()
+        # An empty batch is the end.
+        while entries := self._batches.get():
             outcomes = self._store(entries)
             last = self._appender.last if self._appender else 0
             self._loop.call_soon_threadsafe(self._settle, entries, outcomes, last)
         self._disconnect()
 
-    def _take(self) -> list[_Entry]:
-        """Wait for an entry and take all there are."""
-        entries: list[_Entry] = []
-        entry = self._queue.get()
-        while entry is not None:
-            entries.append(entry)
-            if self._queue.empty():
-                return entries
-            entry = self._queue.get_nowait()
-        self._ending = True
-        return entries
-
     def _store(self, entries: Sequence[_Entry]) -> list[object]:
         """Store all entries, and tell of each its result or why it is not stored."""
         try:
-            return self._commit(entries) if entries else []
+            return self._commit(entries)
         except Exception as error:  # noqa: BLE001  whatever it is, its caller is told and the thread goes on
             self._disconnect()
             if len(entries) == 1 or isinstance(error, sqlite3.OperationalError):

@@ -1,15 +1,15 @@
 """How the edge refuses: an HTTP status and ``{"error": ...}`` (D1 API: outbound errors)."""
 
-import orjson
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway import correlation
+from gateway.edge.answers import json_response
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 
-__all__ = ["Refusal", "answer_errors", "json_response"]
+__all__ = ["Refusal", "answer_errors"]
 
 _log = structlog.get_logger(__name__)
 _HTTP_STATUS = {error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: 503}
@@ -26,11 +26,6 @@ class Refusal(Exception):  # noqa: N818 (nothing is wrong with the gateway)
         self.status = status
         self.error = error
         self.headers = headers
-
-
-def json_response(status: int, body: object, headers: dict[str, str] | None = None) -> web.Response:
-    """Build an answer with a JSON body."""
-    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=headers)
 
 
 @web.middleware

@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from google.protobuf import struct_pb2, timestamp_pb2
+from google.protobuf import struct_pb2
 
 from gateway.edge.errors import Refusal
 
-__all__ = ["CARD_ID", "CONSUMER_ID", "OPERATION_ID", "Fields", "read_json", "timestamp"]
+__all__ = ["CARD_ID", "CONSUMER_ID", "OPERATION_ID", "Fields", "parse_time", "read_json"]
 
 CARD_ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
 """A card's id (D1 API: identifiers)."""
@@ -113,8 +113,12 @@ class Fields:
         return Refusal(400, f"{self._prefix}{shown} {rule}")
 
 
-def timestamp(text: str) -> timestamp_pb2.Timestamp | None:
-    """Read an ISO 8601 time with its zone, in the years 1 to 9999 of UTC (D1 API: times); None if it is none."""
+def parse_time(text: str) -> tuple[int, int] | None:
+    """Read an ISO 8601 time with its zone, in the years 1 to 9999 of UTC (D1 API: times).
+
+    Returns:
+        Seconds since 1970 (UTC) and nanoseconds, as a ``google.protobuf.Timestamp`` has them; None if it is no time.
+    """
     try:
         time = datetime.fromisoformat(text)
         if time.tzinfo is None:
@@ -122,7 +126,7 @@ def timestamp(text: str) -> timestamp_pb2.Timestamp | None:
         since = time.astimezone(UTC) - _EPOCH
     except (ValueError, OverflowError):
         return None
-    return timestamp_pb2.Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
+    return since.days * 86_400 + since.seconds, since.microseconds * 1000
 
 
 class _TooDeepError(Exception):

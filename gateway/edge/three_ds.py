@@ -5,8 +5,9 @@ import time
 from aiohttp import web
 
 from gateway import correlation
+from gateway.edge.answers import no_content
 from gateway.edge.errors import Refusal
-from gateway.edge.parsing import CARD_ID, CONSUMER_ID, OPERATION_ID, Fields, read_json, timestamp
+from gateway.edge.parsing import CARD_ID, CONSUMER_ID, OPERATION_ID, Fields, parse_time, read_json
 from gateway.issuers import Issuers
 from gateway.ports import Event, EventLog
 from issuer.notification.v1 import messages_pb2 as notification
@@ -51,15 +52,12 @@ class ThreeDSNotifications:
             raise Refusal(404, "unknown issuerId")
         if CARD_ID.fullmatch(card_id) is None:
             raise Refusal(400, f"cardId must match {CARD_ID.pattern}")
-        operation = parse_operation(await read_json(request))
+        fields = await read_json(request)
         receive_time_ns = time.time_ns()
-        taken = notification.Notification(
-            issuer_id=issuer_id,
-            card_id=card_id,
-            correlation_id=correlation.current(),
-            three_ds_operation=operation,
-        )
+        taken = notification.Notification(issuer_id=issuer_id, card_id=card_id, correlation_id=correlation.current())
         taken.receive_time.FromNanoseconds(receive_time_ns)
+        operation = taken.three_ds_operation
+        parse_operation(fields, operation)
         await self._log.append(
             Event(
                 issuer_id=issuer_id,
@@ -72,11 +70,15 @@ class ThreeDSNotifications:
                 payload=taken.SerializeToString(),
             )
         )
-        return web.Response(status=204)
+        return no_content()
 
 
-def parse_operation(fields: Fields) -> threeds.Operation:
+def parse_operation(fields: Fields, operation: threeds.Operation) -> None:
     """Read a 3DS operation (D1 API: 3DS operation, the same in notifications and in the history).
+
+    Args:
+        fields: What D1 sent.
+        operation: Where it goes; filled in place, because a message is copied when it is put into another.
 
     Raises:
         Refusal: 400, naming the field that is missing or malformed.
@@ -84,23 +86,22 @@ def parse_operation(fields: Fields) -> threeds.Operation:
     operation_text = fields.text("operation", max_length=_MAX_WORD, required=True)
     status_text = fields.text("status", max_length=_MAX_WORD, required=True)
     start_time_text = fields.text("startTime", max_length=64, required=True)
-    operation = threeds.Operation(
-        operation_id=fields.identifier("operationId", OPERATION_ID, required=True),
-        type=_TYPES.get(operation_text, threeds.OPERATION_TYPE_UNSPECIFIED),
-        operation_text=operation_text,
-        status=_STATUSES.get(status_text, threeds.OPERATION_STATUS_UNSPECIFIED),
-        status_text=status_text,
-        start_time=timestamp(start_time_text),
-        start_time_text=start_time_text,
-        consumer_id=fields.identifier("consumerId", CONSUMER_ID),
-        error=fields.text("error", max_length=_MAX_ERROR),
-    )
+    operation.operation_id = fields.identifier("operationId", OPERATION_ID, required=True)
+    operation.type = _TYPES.get(operation_text, threeds.OPERATION_TYPE_UNSPECIFIED)
+    operation.operation_text = operation_text
+    operation.status = _STATUSES.get(status_text, threeds.OPERATION_STATUS_UNSPECIFIED)
+    operation.status_text = status_text
+    operation.start_time_text = start_time_text
+    operation.consumer_id = fields.identifier("consumerId", CONSUMER_ID)
+    operation.error = fields.text("error", max_length=_MAX_ERROR)
+    time = parse_time(start_time_text)
+    if time is not None:
+        operation.start_time.seconds, operation.start_time.nanos = time
     details = fields.nested("details")
     if details is not None:
         _parse_details(details, operation.details)
     if fields:
         fields.rest_into(operation.unrecognized)
-    return operation
 
 
 def _parse_details(fields: Fields, details: threeds.OperationDetails) -> None:

@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
-from gateway.edge.errors import Refusal, json_response
+from gateway.edge.answers import json_response
+from gateway.edge.errors import Refusal
 from gateway.edge.tokens import Tokens
 
 __all__ = ["PATH", "TokenEndpoint", "parse_basic"]

@@ -29,7 +29,9 @@ REQUIRED = ["operationId", "operation", "status", "startTime"]
 
 def parse(body: dict[str, Any]) -> threeds.Operation:
     parsed: Any = orjson.loads(orjson.dumps(body))
-    return parse_operation(Fields(parsed))
+    operation = threeds.Operation()
+    parse_operation(Fields(parsed), operation)
+    return operation
 
 
 def refused(body: dict[str, Any]) -> str:

@@ -1,5 +1,4 @@
 import asyncio
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -105,7 +104,7 @@ async def test_no_batch_is_larger_than_a_client_of_grpc_takes() -> None:
     log = FakeEventLog()
     long = notification.Notification(correlation_id="x" * 300_000).SerializeToString()
     for number in range(1, 31):
-        log.put(replace(an_event(number), payload=an_event(number).payload + long))
+        log.put(an_event(number)._replace(payload=an_event(number).payload + long))
 
     messages = await collect(Watchers(log).watch(a_watch(max_batch_size=1000)), log, 30)
 
@@ -120,7 +119,7 @@ async def test_a_notification_that_is_larger_than_a_batch_comes_alone() -> None:
     log = FakeEventLog()
     long = notification.Notification(correlation_id="x" * 2_000_000).SerializeToString()
     log.put(an_event(1))
-    log.put(replace(an_event(2), payload=an_event(2).payload + long))
+    log.put(an_event(2)._replace(payload=an_event(2).payload + long))
     log.put(an_event(3))
 
     messages = await collect(Watchers(log).watch(a_watch()), log, 3)

@@ -1,7 +1,6 @@
 """Storing events: order, duplicates, and how appends share transactions."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +48,8 @@ async def test_a_duplicate_is_recognised_after_a_restart(path: Path) -> None:
 async def test_the_same_operation_id_at_another_card_or_issuer_is_another_event(log: SqliteEventLog) -> None:
     first = event(1)
 
-    assert await append_all(log, [first, replace(first, card_id="card-2"), replace(first, issuer_id="issuer0002")]) == [
+    others = [first._replace(card_id="card-2"), first._replace(issuer_id="issuer0002")]
+    assert await append_all(log, [first, *others]) == [
         True,
         True,
         True,
@@ -113,7 +113,7 @@ async def test_an_append_whose_caller_gives_up_disturbs_nobody(log: SqliteEventL
 
 
 async def test_an_event_that_cannot_be_stored_fails_alone(log: SqliteEventLog, path: Path) -> None:
-    no_unicode = replace(event(1), consumer_id="\ud800")
+    no_unicode = event(1)._replace(consumer_id="\ud800")
     with locked(path):
         appends = asyncio.gather(
             *(log.append(each) for each in (event(0), no_unicode, event(2))), return_exceptions=True
