@@ -12,8 +12,9 @@ from rich.console import Console
 
 from gateway import bootstrap, logs
 from gateway.printing import effective
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 from sandbox.demo import demo as walk
+from sandbox.playground import playground
 
 __all__ = ["main"]
 
@@ -28,7 +29,7 @@ app.add_typer(config, name="config")
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", "-c", envvar="D1_GATEWAY_CONFIG_FILE", help="TOML file with settings.", dir_okay=False),
+    typer.Option("--config", "-c", envvar=FILE_VARIABLE, help="TOML file with settings.", dir_okay=False),
 ]
 
 _errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
@@ -64,6 +65,12 @@ def demo() -> None:
     """Walk a card's life and two notifications through simulator and gateway; under half a minute."""
     if not asyncio.run(walk(Console(highlight=False))):
         raise typer.Exit(1)
+
+
+@app.command()
+def sandbox() -> None:
+    """Keep a simulator of D1 and a gateway up, with commands to paste; Ctrl-C ends both."""
+    asyncio.run(playground(Console(highlight=False)))
 
 
 async def _serve(settings: Settings) -> None:

@@ -29,7 +29,7 @@ def load(setting: str, file: Path, *, kid: str | None = None, private: bool) -> 
     try:
         source = orjson.loads(content) if content.lstrip().startswith(b"{") else content
         key = ECKey.import_key(source, None if kid is None else {"kid": kid})
-    except (JoseError, ValueError, TypeError) as error:
+    except (JoseError, KeyError, ValueError, TypeError) as error:
         # The error's own text could hold part of the key.
         raise SettingsError([f"{setting}: {file} holds no EC key in PEM or JWK"]) from error
     if key.curve_name != _CURVE:

@@ -1,5 +1,6 @@
 """Logs: one JSON object a line on standard error, with the correlation id of the work at hand."""
 
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -39,7 +40,11 @@ def configure(level: str) -> None:
 
 
 def _dumps(value: object, **_: object) -> str:
-    return orjson.dumps(value, default=str).decode()
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:
+        # A lone surrogate, or a number beyond 64 bits: a log line must not break the work it tells of.
+        return json.dumps(value, default=str)
 
 
 def _add_correlation_id(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,5 +1,6 @@
 """Settings as text, for people: TOML with every default filled in and every secret masked."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from gateway.settings import Settings
 __all__ = ["effective"]
 
 _MASKED = frozenset({"client_secret_sha256"})
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def effective(settings: Settings) -> str:
@@ -26,7 +28,8 @@ def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
     for key, value in plain.items():
         yield f"# {key} is not set" if value is None else f"{key} = {_value(key, value)}"
     for key, value in nested.items():
-        yield from _table(f"{name}.{key}" if name else key, value)
+        quoted = key if _BARE_KEY.fullmatch(key) else orjson.dumps(key).decode()
+        yield from _table(f"{name}.{quoted}" if name else quoted, value)
 
 
 def _value(key: str, value: object) -> str:

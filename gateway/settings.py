@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 __all__ = [
+    "FILE_VARIABLE",
     "D1Settings",
     "EdgeOAuthSettings",
     "EdgeSettings",
@@ -32,9 +33,11 @@ __all__ = [
 ]
 
 ENVIRONMENT_PREFIX = "D1_GATEWAY_"
+FILE_VARIABLE = "D1_GATEWAY_CONFIG_FILE"
+"""Names the TOML file; no setting itself."""
 
 IssuerId = Annotated[str, StringConstraints(min_length=10, max_length=10)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -205,7 +208,7 @@ class Settings(BaseSettings):
     """Where notifications are kept."""
     log: LogSettings = LogSettings()
     """What is logged."""
-    drain_grace_seconds: Annotated[float, Field(ge=0)] = 10.0
+    drain_grace_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     """How long calls and callbacks in flight may go on once a shutdown has begun."""
 
     @classmethod
@@ -260,7 +263,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _place(location: tuple[int | str, ...], file: Path | None) -> str:
-    setting = ".".join(str(part) for part in location)
+    # Pydantic's mark for the key of a table, where it is the key that is wrong.
+    setting = ".".join(str(part) for part in location if part != "[key]")
     return f"{setting} ({file})" if file is not None else setting
 
 
@@ -269,9 +273,12 @@ def _text(message: str) -> str:
 
 
 def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:
-    known = {name.lower() for name in Settings.model_fields}
+    prefix = ENVIRONMENT_PREFIX.lower()
     for variable in sorted(environment):
-        if variable.startswith(ENVIRONMENT_PREFIX):
-            table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__", maxsplit=1)[0].lower()
-            if table not in known:
+        # pydantic-settings takes a variable's name in any case, and passes over what it does not know.
+        name = variable.lower()
+        if name.startswith(prefix) and variable != FILE_VARIABLE:
+            setting, nested, _ = name.removeprefix(prefix).partition("__")
+            field = Settings.model_fields.get(setting)
+            if field is None or (nested and field.annotation is float):
                 yield f"{variable} (environment): there is no such setting"

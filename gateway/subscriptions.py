@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from gateway import cursor, wire
 from gateway.errors import GatewayError
@@ -102,7 +103,9 @@ class Watchers:
         self._draining = True
         now = asyncio.get_running_loop().time()
         for wait in self._waits:
-            wait.reschedule(now)
+            # One that has run out but not returned yet cannot be moved, and looks for itself.
+            if not wait.expired():
+                wait.reschedule(now)
 
     async def watch(self, watch: Watch) -> AsyncGenerator[bytes, None]:
         """Yield serialised batches and heartbeats; ends only by an error.
@@ -127,7 +130,7 @@ class Watchers:
                 first = await watch.start.sequence(self._log)
             if not seat.active.is_set():
                 yield self._message(first, _STANDBY)
-                while not await self._wait(seat.active.wait(), watch.heartbeat_seconds):
+                while not await self._wait(seat.active.wait, watch.heartbeat_seconds):
                     yield self._message(first, _STANDBY)
                 # Whoever was active may have committed since.
                 subscription = await self._log.ensure_subscription(issuer_id, name)
@@ -155,21 +158,21 @@ class Watchers:
             if events:
                 after = events[-1].sequence
             left = silent_since + watch.heartbeat_seconds - clock()
-            if left <= 0 or not (events or await self._wait(self._log.wait_beyond(after), left)):
+            if left <= 0 or not (events or await self._wait(partial(self._log.wait_beyond, after), left)):
                 yield self._message(after, _ACTIVE)
                 silent_since = clock()
 
     def _message(self, after: int, role: "notification.WatcherRole.ValueType") -> bytes:
         return wire.batch(self._log.log_id, (), after, role)
 
-    async def _wait(self, happening: Awaitable[object], seconds: float) -> bool:
+    async def _wait(self, happening: Callable[[], Awaitable[object]], seconds: float) -> bool:
         """Wait for something; tell whether it happened in time."""
+        self._check_open()
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
                 self._waits.add(limit)
-                self._check_open()
-                await happening
+                await happening()
         except TimeoutError:
             self._check_open()
             return False

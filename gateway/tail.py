@@ -13,6 +13,7 @@ from gateway.ports import EventLog, StoredEvent
 __all__ = ["Tail"]
 
 _READ = 1000
+_NOT_BEGUN = -1
 
 
 class Tail:
@@ -29,23 +30,24 @@ class Tail:
         self._window = window
         self._events: list[StoredEvent] = []
         self._sequences: list[int] = []
-        self._after: int | None = None
+        self._after = _NOT_BEGUN
         self._filling = asyncio.Lock()
 
     async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
         """Read at most ``limit`` events after a sequence, in order; none if there are none."""
-        if self._after is None:
-            self._after = (await self._log.bounds()).last
+        if self._after == _NOT_BEGUN:
+            last = (await self._log.bounds()).last
+            # Whoever was answered first decides: the window may hold events already.
+            if self._after == _NOT_BEGUN:
+                self._after = last
+        if after >= self._after and not self._find(after, 1):
+            async with self._filling:
+                if not self._find(after, 1):
+                    await self._fill()
+        # Looked at after all waiting: the window moves on meanwhile.
         if after < self._after:
             return await self._log.read(after, limit)
-        found = self._find(after, limit)
-        if not found:
-            async with self._filling:
-                found = self._find(after, limit)
-                if not found:
-                    await self._fill()
-                    found = self._find(after, limit)
-        return found
+        return self._find(after, limit)
 
     def _find(self, after: int, limit: int) -> list[StoredEvent]:
         start = bisect_right(self._sequences, after)
@@ -53,8 +55,6 @@ class Tail:
 
     async def _fill(self) -> None:
         last = self._sequences[-1] if self._sequences else self._after
-        if last is None:
-            return
         fresh = await self._log.read(last, _READ)
         self._events.extend(fresh)
         self._sequences.extend(stored.sequence for stored in fresh)

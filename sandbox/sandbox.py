@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 from joserfc.jwk import ECKey
 
+from sandbox.d1 import contract
 from sandbox.d1.app import make_d1_app
 from sandbox.d1.cards import CardEndpoints
 from sandbox.d1.contract import CardProduct
@@ -75,8 +76,11 @@ class Sandbox:
             clock: Tells the time, in seconds since 1970 (UTC).
 
         Raises:
+            ValueError: The issuer's id is not as D1 gives it.
             OSError: A port is taken, or the folder cannot be written.
         """
+        if not contract.ISSUER_ID.fullmatch(issuer_id):
+            raise ValueError("issuer_id has to be 10 characters")
         pki = await asyncio.to_thread(make_pki, folder)
         assertion_key, encryption_key = _key(pki.assertion_public_key), _key(pki.encryption_key)
         store, tokens, faults = CardStore(products), AccessTokens(clock), Faults()

@@ -1,10 +1,12 @@
 """Serving an application on loopback for as long as a block lasts."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 __all__ = ["HOST", "serve"]
 
@@ -29,6 +31,8 @@ async def serve(app: web.Application, port: int, tls: ssl.SSLContext | None = No
     Raises:
         OSError: The port is taken.
     """
+    handling: set[asyncio.Task[None]] = set()
+    app.middlewares.insert(0, _noted_in(handling))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
@@ -37,3 +41,19 @@ async def serve(app: web.Application, port: int, tls: ssl.SSLContext | None = No
         yield actual_port
     finally:
         await runner.cleanup()
+        # aiohttp forgets a call whose client has gone away; held by a delay, it would outlive the server.
+        for task in handling:
+            task.cancel()
+        await asyncio.gather(*handling, return_exceptions=True)
+
+
+def _noted_in(handling: set[asyncio.Task[None]]) -> Middleware:
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        handling.add(request.task)
+        try:
+            return await handler(request)
+        finally:
+            handling.discard(request.task)
+
+    return middleware

@@ -36,13 +36,14 @@ _RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 86_400.0
 _LONGEST_TEXT: Final = 200
 
-_CODE = re.compile(r"[A-Z0-9_]{1,64}")
+# Codes go out unchanged, so none may be a card number in disguise.
+_CODE = re.compile(r"(?!.*[0-9]{8})[A-Z0-9_]{1,64}")
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]]{0,63}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 # What could be a token or encrypted data: the start of a JOSE header, or a run longer than any id of D1.
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_.=-]*|[A-Za-z0-9_.+/=~-]{65,}")
 # What could be a card, account or phone number, in groups or not.
-_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){3,}")
+_NUMBER = re.compile(r"[0-9](?:[ ._-]?[0-9]){3,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,13 @@ def refusal(answer: Answer) -> GatewayError:
     )
 
 
-def contract_broken(message: str, *, status: int) -> GatewayError:
+def contract_broken(message: str, *, status: int | None) -> GatewayError:
     """Tell of an answer that cannot be read, or that lacks what it has to hold. The request was sent."""
     return _error(
-        error_pb2.ERROR_REASON_UPSTREAM_CONTRACT, message, error_pb2.OUTCOME_UNKNOWN, upstream_status=str(status)
+        error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
+        message,
+        error_pb2.OUTCOME_UNKNOWN,
+        upstream_status="" if status is None else str(status),
     )
 
 

@@ -117,5 +117,6 @@ def _explain(failure: Exception, *, sent: bool, late: bool) -> GatewayError:
     if not sent:
         return unreachable(failure)
     if isinstance(failure, aiohttp.ClientResponseError):
-        return contract_broken("D1's answer is no HTTP.", status=failure.status)
+        # The status it carries is aiohttp's own, not D1's.
+        return contract_broken("D1's answer is no HTTP.", status=None)
     return no_answer()

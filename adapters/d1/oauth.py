@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 import structlog
 from joserfc import jwt
-from structlog.typing import FilteringBoundLogger
 
 from adapters.d1.answers import Answer
 from adapters.d1.errors import contract_broken, no_token, refusal
@@ -35,7 +34,7 @@ _DOCUMENTED_LIFE_SECONDS = 900
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750 section 2.1."""
 
-_log: FilteringBoundLogger = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 def sign_assertion(issuer_id: str, keys: IssuerKeys, settings: D1Settings, now: float) -> str:
@@ -161,7 +160,7 @@ class TokenSource:
             if cache.token is not None:
                 cache.token = replace(cache.token, refresh_time=self._monotonic() + _REFRESH_PAUSE_SECONDS)
             _log.warning(
-                "d1_token_fetch_failed", issuer_id=issuer_id, correlation_id=correlation_id, reason=error.reason_name
+                "token fetch failed", issuer_id=issuer_id, correlation_id=correlation_id, reason=error.reason_name
             )
             return error
         else:

@@ -6,20 +6,24 @@ from functools import cache
 
 from gateway.ports import Event, LogBounds, StoredEvent
 
-__all__ = ["Appender", "read", "read_bounds", "sequence_before"]
+__all__ = ["ROWS_PER_STATEMENT", "Appender", "read", "read_bounds", "sequence_before"]
 
-_ROWS_PER_STATEMENT = 64
+ROWS_PER_STATEMENT = 128
+"""How many events one statement adds at most."""
 
 _COLUMNS = "sequence, issuer_id, card_id, operation_id, consumer_id, operation_type, status, receive_time_ms"
 
-_LAST = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0)"
+_LAST = "(SELECT max(trimmed_through, coalesce((SELECT max(sequence) FROM event), 0)) FROM meta)"
+"""The highest sequence ever given out: retention notes what it removes."""
 
 
 @cache
 def _insert(rows: int) -> str:
+    # OR ROLLBACK, because with any other answer to a broken constraint SQLite keeps a journal of each statement of many
+    # rows, which costs more than the insertion itself. A conflict of identities is none: that row is passed over.
     values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
     return (
-        f"INSERT INTO event ({_COLUMNS}, latest_receive_time_ms, payload) VALUES {values} "  # noqa: S608  only marks
+        f"INSERT OR ROLLBACK INTO event ({_COLUMNS}, latest_receive_time_ms, payload) VALUES {values} "  # noqa: S608  only marks
         "ON CONFLICT (issuer_id, card_id, operation_id) DO NOTHING"
     )
 
@@ -42,8 +46,8 @@ class Appender:
     def append(self, events: Sequence[Event]) -> list[bool]:
         """Add events in order. Tells of each whether it is new, or a duplicate of one in the log or before it here."""
         news: list[bool] = []
-        for start in range(0, len(events), _ROWS_PER_STATEMENT):
-            news += self._append(events[start : start + _ROWS_PER_STATEMENT])
+        for start in range(0, len(events), ROWS_PER_STATEMENT):
+            news += self._append(events[start : start + ROWS_PER_STATEMENT])
         return news
 
     def _append(self, events: Sequence[Event]) -> list[bool]:

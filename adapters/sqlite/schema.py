@@ -19,12 +19,13 @@ _STATEMENTS = (
         trimmed_through INTEGER NOT NULL
     ) STRICT
     """,
-    # AUTOINCREMENT remembers the highest sequence even when its row is gone.
+    # No AUTOINCREMENT: the writer gives out sequences, and meta.trimmed_through remembers them when the rows are gone.
+    # SQLite's own memory would also count the duplicates that were passed over.
     # latest_receive_time_ms never falls from one row to the next and is never below receive_time_ms. It makes times
     # searchable although events taken at the same moment, or around a clock's correction, may be stored out of order.
     """
     CREATE TABLE event (
-        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        sequence INTEGER PRIMARY KEY,
         issuer_id TEXT NOT NULL,
         card_id TEXT NOT NULL,
         operation_id TEXT NOT NULL,

@@ -9,7 +9,7 @@ from threading import Thread
 from typing import Any, TypeAlias, TypeVar
 
 from adapters.sqlite.database import connect_writer
-from adapters.sqlite.events import Appender
+from adapters.sqlite.events import ROWS_PER_STATEMENT, Appender
 from adapters.sqlite.failure import unavailable
 from gateway.ports import Event
 
@@ -109,10 +109,16 @@ class Writer:
     def _commit(self, entries: Sequence[_Entry]) -> list[object]:
         appender = self._appender = self._appender or self._connect()
         connection = appender.connection
-        connection.execute("BEGIN IMMEDIATE")
-        news = iter(appender.append([work for work, _ in entries if isinstance(work, Event)]))
-        outcomes = [next(news) if isinstance(work, Event) else work(connection) for work, _ in entries]
-        connection.execute("COMMIT")
+        events = [work for work, _ in entries if isinstance(work, Event)]
+        if len(entries) == len(events) <= ROWS_PER_STATEMENT:
+            # One statement is a transaction by itself. From its beginning to the end of the sync it needs no Python, so
+            # it does not wait for a busy event loop to give up the interpreter's lock halfway.
+            outcomes: list[object] = [*appender.append(events)]
+        else:
+            connection.execute("BEGIN IMMEDIATE")
+            news = iter(appender.append(events))
+            outcomes = [next(news) if isinstance(work, Event) else work(connection) for work, _ in entries]
+            connection.execute("COMMIT")
         self.commit_count += 1
         return outcomes
 

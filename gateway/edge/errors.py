@@ -63,14 +63,23 @@ def _refusal(error: Exception) -> Refusal | None:
             retry = error.retry_after_seconds
             headers = None if retry is None else {"Retry-After": str(max(1, round(retry)))}
             return Refusal(_HTTP_STATUS.get(error.reason, 500), error.reason_name, headers)
+        case web.RequestPayloadError() | ConnectionResetError():
+            # Broken chunks or compression, or a sender that hung up: nothing of ours is at fault.
+            return Refusal(400, "the body cannot be read")
+        case web.HTTPException():
+            return _http_refusal(error)
+        case _:
+            return None
+
+
+def _http_refusal(error: web.HTTPException) -> Refusal:
+    match error:
         case web.HTTPRequestEntityTooLarge():
             return Refusal(413, "the body is too large")
         case web.HTTPMethodNotAllowed():
             return Refusal(405, "method not allowed", {"Allow": ", ".join(sorted(error.allowed_methods))})
-        case web.HTTPException():
-            return Refusal(error.status, error.reason.lower())
         case _:
-            return None
+            return Refusal(error.status, error.reason.lower())
 
 
 def _callback(request: web.Request) -> str:

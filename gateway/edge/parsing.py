@@ -114,14 +114,14 @@ class Fields:
 
 
 def timestamp(text: str) -> timestamp_pb2.Timestamp | None:
-    """Read an ISO 8601 time with its zone (D1 API: times); None if it is none."""
+    """Read an ISO 8601 time with its zone, in the years 1 to 9999 of UTC (D1 API: times); None if it is none."""
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        if time.tzinfo is None:
+            return None
+        since = time.astimezone(UTC) - _EPOCH
+    except (ValueError, OverflowError):
         return None
-    if time.tzinfo is None:
-        return None
-    since = time - _EPOCH
     return timestamp_pb2.Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
 
 

@@ -38,6 +38,7 @@ class EdgeServer:
         if tokens is not None:
             middlewares.append(require_bearer(tokens))
         app = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)
+        app.on_response_prepare.append(_hide_versions)
         app.router.add_post(three_ds.PATH, notifications.post)
         if tokens is not None:
             app.router.add_post(token.PATH, TokenEndpoint(tokens).post)
@@ -64,3 +65,8 @@ class EdgeServer:
     async def stop(self) -> None:
         """Take no new connections, let requests in flight be answered, close."""
         await self._runner.cleanup()
+
+
+async def _hide_versions(_: web.Request, response: web.StreamResponse) -> None:
+    # aiohttp would tell everybody its own version and Python's.
+    response.headers["Server"] = "d1-gateway"

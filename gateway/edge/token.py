@@ -35,7 +35,7 @@ class TokenEndpoint:
             raise Refusal(401, "invalid_client", {"WWW-Authenticate": 'Basic realm="d1-gateway"'})
         if request.content_type != "application/x-www-form-urlencoded":
             raise Refusal(415, "the content type must be application/x-www-form-urlencoded")
-        self._check(await request.text())
+        self._check(await request.read())
         token = self._tokens.issue()
         expires_at = datetime.fromtimestamp(token.expires_at, UTC)
         body = {
@@ -49,8 +49,11 @@ class TokenEndpoint:
             body["scope"] = self._tokens.client.scope
         return json_response(200, body, _NO_STORE)
 
-    def _check(self, form: str) -> None:
-        fields = parse_qsl(form, keep_blank_values=True)
+    def _check(self, form: bytes) -> None:
+        try:
+            fields = parse_qsl(form.decode(), keep_blank_values=True)
+        except UnicodeDecodeError:
+            raise Refusal(400, "invalid_request") from None
         values = dict(fields)
         if len(values) != len(fields):
             raise Refusal(400, "invalid_request")

@@ -89,6 +89,8 @@ class Tokens:
 
     def is_valid(self, token: str) -> bool:
         """Tell whether a token is one of ours, for our client, and not expired."""
+        if not token.isascii():
+            return False
         digest = hashlib.sha256(token.encode()).digest()
         expires_at = self._verified.get(digest)
         if expires_at is None:
@@ -111,6 +113,7 @@ class Tokens:
         try:
             decoded = jwt.decode(token, self._key, algorithms=_ALGORITHMS)
             registry.validate(decoded.claims)
-        except (JoseError, ValueError):
+        except (JoseError, ValueError, TypeError):
+            # joserfc takes the types of some header parameters for granted.
             return None
         return float(decoded.claims["exp"])

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import grpc
 
 from gateway import cursor
-from gateway.errors import GatewayError
+from gateway.errors import FieldViolation, GatewayError
 from gateway.filtering import predicate
 from gateway.issuers import Issuers
 from gateway.ports import EventLog, StoredSubscription
@@ -127,9 +127,21 @@ def _start(request: notification.WatchNotificationsRequest) -> Start:
         case "after_cursor":
             return Start(after_cursor=request.after_cursor)
         case "since":
-            return Start(since_ms=request.since.ToMilliseconds())
+            return Start(since_ms=_since_ms(request))
         case _:
             return Start(earliest=request.position == notification.START_POSITION_EARLIEST)
+
+
+def _since_ms(request: notification.WatchNotificationsRequest) -> int:
+    try:
+        return request.since.ToMilliseconds()
+    except ValueError:
+        raise GatewayError(
+            error_pb2.ERROR_REASON_INVALID_REQUEST,
+            "The request breaks its contract: since",
+            outcome=error_pb2.OUTCOME_NOT_SENT,
+            violations=[FieldViolation("since", "must be a time in the years 1 to 9999", "timestamp.valid")],
+        ) from None
 
 
 def _heartbeat_seconds(request: notification.WatchNotificationsRequest) -> float:

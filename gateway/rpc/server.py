@@ -1,6 +1,7 @@
 """The gRPC server: services, health, reflection, and an end without cut-off calls."""
 
 import asyncio
+import socket
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -69,6 +70,9 @@ class RpcServer:
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        # grpc tells what is wrong with an address on standard error only, past our logs, so it is tried before.
+        host, _, port = address.rpartition(":")
+        socket.create_server((host, int(port))).close()
         try:
             self.port: int = (
                 self._server.add_insecure_port(address)

@@ -1,6 +1,7 @@
 """D1's card calls: requests read and checked as the contract has it, then handed to the store."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -67,8 +68,10 @@ class CardEndpoints:
     async def _register(self, request: web.Request) -> web.Response:
         card_id = self._card_id(request)
         body = await _body(request)
-        text(body, "encryptedData", contract.ENCRYPTED_DATA)
-        self._store.register(card_id, _details(body, self._credentials(body)))
+        details = _details(body)
+        encrypted = text(body, "encryptedData", contract.ENCRYPTED_DATA)
+        credentials = decrypt_card_data(encrypted, self._keys)
+        self._store.register(card_id, replace(details, credentials=credentials))
         return _done()
 
     async def _renew(self, request: web.Request) -> web.Response:
@@ -130,14 +133,13 @@ async def _body(request: web.Request) -> dict[str, Any]:
     return json_object(data)
 
 
-def _details(body: Mapping[str, Any], credentials: Credentials | None = None) -> CardDetails:
+def _details(body: Mapping[str, Any]) -> CardDetails:
     return CardDetails(
         consumer_id=text(body, "consumerId", contract.CONSUMER_ID),
         product_id=text(body, "cardProductId", contract.CARD_PRODUCT_ID),
         initial_state=optional_choice(body, "state", InitialState) or InitialState.ACTIVE,
         name_on_card=optional_text(body, "nameOnCard", contract.NAME_ON_CARD),
         second_name_on_card=optional_text(body, "secondNameOnCard", contract.NAME_ON_CARD),
-        credentials=credentials,
     )
 
 

@@ -1,5 +1,6 @@
 """The sandbox's own API, for people: faults, cards, consumers, tokens and notifications. Plain HTTP on loopback."""
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -112,12 +113,12 @@ class Control:
         count = integer(body, "count", usual, 1, _MOST_NOTIFICATIONS)
         delay_ms = integer(body, "delay_ms", 0, 0, _LONGEST_WAIT_MS)
         first = _notification(body, datetime.fromtimestamp(self.clock(), UTC))
+        notifications = vary(variant, first, count)
+        await asyncio.sleep(delay_ms / 1000)
+        statuses = await self.notifier.send_all(notifications)
         sent = [
-            {
-                "operationId": notification.operation_id,
-                "status": await self.notifier.send(notification, delay_seconds=delay_ms / 1000),
-            }
-            for notification in vary(variant, first, count)
+            {"operationId": notification.operation_id, "status": status}
+            for notification, status in zip(notifications, statuses, strict=True)
         ]
         return web.json_response({"sent": sent})
 

@@ -84,6 +84,8 @@ def fault_middleware(faults: Faults) -> Middleware:
         fault = faults.take(request.match_info.route.name)
         if fault is None:
             return await handler(request)
+        # Read first: a call that is held is acted on even if its caller goes away meanwhile.
+        await request.read()
         await asyncio.sleep(fault.latency_ms / 1000)
         if fault.drop is Drop.BEFORE:
             return _abort(request)

@@ -88,7 +88,6 @@ class Notifier:
         self,
         notification: Notification,
         *,
-        delay_seconds: float = 0.0,
         attempts: int = 1,
         backoff_seconds: float = 0.2,
     ) -> int:
@@ -96,7 +95,6 @@ class Notifier:
 
         Args:
             notification: What to tell.
-            delay_seconds: How long to wait before the first attempt.
             attempts: How often to try until the edge answers 2xx.
             backoff_seconds: The pause after the first attempt; it doubles with each further one.
 
@@ -106,7 +104,6 @@ class Notifier:
         Raises:
             NotDeliveredError: The last attempt got no answer within 5 seconds, or no token.
         """
-        await asyncio.sleep(delay_seconds)
         for attempt in range(attempts - 1):
             try:
                 status = await self._post(notification)

@@ -68,8 +68,7 @@ class CardStore:
         self._products = {product.product_id: product for product in products}
         self._consumers: set[str] = set()
         self._cards: dict[str, Card] = {}
-        self._live_pans: set[str] = set()
-        self._retired_pans: set[str] = set()
+        self._used_pans: set[str] = set()
         self._pans_made = 0
 
     def cards(self) -> tuple[Card, ...]:
@@ -194,22 +193,18 @@ class CardStore:
             raise not_reusable("Card id is in use or may not be used again")
 
     def _check_pan(self, credentials: Credentials | None) -> None:
-        if credentials is None:
-            return
-        if credentials.pan in self._retired_pans or credentials.pan in self._live_pans:
+        # That of a card deleted or replaced never becomes free again.
+        if credentials is not None and credentials.pan in self._used_pans:
             raise not_reusable("Card number is in use or may not be used again")
 
     def _put(self, card: Card) -> Card:
         self._cards[card.card_id] = card
         if card.details.credentials is not None:
-            self._live_pans.add(card.details.credentials.pan)
+            self._used_pans.add(card.details.credentials.pan)
         return card
 
     def _retire(self, card: Card, state: CardState) -> None:
         self._cards[card.card_id] = replace(card, state=state, suspended_for=None, awaits_credentials=False)
-        if card.details.credentials is not None:
-            self._live_pans.remove(card.details.credentials.pan)
-            self._retired_pans.add(card.details.credentials.pan)
 
     def _new_pan(self) -> str:
         self._pans_made += 1

@@ -41,7 +41,7 @@ class AssertionVerifier:
         if claims.get("iss") != self._issuer_id or claims.get("sub") != self._issuer_id:
             raise _refused("iss and sub have to be the issuer")
         expiry = claims.get("exp")
-        if not isinstance(expiry, int) or isinstance(expiry, bool):
+        if not isinstance(expiry, int):
             raise _refused("exp has to be a number of seconds")
         if not 0 < expiry - self._clock() <= TOKEN_LIFETIME_SECONDS:
             raise _refused("exp has to be ahead, by 15 minutes at most")

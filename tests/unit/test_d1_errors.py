@@ -2,8 +2,10 @@ import re
 from email.utils import formatdate
 from time import time
 
+import aiohttp
 import orjson
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -93,7 +95,21 @@ def test_a_body_of_no_use_leaves_the_status_to_speak(body: bytes) -> None:
     assert error.message == "The card id or the PAN is in use at D1, or may not be used again (HTTP 409)."
 
 
-@pytest.mark.parametrize("code", ["lower_case", "WITH SPACE", "A" * 65, "", 7, None, "NEW\nLINE", "TRAILING\n"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "4111111111111111",
+        "CARD_4111111111111111",
+        "lower_case",
+        "WITH SPACE",
+        "A" * 65,
+        "",
+        7,
+        None,
+        "NEW\nLINE",
+        "TRAILING\n",
+    ],
+)
 def test_a_code_that_is_no_code_is_not_passed_on(code: object) -> None:
     assert "upstream_code" not in refusal(answer(400, {"errorCode": code})).metadata
 
@@ -162,6 +178,7 @@ def test_no_retry_after_breaks_anything_or_asks_for_more_than_a_day(header: str)
         ("PAN 4111111111111111 unknown", "PAN **** unknown"),
         ("PAN 4111 1111 1111 1111", "PAN ****"),
         ("PAN 411-111-111-1111111", "PAN ****"),
+        ("PAN 411.111.111_1111111.", "PAN ****."),
         ("limit is 100", "limit is 100"),
         ("token eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJhIn0.c2ln refused", "token **** refused"),
         ("opaque " + "aB3_" * 20, "opaque ****"),
@@ -211,3 +228,15 @@ def test_a_call_without_a_token_was_never_sent_whatever_kept_the_token(failure: 
 @pytest.mark.parametrize("failure", [refusal(Answer(502)), no_answer(), unreachable(OSError())])
 def test_a_token_that_may_be_had_later_makes_the_call_worth_a_retry(failure: GatewayError) -> None:
     assert no_token(failure).retry_after_seconds == 1
+
+
+def test_a_name_that_does_not_resolve_is_told_as_such() -> None:
+    connection = ConnectionKey("d1.invalid", 443, True, True, None, None, None)  # noqa: FBT003
+    error = unreachable(aiohttp.ClientConnectorDNSError(connection, OSError(-2, "Name or service not known")))
+
+    assert error.message == "No connection to D1 could be made: its name does not resolve."
+    assert (error.reason, error.outcome) == (
+        error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE,
+        error_pb2.OUTCOME_NOT_SENT,
+    )
+    assert error.retry_after_seconds == 1

@@ -21,6 +21,7 @@ __all__ = [
     "Caller",
     "ManualClock",
     "authenticated",
+    "is_served",
     "jwk",
     "trusting",
     "unsecured",
@@ -54,6 +55,17 @@ def authenticated(sandbox: Sandbox) -> ssl.SSLContext:
     return context
 
 
+async def is_served(url: str, tls: ssl.SSLContext | None = None) -> bool:
+    """Tell whether anybody answers there."""
+    connector = aiohttp.TCPConnector() if tls is None else aiohttp.TCPConnector(ssl=tls)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        try:
+            async with session.post(url):
+                return True
+        except aiohttp.ClientError:
+            return False
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What D1 answered."""
@@ -75,6 +87,7 @@ class Caller:
         self.clock = clock
         self.assertion_key = jwk.JWK.from_json(sandbox.pki.assertion_key.read_text())
         self.encryption_key = jwk.JWK.from_json(sandbox.pki.encryption_public_key.read_text())
+        self._cards = f"/banking/v2/issuers/{sandbox.issuer_id}/cards"
         self._token = ""
 
     def claims(self, **changes: Any) -> dict[str, Any]:
@@ -115,12 +128,16 @@ class Caller:
         self._token = (await self.get_token()).json["access_token"]
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        return await self.send(
-            method,
-            f"/banking/v2/issuers/{self.sandbox.issuer_id}/cards{path}",
-            json=body,
-            headers={"Authorization": f"Bearer {self._token}"} | headers,
-        )
+        """Send JSON, or nothing if there is no body, to a path below that of the issuer's cards."""
+        return await self.send(method, self._cards + path, json=body, headers=self.headers() | headers)
+
+    async def send_raw(self, method: str, path: str, body: str, content_type: str) -> Answer:
+        """Send text as it is to a path below that of the issuer's cards."""
+        headers = self.headers() | {"Content-Type": content_type}
+        return await self.send(method, self._cards + path, data=body, headers=headers)
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"}
 
     async def send(self, method: str, path: str, **arguments: Any) -> Answer:
         async with self.session.request(method, self.sandbox.d1_url + path, **arguments) as answer:

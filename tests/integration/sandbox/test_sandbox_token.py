@@ -1,7 +1,6 @@
 import ssl
 from typing import Any
 
-import aiohttp
 import pytest
 
 from sandbox import Sandbox
@@ -10,21 +9,13 @@ from tests.integration.sandbox.sandbox_caller import (
     Caller,
     ManualClock,
     authenticated,
+    is_served,
     jwk,
     trusting,
     unsecured,
 )
 
 TOKEN_PATH = "/authz/v1/oauth2/token"
-
-
-async def is_served(url: str, tls: ssl.SSLContext) -> bool:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
-        try:
-            async with session.post(url):
-                return True
-        except aiohttp.ClientError:
-            return False
 
 
 async def test_a_client_without_a_certificate_is_refused(sandbox: Sandbox) -> None:
@@ -172,6 +163,19 @@ async def test_a_call_with_a_wrong_token_is_refused(caller: Caller, authorizatio
     answer = await caller.call("POST", "/card-1/operations:delete", {}, Authorization=authorization)
 
     assert (answer.status, answer.json) == (401, {"error": "AUTHORIZER_UNAUTHORIZED"})
+
+
+async def test_a_token_is_good_under_its_own_scheme_only(caller: Caller) -> None:
+    token = caller.headers()["Authorization"].removeprefix("Bearer ")
+
+    assert (await caller.call("POST", "/card-1/operations:renew", {}, Authorization=f"bearer {token}")).status == 404
+    assert (await caller.call("POST", "/card-1/operations:renew", {}, Authorization=f"Basic {token}")).status == 401
+
+
+async def test_a_further_token_leaves_the_earlier_one_good(caller: Caller) -> None:
+    assert (await caller.get_token()).status == 200
+
+    assert (await caller.register("card-1")).status == 204
 
 
 async def test_a_token_ends_after_15_minutes(caller: Caller, clock: ManualClock) -> None:

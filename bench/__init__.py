@@ -1,0 +1,1 @@
+"""What it costs to take a notification, beside a server that stores nothing: ``python -m bench``."""

@@ -1,0 +1,90 @@
+"""A lean HTTP/1.1 client: one request at a time on a connection that stays open, over TLS.
+
+It reads no more of an answer than it has to: its status, and that it ends with its head, as a 204 does (RFC 9110,
+section 15.3.5). A general client would cost more than the servers that are measured.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import cast
+
+__all__ = ["Connection", "connections"]
+
+_HOST = "127.0.0.1"
+_ACCEPTED = b"HTTP/1.1 204 "
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+class Connection(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, broken: "asyncio.Future[None]") -> None:
+        """Begin unconnected.
+
+        Args:
+            broken: Gets the exception if an answer is no 204 or the connection ends too early.
+        """
+        self.on_answer: Callable[[Connection], None] = lambda _: None
+        """Called when the request is answered with 204."""
+        self._broken = broken
+        self._transport: asyncio.Transport | None = None
+        self._received = b""
+
+    def send(self, request: bytes) -> None:
+        """Send a request; the one before it must have been answered."""
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over the transport."""
+        # uvloop's transport for TLS is one in all but its class.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of the answer."""
+        self._received += data
+        if not self._received.endswith(_END_OF_HEAD):
+            return
+        answer, self._received = self._received, b""
+        if answer.startswith(_ACCEPTED):
+            self.on_answer(self)
+        else:
+            self._fail(f"the server answered {answer[:40]!r}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that the server hung up."""
+        self._fail(f"the server closed the connection ({exc})")
+
+    def _fail(self, what: str) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(ConnectionError(what))
+
+
+@asynccontextmanager
+async def connections(
+    port: int, count: int, tls: ssl.SSLContext
+) -> "AsyncIterator[tuple[list[Connection], asyncio.Future[None]]]":
+    """Have connections to a server on loopback for as long as the block lasts.
+
+    Yields:
+        The connections, and what gets an exception as soon as one of them is of no use any more.
+    """
+    loop = asyncio.get_running_loop()
+    broken: asyncio.Future[None] = loop.create_future()
+    made: list[Connection] = []
+    try:
+        for _ in range(count):
+            _, connection = await loop.create_connection(lambda: Connection(broken), _HOST, port, ssl=tls)
+            made.append(connection)
+        yield made, broken
+    finally:
+        broken.cancel()
+        for connection in made:
+            connection.close()

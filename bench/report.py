@@ -1,0 +1,116 @@
+"""The measurements as a table, and whether they are good enough."""
+
+import os
+import platform
+import sqlite3
+import ssl
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from statistics import median
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import RATE, Latency, Throughput
+
+__all__ = ["Floor", "floors", "show_conditions", "show_floors", "show_latency", "show_throughput"]
+
+LEAST_RATIO: Final = 0.6
+"""Of what the baseline takes with `DECISIVE_CONNECTIONS`, the edge takes at least this much."""
+MOST_P99_MILLISECONDS: Final = 25.0
+"""At the fixed load, 99 of 100 notifications are on disk and answered this soon."""
+DECISIVE_CONNECTIONS: Final = 64
+
+_LIBRARIES = ("aiohttp", "uvloop", "orjson", "protobuf", "grpcio")
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A requirement, and what came of it."""
+
+    text: str
+    is_met: bool
+
+
+def floors(throughput: Iterable[tuple[Throughput, Throughput]], latency: tuple[Latency, Latency]) -> Iterator[Floor]:
+    """Hold the measurements, each edge before its baseline, against what is required."""
+    for edge, baseline in throughput:
+        if edge.connections == DECISIVE_CONNECTIONS:
+            ratio = _ratio(edge, baseline)
+            text = f"at {DECISIVE_CONNECTIONS} connections the edge takes {ratio:.2f} of the baseline"
+            yield Floor(f"{text}, at least {LEAST_RATIO}", ratio >= LEAST_RATIO)
+    p99 = median(latency[0].p99)
+    text = f"at {RATE:.0f}/s the edge's p99 is {p99:.1f} ms, below {MOST_P99_MILLISECONDS:.0f} ms"
+    yield Floor(text, p99 < MOST_P99_MILLISECONDS)
+
+
+def show_conditions(console: Console, disk: str) -> None:
+    """Print on what was measured."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    console.print(f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {platform.machine()}; {disk}")
+    console.print(
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {ssl.OPENSSL_VERSION}, {libraries}\n"
+    )
+
+
+def show_throughput(console: Console, pairs: Iterable[tuple[Throughput, Throughput]]) -> None:
+    """Print what was accepted, each edge beside its baseline."""
+    table = _table(
+        "As much as the server takes: median (lowest-highest) of the rounds",
+        "connections",
+        "server",
+        "accepted/s",
+        "ratio",
+        "server CPU us/request",
+        "load's CPU",
+    )
+    for edge, baseline in pairs:
+        for measured in (edge, baseline):
+            table.add_row(
+                str(measured.connections),
+                measured.server,
+                _spread(measured.accepted_per_second, 0),
+                f"{_ratio(edge, baseline):.2f}" if measured is edge else "",
+                _spread(measured.cpu_microseconds, 0),
+                f"{median(measured.load_utilisation):.0%}",
+            )
+    console.print(table)
+
+
+def show_latency(console: Console, pair: tuple[Latency, Latency]) -> None:
+    """Print how long it took, edge and baseline."""
+    table = _table(
+        f"At {RATE:.0f}/s, ms from when a request was due: median (lowest-highest) of the rounds",
+        "server",
+        "p50",
+        "p99",
+        "worst",
+    )
+    for measured in pair:
+        table.add_row(
+            measured.server, _spread(measured.median, 2), _spread(measured.p99, 2), _spread(measured.worst, 1)
+        )
+    console.print(table)
+
+
+def show_floors(console: Console, held: Iterable[Floor]) -> None:
+    """Print whether each requirement is met."""
+    for floor in held:
+        console.print(f"{'[green]met[/green]   ' if floor.is_met else '[red]MISSED[/red]'}  {floor.text}")
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "server" else "right", no_wrap=True)
+    return table
+
+
+def _ratio(edge: Throughput, baseline: Throughput) -> float:
+    return median(edge.accepted_per_second) / median(baseline.accepted_per_second)
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"

@@ -1,0 +1,76 @@
+"""``d1-gateway sandbox``: simulator and gateway stay up, with commands to paste."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from sandbox.gateway import GatewayConfig, GatewayProcess
+from sandbox.sandbox import Sandbox
+
+__all__ = ["playground"]
+
+
+async def playground(console: Console) -> None:
+    """Run a simulator and a gateway that uses it, until SIGINT or SIGTERM."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with AsyncExitStack() as running:
+        folder = Path(running.enter_context(TemporaryDirectory(prefix="d1-gateway-sandbox-")))
+        sandbox = await running.enter_async_context(Sandbox.start(folder / "keys"))
+        gateway = await GatewayProcess.start(GatewayConfig.of(sandbox, folder), folder)
+        await running.enter_async_context(gateway)
+        sandbox.set_edge(gateway.edge)
+        console.print(_text(sandbox, gateway, folder), markup=False, soft_wrap=True)
+        await stopped.wait()
+
+
+def _text(sandbox: Sandbox, gateway: GatewayProcess, folder: Path) -> str:
+    pki = sandbox.pki
+    curl = f"buf curl --protocol grpc --cacert {pki.server_ca}"
+    service = f"https://{gateway.grpc}/issuer"
+    register = (
+        '{"card_id":"card_1","consumer_id":"consumer_1","card_product_id":"light",'
+        '"credentials":{"pan":"4970101234567890","expiry":{"month":12,"year":2031}}}'
+    )
+    notification = (
+        '{"operationId":"op_1","operation":"3DS_FRICTIONLESS","status":"SUCCESSFUL",'
+        '"startTime":"2026-01-31T12:00:00.000Z"}'
+    )
+    callback = f"{gateway.edge}/notifications/d1/v1/issuers/{sandbox.issuer_id}/cards/card_1/3ds/notifications"
+    return f"""\
+D1 simulator       {sandbox.d1_url}
+its control API    {sandbox.control_url}
+gateway, gRPC      {gateway.grpc}
+gateway, callbacks {gateway.edge}
+issuer id          {sandbox.issuer_id}
+keys, settings     {folder}
+
+Register a card:
+  {curl} -d '{register}' \\
+    {service}.card.v1.CardService/RegisterCard
+
+Watch notifications (leave it running, go on in another terminal):
+  {curl} -d '{{"position":"START_POSITION_EARLIEST"}}' \\
+    {service}.notification.v1.NotificationService/WatchNotifications
+
+Have D1 notify:
+  curl -sS {sandbox.control_url}/sandbox/notifications -d '{{"cardId":"card_1","variant":"unknown_fields"}}'
+
+Call back as D1 would:
+  curl -sS -i --cacert {pki.server_ca} --cert {pki.d1_client.certificate} --key {pki.d1_client.key} \\
+    -H 'Content-Type: application/json' -d '{notification}' \\
+    {callback}
+
+Have D1's next answer get lost:
+  curl -sS {sandbox.control_url}/sandbox/faults -d '{{"operation":"suspendCard","drop":"after"}}'
+
+What else the simulator can do:
+  curl -sS {sandbox.control_url}/
+
+Stop with Ctrl-C; everything in {folder} goes with it."""

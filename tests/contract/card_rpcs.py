@@ -1,0 +1,124 @@
+"""The seven rpcs of CardService, each with a request that succeeds at a prepared D1."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from google.protobuf.message import Message
+
+from issuer.card.v1 import messages_pb2 as card
+from issuer.common.v1 import card_data_pb2
+from sandbox.d1.contract import InitialState, Operation, SuspendReason
+from sandbox.d1.store import CardDetails, CardStore, Credentials
+from tests.running import Running
+
+__all__ = ["ACTIVE_PAN", "RPCS", "SUSPENDED_PAN", "Rpc", "changed", "credentials", "prepare"]
+
+ACTIVE_PAN = "4000001234567899"
+SUSPENDED_PAN = "5200001234567890"
+_SECONDS = 10.0
+
+
+def prepare(store: CardStore) -> None:
+    """Have D1 hold an active card and one that is suspended as lost, both of consumer-1."""
+    for card_id, pan in (("card-active", ACTIVE_PAN), ("card-suspended", SUSPENDED_PAN)):
+        details = CardDetails("consumer-1", "light", InitialState.ACTIVE, credentials=Credentials(pan, "1228"))
+        store.register(card_id, details)
+    store.suspend("card-suspended", SuspendReason.CARD_LOST)
+
+
+def credentials(pan: str, month: int = 12, year: int = 2035) -> card_data_pb2.CardCredentials:
+    return card_data_pb2.CardCredentials(pan=pan, expiry=card_data_pb2.CardExpiry(month=month, year=year))
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """An rpc of CardService."""
+
+    name: str
+    operation: Operation
+    """The call of D1 that it makes."""
+    request: Message
+    """Succeeds where `prepare` was called, and changes something."""
+
+    async def call(
+        self,
+        running: Running,
+        request: Message | None = None,
+        *,
+        timeout: float | None = _SECONDS,  # noqa: ASYNC109 (it is the deadline that the caller sends)
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> Any:
+        """Call it with its own request, or with another one."""
+        return await getattr(running.cards, self.name)(request or self.request, timeout=timeout, metadata=metadata)
+
+
+def changed(request: Message, **fields: Any) -> Any:
+    """Copy a request with some fields set anew; None clears one."""
+    copy = type(request)()
+    copy.CopyFrom(request)
+    for name, value in fields.items():
+        copy.ClearField(name)
+        if value is not None:
+            copy.MergeFrom(type(request)(**{name: value}))
+    return copy
+
+
+RPCS: Mapping[str, Rpc] = MappingProxyType(
+    {
+        rpc.name: rpc
+        for rpc in (
+            Rpc(
+                "CreateCard",
+                Operation.CREATE_CARD,
+                card.CreateCardRequest(
+                    consumer_id="consumer-1",
+                    card_product_id="full",
+                    accounts=[card.Account(default=True, type="CURRENT", number="12345678", currency_code="EUR")],
+                ),
+            ),
+            Rpc(
+                "RegisterCard",
+                Operation.REGISTER_CARD,
+                card.RegisterCardRequest(
+                    card_id="card-new",
+                    consumer_id="consumer-2",
+                    card_product_id="light",
+                    credentials=credentials("4970101234567890"),
+                ),
+            ),
+            Rpc(
+                "RenewCard",
+                Operation.RENEW_CARD,
+                card.RenewCardRequest(card_id="card-active", credentials=credentials(ACTIVE_PAN)),
+            ),
+            Rpc(
+                "ReplaceCard",
+                Operation.REPLACE_CARD,
+                card.ReplaceCardRequest(
+                    card_id="card-active",
+                    reason_code="CARD_BROKEN",
+                    new_card_id="card-next",
+                    credentials=credentials("4970109876543210"),
+                ),
+            ),
+            Rpc(
+                "DeleteCard",
+                Operation.DELETE_CARD,
+                card.DeleteCardRequest(card_id="card-active", reason_code="CLOSED_CARD"),
+            ),
+            Rpc(
+                "SuspendCard",
+                Operation.SUSPEND_CARD,
+                card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD),
+            ),
+            Rpc(
+                "ResumeCard",
+                Operation.RESUME_CARD,
+                card.ResumeCardRequest(card_id="card-suspended", reason_code=card.RESUME_REASON_CARD_FOUND),
+            ),
+        )
+    }
+)
+"""By name."""

@@ -1,0 +1,157 @@
+"""CardService: what each rpc tells when D1 fails, and whether D1 may have acted."""
+
+from dataclasses import dataclass, replace
+
+import grpc
+import pytest
+
+from sandbox.d1.contract import Operation
+from sandbox.d1.faults import Drop, Fault
+from tests.contract.card_rpcs import RPCS, Rpc, changed, credentials
+from tests.running import Running, failure_of
+
+_Code = grpc.StatusCode
+every_rpc = pytest.mark.parametrize("rpc", RPCS.values(), ids=RPCS.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A fault, and what the caller is told of it."""
+
+    fault: Fault
+    code: grpc.StatusCode
+    reason: str
+    outcome: str = "REJECTED"
+    retry_seconds: float | None = None
+
+
+_LATER = {"Retry-After": "7"}
+_REFUSALS = {
+    "400": _Case(Fault(status=400), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
+    "400 without a body": _Case(Fault(status=400, body=""), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
+    "an unlisted 4xx": _Case(Fault(status=418), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
+    "401 twice": _Case(Fault(status=401, times=2), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
+    "403": _Case(Fault(status=403), _Code.FAILED_PRECONDITION, "UPSTREAM_FORBIDDEN"),
+    "404": _Case(Fault(status=404), _Code.NOT_FOUND, "UPSTREAM_NOT_FOUND"),
+    "409": _Case(Fault(status=409), _Code.ALREADY_EXISTS, "UPSTREAM_CONFLICT"),
+    "429": _Case(Fault(status=429), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=1.0),
+    "429 with a delay": _Case(
+        Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=7.0
+    ),
+    "503": _Case(Fault(status=503), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
+    "503 with a delay": _Case(
+        Fault(status=503, headers=_LATER), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=7.0
+    ),
+    "502, a proxy's page": _Case(Fault(html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN"),
+    "504": _Case(Fault(status=504, headers=_LATER), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN"),
+    "500": _Case(Fault(status=500), _Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN"),
+    "an unlisted 5xx": _Case(Fault(status=507), _Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN"),
+    "a redirection": _Case(
+        Fault(status=307, headers={"Location": "/elsewhere"}), _Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN"
+    ),
+}
+"""Faults in which D1 does not act."""
+
+_TOKEN_REFUSALS = {
+    "401": _Case(Fault(status=401), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
+    "400": _Case(Fault(status=400), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
+    "404": _Case(Fault(status=404), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
+    "429": _Case(
+        Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=7.0
+    ),
+    "503": _Case(Fault(status=503), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
+    "502": _Case(Fault(html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
+    "500": _Case(Fault(status=500), _Code.INTERNAL, "UPSTREAM_FAILED"),
+    "dropped": _Case(Fault(drop=Drop.BEFORE), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0),
+    "truncated": _Case(Fault(truncate=True), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0),
+    "no JSON": _Case(Fault(status=200, body="token"), _Code.INTERNAL, "UPSTREAM_CONTRACT"),
+    "no token": _Case(Fault(status=200, body='{"expires_in":900}'), _Code.INTERNAL, "UPSTREAM_CONTRACT"),
+}
+
+
+def _most_sent(rpc: Rpc) -> int:
+    # A PUT whose pooled connection turns out dead is sent once more; a POST is never repeated.
+    return 2 if rpc.operation is Operation.REGISTER_CARD else 1
+
+
+@pytest.mark.parametrize("case", _REFUSALS.values(), ids=_REFUSALS.keys())
+async def test_what_d1_answers_is_told(running: Running, case: _Case) -> None:
+    before = running.sandbox.store.cards()
+    status = case.fault.status or 502
+    for rpc in RPCS.values():
+        running.sandbox.faults.add(replace(case.fault, operation=rpc.operation))
+        failure = await failure_of(rpc.call(running))
+        assert (failure.code, failure.reason, failure.outcome) == (case.code, case.reason, case.outcome), rpc.name
+        assert failure.retry_seconds == case.retry_seconds
+        assert (failure.metadata["upstream"], failure.metadata["upstream_status"]) == ("d1", str(status))
+        assert running.sandbox.faults.take(rpc.operation) is None
+        assert running.sandbox.store.cards() == before
+    await RPCS["SuspendCard"].call(running)
+    assert running.sandbox.store.cards() != before
+
+
+@every_rpc
+@pytest.mark.parametrize("fault", [Fault(drop=Drop.BEFORE), Fault(drop=Drop.AFTER), Fault(truncate=True)], ids=repr)
+async def test_a_lost_answer_leaves_the_outcome_unknown(running: Running, rpc: Rpc, fault: Fault) -> None:
+    before = running.sandbox.store.cards()
+    running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=3))
+    failure = await failure_of(rpc.call(running))
+    assert (failure.code, failure.reason, failure.outcome) == (_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
+    assert failure.retry_seconds is None
+    acted = fault.drop is not Drop.BEFORE
+    assert (running.sandbox.store.cards() != before) is acted
+    left = 0
+    while running.sandbox.faults.take(rpc.operation) is not None:
+        left += 1
+    assert 1 <= 3 - left <= _most_sent(rpc)
+
+
+@pytest.mark.parametrize("case", _TOKEN_REFUSALS.values(), ids=_TOKEN_REFUSALS.keys())
+async def test_without_a_token_nothing_is_sent(running: Running, case: _Case) -> None:
+    before = running.sandbox.store.cards()
+    for rpc in RPCS.values():
+        running.sandbox.faults.add(replace(case.fault, operation=Operation.GET_TOKEN))
+        running.sandbox.faults.add(Fault(rpc.operation, status=500))
+        failure = await failure_of(rpc.call(running))
+        assert (failure.code, failure.reason, failure.outcome) == (case.code, case.reason, "NOT_SENT"), rpc.name
+        assert failure.retry_seconds == case.retry_seconds
+        assert running.sandbox.faults.take(rpc.operation) is not None, "the call was made all the same"
+    assert running.sandbox.store.cards() == before
+    await RPCS["SuspendCard"].call(running)
+    assert running.sandbox.store.cards() != before
+
+
+@every_rpc
+async def test_a_token_that_d1_forgot_is_replaced_unnoticed(running: Running, rpc: Rpc) -> None:
+    register = RPCS["RegisterCard"]
+    await register.call(running, changed(register.request, card_id="card-other", credentials=credentials("4" * 16)))
+    before = running.sandbox.store.cards()
+    running.sandbox.tokens.expire_all()
+    await rpc.call(running)
+    assert running.sandbox.store.cards() != before
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{}", "[]", "no JSON", '{"cardId":1}', '{"cardId":""}', '{"cardId":"a/b"}', "[" * 10_000]
+)
+async def test_a_made_card_without_its_id_breaks_the_contract(running: Running, body: str) -> None:
+    running.sandbox.faults.add(Fault(Operation.CREATE_CARD, status=201, body=body))
+    failure = await failure_of(RPCS["CreateCard"].call(running))
+    assert (failure.code, failure.reason, failure.outcome) == (_Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN")
+
+
+async def test_what_d1_writes_is_told_without_numbers_and_tokens(running: Running) -> None:
+    body = '{"errorCode":"SOME_CODE","error":"card 4970 1012 3456 7890 of eyJhbGciOiJub25lIn0.e30. it is\\u0007odd"}'
+    running.sandbox.faults.add(Fault(Operation.DELETE_CARD, status=403, body=body))
+    failure = await failure_of(RPCS["DeleteCard"].call(running))
+    assert failure.metadata["upstream_code"] == "SOME_CODE"
+    assert "it is odd" in failure.message
+    assert not {"4970", "7890", "eyJ"} & set(failure.message.replace(".", " ").split())
+
+
+async def test_a_field_that_d1_finds_wrong_is_named_in_the_contracts_words(running: Running) -> None:
+    body = '{"errorCode":"FIELD_INVALID_FORMAT","error":"cardProductId"}'
+    running.sandbox.faults.add(Fault(Operation.REGISTER_CARD, status=400, body=body))
+    failure = await failure_of(RPCS["RegisterCard"].call(running))
+    assert failure.reason == "UPSTREAM_INVALID"
+    assert failure.violations == {"card_product_id": "FIELD_INVALID_FORMAT"}

@@ -1,0 +1,206 @@
+"""CardService: what each rpc does at D1 when it succeeds."""
+
+import json
+
+import grpc
+import pytest
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from jwcrypto import jwe, jwk  # type: ignore[import-untyped] # ships no types
+
+from issuer.card.v1 import messages_pb2 as card
+from sandbox import Sandbox
+from sandbox.d1.contract import CardState
+from sandbox.d1.faults import Fault
+from sandbox.d1.store import Credentials
+from tests.contract.card_rpcs import ACTIVE_PAN, RPCS, Rpc, changed, credentials
+from tests.running import Running
+
+every_rpc = pytest.mark.parametrize("rpc", RPCS.values(), ids=RPCS.keys())
+
+
+def _encrypted(sandbox: Sandbox, pan: str, exp: str) -> str:
+    """Encrypt card data as a caller does who keeps the gateway out of it, with another JOSE library."""
+    key = jwk.JWK.from_json(sandbox.pki.encryption_public_key.read_text())
+    header = {"alg": "ECDH-ES", "enc": "A256GCM", "kid": key["kid"]}
+    sealed = jwe.JWE(json.dumps({"pan": pan, "exp": exp}), protected=json.dumps(header))
+    sealed.add_recipient(key)
+    return str(sealed.serialize(compact=True))
+
+
+async def test_create_has_d1_make_a_card_and_returns_its_id(running: Running) -> None:
+    response = await RPCS["CreateCard"].call(running)
+    made = running.sandbox.store.card(response.card_id)
+    assert (made.state, made.created_by_d1) == (CardState.ACTIVE, True)
+    assert (made.details.consumer_id, made.details.product_id) == ("consumer-1", "full")
+    assert not response.HasField("unrecognized")
+
+
+async def test_create_hands_on_the_state_and_the_names(running: Running) -> None:
+    request = changed(
+        RPCS["CreateCard"].request,
+        state=card.CARD_STATE_INACTIVE,
+        name_on_card="A. Holder-Name",
+        second_name_on_card="Second",
+    )
+    made = running.sandbox.store.card((await RPCS["CreateCard"].call(running, request)).card_id)
+    assert made.state is CardState.INACTIVE
+    assert (made.details.name_on_card, made.details.second_name_on_card) == ("A. Holder-Name", "Second")
+
+
+async def test_create_keeps_what_d1_answers_beyond_the_contract(running: Running) -> None:
+    body = '{"cardId":"crd_1","later":{"list":[1,null,"x"],"flag":true}}'
+    running.sandbox.faults.add(Fault(RPCS["CreateCard"].operation, status=201, body=body))
+    response = await RPCS["CreateCard"].call(running)
+    assert response.card_id == "crd_1"
+    assert json_format.MessageToDict(response.unrecognized) == {"later": {"list": [1, None, "x"], "flag": True}}
+
+
+async def test_register_takes_the_card_with_its_pan_and_its_expiry_as_month_then_year(running: Running) -> None:
+    request = changed(RPCS["RegisterCard"].request, credentials=credentials("4970101234567890", month=3, year=2041))
+    assert await RPCS["RegisterCard"].call(running, request) == card.RegisterCardResponse()
+    registered = running.sandbox.store.card("card-new")
+    assert (registered.state, registered.created_by_d1) == (CardState.ACTIVE, False)
+    assert registered.details.consumer_id == "consumer-2"
+    assert registered.details.credentials == Credentials("4970101234567890", "0341")
+
+
+async def test_register_again_leaves_the_card_as_it_is(running: Running) -> None:
+    await RPCS["RegisterCard"].call(running)
+    before = running.sandbox.store.cards()
+    await RPCS["RegisterCard"].call(running)
+    assert running.sandbox.store.cards() == before
+
+
+async def test_register_starts_the_card_in_the_state_asked_for(running: Running) -> None:
+    request = changed(RPCS["RegisterCard"].request, state=card.CARD_STATE_INACTIVE)
+    await RPCS["RegisterCard"].call(running, request)
+    assert running.sandbox.store.card("card-new").state is CardState.INACTIVE
+
+
+async def test_card_data_that_the_caller_encrypted_is_readable_for_d1(running: Running) -> None:
+    sealed = _encrypted(running.sandbox, "4970101111111111", "0230")
+    await RPCS["RegisterCard"].call(
+        running, changed(RPCS["RegisterCard"].request, credentials=None, encrypted_data=sealed)
+    )
+    assert running.sandbox.store.card("card-new").details.credentials == Credentials("4970101111111111", "0230")
+
+
+async def test_encrypted_card_data_goes_with_a_renewal_and_a_replacement_too(running: Running) -> None:
+    renewal = _encrypted(running.sandbox, ACTIVE_PAN, "0131")
+    await RPCS["RenewCard"].call(running, changed(RPCS["RenewCard"].request, credentials=None, encrypted_data=renewal))
+    assert running.sandbox.store.card("card-active").details.credentials == Credentials(ACTIVE_PAN, "0131")
+    replacement = _encrypted(running.sandbox, "4970102222222222", "0232")
+    await RPCS["ReplaceCard"].call(
+        running, changed(RPCS["ReplaceCard"].request, credentials=None, encrypted_data=replacement)
+    )
+    assert running.sandbox.store.card("card-next").details.credentials == Credentials("4970102222222222", "0232")
+
+
+async def test_renew_changes_the_expiry_and_keeps_the_id(running: Running) -> None:
+    await RPCS["RenewCard"].call(running)
+    renewed = running.sandbox.store.card("card-active")
+    assert renewed.details.credentials == Credentials(ACTIVE_PAN, "1235")
+    assert (renewed.state, renewed.awaits_credentials) == (CardState.ACTIVE, False)
+
+
+async def test_renew_moves_the_card_to_a_new_id(running: Running) -> None:
+    await RPCS["RenewCard"].call(running, changed(RPCS["RenewCard"].request, new_card_id="card-moved"))
+    assert [each.card_id for each in running.sandbox.store.cards()] == ["card-suspended", "card-moved"]
+
+
+@pytest.mark.parametrize("name", ["RenewCard", "ReplaceCard"])
+async def test_without_card_data_d1_waits_for_it(running: Running, name: str) -> None:
+    request = changed(RPCS[name].request, credentials=None, new_card_id=None)
+    await RPCS[name].call(running, request)
+    assert running.sandbox.store.card("card-active").awaits_credentials
+
+
+async def test_replace_retires_the_old_card_for_one_with_a_new_pan(running: Running) -> None:
+    await RPCS["ReplaceCard"].call(running)
+    store = running.sandbox.store
+    assert store.card("card-active").state is CardState.REPLACED
+    assert store.card("card-next").state is CardState.ACTIVE
+    assert store.card("card-next").details.credentials == Credentials("4970109876543210", "1235")
+
+
+async def test_delete_ends_the_card(running: Running) -> None:
+    await RPCS["DeleteCard"].call(running)
+    assert running.sandbox.store.card("card-active").state is CardState.DELETED
+
+
+@pytest.mark.parametrize("reason", card.SuspendReason.values()[1:])
+async def test_suspend_takes_every_reason(running: Running, reason: "card.SuspendReason.ValueType") -> None:
+    await RPCS["SuspendCard"].call(running, changed(RPCS["SuspendCard"].request, reason_code=reason))
+    suspended = running.sandbox.store.card("card-active")
+    assert suspended.state is CardState.SUSPENDED
+    assert suspended.suspended_for == card.SuspendReason.Name(reason).removeprefix("SUSPEND_REASON_")
+
+
+@pytest.mark.parametrize(
+    ("suspension", "resumption"),
+    [
+        (card.SUSPEND_REASON_CARD_LOST, card.RESUME_REASON_CARD_FOUND),
+        (card.SUSPEND_REASON_USER_DECISION, card.RESUME_REASON_USER_DECISION),
+        (card.SUSPEND_REASON_ISSUER_DECISION, card.RESUME_REASON_ISSUER_DECISION),
+    ],
+)
+async def test_resume_lifts_the_suspension_that_its_reason_is_for(
+    running: Running,
+    suspension: "card.SuspendReason.ValueType",
+    resumption: "card.ResumeReason.ValueType",
+) -> None:
+    await RPCS["SuspendCard"].call(running, changed(RPCS["SuspendCard"].request, reason_code=suspension))
+    await RPCS["ResumeCard"].call(running, card.ResumeCardRequest(card_id="card-active", reason_code=resumption))
+    assert running.sandbox.store.card("card-active").state is CardState.ACTIVE
+
+
+@every_rpc
+async def test_each_rpc_takes_all_that_goes_with_every_request(running: Running, rpc: Rpc) -> None:
+    before = running.sandbox.store.cards()
+    fields = {"request_id": "3f2504e0-4f89-41d3-9a0c-0305e82c3301", "user_id": "clerk-7", "issuer_id": "SANDBOX001"}
+    if "reason" in rpc.request.DESCRIPTOR.fields_by_name:
+        fields["reason"] = "Told by phone 42"
+    await rpc.call(running, changed(rpc.request, **fields))
+    assert running.sandbox.store.cards() != before
+
+
+@every_rpc
+async def test_each_rpc_sends_the_callers_correlation_id_back(running: Running, rpc: Rpc) -> None:
+    call: grpc.aio.UnaryUnaryCall[Message, Message] = getattr(running.cards, rpc.name)(
+        rpc.request, metadata=(("x-correlation-id", "trace_42-a"),)
+    )
+    await call
+    assert ("x-correlation-id", "trace_42-a") in tuple(await call.trailing_metadata())
+
+
+@pytest.mark.parametrize("given", ["with space", "x" * 65, ""])
+async def test_a_correlation_id_that_d1_would_refuse_is_replaced(running: Running, given: str) -> None:
+    # The simulator answers 400 where the header breaks its form, so this call would fail.
+    call = running.cards.SuspendCard(
+        card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD),
+        metadata=(("x-correlation-id", given),),
+    )
+    await call
+    made = dict(tuple(await call.trailing_metadata()))["x-correlation-id"]
+    assert made != given
+    assert len(made) == 32
+
+
+async def test_no_issuer_id_means_the_only_issuer_and_its_name_the_same(running: Running) -> None:
+    await RPCS["SuspendCard"].call(running, changed(RPCS["SuspendCard"].request, issuer_id="SANDBOX001"))
+    resume = card.ResumeCardRequest(card_id="card-suspended", reason_code=card.RESUME_REASON_CARD_FOUND)
+    await RPCS["ResumeCard"].call(running, resume)
+    states = {each.card_id: each.state for each in running.sandbox.store.cards()}
+    assert states == {"card-active": CardState.SUSPENDED, "card-suspended": CardState.ACTIVE}
+
+
+async def test_a_caller_that_does_not_trust_the_gateways_certificate_gets_no_connection(running: Running) -> None:
+    credentials_ = grpc.ssl_channel_credentials(running.sandbox.pki.d1_client_ca.read_bytes())
+    async with grpc.aio.secure_channel(running.addresses.grpc, credentials_) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/issuer.card.v1.CardService/DeleteCard"
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call(b"", timeout=5)
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -1,0 +1,208 @@
+"""The gRPC server as a whole: health, reflection, limits, and the end."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from gateway import bootstrap
+from gateway.settings import SettingsError
+from issuer.card.v1 import messages_pb2 as card
+from sandbox import Sandbox
+from sandbox.d1.contract import CardState
+from sandbox.d1.faults import Fault
+from tests.contract.card_rpcs import RPCS
+from tests.contract.watching import watching
+from tests.running import Running, connected, running_gateway, settings_for
+
+_SERVICES = ("issuer.card.v1.CardService", "issuer.notification.v1.NotificationService")
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_Stop = Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def _ending(sandbox: Sandbox, folder: Path, grace_seconds: float) -> AsyncIterator[tuple[Running, _Stop]]:
+    """Run a gateway that is to be stopped while its callers are still connected."""
+    used = settings_for(sandbox, folder, drain_grace_seconds=grace_seconds)
+    async with AsyncExitStack() as callers, AsyncExitStack() as gateway:
+        addresses = await gateway.enter_async_context(bootstrap.running(used))
+        yield await callers.enter_async_context(connected(sandbox, used, addresses)), gateway.aclose
+
+
+def _health(channel: grpc.aio.Channel) -> Any:
+    # Its stubs do not say what it has.
+    return health_pb2_grpc.HealthStub(channel)
+
+
+async def _check(running: Running, service: str) -> int:
+    request = health_pb2.HealthCheckRequest(service=service)
+    response = await _health(running.channel).Check(request, timeout=10)
+    return int(response.status)
+
+
+@pytest.mark.parametrize("service", ["", *_SERVICES])
+async def test_health_is_told_for_each_service_and_for_the_whole(running: Running, service: str) -> None:
+    assert await _check(running, service) == _SERVING
+
+
+async def test_health_of_a_service_that_is_not_there_is_not_found(running: Running) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await _check(running, "issuer.card.v1.NoService")
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def _reflect(
+    running: Running, request: reflection_pb2.ServerReflectionRequest
+) -> reflection_pb2.ServerReflectionResponse:
+    # Its stubs know only the channels of threads.
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", running.channel))
+    async for response in stub.ServerReflectionInfo(iter([request]), timeout=10):
+        assert isinstance(response, reflection_pb2.ServerReflectionResponse)
+        return response
+    raise AssertionError("no response")
+
+
+async def test_reflection_lists_every_service(running: Running) -> None:
+    response = await _reflect(running, reflection_pb2.ServerReflectionRequest(list_services=""))
+    listed = {service.name for service in response.list_services_response.service}
+    assert listed == {*_SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+async def _fetch(running: Running, pool: descriptor_pool.DescriptorPool, file: str, known: set[str]) -> None:
+    """Fetch a file and what it imports, as a client without any of the contracts does."""
+    if file in known:
+        return
+    known.add(file)
+    response = await _reflect(running, reflection_pb2.ServerReflectionRequest(file_by_filename=file))
+    files = [
+        descriptor_pb2.FileDescriptorProto.FromString(serialised)
+        for serialised in response.file_descriptor_response.file_descriptor_proto
+    ]
+    (wanted,) = (each for each in files if each.name == file)
+    for imported in wanted.dependency:
+        await _fetch(running, pool, imported, known)
+    pool.Add(wanted)
+
+
+@pytest.mark.parametrize("service", _SERVICES)
+async def test_reflection_resolves_a_service_with_all_that_it_imports(running: Running, service: str) -> None:
+    pool, known = descriptor_pool.DescriptorPool(), set[str]()
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=service)
+    response = await _reflect(running, request)
+    serialised = response.file_descriptor_response.file_descriptor_proto[0]
+    await _fetch(running, pool, descriptor_pb2.FileDescriptorProto.FromString(serialised).name, known)
+    assert "buf/validate/validate.proto" in known
+    found = pool.FindServiceByName(service)
+    rules = pool.FindExtensionByName("buf.validate.field")
+    assert rules.message_type is not None
+    assert rules.message_type.full_name == "buf.validate.FieldRules"
+    for method in found.methods:
+        assert method.input_type.fields_by_name["issuer_id"].number == 1
+
+
+async def test_a_caller_without_tls_gets_no_connection(running: Running) -> None:
+    async with grpc.aio.insecure_channel(running.addresses.grpc) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await _health(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_request_that_is_too_large_is_refused(running: Running) -> None:
+    request = card.DeleteCardRequest(card_id="card-active", reason_code="X", reason="x" * 2_000_000)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await running.cards.DeleteCard(request, timeout=10)
+    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert running.sandbox.store.card("card-active").state is CardState.ACTIVE
+
+
+async def test_a_request_that_is_no_message_is_refused_and_serving_goes_on(running: Running) -> None:
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary(
+        "/issuer.card.v1.CardService/DeleteCard"
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call(b"\xff\xff", timeout=10)
+    # The gRPC library's own answer: no code of the gateway sees such a call.
+    assert error.value.code() is grpc.StatusCode.UNKNOWN
+    assert running.sandbox.store.card("card-active").state is CardState.ACTIVE
+    assert await _check(running, "") == _SERVING
+
+
+async def test_a_call_in_flight_finishes_while_streams_are_told_to_go(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.faults.add(Fault(RPCS["SuspendCard"].operation, latency_ms=1_500))
+    async with _ending(sandbox, tmp_path, grace_seconds=10.0) as (running, stop), watching(running) as watch:
+        await watch.batch()
+        health = _health(running.channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await health.read()).status == _SERVING
+        in_flight = asyncio.create_task(RPCS["SuspendCard"].call(running))
+        await _called(sandbox)
+        stopping = asyncio.create_task(_completed(stop()))
+        failure = await watch.failure()
+        assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING")
+        assert failure.outcome == "NOT_SENT"
+        assert (await health.read()).status == _NOT_SERVING
+        health.cancel()
+        assert not in_flight.done()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await RPCS["DeleteCard"].call(running, timeout=5)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert await in_flight == card.SuspendCardResponse()
+        await stopping
+    states = {each.card_id: each.state for each in sandbox.store.cards()}
+    assert states["card-active"] is CardState.SUSPENDED
+
+
+async def test_a_standby_is_told_to_go_too(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with (
+        _ending(sandbox, tmp_path, grace_seconds=10.0) as (running, stop),
+        watching(running, subscription="billing") as active,
+        watching(running, subscription="billing") as standby,
+    ):
+        await active.batch()
+        await standby.batch()
+        stopping = asyncio.create_task(_completed(stop()))
+        assert [(await watch.failure()).reason for watch in (active, standby)] == ["SERVER_DRAINING"] * 2
+        await stopping
+
+
+async def test_a_shutdown_takes_no_longer_than_its_grace(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.faults.add(Fault(RPCS["SuspendCard"].operation, latency_ms=30_000))
+    async with _ending(sandbox, tmp_path, grace_seconds=0.5) as (running, stop):
+        in_flight = asyncio.create_task(RPCS["SuspendCard"].call(running, timeout=30))
+        await _called(sandbox)
+        began = time.perf_counter()
+        await stop()
+        assert 0.4 < time.perf_counter() - began < 5.0
+        with pytest.raises(grpc.aio.AioRpcError) as cut:
+            await in_flight
+    assert cut.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
+
+async def test_the_same_event_log_serves_one_gateway_at_a_time(sandbox: Sandbox, tmp_path: Path) -> None:
+    used = settings_for(sandbox, tmp_path)
+    async with running_gateway(sandbox, used):
+        with pytest.raises(SettingsError, match="in use by another process"):
+            async with bootstrap.running(used):
+                pass
+    async with running_gateway(sandbox, used) as running:
+        assert await _check(running, "") == _SERVING
+
+
+async def _completed(stop: Awaitable[None]) -> None:
+    await stop
+
+
+async def _called(sandbox: Sandbox) -> None:
+    """Wait until D1 has taken the one fault that is pending."""
+    async with asyncio.timeout(10):
+        # Nothing tells when a fault is used up.
+        while sandbox.faults._pending:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -1,0 +1,251 @@
+"""NotificationService: named subscriptions, their cursors and their watchers."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from issuer.notification.v1 import messages_pb2 as notification
+from tests.contract.watching import EARLIEST, notify, watching
+from tests.running import SECOND_ISSUER, Failure, Running, failure_of
+
+_TICK = Duration(nanos=100_000_000)
+_LONG = "x" * 65
+_ACTIVE, _STANDBY = notification.WATCHER_ROLE_ACTIVE, notification.WATCHER_ROLE_STANDBY
+_Request = (
+    notification.CommitCursorRequest
+    | notification.GetSubscriptionRequest
+    | notification.ListSubscriptionsRequest
+    | notification.DeleteSubscriptionRequest
+)
+_REQUESTS: dict[str, Callable[..., _Request]] = {
+    "CommitCursor": notification.CommitCursorRequest,
+    "GetSubscription": notification.GetSubscriptionRequest,
+    "ListSubscriptions": notification.ListSubscriptionsRequest,
+    "DeleteSubscription": notification.DeleteSubscriptionRequest,
+}
+_COMPLETE: dict[str, dict[str, str]] = {
+    "CommitCursor": {"subscription": "billing", "cursor": "00000000-0"},
+    "GetSubscription": {"subscription": "billing"},
+    "ListSubscriptions": {},
+    "DeleteSubscription": {"subscription": "billing"},
+}
+every_rpc = pytest.mark.parametrize("name", _REQUESTS)
+
+
+async def _call(running: Running, name: str, **fields: Any) -> Any:
+    return await getattr(running.notifications, name)(_REQUESTS[name](**fields), timeout=10)
+
+
+async def _commit(running: Running, cursor: str, **fields: Any) -> str:
+    response = await _call(running, "CommitCursor", **({"subscription": "billing"} | fields), cursor=cursor)
+    return str(response.committed_cursor)
+
+
+async def _get(running: Running, **fields: Any) -> notification.Subscription:
+    response = await _call(running, "GetSubscription", **({"subscription": "billing"} | fields))
+    assert isinstance(response, notification.GetSubscriptionResponse)
+    return response.subscription
+
+
+async def _refused(call: Awaitable[object], code: grpc.StatusCode, reason: str) -> Failure:
+    failure = await failure_of(call)
+    assert (failure.code, failure.reason) == (code, reason)
+    return failure
+
+
+async def _cursors(running: Running, count: int) -> list[str]:
+    """Have D1 notify, and tell the notifications' cursors."""
+    await notify(running, *["card-1"] * count)
+    async with watching(running, position=EARLIEST) as watch:
+        return [each.cursor for each in await watch.take(count)]
+
+
+async def _until_watched_by(running: Running, watchers: int) -> None:
+    async with asyncio.timeout(10):
+        # Nothing tells of a watcher that has gone.
+        while (await _get(running)).watchers != watchers:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_the_first_commit_makes_the_subscription(running: Running) -> None:
+    first, second, third = await _cursors(running, 3)
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    assert await _commit(running, second) == second
+    subscription = await _get(running)
+    assert (subscription.issuer_id, subscription.name) == ("SANDBOX001", "billing")
+    assert (subscription.committed_cursor, subscription.lag, subscription.watchers) == (second, 1, 0)
+    assert before < subscription.commit_time.ToDatetime(UTC) < datetime.now(UTC) + timedelta(seconds=1)
+    assert await _commit(running, first) == second
+    assert await _commit(running, third) == third
+    assert (await _get(running)).lag == 0
+
+
+async def test_the_first_watcher_makes_the_subscription_too(running: Running) -> None:
+    await notify(running, "card-1", "card-2")
+    async with watching(running, subscription="billing") as watch:
+        await watch.batch()
+        subscription = await _get(running)
+    assert (subscription.committed_cursor, subscription.lag, subscription.watchers) == ("", 2, 1)
+    assert not subscription.HasField("commit_time")
+
+
+async def test_the_committed_cursor_wins_over_where_a_watch_would_begin(running: Running) -> None:
+    first, second = await _cursors(running, 2)
+    await _commit(running, first)
+    for start in ({"position": EARLIEST}, {"after_cursor": second}, {}):
+        async with watching(running, subscription="billing", **start) as watch:
+            (got,) = await watch.take(1)
+        assert got.cursor == second
+
+
+async def test_a_second_watcher_stands_by_and_takes_over_at_the_committed_cursor(running: Running) -> None:
+    async with watching(running, subscription="billing", heartbeat_interval=_TICK) as active:
+        # The first one to come is the active one; it leaves in the middle of this test.
+        assert (await active.batch()).role == _ACTIVE
+        async with watching(running, subscription="billing", heartbeat_interval=_TICK) as successor:
+            assert (await successor.batch()).role == _STANDBY
+            sent = await notify(running, "card-1", "card-2", "card-1")
+            received = await active.take(3)
+            assert [each.three_ds_operation.operation_id for each in received] == sent
+            await _commit(running, received[0].cursor)
+            assert (await _get(running)).watchers == 2
+            beat = await successor.batch()
+            assert (beat.role, list(beat.notifications)) == (_STANDBY, [])
+            active.leave()
+            while (batch := await successor.batch()).role == _STANDBY:
+                assert not batch.notifications
+            # It begins where the commit stands: what was delivered and not committed comes again.
+            assert batch.cursor == received[0].cursor
+            assert await successor.operation_ids(2) == sent[1:]
+            assert (await _get(running)).watchers == 1
+    await _until_watched_by(running, 0)
+
+
+async def test_watchers_of_different_subscriptions_do_not_wait_for_each_other(running: Running) -> None:
+    async with (
+        watching(running, subscription="billing") as one,
+        watching(running, subscription="fraud") as two,
+    ):
+        assert [(await watch.batch()).role for watch in (one, two)] == [_ACTIVE, _ACTIVE]
+        sent = await notify(running, "card-1")
+        assert await one.operation_ids(1) == await two.operation_ids(1) == sent
+
+
+async def test_one_name_is_another_subscription_for_each_issuer(running_two: Running) -> None:
+    await notify(running_two, "card-1")
+    async with watching(running_two, issuer_id="SANDBOX001", position=EARLIEST) as watch:
+        (got,) = await watch.take(1)
+    await _commit(running_two, got.cursor, issuer_id="SANDBOX001")
+    await _refused(_get(running_two, issuer_id=SECOND_ISSUER), grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
+    listed = await _call(running_two, "ListSubscriptions", issuer_id=SECOND_ISSUER)
+    assert not listed.subscriptions
+    assert (await _get(running_two, issuer_id="SANDBOX001")).committed_cursor == got.cursor
+
+
+async def test_subscriptions_are_listed_by_name(running: Running) -> None:
+    assert not (await _call(running, "ListSubscriptions")).subscriptions
+    (cursor,) = await _cursors(running, 1)
+    for name in ("fraud", "Billing", "a.b-c_d", "billing", "x" * 64):
+        await _commit(running, cursor, subscription=name)
+    listed = (await _call(running, "ListSubscriptions")).subscriptions
+    names = [each.name for each in listed]
+    assert names == sorted(names)
+    assert set(names) == {"fraud", "Billing", "a.b-c_d", "billing", "x" * 64}
+    assert all((each.committed_cursor, each.lag, each.watchers) == (cursor, 0, 0) for each in listed)
+
+
+async def test_a_watched_subscription_is_deleted_only_once_its_watchers_have_gone(running: Running) -> None:
+    in_use = (grpc.StatusCode.FAILED_PRECONDITION, "SUBSCRIPTION_IN_USE")
+    async with (
+        watching(running, subscription="billing") as active,
+        watching(running, subscription="billing") as standby,
+    ):
+        await active.batch()
+        await standby.batch()
+        await _refused(_call(running, "DeleteSubscription", subscription="billing"), *in_use)
+        active.leave()
+        await _until_watched_by(running, 1)
+        await _refused(_call(running, "DeleteSubscription", subscription="billing"), *in_use)
+    await _until_watched_by(running, 0)
+    await _call(running, "DeleteSubscription", subscription="billing")
+    await _refused(_get(running), grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
+
+
+async def test_deleting_forgets_the_cursor_and_keeps_the_notifications(running: Running) -> None:
+    cursors = await _cursors(running, 2)
+    await _commit(running, cursors[1])
+    await _call(running, "DeleteSubscription", subscription="billing")
+    async with watching(running, subscription="billing", position=EARLIEST) as watch:
+        assert [each.cursor for each in await watch.take(2)] == cursors
+
+
+@pytest.mark.parametrize("name", ["GetSubscription", "DeleteSubscription"])
+async def test_a_subscription_that_was_never_made_is_not_found(running: Running, name: str) -> None:
+    call = _call(running, name, subscription="billing")
+    await _refused(call, grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
+
+
+@pytest.mark.parametrize("cursor", ["x", "00000000-0", "{log}-1", "{log}--1"])
+async def test_a_cursor_of_no_such_log_cannot_be_committed(running: Running, cursor: str) -> None:
+    async with watching(running) as watch:
+        log_id = (await watch.batch()).cursor.partition("-")[0]
+    call = _commit(running, cursor.format(log=log_id))
+    await _refused(call, grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_UNKNOWN")
+    await _refused(_get(running), grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
+
+
+@every_rpc
+async def test_a_wrong_field_of_a_call_is_named(running: Running, name: str) -> None:
+    wrong = {"issuer_id": ("SHORT", "ELEVEN_CHAR"), "subscription": ("", "a b", _LONG), "cursor": ("", _LONG)}
+    for field in ("issuer_id", *_COMPLETE[name]):
+        for value in wrong[field]:
+            call = _call(running, name, **(_COMPLETE[name] | {field: value}))
+            failure = await _refused(call, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+            assert (set(failure.violations), failure.outcome) == ({field}, "NOT_SENT")
+
+
+@every_rpc
+async def test_an_issuer_that_is_not_configured_is_unknown(running: Running, name: str) -> None:
+    call = _call(running, name, **_COMPLETE[name], issuer_id="NOBODY0001")
+    await _refused(call, grpc.StatusCode.NOT_FOUND, "ISSUER_UNKNOWN")
+
+
+@every_rpc
+async def test_one_of_several_issuers_has_to_be_named(running_two: Running, name: str) -> None:
+    failure = await _refused(
+        _call(running_two, name, **_COMPLETE[name]), grpc.StatusCode.INVALID_ARGUMENT, "ISSUER_REQUIRED"
+    )
+    assert set(failure.violations) == {"issuer_id"}
+
+
+async def test_a_watch_needs_its_issuer_as_every_call_does(running_two: Running) -> None:
+    async with watching(running_two, issuer_id="NOBODY0001") as watch:
+        failure = await watch.failure()
+    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "ISSUER_UNKNOWN")
+    async with watching(running_two) as watch:
+        failure = await watch.failure()
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ISSUER_REQUIRED")
+
+
+async def test_what_cannot_be_stored_now_is_to_be_tried_again(running: Running) -> None:
+    (cursor,) = await _cursors(running, 1)
+    with closing(sqlite3.connect(running.event_log, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for call in (
+            _commit(running, cursor),
+            _call(running, "DeleteSubscription", subscription="billing"),
+        ):
+            failure = await _refused(call, grpc.StatusCode.UNAVAILABLE, "EVENT_LOG_UNAVAILABLE")
+            assert (failure.outcome, failure.retry_seconds) == ("REJECTED", 1.0)
+        async with watching(running, subscription="billing") as watch:
+            assert (await watch.failure()).reason == "EVENT_LOG_UNAVAILABLE"
+        # Reading goes on meanwhile.
+        assert not (await _call(running, "ListSubscriptions")).subscriptions
+    assert await _commit(running, cursor) == cursor

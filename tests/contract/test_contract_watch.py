@@ -1,0 +1,270 @@
+"""NotificationService: what a watcher receives."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import json_format
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from adapters.sqlite import Retention, SqliteEventLog
+from gateway.ports import Event
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.threeds.v1 import operation_pb2 as threeds
+from sandbox import Sandbox
+from sandbox.d1.notification import Notification
+from tests.contract.watching import EARLIEST, notify, watching
+from tests.running import (
+    SECOND_ISSUER,
+    Running,
+    edge_session,
+    notification_path,
+    running_gateway,
+    settings_for,
+)
+
+_TICK = Duration(nanos=100_000_000)
+
+
+async def test_the_first_message_comes_at_once_and_says_where_the_watch_begins(running: Running) -> None:
+    await notify(running, "card-1")
+    async with watching(running) as watch:
+        first = await watch.batch()
+        assert (list(first.notifications), first.role) == ([], notification.WATCHER_ROLE_ACTIVE)
+        (operation_id,) = await notify(running, "card-2")
+        batch = await watch.batch()
+    assert [each.three_ds_operation.operation_id for each in batch.notifications] == [operation_id]
+    assert batch.cursor == batch.notifications[0].cursor != first.cursor
+
+
+async def test_a_notification_says_all_that_d1_said(running: Running) -> None:
+    sent = Notification(
+        "card-1",
+        "op_1",
+        datetime(2022, 6, 16, 6, 28, 2, 492_000, tzinfo=UTC),
+        operation="3DS_CHALLENGE_OTP_SMS",
+        status="FAILED",
+        consumer_id="consumer-1",
+        details={"acsTransactionId": "acs-1", "threeDSServerTransId": "3ds-1", "merchant": {"name": "Books"}},
+        error="Too many attempts",
+        unknown={"later": [1, None, True]},
+    )
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    assert await running.sandbox.notifier.send(sent) == 204
+    async with watching(running, position=EARLIEST) as watch:
+        (got,) = await watch.take(1)
+    assert (got.issuer_id, got.card_id, got.correlation_id) == ("SANDBOX001", "card-1", "op_1")
+    assert before < got.receive_time.ToDatetime(UTC) < datetime.now(UTC) + timedelta(seconds=1)
+    operation = got.three_ds_operation
+    assert (operation.operation_id, operation.consumer_id) == ("op_1", "consumer-1")
+    assert (operation.type, operation.operation_text) == (
+        threeds.OPERATION_TYPE_CHALLENGE_OTP_SMS,
+        "3DS_CHALLENGE_OTP_SMS",
+    )
+    assert (operation.status, operation.status_text) == (threeds.OPERATION_STATUS_FAILED, "FAILED")
+    assert operation.start_time.ToJsonString() == operation.start_time_text == "2022-06-16T06:28:02.492Z"
+    assert operation.error == "Too many attempts"
+    assert (operation.details.acs_transaction_id, operation.details.three_ds_server_trans_id) == ("acs-1", "3ds-1")
+    assert json_format.MessageToDict(operation.details.unrecognized) == {"merchant": {"name": "Books"}}
+    assert json_format.MessageToDict(operation.unrecognized) == {"later": [1, None, True]}
+
+
+async def test_words_that_the_contract_does_not_know_come_as_text(running: Running) -> None:
+    await notify(running, "card-1", operation="3DS_SOMETHING_NEW", status="PENDING")
+    async with watching(running, position=EARLIEST) as watch:
+        (got,) = await watch.take(1)
+    operation = got.three_ds_operation
+    assert (operation.type, operation.status) == (0, 0)
+    assert (operation.operation_text, operation.status_text) == ("3DS_SOMETHING_NEW", "PENDING")
+
+
+async def test_a_watch_goes_on_after_its_cursor_without_gap_or_repetition(running: Running) -> None:
+    sent = await notify(running, *["card-1"] * 4)
+    async with watching(running, position=EARLIEST, max_batch_size=1) as watch:
+        got = await watch.take(2)
+    async with watching(running, after_cursor=got[-1].cursor) as watch:
+        sent += await notify(running, "card-1")
+        rest = await watch.operation_ids(3)
+    assert [each.three_ds_operation.operation_id for each in got] + rest == sent
+
+
+async def test_a_watch_begins_at_a_time(running: Running) -> None:
+    await notify(running, "card-1")
+    async with watching(running, position=EARLIEST) as watch:
+        (old,) = await watch.take(1)
+    # Times are kept to the millisecond.
+    since = Timestamp()
+    since.FromMilliseconds(old.receive_time.ToMilliseconds() + 1)
+    await asyncio.sleep(0.01)
+    sent = await notify(running, "card-1")
+    async with watching(running, since=since) as watch:
+        assert await watch.operation_ids(1) == sent
+
+
+async def test_a_batch_is_no_larger_than_asked_for(running: Running) -> None:
+    sent = await notify(running, *["card-1"] * 7)
+    async with watching(running, position=EARLIEST, max_batch_size=3) as watch:
+        await watch.batch()
+        batches = [await watch.batch() for _ in range(3)]
+    assert [len(batch.notifications) for batch in batches] == [3, 3, 1]
+    assert [each.three_ds_operation.operation_id for batch in batches for each in batch.notifications] == sent
+    assert all(batch.cursor == batch.notifications[-1].cursor for batch in batches)
+
+
+async def test_a_duplicate_is_delivered_once(running: Running) -> None:
+    sent = Notification("card-1", "op_1", datetime.now(UTC))
+    assert await running.sandbox.notifier.send_all([sent, sent]) == [204, 204]
+    last = await notify(running, "card-1")
+    async with watching(running, position=EARLIEST) as watch:
+        assert await watch.operation_ids(2) == ["op_1", *last]
+
+
+async def test_a_silent_watch_gets_heartbeats_with_its_cursor(running: Running) -> None:
+    async with watching(running, heartbeat_interval=_TICK) as watch:
+        first = await watch.batch()
+        began = time.perf_counter()
+        beats = [await watch.batch() for _ in range(3)]
+        elapsed = time.perf_counter() - began
+    assert beats == [first] * 3
+    assert 0.2 < elapsed < 5.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, "abcde"),
+        ({"card_ids": ["card-1"]}, "ace"),
+        ({"card_ids": ["card-1", "card-2", "card-9"]}, "abcde"),
+        ({"consumer_ids": ["consumer-1"]}, "ab"),
+        ({"operation_types": [threeds.OPERATION_TYPE_FRICTIONLESS]}, "c"),
+        ({"operation_types": [threeds.OPERATION_TYPE_UNSPECIFIED]}, "d"),
+        ({"statuses": [threeds.OPERATION_STATUS_FAILED]}, "b"),
+        ({"statuses": [threeds.OPERATION_STATUS_UNSPECIFIED, threeds.OPERATION_STATUS_FAILED]}, "be"),
+        ({"card_ids": ["card-2"], "consumer_ids": ["consumer-1"]}, "b"),
+        ({"card_ids": ["card-2"], "operation_types": [threeds.OPERATION_TYPE_FRICTIONLESS]}, ""),
+    ],
+)
+async def test_a_filter_lets_through_what_agrees_with_all_its_lists(
+    running: Running, fields: dict[str, Any], wanted: str
+) -> None:
+    sent = dict(
+        zip(
+            "abcde",
+            [
+                *await notify(running, "card-1", consumer_id="consumer-1"),
+                *await notify(running, "card-2", consumer_id="consumer-1", status="FAILED"),
+                *await notify(running, "card-1", operation="3DS_FRICTIONLESS"),
+                *await notify(running, "card-2", operation="3DS_NEW"),
+                *await notify(running, "card-1", status="NEW"),
+            ],
+            strict=True,
+        )
+    )
+    async with watching(running, position=EARLIEST, filter=fields, heartbeat_interval=_TICK) as watch:
+        got = await watch.operation_ids(len(wanted))
+        # Further heartbeats tell that the cursor has moved past what did not match.
+        while not (beat := await watch.batch()).cursor.endswith("-5"):
+            pass
+    assert got == [sent[letter] for letter in wanted]
+    assert not beat.notifications
+
+
+async def test_a_filter_takes_single_operations(running: Running) -> None:
+    sent = await notify(running, "card-1", "card-2", "card-1")
+    async with watching(running, position=EARLIEST, filter={"operation_ids": sent[1:]}) as watch:
+        assert await watch.operation_ids(2) == sent[1:]
+
+
+async def test_a_watcher_sees_its_own_issuer_only(running_two: Running) -> None:
+    (own,) = await notify(running_two, "card-1")
+    body = Notification("card-1", "op_other", datetime.now(UTC)).body()
+    async with edge_session(running_two.sandbox) as session:
+        url = running_two.edge + notification_path("card-1", SECOND_ISSUER)
+        async with session.post(url, json=body) as answer:
+            assert answer.status == 204
+    for issuer_id, operation_id in (("SANDBOX001", own), (SECOND_ISSUER, "op_other")):
+        async with watching(running_two, issuer_id=issuer_id, position=EARLIEST) as watch:
+            (got,) = await watch.take(1)
+        assert (got.issuer_id, got.three_ds_operation.operation_id) == (issuer_id, operation_id)
+
+
+async def test_many_watchers_see_the_same(running: Running) -> None:
+    async with (
+        watching(running) as one,
+        watching(running, filter={"card_ids": ["card-2"]}) as two,
+        watching(running, position=EARLIEST) as three,
+    ):
+        for watch in (one, two, three):
+            await watch.batch()
+        sent = await notify(running, "card-1", "card-2", "card-1")
+        assert await one.operation_ids(3) == sent
+        assert await two.operation_ids(1) == sent[1:2]
+        assert await three.operation_ids(3) == sent
+
+
+@pytest.mark.parametrize("cursor", ["x", "00000000-0", "{log}-2", "{log}-01", "{log}--1", "{log}-9999999999999999999"])
+async def test_a_cursor_of_no_such_log_is_unknown(running: Running, cursor: str) -> None:
+    await notify(running, "card-1")
+    async with watching(running) as watch:
+        log_id = (await watch.batch()).cursor.partition("-")[0]
+    async with watching(running, after_cursor=cursor.format(log=log_id)) as watch:
+        failure = await watch.failure()
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_UNKNOWN")
+
+
+async def test_a_cursor_before_what_is_kept_is_expired_and_told_where_to_go_on(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    used = settings_for(sandbox, tmp_path)
+    log = await SqliteEventLog.open(used.event_log.path, retention=Retention(max_age_seconds=3600))
+    for number in range(3):
+        await log.append(Event("SANDBOX001", "card-1", f"op_{number}", "", 0, 0, 1_000, b""))
+    assert await log.trim() == 3
+    await log.close()
+    async with running_gateway(sandbox, used) as running:
+        async with watching(running, after_cursor=f"{log.log_id}-2") as watch:
+            failure = await watch.failure()
+        assert (failure.code, failure.reason) == (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED")
+        sent = await notify(running, "card-1")
+        async with watching(running, after_cursor=failure.metadata["earliest_cursor"]) as watch:
+            assert await watch.operation_ids(1) == sent
+
+
+_LONG = "x" * 65
+
+
+@pytest.mark.parametrize(
+    ("field", "request_"),
+    [
+        ("issuer_id", {"issuer_id": "SHORT"}),
+        ("position", {"position": 9}),
+        ("after_cursor", {"after_cursor": ""}),
+        ("after_cursor", {"after_cursor": _LONG}),
+        ("since", {"since": Timestamp(seconds=10**17)}),
+        ("subscription", {"subscription": _LONG}),
+        ("subscription", {"subscription": "a b"}),
+        ("max_batch_size", {"max_batch_size": 1001}),
+        ("heartbeat_interval", {"heartbeat_interval": Duration(nanos=99_000_000)}),
+        ("heartbeat_interval", {"heartbeat_interval": Duration(seconds=301)}),
+        ("filter.card_ids[1]", {"filter": {"card_ids": ["ok", "x" * 49]}}),
+        ("filter.card_ids", {"filter": {"card_ids": ["a"] * 1001}}),
+        ("filter.consumer_ids[0]", {"filter": {"consumer_ids": [_LONG]}}),
+        ("filter.consumer_ids", {"filter": {"consumer_ids": ["a"] * 1001}}),
+        ("filter.operation_ids[0]", {"filter": {"operation_ids": [""]}}),
+        ("filter.operation_ids", {"filter": {"operation_ids": ["a"] * 1001}}),
+        ("filter.operation_types[0]", {"filter": {"operation_types": [99]}}),
+        ("filter.operation_types", {"filter": {"operation_types": [1] * 17}}),
+        ("filter.statuses[0]", {"filter": {"statuses": [99]}}),
+        ("filter.statuses", {"filter": {"statuses": [1] * 17}}),
+    ],
+)
+async def test_a_wrong_field_of_a_watch_is_named(running: Running, field: str, request_: dict[str, Any]) -> None:
+    async with watching(running, **request_) as watch:
+        failure = await watch.failure()
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert (set(failure.violations), failure.outcome) == ({field}, "NOT_SENT")

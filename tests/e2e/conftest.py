@@ -1,0 +1,57 @@
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from sandbox import Sandbox
+from sandbox.gateway import GatewayConfig, GatewayProcess
+
+_MARK = "D1_E2E_TEST"
+_SEED = "D1_E2E_SEED"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every process that a test starts, and every one that those start, inherits the test's mark."""
+    mark = uuid4().hex
+    monkeypatch.setenv(_MARK, mark)
+    yield
+    left = {pid: command for pid, command in _marked(f"{_MARK}={mark}") if pid != os.getpid()}
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert not left, f"left running: {left}"
+
+
+def _marked(variable: str) -> Iterator[tuple[int, str]]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # It has ended meanwhile, or is not ours.
+            if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                yield int(process.name), (process / "cmdline").read_text().replace("\0", " ")
+
+
+@pytest.fixture
+def seed() -> str:
+    """What all chance in a test comes from; set it to that of a failed run to have the same chances again."""
+    chosen = os.environ.get(_SEED) or str(random.SystemRandom().getrandbits(32))
+    # Shown by pytest if the test fails.
+    print(f"{_SEED}={chosen}")  # noqa: T201
+    return chosen
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async with Sandbox.start(tmp_path / "keys") as running:
+        yield running
+
+
+@pytest.fixture
+async def gateway(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[GatewayProcess]:
+    async with await GatewayProcess.start(GatewayConfig.of(sandbox, tmp_path), tmp_path) as running:
+        sandbox.set_edge(running.edge)
+        yield running

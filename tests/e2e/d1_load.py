@@ -1,0 +1,101 @@
+"""Notifications as D1 sends them: many at a time, some twice, and again if they were not answered."""
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from sandbox.d1.notification import Notification, new_details
+from sandbox.d1.notifier import NotDeliveredError, Notifier
+
+__all__ = ["Load"]
+
+_MOST_ATTEMPTS = 400
+_PAUSE_SECONDS = 0.1
+_BURST = 4
+
+
+class Load:
+    """Sends notifications for as long as it runs, and remembers what was answered."""
+
+    def __init__(self, notifier: Notifier, seed: str) -> None:
+        """Make a load.
+
+        Args:
+            notifier: Sends them.
+            seed: What all chance comes from.
+        """
+        self.sent: set[str] = set()
+        """Every operation that was sent at all."""
+        self.acknowledged: defaultdict[str, list[str]] = defaultdict(list)
+        """For each card the operations that were answered with 204, in the order of sending."""
+        self.unanswered = 0
+        """How many attempts got no answer."""
+        self._notifier = notifier
+        self._seed = seed
+        self._ending = asyncio.Event()
+
+    @asynccontextmanager
+    async def run(self, *, cards: int, bursts: int) -> AsyncIterator[None]:
+        """Send for as long as the block lasts, then finish what was begun.
+
+        Args:
+            cards: Of how many cards one notification is sent after the other.
+            bursts: Of how many cards several are sent at the same time.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for place in range(cards):
+                tasks.create_task(self._one_by_one(f"card_{place}"))
+            for place in range(bursts):
+                tasks.create_task(self._in_bursts(f"burst_{place}"))
+            try:
+                yield
+            finally:
+                self._ending.set()
+
+    async def send(self, notification: Notification, *, attempts: int = _MOST_ATTEMPTS) -> bool:
+        """Send a notification until it is answered with 204; tells whether it was."""
+        self.sent.add(notification.operation_id)
+        for _ in range(attempts):
+            try:
+                if await self._notifier.send(notification) == 204:
+                    return True
+            except NotDeliveredError:
+                self.unanswered += 1
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return False
+
+    async def _one_by_one(self, card_id: str) -> None:
+        chance = random.Random(f"{self._seed} {card_id}")  # noqa: S311 - no secret
+        earlier: list[Notification] = []
+        while not self._ending.is_set():
+            new = _notification(card_id, len(earlier))
+            earlier.append(new)
+            match chance.random():
+                case kind if kind < 0.1:  # D1 gives up at once.
+                    answered = await self.send(new, attempts=1)
+                case kind if kind < 0.2:  # D1 sends it twice at the same time.
+                    answered = any(await asyncio.gather(self.send(new), self.send(new)))
+                case kind if kind < 0.3:  # D1 sends an earlier one again.
+                    answered = await self.send(new)
+                    again = chance.choice(earlier)
+                    if again.operation_id in self.acknowledged[card_id]:
+                        assert await self.send(again)
+                case _:
+                    answered = await self.send(new)
+            if answered:
+                self.acknowledged[card_id].append(new.operation_id)
+
+    async def _in_bursts(self, card_id: str) -> None:
+        count = 0
+        while not self._ending.is_set():
+            burst = [_notification(card_id, count + place) for place in range(_BURST)]
+            count += _BURST
+            assert all(await asyncio.gather(*map(self.send, burst)))
+            self.acknowledged[card_id] += [each.operation_id for each in burst]
+
+
+def _notification(card_id: str, place: int) -> Notification:
+    return Notification(card_id, f"op_{card_id}_{place:06d}", datetime.now(UTC), details=new_details())

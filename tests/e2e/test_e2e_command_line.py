@@ -1,0 +1,183 @@
+import hashlib
+import re
+import socket
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sandbox.d1.notifier import EdgeCredentials
+from sandbox.gateway import GatewayConfig, GatewayProcess
+from sandbox.pki import Pki, make_pki
+from tests.e2e.command import Ended, d1_gateway
+
+_OAUTH = EdgeCredentials("d1", "client-secret", "notifications")
+_EDGE = re.compile(r"(\[edge\]\nport = )0")
+_GRPC = re.compile(r"(\[grpc\]\nport = )0")
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Pki:
+    return make_pki(tmp_path / "keys")
+
+
+@pytest.fixture
+def config(pki: Pki, tmp_path: Path) -> GatewayConfig:
+    return GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "d1-gateway.db", oauth=_OAUTH)
+
+
+def _written(folder: Path, toml: str) -> Path:
+    file = folder / "settings.toml"
+    file.write_text(toml)
+    return file
+
+
+async def test_the_demonstration_passes_within_half_a_minute() -> None:
+    began = time.monotonic()
+    ended = await d1_gateway("demo", seconds=45)
+    took = time.monotonic() - began
+
+    assert ended.status == 0, ended.stdout + ended.stderr
+    assert re.fullmatch(r"demo: \d+ steps passed, 0 failed", ended.stdout.splitlines()[-1])
+    assert took < 30
+    assert "Traceback" not in ended.stderr
+
+
+async def test_good_settings_are_printed_whole_with_the_secret_masked(config: GatewayConfig, tmp_path: Path) -> None:
+    ended = await d1_gateway("config", "check", "--config", _written(tmp_path, config.to_toml()))
+
+    assert ended.status == 0, ended.stderr
+    assert ended.stderr == ""
+    printed = tomllib.loads(ended.stdout)
+    assert printed["edge"]["oauth"]["client_secret_sha256"] == "***"
+    assert hashlib.sha256(b"client-secret").hexdigest() not in ended.stdout
+    assert printed["d1"]["base_url"] == "https://127.0.0.1:9"
+    assert printed["drain_grace_seconds"] == 10.0, "what the file does not name stands there as well"
+
+
+async def test_the_environment_wins_over_the_file(config: GatewayConfig, tmp_path: Path) -> None:
+    file = _written(tmp_path, config.to_toml())
+    ended = await d1_gateway("config", "check", "--config", file, D1_GATEWAY_D1__MAX_CONNECTIONS="7")
+
+    assert tomllib.loads(ended.stdout)["d1"]["max_connections"] == 7
+
+
+def _unknown_and_wrong(toml: str) -> str:
+    return toml.replace("[edge]\n", '[edge]\nhots = "127.0.0.1"\nmax_body_bytes = "large"\n')
+
+
+def _no_d1(toml: str) -> str:
+    return re.sub(r"\[d1\]\n(.+\n)+", "", toml)
+
+
+def _plaintext_for_all(toml: str) -> str:
+    return re.sub(r"\[grpc\]\n(.+\n)+", '[grpc]\nhost = "0.0.0.0"\n', toml)
+
+
+def _short_issuer(toml: str) -> str:
+    return toml.replace("[issuers.SANDBOX001]", "[issuers.SHORT]")
+
+
+def _no_key(toml: str) -> str:
+    return toml.replace("keys/d1-encryption-public.jwk.json", "settings.toml")
+
+
+def _several(toml: str) -> str:
+    return _unknown_and_wrong(_plaintext_for_all(toml)) + '\n[log]\nlevel = "loud"\n'
+
+
+@pytest.mark.parametrize(
+    ("spoil", "places"),
+    [
+        (_unknown_and_wrong, ["edge.hots", "edge.max_body_bytes"]),
+        (_no_d1, ["d1"]),
+        (_plaintext_for_all, ["grpc"]),
+        (_short_issuer, ["issuers.SHORT"]),
+        (_no_key, ["issuers.SANDBOX001.d1_encryption_key_file"]),
+        (_several, ["edge.hots", "edge.max_body_bytes", "grpc", "log.level"]),
+    ],
+)
+async def test_every_mistake_is_one_line_that_names_its_place(
+    config: GatewayConfig, tmp_path: Path, spoil: Callable[[str], str], places: list[str]
+) -> None:
+    ended = await d1_gateway("config", "check", "--config", _written(tmp_path, spoil(config.to_toml())))
+
+    assert ended.status == 2
+    assert ended.stdout == ""
+    assert sorted(_places(ended)) == sorted(places), ended.stderr
+
+
+async def test_a_private_key_that_others_can_read_is_refused(config: GatewayConfig, pki: Pki, tmp_path: Path) -> None:
+    pki.edge_server.key.chmod(0o644)
+    ended = await d1_gateway("config", "check", "--config", _written(tmp_path, config.to_toml()))
+
+    assert ended.status == 2
+    assert _places(ended) == ["edge.tls_key_file"]
+
+
+async def test_what_is_no_toml_and_what_is_not_there_are_refused_by_their_name(tmp_path: Path) -> None:
+    broken, missing = _written(tmp_path, "[grpc\n"), tmp_path / "missing.toml"
+    for file in (broken, missing):
+        ended = await d1_gateway("config", "check", "--config", file)
+        assert ended.status == 2
+        assert _places(ended) == [str(file)]
+
+
+async def test_an_unknown_variable_is_refused_by_its_name(config: GatewayConfig, tmp_path: Path) -> None:
+    file = _written(tmp_path, config.to_toml())
+    ended = await d1_gateway("config", "check", "--config", file, D1_GATEWAY_EDGY__PORT="1")
+
+    assert ended.status == 2
+    assert _places(ended) == ["D1_GATEWAY_EDGY__PORT"]
+
+
+@pytest.mark.parametrize("listener", [_GRPC, _EDGE], ids=["grpc", "edge"])
+async def test_a_gateway_whose_port_is_taken_says_so_and_ends(
+    config: GatewayConfig, tmp_path: Path, listener: re.Pattern[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        toml = listener.sub(rf"\g<1>{port}", config.to_toml())
+        ended = await d1_gateway("serve", "--config", _written(tmp_path, toml))
+
+    line = _only_line(ended)
+    assert str(port) in line
+    assert "address already in use" in line.lower()
+
+
+@pytest.mark.parametrize("place", ["missing/d1-gateway.db", "keys", "settings.toml/d1-gateway.db", "settings.toml"])
+async def test_a_gateway_whose_event_log_cannot_be_used_says_so_and_ends(
+    config: GatewayConfig, tmp_path: Path, place: str
+) -> None:
+    toml = replace(config, event_log=tmp_path / place).to_toml()
+    ended = await d1_gateway("serve", "--config", _written(tmp_path, toml))
+
+    assert "event_log.path" in _only_line(ended)
+
+
+async def test_a_second_gateway_on_the_same_event_log_says_so_and_ends(config: GatewayConfig, tmp_path: Path) -> None:
+    async with await GatewayProcess.start(config, tmp_path) as first:
+        ended = await d1_gateway("serve", "--config", _written(tmp_path, config.to_toml()))
+        assert await first.stop() == 0
+
+    assert "in use by another process" in _only_line(ended)
+
+
+def _places(ended: Ended) -> list[str]:
+    """What stands between the command's name and the colon before the mistake, without the file's name."""
+    places = []
+    for line in ended.mistakes:
+        match = re.fullmatch(r"d1-gateway: ([^ :]+)(?: \([^)]+\))?: .+", line)
+        assert match is not None, line
+        places.append(match[1])
+    return places
+
+
+def _only_line(ended: Ended) -> str:
+    assert ended.status != 0
+    assert len(ended.mistakes) == 1, ended.stderr
+    assert ended.mistakes[0].startswith("d1-gateway: ")
+    return ended.mistakes[0]

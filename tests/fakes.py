@@ -1,0 +1,210 @@
+"""The ports, in memory and by hand: what unit tests put in the place of storage and upstreams."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from google.protobuf.message import Message
+
+from gateway.errors import GatewayError
+from gateway.ports import Call, Event, LogBounds, StoredEvent, StoredSubscription
+from issuer.card.v1 import messages_pb2 as card
+from issuer.common.v1 import error_pb2
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.threeds.v1 import operation_pb2 as threeds
+
+__all__ = ["ISSUER", "FakeCardIssuer", "FakeEventLog", "an_event"]
+
+ISSUER = "ISSUER0001"
+
+
+def an_event(
+    number: int,
+    *,
+    issuer_id: str = ISSUER,
+    card_id: str = "card-1",
+    consumer_id: str = "consumer-1",
+    operation_type: "threeds.OperationType.ValueType" = threeds.OPERATION_TYPE_FRICTIONLESS,
+    status: "threeds.OperationStatus.ValueType" = threeds.OPERATION_STATUS_SUCCESSFUL,
+    receive_time_ms: int | None = None,
+) -> Event:
+    """Make the event of the operation ``op-<number>``, taken in the second of its number unless told otherwise."""
+    taken_ms = 1000 * number if receive_time_ms is None else receive_time_ms
+    operation = threeds.Operation(
+        operation_id=f"op-{number}", type=operation_type, status=status, consumer_id=consumer_id
+    )
+    taken = notification.Notification(issuer_id=issuer_id, card_id=card_id, three_ds_operation=operation)
+    taken.receive_time.FromMilliseconds(taken_ms)
+    return Event(
+        issuer_id=issuer_id,
+        card_id=card_id,
+        operation_id=operation.operation_id,
+        consumer_id=consumer_id,
+        operation_type=operation_type,
+        status=status,
+        receive_time_ms=taken_ms,
+        payload=taken.SerializeToString(),
+    )
+
+
+async def _next_turn() -> None:
+    await asyncio.sleep(0)
+
+
+class FakeEventLog:
+    """A `gateway.ports.EventLog` that holds everything in lists.
+
+    Every call takes a turn of the event loop before it looks and another before it answers, as real storage lets
+    others run meanwhile; ``turn`` makes that longer.
+    """
+
+    def __init__(self, *, log_id: str = "0a1b2c3d", turn: Callable[[], Awaitable[None]] = _next_turn) -> None:
+        self.log_id = log_id
+        self.held: list[StoredEvent] = []
+        self.subscriptions: dict[tuple[str, str], StoredSubscription] = {}
+        self.read_count = 0
+        self._turn = turn
+        self._bounds = LogBounds(trimmed_through=0, last=0)
+        self._failing = False
+        self._changed = asyncio.Event()
+
+    def fail(self) -> None:
+        """Fail every call from now on, those that wait for growth included."""
+        self._failing = True
+        self._wake()
+
+    def recover(self) -> None:
+        """Work again."""
+        self._failing = False
+
+    def put(self, event: Event, *, gap: int = 0) -> int:
+        """Store an event at once, duplicate or not, with so many unused sequences before it; return its sequence."""
+        sequence = self._bounds.last + gap + 1
+        self.held.append(StoredEvent(sequence, event))
+        self._bounds = replace(self._bounds, last=sequence)
+        self._wake()
+        return sequence
+
+    def trim(self, through: int) -> None:
+        """Remove every event up to a sequence."""
+        self.held = [stored for stored in self.held if stored.sequence > through]
+        self._bounds = replace(self._bounds, trimmed_through=max(through, self._bounds.trimmed_through))
+
+    async def append(self, event: Event) -> bool:
+        await self._reach()
+        key = (event.issuer_id, event.card_id, event.operation_id)
+        if any(key == (held.event.issuer_id, held.event.card_id, held.event.operation_id) for held in self.held):
+            return False
+        self.put(event)
+        await self._turn()
+        return True
+
+    async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
+        self.read_count += 1
+        await self._reach()
+        found = [stored for stored in self.held if stored.sequence > after][:limit]
+        await self._turn()
+        return found
+
+    async def bounds(self) -> LogBounds:
+        await self._reach()
+        bounds = self._bounds
+        await self._turn()
+        return bounds
+
+    async def sequence_before(self, receive_time_ms: int) -> int:
+        await self._reach()
+        places = [stored.sequence for stored in self.held if stored.event.receive_time_ms >= receive_time_ms]
+        return places[0] - 1 if places else self._bounds.last
+
+    async def wait_beyond(self, sequence: int) -> None:
+        await self._reach()
+        while self._bounds.last <= sequence:
+            await self._changed.wait()
+            await self._reach()
+
+    async def ensure_subscription(self, issuer_id: str, name: str) -> StoredSubscription:
+        await self._reach()
+        fresh = StoredSubscription(issuer_id, name, committed=None, commit_time_ms=None)
+        return self.subscriptions.setdefault((issuer_id, name), fresh)
+
+    async def get_subscription(self, issuer_id: str, name: str) -> StoredSubscription | None:
+        await self._reach()
+        return self.subscriptions.get((issuer_id, name))
+
+    async def list_subscriptions(self, issuer_id: str) -> Sequence[StoredSubscription]:
+        await self._reach()
+        return [self.subscriptions[key] for key in sorted(self.subscriptions) if key[0] == issuer_id]
+
+    async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
+        standing = await self.ensure_subscription(issuer_id, name)
+        if standing.committed is None or sequence > standing.committed:
+            standing = replace(standing, committed=sequence, commit_time_ms=commit_time_ms)
+            self.subscriptions[issuer_id, name] = standing
+        return standing
+
+    async def delete_subscription(self, issuer_id: str, name: str) -> bool:
+        await self._reach()
+        return self.subscriptions.pop((issuer_id, name), None) is not None
+
+    async def _reach(self) -> None:
+        await self._turn()
+        if self._failing:
+            raise GatewayError(
+                error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE, "The event log cannot be used.", retry_after_seconds=1.0
+            )
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+class FakeCardIssuer:
+    """A `gateway.ports.CardIssuer` that notes what it is asked, and answers, fails or holds back as it is told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Message, Call]] = []
+        self.failure: Exception | None = None
+        self.holds_back = False
+        self.reached = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def create_card(self, request: card.CreateCardRequest, call: Call) -> card.CreateCardResponse:
+        await self._take(request, call)
+        return card.CreateCardResponse(card_id="card-made")
+
+    async def register_card(self, request: card.RegisterCardRequest, call: Call) -> card.RegisterCardResponse:
+        await self._take(request, call)
+        return card.RegisterCardResponse()
+
+    async def renew_card(self, request: card.RenewCardRequest, call: Call) -> card.RenewCardResponse:
+        await self._take(request, call)
+        return card.RenewCardResponse()
+
+    async def replace_card(self, request: card.ReplaceCardRequest, call: Call) -> card.ReplaceCardResponse:
+        await self._take(request, call)
+        return card.ReplaceCardResponse()
+
+    async def delete_card(self, request: card.DeleteCardRequest, call: Call) -> card.DeleteCardResponse:
+        await self._take(request, call)
+        return card.DeleteCardResponse()
+
+    async def suspend_card(self, request: card.SuspendCardRequest, call: Call) -> card.SuspendCardResponse:
+        await self._take(request, call)
+        return card.SuspendCardResponse()
+
+    async def resume_card(self, request: card.ResumeCardRequest, call: Call) -> card.ResumeCardResponse:
+        await self._take(request, call)
+        return card.ResumeCardResponse()
+
+    async def _take(self, request: Message, call: Call) -> None:
+        self.asked.append((request, call))
+        self.reached.set()
+        if self.failure is not None:
+            raise self.failure
+        if self.holds_back:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise

@@ -1,0 +1,29 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from adapters.d1 import D1CardIssuer
+from tests.integration.d1.fake_d1 import FakeD1, cards_at, running_d1
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left_running() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    # The last callbacks of closed connections.
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before - {asyncio.current_task()} == set()
+
+
+@pytest.fixture
+async def d1() -> AsyncIterator[FakeD1]:
+    async with running_d1() as running:
+        yield running
+
+
+@pytest.fixture
+async def cards(d1: FakeD1) -> AsyncIterator[D1CardIssuer]:
+    async with cards_at(d1.url) as issuer:
+        yield issuer

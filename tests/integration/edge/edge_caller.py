@@ -1,0 +1,131 @@
+"""D1 as an HTTP client that can also do everything wrong."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from google.protobuf.duration_pb2 import Duration
+
+from issuer.notification.v1 import messages_pb2 as notification
+from sandbox.d1.notifier import EdgeCredentials
+from tests.running import Running, edge_tls, notification_path
+
+__all__ = ["OAUTH", "TOKEN_PATH", "Answer", "EdgeCaller", "event", "raw_request", "stored"]
+
+OAUTH = EdgeCredentials("d1-client", "s\u00e9cret:with/plus+and?", "notifications status")
+"""With what D1 asks for tokens; its base64 holds characters in which base64url differs."""
+TOKEN_PATH = "/authz/d1/v1/oauth2/token"
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """Make the body of a notification; a field that is set to ... is left out."""
+    body = {
+        "operationId": "op_1",
+        "operation": "3DS_FRICTIONLESS",
+        "status": "SUCCESSFUL",
+        "startTime": "2022-06-16T06:28:02.492Z",
+        "consumerId": "consumer-1",
+        "details": {"acsTransactionId": "acs-1", "threeDSServerTransId": "3ds-1"},
+    }
+    return {name: value for name, value in (body | changes).items() if value is not ...}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the edge answered."""
+
+    status: int
+    headers: dict[str, str]
+    """By lower-case name."""
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        assert self.headers["content-type"].partition(";")[0] == "application/json"
+        return json.loads(self.body)
+
+    def error(self, status: int) -> str:
+        """Make sure that it is a refusal with that status; returns its text."""
+        assert self.status == status, self.body
+        assert list(self.json) == ["error"]
+        text = self.json["error"]
+        assert isinstance(text, str)
+        assert text
+        return text
+
+
+class EdgeCaller:
+    """Sends requests to the edge of a running gateway."""
+
+    def __init__(self, running: Running, session: aiohttp.ClientSession) -> None:
+        self.running = running
+        self.session = session
+
+    async def request(self, method: str, path: str, **arguments: Any) -> Answer:
+        async with self.session.request(method, self.running.edge + path, **arguments) as answer:
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            return Answer(answer.status, headers, await answer.read())
+
+    async def notify(self, body: Any = None, card_id: str = "card-1", **headers: str) -> Answer:
+        """Post JSON as a notification."""
+        return await self.request(
+            "POST", notification_path(card_id), json=event() if body is None else body, headers=headers
+        )
+
+    async def post(self, data: Any, content_type: str = "application/json", **headers: str) -> Answer:
+        """Post bytes, as they are, as a notification."""
+        given = {"Content-Type": content_type} | headers
+        return await self.request("POST", notification_path("card-1"), data=data, headers=given)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Have a TLS connection without any HTTP."""
+        host, _, port = self.running.addresses.edge.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=edge_tls(self.running.sandbox))
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
+
+    @staticmethod
+    async def read(reader: asyncio.StreamReader) -> Answer:
+        """Read one answer off a connection."""
+        async with asyncio.timeout(10):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:-1])}
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+        return Answer(int(head[0].split()[1]), headers, body)
+
+
+def raw_request(body: bytes, *headers: str, path: str | None = None, method: str = "POST") -> bytes:
+    """Write a request by hand, with the right length unless a header says another one."""
+    given = list(headers)
+    if not any(header.lower().startswith(("content-length", "transfer-encoding")) for header in given):
+        given.append(f"Content-Length: {len(body)}")
+    lines = [f"{method} {path or notification_path('card-1')} HTTP/1.1", "Host: edge", "Content-Type: application/json"]
+    return "\r\n".join([*lines, *given, "", ""]).encode() + body
+
+
+async def stored(running: Running) -> list[notification.Notification]:
+    """Tell what the log holds, as a watcher sees it."""
+    request = notification.WatchNotificationsRequest(
+        position=notification.START_POSITION_EARLIEST,
+        max_batch_size=1000,
+        heartbeat_interval=Duration(nanos=100_000_000),
+    )
+    call = running.notifications.WatchNotifications(request, timeout=20)
+    held: list[notification.Notification] = []
+    try:
+        await call.read()
+        while True:
+            batch = await call.read()
+            # The first heartbeat is at the end of the log.
+            if not isinstance(batch, notification.WatchNotificationsResponse) or not batch.notifications:
+                return held
+            held += batch.notifications
+    finally:
+        call.cancel()

@@ -1,0 +1,208 @@
+"""The token endpoint, and the bearer tokens that every callback then needs."""
+
+import base64
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey
+from structlog.testing import capture_logs
+
+from sandbox import Sandbox
+from sandbox.d1.notification import Notification
+from tests.integration.edge.edge_caller import OAUTH, TOKEN_PATH, Answer, EdgeCaller, event, stored
+from tests.running import notification_path
+
+_GRANT = {"grant_type": "client_credentials"}
+_PAIR = f"{OAUTH.client_id}:{OAUTH.client_secret}".encode()
+
+
+def _basic(pair: bytes = _PAIR) -> str:
+    return "Basic " + base64.b64encode(pair).decode()
+
+
+async def _ask(caller: EdgeCaller, form: Any = None, authorization: str | None = None) -> Answer:
+    headers = {"Authorization": _basic() if authorization is None else authorization}
+    return await caller.request("POST", TOKEN_PATH, data=_GRANT if form is None else form, headers=headers)
+
+
+async def _token(caller: EdgeCaller) -> str:
+    return str((await _ask(caller)).json["access_token"])
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("padded", [True, False])
+async def test_d1_may_write_its_credentials_in_either_alphabet(
+    guarded_caller: EdgeCaller, encode: Callable[[bytes], bytes], *, padded: bool
+) -> None:
+    plain, safe = base64.b64encode(_PAIR), base64.urlsafe_b64encode(_PAIR)
+    assert plain != safe
+    assert plain.endswith(b"=")
+    text = encode(_PAIR).decode()
+    answer = await _ask(guarded_caller, authorization=f"Basic {text if padded else text.rstrip('=')}")
+    assert answer.status == 200
+
+
+async def test_a_token_comes_with_all_that_d1_reads(guarded_caller: EdgeCaller) -> None:
+    before = time.time()
+    answer = await _ask(guarded_caller)
+    assert answer.status == 200
+    assert answer.headers["cache-control"] == "no-store"
+    token = answer.json
+    assert set(token) == {"access_token", "token_type", "expires_in", "expires_at", "scope"}
+    assert (token["token_type"], token["expires_in"], token["scope"]) == ("Bearer", "900", OAUTH.scope)
+    expires_at = datetime.strptime(token["expires_at"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    assert len(token["expires_at"]) == len("2023-06-06T05:05:59.711Z")
+    assert before + 898 < expires_at.timestamp() < time.time() + 901
+
+
+@pytest.mark.parametrize("scope", ["", "notifications", "status notifications"])
+async def test_any_part_of_the_agreed_scope_may_be_asked_for(guarded_caller: EdgeCaller, scope: str) -> None:
+    assert (await _ask(guarded_caller, _GRANT | {"scope": scope})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        (_GRANT | {"scope": "notifications admin"}, "invalid_scope"),
+        ({"grant_type": "password"}, "unsupported_grant_type"),
+        ({"grant_type": ""}, "unsupported_grant_type"),
+        ({"scope": "notifications"}, "invalid_request"),
+        ([("grant_type", "client_credentials"), ("grant_type", "client_credentials")], "invalid_request"),
+    ],
+)
+async def test_a_wrong_form_is_refused_in_oauths_words(guarded_caller: EdgeCaller, form: Any, error: str) -> None:
+    assert (await _ask(guarded_caller, form)).error(400) == error
+
+
+async def test_another_content_type_is_refused(guarded_caller: EdgeCaller) -> None:
+    for content_type in ("application/json", "text/plain"):
+        headers = {"Authorization": _basic(), "Content-Type": content_type}
+        answer = await guarded_caller.request("POST", TOKEN_PATH, data=b"{}", headers=headers)
+        answer.error(415)
+
+
+async def test_a_form_that_is_no_text_is_refused(guarded_caller: EdgeCaller) -> None:
+    headers = {"Authorization": _basic(), "Content-Type": "application/x-www-form-urlencoded"}
+    answer = await guarded_caller.request("POST", TOKEN_PATH, data=b"grant_type=\xff\xfe", headers=headers)
+    answer.error(400)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        "Basic",
+        "Basic !!!",
+        "Basic " + base64.b64encode(b"no colon").decode(),
+        "Basic " + base64.b64encode(b"\xff\xfe:\xff").decode(),
+        _basic(b"d1-client:wrong"),
+        _basic(b"d1-client:"),
+        _basic(b"other:" + OAUTH.client_secret.encode()),
+        _basic(_PAIR + b" "),
+        _basic().replace("Basic", "Bearer"),
+    ],
+)
+async def test_wrong_credentials_are_refused_and_not_logged(guarded_caller: EdgeCaller, authorization: str) -> None:
+    with capture_logs() as logged:
+        answer = await _ask(guarded_caller, authorization=authorization)
+    assert answer.error(401) == "invalid_client"
+    assert answer.headers["www-authenticate"].startswith("Basic ")
+    assert [entry["status"] for entry in logged] == [401]
+    secret = authorization.partition(" ")[2]
+    assert not secret or secret not in repr(logged)
+
+
+async def test_another_method_than_post_gives_no_token(guarded_caller: EdgeCaller) -> None:
+    answer = await guarded_caller.request("GET", TOKEN_PATH, headers={"Authorization": _basic()})
+    answer.error(405)
+    assert answer.headers["allow"] == "POST"
+
+
+async def test_with_a_token_notifications_are_taken(guarded_caller: EdgeCaller) -> None:
+    token = await _token(guarded_caller)
+    for number, scheme in enumerate(("Bearer", "bearer")):
+        body = event(operationId=f"op_{number}")
+        assert (await guarded_caller.notify(body, Authorization=f"{scheme} {token}")).status == 204
+    assert len(await stored(guarded_caller.running)) == 2
+
+
+async def test_two_tokens_are_good_at_the_same_time(guarded_caller: EdgeCaller) -> None:
+    tokens = [await _token(guarded_caller) for _ in range(2)]
+    assert tokens[0] != tokens[1]
+    for token in tokens:
+        assert (await guarded_caller.notify(Authorization=f"Bearer {token}")).status == 204
+
+
+def _key(sandbox: Sandbox) -> ECKey:
+    return ECKey.import_key(orjson.loads(sandbox.pki.edge_token_key.read_bytes()))
+
+
+def _sign(key: ECKey | OctKey, algorithm: str = "ES256", **changes: Any) -> str:
+    """Sign a token as the edge does, but for what is changed; a claim that is set to ... is left out."""
+    now = int(time.time())
+    claims = {"iss": "d1-gateway", "aud": "d1-gateway-edge", "sub": OAUTH.client_id, "iat": now, "exp": now + 600}
+    kept = {name: value for name, value in (claims | changes).items() if value is not ...}
+    return jwt.encode({"alg": algorithm, "typ": "at+jwt"}, kept, key, algorithms=[algorithm])
+
+
+def _forgeries(sandbox: Sandbox, token: str) -> dict[str, str]:
+    key = _key(sandbox)
+    header, payload, signature = token.split(".")
+    unsigned = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=").decode()
+    return {
+        "nothing": "",
+        "no JWT": "abc",
+        "expired": _sign(key, exp=int(time.time()) - 1),
+        "without an expiry": _sign(key, exp=...),
+        "of another issuer": _sign(key, iss="other"),
+        "for another audience": _sign(key, aud="other"),
+        "without an audience": _sign(key, aud=...),
+        "of another client": _sign(key, sub="other"),
+        "of another key": _sign(ECKey.generate_key("P-256")),
+        "with the public key as a secret": _sign(OctKey.import_key(key.as_pem(private=False)), "HS256"),
+        "not signed": f"{unsigned}.{payload}.",
+        "with another signature": f"{header}.{payload}.{'A' * len(signature)}",
+        "cut short": token[:-1],
+        "twice": f"{token} {token}",
+    }
+
+
+async def test_no_other_token_will_do(guarded_caller: EdgeCaller) -> None:
+    token = await _token(guarded_caller)
+    running = guarded_caller.running
+    assert (await guarded_caller.notify(Authorization=f"Bearer {_sign(_key(running.sandbox))}")).status == 204
+    for name, forged in _forgeries(running.sandbox, token).items():
+        with capture_logs() as logged:
+            answer = await guarded_caller.notify(event(operationId="op_forged"), Authorization=f"Bearer {forged}")
+        assert answer.error(401) == "a valid bearer token is required", name
+        assert answer.headers["www-authenticate"].startswith("Bearer ")
+        assert [entry["status"] for entry in logged] == [401]
+        assert not forged or forged not in repr(logged)
+    assert [each.three_ds_operation.operation_id for each in await stored(running)] == ["op_1"]
+
+
+async def test_without_one_bearer_header_nothing_is_taken(guarded_caller: EdgeCaller) -> None:
+    token = await _token(guarded_caller)
+    (await guarded_caller.notify()).error(401)
+    (await guarded_caller.notify(Authorization=token)).error(401)
+    (await guarded_caller.notify(Authorization=_basic())).error(401)
+    twice = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
+    answer = await guarded_caller.request("POST", notification_path("card-1"), json=event(), headers=twice)
+    answer.error(401)
+    assert await stored(guarded_caller.running) == []
+
+
+async def test_who_has_no_token_does_not_learn_what_there_is(guarded_caller: EdgeCaller) -> None:
+    for path in (notification_path("card-1", "NOBODY0001"), notification_path("a.b"), "/elsewhere"):
+        (await guarded_caller.request("POST", path, data=b"{")).error(401)
+
+
+async def test_d1_as_simulated_fetches_a_token_and_notifies(guarded_caller: EdgeCaller) -> None:
+    sent = Notification("card-1", "op_1", datetime.now(UTC))
+    assert await guarded_caller.running.sandbox.notifier.send(sent) == 204
+    assert len(await stored(guarded_caller.running)) == 1

@@ -1,0 +1,168 @@
+"""A gateway in this process, between a simulator of D1 and its callers, all over real TLS connections."""
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from gateway import bootstrap, settings
+from gateway.server import Addresses
+from gateway.settings import Settings
+from issuer.card.v1 import service_pb2_grpc as card_grpc
+from issuer.notification.v1 import service_pb2_grpc as notification_grpc
+from sandbox import Sandbox
+from sandbox.d1.notifier import EdgeCredentials
+from sandbox.gateway import GatewayConfig, channel
+from sandbox.tls import client_context
+
+__all__ = [
+    "SECOND_ISSUER",
+    "Failure",
+    "Running",
+    "connected",
+    "edge_session",
+    "edge_tls",
+    "failure_of",
+    "notification_path",
+    "running_gateway",
+    "settings_for",
+]
+
+SECOND_ISSUER = "SANDBOX002"
+"""An issuer that the gateway can be configured for besides the sandbox's own; D1 does not know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running gateway, and the ways to it."""
+
+    sandbox: Sandbox
+    addresses: Addresses
+    channel: grpc.aio.Channel
+    event_log: Path
+    cards: "card_grpc.CardServiceAsyncStub"
+    notifications: "notification_grpc.NotificationServiceAsyncStub"
+
+    @property
+    def edge(self) -> str:
+        return f"https://{self.addresses.edge}"
+
+
+@asynccontextmanager
+async def running_gateway(sandbox: Sandbox, used: Settings) -> AsyncIterator[Running]:
+    """Run a gateway for as long as the block lasts."""
+    async with bootstrap.running(used) as addresses, connected(sandbox, used, addresses) as running:
+        yield running
+
+
+@asynccontextmanager
+async def connected(sandbox: Sandbox, used: Settings, addresses: Addresses) -> AsyncIterator[Running]:
+    """Connect to a gateway that runs, and tell the sandbox's D1 where its edge is."""
+    async with channel(addresses.grpc, sandbox.pki) as opened:
+        sandbox.set_edge(f"https://{addresses.edge}")
+        yield Running(
+            sandbox,
+            addresses,
+            opened,
+            used.event_log.path,
+            card_grpc.CardServiceStub(opened),
+            notification_grpc.NotificationServiceStub(opened),
+        )
+
+
+def settings_for(
+    sandbox: Sandbox,
+    folder: Path,
+    *,
+    oauth: EdgeCredentials | None = None,
+    second_issuer: bool = False,
+    d1_timeout_seconds: float = 10.0,
+    drain_grace_seconds: float = 5.0,
+) -> Settings:
+    """Write a configuration file and load it, as `d1-gateway serve` does."""
+    file = folder / "d1-gateway.toml"
+    file.write_text(GatewayConfig.of(sandbox, folder, oauth=oauth).to_toml())
+    loaded = settings.load(file)
+    issuers = dict(loaded.issuers)
+    if second_issuer:
+        issuers[SECOND_ISSUER] = issuers[sandbox.issuer_id]
+    return loaded.model_copy(
+        update={
+            "issuers": issuers,
+            "d1": loaded.d1.model_copy(update={"total_timeout_seconds": d1_timeout_seconds}),
+            "drain_grace_seconds": drain_grace_seconds,
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a failed call tells its caller."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str
+    outcome: str
+    metadata: Mapping[str, str]
+    violations: Mapping[str, str]
+    """The rule that each wrong field breaks."""
+    retry_seconds: float | None
+
+
+async def failure_of(call: Awaitable[object]) -> Failure:
+    """Await a call that has to fail, and read its status."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        return _failure(error)
+    raise AssertionError(f"the call succeeded: {type(answer).__name__}")
+
+
+def _failure(error: grpc.aio.AioRpcError) -> Failure:
+    # Errors of asyncio look like those of threads to it, whatever its stubs say.
+    status = rpc_status.from_call(cast("grpc.Call", error))
+    assert status is not None, f"a status without details: {error.code().name}, {error.details()}"
+    info, bad_request, retry = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.RetryInfo(),
+    )
+    found = {type(part) for detail in status.details for part in (info, bad_request, retry) if detail.Unpack(part)}
+    assert type(info) in found
+    assert info.domain == "d1-gateway"
+    metadata = {str(key): str(value) for key, value in (error.trailing_metadata() or ())}
+    assert info.metadata["correlation_id"] == metadata["x-correlation-id"]
+    return Failure(
+        code=error.code(),
+        message=error.details() or "",
+        reason=info.reason,
+        outcome=info.metadata["outcome"],
+        metadata=dict(info.metadata),
+        violations={violation.field: violation.reason for violation in bad_request.field_violations},
+        retry_seconds=retry.retry_delay.ToTimedelta().total_seconds() if type(retry) in found else None,
+    )
+
+
+def edge_tls(sandbox: Sandbox) -> ssl.SSLContext:
+    """What D1 shows, and whom it trusts, when it calls the edge."""
+    return client_context(sandbox.pki.d1_client, sandbox.pki.server_ca)
+
+
+@asynccontextmanager
+async def edge_session(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
+    """Have an HTTP client with D1's certificate."""
+    connector = aiohttp.TCPConnector(ssl=edge_tls(sandbox))
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
+        yield session
+
+
+def notification_path(card_id: str, issuer_id: str = "SANDBOX001") -> str:
+    """Where D1 posts what happened to a card."""
+    return f"/notifications/d1/v1/issuers/{issuer_id}/cards/{card_id}/3ds/notifications"

@@ -1,0 +1,146 @@
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import DOMAIN, FieldViolation, GatewayError
+from issuer.common.v1 import error_pb2
+
+REASONS = [reason for reason in error_pb2.ErrorReason.values() if reason != error_pb2.ERROR_REASON_UNSPECIFIED]
+
+
+def contract_comments() -> dict[str, str]:
+    """Return the comment of every reason in the contract, as one line."""
+    comments: dict[str, str] = {}
+    comment: list[str] = []
+    for line in (Path(__file__).parents[2] / "proto/issuer/common/v1/error.proto").read_text().splitlines():
+        text = line.strip()
+        if text.startswith("//"):
+            comment.append(text.removeprefix("// "))
+            continue
+        comments[text.partition(" ")[0]] = " ".join(comment)
+        comment = []
+    return comments
+
+
+def detail(error: GatewayError, kind: type[Message]) -> Any:
+    """Take the one detail of a kind out of the error's status."""
+    found = [any_ for any_ in error.to_status("an-id").details if any_.Is(kind.DESCRIPTOR)]
+    assert len(found) == 1
+    message = kind()
+    found[0].Unpack(message)
+    return message
+
+
+@pytest.mark.parametrize("reason", REASONS, ids=error_pb2.ErrorReason.Name)
+def test_every_reason_has_a_status_and_a_name(reason: "error_pb2.ErrorReason.ValueType") -> None:
+    error = GatewayError(reason, "A message.")
+
+    status = error.to_status("an-id")
+
+    assert error.code is not grpc.StatusCode.OK
+    assert status.code == error.code.value[0]
+    assert status.message == "A message."
+    assert "ERROR_REASON_" + error.reason_name == error_pb2.ErrorReason.Name(reason)
+
+
+def test_every_reason_has_the_status_that_its_comment_in_the_contract_names() -> None:
+    comments = contract_comments()
+
+    for reason in REASONS:
+        code = GatewayError(reason, "").code
+        assert f"Status {code.name}." in comments[error_pb2.ErrorReason.Name(reason)]
+
+
+def test_the_error_info_tells_programs_what_happened() -> None:
+    error = GatewayError(
+        error_pb2.ERROR_REASON_UPSTREAM_CONFLICT,
+        "The card id is in use.",
+        outcome=error_pb2.OUTCOME_UNKNOWN,
+        metadata={"upstream": "d1", "upstream_status": "409"},
+    )
+
+    info = detail(error, error_details_pb2.ErrorInfo)
+
+    assert (info.reason, info.domain) == ("UPSTREAM_CONFLICT", DOMAIN)
+    assert dict(info.metadata) == {
+        "upstream": "d1",
+        "upstream_status": "409",
+        "outcome": "UNKNOWN",
+        "correlation_id": "an-id",
+    }
+
+
+@pytest.mark.parametrize("outcome", [each for each in error_pb2.Outcome.values() if each])
+def test_every_outcome_has_its_name(outcome: "error_pb2.Outcome.ValueType") -> None:
+    error = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "", outcome=outcome)
+
+    assert detail(error, error_details_pb2.ErrorInfo).metadata["outcome"] == error.outcome_name
+    assert "OUTCOME_" + error.outcome_name == error_pb2.Outcome.Name(outcome)
+
+
+def test_the_outcome_and_the_correlation_id_cannot_be_replaced_by_metadata() -> None:
+    error = GatewayError(
+        error_pb2.ERROR_REASON_INTERNAL, "", metadata={"outcome": "NOT_SENT", "correlation_id": "another"}
+    )
+
+    metadata = detail(error, error_details_pb2.ErrorInfo).metadata
+
+    assert (metadata["outcome"], metadata["correlation_id"]) == ("REJECTED", "an-id")
+
+
+def test_violations_become_a_bad_request() -> None:
+    error = GatewayError(
+        error_pb2.ERROR_REASON_INVALID_REQUEST,
+        "",
+        violations=[
+            FieldViolation("credentials.pan", "does not match", "string.pattern"),
+            FieldViolation("", "a", "b"),
+        ],
+    )
+
+    violations = detail(error, error_details_pb2.BadRequest).field_violations
+
+    assert [(each.field, each.description, each.reason) for each in violations] == [
+        ("credentials.pan", "does not match", "string.pattern"),
+        ("", "a", "b"),
+    ]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.25, 1.5, 86_400.0])
+def test_a_delay_becomes_retry_info(seconds: float) -> None:
+    error = GatewayError(error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, "", retry_after_seconds=seconds)
+
+    assert detail(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds() == seconds
+
+
+def test_without_violations_and_delay_there_is_the_error_info_alone() -> None:
+    status = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "").to_status("an-id")
+
+    assert [any_.TypeName() for any_ in status.details] == ["google.rpc.ErrorInfo"]
+
+
+@given(
+    message=st.text(max_size=200),
+    metadata=st.dictionaries(st.text(max_size=20), st.text(max_size=50), max_size=4),
+)
+def test_any_text_survives_the_way_to_the_caller(message: str, metadata: dict[str, str]) -> None:
+    error = GatewayError(error_pb2.ERROR_REASON_INTERNAL, message, metadata=metadata)
+
+    status = type(error.to_status("an-id")).FromString(error.to_status("an-id").SerializeToString())
+
+    assert status.message == str(error) == message
+    received = dict(detail(error, error_details_pb2.ErrorInfo).metadata)
+    assert received == {**metadata, "outcome": "REJECTED", "correlation_id": "an-id"}
+
+
+def test_an_error_can_be_told_twice() -> None:
+    error = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "A message.", metadata={"upstream": "d1"})
+
+    assert error.to_status("one") != error.to_status("two")
+    assert error.metadata == {"upstream": "d1"}

@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from joserfc.jwk import ECKey
+
+from gateway import keys
+from gateway.settings import SettingsError
+
+KEY = ECKey.generate_key("P-256")
+PRIVATE = KEY.as_dict(private=True)
+PUBLIC = KEY.as_dict(private=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "key"
+
+
+def mistake(file: Path, content: bytes | str | dict[str, Any], *, private: bool) -> str:
+    match content:
+        case bytes():
+            file.write_bytes(content)
+        case str():
+            file.write_text(content)
+        case _:
+            file.write_text(json.dumps(content))
+    with pytest.raises(SettingsError) as caught:
+        keys.load("edge.some_key_file", file, kid="a-kid", private=private)
+    (told,) = caught.value.mistakes
+    assert told.startswith(f"edge.some_key_file: {file} ")
+    assert str(PRIVATE["d"]) not in told
+    return told
+
+
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("form", ["pem", "jwk", "jwk after spaces"])
+def test_a_key_is_read_in_either_form(file: Path, form: str, private: bool) -> None:  # noqa: FBT001
+    if form == "pem":
+        file.write_bytes(KEY.as_pem(private=private))
+    else:
+        file.write_text(("\n  " if "spaces" in form else "") + json.dumps(PRIVATE if private else PUBLIC))
+
+    read = keys.load("a.setting", file, kid="a-kid", private=private)
+
+    assert read.kid == "a-kid"
+    assert read.is_private is private
+    assert read.thumbprint() == KEY.thumbprint()
+
+
+def test_the_kid_of_the_settings_wins_over_the_one_in_the_file(file: Path) -> None:
+    file.write_text(json.dumps({**PRIVATE, "kid": "in the file"}))
+
+    assert keys.load("a.setting", file, kid="in the settings", private=True).kid == "in the settings"
+    assert keys.load("a.setting", file, private=True).kid == "in the file"
+
+
+def test_a_public_key_where_a_private_one_is_needed_is_refused(file: Path) -> None:
+    assert "only the public half" in mistake(file, PUBLIC, private=True)
+
+
+def test_a_private_key_where_only_a_public_one_belongs_is_refused(file: Path) -> None:
+    assert "a private key" in mistake(file, PRIVATE, private=False)
+
+
+@pytest.mark.parametrize("curve", ["P-384", "P-521"])
+def test_a_key_on_another_curve_is_refused(file: Path, curve: str) -> None:
+    assert f"curve {curve}, not on P-256" in mistake(file, ECKey.generate_key(curve).as_pem(private=True), private=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        "{",
+        "[]",
+        {},
+        {"kty": "EC"},
+        {"kty": "oct", "k": "AAAA"},
+        {**PRIVATE, "crv": "P-999"},
+        {**PRIVATE, "crv": 5},
+        {**PRIVATE, "x": "AAAA"},
+        {**PRIVATE, "x": 5},
+        {**PRIVATE, "d": "!"},
+        {"keys": [PRIVATE]},
+    ],
+    ids=range(14),
+)
+@pytest.mark.parametrize("private", [True, False])
+def test_what_is_no_key_is_refused(
+    file: Path,
+    content: bytes | str | dict[str, Any],
+    private: bool,  # noqa: FBT001
+) -> None:
+    mistake(file, content, private=private)
+
+
+def test_a_key_of_another_kind_is_refused(file: Path) -> None:
+    pem = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+    assert "no EC key" in mistake(file, pem, private=True)
+
+
+def test_a_key_behind_a_password_is_refused(file: Path) -> None:
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"word")
+    )
+
+    assert "no EC key" in mistake(file, pem, private=True)
