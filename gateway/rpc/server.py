@@ -10,12 +10,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gateway.rpc import notifications
+from gateway.rpc.authentication import AuthenticationServicer, emv_violations
 from gateway.rpc.cards import CardServicer
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
 from gateway.rpc.notifications import NotificationServicer
 from issuer.card.v1 import service_pb2 as card_service
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from issuer.notification.v1 import service_pb2 as notification_service
+from issuer.threeds.v1 import service_pb2 as threeds_service
+from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 
 __all__ = ["RpcServer"]
 
@@ -23,6 +26,7 @@ _SERVICES: Sequence[str] = (
     card_service.DESCRIPTOR.services_by_name["CardService"].full_name,
     notification_service.DESCRIPTOR.services_by_name["NotificationService"].full_name,
 )
+_AUTHENTICATION = threeds_service.DESCRIPTOR.services_by_name["AuthenticationService"].full_name
 _OPTIONS: Mapping[str, int] = MappingProxyType(
     {
         # One process owns its port; a second one must fail to start instead of taking half of the connections.
@@ -45,6 +49,7 @@ class RpcServer:
         *,
         cards: CardServicer,
         notifications_: NotificationServicer,
+        authentication: AuthenticationServicer | None,
         address: str,
         credentials: grpc.ServerCredentials | None,
         max_message_bytes: int,
@@ -54,6 +59,7 @@ class RpcServer:
         Args:
             cards: Serves CardService.
             notifications_: Serves NotificationService.
+            authentication: Serves AuthenticationService; None to have no such service.
             address: ``host:port``; port 0 takes a free one.
             credentials: TLS; None for plaintext.
             max_message_bytes: Largest request.
@@ -62,14 +68,19 @@ class RpcServer:
             OSError: The port cannot be had.
         """
         self._server = grpc.aio.server(
-            interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor()),
+            interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(emv_violations)),
             options=[*_OPTIONS.items(), ("grpc.max_receive_message_length", max_message_bytes)],
         )
         card_grpc.add_CardServiceServicer_to_server(cards, self._server)
         notifications.add_to_server(notifications_, self._server)
+        self._services = _SERVICES
+        if authentication is not None:
+            threeds_grpc.add_AuthenticationServiceServicer_to_server(authentication, self._server)
+            self._services = (*_SERVICES, _AUTHENTICATION)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflected = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(reflected, self._server)
         # grpc tells what is wrong with an address on standard error only, past our logs, so it is tried before.
         host, _, port = address.rpartition(":")
         socket.create_server((host, int(port))).close()
@@ -85,7 +96,7 @@ class RpcServer:
     async def start(self) -> None:
         """Begin to serve, and say so in health."""
         await self._server.start()
-        for service in ("", *_SERVICES):
+        for service in ("", *self._services):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self) -> None:
