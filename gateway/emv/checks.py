@@ -1,8 +1,8 @@
 """Checks of a single protobuf field, made from its row of the tables."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -10,9 +10,9 @@ from google.protobuf.message import Message
 from gateway.emv.codes import codes_of
 from gateway.emv.structs import struct_to_json, value_to_json
 from gateway.emv.tables import CATEGORIES, CHANNELS, Row
-from gateway.emv.values import Requirement, count_requirements, expand, json_requirements, text_requirements
+from gateway.emv.values import Requirement, count_requirements, json_requirements, text_requirements
 
-__all__ = ["Fault", "FieldCheck", "MessageCheck", "Refusal", "Scene", "field_check"]
+__all__ = ["Fault", "FieldCheck", "MessageCheck", "Scene", "field_check", "refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +49,32 @@ class Fault:
         return Fault(f"{name}{between}{self.path}", self.requirement)
 
 
-FieldCheck: TypeAlias = Callable[[Any], Sequence[Fault]]
-"""Finds the faults of a field's value. Their paths are seen from the field."""
+@dataclass(frozen=True, slots=True)
+class FieldCheck:
+    """The check of a field's value: in two steps, since nearly every value is a good one."""
+
+    met_by: Callable[[Any], object]
+    """Tells whether a value follows every rule: what it returns is true or not."""
+    faults: Callable[[Any], Sequence[Fault]]
+    """Finds what a value breaks. The paths are seen from the field."""
 
 
 class MessageCheck(Protocol):
-    """Finds the faults of a message."""
+    """The check of a message."""
 
-    def faults(self, message: Message) -> Iterable[Fault]:
-        """Find them."""
+    def met_by(self, message: Message) -> bool:
+        """Tell whether a message follows every rule."""
+        ...
+
+    def faults(self, message: Message) -> list[Fault]:
+        """Find what a message breaks."""
         ...
 
 
-class Refusal:
-    """The check of a field that may not be there at all."""
-
-    def __init__(self, requirement: Requirement) -> None:
-        self._faults = (Fault("", requirement),)
-
-    def __call__(self, value: object) -> Sequence[Fault]:
-        """Refuse any value."""
-        del value
-        return self._faults
+def refusal(requirement: Requirement) -> FieldCheck:
+    """Make the check of a field that may not be there at all."""
+    faults = (Fault("", requirement),)
+    return FieldCheck(lambda _: False, lambda _: faults)
 
 
 def field_check(field: FieldDescriptor, row: Row, inner: MessageCheck | None, *, ascii_only: bool) -> FieldCheck:
@@ -85,8 +89,7 @@ def field_check(field: FieldDescriptor, row: Row, inner: MessageCheck | None, *,
     one = _one(field, row, inner, ascii_only=ascii_only)
     if not field.is_repeated:
         return one
-    counts = count_requirements(row) if row.array else (_SINGLE,)
-    return _each(one, counts)
+    return _each(one, count_requirements(row) if row.array else (_SINGLE,))
 
 
 _SINGLE = Requirement("emv.single", "takes one item only in this version", lambda items: len(items) == 1)
@@ -96,13 +99,14 @@ _TEXT = Requirement("emv.type", "has to be a text in this version", bool)
 
 def _one(field: FieldDescriptor, row: Row, inner: MessageCheck | None, *, ascii_only: bool) -> FieldCheck:
     if inner is not None:
-        return lambda message: list(inner.faults(message))
+        return FieldCheck(inner.met_by, inner.faults)
     if field.enum_type is not None:
         return _enum(field, row)
     if field.message_type is not None:
         return _object(field.message_type.full_name, row, ascii_only=ascii_only)
     if field.type == FieldDescriptor.TYPE_BOOL:
-        return _bool(row)
+        allowed = frozenset(code == "true" for code in row.codes or ("true", "false"))
+        return _in_set(allowed, Requirement("emv.code", f"has to be {' or '.join(row.codes)}", bool))
     return _text(text_requirements(row, ascii_only=ascii_only))
 
 
@@ -110,70 +114,85 @@ def _object(name: str, row: Row, *, ascii_only: bool) -> FieldCheck:
     """Check what the tables do not take apart: free JSON, or an object that is a text in this version."""
     if name == "google.protobuf.Struct":
         return _json(struct_to_json, json_requirements(row, ascii_only=ascii_only))
-    text = text_requirements(row, ascii_only=ascii_only)
+    text = _text(text_requirements(row, ascii_only=ascii_only))
     if name != "google.protobuf.Value":
-        return _bare_text(_text(text))
+        return _bare_text(text)
     if row.type == "json":
         return _json(value_to_json, json_requirements(row, ascii_only=ascii_only))
-    return _text_value(_text(text))
+    return _text_value(text)
 
 
-def _text(requirements: Sequence[Requirement]) -> FieldCheck:
-    tests = [(requirement.met_by, Fault("", requirement)) for requirement in requirements]
-    if len(tests) == 1:
-        # By far the most frequent case.
-        ((met, fault),) = tests
-        broken = (fault,)
-        return lambda value: () if met(value) else broken
-    return lambda value: [fault for met, fault in tests if not met(value)]
+def _in_set(allowed: frozenset[Any], requirement: Requirement) -> FieldCheck:
+    faults = (Fault("", requirement),)
+    return FieldCheck(allowed.__contains__, lambda _: faults)
 
 
 def _enum(field: FieldDescriptor, row: Row) -> FieldCheck:
     numbers = codes_of(field.enum_type).numbers
-    codes = row.codes or tuple(numbers)
-    allowed = frozenset(numbers[code] for code in expand(codes) if code in numbers)
-    broken = (Fault("", Requirement("emv.code", f"has to be one of {', '.join(codes)}", bool)),)
-    return lambda number: () if number in allowed else broken
+    requirements = text_requirements(row, ascii_only=False)
+    codes = [code for code in numbers if all(requirement.met_by(code) for requirement in requirements)]
+    allowed = frozenset(numbers[code] for code in codes)
+    return _in_set(allowed, Requirement("emv.code", f"has to be one of {', '.join(codes)}", bool))
 
 
-def _bool(row: Row) -> FieldCheck:
-    allowed = frozenset(row.codes or ("true", "false"))
-    broken = (Fault("", Requirement("emv.code", f"has to be {' or '.join(row.codes)}", bool)),)
-    return lambda value: () if ("true" if value else "false") in allowed else broken
+def _text(requirements: Sequence[Requirement]) -> FieldCheck:
+    def faults(value: Any) -> Sequence[Fault]:
+        return [Fault("", requirement) for requirement in requirements if not requirement.met_by(value)]
+
+    tests = [requirement.met_by for requirement in requirements]
+    if len(tests) == 1:
+        return FieldCheck(tests[0], faults)
+    if len(tests) == 2:  # noqa: PLR2004 - a pair is frequent, and a loop costs as much as both tests
+        first, second = tests
+        return FieldCheck(lambda value: first(value) and second(value), faults)
+    return FieldCheck(lambda value: all(test(value) for test in tests), faults)
+
+
+def _in_one_step(faults: Callable[[Any], Sequence[Fault]]) -> FieldCheck:
+    return FieldCheck(lambda value: not faults(value), faults)
 
 
 def _json(read: Callable[[Any], Any], requirements: Sequence[Requirement]) -> FieldCheck:
     check = _text(requirements)
 
-    def checked(value: Any) -> Sequence[Fault]:
+    def faults(value: Any) -> Sequence[Fault]:
         try:
             plain = read(value)
         except ValueError:
             return (Fault("", _NUMBERS),)
-        return check(plain)
+        return check.faults(plain)
 
-    return checked
-
-
-def _text_value(check: FieldCheck) -> FieldCheck:
-    return lambda value: check(value.string_value) if value.HasField("string_value") else (Fault("", _TEXT),)
+    return _in_one_step(faults)
 
 
-def _bare_text(check: FieldCheck) -> FieldCheck:
+def _text_value(text: FieldCheck) -> FieldCheck:
+    def faults(value: Any) -> Sequence[Fault]:
+        return text.faults(value.string_value) if value.HasField("string_value") else (Fault("", _TEXT),)
+
+    return _in_one_step(faults)
+
+
+def _bare_text(text: FieldCheck) -> FieldCheck:
     """Check an object that is a bare text in this version, which then stands in the object's field ``text``."""
 
-    def checked(message: Any) -> Sequence[Fault]:
+    def faults(message: Any) -> Sequence[Fault]:
         beyond = [field.name for field, _ in message.ListFields() if field.name != "text"]
-        return [*(Fault(name, _TEXT) for name in beyond), *(fault.inside("text") for fault in check(message.text))]
+        return [
+            *(Fault(name, _TEXT) for name in beyond),
+            *(fault.inside("text") for fault in text.faults(message.text)),
+        ]
 
-    return checked
+    return _in_one_step(faults)
 
 
 def _each(one: FieldCheck, counts: Sequence[Requirement]) -> FieldCheck:
-    def checked(items: Any) -> Sequence[Fault]:
-        faults = [Fault("", requirement) for requirement in counts if not requirement.met_by(items)]
-        for index, item in enumerate(items):
-            faults.extend(fault.inside(f"[{index}]") for fault in one(item))
-        return faults
+    def met_by(items: Any) -> bool:
+        return all(count.met_by(items) for count in counts) and all(one.met_by(item) for item in items)
 
-    return checked
+    def faults(items: Any) -> Sequence[Fault]:
+        found = [Fault("", count) for count in counts if not count.met_by(items)]
+        for index, item in enumerate(items):
+            found.extend(fault.inside(f"[{index}]") for fault in one.faults(item))
+        return found
+
+    return FieldCheck(met_by, faults)

@@ -1,11 +1,12 @@
-"""Free JSON in messages: ``google.protobuf.Struct`` and ``Value`` to plain values."""
+"""Free JSON in messages: between ``google.protobuf.Struct`` or ``Value`` and plain values."""
 
-from math import isfinite
+from collections.abc import Mapping
+from math import copysign, isfinite
 from typing import Any
 
 from google.protobuf import struct_pb2
 
-__all__ = ["struct_to_json", "value_to_json"]
+__all__ = ["struct_from_json", "struct_to_json", "value_from_json", "value_to_json"]
 
 _EXACT = 2**53
 """Below this a double holds every whole number."""
@@ -36,7 +37,21 @@ def value_to_json(value: struct_pb2.Value) -> Any:
     return None
 
 
+def struct_from_json(plain: Mapping[str, Any]) -> struct_pb2.Struct:
+    """Return a plain JSON object as a Struct. A whole number of 2**53 or more is rounded as any double."""
+    struct = struct_pb2.Struct()
+    struct.update(plain)
+    return struct
+
+
+def value_from_json(plain: Any) -> struct_pb2.Value:
+    """Return a plain JSON value as a Value, as `struct_from_json` does."""
+    return struct_from_json({"": plain}).fields[""]
+
+
 def _number(number: float) -> int | float:
     if not isfinite(number):
         raise ValueError("JSON has no such number")
-    return int(number) if number.is_integer() and abs(number) < _EXACT else number
+    # -0.0 would lose its sign as an int.
+    whole = number.is_integer() and abs(number) < _EXACT and copysign(1.0, number) == copysign(1.0, int(number))
+    return int(number) if whole else number

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 from typing import Any
 
 import orjson
@@ -22,8 +22,8 @@ class Requirement:
     """The rule's id, for example ``emv.pattern``."""
     description: str
     """The rule, as text for people."""
-    met_by: Callable[[Any], bool]
-    """Tells whether a value follows it."""
+    met_by: Callable[[Any], object]
+    """Tells whether a value follows it: what it returns is true or not."""
 
 
 def text_requirements(row: Row, *, ascii_only: bool) -> tuple[Requirement, ...]:
@@ -102,7 +102,7 @@ def _number(row: Row) -> Requirement | None:
 
     def within(value: str) -> bool:
         # The length first: a number of a million digits is not to be computed.
-        return len(value) <= len("10000000") and _digits(value) and least <= int(value) <= greatest
+        return len(value) <= len("10000000") and _digits(value) is not None and least <= int(value) <= greatest
 
     return Requirement("emv.range", f"has to be a number from {least} to {greatest}", within)
 
@@ -122,18 +122,22 @@ def _length(row: Row, unit: str, measure: Callable[[Any], int]) -> Requirement |
     return Requirement("emv.length", text, lambda value: least <= measure(value) <= greatest)
 
 
-def _matcher(pattern: str) -> Callable[[str], bool]:
-    fullmatch = re.compile(pattern, re.ASCII).fullmatch
-    return lambda value: fullmatch(value) is not None
+def _matcher(pattern: str) -> Callable[[str], object]:
+    return re.compile(pattern, re.ASCII).fullmatch
 
 
-_digits = _matcher("[0-9]+")
+_digits = re.compile("[0-9]+").fullmatch
 
 
-def _time(length: int) -> Callable[[str], bool]:
+def _time(length: int) -> Callable[[str], object]:
     parts = [slice(0, 4)] + [slice(place, place + 2) for place in range(4, length, 2)]
+    clock = ("", "([01][0-9]|2[0-3])", "([01][0-9]|2[0-3])[0-5][0-9]", "([01][0-9]|2[0-3])([0-5][0-9]){2}")
+    # Every month has 28 days; beyond them the calendar is asked.
+    certain = _matcher("[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|1[0-9]|2[0-8])" + clock[(length - 8) // 2])
 
     def met_by(value: str) -> bool:
+        if certain(value):
+            return True
         if len(value) != length or not _digits(value):
             return False
         try:
@@ -145,9 +149,15 @@ def _time(length: int) -> Callable[[str], bool]:
     return met_by
 
 
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_ipv4 = _matcher(rf"{_OCTET}(\.{_OCTET}){{3}}")
+
+
 def _ip(value: str) -> bool:
+    if _ipv4(value):
+        return True
     try:
-        ip_address(value)
+        IPv6Address(value)
     except ValueError:
         return False
     return "%" not in value  # a zone means nothing to another machine
@@ -157,16 +167,15 @@ _NO_COUNTRY = range(901, 1000)
 _NO_CURRENCY = frozenset({*range(955, 965), 999})
 
 
-def _number_but(excluded: Iterable[int]) -> Callable[[str], bool]:
-    refused = frozenset(f"{number:03}" for number in excluded)
-    three_digits = _matcher("[0-9]{3}")
-    return lambda value: three_digits(value) and value not in refused
+def _number_but(excluded: Iterable[int]) -> Callable[[str], object]:
+    allowed = frozenset(f"{number:03}" for number in range(1000)) - {f"{number:03}" for number in excluded}
+    return allowed.__contains__
 
 
 _HOST = r"[^\s/?#@\x00-\x20\x7f-\U0010ffff]+"
 _REST = r"([/?#][\x21-\x7e]*)?"
 
-FORMATS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
+FORMATS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "uuid": ("a UUID", _matcher(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")),
     "yymm": ("a month as YYMM", _matcher(r"[0-9]{2}(0[1-9]|1[0-2])")),
     "yyyymmdd": ("a day as YYYYMMDD", _time(8)),
