@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Protocol
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -140,12 +141,16 @@ def _text(requirements: Sequence[Requirement]) -> FieldCheck:
         return [Fault("", requirement) for requirement in requirements if not requirement.met_by(value)]
 
     tests = [requirement.met_by for requirement in requirements]
-    if len(tests) == 1:
-        return FieldCheck(tests[0], faults)
-    if len(tests) == 2:  # noqa: PLR2004 - a pair is frequent, and a loop costs as much as both tests
-        first, second = tests
-        return FieldCheck(lambda value: first(value) and second(value), faults)
-    return FieldCheck(lambda value: all(test(value) for test in tests), faults)
+    return FieldCheck(reduce(_both, tests) if tests else _anything, faults)
+
+
+def _anything(value: object) -> bool:
+    del value
+    return True
+
+
+def _both(first: Callable[[Any], object], second: Callable[[Any], object]) -> Callable[[Any], object]:
+    return lambda value: first(value) and second(value)
 
 
 def _in_one_step(faults: Callable[[Any], Sequence[Fault]]) -> FieldCheck:
@@ -186,8 +191,15 @@ def _bare_text(text: FieldCheck) -> FieldCheck:
 
 
 def _each(one: FieldCheck, counts: Sequence[Requirement]) -> FieldCheck:
+    # Loops, as generators cost more than most of the tests in them.
     def met_by(items: Any) -> bool:
-        return all(count.met_by(items) for count in counts) and all(one.met_by(item) for item in items)
+        for count in counts:
+            if not count.met_by(items):
+                return False
+        for item in items:  # noqa: SIM110
+            if not one.met_by(item):
+                return False
+        return True
 
     def faults(items: Any) -> Sequence[Fault]:
         found = [Fault("", count) for count in counts if not count.met_by(items)]

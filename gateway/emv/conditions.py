@@ -7,6 +7,7 @@ of an object) with ``== "x"``, ``!= "x"``, ``in [x, y]``, ``is true``, ``is empt
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, TypeAlias
 
 __all__ = ["All", "AnyOf", "Condition", "ConditionError", "Getter", "Predicate", "Test", "bind", "names", "parse"]
@@ -104,19 +105,22 @@ def bind(condition: Condition, getter: Callable[[str], Getter], known: Mapping[s
             open_parts.append(bound)
     if not open_parts:
         return not deciding
-    return _any(open_parts) if deciding else _all(open_parts)
+    return reduce(_either if deciding else _both, open_parts)
 
 
 def _test(test: Test, get: Getter) -> Predicate:
-    return lambda message: test.holds(get(message))
+    values = test.values
+    if test.negated:
+        return lambda message: get(message) not in values
+    return lambda message: get(message) in values
 
 
-def _all(parts: list[Predicate]) -> Predicate:
-    return lambda message: all(part(message) for part in parts)
+def _both(first: Predicate, second: Predicate) -> Predicate:
+    return lambda message: first(message) and second(message)
 
 
-def _any(parts: list[Predicate]) -> Predicate:
-    return lambda message: any(part(message) for part in parts)
+def _either(first: Predicate, second: Predicate) -> Predicate:
+    return lambda message: first(message) or second(message)
 
 
 _TOKEN = re.compile(r'\s*([()\[\],]|==|!=|"[^"]*"|[A-Za-z0-9.]+|$)')
