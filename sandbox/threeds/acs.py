@@ -63,10 +63,10 @@ class AcsEndpoints:
             raise ErroError("305", "The challenge is for an SDK, not for a browser")
         if creq["messageVersion"] != of.version:
             raise ErroError("203", "messageVersion")
-        if "threeDSSessionData" in form:
-            transaction.session_data = _text(form, "threeDSSessionData")
-            if len(transaction.session_data) > SESSION_DATA_MAX:
-                raise ErroError("203", "threeDSSessionData")
+        session_data = _text(form, "threeDSSessionData") if "threeDSSessionData" in form else None
+        if session_data is not None and len(session_data) > SESSION_DATA_MAX:
+            raise ErroError("203", "threeDSSessionData")
+        transaction.session_data = session_data
         verdict = _ENDS.get(transaction.card.outcome.end)
         if verdict is not None:
             return self._end(transaction, of, verdict)

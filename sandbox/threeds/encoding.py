@@ -4,7 +4,9 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
+
+import orjson
 
 __all__ = ["DuplicateNameError", "decode", "encode", "parse"]
 
@@ -22,12 +24,13 @@ def parse(data: bytes) -> dict[str, Any]:
         DuplicateNameError: It, or an object in it, has a name twice.
         ValueError: It is something else.
     """
-    try:
-        value = json.loads(data, object_pairs_hook=_object, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    value = orjson.loads(data)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - what was sent is wrong, not what was called
+    try:
+        json.loads(data, object_pairs_hook=_refuse_duplicates)  # orjson takes the last of two silently
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     return value
 
 
@@ -56,14 +59,9 @@ def encode(message: Mapping[str, Any], *, padded: bool) -> str:
     return encoded if padded else encoded.rstrip("=")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
+    names: set[str] = set()
+    for name, _ in pairs:
+        if name in names:
             raise DuplicateNameError(name)
-        found[name] = value
-    return found
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+        names.add(name)

@@ -57,7 +57,7 @@ class Authentication:
 
 @dataclass(slots=True)
 class Transaction:
-    """A transaction. Only `sandbox.threeds.store.Transactions` changes one."""
+    """A transaction. `sandbox.threeds.store.Transactions` moves it from phase to phase."""
 
     trans_id: str
     """The ``threeDSServerTransID``."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any
 
 from gateway.emv.conditions import Getter, Predicate, bind
 from gateway.emv.tables import ALWAYS, CATEGORIES, CHANNELS, Row, Table, objects, table
@@ -152,12 +152,12 @@ def _rule(row: Row, rules: Table, scene: Scene) -> _Rule:
     needed = row.required == ALWAYS if condition is None else bind(condition, _getter, scene.known)
     nested = objects().get(row.type)
     inner = _Checker(Table(nested.name, nested.rows, ascii=rules.ascii), scene) if nested else None
-    make: _Maker = json_requirements if row.type == "json" else text_requirements
-    tests = make(row, ascii_only=rules.ascii) if row.type in {"json", "string"} else ()
+    tests: tuple[Requirement, ...] = ()
+    if row.type == "json":
+        tests = json_requirements(row, ascii_only=rules.ascii)
+    elif row.type == "string":
+        tests = text_requirements(row, ascii_only=rules.ascii)
     return _Rule(row, needed, tests, count_requirements(row) if row.array else (), inner)
-
-
-_Maker: TypeAlias = Any
 
 
 def _getter(path: str) -> Getter:

@@ -117,9 +117,12 @@ async def test_what_is_no_creq_is_refused(caller: ThreeDSCaller, fields: dict[st
 
 
 async def test_session_data_that_are_too_long_are_refused(caller: ThreeDSCaller) -> None:
-    refusal = await caller.begin_challenge(await caller.auth("2.2.0", "0070"), "x" * 1025)
+    ares = await caller.auth("2.2.0", "0070")
+
+    refusal = await caller.begin_challenge(ares, "x" * 1025)
 
     assert (refusal.status, "203 threeDSSessionData" in refusal.text) == (400, True)
+    assert set((await caller.begin_challenge(ares)).form.fields) == {"cres"}
 
 
 async def test_a_challenge_is_passed_only_once(caller: ThreeDSCaller) -> None:

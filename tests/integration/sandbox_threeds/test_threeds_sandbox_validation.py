@@ -129,6 +129,7 @@ async def test_a_refusal_never_repeats_a_value(caller: ThreeDSCaller) -> None:
         (b"null", 400, "101"),
         (b'{"a": NaN}', 400, "101"),
         (b"\xff", 400, "101"),
+        (b'{"a": "\\ud800"}', 400, "101"),
         (b"[" * 100_000, 400, "101"),
         (b'{"acctNumber": "1", "acctNumber": "2"}', 200, "204"),
         (b'{"acctNumber": {"a": "1", "a": "2"}}', 200, "204"),
