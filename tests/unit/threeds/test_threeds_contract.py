@@ -6,10 +6,11 @@ from google.protobuf.message import Message
 from protovalidate import Validator
 
 from gateway.emv.codes import codes_of
+from gateway.emv.rules import check_request
 from gateway.emv.tables import MESSAGES, VERSIONS, Row, objects, table
 from gateway.emv.values import text_requirements
-from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2, crd_pb2, erro_pb2, objects_pb2, rreq_pb2
-from tests.unit.threeds.threeds_samples import fill
+from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2, crd_pb2, erro_pb2, messages_pb2, objects_pb2, rreq_pb2
+from tests.unit.threeds.threeds_samples import bad_texts, fill, find, put
 
 _CONTRACT: dict[str, type[Message]] = {
     "AReq": areq_pb2.AReq,
@@ -20,6 +21,20 @@ _CONTRACT: dict[str, type[Message]] = {
 }
 _OBJECTS: dict[str, Descriptor] = dict(objects_pb2.DESCRIPTOR.message_types_by_name)
 _ENUMS: dict[str, EnumDescriptor] = dict(codes_pb2.DESCRIPTOR.enum_types_by_name)
+
+_ODD = (
+    *("0", "00", "000", "99", "a", "A-", "a@b@c", "a@-b", "a@b.", ".@b", "::1%a", "1.2.3.4/8", "1.2.3.04", "0" * 70000),
+    *(
+        "https://",
+        "https://[::1",
+        "https://[:::]",
+        "https://[::1]:x",
+        "https://a/%zz",
+        "https://a:b",
+        "https://a:99999",
+    ),
+    *("https://a/ b", "https://a/<b>", "https://a#b#c", "https://a^b", "https:a", "https://a/é", "//a/b"),
+)
 
 _SENSITIVE = {
     *("acctNumber", "acctID", "authenticationValue", "cardExpiryDate", "cardSecurityCode", "cardholderName", "email"),
@@ -89,3 +104,30 @@ def test_the_contract_takes_all_that_the_tables_take(name: str) -> None:
                 message = _CONTRACT[name]()
                 fill(message, table(name), version, channel, category)
                 assert validator.collect_violations(message) == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_tables_refuse_all_that_the_contract_refuses_of_an_areq(version: str) -> None:
+    validator = Validator()
+    refused = 0
+    for channel in ("01", "02", "03"):
+        good = areq_pb2.AReq()
+        fill(good, table("AReq"), version, channel)
+        for row in table("AReq").fields(version).values():
+            field = find(good, row.name)
+            if field is None or row.type != "string" or not row.used_in(channel, "01"):
+                continue
+            for text in (*_ODD, *(text for text, _ in bad_texts(row, ascii_only=True))):
+                areq = areq_pb2.AReq()
+                areq.CopyFrom(good)
+                put(areq, field, text)
+                if validator.collect_violations(areq):
+                    refused += 1
+                    assert check_request(areq), (row.name, text)
+    assert refused > 300
+
+
+def test_the_constraints_of_an_areq_are_not_checked_a_second_time_within_a_request() -> None:
+    request = messages_pb2.AuthenticateRequest(areq=areq_pb2.AReq(acct_number="x"))
+    assert Validator().collect_violations(request.areq)
+    assert not Validator().collect_violations(request)

@@ -173,7 +173,10 @@ class AuthenticateRequest(_message.Message):
     """The size of the window if a challenge follows in a browser. Unspecified: the full screen."""
     @_builtins.property
     def areq(self) -> _areq_pb2.AReq:
-        """The authentication request."""
+        """The authentication request. The gateway checks it against the rules of its version, channel and category. These
+        hold whatever the constraints of its fields say, and more; the constraints are for a caller who checks an AReq
+        before sending it, and are not checked a second time here.
+        """
 
     def __init__(
         self,
