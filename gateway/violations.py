@@ -8,7 +8,7 @@ from issuer.common.v1 import error_pb2
 
 __all__ = ["MOST_NAMED", "invalid_request"]
 
-MOST_NAMED = 150
+MOST_NAMED = 200
 """More violations than this never fit, so that nobody has to look at them."""
 
 _MOST_BYTES = 5_000

@@ -40,10 +40,8 @@ class ValidationInterceptor(AroundInterceptor):
         del method, context
         found = self._validator.collect_violations(request)
         violations = [_translate(violation) for violation in found[:MOST_NAMED]]
-        if self._rules is not None and (more := self._rules(request)):
-            # They know more of a field than its annotation does, and so speak for it.
-            fields = {violation.field for violation in more}
-            violations = [*more, *(violation for violation in violations if violation.field not in fields)]
+        if self._rules is not None:
+            violations += self._rules(request)
         if violations:
             raise invalid_request(violations, unnamed_count=len(found[MOST_NAMED:]))
         yield
