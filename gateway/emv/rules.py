@@ -5,7 +5,7 @@ be, and what has to be there. A check then walks the fields that are set.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -145,7 +145,7 @@ def _plan(descriptor: Descriptor, scene: Scene, supplied: frozenset[str] = froze
     return _Plan(descriptor, table(descriptor.name), scene, supplied)
 
 
-@cache
+@lru_cache(maxsize=64)  # bounded, as a caller may send any number for an enum; there are 27 with a meaning
 def _request_plan(*numbers: int) -> _Plan | None:
     """Return the plan for an AReq by the enum values of `_SCENE`; None if one of them has no code."""
     codes = [_code(name, number) for name, number in zip(_SCENE, numbers, strict=True)]

@@ -9,6 +9,7 @@ from gateway.emv.codes import codes_of
 from gateway.emv.rules import check_request
 from gateway.emv.tables import MESSAGES, VERSIONS, Row, objects, table
 from gateway.emv.values import text_requirements
+from gateway.rpc.authentication import emv_violations
 from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2, crd_pb2, erro_pb2, messages_pb2, objects_pb2, rreq_pb2
 from tests.unit.threeds.threeds_samples import bad_texts, fill, find, put
 
@@ -131,3 +132,4 @@ def test_the_constraints_of_an_areq_are_not_checked_a_second_time_within_a_reque
     request = messages_pb2.AuthenticateRequest(areq=areq_pb2.AReq(acct_number="x"))
     assert Validator().collect_violations(request.areq)
     assert not Validator().collect_violations(request)
+    assert emv_violations(request)

@@ -323,3 +323,8 @@ def test_mastercards_data_only_request_needs_none_of_a_payments_fields_but_may_h
     assert areq.trans_type
     areq.ClearField("purchase_amount")
     assert check_request(areq) == []
+
+
+def test_a_number_that_no_version_has_is_no_version() -> None:
+    areq = areq_pb2.AReq(message_version=99, device_channel=2, message_category=1)  # type: ignore[arg-type]
+    assert [(v.field, v.rule) for v in check_request(areq)] == [("areq.message_version", "emv.required")]
