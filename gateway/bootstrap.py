@@ -3,18 +3,19 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from adapters import d1, sqlite
+from adapters import d1, sqlite, threeds
 from gateway import keys, tls
 from gateway.addresses import Addresses
 from gateway.edge.server import EdgeServer
 from gateway.edge.three_ds import ThreeDSNotifications
 from gateway.edge.tokens import Client, Tokens
 from gateway.issuers import Issuers
+from gateway.rpc.authentication import AuthenticationServicer
 from gateway.rpc.cards import CardServicer
 from gateway.rpc.notifications import NotificationServicer
 from gateway.rpc.server import RpcServer
 from gateway.server import Gateway
-from gateway.settings import EdgeOAuthSettings, Settings, SettingsError
+from gateway.settings import EdgeOAuthSettings, Settings, SettingsError, ThreeDSSettings
 from gateway.subscriptions import Watchers
 
 __all__ = ["check", "running"]
@@ -30,6 +31,9 @@ def check(settings: Settings) -> None:
     tls.d1_context(settings.d1)
     tls.grpc_credentials(settings.grpc)
     _issuer_keys(settings)
+    if settings.threeds is not None:
+        tls.threeds_context(settings.threeds)
+        _threeds_settings(settings.threeds)
     if settings.edge.oauth is not None:
         _tokens(settings.edge.oauth)
 
@@ -52,6 +56,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         client = await stack.enter_async_context(
             d1.connect(_d1_settings(settings), issuer_keys, tls.d1_context(settings.d1))
         )
+        authentication = await _authentication(stack, settings.threeds, issuers)
         log = await _open_log(settings)
         stack.push_async_callback(log.close)
         watchers = Watchers(log)
@@ -59,6 +64,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
             rpc=RpcServer(
                 cards=CardServicer(issuers, d1.D1CardIssuer(client)),
                 notifications_=NotificationServicer(issuers, log, watchers),
+                authentication=authentication,
                 host=settings.grpc.host,
                 port=settings.grpc.port,
                 credentials=credentials,
@@ -82,6 +88,17 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         yield addresses
 
 
+async def _authentication(
+    stack: AsyncExitStack, settings: ThreeDSSettings | None, issuers: Issuers
+) -> AuthenticationServicer | None:
+    if settings is None:
+        return None
+    client = await stack.enter_async_context(
+        threeds.connect(_threeds_settings(settings), tls.threeds_context(settings))
+    )
+    return AuthenticationServicer(issuers, threeds.HttpThreeDSServer(client))
+
+
 async def _open_log(settings: Settings) -> sqlite.SqliteEventLog:
     retention = sqlite.Retention(
         max_age_seconds=settings.event_log.retention_seconds, max_bytes=settings.event_log.retention_bytes
@@ -100,6 +117,25 @@ def _d1_settings(settings: Settings) -> d1.D1Settings:
         total_timeout_seconds=settings.d1.total_timeout_seconds,
         assertion_audience=settings.d1.assertion_audience,
     )
+
+
+def _threeds_settings(settings: ThreeDSSettings) -> threeds.ThreeDSSettings:
+    try:
+        return threeds.ThreeDSSettings(
+            base_url=settings.base_url,
+            api_key=threeds.Secret(_api_key(settings)),
+            connection_limit=settings.max_connections,
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            total_timeout_seconds=settings.total_timeout_seconds,
+        )
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"threeds: {error}"]) from error
+
+
+def _api_key(settings: ThreeDSSettings) -> str:
+    if settings.api_key_file is not None:
+        return settings.api_key_file.read_text(encoding="utf-8").strip()
+    return settings.api_key.get_secret_value() if settings.api_key is not None else ""
 
 
 def _issuer_keys(settings: Settings) -> dict[str, d1.IssuerKeys]:

@@ -9,8 +9,18 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from issuer.card.v1 import messages_pb2 as card
+from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, rreq_pb2
 
-__all__ = ["Call", "CardIssuer", "Event", "EventLog", "LogBounds", "StoredEvent", "StoredSubscription"]
+__all__ = [
+    "Call",
+    "CardIssuer",
+    "Event",
+    "EventLog",
+    "LogBounds",
+    "StoredEvent",
+    "StoredSubscription",
+    "ThreeDSServer",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,53 @@ class CardIssuer(Protocol):
 
     async def resume_card(self, request: card.ResumeCardRequest, call: Call) -> card.ResumeCardResponse:
         """Resume a suspended card."""
+        ...
+
+
+class ThreeDSServer(Protocol):
+    """A 3-D Secure server, which speaks with the directory servers and through them with the cards' ACS.
+
+    Every method returns when the server has answered, and raises `gateway.errors.GatewayError` otherwise; its outcome
+    tells whether the request may have taken effect. An Erro of any party is such an error, but for those that are an
+    answer to what was asked.
+    """
+
+    async def lookup(self, acct_number: str, ds: str, call: Call) -> crd_pb2.CRD | None:
+        """Ask what the directory server knows of a card. Idempotent: repeated where that can help.
+
+        Args:
+            acct_number: The card's account number (PAN).
+            ds: The directory server to ask; empty for the one that the number leads to.
+            call: For whom, and until when.
+
+        Returns:
+            The card range data, with the id of the transaction that was opened; None if the card takes no part.
+        """
+        ...
+
+    async def authenticate(self, areq: areq_pb2.AReq, call: Call) -> ares_pb2.ARes:
+        """Authenticate a cardholder. Not idempotent: never repeated once it was sent.
+
+        Args:
+            areq: The request, whole and by the rules of its version, channel and category.
+            call: For whom, and until when.
+
+        Returns:
+            The answer, which is of the same transaction and version as the request.
+        """
+        ...
+
+    async def challenge_result(self, three_ds_server_trans_id: str, call: Call) -> rreq_pb2.RReq | None:
+        """Get the result of a challenge or a decoupled authentication. Idempotent: repeated where that can help.
+
+        Args:
+            three_ds_server_trans_id: The transaction.
+            call: For whom, and until when.
+
+        Returns:
+            The result, which is of that transaction; None if it has not come yet. A transaction that the server does
+            not know is an error: THREE_DS_TRANSACTION_UNKNOWN.
+        """
         ...
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import SecretStr
 
 from gateway.settings import Settings
 
@@ -33,7 +34,7 @@ def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value(key: str, value: object) -> str:
-    if key in _MASKED:
+    if key in _MASKED or isinstance(value, SecretStr):
         return '"***"'
     # A JSON string, number or boolean is one of TOML's too.
     return orjson.dumps(str(value) if isinstance(value, Path) else value).decode()

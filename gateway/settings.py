@@ -10,7 +10,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -29,6 +38,7 @@ __all__ = [
     "LogSettings",
     "Settings",
     "SettingsError",
+    "ThreeDSSettings",
     "load",
 ]
 
@@ -154,6 +164,34 @@ class D1Settings(_Table):
     """Most connections at a time; further calls wait for one."""
 
 
+class ThreeDSSettings(_Table):
+    """The connection to the 3-D Secure server."""
+
+    base_url: Annotated[
+        str,
+        StringConstraints(pattern=r"^(https://[^/\s?#@]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?)$"),
+    ]
+    """The server's address, without a path: of its sandbox or of production. Plain HTTP only on loopback."""
+    api_key: SecretStr | None = None
+    """The API key, where it comes from the environment."""
+    api_key_file: PrivateFile | None = None
+    """A file with the API key and nothing else."""
+    tls_ca_file: ReadableFile | None = None
+    """CA of the server's certificate, PEM. None: the system's."""
+    connect_timeout_seconds: Seconds = 2.0
+    """How long a connection may take to come about, TLS included."""
+    total_timeout_seconds: Seconds = 11.0
+    """How long a call may take where the caller sets no shorter deadline. The server itself gives up after 10 s."""
+    max_connections: Annotated[int, Field(ge=1)] = 64
+    """Most connections at a time; further calls wait for one."""
+
+    @model_validator(mode="after")
+    def _one_api_key(self) -> "ThreeDSSettings":
+        if (self.api_key is None) == (self.api_key_file is None):
+            raise ValueError("set either api_key or api_key_file")
+        return self
+
+
 class IssuerSettings(_Table):
     """The keys of one issuer."""
 
@@ -202,6 +240,8 @@ class Settings(BaseSettings):
     """The HTTPS listener for D1's callbacks."""
     d1: D1Settings
     """The connection to D1."""
+    threeds: ThreeDSSettings | None = None
+    """The connection to the 3-D Secure server. Without it there is no AuthenticationService."""
     issuers: Annotated[Mapping[IssuerId, IssuerSettings], Field(min_length=1)]
     """The keys of each issuer, by issuer id: exactly 10 characters, as D1 named it."""
     event_log: EventLogSettings = EventLogSettings()

@@ -4,9 +4,9 @@ import ssl
 
 import grpc
 
-from gateway.settings import D1Settings, EdgeSettings, GrpcSettings, SettingsError
+from gateway.settings import D1Settings, EdgeSettings, GrpcSettings, SettingsError, ThreeDSSettings
 
-__all__ = ["d1_context", "edge_context", "grpc_credentials"]
+__all__ = ["d1_context", "edge_context", "grpc_credentials", "threeds_context"]
 
 
 def edge_context(settings: EdgeSettings) -> ssl.SSLContext:
@@ -38,6 +38,20 @@ def d1_context(settings: D1Settings) -> ssl.SSLContext:
         context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file)
     except (OSError, ValueError) as error:
         raise SettingsError([f"d1.tls_*: {_reason(error)}"]) from error
+    return context
+
+
+def threeds_context(settings: ThreeDSSettings) -> ssl.SSLContext:
+    """Make the context of the connection to the 3-D Secure server: its certificate is checked.
+
+    Raises:
+        SettingsError: The file is not what it should be.
+    """
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.tls_ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"threeds.tls_ca_file: it is no CA certificate ({error})"]) from error
     return context
 
 

@@ -22,9 +22,9 @@ from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from issuer.threeds.v1 import operation_pb2 as threeds
 from sandbox.d1.contract import Operation
-from sandbox.d1.faults import Drop, Fault
 from sandbox.d1.notification import Notification, new_details, new_operation_id
 from sandbox.d1.notifier import EdgeCredentials
+from sandbox.faults import Drop, Fault
 from sandbox.gateway import GatewayConfig, GatewayProcess, channel
 from sandbox.sandbox import Sandbox
 from sandbox.steps import Steps, UnexpectedError, expect

@@ -40,12 +40,13 @@ class Pki:
     """The files of one set of certificates and keys. Each authority signs for one purpose; its own key is not kept."""
 
     server_ca: Path
-    """Whom to trust in servers: D1, the gateway's gRPC port, the gateway's edge."""
+    """Whom to trust in servers: D1, the 3-D Secure server, the gateway's gRPC port, the gateway's edge."""
     gateway_client_ca: Path
     """Whom D1 trusts in its callers."""
     d1_client_ca: Path
     """Whom the gateway's edge trusts in its callers."""
     d1_server: Identity
+    threeds_server: Identity
     grpc_server: Identity
     edge_server: Identity
     gateway_client: Identity
@@ -113,6 +114,9 @@ def make_pki(folder: Path) -> Pki:
         gateway_client_ca=_write_certificate(folder / "gateway-client-ca.pem", gateway_clients.certificate),
         d1_client_ca=_write_certificate(folder / "d1-client-ca.pem", d1_clients.certificate),
         d1_server=_write_identity(folder, "d1-server", servers.issue("D1 sandbox", server, _LOOPBACK)),
+        threeds_server=_write_identity(
+            folder, "threeds-server", servers.issue("3-D Secure server sandbox", server, _LOOPBACK)
+        ),
         grpc_server=_write_identity(folder, "grpc-server", servers.issue("Gateway gRPC", server, _LOOPBACK)),
         edge_server=_write_identity(folder, "edge-server", servers.issue("Gateway edge", server, _LOOPBACK)),
         gateway_client=_write_identity(

@@ -1,4 +1,4 @@
-"""TLS contexts with certificates on both sides (D1 API: mutual TLS, version 1.2 or 1.3)."""
+"""TLS contexts: with certificates on both sides (D1 API: mutual TLS, version 1.2 or 1.3) or the server's only."""
 
 import ssl
 from pathlib import Path
@@ -8,12 +8,13 @@ from sandbox.pki import Identity
 __all__ = ["client_context", "server_context"]
 
 
-def server_context(identity: Identity, client_ca: Path) -> ssl.SSLContext:
-    """Serve as ``identity``, only to clients whose certificate that authority signed."""
+def server_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLContext:
+    """Serve as ``identity``: to anybody, or only to clients whose certificate that authority signed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(client_ca)
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(client_ca)
     context.load_cert_chain(identity.certificate, identity.key)
     return context
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from adapters.d1.answers import Answer
+from adapters.answers import Answer
 from adapters.d1.errors import deadline_exceeded, refusal
 from adapters.d1.http import D1Http
 from adapters.d1.keys import IssuerKeys
@@ -26,21 +26,17 @@ __all__ = ["D1Client", "connect"]
 class D1Client:
     """One D1 environment, as several ports use it. Made by `connect`."""
 
-    def __init__(
-        self, http: D1Http, tokens: TokenSource, keys: Mapping[str, IssuerKeys], *, total_timeout_seconds: float
-    ) -> None:
+    def __init__(self, http: D1Http, tokens: TokenSource, keys: Mapping[str, IssuerKeys]) -> None:
         """Join the parts.
 
         Args:
             http: The exchange of a request for an answer.
             tokens: The access tokens.
             keys: The keys of each issuer, by its id.
-            total_timeout_seconds: How long a call takes at most, with its token and its repetition.
         """
         self._http = http
         self._tokens = tokens
         self._keys = keys
-        self._total_timeout_seconds = total_timeout_seconds
 
     def keys(self, issuer_id: str) -> IssuerKeys:
         """Get an issuer's keys.
@@ -77,7 +73,7 @@ class D1Client:
         self.keys(call.issuer_id)
         path = endpoint.path(issuer_id=call.issuer_id, **ids)
         content = orjson.dumps(body)
-        deadline = self._deadline(call)
+        deadline = self._http.deadline(call)
         answer = await self._attempt(endpoint.method, path, call, user_id, content, deadline)
         if answer.status == HTTPStatus.UNAUTHORIZED:
             answer = await self._attempt(endpoint.method, path, call, user_id, content, deadline)
@@ -94,15 +90,6 @@ class D1Client:
         if answer.status == HTTPStatus.UNAUTHORIZED:
             self._tokens.discard(call.issuer_id, token)
         return answer
-
-    def _deadline(self, call: Call) -> float:
-        seconds = self._total_timeout_seconds
-        remaining = call.remaining_seconds()
-        if remaining is not None:
-            seconds = min(seconds, remaining)
-        if seconds <= 0:
-            raise deadline_exceeded(sent=False)
-        return asyncio.get_running_loop().time() + seconds
 
     async def _token(self, call: Call, deadline: float) -> str:
         try:
@@ -141,4 +128,4 @@ async def connect(
         aclosing(D1Http(settings, tls)) as http,
         aclosing(TokenSource(http, keys, settings)) as tokens,
     ):
-        yield D1Client(http, tokens, keys, total_timeout_seconds=settings.total_timeout_seconds)
+        yield D1Client(http, tokens, keys)

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import structlog
 from joserfc import jwt
 
-from adapters.d1.answers import Answer
+from adapters.answers import Answer
 from adapters.d1.errors import contract_broken, no_token, refusal
 from adapters.d1.http import D1Http
 from adapters.d1.keys import IssuerKeys

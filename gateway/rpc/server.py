@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from gateway.addresses import join
 from gateway.rpc import notifications
+from gateway.rpc.authentication import AuthenticationServicer, emv_violations
 from gateway.rpc.cards import CardServicer
 from gateway.rpc.health import Health
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
@@ -18,6 +19,8 @@ from gateway.rpc.notifications import NotificationServicer
 from issuer.card.v1 import service_pb2 as card_service
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from issuer.notification.v1 import service_pb2 as notification_service
+from issuer.threeds.v1 import service_pb2 as threeds_service
+from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 
 __all__ = ["RpcServer"]
 
@@ -25,6 +28,7 @@ _SERVICES: Sequence[str] = (
     card_service.DESCRIPTOR.services_by_name["CardService"].full_name,
     notification_service.DESCRIPTOR.services_by_name["NotificationService"].full_name,
 )
+_AUTHENTICATION = threeds_service.DESCRIPTOR.services_by_name["AuthenticationService"].full_name
 _OPTIONS: Mapping[str, int] = MappingProxyType(
     {
         # One process owns its port; a second one must fail to start instead of taking half of the connections.
@@ -47,6 +51,7 @@ class RpcServer:
         *,
         cards: CardServicer,
         notifications_: NotificationServicer,
+        authentication: AuthenticationServicer | None,
         host: str,
         port: int,
         credentials: grpc.ServerCredentials | None,
@@ -57,6 +62,7 @@ class RpcServer:
         Args:
             cards: Serves CardService.
             notifications_: Serves NotificationService.
+            authentication: Serves AuthenticationService; None to have no such service.
             host: Address to listen on.
             port: TCP port; 0 takes a free one.
             credentials: TLS; None for plaintext.
@@ -66,14 +72,19 @@ class RpcServer:
             OSError: The port cannot be had.
         """
         self._server = grpc.aio.server(
-            interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor()),
+            interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(emv_violations)),
             options=[*_OPTIONS.items(), ("grpc.max_receive_message_length", max_message_bytes)],
         )
         card_grpc.add_CardServiceServicer_to_server(cards, self._server)
         notifications.add_to_server(notifications_, self._server)
+        self._services = _SERVICES
+        if authentication is not None:
+            threeds_grpc.add_AuthenticationServiceServicer_to_server(authentication, self._server)
+            self._services = (*_SERVICES, _AUTHENTICATION)
         self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflected = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(reflected, self._server)
         # grpc tells what is wrong with an address on standard error only, past our logs, so it is tried before.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port), family=family).close()
@@ -90,7 +101,7 @@ class RpcServer:
     async def start(self) -> None:
         """Begin to serve, and say so in health."""
         await self._server.start()
-        await self._health.serve(_SERVICES)
+        await self._health.serve(self._services)
 
     async def drain(self) -> None:
         """Say NOT_SERVING for good, so that load balancers and clients go elsewhere."""

@@ -6,8 +6,8 @@ from aiohttp.typedefs import Handler, Middleware
 from sandbox.d1.cards import CardEndpoints
 from sandbox.d1.contract import TOKEN_PATH, Operation
 from sandbox.d1.errors import D1Error, bad_request, unauthorized
-from sandbox.d1.faults import Faults, fault_middleware
 from sandbox.d1.token import AccessTokens, TokenEndpoint
+from sandbox.faults import Faults, fault_middleware
 from sandbox.fields import InvalidFieldError, InvalidValueError, MalformedBodyError
 
 __all__ = ["make_d1_app"]

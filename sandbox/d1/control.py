@@ -1,4 +1,7 @@
-"""The sandbox's own API, for people: faults, cards, consumers, tokens and notifications. Plain HTTP on loopback."""
+"""The sandbox's own API, for people: faults, cards, consumers, tokens, notifications and 3DS transactions.
+
+Plain HTTP on loopback.
+"""
 
 import asyncio
 import re
@@ -13,11 +16,11 @@ from aiohttp.typedefs import Handler
 
 from sandbox.d1 import contract
 from sandbox.d1.contract import Operation
-from sandbox.d1.faults import EVERY_OPERATION, Drop, Fault, Faults
 from sandbox.d1.notification import Notification, Variant, new_details, new_operation_id, vary
 from sandbox.d1.notifier import NotDeliveredError, Notifier
 from sandbox.d1.store import Card, CardStore
 from sandbox.d1.token import AccessTokens
+from sandbox.faults import EVERY_OPERATION, Drop, Fault, Faults
 from sandbox.fields import (
     InvalidFieldError,
     InvalidFormatError,
@@ -30,6 +33,8 @@ from sandbox.fields import (
     optional_text,
     text,
 )
+from sandbox.threeds import contract as threeds_contract
+from sandbox.threeds.control import NoSuchTransactionError, ThreeDSControl
 
 __all__ = ["Control"]
 
@@ -38,6 +43,8 @@ _MOST_NOTIFICATIONS = 1_000
 _LONGEST_WAIT_MS = 60_000
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+_OPERATIONS = (*Operation, *threeds_contract.Operation)
 
 _ENDPOINTS = {
     "POST /sandbox/faults": "operation, times, latency_ms, status, headers, body, html, drop, truncate",
@@ -48,6 +55,7 @@ _ENDPOINTS = {
     "POST /sandbox/notifications": (
         "cardId, variant, count, delay_ms, operationId, operation, status, consumerId, details, error"
     ),
+    **ThreeDSControl.ENDPOINTS,
 }
 
 
@@ -60,6 +68,7 @@ class Control:
     tokens: AccessTokens
     faults: Faults
     notifier: Notifier
+    threeds: ThreeDSControl
     clock: Callable[[], float]
     """Tells the time, in seconds since 1970 (UTC)."""
 
@@ -75,15 +84,22 @@ class Control:
                 web.post("/sandbox/consumers", self._add_consumer),
                 web.post("/sandbox/tokens/expire", self._expire_tokens),
                 web.post("/sandbox/notifications", self._notify),
+                *self.threeds.routes(),
             ]
         )
         return app
 
     async def _index(self, _: web.Request) -> web.Response:
-        operations = [operation.value for operation in Operation]
+        operations = [operation.value for operation in _OPERATIONS]
         variants = [variant.value for variant in Variant]
         return web.json_response(
-            {"d1": self.d1_url, "endpoints": _ENDPOINTS, "operations": operations, "variants": variants}
+            {
+                "d1": self.d1_url,
+                "threeds": self.threeds.url,
+                "endpoints": _ENDPOINTS,
+                "operations": operations,
+                "variants": variants,
+            }
         )
 
     async def _add_fault(self, request: web.Request) -> web.Response:
@@ -136,13 +152,15 @@ async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"error": "body is not a JSON object"}, status=400)
     except NotDeliveredError as error:
         return web.json_response({"error": str(error)}, status=502)
+    except NoSuchTransactionError:
+        return web.json_response({"error": "there is no such transaction, or nothing is awaited of it"}, status=404)
     except web.HTTPException as error:
         return web.json_response({"error": error.reason}, status=error.status)
 
 
 def _fault(body: Mapping[str, Any]) -> Fault:
     operation = optional_text(body, "operation") or EVERY_OPERATION
-    if operation != EVERY_OPERATION and operation not in set(Operation):
+    if operation != EVERY_OPERATION and operation not in _OPERATIONS:
         raise InvalidValueError("operation")
     status = integer(body, "status", 200, 200, 599) if "status" in body else None
     return Fault(

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.d1.contract import CardState, Operation
-from sandbox.d1.faults import Fault
+from sandbox.faults import Fault
 from tests.contract.card_rpcs import RPCS, Rpc, prepare
 from tests.running import Failure, Running, failure_of, running_gateway, settings_for
 

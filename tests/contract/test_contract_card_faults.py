@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from sandbox.d1.contract import Operation
-from sandbox.d1.faults import Drop, Fault
+from sandbox.faults import Drop, Fault
 from tests.contract.card_rpcs import RPCS, Rpc, changed, credentials
 from tests.running import Running, failure_of
 

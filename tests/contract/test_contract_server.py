@@ -18,7 +18,7 @@ from gateway.settings import SettingsError
 from issuer.card.v1 import messages_pb2 as card
 from sandbox import Sandbox
 from sandbox.d1.contract import CardState
-from sandbox.d1.faults import Fault
+from sandbox.faults import Fault
 from tests.contract.card_rpcs import RPCS
 from tests.contract.watching import watching
 from tests.running import Running, connected, running_gateway, settings_for

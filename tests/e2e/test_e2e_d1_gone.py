@@ -10,7 +10,7 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.d1.contract import Operation
-from sandbox.d1.faults import Fault
+from sandbox.faults import Fault
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.e2e.calls import register, suspend
 from tests.e2e.watching import connect

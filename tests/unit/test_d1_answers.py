@@ -1,6 +1,6 @@
 import pytest
 
-from adapters.d1.answers import Answer
+from adapters.answers import Answer
 
 
 @pytest.mark.parametrize(("status", "succeeded"), [(199, False), (200, True), (204, True), (299, True), (300, False)])

@@ -9,7 +9,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.d1.answers import Answer
+from adapters.answers import Answer
 from adapters.d1.errors import (
     contract_broken,
     deadline_exceeded,

@@ -1,27 +1,34 @@
 """Refuses a request that breaks its contract, before any code of ours sees it."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 from google.protobuf.message import Message
 from protovalidate import Validator, Violation
 
-from gateway.errors import FieldViolation, GatewayError
+from gateway.errors import FieldViolation
 from gateway.rpc.interceptors.around import AroundInterceptor, Context
-from issuer.common.v1 import error_pb2
+from gateway.violations import MOST_NAMED, invalid_request
 
-__all__ = ["ValidationInterceptor"]
+__all__ = ["Rules", "ValidationInterceptor"]
 
-# They travel in the trailing metadata, of which a gRPC client takes no more than 8 KiB unless told otherwise.
-_MOST_NAMED = 20
+Rules: TypeAlias = Callable[[Message], Sequence[FieldViolation]]
+"""Finds what a request breaks of the rules that no annotation can say."""
 
 
 class ValidationInterceptor(AroundInterceptor):
-    """Checks every request against the protovalidate rules of its contract and names the fields that break one."""
+    """Checks every request against the rules of its contract and names the fields that break one."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules | None = None) -> None:
+        """Prepare.
+
+        Args:
+            rules: What to check beside the protovalidate annotations.
+        """
         super().__init__()
         self._validator = Validator()
+        self._rules = rules
 
     @asynccontextmanager
     async def around(self, method: str, request: Message, context: Context) -> AsyncIterator[None]:
@@ -31,15 +38,12 @@ class ValidationInterceptor(AroundInterceptor):
             GatewayError: INVALID_REQUEST.
         """
         del method, context
-        violations = self._validator.collect_violations(request)
+        found = self._validator.collect_violations(request)
+        violations = [_translate(violation) for violation in found[:MOST_NAMED]]
+        if self._rules is not None:
+            violations += self._rules(request)
         if violations:
-            del violations[_MOST_NAMED:]
-            raise GatewayError(
-                error_pb2.ERROR_REASON_INVALID_REQUEST,
-                "The request breaks its contract: " + _summary(violations),
-                outcome=error_pb2.OUTCOME_NOT_SENT,
-                violations=[_translate(violation) for violation in violations],
-            )
+            raise invalid_request(violations, unnamed_count=len(found[MOST_NAMED:]))
         yield
 
 
@@ -59,7 +63,3 @@ def _path(violation: Violation) -> str:
         index = f"[{subscript.value}]" if subscript is not None and subscript.field == "index" else ""
         names.append(element.field_name + index)
     return ".".join(names)
-
-
-def _summary(violations: Iterable[Violation]) -> str:
-    return ", ".join(sorted({_path(violation) or "the request as a whole" for violation in violations}))

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from adapters.answers import Answer
 from adapters.d1 import D1Settings
-from adapters.d1.answers import Answer
 from adapters.d1.http import D1Http
 from gateway.errors import GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2

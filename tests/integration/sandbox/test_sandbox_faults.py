@@ -5,7 +5,7 @@ import aiohttp
 import pytest
 
 from sandbox.d1.contract import Operation
-from sandbox.d1.faults import Drop, Fault
+from sandbox.faults import Drop, Fault
 from tests.integration.sandbox.sandbox_caller import GRANT_TYPE, Caller
 
 

@@ -22,7 +22,7 @@ def certificate(path: Path) -> x509.Certificate:
 
 
 def servers(pki: Pki) -> list[Identity]:
-    return [pki.d1_server, pki.grpc_server, pki.edge_server]
+    return [pki.d1_server, pki.threeds_server, pki.grpc_server, pki.edge_server]
 
 
 def test_private_files_are_for_their_owner_only(pki: Pki) -> None:

@@ -1,4 +1,4 @@
-"""What D1 answered, before anyone has made sense of it."""
+"""What an upstream answered, before anyone has made sense of it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Answer:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the status is one of success. D1 may move between them, so any of them will do."""
+        """Whether the status is one of success. Upstreams move between them, so any of them will do."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     def json_object(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Faults on demand: what goes wrong between the gateway and D1, for a number of calls."""
+"""Faults on demand: what goes wrong between the gateway and a simulated system, for a number of calls."""
 
 import asyncio
 from collections.abc import Mapping
@@ -31,7 +31,8 @@ class Fault:
     """What goes wrong. A delay goes with everything, truncation also with a status or an HTML page."""
 
     operation: str = EVERY_OPERATION
-    """The call it happens to, by its `sandbox.d1.contract.Operation`; `EVERY_OPERATION` for whichever comes."""
+    """The call it happens to: a `sandbox.d1.contract.Operation` or `sandbox.threeds.contract.Operation`;
+    `EVERY_OPERATION` for whichever comes."""
     times: int = 1
     """How many calls it happens to."""
     latency_ms: int = 0

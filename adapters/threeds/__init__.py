@@ -1,0 +1,7 @@
+"""The 3-D Secure server: JSON over HTTPS, behind the gateway's ports."""
+
+from adapters.threeds.client import ThreeDSClient, connect
+from adapters.threeds.server import HttpThreeDSServer
+from adapters.threeds.settings import Secret, ThreeDSSettings
+
+__all__ = ["HttpThreeDSServer", "Secret", "ThreeDSClient", "ThreeDSSettings", "connect"]

@@ -1,0 +1,155 @@
+"""From what the 3-D Secure server answers without success to a `GatewayError`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Final
+
+from adapters.answers import Answer
+from adapters.upstream import RETRY_SECONDS, Meaning, Upstream, sanitised
+from gateway.errors import GatewayError, Outcome, Reason
+from issuer.common.v1 import error_pb2
+from issuer.threeds.v1 import erro_pb2
+
+__all__ = ["THREEDS", "ErroError", "refusal", "transaction_unknown"]
+
+THREEDS: Final = Upstream("threeds", "the 3DS server")
+
+_LONGEST_DETAIL: Final = 500
+"""Room for the names of many fields, within what a gRPC client takes of metadata."""
+
+_CODE = re.compile(r"[0-9]{3}")
+_REFUSED = re.compile(r"[123][0-9]{2}")
+_WORD = re.compile(r"[A-Za-z]{1,8}")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+_COMPONENTS: Final[Mapping[str, str]] = MappingProxyType(
+    {"A": "The ACS", "C": "The 3DS SDK", "D": "The directory server", "S": "The 3DS server"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What an error code means."""
+
+    reason: Reason
+    outcome: Outcome
+    text: str
+    """For people, after who found it."""
+
+
+_REJECTED = _Fault(error_pb2.ERROR_REASON_THREE_DS_REJECTED, error_pb2.OUTCOME_REJECTED, "refuses the request")
+_UNLISTED = _Fault(
+    error_pb2.ERROR_REASON_UPSTREAM_CONTRACT, error_pb2.OUTCOME_UNKNOWN, "tells of an error with an unknown code"
+)
+_TIMED_OUT = _Fault(
+    error_pb2.ERROR_REASON_THREE_DS_TIMED_OUT,
+    error_pb2.OUTCOME_REJECTED,
+    "tells of a party that did not answer in time or could not be reached",
+)
+_FAULTS: Final[Mapping[str, _Fault]] = MappingProxyType(
+    {
+        "402": _TIMED_OUT,
+        "403": _Fault(
+            error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE,
+            error_pb2.OUTCOME_REJECTED,
+            "tells of a passing fault of a party",
+        ),
+        "404": _Fault(
+            error_pb2.ERROR_REASON_THREE_DS_PERMANENT_FAILURE,
+            error_pb2.OUTCOME_REJECTED,
+            "tells of a lasting fault of a party",
+        ),
+        "405": _TIMED_OUT,
+    }
+)
+# What the server has to say of a request stands in an Erro. Without one, these say something of the gateway's settings.
+_MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
+    {
+        HTTPStatus.FORBIDDEN: Meaning(
+            error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION,
+            error_pb2.OUTCOME_REJECTED,
+            "{upstream} does not let the gateway in",
+        ),
+        HTTPStatus.NOT_FOUND: Meaning(
+            error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
+            error_pb2.OUTCOME_REJECTED,
+            "{upstream} has nothing at this address",
+        ),
+        HTTPStatus.METHOD_NOT_ALLOWED: Meaning(
+            error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
+            error_pb2.OUTCOME_REJECTED,
+            "{upstream} takes no such call at this address",
+        ),
+    }
+)
+
+
+class ErroError(GatewayError):
+    """An Erro that some party of a 3-D Secure transaction answered with (EMV 3DS: error message)."""
+
+    def __init__(self, erro: erro_pb2.Erro, status: int) -> None:
+        """Tell what an Erro means.
+
+        Args:
+            erro: The message, of which nothing is taken on trust.
+            status: The HTTP status that it came with.
+        """
+        self.error_code = erro.error_code if _CODE.fullmatch(erro.error_code) else ""
+        self.error_component = erro.error_component if erro.error_component in _COMPONENTS else ""
+        fault = _FAULTS.get(self.error_code, _REJECTED if _REFUSED.fullmatch(self.error_code) else _UNLISTED)
+        super().__init__(
+            fault.reason,
+            _message(self.error_code, self.error_component, fault.text, erro),
+            outcome=fault.outcome,
+            retry_after_seconds=(
+                RETRY_SECONDS if fault.reason == error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE else None
+            ),
+            metadata=_metadata(self.error_code, self.error_component, erro, status),
+        )
+
+
+def refusal(answer: Answer) -> GatewayError:
+    """Tell what an answer without success means that holds no Erro: a wrong API key, or a proxy's own words."""
+    return THREEDS.refusal(answer, _MEANINGS)
+
+
+def transaction_unknown(error: ErroError) -> GatewayError:
+    """Tell that the 3DS server does not know a transaction, or has forgotten it."""
+    return GatewayError(
+        error_pb2.ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN,
+        "The 3DS server does not know this transaction, or has forgotten it.",
+        outcome=error_pb2.OUTCOME_REJECTED,
+        metadata=error.metadata,
+    )
+
+
+def _message(code: str, component: str, text: str, erro: erro_pb2.Erro) -> str:
+    who = _COMPONENTS.get(component, "A party of the transaction")
+    name = f"Erro {code}" if code else "Erro"
+    words = ": ".join(filter(None, (sanitised(erro.error_description), sanitised(erro.error_detail))))
+    return f"{who} {text} ({name}): {words}" if words else f"{who} {text} ({name})."
+
+
+def _metadata(code: str, component: str, erro: erro_pb2.Erro, status: int) -> dict[str, str]:
+    return THREEDS.metadata(
+        {
+            "upstream_status": str(status),
+            "upstream_code": code,
+            "error_component": component,
+            "error_description": sanitised(erro.error_description),
+            "error_detail": sanitised(erro.error_detail, _LONGEST_DETAIL),
+            "error_message_type": _only(_WORD, erro.error_message_type),
+            # Their digits would fall to what looks for card numbers.
+            "three_ds_server_trans_id": _only(_UUID, erro.three_ds_server_trans_id),
+            "acs_trans_id": _only(_UUID, erro.acs_trans_id),
+            "ds_trans_id": _only(_UUID, erro.ds_trans_id),
+            "sdk_trans_id": _only(_UUID, erro.sdk_trans_id),
+        }
+    )
+
+
+def _only(form: re.Pattern[str], text: str) -> str:
+    return text if form.fullmatch(text) else ""

@@ -1,0 +1,210 @@
+"""The conditions of the rule tables, such as ``messageCategory == "02" and threeRIInd in [01, 02]``.
+
+Grammar: ``or`` of ``and`` of tests or parentheses. A test is a field's EMV name (``recurringInd.amountInd`` for a field
+of an object) with ``== "x"``, ``!= "x"``, ``in [x, y]``, ``is true``, ``is empty`` or ``is not empty``.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, TypeAlias
+
+__all__ = ["All", "AnyOf", "Condition", "ConditionError", "Getter", "Predicate", "Test", "bind", "names", "parse"]
+
+Getter: TypeAlias = Callable[[Any], "str | bool | None"]
+"""Reads a field of a message: a code or text, a boolean, or None if it is absent."""
+
+Predicate: TypeAlias = Callable[[Any], bool]
+"""Tells whether a condition holds for a message."""
+
+
+class ConditionError(ValueError):
+    """A condition that does not follow the grammar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A test of one field."""
+
+    __test__ = False  # or pytest takes it for a test of its own
+
+    name: str
+    """The field's EMV name."""
+    values: frozenset[str | bool | None]
+    """What to compare with; None stands for an absent field."""
+    negated: bool = False
+    """Whether it holds where the field's value is none of these."""
+
+    def holds(self, value: str | bool | None) -> bool:  # noqa: FBT001 - a field's value, no switch
+        """Tell whether a value passes."""
+        return (value in self.values) is not self.negated
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Holds where every part does."""
+
+    parts: tuple["Condition", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Holds where at least one part does."""
+
+    parts: tuple["Condition", ...]
+
+
+Condition: TypeAlias = Test | All | AnyOf
+
+
+def parse(text: str) -> Condition:
+    """Read a condition.
+
+    Raises:
+        ConditionError: It does not follow the grammar.
+    """
+    parser = _Parser(text)
+    condition = parser.disjunction()
+    parser.expect("")
+    return condition
+
+
+def names(condition: Condition) -> Iterator[str]:
+    """Name every field that a condition looks at."""
+    if isinstance(condition, Test):
+        yield condition.name
+    else:
+        for part in condition.parts:
+            yield from names(part)
+
+
+def bind(condition: Condition, getter: Callable[[str], Getter], known: Mapping[str, str]) -> Predicate | bool:
+    """Make a condition ready to be asked many times.
+
+    Args:
+        condition: The condition.
+        getter: Tells how to read a field of a message, by its EMV name.
+        known: Fields whose value is known beforehand; what depends on these alone is decided now.
+
+    Returns:
+        What to ask, or the answer if it is the same for every message.
+    """
+    if isinstance(condition, Test):
+        if condition.name in known:
+            return condition.holds(known[condition.name])
+        return _test(condition, getter(condition.name))
+    # An `and` is decided by its first part that fails, an `or` by its first that holds.
+    deciding = isinstance(condition, AnyOf)
+    open_parts: list[Predicate] = []
+    for part in condition.parts:
+        bound = bind(part, getter, known)
+        if bound is deciding:
+            return deciding
+        if not isinstance(bound, bool):
+            open_parts.append(bound)
+    if not open_parts:
+        return not deciding
+    return reduce(_either if deciding else _both, open_parts)
+
+
+def _test(test: Test, get: Getter) -> Predicate:
+    values = test.values
+    if test.negated:
+        return lambda message: get(message) not in values
+    return lambda message: get(message) in values
+
+
+def _both(first: Predicate, second: Predicate) -> Predicate:
+    return lambda message: first(message) and second(message)
+
+
+def _either(first: Predicate, second: Predicate) -> Predicate:
+    return lambda message: first(message) or second(message)
+
+
+_TOKEN = re.compile(r'\s*([()\[\],]|==|!=|"[^"]*"|[A-Za-z0-9.]+|$)')
+_NAME = re.compile(r"[A-Za-z0-9.]+")
+
+
+class _Parser:
+    """Recursive descent over the tokens of one condition. The empty token is the end."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._place = 0
+        self._token = ""
+        self._advance()
+
+    def _advance(self) -> str:
+        token = self._token
+        match = _TOKEN.match(self._text, self._place)
+        if match is None:
+            raise ConditionError(f"unreadable at {self._place} in: {self._text}")
+        self._place = match.end()
+        self._token = match[1]
+        return token
+
+    def expect(self, token: str) -> None:
+        if self._token != token:
+            raise ConditionError(f"{token or 'the end'} expected before {self._place} in: {self._text}")
+        self._advance()
+
+    def _accept(self, token: str) -> bool:
+        if self._token == token:
+            self._advance()
+            return True
+        return False
+
+    def disjunction(self) -> Condition:
+        parts = [self._conjunction()]
+        while self._accept("or"):
+            parts.append(self._conjunction())
+        return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
+
+    def _conjunction(self) -> Condition:
+        parts = [self._unit()]
+        while self._accept("and"):
+            parts.append(self._unit())
+        return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+    def _unit(self) -> Condition:
+        if self._accept("("):
+            inner = self.disjunction()
+            self.expect(")")
+            return inner
+        name = self._word()
+        operator = self._advance()
+        if operator in {"==", "!="}:
+            return Test(name, frozenset({self._quoted()}), negated=operator == "!=")
+        if operator == "in":
+            return Test(name, frozenset(self._list()))
+        if operator == "is":
+            return self._state(name)
+        raise ConditionError(f"no such operator: {operator!r} in: {self._text}")
+
+    def _state(self, name: str) -> Test:
+        if self._accept("true"):
+            return Test(name, frozenset({True}))
+        negated = self._accept("not")
+        self.expect("empty")
+        return Test(name, frozenset({None}), negated=negated)
+
+    def _list(self) -> Iterator[str]:
+        self.expect("[")
+        yield self._word()
+        while self._accept(","):
+            yield self._word()
+        self.expect("]")
+
+    def _quoted(self) -> str:
+        token = self._advance()
+        if not token.startswith('"'):
+            raise ConditionError(f"a quoted value expected in: {self._text}")
+        return token.strip('"')
+
+    def _word(self) -> str:
+        token = self._advance()
+        if not _NAME.fullmatch(token):
+            raise ConditionError(f"a name expected, not {token!r}, in: {self._text}")
+        return token

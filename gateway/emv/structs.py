@@ -1,0 +1,57 @@
+"""Free JSON in messages: between ``google.protobuf.Struct`` or ``Value`` and plain values."""
+
+from collections.abc import Mapping
+from math import copysign, isfinite
+from typing import Any
+
+from google.protobuf import struct_pb2
+
+__all__ = ["struct_from_json", "struct_to_json", "value_from_json", "value_to_json"]
+
+_EXACT = 2**53
+"""Below this a double holds every whole number."""
+
+
+def struct_to_json(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """Return a Struct as a plain JSON object. A whole number comes as int where a double holds it exactly.
+
+    Raises:
+        ValueError: It holds a number that JSON does not have.
+    """
+    return {name: value_to_json(value) for name, value in struct.fields.items()}
+
+
+def value_to_json(value: struct_pb2.Value) -> Any:
+    """Return a Value as a plain JSON value, as `struct_to_json` does."""
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return value.string_value
+    if kind == "number_value":
+        return _number(value.number_value)
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "struct_value":
+        return struct_to_json(value.struct_value)
+    if kind == "list_value":
+        return [value_to_json(item) for item in value.list_value.values]
+    return None
+
+
+def struct_from_json(plain: Mapping[str, Any]) -> struct_pb2.Struct:
+    """Return a plain JSON object as a Struct. A whole number of 2**53 or more is rounded as any double."""
+    struct = struct_pb2.Struct()
+    struct.update(plain)
+    return struct
+
+
+def value_from_json(plain: Any) -> struct_pb2.Value:
+    """Return a plain JSON value as a Value, as `struct_from_json` does."""
+    return struct_from_json({"": plain}).fields[""]
+
+
+def _number(number: float) -> int | float:
+    if not isfinite(number):
+        raise ValueError("JSON has no such number")
+    # -0.0 would lose its sign as an int.
+    whole = number.is_integer() and abs(number) < _EXACT and copysign(1.0, number) == copysign(1.0, int(number))
+    return int(number) if whole else number

@@ -1,0 +1,130 @@
+"""The ACS's pages for browsers: 3DS Method and challenge. Each leads on by a form that the browser posts."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import cycle
+from typing import Any, TypeAlias
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.emv.values import FORMATS
+from sandbox.threeds.cards import End, Method
+from sandbox.threeds.contract import SESSION_DATA_MAX, STATUS_MALFORMED, VERSIONS, Operation, Path
+from sandbox.threeds.encoding import decode, encode
+from sandbox.threeds.errors import ErroError
+from sandbox.threeds.messages import make_cres
+from sandbox.threeds.pages import empty_page, post_page, question_page, refusal_page
+from sandbox.threeds.store import Transactions
+from sandbox.threeds.transaction import FAILED, PASSED, Authentication, Phase, Transaction, Verdict
+from sandbox.threeds.validation import Scene, validate
+
+__all__ = ["AcsEndpoints"]
+
+_Form: TypeAlias = Mapping[str, Any]
+
+_DECISIONS: Mapping[str, Verdict] = {"pass": PASSED, "fail": FAILED}
+_ENDS: Mapping[End | None, Verdict] = {End.PASSES: PASSED, End.FAILS: FAILED}
+
+
+class AcsEndpoints:
+    """Answers browsers. What it has them carry is padded every other time: both are allowed."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+        self._padded = cycle((True, False))
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes, each named after its operation."""
+        return [
+            web.post(Path.THREE_DS_METHOD, _endpoint(self._three_ds_method), name=Operation.THREE_DS_METHOD.value),
+            web.post(Path.CHALLENGE, _endpoint(self._challenge), name=Operation.CHALLENGE.value),
+            web.post(Path.DECISION, _endpoint(self._decide), name=Operation.DECISION.value),
+        ]
+
+    async def _three_ds_method(self, form: _Form) -> str:
+        data = _decoded(form, "threeDSMethodData")
+        trans_id, url = _text(data, "threeDSServerTransID"), _text(data, "threeDSMethodNotificationURL")
+        transaction = self._transactions.find(trans_id)
+        if transaction is None or transaction.card.method is Method.ABSENT:
+            raise ErroError("301", "threeDSServerTransID")
+        _, is_url = FORMATS["url"]
+        if not is_url(url):
+            raise ErroError("203", "threeDSMethodNotificationURL")
+        if transaction.card.method is Method.HANGS:
+            return empty_page()
+        completion = encode({"threeDSServerTransID": trans_id}, padded=next(self._padded))
+        return post_page(url, {"threeDSMethodData": completion})
+
+    async def _challenge(self, form: _Form) -> str:
+        creq = _decoded(form, "creq")
+        validate(creq, "CReq", Scene(VERSIONS[-1]))
+        transaction, of = self._awaiting(creq, Phase.CHALLENGED)
+        if of.notification_url is None:
+            raise ErroError("305", "The challenge is for an SDK, not for a browser")
+        if creq["messageVersion"] != of.version:
+            raise ErroError("203", "messageVersion")
+        session_data = _text(form, "threeDSSessionData") if "threeDSSessionData" in form else None
+        if session_data is not None and len(session_data) > SESSION_DATA_MAX:
+            raise ErroError("203", "threeDSSessionData")
+        transaction.session_data = session_data
+        verdict = _ENDS.get(transaction.card.outcome.end)
+        if verdict is not None:
+            return self._end(transaction, of, verdict)
+        self._transactions.ask(transaction)
+        return question_page(
+            Path.DECISION, {"threeDSServerTransID": transaction.trans_id, "acsTransID": of.acs_trans_id}
+        )
+
+    async def _decide(self, form: _Form) -> str:
+        transaction, of = self._awaiting(form, Phase.ASKING)
+        verdict = _DECISIONS.get(_text(form, "decision"))
+        if verdict is None:
+            raise ErroError("203", "decision")
+        return self._end(transaction, of, verdict)
+
+    def _awaiting(self, ids: Mapping[str, Any], phase: Phase) -> tuple[Transaction, Authentication]:
+        """Find the transaction that awaits a message with these ids."""
+        transaction = self._transactions.find(_text(ids, "threeDSServerTransID"))
+        of = transaction.authentication if transaction is not None else None
+        if transaction is None or of is None or of.acs_trans_id != _text(ids, "acsTransID"):
+            raise ErroError("301", "threeDSServerTransID, acsTransID")
+        if transaction.phase is not phase:
+            raise ErroError("402", "The challenge is over, or was not begun in time")
+        return transaction, of
+
+    def _end(self, transaction: Transaction, of: Authentication, verdict: Verdict) -> str:
+        self._transactions.conclude(transaction, verdict)
+        fields = {"cres": encode(make_cres(transaction, of, verdict), padded=next(self._padded))}
+        if transaction.session_data is not None:
+            fields["threeDSSessionData"] = transaction.session_data
+        return post_page(of.notification_url or "", fields)
+
+
+def _endpoint(show: Callable[[_Form], Awaitable[str]]) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            return _html(await show(await request.post()))
+        except ErroError as error:
+            return _html(refusal_page(str(error)), STATUS_MALFORMED)
+
+    return handle
+
+
+def _html(page: str, status: int = 200) -> web.Response:
+    return web.Response(status=status, text=page, content_type="text/html", headers={"Cache-Control": "no-store"})
+
+
+def _decoded(form: _Form, name: str) -> dict[str, Any]:
+    try:
+        return decode(_text(form, name))
+    except ValueError:
+        raise ErroError("101", f"{name} is not a JSON object as base64url without padding") from None
+
+
+def _text(form: _Form, name: str) -> str:
+    value = form.get(name)
+    if value is None:
+        raise ErroError("201", name)
+    if not isinstance(value, str):
+        raise ErroError("203", name)
+    return value

@@ -1,0 +1,85 @@
+"""The test cards: the last four digits of a card number say what happens to it.
+
+1st digit: the versions that its issuer supports. 2nd: its 3DS Method. 3rd and 4th: how its authentication goes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from sandbox.threeds.contract import VERSIONS
+
+__all__ = ["METHODS", "OUTCOMES", "RANGES", "Card", "End", "Method", "Outcome", "card_of"]
+
+
+class Method(Enum):
+    """What becomes of the 3DS Method."""
+
+    COMPLETES = auto()
+    ABSENT = auto()
+    """No URL is given."""
+    HANGS = auto()
+    """A URL is given, but its page never reports that it is done."""
+
+
+class End(Enum):
+    """How a challenge or decoupled authentication ends."""
+
+    PASSES = auto()
+    FAILS = auto()
+    ASKS = auto()
+    """As somebody decides: the cardholder at the challenge page, or whoever is at the control API."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an authentication goes."""
+
+    status: str | None
+    """The ``transStatus`` of the ARes; None if the directory server does not answer."""
+    end: End | None = None
+    """What follows, if that is C or D."""
+
+    def exists_in(self, version: str) -> bool:
+        """Tell whether a version knows this status."""
+        return self.status not in {"I", "D"} or version != "2.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a test card's number says."""
+
+    versions: tuple[str, ...]
+    """The versions that its issuer's ACS supports, oldest first."""
+    method: Method
+    outcome: Outcome
+
+
+RANGES: Mapping[str, tuple[str, ...]] = {"0": VERSIONS, "1": ("2.1.0",), "2": ("2.2.0",), "3": ("2.3.1",)}
+
+METHODS: Mapping[str, Method] = {"0": Method.COMPLETES, "1": Method.ABSENT, "2": Method.HANGS}
+
+OUTCOMES: Mapping[str, Outcome] = {
+    "03": Outcome("Y"),
+    "13": Outcome("N"),
+    "23": Outcome("A"),
+    "33": Outcome("R"),
+    "43": Outcome("I"),
+    "53": Outcome("U"),
+    "63": Outcome(None),
+    "70": Outcome("C", End.PASSES),
+    "71": Outcome("C", End.FAILS),
+    "72": Outcome("C", End.ASKS),
+    # The simulator's own: the server it stands for has no test card for decoupled authentication.
+    "80": Outcome("D", End.PASSES),
+    "81": Outcome("D", End.FAILS),
+    "82": Outcome("D", End.ASKS),
+}
+
+
+def card_of(pan: str) -> Card | None:
+    """Read a card number; None if it is no test card's."""
+    versions, method, outcome = RANGES.get(pan[-4]), METHODS.get(pan[-3]), OUTCOMES.get(pan[-2:])
+    if versions is None or method is None or outcome is None:
+        return None
+    return Card(versions, method, outcome)

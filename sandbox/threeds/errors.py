@@ -1,0 +1,61 @@
+"""How the 3-D Secure server refuses a message: with an Erro."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.emv.values import FORMATS
+from sandbox.threeds.contract import DESCRIPTIONS, VERSIONS
+
+__all__ = ["ErroError"]
+
+_LONGEST_DETAIL = 2048
+
+
+class ErroError(Exception):
+    """A refusal. Its detail names fields, never a value."""
+
+    def __init__(self, code: str, detail: str, *, component: str = "S", status: int = 200) -> None:
+        """Refuse.
+
+        Args:
+            code: The ``errorCode``.
+            detail: The ``errorDetail``.
+            component: Who refuses: S the server, D the directory server, A the ACS.
+            status: The answer's HTTP status.
+        """
+        super().__init__(f"{code} {detail}")
+        self.code = code
+        self.detail = detail[:_LONGEST_DETAIL]
+        self.component = component
+        self.status = status
+
+    def body(self, refused: Mapping[str, Any], message_type: str | None) -> dict[str, str]:
+        """Return the Erro.
+
+        Args:
+            refused: The message, as far as it could be read.
+            message_type: What kind of message was expected; None if it has no name.
+        """
+        version = refused.get("messageVersion")
+        body = {
+            "messageType": "Erro",
+            "messageVersion": version if version in VERSIONS else VERSIONS[0],
+            "errorCode": self.code,
+            "errorComponent": self.component,
+            "errorDescription": DESCRIPTIONS[self.code],
+            "errorDetail": self.detail,
+            # Versions before 2.3.1 have to have one even where the message had none.
+            "threeDSServerTransID": _id(refused, "threeDSServerTransID") or str(uuid.uuid4()),
+        }
+        if message_type is not None:
+            body["errorMessageType"] = message_type
+        if (sdk_trans_id := _id(refused, "sdkTransID")) and refused.get("deviceChannel") == "01":
+            body["sdkTransID"] = sdk_trans_id
+        return body
+
+
+def _id(message: Mapping[str, Any], name: str) -> str | None:
+    value = message.get(name)
+    _, is_uuid = FORMATS["uuid"]
+    return value if isinstance(value, str) and is_uuid(value) else None

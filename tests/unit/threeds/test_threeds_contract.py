@@ -1,0 +1,135 @@
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+from protovalidate import Validator
+
+from gateway.emv.codes import codes_of
+from gateway.emv.rules import check_request
+from gateway.emv.tables import MESSAGES, VERSIONS, Row, objects, table
+from gateway.emv.values import text_requirements
+from gateway.rpc.authentication import emv_violations
+from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2, crd_pb2, erro_pb2, messages_pb2, objects_pb2, rreq_pb2
+from tests.unit.threeds.threeds_samples import bad_texts, fill, find, put
+
+_CONTRACT: dict[str, type[Message]] = {
+    "AReq": areq_pb2.AReq,
+    "ARes": ares_pb2.ARes,
+    "CRD": crd_pb2.CRD,
+    "Erro": erro_pb2.Erro,
+    "RReq": rreq_pb2.RReq,
+}
+_OBJECTS: dict[str, Descriptor] = dict(objects_pb2.DESCRIPTOR.message_types_by_name)
+_ENUMS: dict[str, EnumDescriptor] = dict(codes_pb2.DESCRIPTOR.enum_types_by_name)
+
+_ODD = (
+    *("0", "00", "000", "99", "a", "A-", "a@b@c", "a@-b", "a@b.", ".@b", "::1%a", "1.2.3.4/8", "1.2.3.04", "0" * 70000),
+    *(
+        "https://",
+        "https://[::1",
+        "https://[:::]",
+        "https://[::1]:x",
+        "https://a/%zz",
+        "https://a:b",
+        "https://a:99999",
+    ),
+    *("https://a/ b", "https://a/<b>", "https://a#b#c", "https://a^b", "https:a", "https://a/é", "//a/b"),
+)
+
+_SENSITIVE = {
+    *("acctNumber", "acctID", "authenticationValue", "cardExpiryDate", "cardSecurityCode", "cardholderName", "email"),
+    *("homePhone", "mobilePhone", "workPhone", "cc", "subscriber", "deliveryEmailAddress", "sdkEncData", "taxId"),
+    *(f"{kind}Addr{part}" for kind in ("bill", "ship") for part in ("Line1", "Line2", "Line3", "City", "PostCode")),
+    *("billAddrState", "shipAddrState", "billAddrCountry", "shipAddrCountry", "browserIP", "appIp", "unrecognized"),
+    *("threeDSReqAuthData", "threeDSReqPriorAuthData", "payTokenInfo", "sellerEmail", "sellerPhone"),
+}
+
+
+def _fields() -> list[FieldDescriptor]:
+    kinds: list[Any] = [*(message.DESCRIPTOR for message in _CONTRACT.values()), *_OBJECTS.values()]
+    return [field for kind in kinds for field in kind.fields]
+
+
+def test_the_contract_has_every_field_of_every_table_and_no_other() -> None:
+    for name, message in _CONTRACT.items():
+        own = {row.name for row in table(name).rows} - {"messageType"}
+        assert {field.json_name for field in message.DESCRIPTOR.fields} - {"unrecognized"} == own
+
+
+def test_every_object_has_every_field_of_its_table_and_no_other() -> None:
+    tables = {name: rules for name, rules in objects().items() if name not in MESSAGES}
+    assert set(tables) == set(_OBJECTS)
+    for name, rules in tables.items():
+        fields = {field.json_name for field in _OBJECTS[name].fields} - {"unrecognized"}
+        assert fields == {row.name for row in rules.rows}
+
+
+def test_sensitive_fields_are_marked() -> None:
+    marked = {field.json_name for field in _fields() if field.GetOptions().debug_redact}
+    assert _SENSITIVE - marked == set()
+
+
+@pytest.mark.parametrize("name", _ENUMS)
+def test_every_value_of_an_enum_has_a_code_of_its_own(name: str) -> None:
+    enum = _ENUMS[name]
+    codes = codes_of(enum)
+    assert len(codes.numbers) == len(codes.by_number) == len(enum.values) - 1
+    for value in enum.values[1:]:
+        code = codes.by_number[value.number]
+        assert code
+        assert codes.numbers[code] == value.number
+
+
+def test_every_code_of_an_enum_is_allowed_in_some_version() -> None:
+    for name, message in _CONTRACT.items():
+        for field in message.DESCRIPTOR.fields:
+            if field.enum_type is None:
+                continue
+            rows = [row for row in table(name).rows if row.name == field.json_name]
+            for code in codes_of(field.enum_type).numbers:
+                if name != "RReq" or field.name != "trans_status":
+                    assert any(_allows(row, code) for row in rows), (name, field.name, code)
+
+
+def _allows(row: Row, code: str) -> bool:
+    return all(requirement.met_by(code) for requirement in text_requirements(row, ascii_only=False))
+
+
+@pytest.mark.parametrize("name", _CONTRACT)
+def test_the_contract_takes_all_that_the_tables_take(name: str) -> None:
+    validator = Validator()
+    for version in VERSIONS:
+        for channel in ("01", "02", "03"):
+            for category in ("01", "02", "80"):
+                message = _CONTRACT[name]()
+                fill(message, table(name), version, channel, category)
+                assert validator.collect_violations(message) == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_tables_refuse_all_that_the_contract_refuses_of_an_areq(version: str) -> None:
+    validator = Validator()
+    refused = 0
+    for channel in ("01", "02", "03"):
+        good = areq_pb2.AReq()
+        fill(good, table("AReq"), version, channel)
+        for row in table("AReq").fields(version).values():
+            field = find(good, row.name)
+            if field is None or row.type != "string" or not row.used_in(channel, "01"):
+                continue
+            for text in (*_ODD, *(text for text, _ in bad_texts(row, ascii_only=True))):
+                areq = areq_pb2.AReq()
+                areq.CopyFrom(good)
+                put(areq, field, text)
+                if validator.collect_violations(areq):
+                    refused += 1
+                    assert check_request(areq), (row.name, text)
+    assert refused > 300
+
+
+def test_the_constraints_of_an_areq_are_not_checked_a_second_time_within_a_request() -> None:
+    request = messages_pb2.AuthenticateRequest(areq=areq_pb2.AReq(acct_number="x"))
+    assert Validator().collect_violations(request.areq)
+    assert not Validator().collect_violations(request)
+    assert emv_violations(request)

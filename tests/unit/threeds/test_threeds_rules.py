@@ -1,0 +1,330 @@
+"""Walks every row of every table: there where it must be, refused where it may not, each value rule broken once."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import product
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from gateway.emv.codes import codes_of
+from gateway.emv.conditions import names, parse
+from gateway.emv.rules import check, check_request
+from gateway.emv.tables import ALWAYS, MESSAGES, VERSIONS, Row, Table, objects, table
+from gateway.emv.values import text_requirements
+from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, erro_pb2, rreq_pb2
+from tests.unit.threeds.threeds_samples import bad_texts, fill, find, get, good_text, kind, made, put
+
+_CONTRACT: dict[str, type[Message]] = {
+    "AReq": areq_pb2.AReq,
+    "ARes": ares_pb2.ARes,
+    "CRD": crd_pb2.CRD,
+    "Erro": erro_pb2.Erro,
+    "RReq": rreq_pb2.RReq,
+}
+_SCENES = list(product(VERSIONS, ("01", "02", "03"), ("01", "02", "80")))
+
+Place = tuple[Message, Message, Row, str]
+"""A message, the message or object in it that has the row's field, the row, and the path of the field."""
+
+
+def _good_message(name: str, version: str, channel: str, category: str) -> Message:
+    message = _CONTRACT[name]()
+    message.CopyFrom(_good_original(name, version, channel, category))
+    return message
+
+
+@cache
+def _good_original(name: str, version: str, channel: str, category: str) -> Message:
+    message = _CONTRACT[name]()
+    fill(message, table(name), version, channel, category)
+    return message
+
+
+def _faults(
+    message: Message, version: str, channel: str, category: str, known: Mapping[str, Any] | None = None
+) -> set[tuple[str, str]]:
+    told = (known or {}).get("acsDecConInd") or ""
+    found = check(message, version=version, channel=channel, category=category, acs_dec_con_ind=told)
+    return {(violation.field, violation.rule) for violation in found}
+
+
+def _places(name: str, version: str, channel: str, category: str) -> Iterator[Place]:
+    """Every field of a message and of the objects in it, each in a good message of its own."""
+
+    def inside(rules: Table, steps: list[str]) -> Iterator[Place]:
+        for row in rules.fields(version).values():
+            message = _good_message(name, version, channel, category)
+            holder, path = message, ""
+            for step in steps:
+                field = get(holder, step)
+                holder = getattr(holder, field.name)[0] if field.is_repeated else getattr(holder, field.name)
+                path += field.name + ("[0]." if field.is_repeated else ".")
+            own = find(holder, row.name)
+            if own is None:
+                assert row.name == "messageType"
+                continue
+            yield message, holder, row, path + own.name
+            if row.type in objects() and row.used_in(channel, category):
+                yield from inside(objects()[row.type], [*steps, row.name])
+
+    return inside(table(name), [])
+
+
+@pytest.mark.parametrize("name", _CONTRACT)
+def test_a_message_with_a_good_value_in_every_field_breaks_no_rule(name: str) -> None:
+    for version, channel, category in _SCENES:
+        message = _good_message(name, version, channel, category)
+        assert check(message, version=version, channel=channel, category=category) == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", _CONTRACT)
+def test_what_is_required_is_missed_and_what_is_out_of_scope_is_refused(name: str, version: str) -> None:
+    for channel, category in product(("01", "02", "03"), ("01", "02", "80")):
+        for message, holder, row, path in _places(name, version, channel, category):
+            field = get(holder, row.name)
+            if not row.used_in(channel, category):
+                _put_anything(holder, row)
+                assert (path, "emv.scope") in _faults(message, version, channel, category), row
+            else:
+                holder.ClearField(field.name)
+                missed = (path, "emv.required") in _faults(message, version, channel, category)
+                if row.required in {"", ALWAYS}:
+                    assert missed is (row.required == ALWAYS), row
+
+
+@pytest.mark.parametrize("name", _CONTRACT)
+def test_a_field_of_another_version_is_refused(name: str) -> None:
+    for version in VERSIONS:
+        known = table(name).fields(version)
+        for row in table(name).rows:
+            if row.name in known:
+                continue
+            message = _good_message(name, version, "02", "01")
+            _put_anything(message, row)
+            field = get(message, row.name)
+            assert (field.name, "emv.version") in _faults(message, version, "02", "01")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", _CONTRACT)
+def test_every_value_rule_of_every_row_can_be_broken(name: str, version: str) -> None:
+    ascii_only = table(name).ascii
+    done: set[str] = set()
+    for channel in ("01", "02", "03"):
+        for message, holder, row, path in _places(name, version, channel, "01"):
+            if path in done or not row.used_in(channel, "01"):
+                continue
+            done.add(path)
+            for value, rule in _bad_values(holder, row, ascii_only=ascii_only):
+                field = get(holder, row.name)
+                put(holder, field, value)
+                expected = path
+                if field.is_repeated and rule != "emv.single" and not (row.array and rule == "emv.length"):
+                    expected += "[0]"
+                elif kind(field) == "CardholderInfo":
+                    expected += ".text"
+                assert (expected, rule if field.enum_type is None else "emv.code") in _faults(
+                    message, version, channel, "01"
+                ), (row, value)
+
+
+def _bad_values(holder: Message, row: Row, *, ascii_only: bool) -> Iterator[tuple[Any, str]]:
+    field = get(holder, row.name)
+    if row.array and row.max is not None:
+        item = getattr(holder, field.name)[0]
+        yield [item] * (row.max + 1), "emv.length"
+    if field.is_repeated and not row.array:
+        yield [getattr(holder, field.name)[0]] * 2, "emv.single"
+    if row.type == "json":
+        if row.max is not None:
+            yield {"a": "x" * row.max}, "emv.length"
+        yield {"a": float("inf")}, "emv.json"
+        if ascii_only:
+            yield {"a": "é"}, "emv.ascii"
+    elif row.type == "bool" and row.codes:
+        yield False, "emv.code"
+    elif row.type == "string":
+        yield from bad_texts(row, ascii_only=ascii_only)
+        if kind(field) == "Value":
+            yield {"a": 1}, "emv.type"
+
+
+def _put_anything(holder: Message, row: Row) -> None:
+    field = get(holder, row.name)
+    value: Any = good_text(row)
+    if row.type in objects():
+        value = made(field)
+    elif row.type == "json":
+        value = {"a": 1}
+    elif row.type == "bool":
+        value = True
+    put(holder, field, value)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", _CONTRACT)
+def test_a_condition_is_asked_for_every_combination_of_values_that_it_looks_at(name: str, version: str) -> None:
+    seen: dict[tuple[str, str], set[bool]] = {}
+    for channel, category in product(("01", "02", "03"), ("01", "02", "80")):
+        for message, holder, row, path in _places(name, version, channel, category):
+            if row.required in {"", ALWAYS} or not row.used_in(channel, category):
+                continue
+            field = get(holder, row.name)
+            known = {"deviceChannel": channel, "messageCategory": category}
+            looked_at = [part for part in dict.fromkeys(names(parse(row.required))) if part not in known]
+            choices = [list(_choices(holder, part, row.required)) for part in looked_at]
+            for combination in product(*choices):
+                values: dict[str, Any] = known | dict(zip(looked_at, combination, strict=True))
+                for part in looked_at:
+                    _set(holder, part, values[part])
+                holder.ClearField(field.name)
+                expected = _python(row.required, values)
+                found = (path, "emv.required") in _faults(message, version, channel, category, values)
+                assert found is expected, (row, values)
+                seen.setdefault((path, row.required), set()).add(expected)
+    # Each condition has been seen to hold and not to hold.
+    assert {key for key, answers in seen.items() if len(answers) == 1} <= set()
+
+
+def _choices(holder: Message, name: str, condition: str) -> Iterator[str | bool | None]:
+    """The values that a condition names, one that it does not, and none at all."""
+    yield None
+    outer, _, inner = name.partition(".")
+    field = find(holder, outer)
+    if inner and field is not None:
+        yield from list(_choices(made(field), inner, condition))[1:]
+    elif field is not None and field.type == field.TYPE_BOOL:
+        yield from (True, False)
+    elif field is not None and field.enum_type is not None:
+        yield from codes_of(field.enum_type).numbers
+    elif f"{name} is" in condition:
+        yield "01"
+    else:
+        yield from {*re.findall(r'[ "[](\w{1,4})[],"]', condition), "80"} - {"in"}
+
+
+def _set(holder: Message, name: str, value: str | bool | None) -> None:  # noqa: FBT001 - a field's value
+    outer, _, inner = name.partition(".")
+    field = find(holder, outer)
+    if field is None:
+        return  # told to the check, not in the message
+    if inner:
+        _set(getattr(holder, field.name), inner, value)
+    elif value is None:
+        holder.ClearField(field.name)
+    else:
+        put(holder, field, value)
+
+
+def _python(condition: str, values: dict[str, Any]) -> bool:
+    """Evaluate a condition in another way than the gateway does: as Python."""
+    text = re.sub(r"\[([^]]*)\]", lambda match: str(tuple(re.split(r", ", match[1]))), condition)
+    text = text.replace("is not empty", "is not None").replace("is empty", "is None").replace("is true", "is True")
+    text = re.sub(r"\b([a-zA-Z][\w.]*)(?= (==|!=|in|is)\b)|\b([a-zA-Z][\w.]*)(?= [=!]=)", r'v["\g<0>"]', text)
+    return bool(eval(text, {"__builtins__": {}}, {"v": values}))  # noqa: S307 - the tables are ours
+
+
+def test_every_row_with_a_field_in_the_contract_is_walked() -> None:
+    walked = {
+        (name if holder is message else holder.DESCRIPTOR.name, row)
+        for name in _CONTRACT
+        for version, channel, category in _SCENES
+        for message, holder, row, _ in _places(name, version, channel, category)
+    }
+    rows = {(rules.name, row) for rules in [*map(table, _CONTRACT), *objects().values()] for row in rules.rows}
+    assert {(name, row.name) for name, row in rows - walked if row.name != "messageType"} == set()
+
+
+@pytest.mark.parametrize("name", sorted(set(MESSAGES) - set(_CONTRACT)))
+def test_a_table_without_a_message_in_the_contract_takes_good_values_and_refuses_bad_ones(name: str) -> None:
+    rules = table(name)
+    for row in rules.rows:
+        if row.type != "string":
+            continue
+        requirements = text_requirements(row, ascii_only=rules.ascii)
+        assert all(requirement.met_by(good_text(row)) for requirement in requirements)
+        for text, rule in bad_texts(row, ascii_only=rules.ascii):
+            assert rule in {requirement.rule for requirement in requirements if not requirement.met_by(text)}
+
+
+def test_an_areq_names_its_own_version_channel_and_category() -> None:
+    areq = areq_pb2.AReq()
+    assert {(v.field, v.rule) for v in check_request(areq)} == {
+        ("areq.message_version", "emv.required"),
+        ("areq.device_channel", "emv.required"),
+        ("areq.message_category", "emv.required"),
+    }
+    fill(areq, table("AReq"), "2.2.0", "03", "02")
+    assert check_request(areq) == []
+
+
+def test_every_rule_that_a_request_breaks_is_named_at_once() -> None:
+    areq = areq_pb2.AReq()
+    fill(areq, table("AReq"), "2.2.0")
+    areq.acct_number = "1"
+    areq.ClearField("mcc")
+    areq.tax_id = "1"
+    areq.home_phone.cc = "x"
+    areq.message_extension[0].id = "x" * 65
+    assert {(v.field, v.rule) for v in check_request(areq, path="r")} == {
+        ("r.acct_number", "emv.pattern"),
+        ("r.mcc", "emv.required"),
+        ("r.tax_id", "emv.version"),
+        ("r.home_phone.cc", "emv.pattern"),
+        ("r.message_extension[0].id", "emv.length"),
+    }
+
+
+def test_no_violation_holds_a_value() -> None:
+    areq = areq_pb2.AReq()
+    fill(areq, table("AReq"), "2.1.0")
+    areq.acct_number = "4111-secret"
+    areq.cardholder_name = "sécret"
+    areq.email = "secret"
+    areq.card_security_code = "secret"
+    areq.message_extension[0].data.update({"secret": "é"})
+    violations = check_request(areq)
+    assert len(violations) == 5
+    assert "cret" not in str(violations)
+
+
+@pytest.mark.parametrize(("channel", "missed"), [("01", False), ("02", True), ("03", False)])
+def test_the_transaction_id_has_to_be_given_in_the_browser_channel_alone(channel: str, missed: bool) -> None:  # noqa: FBT001
+    areq = areq_pb2.AReq()
+    fill(areq, table("AReq"), "2.2.0", channel)
+    areq.ClearField("three_ds_server_trans_id")
+    assert bool(check_request(areq)) is missed
+
+
+def test_a_name_beyond_ascii_is_for_2_3_1_alone_and_no_other_text_may_be() -> None:
+    for version, allowed in (("2.1.0", False), ("2.2.0", False), ("2.3.1", True)):
+        areq = areq_pb2.AReq()
+        fill(areq, table("AReq"), version)
+        areq.cardholder_name = "Jørgen Åse"
+        assert (check_request(areq) == []) is allowed
+        areq.merchant_name = "Smørrebrød"
+        assert ("areq.merchant_name", "emv.ascii") in {(v.field, v.rule) for v in check_request(areq)}
+
+
+def test_what_came_beyond_the_contract_has_no_place_in_a_request() -> None:
+    areq = areq_pb2.AReq()
+    fill(areq, table("AReq"), "2.2.0")
+    areq.message_extension[0].unrecognized.update({"a": 1})
+    assert [v.field for v in check_request(areq)] == ["areq.message_extension[0].unrecognized"]
+
+
+def test_mastercards_data_only_request_needs_none_of_a_payments_fields_but_may_have_them() -> None:
+    areq = areq_pb2.AReq()
+    fill(areq, table("AReq"), "2.2.0", "02", "80")
+    assert areq.trans_type
+    areq.ClearField("purchase_amount")
+    assert check_request(areq) == []
+
+
+def test_a_number_that_no_version_has_is_no_version() -> None:
+    areq = areq_pb2.AReq(message_version=99, device_channel=2, message_category=1)  # type: ignore[arg-type]
+    assert [(v.field, v.rule) for v in check_request(areq)] == [("areq.message_version", "emv.required")]

@@ -1,0 +1,161 @@
+"""The settings of the connection to the 3-D Secure server, and its API key, which nothing shows."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from adapters.threeds import Secret, ThreeDSSettings
+from gateway import bootstrap
+from gateway.printing import effective
+from gateway.settings import Settings, SettingsError, load
+from tests.unit.settings_files import Files
+
+KEY = "2f1c3b9e-0d5a-4b8e-9a47-0c5d8f6e7a10"
+URL = 'base_url = "https://service.sandbox.3dsecure.io"'
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in os.environ:
+        if variable.upper().startswith("D1_GATEWAY_"):
+            monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files.make(tmp_path)
+
+
+def loaded(files: Files, *lines: str) -> Settings:
+    return load(files.write(rest="\n".join(["[threeds]", *lines])))
+
+
+def mistakes_of(files: Files, *lines: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        loaded(files, *lines)
+    assert KEY not in str(caught.value.mistakes)
+    return caught.value.mistakes
+
+
+def test_without_the_table_there_is_no_3ds_server(files: Files) -> None:
+    settings = load(files.write())
+
+    assert settings.threeds is None
+    assert "# threeds is not set" in effective(settings).splitlines()
+
+
+def test_the_server_gives_up_before_the_gateway_does(files: Files) -> None:
+    settings = loaded(files, URL, f'api_key = "{KEY}"')
+
+    assert settings.threeds is not None
+    assert settings.threeds.total_timeout_seconds == 11.0
+
+
+def test_the_key_may_come_from_the_environment(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("D1_GATEWAY_THREEDS__API_KEY", KEY)
+
+    settings = loaded(files, URL)
+
+    assert settings.threeds is not None
+    assert settings.threeds.api_key is not None
+    assert settings.threeds.api_key.get_secret_value() == KEY
+
+
+def test_the_key_is_shown_by_nothing(files: Files) -> None:
+    settings = loaded(files, URL, f'api_key = "{KEY}"')
+
+    assert 'api_key = "***"' in effective(settings).splitlines()
+    assert KEY not in effective(settings) + repr(settings) + str(settings) + settings.model_dump_json()
+
+
+def test_a_key_file_is_private(files: Files) -> None:
+    (mistake,) = mistakes_of(files, URL, f'api_key_file = "{files.public}"')
+
+    assert mistake.startswith("threeds.api_key_file ")
+    assert "chmod 600" in mistake
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_there_is_one_key(files: Files, *, both: bool) -> None:
+    keys = [f'api_key = "{KEY}"', f'api_key_file = "{files.private}"'] if both else []
+
+    (mistake,) = mistakes_of(files, URL, *keys)
+
+    assert mistake.startswith("threeds ")
+    assert "set either api_key or api_key_file" in mistake
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://service.3dsecure.io",
+        "https://service.3dsecure.io/",
+        "https://user@service.3dsecure.io",
+        "https://",
+        "http://127.0.0.1.example.org",
+        "http://localhost@example.org",
+    ],
+)
+def test_an_address_that_is_not_safe_is_refused(files: Files, url: str) -> None:
+    (mistake,) = mistakes_of(files, f'base_url = "{url}"', f'api_key = "{KEY}"')
+
+    assert mistake.startswith("threeds.base_url ")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1", "https://a.example:8443"]
+)
+def test_https_anywhere_and_http_on_loopback_are_taken(files: Files, url: str) -> None:
+    settings = loaded(files, f'base_url = "{url}"', f'api_key = "{KEY}"')
+
+    assert settings.threeds is not None
+    assert settings.threeds.base_url == url
+
+
+def test_an_unknown_setting_is_refused(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("D1_GATEWAY_THREEDS__NOPE", "1")
+
+    (mistake,) = mistakes_of(files, URL, f'api_key = "{KEY}"')
+
+    assert mistake.startswith("threeds.nope ")
+
+
+@pytest.mark.parametrize("key", ["", "two words", "\u00e9", "line\nbreak", "x" * 257])
+def test_a_key_that_is_no_header_is_refused_without_being_repeated(key: str) -> None:
+    with pytest.raises(ValueError, match="api_key") as caught:
+        ThreeDSSettings(base_url="https://service.3dsecure.io", api_key=Secret(key))
+
+    assert not key or key not in str(caught.value)
+
+
+def test_a_secret_prints_as_stars() -> None:
+    settings = ThreeDSSettings(base_url="https://service.3dsecure.io", api_key=Secret(KEY))
+
+    assert f"{settings.api_key} {settings.api_key!r}" == "*** ***"
+    assert KEY not in repr(settings)
+    assert settings.api_key.reveal() == KEY
+
+
+@pytest.mark.parametrize("content", ["", "two words", "\u00e9"])
+def test_a_key_file_without_a_key_is_told_of_before_anything_starts(files: Files, content: str) -> None:
+    key_file = files.folder / "api-key"
+    key_file.write_text(content, encoding="utf-8")
+    key_file.chmod(0o600)
+    settings = loaded(files, URL, f'api_key_file = "{key_file}"').threeds
+    assert settings is not None
+
+    with pytest.raises(SettingsError) as caught:
+        bootstrap._threeds_settings(settings)
+
+    assert caught.value.mistakes[0].startswith("threeds: api_key has to be printable")
+
+
+def test_the_white_space_around_the_key_in_its_file_does_not_count(files: Files) -> None:
+    key_file = files.folder / "api-key"
+    key_file.write_text(f"{KEY}\n")
+    key_file.chmod(0o600)
+    settings = loaded(files, URL, f'api_key_file = "{key_file}"').threeds
+    assert settings is not None
+
+    assert bootstrap._threeds_settings(settings).api_key.reveal() == KEY
