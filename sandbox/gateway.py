@@ -35,6 +35,9 @@ class GatewayConfig:
     pki: Pki
     d1_url: str
     event_log: Path
+    threeds_url: str | None = None
+    """Where the 3-D Secure server is; None for a gateway without one."""
+    threeds_api_key_file: Path | None = None
     grpc_port: int = 0
     edge_port: int = 0
     oauth: EdgeCredentials | None = None
@@ -44,7 +47,18 @@ class GatewayConfig:
     @classmethod
     def of(cls, sandbox: Sandbox, folder: Path, *, oauth: EdgeCredentials | None = None) -> Self:
         """Make the settings for a sandbox, with the event log in a folder."""
-        return cls(sandbox.issuer_id, sandbox.pki, sandbox.d1_url, folder / "d1-gateway.db", oauth=oauth)
+        api_key_file = folder / "threeds-api-key"
+        api_key_file.touch(mode=0o600)
+        api_key_file.write_text(sandbox.threeds_api_key)
+        return cls(
+            sandbox.issuer_id,
+            sandbox.pki,
+            sandbox.d1_url,
+            folder / "d1-gateway.db",
+            threeds_url=sandbox.threeds_url,
+            threeds_api_key_file=api_key_file,
+            oauth=oauth,
+        )
 
     def to_toml(self) -> str:
         """Write them as the gateway reads them."""
@@ -75,6 +89,12 @@ class GatewayConfig:
             },
             "event_log": {"path": self.event_log, "retention_seconds": self.retention_seconds},
         }
+        if self.threeds_url is not None and self.threeds_api_key_file is not None:
+            tables["threeds"] = {
+                "base_url": self.threeds_url,
+                "api_key_file": self.threeds_api_key_file,
+                "tls_ca_file": pki.server_ca,
+            }
         if self.oauth is not None:
             tables["edge.oauth"] = {
                 "client_id": self.oauth.client_id,
