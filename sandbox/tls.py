@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sandbox.pki import Identity
 
-__all__ = ["client_context", "server_context"]
+__all__ = ["browser_context", "client_context", "server_context"]
 
 
 def server_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLContext:
@@ -26,3 +26,8 @@ def client_context(identity: Identity, server_ca: Path) -> ssl.SSLContext:
     context.load_verify_locations(server_ca)
     context.load_cert_chain(identity.certificate, identity.key)
     return context
+
+
+def browser_context(server_ca: Path) -> ssl.SSLContext:
+    """Call as nobody in particular, only servers whose certificate that authority signed for the name called."""
+    return ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(server_ca))

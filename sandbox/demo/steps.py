@@ -46,7 +46,7 @@ class Steps:
         try:
             async with asyncio.timeout(_STEP_SECONDS):
                 result = await action()
-        except (UnexpectedError, grpc.aio.AioRpcError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 (whatever goes wrong in a step, the others are taken)
             self.failed += 1
             self._row("[red]failed[/red]", name, began, _describe(error))
         else:
@@ -66,4 +66,4 @@ class Steps:
 def _describe(error: Exception) -> str:
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error.code().name}: {error.details()}"
-    return str(error) or type(error).__name__
+    return str(error) if isinstance(error, UnexpectedError) else f"{type(error).__name__} {error}"

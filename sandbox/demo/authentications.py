@@ -1,0 +1,173 @@
+"""The second part: cardholders are authenticated through the 3-D Secure server, in the browser's way."""
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+import grpc
+import orjson
+
+from issuer.threeds.v1 import areq_pb2, codes_pb2, service_pb2_grpc
+from issuer.threeds.v1 import messages_pb2 as threeds
+from sandbox.browser import Form, post_form
+from sandbox.demo.stage import CALL_SECONDS, Stage, error_info
+from sandbox.demo.steps import UnexpectedError, expect
+from sandbox.tls import browser_context
+
+__all__ = ["Authentications"]
+
+_NOTIFICATION_URL = "https://shop.example/3ds/result"
+# The last four digits say what happens to a card, see sandbox/threeds/cards.py; each of these has no 3DS Method.
+_AUTHENTICATED = "9000100111110103"
+_NOT_AUTHENTICATED = "9000100111110113"
+_DIRECTORY_SERVER_SILENT = "9000100111110163"
+_CHALLENGE_PASSES = "9000100111110170"
+_CHALLENGE_FAILS = "9000100111110171"
+_DECOUPLED = "9000100111110180"
+_NOT_ENROLLED = "9000100111111111"
+_POLL_SECONDS = 0.2
+
+
+class Authentications:
+    """Frictionless, challenged and decoupled authentications."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._stub = service_pb2_grpc.AuthenticationServiceStub(stage.channel)
+        self._tls = browser_context(stage.sandbox.pki.server_ca)
+
+    async def walk(self) -> None:
+        """Take the steps."""
+        steps = self._stage.steps
+        steps.title("3-D Secure: gRPC -> gateway -> 3-D Secure server -> ACS")
+        for name, action in self._steps():
+            await steps.run(name, action)
+
+    def _steps(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+        return [
+            ("a card that takes no part is no error", self._not_enrolled),
+            ("frictionless: authenticated", lambda: self._frictionless(_AUTHENTICATED, "AUTHENTICATED")),
+            ("frictionless: not authenticated", lambda: self._frictionless(_NOT_AUTHENTICATED, "NOT_AUTHENTICATED")),
+            ("a challenge in the browser is passed", lambda: self._challenged(_CHALLENGE_PASSES, "AUTHENTICATED")),
+            ("a challenge in the browser is failed", lambda: self._challenged(_CHALLENGE_FAILS, "NOT_AUTHENTICATED")),
+            ("decoupled: the result is polled for", self._decoupled),
+            ("the directory server does not answer", self._silent),
+            ("an AReq that breaks three rules is not sent", self._broken),
+        ]
+
+    async def _not_enrolled(self) -> str:
+        found = await self._stub.LookupCard(threeds.LookupCardRequest(acct_number=_NOT_ENROLLED), timeout=CALL_SECONDS)
+        expect(not found.enrolled, "the card is said to take part")
+        return "enrolled: false"
+
+    async def _frictionless(self, pan: str, expected: str) -> str:
+        answer = await self._authenticate(await self._areq(pan))
+        return _status(answer.ares.trans_status, expected)
+
+    async def _challenged(self, pan: str, expected: str) -> str:
+        areq = await self._areq(pan)
+        answer = await self._authenticate(areq)
+        _status(answer.ares.trans_status, "CHALLENGE")
+        form = await self._post(answer.challenge.acs_url, {"creq": answer.challenge.creq})
+        expect(form.action == _NOTIFICATION_URL, f"the browser is sent to {form.action}")
+        # base64url, padded or not.
+        brought = orjson.loads(base64.urlsafe_b64decode(form.fields["cres"].rstrip("=") + "=="))
+        result = await self._result(areq.three_ds_server_trans_id)
+        told = _status(result.rreq.trans_status, expected)
+        return f"the browser brings transStatus {brought['transStatus']}, GetChallengeResult says {told}"
+
+    async def _post(self, url: str, fields: dict[str, str]) -> Form:
+        try:
+            return await post_form(url, fields, self._tls)
+        except (aiohttp.ClientError, LookupError) as error:
+            raise UnexpectedError(f"the ACS gave no page with a form: {error}") from error
+
+    async def _decoupled(self) -> str:
+        areq = await self._areq(_DECOUPLED)
+        areq.three_ds_requestor_dec_req_ind = "Y"
+        areq.three_ds_requestor_dec_max_time = "00005"
+        answer = await self._authenticate(areq)
+        _status(answer.ares.trans_status, "DECOUPLED")
+        began = time.perf_counter()
+        polls = 1
+        while not (result := await self._result(areq.three_ds_server_trans_id)).received:
+            await asyncio.sleep(_POLL_SECONDS)
+            polls += 1
+        told = _status(result.rreq.trans_status, "AUTHENTICATED")
+        return f"{told}, found by call {polls} after {time.perf_counter() - began:.1f} s"
+
+    async def _silent(self) -> str:
+        try:
+            await self._authenticate(await self._areq(_DIRECTORY_SERVER_SILENT))
+        except grpc.aio.AioRpcError as error:
+            return _told(error, "THREE_DS_TIMED_OUT")
+        raise UnexpectedError("the call succeeded")
+
+    async def _broken(self) -> str:
+        areq = await self._areq(_AUTHENTICATED)
+        areq.mcc = "54"
+        areq.browser_language = ""
+        areq.accept_language.append("en")
+        try:
+            await self._authenticate(areq)
+        except grpc.aio.AioRpcError as error:
+            return f"{_told(error, 'INVALID_REQUEST')}: {error.details()}"
+        raise UnexpectedError("the call succeeded")
+
+    async def _areq(self, pan: str) -> areq_pb2.AReq:
+        found = await self._stub.LookupCard(
+            threeds.LookupCardRequest(acct_number=pan, message_versions=[codes_pb2.MESSAGE_VERSION_2_2_0]),
+            timeout=CALL_SECONDS,
+        )
+        expect(found.enrolled, "the card is said to take no part")
+        return areq_pb2.AReq(
+            message_version=found.message_version,
+            device_channel=codes_pb2.DEVICE_CHANNEL_BROWSER,
+            message_category=codes_pb2.MESSAGE_CATEGORY_PAYMENT,
+            three_ds_server_trans_id=found.three_ds_server_trans_id,
+            three_ds_comp_ind=codes_pb2.COMPLETION_INDICATOR_UNAVAILABLE,
+            three_ds_requestor_url="https://shop.example",
+            three_ds_requestor_authentication_ind="01",
+            acct_number=pan,
+            card_expiry_date="3112",
+            acquirer_bin="438309",
+            acquirer_merchant_id="00002000000",
+            mcc="5411",
+            merchant_country_code="840",
+            merchant_name="Books and more",
+            purchase_amount="1999",
+            purchase_currency="978",
+            purchase_exponent="2",
+            purchase_date="20260131120000",
+            notification_url=_NOTIFICATION_URL,
+            browser_accept_header="text/html",
+            browser_javascript_enabled=True,
+            browser_java_enabled=False,
+            browser_language="en",
+            browser_color_depth="24",
+            browser_screen_height="900",
+            browser_screen_width="1440",
+            browser_tz="-60",
+            browser_user_agent="Mozilla/5.0",
+        )
+
+    async def _authenticate(self, areq: areq_pb2.AReq) -> threeds.AuthenticateResponse:
+        return await self._stub.Authenticate(threeds.AuthenticateRequest(areq=areq), timeout=CALL_SECONDS)
+
+    async def _result(self, three_ds_server_trans_id: str) -> threeds.GetChallengeResultResponse:
+        request = threeds.GetChallengeResultRequest(three_ds_server_trans_id=three_ds_server_trans_id)
+        return await self._stub.GetChallengeResult(request, timeout=CALL_SECONDS)
+
+
+def _status(status: "codes_pb2.TransStatus.ValueType", expected: str) -> str:
+    name = codes_pb2.TransStatus.Name(status).removeprefix("TRANS_STATUS_")
+    expect(name == expected, f"trans_status is {name}")
+    return name
+
+
+def _told(error: grpc.aio.AioRpcError, reason: str) -> str:
+    info = error_info(error)
+    expect(info.reason == reason, f"{error.code().name}, reason {info.reason}")
+    return f"{error.code().name}, reason {info.reason}, outcome {info.metadata['outcome']}"

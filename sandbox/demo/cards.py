@@ -1,0 +1,142 @@
+"""The first part: a card's life, from gRPC to D1."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1 import service_pb2_grpc as card_grpc
+from issuer.common.v1 import card_data_pb2
+from sandbox.d1.contract import Operation
+from sandbox.demo.stage import CALL_SECONDS, CARD, Stage, error_info
+from sandbox.demo.steps import UnexpectedError, expect
+from sandbox.faults import Drop, Fault
+
+__all__ = ["Cards"]
+
+_CONSUMER = "consumer_demo_1"
+_PRODUCT = "light"
+
+
+class Cards:
+    """A card's life, and what goes wrong in it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def walk(self) -> None:
+        """Take the steps."""
+        steps = self._stage.steps
+        steps.title("A card's life: gRPC -> gateway -> D1")
+        await steps.run("the gateway says that it serves", self._health)
+        for name, action in self._card_steps():
+            await steps.run(name, action)
+        steps.title("What goes wrong is told: reason and outcome")
+        await steps.run("a malformed PAN never leaves the gateway", self._malformed)
+        await steps.run("D1 refuses a state change", self._wrong_state)
+        await steps.run("D1's answer is lost: the outcome is unknown", self._answer_lost)
+
+    def _card_steps(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+        cards = card_grpc.CardServiceStub(self._stage.channel)
+        register = _register(CARD, "4970101234567890")
+        suspend = card.SuspendCardRequest(card_id=CARD, reason_code=card.SUSPEND_REASON_CARD_LOST)
+        resume = card.ResumeCardRequest(card_id=CARD, reason_code=card.RESUME_REASON_CARD_FOUND)
+        renew = card.RenewCardRequest(card_id=CARD, credentials=_credentials("4970101234567890", 2033))
+        replace = card.ReplaceCardRequest(
+            card_id=CARD,
+            reason_code="CARD_STOLEN",
+            new_card_id="card_demo_2",
+            credentials=_credentials("4970109876543210", 2033),
+        )
+        delete = card.DeleteCardRequest(card_id="card_demo_2", reason_code="CLOSEDCARD")
+
+        def changes(call: Callable[..., Awaitable[Any]], request: Any, then: str) -> Callable[[], Awaitable[str]]:
+            async def action() -> str:
+                await call(request, timeout=CALL_SECONDS)
+                return self._states(then)
+
+            return action
+
+        async def create() -> str:
+            created = await cards.CreateCard(
+                card.CreateCardRequest(
+                    consumer_id=_CONSUMER,
+                    card_product_id="full",
+                    accounts=[card.Account(default=True, number="12345678", currency_code="EUR")],
+                ),
+                timeout=CALL_SECONDS,
+            )
+            return f"D1 chose the id {created.card_id}"
+
+        return [
+            ("RegisterCard, its PAN encrypted for D1 (JWE)", changes(cards.RegisterCard, register, f"{CARD} ACTIVE")),
+            ("RegisterCard again: idempotent", changes(cards.RegisterCard, register, f"{CARD} ACTIVE")),
+            ("SuspendCard: CARD_LOST", changes(cards.SuspendCard, suspend, f"{CARD} SUSPENDED")),
+            ("ResumeCard: CARD_FOUND", changes(cards.ResumeCard, resume, f"{CARD} ACTIVE")),
+            ("RenewCard: a new expiry", changes(cards.RenewCard, renew, f"{CARD} ACTIVE")),
+            ("ReplaceCard: a new PAN and id", changes(cards.ReplaceCard, replace, f"{CARD} REPLACED")),
+            ("DeleteCard", changes(cards.DeleteCard, delete, "card_demo_2 DELETED")),
+            ("CreateCard: D1 makes the card", create),
+        ]
+
+    def _states(self, then: str) -> str:
+        states = [f"{each.card_id} {each.state.value}" for each in self._stage.sandbox.store.cards()]
+        expect(then in states, f"D1 holds {', '.join(states)}")
+        return f"at D1: {', '.join(states)}"
+
+    async def _health(self) -> str:
+        service = "issuer.card.v1.CardService"
+        check = self._stage.channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=CALL_SECONDS)
+        expect(answer.status == health_pb2.HealthCheckResponse.SERVING, "it does not")
+        return f"{service} SERVING"
+
+    async def _malformed(self) -> str:
+        return await self._refused(_register("card_demo_3", "4970 1012 3456"), "INVALID_REQUEST", "NOT_SENT")
+
+    async def _wrong_state(self) -> str:
+        request = card.SuspendCardRequest(card_id="card_demo_2", reason_code=card.SUSPEND_REASON_FRAUD)
+        return await self._refused(request, "UPSTREAM_FORBIDDEN", "REJECTED")
+
+    async def _answer_lost(self) -> str:
+        self._stage.sandbox.faults.add(Fault(operation=Operation.SUSPEND_CARD.value, times=1, drop=Drop.AFTER))
+        card_id = "card_demo_4"
+        cards = card_grpc.CardServiceStub(self._stage.channel)
+        await cards.RegisterCard(_register(card_id, "4970101111111111"), timeout=CALL_SECONDS)
+        request = card.SuspendCardRequest(card_id=card_id, reason_code=card.SUSPEND_REASON_USER_DECISION)
+        return await self._refused(request, "UPSTREAM_NO_ANSWER", "UNKNOWN")
+
+    async def _refused(
+        self, request: card.RegisterCardRequest | card.SuspendCardRequest, reason: str, outcome: str
+    ) -> str:
+        cards = card_grpc.CardServiceStub(self._stage.channel)
+        try:
+            if isinstance(request, card.RegisterCardRequest):
+                await cards.RegisterCard(request, timeout=CALL_SECONDS)
+            else:
+                await cards.SuspendCard(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            info = error_info(error)
+            told = f"{error.code().name}, reason {info.reason}, outcome {info.metadata['outcome']}"
+            expect((info.reason, info.metadata["outcome"]) == (reason, outcome), told)
+            return told
+        raise UnexpectedError("the call succeeded")
+
+
+def _register(card_id: str, pan: str) -> card.RegisterCardRequest:
+    return card.RegisterCardRequest(
+        card_id=card_id,
+        consumer_id=_CONSUMER,
+        card_product_id=_PRODUCT,
+        credentials=_credentials(pan, 2031),
+    )
+
+
+def _credentials(pan: str, year: int) -> card_data_pb2.CardCredentials:
+    return card_data_pb2.CardCredentials(pan=pan, expiry=card_data_pb2.CardExpiry(month=12, year=year))

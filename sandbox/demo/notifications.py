@@ -1,0 +1,113 @@
+"""The last part: what D1 notifies, from its HTTPS callback to a gRPC subscriber, across a kill and a shutdown."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import grpc
+
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1 import service_pb2_grpc as notification_grpc
+from issuer.threeds.v1 import operation_pb2 as threeds
+from sandbox.d1.notification import Notification, new_details, new_operation_id
+from sandbox.demo.stage import CARD, Stage, error_info
+from sandbox.demo.steps import UnexpectedError, expect
+
+__all__ = ["Notifications"]
+
+_Watch: TypeAlias = (
+    "grpc.aio.UnaryStreamCall[notification.WatchNotificationsRequest, notification.WatchNotificationsResponse]"
+)
+
+
+class Notifications:
+    """What D1 notifies reaches a subscriber, once each, and goes on where it left off."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._stub = notification_grpc.NotificationServiceStub(stage.channel)
+        self._watch: _Watch = self._stub.WatchNotifications(notification.WatchNotificationsRequest())
+        self._cursor = ""
+
+    async def walk(self) -> None:
+        """Take the steps."""
+        self._stage.steps.title("Notifications: D1 -> HTTPS callback -> log on disk -> gRPC stream")
+        run = self._stage.steps.run
+        await run("a subscriber watches from now on", self._open)
+        await run("3DS_CHALLENGE_OOB SUCCESSFUL arrives", lambda: self._arrives("3DS_CHALLENGE_OOB", "SUCCESSFUL"))
+        await run("3DS_FRICTIONLESS FAILED arrives", lambda: self._arrives("3DS_FRICTIONLESS", "FAILED"))
+        await run("a duplicate is taken and not delivered again", self._duplicate)
+        await run("a kind that D1 will add is delivered as text", self._unknown_kind)
+        await run("after kill -9, the watch goes on at its cursor", self._survives)
+        await run("SIGTERM: the stream is told to go elsewhere", self._drained)
+
+    async def _open(self) -> str:
+        self._cursor = (await self._next()).cursor
+        return f"cursor {self._cursor}"
+
+    async def _arrives(self, operation: str, status: str) -> str:
+        began = time.perf_counter()
+        sent = await self._send(operation=operation, status=status)
+        got = await self._one()
+        milliseconds = (time.perf_counter() - began) * 1000
+        expect(got.three_ds_operation.operation_id == sent.operation_id, "another operation arrived")
+        kind = threeds.OperationType.Name(got.three_ds_operation.type)
+        return f"{got.card_id} {kind}, {milliseconds:.1f} ms after D1 began to post it"
+
+    async def _duplicate(self) -> str:
+        first = await self._send()
+        await self._send(first)
+        second = await self._send()
+        got = [(await self._one()).three_ds_operation.operation_id for _ in range(2)]
+        expect(got == [first.operation_id, second.operation_id], f"{got} arrived")
+        return "three times 204, two notifications"
+
+    async def _unknown_kind(self) -> str:
+        await self._send(operation="3DS_SOMETHING_NEW", details={"merchant": {"name": "Books"}})
+        operation = (await self._one()).three_ds_operation
+        expect(operation.operation_text == "3DS_SOMETHING_NEW", operation.operation_text)
+        return f"{operation.operation_text}, unrecognized {sorted(operation.details.unrecognized.fields)}"
+
+    async def _survives(self) -> str:
+        sent = await self._send()
+        gateway = self._stage.gateway
+        await gateway.restart()
+        self._watch = self._stub.WatchNotifications(
+            notification.WatchNotificationsRequest(after_cursor=self._cursor), wait_for_ready=True
+        )
+        got = await self._one()
+        expect(got.three_ds_operation.operation_id == sent.operation_id, "another operation arrived")
+        return f"{sent.operation_id[:11]}... was answered 204 before the kill and arrives after it"
+
+    async def _drained(self) -> str:
+        stopping = asyncio.create_task(self._stage.gateway.stop())
+        try:
+            await self._next()
+        except grpc.aio.AioRpcError as error:
+            reason = error_info(error).reason
+            expect(reason == "SERVER_DRAINING", reason)
+            return f"{error.code().name}, reason {reason}; the gateway ended with {await stopping}"
+        finally:
+            await stopping
+        raise UnexpectedError("the stream went on")
+
+    async def _send(self, again: Notification | None = None, **fields: Any) -> Notification:
+        details = new_details() | fields.pop("details", {})
+        sent = again or Notification(CARD, new_operation_id(), datetime.now(UTC), details=details, **fields)
+        status = await self._stage.sandbox.notifier.send(sent)
+        expect(status == 204, f"the gateway answered D1 with {status}")  # noqa: PLR2004 (HTTP: No Content)
+        return sent
+
+    async def _next(self) -> notification.WatchNotificationsResponse:
+        batch = await self._watch.read()
+        if not isinstance(batch, notification.WatchNotificationsResponse):
+            raise UnexpectedError("the stream ended")
+        return batch
+
+    async def _one(self) -> notification.Notification:
+        while not (batch := await self._next()).notifications:
+            pass
+        expect(len(batch.notifications) == 1, f"{len(batch.notifications)} notifications arrived at once")
+        self._cursor = batch.cursor
+        return batch.notifications[0]

@@ -1,0 +1,44 @@
+"""The demonstration as a whole: real processes, real TLS connections, throw-away keys."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from sandbox.d1.notifier import EdgeCredentials
+from sandbox.demo.authentications import Authentications
+from sandbox.demo.cards import Cards
+from sandbox.demo.notifications import Notifications
+from sandbox.demo.stage import Stage
+from sandbox.demo.steps import Steps
+from sandbox.gateway import GatewayConfig, GatewayProcess, channel
+from sandbox.sandbox import Sandbox
+
+__all__ = ["demo"]
+
+_OAUTH = EdgeCredentials("d1-demo", "demo-client-secret", "notifications")
+
+
+async def demo(console: Console) -> bool:
+    """Walk through everything, printing each step; tells whether all passed."""
+    steps = Steps(console)
+    with TemporaryDirectory(prefix="d1-gateway-demo-") as name:
+        folder = Path(name)
+        async with Sandbox.start(folder / "keys", edge_credentials=_OAUTH) as sandbox:
+            console.print(
+                f"D1 simulator at {sandbox.d1_url}, throw-away keys in {folder}", highlight=False, soft_wrap=True
+            )
+            gateway = await GatewayProcess.start(GatewayConfig.of(sandbox, folder, oauth=_OAUTH), folder)
+            console.print(
+                f"gateway at {gateway.grpc} (gRPC) and {gateway.edge} (D1's callbacks)", highlight=False, soft_wrap=True
+            )
+            sandbox.set_edge(gateway.edge)
+            try:
+                async with channel(gateway.grpc, sandbox.pki) as connected:
+                    stage = Stage(steps, sandbox, gateway, connected)
+                    for part in (Cards(stage), Authentications(stage), Notifications(stage)):
+                        await part.walk()
+            finally:
+                await gateway.stop()
+    steps.summary()
+    return steps.failed == 0
