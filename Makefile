@@ -20,8 +20,9 @@ check: $(INSTALLED) ## everything that can be known without running it
 	lint-imports
 	python tools/contracts.py check
 
-bench: $(INSTALLED) ## what a notification costs, beside a server that stores nothing
+bench: $(INSTALLED) ## what a notification and an authentication cost, beside what they could cost
 	python -m bench
+	python -m bench.threeds_translation
 
 generate: $(INSTALLED) ## gen/ from proto/
 	python tools/contracts.py generate

@@ -45,7 +45,8 @@ def _text(sandbox: Sandbox, gateway: GatewayProcess, folder: Path) -> str:
     callback = f"{gateway.edge}/notifications/d1/v1/issuers/{sandbox.issuer_id}/cards/card_1/3ds/notifications"
     return f"""\
 D1 simulator       {sandbox.d1_url}
-its control API    {sandbox.control_url}
+3-D Secure server  {sandbox.threeds_url}
+their control API  {sandbox.control_url}
 gateway, gRPC      {gateway.grpc}
 gateway, callbacks {gateway.edge}
 issuer id          {sandbox.issuer_id}
@@ -67,10 +68,14 @@ Call back as D1 would:
     -H 'Content-Type: application/json' -d '{notification}' \\
     {callback}
 
+Look a card up at the 3-D Secure server:
+  {curl} -d '{{"acct_number":"9000100111110103"}}' \
+    {service}.threeds.v1.AuthenticationService/LookupCard
+
 Have D1's next answer get lost:
   curl -sS {sandbox.control_url}/sandbox/faults -d '{{"operation":"suspendCard","drop":"after"}}'
 
-What else the simulator can do:
+What else the simulators can do:
   curl -sS {sandbox.control_url}/
 
 Stop with Ctrl-C; everything in {folder} goes with it."""

@@ -21,11 +21,13 @@ class Refusal(Exception):  # noqa: N818 (nothing is wrong with the gateway)
     The text goes to the sender and into the log: it names fields and rules, never values.
     """
 
-    def __init__(self, status: int, error: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, status: int, error: str, headers: dict[str, str] | None = None, *, cause: str = "") -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.headers = headers
+        self.cause = cause
+        """What is at fault on our side: for the log, none of the sender's business."""
 
 
 @web.middleware
@@ -46,6 +48,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         method=request.method,
         status=refusal.status,
         error=refusal.error,
+        **({"cause": refusal.cause} if refusal.cause else {}),
     )
     return json_response(refusal.status, {"error": refusal.error}, refusal.headers)
 
@@ -57,7 +60,7 @@ def _refusal(error: Exception) -> Refusal | None:
         case GatewayError():
             retry = error.retry_after_seconds
             headers = None if retry is None else {"Retry-After": str(max(1, round(retry)))}
-            return Refusal(_HTTP_STATUS.get(error.reason, 500), error.reason_name, headers)
+            return Refusal(_HTTP_STATUS.get(error.reason, 500), error.reason_name, headers, cause=error.message)
         case web.RequestPayloadError() | ConnectionResetError():
             # Broken chunks or compression, or a sender that hung up: nothing of ours is at fault.
             return Refusal(400, "the body cannot be read", {"Connection": "close"})

@@ -1,0 +1,68 @@
+"""The README's Python, as it stands there, in processes of its own."""
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sandbox import Sandbox
+from sandbox.d1.contract import CardState
+from sandbox.d1.notification import Notification, new_operation_id
+from sandbox.gateway import GatewayProcess
+
+_README = (Path(__file__).parents[2] / "README.md").read_text()
+_FIRST_CALL, _WATCH, _AUTHENTICATE = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
+
+
+@asynccontextmanager
+async def _python(sandbox: Sandbox, gateway: GatewayProcess, code: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    here = code.replace('"server-ca.pem"', repr(str(sandbox.pki.server_ca))).replace(
+        '"127.0.0.1:8443"', repr(gateway.grpc)
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "ignore::ResourceWarning", "-u", "-c", here),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(30):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def _after_the_first_call(code: str) -> str:
+    """Put code where the first call leaves off: with its channel open."""
+    credentials = _FIRST_CALL.split("with grpc.secure_channel")[0]
+    return f'{credentials}\nchannel = grpc.secure_channel("127.0.0.1:8443", credentials)\n{code}'
+
+
+async def test_the_first_call_registers_a_card(sandbox: Sandbox, gateway: GatewayProcess) -> None:
+    async with _python(sandbox, gateway, _FIRST_CALL) as process:
+        _, said = await process.communicate()
+    assert (process.returncode, said) == (0, b"")
+    assert [(card.card_id, card.state) for card in sandbox.store.cards()] == [("card_1", CardState.ACTIVE)]
+
+
+async def test_the_watch_prints_what_d1_notifies(sandbox: Sandbox, gateway: GatewayProcess) -> None:
+    async with _python(sandbox, gateway, _after_the_first_call(_WATCH)) as process:
+        assert process.stdout is not None
+        line = asyncio.ensure_future(process.stdout.readline())
+        # It watches from when it begins, and does not say when that is.
+        while not line.done():
+            notification = Notification("card_1", new_operation_id(), datetime.now(UTC), operation="3DS_FRICTIONLESS")
+            assert await sandbox.notifier.send(notification) == 204
+            await asyncio.sleep(0.2)
+    assert line.result() == b"card_1 3DS_FRICTIONLESS SUCCESSFUL\n"
+
+
+async def test_the_authentication_is_told_what_its_request_lacks(sandbox: Sandbox, gateway: GatewayProcess) -> None:
+    async with _python(sandbox, gateway, _after_the_first_call(_AUTHENTICATE)) as process:
+        _, said = await process.communicate()
+    assert b"INVALID_ARGUMENT" in said
+    assert b"areq.message_category" in said
