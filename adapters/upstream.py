@@ -39,6 +39,7 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_.=-]*|[A-Za-z0-9_.+/=~-]{65,}")
 # What could be a card, account or phone number, in groups or not.
 _NUMBER = re.compile(r"[0-9](?:[ ._-]?[0-9]){3,}")
+_EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +191,9 @@ class Upstream:
 
 
 def sanitised(text: str, longest: int = _LONGEST_TEXT) -> str:
-    """Make an upstream's words fit for a message: printable ASCII, short, nothing that could be a number or a token."""
+    """Make an upstream's words fit for a message: printable ASCII, short, no number, token or e-mail address in it."""
     text = _UNPRINTABLE.sub(" ", text[: 20 * longest])
-    text = _NUMBER.sub("****", _TOKEN.sub("****", text))
+    text = _EMAIL.sub("****", _NUMBER.sub("****", _TOKEN.sub("****", text)))
     return text[:longest].strip()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
@@ -44,6 +45,9 @@ def serve(config_file: ConfigFile = None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
     settings = _load(config_file)
     logs.configure(settings.log.level)
+    # Every connection takes one, and the shell's usual 1024 are soon gone.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         _run(_serve(settings))
     except SettingsError as error:

@@ -196,7 +196,10 @@ class EventLog(Protocol):
         ...
 
     async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
-        """Read at most ``limit`` events after a sequence, in order; none if there are none."""
+        """Read at most ``limit`` events after a sequence, in order.
+
+        None if there are none. Fewer than there are where they are large: what is read stays small enough to be held.
+        """
         ...
 
     async def bounds(self) -> LogBounds:

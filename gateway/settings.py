@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -72,6 +73,14 @@ def _private(path: Path) -> Path:
     if _readable(path).stat().st_mode & 0o077:
         raise ValueError(f"the private key {path} can be read by others: chmod 600 it")
     return path
+
+
+def _reachable(url: str) -> str:
+    # Raises itself what is wrong with a port, or with the brackets of an IPv6 address.
+    parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("it names no host and port that can be reached")
+    return url
 
 
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
@@ -146,7 +155,9 @@ class EdgeSettings(_Table):
 class D1Settings(_Table):
     """The connection to D1."""
 
-    base_url: Annotated[str, StringConstraints(pattern=r"^https://[^/\s?#]+$")] = "https://api.d1.thalescloud.io"
+    base_url: Annotated[str, StringConstraints(pattern=r"^https://[^/\s?#@]+$"), AfterValidator(_reachable)] = (
+        "https://api.d1.thalescloud.io"
+    )
     """D1's address, without a path."""
     tls_ca_file: ReadableFile | None = None
     """CA of D1's server certificate, PEM. None: the system's."""
@@ -170,6 +181,7 @@ class ThreeDSSettings(_Table):
     base_url: Annotated[
         str,
         StringConstraints(pattern=r"^(https://[^/\s?#@]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?)$"),
+        AfterValidator(_reachable),
     ]
     """The server's address, without a path: of its sandbox or of production. Plain HTTP only on loopback."""
     api_key: SecretStr | None = None

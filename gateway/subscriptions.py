@@ -19,8 +19,9 @@ from issuer.notification.v1 import messages_pb2 as notification
 __all__ = ["Seats", "Start", "Watch", "Watchers"]
 
 _SCAN = 1000
-# A gRPC client takes no message beyond 4 MiB unless told otherwise; a single notification stays well below.
-_BATCH_BYTES = 1_048_576
+# A watcher that does not take its batch has it held for it, here and once more by gRPC. Far below the 4 MiB that a
+# client takes unless told otherwise; a single notification stays below as well.
+_BATCH_BYTES = 262_144
 _ACTIVE = notification.WATCHER_ROLE_ACTIVE
 _STANDBY = notification.WATCHER_ROLE_STANDBY
 

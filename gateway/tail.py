@@ -13,6 +13,10 @@ from gateway.ports import EventLog, StoredEvent
 __all__ = ["Tail"]
 
 _READ = 1000
+_MOST_BYTES = 16 * 1_048_576
+"""How large the payloads in the window may become, whatever their number."""
+_MOST_BYTES_READ = 1_048_576
+"""How large the payloads of one read may become, but for its last event: a watcher that lags holds them for long."""
 _NOT_BEGUN = -1
 
 
@@ -24,17 +28,18 @@ class Tail:
 
         Args:
             log: What to read.
-            window: How many events it holds at least, once there are as many.
+            window: How many events it holds at least, once there are as many; fewer where they are large.
         """
         self._log = log
         self._window = window
         self._events: list[StoredEvent] = []
         self._sequences: list[int] = []
+        self._bytes = 0
         self._after = _NOT_BEGUN
         self._filling = asyncio.Lock()
 
     async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
-        """Read at most ``limit`` events after a sequence, in order; none if there are none."""
+        """Read at most ``limit`` events after a sequence, in order; none if there are none, fewer if they are large."""
         if self._after == _NOT_BEGUN:
             last = (await self._log.bounds()).last
             # Whoever was answered first decides: the window may hold events already.
@@ -51,15 +56,31 @@ class Tail:
 
     def _find(self, after: int, limit: int) -> list[StoredEvent]:
         start = bisect_right(self._sequences, after)
-        return self._events[start : start + limit]
+        found = self._events[start : start + limit]
+        size = 0
+        for count, stored in enumerate(found, 1):
+            size += len(stored.event.payload)
+            if size >= _MOST_BYTES_READ:
+                return found[:count]
+        return found
 
     async def _fill(self) -> None:
         last = self._sequences[-1] if self._sequences else self._after
         fresh = await self._log.read(last, _READ)
         self._events.extend(fresh)
         self._sequences.extend(stored.sequence for stored in fresh)
-        surplus = len(self._events) - 2 * self._window
-        if surplus > 0:
-            cut = len(self._events) - self._window
-            self._after = self._sequences[cut - 1]
-            del self._events[:cut], self._sequences[:cut]
+        self._bytes += sum(len(stored.event.payload) for stored in fresh)
+        if len(self._events) > 2 * self._window or self._bytes > _MOST_BYTES:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        kept = size = 0
+        for stored in self._events[: -self._window - 1 : -1]:
+            if size + len(stored.event.payload) > _MOST_BYTES // 2:
+                break
+            size += len(stored.event.payload)
+            kept += 1
+        cut = len(self._events) - kept
+        self._after = self._sequences[cut - 1]
+        self._bytes = size
+        del self._events[:cut], self._sequences[:cut]

@@ -1,6 +1,7 @@
 """TLS 1.2 and up, from the files that the settings name (D1 API: transport, mutual TLS in both directions)."""
 
 import ssl
+from pathlib import Path
 
 import grpc
 
@@ -15,14 +16,11 @@ def edge_context(settings: EdgeSettings) -> ssl.SSLContext:
     Raises:
         SettingsError: A file is not what it should be.
     """
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file)
-        context.load_verify_locations(settings.tls_client_ca_file)
-        context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ValueError) as error:
-        raise SettingsError([f"edge.tls_*: {_reason(error)}"]) from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _present(context, "edge", settings.tls_certificate_file, settings.tls_key_file)
+    _trust(context, "edge.tls_client_ca_file", settings.tls_client_ca_file)
+    context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
@@ -32,12 +30,8 @@ def d1_context(settings: D1Settings) -> ssl.SSLContext:
     Raises:
         SettingsError: A file is not what it should be.
     """
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.tls_ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file)
-    except (OSError, ValueError) as error:
-        raise SettingsError([f"d1.tls_*: {_reason(error)}"]) from error
+    context = _server_trust("d1.tls_ca_file", settings.tls_ca_file)
+    _present(context, "d1", settings.tls_certificate_file, settings.tls_key_file)
     return context
 
 
@@ -47,20 +41,24 @@ def threeds_context(settings: ThreeDSSettings) -> ssl.SSLContext:
     Raises:
         SettingsError: The file is not what it should be.
     """
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.tls_ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-    except (OSError, ValueError) as error:
-        raise SettingsError([f"threeds.tls_ca_file: it is no CA certificate ({error})"]) from error
-    return context
+    return _server_trust("threeds.tls_ca_file", settings.tls_ca_file)
 
 
 def grpc_credentials(settings: GrpcSettings) -> grpc.ServerCredentials | None:
-    """Make the credentials of the listener for internal callers; None if it is plaintext."""
+    """Make the credentials of the listener for internal callers; None if it is plaintext.
+
+    Raises:
+        SettingsError: A file is not what it should be.
+    """
     if settings.tls_certificate_file is None or settings.tls_key_file is None:
         return None
-    pair = (settings.tls_key_file.read_bytes(), settings.tls_certificate_file.read_bytes())
     ca_file = settings.tls_client_ca_file
+    # grpc looks into the files only when it listens, and tells what is wrong with them past our logs.
+    trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _present(trial, "grpc", settings.tls_certificate_file, settings.tls_key_file)
+    if ca_file is not None:
+        _trust(trial, "grpc.tls_client_ca_file", ca_file)
+    pair = (settings.tls_key_file.read_bytes(), settings.tls_certificate_file.read_bytes())
     return grpc.ssl_server_credentials(
         [pair],
         root_certificates=None if ca_file is None else ca_file.read_bytes(),
@@ -68,6 +66,35 @@ def grpc_credentials(settings: GrpcSettings) -> grpc.ServerCredentials | None:
     )
 
 
-def _reason(error: Exception) -> str:
-    # OpenSSL's own texts name what is wrong with a file, never what stands in it.
-    return f"these files cannot be used together ({error})"
+def _server_trust(setting: str, ca_file: Path | None) -> ssl.SSLContext:
+    """Make the context of a client that checks its server's certificate, by the system's CAs if no file is named."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file is None:
+        context.load_default_certs()
+    else:
+        _trust(context, setting, ca_file)
+    return context
+
+
+# OpenSSL's own texts name what is wrong with a file, never what stands in it.
+
+
+def _present(context: ssl.SSLContext, table: str, certificate_file: Path, key_file: Path) -> None:
+    try:
+        context.load_cert_chain(certificate_file, key_file, password=_no_passphrase)
+    except (OSError, ValueError) as error:
+        text = f"{table}.tls_certificate_file, {table}.tls_key_file: they are no certificate and its key ({error})"
+        raise SettingsError([text]) from error
+
+
+def _trust(context: ssl.SSLContext, setting: str, ca_file: Path) -> None:
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"{setting}: {ca_file} holds no CA certificate ({error})"]) from error
+
+
+def _no_passphrase() -> str:
+    # Without this OpenSSL asks for one on the terminal, and waits.
+    raise ValueError("the key is encrypted; the gateway takes only keys without a passphrase")

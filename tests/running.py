@@ -17,6 +17,7 @@ from gateway.addresses import Addresses
 from gateway.settings import Settings
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
+from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 from sandbox import Sandbox
 from sandbox.d1.notifier import EdgeCredentials
 from sandbox.gateway import GatewayConfig, channel
@@ -49,6 +50,7 @@ class Running:
     event_log: Path
     cards: "card_grpc.CardServiceAsyncStub"
     notifications: "notification_grpc.NotificationServiceAsyncStub"
+    authentication: "threeds_grpc.AuthenticationServiceAsyncStub"
 
     @property
     def edge(self) -> str:
@@ -74,6 +76,7 @@ async def connected(sandbox: Sandbox, used: Settings, addresses: Addresses) -> A
             used.event_log.path,
             card_grpc.CardServiceStub(opened),
             notification_grpc.NotificationServiceStub(opened),
+            threeds_grpc.AuthenticationServiceStub(opened),
         )
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cache
 
 from gateway.ports import Event, LogBounds, StoredEvent
@@ -10,6 +11,9 @@ __all__ = ["ROWS_PER_STATEMENT", "Appender", "read", "read_bounds", "sequence_be
 
 ROWS_PER_STATEMENT = 128
 """How many events one statement adds at most."""
+
+_READ_BYTES = 1_048_576
+"""How many bytes of payloads one read takes, but for its last event: a reader may hold them for long."""
 
 _COLUMNS = "sequence, issuer_id, card_id, operation_id, consumer_id, operation_type, status, receive_time_ms"
 
@@ -80,12 +84,24 @@ class Appender:
 
 
 def read(connection: sqlite3.Connection, after: int, limit: int) -> list[StoredEvent]:
-    """Read at most ``limit`` events after a sequence, in order."""
+    """Read at most ``limit`` events after a sequence, in order; fewer, but at least one, where they are large."""
     rows = connection.execute(
         f"SELECT {_COLUMNS}, payload FROM event WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608  constant
         (after, limit),
     )
-    return [StoredEvent(sequence, Event(*fields)) for sequence, *fields in rows.fetchall()]
+    found: list[StoredEvent] = []
+    size = 0
+    # Closed: a query left open would hold its snapshot, and with it the write-ahead log.
+    with closing(rows):
+        for sequence, *fields in rows:
+            if None in fields:
+                raise sqlite3.DatabaseError("The file is damaged: a value is missing that never is.")
+            event = Event(*fields)
+            found.append(StoredEvent(sequence, event))
+            size += len(event.payload)
+            if size >= _READ_BYTES:
+                break
+    return found
 
 
 def read_bounds(connection: sqlite3.Connection) -> LogBounds:

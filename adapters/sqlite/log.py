@@ -100,7 +100,7 @@ class SqliteEventLog:
         return await self._writer.append(event)
 
     async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
-        """Read at most ``limit`` events after a sequence, in order; none if there are none.
+        """Read at most ``limit`` events after a sequence, in order; none if there are none, fewer where they are large.
 
         Retention may remove events between two calls: look at `bounds` after reading, not before.
         """

@@ -78,8 +78,10 @@ def create(connection: sqlite3.Connection) -> None:
 
 def read_log_id(connection: sqlite3.Connection) -> str:
     """Tell the log's identity."""
-    log_id: str = connection.execute("SELECT log_id FROM meta").fetchone()[0]
-    return log_id
+    row: tuple[str] | None = connection.execute("SELECT log_id FROM meta").fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError("it has lost its identity")
+    return row[0]
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

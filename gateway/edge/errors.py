@@ -1,5 +1,7 @@
 """How the edge refuses: an HTTP status and ``{"error": ...}`` (D1 API: outbound errors)."""
 
+import re
+
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -12,6 +14,9 @@ from issuer.common.v1 import error_pb2
 __all__ = ["Refusal", "answer_errors"]
 
 _log = structlog.get_logger(__name__)
+# An id, and not what a stranger may have put in its place: a card number.
+_ID = re.compile(r"(?![0-9]{10})[A-Za-z0-9_-]{1,64}")
+_SNAKE = {"issuerId": "issuer_id", "cardId": "card_id"}
 _HTTP_STATUS = {error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: 503}
 
 
@@ -48,9 +53,15 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         method=request.method,
         status=refusal.status,
         error=refusal.error,
-        **({"cause": refusal.cause} if refusal.cause else {}),
+        **_facts(request, refusal),
     )
     return json_response(refusal.status, {"error": refusal.error}, refusal.headers)
+
+
+def _facts(request: web.Request, refusal: Refusal) -> dict[str, str]:
+    """Return what helps to fetch from D1 what was refused: the ids in the path, once they look like ids."""
+    ids = {_SNAKE[name]: value for name, value in request.match_info.items() if name in _SNAKE and _ID.fullmatch(value)}
+    return {**ids, "cause": refusal.cause} if refusal.cause else ids
 
 
 def _refusal(error: Exception) -> Refusal | None:

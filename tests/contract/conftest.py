@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
+from tests.contract.authenticating import Authenticating, authenticating_in
 from tests.contract.card_rpcs import prepare
 from tests.running import Running, running_gateway, settings_for
 
@@ -27,4 +28,11 @@ async def running(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Running]:
 async def running_two(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Running]:
     """A gateway for two issuers, `SANDBOX001` and `tests.running.SECOND_ISSUER`."""
     async with running_gateway(sandbox, settings_for(sandbox, tmp_path, second_issuer=True)) as started:
+        yield started
+
+
+@pytest.fixture
+async def authenticating(tmp_path: Path) -> AsyncIterator[Authenticating]:
+    """A gateway before a 3-D Secure server whose clock stands still."""
+    async with authenticating_in(tmp_path) as started:
         yield started

@@ -36,12 +36,6 @@ async def _python(sandbox: Sandbox, gateway: GatewayProcess, code: str) -> Async
         await process.communicate()
 
 
-def _after_the_first_call(code: str) -> str:
-    """Put code where the first call leaves off: with its channel open."""
-    credentials = _FIRST_CALL.split("with grpc.secure_channel")[0]
-    return f'{credentials}\nchannel = grpc.secure_channel("127.0.0.1:8443", credentials)\n{code}'
-
-
 async def test_the_first_call_registers_a_card(sandbox: Sandbox, gateway: GatewayProcess) -> None:
     async with _python(sandbox, gateway, _FIRST_CALL) as process:
         _, said = await process.communicate()
@@ -50,7 +44,7 @@ async def test_the_first_call_registers_a_card(sandbox: Sandbox, gateway: Gatewa
 
 
 async def test_the_watch_prints_what_d1_notifies(sandbox: Sandbox, gateway: GatewayProcess) -> None:
-    async with _python(sandbox, gateway, _after_the_first_call(_WATCH)) as process:
+    async with _python(sandbox, gateway, _FIRST_CALL + _WATCH) as process:
         assert process.stdout is not None
         line = asyncio.ensure_future(process.stdout.readline())
         # It watches from when it begins, and does not say when that is.
@@ -62,7 +56,7 @@ async def test_the_watch_prints_what_d1_notifies(sandbox: Sandbox, gateway: Gate
 
 
 async def test_the_authentication_is_told_what_its_request_lacks(sandbox: Sandbox, gateway: GatewayProcess) -> None:
-    async with _python(sandbox, gateway, _after_the_first_call(_AUTHENTICATE)) as process:
+    async with _python(sandbox, gateway, _FIRST_CALL + _AUTHENTICATE) as process:
         _, said = await process.communicate()
     assert b"INVALID_ARGUMENT" in said
     assert b"areq.message_category" in said

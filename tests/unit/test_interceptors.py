@@ -37,6 +37,7 @@ class Served:
     issuer: FakeCardIssuer
     cards: "card_grpc.CardServiceAsyncStub"
     notifications: "notification_grpc.NotificationServiceAsyncStub"
+    channel: grpc.aio.Channel
 
 
 @pytest.fixture
@@ -48,7 +49,9 @@ async def served() -> AsyncIterator[Served]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Served(issuer, card_grpc.CardServiceStub(channel), notification_grpc.NotificationServiceStub(channel))
+        yield Served(
+            issuer, card_grpc.CardServiceStub(channel), notification_grpc.NotificationServiceStub(channel), channel
+        )
     await server.stop(None)
 
 
@@ -219,6 +222,7 @@ async def test_an_expected_failure_comes_with_its_reason(
     assert detail(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds() == 2.5
     (line,) = [line for line in logged if line["event"] == "rpc failed"]
     assert (line["reason"], line["rpc"]) == ("UPSTREAM_RATE_LIMITED", "/issuer.card.v1.CardService/ResumeCard")
+    assert (line["message"], line["upstream"]) == ("Wait a little, d\u00e4r\nwaiter.", "d1"), "the log says why"
 
 
 async def test_an_unexpected_failure_tells_the_correlation_id_and_nothing_else(
@@ -236,6 +240,23 @@ async def test_an_unexpected_failure_tells_the_correlation_id_and_nothing_else(
     assert [line["rpc"] for line in logged if line["event"] == "rpc broke"] == [
         "/issuer.card.v1.CardService/ResumeCard"
     ]
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\x22\x02\xff\xfe"], ids=["no protobuf", "no UTF-8"])
+async def test_bytes_that_are_no_request_are_refused_as_one_that_breaks_its_contract(
+    served: Served, logged: list[MutableMapping[str, Any]], garbage: bytes
+) -> None:
+    resume: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary(
+        "/issuer.card.v1.CardService/ResumeCard", request_serializer=bytes
+    )
+
+    error = await failure(resume(garbage))
+
+    info = detail(error, error_details_pb2.ErrorInfo)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (info.reason, info.metadata["outcome"]) == ("INVALID_REQUEST", "NOT_SENT")
+    assert [line["event"] for line in logged] == ["rpc failed"]
+    assert served.issuer.asked == []
 
 
 async def test_an_unknown_issuer_is_refused_before_the_port(served: Served) -> None:
@@ -320,3 +341,20 @@ async def test_a_deadline_that_passes_cancels_what_the_port_does(served: Served)
         await served.issuer.cancelled.wait()
 
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_what_an_upstream_said_is_told_to_the_caller_and_not_to_the_log(
+    served: Served, logged: list[MutableMapping[str, Any]]
+) -> None:
+    served.issuer.failure = GatewayError(
+        error_pb2.ERROR_REASON_UPSTREAM_INVALID,
+        "D1 refused it (HTTP 400): Erika Mustermann",
+        metadata={"upstream": "d1", "upstream_status": "400", "error_detail": "Erika Mustermann"},
+    )
+
+    error = await failure(served.cards.ResumeCard(RESUME))
+
+    assert "Erika" in str(error.details())
+    (line,) = [line for line in logged if line["event"] == "rpc failed"]
+    assert line["upstream_status"] == "400"
+    assert "Erika" not in str(line)

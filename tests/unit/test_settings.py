@@ -241,6 +241,9 @@ def test_tls_by_halves_is_refused(files: Files, given: str) -> None:
     [
         ("d1.base_url", 'base_url = "http://d1.example"'),
         ("d1.base_url", 'base_url = "https://d1.example/path"'),
+        ("d1.base_url", 'base_url = "https://user:secret@d1.example"'),
+        ("d1.base_url", 'base_url = "https://[::1"'),
+        ("d1.base_url", 'base_url = "https://d1.example:99999"'),
         ("d1.connect_timeout_seconds", "connect_timeout_seconds = 0"),
         ("d1.connect_timeout_seconds", "connect_timeout_seconds = inf"),
         ("d1.total_timeout_seconds", "total_timeout_seconds = nan"),

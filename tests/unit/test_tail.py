@@ -118,6 +118,18 @@ async def test_the_window_does_not_grow_without_end() -> None:
     assert len(tail._events) <= 10
 
 
+async def test_large_events_are_held_and_given_out_in_bounds_of_bytes() -> None:
+    log = a_log_of(0)
+    tail = Tail(log)
+    await read(tail, 0)
+    for number in range(1, 101):
+        log.put(an_event(number)._replace(payload=bytes(400_000)))
+        assert await read(tail, number - 1) == [number]
+
+    assert sum(len(stored.event.payload) for stored in tail._events) <= 17_000_000
+    assert await read(tail, 90) == [91, 92, 93]
+
+
 async def test_a_failure_of_the_log_is_passed_on_and_does_not_stay() -> None:
     log = a_log_of(0)
     tail = Tail(log)

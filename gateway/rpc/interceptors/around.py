@@ -4,10 +4,11 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 __all__ = ["AroundInterceptor", "Context", "Handler"]
 
@@ -26,12 +27,12 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
         self._wrapped: dict[str, Handler] = {}
 
     @abstractmethod
-    def around(self, method: str, request: Message, context: Context) -> AbstractAsyncContextManager[None]:
+    def around(self, method: str, request: Message | None, context: Context) -> AbstractAsyncContextManager[None]:
         """Return what is entered before the rpc's own code and left after it.
 
         Args:
             method: The full name, for example ``/issuer.card.v1.CardService/CreateCard``.
-            request: The request.
+            request: The request; None if its bytes are no such message.
             context: grpc's context of the call.
         """
 
@@ -55,10 +56,11 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
         if handler.request_streaming:
             return handler
         behaviour = handler.unary_stream if handler.response_streaming else handler.unary_unary
-        if not inspect.iscoroutinefunction(behaviour):
+        parse = handler.request_deserializer
+        if parse is None or not inspect.iscoroutinefunction(behaviour):
             return handler
 
-        async def wrapped(request: Message, context: Context) -> Any:
+        async def wrapped(request: Message | None, context: Context) -> Any:
             async with self.around(method, request, context):
                 return await behaviour(request, context)
 
@@ -67,6 +69,14 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
         )
         return make(
             wrapped,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=partial(_parsed, parse),
             response_serializer=handler.response_serializer,
         )
+
+
+def _parsed(parse: Callable[[bytes], Message | None], request: bytes) -> Message | None:
+    # Left to itself, grpc answers what cannot be parsed with UNKNOWN, as if it might have taken effect.
+    try:
+        return parse(request)
+    except DecodeError:
+        return None

@@ -18,7 +18,7 @@ class CorrelationInterceptor(AroundInterceptor):
     """
 
     @asynccontextmanager
-    async def around(self, method: str, request: Message, context: Context) -> AsyncIterator[None]:
+    async def around(self, method: str, request: Message | None, context: Context) -> AsyncIterator[None]:
         """Set the id for the task that serves the rpc."""
         del method, request
         metadata = context.invocation_metadata() or ()

@@ -15,6 +15,18 @@ from issuer.common.v1 import error_pb2
 __all__ = ["ErrorInterceptor"]
 
 _log = structlog.get_logger(__name__)
+_LOGGED = frozenset(
+    {
+        "acs_trans_id",
+        "ds_trans_id",
+        "earliest_cursor",
+        "error_component",
+        "three_ds_server_trans_id",
+        "upstream",
+        "upstream_code",
+        "upstream_status",
+    }
+)
 _DETAILS = "grpc-status-details-bin"
 
 
@@ -25,13 +37,15 @@ class ErrorInterceptor(AroundInterceptor):
     """
 
     @asynccontextmanager
-    async def around(self, method: str, request: Message, context: Context) -> AsyncIterator[None]:
+    async def around(self, method: str, request: Message | None, context: Context) -> AsyncIterator[None]:
         """Catch, log, abort."""
         del request
         try:
             yield
         except GatewayError as error:
-            _log.warning("rpc failed", rpc=method, reason=error.reason_name, outcome=error.outcome_name)
+            _log.warning(
+                "rpc failed", rpc=method, reason=error.reason_name, outcome=error.outcome_name, **_facts(error)
+            )
             await _abort(context, error)
         except grpc.aio.AbortError:
             raise
@@ -43,6 +57,12 @@ class ErrorInterceptor(AroundInterceptor):
                 outcome=error_pb2.OUTCOME_UNKNOWN,
             )
             await _abort(context, unexpected)
+
+
+def _facts(error: GatewayError) -> dict[str, str]:
+    facts = {name: value for name, value in error.metadata.items() if name in _LOGGED}
+    # An upstream's own words, however sanitised, may name a person: they go to the caller, not into the log.
+    return facts if "upstream_status" in facts else {**facts, "message": error.message}
 
 
 async def _abort(context: Context, error: GatewayError) -> None:

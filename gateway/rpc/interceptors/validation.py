@@ -16,6 +16,8 @@ __all__ = ["Rules", "ValidationInterceptor"]
 Rules: TypeAlias = Callable[[Message], Sequence[FieldViolation]]
 """Finds what a request breaks of the rules that no annotation can say."""
 
+_UNREADABLE = FieldViolation("", "the bytes are no message of this type", "protobuf.encoding")
+
 
 class ValidationInterceptor(AroundInterceptor):
     """Checks every request against the rules of its contract and names the fields that break one."""
@@ -31,13 +33,15 @@ class ValidationInterceptor(AroundInterceptor):
         self._rules = rules
 
     @asynccontextmanager
-    async def around(self, method: str, request: Message, context: Context) -> AsyncIterator[None]:
+    async def around(self, method: str, request: Message | None, context: Context) -> AsyncIterator[None]:
         """Check, then go on.
 
         Raises:
             GatewayError: INVALID_REQUEST.
         """
         del method, context
+        if request is None:
+            raise invalid_request([_UNREADABLE])
         found = self._validator.collect_violations(request)
         violations = [_translate(violation) for violation in found[:MOST_NAMED]]
         if self._rules is not None:

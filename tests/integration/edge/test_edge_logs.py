@@ -27,6 +27,7 @@ def _requests() -> list[tuple[int, str, dict[str, Any]]]:
         (400, path, {"data": _MARK + "{", "headers": text}),
         (400, path, {"data": f"no gzip {_MARK}", "headers": text | {"Content-Encoding": "gzip"}}),
         (400, notification_path(f"{_MARK}.x"), {"json": event()}),
+        (400, notification_path(_MARK), {"json": {}}),
         (404, notification_path("card-1", _MARK[:10]), {"json": event()}),
         (404, f"/{_MARK}?pan={_MARK}", {"json": event()}),
         (404, TOKEN_PATH, {"data": {"client_secret": _MARK}}),
@@ -76,3 +77,4 @@ async def test_nothing_of_what_was_sent_gets_into_the_log_but_every_refusal_does
     # Of what is no HTTP, only the body that breaks off comes so far that it is a callback.
     assert [line["status"] for line in refused][len(expected) :] == [400, 404]
     assert [line["status"] for line in refused if line["correlation_id"] == "known-42"] == [404]
+    assert (refused[0]["issuer_id"], refused[0]["card_id"]) == ("SANDBOX001", "card-1"), "what to fetch from D1"

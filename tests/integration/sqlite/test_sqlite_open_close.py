@@ -120,6 +120,17 @@ async def test_a_log_of_a_newer_version_is_refused(path: Path) -> None:
         await SqliteEventLog.open(path)
 
 
+async def test_a_log_without_its_identity_is_refused(path: Path) -> None:
+    async with opened(path):
+        pass
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DELETE FROM meta")
+        other.commit()
+
+    with pytest.raises(EventLogOpenError, match="lost its identity"):
+        await SqliteEventLog.open(path)
+
+
 async def test_an_empty_file_becomes_a_log(path: Path) -> None:
     path.touch()
 

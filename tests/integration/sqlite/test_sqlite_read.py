@@ -25,6 +25,15 @@ async def test_a_read_begins_after_the_sequence_and_ends_at_the_limit(log: Sqlit
     assert list(await log.read(10, 4)) == []
 
 
+async def test_of_large_events_a_read_takes_few_and_the_next_one_goes_on(log: SqliteEventLog) -> None:
+    await append_all(log, [event(number, payload=bytes(400_000)) for number in range(5)])
+    await log.append(event(5, payload=bytes(2_000_000)))
+
+    assert [stored.sequence for stored in await log.read(0, 1000)] == [1, 2, 3]
+    assert [stored.sequence for stored in await log.read(3, 1000)] == [4, 5, 6]
+    assert [stored.sequence for stored in await log.read(5, 1000)] == [6]
+
+
 async def test_reads_go_on_while_another_program_blocks_the_writer(log: SqliteEventLog, path: Path) -> None:
     await log.append(event(1))
     with locked(path):

@@ -147,7 +147,8 @@ async def test_the_service_is_listed_where_there_is_a_3ds_server(door: Door) -> 
 
 
 async def test_without_a_3ds_server_there_is_no_such_service(sandbox: Sandbox, tmp_path: Path) -> None:
-    async with running_gateway(sandbox, settings_for(sandbox, tmp_path)) as running:
+    used = settings_for(sandbox, tmp_path).model_copy(update={"threeds": None})
+    async with running_gateway(sandbox, used) as running:
         stub = service_pb2_grpc.AuthenticationServiceStub(running.channel)
         with pytest.raises(grpc.aio.AioRpcError) as called:
             await stub.LookupCard(_lookup(), timeout=10)

@@ -84,7 +84,7 @@ class NotificationServiceServicer:
 
         The first message comes at once and says where the watch begins. Batches without notifications are heartbeats: the
         stream is never silent for longer than `heartbeat_interval`, and a watcher that hears nothing for twice as long has
-        lost its link. A slow watcher lags behind in the log, costs no memory and holds up nobody.
+        lost its link. A slow watcher lags behind in the log, costs the memory of one batch and holds up nobody.
 
         With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
         watch began. One watcher of a subscription is active;

@@ -37,15 +37,16 @@ class AuthenticationServiceStub:
     lists what else it returns:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
-    metadata.
+    metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
     UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE,
-    UPSTREAM_UNAVAILABLE): a party has a passing fault.
+    UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
     before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (THREE_DS_PERMANENT_FAILURE, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the
     operators.
+    UNIMPLEMENTED: this gateway has no 3DS server configured; health and reflection do not list the service then.
     """
 
     def __init__(self, channel):
@@ -83,15 +84,16 @@ class AuthenticationServiceServicer:
     lists what else it returns:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
-    metadata.
+    metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
     UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE,
-    UPSTREAM_UNAVAILABLE): a party has a passing fault.
+    UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
     before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (THREE_DS_PERMANENT_FAILURE, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the
     operators.
+    UNIMPLEMENTED: this gateway has no 3DS server configured; health and reflection do not list the service then.
     """
 
     def LookupCard(self, request, context):
@@ -115,7 +117,9 @@ class AuthenticationServiceServicer:
 
         Not idempotent: never repeated once it was sent. After an UNKNOWN outcome begin again with LookupCard; a cardholder
         may be challenged twice.
-        INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or another version than the AReq.
+        INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
+        INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or another version than the AReq, or
+        lacks what has to follow it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,15 +175,16 @@ class AuthenticationService:
     lists what else it returns:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
-    metadata.
+    metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
     UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE,
-    UPSTREAM_UNAVAILABLE): a party has a passing fault.
+    UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
     before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (THREE_DS_PERMANENT_FAILURE, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the
     operators.
+    UNIMPLEMENTED: this gateway has no 3DS server configured; health and reflection do not list the service then.
     """
 
     @staticmethod

@@ -38,15 +38,16 @@ class AuthenticationServiceStub:
     lists what else it returns:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
-    metadata.
+    metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
     UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE,
-    UPSTREAM_UNAVAILABLE): a party has a passing fault.
+    UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
     before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (THREE_DS_PERMANENT_FAILURE, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the
     operators.
+    UNIMPLEMENTED: this gateway has no 3DS server configured; health and reflection do not list the service then.
     """
 
     @_typing.overload
@@ -70,7 +71,9 @@ class AuthenticationServiceStub:
 
     Not idempotent: never repeated once it was sent. After an UNKNOWN outcome begin again with LookupCard; a cardholder
     may be challenged twice.
-    INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or another version than the AReq.
+    INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
+    INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or another version than the AReq, or
+    lacks what has to follow it.
     """
     GetChallengeResult: _grpc.UnaryUnaryMultiCallable[_messages_pb2.GetChallengeResultRequest, _messages_pb2.GetChallengeResultResponse]
     """Gets the result of a challenge or of a decoupled authentication. A result that has not come yet is no error:
@@ -94,15 +97,16 @@ class AuthenticationServiceAsyncStub(AuthenticationServiceStub):
     lists what else it returns:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
-    metadata.
+    metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
     UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE,
-    UPSTREAM_UNAVAILABLE): a party has a passing fault.
+    UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
     before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (THREE_DS_PERMANENT_FAILURE, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the
     operators.
+    UNIMPLEMENTED: this gateway has no 3DS server configured; health and reflection do not list the service then.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -123,7 +127,9 @@ class AuthenticationServiceAsyncStub(AuthenticationServiceStub):
 
     Not idempotent: never repeated once it was sent. After an UNKNOWN outcome begin again with LookupCard; a cardholder
     may be challenged twice.
-    INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or another version than the AReq.
+    INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
+    INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or another version than the AReq, or
+    lacks what has to follow it.
     """
     GetChallengeResult: _aio.UnaryUnaryMultiCallable[_messages_pb2.GetChallengeResultRequest, _messages_pb2.GetChallengeResultResponse]  # type: ignore[assignment]
     """Gets the result of a challenge or of a decoupled authentication. A result that has not come yet is no error:
@@ -146,15 +152,16 @@ class AuthenticationServiceServicer(metaclass=_abc_1.ABCMeta):
     lists what else it returns:
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
-    metadata.
+    metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
     UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE,
-    UPSTREAM_UNAVAILABLE): a party has a passing fault.
+    UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
     before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (THREE_DS_PERMANENT_FAILURE, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the
     operators.
+    UNIMPLEMENTED: this gateway has no 3DS server configured; health and reflection do not list the service then.
     """
 
     @_abc_1.abstractmethod
@@ -185,7 +192,9 @@ class AuthenticationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Not idempotent: never repeated once it was sent. After an UNKNOWN outcome begin again with LookupCard; a cardholder
         may be challenged twice.
-        INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or another version than the AReq.
+        INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
+        INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or another version than the AReq, or
+        lacks what has to follow it.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,289 @@
+"""AuthenticationService: what each rpc tells when the 3DS server fails, and whether it may have acted."""
+
+import asyncio
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from pydantic import SecretStr
+
+from issuer.threeds.v1 import codes_pb2
+from issuer.threeds.v1 import messages_pb2 as threeds
+from sandbox.faults import Drop, Fault
+from sandbox.threeds.contract import Operation
+from sandbox.threeds.transaction import Phase
+from tests.contract.areqs import EMAIL, an_areq, pan_of
+from tests.contract.authenticating import Authenticating, authenticating_in
+from tests.contract.authentication_rpcs import QUESTIONS, THREEDS_RPCS, ThreeDSRpc
+from tests.running import Failure, failure_of
+
+_Code = grpc.StatusCode
+_CONTRACT = Path(__file__).parents[2] / "proto/issuer/threeds/v1/service.proto"
+every_rpc = pytest.mark.parametrize("rpc", THREEDS_RPCS.values(), ids=THREEDS_RPCS.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the caller is told."""
+
+    code: grpc.StatusCode
+    reason: str
+    outcome: str = "REJECTED"
+    retry_seconds: float | None = None
+
+    def __call__(self, failure: Failure) -> bool:
+        told = (failure.code, failure.reason, failure.outcome, failure.retry_seconds)
+        return told == (self.code, self.reason, self.outcome, self.retry_seconds)
+
+
+_REJECTED = _Told(_Code.INVALID_ARGUMENT, "THREE_DS_REJECTED")
+_TIMED_OUT = _Told(_Code.DEADLINE_EXCEEDED, "THREE_DS_TIMED_OUT")
+_BROKEN = _Told(_Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN")
+_MISLED = _Told(_Code.INTERNAL, "UPSTREAM_CONTRACT")
+_KEPT_OUT = _Told(_Code.INTERNAL, "UPSTREAM_AUTHENTICATION")
+_FAILED = _Told(_Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN")
+_AWAY = _Told(_Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN")
+_LOST = _Told(_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
+
+_REFUSALS = ("101", "102", "103", "201", "202", "203", "204", "301", "302", "303", "304", "305", "306", "307")
+_ERROS = {
+    **dict.fromkeys(_REFUSALS, _REJECTED),
+    "402": _TIMED_OUT,
+    "403": _Told(_Code.UNAVAILABLE, "THREE_DS_TRANSIENT_FAILURE", retry_seconds=1.0),
+    "404": _Told(_Code.INTERNAL, "THREE_DS_PERMANENT_FAILURE"),
+    "405": _TIMED_OUT,
+    "999": _BROKEN,
+}
+"""By the code of an Erro."""
+
+_HTML = Fault(html=True)
+_LONG_AFTER = {"Retry-After": "60"}
+_ANSWERS = {
+    "400": (Fault(status=400), _Told(_Code.INVALID_ARGUMENT, "UPSTREAM_INVALID")),
+    "an unlisted 4xx": (Fault(status=418), _Told(_Code.INVALID_ARGUMENT, "UPSTREAM_INVALID")),
+    "401": (Fault(status=401, headers={"Content-Type": "text/plain"}, body="Invalid API Key"), _KEPT_OUT),
+    "403": (Fault(status=403), _KEPT_OUT),
+    "404": (Fault(status=404), _MISLED),
+    "405": (Fault(status=405), _MISLED),
+    "429": (
+        Fault(status=429, headers=_LONG_AFTER),
+        _Told(_Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=60.0),
+    ),
+    "503": (
+        Fault(status=503, headers=_LONG_AFTER),
+        _Told(_Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=60.0),
+    ),
+    "502, a proxy's page": (_HTML, _AWAY),
+    "504": (Fault(status=504), _AWAY),
+    "500": (Fault(status=500), _FAILED),
+    "500, a page": (replace(_HTML, status=500), _FAILED),
+    "an unlisted 5xx": (Fault(status=507), _FAILED),
+    "a redirection": (Fault(status=307, headers={"Location": "/elsewhere"}), _BROKEN),
+    "200, a page": (replace(_HTML, status=200), _BROKEN),
+    "200, no object": (Fault(status=200, body="[]"), _BROKEN),
+    "200, nothing": (Fault(status=200, body=""), _BROKEN),
+    "200, of another type": (Fault(status=200, body='{"messageType":"CReq"}'), _BROKEN),
+    "200, without a transaction": (Fault(status=200, body="{}"), _BROKEN),
+    "200, too large": (Fault(status=200, body=json.dumps({"x": "x" * 2_000_000})), _BROKEN),
+}
+"""Answers without an Erro."""
+
+_LOSSES = {
+    "dropped before": Fault(drop=Drop.BEFORE),
+    "dropped after": Fault(drop=Drop.AFTER),
+    "truncated": Fault(truncate=True),
+}
+_ELSEWHERE = {("INVALID_ARGUMENT", "INVALID_REQUEST"), ("INVALID_ARGUMENT", "ISSUER_REQUIRED")} | {
+    ("NOT_FOUND", "ISSUER_UNKNOWN"),
+    ("NOT_FOUND", "THREE_DS_TRANSACTION_UNKNOWN"),
+    ("UNAVAILABLE", "UPSTREAM_UNREACHABLE"),
+    ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
+}
+"""What the tests beside this module produce."""
+_NOWHERE = {("INTERNAL", "INTERNAL")}
+"""What only a fault of the gateway itself could produce."""
+
+_REPEATED = {"502, a proxy's page", "504"}
+"""The answers after which a question is asked again without a long wait."""
+
+
+def _erro(code: str, component: str = "D", **more: str) -> str:
+    return json.dumps(
+        {
+            "messageType": "Erro",
+            "messageVersion": "2.2.0",
+            "errorCode": code,
+            "errorComponent": component,
+            "errorDescription": "Something is wrong",
+            "errorDetail": "acctNumber",
+        }
+        | more
+    )
+
+
+async def _told(
+    authenticating: Authenticating, rpc: ThreeDSRpc, fault: Fault, *, sent: int = 1, request: Any = None
+) -> Failure:
+    """Have a call fail, and check how often it was made."""
+    arrivals = authenticating.arrivals(rpc.operation, replace(fault, times=sent + 1))
+    failure = await failure_of(rpc.call(authenticating.running, request))
+    assert arrivals.count == sent, rpc.name
+    assert failure.metadata["upstream"] == "threeds"
+    authenticating.sandbox.faults.clear()
+    return failure
+
+
+def test_every_status_that_the_contract_names_is_produced() -> None:
+    comments = re.sub(r"\s*//\s*", " ", _CONTRACT.read_text())
+    named = {
+        (code, reason)
+        for code, reasons in re.findall(r"\b([A-Z_]+) \(([A-Z_]+(?:, [A-Z_]+)*)\)", comments)
+        for reason in reasons.split(", ")
+    }
+    tables = (*_ERROS.values(), *(told for _, told in _ANSWERS.values()), _LOST)
+    assert {(told.code.name, told.reason) for told in tables} | _ELSEWHERE | _NOWHERE == named
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+@every_rpc
+async def test_an_erro_is_told_by_its_code_whatever_status_it_comes_with(
+    authenticating: Authenticating, rpc: ThreeDSRpc, status: int
+) -> None:
+    for code, told in _ERROS.items():
+        if (rpc.name, code) == ("LookupCard", "305"):
+            continue  # A card that takes no part.
+        sent = 3 if code == "403" and rpc in QUESTIONS else 1
+        failure = await _told(authenticating, rpc, Fault(status=status, body=_erro(code)), sent=sent)
+        assert told(failure), (code, failure)
+        assert failure.metadata["upstream_status"] == str(status)
+        assert failure.metadata["upstream_code"] == code
+        assert failure.metadata["error_component"] == "D"
+        assert failure.metadata["error_description"] == "Something is wrong"
+        assert failure.metadata["error_detail"] == "acctNumber"
+
+
+async def test_what_the_3ds_server_itself_says_of_a_result_is_its_state(authenticating: Authenticating) -> None:
+    rpc = THREEDS_RPCS["GetChallengeResult"]
+    for code in ("203", "301"):
+        failure = await _told(authenticating, rpc, Fault(status=200, body=_erro(code, "S")))
+        assert (failure.code, failure.reason) == (_Code.NOT_FOUND, "THREE_DS_TRANSACTION_UNKNOWN")
+    authenticating.sandbox.faults.add(Fault(Operation.POSTAUTH, status=200, body=_erro("305", "S")))
+    assert await rpc.call(authenticating.running) == threeds.GetChallengeResultResponse(received=False)
+
+
+@every_rpc
+async def test_an_answer_without_an_erro_is_told_by_its_status(authenticating: Authenticating, rpc: ThreeDSRpc) -> None:
+    for name, (fault, told) in _ANSWERS.items():
+        sent = 3 if name in _REPEATED and rpc in QUESTIONS else 1
+        failure = await _told(authenticating, rpc, fault, sent=sent)
+        assert told(failure), (name, failure)
+        assert failure.metadata["upstream_status"] == str(fault.status or 502)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_without_a_delay_from_the_server_it_is_a_second(authenticating: Authenticating, status: int) -> None:
+    failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], Fault(status=status))
+    assert (failure.outcome, failure.retry_seconds) == ("REJECTED", 1.0)
+
+
+@pytest.mark.parametrize("fault", _LOSSES.values(), ids=_LOSSES.keys())
+async def test_an_areq_whose_answer_is_lost_is_not_sent_again(authenticating: Authenticating, fault: Fault) -> None:
+    areq = await authenticating.looked_up_areq("2.2.0", pan_of("0170"))
+    request = threeds.AuthenticateRequest(areq=areq)
+    failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], fault, request=request)
+    assert _LOST(failure)
+    acted = fault.drop is not Drop.BEFORE
+    assert authenticating.phase(areq.three_ds_server_trans_id) is (Phase.CHALLENGED if acted else Phase.LOOKED_UP)
+
+
+@pytest.mark.parametrize("fault", _LOSSES.values(), ids=_LOSSES.keys())
+@pytest.mark.parametrize("rpc", QUESTIONS, ids=lambda rpc: rpc.name)
+async def test_a_question_whose_answer_is_lost_is_asked_three_times(
+    authenticating: Authenticating, rpc: ThreeDSRpc, fault: Fault
+) -> None:
+    assert _LOST(await _told(authenticating, rpc, fault, sent=3))
+
+
+_PASSING = {
+    **_LOSSES,
+    "502": _HTML,
+    "503": Fault(status=503, headers={"Retry-After": "0"}),
+    "429": Fault(status=429, headers={"Retry-After": "0"}),
+    "504": Fault(status=504),
+    "Erro 403": Fault(status=200, body=_erro("403")),
+}
+
+
+@pytest.mark.parametrize("fault", _PASSING.values(), ids=_PASSING.keys())
+async def test_a_passing_fault_of_a_question_is_not_noticed(authenticating: Authenticating, fault: Fault) -> None:
+    twice = replace(fault, times=2)
+    lookups = authenticating.arrivals(Operation.PREAUTH, twice)
+    areq = await authenticating.looked_up_areq("2.2.0", pan_of("0170"))
+    assert lookups.count == 3
+    response = await authenticating.authenticate(areq)
+    await authenticating.begin_challenge(response.challenge)
+    questions = authenticating.arrivals(Operation.POSTAUTH, twice)
+    result = await authenticating.result(areq.three_ds_server_trans_id)
+    assert questions.count == 3
+    assert result.rreq.trans_status == codes_pb2.TRANS_STATUS_AUTHENTICATED
+
+
+@pytest.mark.parametrize("fault", _PASSING.values(), ids=_PASSING.keys())
+async def test_a_passing_fault_of_an_areq_is_told(authenticating: Authenticating, fault: Fault) -> None:
+    areq = await authenticating.looked_up_areq("2.2.0", pan_of("0103"))
+    request = threeds.AuthenticateRequest(areq=areq)
+    failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], fault, request=request)
+    assert failure.code in {_Code.UNKNOWN, _Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
+
+
+_ARES: dict[str, Any] = {"messageType": "ARes", "messageVersion": "2.2.0", "transStatus": "Y"}
+_CONTRADICTIONS: dict[str, dict[str, Any]] = {
+    "another transaction": {"threeDSServerTransID": str(uuid4())},
+    "no transaction": {"threeDSServerTransID": None},
+    "another version": {"messageVersion": "2.1.0"},
+    "no version": {"messageVersion": None},
+    "a challenge without a place": {"transStatus": "C", "acsTransID": str(uuid4())},
+    "a challenge without an id": {"transStatus": "C", "acsURL": "https://acs.example/challenge"},
+    "decoupled unasked": {"transStatus": "D", "acsDecConInd": "Y"},
+}
+
+
+@pytest.mark.parametrize("name", _CONTRADICTIONS)
+async def test_an_ares_that_contradicts_its_areq_breaks_the_contract(authenticating: Authenticating, name: str) -> None:
+    trans_id = str(uuid4())
+    request = threeds.AuthenticateRequest(areq=an_areq("2.2.0", pan_of("0103"), three_ds_server_trans_id=trans_id))
+    ares = _ARES | {"threeDSServerTransID": trans_id} | _CONTRADICTIONS[name]
+    body = json.dumps({key: value for key, value in ares.items() if value is not None})
+    failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], Fault(status=200, body=body), request=request)
+    assert _BROKEN(failure), failure
+
+
+async def test_a_result_of_another_transaction_breaks_the_contract(authenticating: Authenticating) -> None:
+    body = json.dumps({"messageType": "RReq", "threeDSServerTransID": str(uuid4()), "transStatus": "Y"})
+    failure = await _told(authenticating, THREEDS_RPCS["GetChallengeResult"], Fault(status=200, body=body))
+    assert _BROKEN(failure), failure
+
+
+async def test_what_an_erro_writes_is_told_without_numbers_tokens_and_addresses(authenticating: Authenticating) -> None:
+    detail = f"acctNumber {pan_of('0003')} or 9000 1001 1111 0003 of eyJhbGciOiJub25lIn0.e30., {EMAIL}, is\u0007odd"
+    body = _erro("203", errorDetail=detail, threeDSServerTransID=pan_of("0003"))
+    failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], Fault(status=200, body=body))
+    assert "acctNumber" in failure.metadata["error_detail"]
+    assert "is odd" in failure.metadata["error_detail"]
+    assert not [part for part in ("9000", "0003", "eyJ", *EMAIL.split("@")) if part in repr(failure)]
+
+
+async def test_a_wrong_api_key_is_the_operators_to_mend(tmp_path: Path) -> None:
+    key = "00000000-0000-4000-8000-000000000000"
+    async with authenticating_in(tmp_path, api_key=SecretStr(key), api_key_file=None) as authenticating:
+        calls = (failure_of(rpc.call(authenticating.running)) for rpc in THREEDS_RPCS.values())
+        for failure in await asyncio.gather(*calls):
+            assert _KEPT_OUT(failure)
+            assert failure.metadata["upstream_status"] == "401"
+            assert key not in repr(failure)
+        assert authenticating.sandbox.transactions.all() == ()
