@@ -15,8 +15,8 @@ from bench.processes import Processes
 __all__: list[str] = []
 
 # Connections, rounds, seconds a round: most of the time goes where the requirement is.
-_LOADS = ((64, 5, 1.5), (16, 3, 0.8), (1, 3, 0.8))
-_WIDTH = 110
+_LOADS = ((64, 7, 1.0), (16, 3, 0.8), (1, 3, 0.8))
+_WIDTH = 120
 
 
 async def _run(console: Console) -> bool:

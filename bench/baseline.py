@@ -1,22 +1,50 @@
-"""The baseline: the edge's server, TLS and route, answering 204 to whatever comes.
+"""The baselines: what the edge would cost if it did less, with the same TLS, the same route and the same loop.
 
-Runs as a process of its own, ``python -m bench.baseline SETTINGS``, with the gateway's settings; writes its port to
-standard output.
+Runs as a process of its own, ``python -m bench.baseline KIND SETTINGS``, with the gateway's settings; writes its port
+to standard output. The kinds are ``nothing``, the edge with all that it does but the storing, and ``bare``, aiohttp
+answering 204 to whatever comes.
 """
 
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvloop
 from aiohttp import web
 
 from gateway import tls
-from gateway.edge.three_ds import PATH
-from gateway.settings import EdgeSettings, load
+from gateway.edge.server import EdgeServer
+from gateway.edge.three_ds import PATH, ThreeDSNotifications
+from gateway.issuers import Issuers
+from gateway.ports import Event
+from gateway.settings import Settings, load
 
 __all__: list[str] = []
+
+
+class _Nowhere:
+    """Takes events and forgets them."""
+
+    async def append(self, event: Event) -> bool:
+        del event
+        return True
+
+
+@asynccontextmanager
+async def _nothing(settings: Settings) -> AsyncIterator[int]:
+    edge = EdgeServer(
+        notifications=ThreeDSNotifications(Issuers(settings.issuers), _Nowhere()),
+        tokens=None,
+        max_body_bytes=settings.edge.max_body_bytes,
+        drain_grace_seconds=settings.drain_grace_seconds,
+    )
+    try:
+        yield await edge.start(settings.edge.host, 0, tls.edge_context(settings.edge))
+    finally:
+        await edge.stop()
 
 
 async def _post(request: web.Request) -> web.Response:
@@ -24,21 +52,27 @@ async def _post(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def _serve(settings: EdgeSettings) -> None:
-    stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    app = web.Application(client_max_size=settings.max_body_bytes)
+@asynccontextmanager
+async def _bare(settings: Settings) -> AsyncIterator[int]:
+    app = web.Application(client_max_size=settings.edge.max_body_bytes)
     app.router.add_post(PATH, _post)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, 0, ssl_context=tls.edge_context(settings)).start()
-        sys.stdout.write(f"{runner.addresses[0][1]}\n")
-        sys.stdout.flush()
-        await stopped.wait()
+        await web.TCPSite(runner, settings.edge.host, 0, ssl_context=tls.edge_context(settings.edge)).start()
+        yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
 
 
+async def _serve(kind: str, settings: Settings) -> None:
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    async with {"nothing": _nothing, "bare": _bare}[kind](settings) as port:
+        sys.stdout.write(f"{port}\n")
+        sys.stdout.flush()
+        await stopped.wait()
+
+
 if __name__ == "__main__":
-    uvloop.run(_serve(load(Path(sys.argv[1])).edge))
+    uvloop.run(_serve(sys.argv[1], load(Path(sys.argv[2]))))

@@ -43,31 +43,28 @@ class Latency:
     worst: Sequence[float]
 
 
-async def measure_throughput(
-    processes: Processes, connections: int, rounds: int, seconds: float
-) -> tuple[Throughput, Throughput]:
-    """Load edge and baseline in turns. Returns what was measured of the edge, and of the baseline."""
-    edge, baseline = await _in_turns(processes, connections=connections, rounds=rounds, seconds=seconds)
-    return _throughput(processes.edge, connections, edge), _throughput(processes.baseline, connections, baseline)
+async def measure_throughput(processes: Processes, connections: int, rounds: int, seconds: float) -> list[Throughput]:
+    """Load the servers in turns. Returns what was measured of each, in their order."""
+    outcomes = await _in_turns(processes, connections=connections, rounds=rounds, seconds=seconds)
+    return [_throughput(server, connections, of) for server, of in zip(processes.servers, outcomes, strict=True)]
 
 
-async def measure_latency(processes: Processes) -> tuple[Latency, Latency]:
-    """Put the fixed load on edge and baseline in turns. Returns what was measured of the edge, and of the baseline."""
-    edge, baseline = await _in_turns(
+async def measure_latency(processes: Processes) -> list[Latency]:
+    """Put the fixed load on the servers in turns. Returns what was measured of each, in their order."""
+    outcomes = await _in_turns(
         processes, connections=_RATE_CONNECTIONS, rounds=_RATE_ROUNDS, seconds=_RATE_SECONDS, rate=RATE
     )
-    return _latency(processes.edge, edge), _latency(processes.baseline, baseline)
+    return [_latency(server, of) for server, of in zip(processes.servers, outcomes, strict=True)]
 
 
 async def _in_turns(
     processes: Processes, *, connections: int, rounds: int, seconds: float, rate: float = 0.0
-) -> tuple[list[Outcome], list[Outcome]]:
-    servers = (processes.edge, processes.baseline)
-    for server in servers:
+) -> list[list[Outcome]]:
+    for server in processes.servers:
         await processes.load(server, connections=connections, seconds=_WARM_UP_SECONDS, rate=rate)
-    outcomes: tuple[list[Outcome], list[Outcome]] = ([], [])
+    outcomes: list[list[Outcome]] = [[] for _ in processes.servers]
     for _ in range(rounds):
-        for server, kept in zip(servers, outcomes, strict=True):
+        for server, kept in zip(processes.servers, outcomes, strict=True):
             kept.append(await processes.load(server, connections=connections, seconds=seconds, rate=rate))
     return outcomes
 

@@ -35,10 +35,8 @@ class Server:
 class Processes:
     """All that runs during a measurement."""
 
-    edge: Server
-    """The gateway as in production, storing what it takes."""
-    baseline: Server
-    """The same server, storing nothing."""
+    servers: tuple[Server, Server, Server]
+    """The gateway as in production, the same edge storing nothing, and bare aiohttp answering 204."""
     _load: asyncio.subprocess.Process
 
     @classmethod
@@ -60,12 +58,16 @@ class Processes:
         credentials = (pki.d1_client.certificate, pki.d1_client.key, pki.server_ca)
         async with (
             await gateway.GatewayProcess.start(config, folder) as storing,
-            _python("bench.baseline", settings) as plain,
+            _python("bench.baseline", "nothing", settings) as nothing,
+            _python("bench.baseline", "bare", settings) as bare,
             _python("bench.load", ISSUER_ID, *credentials) as load,
         ):
-            edge = Server("edge, storing", int(storing.edge.rpartition(":")[2]), storing.pid)
-            baseline = Server("baseline", int(await _line(plain, _START_SECONDS)), plain.pid)
-            yield cls(edge, baseline, load)
+            servers = (
+                Server("edge", int(storing.edge.rpartition(":")[2]), storing.pid),
+                Server("edge, storing nothing", int(await _line(nothing, _START_SECONDS)), nothing.pid),
+                Server("bare aiohttp, 204", int(await _line(bare, _START_SECONDS)), bare.pid),
+            )
+            yield cls(servers, load)
 
     async def load(self, server: Server, *, connections: int, seconds: float, rate: float = 0.0) -> Outcome:
         """Put load on a server.

@@ -18,7 +18,7 @@ from bench.measure import RATE, Latency, Throughput
 __all__ = ["Floor", "floors", "show_conditions", "show_floors", "show_latency", "show_throughput"]
 
 LEAST_RATIO: Final = 0.6
-"""Of what the baseline takes with `DECISIVE_CONNECTIONS`, the edge takes at least this much."""
+"""Of what the same edge takes when it stores nothing, it takes at least this much, with `DECISIVE_CONNECTIONS`."""
 MOST_P99_MILLISECONDS: Final = 25.0
 """At the fixed load, 99 of 100 notifications are on disk and answered this soon."""
 DECISIVE_CONNECTIONS: Final = 64
@@ -34,12 +34,12 @@ class Floor:
     is_met: bool
 
 
-def floors(throughput: Iterable[tuple[Throughput, Throughput]], latency: tuple[Latency, Latency]) -> Iterator[Floor]:
-    """Hold the measurements, each edge before its baseline, against what is required."""
-    for edge, baseline in throughput:
+def floors(throughput: Iterable[Sequence[Throughput]], latency: Sequence[Latency]) -> Iterator[Floor]:
+    """Hold the measurements against what is required of the edge, which comes before its baselines."""
+    for edge, nothing, _ in throughput:
         if edge.connections == DECISIVE_CONNECTIONS:
-            ratio = median(_ratios(edge, baseline))
-            text = f"at {DECISIVE_CONNECTIONS} connections the edge takes {ratio:.2f} of the baseline"
+            ratio = median(_ratios(edge, nothing))
+            text = f"at {DECISIVE_CONNECTIONS} connections the edge takes {ratio:.2f} of what it takes storing nothing"
             yield Floor(f"{text}, at least {LEAST_RATIO}", ratio >= LEAST_RATIO)
     p99 = median(latency[0].p99)
     text = f"at {RATE:.0f}/s the edge's p99 is {p99:.1f} ms, below {MOST_P99_MILLISECONDS:.0f} ms"
@@ -55,32 +55,32 @@ def show_conditions(console: Console, disk: str) -> None:
     )
 
 
-def show_throughput(console: Console, pairs: Iterable[tuple[Throughput, Throughput]]) -> None:
-    """Print what was accepted, each edge beside its baseline."""
+def show_throughput(console: Console, loads: Iterable[Sequence[Throughput]]) -> None:
+    """Print what was accepted, the edge before its baselines."""
     table = _table(
         "As much as the server takes: median (lowest-highest) of the rounds",
         "connections",
         "server",
         "accepted/s",
-        "ratio",
+        "the edge's share",
         "server CPU us/request",
         "load's CPU",
     )
-    for edge, baseline in pairs:
-        for measured in (edge, baseline):
+    for edge, *baselines in loads:
+        for measured in (edge, *baselines):
             table.add_row(
                 str(measured.connections),
                 measured.server,
                 _spread(measured.accepted_per_second, 0),
-                _spread(_ratios(edge, baseline), 2) if measured is edge else "",
+                "" if measured is edge else _spread(_ratios(edge, measured), 2),
                 _spread(measured.cpu_microseconds, 0),
                 f"{median(measured.load_utilisation):.0%}",
             )
     console.print(table)
 
 
-def show_latency(console: Console, pair: tuple[Latency, Latency]) -> None:
-    """Print how long it took, edge and baseline."""
+def show_latency(console: Console, latencies: Iterable[Latency]) -> None:
+    """Print how long it took, the edge before its baselines."""
     table = _table(
         f"At {RATE:.0f}/s, ms from when a request was due: median (lowest-highest) of the rounds",
         "server",
@@ -88,7 +88,7 @@ def show_latency(console: Console, pair: tuple[Latency, Latency]) -> None:
         "p99",
         "worst",
     )
-    for measured in pair:
+    for measured in latencies:
         table.add_row(
             measured.server, _spread(measured.median, 2), _spread(measured.p99, 2), _spread(measured.worst, 1)
         )

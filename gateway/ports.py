@@ -12,6 +12,7 @@ from issuer.card.v1 import messages_pb2 as card
 from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, rreq_pb2
 
 __all__ = [
+    "Appendable",
     "Call",
     "CardIssuer",
     "Event",
@@ -173,7 +174,22 @@ class StoredSubscription:
     """When that was committed, in milliseconds since 1970 (UTC)."""
 
 
-class EventLog(Protocol):
+class Appendable(Protocol):
+    """Where notifications go."""
+
+    async def append(self, event: Event) -> bool:
+        """Store an event; when this returns, it is on disk.
+
+        Returns:
+            True if it is new, False if the log holds one of the same issuer, card and operation already.
+
+        Raises:
+            GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored.
+        """
+        ...
+
+
+class EventLog(Appendable, Protocol):
     """A durable, ordered log of notifications, and the cursors of named subscriptions.
 
     Every method raises `gateway.errors.GatewayError` with EVENT_LOG_UNAVAILABLE when the storage fails.
@@ -184,14 +200,6 @@ class EventLog(Protocol):
         """The identity of this log, made with it: 8 lower-case hexadecimal digits.
 
         Cursors carry it, so that a cursor of another log is told apart.
-        """
-        ...
-
-    async def append(self, event: Event) -> bool:
-        """Store an event; when this returns, it is on disk.
-
-        Returns:
-            True if it is new, False if the log holds one of the same issuer, card and operation already.
         """
         ...
 

@@ -9,7 +9,7 @@ from gateway.edge.answers import no_content
 from gateway.edge.errors import Refusal
 from gateway.edge.parsing import CARD_ID, CONSUMER_ID, OPERATION_ID, Fields, parse_time, read_json
 from gateway.issuers import Issuers
-from gateway.ports import Event, EventLog
+from gateway.ports import Appendable, Event
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 
@@ -35,7 +35,7 @@ _MAX_ERROR = 4096
 class ThreeDSNotifications:
     """Takes 3DS notifications into the log."""
 
-    def __init__(self, issuers: Issuers, log: EventLog) -> None:
+    def __init__(self, issuers: Issuers, log: Appendable) -> None:
         self._issuers = issuers
         self._log = log
 
