@@ -4,9 +4,8 @@ import asyncio
 import gc
 import resource
 import signal
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import uvloop
@@ -21,7 +20,7 @@ from sandbox.playground import playground
 __all__ = ["main"]
 
 app = typer.Typer(
-    help="One typed gRPC door between a card issuer's services and Thales D1.",
+    help="One typed gRPC door between a card issuer's services, Thales D1 and a 3-D Secure server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,7 +48,7 @@ def serve(config_file: ConfigFile = None) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
-        _run(_serve(settings))
+        uvloop.run(_serve(settings))
     except SettingsError as error:
         raise _refused(error) from error
     except OSError as error:
@@ -70,14 +69,14 @@ def config_check(config_file: ConfigFile = None) -> None:
 
 @app.command()
 def demo() -> None:
-    """Walk a card's life and two notifications through simulator and gateway; under half a minute."""
+    """Walk cards, authentications and notifications through simulators and gateway; under half a minute."""
     if not asyncio.run(walk(Console(highlight=False))):
         raise typer.Exit(1)
 
 
 @app.command()
 def sandbox() -> None:
-    """Keep a simulator of D1 and a gateway up, with commands to paste; Ctrl-C ends both."""
+    """Keep the simulators and a gateway up, with commands to paste; Ctrl-C ends all."""
     asyncio.run(playground(Console(highlight=False)))
 
 
@@ -104,10 +103,6 @@ def _refused(error: SettingsError) -> typer.Exit:
     for mistake in error.mistakes:
         _errors.print(f"d1-gateway: {mistake}")
     return typer.Exit(2)
-
-
-def _run(main: Coroutine[Any, Any, None]) -> None:
-    uvloop.run(main)
 
 
 def main() -> None:

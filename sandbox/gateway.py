@@ -164,10 +164,6 @@ class GatewayProcess:
         """End it at once (SIGKILL), as a power cut would."""
         await _end(self._process, signal.SIGKILL)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, and do not wait."""
-        self._process.send_signal(number)
-
     @property
     def pid(self) -> int:
         """Its process id."""

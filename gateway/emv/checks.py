@@ -196,7 +196,7 @@ def _each(one: FieldCheck, counts: Sequence[Requirement]) -> FieldCheck:
         for count in counts:
             if not count.met_by(items):
                 return False
-        for item in items:  # noqa: SIM110
+        for item in items:  # noqa: SIM110 (all() would make a generator, see above)
             if not one.met_by(item):
                 return False
         return True
