@@ -82,6 +82,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Notifications cannot be read or cursors not be stored at present. Status UNAVAILABLE."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """A fault in the gateway; report the correlation id. Status INTERNAL."""
+    ERROR_REASON_AUTHENTICATION_DECIDED: _ErrorReason.ValueType  # 23
+    """The step-up authentication is known to have ended otherwise; that result stands. Status FAILED_PRECONDITION."""
+    ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 24
+    """What has to be stored cannot be stored at present; nothing was. Status UNAVAILABLE."""
+    ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 25
+    """The page token was not given out for this list. Status INVALID_ARGUMENT."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 26
+    """The caller has not shown who it is: no client certificate or token that the gateway accepts. Status UNAUTHENTICATED."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 27
+    """The policy does not grant the caller this rpc, or not for this issuer. Status PERMISSION_DENIED."""
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 28
+    """A different request was made under this `request_id` before. Status INVALID_ARGUMENT."""
+    ERROR_REASON_REQUEST_IN_FLIGHT: _ErrorReason.ValueType  # 29
+    """The request of this `request_id` is being worked on: repeat it a little later to get its reply. Status ABORTED."""
+    ERROR_REASON_TOO_MANY_REQUESTS: _ErrorReason.ValueType  # 30
+    """The caller has as many requests in flight as it may; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED."""
+    ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: _ErrorReason.ValueType  # 31
+    """The upstream has failed so often lately that it is left alone for a moment; nothing was sent. Retry after
+    `google.rpc.RetryInfo`. Status UNAVAILABLE.
+    """
     ERROR_REASON_THREE_DS_REJECTED: _ErrorReason.ValueType  # 40
     """The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);
     `upstream_code` and `error_detail` say what. Status INVALID_ARGUMENT.
@@ -170,6 +190,26 @@ ERROR_REASON_EVENT_LOG_UNAVAILABLE: ErrorReason.ValueType  # 21
 """Notifications cannot be read or cursors not be stored at present. Status UNAVAILABLE."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """A fault in the gateway; report the correlation id. Status INTERNAL."""
+ERROR_REASON_AUTHENTICATION_DECIDED: ErrorReason.ValueType  # 23
+"""The step-up authentication is known to have ended otherwise; that result stands. Status FAILED_PRECONDITION."""
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 24
+"""What has to be stored cannot be stored at present; nothing was. Status UNAVAILABLE."""
+ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 25
+"""The page token was not given out for this list. Status INVALID_ARGUMENT."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 26
+"""The caller has not shown who it is: no client certificate or token that the gateway accepts. Status UNAUTHENTICATED."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 27
+"""The policy does not grant the caller this rpc, or not for this issuer. Status PERMISSION_DENIED."""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 28
+"""A different request was made under this `request_id` before. Status INVALID_ARGUMENT."""
+ERROR_REASON_REQUEST_IN_FLIGHT: ErrorReason.ValueType  # 29
+"""The request of this `request_id` is being worked on: repeat it a little later to get its reply. Status ABORTED."""
+ERROR_REASON_TOO_MANY_REQUESTS: ErrorReason.ValueType  # 30
+"""The caller has as many requests in flight as it may; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED."""
+ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: ErrorReason.ValueType  # 31
+"""The upstream has failed so often lately that it is left alone for a moment; nothing was sent. Retry after
+`google.rpc.RetryInfo`. Status UNAVAILABLE.
+"""
 ERROR_REASON_THREE_DS_REJECTED: ErrorReason.ValueType  # 40
 """The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);
 `upstream_code` and `error_detail` say what. Status INVALID_ARGUMENT.

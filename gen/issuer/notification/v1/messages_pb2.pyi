@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from issuer.consumer.v1 import operation_pb2 as _operation_pb2_1
 from issuer.threeds.v1 import operation_pb2 as _operation_pb2
 import builtins as _builtins
 import sys
@@ -21,6 +22,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _NotificationKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotificationKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTIFICATION_KIND_UNSPECIFIED: _NotificationKind.ValueType  # 0
+    """Never sent; refused in a filter."""
+    NOTIFICATION_KIND_THREE_DS_OPERATION: _NotificationKind.ValueType  # 1
+    """A 3-D Secure operation on a card."""
+    NOTIFICATION_KIND_CONSUMER_OPERATION: _NotificationKind.ValueType  # 2
+    """An operation on a consumer."""
+
+class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
+    """What a notification is about."""
+
+NOTIFICATION_KIND_UNSPECIFIED: NotificationKind.ValueType  # 0
+"""Never sent; refused in a filter."""
+NOTIFICATION_KIND_THREE_DS_OPERATION: NotificationKind.ValueType  # 1
+"""A 3-D Secure operation on a card."""
+NOTIFICATION_KIND_CONSUMER_OPERATION: NotificationKind.ValueType  # 2
+"""An operation on a consumer."""
+Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _StartPosition:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -81,17 +106,21 @@ class Notification(_message.Message):
     CARD_ID_FIELD_NUMBER: _builtins.int
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    CONSUMER_ID_FIELD_NUMBER: _builtins.int
     THREE_DS_OPERATION_FIELD_NUMBER: _builtins.int
+    CONSUMER_OPERATION_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """The place of this notification in the log: opaque, to be handed back as `after_cursor` or to CommitCursor.
     Cursors of one log never change their meaning.
     """
     issuer_id: _builtins.str
-    """The issuer whose card it is about."""
+    """The issuer whose card or consumer it is about."""
     card_id: _builtins.str
-    """The card it is about, by the issuer's own id."""
+    """The card it is about, by the issuer's own id; empty if it is about a consumer."""
     correlation_id: _builtins.str
     """The `x-correlation-id` that D1 sent with it, or one made by the gateway; the same that stands in the logs."""
+    consumer_id: _builtins.str
+    """The consumer it is about, by the issuer's own id; empty if it is about a card whose holder D1 did not name."""
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
         """When the gateway took it."""
@@ -99,6 +128,10 @@ class Notification(_message.Message):
     @_builtins.property
     def three_ds_operation(self) -> _operation_pb2.Operation:
         """A 3-D Secure operation ended."""
+
+    @_builtins.property
+    def consumer_operation(self) -> _operation_pb2_1.ConsumerOperation:
+        """An operation on a consumer ended or began: an authenticator was enrolled, for example."""
 
     def __init__(
         self,
@@ -108,13 +141,15 @@ class Notification(_message.Message):
         card_id: _builtins.str = ...,
         receive_time: _timestamp_pb2.Timestamp | None = ...,
         correlation_id: _builtins.str = ...,
+        consumer_id: _builtins.str = ...,
         three_ds_operation: _operation_pb2.Operation | None = ...,
+        consumer_operation: _operation_pb2_1.ConsumerOperation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "receive_time", b"receive_time", "three_ds_operation", b"three_ds_operation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumer_operation", b"consumer_operation", "event", b"event", "receive_time", b"receive_time", "three_ds_operation", b"three_ds_operation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "correlation_id", b"correlation_id", "cursor", b"cursor", "event", b"event", "issuer_id", b"issuer_id", "receive_time", b"receive_time", "three_ds_operation", b"three_ds_operation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "consumer_id", b"consumer_id", "consumer_operation", b"consumer_operation", "correlation_id", b"correlation_id", "cursor", b"cursor", "event", b"event", "issuer_id", b"issuer_id", "receive_time", b"receive_time", "three_ds_operation", b"three_ds_operation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["three_ds_operation"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["three_ds_operation", "consumer_operation"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -122,7 +157,11 @@ Global___Notification: _TypeAlias = Notification  # noqa: Y015
 
 @_typing.final
 class NotificationFilter(_message.Message):
-    """Which notifications a watcher wants. Within a list any value will do; all lists that are not empty must agree."""
+    """Which notifications a watcher wants. Within a list any value will do; all lists that are not empty must agree.
+
+    `operation_types` and `statuses` speak of 3-D Secure operations alone, `consumer_operation_types` and
+    `consumer_operation_statuses` of operations on consumers alone; the other lists of both.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -131,25 +170,48 @@ class NotificationFilter(_message.Message):
     OPERATION_TYPES_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
     OPERATION_IDS_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    CONSUMER_OPERATION_TYPES_FIELD_NUMBER: _builtins.int
+    CONSUMER_OPERATION_STATUSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def card_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these cards."""
+        """Only these cards. A notification about a consumer does not match."""
 
     @_builtins.property
     def consumer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only cards of these consumers. A notification in which D1 names no consumer does not match."""
+        """Only these consumers and their cards. A notification in which D1 names no consumer does not match."""
 
     @_builtins.property
     def operation_types(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2.OperationType.ValueType]:
-        """Only these kinds of operation. OPERATION_TYPE_UNSPECIFIED matches the kinds that this version does not know."""
+        """Only these types of 3-D Secure operation. OPERATION_TYPE_UNSPECIFIED matches the ones that this version does not
+        know.
+        """
 
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2.OperationStatus.ValueType]:
-        """Only operations that ended so. OPERATION_STATUS_UNSPECIFIED matches the words that this version does not know."""
+        """Only 3-D Secure operations that ended so. OPERATION_STATUS_UNSPECIFIED matches the words that this version does not know."""
 
     @_builtins.property
     def operation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these operations, by D1's ids."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___NotificationKind.ValueType]:
+        """Only these kinds of notification. Empty: those that the types and statuses in this filter speak of, or all if there
+        are none.
+        """
+
+    @_builtins.property
+    def consumer_operation_types(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2_1.ConsumerOperationType.ValueType]:
+        """Only these types of operation on a consumer. CONSUMER_OPERATION_TYPE_UNSPECIFIED matches the ones that this version
+        does not know.
+        """
+
+    @_builtins.property
+    def consumer_operation_statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2_1.ConsumerOperationStatus.ValueType]:
+        """Only operations on consumers that ended so. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches the words that this version
+        does not know.
+        """
 
     def __init__(
         self,
@@ -159,10 +221,13 @@ class NotificationFilter(_message.Message):
         operation_types: _abc.Iterable[_operation_pb2.OperationType.ValueType] | None = ...,
         statuses: _abc.Iterable[_operation_pb2.OperationStatus.ValueType] | None = ...,
         operation_ids: _abc.Iterable[_builtins.str] | None = ...,
+        kinds: _abc.Iterable[Global___NotificationKind.ValueType] | None = ...,
+        consumer_operation_types: _abc.Iterable[_operation_pb2_1.ConsumerOperationType.ValueType] | None = ...,
+        consumer_operation_statuses: _abc.Iterable[_operation_pb2_1.ConsumerOperationStatus.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_ids", b"card_ids", "consumer_ids", b"consumer_ids", "operation_ids", b"operation_ids", "operation_types", b"operation_types", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_ids", b"card_ids", "consumer_ids", b"consumer_ids", "consumer_operation_statuses", b"consumer_operation_statuses", "consumer_operation_types", b"consumer_operation_types", "kinds", b"kinds", "operation_ids", b"operation_ids", "operation_types", b"operation_types", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

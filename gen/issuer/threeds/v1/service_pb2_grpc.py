@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from issuer.threeds.v1 import history_pb2 as issuer_dot_threeds_dot_v1_dot_history__pb2
 from issuer.threeds.v1 import messages_pb2 as issuer_dot_threeds_dot_v1_dot_messages__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -258,6 +259,171 @@ class AuthenticationService:
             '/issuer.threeds.v1.AuthenticationService/GetChallengeResult',
             issuer_dot_threeds_dot_v1_dot_messages__pb2.GetChallengeResultRequest.SerializeToString,
             issuer_dot_threeds_dot_v1_dot_messages__pb2.GetChallengeResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class OperationServiceStub:
+    """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
+
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
+    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+
+    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
+    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
+    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
+    issuer.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), UNKNOWN
+    (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
+    FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
+    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListOperations = channel.unary_unary(
+                '/issuer.threeds.v1.OperationService/ListOperations',
+                request_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsRequest.SerializeToString,
+                response_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsResponse.FromString,
+                _registered_method=True)
+        self.GetOperation = channel.unary_unary(
+                '/issuer.threeds.v1.OperationService/GetOperation',
+                request_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationRequest.SerializeToString,
+                response_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationResponse.FromString,
+                _registered_method=True)
+
+
+class OperationServiceServicer:
+    """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
+
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
+    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+
+    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
+    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
+    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
+    issuer.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), UNKNOWN
+    (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
+    FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
+    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    """
+
+    def ListOperations(self, request, context):
+        """Lists the operations of a card, newest first, page by page. An empty list if there are none.
+
+        A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
+        twice. What arrives after the first page was read is not in later ones; begin again to see it.
+        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOperation(self, request, context):
+        """Gets one operation of a card.
+        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_OperationServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperations,
+                    request_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsRequest.FromString,
+                    response_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsResponse.SerializeToString,
+            ),
+            'GetOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOperation,
+                    request_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationRequest.FromString,
+                    response_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'issuer.threeds.v1.OperationService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('issuer.threeds.v1.OperationService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class OperationService:
+    """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
+
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
+    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+
+    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
+    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
+    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
+    issuer.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), UNKNOWN
+    (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
+    FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
+    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    """
+
+    @staticmethod
+    def ListOperations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer.threeds.v1.OperationService/ListOperations',
+            issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsRequest.SerializeToString,
+            issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer.threeds.v1.OperationService/GetOperation',
+            issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationRequest.SerializeToString,
+            issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,

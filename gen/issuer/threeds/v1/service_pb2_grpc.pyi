@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from issuer.threeds.v1 import history_pb2 as _history_pb2
 from issuer.threeds.v1 import messages_pb2 as _messages_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -212,3 +213,112 @@ class AuthenticationServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
 def add_AuthenticationServiceServicer_to_server(servicer: AuthenticationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class OperationServiceStub:
+    """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
+
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
+    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+
+    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
+    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
+    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
+    issuer.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), UNKNOWN
+    (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
+    FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
+    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> OperationServiceAsyncStub: ...
+    ListOperations: _grpc.UnaryUnaryMultiCallable[_history_pb2.ListOperationsRequest, _history_pb2.ListOperationsResponse]
+    """Lists the operations of a card, newest first, page by page. An empty list if there are none.
+
+    A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
+    twice. What arrives after the first page was read is not in later ones; begin again to see it.
+    NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card.
+    """
+    GetOperation: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetOperationRequest, _history_pb2.GetOperationResponse]
+    """Gets one operation of a card.
+    NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
+    """
+
+@_typing.type_check_only
+class OperationServiceAsyncStub(OperationServiceStub):
+    """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
+
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
+    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+
+    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
+    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
+    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
+    issuer.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), UNKNOWN
+    (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
+    FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
+    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListOperations: _aio.UnaryUnaryMultiCallable[_history_pb2.ListOperationsRequest, _history_pb2.ListOperationsResponse]  # type: ignore[assignment]
+    """Lists the operations of a card, newest first, page by page. An empty list if there are none.
+
+    A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
+    twice. What arrives after the first page was read is not in later ones; begin again to see it.
+    NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card.
+    """
+    GetOperation: _aio.UnaryUnaryMultiCallable[_history_pb2.GetOperationRequest, _history_pb2.GetOperationResponse]  # type: ignore[assignment]
+    """Gets one operation of a card.
+    NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
+    """
+
+class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
+    """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
+
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
+    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+
+    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
+    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
+    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
+    issuer.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), UNKNOWN
+    (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
+    FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
+    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    """
+
+    @_abc_1.abstractmethod
+    def ListOperations(
+        self,
+        request: _history_pb2.ListOperationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_pb2.ListOperationsResponse, _abc.Awaitable[_history_pb2.ListOperationsResponse]]:
+        """Lists the operations of a card, newest first, page by page. An empty list if there are none.
+
+        A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
+        twice. What arrives after the first page was read is not in later ones; begin again to see it.
+        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card.
+        """
+
+    @_abc_1.abstractmethod
+    def GetOperation(
+        self,
+        request: _history_pb2.GetOperationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_pb2.GetOperationResponse, _abc.Awaitable[_history_pb2.GetOperationResponse]]:
+        """Gets one operation of a card.
+        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
+        """
+
+def add_OperationServiceServicer_to_server(servicer: OperationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
