@@ -118,7 +118,9 @@ class HttpExchange:
             raise self._upstream.deadline_exceeded(sent=False)
         return asyncio.get_running_loop().time() + seconds
 
-    async def send(self, method: str, path: str, *, headers: Mapping[str, str], body: bytes, deadline: float) -> Answer:
+    async def send(
+        self, method: str, path: str, *, headers: Mapping[str, str], body: bytes | None, deadline: float
+    ) -> Answer:
         """Send one request and read its answer, whatever its status.
 
         aiohttp repeats an idempotent request (PUT, GET) once when its connection turns out dead. Nothing else is
@@ -128,7 +130,7 @@ class HttpExchange:
             method: The HTTP method.
             path: Percent-encoded, sent as it is.
             headers: Beyond what every request has.
-            body: What to send.
+            body: What to send; None to send none.
             deadline: When to give up, in seconds of the event loop's clock.
 
         Raises:
@@ -145,7 +147,7 @@ class HttpExchange:
         raise error
 
     async def _exchange(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, transmission: _Transmission
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, transmission: _Transmission
     ) -> Answer:
         # `encoded` keeps yarl from rewriting the path: colons stay, and so do the escapes within ids.
         url = URL(self._base + path, encoded=True)

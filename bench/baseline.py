@@ -1,8 +1,8 @@
 """The baselines: what the edge would cost if it did less, with the same TLS, the same route and the same loop.
 
 Runs as a process of its own, ``python -m bench.baseline KIND SETTINGS``, with the gateway's settings; writes its port
-to standard output. The kinds are ``nothing``, the edge with all that it does but the storing, and ``bare``, aiohttp
-answering 204 to whatever comes.
+to standard output. The kinds are ``nothing``, the edge with all that it does but the storing; ``bare``, aiohttp
+answering 204 to whatever comes; and ``stream``, see `bench.bare_stream`.
 """
 
 import asyncio
@@ -15,9 +15,11 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from bench.bare_stream import bare_stream
 from gateway import tls
+from gateway.d1_outbound import THREE_DS_NOTIFICATION_PATH
 from gateway.edge.server import EdgeServer
-from gateway.edge.three_ds import PATH, ThreeDSNotifications
+from gateway.edge.three_ds import ThreeDSNotifications
 from gateway.issuers import Issuers
 from gateway.ports import Event
 from gateway.settings import Settings, load
@@ -34,15 +36,15 @@ class _Nowhere:
 
 
 @asynccontextmanager
-async def _nothing(settings: Settings) -> AsyncIterator[int]:
+async def _nothing(settings: Settings) -> AsyncIterator[str]:
     edge = EdgeServer(
-        notifications=ThreeDSNotifications(Issuers(settings.issuers), _Nowhere()),
+        callbacks=[ThreeDSNotifications(Issuers(settings.issuers), _Nowhere())],
         tokens=None,
         max_body_bytes=settings.edge.max_body_bytes,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
     try:
-        yield await edge.start(settings.edge.host, 0, tls.edge_context(settings.edge))
+        yield str(await edge.start(settings.edge.host, 0, tls.edge_context(settings.edge)))
     finally:
         await edge.stop()
 
@@ -53,14 +55,14 @@ async def _post(request: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def _bare(settings: Settings) -> AsyncIterator[int]:
+async def _bare(settings: Settings) -> AsyncIterator[str]:
     app = web.Application(client_max_size=settings.edge.max_body_bytes)
-    app.router.add_post(PATH, _post)
+    app.router.add_post(THREE_DS_NOTIFICATION_PATH, _post)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.edge.host, 0, ssl_context=tls.edge_context(settings.edge)).start()
-        yield int(runner.addresses[0][1])
+        yield str(runner.addresses[0][1])
     finally:
         await runner.cleanup()
 
@@ -68,8 +70,8 @@ async def _bare(settings: Settings) -> AsyncIterator[int]:
 async def _serve(kind: str, settings: Settings) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    async with {"nothing": _nothing, "bare": _bare}[kind](settings) as port:
-        sys.stdout.write(f"{port}\n")
+    async with {"nothing": _nothing, "bare": _bare, "stream": bare_stream}[kind](settings) as where:
+        sys.stdout.write(f"{where}\n")
         sys.stdout.flush()
         await stopped.wait()
 

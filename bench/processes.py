@@ -1,4 +1,4 @@
-"""The processes of a run: the two servers that are compared, and the load."""
+"""The processes of a run: the servers that are compared, the handlers of two of them, and the load."""
 
 import asyncio
 import sys
@@ -10,8 +10,9 @@ from pathlib import Path
 import orjson
 
 from bench.load import Order, Outcome
+from bench.traffic import Kind
 from sandbox import gateway
-from sandbox.pki import make_pki
+from sandbox.pki import Pki, make_pki
 from sandbox.sandbox import ISSUER_ID
 
 __all__ = ["Processes", "Server"]
@@ -35,8 +36,10 @@ class Server:
 class Processes:
     """All that runs during a measurement."""
 
-    servers: tuple[Server, Server, Server]
-    """The gateway as in production, the same edge storing nothing, and bare aiohttp answering 204."""
+    storing: tuple[Server, Server, Server]
+    """For notifications: the gateway as in production, the same edge storing nothing, bare aiohttp answering 204."""
+    asking: tuple[Server, Server]
+    """For questions: the same gateway, and a bare stream; each with a handler in a process of its own."""
     _load: asyncio.subprocess.Process
 
     @classmethod
@@ -57,23 +60,36 @@ class Processes:
         settings.write_text(config.to_toml())
         credentials = (pki.d1_client.certificate, pki.d1_client.key, pki.server_ca)
         async with (
-            await gateway.GatewayProcess.start(config, folder) as storing,
+            await gateway.GatewayProcess.start(config, folder) as served,
             _python("bench.baseline", "nothing", settings) as nothing,
             _python("bench.baseline", "bare", settings) as bare,
+            _python("bench.baseline", "stream", settings) as stream,
             _python("bench.load", ISSUER_ID, *credentials) as load,
         ):
-            servers = (
-                Server("edge", int(storing.edge.rpartition(":")[2]), storing.pid),
-                Server("edge, storing nothing", int(await _line(nothing, _START_SECONDS)), nothing.pid),
-                Server("bare aiohttp, 204", int(await _line(bare, _START_SECONDS)), bare.pid),
-            )
-            yield cls(servers, load)
+            port = int(served.edge.rpartition(":")[2])
+            stream_port, stream_address = (await _line(stream, _START_SECONDS)).decode().split()
+            async with _handler(served.grpc, pki), _handler(stream_address, pki):
+                yield cls(
+                    storing=(
+                        Server("edge", port, served.pid),
+                        Server("edge, storing nothing", int(await _line(nothing, _START_SECONDS)), nothing.pid),
+                        Server("bare aiohttp, 204", int(await _line(bare, _START_SECONDS)), bare.pid),
+                    ),
+                    asking=(
+                        Server("gateway", port, served.pid),
+                        Server("bare stream", int(stream_port), stream.pid),
+                    ),
+                    _load=load,
+                )
 
-    async def load(self, server: Server, *, connections: int, seconds: float, rate: float = 0.0) -> Outcome:
+    async def load(
+        self, server: Server, traffic: Kind, *, connections: int, seconds: float, rate: float = 0.0
+    ) -> Outcome:
         """Put load on a server.
 
         Args:
             server: Which one.
+            traffic: What it is sent.
             connections: Over how many connections, made before the load begins.
             seconds: For how long.
             rate: Requests a second; 0 for as many as it takes.
@@ -81,12 +97,19 @@ class Processes:
         Raises:
             RuntimeError: The load broke off; why stands on standard error.
         """
-        order = Order(server.port, server.pid, connections, seconds, rate)
+        order = Order(server.port, server.pid, traffic, connections, seconds, rate)
         if self._load.stdin is None:
             raise RuntimeError("The load takes no orders.")
         self._load.stdin.write(orjson.dumps(asdict(order)) + b"\n")
         answer = await _line(self._load, 2 * seconds + _START_SECONDS + _STOP_SECONDS)
         return Outcome(**orjson.loads(answer))
+
+
+@asynccontextmanager
+async def _handler(address: str, pki: Pki) -> AsyncIterator[None]:
+    async with _python("bench.handler", address, pki.server_ca) as handler:
+        await _line(handler, _START_SECONDS)
+        yield
 
 
 @asynccontextmanager

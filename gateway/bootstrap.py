@@ -1,22 +1,43 @@
 """The composition root: the one module that joins the gateway with its adapters."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from adapters import d1, sqlite, threeds
 from gateway import keys, tls
 from gateway.addresses import Addresses
-from gateway.edge.server import EdgeServer
+from gateway.authentication_results import AuthenticationResults
+from gateway.callbacks import Broker
+from gateway.edge.card_credentials import CardCredentialsQuestion
+from gateway.edge.consumer_notifications import ConsumerNotifications
+from gateway.edge.consumers import ConsumerQuestions
+from gateway.edge.questions import Questions, Terms
+from gateway.edge.server import Callbacks, EdgeServer
+from gateway.edge.step_up import StepUp
 from gateway.edge.three_ds import ThreeDSNotifications
 from gateway.edge.tokens import Client, Tokens
 from gateway.issuers import Issuers
-from gateway.rpc.authentication import AuthenticationServicer
+from gateway.ports import CallbackBus, CardDataEncryption
+from gateway.rpc.authentication import AuthenticationServicer, emv_violations
+from gateway.rpc.callbacks import CallbackServicer
 from gateway.rpc.cards import CardServicer
+from gateway.rpc.consumers import ConsumerServicer
 from gateway.rpc.notifications import NotificationServicer
+from gateway.rpc.operations import OperationServicer
 from gateway.rpc.server import RpcServer
+from gateway.rpc.services import Servicer
 from gateway.server import Gateway
-from gateway.settings import EdgeOAuthSettings, Settings, SettingsError, ThreeDSSettings
+from gateway.settings import (
+    CallbackSettings,
+    EdgeOAuthSettings,
+    QuestionSettings,
+    Settings,
+    SettingsError,
+    ThreeDSSettings,
+)
 from gateway.subscriptions import Watchers
+from gateway.validation import Validation
 
 __all__ = ["check", "running"]
 
@@ -56,28 +77,40 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         client = await stack.enter_async_context(
             d1.connect(_d1_settings(settings), issuer_keys, tls.d1_context(settings.d1))
         )
-        authentication = await _authentication(stack, settings.threeds, issuers)
-        log = await _open_log(settings)
-        stack.push_async_callback(log.close)
-        watchers = Watchers(log)
+        servicers = await _three_ds_server(stack, settings.threeds, issuers)
+        storage = await _open_storage(settings)
+        stack.push_async_callback(storage.close)
+        log = storage.log
+        watchers, broker = Watchers(log), Broker(asyncio.get_running_loop())
+        results = AuthenticationResults(storage.entries, settings.callbacks.authentication_result_ttl_seconds)
+        validation = Validation(emv_violations)
+        callbacks = CallbackServicer(issuers, broker, validation)
+        servicers += (
+            callbacks,
+            CardServicer(issuers, d1.D1CardIssuer(client)),
+            ConsumerServicer(issuers, d1.D1Authenticators(client), d1.D1Consumers(client), results),
+            NotificationServicer(issuers, log, watchers),
+            OperationServicer(issuers, d1.D1OperationHistory(client)),
+        )
+        questions = _questions(settings.callbacks, issuers, broker, results, d1.D1CardDataEncryption(issuer_keys))
         gateway = Gateway(
             rpc=RpcServer(
-                cards=CardServicer(issuers, d1.D1CardIssuer(client)),
-                notifications_=NotificationServicer(issuers, log, watchers),
-                authentication=authentication,
+                servicers=servicers,
+                validation=validation,
                 host=settings.grpc.host,
                 port=settings.grpc.port,
                 credentials=credentials,
                 max_message_bytes=settings.grpc.max_message_bytes,
             ),
             edge=EdgeServer(
-                notifications=ThreeDSNotifications(issuers, log),
+                callbacks=(ThreeDSNotifications(issuers, log), ConsumerNotifications(issuers, log), *questions),
                 tokens=tokens,
                 max_body_bytes=settings.edge.max_body_bytes,
                 drain_grace_seconds=settings.drain_grace_seconds,
             ),
             edge_tls=edge_tls,
             watchers=watchers,
+            callbacks=callbacks,
             grpc_host=settings.grpc.host,
             edge_host=settings.edge.host,
             edge_port=settings.edge.port,
@@ -88,23 +121,52 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         yield addresses
 
 
-async def _authentication(
+def _questions(
+    settings: CallbackSettings,
+    issuers: Issuers,
+    bus: CallbackBus,
+    results: AuthenticationResults,
+    encryption: CardDataEncryption,
+) -> Sequence[Callbacks]:
+    questions = Questions(bus)
+    poll = settings.authentication_result
+    return (
+        ConsumerQuestions(
+            issuers, questions, information=_terms(settings.consumer_information), otp=_terms(settings.deliver_otp)
+        ),
+        StepUp(
+            issuers,
+            questions,
+            results,
+            authenticate=_terms(settings.authenticate),
+            result=Terms(poll.deadline_seconds, poll.fallback_status or 500, poll.fallback_error),
+            pending_without_reply=poll.fallback_status is None,
+        ),
+        CardCredentialsQuestion(issuers, questions, encryption, _terms(settings.card_credentials)),
+    )
+
+
+def _terms(settings: QuestionSettings) -> Terms:
+    return Terms(settings.deadline_seconds, settings.fallback_status, settings.fallback_error)
+
+
+async def _three_ds_server(
     stack: AsyncExitStack, settings: ThreeDSSettings | None, issuers: Issuers
-) -> AuthenticationServicer | None:
+) -> tuple[Servicer, ...]:
     if settings is None:
-        return None
+        return ()
     client = await stack.enter_async_context(
         threeds.connect(_threeds_settings(settings), tls.threeds_context(settings))
     )
-    return AuthenticationServicer(issuers, threeds.HttpThreeDSServer(client))
+    return (AuthenticationServicer(issuers, threeds.HttpThreeDSServer(client)),)
 
 
-async def _open_log(settings: Settings) -> sqlite.SqliteEventLog:
+async def _open_storage(settings: Settings) -> sqlite.SqliteStorage:
     retention = sqlite.Retention(
         max_age_seconds=settings.event_log.retention_seconds, max_bytes=settings.event_log.retention_bytes
     )
     try:
-        return await sqlite.SqliteEventLog.open(settings.event_log.path, retention=retention)
+        return await sqlite.SqliteStorage.open(settings.event_log.path, retention=retention)
     except sqlite.EventLogOpenError as error:
         raise SettingsError([f"event_log.path: {error}"]) from error
 

@@ -12,6 +12,7 @@ import uvloop
 from rich.console import Console
 
 from gateway import bootstrap, logs
+from gateway.commands import keys
 from gateway.printing import effective
 from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 from sandbox.demo import demo as walk
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 config = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(config, name="config")
+app.add_typer(keys.app, name="keys")
 
 # Rarer collections than Python's own: requests make little that refers to itself. Worth 4 % of a notification.
 _GC_THRESHOLD = (10_000, 20, 50)

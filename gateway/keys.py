@@ -1,4 +1,4 @@
-"""Reads the P-256 keys that the settings name."""
+"""Reads the P-256 keys that the settings name, and the passphrases that open them."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from joserfc.jwk import ECKey
 
 from gateway.settings import SettingsError
 
-__all__ = ["load"]
+__all__ = ["is_encrypted", "load", "only_line", "read_passphrase"]
 
 _CURVE = "P-256"
 
 
-def load(setting: str, file: Path, *, kid: str | None = None, private: bool) -> ECKey:
+def load(setting: str, file: Path, *, kid: str | None = None, private: bool, passphrase: bytes | None = None) -> ECKey:
     """Read a key.
 
     Args:
@@ -21,17 +21,22 @@ def load(setting: str, file: Path, *, kid: str | None = None, private: bool) -> 
         file: PEM or JWK (RFC 7517).
         kid: The id under which the other side knows it.
         private: Whether the private half is needed; a public half is made of a private key where it is not.
+        passphrase: What opens an encrypted PEM file; None where the file is not encrypted.
 
     Raises:
-        SettingsError: It is no such key.
+        SettingsError: It is no such key, or the passphrase does not fit it.
     """
     content = file.read_bytes()
+    _check_passphrase_is_due(setting, file, content, passphrase)
     try:
-        source = orjson.loads(content) if content.lstrip().startswith(b"{") else content
-        key = ECKey.import_key(source, None if kid is None else {"kid": kid})
-    except (JoseError, KeyError, ValueError, TypeError) as error:
-        # The error's own text could hold part of the key.
+        source = orjson.loads(content) if _is_json(content) else content
+        key = ECKey.import_key(source, None if kid is None else {"kid": kid}, passphrase)
+    # Neither error's own text is passed on: it could hold part of the key.
+    except (JoseError, KeyError, TypeError) as error:
         raise SettingsError([f"{setting}: {file} holds no EC key in PEM or JWK"]) from error
+    except ValueError as error:
+        fault = "holds no EC key in PEM or JWK" if passphrase is None else "does not open with this passphrase"
+        raise SettingsError([f"{setting}: {file} {fault}"]) from error
     if key.curve_name != _CURVE:
         raise SettingsError([f"{setting}: {file} is on the curve {key.curve_name}, not on {_CURVE}"])
     if private and not key.is_private:
@@ -39,3 +44,53 @@ def load(setting: str, file: Path, *, kid: str | None = None, private: bool) -> 
     if not private and key.is_private:
         raise SettingsError([f"{setting}: {file} holds a private key; only the public half belongs here"])
     return key
+
+
+def is_encrypted(content: bytes) -> bool:
+    """Tell whether what stands in a key file is PEM behind a passphrase (RFC 7468 section 11, or RFC 1421)."""
+    return not _is_json(content) and b"ENCRYPTED" in content
+
+
+def read_passphrase(setting: str, file: Path) -> bytes:
+    """Read the passphrase of an encrypted key out of a file that holds nothing else.
+
+    Args:
+        setting: Where the file is named, for the error.
+        file: One line, with or without its line ending.
+
+    Raises:
+        SettingsError: The file can be read by others, or holds no passphrase.
+    """
+    if file.stat().st_mode & 0o077:
+        raise SettingsError([f"{setting}: {file} can be read by others: chmod 600 it"])
+    return only_line(f"{setting}: {file}", file.read_bytes())
+
+
+def only_line(place: str, content: bytes) -> bytes:
+    """Take a secret out of what was read, without the line ending that editors and ``echo`` put after it.
+
+    Args:
+        place: Where it was read, for the error.
+        content: What was read.
+
+    Raises:
+        SettingsError: There is nothing, or more than one line.
+    """
+    line = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not line:
+        raise SettingsError([f"{place} is empty"])
+    if b"\n" in line:
+        raise SettingsError([f"{place} holds more than one line"])
+    return line
+
+
+def _is_json(content: bytes) -> bool:
+    return content.lstrip().startswith(b"{")
+
+
+def _check_passphrase_is_due(setting: str, file: Path, content: bytes, passphrase: bytes | None) -> None:
+    encrypted = is_encrypted(content)
+    if encrypted and passphrase is None:
+        raise SettingsError([f"{setting}: {file} is encrypted and needs its passphrase"])
+    if passphrase is not None and not encrypted:
+        raise SettingsError([f"{setting}: {file} is not encrypted, but a passphrase is given for it"])

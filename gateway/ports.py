@@ -8,16 +8,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import replies_pb2
 from issuer.card.v1 import messages_pb2 as card
-from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, rreq_pb2
+from issuer.consumer.v1 import messages_pb2 as consumer
+from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, operation_pb2, rreq_pb2
 
 __all__ = [
     "Appendable",
+    "Authenticators",
     "Call",
+    "CallbackBus",
+    "CardDataEncryption",
     "CardIssuer",
+    "Consumers",
     "Event",
     "EventLog",
+    "HistoryPage",
+    "KeyValueStore",
     "LogBounds",
+    "OperationHistory",
     "StoredEvent",
     "StoredSubscription",
     "ThreeDSServer",
@@ -78,6 +88,93 @@ class CardIssuer(Protocol):
         ...
 
 
+class HistoryPage(NamedTuple):
+    """A part of a card's operations."""
+
+    operations: Sequence[operation_pb2.Operation]
+    """Newest first."""
+    remaining: int
+    """How many older ones follow."""
+
+
+class OperationHistory(Protocol):
+    """The 3DS operations of each card, as the card system (D1) keeps them. Raises as `CardIssuer` does."""
+
+    async def list_operations(self, card_id: str, offset: int, limit: int, call: Call) -> HistoryPage:
+        """List operations, newest first.
+
+        Args:
+            card_id: The card.
+            offset: How many of the newest to pass over; what is new since the last call counts too.
+            limit: How many at most, 1 to 50.
+            call: For whom, and until when.
+        """
+        ...
+
+    async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.Operation:
+        """Get one operation."""
+        ...
+
+
+class Authenticators(Protocol):
+    """The 3DS authenticators that consumers have enrolled (at D1). Raises as `CardIssuer` does."""
+
+    async def delete_credentials(
+        self, request: consumer.DeleteCredentialsRequest, call: Call
+    ) -> consumer.DeleteCredentialsResponse:
+        """Remove the authenticator of one installation of the issuer's app."""
+        ...
+
+
+class Consumers(Protocol):
+    """The consumers that the card system (D1) knows. Raises as `CardIssuer` does."""
+
+    async def register_consumer(
+        self, request: consumer.RegisterConsumerRequest, call: Call
+    ) -> consumer.RegisterConsumerResponse:
+        """Register a consumer, or change what is kept of one. Idempotent."""
+        ...
+
+    async def delete_consumer(
+        self, request: consumer.DeleteConsumerRequest, call: Call
+    ) -> consumer.DeleteConsumerResponse:
+        """Delete a consumer for good."""
+        ...
+
+
+class CardDataEncryption(Protocol):
+    """Encrypts what stands on a card for the card system (D1)."""
+
+    def encrypt(self, issuer_id: str, details: replies_pb2.CardDetails) -> str:
+        """Encrypt.
+
+        Args:
+            issuer_id: Whose card it is; one that is configured.
+            details: What stands on it.
+
+        Returns:
+            A compact JWE.
+        """
+        ...
+
+
+class CallbackBus(Protocol):
+    """Carries a question to a handler, and the one reply that counts back."""
+
+    async def ask(self, question: callback.Question, seconds: float, *, waits: bool = True) -> callback.Reply | None:
+        """Ask.
+
+        Args:
+            question: Its issuer, correlation id and request; the bus fills in the rest.
+            seconds: How long there is for the reply.
+            waits: Whether there is a point in waiting for a handler to connect while none is.
+
+        Returns:
+            A reply that keeps its contract and fits the question; None if none came in time.
+        """
+        ...
+
+
 class ThreeDSServer(Protocol):
     """A 3-D Secure server, which speaks with the directory servers and through them with the cards' ACS.
 
@@ -129,15 +226,18 @@ class Event(NamedTuple):
     """A notification on its way into the log: its bytes, and what filters and the duplicate check look at."""
 
     issuer_id: str
-    card_id: str
+    kind: int
+    """A value of ``issuer.notification.v1.NotificationKind``."""
+    subject_id: str
+    """What it is about: the card of a 3DS operation, the consumer of an operation on one."""
     operation_id: str
-    """With the issuer and the card: what makes a notification the same as an earlier one."""
+    """With the issuer, the kind and the subject: what makes a notification the same as an earlier one."""
     consumer_id: str
-    """Empty if D1 named none."""
+    """The consumer, or the card's holder; empty if D1 named none."""
     operation_type: int
-    """A value of ``issuer.threeds.v1.OperationType``; 0 for a kind that is not known."""
+    """A value of the kind's own type (``OperationType``, ``ConsumerOperationType``); 0 for one that is not known."""
     status: int
-    """A value of ``issuer.threeds.v1.OperationStatus``; 0 for a word that is not known."""
+    """A value of the kind's own status (``OperationStatus``, ``ConsumerOperationStatus``); 0 for an unknown word."""
     receive_time_ms: int
     """When it was taken, in milliseconds since 1970 (UTC)."""
     payload: bytes
@@ -181,7 +281,7 @@ class Appendable(Protocol):
         """Store an event; when this returns, it is on disk.
 
         Returns:
-            True if it is new, False if the log holds one of the same issuer, card and operation already.
+            True if it is new, False if the log holds one of the same issuer, kind, subject and operation already.
 
         Raises:
             GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored.
@@ -242,4 +342,31 @@ class EventLog(Appendable, Protocol):
 
     async def delete_subscription(self, issuer_id: str, name: str) -> bool:
         """Forget a subscription. Returns whether there was one."""
+        ...
+
+
+class KeyValueStore(Protocol):
+    """Small values that are on disk when a write returns, and gone when their time is over.
+
+    Every method raises `gateway.errors.GatewayError` with STORE_UNAVAILABLE when the storage fails.
+    """
+
+    async def get(self, key: str) -> bytes | None:
+        """Get a value; None if there is none, or none any more."""
+        ...
+
+    async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
+        """Store a value unless there is one. Of several that try at the same time, one succeeds.
+
+        Returns:
+            None if it was stored; otherwise the value that stands.
+        """
+        ...
+
+    async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
+        """Store a value, whatever stood there."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Forget a value; one that is not there is no failure."""
         ...

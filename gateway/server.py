@@ -8,6 +8,7 @@ import structlog
 
 from gateway.addresses import Addresses, join
 from gateway.edge.server import EdgeServer
+from gateway.rpc.callbacks import CallbackServicer
 from gateway.rpc.server import RpcServer
 from gateway.subscriptions import Watchers
 
@@ -18,12 +19,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Both servers, and the watches that a shutdown has to end."""
+    """Both servers, and the streams that a shutdown has to end."""
 
     rpc: RpcServer
     edge: EdgeServer
     edge_tls: ssl.SSLContext
     watchers: Watchers
+    callbacks: CallbackServicer
     grpc_host: str
     edge_host: str
     edge_port: int
@@ -46,5 +48,11 @@ class Gateway:
         _log.info("draining", grace_seconds=self.drain_grace_seconds)
         await self.rpc.drain()
         self.watchers.drain()
-        await asyncio.gather(self.rpc.stop(self.drain_grace_seconds), self.edge.stop())
+        self.callbacks.drain()
+        await asyncio.gather(self.rpc.stop(self.drain_grace_seconds), self._stop_edge())
         _log.info("stopped")
+
+    async def _stop_edge(self) -> None:
+        await self.edge.stop()
+        # Not before: until now D1 may have waited for what a handler replies.
+        self.callbacks.close()

@@ -30,6 +30,7 @@ from pydantic_settings import (
 
 __all__ = [
     "FILE_VARIABLE",
+    "CallbackSettings",
     "D1Settings",
     "EdgeOAuthSettings",
     "EdgeSettings",
@@ -37,6 +38,8 @@ __all__ = [
     "GrpcSettings",
     "IssuerSettings",
     "LogSettings",
+    "QuestionSettings",
+    "ResultPollSettings",
     "Settings",
     "SettingsError",
     "ThreeDSSettings",
@@ -217,6 +220,45 @@ class IssuerSettings(_Table):
     """The `kid` that D1 gave it."""
 
 
+class QuestionSettings(_Table):
+    """One kind of question that D1 asks."""
+
+    deadline_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
+    """How long handlers have, all together. D1 gives up by itself after a time that it does not tell."""
+    fallback_status: Annotated[int, Field(ge=400, le=599)] = 500
+    """The HTTP status for D1 if no handler answers in time."""
+    fallback_error: Annotated[str, StringConstraints(max_length=256)] = "no answer in time"
+    """The text that goes with it."""
+
+
+class ResultPollSettings(_Table):
+    """D1's polls for the result of an authentication."""
+
+    deadline_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
+    """How long handlers have, all together."""
+    fallback_status: Annotated[int, Field(ge=400, le=599)] | None = None
+    """The HTTP status for D1 if no handler answers in time. None: the poll is answered that the result is pending."""
+    fallback_error: Annotated[str, StringConstraints(max_length=256)] = "no answer in time"
+    """The text that goes with a status."""
+
+
+class CallbackSettings(_Table):
+    """What D1 asks, and handlers answer."""
+
+    consumer_information: QuestionSettings = QuestionSettings()
+    """Who a consumer is."""
+    deliver_otp: QuestionSettings = QuestionSettings()
+    """To send a one-time password."""
+    authenticate: QuestionSettings = QuestionSettings()
+    """To authenticate a consumer in the issuer's app."""
+    authentication_result: ResultPollSettings = ResultPollSettings()
+    """How such an authentication ended."""
+    card_credentials: QuestionSettings = QuestionSettings()
+    """What stands on a card."""
+    authentication_result_ttl_seconds: Seconds = 900.0
+    """How long the result of an authentication is kept for D1's polls, from when it was told first."""
+
+
 class EventLogSettings(_Table):
     """Where notifications are kept."""
 
@@ -256,6 +298,8 @@ class Settings(BaseSettings):
     """The connection to the 3-D Secure server. Without it there is no AuthenticationService."""
     issuers: Annotated[Mapping[IssuerId, IssuerSettings], Field(min_length=1)]
     """The keys of each issuer, by issuer id: exactly 10 characters, as D1 named it."""
+    callbacks: CallbackSettings = CallbackSettings()
+    """What D1 asks, and handlers answer."""
     event_log: EventLogSettings = EventLogSettings()
     """Where notifications are kept."""
     log: LogSettings = LogSettings()

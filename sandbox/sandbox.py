@@ -8,17 +8,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-from joserfc.jwk import ECKey
-
 from sandbox.d1 import contract
-from sandbox.d1.app import make_d1_app
-from sandbox.d1.cards import CardEndpoints
-from sandbox.d1.contract import CardProduct
+from sandbox.d1.acs.control import AcsControl
+from sandbox.d1.acs.phones import Phones
+from sandbox.d1.acs.purchases import Purchases
+from sandbox.d1.authenticators import Authenticators
+from sandbox.d1.background import Background
+from sandbox.d1.contract import OUTBOUND_TIMEOUT_SECONDS, CardProduct
 from sandbox.d1.control import Control
-from sandbox.d1.notifier import EdgeCredentials, Notifier
+from sandbox.d1.edge import EdgeClient, EdgeCredentials
+from sandbox.d1.history import History
+from sandbox.d1.notifier import Notifier
+from sandbox.d1.simulator import D1
 from sandbox.d1.store import CardStore
-from sandbox.d1.token import AccessTokens, AssertionVerifier, TokenEndpoint
+from sandbox.d1.token import AccessTokens
 from sandbox.faults import Faults
 from sandbox.pki import Pki, make_pki
 from sandbox.server import HOST, serve
@@ -26,7 +29,7 @@ from sandbox.threeds.app import make_threeds_app
 from sandbox.threeds.contract import DELAYS, Delays
 from sandbox.threeds.control import ThreeDSControl
 from sandbox.threeds.store import Transactions
-from sandbox.tls import client_context, server_context
+from sandbox.tls import server_context
 
 __all__ = ["ISSUER_ID", "PRODUCTS", "Sandbox"]
 
@@ -61,7 +64,18 @@ class Sandbox:
     """Those of the 3-D Secure server."""
     faults: Faults
     """The faults of D1 and of the 3-D Secure server."""
+    edge: EdgeClient
+    """With which D1 calls the gateway's edge."""
     notifier: Notifier
+    history: History
+    """The 3DS operations that D1 keeps."""
+    authenticators: Authenticators
+    purchases: Purchases
+    """Those at a simulated merchant, for which D1 is the ACS."""
+    phones: Phones
+    """Where D1's SMS go."""
+    background: Background
+    """What D1 does on its own, and what went wrong there."""
 
     @classmethod
     @asynccontextmanager
@@ -75,6 +89,7 @@ class Sandbox:
         threeds_port: int = 0,
         control_port: int = 0,
         edge_credentials: EdgeCredentials | None = None,
+        edge_timeout_seconds: float = OUTBOUND_TIMEOUT_SECONDS,
         threeds_delays: Delays = DELAYS,
         clock: Callable[[], float] = time.time,
     ) -> AsyncIterator["Sandbox"]:
@@ -88,6 +103,7 @@ class Sandbox:
             threeds_port: Where the 3-D Secure server listens; 0 for any free port.
             control_port: Where the control API listens; 0 for any free port.
             edge_credentials: With what D1 fetches tokens from the edge; None if mutual TLS alone was agreed.
+            edge_timeout_seconds: How long the edge may take for an answer to D1.
             threeds_delays: How long some things take at the 3-D Secure server.
             clock: Tells the time, in seconds since 1970 (UTC).
 
@@ -98,46 +114,51 @@ class Sandbox:
         if not contract.ISSUER_ID.fullmatch(issuer_id):
             raise ValueError("issuer_id has to be 10 characters")
         pki = await asyncio.to_thread(make_pki, folder)
-        assertion_key, encryption_key = _key(pki.assertion_public_key), _key(pki.encryption_key)
-        store, tokens, faults = CardStore(products), AccessTokens(clock), Faults()
-        verifier = AssertionVerifier(issuer_id, assertion_key, clock)
-        cards = CardEndpoints(issuer_id, store, encryption_key)
-        d1 = make_d1_app(TokenEndpoint(verifier, tokens), tokens, cards, faults)
-        transactions, api_key = Transactions(clock), str(uuid.uuid4())
+        faults, transactions, api_key = Faults(), Transactions(clock), str(uuid.uuid4())
         threeds = make_threeds_app(transactions, api_key, threeds_delays, faults)
         async with AsyncExitStack() as running:
-            server_tls = server_context(pki.d1_server, pki.gateway_client_ca)
-            d1_url = f"https://{HOST}:{await running.enter_async_context(serve(d1, d1_port, server_tls))}"
+            d1 = await running.enter_async_context(
+                D1.start(
+                    pki,
+                    issuer_id,
+                    products,
+                    faults,
+                    port=d1_port,
+                    edge_credentials=edge_credentials,
+                    edge_timeout_seconds=edge_timeout_seconds,
+                    clock=clock,
+                )
+            )
             threeds_tls = server_context(pki.threeds_server)
             threeds_url = (
                 f"https://{HOST}:{await running.enter_async_context(serve(threeds, threeds_port, threeds_tls))}"
             )
-            client_tls = client_context(pki.d1_client, pki.server_ca)
-            notifier = await running.enter_async_context(
-                Notifier.run(client_tls, issuer_id, clock=clock, credentials=edge_credentials)
-            )
+            acs_control = AcsControl(d1.purchases, d1.phones, d1.authenticators, d1.background)
             threeds_control = ThreeDSControl(threeds_url, transactions)
-            control = Control(d1_url, store, tokens, faults, notifier, threeds_control, clock).app()
+            control = Control(
+                d1.url, d1.store, d1.tokens, faults, d1.notifier, acs_control, threeds_control, clock
+            ).app()
             control_url = f"http://{HOST}:{await running.enter_async_context(serve(control, control_port))}"
             yield cls(
                 issuer_id=issuer_id,
                 pki=pki,
-                d1_url=d1_url,
+                d1_url=d1.url,
                 control_url=control_url,
                 threeds_url=threeds_url,
                 threeds_api_key=api_key,
-                store=store,
-                tokens=tokens,
+                store=d1.store,
+                tokens=d1.tokens,
                 transactions=transactions,
                 faults=faults,
-                notifier=notifier,
+                edge=d1.edge,
+                notifier=d1.notifier,
+                history=d1.history,
+                authenticators=d1.authenticators,
+                purchases=d1.purchases,
+                phones=d1.phones,
+                background=d1.background,
             )
 
     def set_edge(self, url: str) -> None:
         """Tell D1 where the gateway's edge is, for example ``https://127.0.0.1:8443``."""
-        self.notifier.set_edge(url)
-
-
-def _key(path: Path) -> dict[str, ECKey]:
-    key = ECKey.import_key(orjson.loads(path.read_bytes()))
-    return {key.kid or "": key}
+        self.edge.set_edge(url)

@@ -10,10 +10,11 @@ from gateway.errors import GatewayError
 from gateway.ports import Call, Event, LogBounds, StoredEvent, StoredSubscription
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
+from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 
-__all__ = ["ISSUER", "FakeCardIssuer", "FakeEventLog", "an_event"]
+__all__ = ["ISSUER", "FakeCardIssuer", "FakeEventLog", "FakeKeyValueStore", "a_consumer_event", "an_event"]
 
 ISSUER = "ISSUER0001"
 
@@ -33,16 +34,44 @@ def an_event(
     operation = threeds.Operation(
         operation_id=f"op-{number}", type=operation_type, status=status, consumer_id=consumer_id
     )
-    taken = notification.Notification(issuer_id=issuer_id, card_id=card_id, three_ds_operation=operation)
+    taken = notification.Notification(
+        issuer_id=issuer_id, card_id=card_id, consumer_id=consumer_id, three_ds_operation=operation
+    )
     taken.receive_time.FromMilliseconds(taken_ms)
     return Event(
         issuer_id=issuer_id,
-        card_id=card_id,
+        kind=notification.NOTIFICATION_KIND_THREE_DS_OPERATION,
+        subject_id=card_id,
         operation_id=operation.operation_id,
         consumer_id=consumer_id,
         operation_type=operation_type,
         status=status,
         receive_time_ms=taken_ms,
+        payload=taken.SerializeToString(),
+    )
+
+
+def a_consumer_event(
+    number: int,
+    *,
+    issuer_id: str = ISSUER,
+    consumer_id: str = "consumer-1",
+    operation_type: "consumer.ConsumerOperationType.ValueType" = consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN,
+    status: "consumer.ConsumerOperationStatus.ValueType" = consumer.CONSUMER_OPERATION_STATUS_SUCCESSFUL,
+) -> Event:
+    """Make the event of an operation on a consumer, otherwise as `an_event`."""
+    operation = consumer.ConsumerOperation(operation_id=f"op-{number}", type=operation_type, status=status)
+    taken = notification.Notification(issuer_id=issuer_id, consumer_id=consumer_id, consumer_operation=operation)
+    taken.receive_time.FromMilliseconds(1000 * number)
+    return Event(
+        issuer_id=issuer_id,
+        kind=notification.NOTIFICATION_KIND_CONSUMER_OPERATION,
+        subject_id=consumer_id,
+        operation_id=operation.operation_id,
+        consumer_id=consumer_id,
+        operation_type=operation_type,
+        status=status,
+        receive_time_ms=1000 * number,
         payload=taken.SerializeToString(),
     )
 
@@ -92,8 +121,8 @@ class FakeEventLog:
 
     async def append(self, event: Event) -> bool:
         await self._reach()
-        key = (event.issuer_id, event.card_id, event.operation_id)
-        if any(key == (held.event.issuer_id, held.event.card_id, held.event.operation_id) for held in self.held):
+        # Issuer, kind, subject and operation.
+        if any(held.event[:4] == event[:4] for held in self.held):
             return False
         self.put(event)
         await self._turn()
@@ -153,6 +182,57 @@ class FakeEventLog:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+class FakeKeyValueStore:
+    """A `gateway.ports.KeyValueStore` in a dictionary, with a clock that stands still unless it is moved.
+
+    Every call takes a turn of the event loop before it looks, as real storage lets others run meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        """In seconds."""
+        self._held: dict[str, tuple[bytes, float]] = {}
+        self._failing = False
+
+    def fail(self) -> None:
+        """Fail every call from now on."""
+        self._failing = True
+
+    def recover(self) -> None:
+        """Work again."""
+        self._failing = False
+
+    async def get(self, key: str) -> bytes | None:
+        await self._reach()
+        return self._standing(key)
+
+    async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
+        await self._reach()
+        standing = self._standing(key)
+        if standing is None:
+            self._held[key] = value, self.now + ttl_seconds
+        return standing
+
+    async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
+        await self._reach()
+        self._held[key] = value, self.now + ttl_seconds
+
+    async def delete(self, key: str) -> None:
+        await self._reach()
+        self._held.pop(key, None)
+
+    def _standing(self, key: str) -> bytes | None:
+        value, expiry = self._held.get(key, (None, 0.0))
+        return value if self.now < expiry else None
+
+    async def _reach(self) -> None:
+        await _next_turn()
+        if self._failing:
+            raise GatewayError(
+                error_pb2.ERROR_REASON_STORE_UNAVAILABLE, "The store cannot be used.", retry_after_seconds=1.0
+            )
 
 
 class FakeCardIssuer:

@@ -15,7 +15,9 @@ from grpc_status import rpc_status
 from gateway import bootstrap, settings
 from gateway.addresses import Addresses
 from gateway.settings import Settings
+from issuer.callback.v1 import service_pb2_grpc as callback_grpc
 from issuer.card.v1 import service_pb2_grpc as card_grpc
+from issuer.consumer.v1 import service_pb2_grpc as consumer_grpc
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 from sandbox import Sandbox
@@ -28,6 +30,7 @@ __all__ = [
     "Failure",
     "Running",
     "connected",
+    "consumer_notification_path",
     "edge_session",
     "edge_tls",
     "failure_of",
@@ -51,6 +54,9 @@ class Running:
     cards: "card_grpc.CardServiceAsyncStub"
     notifications: "notification_grpc.NotificationServiceAsyncStub"
     authentication: "threeds_grpc.AuthenticationServiceAsyncStub"
+    consumers: "consumer_grpc.ConsumerServiceAsyncStub"
+    operations: "threeds_grpc.OperationServiceAsyncStub"
+    callbacks: "callback_grpc.CallbackServiceAsyncStub"
 
     @property
     def edge(self) -> str:
@@ -77,6 +83,9 @@ async def connected(sandbox: Sandbox, used: Settings, addresses: Addresses) -> A
             card_grpc.CardServiceStub(opened),
             notification_grpc.NotificationServiceStub(opened),
             threeds_grpc.AuthenticationServiceStub(opened),
+            consumer_grpc.ConsumerServiceStub(opened),
+            threeds_grpc.OperationServiceStub(opened),
+            callback_grpc.CallbackServiceStub(opened),
         )
 
 
@@ -169,3 +178,8 @@ async def edge_session(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]
 def notification_path(card_id: str, issuer_id: str = "SANDBOX001") -> str:
     """Where D1 posts what happened to a card."""
     return f"/notifications/d1/v1/issuers/{issuer_id}/cards/{card_id}/3ds/notifications"
+
+
+def consumer_notification_path(consumer_id: str, issuer_id: str = "SANDBOX001") -> str:
+    """Where D1 posts what happened to a consumer."""
+    return f"/banking/d1/v1/issuers/{issuer_id}/consumers/{consumer_id}/notifications"

@@ -1,9 +1,9 @@
 """The card life cycle at D1 (D1 API: card API v2): the port `gateway.ports.CardIssuer`."""
 
 import re
-from typing import Any
 
 from adapters.d1 import paths
+from adapters.d1.bodies import body, word
 from adapters.d1.client import D1Client
 from adapters.d1.errors import contract_broken
 from adapters.d1.jwe import encrypt_credentials
@@ -25,13 +25,13 @@ class D1CardIssuer:
 
     async def create_card(self, request: card.CreateCardRequest, call: Call) -> card.CreateCardResponse:
         """Have a card made. Not idempotent."""
-        body = _body(
+        content = body(
             consumer_id=request.consumer_id,
             card_product_id=request.card_product_id,
-            state=_word(card.CardState.Name(request.state), "CARD_STATE_"),
+            state=word(card.CardState.Name(request.state), "CARD_STATE_"),
             accounts=[
                 # D1 wants `default` said even where it is false.
-                _body(
+                body(
                     default=account.default,
                     type=account.type,
                     number=account.number,
@@ -42,7 +42,7 @@ class D1CardIssuer:
             name_on_card=request.name_on_card,
             second_name_on_card=request.second_name_on_card,
         )
-        answer = await self._client.call(paths.CREATE_CARD, call, body, user_id=request.user_id)
+        answer = await self._client.call(paths.CREATE_CARD, call, content, user_id=request.user_id)
         made = answer.json_object() or {}
         card_id = made.pop(FIELDS["card_id"], None)
         if not isinstance(card_id, str) or not _CARD_ID.fullmatch(card_id):
@@ -54,58 +54,58 @@ class D1CardIssuer:
 
     async def register_card(self, request: card.RegisterCardRequest, call: Call) -> card.RegisterCardResponse:
         """Register a card under the caller's id. Idempotent."""
-        body = _body(
+        content = body(
             consumer_id=request.consumer_id,
             card_product_id=request.card_product_id,
-            state=_word(card.CardState.Name(request.state), "CARD_STATE_"),
+            state=word(card.CardState.Name(request.state), "CARD_STATE_"),
             name_on_card=request.name_on_card,
             second_name_on_card=request.second_name_on_card,
             encrypted_data=self._card_data(request, call),
         )
-        await self._client.call(paths.REGISTER_CARD, call, body, user_id=request.user_id, card_id=request.card_id)
+        await self._client.call(paths.REGISTER_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
         return card.RegisterCardResponse()
 
     async def renew_card(self, request: card.RenewCardRequest, call: Call) -> card.RenewCardResponse:
         """Tell of a new expiry, perhaps with a new id."""
-        body = _body(
+        content = body(
             reason=request.reason,
             new_card_id=request.new_card_id,
             encrypted_data=self._card_data(request, call),
         )
-        await self._client.call(paths.RENEW_CARD, call, body, user_id=request.user_id, card_id=request.card_id)
+        await self._client.call(paths.RENEW_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
         return card.RenewCardResponse()
 
     async def replace_card(self, request: card.ReplaceCardRequest, call: Call) -> card.ReplaceCardResponse:
         """Replace a card by one with a new PAN."""
-        body = _body(
+        content = body(
             reason=request.reason,
             reason_code=request.reason_code,
             new_card_id=request.new_card_id,
             encrypted_data=self._card_data(request, call),
         )
-        await self._client.call(paths.REPLACE_CARD, call, body, user_id=request.user_id, card_id=request.card_id)
+        await self._client.call(paths.REPLACE_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
         return card.ReplaceCardResponse()
 
     async def delete_card(self, request: card.DeleteCardRequest, call: Call) -> card.DeleteCardResponse:
         """Delete a card for good."""
-        body = _body(reason=request.reason, reason_code=request.reason_code)
-        await self._client.call(paths.DELETE_CARD, call, body, user_id=request.user_id, card_id=request.card_id)
+        content = body(reason=request.reason, reason_code=request.reason_code)
+        await self._client.call(paths.DELETE_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
         return card.DeleteCardResponse()
 
     async def suspend_card(self, request: card.SuspendCardRequest, call: Call) -> card.SuspendCardResponse:
         """Suspend an active card."""
-        body = _body(
-            reason=request.reason, reason_code=_word(card.SuspendReason.Name(request.reason_code), "SUSPEND_REASON_")
+        content = body(
+            reason=request.reason, reason_code=word(card.SuspendReason.Name(request.reason_code), "SUSPEND_REASON_")
         )
-        await self._client.call(paths.SUSPEND_CARD, call, body, user_id=request.user_id, card_id=request.card_id)
+        await self._client.call(paths.SUSPEND_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
         return card.SuspendCardResponse()
 
     async def resume_card(self, request: card.ResumeCardRequest, call: Call) -> card.ResumeCardResponse:
         """Resume a suspended card."""
-        body = _body(
-            reason=request.reason, reason_code=_word(card.ResumeReason.Name(request.reason_code), "RESUME_REASON_")
+        content = body(
+            reason=request.reason, reason_code=word(card.ResumeReason.Name(request.reason_code), "RESUME_REASON_")
         )
-        await self._client.call(paths.RESUME_CARD, call, body, user_id=request.user_id, card_id=request.card_id)
+        await self._client.call(paths.RESUME_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
         return card.ResumeCardResponse()
 
     def _card_data(
@@ -115,14 +115,3 @@ class D1CardIssuer:
         if request.WhichOneof("card_data") == "credentials":
             return encrypt_credentials(request.credentials, self._client.keys(call.issuer_id).d1_encryption_key)
         return request.encrypted_data
-
-
-def _body(**properties: Any) -> dict[str, Any]:
-    """Give what is said the names that D1 knows it by, and leave out what is not said."""
-    return {FIELDS[name]: value for name, value in properties.items() if value not in ("", [])}
-
-
-def _word(name: str, prefix: str) -> str:
-    """Get D1's word for an enum's value, which is its name without the prefix; empty for the unspecified one."""
-    word = name.removeprefix(prefix)
-    return "" if word == "UNSPECIFIED" else word

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 
@@ -54,7 +55,14 @@ class D1Client:
         return keys
 
     async def call(
-        self, endpoint: Endpoint, call: Call, body: Mapping[str, Any], *, user_id: str = "", **ids: str
+        self,
+        endpoint: Endpoint,
+        call: Call,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, int] | None = None,
+        user_id: str = "",
+        **ids: str,
     ) -> Answer:
         """Make a call and return its answer, which is one of success.
 
@@ -63,7 +71,8 @@ class D1Client:
         Args:
             endpoint: Which call.
             call: For whom, and until when.
-            body: The JSON object to send.
+            body: The JSON object to send; None to send none.
+            query: The parameters to send behind the path.
             user_id: Goes to D1 as ``x-user-id``, unless it is empty.
             **ids: What stands in the path beside the issuer's id.
 
@@ -72,7 +81,9 @@ class D1Client:
         """
         self.keys(call.issuer_id)
         path = endpoint.path(issuer_id=call.issuer_id, **ids)
-        content = orjson.dumps(body)
+        if query:
+            path += f"?{urlencode(query)}"
+        content = None if body is None else orjson.dumps(body)
         deadline = self._http.deadline(call)
         answer = await self._attempt(endpoint.method, path, call, user_id, content, deadline)
         if answer.status == HTTPStatus.UNAUTHORIZED:
@@ -82,10 +93,12 @@ class D1Client:
         return answer
 
     async def _attempt(
-        self, method: str, path: str, call: Call, user_id: str, content: bytes, deadline: float
+        self, method: str, path: str, call: Call, user_id: str, content: bytes | None, deadline: float
     ) -> Answer:
         token = await self._token(call, deadline)
         headers = _headers(call, token, user_id)
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         answer = await self._http.send(method, path, headers=headers, body=content, deadline=deadline)
         if answer.status == HTTPStatus.UNAUTHORIZED:
             self._tokens.discard(call.issuer_id, token)
@@ -102,7 +115,6 @@ class D1Client:
 def _headers(call: Call, token: str, user_id: str) -> dict[str, str]:
     headers = {
         "Authorization": f"Bearer {token}",
-        "Content-Type": "application/json",
         "x-correlation-id": call.correlation_id,
     }
     if user_id:

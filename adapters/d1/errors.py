@@ -35,7 +35,7 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
         HTTPStatus.NOT_FOUND: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_NOT_FOUND,
             error_pb2.OUTCOME_REJECTED,
-            "{upstream} does not know the card, consumer or issuer",
+            "{upstream} does not know the issuer, or what the call is about",
         ),
         HTTPStatus.CONFLICT: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_CONFLICT,
@@ -99,4 +99,5 @@ def _violations(code: str, detail: str) -> tuple[FieldViolation, ...]:
     if not code.startswith("FIELD_INVALID_") or not _FIELD_NAME.fullmatch(detail):
         return ()
     names = {theirs: ours for ours, theirs in FIELDS.items()}
-    return (FieldViolation(field=names.get(detail, detail), description="D1 refuses this field.", rule=code),)
+    field = ".".join(names.get(part, part) for part in detail.split("."))
+    return (FieldViolation(field=field, description="D1 refuses this field.", rule=code),)

@@ -17,8 +17,15 @@ __all__ = [
     "ASSUMED_FIELDS",
     "CREATE_CARD",
     "DELETE_CARD",
+    "DELETE_CONSUMER",
+    "DELETE_CREDENTIALS",
     "FIELDS",
+    "GET_OPERATION",
+    "LIMIT",
+    "LIST_OPERATIONS",
+    "OFFSET",
     "REGISTER_CARD",
+    "REGISTER_CONSUMER",
     "RENEW_CARD",
     "REPLACE_CARD",
     "RESUME_CARD",
@@ -34,7 +41,7 @@ class Endpoint:
 
     method: str
     template: str
-    """The path, with ``{issuer_id}`` and ``{card_id}`` where the ids stand. Its colons stay colons on the wire."""
+    """The path, with ``{issuer_id}`` and the like where the ids stand. Its colons stay colons on the wire."""
     success_status: int
     """The status D1 is expected to answer; the adapter takes any 2xx as success."""
     assumed: tuple[str, ...] = ()
@@ -56,8 +63,13 @@ class Endpoint:
         return self.template.format_map({name: quote(value, safe="") for name, value in ids.items()})
 
 
-_CARDS = "/banking/v2/issuers/{issuer_id}/cards"
+# D1's two versions stand side by side: what has not moved to v2 yet is called at v1.
+_V1 = "/banking/v1/issuers/{issuer_id}"
+_V2 = "/banking/v2/issuers/{issuer_id}"
+_CARDS = _V2 + "/cards"
 _CARD = _CARDS + "/{card_id}"
+_OPERATIONS = _V1 + "/cards/{card_id}/3ds/operations"
+_AUTHENTICATOR = _V1 + "/appinstances/{app_instance_id}/authncredentials"
 
 TOKEN: Final = Endpoint("POST", "/authz/v1/oauth2/token", 200)
 CREATE_CARD: Final = Endpoint("POST", _CARDS, 201, assumed=("status", "answer"))
@@ -67,6 +79,20 @@ REPLACE_CARD: Final = Endpoint("POST", _CARD + "/operations:replace", 204, assum
 DELETE_CARD: Final = Endpoint("POST", _CARD + "/operations:delete", 204, assumed=("colon", "status", "request"))
 SUSPEND_CARD: Final = Endpoint("POST", _CARD + "/operations:suspend", 204, assumed=("colon", "status", "request"))
 RESUME_CARD: Final = Endpoint("POST", _CARD + "/operations:resume", 204, assumed=("colon", "status", "request"))
+
+LIST_OPERATIONS: Final = Endpoint("GET", _OPERATIONS, 200)
+GET_OPERATION: Final = Endpoint("GET", _OPERATIONS + "/{operation_id}", 200, assumed=("answer",))
+
+DELETE_CREDENTIALS: Final = Endpoint(
+    "POST", _AUTHENTICATOR + "/operations:delete", 204, assumed=("colon", "status", "request")
+)
+REGISTER_CONSUMER: Final = Endpoint("PUT", _V2 + "/consumers/{consumer_id}", 204, assumed=("status",))
+DELETE_CONSUMER: Final = Endpoint("POST", _V1 + "/consumers/{consumer_id}/operations:delete", 204, assumed=("status",))
+
+OFFSET: Final = "offset"
+"""The parameter of `LIST_OPERATIONS` that says how many of the newest to pass over."""
+LIMIT: Final = "limit"
+"""The parameter of `LIST_OPERATIONS` that says how many to list at most: 1 to 50."""
 
 FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -85,15 +111,36 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "new_card_id": "newCardId",
         "reason": "reason",
         "reason_code": "reasonCode",
+        "operations": "operations",
+        "remaining_operations": "remainingOperations",
+        "personal_information": "personalInformation",
+        "language": "language",
+        "first_name": "firstName",
+        "middle_name": "middleName",
+        "last_name": "lastName",
+        "title": "title",
+        "date_of_birth": "dateOfBirth",
+        "email": "email",
+        "mobile_phone_number": "mobilePhoneNumber",
+        "country_code": "countryCode",
+        "phone_number": "phoneNumber",
+        "residency_address": "residencyAddress",
+        "line1": "line1",
+        "line2": "line2",
+        "city": "city",
+        "zip_code": "zipCode",
     }
 )
-"""The properties of the bodies: their names in the gateway's contract, and D1's names for them."""
+"""The properties of the bodies: their names in the gateway's contract, and D1's names for them.
+
+Those of a 3DS operation, which D1 notifies too, stand at `gateway.operations`.
+"""
 
 ASSUMED_FIELDS: Final = frozenset(
     {"accounts", "type", "name_on_card", "second_name_on_card", "card_id", "new_card_id", "reason", "reason_code"}
 )
 """The keys of `FIELDS` whose D1 name is not confirmed.
 
-D1's older API (v1) does use ``reason`` and ``reasonCode``, and ``cardId`` is D1's word wherever a card's id was seen;
-that the bodies of these calls carry them too is the assumption.
+D1's older API (v1) does use ``reason`` and ``reasonCode``, so they are confirmed for calls at v1; and ``cardId`` is
+D1's word wherever a card's id was seen. That the bodies of the calls at v2 carry them too is the assumption.
 """

@@ -1,7 +1,9 @@
-"""The embedded event log: one SQLite file, for a gateway that runs on one machine."""
+"""The embedded storage: the event log and the key-value store in one SQLite file, for a gateway on one machine."""
 
 from adapters.sqlite.database import EventLogOpenError
 from adapters.sqlite.log import SqliteEventLog
 from adapters.sqlite.retention import Retention
+from adapters.sqlite.storage import SqliteStorage
+from adapters.sqlite.store import SqliteKeyValueStore
 
-__all__ = ["EventLogOpenError", "Retention", "SqliteEventLog"]
+__all__ = ["EventLogOpenError", "Retention", "SqliteEventLog", "SqliteKeyValueStore", "SqliteStorage"]

@@ -12,7 +12,7 @@ from adapters.sqlite import schema
 from adapters.sqlite.events import read_bounds
 from gateway.ports import LogBounds
 
-__all__ = ["Database", "EventLogOpenError", "connect_reader", "connect_writer", "open_database"]
+__all__ = ["Database", "EventLogOpenError", "FileLostError", "connect_reader", "connect_writer", "open_database"]
 
 _BUSY_TIMEOUT_SECONDS = 0.5
 """How long a connection waits for a lock of another process before it gives up."""
@@ -22,6 +22,10 @@ _STATEMENT_CACHE_SIZE = 256
 
 class EventLogOpenError(Exception):
     """The event log cannot be opened. The message says which file, and why."""
+
+
+class FileLostError(sqlite3.OperationalError):
+    """The database's file is no longer in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,17 @@ class Database:
     """What it holds."""
     lock: FileIO
     """Keeps other gateways out as long as it is open."""
+    device: int
+    """With the inode: which file it is, whatever its name."""
+    inode: int
+
+    def is_in_place(self) -> bool:
+        """Tell whether the file is still the one with its name: not deleted, moved or replaced."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == (self.device, self.inode)
 
 
 def open_database(path: Path) -> Database:
@@ -53,7 +68,8 @@ def open_database(path: Path) -> Database:
             with contextlib.closing(_connect(path, "rw")) as connection:
                 _prepare(path, connection)
                 _make_durable(connection)
-                database = Database(path, schema.read_log_id(connection), read_bounds(connection), lock)
+                log_id, bounds, file = schema.read_log_id(connection), read_bounds(connection), path.stat()
+                database = Database(path, log_id, bounds, lock, file.st_dev, file.st_ino)
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise EventLogOpenError(f"The event log {path} cannot be opened: {reason}.") from error
@@ -61,13 +77,13 @@ def open_database(path: Path) -> Database:
     return database
 
 
-def connect_writer(path: Path) -> sqlite3.Connection:
+def connect_writer(database: Database) -> sqlite3.Connection:
     """Open a connection that writes; what stands in the database then is on disk.
 
     Raises:
         sqlite3.Error: The storage is still not usable.
     """
-    connection = _connect(path, "rw")
+    connection = _connect_in_place(database, "rw")
     try:
         _make_durable(connection)
     except BaseException:
@@ -76,13 +92,22 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
+def connect_reader(database: Database) -> sqlite3.Connection:
     """Open a connection that only reads.
 
     Raises:
         sqlite3.Error: The storage is not usable.
     """
-    return _connect(path, "ro")
+    return _connect_in_place(database, "ro")
+
+
+def _connect_in_place(database: Database, mode: str) -> sqlite3.Connection:
+    connection = _connect(database.path, mode)
+    # Not before: what is in place now was so when it was opened.
+    if not database.is_in_place():
+        connection.close()
+        raise FileLostError
+    return connection
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -127,6 +152,8 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     if new:
         schema.create(connection)
+    else:
+        schema.migrate(connection)
     connection.execute("COMMIT")
 
 

@@ -15,7 +15,7 @@ ROWS_PER_STATEMENT = 128
 _READ_BYTES = 1_048_576
 """How many bytes of payloads one read takes, but for its last event: a reader may hold them for long."""
 
-_COLUMNS = "sequence, issuer_id, card_id, operation_id, consumer_id, operation_type, status, receive_time_ms"
+_COLUMNS = "sequence, issuer_id, kind, subject_id, operation_id, consumer_id, operation_type, status, receive_time_ms"
 
 _LAST = "(SELECT max(trimmed_through, coalesce((SELECT max(sequence) FROM event), 0)) FROM meta)"
 """The highest sequence ever given out: retention notes what it removes."""
@@ -25,10 +25,10 @@ _LAST = "(SELECT max(trimmed_through, coalesce((SELECT max(sequence) FROM event)
 def _insert(rows: int) -> str:
     # OR ROLLBACK, because with any other answer to a broken constraint SQLite keeps a journal of each statement of many
     # rows, which costs more than the insertion itself. A conflict of identities is none: that row is passed over.
-    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
     return (
         f"INSERT OR ROLLBACK INTO event ({_COLUMNS}, latest_receive_time_ms, payload) VALUES {values} "  # noqa: S608  only marks
-        "ON CONFLICT (issuer_id, card_id, operation_id) DO NOTHING"
+        "ON CONFLICT (issuer_id, kind, subject_id, operation_id) DO NOTHING"
     )
 
 
@@ -65,7 +65,8 @@ class Appender:
             values += (
                 sequence,
                 event.issuer_id,
-                event.card_id,
+                event.kind,
+                event.subject_id,
                 event.operation_id,
                 event.consumer_id,
                 event.operation_type,

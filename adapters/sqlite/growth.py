@@ -2,8 +2,6 @@
 
 import asyncio
 
-from adapters.sqlite.failure import closed
-
 __all__ = ["Growth"]
 
 
@@ -14,31 +12,19 @@ class Growth:
         """Begin at the log's last sequence."""
         self.last = last
         """The log's last sequence."""
-        self._closed = False
         self._changed = asyncio.Event()
 
-    async def wait_beyond(self, sequence: int) -> None:
-        """Wait until the log holds an event after that sequence.
-
-        Raises:
-            GatewayError: EVENT_LOG_UNAVAILABLE, the log was closed meanwhile.
-        """
-        while self.last <= sequence:
-            if self._closed:
-                raise closed()
-            await self._changed.wait()
+    async def wait(self) -> None:
+        """Wait until there is something to look at: a new last sequence, or the end."""
+        await self._changed.wait()
 
     def reach(self, last: int) -> None:
         """Note the last sequence, and wake everybody if it is a new one."""
         if last > self.last:
             self.last = last
-            self._wake()
+            self.wake()
 
-    def close(self) -> None:
-        """Let everybody go who waits: nothing will come any more."""
-        self._closed = True
-        self._wake()
-
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let everybody look who waits."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

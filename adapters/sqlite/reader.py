@@ -4,11 +4,9 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
-from adapters.sqlite.database import connect_reader
-from adapters.sqlite.failure import unavailable
+from adapters.sqlite.database import Database, connect_reader
 
 __all__ = ["Reader"]
 
@@ -20,9 +18,9 @@ _THREADS = 4
 class Reader:
     """Runs queries against the snapshot that stands when each begins."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, database: Database) -> None:
         """Prepare for queries; threads and connections are made when they are needed."""
-        self._path = path
+        self._database = database
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="event-log-reader")
         self._idle: list[sqlite3.Connection] = []
 
@@ -30,12 +28,9 @@ class Reader:
         """Run a query and return what it returns.
 
         Raises:
-            GatewayError: EVENT_LOG_UNAVAILABLE, the storage fails.
+            sqlite3.Error: The storage fails.
         """
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, query)
-        except sqlite3.Error as error:
-            raise unavailable(error) from error
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, query)
 
     def close(self) -> None:
         """Finish the queries that run, then close the connections. Blocks."""
@@ -47,7 +42,7 @@ class Reader:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = connect_reader(self._path)
+            connection = connect_reader(self._database)
         try:
             result = query(connection)
         except BaseException:

@@ -18,9 +18,10 @@ class Retention:
     max_age_seconds: float | None = None
     """How long after its receive time an event is kept at least; None for ever."""
     max_bytes: int | None = None
-    """How much the database may hold, indexes included; None for any amount.
+    """How much of the database the events may take, indexes included; None for any amount.
 
-    The file does not shrink: the space of what was removed is used again.
+    The entries of the key-value store do not count: what bounds them is the time that each may stay. The file does not
+    shrink: the space of what was removed is used again.
     """
 
     def __post_init__(self) -> None:
@@ -29,14 +30,22 @@ class Retention:
                 raise ValueError("A limit of the retention is more than 0, or None.")
 
 
-def trim_some(connection: sqlite3.Connection, retention: Retention, now_ms: int) -> tuple[int, int]:
+def trim_some(
+    connection: sqlite3.Connection, retention: Retention, now_ms: int, other_bytes: int = 0
+) -> tuple[int, int]:
     """Remove some of the oldest events that need not be kept, in the caller's transaction.
+
+    Args:
+        connection: The writer's.
+        retention: What need not be kept.
+        now_ms: The time, in milliseconds since 1970 (UTC).
+        other_bytes: How much of the database is not the events'.
 
     Returns:
         How many, and the highest sequence among them; 0 and 0 if there are none.
     """
     oldest = "SELECT sequence FROM event"
-    if not _is_too_large(connection, retention):
+    if not _is_too_large(connection, retention, other_bytes):
         if retention.max_age_seconds is None:
             return 0, 0
         through = sequence_before(connection, now_ms - round(retention.max_age_seconds * 1000))
@@ -52,7 +61,7 @@ def trim_some(connection: sqlite3.Connection, retention: Retention, now_ms: int)
     return count, row[1]
 
 
-def _is_too_large(connection: sqlite3.Connection, retention: Retention) -> bool:
+def _is_too_large(connection: sqlite3.Connection, retention: Retention, other_bytes: int) -> bool:
     if retention.max_bytes is None:
         return False
     row = connection.execute(
@@ -60,4 +69,4 @@ def _is_too_large(connection: sqlite3.Connection, retention: Retention) -> bool:
         "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
     ).fetchone()
     content_bytes: int = row[0]
-    return content_bytes > retention.max_bytes
+    return content_bytes - other_bytes > retention.max_bytes

@@ -3,13 +3,26 @@
 import secrets
 import sqlite3
 
-__all__ = ["create", "is_empty", "mismatch", "read_log_id"]
+from issuer.notification.v1.messages_pb2 import NOTIFICATION_KIND_THREE_DS_OPERATION
+
+__all__ = ["create", "is_empty", "migrate", "mismatch", "read_log_id"]
 
 _APPLICATION_ID = 0x44314C47
 """Stands in the file's header (``PRAGMA application_id``): "D1LG" in ASCII."""
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 """Stands in the file's header (``PRAGMA user_version``)."""
+
+_IDENTITY_INDEX = "CREATE UNIQUE INDEX event_identity ON event (issuer_id, kind, subject_id, operation_id)"
+
+_ENTRY_TABLE = """
+    CREATE TABLE entry (
+        key TEXT PRIMARY KEY,
+        value BLOB NOT NULL,
+        expire_time_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+"""
+_ENTRY_INDEX = "CREATE INDEX entry_expiry ON entry (expire_time_ms)"
 
 _STATEMENTS = (
     """
@@ -27,7 +40,8 @@ _STATEMENTS = (
     CREATE TABLE event (
         sequence INTEGER PRIMARY KEY,
         issuer_id TEXT NOT NULL,
-        card_id TEXT NOT NULL,
+        kind INTEGER NOT NULL,
+        subject_id TEXT NOT NULL,
         operation_id TEXT NOT NULL,
         consumer_id TEXT NOT NULL,
         operation_type INTEGER NOT NULL,
@@ -37,7 +51,7 @@ _STATEMENTS = (
         payload BLOB NOT NULL
     ) STRICT
     """,
-    "CREATE UNIQUE INDEX event_identity ON event (issuer_id, card_id, operation_id)",
+    _IDENTITY_INDEX,
     "CREATE INDEX event_time ON event (latest_receive_time_ms)",
     """
     CREATE TABLE subscription (
@@ -48,8 +62,21 @@ _STATEMENTS = (
         PRIMARY KEY (issuer_id, name)
     ) STRICT, WITHOUT ROWID
     """,
+    _ENTRY_TABLE,
+    _ENTRY_INDEX,
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+
+_FROM_VERSION_1 = (
+    # Version 1 knew the notifications of 3DS operations alone. Rows that it wrote are not written anew.
+    "ALTER TABLE event RENAME COLUMN card_id TO subject_id",
+    f"ALTER TABLE event ADD COLUMN kind INTEGER NOT NULL DEFAULT {NOTIFICATION_KIND_THREE_DS_OPERATION}",
+    "DROP INDEX event_identity",
+    _IDENTITY_INDEX,
+    _ENTRY_TABLE,
+    _ENTRY_INDEX,
+    "PRAGMA user_version = 2",
 )
 
 
@@ -74,6 +101,13 @@ def create(connection: sqlite3.Connection) -> None:
     for statement in _STATEMENTS:
         connection.execute(statement)
     connection.execute("INSERT INTO meta VALUES (1, ?, 0)", (secrets.token_hex(4),))
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a log of an older version up to date. Runs in the caller's transaction."""
+    if _pragma(connection, "user_version") == 1:
+        for statement in _FROM_VERSION_1:
+            connection.execute(statement)
 
 
 def read_log_id(connection: sqlite3.Connection) -> str:

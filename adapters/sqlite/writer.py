@@ -3,14 +3,12 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeAlias, TypeVar
 
-from adapters.sqlite.database import connect_writer
+from adapters.sqlite.database import Database, FileLostError, connect_writer
 from adapters.sqlite.events import ROWS_PER_STATEMENT, Appender
-from adapters.sqlite.failure import unavailable
 from gateway.ports import Event
 
 __all__ = ["Writer"]
@@ -30,17 +28,20 @@ class Writer:
     Its methods belong to the event loop on which it was made, those below the line to its thread.
     """
 
-    def __init__(self, path: Path, on_commit: Callable[[int], None]) -> None:
+    def __init__(self, database: Database, on_commit: Callable[[int], None], on_lost: Callable[[], None]) -> None:
         """Start the thread.
 
         Args:
-            path: The database.
+            database: Where it writes.
             on_commit: Told on the event loop, after each transaction, the log's last sequence.
+            on_lost: Told on the event loop, once, that the database's file is no longer in its place.
         """
         self.commit_count = 0
-        self._path = path
+        self._database = database
         self._appender: Appender | None = None
         self._on_commit = on_commit
+        self._on_lost = on_lost
+        self._is_lost = False
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Entry] = []
         self._is_busy = False
@@ -50,7 +51,7 @@ class Writer:
         self._thread.start()
 
     def append(self, event: Event) -> "asyncio.Future[bool]":
-        """Hand over an event. The result tells whether it is new; a storage failure is a `GatewayError`."""
+        """Hand over an event. The result tells whether it is new; a failure of the storage is a `sqlite3.Error`."""
         future: asyncio.Future[bool] = self._loop.create_future()
         self._hand_over((event, future))
         return future
@@ -80,12 +81,17 @@ class Writer:
             self._batches.put(batch)
 
     def _settle(self, entries: Sequence[_Entry], outcomes: Sequence[object], last: int) -> None:
+        # Here, because the thread would have to give up the interpreter's lock once more for it. It looks up a name
+        # that is in use, which waits for no disk.
+        if not self._database.is_in_place():
+            outcomes = [FileLostError()] * len(entries)
+            if not self._is_lost:
+                self._is_lost = True
+                self._on_lost()
         for (_, future), outcome in zip(entries, outcomes, strict=True):
             if future.done():  # Its caller was cancelled.
                 continue
-            if isinstance(outcome, sqlite3.Error):
-                future.set_exception(unavailable(outcome))
-            elif isinstance(outcome, Exception):
+            if isinstance(outcome, Exception):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
@@ -131,7 +137,7 @@ class Writer:
         return outcomes
 
     def _connect(self) -> Appender:
-        connection = connect_writer(self._path)
+        connection = connect_writer(self._database)
         try:
             return Appender(connection)
         except BaseException:

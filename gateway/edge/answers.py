@@ -6,15 +6,15 @@ import orjson
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-__all__ = ["json_response", "no_content"]
+__all__ = ["empty_response", "json_response"]
 
 # aiohttp would tell everybody its own version and Python's. Copied for each answer, as aiohttp writes into it.
 _HEADERS = CIMultiDict({hdrs.SERVER: "d1-gateway"})
 
 
-def no_content() -> web.Response:
-    """Build the answer 204: done, nothing to say."""
-    return web.Response(status=204, headers=_HEADERS.copy())
+def empty_response(status: int) -> web.Response:
+    """Build an answer without a body: done, nothing to say."""
+    return web.Response(status=status, headers=_HEADERS.copy())
 
 
 def json_response(status: int, body: object, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -7,7 +7,7 @@ callback needs a bearer token of our own token endpoint besides (RFC 6750).
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.edge import token
+from gateway import d1_outbound as d1
 from gateway.edge.errors import Refusal
 from gateway.edge.tokens import Tokens
 
@@ -19,7 +19,7 @@ def require_bearer(tokens: Tokens) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path != token.PATH and not _is_authorized(request, tokens):
+        if request.path != d1.TOKEN_PATH and not _is_authorized(request, tokens):
             raise Refusal(401, "a valid bearer token is required", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
         return await handler(request)
 

@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 from gateway import correlation
 from gateway.edge.answers import json_response
 from gateway.errors import GatewayError
+from gateway.fields import FieldError
 from issuer.common.v1 import error_pb2
 
 __all__ = ["Refusal", "answer_errors"]
@@ -16,20 +17,36 @@ __all__ = ["Refusal", "answer_errors"]
 _log = structlog.get_logger(__name__)
 # An id, and not what a stranger may have put in its place: a card number.
 _ID = re.compile(r"(?![0-9]{10})[A-Za-z0-9_-]{1,64}")
-_SNAKE = {"issuerId": "issuer_id", "cardId": "card_id"}
+_SNAKE = {
+    "issuerId": "issuer_id",
+    "cardId": "card_id",
+    "consumerId": "consumer_id",
+    "authenticationId": "authentication_id",
+}
 _HTTP_STATUS = {error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: 503}
 
 
 class Refusal(Exception):  # noqa: N818 (nothing is wrong with the gateway)
     """A callback that is not taken.
 
-    The text goes to the sender and into the log: it names fields and rules, never values.
+    The text goes to the sender and, unless another one is given for it, into the log: it names fields and rules, never
+    values.
     """
 
-    def __init__(self, status: int, error: str, headers: dict[str, str] | None = None, *, cause: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        headers: dict[str, str] | None = None,
+        *,
+        logged: str | None = None,
+        cause: str = "",
+    ) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
+        self.logged = error if logged is None else logged
+        """The text for the log, where the sender's is not ours and may say more than a log should hold."""
         self.headers = headers
         self.cause = cause
         """What is at fault on our side: for the log, none of the sender's business."""
@@ -52,7 +69,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         callback=_callback(request),
         method=request.method,
         status=refusal.status,
-        error=refusal.error,
+        error=refusal.logged,
         **_facts(request, refusal),
     )
     return json_response(refusal.status, {"error": refusal.error}, refusal.headers)
@@ -68,6 +85,8 @@ def _refusal(error: Exception) -> Refusal | None:
     match error:
         case Refusal():
             return error
+        case FieldError():
+            return Refusal(400, str(error))
         case GatewayError():
             retry = error.retry_after_seconds
             headers = None if retry is None else {"Retry-After": str(max(1, round(retry)))}

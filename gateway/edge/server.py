@@ -1,18 +1,26 @@
 """The edge's HTTPS server."""
 
 import ssl
+from collections.abc import Iterable
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from gateway.edge import three_ds, token
 from gateway.edge.authentication import require_bearer
 from gateway.edge.errors import answer_errors
-from gateway.edge.three_ds import ThreeDSNotifications
 from gateway.edge.token import TokenEndpoint
 from gateway.edge.tokens import Tokens
 
-__all__ = ["EdgeServer"]
+__all__ = ["Callbacks", "EdgeServer"]
+
+
+class Callbacks(Protocol):
+    """A group of D1's callbacks."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """Tell where D1 calls, and what is called here."""
+        ...
 
 
 class EdgeServer:
@@ -21,7 +29,7 @@ class EdgeServer:
     def __init__(
         self,
         *,
-        notifications: ThreeDSNotifications,
+        callbacks: Iterable[Callbacks],
         tokens: Tokens | None,
         max_body_bytes: int,
         drain_grace_seconds: float,
@@ -29,7 +37,7 @@ class EdgeServer:
         """Assemble the server.
 
         Args:
-            notifications: Takes 3DS notifications.
+            callbacks: What is served.
             tokens: Where OAuth was agreed with D1; None where the client certificate alone is asked for.
             max_body_bytes: Largest body.
             drain_grace_seconds: How long requests in flight may go on once `stop` is called.
@@ -38,9 +46,8 @@ class EdgeServer:
         if tokens is not None:
             middlewares.append(require_bearer(tokens))
         app = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)
-        app.router.add_post(three_ds.PATH, notifications.post)
-        if tokens is not None:
-            app.router.add_post(token.PATH, TokenEndpoint(tokens).post)
+        served = callbacks if tokens is None else (*callbacks, TokenEndpoint(tokens))
+        app.add_routes([route for group in served for route in group.routes()])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_grace_seconds)
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext) -> int:

@@ -7,14 +7,12 @@ from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
+from gateway import d1_outbound as d1
 from gateway.edge.answers import json_response
 from gateway.edge.errors import Refusal
 from gateway.edge.tokens import Tokens
 
-__all__ = ["PATH", "TokenEndpoint", "parse_basic"]
-
-PATH = "/authz/d1/v1/oauth2/token"
-"""Where D1 asks for a token (D1 API: outbound OAuth 2.0)."""
+__all__ = ["TokenEndpoint", "parse_basic"]
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
@@ -24,6 +22,10 @@ class TokenEndpoint:
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
+
+    def routes(self) -> list[web.RouteDef]:
+        """See `gateway.edge.server.Callbacks`."""
+        return [web.post(d1.TOKEN_PATH, self.post)]
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer with a token.
@@ -48,7 +50,7 @@ class TokenEndpoint:
         }
         if self._tokens.client.scope:
             body["scope"] = self._tokens.client.scope
-        return json_response(200, body, _NO_STORE)
+        return json_response(d1.TOKEN_STATUS, body, _NO_STORE)
 
     def _check(self, form: bytes) -> None:
         try:

@@ -10,25 +10,13 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gateway.addresses import join
-from gateway.rpc import notifications
-from gateway.rpc.authentication import AuthenticationServicer, emv_violations
-from gateway.rpc.cards import CardServicer
 from gateway.rpc.health import Health
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
-from gateway.rpc.notifications import NotificationServicer
-from issuer.card.v1 import service_pb2 as card_service
-from issuer.card.v1 import service_pb2_grpc as card_grpc
-from issuer.notification.v1 import service_pb2 as notification_service
-from issuer.threeds.v1 import service_pb2 as threeds_service
-from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
+from gateway.rpc.services import Servicer, register
+from gateway.validation import Validation
 
 __all__ = ["RpcServer"]
 
-_SERVICES: Sequence[str] = (
-    card_service.DESCRIPTOR.services_by_name["CardService"].full_name,
-    notification_service.DESCRIPTOR.services_by_name["NotificationService"].full_name,
-)
-_AUTHENTICATION = threeds_service.DESCRIPTOR.services_by_name["AuthenticationService"].full_name
 _OPTIONS: Mapping[str, int] = MappingProxyType(
     {
         # One process owns its port; a second one must fail to start instead of taking half of the connections.
@@ -49,9 +37,8 @@ class RpcServer:
     def __init__(
         self,
         *,
-        cards: CardServicer,
-        notifications_: NotificationServicer,
-        authentication: AuthenticationServicer | None,
+        servicers: Sequence[Servicer],
+        validation: Validation,
         host: str,
         port: int,
         credentials: grpc.ServerCredentials | None,
@@ -60,9 +47,8 @@ class RpcServer:
         """Assemble the server.
 
         Args:
-            cards: Serves CardService.
-            notifications_: Serves NotificationService.
-            authentication: Serves AuthenticationService; None to have no such service.
+            servicers: Serve one service each; what none of them serves, there is not.
+            validation: Checks every request.
             host: Address to listen on.
             port: TCP port; 0 takes a free one.
             credentials: TLS; None for plaintext.
@@ -72,15 +58,12 @@ class RpcServer:
             OSError: The port cannot be had.
         """
         self._server = grpc.aio.server(
-            interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(emv_violations)),
+            interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(validation)),
             options=[*_OPTIONS.items(), ("grpc.max_receive_message_length", max_message_bytes)],
         )
-        card_grpc.add_CardServiceServicer_to_server(cards, self._server)
-        notifications.add_to_server(notifications_, self._server)
-        self._services = _SERVICES
-        if authentication is not None:
-            threeds_grpc.add_AuthenticationServiceServicer_to_server(authentication, self._server)
-            self._services = (*_SERVICES, _AUTHENTICATION)
+        self._services = [register(servicer, self._server) for servicer in servicers]
+        for service in self._services:
+            validation.prepare(service)
         self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflected = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -1,11 +1,13 @@
 """D1's HTTP API put together: routes, and around them faults, refusals and the bearer token."""
 
+from collections.abc import Iterable
+
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from sandbox.d1.cards import CardEndpoints
 from sandbox.d1.contract import TOKEN_PATH, Operation
 from sandbox.d1.errors import D1Error, bad_request, unauthorized
+from sandbox.d1.requests import is_v1
 from sandbox.d1.token import AccessTokens, TokenEndpoint
 from sandbox.faults import Faults, fault_middleware
 from sandbox.fields import InvalidFieldError, InvalidValueError, MalformedBodyError
@@ -14,11 +16,18 @@ __all__ = ["make_d1_app"]
 
 
 def make_d1_app(
-    token_endpoint: TokenEndpoint, tokens: AccessTokens, cards: CardEndpoints, faults: Faults
+    token_endpoint: TokenEndpoint, tokens: AccessTokens, routes: Iterable[web.RouteDef], faults: Faults
 ) -> web.Application:
-    """Make the application that is to be served over mutual TLS."""
+    """Make the application that is to be served over mutual TLS.
+
+    Args:
+        token_endpoint: Answers Get token.
+        tokens: What every other call needs one of.
+        routes: Every other call, named after its operation.
+        faults: What goes wrong.
+    """
     app = web.Application(middlewares=[fault_middleware(faults), _refuse, _authorise(tokens)])
-    app.add_routes([web.post(TOKEN_PATH, token_endpoint.get_token, name=Operation.GET_TOKEN.value), *cards.routes()])
+    app.add_routes([web.post(TOKEN_PATH, token_endpoint.get_token, name=Operation.GET_TOKEN.value), *routes])
     return app
 
 
@@ -27,14 +36,16 @@ async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except D1Error as error:
-        return _refusal(error)
+        refusal = error
     except InvalidFieldError as error:
         code = "FIELD_INVALID_VALUE" if isinstance(error, InvalidValueError) else "FIELD_INVALID_FORMAT"
-        return _refusal(bad_request(error.field, code))
+        refusal = bad_request(error.field, code)
     except MalformedBodyError:
-        return _refusal(bad_request())
+        refusal = bad_request()
     except web.HTTPException as error:
-        return _refusal(D1Error(error.status, error.reason))
+        refusal = D1Error(error.status, error.reason)
+    body = refusal.body_v1() if is_v1(request) else refusal.body()
+    return web.json_response(body, status=refusal.status) if body else web.Response(status=refusal.status)
 
 
 def _authorise(tokens: AccessTokens) -> Middleware:
@@ -49,8 +60,3 @@ def _authorise(tokens: AccessTokens) -> Middleware:
         return await handler(request)
 
     return middleware
-
-
-def _refusal(error: D1Error) -> web.Response:
-    body = error.body()
-    return web.json_response(body, status=error.status) if body else web.Response(status=error.status)

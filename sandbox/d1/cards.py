@@ -1,6 +1,6 @@
 """D1's card calls: requests read and checked as the contract has it, then handed to the store."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +9,12 @@ from joserfc.jwk import ECKey
 
 from sandbox.d1 import contract
 from sandbox.d1.contract import InitialState, Operation, ResumeReason, SuspendReason
-from sandbox.d1.errors import bad_request, not_found
 from sandbox.d1.jwe import decrypt_card_data
+from sandbox.d1.requests import check_envelope, json_body
 from sandbox.d1.store import CardDetails, CardStore, Credentials
 from sandbox.fields import (
     InvalidFormatError,
     choice,
-    json_object,
     optional_choice,
     optional_text,
     text,
@@ -27,17 +26,21 @@ __all__ = ["CardEndpoints"]
 class CardEndpoints:
     """Answers the card calls of one issuer. Fields that the contract does not name are ignored."""
 
-    def __init__(self, issuer_id: str, store: CardStore, keys: Mapping[str, ECKey]) -> None:
+    def __init__(
+        self, issuer_id: str, store: CardStore, keys: Mapping[str, ECKey], fetch: Callable[[str], None]
+    ) -> None:
         """Serve a store's cards.
 
         Args:
             issuer_id: Whose cards they are.
             store: The cards.
             keys: D1's private keys for card data, by ``kid``.
+            fetch: Has a card's data fetched from the issuer; takes the card's id.
         """
         self._issuer_id = issuer_id
         self._store = store
         self._keys = keys
+        self._fetch = fetch
 
     def routes(self) -> list[web.RouteDef]:
         """The routes, each named after its operation."""
@@ -58,8 +61,8 @@ class CardEndpoints:
         ]
 
     async def _create(self, request: web.Request) -> web.Response:
-        self._check_envelope(request)
-        body = await _body(request)
+        check_envelope(request, self._issuer_id)
+        body = await json_body(request)
         details = _details(body)
         _check_accounts(body)
         card = self._store.create(details)
@@ -67,7 +70,7 @@ class CardEndpoints:
 
     async def _register(self, request: web.Request) -> web.Response:
         card_id = self._card_id(request)
-        body = await _body(request)
+        body = await json_body(request)
         details = _details(body)
         encrypted = text(body, "encryptedData", contract.ENCRYPTED_DATA)
         credentials = decrypt_card_data(encrypted, self._keys)
@@ -76,22 +79,22 @@ class CardEndpoints:
 
     async def _renew(self, request: web.Request) -> web.Response:
         card_id = self._card_id(request)
-        body = await _body(request)
+        body = await json_body(request)
         optional_text(body, "reason", contract.REASON)
-        self._store.renew(card_id, self._credentials(body), optional_text(body, "newCardId", contract.CARD_ID))
+        self._reissue(self._store.renew, card_id, body)
         return _done()
 
     async def _replace(self, request: web.Request) -> web.Response:
         card_id = self._card_id(request)
-        body = await _body(request)
+        body = await json_body(request)
         optional_text(body, "reason", contract.REASON)
         text(body, "reasonCode", contract.REASON_CODE)
-        self._store.replace(card_id, self._credentials(body), optional_text(body, "newCardId", contract.CARD_ID))
+        self._reissue(self._store.replace, card_id, body)
         return _done()
 
     async def _delete(self, request: web.Request) -> web.Response:
         card_id = self._card_id(request)
-        body = await _body(request)
+        body = await json_body(request)
         optional_text(body, "reason", contract.REASON)
         text(body, "reasonCode", contract.REASON_CODE)
         self._store.delete(card_id)
@@ -99,38 +102,37 @@ class CardEndpoints:
 
     async def _suspend(self, request: web.Request) -> web.Response:
         card_id = self._card_id(request)
-        body = await _body(request)
+        body = await json_body(request)
         optional_text(body, "reason", contract.REASON)
         self._store.suspend(card_id, choice(body, "reasonCode", SuspendReason))
         return _done()
 
     async def _resume(self, request: web.Request) -> web.Response:
         card_id = self._card_id(request)
-        body = await _body(request)
+        body = await json_body(request)
         optional_text(body, "reason", contract.REASON)
         self._store.resume(card_id, choice(body, "reasonCode", ResumeReason))
         return _done()
 
     def _card_id(self, request: web.Request) -> str:
-        self._check_envelope(request)
+        check_envelope(request, self._issuer_id)
         return text(request.match_info, "cardId", contract.CARD_ID)
 
-    def _check_envelope(self, request: web.Request) -> None:
-        optional_text(request.headers, "x-correlation-id", contract.CORRELATION_ID)
-        optional_text(request.headers, "x-user-id", contract.USER_ID)
-        if text(request.match_info, "issuerId", contract.ISSUER_ID) != self._issuer_id:
-            raise not_found("Issuer")
+    def _reissue(
+        self,
+        step: Callable[[str, Credentials | None, str | None], None],
+        card_id: str,
+        body: Mapping[str, Any],
+    ) -> None:
+        credentials = self._credentials(body)
+        new_card_id = optional_text(body, "newCardId", contract.CARD_ID)
+        step(card_id, credentials, new_card_id)
+        if credentials is None:
+            self._fetch(new_card_id or card_id)
 
     def _credentials(self, body: Mapping[str, Any]) -> Credentials | None:
         encrypted = optional_text(body, "encryptedData", contract.ENCRYPTED_DATA)
         return None if encrypted is None else decrypt_card_data(encrypted, self._keys)
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    data = await request.read()
-    if data and request.content_type != "application/json":
-        raise bad_request()
-    return json_object(data)
 
 
 def _details(body: Mapping[str, Any]) -> CardDetails:

@@ -1,4 +1,4 @@
-"""The words, patterns and numbers of D1's card API, and what is only assumed of them.
+"""The words, patterns and numbers of D1's API, in both directions, and what is only assumed of them.
 
 The public documentation shows paths, field names, patterns and rules. What it does not show is gathered under
 "Assumed" below, so that a correction is one line.
@@ -9,41 +9,106 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = [
+    "APP_INSTANCE_ID",
+    "AUTHENTICATE",
+    "AUTHENTICATION_ID",
+    "BACKOFF_SECONDS",
+    "BIRTH_DATE",
+    "CALLING_CODE",
     "CARDS_PATH",
     "CARD_ID",
     "CARD_PATH",
     "CARD_PRODUCT_ID",
     "CONSUMER_ID",
+    "CONSUMER_PATH",
     "CORRELATION_ID",
+    "CORRELATION_ID_V1",
+    "COUNTRY_CODE",
+    "CREDENTIALS_ATTEMPTS",
+    "CREDENTIALS_DELAY_SECONDS",
     "CURRENCY_CODE",
+    "CVV",
+    "DECISION_SECONDS",
+    "DEFAULT_PAGE",
+    "DELETE_AUTHENTICATOR_PATH",
+    "DELETE_CONSUMER_PATH",
+    "DELIVER_OTP",
+    "EDGE_TOKEN_PATH",
+    "EMAIL",
     "ENCRYPTED_DATA",
     "EXPIRY",
+    "FIELD_APP_INSTANCE_ID",
+    "FIELD_AUTHENTICATION_ID",
+    "FIELD_AUTHENTICATION_STATUS",
+    "FIELD_CARD_ID",
+    "FIELD_PURCHASE",
+    "GET_AUTHENTICATION_RESULT",
+    "GET_CARD_CREDENTIALS",
+    "GET_CONSUMER_INFORMATION",
     "GRANT_TYPE",
+    "HISTORY_SECONDS",
+    "HOLDER_NAME",
     "ISSUER_ID",
+    "LANGUAGE",
+    "LARGEST_PAGE",
     "NAME_ON_CARD",
+    "NOTIFICATION_ATTEMPTS",
+    "NOTIFY_CONSUMER_OPERATION",
+    "NOTIFY_THREE_DS_OPERATION",
     "OPERATIONS",
     "OPERATION_ID",
+    "OTP_ATTEMPTS",
+    "OTP_CHANNEL",
+    "OTP_DIGITS",
+    "OTP_EXPIRATION_FORMAT",
+    "OTP_LIFETIME_SECONDS",
+    "OTP_REASON",
+    "OUTBOUND_TIMEOUT_SECONDS",
     "PAN",
+    "PERSON_NAME",
+    "PERSON_TITLE",
+    "PHONE_NUMBER",
+    "POLL_LIMIT_SECONDS",
+    "POLL_SECONDS",
+    "PURCHASE_DATE_FORMAT",
     "REASON",
     "REASON_CODE",
+    "REFUSALS",
     "STATUS_ASSERTION_REFUSED",
+    "STATUS_AUTHENTICATOR_DELETED",
     "STATUS_CARD_CREATED",
     "STATUS_CARD_DONE",
+    "STATUS_CONSUMER_DONE",
     "STATUS_NOT_REUSABLE",
+    "THREE_DS_OPERATIONS_PATH",
+    "THREE_DS_OPERATION_PATH",
     "TOKEN_LIFETIME_SECONDS",
     "TOKEN_PATH",
     "USER_ID",
+    "V1_BASE",
     "CardProduct",
     "CardState",
+    "ConsumerOperation",
     "InitialState",
     "Operation",
+    "OperationStatus",
+    "OutboundCall",
+    "ReasonCode",
     "ResumeReason",
     "SuspendReason",
+    "ThreeDSOperation",
 ]
 
 TOKEN_PATH = "/authz/v1/oauth2/token"  # noqa: S105 - a path
 CARDS_PATH = "/banking/v2/issuers/{issuerId}/cards"
 CARD_PATH = CARDS_PATH + "/{cardId}"
+CONSUMER_PATH = "/banking/v2/issuers/{issuerId}/consumers/{consumerId}"
+V1_BASE = "/banking/v1/"
+"""Where refusals have the shape ``{"error"}``."""
+DELETE_CONSUMER_PATH = "/banking/v1/issuers/{issuerId}/consumers/{consumerId}/operations:delete"
+THREE_DS_OPERATIONS_PATH = "/banking/v1/issuers/{issuerId}/cards/{cardId}/3ds/operations"
+THREE_DS_OPERATION_PATH = THREE_DS_OPERATIONS_PATH + "/{operationId}"
+EDGE_TOKEN_PATH = "/authz/d1/v1/oauth2/token"  # noqa: S105 - a path
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """RFC 7523, section 2.1."""
@@ -56,6 +121,7 @@ CONSUMER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 CARD_PRODUCT_ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
 OPERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 CORRELATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+CORRELATION_ID_V1 = re.compile(r"[A-Za-z0-9_. -]{1,64}")
 USER_ID = re.compile(r"[A-Za-z0-9_-]{1,15}")
 NAME_ON_CARD = re.compile(r"[a-zA-Z. -]{0,26}")
 ENCRYPTED_DATA = re.compile(r"(?=.{1,8192}\Z)[A-Za-z0-9_-]+\.(\.[A-Za-z0-9_-]+){3}")
@@ -63,6 +129,19 @@ ENCRYPTED_DATA = re.compile(r"(?=.{1,8192}\Z)[A-Za-z0-9_-]+\.(\.[A-Za-z0-9_-]+){
 PAN = re.compile(r"[0-9]{10,19}")
 EXPIRY = re.compile(r"(0[1-9]|1[0-2])[0-9]{2}")
 """MMYY."""
+HOLDER_NAME = re.compile(r"(?s).{0,128}")
+CVV = re.compile(r"[0-9]{3,4}")
+
+LANGUAGE = re.compile(r"[a-z]{2}-[a-zA-Z]{2}")
+PERSON_NAME = re.compile(r"[\w\u0600-\u06FF ,.'#;:/-]{1,128}")
+"""Letters and digits of any script, Arabic, and some signs; so a title, too, which is shorter."""
+PERSON_TITLE = re.compile(r"[\w\u0600-\u06FF ,.'#;:/-]{1,40}")
+BIRTH_DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[012])-(0[1-9]|[12][0-9]|3[01])")
+
+DEFAULT_PAGE = 10
+LARGEST_PAGE = 50
+HISTORY_SECONDS = 365 * 86_400
+"""How long 3DS operations are kept: a year."""
 
 
 class Operation(StrEnum):
@@ -76,6 +155,11 @@ class Operation(StrEnum):
     DELETE_CARD = "deleteCard"
     SUSPEND_CARD = "suspendCard"
     RESUME_CARD = "resumeCard"
+    LIST_THREE_DS_OPERATIONS = "list3dsOperations"
+    GET_THREE_DS_OPERATION = "get3dsOperation"
+    DELETE_AUTHENTICATOR = "deleteAuthnCredentials"
+    REGISTER_CONSUMER = "registerConsumer"
+    DELETE_CONSUMER = "deleteConsumerV1"
 
 
 class CardState(StrEnum):
@@ -114,6 +198,63 @@ class ResumeReason(StrEnum):
     ISSUER_DECISION = "ISSUER_DECISION"
 
 
+class ReasonCode(StrEnum):
+    """Who decided on an operation (v1)."""
+
+    USER_DECISION = "USER_DECISION"
+    ISSUER_DECISION = "ISSUER_DECISION"
+
+
+class ThreeDSOperation(StrEnum):
+    """How a 3-D Secure authentication went."""
+
+    FRICTIONLESS = "3DS_FRICTIONLESS"
+    CHALLENGE_OOB = "3DS_CHALLENGE_OOB"
+    CHALLENGE_OOB_ISSUER = "3DS_CHALLENGE_OOB_ISSUER"
+    CHALLENGE_OTP_SMS = "3DS_CHALLENGE_OTP_SMS"
+
+
+class ConsumerOperation(StrEnum):
+    """What happened to a consumer, as far as the simulator tells of it."""
+
+    ENROLL_AUTHN = "ENROLL_AUTHN"
+    DELETE_AUTHN = "DELETE_AUTHN"
+
+
+class OperationStatus(StrEnum):
+    """How an operation ended."""
+
+    SUCCESSFUL = "SUCCESSFUL"
+    PENDING = "PENDING"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundCall:
+    """A call that D1 makes to the edge."""
+
+    name: str
+    """As in D1's specification."""
+    method: str
+    path: str
+    success: int
+    """The only status that means success."""
+
+
+NOTIFY_THREE_DS_OPERATION = OutboundCall(
+    "notify3dsOperation", "POST", "/notifications/d1/v1/issuers/{issuerId}/cards/{cardId}/3ds/notifications", 204
+)
+GET_CONSUMER_INFORMATION = OutboundCall(
+    "getConsumerInformation", "GET", "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}", 200
+)
+DELIVER_OTP = OutboundCall("deliverOtp", "POST", "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}/otp", 204)
+GET_CARD_CREDENTIALS = OutboundCall(
+    "cmsGetCardCredentials", "GET", "/cms/api/v1/issuers/{issuerId}/cards/{cardId}/credentials", 200
+)
+REFUSALS = frozenset({400, 401, 403, 404, 405, 415, 500})
+"""What D1 understands when the edge answers a question otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class CardProduct:
     """A card product, as set up at onboarding."""
@@ -144,3 +285,52 @@ REASON = re.compile(r"[a-zA-Z0-9 ]{1,64}")
 REASON_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 """For deletion and replacement, whose lists of codes are open."""
 CURRENCY_CODE = re.compile(r"[A-Z]{3}|[0-9]{3}")
+DELETE_AUTHENTICATOR_PATH = (
+    "/banking/v1/issuers/{issuerId}/appinstances/{appInstanceId}/authncredentials/operations:delete"
+)
+STATUS_CONSUMER_DONE = 204
+STATUS_AUTHENTICATOR_DELETED = 204
+APP_INSTANCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+CALLING_CODE = re.compile(r"\+[0-9]{1,4}")
+PHONE_NUMBER = re.compile(r"[0-9]{1,20}")
+COUNTRY_CODE = re.compile(r"[A-Z]{2}")
+NOTIFY_CONSUMER_OPERATION = OutboundCall(
+    "notifyConsumerOperation",
+    "POST",
+    "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}/notifications",
+    204,
+)
+AUTHENTICATE = OutboundCall(
+    "authenticateConsumer", "POST", "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}/authentication", 200
+)
+GET_AUTHENTICATION_RESULT = OutboundCall(
+    "getAuthenticationResult", "GET", AUTHENTICATE.path + "/{authenticationId}", 200
+)
+AUTHENTICATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+FIELD_AUTHENTICATION_ID = "authenticationId"
+FIELD_AUTHENTICATION_STATUS = "status"
+FIELD_APP_INSTANCE_ID = "appInstanceId"
+"""In the details of a consumer notification."""
+FIELD_PURCHASE = "threeDSDetails"
+FIELD_CARD_ID = "cardId"
+"""Of the card in Authenticate, and in the query of Deliver OTP."""
+OTP_REASON = "CARDHOLDER-VERIFICATION"
+OTP_CHANNEL = "SMS"
+OTP_EXPIRATION_FORMAT = "%d/%m/%Y %H:%M:%S"
+PURCHASE_DATE_FORMAT = "%Y%m%d%H%M%S"
+"""As EMV 3DS has it; UTC."""
+OUTBOUND_TIMEOUT_SECONDS = 5.0
+NOTIFICATION_ATTEMPTS = 5
+CREDENTIALS_ATTEMPTS = 4
+BACKOFF_SECONDS = 0.2
+"""The pause after a first attempt; it doubles with each further one."""
+CREDENTIALS_DELAY_SECONDS = 0.05
+"""How long after the answer to a renewal or replacement the card's data are asked for."""
+OTP_DIGITS = 6
+OTP_ATTEMPTS = 3
+OTP_LIFETIME_SECONDS = 180.0
+DECISION_SECONDS = 300.0
+"""How long a consumer may take to decide in the app."""
+POLL_SECONDS = 2.0
+POLL_LIMIT_SECONDS = 300.0

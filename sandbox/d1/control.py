@@ -1,4 +1,4 @@
-"""The sandbox's own API, for people: faults, cards, consumers, tokens, notifications and 3DS transactions.
+"""The sandbox's own API, for people: faults, cards, consumers, tokens, notifications, purchases, 3DS transactions.
 
 Plain HTTP on loopback.
 """
@@ -15,7 +15,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from sandbox.d1 import contract
+from sandbox.d1.acs.control import AcsControl, NoSuchPurchaseError
+from sandbox.d1.acs.purchase import NotAwaitedError
+from sandbox.d1.acs.purchases import NotPossibleError
 from sandbox.d1.contract import Operation
+from sandbox.d1.errors import D1Error
 from sandbox.d1.notification import Notification, Variant, new_details, new_operation_id, vary
 from sandbox.d1.notifier import NotDeliveredError, Notifier
 from sandbox.d1.store import Card, CardStore
@@ -55,8 +59,18 @@ _ENDPOINTS = {
     "POST /sandbox/notifications": (
         "cardId, variant, count, delay_ms, operationId, operation, status, consumerId, details, error"
     ),
+    **AcsControl.ENDPOINTS,
     **ThreeDSControl.ENDPOINTS,
 }
+
+_REFUSALS: Mapping[type[Exception], tuple[int, str]] = {
+    NotDeliveredError: (502, ""),
+    NotPossibleError: (409, ""),
+    NotAwaitedError: (409, "nothing of the kind is awaited of the consumer now"),
+    NoSuchPurchaseError: (404, "there is no such purchase"),
+    NoSuchTransactionError: (404, "there is no such transaction, or nothing is awaited of it"),
+}
+"""The status of each, and a text for people where it has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,7 @@ class Control:
     tokens: AccessTokens
     faults: Faults
     notifier: Notifier
+    acs: AcsControl
     threeds: ThreeDSControl
     clock: Callable[[], float]
     """Tells the time, in seconds since 1970 (UTC)."""
@@ -84,6 +99,7 @@ class Control:
                 web.post("/sandbox/consumers", self._add_consumer),
                 web.post("/sandbox/tokens/expire", self._expire_tokens),
                 web.post("/sandbox/notifications", self._notify),
+                *self.acs.routes(),
                 *self.threeds.routes(),
             ]
         )
@@ -143,19 +159,27 @@ class Control:
 async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except InvalidFieldError as error:
-        problem = (
-            "is not one of the values allowed" if isinstance(error, InvalidValueError) else "is missing or malformed"
-        )
-        return web.json_response({"error": f"{error.field} {problem}"}, status=400)
-    except MalformedBodyError:
-        return web.json_response({"error": "body is not a JSON object"}, status=400)
-    except NotDeliveredError as error:
-        return web.json_response({"error": str(error)}, status=502)
-    except NoSuchTransactionError:
-        return web.json_response({"error": "there is no such transaction, or nothing is awaited of it"}, status=404)
     except web.HTTPException as error:
-        return web.json_response({"error": error.reason}, status=error.status)
+        return _refusal(error.status, error.reason)
+    except (InvalidFieldError, MalformedBodyError) as error:
+        return _refusal(400, _wrong(error))
+    except D1Error as error:
+        return _refusal(error.status, error.error or "")
+    except tuple(_REFUSALS) as error:
+        status, why = _REFUSALS[type(error)]
+        return _refusal(status, why or str(error))
+
+
+def _refusal(status: int, error: str) -> web.Response:
+    return web.json_response({"error": error}, status=status)
+
+
+def _wrong(error: InvalidFieldError | MalformedBodyError) -> str:
+    if isinstance(error, InvalidValueError):
+        return f"{error.field} is not one of the values allowed"
+    if isinstance(error, InvalidFieldError):
+        return f"{error.field} is missing or malformed"
+    return "body is not a JSON object"
 
 
 def _fault(body: Mapping[str, Any]) -> Fault:

@@ -1,12 +1,14 @@
 """How D1 refuses a call (D1 API: error codes)."""
 
+from http import HTTPStatus
+
 from sandbox.d1.contract import STATUS_NOT_REUSABLE
 
 __all__ = ["D1Error", "bad_request", "forbidden", "not_found", "not_reusable", "unauthorized"]
 
 
 class D1Error(Exception):
-    """A refusal, as it stands on the wire: ``{"errorCode", "error"}``, either of which may be absent."""
+    """A refusal, as it stands on the wire: in version 2 ``{"errorCode", "error"}``, either of which may be absent."""
 
     def __init__(self, status: int, error: str | None = None, error_code: str | None = None) -> None:
         super().__init__(f"{status} {error_code or ''} {error or ''}")
@@ -15,9 +17,13 @@ class D1Error(Exception):
         self.error_code = error_code
 
     def body(self) -> dict[str, str]:
-        """The JSON body; empty if D1 sends none."""
+        """The JSON body in version 2; empty if D1 sends none."""
         parts = {"errorCode": self.error_code, "error": self.error}
         return {name: part for name, part in parts.items() if part is not None}
+
+    def body_v1(self) -> dict[str, str]:
+        """The JSON body in version 1, which has no codes."""
+        return {"error": self.error or HTTPStatus(self.status).phrase}
 
 
 def bad_request(error: str | None = None, error_code: str | None = None) -> D1Error:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, GuestProtocol
 
-from sandbox.d1.contract import EXPIRY, PAN
+from sandbox.d1.contract import CVV, EXPIRY, HOLDER_NAME, PAN
 from sandbox.d1.store import Credentials
-from sandbox.fields import InvalidFormatError, InvalidValueError, MalformedBodyError, json_object, text
+from sandbox.fields import InvalidFormatError, InvalidValueError, MalformedBodyError, json_object, optional_text, text
 
-__all__ = ["decrypt_card_data"]
+__all__ = ["decrypt_card_data", "decrypt_credentials"]
 
 _FIELD = "encryptedData"
 
@@ -27,11 +28,29 @@ def decrypt_card_data(compact: str, keys: Mapping[str, ECKey]) -> Credentials:
         InvalidFormatError: It is no such JWE, or its PAN or expiry is wrong.
         InvalidValueError: Its key is not D1's, or it does not decrypt.
     """
+    return _numbers(_open(compact, keys))
+
+
+def decrypt_credentials(compact: str, keys: Mapping[str, ECKey]) -> Credentials:
+    """Decrypt what the issuer answers when D1 asks for a card. Name and CVV may stand there too, and are checked.
+
+    The arguments and what is raised are those of `decrypt_card_data`.
+    """
+    card = _open(compact, keys)
+    optional_text(card, "name", HOLDER_NAME)
+    optional_text(card, "cvv", CVV)
+    return _numbers(card)
+
+
+def _open(compact: str, keys: Mapping[str, ECKey]) -> dict[str, Any]:
     try:
         opened = jwe.decrypt_compact(compact, partial(_key, keys), algorithms=["ECDH-ES", "A256GCM"])
-        card = json_object(opened.plaintext or b"")
+        return json_object(opened.plaintext or b"")
     except (JoseError, ValueError, MalformedBodyError):
         raise InvalidValueError(_FIELD) from None
+
+
+def _numbers(card: Mapping[str, Any]) -> Credentials:
     return Credentials(pan=text(card, "pan", PAN), expiry=text(card, "exp", EXPIRY))
 
 

@@ -1,4 +1,4 @@
-"""What D1 tells the issuer of a 3-D Secure operation, and the ways in which such telling goes wrong."""
+"""What D1 tells the issuer of operations, and the ways in which such telling goes wrong."""
 
 import secrets
 from collections.abc import Mapping
@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
-__all__ = ["Notification", "Variant", "new_details", "new_operation_id", "vary"]
+from sandbox.d1.contract import NOTIFY_CONSUMER_OPERATION, NOTIFY_THREE_DS_OPERATION, OutboundCall
+
+__all__ = ["ConsumerNotification", "Notification", "Variant", "new_details", "new_operation_id", "vary"]
 
 _LATENESS = timedelta(hours=1)
 
@@ -31,6 +33,16 @@ class Notification:
     unknown: Mapping[str, Any] = field(default_factory=dict)
     """Further fields at the top, which the contract does not name."""
 
+    @property
+    def call(self) -> OutboundCall:
+        """With which call it is told."""
+        return NOTIFY_THREE_DS_OPERATION
+
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """What stands in the call's path."""
+        return {"cardId": self.card_id}
+
     def body(self) -> dict[str, Any]:
         """The JSON body."""
         optional = {"consumerId": self.consumer_id, "error": self.error}
@@ -38,9 +50,46 @@ class Notification:
             "operationId": self.operation_id,
             "operation": self.operation,
             "status": self.status,
-            "startTime": self.start_time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "startTime": _time(self.start_time),
             "details": dict(self.details),
             **{name: value for name, value in optional.items() if value is not None},
+            **self.unknown,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerNotification:
+    """The outcome of an operation on a consumer (D1 API: notify consumer operation)."""
+
+    consumer_id: str
+    operation_id: str
+    """D1's id of the operation; a notification sent again has the same."""
+    start_time: datetime
+    """When the operation was processed; with a time zone."""
+    operation: str
+    status: str = "SUCCESSFUL"
+    details: Mapping[str, Any] = field(default_factory=dict)
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields at the top, which the contract does not name."""
+
+    @property
+    def call(self) -> OutboundCall:
+        """With which call it is told."""
+        return NOTIFY_CONSUMER_OPERATION
+
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """What stands in the call's path."""
+        return {"consumerId": self.consumer_id}
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body."""
+        return {
+            "operationId": self.operation_id,
+            "operation": self.operation,
+            "status": self.status,
+            "startTime": _time(self.start_time),
+            "details": dict(self.details),
             **self.unknown,
         }
 
@@ -98,3 +147,7 @@ def new_operation_id() -> str:
 def new_details() -> dict[str, str]:
     """Make the details that every operation has."""
     return {"acsTransactionId": str(uuid4()), "threeDSServerTransId": str(uuid4())}
+
+
+def _time(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

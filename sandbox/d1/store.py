@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from sandbox.d1.contract import CardProduct, CardState, InitialState, ResumeReason, SuspendReason
 from sandbox.d1.errors import forbidden, not_found, not_reusable
+from sandbox.d1.personal import PersonalInformation
 from sandbox.fields import InvalidValueError
 
 __all__ = ["Card", "CardDetails", "CardStore", "Credentials"]
@@ -58,7 +59,7 @@ class Card:
 
 
 class CardStore:
-    """The cards of one issuer, in memory.
+    """The cards and the consumers of one issuer, in memory.
 
     Its methods raise `sandbox.d1.errors.D1Error` where a rule forbids the step, and
     `sandbox.fields.InvalidValueError` where a field cannot mean what it has to.
@@ -66,7 +67,7 @@ class CardStore:
 
     def __init__(self, products: Iterable[CardProduct]) -> None:
         self._products = {product.product_id: product for product in products}
-        self._consumers: set[str] = set()
+        self._consumers: dict[str, PersonalInformation | None] = {}
         self._cards: dict[str, Card] = {}
         self._used_pans: set[str] = set()
         self._pans_made = 0
@@ -84,7 +85,26 @@ class CardStore:
 
     def add_consumer(self, consumer_id: str) -> None:
         """Register a consumer, if it is not yet."""
-        self._consumers.add(consumer_id)
+        self._consumers.setdefault(consumer_id, None)
+
+    def register_consumer(self, consumer_id: str, personal_information: PersonalInformation | None) -> None:
+        """Register a consumer, or change what is kept of one; None if nothing is."""
+        self._consumers[consumer_id] = personal_information
+
+    def personal_information(self, consumer_id: str) -> PersonalInformation | None:
+        """What is kept of a consumer."""
+        try:
+            return self._consumers[consumer_id]
+        except KeyError:
+            raise not_found("Consumer") from None
+
+    def delete_consumer(self, consumer_id: str) -> None:
+        """Forget a consumer and end the life of all its cards."""
+        self.personal_information(consumer_id)
+        del self._consumers[consumer_id]
+        for card in self.cards():
+            if card.details.consumer_id == consumer_id and card.state in _LIVE:
+                self._retire(card, CardState.DELETED)
 
     def create(self, details: CardDetails) -> Card:
         """Make a card with a PAN and an id of D1's own."""
@@ -115,16 +135,13 @@ class CardStore:
             self._check_card_id(card_id)
             self._check_pan(details.credentials)
             self._put(Card(card_id, details, CardState(details.initial_state), created_by_d1=False))
-        self._consumers.add(details.consumer_id)
+        self.add_consumer(details.consumer_id)
 
     def renew(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> None:
         """Give a card a new expiry, and perhaps a new id; its state stays."""
         card = self._live(card_id)
         known = card.details.credentials
-        if credentials is not None and known is not None and credentials.pan != known.pan:
-            raise InvalidValueError("encryptedData")
-        if credentials is not None and known is None:
-            self._check_pan(credentials)
+        self._check_credentials(card, credentials)
         renewed = replace(
             card,
             card_id=new_card_id or card_id,
@@ -151,6 +168,12 @@ class CardStore:
             self._check_card_id(successor.card_id)
         self._retire(card, CardState.REPLACED)
         self._put(successor)
+
+    def supply(self, card_id: str, credentials: Credentials) -> None:
+        """Give a card the data that it was renewed or replaced without."""
+        card = self._live(card_id)
+        self._check_credentials(card, credentials)
+        self._put(replace(card, details=replace(card.details, credentials=credentials), awaits_credentials=False))
 
     def delete(self, card_id: str) -> None:
         """End a card's life."""
@@ -191,6 +214,13 @@ class CardStore:
         transacts = self._products[present.details.product_id].transacts
         if present.state in _LIVE or present.created_by_d1 or transacts:
             raise not_reusable("Card id is in use or may not be used again")
+
+    def _check_credentials(self, card: Card, credentials: Credentials | None) -> None:
+        known = card.details.credentials
+        if known is None:
+            self._check_pan(credentials)
+        elif credentials is not None and credentials.pan != known.pan:
+            raise InvalidValueError("encryptedData")
 
     def _check_pan(self, credentials: Credentials | None) -> None:
         # That of a card deleted or replaced never becomes free again.

@@ -9,6 +9,7 @@ from sandbox.d1.notifier import EdgeCredentials
 from sandbox.demo.authentications import Authentications
 from sandbox.demo.cards import Cards
 from sandbox.demo.notifications import Notifications
+from sandbox.demo.purchases import Purchases
 from sandbox.demo.stage import Stage
 from sandbox.demo.steps import Steps
 from sandbox.gateway import GatewayConfig, GatewayProcess, channel
@@ -36,8 +37,8 @@ async def demo(console: Console) -> bool:
             try:
                 async with channel(gateway.grpc, sandbox.pki) as connected:
                     stage = Stage(steps, sandbox, gateway, connected)
-                    for part in (Cards(stage), Authentications(stage), Notifications(stage)):
-                        await part.walk()
+                    for part in (Cards, Authentications, Purchases, Notifications):
+                        await part(stage).walk()
             finally:
                 await gateway.stop()
     steps.summary()

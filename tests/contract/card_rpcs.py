@@ -1,4 +1,4 @@
-"""The seven rpcs of CardService, each with a request that succeeds at a prepared D1."""
+"""The seven rpcs of CardService, each with a request that changes something at a prepared D1."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,13 +34,15 @@ def credentials(pan: str, month: int = 12, year: int = 2035) -> card_data_pb2.Ca
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """An rpc of CardService."""
+    """An rpc that calls D1."""
 
     name: str
     operation: Operation
     """The call of D1 that it makes."""
     request: Message
-    """Succeeds where `prepare` was called, and changes something."""
+    """Succeeds where D1 was prepared for it."""
+    service: str = "cards"
+    """The stub of `tests.running.Running` that has it."""
 
     async def call(
         self,
@@ -51,7 +53,8 @@ class Rpc:
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> Any:
         """Call it with its own request, or with another one."""
-        return await getattr(running.cards, self.name)(request or self.request, timeout=timeout, metadata=metadata)
+        stub = getattr(running, self.service)
+        return await getattr(stub, self.name)(request or self.request, timeout=timeout, metadata=metadata)
 
 
 def changed(request: Message, **fields: Any) -> Any:

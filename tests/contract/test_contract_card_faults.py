@@ -1,6 +1,6 @@
 """CardService: what each rpc tells when D1 fails, and whether D1 may have acted."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -8,65 +8,11 @@ import pytest
 from sandbox.d1.contract import Operation
 from sandbox.faults import Drop, Fault
 from tests.contract.card_rpcs import RPCS, Rpc, changed, credentials
+from tests.contract.d1_failures import REFUSALS, TOKEN_REFUSALS, Case
 from tests.running import Running, failure_of
 
 _Code = grpc.StatusCode
 every_rpc = pytest.mark.parametrize("rpc", RPCS.values(), ids=RPCS.keys())
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """A fault, and what the caller is told of it."""
-
-    fault: Fault
-    code: grpc.StatusCode
-    reason: str
-    outcome: str = "REJECTED"
-    retry_seconds: float | None = None
-
-
-_LATER = {"Retry-After": "7"}
-_REFUSALS = {
-    "400": _Case(Fault(status=400), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
-    "400 without a body": _Case(Fault(status=400, body=""), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
-    "an unlisted 4xx": _Case(Fault(status=418), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
-    "401 twice": _Case(Fault(status=401, times=2), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
-    "403": _Case(Fault(status=403), _Code.FAILED_PRECONDITION, "UPSTREAM_FORBIDDEN"),
-    "404": _Case(Fault(status=404), _Code.NOT_FOUND, "UPSTREAM_NOT_FOUND"),
-    "409": _Case(Fault(status=409), _Code.ALREADY_EXISTS, "UPSTREAM_CONFLICT"),
-    "429": _Case(Fault(status=429), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=1.0),
-    "429 with a delay": _Case(
-        Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=7.0
-    ),
-    "503": _Case(Fault(status=503), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
-    "503 with a delay": _Case(
-        Fault(status=503, headers=_LATER), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=7.0
-    ),
-    "502, a proxy's page": _Case(Fault(html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN"),
-    "504": _Case(Fault(status=504, headers=_LATER), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN"),
-    "500": _Case(Fault(status=500), _Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN"),
-    "an unlisted 5xx": _Case(Fault(status=507), _Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN"),
-    "a redirection": _Case(
-        Fault(status=307, headers={"Location": "/elsewhere"}), _Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN"
-    ),
-}
-"""Faults in which D1 does not act."""
-
-_TOKEN_REFUSALS = {
-    "401": _Case(Fault(status=401), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
-    "400": _Case(Fault(status=400), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
-    "404": _Case(Fault(status=404), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
-    "429": _Case(
-        Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=7.0
-    ),
-    "503": _Case(Fault(status=503), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
-    "502": _Case(Fault(html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
-    "500": _Case(Fault(status=500), _Code.INTERNAL, "UPSTREAM_FAILED"),
-    "dropped": _Case(Fault(drop=Drop.BEFORE), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0),
-    "truncated": _Case(Fault(truncate=True), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0),
-    "no JSON": _Case(Fault(status=200, body="token"), _Code.INTERNAL, "UPSTREAM_CONTRACT"),
-    "no token": _Case(Fault(status=200, body='{"expires_in":900}'), _Code.INTERNAL, "UPSTREAM_CONTRACT"),
-}
 
 
 def _most_sent(rpc: Rpc) -> int:
@@ -74,8 +20,8 @@ def _most_sent(rpc: Rpc) -> int:
     return 2 if rpc.operation is Operation.REGISTER_CARD else 1
 
 
-@pytest.mark.parametrize("case", _REFUSALS.values(), ids=_REFUSALS.keys())
-async def test_what_d1_answers_is_told(running: Running, case: _Case) -> None:
+@pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
+async def test_what_d1_answers_is_told(running: Running, case: Case) -> None:
     before = running.sandbox.store.cards()
     status = case.fault.status or 502
     for rpc in RPCS.values():
@@ -106,8 +52,8 @@ async def test_a_lost_answer_leaves_the_outcome_unknown(running: Running, rpc: R
     assert 1 <= 3 - left <= _most_sent(rpc)
 
 
-@pytest.mark.parametrize("case", _TOKEN_REFUSALS.values(), ids=_TOKEN_REFUSALS.keys())
-async def test_without_a_token_nothing_is_sent(running: Running, case: _Case) -> None:
+@pytest.mark.parametrize("case", TOKEN_REFUSALS.values(), ids=TOKEN_REFUSALS.keys())
+async def test_without_a_token_nothing_is_sent(running: Running, case: Case) -> None:
     before = running.sandbox.store.cards()
     for rpc in RPCS.values():
         running.sandbox.faults.add(replace(case.fault, operation=Operation.GET_TOKEN))

@@ -12,12 +12,13 @@ from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from adapters.sqlite import Retention, SqliteEventLog
+from adapters.sqlite import Retention, SqliteStorage
 from gateway.ports import Event
+from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 from sandbox import Sandbox
-from sandbox.d1.notification import Notification
+from sandbox.d1.notification import ConsumerNotification, Notification
 from tests.contract.watching import EARLIEST, notify, watching
 from tests.running import (
     SECOND_ISSUER,
@@ -174,6 +175,79 @@ async def test_a_filter_lets_through_what_agrees_with_all_its_lists(
     assert not beat.notifications
 
 
+def _enrolment(consumer_id: str, operation_id: str, **fields: Any) -> ConsumerNotification:
+    return ConsumerNotification(consumer_id, operation_id, datetime.now(UTC), **{"operation": "ENROLL_AUTHN", **fields})
+
+
+async def test_what_happens_to_consumers_comes_in_the_same_stream_and_in_order(running: Running) -> None:
+    sent: list[Notification | ConsumerNotification] = [
+        Notification("card-1", "op_1", datetime.now(UTC), consumer_id="consumer-1"),
+        _enrolment("consumer-1", "op_1", details={"appInstanceId": "app-1"}, unknown={"later": True}),
+        Notification("card-1", "op_2", datetime.now(UTC)),
+        _enrolment("consumer-1", "op_2", operation="SOMETHING_NEW", status="PENDING"),
+    ]
+    async with watching(running) as watch:
+        await watch.batch()
+        for each in sent:
+            assert await running.sandbox.notifier.send(each) == 204
+        got = await watch.take(4)
+    assert [(each.WhichOneof("event"), each.card_id, each.consumer_id) for each in got] == [
+        ("three_ds_operation", "card-1", "consumer-1"),
+        ("consumer_operation", "", "consumer-1"),
+        ("three_ds_operation", "card-1", ""),
+        ("consumer_operation", "", "consumer-1"),
+    ]
+    first, second = got[1].consumer_operation, got[3].consumer_operation
+    assert (first.operation_id, first.type) == ("op_1", consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN)
+    assert first.details.app_instance_id == "app-1"
+    assert json_format.MessageToDict(first.unrecognized) == {"later": True}
+    assert (second.type, second.operation_text) == (0, "SOMETHING_NEW")
+    assert second.status == consumer.CONSUMER_OPERATION_STATUS_PENDING
+
+
+_CARDS_KIND = notification.NOTIFICATION_KIND_THREE_DS_OPERATION
+_CONSUMERS_KIND = notification.NOTIFICATION_KIND_CONSUMER_OPERATION
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, "abcde"),
+        ({"kinds": [_CARDS_KIND]}, "ab"),
+        ({"kinds": [_CONSUMERS_KIND]}, "cde"),
+        ({"kinds": [_CARDS_KIND, _CONSUMERS_KIND]}, "abcde"),
+        ({"card_ids": ["card-1", "consumer-1"]}, "a"),
+        ({"consumer_ids": ["consumer-1"]}, "ace"),
+        ({"operation_types": [threeds.OPERATION_TYPE_CHALLENGE_OOB]}, "ab"),
+        ({"consumer_operation_types": [consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN]}, "cd"),
+        ({"consumer_operation_types": [consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED]}, "e"),
+        ({"consumer_operation_statuses": [consumer.CONSUMER_OPERATION_STATUS_FAILED]}, "d"),
+        ({"consumer_operation_statuses": [consumer.CONSUMER_OPERATION_STATUS_FAILED], "kinds": [1, 2]}, "abd"),
+        ({"consumer_ids": ["consumer-1"], "kinds": [_CONSUMERS_KIND]}, "ce"),
+        ({"card_ids": ["card-1"], "kinds": [_CONSUMERS_KIND]}, ""),
+    ],
+)
+async def test_a_filter_tells_cards_and_consumers_apart(running: Running, fields: dict[str, Any], wanted: str) -> None:
+    sent: dict[str, Notification | ConsumerNotification] = {
+        "a": Notification("card-1", "op_a", datetime.now(UTC), consumer_id="consumer-1"),
+        "b": Notification("card-2", "op_b", datetime.now(UTC), consumer_id="consumer-2"),
+        "c": _enrolment("consumer-1", "op_c"),
+        "d": _enrolment("consumer-2", "op_d", status="FAILED"),
+        "e": _enrolment("consumer-1", "op_e", operation="SOMETHING_NEW"),
+    }
+    for each in sent.values():
+        assert await running.sandbox.notifier.send(each) == 204
+    async with watching(running, position=EARLIEST, filter=fields, heartbeat_interval=_TICK) as watch:
+        got = await watch.take(len(wanted))
+        # Further heartbeats tell that the cursor has moved past what did not match.
+        while not (beat := await watch.batch()).cursor.endswith("-5"):
+            pass
+    assert [each.three_ds_operation.operation_id or each.consumer_operation.operation_id for each in got] == [
+        f"op_{letter}" for letter in wanted
+    ]
+    assert not beat.notifications
+
+
 async def test_a_filter_takes_single_operations(running: Running) -> None:
     sent = await notify(running, "card-1", "card-2", "card-1")
     async with watching(running, position=EARLIEST, filter={"operation_ids": sent[1:]}) as watch:
@@ -221,13 +295,13 @@ async def test_a_cursor_before_what_is_kept_is_expired_and_told_where_to_go_on(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     used = settings_for(sandbox, tmp_path)
-    log = await SqliteEventLog.open(used.event_log.path, retention=Retention(max_age_seconds=3600))
+    storage = await SqliteStorage.open(used.event_log.path, retention=Retention(max_age_seconds=3600))
     for number in range(3):
-        await log.append(Event("SANDBOX001", "card-1", f"op_{number}", "", 0, 0, 1_000, b""))
-    assert await log.trim() == 3
-    await log.close()
+        await storage.log.append(Event("SANDBOX001", 1, "card-1", f"op_{number}", "", 0, 0, 1_000, b""))
+    assert await storage.log.trim() == 3
+    await storage.close()
     async with running_gateway(sandbox, used) as running:
-        async with watching(running, after_cursor=f"{log.log_id}-2") as watch:
+        async with watching(running, after_cursor=f"{storage.log.log_id}-2") as watch:
             failure = await watch.failure()
         assert (failure.code, failure.reason) == (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED")
         sent = await notify(running, "card-1")
@@ -261,6 +335,12 @@ _LONG = "x" * 65
         ("filter.operation_types", {"filter": {"operation_types": [1] * 17}}),
         ("filter.statuses[0]", {"filter": {"statuses": [99]}}),
         ("filter.statuses", {"filter": {"statuses": [1] * 17}}),
+        ("filter.kinds[0]", {"filter": {"kinds": [0]}}),
+        ("filter.kinds[1]", {"filter": {"kinds": [1, 99]}}),
+        ("filter.consumer_operation_types[0]", {"filter": {"consumer_operation_types": [99]}}),
+        ("filter.consumer_operation_types", {"filter": {"consumer_operation_types": [1] * 17}}),
+        ("filter.consumer_operation_statuses[0]", {"filter": {"consumer_operation_statuses": [99]}}),
+        ("filter.consumer_operation_statuses", {"filter": {"consumer_operation_statuses": [1] * 17}}),
     ],
 )
 async def test_a_wrong_field_of_a_watch_is_named(running: Running, field: str, request_: dict[str, Any]) -> None:

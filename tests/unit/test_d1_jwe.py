@@ -1,13 +1,16 @@
 import json
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 from jwcrypto import jwe as oracle_jwe  # type: ignore[import-untyped]
 from jwcrypto import jwk as oracle_jwk
 
+from adapters.d1 import D1CardDataEncryption, IssuerKeys
 from adapters.d1.jwe import encrypt_credentials, mmyy
+from issuer.callback.v1 import replies_pb2
 from issuer.common.v1 import card_data_pb2
 
 PAN = "4111111111111111"
@@ -66,3 +69,24 @@ def test_the_expiry_survives_encryption(month: int, year: int) -> None:
     plaintext = orjson.loads(decrypt(encrypt_credentials(credentials(month, year), D1_PUBLIC_KEY)).payload)
 
     assert plaintext["exp"] == f"{month:02}{year - 2000:02}"
+
+
+@pytest.mark.parametrize(
+    ("details", "more"),
+    [
+        (replies_pb2.CardDetails(), {}),
+        (replies_pb2.CardDetails(name="Zoë Ng"), {"name": "Zoë Ng"}),
+        (replies_pb2.CardDetails(cvv="012"), {"cvv": "012"}),
+        (replies_pb2.CardDetails(name="Zoë Ng", cvv="9999"), {"name": "Zoë Ng", "cvv": "9999"}),
+    ],
+)
+def test_another_library_opens_a_cards_details_and_finds_what_was_said_of_it(
+    details: replies_pb2.CardDetails, more: dict[str, str]
+) -> None:
+    details = replies_pb2.CardDetails(credentials=credentials(3, 2029), name=details.name, cvv=details.cvv)
+    keys = IssuerKeys(ECKey.generate_key("P-256", {"kid": "issuer-2025"}), D1_PUBLIC_KEY)
+
+    opened = decrypt(D1CardDataEncryption({"ISSUER0001": keys}).encrypt("ISSUER0001", details))
+
+    assert json.loads(opened.payload) == {"pan": PAN, "exp": "0329"} | more
+    assert json.loads(opened.objects["protected"])["kid"] == "d1-2025"

@@ -18,6 +18,7 @@ from gateway.rpc.cards import CardServicer
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
 from gateway.rpc.notifications import NotificationServicer
 from gateway.subscriptions import Watchers
+from gateway.validation import Validation
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from issuer.common.v1 import card_data_pb2, error_pb2
@@ -43,7 +44,9 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     issuer, log = FakeCardIssuer(), a_log_of(3)
-    server = grpc.aio.server(interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor()))
+    server = grpc.aio.server(
+        interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(Validation()))
+    )
     card_grpc.add_CardServiceServicer_to_server(CardServicer(Issuers([ISSUER]), issuer), server)
     notifications.add_to_server(NotificationServicer(Issuers([ISSUER]), log, Watchers(log)), server)
     port = server.add_insecure_port("127.0.0.1:0")

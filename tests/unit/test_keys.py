@@ -20,7 +20,9 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "key"
 
 
-def mistake(file: Path, content: bytes | str | dict[str, Any], *, private: bool) -> str:
+def mistake(
+    file: Path, content: bytes | str | dict[str, Any], *, private: bool, passphrase: bytes | None = None
+) -> str:
     match content:
         case bytes():
             file.write_bytes(content)
@@ -29,7 +31,7 @@ def mistake(file: Path, content: bytes | str | dict[str, Any], *, private: bool)
         case _:
             file.write_text(json.dumps(content))
     with pytest.raises(SettingsError) as caught:
-        keys.load("edge.some_key_file", file, kid="a-kid", private=private)
+        keys.load("edge.some_key_file", file, kid="a-kid", private=private, passphrase=passphrase)
     (told,) = caught.value.mistakes
     assert told.startswith(f"edge.some_key_file: {file} ")
     assert str(PRIVATE["d"]) not in told
@@ -108,9 +110,65 @@ def test_a_key_of_another_kind_is_refused(file: Path) -> None:
     assert "no EC key" in mistake(file, pem, private=True)
 
 
-def test_a_key_behind_a_password_is_refused(file: Path) -> None:
-    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"word")
-    )
+def behind(passphrase: bytes, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *, legacy: bool = False) -> bytes:
+    form = serialization.PrivateFormat.TraditionalOpenSSL if legacy else serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.BestAvailableEncryption(passphrase))
 
-    assert "no EC key" in mistake(file, pem, private=True)
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_key_behind_a_passphrase_is_refused_without_it_and_read_with_it(file: Path, legacy: bool) -> None:  # noqa: FBT001
+    pem = behind(b"word", ec.generate_private_key(ec.SECP256R1()), legacy=legacy)
+
+    assert "needs its passphrase" in mistake(file, pem, private=True)
+    assert keys.load("a.setting", file, private=True, passphrase=b"word").is_private
+
+
+@pytest.mark.parametrize("passphrase", [b"Word", b"word\n", b"\xff", b"x" * 5000])
+def test_a_key_is_not_read_with_another_passphrase(file: Path, passphrase: bytes) -> None:
+    pem = behind(b"word", ec.generate_private_key(ec.SECP256R1()))
+
+    assert "does not open" in mistake(file, pem, private=True, passphrase=passphrase)
+
+
+def test_a_key_of_another_kind_behind_its_passphrase_is_refused(file: Path) -> None:
+    pem = behind(b"word", rsa.generate_private_key(65537, 2048))
+
+    assert "no EC key" in mistake(file, pem, private=True, passphrase=b"word")
+
+
+@pytest.mark.parametrize("content", [KEY.as_pem(private=True), PRIVATE, {**PRIVATE, "kid": "ENCRYPTED"}])
+def test_a_passphrase_for_a_key_that_is_not_encrypted_is_refused(file: Path, content: bytes | dict[str, Any]) -> None:
+    assert "not encrypted" in mistake(file, content, private=True, passphrase=b"word")
+
+
+@pytest.mark.parametrize("content", [b"two words", b"two words\n", b"two words\r\n"])
+def test_a_passphrase_is_read_without_its_line_ending(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    file.chmod(0o600)
+
+    assert keys.read_passphrase("a.setting", file) == b"two words"
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "fault"),
+    [
+        (b"", 0o600, "is empty"),
+        (b"\n", 0o600, "is empty"),
+        (b"word\n\n", 0o600, "holds more than one line"),
+        (b"word\nsecond\n", 0o600, "holds more than one line"),
+        (b"word", 0o640, "can be read by others"),
+        (b"word", 0o604, "can be read by others"),
+    ],
+)
+def test_a_file_that_holds_no_passphrase_or_is_open_to_others_is_refused(
+    file: Path, content: bytes, mode: int, fault: str
+) -> None:
+    file.write_bytes(content)
+    file.chmod(mode)
+
+    with pytest.raises(SettingsError) as caught:
+        keys.read_passphrase("a.setting", file)
+
+    (told,) = caught.value.mistakes
+    assert told.startswith(f"a.setting: {file} {fault}")
+    assert "word" not in told

@@ -9,8 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.edge.errors import Refusal
-from gateway.edge.parsing import Fields, parse_time
+from gateway.fields import FieldError, Fields, parse_time
 
 FORM = re.compile(r"[a-z]{1,5}")
 SECRET = "4111111111111111"
@@ -76,10 +75,17 @@ TAKE: dict[str, Callable[[Fields], object]] = {
 }
 
 
-def refusal_of(values: dict[str, Any], field: str) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def left(fields: Fields) -> dict[str, Any]:
+    """Tell what was not taken."""
+    struct = struct_pb2.Struct()
+    fields.rest_into(struct)
+    return {name: kept(value) for name, value in struct.fields.items()}
+
+
+def refusal_of(values: dict[str, Any], field: str) -> str:
+    with pytest.raises(FieldError) as caught:
         TAKE[field](Fields(values))
-    return caught.value
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("given", [{}, {"text": None}, {"text": ""}])
@@ -109,34 +115,77 @@ def test_an_empty_object_is_there() -> None:
 def test_a_required_field_that_is_wrong_is_refused_by_name_and_without_its_value(field: str, wrong: Any) -> None:
     refusal = refusal_of({field: wrong}, field)
 
-    assert refusal.status == 400
-    assert refusal.error.startswith(f"{field} must ")
-    assert SECRET not in refusal.error
-    assert "toolong" not in refusal.error
+    assert refusal.startswith(f"{field} must ")
+    assert SECRET not in refusal
+    assert "toolong" not in refusal
 
 
 @pytest.mark.parametrize("field", ["text", "id"])
 def test_a_required_field_that_is_absent_is_refused_by_name(field: str) -> None:
-    assert refusal_of({}, field).error.startswith(f"{field} must ")
+    assert refusal_of({}, field).startswith(f"{field} must ")
 
 
 @pytest.mark.parametrize("wrong", ["x", 5, True, [], [SECRET]])
 def test_what_is_no_object_is_refused_by_name(wrong: Any) -> None:
-    assert refusal_of({"object": wrong}, "object").error == "object must be an object"
+    assert refusal_of({"object": wrong}, "object") == "object must be an object"
 
 
 @pytest.mark.parametrize("wrong", [5, "toolong", [], {}, False])
 def test_an_optional_field_is_refused_all_the_same_if_it_is_wrong(wrong: Any) -> None:
-    with pytest.raises(Refusal, match=r"^text must be a string of 0 to 5 characters$"):
+    with pytest.raises(FieldError, match=r"^text must be a string of 0 to 5 characters$"):
         Fields({"text": wrong}).text("text", max_length=5)
-    with pytest.raises(Refusal, match=r"^id must match"):
+    with pytest.raises(FieldError, match=r"^id must match"):
         Fields({"id": wrong}).identifier("id", FORM)
 
 
 @pytest.mark.parametrize("wrong", ["", "ABC", "abc\n", " abc", "toolong"])
 def test_an_id_has_to_match_its_form_as_a_whole(wrong: str) -> None:
-    with pytest.raises(Refusal, match=r"^id must match"):
+    with pytest.raises(FieldError, match=r"^id must match"):
         Fields({"id": wrong}).identifier("id", FORM)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"), [({}, ""), ({"text": None}, ""), ({"text": ""}, ""), ({"text": "abc"}, "abc")]
+)
+def test_a_text_that_fits_is_taken(given: dict[str, Any], text: str) -> None:
+    fields = Fields(given)
+
+    assert fields.fitting_text("text", max_length=5) == text
+    assert not fields
+
+
+@pytest.mark.parametrize("other", [5, 0, False, "toolong", [], {}])
+def test_what_does_not_fit_as_a_text_is_left(other: Any) -> None:
+    fields = Fields({"text": other})
+
+    assert fields.fitting_text("text", max_length=5) == ""
+    assert left(fields) == {"text": other}
+
+
+def test_an_object_that_fits_is_taken() -> None:
+    fields = Fields({"object": {"text": "abc"}})
+
+    nested = fields.fitting_nested("object")
+
+    assert nested is not None
+    assert nested.fitting_text("text", max_length=5) == "abc"
+    assert not fields
+
+
+@pytest.mark.parametrize("given", [{}, {"object": None}])
+def test_an_object_that_is_missing_does_not_fit_and_nothing_is_left(given: dict[str, Any]) -> None:
+    fields = Fields(given)
+
+    assert fields.fitting_nested("object") is None
+    assert not fields
+
+
+@pytest.mark.parametrize("other", [5, False, "text", "", []])
+def test_what_does_not_fit_as_an_object_is_left(other: Any) -> None:
+    fields = Fields({"object": other})
+
+    assert fields.fitting_nested("object") is None
+    assert left(fields) == {"object": other}
 
 
 def test_a_nested_field_is_refused_by_its_path() -> None:
@@ -145,7 +194,7 @@ def test_a_nested_field_is_refused_by_its_path() -> None:
     deep = details.nested("deep")
     assert deep is not None
 
-    with pytest.raises(Refusal, match=r"^details\.deep\.text must"):
+    with pytest.raises(FieldError, match=r"^details\.deep\.text must"):
         deep.text("text", max_length=5)
 
 
@@ -235,19 +284,19 @@ def test_fifteen_levels_around_a_value_are_kept_and_sixteen_refused(nest: Any) -
     Fields({"deep": nest(15)}).rest_into(struct)
 
     assert kept(struct_pb2.Struct.FromString(struct.SerializeToString()).fields["deep"]) == nest(15)
-    with pytest.raises(Refusal, match=r"^deep nests deeper than 16 levels$"):
+    with pytest.raises(FieldError, match=r"^deep nests deeper than 16 levels$"):
         Fields({"deep": nest(16)}).rest_into(struct_pb2.Struct())
 
 
 def test_the_name_of_an_unknown_field_is_shown_short_and_printable() -> None:
     name = "line\nbreak\x1b[31m" + "x" * 200
 
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(FieldError) as caught:
         Fields({name: lists(16)}).rest_into(struct_pb2.Struct())
 
-    assert caught.value.error.isprintable()
-    assert caught.value.error.startswith("linebreak[31mxxx")
-    assert len(caught.value.error) < 100
+    assert str(caught.value).isprintable()
+    assert str(caught.value).startswith("linebreak[31mxxx")
+    assert len(str(caught.value)) < 100
 
 
 def _as_json(time: tuple[int, int] | None) -> str:

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
+from gateway.d1_outbound import TOKEN_PATH
 from gateway.edge.authentication import require_bearer
 from gateway.edge.errors import answer_errors
-from gateway.edge.token import PATH, TokenEndpoint, parse_basic
+from gateway.edge.token import TokenEndpoint, parse_basic
 from gateway.edge.tokens import Client, Tokens
 
 KEY = ECKey.generate_key("P-256")
@@ -91,7 +92,7 @@ async def served(tokens: Tokens) -> TestServer:
         return web.Response(text="let in")
 
     app = web.Application(middlewares=[answer_errors, require_bearer(tokens)], client_max_size=4096)
-    app.router.add_post(PATH, TokenEndpoint(tokens).post)
+    app.router.add_post(TOKEN_PATH, TokenEndpoint(tokens).post)
     app.router.add_post("/callback", greet)
     server = TestServer(app, access_log=None)
     await server.start_server()
@@ -120,7 +121,7 @@ async def ask(
     authorization: str | None = None,
 ) -> tuple[int, Any, dict[str, str]]:
     headers = {"Content-Type": content_type, "Authorization": basic() if authorization is None else authorization}
-    async with session.post(server.make_url(PATH), data=body, headers=headers) as response:
+    async with session.post(server.make_url(TOKEN_PATH), data=body, headers=headers) as response:
         return response.status, await response.json(), dict(response.headers)
 
 

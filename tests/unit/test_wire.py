@@ -32,7 +32,8 @@ def stored(sequence: int, payload: bytes) -> StoredEvent:
         sequence,
         Event(
             issuer_id="",
-            card_id="",
+            kind=0,
+            subject_id="",
             operation_id="",
             consumer_id="",
             operation_type=0,

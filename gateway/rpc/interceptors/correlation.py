@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from google.protobuf.message import Message
 
 from gateway import correlation
-from gateway.rpc.interceptors.around import AroundInterceptor, Context
+from gateway.rpc.interceptors.around import AroundInterceptor, Context, RequestStream
 
 __all__ = ["CorrelationInterceptor"]
 
@@ -18,7 +18,9 @@ class CorrelationInterceptor(AroundInterceptor):
     """
 
     @asynccontextmanager
-    async def around(self, method: str, request: Message | None, context: Context) -> AsyncIterator[None]:
+    async def around(
+        self, method: str, request: Message | RequestStream | None, context: Context
+    ) -> AsyncIterator[None]:
         """Set the id for the task that serves the rpc."""
         del method, request
         metadata = context.invocation_metadata() or ()

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from gateway import correlation
 from gateway.errors import GatewayError
-from gateway.rpc.interceptors.around import AroundInterceptor, Context
+from gateway.rpc.interceptors.around import AroundInterceptor, Context, RequestStream
 from issuer.common.v1 import error_pb2
 
 __all__ = ["ErrorInterceptor"]
@@ -37,7 +37,9 @@ class ErrorInterceptor(AroundInterceptor):
     """
 
     @asynccontextmanager
-    async def around(self, method: str, request: Message | None, context: Context) -> AsyncIterator[None]:
+    async def around(
+        self, method: str, request: Message | RequestStream | None, context: Context
+    ) -> AsyncIterator[None]:
         """Catch, log, abort."""
         del request
         try:

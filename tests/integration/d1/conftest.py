@@ -3,8 +3,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from adapters.d1 import D1CardIssuer
-from tests.integration.d1.fake_d1 import FakeD1, cards_at, running_d1
+from adapters.d1 import D1CardIssuer, D1Client
+from tests.integration.d1.fake_d1 import FakeD1, client_at, running_d1
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,11 @@ async def d1() -> AsyncIterator[FakeD1]:
 
 
 @pytest.fixture
-async def cards(d1: FakeD1) -> AsyncIterator[D1CardIssuer]:
-    async with cards_at(d1.url) as issuer:
-        yield issuer
+async def client(d1: FakeD1) -> AsyncIterator[D1Client]:
+    async with client_at(d1.url) as connected:
+        yield connected
+
+
+@pytest.fixture
+def cards(client: D1Client) -> D1CardIssuer:
+    return D1CardIssuer(client)

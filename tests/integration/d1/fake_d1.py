@@ -14,7 +14,7 @@ from aiohttp import web
 from joserfc.jwk import ECKey
 from multidict import CIMultiDictProxy
 
-from adapters.d1 import D1CardIssuer, D1Settings, IssuerKeys, connect
+from adapters.d1 import D1CardIssuer, D1Client, D1Settings, IssuerKeys, connect
 from adapters.d1.paths import TOKEN
 from gateway.ports import Call
 from issuer.card.v1 import messages_pb2 as card
@@ -139,9 +139,16 @@ async def running_d1(tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeD1]
 
 @asynccontextmanager
 async def cards_at(url: str, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[D1CardIssuer]:
+    """Talk with a D1 about cards."""
+    async with client_at(url, tls, **limits) as client:
+        yield D1CardIssuer(client)
+
+
+@asynccontextmanager
+async def client_at(url: str, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[D1Client]:
     """Talk with a D1."""
     async with connect(D1Settings(url, **limits), KEYS, tls) as client:
-        yield D1CardIssuer(client)
+        yield client
 
 
 def call(seconds: float | None = None, *, correlation_id: str = "correlation-1") -> Call:

@@ -12,9 +12,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.d1.notifier import EdgeCredentials
-from tests.running import Running, edge_tls, notification_path
+from tests.running import Running, consumer_notification_path, edge_tls, notification_path
 
-__all__ = ["OAUTH", "TOKEN_PATH", "Answer", "EdgeCaller", "event", "raw_request", "stored"]
+__all__ = ["OAUTH", "TOKEN_PATH", "Answer", "EdgeCaller", "consumer_event", "event", "raw_request", "stored"]
 
 OAUTH = EdgeCredentials("d1-client", "s\u00e9cret:~~~~????", "notifications status")
 """With what D1 asks for tokens; its base64 holds characters in which base64url differs."""
@@ -30,6 +30,18 @@ def event(**changes: Any) -> dict[str, Any]:
         "startTime": "2022-06-16T06:28:02.492Z",
         "consumerId": "consumer-1",
         "details": {"acsTransactionId": "acs-1", "threeDSServerTransId": "3ds-1"},
+    }
+    return {name: value for name, value in (body | changes).items() if value is not ...}
+
+
+def consumer_event(**changes: Any) -> dict[str, Any]:
+    """Make the body of a notification about a consumer; a field that is set to ... is left out."""
+    body = {
+        "operationId": "op_1",
+        "operation": "ENROLL_AUTHN",
+        "status": "SUCCESSFUL",
+        "startTime": "2022-06-16T06:28:02.492Z",
+        "details": {"appInstanceId": "app-1"},
     }
     return {name: value for name, value in (body | changes).items() if value is not ...}
 
@@ -74,6 +86,15 @@ class EdgeCaller:
         """Post JSON as a notification."""
         return await self.request(
             "POST", notification_path(card_id), json=event() if body is None else body, headers=headers
+        )
+
+    async def notify_consumer(self, body: Any = None, consumer_id: str = "consumer-1", **headers: str) -> Answer:
+        """Post JSON as a notification about a consumer."""
+        return await self.request(
+            "POST",
+            consumer_notification_path(consumer_id),
+            json=consumer_event() if body is None else body,
+            headers=headers,
         )
 
     async def post(self, data: Any, content_type: str = "application/json", **headers: str) -> Answer:

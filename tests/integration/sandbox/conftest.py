@@ -6,6 +6,8 @@ import pytest
 
 from sandbox import Sandbox
 from tests.integration.sandbox.sandbox_caller import Caller, ManualClock, authenticated
+from tests.integration.sandbox.sandbox_edge import Edge
+from tests.integration.sandbox.sandbox_operator import Operator
 
 
 @pytest.fixture
@@ -32,3 +34,16 @@ async def caller(stranger: Caller) -> Caller:
     """A caller with an access token."""
     await stranger.sign_in()
     return stranger
+
+
+@pytest.fixture
+async def edge(sandbox: Sandbox) -> AsyncIterator[Edge]:
+    async with Edge().serve(sandbox) as serving:
+        sandbox.set_edge(serving.url)
+        yield serving
+
+
+@pytest.fixture
+async def operator(sandbox: Sandbox) -> AsyncIterator[Operator]:
+    async with aiohttp.ClientSession(sandbox.control_url) as session:
+        yield Operator(session)

@@ -131,6 +131,11 @@ class Caller:
         """Send JSON, or nothing if there is no body, to a path below that of the issuer's cards."""
         return await self.send(method, self._cards + path, json=body, headers=self.headers() | headers)
 
+    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """Send JSON, or nothing if there is no body, to a path below ``/banking/`` that may name ``{issuer}``."""
+        path = "/banking/" + path.replace("{issuer}", self.sandbox.issuer_id)
+        return await self.send(method, path, json=body, headers=self.headers() | headers)
+
     async def send_raw(self, method: str, path: str, body: str, content_type: str) -> Answer:
         """Send text as it is to a path below that of the issuer's cards."""
         headers = self.headers() | {"Content-Type": content_type}

@@ -1,16 +1,24 @@
-"""A small edge that D1 can notify: it notes what it is told and answers what it was told to."""
+"""A small edge that D1 can call: it notes what it is told and asked, and answers what it was told to."""
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 from sandbox import Sandbox
 
-__all__ = ["Edge", "Received"]
+__all__ = ["INFORMATION", "Asked", "Edge", "Received", "Reply"]
+
+INFORMATION = {
+    "language": "ar-JO",
+    "firstName": "سعاد",
+    "mobilePhoneNumber": {"countryCode": "+962", "phoneNumber": "790000000"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +31,56 @@ class Received:
     client: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as it came."""
+
+    kind: str
+    path: str
+    query: Mapping[str, str]
+    body: Any
+    """None if there was none."""
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to answer to a question."""
+
+    status: int = 200
+    body: Any = None
+    """JSON; a string goes as it is; None for nothing."""
+    content_type: str = "application/json"
+    delay_seconds: float = 0.0
+
+    def response(self) -> web.Response:
+        if self.body is None:
+            return web.Response(status=self.status)
+        data = self.body.encode() if isinstance(self.body, str) else orjson.dumps(self.body)
+        return web.Response(status=self.status, body=data, content_type=self.content_type)
+
+
+def _usual() -> dict[str, list[Reply]]:
+    return {
+        "information": [Reply(body=INFORMATION)],
+        "otp": [Reply(204)],
+        "authentication": [Reply(body={"authenticationId": "auth-1"})],
+        "result": [Reply(body={"authenticationId": "auth-1", "status": "SUCCESSFUL"})],
+        "credentials": [Reply(404, {"error": "Card unknown"})],
+    }
+
+
 @dataclass(slots=True)
 class Edge:
     """What came, and what to answer."""
 
     received: list[Received] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
     token_requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     """What to answer to the next notifications; 204 when there is none left."""
+    replies: dict[str, list[Reply]] = field(default_factory=_usual)
+    """What to answer to the next questions of a kind; the last one is for all that follow."""
     token_answer: Any = field(
         default_factory=lambda: {"access_token": "edge-token", "token_type": "Bearer", "expires_in": "60"}
     )
@@ -45,7 +95,14 @@ class Edge:
         app = web.Application()
         app.router.add_post("/authz/d1/v1/oauth2/token", self._token)
         app.router.add_post("/notifications/d1/v1/{rest:.*}", self._notification)
-        runner = web.AppRunner(app, access_log=None)
+        consumer = "/banking/d1/v1/issuers/{issuer}/consumers/{consumer}"
+        app.router.add_post(f"{consumer}/notifications", self._notification)
+        app.router.add_get(consumer, self._question, name="information")
+        app.router.add_post(f"{consumer}/otp", self._question, name="otp")
+        app.router.add_post(f"{consumer}/authentication", self._question, name="authentication")
+        app.router.add_get(f"{consumer}/authentication/{{id}}", self._question, name="result")
+        app.router.add_get("/cms/api/v1/issuers/{issuer}/cards/{card}/credentials", self._question, name="credentials")
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
@@ -53,6 +110,14 @@ class Edge:
             yield self
         finally:
             await runner.cleanup()
+
+    def kinds(self) -> list[str]:
+        return [asked.kind for asked in self.asked]
+
+    def otp(self) -> str:
+        """The password that was last to be delivered."""
+        bodies = [asked.body for asked in self.asked if asked.kind == "otp"]
+        return str(bodies[-1]["otp"]["value"])
 
     async def _token(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}
@@ -64,3 +129,13 @@ class Edge:
         client = dict(pair for (pair,) in certificate["subject"])["commonName"]
         self.received.append(Received(request.path, await request.json(), request.headers.get("Authorization"), client))
         return web.Response(status=self.statuses.pop(0) if self.statuses else 204)
+
+    async def _question(self, request: web.Request) -> web.Response:
+        kind = request.match_info.route.name or ""
+        data = await request.read()
+        body = orjson.loads(data) if data else None
+        self.asked.append(Asked(kind, request.path, dict(request.query), body, request.headers))
+        replies = self.replies[kind]
+        reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        await asyncio.sleep(reply.delay_seconds)
+        return reply.response()

@@ -1,37 +1,13 @@
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
 from sandbox import Sandbox
-from tests.integration.sandbox.sandbox_caller import Answer, Caller
+from tests.integration.sandbox.sandbox_caller import Caller
 from tests.integration.sandbox.sandbox_edge import Edge
-
-
-class Operator:
-    """Somebody at the control API."""
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
-
-    async def send(self, method: str, path: str, body: Any = None) -> Answer:
-        async with self._session.request(method, path, json=body) as answer:
-            return Answer(answer.status, await answer.text())
-
-
-@pytest.fixture
-async def operator(sandbox: Sandbox) -> AsyncIterator[Operator]:
-    async with aiohttp.ClientSession(sandbox.control_url) as session:
-        yield Operator(session)
-
-
-@pytest.fixture
-async def edge(sandbox: Sandbox) -> AsyncIterator[Edge]:
-    async with Edge().serve(sandbox) as serving:
-        sandbox.set_edge(serving.url)
-        yield serving
+from tests.integration.sandbox.sandbox_operator import Operator
 
 
 async def test_the_front_page_lists_what_there_is(sandbox: Sandbox, operator: Operator) -> None:
@@ -45,7 +21,10 @@ async def test_the_front_page_lists_what_there_is(sandbox: Sandbox, operator: Op
 async def test_every_endpoint_on_the_front_page_is_there(operator: Operator) -> None:
     for endpoint in (await operator.send("GET", "/")).json["endpoints"]:
         method, path = endpoint.split()
-        assert (await operator.send(method, path)).status not in {404, 405, 500}
+        answer = await operator.send(method, path.replace("{", "").replace("}", ""))
+        # There is nothing of these ids, but the path is known.
+        assert answer.status not in {405, 500}
+        assert "Not Found" not in answer.text
 
 
 async def test_nothing_of_the_control_api_is_on_the_port_of_d1(caller: Caller) -> None:

@@ -8,6 +8,14 @@ from sandbox.d1.contract import Operation
 from sandbox.faults import Drop, Fault
 from tests.integration.sandbox.sandbox_caller import GRANT_TYPE, Caller
 
+NEITHER_TOKEN_NOR_CARD = (
+    ("GET", "v1/issuers/{issuer}/cards/c/3ds/operations"),
+    ("GET", "v1/issuers/{issuer}/cards/c/3ds/operations/o"),
+    ("POST", "v1/issuers/{issuer}/appinstances/a/authncredentials/operations:delete"),
+    ("PUT", "v2/issuers/{issuer}/consumers/c"),
+    ("POST", "v1/issuers/{issuer}/consumers/c/operations:delete"),
+)
+
 
 def card_ids(caller: Caller) -> list[str]:
     return [card.card_id for card in caller.sandbox.store.cards()]
@@ -34,6 +42,7 @@ async def test_every_operation_can_be_told_to_fail(caller: Caller) -> None:
 
     answers = [await caller.get_token(), await caller.create(), await caller.register("card-1")]
     answers += [await caller.operate(verb, "c") for verb in ("renew", "replace", "delete", "suspend", "resume")]
+    answers += [await caller.ask(method, path) for method, path in NEITHER_TOKEN_NOR_CARD]
 
     assert [answer.status for answer in answers] == [503] * len(Operation)
     assert (await caller.get_token()).status == 200

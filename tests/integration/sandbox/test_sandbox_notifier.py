@@ -23,13 +23,6 @@ NOTIFICATION = Notification(
 
 
 @pytest.fixture
-async def edge(sandbox: Sandbox) -> AsyncIterator[Edge]:
-    async with Edge().serve(sandbox) as serving:
-        sandbox.set_edge(serving.url)
-        yield serving
-
-
-@pytest.fixture
 async def with_oauth(tmp_path: Path, clock: ManualClock) -> AsyncIterator[tuple[Sandbox, Edge]]:
     """A sandbox that fetches tokens from the edge."""
     credentials = EdgeCredentials("d1", "\u00ff\u00ff?>secret", scope="notify")

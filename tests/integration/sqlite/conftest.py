@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite import SqliteEventLog
-from tests.integration.sqlite.sqlite_events import opened
+from adapters.sqlite import SqliteEventLog, SqliteStorage
+from tests.integration.sqlite.sqlite_events import opened_storage
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +23,11 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def log(path: Path) -> AsyncIterator[SqliteEventLog]:
-    async with opened(path) as log:
-        yield log
+async def storage(path: Path) -> AsyncIterator[SqliteStorage]:
+    async with opened_storage(path) as storage:
+        yield storage
+
+
+@pytest.fixture
+async def log(storage: SqliteStorage) -> SqliteEventLog:
+    return storage.log

@@ -8,20 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite import Retention, SqliteEventLog
-from gateway.errors import GatewayError
+from adapters.sqlite import Retention, SqliteEventLog, SqliteStorage
+from gateway.errors import GatewayError, Reason
 from gateway.ports import Event
 from issuer.common.v1 import error_pb2
 
-__all__ = ["ISSUER", "append_all", "event", "locked", "numbers", "opened", "unavailable"]
+__all__ = [
+    "ISSUER",
+    "append_all",
+    "event",
+    "locked",
+    "numbers",
+    "opened",
+    "opened_storage",
+    "unavailable",
+]
 
 ISSUER = "issuer0001"
 
 
-def event(number: int, *, card_id: str = "card-1", time_ms: int = 1_000, payload: bytes = b"payload") -> Event:
+def event(
+    number: int, *, kind: int = 1, subject_id: str = "card-1", time_ms: int = 1_000, payload: bytes = b"payload"
+) -> Event:
     return Event(
         issuer_id=ISSUER,
-        card_id=card_id,
+        kind=kind,
+        subject_id=subject_id,
         operation_id=f"operation-{number}",
         consumer_id="consumer-1",
         operation_type=1,
@@ -32,6 +44,23 @@ def event(number: int, *, card_id: str = "card-1", time_ms: int = 1_000, payload
 
 
 @asynccontextmanager
+async def opened_storage(
+    path: Path,
+    *,
+    retention: Retention = Retention(),  # noqa: B008  frozen
+    trim_interval_seconds: float = 3600.0,
+    now_ms: Callable[[], int] = lambda: 0,
+) -> AsyncIterator[SqliteStorage]:
+    storage = await SqliteStorage.open(
+        path, retention=retention, trim_interval_seconds=trim_interval_seconds, now_ms=now_ms
+    )
+    try:
+        yield storage
+    finally:
+        await storage.close()
+
+
+@asynccontextmanager
 async def opened(
     path: Path,
     *,
@@ -39,13 +68,11 @@ async def opened(
     trim_interval_seconds: float = 3600.0,
     now_ms: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[SqliteEventLog]:
-    log = await SqliteEventLog.open(
+    """Open a storage for its log alone."""
+    async with opened_storage(
         path, retention=retention, trim_interval_seconds=trim_interval_seconds, now_ms=now_ms
-    )
-    try:
-        yield log
-    finally:
-        await log.close()
+    ) as storage:
+        yield storage.log
 
 
 async def append_all(log: SqliteEventLog, events: Sequence[Event]) -> list[bool]:
@@ -68,9 +95,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def unavailable() -> Iterator[None]:
+def unavailable(reason: Reason = error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE) -> Iterator[None]:
     with pytest.raises(GatewayError) as raised:
         yield
-    assert raised.value.reason == error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
+    assert raised.value.reason == reason
     assert raised.value.outcome == error_pb2.OUTCOME_REJECTED
     assert raised.value.retry_after_seconds == 1.0

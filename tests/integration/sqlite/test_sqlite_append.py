@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite import SqliteEventLog
+from adapters.sqlite import SqliteEventLog, SqliteStorage
 from tests.integration.sqlite.sqlite_events import append_all, event, locked, numbers, opened, unavailable
 
 
@@ -45,15 +45,18 @@ async def test_a_duplicate_is_recognised_after_a_restart(path: Path) -> None:
         assert await numbers(log) == [1, 2, 3]
 
 
-async def test_the_same_operation_id_at_another_card_or_issuer_is_another_event(log: SqliteEventLog) -> None:
+async def test_the_same_operation_id_of_another_subject_kind_or_issuer_is_another_event(log: SqliteEventLog) -> None:
     first = event(1)
-
-    others = [first._replace(card_id="card-2"), first._replace(issuer_id="issuer0002")]
-    assert await append_all(log, [first, *others]) == [
-        True,
-        True,
-        True,
+    events = [
+        first,
+        first._replace(subject_id="card-2"),
+        first._replace(kind=2),
+        first._replace(issuer_id="issuer0002"),
     ]
+
+    assert await append_all(log, events) == [True] * 4
+    assert await append_all(log, events) == [False] * 4
+    assert [stored.event for stored in await log.read(0, 10)] == events
 
 
 async def test_a_duplicate_of_an_event_that_could_not_be_stored_is_not_called_one(
@@ -69,33 +72,35 @@ async def test_a_duplicate_of_an_event_that_could_not_be_stored_is_not_called_on
     assert await log.append(event(1))
 
 
-async def test_many_appends_at_once_share_few_transactions(log: SqliteEventLog) -> None:
-    before = log.commit_count
+async def test_many_appends_at_once_share_few_transactions(storage: SqliteStorage) -> None:
+    log, before = storage.log, storage.commit_count
 
     await append_all(log, [event(number) for number in range(2_000)])
 
-    assert log.commit_count - before <= 100
+    assert storage.commit_count - before <= 100
     assert await numbers(log) == list(range(2_000))
 
 
-async def test_appends_and_changes_share_a_transaction(log: SqliteEventLog, path: Path) -> None:
-    before = log.commit_count
+async def test_appends_and_changes_share_a_transaction(storage: SqliteStorage, path: Path) -> None:
+    log, before = storage.log, storage.commit_count
     with locked(path):
         first = asyncio.ensure_future(log.append(event(0)))
         await asyncio.sleep(0.05)
         together = asyncio.gather(
             *(log.append(event(number)) for number in range(1, 300)),
             *(log.commit("issuer0001", f"watcher-{number}", number, 7) for number in range(50)),
+            *(storage.entries.put(f"key-{number}", b"value", 60) for number in range(50)),
         )
         await asyncio.sleep(0.05)
 
     assert await first
     await together
-    assert log.commit_count - before == 2
+    assert storage.commit_count - before == 2
     assert await numbers(log) == list(range(300))
     assert {each.name: each.committed for each in await log.list_subscriptions("issuer0001")} == {
         f"watcher-{number}": number for number in range(50)
     }
+    assert await storage.entries.get("key-49") == b"value"
 
 
 async def test_an_append_whose_caller_gives_up_disturbs_nobody(log: SqliteEventLog, path: Path) -> None:

@@ -8,14 +8,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from adapters.sqlite import Retention, SqliteEventLog
+from adapters.sqlite import Retention, SqliteStorage
 from gateway.ports import Event
 from tests.integration.sqlite.sqlite_events import append_all, event
 
 MAX_AGE_MS = 1_000
 
 some_events = st.lists(
-    st.builds(lambda number, time_ms: event(number, time_ms=time_ms), st.integers(0, 25), st.integers(0, 3_000)),
+    st.builds(
+        lambda number, kind, time_ms: event(number, kind=kind, time_ms=time_ms),
+        st.integers(0, 20),
+        st.integers(1, 2),
+        st.integers(0, 3_000),
+    ),
     max_size=12,
 )
 
@@ -33,23 +38,25 @@ class LogBesideList(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.log = self.runner.run(
-            SqliteEventLog.open(
+        self.storage = self.runner.run(
+            SqliteStorage.open(
                 Path(self.folder.name) / "events.db",
                 retention=Retention(max_age_seconds=MAX_AGE_MS / 1_000),
                 trim_interval_seconds=3_600,
                 now_ms=lambda: self.now_ms,
             )
         )
+        self.log = self.storage.log
 
     @rule(events=some_events)
     def append_at_once(self, events: list[Event]) -> None:
-        held = {each.operation_id for each in self.kept}
+        held = {(each.kind, each.operation_id) for each in self.kept}
         expected = []
         for each in events:
-            expected.append(each.operation_id not in held)
+            identity = each.kind, each.operation_id
+            expected.append(identity not in held)
             if expected[-1]:
-                held.add(each.operation_id)
+                held.add(identity)
                 self.kept.append(each)
 
         assert self.runner.run(append_all(self.log, events)) == expected
@@ -73,7 +80,7 @@ class LogBesideList(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.runner.run(self.log.close())
+        self.runner.run(self.storage.close())
         self.open()
 
     @rule(time_ms=st.integers(-1, 3_001))
@@ -97,7 +104,7 @@ class LogBesideList(RuleBasedStateMachine):
         assert (bounds.trimmed_through, bounds.last) == (self.trimmed_through, self.last)
 
     def teardown(self) -> None:
-        self.runner.run(self.log.close())
+        self.runner.run(self.storage.close())
         self.runner.close()
         self.folder.cleanup()
 

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite import EventLogOpenError, SqliteEventLog
+from adapters.sqlite import EventLogOpenError, SqliteEventLog, SqliteStorage
 from tests.integration.sqlite.sqlite_events import ISSUER, append_all, event, numbers, opened, unavailable
 
 OPEN_AND_CLOSE = """
 import asyncio, os, sys
-from adapters.sqlite import EventLogOpenError, SqliteEventLog
+from adapters.sqlite import EventLogOpenError, SqliteStorage
 
 async def main():
     try:
-        log = await SqliteEventLog.open(sys.argv[1])
+        storage = await SqliteStorage.open(sys.argv[1])
     except EventLogOpenError as error:
         sys.exit(f"refused: {error}")
-    await log.close()
+    await storage.close()
 
 if len(sys.argv) > 2:
     os.setuid(int(sys.argv[2]))
@@ -74,7 +74,7 @@ async def test_after_closing_only_the_database_and_its_lock_file_are_left(path: 
 async def test_a_second_opener_is_refused_until_the_first_one_closes(path: Path) -> None:
     async with opened(path) as log:
         with pytest.raises(EventLogOpenError, match="in use by another process"):
-            await SqliteEventLog.open(path)
+            await SqliteStorage.open(path)
         assert "in use by another process" in await asyncio.to_thread(open_elsewhere, path)
         assert await log.append(event(1))
 
@@ -87,14 +87,14 @@ async def test_a_link_to_the_log_is_the_same_log(log: SqliteEventLog, path: Path
     link.symlink_to(path)
 
     with pytest.raises(EventLogOpenError, match="in use by another process"):
-        await SqliteEventLog.open(link)
+        await SqliteStorage.open(link)
 
 
 async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path) -> None:
     path.write_bytes(b"no database at all" * 1_000)
 
     with pytest.raises(EventLogOpenError, match="not a database"):
-        await SqliteEventLog.open(path)
+        await SqliteStorage.open(path)
 
     assert path.read_bytes() == b"no database at all" * 1_000
 
@@ -105,7 +105,7 @@ async def test_the_database_of_another_application_is_refused_and_left_as_it_is(
     before = path.read_bytes()
 
     with pytest.raises(EventLogOpenError, match="another application"):
-        await SqliteEventLog.open(path)
+        await SqliteStorage.open(path)
 
     assert path.read_bytes() == before
 
@@ -114,10 +114,10 @@ async def test_a_log_of_a_newer_version_is_refused(path: Path) -> None:
     async with opened(path):
         pass
     with closing(sqlite3.connect(path)) as newer:
-        newer.execute("PRAGMA user_version = 2")
+        newer.execute("PRAGMA user_version = 3")
 
     with pytest.raises(EventLogOpenError, match="newer version"):
-        await SqliteEventLog.open(path)
+        await SqliteStorage.open(path)
 
 
 async def test_a_log_without_its_identity_is_refused(path: Path) -> None:
@@ -128,7 +128,7 @@ async def test_a_log_without_its_identity_is_refused(path: Path) -> None:
         other.commit()
 
     with pytest.raises(EventLogOpenError, match="lost its identity"):
-        await SqliteEventLog.open(path)
+        await SqliteStorage.open(path)
 
 
 async def test_an_empty_file_becomes_a_log(path: Path) -> None:
@@ -150,7 +150,7 @@ async def test_a_name_with_signs_that_mean_something_in_an_address_is_only_a_nam
 
 async def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EventLogOpenError, match="No such file or directory"):
-        await SqliteEventLog.open(tmp_path / "missing" / "events.db")
+        await SqliteStorage.open(tmp_path / "missing" / "events.db")
 
 
 def test_a_folder_that_cannot_be_written_is_refused() -> None:
@@ -194,10 +194,10 @@ async def test_a_closed_log_says_that_it_is_unavailable(path: Path) -> None:
 
 
 async def test_closing_twice_or_at_once_is_closing(path: Path) -> None:
-    log = await SqliteEventLog.open(path)
+    storage = await SqliteStorage.open(path)
 
-    await asyncio.gather(log.close(), log.close())
-    await log.close()
+    await asyncio.gather(storage.close(), storage.close())
+    await storage.close()
 
     async with opened(path):
         pass

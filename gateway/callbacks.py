@@ -1,0 +1,373 @@
+"""The broker: matches each question of D1 with a connected handler, so that exactly one reply counts.
+
+It is a state machine without I/O. Time comes from a clock, which an event loop is, so that whole lives of handlers can
+be played through in no time. What it promises to handlers stands in ``issuer/callback/v1/service.proto``.
+"""
+
+import asyncio
+import time
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Protocol, TypeAlias
+
+from gateway.callback_tokens import CallbackTokens
+from issuer.callback.v1 import messages_pb2 as callback
+
+__all__ = ["Broker", "Clock", "Handler", "Outcome", "Seat", "Timer", "Topic", "kind_of"]
+
+Topic: TypeAlias = "tuple[str, str]"
+"""Whom and what a question is for: the issuer, and the kind as `kind_of` names it."""
+
+Outcome: TypeAlias = "callback.ReplyOutcome.ValueType"
+"""What became of a reply."""
+
+OnEnd: TypeAlias = Callable[[callback.Reply | None], None]
+"""Told how a question ended: with the reply that counts, or with None if there was none in time."""
+
+_MOST_OPEN = 10_000
+"""More questions at a time than this are not asked: each holds memory until its deadline."""
+
+
+class Timer(Protocol):
+    """What `Clock.call_at` returns."""
+
+    def cancel(self) -> None:
+        """Do not call any more."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, as `asyncio.AbstractEventLoop` has it."""
+
+    def time(self) -> float:
+        """Tell the time in seconds; it never goes back."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[..., object], /, *args: object) -> Timer:
+        """Call something at a time, never before this returns."""
+        ...
+
+
+class Handler(Protocol):
+    """The way to a connected handler."""
+
+    def send(self, question: callback.Question) -> None:
+        """Send it a question, now or as soon as it reads on. The message is its own."""
+        ...
+
+    def withdraw(self, token: str) -> None:
+        """Do not send a question that it has not taken yet: its time is over."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A handler's place at the broker, as `Broker.connect` gives it."""
+
+    handler: Handler
+    topics: frozenset[Topic]
+    max_in_flight: int
+    held: "dict[str, _Question]" = field(default_factory=dict)
+    """By token, the questions that it was sent, has not replied to, and still could."""
+    is_draining: bool = False
+    is_tardy: bool = False
+    """Whether a question was passed on because of it, and it has not replied to any since."""
+    last_turn: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes a further question."""
+        return not self.is_draining and len(self.held) < self.max_in_flight
+
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        """How it stands among those that could take a question: the least goes first."""
+        return self.is_tardy, len(self.held), self.last_turn
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """A question that has no reply yet, or that a handler has not finished with."""
+
+    message: callback.Question
+    topic: Topic
+    number: int
+    deadline: float
+    on_end: OnEnd | None
+    """None once it has ended."""
+    waits: bool
+    attempts: int = 0
+    tried: set[Seat] = field(default_factory=set)
+    holders: set[Seat] = field(default_factory=set)
+    asked_last: Seat | None = None
+    is_waiting: bool = False
+    """Whether it is for the next handler that can take it."""
+    expiry: Timer | None = None
+    patience: Timer | None = None
+    """Until when nobody else is asked."""
+
+    def __lt__(self, other: "_Question") -> bool:
+        """Tell which is more urgent."""
+        return (self.deadline, self.number) < (other.deadline, other.number)
+
+
+class Broker:
+    """Asks handlers on behalf of whoever waits for a reply."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        tokens: CallbackTokens | None = None,
+    ) -> None:
+        """Begin without handlers.
+
+        Args:
+            clock: Keeps the deadlines.
+            wall_clock: Tells the time that handlers are shown, in seconds since 1970 (UTC).
+            tokens: Makes the tokens; a key of its own unless given.
+        """
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._tokens = tokens or CallbackTokens()
+        self._numbers = count(1)
+        self._turns = count(1)
+        # A dictionary where a set would do: its order is the same in every run.
+        self._seats: dict[Topic, dict[Seat, None]] = {}
+        self._questions: dict[str, _Question] = {}
+        self._waiting: dict[Topic, list[_Question]] = {}
+        """The most urgent first."""
+
+    # ------------------------------------------------------------------------------------------- for who asks
+
+    async def ask(self, question: callback.Question, seconds: float, *, waits: bool = True) -> callback.Reply | None:
+        """Ask, and wait for the reply that counts; see `gateway.ports.CallbackBus`."""
+        ended: asyncio.Future[callback.Reply | None] = asyncio.get_running_loop().create_future()
+
+        def end(reply: callback.Reply | None) -> None:
+            # Whoever waited may have been cancelled in this very turn of the loop.
+            if not ended.done():
+                ended.set_result(reply)
+
+        abandon = self.begin(question, seconds, end, waits=waits)
+        try:
+            return await ended
+        finally:
+            abandon()
+
+    def begin(
+        self, message: callback.Question, seconds: float, on_end: OnEnd, *, waits: bool = True
+    ) -> Callable[[], None]:
+        """Ask without waiting.
+
+        Args:
+            message: The question, with its issuer, its correlation id and its request. It belongs to the broker now.
+            seconds: How long there is for the reply.
+            on_end: Called once, perhaps before this returns.
+            waits: Whether there is a point in waiting for a handler to connect while none is.
+
+        Returns:
+            What to call when nobody waits any more: `on_end` is not called after that.
+        """
+        topic = (message.issuer_id, kind_of(message))
+        if len(self._questions) >= _MOST_OPEN or not (waits or self._is_served(topic)):
+            on_end(None)
+            return lambda: None
+        deadline = self._clock.time() + seconds
+        message.token = self._tokens.make(deadline)
+        message.deadline.FromMilliseconds(round((self._wall_clock() + seconds) * 1000))
+        question = _Question(message, topic, next(self._numbers), deadline, on_end, waits)
+        question.expiry = self._clock.call_at(deadline, self._expire, question)
+        self._questions[message.token] = question
+        self._place(question)
+
+        def abandon() -> None:
+            question.on_end = None
+            self._end(question, None)
+
+        return abandon
+
+    # ------------------------------------------------------------------------------------------ for handlers
+
+    def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> Seat:
+        """Let a handler take part. What waits for one is sent to it before this returns."""
+        seat = Seat(handler, frozenset(topics), max_in_flight)
+        for topic in seat.topics:
+            self._seats.setdefault(topic, {})[seat] = None
+        self._fill(seat)
+        return seat
+
+    def drain(self, seat: Seat) -> None:
+        """Send a handler no further questions."""
+        seat.is_draining = True
+        self._give_up(seat.topics)
+
+    def disconnect(self, seat: Seat) -> None:
+        """Let a handler go; others get what it leaves undone."""
+        seat.is_draining = True
+        for topic in seat.topics:
+            self._unseat(seat, topic)
+        for question in tuple(seat.held.values()):
+            self._release(seat, question)
+            # Those that had it before have used up their time for it.
+            if question.on_end is not None and question.asked_last is seat:
+                self._place(question)
+        self._give_up(seat.topics)
+
+    def reply(self, seat: Seat, reply: callback.Reply) -> Outcome:
+        """Take a handler's reply, which keeps its contract, and tell what became of it."""
+        question = self._questions.get(reply.token)
+        if question is None:
+            return self._outcome_of_unknown(reply.token)
+        outcome = self._settle(question, reply)
+        if outcome != callback.REPLY_OUTCOME_INVALID:
+            seat.is_tardy = False
+            self._release(seat, question)
+            self._fill(seat)
+        return outcome
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many questions, and how many seats at topics, are held in memory."""
+        waiting = sum(len(questions) for questions in self._waiting.values())
+        return len(self._questions) + waiting, sum(len(seats) for seats in self._seats.values())
+
+    # -------------------------------------------------------------------------------------------- the machine
+
+    def _is_served(self, topic: Topic) -> bool:
+        return any(not seat.is_draining for seat in self._seats.get(topic, ()))
+
+    def _place(self, question: _Question) -> None:
+        """Give a question to the best handler that has not had it, or let it wait for one."""
+        if question.patience is not None:
+            question.patience.cancel()
+        if self._clock.time() >= question.deadline:
+            return
+        seats = self._seats.get(question.topic, ())
+        best = min((seat for seat in seats if seat.has_room and seat not in question.tried), key=_rank, default=None)
+        if best is not None:
+            self._give(question, best)
+        elif not question.is_waiting:
+            question.is_waiting = True
+            insort(self._waiting.setdefault(question.topic, []), question)
+
+    def _fill(self, seat: Seat) -> None:
+        """Give a handler what waits for one, the most urgent first."""
+        now = self._clock.time()
+        while seat.has_room:
+            waiting = (self._waiting.get(topic, ()) for topic in seat.topics)
+            first = [
+                next((each for each in questions if each.deadline > now and seat not in each.tried), None)
+                for questions in waiting
+            ]
+            urgent = min((each for each in first if each is not None), default=None)
+            if urgent is None:
+                return
+            self._give(urgent, seat)
+
+    def _give(self, question: _Question, seat: Seat) -> None:
+        self._stop_waiting(question)
+        question.attempts += 1
+        question.tried.add(seat)
+        question.holders.add(seat)
+        question.asked_last = seat
+        seat.held[question.message.token] = question
+        seat.last_turn = next(self._turns)
+        left = question.deadline - self._clock.time()
+        question.patience = self._clock.call_at(question.deadline - left / 2, self._pass_on, question)
+        message = callback.Question()
+        message.CopyFrom(question.message)
+        message.attempt = question.attempts
+        message.time_left.FromMilliseconds(round(left * 1000))
+        seat.handler.send(message)
+
+    def _pass_on(self, question: _Question) -> None:
+        """Ask another handler as well: those that have the question take too long."""
+        for seat in question.holders:
+            seat.is_tardy = True
+        self._place(question)
+
+    def _settle(self, question: _Question, reply: callback.Reply) -> Outcome:
+        if self._clock.time() >= question.deadline:
+            return callback.REPLY_OUTCOME_LATE
+        if question.on_end is None:
+            return callback.REPLY_OUTCOME_ALREADY_ANSWERED
+        if reply.WhichOneof("response") not in {question.topic[1], "refusal"}:
+            return callback.REPLY_OUTCOME_INVALID
+        self._end(question, reply)
+        return callback.REPLY_OUTCOME_ACCEPTED
+
+    def _outcome_of_unknown(self, token: str) -> Outcome:
+        deadline = self._tokens.deadline(token)
+        if deadline is None:
+            return callback.REPLY_OUTCOME_UNKNOWN_TOKEN
+        late = self._clock.time() >= deadline
+        return callback.REPLY_OUTCOME_LATE if late else callback.REPLY_OUTCOME_ALREADY_ANSWERED
+
+    def _expire(self, question: _Question) -> None:
+        holders = tuple(question.holders)
+        for seat in holders:
+            seat.is_tardy = True
+            seat.handler.withdraw(question.message.token)
+            self._release(seat, question)
+        self._end(question, None)
+        for seat in sorted(holders, key=_rank):
+            self._fill(seat)
+
+    def _end(self, question: _Question, reply: callback.Reply | None) -> None:
+        """Tell who asked, once. Handlers that have the question keep their place for it until they reply."""
+        on_end, question.on_end = question.on_end, None
+        if question.patience is not None:
+            question.patience.cancel()
+        self._stop_waiting(question)
+        self._forget_if_idle(question)
+        if on_end is not None:
+            on_end(reply)
+
+    def _release(self, seat: Seat, question: _Question) -> None:
+        seat.held.pop(question.message.token, None)
+        question.holders.discard(seat)
+        self._forget_if_idle(question)
+
+    def _forget_if_idle(self, question: _Question) -> None:
+        if question.on_end is None and not question.holders:
+            if question.expiry is not None:
+                question.expiry.cancel()
+            self._questions.pop(question.message.token, None)
+
+    def _stop_waiting(self, question: _Question) -> None:
+        if question.is_waiting:
+            question.is_waiting = False
+            waiting = self._waiting[question.topic]
+            del waiting[bisect_left(waiting, question)]
+            if not waiting:
+                del self._waiting[question.topic]
+
+    def _unseat(self, seat: Seat, topic: Topic) -> None:
+        seats = self._seats.get(topic, {})
+        seats.pop(seat, None)
+        if not seats:
+            self._seats.pop(topic, None)
+
+    def _give_up(self, topics: Iterable[Topic]) -> None:
+        """End what does not wait for a handler to connect, where none is left."""
+        for topic in topics:
+            if not self._is_served(topic):
+                for question in tuple(self._waiting.get(topic, ())):
+                    if not (question.waits or question.holders):
+                        self._end(question, None)
+
+
+def kind_of(question: callback.Question) -> str:
+    """Name the kind of a question: the field of its request, which is also the field of a reply that fits."""
+    kind = question.WhichOneof("request")
+    if kind is None:
+        raise ValueError("a question without a request")
+    return kind
+
+
+def _rank(seat: Seat) -> tuple[bool, int, int]:
+    return seat.rank

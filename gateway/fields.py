@@ -1,0 +1,153 @@
+"""Reads the JSON that D1 sends: strict about the fields it is known to send, tolerant of everything it may add."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf import struct_pb2
+
+__all__ = ["CARD_ID", "CONSUMER_ID", "OPERATION_ID", "FieldError", "Fields", "parse_time"]
+
+CARD_ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
+"""A card's id (D1 API: identifiers)."""
+CONSUMER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""A consumer's id (D1 API: identifiers)."""
+OPERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""An operation's id (D1 API: identifiers)."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_EXACT_INTEGER = 2**53
+# A Struct nests three messages a level, and readers of protobuf stop at a hundred.
+_MAX_DEPTH = 16
+
+
+class FieldError(Exception):
+    """A field is missing or malformed. The text names the field and the rule, never the value."""
+
+
+class Fields:
+    """The fields of a JSON object, taken out one by one; what is left was not known."""
+
+    __slots__ = ("_prefix", "_values")
+
+    def __init__(self, values: dict[str, Any], prefix: str = "") -> None:
+        self._values = values
+        self._prefix = prefix
+
+    def text(self, name: str, *, max_length: int, required: bool = False) -> str:
+        """Take a string; empty if it is absent or null.
+
+        Raises:
+            FieldError: It is not that.
+        """
+        value = self._values.pop(name, None)
+        if isinstance(value, str) and len(value) <= max_length and (value or not required):
+            return value
+        if value is None and not required:
+            return ""
+        raise self._refuse(name, f"must be a string of {1 if required else 0} to {max_length} characters")
+
+    def fitting_text(self, name: str, *, max_length: int) -> str:
+        """Take a string; empty if it is absent or null. Anything else is left, for `rest_into`."""
+        value = self._values.get(name)
+        if value is None or (isinstance(value, str) and len(value) <= max_length):
+            return self._values.pop(name, None) or ""
+        return ""
+
+    def identifier(self, name: str, form: re.Pattern[str], *, required: bool = False) -> str:
+        """Take an id; empty if it is absent or null.
+
+        Raises:
+            FieldError: It is not that.
+        """
+        value = self._values.pop(name, None)
+        if isinstance(value, str) and form.fullmatch(value) is not None:
+            return value
+        if value is None and not required:
+            return ""
+        raise self._refuse(name, f"must match {form.pattern}")
+
+    def nested(self, name: str) -> "Fields | None":
+        """Take an object; None if it is absent or null.
+
+        Raises:
+            FieldError: It is not that.
+        """
+        value = self._values.pop(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self._refuse(name, "must be an object")
+        return Fields(value, f"{self._prefix}{name}.")
+
+    def fitting_nested(self, name: str) -> "Fields | None":
+        """Take an object; None if it is absent or null. Anything else is left, for `rest_into`."""
+        value = self._values.get(name)
+        return self.nested(name) if value is None or isinstance(value, dict) else None
+
+    def rest_into(self, struct: struct_pb2.Struct) -> None:
+        """Put what was not taken into a Struct, as it came.
+
+        A whole number that a double cannot hold exactly is kept as text.
+
+        Raises:
+            FieldError: A field nests too deep.
+        """
+        for name, value in self._values.items():
+            try:
+                _fill(struct.fields[name], value, _MAX_DEPTH)
+            except _TooDeepError:
+                raise self._refuse(name, f"nests deeper than {_MAX_DEPTH} levels") from None
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def _refuse(self, name: str, rule: str) -> FieldError:
+        # An unknown field's name is the sender's text: only its printable start goes into the answer and the log.
+        shown = "".join(character for character in name[:64] if character.isprintable())
+        return FieldError(f"{self._prefix}{shown} {rule}")
+
+
+def parse_time(text: str) -> tuple[int, int] | None:
+    """Read an ISO 8601 time with its zone, in the years 1 to 9999 of UTC (D1 API: times).
+
+    Returns:
+        Seconds since 1970 (UTC) and nanoseconds, as a ``google.protobuf.Timestamp`` has them; None if it is no time.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None:
+            return None
+        since = time.astimezone(UTC) - _EPOCH
+    except (ValueError, OverflowError):
+        return None
+    return since.days * 86_400 + since.seconds, since.microseconds * 1000
+
+
+class _TooDeepError(Exception):
+    pass
+
+
+def _fill(value: struct_pb2.Value, source: Any, depth: int) -> None:
+    if depth == 0:
+        raise _TooDeepError
+    match source:
+        case None:
+            value.null_value = struct_pb2.NULL_VALUE
+        case bool():
+            value.bool_value = source
+        case str():
+            value.string_value = source
+        case int() if abs(source) > _MAX_EXACT_INTEGER:
+            value.string_value = str(source)
+        case int() | float():
+            value.number_value = source
+        case list():
+            # Set even if it is empty: an empty list is a list all the same.
+            value.list_value.SetInParent()
+            for item in source:
+                _fill(value.list_value.values.add(), item, depth - 1)
+        case _:
+            value.struct_value.SetInParent()
+            for name, item in source.items():
+                _fill(value.struct_value.fields[name], item, depth - 1)

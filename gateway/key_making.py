@@ -1,0 +1,249 @@
+"""Makes the keys of an issuer, and the request for its client certificate, as D1 wants them at onboarding."""
+
+import os
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import orjson
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+from joserfc.jwk import ECKey
+
+__all__ = [
+    "ENCRYPTION",
+    "SIGNING",
+    "ClientAlgorithm",
+    "ClientKey",
+    "Environment",
+    "KeyMakingError",
+    "NewFile",
+    "Purpose",
+    "Subject",
+    "environment_of",
+    "make_client_key",
+    "make_key",
+    "pem",
+    "private_form",
+    "public_jwk",
+    "signing_request",
+    "write_new",
+]
+
+ClientKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+"""The private key of a client certificate."""
+
+_RSA_BITS = 4096
+_RSA_EXPONENT = 65537
+_LONGEST_PASSPHRASE_BYTES = 1023  # OpenSSL's
+_RSA_PREFIX = "TLSMA-RSA/"
+_ANY_PREFIX = "TLSMA-"
+_COUNTRY = re.compile(r"[A-Z]{2}")
+_PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "use", "alg", "kid")
+_KID = re.compile(r"[!-~]+")
+_ENVIRONMENT = re.compile(r"(?<![A-Za-z0-9])(PPR|PRD)(?![A-Za-z0-9])")
+
+
+class KeyMakingError(Exception):
+    """What was asked for cannot be made; the text is one line for people and holds no secret."""
+
+
+class ClientAlgorithm(StrEnum):
+    """What the key of a client certificate may be (D1 API: set up TLS mutual authentication)."""
+
+    RSA = "rsa"
+    """RSA, 4096 bits."""
+    ECDSA = "ecdsa"
+    """ECDSA on P-256."""
+
+
+class Environment(StrEnum):
+    """An environment of D1, by its code in a common name. Each has its own keys and certificate."""
+
+    PREPROD = "PPR"
+    PRODUCTION = "PRD"
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a key on P-256 is for, in the words of a JWK (RFC 7517 section 4)."""
+
+    use: Literal["sig", "enc"]
+    algorithm: str
+
+
+SIGNING = Purpose("sig", "ES256")
+"""Signs our assertions to D1, or the tokens that we give to D1."""
+ENCRYPTION = Purpose("enc", "ECDH-ES")
+"""D1 encrypts card data for us with its public half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who asks for a client certificate: the subject of the request (RFC 2986), its lengths those of RFC 5280.
+
+    D1 enforces the common name (D1 API: set up TLS mutual authentication). Known of its pattern: with an RSA key it
+    starts with ``TLSMA-RSA/``, and what follows names the issuer id and the environment, ``PPR`` or ``PRD``. Assumed:
+    with an ECDSA key it starts with ``TLSMA-``, but not as RSA's; the environment's code does not touch a letter or a
+    digit. How the parts are ordered, and whether there are more, is not known; so the whole name is taken as Thales
+    gave it, and only this much of it is checked.
+    The other attributes stand in D1's example; none of them is known to be enforced.
+
+    Raises:
+        KeyMakingError: X.509 has no place for it.
+    """
+
+    common_name: str
+    country: str | None = None
+    """Two capital letters (ISO 3166-1)."""
+    state: str | None = None
+    locality: str | None = None
+    organization: str | None = None
+    organization_unit: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be written, before a key is made for it."""
+        if self.country is not None and not _COUNTRY.fullmatch(self.country):
+            raise KeyMakingError("the country must be two capital letters")
+        for what, value, longest in (
+            ("state", self.state, 128),
+            ("locality", self.locality, 128),
+            ("organization", self.organization, 64),
+            ("organization unit", self.organization_unit, 64),
+            ("common name", self.common_name, 64),
+        ):
+            if value is not None and not (
+                value.isprintable() and value == value.strip() and 1 <= len(value) <= longest
+            ):
+                raise KeyMakingError(
+                    f"the {what} must be 1 to {longest} printable characters, with no space around them"
+                )
+
+    @property
+    def name(self) -> x509.Name:
+        """The subject as X.509 has it, in the order of D1's example."""
+        attributes = {
+            NameOID.COUNTRY_NAME: self.country,
+            NameOID.STATE_OR_PROVINCE_NAME: self.state,
+            NameOID.LOCALITY_NAME: self.locality,
+            NameOID.ORGANIZATION_NAME: self.organization,
+            NameOID.ORGANIZATIONAL_UNIT_NAME: self.organization_unit,
+            NameOID.COMMON_NAME: self.common_name,
+        }
+        return x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes.items() if value is not None])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NewFile:
+    """A file to be written; its repr is Python's own, since the content may be private."""
+
+    path: Path
+    content: bytes
+    private: bool
+    """Whether nobody but its owner may read it."""
+
+
+def make_key(purpose: Purpose, kid: str | None = None) -> ECKey:
+    """Make a key on P-256.
+
+    Args:
+        purpose: What it is for.
+        kid: The id under which the other side knows it; None makes it the key's thumbprint (RFC 7638).
+
+    Raises:
+        KeyMakingError: The kid is not made of visible ASCII characters.
+    """
+    if kid is not None and not _KID.fullmatch(kid):
+        raise KeyMakingError("the kid must be visible ASCII characters, at least one, without spaces")
+    key = ECKey.generate_key("P-256")
+    described = key.as_dict(private=True, use=purpose.use, alg=purpose.algorithm, kid=kid or key.thumbprint())
+    return ECKey.import_key(described)
+
+
+def private_form(key: ECKey, passphrase: bytes | None) -> bytes:
+    """Write a whole key: as JWK, or, since a JWK file cannot be encrypted, as PEM behind a passphrase.
+
+    Raises:
+        KeyMakingError: The passphrase is longer than can be read back.
+        ValueError: Only the public half is there.
+    """
+    if key.private_key is None:
+        raise ValueError("only the public half is there")
+    return orjson.dumps(key.as_dict(private=True)) if passphrase is None else pem(key.private_key, passphrase)
+
+
+def public_jwk(key: ECKey) -> bytes:
+    """Write the public half of a key as JWK, with its thumbprint as the kid where it has none."""
+    members = {"kid": key.thumbprint(), **key.as_dict(private=False)}
+    # Only what is known to be public: a JWK may hold anything besides.
+    return orjson.dumps({member: members[member] for member in _PUBLIC_MEMBERS if member in members})
+
+
+def pem(key: ClientKey, passphrase: bytes | None) -> bytes:
+    """Write a private key as PKCS#8 PEM (RFC 5958), encrypted if there is a passphrase for it.
+
+    Raises:
+        KeyMakingError: The passphrase is longer than can be read back.
+    """
+    if passphrase is not None and len(passphrase) > _LONGEST_PASSPHRASE_BYTES:
+        raise KeyMakingError(f"the passphrase is longer than {_LONGEST_PASSPHRASE_BYTES} bytes")
+    encryption = (
+        serialization.NoEncryption() if passphrase is None else serialization.BestAvailableEncryption(passphrase)
+    )
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def make_client_key(algorithm: ClientAlgorithm) -> ClientKey:
+    """Make the key of a client certificate. RSA takes seconds."""
+    if algorithm is ClientAlgorithm.RSA:
+        return rsa.generate_private_key(_RSA_EXPONENT, _RSA_BITS)
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def environment_of(common_name: str, algorithm: ClientAlgorithm) -> Environment:
+    """Check a common name against what is known of D1's pattern, and read out which environment it is for.
+
+    Raises:
+        KeyMakingError: D1 would refuse it: see `Subject`.
+    """
+    rsa_name = common_name.startswith(_RSA_PREFIX)
+    if algorithm is ClientAlgorithm.RSA and not rsa_name:
+        raise KeyMakingError(f"the common name of an RSA key must start with {_RSA_PREFIX}")
+    if algorithm is ClientAlgorithm.ECDSA and (rsa_name or not common_name.startswith(_ANY_PREFIX)):
+        raise KeyMakingError(f"the common name of an ECDSA key must start with {_ANY_PREFIX}, but not {_RSA_PREFIX}")
+    codes = set(_ENVIRONMENT.findall(common_name))
+    if len(codes) != 1:
+        raise KeyMakingError("the common name must name one environment: PPR (PreProd) or PRD (Production)")
+    return Environment(codes.pop())
+
+
+def signing_request(key: ClientKey, subject: Subject) -> x509.CertificateSigningRequest:
+    """Ask for a client certificate: PKCS#10 (RFC 2986), signed with SHA-256."""
+    return x509.CertificateSigningRequestBuilder().subject_name(subject.name).sign(key, hashes.SHA256())
+
+
+def write_new(*files: NewFile) -> None:
+    """Write files that are not there yet, to the disk: all of them, or none.
+
+    Raises:
+        FileExistsError: One is there; it stays as it is.
+        OSError: One cannot be written.
+    """
+    written: list[Path] = []
+    try:
+        for file in files:
+            mode = 0o600 if file.private else 0o644
+            descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            written.append(file.path)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(file.content)
+                stream.flush()
+                os.fsync(descriptor)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,200 @@
+"""CallbackService: connects handlers with the broker, over one stream each."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeAlias
+
+import structlog
+
+from gateway.callbacks import Broker, Seat
+from gateway.errors import FieldViolation, GatewayError
+from gateway.issuers import Issuers
+from gateway.rpc.interceptors.around import Context
+from gateway.validation import Validation
+from gateway.violations import invalid_request
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import service_pb2_grpc
+from issuer.common.v1 import error_pb2
+
+__all__ = ["CallbackServicer"]
+
+_log = structlog.get_logger(__name__)
+_DEFAULT_MAX_IN_FLIGHT = 16
+_KINDS = {
+    number: name.removeprefix("CALLBACK_KIND_").lower()
+    for name, number in callback.CallbackKind.items()
+    if number != callback.CALLBACK_KIND_UNSPECIFIED
+}
+
+_Requests: TypeAlias = AsyncIterator[callback.HandleCallbacksRequest | None]
+
+
+class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
+    """See ``issuer/callback/v1/service.proto`` for what it promises."""
+
+    def __init__(self, issuers: Issuers, broker: Broker, validation: Validation) -> None:
+        self._issuers = issuers
+        self._broker = broker
+        self._validation = validation
+        self._outboxes: set[_Outbox] = set()
+        self._is_draining = False
+
+    def drain(self) -> None:
+        """Tell every handler that this instance shuts down, and take no further ones."""
+        self._is_draining = True
+        for outbox in self._outboxes:
+            outbox.put(callback.HandleCallbacksResponse(draining=callback.Draining()))
+
+    def close(self) -> None:
+        """End every stream: nobody waits for a reply any more."""
+        for outbox in self._outboxes:
+            outbox.end(_draining())
+
+    async def HandleCallbacks(  # type: ignore[override] # it writes to the context
+        self, requests: _Requests, context: Context
+    ) -> None:
+        """Serve a handler for as long as it stays."""
+        if self._is_draining:
+            raise _draining()
+        registration = await self._registration(requests)
+        issuer_ids = [self._issuers.resolve(each) for each in registration.issuer_ids or ("",)]
+        topics = [(issuer_id, _KINDS[kind]) for issuer_id in issuer_ids for kind in registration.kinds]
+        max_in_flight = registration.max_in_flight or _DEFAULT_MAX_IN_FLIGHT
+        outbox = _Outbox(most_receipts=2 * max_in_flight)
+        outbox.put(callback.HandleCallbacksResponse(registered=callback.Registered(max_in_flight=max_in_flight)))
+        _log.info("handler connected", handler=registration.name, issuers=issuer_ids, kinds=_names(registration))
+        seat = self._broker.connect(outbox, topics, max_in_flight)
+        self._outboxes.add(outbox)
+        reading = asyncio.create_task(self._read(requests, seat, outbox))
+        try:
+            async for message in outbox.messages():
+                await context.write(message)
+        finally:
+            self._outboxes.discard(outbox)
+            left = len(seat.held)
+            self._broker.disconnect(seat)
+            _log.info("handler disconnected", handler=registration.name, unanswered=left)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _registration(self, requests: _Requests) -> callback.Registration:
+        first = await anext(requests, None)
+        self._validation.check(first)
+        if first is None or first.WhichOneof("message") != "registration":
+            raise _misplaced("registration", "the first message must be the registration")
+        return first.registration
+
+    async def _read(self, requests: _Requests, seat: Seat, outbox: "_Outbox") -> None:
+        """Take what a handler sends until it has no more to say."""
+        try:
+            async for request in requests:
+                await outbox.has_room_for_receipts()
+                self._take(request, seat, outbox)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the stream ends with it)
+            outbox.end(error)
+        else:
+            outbox.end(None)
+
+    def _take(self, request: callback.HandleCallbacksRequest | None, seat: Seat, outbox: "_Outbox") -> None:
+        violations, unnamed_count = self._validation.violations(request)
+        match None if request is None else request.WhichOneof("message"):
+            case "reply" if request is not None:
+                outbox.put(callback.HandleCallbacksResponse(receipt=self._receipt(seat, request.reply, violations)))
+            case "drain":
+                self._broker.drain(seat)
+            case "registration":
+                raise _misplaced("registration", "there must be one registration")
+            case _:
+                raise invalid_request(violations, unnamed_count)
+
+    def _receipt(
+        self, seat: Seat, reply: callback.Reply, violations: Sequence[FieldViolation]
+    ) -> callback.ReplyReceipt:
+        if not violations:
+            outcome = self._broker.reply(seat, reply)
+            if outcome == callback.REPLY_OUTCOME_INVALID:
+                violations = [FieldViolation("response", "must be of the question's kind", "reply.kind")]
+            else:
+                return callback.ReplyReceipt(token=reply.token, outcome=outcome)
+        return callback.ReplyReceipt(
+            token=reply.token,
+            outcome=callback.REPLY_OUTCOME_INVALID,
+            violations=[
+                callback.ReplyViolation(
+                    field=each.field.removeprefix("reply."), description=each.description, rule=each.rule
+                )
+                for each in violations
+            ],
+        )
+
+
+class _Outbox:
+    """What a handler is sent next. A handler that does not read has as much waiting as it asked for, and no more."""
+
+    def __init__(self, most_receipts: int) -> None:
+        self._messages: list[callback.HandleCallbacksResponse] = []
+        self._most = most_receipts
+        self._changed = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._is_over = False
+        self._error: Exception | None = None
+
+    def send(self, question: callback.Question) -> None:
+        """Send a question; see `gateway.callbacks.Handler`."""
+        self.put(callback.HandleCallbacksResponse(question=question))
+
+    def withdraw(self, token: str) -> None:
+        """Take a question back that has not been sent; see `gateway.callbacks.Handler`."""
+        self._messages = [message for message in self._messages if message.question.token != token]
+
+    def put(self, message: callback.HandleCallbacksResponse) -> None:
+        """Send a message after those before it."""
+        self._messages.append(message)
+        self._changed.set()
+
+    def end(self, error: Exception | None) -> None:
+        """Send what is there, then end the stream: well, or with an error. The first end stands."""
+        if not self._is_over:
+            self._is_over = True
+            self._error = error
+            self._changed.set()
+
+    async def has_room_for_receipts(self) -> None:
+        """Wait until the handler has read enough of what it was sent."""
+        while len(self._messages) > self._most:
+            self._drained.clear()
+            await self._drained.wait()
+
+    async def messages(self) -> AsyncIterator[callback.HandleCallbacksResponse]:
+        """Yield each message as it comes.
+
+        Raises:
+            GatewayError: The stream ended so.
+        """
+        while True:
+            while self._messages:
+                yield self._messages.pop(0)
+                self._drained.set()
+            if self._is_over:
+                break
+            self._changed.clear()
+            await self._changed.wait()
+        if self._error is not None:
+            raise self._error
+
+
+def _names(registration: callback.Registration) -> list[str]:
+    return [_KINDS[kind] for kind in registration.kinds]
+
+
+def _draining() -> GatewayError:
+    return GatewayError(
+        error_pb2.ERROR_REASON_SERVER_DRAINING,
+        "This instance is shutting down: open the stream at another one.",
+        outcome=error_pb2.OUTCOME_NOT_SENT,
+        retry_after_seconds=0.0,
+    )
+
+
+def _misplaced(field: str, description: str) -> GatewayError:
+    return invalid_request([FieldViolation(field, description, "stream.order")])

@@ -1,0 +1,149 @@
+"""How D1 authenticates a cardholder, one way for each flow (D1 API: implement 3DS)."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from joserfc.jwk import ECKey
+
+from sandbox.d1 import contract
+from sandbox.d1.acs.phones import Phones, Sms
+from sandbox.d1.acs.purchase import Entry, Flow, NotAuthenticatedError, Purchase
+from sandbox.d1.contract import OperationStatus
+from sandbox.d1.edge import EdgeClient
+from sandbox.d1.questions import Questions
+from sandbox.d1.store import CardStore
+
+__all__ = ["Challenges"]
+
+
+class Challenges:
+    """Authenticates cardholders."""
+
+    def __init__(
+        self,
+        edge: EdgeClient,
+        keys: Mapping[str, ECKey],
+        cards: CardStore,
+        phones: Phones,
+        clock: Callable[[], float],
+    ) -> None:
+        """Authenticate with what D1 knows and asks.
+
+        Args:
+            edge: Whom to ask.
+            keys: D1's private keys for card data, by ``kid``.
+            cards: Knows what is kept of consumers.
+            phones: Where SMS go.
+            clock: Tells the time, in seconds since 1970 (UTC).
+        """
+        self._edge = edge
+        self._keys = keys
+        self._cards = cards
+        self._phones = phones
+        self._clock = clock
+        self._flows = {
+            Flow.SMS_OTP: self._sms_otp,
+            Flow.SMS_OTP_ISSUER: self._sms_otp_issuer,
+            Flow.OOB: self._oob,
+            Flow.OOB_ISSUER: self._oob_issuer,
+        }
+
+    async def authenticate(self, purchase: Purchase) -> None:
+        """Authenticate the holder of a purchase's card.
+
+        Raises:
+            NotAuthenticatedError: The consumer could not, or did not want to.
+            NotDeliveredError: The edge did not answer.
+            QuestionError: The edge refused, or answered what D1 cannot use.
+        """
+        flow = self._flows.get(purchase.order.flow)
+        if flow is not None:
+            await flow(purchase, Questions(self._edge, self._keys, purchase.operation_id, purchase.calls))
+
+    async def _sms_otp(self, purchase: Purchase, questions: Questions) -> None:
+        person = self._cards.personal_information(purchase.consumer_id)
+        if person is None or person.phone is None or person.language is None:
+            person = await questions.consumer_information(purchase.consumer_id, _named_card(purchase))
+        if person.phone is None or person.language is None:
+            raise NotAuthenticatedError("No phone number or no language is known of the consumer")
+        entry = Entry.RESEND
+        while entry is Entry.RESEND:
+            otp = _new_otp()
+            self._phones.receive(self._sms(purchase, otp, person.phone, person.language))
+            entry = await purchase.otp_typed(otp)
+        _require_right(entry)
+
+    async def _sms_otp_issuer(self, purchase: Purchase, questions: Questions) -> None:
+        entry = Entry.RESEND
+        while entry is Entry.RESEND:
+            otp = _new_otp()
+            await questions.deliver_otp(purchase.consumer_id, self._otp_body(purchase, otp), _named_card(purchase))
+            entry = await purchase.otp_typed(otp)
+        _require_right(entry)
+
+    async def _oob(self, purchase: Purchase, _: Questions) -> None:
+        _require_right(await purchase.decided())
+
+    async def _oob_issuer(self, purchase: Purchase, questions: Questions) -> None:
+        body = {contract.FIELD_CARD_ID: purchase.order.card_id, contract.FIELD_PURCHASE: _purchase_body(purchase)}
+        authentication_id = await questions.authenticate(purchase.consumer_id, body)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + purchase.order.poll_limit_seconds
+        while loop.time() < end:
+            await asyncio.sleep(purchase.order.poll_seconds)
+            result = await questions.authentication_result(purchase.consumer_id, authentication_id)
+            if result.status is OperationStatus.SUCCESSFUL:
+                return
+            if result.status is OperationStatus.FAILED:
+                raise NotAuthenticatedError(result.error or "The issuer did not authenticate the consumer")
+        raise NotAuthenticatedError("The issuer had no result in time")
+
+    def _sms(self, purchase: Purchase, otp: str, phone: str, language: str) -> Sms:
+        order = purchase.order
+        price = order.currency.format(order.amount)
+        text = f"{otp} is your code for {price} at {order.merchant}. Never tell it to anybody."
+        return Sms(phone, language, text, otp, purchase.purchase_id, datetime.fromtimestamp(self._clock(), UTC))
+
+    def _otp_body(self, purchase: Purchase, otp: str) -> dict[str, Any]:
+        expiry = datetime.fromtimestamp(self._clock(), UTC) + timedelta(seconds=purchase.order.otp_seconds)
+        credentials = purchase.card.details.credentials
+        return {
+            "otp": {
+                "value": otp,
+                "expirationDate": expiry.strftime(contract.OTP_EXPIRATION_FORMAT),
+                "reason": contract.OTP_REASON,
+            },
+            "deliveryChannel": contract.OTP_CHANNEL,
+            **({} if credentials is None else {"panSuffix": credentials.pan[-4:]}),
+            contract.FIELD_PURCHASE: _purchase_body(purchase),
+        }
+
+
+def _purchase_body(purchase: Purchase) -> dict[str, str]:
+    order = purchase.order
+    return {
+        "acsTransactionId": purchase.details["acsTransactionId"],
+        "merchantName": order.merchant,
+        "purchaseAmount": str(order.amount),
+        "purchaseCurrency": order.currency.numeric,
+        "purchaseExponent": str(order.currency.exponent),
+        "purchaseDate": purchase.start_time.strftime(contract.PURCHASE_DATE_FORMAT),
+    }
+
+
+def _named_card(purchase: Purchase) -> str | None:
+    return purchase.order.card_id if purchase.order.by_card else None
+
+
+def _require_right(entry: Entry) -> None:
+    if entry is Entry.SPENT:
+        raise NotAuthenticatedError(f"{contract.OTP_ATTEMPTS} wrong OTPs were typed in")
+    if entry is Entry.DENIED:
+        raise NotAuthenticatedError("The consumer denied")
+
+
+def _new_otp() -> str:
+    return f"{secrets.randbelow(10**contract.OTP_DIGITS):0{contract.OTP_DIGITS}d}"

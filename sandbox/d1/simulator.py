@@ -1,0 +1,118 @@
+"""D1 as a whole: what it holds, what it answers and what it asks."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from joserfc.jwk import ECKey
+
+from sandbox.d1.acs.challenges import Challenges
+from sandbox.d1.acs.phones import Phones
+from sandbox.d1.acs.purchases import Purchases
+from sandbox.d1.app import make_d1_app
+from sandbox.d1.authenticators import Authenticators
+from sandbox.d1.background import Background
+from sandbox.d1.cards import CardEndpoints
+from sandbox.d1.consumers import ConsumerEndpoints
+from sandbox.d1.contract import CardProduct
+from sandbox.d1.credentials import CredentialsFetcher
+from sandbox.d1.edge import EdgeClient, EdgeCredentials
+from sandbox.d1.history import History, HistoryEndpoints
+from sandbox.d1.notifier import Notifier
+from sandbox.d1.store import CardStore
+from sandbox.d1.token import AccessTokens, AssertionVerifier, TokenEndpoint
+from sandbox.faults import Faults
+from sandbox.pki import Pki
+from sandbox.server import HOST, serve
+from sandbox.tls import client_context, server_context
+
+__all__ = ["D1"]
+
+
+@dataclass(frozen=True, slots=True)
+class D1:
+    """A running D1 of one issuer."""
+
+    url: str
+    """Where it is: ``https://127.0.0.1:<port>``."""
+    store: CardStore
+    tokens: AccessTokens
+    history: History
+    authenticators: Authenticators
+    phones: Phones
+    purchases: Purchases
+    edge: EdgeClient
+    notifier: Notifier
+    background: Background
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls,
+        pki: Pki,
+        issuer_id: str,
+        products: Iterable[CardProduct],
+        faults: Faults,
+        *,
+        port: int,
+        edge_credentials: EdgeCredentials | None,
+        edge_timeout_seconds: float,
+        clock: Callable[[], float],
+    ) -> AsyncIterator["D1"]:
+        """Run D1 for as long as the block lasts.
+
+        Args:
+            pki: Its certificates and keys, and whom it trusts.
+            issuer_id: The only issuer that it knows.
+            products: The issuer's card products.
+            faults: What goes wrong.
+            port: Where it listens; 0 for any free port.
+            edge_credentials: With what it fetches tokens from the edge; None if mutual TLS alone was agreed.
+            edge_timeout_seconds: How long the edge may take for an answer.
+            clock: Tells the time, in seconds since 1970 (UTC).
+        """
+        verifier = AssertionVerifier(issuer_id, _key(pki.assertion_public_key), clock)
+        keys = _key(pki.encryption_key)
+        store, tokens, history, phones = CardStore(products), AccessTokens(clock), History(clock), Phones()
+        async with AsyncExitStack() as running:
+            edge = await running.enter_async_context(
+                EdgeClient.run(
+                    client_context(pki.d1_client, pki.server_ca),
+                    issuer_id,
+                    clock=clock,
+                    credentials=edge_credentials,
+                    timeout_seconds=edge_timeout_seconds,
+                )
+            )
+            background = await running.enter_async_context(Background.run())
+            notifier = Notifier(edge)
+            authenticators = Authenticators(store, notifier, background, clock)
+            challenges = Challenges(edge, keys, store, phones, clock)
+            routes = [
+                *CardEndpoints(
+                    issuer_id, store, keys, CredentialsFetcher(store, edge, keys, background).fetch
+                ).routes(),
+                *ConsumerEndpoints(issuer_id, store, authenticators).routes(),
+                *HistoryEndpoints(issuer_id, history, store).routes(),
+            ]
+            app = make_d1_app(TokenEndpoint(verifier, tokens), tokens, routes, faults)
+            tls = server_context(pki.d1_server, pki.gateway_client_ca)
+            yield cls(
+                url=f"https://{HOST}:{await running.enter_async_context(serve(app, port, tls))}",
+                store=store,
+                tokens=tokens,
+                history=history,
+                authenticators=authenticators,
+                phones=phones,
+                purchases=Purchases(challenges, store, authenticators, history, notifier, background, clock=clock),
+                edge=edge,
+                notifier=notifier,
+                background=background,
+            )
+
+
+def _key(path: Path) -> Mapping[str, ECKey]:
+    key = ECKey.import_key(orjson.loads(path.read_bytes()))
+    return {key.kid or "": key}

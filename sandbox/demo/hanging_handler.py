@@ -1,0 +1,39 @@
+"""A handler that takes every question and answers none, for the demonstration to kill.
+
+Runs as a process of its own: ``python -m sandbox.demo.hanging_handler ADDRESS SERVER_CA``. Writes a line to standard
+output when it is connected, and one for each question.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import grpc
+
+from issuer.callback.v1 import messages_pb2 as callback
+from sandbox.handler import Handler
+
+__all__: list[str] = []
+
+
+async def _hang(question: callback.Question) -> None:
+    _say(f"asked for {question.WhichOneof('request')}")
+
+
+async def _run(address: str, server_ca: bytes) -> None:
+    credentials = grpc.ssl_channel_credentials(server_ca)
+    async with (
+        grpc.aio.secure_channel(address, credentials) as channel,
+        Handler.connect(channel, {"consumer_information": _hang, "deliver_otp": _hang}, name="hanging"),
+    ):
+        _say("connected")
+        await asyncio.Event().wait()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(_run(sys.argv[1], Path(sys.argv[2]).read_bytes()))

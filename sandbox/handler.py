@@ -1,0 +1,117 @@
+"""A handler of D1's questions, as an issuer's internal service would write one with the plain generated stubs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeAlias
+
+import grpc
+
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import service_pb2_grpc
+
+__all__ = ["Answer", "Handler"]
+
+Answer: TypeAlias = Callable[[callback.Question], Awaitable[callback.Reply | None]]
+"""Makes the reply to a question, without its token; None to leave it unanswered."""
+
+_Stream: TypeAlias = "grpc.aio.StreamStreamCall[Any, Any]"
+
+
+class Handler:
+    """Answers questions over one stream. Made by `connect`."""
+
+    def __init__(self, stream: _Stream, answers: Mapping[str, Answer]) -> None:
+        self.questions: list[callback.Question] = []
+        """What it was asked, in order."""
+        self.receipts: list[callback.ReplyReceipt] = []
+        """What became of its replies, in order."""
+        self.is_told_to_go = False
+        """Whether the gateway has said that it shuts down."""
+        self.error: grpc.aio.AioRpcError | None = None
+        """How the stream failed, if it did."""
+        self._stream = stream
+        self._answers = answers
+        self._replies: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        channel: grpc.aio.Channel,
+        answers: Mapping[str, Answer],
+        *,
+        name: str = "handler",
+        max_in_flight: int = 0,
+    ) -> AsyncIterator[Self]:
+        """Be connected for as long as the block lasts.
+
+        Args:
+            channel: Leads to the gateway.
+            answers: What to answer, by the kind's name: ``consumer_information`` and so on.
+            name: Under which the gateway logs it.
+            max_in_flight: How many questions to take at once; 0 for the gateway's default.
+
+        Raises:
+            grpc.aio.AioRpcError: The gateway does not take it.
+        """
+        stream: _Stream = service_pb2_grpc.CallbackServiceStub(channel).HandleCallbacks()
+        kinds = [callback.CallbackKind.Value(f"CALLBACK_KIND_{kind.upper()}") for kind in answers]
+        registration = callback.Registration(name=name, kinds=kinds, max_in_flight=max_in_flight)
+        handler = cls(stream, answers)
+        try:
+            await stream.write(callback.HandleCallbacksRequest(registration=registration))
+            await stream.read()
+            serving = asyncio.create_task(handler._serve())
+            try:
+                yield handler
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, *handler._replies, return_exceptions=True)
+        finally:
+            stream.cancel()
+
+    async def drain(self) -> None:
+        """Take no further questions."""
+        await self._stream.write(callback.HandleCallbacksRequest(drain=callback.Drain()))
+
+    async def reply(self, reply: callback.Reply) -> None:
+        """Send a reply, token and all."""
+        await self._stream.write(callback.HandleCallbacksRequest(reply=reply))
+
+    async def until(self, condition: Callable[[Self], bool]) -> None:
+        """Wait for something to come true of it."""
+        while not condition(self):
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _serve(self) -> None:
+        try:
+            while isinstance(message := await self._stream.read(), callback.HandleCallbacksResponse):
+                self._take(message)
+                self._changed.set()
+        except grpc.aio.AioRpcError as error:
+            self.error = error
+        finally:
+            self._changed.set()
+            for reply in self._replies:
+                reply.cancel()
+
+    def _take(self, message: callback.HandleCallbacksResponse) -> None:
+        match message.WhichOneof("message"):
+            case "question":
+                self.questions.append(message.question)
+                answering = asyncio.create_task(self._answer(message.question))
+                self._replies.add(answering)
+                answering.add_done_callback(self._replies.discard)
+            case "receipt":
+                self.receipts.append(message.receipt)
+            case "draining":
+                self.is_told_to_go = True
+
+    async def _answer(self, question: callback.Question) -> None:
+        reply = await self._answers[question.WhichOneof("request") or ""](question)
+        if reply is not None:
+            reply.token = question.token
+            await self.reply(reply)

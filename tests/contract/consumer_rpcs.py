@@ -1,0 +1,60 @@
+"""The rpcs of ConsumerService that call D1, each with a request that changes something where `enrol` was called."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from issuer.consumer.v1 import messages_pb2 as consumer
+from issuer.consumer.v1 import personal_information_pb2 as personal
+from sandbox import Sandbox
+from sandbox.d1.contract import Operation
+from tests.contract.card_rpcs import Rpc
+
+__all__ = ["RPCS", "enrol", "known"]
+
+RPCS: Mapping[str, Rpc] = MappingProxyType(
+    {
+        rpc.name: rpc
+        for rpc in (
+            Rpc(
+                "DeleteCredentials",
+                Operation.DELETE_AUTHENTICATOR,
+                consumer.DeleteCredentialsRequest(app_instance_id="app-1", reason="Phone lost"),
+                "consumers",
+            ),
+            Rpc(
+                "RegisterConsumer",
+                Operation.REGISTER_CONSUMER,
+                consumer.RegisterConsumerRequest(
+                    consumer_id="consumer-1",
+                    user_id="operator-7",
+                    personal_information=personal.PersonalInformation(
+                        language="en-US",
+                        first_name="Zoë",
+                        mobile_phone_number=personal.PhoneNumber(country_code="+962", phone_number="791234567"),
+                        residency_address=personal.Address(city="Amman", country_code="JO"),
+                    ),
+                ),
+                "consumers",
+            ),
+            Rpc(
+                "DeleteConsumer",
+                Operation.DELETE_CONSUMER,
+                consumer.DeleteConsumerRequest(
+                    consumer_id="consumer-1", reason_code=consumer.REASON_CODE_USER_DECISION
+                ),
+                "consumers",
+            ),
+        )
+    }
+)
+"""By name."""
+
+
+def enrol(sandbox: Sandbox) -> None:
+    """Have consumer-1, whose cards D1 holds, enrol an authenticator in the installation app-1."""
+    sandbox.authenticators.enrol("consumer-1", "app-1")
+
+
+def known(sandbox: Sandbox) -> tuple[object, ...]:
+    """What D1 knows that the rpcs can change."""
+    return dict(sandbox.store._consumers), sandbox.authenticators.all(), sandbox.store.cards()

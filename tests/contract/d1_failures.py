@@ -1,0 +1,67 @@
+"""What goes wrong at D1, and what the caller of any rpc that calls it is told."""
+
+from dataclasses import dataclass
+
+import grpc
+
+from sandbox.faults import Drop, Fault
+
+__all__ = ["REFUSALS", "TOKEN_REFUSALS", "Case"]
+
+_Code = grpc.StatusCode
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A fault, and what the caller is told of it."""
+
+    fault: Fault
+    code: grpc.StatusCode
+    reason: str
+    outcome: str = "REJECTED"
+    retry_seconds: float | None = None
+
+
+_LATER = {"Retry-After": "7"}
+REFUSALS = {
+    "400": Case(Fault(status=400), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
+    "400 without a body": Case(Fault(status=400, body=""), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
+    "an unlisted 4xx": Case(Fault(status=418), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
+    "401 twice": Case(Fault(status=401, times=2), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
+    "403": Case(Fault(status=403), _Code.FAILED_PRECONDITION, "UPSTREAM_FORBIDDEN"),
+    "404": Case(Fault(status=404), _Code.NOT_FOUND, "UPSTREAM_NOT_FOUND"),
+    "409": Case(Fault(status=409), _Code.ALREADY_EXISTS, "UPSTREAM_CONFLICT"),
+    "429": Case(Fault(status=429), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=1.0),
+    "429 with a delay": Case(
+        Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=7.0
+    ),
+    "503": Case(Fault(status=503), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
+    "503 with a delay": Case(
+        Fault(status=503, headers=_LATER), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=7.0
+    ),
+    "502, a proxy's page": Case(Fault(html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN"),
+    "504": Case(Fault(status=504, headers=_LATER), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN"),
+    "500": Case(Fault(status=500), _Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN"),
+    "an unlisted 5xx": Case(Fault(status=507), _Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN"),
+    "a redirection": Case(
+        Fault(status=307, headers={"Location": "/elsewhere"}), _Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN"
+    ),
+}
+"""Faults in which D1 does not act, by name."""
+
+TOKEN_REFUSALS = {
+    "401": Case(Fault(status=401), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
+    "400": Case(Fault(status=400), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
+    "404": Case(Fault(status=404), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
+    "429": Case(
+        Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=7.0
+    ),
+    "503": Case(Fault(status=503), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
+    "502": Case(Fault(html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
+    "500": Case(Fault(status=500), _Code.INTERNAL, "UPSTREAM_FAILED"),
+    "dropped": Case(Fault(drop=Drop.BEFORE), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0),
+    "truncated": Case(Fault(truncate=True), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0),
+    "no JSON": Case(Fault(status=200, body="token"), _Code.INTERNAL, "UPSTREAM_CONTRACT"),
+    "no token": Case(Fault(status=200, body='{"expires_in":900}'), _Code.INTERNAL, "UPSTREAM_CONTRACT"),
+}
+"""Faults of the token endpoint, by name; nothing is sent then."""

@@ -1,0 +1,318 @@
+import hashlib
+import json
+import re
+import stat
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped] # ships no types
+
+from gateway.key_making import SIGNING, make_key, private_form, public_jwk
+from sandbox.d1.notifier import EdgeCredentials
+from sandbox.gateway import GatewayConfig
+from sandbox.pki import Identity, make_pki
+from tests.e2e.command import Ended, d1_gateway
+from tests.e2e.terminal import at_a_terminal, without_a_terminal
+
+_CSR = ("csr", "--common-name", "TLSMA-ECDSA/ISSUER0001/PPR", "--algorithm", "ecdsa")
+_MAKING = [("assertion",), ("encryption",), ("token-signing",), _CSR]
+_PASSPHRASE = "correct horse, battery staple: é"
+
+
+@pytest.fixture
+def passphrase_file(tmp_path: Path) -> Path:
+    return _written(tmp_path / "passphrase", f"{_PASSPHRASE}\n", 0o600)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    return folder
+
+
+def _written(file: Path, content: str, mode: int) -> Path:
+    file.write_text(content)
+    file.chmod(mode)
+    return file
+
+
+def _said(ended: Ended, what: str) -> str:
+    assert ended.status == 0, ended.stderr
+    (value,) = re.findall(rf"^{what}: (.*)$", ended.stdout, re.MULTILINE)
+    return str(value)
+
+
+def _only_line(ended: Ended) -> str:
+    assert ended.status == 1, ended.stdout + ended.stderr
+    assert ended.stdout == ""
+    (line,) = ended.mistakes
+    assert line.startswith("d1-gateway: ")
+    return line
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def _mode(file: Path) -> int:
+    return stat.S_IMODE(file.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("command", "use", "algorithm"), [("assertion", "sig", "ES256"), ("encryption", "enc", "ECDH-ES")]
+)
+async def test_a_key_is_made_and_its_public_half_said_and_written(
+    folder: Path, command: str, use: str, algorithm: str
+) -> None:
+    ended = await d1_gateway("keys", command, "--folder", folder)
+
+    public = json.loads(_said(ended, "public JWK"))
+    private = oracle_jwk.JWK.from_json((folder / f"{command}.jwk.json").read_text())
+    assert (public["use"], public["alg"]) == (use, algorithm)
+    assert public["kid"] == _said(ended, "kid") == private.thumbprint()
+    assert public == private.export_public(as_dict=True)
+    assert public == json.loads((folder / f"{command}-public.jwk.json").read_text())
+    assert _mode(folder / f"{command}.jwk.json") == 0o600
+    assert private.export(as_dict=True)["d"] not in ended.stdout
+    assert f"{command}-public.jwk.json" in _said(ended, "hand to Thales")
+
+
+async def test_name_and_kid_are_as_chosen(folder: Path) -> None:
+    ended = await d1_gateway("keys", "assertion", "--folder", folder, "--name", "second", "--kid", "bank-2")
+
+    assert json.loads(_said(ended, "public JWK"))["kid"] == _said(ended, "kid") == "bank-2"
+    assert _names(folder) == ["second-public.jwk.json", "second.jwk.json"]
+
+
+async def test_an_rsa_request_is_made_by_default(folder: Path) -> None:
+    ended = await d1_gateway(
+        *("keys", "csr", "--common-name", "TLSMA-RSA/ISSUER0001/PRD", "--folder", folder),
+        *("--country", "FR", "--organization", "A Bank"),
+        seconds=50,
+    )
+
+    request = x509.load_pem_x509_csr((folder / "d1-client.csr").read_bytes())
+    assert request.is_signature_valid
+    assert request.subject.rfc4514_string() == "CN=TLSMA-RSA/ISSUER0001/PRD,O=A Bank,C=FR" == _said(ended, "subject")
+    assert _said(ended, "environment") == "PRD (production)"
+    assert _said(ended, "request") == str(folder / "d1-client.csr")
+    assert _mode(folder / "d1-client-key.pem") == 0o600
+    assert "PRIVATE KEY" not in ended.stdout
+
+
+async def test_the_gateway_takes_the_keys_and_the_certificate_that_come_of_them(tmp_path: Path, folder: Path) -> None:
+    for command in _MAKING:
+        assert (await d1_gateway("keys", *command, "--folder", folder)).status == 0
+    certificate = _signed(folder / "d1-client.csr")
+    pki = replace(
+        make_pki(tmp_path / "sandbox"),
+        assertion_key=folder / "assertion.jwk.json",
+        assertion_public_key=folder / "assertion-public.jwk.json",
+        edge_token_key=folder / "edge-token.jwk.json",
+        gateway_client=Identity(certificate, folder / "d1-client-key.pem"),
+    )
+    oauth = EdgeCredentials("d1", "client-secret", "notifications")
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "log.db", oauth=oauth).to_toml()
+    )
+
+    ended = await d1_gateway("config", "check", "--config", settings)
+
+    assert (ended.status, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", _MAKING, ids=lambda command: command[0])
+async def test_what_is_there_is_never_overwritten(folder: Path, command: tuple[str, ...]) -> None:
+    assert (await d1_gateway("keys", *command, "--folder", folder)).status == 0
+    before = _contents(folder)
+
+    again = await d1_gateway("keys", *command, "--folder", folder)
+
+    assert "is there already" in _only_line(again)
+    assert _contents(folder) == before
+
+
+async def test_a_public_key_that_is_there_stops_the_private_one_too(folder: Path) -> None:
+    (folder / "assertion-public.jwk.json").touch()
+
+    assert "assertion-public.jwk.json" in _only_line(await d1_gateway("keys", "assertion", "--folder", folder))
+    assert _names(folder) == ["assertion-public.jwk.json"]
+
+
+async def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    ended = await d1_gateway("keys", *_CSR, "--folder", tmp_path / "missing")
+
+    assert f"there is no folder {tmp_path / 'missing'}" in _only_line(ended)
+    assert not (tmp_path / "missing").exists()
+
+
+async def test_a_folder_that_cannot_be_written_to_is_named() -> None:
+    # In /proc not even root can make a file.
+    line = _only_line(await d1_gateway("keys", "assertion", "--folder", "/proc"))
+
+    assert line.startswith("d1-gateway: /proc/assertion.jwk.json: ")
+
+
+@pytest.mark.parametrize("name", ["", "../assertion", "a/b"])
+async def test_a_name_that_leads_elsewhere_is_refused(folder: Path, name: str) -> None:
+    assert "no name of a file" in _only_line(await d1_gateway("keys", "assertion", "--folder", folder, "--name", name))
+    assert _names(folder) == []
+
+
+@pytest.mark.parametrize("common_name", ["ISSUER0001", "TLSMA-RSA/ISSUER0001/PPR", "TLSMA-ECDSA/ISSUER0001"])
+async def test_a_common_name_that_d1_would_refuse_makes_no_key(folder: Path, common_name: str) -> None:
+    ended = await d1_gateway("keys", "csr", "--common-name", common_name, "--algorithm", "ecdsa", "--folder", folder)
+
+    assert "common name" in _only_line(ended)
+    assert _names(folder) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("csr",),
+        ("csr", "--common-name", "TLSMA-RSA/ISSUER0001/PPR", "--algorithm", "dsa"),
+        ("assertion", "--passphrase", "--passphrase-file", "x"),
+        ("show",),
+    ],
+    ids=" ".join,
+)
+async def test_a_command_put_wrongly_is_told_how_it_is_put(arguments: tuple[str, ...]) -> None:
+    ended = await d1_gateway("keys", *arguments)
+
+    assert ended.status == 2
+    assert "Usage: d1-gateway keys" in ended.stderr
+
+
+async def test_a_key_encrypted_at_the_terminal_is_shown_with_the_same_passphrase(folder: Path) -> None:
+    made = await at_a_terminal("keys", "assertion", "--folder", folder, "--passphrase", typed=[_PASSPHRASE] * 2)
+
+    assert _names(folder) == ["assertion-public.jwk.json", "assertion.pem"]
+    assert _mode(folder / "assertion.pem") == 0o600
+    assert (folder / "assertion.pem").read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    assert made.stderr == "Passphrase: \nThe same passphrase again: \n", "nothing that is typed is shown"
+    shown = await at_a_terminal("keys", "show", folder / "assertion.pem", typed=[_PASSPHRASE])
+    assert shown.stderr == "Passphrase: \n"
+    assert _said(shown, "kid") == _said(made, "kid")
+    assert json.loads(_said(shown, "public JWK")).items() <= json.loads(_said(made, "public JWK")).items()
+
+
+@pytest.mark.parametrize("command", _MAKING, ids=lambda command: command[0])
+async def test_every_key_can_be_encrypted_from_a_file(
+    folder: Path, passphrase_file: Path, command: tuple[str, ...]
+) -> None:
+    made = await d1_gateway("keys", *command, "--folder", folder, "--passphrase-file", passphrase_file)
+
+    assert made.status == 0, made.stderr
+    (pem,) = (folder / name for name in _names(folder) if name.endswith(".pem"))
+    assert "ENCRYPTED" in pem.read_text()
+    assert _mode(pem) == 0o600
+    shown = await d1_gateway("keys", "show", pem, "--passphrase-file", passphrase_file, "--kid", "chosen")
+    assert _said(shown, "kid") == json.loads(_said(shown, "public JWK"))["kid"] == "chosen"
+
+
+@pytest.mark.parametrize(
+    ("typed", "fault"),
+    [(["one", "another"], "not the same"), ([""], "is empty"), (["x" * 1024] * 2, "longer than 1023")],
+)
+async def test_a_passphrase_that_will_not_do_makes_no_key(folder: Path, typed: list[str], fault: str) -> None:
+    ended = await at_a_terminal("keys", "assertion", "--folder", folder, "--passphrase", typed=typed)
+
+    assert (ended.status, ended.stdout) == (1, "")
+    last = ended.mistakes[-1]
+    assert last.startswith("d1-gateway: the passphrase ")
+    assert fault in last
+    assert _names(folder) == []
+
+
+async def test_a_passphrase_file_that_others_can_read_makes_no_key(tmp_path: Path, folder: Path) -> None:
+    file = _written(tmp_path / "open", "word", 0o644)
+
+    ended = await d1_gateway("keys", "encryption", "--folder", folder, "--passphrase-file", file)
+
+    assert f"--passphrase-file: {file} can be read by others" in _only_line(ended)
+    assert _names(folder) == []
+
+
+async def test_where_there_is_no_terminal_a_passphrase_is_not_asked_for(folder: Path) -> None:
+    ended = await without_a_terminal("keys", "assertion", "--folder", folder, "--passphrase", stdin=b"word\nword\n")
+
+    assert "no terminal" in _only_line(ended)
+    assert _names(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "fault"),
+    [
+        ("missing", "No such file"),
+        (".", "Is a directory"),
+        ("public", "only the public half"),
+        ("passphrase", "no EC key"),
+        ("encrypted", "does not open"),
+        ("private", "not encrypted"),
+    ],
+)
+async def test_a_key_that_cannot_be_shown_is_told_in_one_line(
+    tmp_path: Path, passphrase_file: Path, file: str, fault: str
+) -> None:
+    key = make_key(SIGNING)
+    for name, content in (
+        ("public", public_jwk(key)),
+        ("private", private_form(key, None)),
+        ("encrypted", private_form(key, b"another passphrase")),
+    ):
+        (tmp_path / name).write_bytes(content)
+    arguments = ("--passphrase-file", passphrase_file) if file in {"private", "encrypted"} else ()
+
+    line = _only_line(await d1_gateway("keys", "show", tmp_path / file, *arguments))
+
+    assert fault in line
+    assert str(tmp_path / file) in line
+
+
+async def test_a_client_secret_is_hashed_from_a_pipe_and_from_a_terminal() -> None:
+    secret = "a client secret: é"
+    expected = hashlib.sha256(secret.encode()).hexdigest() + "\n"
+
+    piped = await without_a_terminal("keys", "hash-secret", stdin=f"{secret}\n".encode())
+    typed = await at_a_terminal("keys", "hash-secret", typed=[secret, secret])
+
+    assert piped == Ended(0, expected, "")
+    assert typed == Ended(0, expected, "Client secret: \nThe same client secret again: \n")
+
+
+async def test_no_client_secret_is_not_hashed() -> None:
+    assert "standard input is empty" in _only_line(await without_a_terminal("keys", "hash-secret"))
+    differing = await at_a_terminal("keys", "hash-secret", typed=["one", "another"])
+    assert (differing.status, differing.stdout) == (1, "")
+
+
+def _signed(request_file: Path) -> Path:
+    """Sign a request as Thales would."""
+    request = x509.load_pem_x509_csr(request_file.read_bytes())
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(request.subject)
+        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "A CA")]))
+        .public_key(request.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    )
+    file = request_file.with_suffix(".pem")
+    file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    return file

@@ -1,0 +1,238 @@
+"""The history of 3DS operations, as D1 sees the calls and as the caller sees the answers."""
+
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+from google.protobuf import json_format
+
+from adapters.d1 import D1Client, D1OperationHistory
+from gateway.errors import GatewayError, Outcome, Reason
+from gateway.ports import Call
+from issuer.common.v1 import error_pb2
+from issuer.threeds.v1 import operation_pb2
+from tests.integration.d1.fake_d1 import ISSUER, FakeD1, answering, call
+
+BASE = f"/banking/v1/issuers/{ISSUER}/cards/card-1/3ds/operations"
+SMS = {
+    "operationId": "op-2",
+    "operation": "3DS_CHALLENGE_OTP_SMS",
+    "status": "FAILED",
+    "startTime": "2022-06-16T06:28:02.492Z",
+    "consumerId": "consumer-1",
+    "details": {"acsTransactionId": "acs-1", "threeDSServerTransId": "server-1", "eci": "07"},
+    "error": "Wrong password",
+    "network": "VISA",
+}
+FRICTIONLESS = {
+    "operationId": "op-1",
+    "operation": "3DS_FRICTIONLESS",
+    "status": "SUCCESSFUL",
+    "startTime": "2022-06-16T06:00:00Z",
+}
+
+
+@pytest.fixture
+def history(client: D1Client) -> D1OperationHistory:
+    return D1OperationHistory(client)
+
+
+def page(*operations: object, remaining: object = 0) -> bytes:
+    return orjson.dumps({"operations": operations, "remainingOperations": remaining})
+
+
+def without(operation: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in operation.items() if name not in names}
+
+
+async def broken(history: D1OperationHistory) -> GatewayError:
+    """List operations, which has to fail for what D1 answered; return the error."""
+    with pytest.raises(GatewayError) as caught:
+        await history.list_operations("card-1", 0, 3, call())
+    assert caught.value.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
+    assert caught.value.metadata == {"upstream": "d1", "upstream_status": "200"}
+    return caught.value
+
+
+async def test_a_list_is_a_get_without_a_body_that_says_where_to_begin_and_how_many(
+    d1: FakeD1, history: D1OperationHistory
+) -> None:
+    d1.card_handler = answering(200, page())
+
+    await history.list_operations("card-1", 17, 50, call(correlation_id="trace_42"))
+
+    (seen,) = d1.card_calls
+    assert (seen.method, seen.raw_path, seen.body) == ("GET", f"{BASE}?offset=17&limit=50", b"")
+    assert {"Content-Type", "Content-Length", "Transfer-Encoding"}.isdisjoint(seen.headers)
+    assert seen.headers["Authorization"] == f"Bearer {d1.tokens[0]}"
+    assert seen.headers["x-correlation-id"] == "trace_42"
+
+
+async def test_operations_are_read_with_all_that_d1_says_of_them(d1: FakeD1, history: D1OperationHistory) -> None:
+    d1.card_handler = answering(200, page(SMS, FRICTIONLESS, remaining=7))
+
+    listed = await history.list_operations("card-1", 0, 10, call())
+
+    assert listed.remaining == 7
+    sms, frictionless = listed.operations
+    assert (sms.operation_id, sms.type) == ("op-2", operation_pb2.OPERATION_TYPE_CHALLENGE_OTP_SMS)
+    assert (sms.status, sms.error) == (operation_pb2.OPERATION_STATUS_FAILED, "Wrong password")
+    assert sms.start_time.ToJsonString() == sms.start_time_text == "2022-06-16T06:28:02.492Z"
+    assert (sms.consumer_id, sms.details.acs_transaction_id) == ("consumer-1", "acs-1")
+    assert json_format.MessageToDict(sms.details.unrecognized) == {"eci": "07"}
+    assert json_format.MessageToDict(sms.unrecognized) == {"network": "VISA"}
+    assert frictionless.operation_id == "op-1"
+    assert not frictionless.HasField("details")
+
+
+async def test_no_operations_are_an_empty_page(d1: FakeD1, history: D1OperationHistory) -> None:
+    d1.card_handler = answering(200, page())
+
+    assert await history.list_operations("card-1", 0, 10, call()) == ([], 0)
+
+
+async def test_words_and_fields_that_d1_adds_are_no_fault(d1: FakeD1, history: D1OperationHistory) -> None:
+    added = SMS | {"operation": "3DS_TELEPATHY", "status": "UNDECIDED", "startTime": "yesterday"}
+    d1.card_handler = answering(200, orjson.dumps({"operations": [added], "remainingOperations": 0, "page": 1}))
+
+    (read,) = (await history.list_operations("card-1", 0, 10, call())).operations
+
+    assert (read.type, read.operation_text) == (operation_pb2.OPERATION_TYPE_UNSPECIFIED, "3DS_TELEPATHY")
+    assert (read.status, read.status_text) == (operation_pb2.OPERATION_STATUS_UNSPECIFIED, "UNDECIDED")
+    assert (read.HasField("start_time"), read.start_time_text) == (False, "yesterday")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"operations":null,"remainingOperations":0}',
+        b'{"operations":{},"remainingOperations":0}',
+        b'{"operations":[]}',
+        page(remaining=None),
+        page(remaining="0"),
+        page(remaining=True),
+        page(remaining=0.5),
+        page(FRICTIONLESS, remaining=-1),
+        page(FRICTIONLESS, remaining=2**32),
+        page(remaining=1),
+        page(FRICTIONLESS, FRICTIONLESS, FRICTIONLESS, FRICTIONLESS),
+        page("op-1"),
+    ],
+)
+async def test_an_answer_that_is_no_page_breaks_the_contract(
+    d1: FakeD1, history: D1OperationHistory, body: bytes
+) -> None:
+    d1.card_handler = answering(200, body)
+
+    await broken(history)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        (without(FRICTIONLESS, "operationId"), "operations[1].operationId"),
+        (FRICTIONLESS | {"operationId": "a/b"}, "operations[1].operationId"),
+        (without(FRICTIONLESS, "operation"), "operations[1].operation"),
+        (without(FRICTIONLESS, "status"), "operations[1].status"),
+        (FRICTIONLESS | {"startTime": 1655360882}, "operations[1].startTime"),
+        (FRICTIONLESS | {"details": "none"}, "operations[1].details"),
+        (FRICTIONLESS | {"details": {"acsTransactionId": 4111111111111111}}, "operations[1].details.acsTransactionId"),
+        (None, "operations[1] is no object"),
+    ],
+)
+async def test_one_operation_that_cannot_be_read_fails_the_page_and_is_named_without_its_value(
+    d1: FakeD1, history: D1OperationHistory, wrong: object, place: str
+) -> None:
+    d1.card_handler = answering(200, page(SMS, wrong))
+
+    error = await broken(history)
+
+    assert place in error.message
+    assert "4111" not in error.message
+
+
+async def test_one_operation_is_got_by_its_id(d1: FakeD1, history: D1OperationHistory) -> None:
+    d1.card_handler = answering(200, orjson.dumps(SMS))
+
+    operation = await history.get_operation("card-1", "op-2", call())
+
+    assert (operation.operation_id, operation.details.acs_transaction_id) == ("op-2", "acs-1")
+    (seen,) = d1.card_calls
+    assert (seen.method, seen.raw_path, seen.body) == ("GET", f"{BASE}/op-2", b"")
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", orjson.dumps(FRICTIONLESS), orjson.dumps(without(SMS, "status"))])
+async def test_an_answer_that_is_not_the_operation_breaks_the_contract(
+    d1: FakeD1, history: D1OperationHistory, body: bytes
+) -> None:
+    d1.card_handler = answering(200, body)
+
+    with pytest.raises(GatewayError) as caught:
+        await history.get_operation("card-1", "op-2", call())
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "outcome"),
+    [
+        (400, error_pb2.ERROR_REASON_UPSTREAM_INVALID, error_pb2.OUTCOME_REJECTED),
+        (403, error_pb2.ERROR_REASON_UPSTREAM_FORBIDDEN, error_pb2.OUTCOME_REJECTED),
+        (404, error_pb2.ERROR_REASON_UPSTREAM_NOT_FOUND, error_pb2.OUTCOME_REJECTED),
+        (500, error_pb2.ERROR_REASON_UPSTREAM_FAILED, error_pb2.OUTCOME_UNKNOWN),
+    ],
+)
+async def test_the_older_form_of_error_is_understood(
+    d1: FakeD1, history: D1OperationHistory, status: int, reason: Reason, outcome: Outcome
+) -> None:
+    d1.card_handler = answering(status, b'{"error":"Card does not exist"}')
+
+    with pytest.raises(GatewayError) as caught:
+        await history.list_operations("card-1", 0, 10, call())
+
+    assert (caught.value.reason, caught.value.outcome) == (reason, outcome)
+    assert "Card does not exist" in caught.value.message
+    assert "upstream_code" not in caught.value.metadata
+
+
+async def test_a_get_whose_kept_connection_broke_is_made_again_unnoticed(
+    d1: FakeD1, history: D1OperationHistory
+) -> None:
+    dropped: list[web.Request] = []
+
+    async def drop_once(request: web.Request) -> web.Response:
+        if not dropped:
+            dropped.append(request)
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(body=page(SMS))
+
+    d1.card_handler = drop_once
+
+    listed = await history.list_operations("card-1", 0, 10, call())
+
+    assert [operation.operation_id for operation in listed.operations] == ["op-2"]
+    assert len(d1.card_calls) == 2
+
+
+async def test_a_token_that_d1_forgot_is_replaced_once(d1: FakeD1, history: D1OperationHistory) -> None:
+    d1.card_handler = answering(200, page())
+    await history.list_operations("card-1", 0, 10, call())
+    d1.refused_tokens.update(d1.tokens)
+
+    await history.list_operations("card-1", 0, 10, call())
+
+    assert len(d1.token_calls) == 2
+
+
+async def test_an_unknown_issuer_is_refused_before_anything_is_sent(d1: FakeD1, history: D1OperationHistory) -> None:
+    with pytest.raises(GatewayError) as caught:
+        await history.get_operation("card-1", "op-1", Call("ISSUER0002", "correlation-1"))
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_ISSUER_UNKNOWN
+    assert d1.token_calls == []

@@ -1,0 +1,160 @@
+"""A log of schema version 1, as earlier gateways made it, is brought up to date and loses nothing."""
+
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.sqlite import EventLogOpenError, SqliteStorage
+from gateway.ports import LogBounds, StoredSubscription
+from tests.integration.sqlite.sqlite_events import ISSUER, append_all, event, numbers, opened, opened_storage
+
+VERSION_1 = """
+    CREATE TABLE meta (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        log_id TEXT NOT NULL,
+        trimmed_through INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE event (
+        sequence INTEGER PRIMARY KEY,
+        issuer_id TEXT NOT NULL,
+        card_id TEXT NOT NULL,
+        operation_id TEXT NOT NULL,
+        consumer_id TEXT NOT NULL,
+        operation_type INTEGER NOT NULL,
+        status INTEGER NOT NULL,
+        receive_time_ms INTEGER NOT NULL,
+        latest_receive_time_ms INTEGER NOT NULL,
+        payload BLOB NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX event_identity ON event (issuer_id, card_id, operation_id);
+    CREATE INDEX event_time ON event (latest_receive_time_ms);
+    CREATE TABLE subscription (
+        issuer_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        committed INTEGER NOT NULL,
+        commit_time_ms INTEGER NOT NULL,
+        PRIMARY KEY (issuer_id, name)
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA application_id = 0x44314C47;
+    PRAGMA user_version = 1;
+    INSERT INTO meta VALUES (1, '0a1b2c3d', 7);
+    INSERT INTO subscription VALUES ('issuer0001', 'watcher', 9, 500);
+    PRAGMA journal_mode = WAL;
+"""
+
+MIGRATE_AND_DIE = """
+import os, sqlite3, sys
+from adapters.sqlite import schema
+
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_spill = 5")  # Also the unfinished transaction writes to the file.
+connection.execute("PRAGMA cache_size = 5")
+connection.execute("BEGIN IMMEDIATE")
+schema.migrate(connection)
+print(connection.execute("PRAGMA user_version").fetchone()[0], flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def make_version_1(path: Path, count: int = 3) -> None:
+    """Make a file with events from sequence 8 on."""
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(VERSION_1)
+        rows = [
+            (place + 8, ISSUER, "card-1", f"operation-{place}", "consumer-1", 1, 2, 1_000, 1_000, b"payload")
+            for place in range(count)
+        ]
+        database.executemany(f"INSERT INTO event VALUES ({', '.join('?' * 10)})", rows)  # noqa: S608  only marks
+        database.commit()
+
+
+def schema_of(path: Path) -> dict[str, Any]:
+    with closing(sqlite3.connect(path)) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        tables = [row[0] for row in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        columns = {
+            table: {row[1:4] for row in database.execute(f"PRAGMA table_info({table})")}  # Name, type, not null.
+            for table in tables
+        }
+        indices = {
+            (table, row[1], row[2]): [column[2] for column in database.execute(f"PRAGMA index_info({row[1]})")]
+            for table in tables
+            for row in database.execute(f"PRAGMA index_list({table})")
+        }
+        return {"version": version, "columns": columns, "indices": indices}
+
+
+async def test_a_log_of_version_1_keeps_its_events_its_identity_and_its_subscriptions(path: Path) -> None:
+    make_version_1(path)
+
+    async with opened(path) as log:
+        assert log.log_id == "0a1b2c3d"
+        assert await log.bounds() == LogBounds(trimmed_through=7, last=10)
+        assert [stored.sequence for stored in await log.read(0, 10)] == [8, 9, 10]
+        assert [stored.event for stored in await log.read(0, 10)] == [event(number) for number in range(3)]
+        assert await log.get_subscription(ISSUER, "watcher") == StoredSubscription(ISSUER, "watcher", 9, 500)
+
+
+async def test_a_log_of_version_1_knows_its_duplicates_and_takes_consumer_events(path: Path) -> None:
+    make_version_1(path)
+    on_consumer = event(1, kind=2, subject_id="consumer-1")
+
+    async with opened_storage(path) as storage:
+        assert await append_all(storage.log, [event(1), on_consumer, on_consumer]) == [False, True, False]
+        await storage.entries.put("key", b"value", 60)
+
+    async with opened_storage(path) as storage:
+        assert [stored.event for stored in await storage.log.read(10, 10)] == [on_consumer]
+        assert await storage.entries.get("key") == b"value"
+
+
+async def test_a_migrated_log_looks_like_a_new_one(path: Path, tmp_path: Path) -> None:
+    make_version_1(path)
+    new = tmp_path / "new.db"
+    for each in (path, new):
+        async with opened(each):
+            pass
+
+    assert schema_of(path) == schema_of(new)
+    assert schema_of(new)["version"] == 2
+
+
+async def test_a_migration_that_is_killed_halfway_leaves_version_1(path: Path) -> None:
+    make_version_1(path, count=2_000)
+    before = schema_of(path)
+
+    died = subprocess.run(  # noqa: S603, ASYNC221  this interpreter, at once
+        [sys.executable, "-c", MIGRATE_AND_DIE, str(path)], check=False, capture_output=True, text=True, timeout=30
+    )
+
+    assert (died.returncode, died.stdout) == (-9, "2\n"), died.stderr
+    assert schema_of(path) == before
+    assert before["version"] == 1
+    async with opened(path) as log:
+        assert await numbers(log) == list(range(2_000))
+
+
+async def test_a_large_log_is_migrated_in_moments(path: Path) -> None:
+    make_version_1(path, count=100_000)
+
+    begin = time.perf_counter()
+    async with opened(path):
+        assert time.perf_counter() - begin < 5.0
+
+
+async def test_a_log_of_version_1_that_cannot_be_migrated_is_refused_and_left_as_it_is(path: Path) -> None:
+    make_version_1(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE entry (key)")
+    before = schema_of(path)
+
+    with pytest.raises(EventLogOpenError, match="already exists"):
+        await SqliteStorage.open(path)
+
+    assert schema_of(path) == before

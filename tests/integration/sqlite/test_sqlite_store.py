@@ -1,0 +1,180 @@
+"""The key-value store: what it keeps, for how long, and beside the events."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from adapters.sqlite import Retention, SqliteStorage
+from gateway.errors import GatewayError
+from gateway.ports import KeyValueStore
+from issuer.common.v1 import error_pb2
+from tests.integration.sqlite.sqlite_events import append_all, event, locked, numbers, opened_storage, unavailable
+
+MEBIBYTE = 1_048_576
+NO_STORE = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
+
+
+def held(path: Path) -> int:
+    """Tell how many entries the file holds, those included that have expired."""
+    with closing(sqlite3.connect(path)) as database:
+        count: int = database.execute("SELECT count(*) FROM entry").fetchone()[0]
+        return count
+
+
+async def test_a_value_stands_until_it_is_replaced_or_deleted(storage: SqliteStorage) -> None:
+    store: KeyValueStore = storage.entries
+    assert await store.get("key") is None
+
+    await store.put("key", b"one", 60)
+    await store.put("other", b"", 60)
+    assert (await store.get("key"), await store.get("other")) == (b"one", b"")
+    await store.put("key", b"two", 60)
+    assert await store.get("key") == b"two"
+    await store.delete("key")
+    await store.delete("key")
+
+    assert (await store.get("key"), await store.get("other")) == (None, b"")
+
+
+async def test_a_value_is_put_only_where_none_stands(storage: SqliteStorage) -> None:
+    store = storage.entries
+
+    assert await store.put_if_absent("key", b"one", 60) is None
+    assert await store.put_if_absent("key", b"two", 60) == b"one"
+    assert await store.get("key") == b"one"
+    await store.delete("key")
+    assert await store.put_if_absent("key", b"three", 60) is None
+
+    assert await store.get("key") == b"three"
+
+
+async def test_of_many_that_put_at_the_same_time_one_succeeds_and_the_others_get_its_value(
+    storage: SqliteStorage, path: Path
+) -> None:
+    with locked(path):  # So that all of them wait; the first for a transaction of its own.
+        puts = [asyncio.ensure_future(storage.entries.put_if_absent("key", b"%d" % each, 60)) for each in range(50)]
+        await asyncio.sleep(0.05)
+
+    outcomes = await asyncio.gather(*puts)
+
+    assert outcomes == [None] + [b"0"] * 49
+    assert await storage.entries.get("key") == b"0"
+
+
+async def test_an_entry_is_gone_the_moment_its_time_is_over(path: Path) -> None:
+    now_ms = 1_000
+    async with opened_storage(path, now_ms=lambda: now_ms) as storage:
+        store = storage.entries
+        await store.put("a", b"one", 10)
+        assert await store.put_if_absent("b", b"one", 0.5) is None
+        now_ms = 1_499
+        assert await store.get("b") == b"one"
+
+        now_ms = 1_500
+        assert await store.get("b") is None
+        assert await store.put_if_absent("b", b"two", 10) is None
+        now_ms = 10_999
+        assert await store.put_if_absent("a", b"two", 10) == b"one"
+        now_ms = 11_000
+        assert await store.put_if_absent("a", b"three", 10) is None
+
+        assert (await store.get("a"), await store.get("b")) == (b"three", b"two")
+
+
+async def test_entries_survive_a_restart_and_expire_across_it(path: Path) -> None:
+    async with opened_storage(path, now_ms=lambda: 0) as storage:
+        await storage.entries.put("short", b"one", 1)
+        await storage.entries.put("long", b"two", 10)
+
+    async with opened_storage(path, now_ms=lambda: 1_000) as storage:
+        assert await storage.entries.get("short") is None
+        assert await storage.entries.get("long") == b"two"
+
+
+async def test_trimming_removes_what_has_expired_a_few_at_a_time(path: Path) -> None:
+    now_ms = 0
+    async with opened_storage(path, now_ms=lambda: now_ms) as storage:
+        puts = (storage.entries.put(f"key-{each}", b"value", 1 if each % 2 else 100) for each in range(1_000))
+        await asyncio.gather(*puts)
+        now_ms = 50_000
+        before = storage.commit_count
+
+        assert await storage.entries.trim() == 500
+
+        assert storage.commit_count - before == 6
+        assert held(path) == 500
+        assert await storage.entries.get("key-0") == b"value"
+        assert await storage.entries.trim() == 0
+
+
+async def test_expired_entries_are_removed_regularly(path: Path) -> None:
+    now_ms = 0
+    async with opened_storage(path, trim_interval_seconds=0.02, now_ms=lambda: now_ms) as storage:
+        await storage.entries.put("key", b"value", 1)
+        assert held(path) == 1
+        now_ms = 1_000
+        async with asyncio.timeout(10):
+            while held(path):  # noqa: ASYNC110  nothing tells of a trim
+                await asyncio.sleep(0.02)
+
+
+async def test_many_and_large_entries_cost_no_event(path: Path) -> None:
+    async with opened_storage(path, retention=Retention(max_bytes=MEBIBYTE)) as storage:
+        await append_all(storage.log, [event(number, payload=bytes(1_000)) for number in range(500)])
+        puts = [storage.entries.put(f"small-{each}", bytes(each % 400), 60) for each in range(5_000)]
+        puts += [storage.entries.put(f"medium-{each}", bytes(1_200), 60) for each in range(1_000)]
+        puts += [storage.entries.put(f"large-{each}", bytes(60_000), 60) for each in range(20)]
+        await asyncio.gather(*puts)
+
+        assert await storage.log.trim() == 0
+
+        assert await numbers(storage.log) == list(range(500))
+
+
+async def test_storage_that_fails_is_told_as_the_store_s_and_recovers(storage: SqliteStorage, path: Path) -> None:
+    store = storage.entries
+    await store.put("key", b"one", 60)
+    with locked(path):
+        for call in (store.put("key", b"two", 60), store.put_if_absent("new", b"one", 60), store.delete("key")):
+            with unavailable(NO_STORE):
+                await call
+        assert await store.get("key") == b"one"
+
+    assert await store.put_if_absent("new", b"two", 60) is None
+
+
+async def test_a_closed_store_says_that_it_is_unavailable(path: Path) -> None:
+    async with opened_storage(path) as storage:
+        store = storage.entries
+    for call in (store.get("key"), store.put("key", b"", 1), store.put_if_absent("key", b"", 1), store.delete("key")):
+        with unavailable(NO_STORE):
+            await call
+
+
+async def test_a_key_that_cannot_be_stored_fails_alone(storage: SqliteStorage, path: Path) -> None:
+    with locked(path):
+        together = asyncio.gather(
+            storage.entries.put("a", b"one", 60),
+            storage.entries.put("\ud800", b"no Unicode", 60),
+            storage.log.append(event(1)),
+            return_exceptions=True,
+        )
+        await asyncio.sleep(0.05)
+
+    first, broken, third = await together
+    assert (first, third) == (None, True)
+    assert isinstance(broken, UnicodeEncodeError)
+    assert await storage.entries.get("a") == b"one"
+
+
+async def test_a_put_that_the_storage_fails_and_an_append_beside_it_name_their_own_reasons(
+    storage: SqliteStorage, path: Path
+) -> None:
+    with locked(path):
+        outcomes = await asyncio.gather(
+            storage.entries.put("a", b"one", 60), storage.log.append(event(1)), return_exceptions=True
+        )
+
+    reasons = [outcome.reason_name for outcome in outcomes if isinstance(outcome, GatewayError)]
+    assert reasons == ["STORE_UNAVAILABLE", "EVENT_LOG_UNAVAILABLE"]
