@@ -34,6 +34,8 @@ class Handler:
         self._answers = answers
         self._replies: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        # grpc writes one message at a time.
+        self._writing = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
@@ -74,17 +76,21 @@ class Handler:
 
     async def drain(self) -> None:
         """Take no further questions."""
-        await self._stream.write(callback.HandleCallbacksRequest(drain=callback.Drain()))
+        await self._write(callback.HandleCallbacksRequest(drain=callback.Drain()))
 
     async def reply(self, reply: callback.Reply) -> None:
         """Send a reply, token and all."""
-        await self._stream.write(callback.HandleCallbacksRequest(reply=reply))
+        await self._write(callback.HandleCallbacksRequest(reply=reply))
 
     async def until(self, condition: Callable[[Self], bool]) -> None:
         """Wait for something to come true of it."""
         while not condition(self):
             self._changed.clear()
             await self._changed.wait()
+
+    async def _write(self, message: callback.HandleCallbacksRequest) -> None:
+        async with self._writing:
+            await self._stream.write(message)
 
     async def _serve(self) -> None:
         try:

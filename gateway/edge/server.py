@@ -9,6 +9,7 @@ from aiohttp.typedefs import Middleware
 
 from gateway.edge.authentication import require_bearer
 from gateway.edge.errors import answer_errors
+from gateway.edge.telemetry import EdgeTelemetry
 from gateway.edge.token import TokenEndpoint
 from gateway.edge.tokens import Tokens
 
@@ -31,6 +32,7 @@ class EdgeServer:
         *,
         callbacks: Iterable[Callbacks],
         tokens: Tokens | None,
+        telemetry: EdgeTelemetry,
         max_body_bytes: int,
         drain_grace_seconds: float,
     ) -> None:
@@ -39,10 +41,11 @@ class EdgeServer:
         Args:
             callbacks: What is served.
             tokens: Where OAuth was agreed with D1; None where the client certificate alone is asked for.
+            telemetry: Measures every request.
             max_body_bytes: Largest body.
             drain_grace_seconds: How long requests in flight may go on once `stop` is called.
         """
-        middlewares: list[Middleware] = [answer_errors]
+        middlewares: list[Middleware] = [answer_errors, telemetry.middleware()]
         if tokens is not None:
             middlewares.append(require_bearer(tokens))
         app = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)

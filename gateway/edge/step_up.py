@@ -11,7 +11,7 @@ from gateway.edge.path import id_in_path, issuer_in_path
 from gateway.edge.questions import Questions, Terms, UnansweredError
 from gateway.edge.transaction import MOST_TEXT, parse_transaction
 from gateway.errors import GatewayError
-from gateway.fields import CARD_ID, CONSUMER_ID, OPERATION_ID, Fields
+from gateway.fields import CONSUMER_ID, OPERATION_ID, Fields
 from gateway.issuers import Issuers
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2
@@ -123,8 +123,7 @@ class StepUp:
 
 
 def _parse(fields: Fields, wanted: questions_pb2.AuthenticateRequest) -> None:
-    card_id = fields.fitting_text(d1.AuthenticationRequest.CARD_ID, max_length=MOST_TEXT)
-    wanted.card_id = card_id if CARD_ID.fullmatch(card_id) else ""
+    wanted.card_id = fields.fitting_text(d1.AuthenticationRequest.CARD_ID, max_length=MOST_TEXT)
     transaction = fields.fitting_nested(d1.AuthenticationRequest.TRANSACTION)
     if transaction is not None:
         parse_transaction(transaction, wanted.transaction)

@@ -104,7 +104,7 @@ class TokenVerifier:
             header = json_object(from_base64url(segment))
         except ValueError as error:
             raise Unidentified("token: its header cannot be read") from error
-        if False:
+        if "crit" in header or "b64" in header:
             raise Unidentified("token: it needs an extension that is not taken (crit, b64)")
         kid, algorithm, kind = header.get("kid"), header.get("alg"), header.get("typ", "JWT")
         if not isinstance(algorithm, str) or algorithm not in self._keys.algorithms:

@@ -1,0 +1,125 @@
+"""Measures every request of D1, and writes its one line into the log."""
+
+import logging
+import re
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any, Final
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from gateway import correlation
+from gateway import d1_outbound as d1
+from gateway.edge.errors import Fault, Refusal, refusal_of
+from gateway.issuers import Issuers
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Tracing
+
+__all__ = ["EdgeTelemetry"]
+
+_log = structlog.get_logger(__name__)
+# An id, and not what a stranger may have put in its place: a card number.
+_ID: Final = re.compile(r"(?![0-9]{10})[A-Za-z0-9_-]{1,64}")
+_SNAKE: Final = {
+    "issuerId": "issuer_id",
+    "cardId": "card_id",
+    "consumerId": "consumer_id",
+    "authenticationId": "authentication_id",
+}
+_FREQUENT: Final = frozenset({d1.THREE_DS_NOTIFICATION_PATH, d1.CONSUMER_NOTIFICATION_PATH, d1.TOKEN_PATH})
+"""Where success is worth no line: the event log has the notification, correlation id and all."""
+
+
+class EdgeTelemetry:
+    """Stands right within `answer_errors`, where errors still say all that they know."""
+
+    def __init__(self, issuers: Issuers, metrics: Metrics, tracing: Tracing) -> None:
+        """Prepare.
+
+        Args:
+            issuers: Those that a line may name.
+            metrics: Where to count.
+            tracing: Makes a span of each request.
+        """
+        self._issuers = issuers
+        self._metrics = metrics
+        self._tracing = tracing
+
+    def middleware(self) -> Middleware:
+        """Make the middleware."""
+
+        @web.middleware
+        async def measured(request: web.Request, handler: Handler) -> web.StreamResponse:
+            began = perf_counter()
+            route, method = _route(request), _method(request)
+            with self._tracing.span(f"{method} {route}", "server", request.headers.items()) as span:
+                span.set("d1_gateway.correlation_id", correlation.current())
+                try:
+                    response = await handler(request)
+                except Exception as error:
+                    refusal = refusal_of(error)
+                    seconds = self._count(route, method, refusal.status, began)
+                    span.set("http.response.status_code", refusal.status)
+                    if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                        span.fail(str(refusal.status))
+                    _tell_refusal(request, refusal, error, seconds)
+                    raise
+                seconds = self._count(route, method, response.status, began)
+                span.set("http.response.status_code", response.status)
+            self._tell(request, route, response.status, seconds)
+            return response
+
+        return measured
+
+    def _count(self, route: str, method: str, status: int, began: float) -> float:
+        seconds = perf_counter() - began
+        self._metrics.edge_requests.labels(route, method, status).inc()
+        self._metrics.edge_seconds.labels(route).observe(seconds)
+        return seconds
+
+    def _tell(self, request: web.Request, route: str, status: int, seconds: float) -> None:
+        is_quiet = route in _FREQUENT and status < HTTPStatus.BAD_REQUEST
+        level = logging.DEBUG if is_quiet else logging.INFO
+        if not _log.is_enabled_for(level):
+            return
+        issuer_id = request.match_info.get("issuerId")
+        known = {"issuer_id": issuer_id} if issuer_id in self._issuers else {}
+        _log.log(level, "callback answered", **_line(request, status, seconds), **known)
+
+
+def _tell_refusal(request: web.Request, refusal: Refusal, error: Exception, seconds: float) -> None:
+    facts: dict[str, Any] = _line(request, refusal.status, seconds) | _ids(request)
+    if refusal.cause:
+        facts["cause"] = refusal.cause
+    if isinstance(refusal, Fault):
+        _log.error("callback broke", **facts, exc_info=error)
+    else:
+        _log.warning("callback refused", **facts, error=refusal.logged)
+
+
+def _line(request: web.Request, status: int, seconds: float) -> dict[str, Any]:
+    return {
+        "callback": _route(request),
+        "method": _method(request),
+        "status": status,
+        "duration_ms": round(seconds * 1000, 1),
+    }
+
+
+def _ids(request: web.Request) -> dict[str, str]:
+    """Return what helps to fetch from D1 what was refused: the ids in the path, once they look like ids."""
+    return {
+        _SNAKE[name]: value for name, value in request.match_info.items() if name in _SNAKE and _ID.fullmatch(value)
+    }
+
+
+def _route(request: web.Request) -> str:
+    # The route's pattern, not the path: what a stranger writes into a path does not belong in the log.
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
+
+
+def _method(request: web.Request) -> str:
+    return request.method if request.method in hdrs.METH_ALL else "other"

@@ -1,0 +1,78 @@
+"""What test handlers reply to D1's questions."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import replies_pb2 as replies
+from issuer.common.v1.card_data_pb2 import CardCredentials, CardExpiry
+from issuer.consumer.v1 import authentication_pb2 as authentication
+from issuer.consumer.v1 import personal_information_pb2 as personal
+from sandbox.handler import Answer
+
+__all__ = ["PERSON", "PHONE", "Issuer", "refuse", "tell_person"]
+
+PHONE = "+447700900123"
+PERSON = personal.PersonalInformation(
+    language="en-GB",
+    first_name="Zoë",
+    mobile_phone_number=personal.PhoneNumber(country_code=PHONE[:3], phone_number=PHONE[3:]),
+    residency_address=personal.Address(line1="1 High Street", zip_code="AB1 2CD", country_code="GB"),
+)
+
+
+async def tell_person(question: callback.Question) -> callback.Reply:
+    """Tell who everybody is."""
+    del question
+    return callback.Reply(consumer_information=replies.ConsumerInformationResponse(personal_information=PERSON))
+
+
+async def refuse(question: callback.Question) -> callback.Reply:
+    """Know nobody."""
+    del question
+    return callback.Reply(refusal=replies.Refusal(reason=replies.REFUSAL_REASON_NOT_FOUND))
+
+
+@dataclass(slots=True)
+class Issuer:
+    """An issuer's service that answers every kind of question, and remembers what it was asked."""
+
+    pan: str = "4970101234567890"
+    otps: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    pushes: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    """The authentications that were begun."""
+    results: dict[str, "authentication.AuthenticationStatus.ValueType"] = field(default_factory=dict)
+    """How they ended; PENDING without one."""
+    _count: int = 0
+
+    def answers(self) -> Mapping[str, Answer]:
+        """Tell what it answers."""
+        return {
+            "consumer_information": tell_person,
+            "deliver_otp": self._deliver,
+            "authenticate": self._authenticate,
+            "authentication_result": self._result,
+            "card_credentials": self._credentials,
+        }
+
+    async def _deliver(self, question: callback.Question) -> callback.Reply:
+        self.otps.put_nowait(question.deliver_otp.otp)
+        return callback.Reply(deliver_otp=replies.DeliverOtpResponse())
+
+    async def _authenticate(self, question: callback.Question) -> callback.Reply:
+        self._count += 1
+        authentication_id = f"{question.authenticate.consumer_id}-{self._count}"
+        self.pushes.put_nowait(authentication_id)
+        return callback.Reply(authenticate=replies.AuthenticateResponse(authentication_id=authentication_id))
+
+    async def _result(self, question: callback.Question) -> callback.Reply:
+        asked = question.authentication_result.authentication_id
+        status = self.results.get(asked, authentication.AUTHENTICATION_STATUS_PENDING)
+        return callback.Reply(authentication_result=replies.AuthenticationResultResponse(status=status))
+
+    async def _credentials(self, question: callback.Question) -> callback.Reply:
+        del question
+        credentials = CardCredentials(pan=self.pan, expiry=CardExpiry(month=7, year=2034))
+        details = replies.CardDetails(credentials=credentials, name="ZOE", cvv="123")
+        return callback.Reply(card_credentials=replies.CardCredentialsResponse(details=details))

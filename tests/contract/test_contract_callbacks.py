@@ -1,0 +1,393 @@
+"""D1 asks the edge, a handler answers over gRPC: what each side sees."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import json_format
+
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import replies_pb2 as replies
+from sandbox.handler import Answer, Handler
+from tests.answering import PERSON, Issuer, refuse, tell_person
+from tests.running import SECOND_ISSUER, Running, edge_session, failure_of
+
+CONSUMER = "/banking/d1/v1/issuers/{issuer}/consumers/consumer-1"
+OTP = {"otp": {"value": "004211"}, "deliveryChannel": "SMS"}
+ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
+ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
+INVALID = callback.REPLY_OUTCOME_INVALID
+LATE = callback.REPLY_OUTCOME_LATE
+UNKNOWN_TOKEN = callback.REPLY_OUTCOME_UNKNOWN_TOKEN
+
+_EVERY_KIND = [kind for kind in callback.CallbackKind.values() if kind != callback.CALLBACK_KIND_UNSPECIFIED]
+
+
+class D1:
+    """Asks the edge."""
+
+    def __init__(self, running: Running, session: Any) -> None:
+        self._running = running
+        self._session = session
+
+    async def ask(
+        self, path: str = "", body: object = None, *, issuer: str = "SANDBOX001", **headers: str
+    ) -> tuple[int, Any]:
+        """Post a body, or get without one; returns the status and the JSON that was answered."""
+        url = self._running.edge + CONSUMER.format(issuer=issuer) + path
+        method = "GET" if body is None else "POST"
+        async with self._session.request(method, url, json=body, headers=headers) as answer:
+            return answer.status, None if answer.status == 204 else await answer.json()
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        """Get any path."""
+        async with self._session.get(self._running.edge + path) as answer:
+            return answer.status, await answer.json()
+
+
+@pytest.fixture
+async def d1(running: Running) -> AsyncIterator[D1]:
+    async with edge_session(running.sandbox) as session:
+        yield D1(running, session)
+
+
+def connect(running: Running, answers: dict[str, Answer], **options: Any) -> Any:
+    return Handler.connect(running.channel, answers, **options)
+
+
+@asynccontextmanager
+async def stream(running: Running) -> AsyncIterator[Any]:
+    """Have a stream to write to and read from by hand."""
+    call = running.callbacks.HandleCallbacks()
+    try:
+        yield call
+    finally:
+        call.cancel()
+
+
+def registration(**fields: Any) -> callback.HandleCallbacksRequest:
+    values = {"name": "by-hand", "kinds": _EVERY_KIND} | fields
+    return callback.HandleCallbacksRequest(registration=callback.Registration(**values))
+
+
+async def read_all(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
+# ----------------------------------------------------------------------------------------------- what D1 is answered
+
+
+async def test_what_a_handler_tells_of_a_person_is_answered_in_d1s_words(running: Running, d1: D1) -> None:
+    async with connect(running, {"consumer_information": tell_person}) as handler:
+        status, body = await d1.ask("?cardId=card-7", **{"x-correlation-id": "ask-1"})
+    assert status == 200
+    assert body == {
+        "language": "en-GB",
+        "firstName": "Zoë",
+        "mobilePhoneNumber": {"countryCode": "+44", "phoneNumber": "7700900123"},
+        "residencyAddress": {"line1": "1 High Street", "zipCode": "AB1 2CD", "countryCode": "GB"},
+    }
+    (question,) = handler.questions
+    asked = question.consumer_information
+    assert (question.issuer_id, question.correlation_id, question.attempt) == ("SANDBOX001", "ask-1", 1)
+    assert (asked.consumer_id, asked.card_id) == ("consumer-1", "card-7")
+    assert 0 < question.time_left.ToMilliseconds() <= 2000
+
+
+async def test_an_otp_reaches_the_handler_with_everything_that_d1_sent_beside_it(running: Running, d1: D1) -> None:
+    issuer = Issuer()
+    body = {
+        "otp": {"value": "004211", "expirationDate": "13/10/2022 14:00:00", "reason": "NEW-REASON", "digits": 6},
+        "deliveryChannel": {"preferred": "EMAIL"},
+        "panSuffix": "1234",
+        "threeDSDetails": {"merchantName": "Books", "purchaseAmount": 1999, "mcc": "5942"},
+        "digitalCardRequestor": {"id": "wallet"},
+    }
+    async with connect(running, dict(issuer.answers())) as handler:
+        assert await d1.ask("/otp?cardId=card-7", body) == (204, None)
+    asked = handler.questions[0].deliver_otp
+    assert (asked.otp, asked.reason, asked.pan_suffix, asked.card_id) == ("004211", "NEW-REASON", "1234", "card-7")
+    assert asked.expiration_date_text == "13/10/2022 14:00:00"
+    assert asked.transaction.merchant_name == "Books"
+    # What came in another shape than assumed is kept as it came.
+    assert asked.delivery_channel == ""
+    assert asked.unrecognized["deliveryChannel"] == {"preferred": "EMAIL"}
+    assert asked.unrecognized["otp"] == {"digits": 6}
+    assert asked.unrecognized["digitalCardRequestor"] == {"id": "wallet"}
+    assert dict(asked.transaction.unrecognized) == {"purchaseAmount": 1999, "mcc": "5942"}
+
+
+@pytest.mark.parametrize("body", [{}, {"otp": "004211"}, {"otp": {}}, {"otp": {"value": ""}}, {"otp": {"value": 4211}}])
+async def test_an_otp_without_a_password_is_refused_and_nobody_is_asked(
+    running: Running, d1: D1, body: dict[str, Any]
+) -> None:
+    async with connect(running, dict(Issuer().answers())) as handler:
+        status, answered = await d1.ask("/otp", body)
+        assert status == 400
+        assert "otp" in answered["error"]
+        assert handler.questions == []
+
+
+async def test_an_authentication_is_begun_with_whatever_body_d1_sends(running: Running, d1: D1) -> None:
+    issuer = Issuer()
+    async with connect(running, dict(issuer.answers())) as handler:
+        assert await d1.ask("/authentication", {}) == (200, {"authenticationId": "consumer-1-1"})
+        assert await d1.ask("/authentication", {"cardId": "not a card id", "threeDSDetails": [1]}) == (
+            200,
+            {"authenticationId": "consumer-1-2"},
+        )
+    unrecognized = json_format.MessageToDict(handler.questions[1].authenticate.unrecognized)
+    assert unrecognized == {"threeDSDetails": [1.0]}
+    assert handler.questions[1].authenticate.card_id == "not a card id"
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        (replies.REFUSAL_REASON_INVALID, 400),
+        (replies.REFUSAL_REASON_NOT_ALLOWED, 403),
+        (replies.REFUSAL_REASON_NOT_FOUND, 404),
+        (replies.REFUSAL_REASON_FAILED, 500),
+    ],
+)
+@pytest.mark.parametrize("message", ["", "no such person"])
+async def test_a_refusal_has_its_status(
+    running: Running, d1: D1, reason: "replies.RefusalReason.ValueType", status: int, message: str
+) -> None:
+    async def refuse_so(question: callback.Question) -> callback.Reply:
+        del question
+        return callback.Reply(refusal=replies.Refusal(reason=reason, message=message))
+
+    async with connect(running, {"consumer_information": refuse_so}):
+        answered, body = await d1.ask()
+    assert answered == status
+    assert list(body) == ["error"]
+    assert body["error"] == message or not message
+
+
+async def test_a_poll_without_a_handler_is_pending_at_once(running: Running, d1: D1) -> None:
+    began = asyncio.get_running_loop().time()
+    assert await d1.ask("/authentication/auth-1") == (200, {"authenticationId": "auth-1", "status": "PENDING"})
+    assert asyncio.get_running_loop().time() - began < 1.5
+    assert running.addresses.edge
+
+
+async def test_credentials_encrypted_by_the_handler_are_passed_on_as_they_are(running: Running, d1: D1) -> None:
+    async def tell(question: callback.Question) -> callback.Reply:
+        del question
+        return callback.Reply(card_credentials=replies.CardCredentialsResponse(encrypted_data="aa..bb.cc.dd"))
+
+    async with connect(running, {"card_credentials": tell}):
+        answer = await d1.get("/cms/api/v1/issuers/SANDBOX001/cards/card-1/credentials")
+    assert answer == (200, {"encryptedData": "aa..bb.cc.dd"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/banking/d1/v1/issuers/UNKNOWN001/consumers/consumer-1",
+        "/banking/d1/v1/issuers/UNKNOWN001/consumers/consumer-1/authentication/auth-1",
+        "/cms/api/v1/issuers/UNKNOWN001/cards/card-1/credentials",
+    ],
+)
+async def test_an_unknown_issuer_is_not_found(d1: D1, path: str) -> None:
+    assert await d1.get(path) == (404, {"error": "unknown issuerId"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/banking/d1/v1/issuers/SANDBOX001/consumers/not%20an%20id",
+        "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1?cardId=not%20an%20id",
+        "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1/authentication/not%20an%20id",
+        "/cms/api/v1/issuers/SANDBOX001/cards/not%20an%20id/credentials",
+    ],
+)
+async def test_an_id_that_is_none_is_refused(d1: D1, path: str) -> None:
+    status, body = await d1.get(path)
+    assert status == 400
+    assert "must match" in body["error"]
+
+
+# ------------------------------------------------------------------------------------------ what handlers are told
+
+
+async def test_the_replier_is_told_what_became_of_each_reply(running: Running, d1: D1) -> None:
+    async def twice(question: callback.Question) -> callback.Reply:
+        reply = await tell_person(question)
+        reply.token = question.token
+        await handler.reply(reply)
+        return reply
+
+    async with connect(running, {"consumer_information": twice}) as handler:
+        assert (await d1.ask())[0] == 200
+        token = handler.questions[0].token
+        stranger = callback.Reply(token="x" * 48, refusal=replies.Refusal(reason=replies.REFUSAL_REASON_FAILED))
+        await handler.reply(stranger)
+        await handler.until(lambda handler: len(handler.receipts) == 3)
+    assert [receipt.outcome for receipt in handler.receipts] == [ACCEPTED, ALREADY_ANSWERED, UNKNOWN_TOKEN]
+    assert [receipt.token for receipt in handler.receipts] == [token, token, "x" * 48]
+
+
+async def test_a_reply_after_the_deadline_is_late_and_d1_had_the_fallback(running: Running, d1: D1) -> None:
+    async def too_late(question: callback.Question) -> callback.Reply:
+        await asyncio.sleep(question.time_left.ToMilliseconds() / 1000 + 0.2)
+        return await tell_person(question)
+
+    async with connect(running, {"consumer_information": too_late}) as handler:
+        assert await d1.ask() == (500, {"error": "no answer in time"})
+        await handler.until(lambda handler: bool(handler.receipts))
+    assert handler.receipts[0].outcome == LATE
+
+
+async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_counts(running: Running, d1: D1) -> None:
+    async def first_wrong(question: callback.Question) -> callback.Reply:
+        wrong = callback.Reply(token=question.token)
+        wrong.consumer_information.personal_information.CopyFrom(PERSON)
+        wrong.consumer_information.personal_information.language = "English, please"
+        await handler.reply(wrong)
+        other_kind = callback.Reply(token=question.token, deliver_otp=replies.DeliverOtpResponse())
+        await handler.reply(other_kind)
+        return await tell_person(question)
+
+    async with connect(running, {"consumer_information": first_wrong}) as handler:
+        assert (await d1.ask())[0] == 200
+        await handler.until(lambda handler: len(handler.receipts) == 3)
+    assert [receipt.outcome for receipt in handler.receipts] == [INVALID, INVALID, ACCEPTED]
+    (language,) = handler.receipts[0].violations
+    assert language.field == "consumer_information.personal_information.language"
+    assert "English" not in language.description
+    assert [violation.rule for violation in handler.receipts[1].violations] == ["reply.kind"]
+
+
+async def test_a_handler_has_never_more_questions_than_it_takes(running: Running, d1: D1) -> None:
+    at_once, most = 0, 0
+
+    async def count(question: callback.Question) -> callback.Reply:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.02)
+        at_once -= 1
+        return await tell_person(question)
+
+    async with connect(running, {"consumer_information": count}, max_in_flight=3):
+        answers = await asyncio.gather(*(d1.ask() for _ in range(20)))
+    assert [status for status, _ in answers] == [200] * 20
+    assert most == 3
+
+
+async def test_a_draining_handler_is_asked_nothing_more_and_finishes_what_it_has(running: Running, d1: D1) -> None:
+    may_answer = asyncio.Event()
+
+    async def wait(question: callback.Question) -> callback.Reply:
+        await may_answer.wait()
+        return await tell_person(question)
+
+    async with connect(running, {"consumer_information": wait}, name="old") as old:
+        first = asyncio.create_task(d1.ask())
+        await old.until(lambda handler: bool(handler.questions))
+        await old.drain()
+        async with connect(running, {"consumer_information": refuse}, name="new") as new:
+            assert (await d1.ask())[0] == 404
+            may_answer.set()
+            assert (await first)[0] == 200
+            assert (len(old.questions), len(new.questions)) == (1, 1)
+
+
+async def test_questions_are_shared_out_among_handlers(running: Running, d1: D1) -> None:
+    async def slowly(question: callback.Question) -> callback.Reply:
+        await asyncio.sleep(0.05)
+        return await tell_person(question)
+
+    answers: dict[str, Answer] = {"consumer_information": slowly}
+    async with connect(running, answers) as one, connect(running, answers) as other:
+        await asyncio.gather(*(d1.ask() for _ in range(10)))
+    assert (len(one.questions), len(other.questions)) == (5, 5)
+
+
+async def test_a_handler_of_another_issuer_is_not_asked(running_two: Running) -> None:
+    async with edge_session(running_two.sandbox) as session, stream(running_two) as call:
+        d1 = D1(running_two, session)
+        await call.write(registration(issuer_ids=[SECOND_ISSUER]))
+        assert (await call.read()).registered.max_in_flight == 16
+        asked = asyncio.create_task(d1.ask())
+        answered = await d1.ask("/authentication/auth-1", issuer=SECOND_ISSUER)
+        question = (await call.read()).question
+        assert question.issuer_id == SECOND_ISSUER
+        assert question.WhichOneof("request") == "authentication_result"
+        assert answered == (200, {"authenticationId": "auth-1", "status": "PENDING"})
+        assert (await asked)[0] == 500
+
+
+# ------------------------------------------------------------------------------------------------ how streams fail
+
+
+@pytest.mark.parametrize(
+    ("first", "violated"),
+    [
+        (callback.HandleCallbacksRequest(), {"": "required"}),
+        (callback.HandleCallbacksRequest(drain=callback.Drain()), {"registration": "stream.order"}),
+        (registration(name=""), {"registration.name": "string.pattern"}),
+        (registration(kinds=[]), {"registration.kinds": "repeated.min_items"}),
+        (registration(kinds=[0]), {"registration.kinds[0]": "enum.not_in"}),
+        (registration(kinds=[77]), {"registration.kinds[0]": "enum.defined_only"}),
+        (registration(max_in_flight=1001), {"registration.max_in_flight": "uint32.lte"}),
+        (registration(issuer_ids=["short"]), {"registration.issuer_ids[0]": "string.len"}),
+    ],
+)
+async def test_a_wrong_first_message_ends_the_stream_and_says_what_is_wrong(
+    running: Running, first: callback.HandleCallbacksRequest, violated: dict[str, str]
+) -> None:
+    async with stream(running) as call:
+        await call.write(first)
+        failure = await failure_of(read_all(call))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert {field.removeprefix("message"): rule for field, rule in failure.violations.items()} == violated
+
+
+async def test_a_second_registration_ends_the_stream(running: Running) -> None:
+    async with stream(running) as call:
+        await call.write(registration())
+        await call.read()
+        await call.write(registration())
+        failure = await failure_of(read_all(call))
+    assert failure.violations == {"registration": "stream.order"}
+
+
+async def test_a_handler_of_an_unknown_issuer_is_refused(running: Running) -> None:
+    async with stream(running) as call:
+        await call.write(registration(issuer_ids=["UNKNOWN001"]))
+        failure = await failure_of(read_all(call))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "ISSUER_UNKNOWN")
+
+
+async def test_a_handler_has_to_name_its_issuer_where_there_are_several(running_two: Running) -> None:
+    async with stream(running_two) as call:
+        await call.write(registration())
+        failure = await failure_of(read_all(call))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ISSUER_REQUIRED")
+
+
+async def test_bytes_that_are_no_message_end_the_stream(running: Running) -> None:
+    raw: Any = running.channel.stream_stream("/issuer.callback.v1.CallbackService/HandleCallbacks")()
+    try:
+        await raw.write(b"\xff\xff\xff")
+        failure = await failure_of(read_all(raw))
+    finally:
+        raw.cancel()
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+
+
+async def test_a_handler_that_says_no_more_is_let_go_in_peace(running: Running, d1: D1) -> None:
+    async with stream(running) as call:
+        await call.write(registration())
+        await call.read()
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+    assert (await d1.ask("/authentication/auth-1"))[1]["status"] == "PENDING"

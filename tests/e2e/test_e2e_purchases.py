@@ -1,0 +1,268 @@
+"""Every way of authenticating a cardholder, from D1 through a real gateway process to a handler and back."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import grpc
+import orjson
+import pytest
+
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1.service_pb2_grpc import CardServiceStub
+from issuer.consumer.v1 import authentication_pb2 as authentication
+from issuer.consumer.v1 import messages_pb2 as consumer
+from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceStub
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.threeds.v1 import history_pb2
+from issuer.threeds.v1.service_pb2_grpc import OperationServiceStub
+from sandbox import Sandbox
+from sandbox.d1 import contract
+from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
+from sandbox.gateway import GatewayProcess, channel
+from sandbox.handler import Handler
+from tests.answering import PHONE, Issuer
+from tests.e2e.calls import register
+from tests.e2e.watching import EARLIEST, take
+
+CARD = "card_1"
+CONSUMER = "consumer_1"
+DENIED = authentication.AUTHENTICATION_STATUS_FAILED
+APPROVED = authentication.AUTHENTICATION_STATUS_SUCCESSFUL
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """Where the card is used."""
+
+    sandbox: Sandbox
+    gateway: GatewayProcess
+    channel: grpc.aio.Channel
+
+    def buy(self, flow: Flow) -> Purchase:
+        return self.sandbox.purchases.start(Order(CARD, flow, poll_seconds=0.05))
+
+    async def complete(self, authentication_id: str, status: "authentication.AuthenticationStatus.ValueType") -> None:
+        result = authentication.AuthenticationResult(authentication_id=authentication_id, status=status)
+        await ConsumerServiceStub(self.channel).CompleteAuthentication(
+            consumer.CompleteAuthenticationRequest(result=result), timeout=10
+        )
+
+    async def consumer_operations(self, count: int) -> list[tuple[str, str]]:
+        wanted = notification.NotificationFilter(kinds=[notification.NOTIFICATION_KIND_CONSUMER_OPERATION])
+        request = notification.WatchNotificationsRequest(position=notification.START_POSITION_EARLIEST, filter=wanted)
+        seen = await take(self.channel, request, lambda seen: len(seen) >= count)
+        operations = [each.consumer_operation for each in seen]
+        return [(each.operation_text, each.details.app_instance_id) for each in operations]
+
+    async def ended(self, purchase: Purchase, expected: Status, operation: str) -> None:
+        """Make sure that an end is the same for the shop, the history and the subscribers."""
+        assert await purchase.done() is expected, purchase.error
+        assert purchase.failed_checks == []
+        assert (await purchase.notified()).status == 204
+        request = history_pb2.GetOperationRequest(card_id=CARD, operation_id=purchase.operation_id)
+        kept = (await OperationServiceStub(self.channel).GetOperation(request, timeout=10)).operation
+        assert (kept.operation_text, kept.status_text) == (operation, expected.value)
+        seen = await take(self.channel, EARLIEST, lambda seen: kept in [each.three_ds_operation for each in seen])
+        assert [each.consumer_id for each in seen if each.card_id] == [CONSUMER]
+
+
+@pytest.fixture
+async def shop(sandbox: Sandbox, gateway: GatewayProcess) -> AsyncIterator[Shop]:
+    async with channel(gateway.grpc, sandbox.pki) as opened:
+        await register(opened, CARD)
+        yield Shop(sandbox, gateway, opened)
+
+
+async def test_a_frictionless_purchase_asks_nobody_and_is_notified(shop: Shop) -> None:
+    purchase = shop.buy(Flow.FRICTIONLESS)
+    await shop.ended(purchase, Status.SUCCESSFUL, "3DS_FRICTIONLESS")
+    assert purchase.calls == []
+
+
+async def test_d1_sends_the_otp_to_the_phone_that_a_handler_names(shop: Shop) -> None:
+    async with Handler.connect(shop.channel, Issuer().answers()):
+        purchase = shop.buy(Flow.SMS_OTP)
+        assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
+        (sms,) = shop.sandbox.phones.messages(purchase.purchase_id)
+        assert sms.phone == PHONE
+        assert purchase.type_otp(sms.otp)
+        await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
+
+
+async def test_the_issuer_delivers_the_otp_and_a_resent_one_makes_the_first_worthless(shop: Shop) -> None:
+    issuer = Issuer()
+    async with Handler.connect(shop.channel, issuer.answers()) as handler:
+        purchase = shop.buy(Flow.SMS_OTP_ISSUER)
+        first = await issuer.otps.get()
+        assert await purchase.awaiting() is Status.AWAITS_OTP
+        purchase.resend()
+        second = await issuer.otps.get()
+        assert await purchase.awaiting() is Status.AWAITS_OTP
+        assert purchase.type_otp(first) == (first == second)
+        assert purchase.type_otp(second)
+        await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
+        asked = handler.questions[0]
+        assert asked.deliver_otp.transaction.merchant_name == purchase.order.merchant
+        assert asked.correlation_id == purchase.operation_id
+
+
+async def test_three_wrong_otps_fail_the_purchase(shop: Shop) -> None:
+    issuer = Issuer()
+    async with Handler.connect(shop.channel, issuer.answers()):
+        purchase = shop.buy(Flow.SMS_OTP_ISSUER)
+        assert await purchase.awaiting() is Status.AWAITS_OTP
+        assert [purchase.type_otp("wrong") for _ in range(3)] == [False, False, False]
+        await shop.ended(purchase, Status.FAILED, "3DS_CHALLENGE_OTP_SMS")
+
+
+@pytest.mark.parametrize(("approves", "expected"), [(True, Status.SUCCESSFUL), (False, Status.FAILED)])
+async def test_a_push_of_d1_is_decided_with_an_enrolled_authenticator(
+    shop: Shop,
+    approves: bool,  # noqa: FBT001
+    expected: Status,
+) -> None:
+    app = shop.sandbox.authenticators.enrol(CONSUMER)
+    purchase = shop.buy(Flow.OOB)
+    assert await purchase.awaiting() is Status.AWAITS_DECISION
+    (purchase.approve if approves else purchase.deny)()
+    await shop.ended(purchase, expected, "3DS_CHALLENGE_OOB")
+    await ConsumerServiceStub(shop.channel).DeleteCredentials(
+        consumer.DeleteCredentialsRequest(app_instance_id=app), timeout=10
+    )
+    assert await shop.consumer_operations(2) == [("ENROLL_AUTHN", app), ("DELETE_AUTHN", app)]
+
+
+@pytest.mark.parametrize(("status", "expected"), [(APPROVED, Status.SUCCESSFUL), (DENIED, Status.FAILED)])
+async def test_a_push_of_the_issuer_is_completed_while_no_handler_is_connected(
+    shop: Shop, status: "authentication.AuthenticationStatus.ValueType", expected: Status
+) -> None:
+    issuer = Issuer()
+    async with Handler.connect(shop.channel, issuer.answers()):
+        purchase = shop.buy(Flow.OOB_ISSUER)
+        pushed = await issuer.pushes.get()
+    polls = len(purchase.calls)
+    while len(purchase.calls) < polls + 3:  # noqa: ASYNC110 (the simulator has no event for it)
+        await asyncio.sleep(0.01)
+    await shop.complete(pushed, status)
+    await shop.ended(purchase, expected, "3DS_CHALLENGE_OOB_ISSUER")
+
+
+async def test_a_completed_authentication_survives_a_kill_of_the_gateway(shop: Shop) -> None:
+    await shop.complete("push-1", APPROVED)
+    await shop.gateway.restart()
+    ids = {"consumerId": CONSUMER, "authenticationId": "push-1"}
+    answer = await shop.sandbox.edge.call(contract.GET_AUTHENTICATION_RESULT, ids, correlation_id="poll")
+    assert answer.status == 200
+    assert orjson.loads(answer.body) == {"authenticationId": "push-1", "status": "SUCCESSFUL"}
+
+
+async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) -> None:
+    issuer = Issuer()
+    async with Handler.connect(shop.channel, issuer.answers()):
+        purchase = shop.buy(Flow.OOB_ISSUER)
+        pushed = await issuer.pushes.get()
+        issuer.results[pushed] = DENIED
+        await shop.ended(purchase, Status.FAILED, "3DS_CHALLENGE_OOB_ISSUER")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.complete(pushed, APPROVED)
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_card_renewed_without_its_data_is_asked_for_and_encrypted_for_d1(shop: Shop) -> None:
+    async with Handler.connect(shop.channel, Issuer().answers()):
+        await CardServiceStub(shop.channel).RenewCard(card.RenewCardRequest(card_id=CARD), timeout=10)
+        while shop.sandbox.store.card(CARD).awaits_credentials:  # noqa: ASYNC110 (as above)
+            await asyncio.sleep(0.01)
+    credentials = shop.sandbox.store.card(CARD).details.credentials
+    assert credentials is not None
+    assert (credentials.pan, credentials.expiry) == ("4970101234567890", "0734")
+
+
+async def test_the_stand_in_answers_when_a_handler_is_killed_mid_question(shop: Shop) -> None:
+    hanging = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sandbox.demo.hanging_handler", shop.gateway.grpc, str(shop.sandbox.pki.server_ca)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert hanging.stdout is not None
+        assert await hanging.stdout.readline() == b"connected\n"
+        purchase = shop.buy(Flow.SMS_OTP_ISSUER)
+        assert await hanging.stdout.readline() == b"asked for deliver_otp\n"
+        hanging.send_signal(signal.SIGKILL)
+        issuer = Issuer()
+        async with Handler.connect(shop.channel, issuer.answers()) as stand_in:
+            otp = await issuer.otps.get()
+            assert await purchase.awaiting() is Status.AWAITS_OTP
+            assert purchase.type_otp(otp)
+            await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
+            await stand_in.until(lambda handler: bool(handler.receipts))
+            assert stand_in.receipts[0].outcome == callback.REPLY_OUTCOME_ACCEPTED
+    finally:
+        if hanging.returncode is None:
+            hanging.kill()
+        await hanging.wait()
+
+
+async def test_a_frozen_handler_is_passed_over_at_half_time(shop: Shop) -> None:
+    frozen = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sandbox.demo.hanging_handler", shop.gateway.grpc, str(shop.sandbox.pki.server_ca)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert frozen.stdout is not None
+        assert await frozen.stdout.readline() == b"connected\n"
+        frozen.send_signal(signal.SIGSTOP)
+        purchase = shop.buy(Flow.SMS_OTP_ISSUER)
+        issuer = Issuer()
+        async with Handler.connect(shop.channel, issuer.answers()) as other:
+            otp = await issuer.otps.get()
+            assert other.questions[0].attempt == 2
+            assert await purchase.awaiting() is Status.AWAITS_OTP
+            assert purchase.type_otp(otp)
+            await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
+        assert 900 < purchase.calls[0].milliseconds < 2000
+    finally:
+        frozen.kill()
+        await frozen.wait()
+
+
+async def test_without_a_handler_d1_is_answered_at_the_deadline_and_the_purchase_fails(shop: Shop) -> None:
+    purchase = shop.buy(Flow.SMS_OTP_ISSUER)
+    await shop.ended(purchase, Status.FAILED, "3DS_CHALLENGE_OTP_SMS")
+    (call,) = purchase.calls
+    assert call.status == 500
+    assert 1900 < call.milliseconds < 3000
+
+
+async def test_a_handler_that_connects_while_the_question_waits_saves_the_purchase(shop: Shop) -> None:
+    purchase = shop.buy(Flow.SMS_OTP)
+    await asyncio.sleep(0.3)
+    async with Handler.connect(shop.channel, Issuer().answers()):
+        assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
+
+
+async def test_a_shutdown_lets_a_handler_finish_what_d1_waits_for(shop: Shop) -> None:
+    issuer = Issuer()
+    may_answer = asyncio.Event()
+
+    async def slowly(question: callback.Question) -> callback.Reply | None:
+        await may_answer.wait()
+        return await issuer.answers()["deliver_otp"](question)
+
+    async with Handler.connect(shop.channel, {"deliver_otp": slowly}) as handler:
+        purchase = shop.buy(Flow.SMS_OTP_ISSUER)
+        await handler.until(lambda handler: bool(handler.questions))
+        stopping = asyncio.create_task(shop.gateway.stop())
+        await handler.until(lambda handler: handler.is_told_to_go)
+        may_answer.set()
+        assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
+        await handler.until(lambda handler: handler.error is not None)
+        assert handler.error is not None
+        assert handler.error.code() is grpc.StatusCode.UNAVAILABLE
+        assert [receipt.outcome for receipt in handler.receipts] == [callback.REPLY_OUTCOME_ACCEPTED]
+        assert await stopping == 0
+    purchase.type_otp("over")
