@@ -1,1 +1,1 @@
-"""What it costs to take a notification, beside a server that stores nothing: ``python -m bench``."""
+"""What it costs to take a notification and to pass on a question, beside servers that do less: ``python -m bench``."""

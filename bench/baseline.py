@@ -19,10 +19,13 @@ from bench.bare_stream import bare_stream
 from gateway import tls
 from gateway.d1_outbound import THREE_DS_NOTIFICATION_PATH
 from gateway.edge.server import EdgeServer
+from gateway.edge.telemetry import EdgeTelemetry
 from gateway.edge.three_ds import ThreeDSNotifications
 from gateway.issuers import Issuers
 from gateway.ports import Event
 from gateway.settings import Settings, load
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Untraced
 
 __all__: list[str] = []
 
@@ -37,9 +40,11 @@ class _Nowhere:
 
 @asynccontextmanager
 async def _nothing(settings: Settings) -> AsyncIterator[str]:
+    issuers = Issuers(settings.issuers)
     edge = EdgeServer(
-        callbacks=[ThreeDSNotifications(Issuers(settings.issuers), _Nowhere())],
+        callbacks=[ThreeDSNotifications(issuers, _Nowhere())],
         tokens=None,
+        telemetry=EdgeTelemetry(issuers, Metrics(), Untraced()),
         max_body_bytes=settings.edge.max_body_bytes,
         drain_grace_seconds=settings.drain_grace_seconds,
     )

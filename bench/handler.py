@@ -1,7 +1,7 @@
 """A handler that knows one answer: it is asked who a consumer is, and replies at once.
 
-Runs as a process of its own, ``python -m bench.handler ADDRESS CA``; writes a line to standard output as soon as it is
-registered.
+Runs as a process of its own, ``python -m bench.handler ADDRESS CA CERTIFICATE KEY``; writes a line to standard output
+as soon as it is registered.
 """
 
 import sys
@@ -13,6 +13,8 @@ import uvloop
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2, service_pb2_grpc
 from issuer.consumer.v1 import personal_information_pb2 as personal
+from sandbox.gateway import credentials
+from sandbox.pki import Identity
 
 __all__: list[str] = []
 
@@ -47,4 +49,4 @@ async def _handle(address: str, credentials: grpc.ChannelCredentials) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_handle(sys.argv[1], grpc.ssl_channel_credentials(Path(sys.argv[2]).read_bytes())))
+    uvloop.run(_handle(sys.argv[1], credentials(Path(sys.argv[2]), Identity(Path(sys.argv[3]), Path(sys.argv[4])))))

@@ -55,7 +55,8 @@ class Processes:
         """
         pki = await asyncio.to_thread(make_pki, folder / "keys")
         # No call goes to D1, so nothing listens at its address.
-        config = gateway.GatewayConfig(ISSUER_ID, pki, "https://127.0.0.1:9", folder / "d1-gateway.db")
+        policy = gateway.write_policy(folder / "policy.toml")
+        config = gateway.GatewayConfig(ISSUER_ID, pki, "https://127.0.0.1:9", folder / "d1-gateway.db", policy)
         settings = folder / "baseline.toml"
         settings.write_text(config.to_toml())
         credentials = (pki.d1_client.certificate, pki.d1_client.key, pki.server_ca)
@@ -107,7 +108,7 @@ class Processes:
 
 @asynccontextmanager
 async def _handler(address: str, pki: Pki) -> AsyncIterator[None]:
-    async with _python("bench.handler", address, pki.server_ca) as handler:
+    async with _python("bench.handler", address, pki.server_ca, pki.caller.certificate, pki.caller.key) as handler:
         await _line(handler, _START_SECONDS)
         yield
 

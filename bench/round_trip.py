@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.load import Outcome
+from bench.measure import RATE
 from bench.processes import Processes, Server
 from bench.turns import Load, cpu_microseconds, in_turns, percentile
 
 __all__ = ["IN_FLIGHT", "RoundTrip", "measure_round_trips"]
 
 IN_FLIGHT: Final = 16
-"""How many questions are in flight, or at most, where there is more than one."""
+"""So many connections, each with one question at a time; and one alone, to compare with."""
 
 _LOADS: Final = (
-    Load("questions", connections=1, rounds=3, seconds=0.6, warm_up_seconds=0.5),
-    Load("questions", connections=IN_FLIGHT, rounds=5, seconds=0.8, warm_up_seconds=0.5),
-    Load("questions", connections=IN_FLIGHT, rounds=5, seconds=1.0, rate=500.0, warm_up_seconds=0.5),
+    Load("questions", connections=1, rounds=3, seconds=0.6, warm_up_seconds=0.3),
+    Load("questions", connections=IN_FLIGHT, rounds=5, seconds=0.8, warm_up_seconds=0.3),
+    Load("questions", connections=IN_FLIGHT, rounds=5, seconds=0.8, rate=RATE, warm_up_seconds=0.3),
 )
 
 
@@ -27,6 +28,8 @@ class RoundTrip:
     server: str
     load: Load
     answered_per_second: Sequence[float]
+    in_flight: Sequence[float]
+    """How many questions were under way, on average over the time (Little's law)."""
     p50: Sequence[float]
     """In milliseconds, as the other percentiles."""
     p95: Sequence[float]
@@ -51,6 +54,7 @@ def _round_trip(server: Server, load: Load, outcomes: Sequence[Outcome]) -> Roun
         server.name,
         load,
         answered_per_second=[outcome.accepted / outcome.seconds for outcome in outcomes],
+        in_flight=[sum(outcome.latencies) / outcome.seconds for outcome in outcomes],
         p50=[percentile(outcome, 50) for outcome in outcomes],
         p95=[percentile(outcome, 95) for outcome in outcomes],
         p99=[percentile(outcome, 99) for outcome in outcomes],

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from gateway.errors import FieldViolation, GatewayError
+from gateway.identity import access
 from issuer.common.v1 import error_pb2
 
 __all__ = ["Issuers"]
@@ -22,21 +23,23 @@ class Issuers:
         """Return the issuer that a request names, or the only one if it names none.
 
         Raises:
-            GatewayError: ISSUER_UNKNOWN or ISSUER_REQUIRED.
+            GatewayError: PERMISSION_DENIED, ISSUER_UNKNOWN or ISSUER_REQUIRED.
         """
-        if issuer_id in self._ids:
-            return issuer_id
-        if issuer_id:
+        named = issuer_id or self._only
+        if named is not None:
+            # Before it is said whether there is such an issuer: that is only for those who may act for it.
+            access.require_issuer(named)
+        if named in self._ids:
+            return named
+        if named is not None:
             raise GatewayError(
                 error_pb2.ERROR_REASON_ISSUER_UNKNOWN,
                 "The gateway is not configured for this issuer_id.",
                 outcome=error_pb2.OUTCOME_NOT_SENT,
             )
-        if self._only is None:
-            raise GatewayError(
-                error_pb2.ERROR_REASON_ISSUER_REQUIRED,
-                "The gateway serves several issuers: set issuer_id.",
-                outcome=error_pb2.OUTCOME_NOT_SENT,
-                violations=[FieldViolation("issuer_id", "must name one of the configured issuers", "issuer.required")],
-            )
-        return self._only
+        raise GatewayError(
+            error_pb2.ERROR_REASON_ISSUER_REQUIRED,
+            "The gateway serves several issuers: set issuer_id.",
+            outcome=error_pb2.OUTCOME_NOT_SENT,
+            violations=[FieldViolation("issuer_id", "must name one of the configured issuers", "issuer.required")],
+        )

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, with the correlation id of the work at hand."""
+"""Logs: one JSON object a line on standard error, with the correlation id of the work at hand, and who caused it."""
 
 import json
 import logging
@@ -10,6 +10,7 @@ import orjson
 import structlog
 
 from gateway import correlation
+from gateway.identity import access
 
 __all__ = ["configure"]
 
@@ -21,7 +22,7 @@ def configure(level: str) -> None:
         level: The least severe level that is written.
     """
     shared: list[structlog.types.Processor] = [
-        _add_correlation_id,
+        _add_context,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -56,8 +57,11 @@ def _dumps(value: object, **_: object) -> str:
         return json.dumps(value, default=str)
 
 
-def _add_correlation_id(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _add_context(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     correlation_id = correlation.current()
     if correlation_id:
         event.setdefault("correlation_id", correlation_id)
+    grant = access.current()
+    if grant is not None:
+        event.setdefault("caller", grant.caller.identity)
     return event

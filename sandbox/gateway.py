@@ -16,10 +16,10 @@ import grpc
 import orjson
 
 from sandbox.d1.notifier import EdgeCredentials
-from sandbox.pki import Pki
+from sandbox.pki import CALLER, Identity, Pki
 from sandbox.sandbox import Sandbox
 
-__all__ = ["GatewayConfig", "GatewayProcess", "channel"]
+__all__ = ["GatewayConfig", "GatewayProcess", "channel", "credentials", "write_policy"]
 
 _LOG = "d1-gateway.log"
 _READY_SECONDS = 20.0
@@ -35,6 +35,8 @@ class GatewayConfig:
     pki: Pki
     d1_url: str
     event_log: Path
+    policy: Path
+    """Who may call what."""
     threeds_url: str | None = None
     """Where the 3-D Secure server is; None for a gateway without one."""
     threeds_api_key_file: Path | None = None
@@ -55,6 +57,7 @@ class GatewayConfig:
             sandbox.pki,
             sandbox.d1_url,
             folder / "d1-gateway.db",
+            write_policy(folder / "policy.toml"),
             threeds_url=sandbox.threeds_url,
             threeds_api_key_file=api_key_file,
             oauth=oauth,
@@ -68,7 +71,9 @@ class GatewayConfig:
                 "port": self.grpc_port,
                 "tls_certificate_file": pki.grpc_server.certificate,
                 "tls_key_file": pki.grpc_server.key,
+                "tls_client_ca_file": pki.caller_ca,
             },
+            "access": {"policy_file": self.policy},
             "edge": {
                 "port": self.edge_port,
                 "tls_certificate_file": pki.edge_server.certificate,
@@ -87,6 +92,7 @@ class GatewayConfig:
                 "d1_encryption_key_file": pki.encryption_public_key,
                 "d1_encryption_key_id": _kid(pki.encryption_public_key),
             },
+            "admin": {"port": 0},
             "event_log": {"path": self.event_log, "retention_seconds": self.retention_seconds},
         }
         if self.threeds_url is not None and self.threeds_api_key_file is not None:
@@ -109,6 +115,7 @@ class GatewayConfig:
 class _Ready:
     grpc: str
     edge: str
+    admin: str
 
 
 class GatewayProcess:
@@ -152,6 +159,11 @@ class GatewayProcess:
         return f"https://{self._ready.edge}"
 
     @property
+    def admin(self) -> str:
+        """Where metrics and probes are: ``http://host:port``."""
+        return f"http://{self._ready.admin}"
+
+    @property
     def log(self) -> Path:
         """What it logged since its last start: one JSON object a line."""
         return self._folder / _LOG
@@ -181,9 +193,26 @@ class GatewayProcess:
 @asynccontextmanager
 async def channel(address: str, pki: Pki) -> AsyncIterator[grpc.aio.Channel]:
     """Connect to a gateway's gRPC listener over TLS."""
-    credentials = grpc.ssl_channel_credentials(pki.server_ca.read_bytes())
-    async with grpc.aio.secure_channel(address, credentials) as connected:
+    async with grpc.aio.secure_channel(address, credentials(pki.server_ca, pki.caller)) as connected:
         yield connected
+
+
+def credentials(server_ca: Path, caller: Identity) -> grpc.ChannelCredentials:
+    """Make the credentials of an internal service: whom it trusts, and what it shows."""
+    return grpc.ssl_channel_credentials(
+        server_ca.read_bytes(),
+        private_key=caller.key.read_bytes(),
+        certificate_chain=caller.certificate.read_bytes(),
+    )
+
+
+def write_policy(path: Path) -> Path:
+    """Write a policy that grants `CALLER` everything, and nobody else anything."""
+    path.write_text(f"""[[callers]]
+identity = "{CALLER}"
+grants = [{{ rpcs = ["*"], issuers = ["*"] }}]
+""")
+    return path
 
 
 async def _start(config: GatewayConfig, folder: Path) -> tuple[asyncio.subprocess.Process, _Ready]:
@@ -222,7 +251,7 @@ def _ready(log: Path) -> _Ready | None:
     for line in log.read_bytes().splitlines(keepends=True):
         if b'"event":"ready"' in line and line.endswith(b"\n"):
             logged = orjson.loads(line)
-            return _Ready(logged["grpc"], logged["edge"])
+            return _Ready(logged["grpc"], logged["edge"], logged["admin"])
     return None
 
 

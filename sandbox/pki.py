@@ -14,7 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from joserfc.jwk import ECKey
 
-__all__ = ["Identity", "Pki", "make_pki"]
+__all__ = ["CALLER", "STRANGER", "Identity", "Pki", "make_pki"]
+
+CALLER = "spiffe://sandbox/caller"
+"""An internal service, as its certificate names it."""
+STRANGER = "spiffe://sandbox/stranger"
+"""Another one."""
 
 _LIFETIME = timedelta(days=7)
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -45,6 +50,8 @@ class Pki:
     """Whom D1 trusts in its callers."""
     d1_client_ca: Path
     """Whom the gateway's edge trusts in its callers."""
+    caller_ca: Path
+    """Whom the gateway's gRPC port trusts in its callers."""
     d1_server: Identity
     threeds_server: Identity
     grpc_server: Identity
@@ -53,6 +60,10 @@ class Pki:
     """What the gateway shows to D1: ECDSA P-256, its common name starting with ``TLSMA-``."""
     d1_client: Identity
     """What D1 shows to the gateway's edge."""
+    caller: Identity
+    """What an internal service shows to the gateway's gRPC port: it is `CALLER`."""
+    stranger: Identity
+    """As `caller`, of a service that is granted nothing: it is `STRANGER`."""
     assertion_key: Path
     """The gateway's key for token assertions: a private JWK (ES256) with its ``kid``."""
     assertion_public_key: Path
@@ -102,8 +113,8 @@ def make_pki(folder: Path) -> Pki:
         folder: Where to put them, made if missing; files of an earlier set are replaced. Private files get mode 0600.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    servers, gateway_clients, d1_clients = (
-        _Authority(f"Sandbox CA for {whom}") for whom in ("servers", "the gateway", "D1")
+    servers, gateway_clients, d1_clients, callers = (
+        _Authority(f"Sandbox CA for {whom}") for whom in ("servers", "the gateway", "D1", "internal services")
     )
     server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
     assertion_key, assertion_public_key = _write_jwk(folder, "assertion", "sig")
@@ -113,6 +124,7 @@ def make_pki(folder: Path) -> Pki:
         server_ca=_write_certificate(folder / "server-ca.pem", servers.certificate),
         gateway_client_ca=_write_certificate(folder / "gateway-client-ca.pem", gateway_clients.certificate),
         d1_client_ca=_write_certificate(folder / "d1-client-ca.pem", d1_clients.certificate),
+        caller_ca=_write_certificate(folder / "caller-ca.pem", callers.certificate),
         d1_server=_write_identity(folder, "d1-server", servers.issue("D1 sandbox", server, _LOOPBACK)),
         threeds_server=_write_identity(
             folder, "threeds-server", servers.issue("3-D Secure server sandbox", server, _LOOPBACK)
@@ -123,12 +135,18 @@ def make_pki(folder: Path) -> Pki:
             folder, "gateway-client", gateway_clients.issue("TLSMA-ECDSA/PPR/SANDBOX", client)
         ),
         d1_client=_write_identity(folder, "d1-client", d1_clients.issue("D1 sandbox client", client)),
+        caller=_write_identity(folder, "caller", callers.issue("Sandbox caller", client, _uri(CALLER))),
+        stranger=_write_identity(folder, "stranger", callers.issue("Sandbox stranger", client, _uri(STRANGER))),
         assertion_key=assertion_key,
         assertion_public_key=assertion_public_key,
         encryption_key=encryption_key,
         encryption_public_key=encryption_public_key,
         edge_token_key=edge_token_key,
     )
+
+
+def _uri(identity: str) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)])
 
 
 def _common_name(text: str) -> x509.Name:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from sandbox.gateway import GatewayConfig, GatewayProcess
+from sandbox.pki import CALLER
 from sandbox.sandbox import Sandbox
 
 __all__ = ["playground"]
@@ -32,7 +33,7 @@ async def playground(console: Console) -> None:
 
 def _text(sandbox: Sandbox, gateway: GatewayProcess, folder: Path) -> str:
     pki = sandbox.pki
-    curl = f"buf curl --protocol grpc --cacert {pki.server_ca}"
+    curl = f"buf curl --protocol grpc --cacert {pki.server_ca} --cert {pki.caller.certificate} --key {pki.caller.key}"
     service = f"https://{gateway.grpc}/issuer"
     register = (
         '{"card_id":"card_1","consumer_id":"consumer_1","card_product_id":"light",'
@@ -50,6 +51,7 @@ their control API  {sandbox.control_url}
 gateway, gRPC      {gateway.grpc}
 gateway, callbacks {gateway.edge}
 issuer id          {sandbox.issuer_id}
+caller             {CALLER}, who may call everything (policy.toml)
 keys, settings     {folder}
 
 Register a card:
@@ -71,6 +73,9 @@ Call back as D1 would:
 Look a card up at the 3-D Secure server:
   {curl} -d '{{"acct_number":"9000100111110103"}}' \
     {service}.threeds.v1.AuthenticationService/LookupCard
+
+Buy with the card, D1 being its ACS:
+  curl -sS {sandbox.control_url}/sandbox/purchases -d '{{"cardId":"card_1","flow":"frictionless"}}'
 
 Have D1's next answer get lost:
   curl -sS {sandbox.control_url}/sandbox/faults -d '{{"operation":"suspendCard","drop":"after"}}'

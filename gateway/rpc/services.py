@@ -24,7 +24,7 @@ from issuer.notification.v1 import service_pb2 as notification_service
 from issuer.threeds.v1 import service_pb2 as threeds_service
 from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 
-__all__ = ["Servicer", "register"]
+__all__ = ["SERVICES", "Servicer", "register"]
 
 Servicer: TypeAlias = (
     AuthenticationServicer
@@ -64,6 +64,10 @@ _SERVICES: Final[Mapping[type[Servicer], tuple[FileDescriptor, str, _Add]]] = Ma
         ),
     }
 )
+
+
+SERVICES: Final = tuple(str(file.services_by_name[name].full_name) for file, name, _ in _SERVICES.values())
+"""The full names of all services."""
 
 
 def register(servicer: Servicer, server: grpc.aio.Server) -> str:

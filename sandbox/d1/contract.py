@@ -93,6 +93,7 @@ __all__ = [
     "Operation",
     "OperationStatus",
     "OutboundCall",
+    "PurchaseField",
     "ReasonCode",
     "ResumeReason",
     "SuspendReason",
@@ -134,7 +135,7 @@ CVV = re.compile(r"[0-9]{3,4}")
 
 LANGUAGE = re.compile(r"[a-z]{2}-[a-zA-Z]{2}")
 PERSON_NAME = re.compile(r"[\w\u0600-\u06FF ,.'#;:/-]{1,128}")
-"""Letters and digits of any script, Arabic, and some signs; so a title, too, which is shorter."""
+"""Letters and digits of any script, Arabic, and some signs."""
 PERSON_TITLE = re.compile(r"[\w\u0600-\u06FF ,.'#;:/-]{1,40}")
 BIRTH_DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[012])-(0[1-9]|[12][0-9]|3[01])")
 
@@ -315,6 +316,22 @@ FIELD_APP_INSTANCE_ID = "appInstanceId"
 FIELD_PURCHASE = "threeDSDetails"
 FIELD_CARD_ID = "cardId"
 """Of the card in Authenticate, and in the query of Deliver OTP."""
+
+
+class PurchaseField(StrEnum):
+    """What stands in `FIELD_PURCHASE`, all of it text."""
+
+    ACS_TRANSACTION_ID = "acsTransactionId"
+    MERCHANT = "merchantName"
+    AMOUNT = "purchaseAmount"
+    """In minor units."""
+    CURRENCY = "purchaseCurrency"
+    """Three digits (ISO 4217)."""
+    EXPONENT = "purchaseExponent"
+    DATE = "purchaseDate"
+    """In `PURCHASE_DATE_FORMAT`."""
+
+
 OTP_REASON = "CARDHOLDER-VERIFICATION"
 OTP_CHANNEL = "SMS"
 OTP_EXPIRATION_FORMAT = "%d/%m/%Y %H:%M:%S"

@@ -1,7 +1,7 @@
 """A handler that takes every question and answers none, for the demonstration to kill.
 
-Runs as a process of its own: ``python -m sandbox.demo.hanging_handler ADDRESS SERVER_CA``. Writes a line to standard
-output when it is connected, and one for each question.
+Runs as a process of its own: ``python -m sandbox.demo.hanging_handler ADDRESS SERVER_CA CERTIFICATE KEY``. Writes a
+line to standard output when it is connected, and one for each question.
 """
 
 import asyncio
@@ -11,7 +11,9 @@ from pathlib import Path
 import grpc
 
 from issuer.callback.v1 import messages_pb2 as callback
+from sandbox.gateway import credentials
 from sandbox.handler import Handler
+from sandbox.pki import Identity
 
 __all__: list[str] = []
 
@@ -20,10 +22,9 @@ async def _hang(question: callback.Question) -> None:
     _say(f"asked for {question.WhichOneof('request')}")
 
 
-async def _run(address: str, server_ca: bytes) -> None:
-    credentials = grpc.ssl_channel_credentials(server_ca)
+async def _run(address: str, shown: grpc.ChannelCredentials) -> None:
     async with (
-        grpc.aio.secure_channel(address, credentials) as channel,
+        grpc.aio.secure_channel(address, shown) as channel,
         Handler.connect(channel, {"consumer_information": _hang, "deliver_otp": _hang}, name="hanging"),
     ):
         _say("connected")
@@ -36,4 +37,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(sys.argv[1], Path(sys.argv[2]).read_bytes()))
+    asyncio.run(_run(sys.argv[1], credentials(Path(sys.argv[2]), Identity(Path(sys.argv[3]), Path(sys.argv[4])))))

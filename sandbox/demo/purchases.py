@@ -234,9 +234,10 @@ class Purchases:
 
     @asynccontextmanager
     async def _hanging_handler(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        pki = self._stage.sandbox.pki
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sandbox.demo.hanging_handler"),
-            *(self._stage.gateway.grpc, str(self._stage.sandbox.pki.server_ca)),
+            *(self._stage.gateway.grpc, pki.server_ca, pki.caller.certificate, pki.caller.key),
             stdout=asyncio.subprocess.PIPE,
         )
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.d1.notifier import EdgeCredentials
-from sandbox.gateway import GatewayConfig, GatewayProcess
+from sandbox.gateway import GatewayConfig, GatewayProcess, write_policy
 from sandbox.pki import Pki, make_pki
 from tests.e2e.command import Ended, d1_gateway
 
@@ -26,7 +26,8 @@ def pki(tmp_path: Path) -> Pki:
 
 @pytest.fixture
 def config(pki: Pki, tmp_path: Path) -> GatewayConfig:
-    return GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "d1-gateway.db", oauth=_OAUTH)
+    policy = write_policy(tmp_path / "policy.toml")
+    return GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "d1-gateway.db", policy, oauth=_OAUTH)
 
 
 def _written(folder: Path, toml: str) -> Path:

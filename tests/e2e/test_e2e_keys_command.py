@@ -15,7 +15,7 @@ from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped] # ships n
 
 from gateway.key_making import SIGNING, make_key, private_form, public_jwk
 from sandbox.d1.notifier import EdgeCredentials
-from sandbox.gateway import GatewayConfig
+from sandbox.gateway import GatewayConfig, write_policy
 from sandbox.pki import Identity, make_pki
 from tests.e2e.command import Ended, d1_gateway
 from tests.e2e.terminal import at_a_terminal, without_a_terminal
@@ -124,8 +124,9 @@ async def test_the_gateway_takes_the_keys_and_the_certificate_that_come_of_them(
     )
     oauth = EdgeCredentials("d1", "client-secret", "notifications")
     settings = tmp_path / "settings.toml"
+    policy = write_policy(tmp_path / "policy.toml")
     settings.write_text(
-        GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "log.db", oauth=oauth).to_toml()
+        GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "log.db", policy, oauth=oauth).to_toml()
     )
 
     ended = await d1_gateway("config", "check", "--config", settings)

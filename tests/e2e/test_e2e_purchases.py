@@ -77,6 +77,15 @@ async def shop(sandbox: Sandbox, gateway: GatewayProcess) -> AsyncIterator[Shop]
         yield Shop(sandbox, gateway, opened)
 
 
+async def hanging_handler(shop: Shop) -> asyncio.subprocess.Process:
+    pki = shop.sandbox.pki
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sandbox.demo.hanging_handler"),
+        *(shop.gateway.grpc, pki.server_ca, pki.caller.certificate, pki.caller.key),
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
 async def test_a_frictionless_purchase_asks_nobody_and_is_notified(shop: Shop) -> None:
     purchase = shop.buy(Flow.FRICTIONLESS)
     await shop.ended(purchase, Status.SUCCESSFUL, "3DS_FRICTIONLESS")
@@ -183,10 +192,7 @@ async def test_a_card_renewed_without_its_data_is_asked_for_and_encrypted_for_d1
 
 
 async def test_the_stand_in_answers_when_a_handler_is_killed_mid_question(shop: Shop) -> None:
-    hanging = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sandbox.demo.hanging_handler", shop.gateway.grpc, str(shop.sandbox.pki.server_ca)),
-        stdout=asyncio.subprocess.PIPE,
-    )
+    hanging = await hanging_handler(shop)
     try:
         assert hanging.stdout is not None
         assert await hanging.stdout.readline() == b"connected\n"
@@ -208,10 +214,7 @@ async def test_the_stand_in_answers_when_a_handler_is_killed_mid_question(shop: 
 
 
 async def test_a_frozen_handler_is_passed_over_at_half_time(shop: Shop) -> None:
-    frozen = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sandbox.demo.hanging_handler", shop.gateway.grpc, str(shop.sandbox.pki.server_ca)),
-        stdout=asyncio.subprocess.PIPE,
-    )
+    frozen = await hanging_handler(shop)
     try:
         assert frozen.stdout is not None
         assert await frozen.stdout.readline() == b"connected\n"

@@ -7,6 +7,7 @@ import grpc
 
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
+from sandbox.gateway import credentials
 from sandbox.pki import Pki
 
 __all__ = ["EARLIEST", "connect", "follow", "operation_ids", "take"]
@@ -24,8 +25,8 @@ _OPTIONS = (
 @asynccontextmanager
 async def connect(address: str, pki: Pki) -> AsyncIterator[grpc.aio.Channel]:
     """Connect to a gateway, and again soon whenever it is gone."""
-    credentials = grpc.ssl_channel_credentials(pki.server_ca.read_bytes())
-    async with grpc.aio.secure_channel(address, credentials, options=_OPTIONS) as channel:
+    shown = credentials(pki.server_ca, pki.caller)
+    async with grpc.aio.secure_channel(address, shown, options=_OPTIONS) as channel:
         yield channel
 
 

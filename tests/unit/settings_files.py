@@ -38,6 +38,9 @@ class Files:
         self.toml.write_text(
             f"""
 {top}
+[access]
+policy_file = "{self.public}"
+tokens = {{ issuer = "https://issuer.example", jwks_file = "{self.public}" }}
 [edge]
 tls_certificate_file = "{self.public}"
 tls_key_file = "{self.private}"

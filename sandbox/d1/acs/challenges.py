@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey
 from sandbox.d1 import contract
 from sandbox.d1.acs.phones import Phones, Sms
 from sandbox.d1.acs.purchase import Entry, Flow, NotAuthenticatedError, Purchase
-from sandbox.d1.contract import OperationStatus
+from sandbox.d1.contract import OperationStatus, PurchaseField
 from sandbox.d1.edge import EdgeClient
 from sandbox.d1.questions import Questions
 from sandbox.d1.store import CardStore
@@ -125,12 +125,12 @@ class Challenges:
 def _purchase_body(purchase: Purchase) -> dict[str, str]:
     order = purchase.order
     return {
-        "acsTransactionId": purchase.details["acsTransactionId"],
-        "merchantName": order.merchant,
-        "purchaseAmount": str(order.amount),
-        "purchaseCurrency": order.currency.numeric,
-        "purchaseExponent": str(order.currency.exponent),
-        "purchaseDate": purchase.start_time.strftime(contract.PURCHASE_DATE_FORMAT),
+        PurchaseField.ACS_TRANSACTION_ID.value: purchase.details["acsTransactionId"],
+        PurchaseField.MERCHANT.value: order.merchant,
+        PurchaseField.AMOUNT.value: str(order.amount),
+        PurchaseField.CURRENCY.value: order.currency.numeric,
+        PurchaseField.EXPONENT.value: str(order.currency.exponent),
+        PurchaseField.DATE.value: purchase.start_time.strftime(contract.PURCHASE_DATE_FORMAT),
     }
 
 

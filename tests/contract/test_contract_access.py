@@ -1,0 +1,164 @@
+"""Who gets in, through a gateway as it runs: by certificate, by token, and what the policy grants."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import orjson
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet
+
+from gateway.settings import AccessSettings, Settings, TokenSettings
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1.service_pb2_grpc import CallbackServiceStub
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1.service_pb2_grpc import CardServiceStub
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
+from sandbox import Sandbox
+from sandbox.gateway import credentials
+from sandbox.pki import STRANGER
+from tests.running import SECOND_ISSUER, Running, failure_of, running_gateway, settings_for
+
+SUSPEND = card.SuspendCardRequest(
+    issuer_id="SANDBOX001", card_id="card-active", reason_code=card.SUSPEND_REASON_USER_DECISION
+)
+KEY = ECKey.generate_key("P-256", {"kid": "callers-1", "use": "sig"})
+
+
+def grants(identity: str, rpcs: list[str], issuers: list[str]) -> str:
+    granted = ", ".join(
+        f"{name} = {orjson.dumps(values).decode()}" for name, values in {"rpcs": rpcs, "issuers": issuers}.items()
+    )
+    return f'[[callers]]\nidentity = "{identity}"\ngrants = [{{ {granted} }}]\n'
+
+
+def with_policy(used: Settings, folder: Path, policy: str, tokens: TokenSettings | None = None) -> Settings:
+    file = folder / "policy-of-the-test.toml"
+    file.write_text(policy)
+    changed: dict[str, object] = {"access": AccessSettings(policy_file=file, tokens=tokens)}
+    if tokens is not None:
+        changed["grpc"] = used.grpc.model_copy(update={"tls_client_ca_file": None})
+    return used.model_copy(update=changed)
+
+
+@asynccontextmanager
+async def as_stranger(running: Running) -> AsyncIterator[grpc.aio.Channel]:
+    pki = running.sandbox.pki
+    async with grpc.aio.secure_channel(running.addresses.grpc, credentials(pki.server_ca, pki.stranger)) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def without_certificate(running: Running) -> AsyncIterator[grpc.aio.Channel]:
+    trusted = grpc.ssl_channel_credentials(running.sandbox.pki.server_ca.read_bytes())
+    async with grpc.aio.secure_channel(running.addresses.grpc, trusted) as channel:
+        yield channel
+
+
+def bearer(**changes: object) -> Mapping[str, str]:
+    claims = {
+        "iss": "https://login.example",
+        "aud": "d1-gateway",
+        "sub": "card-service",
+        "exp": int(time.time()) + 300,
+    } | changes
+    token = jwt.encode({"alg": "ES256", "kid": "callers-1"}, claims, KEY, algorithms=["ES256"])
+    return {"authorization": f"Bearer {token}"}
+
+
+async def test_a_caller_that_is_granted_nothing_may_do_nothing(running: Running) -> None:
+    async with as_stranger(running) as channel:
+        failure = await failure_of(CardServiceStub(channel).SuspendCard(SUSPEND, timeout=10))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
+        assert failure.outcome == "NOT_SENT"
+        watch = NotificationServiceStub(channel).WatchNotifications(notification.WatchNotificationsRequest())
+        assert (await failure_of(watch.read())).reason == "PERMISSION_DENIED"
+        handling = CallbackServiceStub(channel).HandleCallbacks()
+        await handling.write(
+            callback.HandleCallbacksRequest(
+                registration=callback.Registration(name="thief", kinds=[callback.CALLBACK_KIND_DELIVER_OTP])
+            )
+        )
+        assert (await failure_of(handling.read())).reason == "PERMISSION_DENIED"
+        reflector: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", channel))
+        reflecting = reflector.ServerReflectionInfo()
+        await reflecting.write(reflection_pb2.ServerReflectionRequest(list_services="*"))
+        assert (await failure_of(reflecting.read())).reason == "PERMISSION_DENIED"
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert running.sandbox.store.card("card-active").suspended_for is None
+
+
+async def test_a_malformed_request_of_a_caller_without_a_grant_is_not_even_looked_at(running: Running) -> None:
+    async with as_stranger(running) as channel:
+        failure = await failure_of(CardServiceStub(channel).SuspendCard(card.SuspendCardRequest(), timeout=10))
+    assert (failure.reason, failure.violations) == ("PERMISSION_DENIED", {})
+
+
+async def test_a_caller_without_a_certificate_gets_no_connection(running: Running) -> None:
+    async with without_certificate(running) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await CardServiceStub(channel).SuspendCard(SUSPEND, timeout=5)
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_grant_holds_for_its_rpcs_and_issuers_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    policy = grants(STRANGER, ["issuer.card.v1.CardService/SuspendCard"], ["SANDBOX001"])
+    used = with_policy(settings_for(sandbox, tmp_path, second_issuer=True), tmp_path, policy)
+    async with running_gateway(sandbox, used) as running, as_stranger(running) as channel:
+        cards = CardServiceStub(channel)
+        await cards.SuspendCard(SUSPEND, timeout=10)
+        resume = card.ResumeCardRequest(
+            issuer_id="SANDBOX001", card_id="card-active", reason_code=card.RESUME_REASON_USER_DECISION
+        )
+        assert (await failure_of(cards.ResumeCard(resume, timeout=10))).reason == "PERMISSION_DENIED"
+        for issuer_id in (SECOND_ISSUER, "UNKNOWN001"):
+            other = card.SuspendCardRequest(
+                issuer_id=issuer_id, card_id="card-active", reason_code=card.SUSPEND_REASON_USER_DECISION
+            )
+            assert (await failure_of(cards.SuspendCard(other, timeout=10))).reason == "PERMISSION_DENIED"
+
+
+async def test_a_handler_may_not_register_for_an_issuer_that_it_is_not_granted(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    policy = grants(STRANGER, ["issuer.callback.v1.CallbackService/*"], ["SANDBOX001"])
+    used = with_policy(settings_for(sandbox, tmp_path, second_issuer=True), tmp_path, policy)
+    async with running_gateway(sandbox, used) as running, as_stranger(running) as channel:
+        handling = CallbackServiceStub(channel).HandleCallbacks()
+        await handling.write(
+            callback.HandleCallbacksRequest(
+                registration=callback.Registration(
+                    name="greedy",
+                    issuer_ids=["SANDBOX001", SECOND_ISSUER],
+                    kinds=[callback.CALLBACK_KIND_DELIVER_OTP],
+                )
+            )
+        )
+        assert (await failure_of(handling.read())).reason == "PERMISSION_DENIED"
+
+
+async def test_a_caller_is_known_by_a_token_where_tokens_are_configured(sandbox: Sandbox, tmp_path: Path) -> None:
+    jwks = tmp_path / "callers.jwks.json"
+    jwks.write_bytes(orjson.dumps(KeySet([KEY]).as_dict(private=False)))
+    tokens = TokenSettings(issuer="https://login.example", jwks_file=jwks)
+    policy = grants("jwt:card-service", ["issuer.card.v1.CardService/*"], ["SANDBOX001"])
+    used = with_policy(settings_for(sandbox, tmp_path), tmp_path, policy, tokens)
+    async with running_gateway(sandbox, used) as running, without_certificate(running) as channel:
+        cards = CardServiceStub(channel)
+        refused = [
+            await failure_of(cards.SuspendCard(SUSPEND, timeout=10, metadata=tuple(metadata.items())))
+            for metadata in ({}, bearer(exp=1), bearer(aud="another"), bearer(iss="https://another.example"))
+        ]
+        assert [failure.code for failure in refused] == [grpc.StatusCode.UNAUTHENTICATED] * 4
+        other = await failure_of(cards.SuspendCard(SUSPEND, timeout=10, metadata=tuple(bearer(sub="fraud").items())))
+        assert other.code is grpc.StatusCode.PERMISSION_DENIED
+        await cards.SuspendCard(SUSPEND, timeout=10, metadata=tuple(bearer().items()))
