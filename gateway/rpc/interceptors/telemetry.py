@@ -1,0 +1,176 @@
+"""Measures every rpc, and writes its one line into the log."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+
+from gateway import correlation
+from gateway.errors import GatewayError
+from gateway.issuers import Issuers
+from gateway.rpc.interceptors.around import AroundInterceptor, Context, Handler, RequestStream
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Tracing
+
+__all__ = ["TelemetryInterceptor"]
+
+_log = structlog.get_logger(__name__)
+# What probes and tools ask: a line for each would drown the others.
+_INCIDENTAL: Final = "/grpc."
+_CODES: Final[Mapping[object, grpc.StatusCode]] = MappingProxyType({code.value[0]: code for code in grpc.StatusCode})
+_LOGGED: Final = frozenset(
+    {
+        "acs_trans_id",
+        "ds_trans_id",
+        "earliest_cursor",
+        "error_component",
+        "three_ds_server_trans_id",
+        "upstream",
+        "upstream_code",
+        "upstream_status",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How an rpc ended."""
+
+    code: grpc.StatusCode
+    level: int = logging.INFO
+    event: str = "rpc answered"
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class TelemetryInterceptor(AroundInterceptor):
+    """Stands right within the `ErrorInterceptor`, where errors still say all that they know.
+
+    An rpc that the gateway does not have is counted under ``unknown``: its name is the caller's.
+    """
+
+    def __init__(self, issuers: Issuers, metrics: Metrics, tracing: Tracing) -> None:
+        """Prepare.
+
+        Args:
+            issuers: Those that a line may name.
+            metrics: Where to count.
+            tracing: Makes a span of each rpc without streams; one with streams may last for days.
+        """
+        super().__init__()
+        self._issuers = issuers
+        self._metrics = metrics
+        self._tracing = tracing
+        self._streams: set[str] = set()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], "Awaitable[Handler | None]"],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        """Wrap the handler, and note whether it is one of streams."""
+        handler = await super().intercept_service(continuation, handler_call_details)
+        if handler is None:
+            self._metrics.rpcs.labels("unknown", grpc.StatusCode.UNIMPLEMENTED.name).inc()
+            _log.info("rpc unknown")
+        elif handler.request_streaming or handler.response_streaming:
+            self._streams.add(handler_call_details.method)
+        return handler
+
+    @asynccontextmanager
+    async def around(
+        self, method: str, request: Message | RequestStream | None, context: Context
+    ) -> AsyncIterator[None]:
+        """Measure, count, log."""
+        measured = self._stream(method) if method in self._streams else self._unary(method, context)
+        began = perf_counter()
+        end = _End(grpc.StatusCode.OK)
+        async with measured:
+            try:
+                yield
+                end = _End(_code(context))
+            except BaseException as error:
+                end = _failed(error, context)
+                raise
+            finally:
+                self._metrics.rpcs.labels(method[1:], end.code.name).inc()
+                self._write(method, request, end, perf_counter() - began)
+
+    @asynccontextmanager
+    async def _stream(self, method: str) -> AsyncIterator[None]:
+        with self._metrics.streams_open.labels(method[1:]).track_inprogress():
+            yield
+
+    @asynccontextmanager
+    async def _unary(self, method: str, context: Context) -> AsyncIterator[None]:
+        metrics, rpc = self._metrics, method[1:]
+        with (
+            metrics.rpcs_in_flight.labels(rpc).track_inprogress(),
+            metrics.rpc_seconds.labels(rpc).time(),
+            self._tracing.span(rpc, "server", context.invocation_metadata() or ()) as span,
+        ):
+            span.set("d1_gateway.correlation_id", correlation.current())
+            try:
+                yield
+            except GatewayError as error:
+                span.fail(error.reason_name.lower())
+                raise
+            except Exception:
+                span.fail("internal")
+                raise
+
+    def _write(self, method: str, request: Message | RequestStream | None, end: _End, seconds: float) -> None:
+        is_incidental = method.startswith(_INCIDENTAL) and end.level == logging.INFO
+        facts: dict[str, Any] = {**self._issuer(request), **end.facts}
+        _log.log(
+            logging.DEBUG if is_incidental else end.level,
+            end.event,
+            rpc=method,
+            code=end.code.name,
+            duration_ms=round(seconds * 1000, 1),
+            **facts,
+        )
+
+    def _issuer(self, request: Message | RequestStream | None) -> Mapping[str, str]:
+        named = getattr(request, "issuer_id", None)
+        try:
+            return {} if named is None else {"issuer_id": self._issuers.resolve(named)}
+        except GatewayError:
+            # Not one of ours: then it is the caller's word.
+            return {}
+
+
+def _code(context: Context) -> grpc.StatusCode:
+    """Return the status that was set without an exception; none is OK."""
+    # A number, or nothing at all, whatever the stubs say.
+    number = cast("int | None", context.code())
+    return _CODES.get(number or 0, grpc.StatusCode.UNKNOWN)
+
+
+def _failed(error: BaseException, context: Context) -> _End:
+    match error:
+        case GatewayError():
+            told = {"reason": error.reason_name, "outcome": error.outcome_name, **_facts(error)}
+            return _End(error.code, logging.WARNING, "rpc failed", told)
+        case grpc.aio.AbortError():
+            return _End(_code(context))
+        case asyncio.CancelledError() | GeneratorExit():
+            left = cast("float | None", context.time_remaining())
+            is_late = left is not None and left <= 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+            return _End(code, event="rpc cancelled")
+        case _:
+            return _End(grpc.StatusCode.INTERNAL, logging.ERROR, "rpc broke", {"exc_info": error})
+
+
+def _facts(error: GatewayError) -> dict[str, str]:
+    facts = {name: value for name, value in error.metadata.items() if name in _LOGGED}
+    # An upstream's own words, however sanitised, may name a person: they go to the caller, not into the log.
+    return facts if "upstream_status" in facts else {**facts, "message": error.message}

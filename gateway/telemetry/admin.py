@@ -1,0 +1,87 @@
+"""The port for operators: metrics and probes, over plain HTTP. It serves no secrets and changes nothing."""
+
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from gateway.addresses import join
+from gateway.telemetry.readiness import Readiness
+from gateway.telemetry.state import State
+
+__all__ = ["AdminServer"]
+
+_SHUTDOWN_SECONDS = 1.0
+
+
+class AdminServer:
+    """Serves ``/metrics``, ``/healthz`` and ``/readyz``."""
+
+    def __init__(self, registry: CollectorRegistry, state: State, readiness: Readiness) -> None:
+        """Assemble the server.
+
+        Args:
+            registry: What a scrape gets.
+            state: Refreshed before each scrape.
+            readiness: What ``/readyz`` asks.
+        """
+        self._registry = registry
+        self._state = state
+        self._readiness = readiness
+        app = web.Application()
+        app.on_response_prepare.append(_hide_versions)
+        app.add_routes(
+            [
+                web.get("/metrics", self._metrics),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+
+    async def start(self, host: str, port: int) -> str:
+        """Begin to serve.
+
+        Args:
+            host: Address to listen on.
+            port: TCP port; 0 takes a free one.
+
+        Returns:
+            Where it listens: ``host:port``.
+
+        Raises:
+            OSError: The port cannot be had.
+        """
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            raise OSError(f"admin: cannot listen on {join(host, port)}: {error.strerror}") from error
+        return join(host, int(self._runner.addresses[0][1]))
+
+    async def stop(self) -> None:
+        """Answer what was asked, then close."""
+        await self._runner.cleanup()
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        await self._state.refresh()
+        encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=encode(self._registry), headers={hdrs.CONTENT_TYPE: content_type})
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        del request
+        # That there is an answer is the answer: the process lives and its event loop turns.
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        del request
+        report = await self._readiness.report()
+        status = HTTPStatus.OK if report.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        body = {"ready": report.is_ready, "checks": report.checks, "circuits": report.circuits}
+        return web.json_response(body, status=status)
+
+
+async def _hide_versions(request: web.Request, response: web.StreamResponse) -> None:
+    del request
+    response.headers[hdrs.SERVER] = "d1-gateway"

@@ -1,0 +1,85 @@
+"""A gateway as its operators see it: the admin port, and D1 to make something happen."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.running import Running, notification_path
+
+__all__ = ["NOTIFICATION_ROUTE", "OperatorView", "Samples"]
+
+NOTIFICATION_ROUTE = "/notifications/d1/v1/issuers/{issuerId}/cards/{cardId}/3ds/notifications"
+_SECONDS = 10.0
+
+
+class Samples:
+    """What a scrape found."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.all = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def value(self, name: str, **labels: str) -> float:
+        """Tell a sample's value; 0 where there is none."""
+        found = [each.value for each in self.all if each.name == f"d1_gateway_{name}" and each.labels == labels]
+        assert len(found) <= 1
+        return found[0] if found else 0.0
+
+
+class OperatorView:
+    """Looks at a running gateway over its admin port."""
+
+    def __init__(self, running: Running, session: aiohttp.ClientSession) -> None:
+        self.running = running
+        self._session = session
+
+    async def scrape(self) -> Samples:
+        async with self._session.get(self._url("/metrics")) as answer:
+            assert answer.status == 200
+            return Samples(await answer.text())
+
+    async def until(self, name: str, value: float, **labels: str) -> None:
+        """Scrape until a sample has a value."""
+        async with asyncio.timeout(_SECONDS):
+            # What another side of a connection does has no event to wait for.
+            while (await self.scrape()).value(name, **labels) != value:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async def until_ready(self, status: int) -> None:
+        """Ask whether it is ready until that is answered with a status."""
+        async with asyncio.timeout(_SECONDS):
+            while (await self.ready())[0] != status:  # noqa: ASYNC110 (as above)
+                await asyncio.sleep(0.02)
+
+    async def ready(self) -> tuple[int, Any]:
+        """Ask whether it is ready: the status, and the checks."""
+        async with self._session.get(self._url("/readyz")) as answer:
+            return answer.status, (await answer.json())["checks"]
+
+    async def get(self, path: str, **arguments: Any) -> tuple[int, str, str]:
+        """Get anything: the status, the content type, the body."""
+        async with self._session.get(self._url(path), **arguments) as answer:
+            return answer.status, answer.headers.get("Content-Type", ""), await answer.text()
+
+    async def notify(self, operation_id: str = "op-1", card_id: str = "card-1") -> int:
+        """Be D1, and notify of an operation; returns the status."""
+        body = {
+            "operationId": operation_id,
+            "operation": "3DS_FRICTIONLESS",
+            "status": "SUCCESSFUL",
+            "startTime": "2022-06-16T06:28:02.492Z",
+            "consumerId": "consumer-1",
+            "details": {},
+        }
+        return await self.ask("POST", notification_path(card_id), body)
+
+    async def ask(self, method: str, path: str, body: Any = None) -> int:
+        """Be D1, and ask anything; returns the status."""
+        async with self._session.request(method, self.running.edge + path, json=body) as answer:
+            await answer.read()
+            return answer.status
+
+    def _url(self, path: str) -> str:
+        return f"http://{self.running.addresses.admin}{path}"

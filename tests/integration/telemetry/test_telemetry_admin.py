@@ -1,0 +1,99 @@
+"""The admin port of a running gateway: probes, and how a scrape is answered."""
+
+import asyncio
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import AdminSettings
+from issuer.notification.v1 import messages_pb2 as notification
+from sandbox import Sandbox
+from sandbox.handler import Handler
+from tests.answering import refuse
+from tests.integration.telemetry.operator_view import OperatorView
+from tests.running import edge_session, running_gateway, settings_for
+
+
+def test_the_admin_port_is_on_loopback_unless_it_is_told_otherwise() -> None:
+    assert AdminSettings() == AdminSettings(host="127.0.0.1", port=9464)
+
+
+async def test_a_gateway_that_serves_is_alive_and_ready(view: OperatorView) -> None:
+    assert (await view.get("/healthz"))[::2] == (200, "ok\n")
+    assert await view.ready() == (200, {"serving": "ok", "event_log_read": "ok", "event_log_write": "ok"})
+
+
+async def test_a_gateway_whose_disk_fails_is_alive_and_not_ready_until_it_recovers(view: OperatorView) -> None:
+    with closing(sqlite3.connect(view.running.event_log, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        status, checks = await view.ready()
+        assert status == 503
+        assert checks["event_log_write"] != "ok"
+        assert (await view.get("/healthz"))[0] == 200
+    await view.until_ready(200)
+
+
+async def test_a_gateway_whose_log_was_deleted_is_not_ready_and_still_scraped(view: OperatorView) -> None:
+    view.running.event_log.unlink()
+    status, checks = await view.ready()
+
+    assert status == 503
+    assert checks["event_log_write"] != "ok"
+    assert await view.notify() == 503
+    found = await view.scrape()
+    assert found.value("event_log_appends_total", outcome="failed") == 1
+    assert "d1_gateway_event_log_last_sequence" not in found.text
+
+
+async def test_a_gateway_that_drains_says_so_for_as_long_as_calls_are_in_flight(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with edge_session(sandbox) as session:
+        gateway = running_gateway(sandbox, settings_for(sandbox, tmp_path))
+        view = OperatorView(await gateway.__aenter__(), session)
+        async with Handler.connect(view.running.channel, {"deliver_otp": refuse}):
+            assert (await view.ready())[0] == 200
+            leaving = asyncio.create_task(gateway.__aexit__(None, None, None))
+            await view.until_ready(503)
+            status, checks = await view.ready()
+            assert (status, checks["serving"]) == (503, "draining")
+        await leaving
+
+
+async def test_a_scrape_is_answered_in_the_format_that_it_asks_for(view: OperatorView) -> None:
+    plain = await view.get("/metrics")
+    openmetrics = await view.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+
+    assert plain[1].startswith("text/plain")
+    assert openmetrics[1].startswith("application/openmetrics-text")
+    assert openmetrics[2].endswith("# EOF\n")
+    assert "_created" not in plain[2]
+
+
+async def test_a_gateway_whose_admin_port_is_taken_does_not_start_and_says_which(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        used = settings_for(sandbox, tmp_path).model_copy(update={"admin": AdminSettings(port=port)})
+        with pytest.raises(OSError, match=f"^admin: cannot listen on 127.0.0.1:{port}: "):
+            async with running_gateway(sandbox, used):
+                raise AssertionError("it started")
+
+
+async def test_nothing_else_is_served(view: OperatorView) -> None:
+    assert (await view.get("/"))[0] == 404
+
+
+async def test_the_admin_port_takes_scrapes_while_a_watcher_is_slow(view: OperatorView) -> None:
+    call = view.running.notifications.WatchNotifications(notification.WatchNotificationsRequest())
+    await call.read()
+    for number in range(50):
+        await view.notify(f"op-{number}")
+
+    scrapes = await asyncio.gather(*(view.scrape() for _ in range(10)))
+    assert {each.value("event_log_last_sequence") for each in scrapes} == {50}
+    call.cancel()

@@ -1,0 +1,106 @@
+"""The counters of a running gateway move, and hold nobody's id."""
+
+import grpc
+import pytest
+
+from issuer.card.v1 import messages_pb2 as card
+from issuer.notification.v1 import messages_pb2 as notification
+from sandbox.handler import Handler
+from tests.answering import refuse, tell_person
+from tests.integration.telemetry.operator_view import NOTIFICATION_ROUTE, OperatorView
+
+SUSPEND = "issuer.card.v1.CardService/SuspendCard"
+SUSPEND_AT_D1 = "POST /banking/v2/issuers/{issuer_id}/cards/{card_id}/operations:suspend"
+WATCH = "issuer.notification.v1.NotificationService/WatchNotifications"
+CONSUMER = "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-77"
+
+
+async def suspend(view: OperatorView, card_id: str) -> grpc.StatusCode:
+    request = card.SuspendCardRequest(card_id=card_id, reason_code=card.SUSPEND_REASON_FRAUD)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await view.running.cards.SuspendCard(request)
+    return caught.value.code()
+
+
+async def test_an_rpc_is_counted_and_so_is_the_request_that_it_makes(view: OperatorView) -> None:
+    assert await suspend(view, "card-unknown") is grpc.StatusCode.NOT_FOUND
+
+    found = await view.scrape()
+    assert found.value("rpcs_total", rpc=SUSPEND, code="NOT_FOUND") == 1
+    assert found.value("rpc_duration_seconds_count", rpc=SUSPEND) == 1
+    assert found.value("upstream_requests_total", upstream="d1", endpoint=SUSPEND_AT_D1, result="4xx") == 1
+    assert found.value("rpcs_in_flight", rpc=SUSPEND) == 0
+
+
+async def test_an_rpc_that_there_is_not_is_counted_without_its_name(view: OperatorView) -> None:
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = view.running.channel.unary_unary("/4111111111111111/Guess")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await call(b"")
+
+    found = await view.scrape()
+    assert found.value("rpcs_total", rpc="unknown", code="UNIMPLEMENTED") == 1
+    assert "4111" not in found.text
+
+
+async def test_a_stream_is_open_until_its_caller_leaves(view: OperatorView) -> None:
+    call = view.running.notifications.WatchNotifications(notification.WatchNotificationsRequest())
+    await call.read()
+    await view.until("streams_open", 1, rpc=WATCH)
+    call.cancel()
+    await view.until("streams_open", 0, rpc=WATCH)
+
+    found = await view.scrape()
+    assert found.value("rpcs_total", rpc=WATCH, code="CANCELLED") == 1
+    assert found.value("rpc_duration_seconds_count", rpc=WATCH) == 0, "how long a stream stays open is no latency"
+
+
+async def test_a_notification_is_counted_on_its_way_from_the_edge_to_the_stream(view: OperatorView) -> None:
+    assert [await view.notify("op-1"), await view.notify("op-1"), await view.notify("op-2")] == [204] * 3
+    assert await view.ask("POST", "/notifications/no/such/path", {}) == 404
+    watch = notification.WatchNotificationsRequest(position=notification.START_POSITION_EARLIEST, subscription="ledger")
+    call = view.running.notifications.WatchNotifications(watch)
+    await call.read()
+    await call.read()
+
+    found = await view.scrape()
+    assert found.value("edge_requests_total", route=NOTIFICATION_ROUTE, method="POST", status="204") == 3
+    assert found.value("edge_requests_total", route="unknown", method="POST", status="404") == 1
+    assert found.value("event_log_appends_total", outcome="stored") == 2
+    assert found.value("event_log_appends_total", outcome="duplicate") == 1
+    assert found.value("event_log_append_duration_seconds_count") == 3
+    assert found.value("event_log_last_sequence") == 2
+    assert found.value("event_log_size_bytes") > 0
+    assert found.value("notifications_delivered_total") == 2
+    assert found.value("subscription_lag", issuer="SANDBOX001", subscription="ledger") == 2
+    call.cancel()
+
+
+async def test_a_question_is_counted_by_how_it_ended(view: OperatorView) -> None:
+    kind = "consumer_information"
+    for answer in (tell_person, refuse):
+        async with Handler.connect(view.running.channel, {kind: answer}):
+            await view.until("handlers_connected", 1, kind=kind)
+            await view.ask("GET", CONSUMER)
+        await view.until("handlers_connected", 0, kind=kind)
+    assert await view.ask("GET", CONSUMER) == 500
+
+    found = await view.scrape()
+    counted = {
+        outcome: found.value("questions_total", kind=kind, outcome=outcome)
+        for outcome in ("replied", "refused", "unanswered")
+    }
+    assert counted == {"replied": 1, "refused": 1, "unanswered": 1}
+    assert found.value("questions_open", kind=kind) == 0
+
+
+async def test_no_label_holds_an_id_or_a_word_of_a_caller(view: OperatorView) -> None:
+    await suspend(view, "card-4711")
+    await view.notify("op-4711", "card-4711")
+    await view.notify("op-4711", "4111111111111111")
+    await view.ask("GET", CONSUMER)
+    await view.ask("GET", "/card-4711")
+    await view.ask("PROPFIND", CONSUMER)
+
+    found = await view.scrape()
+    assert not [word for word in ("4711", "4111", "consumer-77", "SANDBOX001") if word in found.text]
+    assert found.value("edge_requests_total", route="unknown", method="other", status="405") == 1

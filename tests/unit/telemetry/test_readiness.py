@@ -1,0 +1,64 @@
+"""When an instance says that it is ready."""
+
+import asyncio
+
+import pytest
+
+from gateway.telemetry.readiness import Phase, Readiness
+from tests.fakes import FakeEventLog, FakeKeyValueStore
+
+
+def readiness(log: FakeEventLog, store: FakeKeyValueStore, *, fresh_seconds: float = 0.0) -> Readiness:
+    made = Readiness(log, store, lambda: {"d1": "open"}, patience_seconds=0.05, fresh_seconds=fresh_seconds)
+    made.phase = "serving"
+    return made
+
+
+async def test_a_gateway_whose_upstream_is_down_is_ready_and_says_what_is_down() -> None:
+    report = await readiness(FakeEventLog(), FakeKeyValueStore()).report()
+
+    assert report.is_ready
+    assert report.checks == {"serving": "ok", "event_log_read": "ok", "event_log_write": "ok"}
+    assert report.circuits == {"d1": "open"}
+
+
+@pytest.mark.parametrize("phase", ["starting", "draining"])
+async def test_a_gateway_is_not_ready_before_and_after_it_serves(phase: Phase) -> None:
+    found = readiness(FakeEventLog(), FakeKeyValueStore())
+    found.phase = phase
+    report = await found.report()
+
+    assert not report.is_ready
+    assert report.checks["serving"] == phase
+
+
+async def test_a_log_that_cannot_be_read_is_told_and_so_is_its_recovery() -> None:
+    log = FakeEventLog()
+    found = readiness(log, FakeKeyValueStore())
+    log.fail()
+    failing = await found.report()
+    log.recover()
+
+    assert not failing.is_ready
+    assert failing.checks["event_log_read"] != "ok"
+    assert failing.checks["event_log_write"] == "ok"
+    assert (await found.report()).is_ready
+
+
+async def test_a_disk_that_does_not_answer_is_given_up_after_a_while() -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    report = await readiness(FakeEventLog(turn=never), FakeKeyValueStore()).report()
+
+    assert report.checks["event_log_read"] == "no answer within 0.05 s"
+
+
+async def test_asking_often_does_not_reach_the_disk_each_time() -> None:
+    log = FakeEventLog()
+    found = readiness(log, FakeKeyValueStore(), fresh_seconds=60.0)
+    await asyncio.gather(*(found.report() for _ in range(20)))
+
+    assert log.read_count == 1
+    found.phase = "draining"
+    assert not (await found.report()).is_ready, "the phase is never stale"

@@ -1,0 +1,113 @@
+"""What is read off the gateway's state at each scrape."""
+
+import asyncio
+
+from prometheus_client import CollectorRegistry
+
+from gateway.callbacks import Broker
+from gateway.subscriptions import Watchers
+from gateway.telemetry.state import State
+from issuer.callback.v1 import messages_pb2 as callback
+from tests.fakes import ISSUER, FakeEventLog
+from tests.unit.watching import a_log_of, a_watch, collect
+
+
+class Deaf:
+    """A handler that nobody asks."""
+
+    def send(self, question: callback.Question) -> None:
+        raise AssertionError(question)
+
+    def withdraw(self, token: str) -> None:
+        raise AssertionError(token)
+
+
+class Observed:
+    """The state of a gateway around a log."""
+
+    def __init__(self, log: FakeEventLog) -> None:
+        self.broker = Broker(asyncio.get_running_loop())
+        self.watchers = Watchers(log)
+        self.registry = CollectorRegistry()
+        self._state = State(
+            issuer_ids=[ISSUER], log=log, log_bytes=lambda: 4096, broker=self.broker, watchers=self.watchers
+        )
+        self.registry.register(self._state)
+
+    async def scrape(self) -> dict[str, dict[tuple[str, ...], float]]:
+        await self._state.refresh()
+        found: dict[str, dict[tuple[str, ...], float]] = {}
+        for metric in self.registry.collect():
+            for sample in metric.samples:
+                labels = tuple(sample.labels.values())
+                found.setdefault(sample.name.removeprefix("d1_gateway_"), {})[labels] = sample.value
+        return found
+
+
+async def test_the_log_and_the_lag_of_each_subscription_are_told() -> None:
+    log = a_log_of(9)
+    await log.commit(ISSUER, "ledger", 4, 0)
+    await log.commit(ISSUER, "fraud", 9, 0)
+    log.trim(2)
+
+    found = await Observed(log).scrape()
+
+    assert found["event_log_last_sequence"] == {(): 9}
+    assert found["event_log_trimmed_sequence"] == {(): 2}
+    assert found["event_log_size_bytes"] == {(): 4096}
+    assert found["subscriptions"] == {(): 2}
+    assert found["subscription_lag"] == {(ISSUER, "ledger"): 5, (ISSUER, "fraud"): 0}
+
+
+async def test_of_very_many_subscriptions_the_hundred_that_lag_most_are_told() -> None:
+    log = a_log_of(150)
+    for number in range(150):
+        await log.commit(ISSUER, f"name-{number}", number, 0)
+
+    found = await Observed(log).scrape()
+
+    assert found["subscriptions"] == {(): 150}
+    assert found["subscription_lag"] == {(ISSUER, f"name-{number}"): 150 - number for number in range(100)}
+
+
+async def test_a_log_that_fails_is_left_out_and_the_rest_told() -> None:
+    log = a_log_of(1)
+    observed = Observed(log)
+    log.fail()
+    while_failing = await observed.scrape()
+    log.recover()
+
+    assert "event_log_last_sequence" not in while_failing
+    assert while_failing["notifications_delivered_total"] == {(): 0}
+    assert (await observed.scrape())["event_log_last_sequence"] == {(): 1}
+
+
+async def test_handlers_are_counted_once_for_each_kind_and_not_once_they_drain() -> None:
+    observed = Observed(a_log_of(0))
+    broker = observed.broker
+    seat = broker.connect(Deaf(), [(ISSUER, "deliver_otp"), ("ISSUER0002", "deliver_otp")], 1)
+    broker.connect(Deaf(), [(ISSUER, "deliver_otp"), (ISSUER, "authenticate")], 1)
+
+    before = (await observed.scrape())["handlers_connected"]
+    broker.drain(seat)
+    after = (await observed.scrape())["handlers_connected"]
+
+    assert (before["deliver_otp",], before["authenticate",]) == (2, 1)
+    assert before["card_credentials",] == 0, "a kind that nobody takes is told too"
+    assert after["deliver_otp",] == 1
+
+
+async def test_what_is_delivered_is_counted_once_for_each_stream() -> None:
+    log = a_log_of(3)
+    observed = Observed(log)
+    for _ in range(2):
+        await collect(observed.watchers.watch(a_watch()), log, 3)
+
+    assert (await observed.scrape())["notifications_delivered_total"] == {(): 6}
+
+
+async def test_watchers_that_stand_by_are_told() -> None:
+    observed = Observed(a_log_of(0))
+    seats = observed.watchers.seats
+    with seats.take(ISSUER, "ledger"), seats.take(ISSUER, "ledger"), seats.take(ISSUER, "fraud"):
+        assert (await observed.scrape())["watchers_standing_by"] == {(): 1}

@@ -1,0 +1,106 @@
+"""Spans, and the trace context that goes through."""
+
+from contextlib import suppress
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from gateway.telemetry.otel import OtelTracing
+from gateway.telemetry.tracing import Untraced, configured
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = ("traceparent", f"00-{TRACE}-b7ad6b7169203331-01")
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def tracing(exporter: InMemorySpanExporter) -> OtelTracing:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return OtelTracing(provider)
+
+
+def test_a_callers_trace_goes_on_to_the_upstream(tracing: OtelTracing, exporter: InMemorySpanExporter) -> None:
+    with tracing.span("rpc", "server", [CALLER, ("other-bin", b"\x00")]), tracing.span("d1 POST /cards", "client"):
+        sent = tracing.headers()
+
+    client, server = exporter.get_finished_spans()
+    assert server.context is not None
+    assert client.context is not None
+    assert client.parent is not None
+    assert server.parent is not None
+    assert sent == {"traceparent": f"00-{TRACE}-{client.context.span_id:016x}-01"}
+    assert f"{server.context.trace_id:032x}" == TRACE
+    assert f"{server.parent.span_id:016x}" == "b7ad6b7169203331"
+    assert client.parent.span_id == server.context.span_id
+    assert (server.kind, client.kind) == (SpanKind.SERVER, SpanKind.CLIENT)
+
+
+def test_the_header_of_http_is_found_in_any_case(tracing: OtelTracing, exporter: InMemorySpanExporter) -> None:
+    with tracing.span("callback", "server", [("Traceparent", CALLER[1])]):
+        pass
+
+    (span,) = exporter.get_finished_spans()
+    assert span.context is not None
+    assert f"{span.context.trace_id:032x}" == TRACE
+
+
+@pytest.mark.parametrize("given", ["", "garbage", f"00-{'0' * 32}-b7ad6b7169203331-01"])
+def test_a_trace_context_that_is_none_begins_a_new_trace(
+    tracing: OtelTracing, exporter: InMemorySpanExporter, given: str
+) -> None:
+    with tracing.span("rpc", "server", [("traceparent", given)]):
+        pass
+
+    (span,) = exporter.get_finished_spans()
+    assert span.parent is None
+
+
+def test_baggage_is_not_passed_on(tracing: OtelTracing) -> None:
+    with tracing.span("rpc", "server", [CALLER, ("baggage", "pan=4111111111111111")]):
+        assert set(tracing.headers()) == {"traceparent"}
+
+
+def test_a_failure_is_told_in_our_own_word_and_the_exceptions_text_is_not(
+    tracing: OtelTracing, exporter: InMemorySpanExporter
+) -> None:
+    with suppress(ValueError), tracing.span("rpc", "server") as span:
+        span.fail("upstream_invalid")
+        raise ValueError("4111 1111 1111 1111")
+
+    (told,) = exporter.get_finished_spans()
+    assert told.status.status_code is StatusCode.ERROR
+    assert dict(told.attributes or {}) == {"error.type": "upstream_invalid"}
+    assert "4111" not in told.to_json()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "none"},
+    ],
+)
+def test_without_an_endpoint_nothing_is_traced(environment: dict[str, str]) -> None:
+    tracing = configured(environment)
+
+    assert isinstance(tracing, Untraced)
+    with tracing.span("rpc", "server", [CALLER]):
+        assert tracing.headers() == {}
+
+
+@pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+def test_with_an_endpoint_there_are_traces(variable: str) -> None:
+    tracing = configured({variable: "http://127.0.0.1:9"})
+
+    assert isinstance(tracing, OtelTracing)
+    tracing.close()
