@@ -1,0 +1,128 @@
+"""What is kept of a call: that it is being worked on, its reply, or that its outcome is not known."""
+
+import struct
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from google.rpc import error_details_pb2, status_pb2
+
+from gateway.errors import GatewayError
+from gateway.idempotency.sealing import FINGERPRINT_BYTES, UnreadableError
+from issuer.common.v1 import error_pb2
+
+__all__ = [
+    "ADVICE",
+    "INSTANCE_BYTES",
+    "REPLAY",
+    "InFlight",
+    "Record",
+    "Replied",
+    "State",
+    "Undecided",
+    "decode",
+    "encode",
+]
+
+INSTANCE_BYTES: Final = 16
+REPLAY: Final = "idempotent_replay"
+"""In ``ErrorInfo.metadata``: this is what became of an earlier call under the same id, and nothing was sent now."""
+ADVICE: Final = "It was not sent again: find out what became of it, then use a new request_id."
+"""What to tell the caller of a call that is not made because it may have taken effect."""
+
+_HEAD: Final = struct.Struct(f"!c{FINGERPRINT_BYTES}s")
+_MARKER: Final = struct.Struct(f"!{INSTANCE_BYTES}sd")
+_IN_FLIGHT: Final = b"f"
+_REPLIED: Final = b"r"
+_UNDECIDED: Final = b"u"
+_OF_ITS_OWN_CALL: Final = frozenset({"outcome", "correlation_id"})
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """Somebody works on it."""
+
+    instance: bytes
+    """Which process."""
+    lease_end: float
+    """When it has certainly finished or died, in seconds since 1970 (UTC)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """It succeeded."""
+
+    reply: bytes
+    """The serialised reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """It failed and may have taken effect."""
+
+    status: bytes
+    """The ``google.rpc.Status`` that its caller got."""
+
+    @classmethod
+    def of(cls, error: GatewayError) -> "Undecided":
+        """Keep an error."""
+        return cls(error.to_status("").SerializeToString())
+
+    @property
+    def error(self) -> GatewayError:
+        """The error, for a caller that repeats the call."""
+        status, info = status_pb2.Status.FromString(self.status), error_details_pb2.ErrorInfo()
+        status.details[0].Unpack(info)
+        facts = {name: value for name, value in info.metadata.items() if name not in _OF_ITS_OWN_CALL}
+        return GatewayError(
+            error_pb2.ErrorReason.Value(f"ERROR_REASON_{info.reason}"),
+            f"{status.message} {ADVICE}",
+            outcome=error_pb2.OUTCOME_UNKNOWN,
+            metadata={**facts, REPLAY: "true"},
+        )
+
+
+State: TypeAlias = InFlight | Replied | Undecided
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A call under an id."""
+
+    fingerprint: bytes
+    """Of the request."""
+    state: State
+
+
+def encode(record: Record) -> bytes:
+    """Write a record."""
+    match record.state:
+        case InFlight(instance, lease_end):
+            kind, body = _IN_FLIGHT, _MARKER.pack(instance, lease_end)
+        case Replied(reply):
+            kind, body = _REPLIED, reply
+        case Undecided(status):
+            kind, body = _UNDECIDED, status
+    return _HEAD.pack(kind, record.fingerprint) + body
+
+
+def decode(content: bytes) -> Record:
+    """Read a record.
+
+    Raises:
+        UnreadableError: It is none that this version knows.
+    """
+    try:
+        kind, fingerprint = _HEAD.unpack_from(content)
+        return Record(fingerprint, _state(kind, content[_HEAD.size :]))
+    except struct.error as error:
+        raise UnreadableError from error
+
+
+def _state(kind: bytes, body: bytes) -> State:
+    if kind == _IN_FLIGHT:
+        return InFlight(*_MARKER.unpack(body))
+    if kind == _REPLIED:
+        return Replied(body)
+    if kind == _UNDECIDED:
+        return Undecided(body)
+    raise UnreadableError

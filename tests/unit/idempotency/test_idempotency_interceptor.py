@@ -1,0 +1,238 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+from gateway.correlation import HEADER
+from gateway.errors import GatewayError
+from gateway.identity import access
+from gateway.identity.caller import Caller
+from gateway.issuers import Issuers
+from gateway.rpc.cards import CardServicer
+from gateway.rpc.finishing import Finishing
+from gateway.rpc.interceptors import (
+    CorrelationInterceptor,
+    ErrorInterceptor,
+    FinishingInterceptor,
+    IdempotencyInterceptor,
+    ValidationInterceptor,
+)
+from gateway.rpc.interceptors.around import AroundInterceptor, Context, RequestStream
+from gateway.validation import Validation
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1 import service_pb2_grpc as card_grpc
+from issuer.common.v1 import error_pb2
+from tests.fakes import ISSUER, FakeCardIssuer, FakeKeyValueStore
+from tests.running import failure_of
+from tests.unit.idempotency.idempotency_calls import instance
+
+ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+SUSPEND = card.SuspendCardRequest(request_id=ID, card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD)
+
+
+class _Access(AroundInterceptor):
+    """Believes whatever a caller says of itself: who it is, and for which issuers it may act."""
+
+    @asynccontextmanager
+    async def around(
+        self, method: str, request: Message | RequestStream | None, context: Context
+    ) -> AsyncIterator[None]:
+        said: dict[str, Any] = dict(context.invocation_metadata() or ())
+        if "caller" in said:
+            issuers = frozenset(said["issuers"].split()) if "issuers" in said else None
+            access.use(access.Grant(Caller(said["caller"], "certificate"), method, issuers))
+        del request
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    issuer: FakeCardIssuer
+    store: FakeKeyValueStore
+    cards: "card_grpc.CardServiceAsyncStub"
+
+    async def suspend(
+        self, request: card.SuspendCardRequest = SUSPEND, /, **metadata: str
+    ) -> tuple[card.SuspendCardResponse, dict[str, str | bytes]]:
+        """Call, and return the reply with its trailing metadata."""
+        call: Any = self.cards.SuspendCard(request, metadata=tuple(metadata.items()), timeout=10)
+        reply = await call
+        return reply, dict(await call.trailing_metadata())
+
+    @property
+    def calls(self) -> int:
+        return len(self.issuer.asked)
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    issuer, store, issuers, finishing = FakeCardIssuer(), FakeKeyValueStore(), Issuers([ISSUER]), Finishing()
+    server = grpc.aio.server(
+        interceptors=(
+            CorrelationInterceptor(),
+            ErrorInterceptor(),
+            _Access(),
+            ValidationInterceptor(Validation()),
+            FinishingInterceptor(finishing),
+            IdempotencyInterceptor(instance(store), issuers),
+        )
+    )
+    card_grpc.add_CardServiceServicer_to_server(CardServicer(issuers, issuer), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Served(issuer, store, card_grpc.CardServiceStub(channel))
+    await server.stop(None)
+    await finishing.drain(1)
+
+
+def changed(**fields: Any) -> card.SuspendCardRequest:
+    request = card.SuspendCardRequest()
+    request.CopyFrom(SUSPEND)
+    request.MergeFrom(card.SuspendCardRequest(**fields))
+    return request
+
+
+async def test_a_replayed_reply_says_so_and_bears_the_correlation_id_of_its_own_call(served: Served) -> None:
+    reply, first = await served.suspend(**{HEADER: "first"})
+    again, second = await served.suspend(**{HEADER: "second"})
+    assert again == reply == card.SuspendCardResponse()
+    assert first == {HEADER: "first"}
+    assert second == {HEADER: "second", "x-idempotent-replay": "true"}
+    assert served.calls == 1
+
+
+async def test_without_a_request_id_every_call_is_made(served: Served) -> None:
+    request = card.SuspendCardRequest(card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD)
+    for _ in range(2):
+        assert "x-idempotent-replay" not in (await served.suspend(request))[1]
+    assert served.calls == 2
+    assert served.store._held == {}
+
+
+@pytest.mark.parametrize("same", [{"request_id": ID.upper()}, {"issuer_id": ISSUER}])
+async def test_another_way_to_write_the_same_is_the_same(served: Served, same: dict[str, str]) -> None:
+    await served.suspend()
+    assert "x-idempotent-replay" in (await served.suspend(changed(**same)))[1]
+    assert served.calls == 1
+
+
+async def test_an_id_belongs_to_its_caller(served: Served) -> None:
+    for caller in ("dns:a.bank", "dns:b.bank"):
+        assert "x-idempotent-replay" not in (await served.suspend(caller=caller))[1]
+    assert "x-idempotent-replay" in (await served.suspend(caller="dns:a.bank"))[1]
+    assert (await failure_of(served.suspend(changed(card_id="card-2"), caller="dns:b.bank"))).reason == (
+        "REQUEST_ID_REUSED"
+    )
+    assert served.calls == 2
+
+
+async def test_who_may_not_act_for_the_issuer_any_more_gets_no_reply_of_the_time_when_it_might(served: Served) -> None:
+    await served.suspend(caller="dns:a.bank", issuers=ISSUER)
+    failure = await failure_of(served.suspend(caller="dns:a.bank", issuers="ISSUER0002"))
+    assert failure.reason == "PERMISSION_DENIED"
+
+
+async def test_what_is_refused_before_leaves_the_id_free(served: Served) -> None:
+    for wrong in (changed(user_id="first last"), changed(issuer_id="ISSUER0002")):
+        assert (await failure_of(served.suspend(wrong))).outcome == "NOT_SENT"
+    assert "x-idempotent-replay" not in (await served.suspend())[1]
+
+
+async def test_a_different_request_is_refused_with_the_field_that_is_wrong(served: Served) -> None:
+    await served.suspend()
+    failure = await failure_of(served.suspend(changed(card_id="card-2")))
+    assert (failure.code, failure.reason, failure.outcome) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "REQUEST_ID_REUSED",
+        "NOT_SENT",
+    )
+    assert failure.violations == {"request_id": "request_id.reused"}
+
+
+async def test_a_call_in_flight_is_aborted_with_a_delay_and_in_flight_even_when_its_caller_is_gone(
+    served: Served,
+) -> None:
+    served.issuer.holds_back = True
+    call = asyncio.create_task(served.suspend())
+    await served.issuer.reached.wait()
+    for _ in range(2):
+        failure = await failure_of(served.suspend())
+        assert (failure.code, failure.reason, failure.outcome, failure.retry_seconds) == (
+            grpc.StatusCode.ABORTED,
+            "REQUEST_IN_FLIGHT",
+            "NOT_SENT",
+            1.0,
+        )
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    assert not served.issuer.cancelled.is_set()
+    assert served.calls == 1
+
+
+class _Slow(FakeCardIssuer):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def _take(self, request: Message, call: Any) -> None:
+        await super()._take(request, call)
+        await self.answers.wait()
+
+
+async def test_a_change_whose_caller_left_is_recorded_and_replayed() -> None:
+    slow, store, issuers, finishing = _Slow(), FakeKeyValueStore(), Issuers([ISSUER]), Finishing()
+    server = grpc.aio.server(
+        interceptors=(
+            CorrelationInterceptor(),
+            ErrorInterceptor(),
+            FinishingInterceptor(finishing),
+            IdempotencyInterceptor(instance(store), issuers),
+        )
+    )
+    card_grpc.add_CardServiceServicer_to_server(CardServicer(issuers, slow), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        served = Served(slow, store, card_grpc.CardServiceStub(channel))
+        call = asyncio.create_task(served.suspend())
+        await slow.reached.wait()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        slow.answers.set()
+        await finishing.drain(10)
+        assert "x-idempotent-replay" in (await served.suspend())[1]
+        assert served.calls == 1
+    await server.stop(None)
+
+
+async def test_an_unknown_outcome_is_told_again_under_the_correlation_id_of_the_repeated_call(served: Served) -> None:
+    served.issuer.failure = GatewayError(
+        error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
+        "No answer.",
+        outcome=error_pb2.OUTCOME_UNKNOWN,
+        metadata={"upstream": "d1"},
+    )
+    first = await failure_of(served.suspend(**{HEADER: "first"}))
+    again = await failure_of(served.suspend(**{HEADER: "second"}))
+    assert (again.code, again.reason, again.outcome) == (first.code, first.reason, first.outcome)
+    assert "idempotent_replay" not in first.metadata
+    assert again.metadata == {**first.metadata, "correlation_id": "second", "idempotent_replay": "true"}
+    assert served.calls == 1
+
+
+async def test_each_id_is_its_own(served: Served) -> None:
+    requests = [changed(request_id=str(UUID(int=number))) for number in range(20)]
+    await asyncio.gather(*(served.suspend(request) for request in requests))
+    assert served.calls == 20
+    again = await asyncio.gather(*(served.suspend(request) for request in requests))
+    assert all("x-idempotent-replay" in metadata for _, metadata in again)
+    assert served.calls == 20
