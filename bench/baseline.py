@@ -6,6 +6,7 @@ answering 204 to whatever comes; and ``stream``, see `bench.bare_stream`.
 """
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -16,9 +17,10 @@ import uvloop
 from aiohttp import web
 
 from bench.bare_stream import bare_stream
-from gateway import tls
+from gateway import logs, tls
 from gateway.d1_outbound import THREE_DS_NOTIFICATION_PATH
-from gateway.edge.server import EdgeServer
+from gateway.edge.clients import Clients
+from gateway.edge.server import EdgeServer, Limits
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.edge.three_ds import ThreeDSNotifications
 from gateway.issuers import Issuers
@@ -28,6 +30,9 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Untraced
 
 __all__: list[str] = []
+
+# As `d1-gateway serve` has it, so that nobody is ahead by collecting less.
+_GC_THRESHOLD = (10_000, 20, 50)
 
 
 class _Nowhere:
@@ -43,9 +48,10 @@ async def _nothing(settings: Settings) -> AsyncIterator[str]:
     issuers = Issuers(settings.issuers)
     edge = EdgeServer(
         callbacks=[ThreeDSNotifications(issuers, _Nowhere())],
+        clients=Clients(),
         tokens=None,
         telemetry=EdgeTelemetry(issuers, Metrics(), Untraced()),
-        max_body_bytes=settings.edge.max_body_bytes,
+        limits=Limits(max_body_bytes=settings.edge.max_body_bytes),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
     try:
@@ -73,9 +79,13 @@ async def _bare(settings: Settings) -> AsyncIterator[str]:
 
 
 async def _serve(kind: str, settings: Settings) -> None:
+    # Left unconfigured, structlog would write every debug line, and to where the port is read.
+    logs.configure(settings.log.level)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with {"nothing": _nothing, "bare": _bare, "stream": bare_stream}[kind](settings) as where:
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLD)
         sys.stdout.write(f"{where}\n")
         sys.stdout.flush()
         await stopped.wait()

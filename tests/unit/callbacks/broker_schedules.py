@@ -5,8 +5,9 @@ from random import Random
 from typing import NamedTuple
 
 from gateway.callback_tokens import CallbackTokens
+from tests.unit.callbacks.broker_peers import Asked, Peer
 from tests.unit.callbacks.broker_samples import TOPICS, a_refusal, a_reply
-from tests.unit.callbacks.broker_watch import Asked, BrokenPromiseError, Peer, WatchedBroker
+from tests.unit.callbacks.broker_watch import BrokenPromiseError, WatchedBroker
 
 __all__ = ["Failure", "Step", "a_schedule", "failure_of", "play", "shortest"]
 
@@ -14,7 +15,7 @@ _MOST_HANDLERS = 4
 _MOST_QUESTIONS = 8
 _TICK = 0.125
 # A multiple of the tick, so that halves of halves of it are exact and meet each other and the deadlines.
-_SECONDS = (1.0, 2.0, 2.0, 4.0, 4.0, 8.0)
+_SECONDS = (0.5, 1.0, 2.0, 2.0, 4.0, 4.0, 8.0)
 
 
 class Step(NamedTuple):
@@ -23,6 +24,7 @@ class Step(NamedTuple):
     action: str
     pick: int = 0
     option: int = 0
+    topic: int = 0
 
 
 class Failure(NamedTuple):
@@ -33,37 +35,22 @@ class Failure(NamedTuple):
     history: tuple[str, ...]
 
 
-_WEIGHTS = {
-    "connect": 5,
-    "ask": 10,
-    "reply": 9,
-    "reply_again": 4,
-    "reply_wrong": 2,
-    "reply_unknown": 1,
-    "drain": 2,
-    "disconnect": 3,
-    "abandon": 2,
-    "next": 8,
-    "pass": 4,
-    "arrive": 2,
-    "stall": 1,
-    "turn": 1,
-}
-
-
 def a_schedule(seed: int) -> list[Step]:
     """Make the schedule of a seed."""
-    random = Random(seed)
-    length = random.randint(6, 36)
-    actions = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=length)
-    # The fewer topics, the more handlers compete.
-    mask = random.choice((1, 1, 2, 4)) - 1
-    return [Step(action, random.getrandbits(16), random.getrandbits(16) & (mask << 8 | 0xFF)) for action in actions]
+    random = Random(seed)  # noqa: S311 # the same schedule each time
+    actions = ["connect", "ask"] * random.randint(0, 2)
+    weights = [action.weight for action in _ACTIONS.values()]
+    actions += random.choices(list(_ACTIONS), weights, k=random.randint(6, 30))
+    # The fewer topics there are, the more the handlers compete.
+    topics = random.choice((1, 1, 2, 4))
+    return [
+        Step(action, random.getrandbits(12), random.getrandbits(12), random.randrange(topics)) for action in actions
+    ]
 
 
-def failure_of(seed: int, steps: Sequence[Step]) -> Failure | None:
+def failure_of(steps: Sequence[Step]) -> Failure | None:
     """Play a schedule, and tell how it fails; None if every promise is kept."""
-    watch = WatchedBroker(seed)
+    watch = WatchedBroker()
     try:
         play(watch, steps)
     except BrokenPromiseError as error:
@@ -73,16 +60,16 @@ def failure_of(seed: int, steps: Sequence[Step]) -> Failure | None:
     return None
 
 
-def shortest(seed: int, steps: Sequence[Step]) -> list[Step]:
+def shortest(steps: Sequence[Step]) -> list[Step]:
     """Leave out of a failing schedule what it fails without, in the same way."""
-    failure = failure_of(seed, steps)
+    failure = failure_of(steps)
     kept = list(steps)
     size = len(kept)
     while failure is not None and size > 0:
         start = 0
         while start < len(kept):
             fewer = kept[:start] + kept[start + size :]
-            shorter = failure_of(seed, fewer)
+            shorter = failure_of(fewer)
             if shorter is not None and shorter.promise == failure.promise:
                 kept = fewer
             else:
@@ -98,7 +85,7 @@ def play(watch: WatchedBroker, steps: Sequence[Step]) -> None:
         BrokenPromiseError: The broker did not keep a promise.
     """
     for step in steps:
-        _ACTIONS[step.action](watch, step)
+        _ACTIONS[step.action].do(watch, step)
         watch.check()
     watch.let_pass(max((asked.deadline for asked in watch.asked), default=watch.clock.time()))
     watch.check()
@@ -121,14 +108,13 @@ def _held(watch: WatchedBroker) -> list[tuple[Peer, Asked]]:
 
 def _connect(watch: WatchedBroker, step: Step) -> None:
     if len(_connected(watch)) < _MOST_HANDLERS:
-        topics = frozenset(topic for number, topic in enumerate(TOPICS) if step.pick >> number & 1)
-        watch.connect(topics or frozenset(TOPICS), 1 + step.option % 3)
+        topics = {topic for number, topic in enumerate(TOPICS) if number == step.topic or step.pick >> number & 1}
+        watch.connect(frozenset(topics), 1 + step.option % 3)
 
 
 def _ask(watch: WatchedBroker, step: Step) -> None:
     if len(watch.asked) < _MOST_QUESTIONS:
-        topic = TOPICS[(step.option >> 8) % len(TOPICS)]
-        watch.ask(topic, _SECONDS[step.pick % len(_SECONDS)], waits=step.option % 4 != 0)
+        watch.ask(TOPICS[step.topic], _SECONDS[step.pick % len(_SECONDS)], waits=step.option % 4 != 0)
 
 
 def _reply(watch: WatchedBroker, step: Step) -> None:
@@ -161,10 +147,8 @@ def _reply_unknown(watch: WatchedBroker, step: Step) -> None:
     if watch.peers:
         peer = watch.peers[step.pick % len(watch.peers)]
         # Of another broker, so with a key that is not this one's; and a right one, spoilt.
-        foreign = CallbackTokens(Random(step.option).randbytes).make(watch.clock.time() + 1)
-        known = [asked.token for asked in watch.asked if asked.token]
-        spoilt = [f"{token}." for token in known]
-        tokens = ["none", foreign, *spoilt]
+        foreign = CallbackTokens().make(watch.clock.time() + 1)
+        tokens = ["none", foreign, *(f"{asked.token}." for asked in watch.asked if asked.token)]
         watch.reply_unknown(peer, a_reply(tokens[step.option % len(tokens)]))
 
 
@@ -211,19 +195,25 @@ def _turn(watch: WatchedBroker, _: Step) -> None:
     watch.let_pass(watch.clock.time())
 
 
-_ACTIONS: dict[str, Callable[[WatchedBroker, Step], None]] = {
-    "connect": _connect,
-    "ask": _ask,
-    "reply": _reply,
-    "reply_again": _reply_again,
-    "reply_wrong": _reply_wrong,
-    "reply_unknown": _reply_unknown,
-    "drain": _drain,
-    "disconnect": _disconnect,
-    "abandon": _abandon,
-    "next": _next,
-    "pass": _pass,
-    "arrive": _arrive,
-    "stall": _stall,
-    "turn": _turn,
+class _Action(NamedTuple):
+    weight: int
+    """How often it is done, among the others."""
+    do: Callable[[WatchedBroker, Step], None]
+
+
+_ACTIONS = {
+    "connect": _Action(5, _connect),
+    "ask": _Action(10, _ask),
+    "reply": _Action(8, _reply),
+    "reply_again": _Action(4, _reply_again),
+    "reply_wrong": _Action(2, _reply_wrong),
+    "reply_unknown": _Action(1, _reply_unknown),
+    "drain": _Action(2, _drain),
+    "disconnect": _Action(4, _disconnect),
+    "abandon": _Action(2, _abandon),
+    "next": _Action(8, _next),
+    "pass": _Action(3, _pass),
+    "arrive": _Action(2, _arrive),
+    "stall": _Action(1, _stall),
+    "turn": _Action(1, _turn),
 }

@@ -4,21 +4,21 @@ Nothing here decides whom to ask: each thing that the broker does is judged when
 found after each step.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from math import inf
-from random import Random
 from typing import NoReturn
 
-from gateway.callback_tokens import CallbackTokens
 from gateway.callbacks import Broker, Outcome, Seat, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
+from tests.unit.callbacks.broker_peers import Asked, Peer
 from tests.unit.callbacks.broker_samples import a_question
 
-__all__ = ["Asked", "BrokenPromiseError", "Peer", "WatchedBroker"]
+__all__ = ["BrokenPromiseError", "WatchedBroker"]
 
 _WALL_CLOCK_AHEAD = 1_700_000_000
+_MOST_ASKED_BECAUSE_OTHERS_DAWDLE = 3
+_LEAST_SECONDS_FOR_THE_NEXT = 0.2
+_MS = 0.001
 
 
 class BrokenPromiseError(AssertionError):
@@ -29,85 +29,20 @@ class BrokenPromiseError(AssertionError):
         self.promise = promise
 
 
-@dataclass(slots=True, eq=False)
-class Asked:
-    """A question, as who asked it sees it, and to whom it was seen to go."""
-
-    name: str
-    topic: Topic
-    deadline: float
-    waits: bool
-    abandon: Callable[[], None] = lambda: None
-    token: str = ""
-    peers: "list[Peer]" = field(default_factory=list)
-    """Whom it was sent to, in that order."""
-    patience_until: float = inf
-    """Until when the last of them has it for itself."""
-    is_over: bool = False
-    """Whether a reply came, or None, or nobody waits any more."""
-    counting: callback.Reply | None = None
-    """The reply that has to be the one that counts."""
-
-
-@dataclass(slots=True, eq=False)
-class Peer:
-    """A handler on one stream: what it was sent and has not replied to."""
-
-    watch: "WatchedBroker"
-    name: str
-    topics: frozenset[Topic]
-    max_in_flight: int
-    seat: Seat | None = None
-    held: dict[Asked, None] = field(default_factory=dict)
-    missed: dict[Asked, float] = field(default_factory=dict)
-    """What it was sent and has not replied to, in time or late, with the end of its half of the time."""
-    last_reply: float = -inf
-    is_draining: bool = False
-    is_gone: bool = False
-
-    def send(self, question: callback.Question) -> None:
-        self.watch.was_sent(self, question)
-
-    def withdraw(self, token: str) -> None:
-        self.watch.was_withdrawn(self, token)
-
-    def has_replied(self, asked: Asked, now: float) -> None:
-        self.last_reply = now
-        self.missed = {each: until for each, until in self.missed.items() if until >= now and each is not asked}
-
-    @property
-    def is_tardy(self) -> bool:
-        return self.seat is not None and self.seat.is_tardy
-
-    @property
-    def serves(self) -> bool:
-        return not self.is_gone and not self.is_draining
-
-    def is_willing(self, asked: Asked) -> bool:
-        """Whether it could be sent a question: what the broker's contract calls a handler that can answer."""
-        return (
-            not self.is_gone
-            and not self.is_draining
-            and len(self.held) < self.max_in_flight
-            and asked.topic in self.topics
-            and self not in asked.peers
-        )
-
-
 class WatchedBroker:
     """Does to a broker what handlers and askers do, and raises `BrokenPromiseError` when it errs."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self) -> None:
         self.clock = VirtualClock()
-        self._tokens = CallbackTokens(Random(seed).randbytes)
-        self.broker = Broker(
-            self.clock, wall_clock=lambda: self.clock.time() + _WALL_CLOCK_AHEAD, tokens=self._tokens
-        )
+        self.broker = Broker(self.clock, wall_clock=lambda: self.clock.time() + _WALL_CLOCK_AHEAD)
         self.asked: list[Asked] = []
         self.peers: list[Peer] = []
         self.history: list[str] = []
         """What happened, a line each, for people."""
-        self._waiting: list[Asked] = []
+        self._open: dict[Asked, None] = {}
+        """What has no end yet, and somebody waits for."""
+        self._waiting: dict[Asked, int] = {}
+        """What waited for a handler at the last check, and how many had it."""
         self._stalled_until = -inf
 
     # ------------------------------------------------------------------------------------------- what is done
@@ -133,6 +68,7 @@ class WatchedBroker:
         asked = Asked(f"q{len(self.asked)}", topic, self.clock.time() + seconds, waits)
         self._tell(f"{asked.name} is asked, {topic} within {seconds} s, {waits=}")
         self.asked.append(asked)
+        self._open[asked] = None
 
         def on_end(reply: callback.Reply | None) -> None:
             self.has_ended(asked, reply)
@@ -141,7 +77,7 @@ class WatchedBroker:
 
     def abandon(self, asked: Asked) -> None:
         self._tell(f"nobody waits for {asked.name} any more")
-        asked.is_over = True
+        self._is_over(asked)
         asked.abandon()
 
     def reply(self, peer: Peer, asked: Asked, reply: callback.Reply) -> None:
@@ -150,9 +86,8 @@ class WatchedBroker:
         if expected == callback.REPLY_OUTCOME_ACCEPTED:
             asked.counting = reply
         if expected != callback.REPLY_OUTCOME_INVALID:
-            # Who comes too late, or second, to what is forgotten has not shown that it is prompt again.
-            if self._is_remembered(asked):
-                peer.has_replied(asked, self.clock.time())
+            peer.last_reply = self.clock.time()
+            peer.unanswered.pop(asked, None)
             peer.held.pop(asked, None)
         self._check_outcome(self.broker.reply(_seat_of(peer), reply), expected, peer, asked)
         if expected == callback.REPLY_OUTCOME_ACCEPTED and not asked.is_over:
@@ -183,25 +118,28 @@ class WatchedBroker:
             self._broken("what is over is sent to nobody", peer, asked)
         if left <= 0:
             self._broken("a question is sent only while there is time", peer, asked)
+        if now > _latest(asked):
+            self._broken("a question is passed on because of who dawdles only while that is of use", peer, asked)
         if not peer.is_willing(asked):
-            self._broken(f"a question goes to who can take it ({_unwilling(peer, asked)})", peer, asked)
+            self._broken("a question goes to who can take it", peer, asked, _unwilling(peer, asked))
         self._check_choice(peer, asked)
         asked.token = asked.token or question.token
-        asked.peers.append(peer)
-        asked.patience_until = now + left / 2
         peer.held[asked] = None
-        peer.missed[asked] = asked.patience_until
+        peer.unanswered[asked] = len(asked.peers)
+        asked.peers.append(peer)
+        # Computed as the broker does, to the last bit: it matters on which side of it something happens.
+        asked.halves.append(asked.deadline - left / 2)
+        peer.last_sent = len(self.history)
         says = (
             question.token,
             question.issuer_id,
             question.WhichOneof("request"),
             question.attempt,
             question.time_left.ToMilliseconds(),
-            question.deadline.ToMilliseconds(),
         )
-        deadline = round((asked.deadline + _WALL_CLOCK_AHEAD) * 1000)
-        if says != (asked.token, *asked.topic, len(asked.peers), round(left * 1000), deadline):
-            self._broken(f"a question says what is so, not {says}", peer, asked)
+        shown_wrongly_by = question.deadline.ToMilliseconds() / 1000 - asked.deadline - _WALL_CLOCK_AHEAD
+        if says != (asked.token, *asked.topic, len(asked.peers), round(left * 1000)) or abs(shown_wrongly_by) > _MS:
+            self._broken("a question says what is so", peer, asked, says, shown_wrongly_by)
 
     def was_withdrawn(self, peer: Peer, token: str) -> None:
         asked = next((each for each in peer.held if each.token == token), None)
@@ -214,7 +152,7 @@ class WatchedBroker:
         self._tell(f"  {asked.name} ends with {'nothing' if reply is None else reply.WhichOneof('response')}")
         if asked.is_over:
             self._broken("a question ends once, and not for who waits no more", asked)
-        asked.is_over = True
+        self._is_over(asked)
         now = self.clock.time()
         if reply is not None:
             if reply is not asked.counting:
@@ -228,17 +166,17 @@ class WatchedBroker:
 
     def check(self) -> None:
         """Look for what ought to have happened by now."""
-        for asked in self._open():
-            if self._is_hopeless(asked):
+        for asked in self._open:
+            if not asked.waits and self.clock.time() < asked.deadline and self._is_hopeless(asked):
                 self._broken("what does not wait for a handler ends when there is none", asked)
         if self.clock.is_behind:
             return
-        self._waiting = [asked for asked in self._open() if self._wants_handler(asked)]
+        self._waiting = {asked: len(asked.peers) for asked in self._open if self._wants_handler(asked)}
         for asked in self._waiting:
             for peer in self.peers:
                 if peer.is_willing(asked):
                     self._broken("no question waits while there is who can take it", peer, asked)
-        for asked in self._open():
+        for asked in self._open:
             if asked.deadline <= self.clock.time():
                 self._broken("a question is over at its deadline", asked)
         self._check_tardiness()
@@ -248,53 +186,56 @@ class WatchedBroker:
         name = callback.ReplyOutcome.Name
         self._tell(f"  and is told {name(outcome)}")
         if outcome != expected:
-            self._broken(f"who replies is told the truth: {name(expected)}, not {name(outcome)}", *who)
+            self._broken("who replies is told the truth", *who, f"{name(expected)} and not {name(outcome)}")
 
     def _check_choice(self, peer: Peer, asked: Asked) -> None:
         for other in self.peers:
-            if other.is_willing(asked) and (other.is_tardy, len(other.held)) < (peer.is_tardy, len(peer.held)):
-                self._broken(f"a question goes to the handler with the least to do, {other.name}", peer, asked)
-        for other_asked in self._waiting:
+            if other.is_willing(asked) and other.burden < peer.burden:
+                self._broken("a question goes to the handler with the least to do", peer, asked, "not to", other)
+        for other_asked, attempts in self._waiting.items():
             if (
                 other_asked.deadline < asked.deadline
+                and self.clock.time() < _latest(other_asked)
                 and not other_asked.is_over
-                and other_asked.deadline > self.clock.time()
-                and self._wants_handler(other_asked)
+                and len(other_asked.peers) == attempts
                 and peer.is_willing(other_asked)
             ):
-                self._broken(f"of those that wait the most urgent goes first, {other_asked.name}", peer, asked)
+                self._broken("of those that wait the most urgent goes first", peer, asked, "not", other_asked)
 
     def _check_tardiness(self) -> None:
         now = self.clock.time()
         for peer in self.peers:
             if peer.is_gone:
                 continue
-            if peer.is_tardy and not any(until <= now for until in peer.missed.values()):
+            if peer.is_tardy and not peer.could_be_tardy(now, self._stalled_until):
                 self._broken("only who let half of the time pass counts as tardy", peer)
             for asked in peer.held:
                 if asked.deadline <= now:
                     self._broken("what is out of time is taken back", peer, asked)
-                until = asked.patience_until
-                if not asked.is_over and peer.last_reply < until < now and not peer.is_tardy:
+                is_passed_on = not asked.is_over and not asked.peers[-1].is_gone and asked.halves[-1] < now
+                if is_passed_on and peer.last_reply < asked.halves[-1] and not peer.is_tardy:
                     self._broken("who let half of the time pass counts as tardy", peer, asked)
 
     def _check_memory(self) -> None:
-        remembered = set(self._open()).union(*(peer.held for peer in self.peers))
-        seats = sum(len(peer.topics) for peer in self.peers if not peer.is_gone)
-        expected = (len(remembered) + len(self._waiting), seats)
-        if self.broker.size != expected:
-            self._broken(f"nothing is kept that is over: {expected}, not {self.broker.size}", *remembered)
+        remembered = set(self._open)
+        seats = 0
+        for peer in self.peers:
+            if not peer.is_gone:
+                remembered.update(peer.held)
+                seats += len(peer.topics)
+        size, expected = self.broker.size, (len(remembered) + len(self._waiting), seats)
+        if size != expected:
+            self._broken("nothing is kept that is over", expected, "and not", size)
         if self.clock.pending > 2 * len(remembered):
-            self._broken(f"no timer is left: {self.clock.pending}", *remembered)
+            self._broken("no timer is kept that is of no use", self.clock.pending)
 
-    def _open(self) -> Iterator[Asked]:
-        return (asked for asked in self.asked if not asked.is_over)
-
-    def _is_remembered(self, asked: Asked) -> bool:
-        return not asked.is_over or any(asked in peer.held for peer in self.peers)
+    def _is_over(self, asked: Asked) -> None:
+        asked.is_over = True
+        self._open.pop(asked, None)
 
     def _wants_handler(self, asked: Asked) -> bool:
-        return not asked.peers or asked.peers[-1].is_gone or asked.patience_until <= self.clock.time()
+        now = self.clock.time()
+        return not _was_asked_of_somebody_here(asked) or asked.halves[-1] <= now < _latest(asked)
 
     def _is_hopeless(self, asked: Asked) -> bool:
         return not asked.waits and not any(
@@ -313,8 +254,22 @@ class WatchedBroker:
     def _tell(self, line: str) -> None:
         self.history.append(f"{self.clock.time():12.5f} {line}")
 
-    def _broken(self, promise: str, *who: Peer | Asked) -> NoReturn:
-        raise BrokenPromiseError(promise, ", ".join(each.name for each in who) or "all")
+    def _broken(self, promise: str, *details: object) -> NoReturn:
+        raise BrokenPromiseError(promise, " ".join(map(str, details)))
+
+
+def _was_asked_of_somebody_here(asked: Asked) -> bool:
+    """Tell whether the one that was asked last is still there."""
+    return bool(asked.peers) and not asked.peers[-1].is_gone
+
+
+def _latest(asked: Asked) -> float:
+    """Tell until when a question may be sent to one more."""
+    if not _was_asked_of_somebody_here(asked):
+        return asked.deadline
+    if len(asked.peers) >= _MOST_ASKED_BECAUSE_OTHERS_DAWDLE:
+        return -inf
+    return asked.deadline - _LEAST_SECONDS_FOR_THE_NEXT
 
 
 def _seat_of(peer: Peer) -> Seat:
