@@ -1,59 +1,34 @@
-"""One HTTP exchange with an upstream: sent at most once, bounded in time and size, and with its fate known."""
+"""One HTTP exchange with an upstream: sent at most once, bounded in time, size and number, and with its fate known."""
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import SimpleNamespace
-from urllib.parse import urlsplit
+from typing import Final, TypeVar
 
 import aiohttp
 from yarl import URL
 
 from adapters.answers import Answer
+from adapters.breaker import CircuitBreaker
+from adapters.line import Line, LineFullError
+from adapters.repetition import repeated
+from adapters.settings import HttpSettings
 from adapters.upstream import Upstream
 from gateway.errors import GatewayError
 from gateway.ports import Call
+from gateway.telemetry.upstream import Unmeasured, UpstreamMeter
+from issuer.common.v1 import error_pb2
 
-__all__ = ["HttpExchange", "HttpSettings"]
+__all__ = ["HttpExchange"]
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_T = TypeVar("_T")
 
-
-@dataclass(frozen=True, slots=True)
-class HttpSettings:
-    """Where an upstream is and what the calls to it may cost.
-
-    Raises:
-        ValueError: A value makes no sense, or the base URL is neither HTTPS nor on loopback.
-    """
-
-    base_url: str
-    """``https://host`` of one environment of the upstream. Plain HTTP only on loopback."""
-    connection_limit: int = 100
-    """How many connections may be open at once."""
-    connect_timeout_seconds: float = 5.0
-    """How long a call waits for a connection: for a free one, or for the name, TCP and TLS of a new one."""
-    total_timeout_seconds: float = 10.0
-    """How long a call takes at most, with all it needs; less if the caller's deadline is nearer."""
-    answer_limit_bytes: int = 1024 * 1024
-    """The largest body that is read of an answer, after decompression."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        url = urlsplit(self.base_url)
-        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
-            raise ValueError("base_url has to be https, or http on loopback.")
-        if not url.hostname or url.query or url.fragment or "@" in url.netloc:
-            raise ValueError("base_url has to be a host, perhaps with a port and a path, and nothing else.")
-        limits = (
-            self.connection_limit,
-            self.connect_timeout_seconds,
-            self.total_timeout_seconds,
-            self.answer_limit_bytes,
-        )
-        if min(limits) <= 0:
-            raise ValueError("Limits and timeouts have to be more than 0.")
+_SILENCES: Final = frozenset({error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER})
+"""The reasons that count as failures of the upstream, whatever the circumstances."""
 
 
 @dataclass(slots=True)
@@ -63,29 +38,52 @@ class _Transmission:
     sent: bool = False
 
 
+def _is_server_error(answer: Answer) -> bool:
+    return answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class HttpExchange:
     """The connections to one environment of an upstream: one session with its pool, for as long as this lives.
 
     To be made inside a running event loop and closed with `aclose`.
     """
 
-    def __init__(self, upstream: Upstream, settings: HttpSettings, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        settings: HttpSettings,
+        tls: ssl.SSLContext | None,
+        meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
+        *,
+        is_failure: Callable[[Answer], bool] = _is_server_error,
+    ) -> None:
         """Prepare the pool; connections are made when they are needed.
 
         Args:
             upstream: How errors name it.
             settings: Where it is, and the limits.
             tls: With the trusted authorities, and the client certificate for mTLS; None only for plain HTTP.
+            meter: Told of every request, of repetitions, and of the circuit breaker.
+            is_failure: Tells an answer that counts as a failure of the upstream: by its status, unless told otherwise.
 
         Raises:
             ValueError: HTTPS without a TLS context.
         """
-        self._upstream = upstream
         self._base = settings.base_url.rstrip("/")
         if tls is None and self._base.startswith("https"):
             raise ValueError("HTTPS needs a TLS context.")
-        self._total_timeout_seconds = settings.total_timeout_seconds
-        self._answer_limit_bytes = settings.answer_limit_bytes
+        self._upstream = upstream
+        self._meter = meter
+        self._settings = settings
+        self._is_failure = is_failure
+        self._loop = asyncio.get_running_loop()
+        self._line = Line(settings.connection_limit, settings.waiting_limit)
+        self._breaker = CircuitBreaker(
+            failures=settings.circuit_failures,
+            longest_pause_seconds=settings.circuit_pause_limit_seconds,
+            note=lambda state: meter.circuit(upstream.name, state),
+            clock=self._loop.time,
+        )
         tracing = aiohttp.TraceConfig()
         # aiohttp says so just before the headers go to the socket, and the body never goes before them: a request that
         # is not marked has certainly not left.
@@ -110,16 +108,46 @@ class HttpExchange:
         Raises:
             GatewayError: DEADLINE_EXCEEDED; it is over already.
         """
-        seconds = self._total_timeout_seconds
+        seconds = self._settings.total_timeout_seconds
         remaining = call.remaining_seconds()
         if remaining is not None:
             seconds = min(seconds, remaining)
         if seconds <= 0:
             raise self._upstream.deadline_exceeded(sent=False)
-        return asyncio.get_running_loop().time() + seconds
+        return self._loop.time() + seconds
+
+    async def repeated(
+        self, attempt: Callable[[], Awaitable[_T]], *, method: str, endpoint: str, deadline: float, idempotent: bool
+    ) -> _T:
+        """Make a call, and where it is safe and can help make it again; see `adapters.repetition.repeated`.
+
+        Args:
+            attempt: Makes the call once, with `send`.
+            method: The HTTP method, for the meter.
+            endpoint: The path's template, for the meter.
+            deadline: When the call has to be over, in seconds of the event loop's clock.
+            idempotent: Whether a request that was sent may be sent again.
+
+        Raises:
+            GatewayError: What `attempt` raises.
+        """
+        return await repeated(
+            attempt,
+            attempts=self._settings.attempt_limit,
+            deadline=deadline,
+            idempotent=idempotent,
+            note=lambda: self._meter.retried(self._upstream.name, f"{method} {endpoint}"),
+        )
 
     async def send(
-        self, method: str, path: str, *, headers: Mapping[str, str], body: bytes | None, deadline: float
+        self,
+        method: str,
+        path: str,
+        *,
+        endpoint: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        deadline: float,
     ) -> Answer:
         """Send one request and read its answer, whatever its status.
 
@@ -129,22 +157,76 @@ class HttpExchange:
         Args:
             method: The HTTP method.
             path: Percent-encoded, sent as it is.
+            endpoint: The path's template: what the meter is told, as no id is in it.
             headers: Beyond what every request has.
             body: What to send; None to send none.
             deadline: When to give up, in seconds of the event loop's clock.
 
         Raises:
-            GatewayError: UPSTREAM_UNREACHABLE (nothing was sent), DEADLINE_EXCEEDED, UPSTREAM_NO_ANSWER, or
-                UPSTREAM_CONTRACT for what is no HTTP or too large.
+            GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, TOO_MANY_REQUESTS (nothing was sent),
+                DEADLINE_EXCEEDED, UPSTREAM_NO_ANSWER, or UPSTREAM_CONTRACT for what is no HTTP or too large.
         """
-        transmission = _Transmission()
+        # Asked before as well, so that nobody stands in line behind what a dead upstream holds up.
+        self.expect_closed_circuit()
+        async with self._place(deadline):
+            self.expect_closed_circuit()
+            began = self._loop.time()
+            with self._breaker.attempt() as attempt:
+                try:
+                    answer = await self._transmit(method, path, endpoint, headers, body, deadline)
+                except GatewayError as error:
+                    if self._is_its_failure(error, self._loop.time() - began):
+                        attempt.went_well = False
+                    raise
+                attempt.went_well = not self._is_failure(answer)
+                return answer
+
+    def expect_closed_circuit(self) -> None:
+        """Make sure that a request would be let through, before work is done for one.
+
+        Raises:
+            GatewayError: UPSTREAM_CIRCUIT_OPEN; nothing was sent.
+        """
+        seconds = self._breaker.seconds_left()
+        if seconds > 0:
+            raise self._upstream.circuit_open(seconds)
+
+    @asynccontextmanager
+    async def _place(self, deadline: float) -> AsyncIterator[None]:
+        error: GatewayError | None = None
         try:
-            async with asyncio.timeout_at(deadline) as timer:
-                return await self._exchange(method, path, headers, body, transmission)
-        except (aiohttp.ClientError, OSError) as failure:
-            error = self._explain(failure, sent=transmission.sent, late=timer.expired())
-        # Raised out here, the error does not refer to aiohttp's, which may hold the request with its secrets.
-        raise error
+            await self._line.enter(deadline)
+        except LineFullError:
+            error = self._upstream.overcrowded()
+        except TimeoutError:
+            error = self._upstream.deadline_exceeded(sent=False)
+        if error is not None:
+            raise error
+        try:
+            yield
+        finally:
+            self._line.leave()
+
+    def _is_its_failure(self, error: GatewayError, seconds: float) -> bool:
+        # A time-out that came sooner tells of the caller's deadline more than of the upstream.
+        is_time_out = error.reason == error_pb2.ERROR_REASON_DEADLINE_EXCEEDED
+        return error.reason in _SILENCES or (is_time_out and seconds >= self._settings.connect_timeout_seconds)
+
+    async def _transmit(
+        self, method: str, path: str, endpoint: str, headers: Mapping[str, str], body: bytes | None, deadline: float
+    ) -> Answer:
+        transmission = _Transmission()
+        with self._meter.exchange(self._upstream.name, f"{method} {endpoint}") as measured:
+            sent_headers = {**headers, **measured.headers}
+            try:
+                async with asyncio.timeout_at(deadline) as timer:
+                    answer = await self._exchange(method, path, sent_headers, body, transmission)
+                    measured.status = answer.status
+                    return answer
+            except (aiohttp.ClientError, OSError) as failure:
+                error = self._explain(failure, sent=transmission.sent, late=timer.expired())
+            # Raised out here, the error does not refer to aiohttp's, which may hold the request with its secrets.
+            raise error
 
     async def _exchange(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, transmission: _Transmission
@@ -157,7 +239,7 @@ class HttpExchange:
             content = bytearray()
             async for chunk in response.content.iter_any():
                 content += chunk
-                if len(content) > self._answer_limit_bytes:
+                if len(content) > self._settings.answer_limit_bytes:
                     response.close()
                     raise self._upstream.contract_broken(
                         f"The answer of {self._upstream.title} is too large.", status=response.status

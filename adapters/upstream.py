@@ -21,7 +21,7 @@ from adapters.answers import Answer
 from gateway.errors import FieldViolation, GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
 
-__all__ = ["RETRYABLE", "RETRY_SECONDS", "Meaning", "Upstream", "sanitised"]
+__all__ = ["RETRYABLE", "RETRY_SECONDS", "Meaning", "RefusedError", "Upstream", "sanitised"]
 
 RETRY_SECONDS: Final = 1.0
 """After how long a retry makes sense where the upstream does not say."""
@@ -86,6 +86,13 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
 )
 
 
+class RefusedError(GatewayError):
+    """An answer without success."""
+
+    asked_seconds: float | None = None
+    """For how long the answer asks to be left alone (Retry-After), whatever became of the request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """A system outside, as errors name it."""
@@ -102,7 +109,6 @@ class Upstream:
         outcome: Outcome,
         *,
         retry_after_seconds: float | None = None,
-        violations: Sequence[FieldViolation] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> GatewayError:
         """Make an error that names this upstream. Metadata that is empty is left out."""
@@ -111,7 +117,6 @@ class Upstream:
             message,
             outcome=outcome,
             retry_after_seconds=retry_after_seconds,
-            violations=violations,
             metadata=self.metadata(metadata or {}),
         )
 
@@ -127,7 +132,7 @@ class Upstream:
         code: str = "",
         detail: str = "",
         violations: Sequence[FieldViolation] = (),
-    ) -> GatewayError:
+    ) -> RefusedError:
         """Tell what an answer without success means by its status.
 
         A status that nobody listed is read as its class is: a 4xx as 400, a 5xx as 500.
@@ -140,19 +145,21 @@ class Upstream:
             violations: The fields that the upstream finds wrong.
         """
         meaning = special.get(answer.status) or _meaning(answer.status)
-        text = meaning.text.format(upstream=self.title)
-        text = text[:1].upper() + text[1:]
+        text = _sentence(meaning.text.format(upstream=self.title))
         status = f"HTTP {answer.status}, {code}" if code else f"HTTP {answer.status}"
         # Where the outcome is unknown, a delay would read as leave to repeat the call.
         retryable = meaning.reason in RETRYABLE and meaning.outcome == error_pb2.OUTCOME_REJECTED
-        return self.error(
+        asked = _retry_after_seconds(answer.retry_after)
+        error = RefusedError(
             meaning.reason,
             f"{text} ({status}): {detail}" if detail else f"{text} ({status}).",
-            meaning.outcome,
-            retry_after_seconds=_retry_after_seconds(answer.retry_after) if retryable else None,
+            outcome=meaning.outcome,
+            retry_after_seconds=(RETRY_SECONDS if asked is None else asked) if retryable else None,
             violations=violations,
-            metadata={"upstream_status": str(answer.status), "upstream_code": code},
+            metadata=self.metadata({"upstream_status": str(answer.status), "upstream_code": code}),
         )
+        error.asked_seconds = asked
+        return error
 
     def contract_broken(self, message: str, *, status: int | None) -> GatewayError:
         """Tell of an answer that cannot be read, or that lacks what it has to hold. The request was sent."""
@@ -168,6 +175,24 @@ class Upstream:
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE,
             f"No connection to {self.title} could be made: {_connection_fault(failure)}.",
+            error_pb2.OUTCOME_NOT_SENT,
+            retry_after_seconds=RETRY_SECONDS,
+        )
+
+    def circuit_open(self, seconds: float) -> GatewayError:
+        """Tell that the upstream has failed so often that it is left alone for so many seconds. Nothing was sent."""
+        return self.error(
+            error_pb2.ERROR_REASON_UPSTREAM_CIRCUIT_OPEN,
+            _sentence(f"{self.title} has failed so often lately that it is left alone for a moment."),
+            error_pb2.OUTCOME_NOT_SENT,
+            retry_after_seconds=seconds,
+        )
+
+    def overcrowded(self) -> GatewayError:
+        """Tell that too many calls wait for the upstream already. Nothing was sent."""
+        return self.error(
+            error_pb2.ERROR_REASON_TOO_MANY_REQUESTS,
+            f"Too many calls wait for {self.title} already.",
             error_pb2.OUTCOME_NOT_SENT,
             retry_after_seconds=RETRY_SECONDS,
         )
@@ -197,6 +222,10 @@ def sanitised(text: str, longest: int = _LONGEST_TEXT) -> str:
     return text[:longest].strip()
 
 
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _meaning(status: int) -> Meaning:
     if status in _MEANINGS:
         return _MEANINGS[status]
@@ -205,15 +234,15 @@ def _meaning(status: int) -> Meaning:
     return _FAILED if HTTPStatus.INTERNAL_SERVER_ERROR <= status < 600 else _UNEXPECTED  # noqa: PLR2004 - end of 5xx
 
 
-def _retry_after_seconds(header: str) -> float:
-    """Read a Retry-After header: seconds or a date (RFC 9110 section 10.2.3)."""
+def _retry_after_seconds(header: str) -> float | None:
+    """Read a Retry-After header: seconds or a date (RFC 9110 section 10.2.3); None if it is neither, or not there."""
     header = header.strip()
     if header.isascii() and header.isdigit():
         return min(float(header), _LONGEST_RETRY_SECONDS)
     try:
         date = parsedate_to_datetime(header)
     except (ValueError, OverflowError):
-        return RETRY_SECONDS
+        return None
     # A date whose zone is "-0000" is UTC and comes without a zone.
     seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()
     return min(max(seconds, 0.0), _LONGEST_RETRY_SECONDS)

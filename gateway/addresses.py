@@ -1,8 +1,9 @@
 """Where the gateway listens."""
 
+import os
 from dataclasses import dataclass
 
-__all__ = ["Addresses", "join"]
+__all__ = ["Addresses", "cannot_listen", "join"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +12,22 @@ class Addresses:
 
     grpc: str
     edge: str
+    admin: str
+
+
+def cannot_listen(listener: str, host: str, port: int, error: OSError) -> OSError:
+    """Make the error that says in one line which listener cannot have its port, and why.
+
+    Args:
+        listener: Its table in the settings.
+        host: Address to listen on.
+        port: TCP port.
+        error: What the system says of it.
+    """
+    # What Python adds to the system's own word is the address once more. Of a name that does not resolve it adds none.
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+    return OSError(f"{listener}: cannot listen on {join(host, port)}: {reason}")
 
 
 def join(host: str, port: int) -> str:

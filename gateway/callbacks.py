@@ -7,7 +7,7 @@ be played through in no time. What it promises to handlers stands in ``issuer/ca
 import asyncio
 import time
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol, TypeAlias
@@ -26,8 +26,18 @@ Outcome: TypeAlias = "callback.ReplyOutcome.ValueType"
 OnEnd: TypeAlias = Callable[[callback.Reply | None], None]
 """Told how a question ended: with the reply that counts, or with None if there was none in time."""
 
+_KINDS = tuple(request.name for request in callback.Question.DESCRIPTOR.oneofs_by_name["request"].fields)
+
 _MOST_OPEN = 10_000
 """More questions at a time than this are not asked: each holds memory until its deadline."""
+
+_MOST_ASKED = 3
+"""A question that so many handlers have had is not passed on because they dawdle: each of them may yet do the work, and
+a consumer get one OTP as many times."""
+
+_LEAST_SECONDS = 0.2
+"""With less time than this a question is not passed on because a handler dawdles: the next one would hardly be heard in
+time, and yet do the work once more."""
 
 
 class Timer(Protocol):
@@ -73,18 +83,13 @@ class Seat:
     """By token, the questions that it was sent, has not replied to, and still could."""
     is_draining: bool = False
     is_tardy: bool = False
-    """Whether a question was passed on because of it, and it has not replied to any since."""
+    """Whether it has taken too long for a question, and replied to none since."""
     last_turn: int = 0
 
     @property
     def has_room(self) -> bool:
         """Whether it takes a further question."""
         return not self.is_draining and len(self.held) < self.max_in_flight
-
-    @property
-    def rank(self) -> tuple[bool, int, int]:
-        """How it stands among those that could take a question: the least goes first."""
-        return self.is_tardy, len(self.held), self.last_turn
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +99,7 @@ class _Question:
     message: callback.Question
     topic: Topic
     number: int
+    """Counts up, in the order in which questions are asked."""
     deadline: float
     on_end: OnEnd | None
     """None once it has ended."""
@@ -102,11 +108,25 @@ class _Question:
     tried: set[Seat] = field(default_factory=set)
     holders: set[Seat] = field(default_factory=set)
     asked_last: Seat | None = None
+    """Who has until half of the time that is left. None if nobody was asked, or that one is gone."""
     is_waiting: bool = False
     """Whether it is for the next handler that can take it."""
     expiry: Timer | None = None
     patience: Timer | None = None
-    """Until when nobody else is asked."""
+    """Until when nobody else is asked; or, if it waits because its handlers dawdle, until when it does."""
+
+    def may_be_given(self, now: float) -> bool:
+        """Tell whether a further handler may be asked. There are bounds if the last one is still there."""
+        left = self.deadline - now
+        if self.asked_last is None:
+            return left > 0
+        return left >= _LEAST_SECONDS and self.attempts < _MOST_ASKED
+
+    def set_patience(self, timer: Timer | None) -> None:
+        """Replace the patience that there was."""
+        if self.patience is not None:
+            self.patience.cancel()
+        self.patience = timer
 
     def __lt__(self, other: "_Question") -> bool:
         """Tell which is more urgent."""
@@ -207,6 +227,7 @@ class Broker:
 
     def disconnect(self, seat: Seat) -> None:
         """Let a handler go; others get what it leaves undone."""
+        # A reply of its own may still be under way: that must not get it a question.
         seat.is_draining = True
         for topic in seat.topics:
             self._unseat(seat, topic)
@@ -214,20 +235,39 @@ class Broker:
             self._release(seat, question)
             # Those that had it before have used up their time for it.
             if question.on_end is not None and question.asked_last is seat:
+                question.asked_last = None
                 self._place(question)
         self._give_up(seat.topics)
 
     def reply(self, seat: Seat, reply: callback.Reply) -> Outcome:
         """Take a handler's reply, which keeps its contract, and tell what became of it."""
         question = self._questions.get(reply.token)
-        if question is None:
-            return self._outcome_of_unknown(reply.token)
-        outcome = self._settle(question, reply)
-        if outcome != callback.REPLY_OUTCOME_INVALID:
+        outcome = self._outcome_of_unknown(reply.token) if question is None else self._settle(question, reply)
+        if outcome not in {callback.REPLY_OUTCOME_INVALID, callback.REPLY_OUTCOME_UNKNOWN_TOKEN}:
             seat.is_tardy = False
-            self._release(seat, question)
-            self._fill(seat)
+            if question is not None:
+                self._release(seat, question)
+                self._fill(seat)
         return outcome
+
+    def refresh(self, message: callback.Question) -> bool:
+        """Set how long there is for a question that is sent just now.
+
+        Returns:
+            Whether there is any time.
+        """
+        question = self._questions.get(message.token)
+        left = 0.0 if question is None else question.deadline - self._clock.time()
+        message.time_left.FromMilliseconds(round(left * 1000))
+        return left > 0
+
+    @property
+    def handler_counts(self) -> Mapping[str, int]:
+        """How many handlers take questions, by kind; 0 of a kind that has none."""
+        seats: dict[str, set[Seat]] = {kind: set() for kind in _KINDS}
+        for (_, kind), taken in self._seats.items():
+            seats.setdefault(kind, set()).update(seat for seat in taken if not seat.is_draining)
+        return {kind: len(found) for kind, found in seats.items()}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -242,9 +282,8 @@ class Broker:
 
     def _place(self, question: _Question) -> None:
         """Give a question to the best handler that has not had it, or let it wait for one."""
-        if question.patience is not None:
-            question.patience.cancel()
-        if self._clock.time() >= question.deadline:
+        question.set_patience(None)
+        if not question.may_be_given(self._clock.time()):
             return
         seats = self._seats.get(question.topic, ())
         best = min((seat for seat in seats if seat.has_room and seat not in question.tried), key=_rank, default=None)
@@ -253,6 +292,9 @@ class Broker:
         elif not question.is_waiting:
             question.is_waiting = True
             insort(self._waiting.setdefault(question.topic, []), question)
+            if question.asked_last is not None:
+                latest = question.deadline - _LEAST_SECONDS
+                question.set_patience(self._clock.call_at(latest, self._stop_waiting, question))
 
     def _fill(self, seat: Seat) -> None:
         """Give a handler what waits for one, the most urgent first."""
@@ -260,7 +302,7 @@ class Broker:
         while seat.has_room:
             waiting = (self._waiting.get(topic, ()) for topic in seat.topics)
             first = [
-                next((each for each in questions if each.deadline > now and seat not in each.tried), None)
+                next((each for each in questions if each.may_be_given(now) and seat not in each.tried), None)
                 for questions in waiting
             ]
             urgent = min((each for each in first if each is not None), default=None)
@@ -277,15 +319,15 @@ class Broker:
         seat.held[question.message.token] = question
         seat.last_turn = next(self._turns)
         left = question.deadline - self._clock.time()
-        question.patience = self._clock.call_at(question.deadline - left / 2, self._pass_on, question)
+        question.set_patience(self._clock.call_at(question.deadline - left / 2, self._pass_on, question))
         message = callback.Question()
         message.CopyFrom(question.message)
         message.attempt = question.attempts
-        message.time_left.FromMilliseconds(round(left * 1000))
+        self.refresh(message)
         seat.handler.send(message)
 
     def _pass_on(self, question: _Question) -> None:
-        """Ask another handler as well: those that have the question take too long."""
+        """Ask another handler as well, if that may be: those that have the question take too long."""
         for seat in question.holders:
             seat.is_tardy = True
         self._place(question)
@@ -320,8 +362,7 @@ class Broker:
     def _end(self, question: _Question, reply: callback.Reply | None) -> None:
         """Tell who asked, once. Handlers that have the question keep their place for it until they reply."""
         on_end, question.on_end = question.on_end, None
-        if question.patience is not None:
-            question.patience.cancel()
+        question.set_patience(None)
         self._stop_waiting(question)
         self._forget_if_idle(question)
         if on_end is not None:
@@ -370,4 +411,5 @@ def kind_of(question: callback.Question) -> str:
 
 
 def _rank(seat: Seat) -> tuple[bool, int, int]:
-    return seat.rank
+    """Tell how a handler stands among those that could take a question: the least goes first."""
+    return seat.is_tardy, len(seat.held), seat.last_turn

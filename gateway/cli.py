@@ -63,9 +63,11 @@ def config_check(config_file: ConfigFile = None) -> None:
     """Print the effective settings with secrets masked, or every mistake with its place."""
     settings = _load(config_file)
     try:
-        bootstrap.check(settings)
+        warnings = bootstrap.check(settings)
     except SettingsError as error:
         raise _refused(error) from error
+    for warning in warnings:
+        _errors.print(f"d1-gateway: warning: {warning}")
     print(effective(settings))  # noqa: T201 (its output is what the command is for)
 
 

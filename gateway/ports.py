@@ -261,6 +261,10 @@ class LogBounds:
     last: int
     """The highest sequence ever given out; 0 while the log has never held anything."""
 
+    def lag(self, committed: int) -> int:
+        """Tell how many events follow a sequence at most: there may be gaps."""
+        return self.last - max(committed, self.trimmed_through)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredSubscription:

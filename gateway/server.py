@@ -11,6 +11,7 @@ from gateway.edge.server import EdgeServer
 from gateway.rpc.callbacks import CallbackServicer
 from gateway.rpc.server import RpcServer
 from gateway.subscriptions import Watchers
+from gateway.telemetry.readiness import Readiness
 
 __all__ = ["Gateway"]
 
@@ -26,9 +27,11 @@ class Gateway:
     edge_tls: ssl.SSLContext
     watchers: Watchers
     callbacks: CallbackServicer
+    readiness: Readiness
     grpc_host: str
     edge_host: str
     edge_port: int
+    admin: str
     drain_grace_seconds: float
 
     async def start(self) -> Addresses:
@@ -39,13 +42,15 @@ class Gateway:
         """
         edge_port = await self.edge.start(self.edge_host, self.edge_port, self.edge_tls)
         await self.rpc.start()
-        addresses = Addresses(join(self.grpc_host, self.rpc.port), join(self.edge_host, edge_port))
-        _log.info("ready", grpc=addresses.grpc, edge=addresses.edge)
+        addresses = Addresses(join(self.grpc_host, self.rpc.port), join(self.edge_host, edge_port), self.admin)
+        self.readiness.phase = "serving"
+        _log.info("ready", grpc=addresses.grpc, edge=addresses.edge, admin=addresses.admin)
         return addresses
 
     async def stop(self) -> None:
         """End: say so in health, tell streams to go elsewhere, finish calls in flight."""
         _log.info("draining", grace_seconds=self.drain_grace_seconds)
+        self.readiness.phase = "draining"
         await self.rpc.drain()
         self.watchers.drain()
         self.callbacks.drain()

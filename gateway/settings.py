@@ -7,6 +7,7 @@ the table ``[d1]``; the environment wins. An unknown setting is refused wherever
 import ipaddress
 import os
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -30,12 +31,16 @@ from pydantic_settings import (
 
 __all__ = [
     "FILE_VARIABLE",
+    "AccessSettings",
+    "AdminSettings",
     "CallbackSettings",
     "D1Settings",
     "EdgeOAuthSettings",
+    "EdgeProxySettings",
     "EdgeSettings",
     "EventLogSettings",
     "GrpcSettings",
+    "IdempotencySettings",
     "IssuerSettings",
     "LogSettings",
     "QuestionSettings",
@@ -43,6 +48,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "ThreeDSSettings",
+    "TokenSettings",
     "load",
 ]
 
@@ -51,8 +57,12 @@ FILE_VARIABLE = "D1_GATEWAY_CONFIG_FILE"
 """Names the TOML file; no setting itself."""
 
 IssuerId = Annotated[str, StringConstraints(min_length=10, max_length=10)]
+Algorithm = Literal["ES256", "PS256", "RS256", "EdDSA", "Ed25519"]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+_CONNECTS_TOO_LATE = "connect_timeout_seconds must not be longer than total_timeout_seconds"
+_WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (looked for, not listened on)
 
 
 def _is_loopback(host: str) -> bool:
@@ -109,6 +119,10 @@ class GrpcSettings(_Table):
     """CA of the callers' certificates, PEM. With it every caller must present one."""
     max_message_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     """Largest request."""
+    max_calls_per_caller: Annotated[int, Field(ge=1)] = 1000
+    """Most calls without streams that one caller may have in flight; a further one is refused."""
+    max_streams_per_caller: Annotated[int, Field(ge=1)] = 100
+    """Most streams that one caller may have open; a further one is refused."""
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> "GrpcSettings":
@@ -119,6 +133,44 @@ class GrpcSettings(_Table):
         if self.tls_certificate_file is None and not _is_loopback(self.host):
             raise ValueError(f"a listener without TLS must be on loopback, not on {self.host}")
         return self
+
+
+class TokenSettings(_Table):
+    """Bearer tokens of internal callers."""
+
+    issuer: Annotated[str, StringConstraints(min_length=1)]
+    """What `iss` has to be."""
+    audience: Annotated[str, StringConstraints(min_length=1)] = "d1-gateway"
+    """What `aud` has to be or to contain."""
+    jwks_file: ReadableFile | None = None
+    """The public keys that sign the tokens, a JWK set. Read again when it changes."""
+    jwks_url: str | None = None
+    """Where they are fetched: https; plain http only on loopback."""
+    jwks_ca_file: ReadableFile | None = None
+    """CA of that server's certificate, PEM. None: the system's."""
+    jwks_refresh_seconds: Annotated[float, Field(ge=10, allow_inf_nan=False)] = 300.0
+    """How often they are fetched; for an unknown key besides, at most every 30 s."""
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("ES256", "PS256", "RS256", "EdDSA")
+    """The signature algorithms that are taken."""
+    leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
+    """By how much the clock of who signs may differ."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "TokenSettings":
+        if (self.jwks_file is None) == (self.jwks_url is None):
+            raise ValueError("set either jwks_file or jwks_url")
+        if self.jwks_ca_file is not None and self.jwks_url is None:
+            raise ValueError("jwks_ca_file goes with jwks_url")
+        return self
+
+
+class AccessSettings(_Table):
+    """Which internal callers may call what."""
+
+    policy_file: ReadableFile
+    """Grants callers their rpcs and issuers, TOML; see docs/access.md. Read again when it changes."""
+    tokens: TokenSettings | None = None
+    """Set where callers show bearer tokens. Otherwise their client certificates tell who they are."""
 
 
 class EdgeOAuthSettings(_Table):
@@ -132,8 +184,19 @@ class EdgeOAuthSettings(_Table):
     """The scope agreed with D1: names separated by spaces; empty if none was."""
     signing_key_file: PrivateFile
     """Private key that signs the tokens: EC P-256, PEM or JWK."""
+    signing_key_passphrase_file: PrivateFile | None = None
+    """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
+    verification_key_files: tuple[ReadableFile, ...] = ()
+    """Public keys whose tokens are taken besides, PEM or JWK: the next and the last signing key, during a rotation."""
     token_lifetime_seconds: Annotated[int, Field(ge=60, le=3600)] = 900
     """How long a token is good for."""
+
+
+class EdgeProxySettings(_Table):
+    """A proxy that ends D1's TLS connections and hands on D1's certificate in the header `Client-Cert` (RFC 9440)."""
+
+    networks: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], Field(min_length=1)]
+    """Where it connects from, and nobody else: what comes from there is believed. For example `["10.1.2.3/32"]`."""
 
 
 class EdgeSettings(_Table):
@@ -149,8 +212,18 @@ class EdgeSettings(_Table):
     """Private key of the certificate, PEM."""
     tls_client_ca_file: ReadableFile
     """CA of D1's client certificate, PEM. A client without a certificate of it gets no connection."""
+    tls_client_subjects: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+    """Whose certificates of that CA are taken: common names or subject alternative names, exactly. Empty: all."""
+    proxy: EdgeProxySettings | None = None
+    """Set where a proxy ends D1's TLS connections."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     """Largest body; a larger one is answered 413."""
+    max_connections: Annotated[int, Field(ge=1)] = 1000
+    """Most connections at a time; a further one is closed at once."""
+    request_timeout_seconds: Seconds = 10.0
+    """How long the TLS handshake, the head of a request and its body may each take."""
+    idle_timeout_seconds: Seconds = 75.0
+    """How long a connection is kept without a request."""
     oauth: EdgeOAuthSettings | None = None
     """Set where bearer tokens were agreed with D1."""
 
@@ -175,7 +248,21 @@ class D1Settings(_Table):
     total_timeout_seconds: Seconds = 10.0
     """How long a call may take where the caller sets no shorter deadline."""
     max_connections: Annotated[int, Field(ge=1)] = 64
-    """Most connections at a time; further calls wait for one."""
+    """Most connections, and so most requests, at a time; further ones wait in line."""
+    max_waiting_requests: Annotated[int, Field(ge=0)] = 1000
+    """Most requests in that line; a further one is refused at once."""
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Most attempts at a call where it is safe to make it again; 1 to never repeat one."""
+    circuit_failures: Annotated[int, Field(ge=1)] = 10
+    """After how many failures in a row no request is sent for a moment."""
+    circuit_max_pause_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
+    """How long such a moment lasts at most; so long may pass until a recovery is noticed."""
+
+    @model_validator(mode="after")
+    def _connects_in_time(self) -> "D1Settings":
+        if self.connect_timeout_seconds > self.total_timeout_seconds:
+            raise ValueError(_CONNECTS_TOO_LATE)
+        return self
 
 
 class ThreeDSSettings(_Table):
@@ -198,12 +285,26 @@ class ThreeDSSettings(_Table):
     total_timeout_seconds: Seconds = 11.0
     """How long a call may take where the caller sets no shorter deadline. The server itself gives up after 10 s."""
     max_connections: Annotated[int, Field(ge=1)] = 64
-    """Most connections at a time; further calls wait for one."""
+    """Most connections, and so most requests, at a time; further ones wait in line."""
+    max_waiting_requests: Annotated[int, Field(ge=0)] = 1000
+    """Most requests in that line; a further one is refused at once."""
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Most attempts at a call where it is safe to make it again; 1 to never repeat one."""
+    circuit_failures: Annotated[int, Field(ge=1)] = 10
+    """After how many failures in a row no request is sent for a moment."""
+    circuit_max_pause_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
+    """How long such a moment lasts at most; so long may pass until a recovery is noticed."""
 
     @model_validator(mode="after")
     def _one_api_key(self) -> "ThreeDSSettings":
         if (self.api_key is None) == (self.api_key_file is None):
             raise ValueError("set either api_key or api_key_file")
+        return self
+
+    @model_validator(mode="after")
+    def _connects_in_time(self) -> "ThreeDSSettings":
+        if self.connect_timeout_seconds > self.total_timeout_seconds:
+            raise ValueError(_CONNECTS_TOO_LATE)
         return self
 
 
@@ -270,6 +371,23 @@ class EventLogSettings(_Table):
     """How large the file may grow before the oldest notifications go."""
 
 
+class IdempotencySettings(_Table):
+    """Repeated calls, and the first replies that they get."""
+
+    key_file: PrivateFile | None = None
+    """The key under which first replies are kept: 64 lower-case hexadecimal digits, the same for all instances that
+    share a store. None: a file beside the event log, its name with `.key` behind it, made at the first start."""
+
+
+class AdminSettings(_Table):
+    """The port for operators: metrics and probes, plain HTTP."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. What is served is no secret, but it is not for everybody: see docs/operations.md."""
+    port: Port = 9464
+    """TCP port; 0 takes a free one."""
+
+
 class LogSettings(_Table):
     """What is logged."""
 
@@ -290,6 +408,8 @@ class Settings(BaseSettings):
 
     grpc: GrpcSettings = GrpcSettings()
     """The listener for internal callers."""
+    access: AccessSettings
+    """Which internal callers may call what: nobody anything that is not granted."""
     edge: EdgeSettings
     """The HTTPS listener for D1's callbacks."""
     d1: D1Settings
@@ -302,10 +422,33 @@ class Settings(BaseSettings):
     """What D1 asks, and handlers answer."""
     event_log: EventLogSettings = EventLogSettings()
     """Where notifications are kept."""
+    idempotency: IdempotencySettings = IdempotencySettings()
+    """Repeated calls, and the first replies that they get."""
+    admin: AdminSettings = AdminSettings()
+    """The port for operators: metrics and probes, plain HTTP."""
     log: LogSettings = LogSettings()
     """What is logged."""
     drain_grace_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     """How long calls and callbacks in flight may go on once a shutdown has begun."""
+
+    @model_validator(mode="after")
+    def _callers_can_be_known(self) -> "Settings":
+        if self.access.tokens is None and self.grpc.tls_client_ca_file is None:
+            raise ValueError("access: callers are known by grpc.tls_client_ca_file or by access.tokens; set one")
+        return self
+
+    @model_validator(mode="after")
+    def _listeners_have_a_port_each(self) -> "Settings":
+        listeners: dict[str, GrpcSettings | EdgeSettings | AdminSettings] = {
+            "grpc": self.grpc,
+            "edge": self.edge,
+            "admin": self.admin,
+        }
+        for (one, first), (other, second) in combinations(listeners.items(), 2):
+            meet = first.host == second.host or not _WILDCARDS.isdisjoint({first.host, second.host})
+            if first.port == second.port != 0 and meet:
+                raise ValueError(f"{one}.port and {other}.port are both {first.port}")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -360,7 +503,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def _place(location: tuple[int | str, ...], file: Path | None) -> str:
     # Pydantic's mark for the key of a table, where it is the key that is wrong.
-    setting = ".".join(str(part) for part in location if part != "[key]")
+    setting = ".".join(str(part) for part in location if part != "[key]") or "settings"
     return f"{setting} ({file})" if file is not None else setting
 
 

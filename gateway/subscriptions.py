@@ -77,6 +77,11 @@ class Seats:
             else:
                 del self._taken[issuer_id, name]
 
+    @property
+    def standby(self) -> int:
+        """How many watchers stand by, at all subscriptions."""
+        return sum(len(row) - 1 for row in self._taken.values() if row)
+
     def count(self, issuer_id: str, name: str) -> int:
         """Tell how many watchers a subscription has."""
         return len(self._taken.get((issuer_id, name), ()))
@@ -101,6 +106,8 @@ class Watchers:
         self._waits: set[asyncio.Timeout] = set()
         self._draining = False
         self.seats = Seats()
+        self.delivered_count = 0
+        """How many notifications were handed to streams, once for each stream."""
 
     def drain(self) -> None:
         """End every watch, present and future, with SERVER_DRAINING."""
@@ -159,6 +166,7 @@ class Watchers:
             wanted = [stored for stored in events if watch.wants(stored.event)]
             for part in _batches(wanted, watch.max_batch_size):
                 place = events[-1].sequence if part[-1] is wanted[-1] else part[-1].sequence
+                self.delivered_count += len(part)
                 yield wire.batch(self._log.log_id, part, place, _ACTIVE)
                 silent_since = clock()
             if events:

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import grpc
 
-from gateway.settings import D1Settings, EdgeSettings, GrpcSettings, SettingsError, ThreeDSSettings
+from gateway.settings import D1Settings, EdgeSettings, GrpcSettings, SettingsError, ThreeDSSettings, TokenSettings
 
-__all__ = ["d1_context", "edge_context", "grpc_credentials", "threeds_context"]
+__all__ = ["d1_context", "edge_context", "grpc_configuration", "threeds_context", "tokens_context"]
 
 
 def edge_context(settings: EdgeSettings) -> ssl.SSLContext:
     """Make the context of the edge: nobody gets in without a certificate of the configured CA.
+
+    Where there is a proxy, which shows D1's certificate in a header, a connection needs none; a request then does (see
+    `gateway.edge.clients`).
 
     Raises:
         SettingsError: A file is not what it should be.
@@ -20,7 +23,7 @@ def edge_context(settings: EdgeSettings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _present(context, "edge", settings.tls_certificate_file, settings.tls_key_file)
     _trust(context, "edge.tls_client_ca_file", settings.tls_client_ca_file)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_mode = ssl.CERT_REQUIRED if settings.proxy is None else ssl.CERT_OPTIONAL
     return context
 
 
@@ -44,25 +47,33 @@ def threeds_context(settings: ThreeDSSettings) -> ssl.SSLContext:
     return _server_trust("threeds.tls_ca_file", settings.tls_ca_file)
 
 
-def grpc_credentials(settings: GrpcSettings) -> grpc.ServerCredentials | None:
-    """Make the credentials of the listener for internal callers; None if it is plaintext.
+def tokens_context(settings: TokenSettings) -> ssl.SSLContext:
+    """Make the context of the connection to the server of callers' keys: its certificate is checked.
+
+    Raises:
+        SettingsError: The file is not what it should be.
+    """
+    return _server_trust("access.tokens.jwks_ca_file", settings.jwks_ca_file)
+
+
+def grpc_configuration(settings: GrpcSettings) -> grpc.ServerCertificateConfiguration:
+    """Read what the listener for internal callers presents, and whom it trusts.
 
     Raises:
         SettingsError: A file is not what it should be.
+        ValueError: The listener is plaintext.
     """
     if settings.tls_certificate_file is None or settings.tls_key_file is None:
-        return None
+        raise ValueError("the listener is plaintext")
     ca_file = settings.tls_client_ca_file
     # grpc looks into the files only when it listens, and tells what is wrong with them past our logs.
     trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _present(trial, "grpc", settings.tls_certificate_file, settings.tls_key_file)
     if ca_file is not None:
         _trust(trial, "grpc.tls_client_ca_file", ca_file)
-    pair = (settings.tls_key_file.read_bytes(), settings.tls_certificate_file.read_bytes())
-    return grpc.ssl_server_credentials(
-        [pair],
+    return grpc.ssl_server_certificate_configuration(
+        [(settings.tls_key_file.read_bytes(), settings.tls_certificate_file.read_bytes())],
         root_certificates=None if ca_file is None else ca_file.read_bytes(),
-        require_client_auth=ca_file is not None,
     )
 
 

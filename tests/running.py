@@ -97,18 +97,24 @@ def settings_for(
     second_issuer: bool = False,
     d1_timeout_seconds: float = 10.0,
     drain_grace_seconds: float = 5.0,
+    circuit_failures: int = 1_000_000,
 ) -> Settings:
-    """Write a configuration file and load it, as `d1-gateway serve` does."""
+    """Write a configuration file and load it, as `d1-gateway serve` does.
+
+    No circuit breaker opens unless told otherwise: most tests let many calls in a row fail.
+    """
     file = folder / "d1-gateway.toml"
     file.write_text(GatewayConfig.of(sandbox, folder, oauth=oauth).to_toml())
     loaded = settings.load(file)
     issuers = dict(loaded.issuers)
     if second_issuer:
         issuers[SECOND_ISSUER] = issuers[sandbox.issuer_id]
+    breaking = {"circuit_failures": circuit_failures}
     return loaded.model_copy(
         update={
             "issuers": issuers,
-            "d1": loaded.d1.model_copy(update={"total_timeout_seconds": d1_timeout_seconds}),
+            "d1": loaded.d1.model_copy(update={"total_timeout_seconds": d1_timeout_seconds, **breaking}),
+            "threeds": loaded.threeds and loaded.threeds.model_copy(update=breaking),
             "drain_grace_seconds": drain_grace_seconds,
         }
     )

@@ -19,6 +19,7 @@ from adapters.d1.paths import Endpoint
 from adapters.d1.settings import D1Settings
 from gateway.errors import GatewayError
 from gateway.ports import Call
+from gateway.telemetry.upstream import Unmeasured, UpstreamMeter
 from issuer.common.v1 import error_pb2
 
 __all__ = ["D1Client", "connect"]
@@ -66,7 +67,8 @@ class D1Client:
     ) -> Answer:
         """Make a call and return its answer, which is one of success.
 
-        A token that D1 refuses is replaced once, and the call, which D1 has not carried out then, made again.
+        A token that D1 refuses is replaced once, and the call, which D1 has not carried out then, made again. What has
+        failed is repeated where that is safe, see `adapters.repetition`.
 
         Args:
             endpoint: Which call.
@@ -85,21 +87,37 @@ class D1Client:
             path += f"?{urlencode(query)}"
         content = None if body is None else orjson.dumps(body)
         deadline = self._http.deadline(call)
-        answer = await self._attempt(endpoint.method, path, call, user_id, content, deadline)
+        answer = await self._authorised(endpoint, path, call, user_id, content, deadline)
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            answer = await self._attempt(endpoint.method, path, call, user_id, content, deadline)
+            answer = await self._authorised(endpoint, path, call, user_id, content, deadline)
         if not answer.succeeded:
             raise refusal(answer)
         return answer
 
-    async def _attempt(
-        self, method: str, path: str, call: Call, user_id: str, content: bytes | None, deadline: float
+    async def _authorised(
+        self, endpoint: Endpoint, path: str, call: Call, user_id: str, content: bytes | None, deadline: float
     ) -> Answer:
+        self._http.expect_closed_circuit()
         token = await self._token(call, deadline)
         headers = _headers(call, token, user_id)
         if content is not None:
             headers["Content-Type"] = "application/json"
-        answer = await self._http.send(method, path, headers=headers, body=content, deadline=deadline)
+
+        async def attempt() -> Answer:
+            answer = await self._http.send(
+                endpoint.method, path, endpoint=endpoint.template, headers=headers, body=content, deadline=deadline
+            )
+            if answer.succeeded or answer.status == HTTPStatus.UNAUTHORIZED:
+                return answer
+            raise refusal(answer)
+
+        answer = await self._http.repeated(
+            attempt,
+            method=endpoint.method,
+            endpoint=endpoint.template,
+            deadline=deadline,
+            idempotent=endpoint.idempotent,
+        )
         if answer.status == HTTPStatus.UNAUTHORIZED:
             self._tokens.discard(call.issuer_id, token)
         return answer
@@ -124,7 +142,10 @@ def _headers(call: Call, token: str, user_id: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def connect(
-    settings: D1Settings, keys: Mapping[str, IssuerKeys], tls: ssl.SSLContext | None
+    settings: D1Settings,
+    keys: Mapping[str, IssuerKeys],
+    tls: ssl.SSLContext | None,
+    meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
 ) -> AsyncIterator[D1Client]:
     """Hold the connections to one D1 environment for as long as the context lasts.
 
@@ -132,12 +153,13 @@ async def connect(
         settings: Where D1 is, and the limits.
         keys: The keys of each issuer, by its id.
         tls: With the client certificate for mTLS and the trusted authorities; None only for plain HTTP on loopback.
+        meter: Told of every request.
 
     Raises:
         ValueError: HTTPS without a TLS context.
     """
     async with (
-        aclosing(D1Http(settings, tls)) as http,
+        aclosing(D1Http(settings, tls, meter)) as http,
         aclosing(TokenSource(http, keys, settings)) as tokens,
     ):
         yield D1Client(http, tokens, keys)

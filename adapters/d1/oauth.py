@@ -169,15 +169,27 @@ class TokenSource:
             cache.fetch = None
 
     async def _request(self, issuer_id: str, correlation_id: str) -> _Token:
+        deadline = asyncio.get_running_loop().time() + self._settings.total_timeout_seconds
+        return await self._http.repeated(
+            lambda: self._exchange(issuer_id, correlation_id, deadline),
+            method=TOKEN.method,
+            endpoint=TOKEN.template,
+            deadline=deadline,
+            # A second token does no harm, and its assertion is a new one.
+            idempotent=True,
+        )
+
+    async def _exchange(self, issuer_id: str, correlation_id: str, deadline: float) -> _Token:
         # A token's life counts from before it was asked for, so that it never seems longer than it is.
         asked = self._monotonic()
         assertion = sign_assertion(issuer_id, self._keys[issuer_id], self._settings, self._clock())
         answer = await self._http.send(
             TOKEN.method,
             TOKEN.path(),
+            endpoint=TOKEN.template,
             headers={"Content-Type": "application/x-www-form-urlencoded", "x-correlation-id": correlation_id},
             body=urlencode({"grant_type": _GRANT_TYPE, "assertion": assertion}).encode(),
-            deadline=asyncio.get_running_loop().time() + self._settings.total_timeout_seconds,
+            deadline=deadline,
         )
         if not answer.succeeded:
             raise refusal(answer)

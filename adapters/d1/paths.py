@@ -34,6 +34,8 @@ __all__ = [
     "Endpoint",
 ]
 
+_IDEMPOTENT_METHODS: Final = frozenset({"GET", "PUT"})
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -46,6 +48,11 @@ class Endpoint:
     """The status D1 is expected to answer; the adapter takes any 2xx as success."""
     assumed: tuple[str, ...] = ()
     """What of this line is not confirmed: ``colon`` (its spelling in the path), ``status``, ``request``, ``answer``."""
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether the same request again changes nothing more (RFC 9110 section 9.2.2)."""
+        return self.method in _IDEMPOTENT_METHODS
 
     def path(self, **ids: str) -> str:
         """Fill in the ids, percent-encoded, so that no id changes the path.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from adapters.http import HttpSettings
+from adapters.settings import HttpSettings
 
 __all__ = ["D1Settings"]
 

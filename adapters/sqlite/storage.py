@@ -83,6 +83,16 @@ class SqliteStorage:
         """How many transactions were committed since it was opened: with the number of events, how well they share."""
         return self._writer.commit_count
 
+    def size_bytes(self) -> int:
+        """Tell how much disk the files take.
+
+        Raises:
+            OSError: The database's file is not there.
+        """
+        path = self._database.path
+        log = path.with_name(f"{path.name}-wal")
+        return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
     async def close(self) -> None:
         """Finish what was begun, then release the files. Whoever waits for growth gets EVENT_LOG_UNAVAILABLE."""
         if self._closing is None:

@@ -1,7 +1,5 @@
 """A call of the 3-D Secure server: its key, its deadline, its repetition, and the meaning of its answer."""
 
-import asyncio
-import random
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -13,21 +11,14 @@ from adapters.http import HttpExchange
 from adapters.threeds import codec
 from adapters.threeds.errors import THREEDS, ErroError, refusal
 from adapters.threeds.settings import ThreeDSSettings
-from adapters.upstream import RETRYABLE
-from gateway.errors import GatewayError
 from gateway.ports import Call
-from issuer.common.v1 import error_pb2
+from gateway.telemetry.upstream import Unmeasured, UpstreamMeter
 from issuer.threeds.v1 import erro_pb2
 
 __all__ = ["ThreeDSClient", "connect"]
 
-_ATTEMPTS: Final = 3
-_FIRST_PAUSE_SECONDS: Final = 0.1
-_WORTH_REPEATING: Final = RETRYABLE | {
-    error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
-    error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE,
-}
-"""Beside a connection that was not made, which every call may try again."""
+_METHOD: Final = "POST"
+_ERRO: Final = "Erro"
 
 
 class ThreeDSClient:
@@ -46,7 +37,7 @@ class ThreeDSClient:
             "Content-Type": "application/json; charset=utf-8",
         }
 
-    async def call(self, path: str, body: bytes, call: Call, *, answer_type: str, repeatable: bool) -> dict[str, Any]:
+    async def call(self, path: str, body: bytes, call: Call, *, answer_type: str, idempotent: bool) -> dict[str, Any]:
         """Make a call and return the JSON object that it is answered with, which is one of success.
 
         Args:
@@ -54,46 +45,37 @@ class ThreeDSClient:
             body: The JSON object to send.
             call: Until when.
             answer_type: The ``messageType`` of a success.
-            repeatable: Whether the call may go out again after it was sent. Without a connection any call may.
+            idempotent: Whether the call may go out again after it was sent. Without a connection any call may.
 
         Raises:
             ErroError: A party answered with an Erro.
             GatewayError: Anything else; its outcome tells whether the request may have taken effect.
         """
-        loop = asyncio.get_running_loop()
         deadline = self._http.deadline(call)
-        attempt = 1
-        while True:
-            try:
-                answer = await self._http.send("POST", path, headers=self._headers, body=body, deadline=deadline)
-                return _read(answer, answer_type)
-            except GatewayError as error:
-                pause = _pause_seconds(error, attempt)
-                may_repeat = attempt < _ATTEMPTS and _is_worth_repeating(error, repeatable=repeatable)
-                if not may_repeat or loop.time() + pause >= deadline:
-                    raise
-            await asyncio.sleep(pause)
-            attempt += 1
+
+        async def attempt() -> dict[str, Any]:
+            answer = await self._http.send(
+                _METHOD, path, endpoint=path, headers=self._headers, body=body, deadline=deadline
+            )
+            return _read(answer, answer_type)
+
+        return await self._http.repeated(
+            attempt, method=_METHOD, endpoint=path, deadline=deadline, idempotent=idempotent
+        )
 
 
-def _is_worth_repeating(error: GatewayError, *, repeatable: bool) -> bool:
-    if error.reason == error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE:
-        return True
-    return repeatable and error.reason in _WORTH_REPEATING
-
-
-def _pause_seconds(error: GatewayError, attempt: int) -> float:
-    """Tell how long to wait: longer each time, never the same, and no less than the server asks for."""
-    backoff = _FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, no secret
-    asked = error.retry_after_seconds if error.reason in RETRYABLE else None
-    return max(backoff, asked or 0.0)
+def _is_failure(answer: Answer) -> bool:
+    """Tell an answer of a server that does not work. An Erro is none, whatever its status: many speak of others."""
+    if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return False
+    return (answer.json_object() or {}).get("messageType") != _ERRO
 
 
 def _read(answer: Answer, answer_type: str) -> dict[str, Any]:
     """Read an answer. A failure is an Erro, whatever its status, or any status but 200, whatever its body."""
     message = answer.json_object()
     message_type = None if message is None else message.get("messageType")
-    if message is not None and message_type == "Erro":
+    if message is not None and message_type == _ERRO:
         raise ErroError(codec.decode(erro_pb2.Erro, message), answer.status)
     if answer.status != HTTPStatus.OK:
         raise refusal(answer)
@@ -104,15 +86,20 @@ def _read(answer: Answer, answer_type: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def connect(settings: ThreeDSSettings, tls: ssl.SSLContext | None) -> AsyncIterator[ThreeDSClient]:
+async def connect(
+    settings: ThreeDSSettings,
+    tls: ssl.SSLContext | None,
+    meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
+) -> AsyncIterator[ThreeDSClient]:
     """Hold the connections to one environment for as long as the context lasts.
 
     Args:
         settings: Where it is, who we are there, and the limits.
         tls: With the trusted authorities; None only for plain HTTP on loopback.
+        meter: Told of every request.
 
     Raises:
         ValueError: HTTPS without a TLS context.
     """
-    async with aclosing(HttpExchange(THREEDS, settings, tls)) as http:
+    async with aclosing(HttpExchange(THREEDS, settings, tls, meter, is_failure=_is_failure)) as http:
         yield ThreeDSClient(http, settings)

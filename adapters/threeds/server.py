@@ -34,7 +34,7 @@ class HttpThreeDSServer:
         """Ask what the directory server knows of a card (/preauth)."""
         body = orjson.dumps({"acctNumber": acct_number} | ({"ds": ds} if ds else {}))
         try:
-            answer = await self._client.call("/preauth", body, call, answer_type="CRD", repeatable=True)
+            answer = await self._client.call("/preauth", body, call, answer_type="CRD", idempotent=True)
         except ErroError as error:
             if error.error_code == _NOT_THERE:
                 return None
@@ -47,7 +47,7 @@ class HttpThreeDSServer:
     async def authenticate(self, areq: areq_pb2.AReq, call: Call) -> ares_pb2.ARes:
         """Authenticate a cardholder (/auth)."""
         body = codec.to_body(areq, _VERSIONS[areq.message_version])
-        answer = await self._client.call("/auth", body, call, answer_type="ARes", repeatable=False)
+        answer = await self._client.call("/auth", body, call, answer_type="ARes", idempotent=False)
         ares = codec.decode(ares_pb2.ARes, answer)
         _expect_transaction(ares.three_ds_server_trans_id, areq.three_ds_server_trans_id, "ARes")
         if ares.message_version != areq.message_version:
@@ -58,7 +58,7 @@ class HttpThreeDSServer:
         """Get the result of a challenge (/postauth)."""
         body = orjson.dumps({"threeDSServerTransID": three_ds_server_trans_id})
         try:
-            answer = await self._client.call("/postauth", body, call, answer_type="RReq", repeatable=True)
+            answer = await self._client.call("/postauth", body, call, answer_type="RReq", idempotent=True)
         except ErroError as error:
             if error.error_component != _SERVER:
                 raise

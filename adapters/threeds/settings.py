@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from adapters.http import HttpSettings
+from adapters.settings import HttpSettings
 
 __all__ = ["Secret", "ThreeDSSettings"]
 

@@ -21,4 +21,7 @@ def json_response(status: int, body: object, headers: Mapping[str, str] | None =
     """Build an answer with a JSON body."""
     own = _HEADERS.copy()
     own.update(headers or {})
-    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=own)
+    response = web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=own)
+    if own.get(hdrs.CONNECTION) == "close":
+        response.force_close()
+    return response

@@ -2,18 +2,24 @@
 
 import ssl
 from collections.abc import Iterable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from gateway.addresses import cannot_listen
 from gateway.edge.authentication import require_bearer
+from gateway.edge.clients import Clients, require_client
+from gateway.edge.connection import Complaints, Connection, timed
 from gateway.edge.errors import answer_errors
+from gateway.edge.listener import Listener
+from gateway.edge.parsing import BODY_SECONDS
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.edge.token import TokenEndpoint
 from gateway.edge.tokens import Tokens
 
-__all__ = ["Callbacks", "EdgeServer"]
+__all__ = ["Callbacks", "EdgeServer", "Limits"]
 
 
 class Callbacks(Protocol):
@@ -24,6 +30,18 @@ class Callbacks(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may ask of the edge."""
+
+    max_body_bytes: int = 65_536
+    max_connections: int = 1000
+    request_timeout_seconds: float = 10.0
+    """How long the TLS handshake, the head of a request and its body may each take."""
+    idle_timeout_seconds: float = 75.0
+    """How long a connection is kept without a request."""
+
+
 class EdgeServer:
     """Serves D1's callbacks on one port."""
 
@@ -31,26 +49,32 @@ class EdgeServer:
         self,
         *,
         callbacks: Iterable[Callbacks],
+        clients: Clients,
         tokens: Tokens | None,
         telemetry: EdgeTelemetry,
-        max_body_bytes: int,
+        limits: Limits,
         drain_grace_seconds: float,
     ) -> None:
         """Assemble the server.
 
         Args:
             callbacks: What is served.
+            clients: Whom it is served.
             tokens: Where OAuth was agreed with D1; None where the client certificate alone is asked for.
             telemetry: Measures every request.
-            max_body_bytes: Largest body.
+            limits: How much of it.
             drain_grace_seconds: How long requests in flight may go on once `stop` is called.
         """
-        middlewares: list[Middleware] = [answer_errors, telemetry.middleware()]
+        middlewares: list[Middleware] = [timed, answer_errors, telemetry.middleware(), require_client(clients)]
         if tokens is not None:
             middlewares.append(require_bearer(tokens))
-        app = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)
+        app = web.Application(middlewares=middlewares, client_max_size=limits.max_body_bytes)
+        app[BODY_SECONDS] = limits.request_timeout_seconds
         served = callbacks if tokens is None else (*callbacks, TokenEndpoint(tokens))
         app.add_routes([route for group in served for route in group.routes()])
+        self._limits = limits
+        self._complaints = Complaints()
+        self._listener: Listener | None = None
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_grace_seconds)
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext) -> int:
@@ -59,7 +83,7 @@ class EdgeServer:
         Args:
             host: Address to listen on.
             port: TCP port; 0 takes a free one.
-            tls: Demands client certificates.
+            tls: Asks for client certificates.
 
         Returns:
             The port.
@@ -68,9 +92,30 @@ class EdgeServer:
             OSError: The port cannot be had.
         """
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
-        return int(self._runner.addresses[0][1])
+        self._listener = Listener(
+            self._connection,
+            tls,
+            max_connections=self._limits.max_connections,
+            handshake_timeout_seconds=self._limits.request_timeout_seconds,
+        )
+        try:
+            return await self._listener.open(host, port)
+        except OSError as error:
+            await self._listener.close()
+            raise cannot_listen("edge", host, port, error) from error
 
     async def stop(self) -> None:
         """Take no new connections, let requests in flight be answered, close."""
+        if self._listener is not None:
+            await self._listener.close()
         await self._runner.cleanup()
+        if self._listener is not None:
+            await self._listener.forget()
+
+    def _connection(self) -> Connection:
+        return Connection(
+            cast("web.Server", self._runner.server),
+            self._complaints,
+            idle_timeout_seconds=self._limits.idle_timeout_seconds,
+            head_timeout_seconds=self._limits.request_timeout_seconds,
+        )

@@ -3,6 +3,8 @@
 import base64
 import binascii
 from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final
 from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
@@ -10,10 +12,16 @@ from aiohttp import hdrs, web
 from gateway import d1_outbound as d1
 from gateway.edge.answers import json_response
 from gateway.edge.errors import Refusal
+from gateway.edge.parsing import read_body
+from gateway.edge.throttle import Throttle
 from gateway.edge.tokens import Tokens
 
 __all__ = ["TokenEndpoint", "parse_basic"]
 
+# D1 needs one token a quarter of an hour.
+_WINDOW_SECONDS: Final = 60.0
+_MOST_REQUESTS: Final = 120
+_MOST_FAILURES: Final = 10
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -22,6 +30,8 @@ class TokenEndpoint:
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
+        self._requests = Throttle(_MOST_REQUESTS, _WINDOW_SECONDS)
+        self._failures = Throttle(_MOST_FAILURES, _WINDOW_SECONDS)
 
     def routes(self) -> list[web.RouteDef]:
         """See `gateway.edge.server.Callbacks`."""
@@ -31,14 +41,12 @@ class TokenEndpoint:
         """Answer with a token.
 
         Raises:
-            Refusal: 401 for wrong credentials, 415 and 400 for what is no token request.
+            Refusal: 401 for wrong credentials, 429 for too many requests, 415 and 400 for what is no token request.
         """
-        credentials = parse_basic(request.headers.getall(hdrs.AUTHORIZATION, []))
-        if credentials is None or not self._tokens.client.matches(*credentials):
-            raise Refusal(401, "invalid_client", {"WWW-Authenticate": 'Basic realm="d1-gateway"'})
+        self._authenticate(request)
         if request.content_type != "application/x-www-form-urlencoded":
             raise Refusal(415, "the content type must be application/x-www-form-urlencoded")
-        self._check(await request.read())
+        self._check(await read_body(request))
         token = self._tokens.issue()
         expires_at = datetime.fromtimestamp(token.expires_at, UTC)
         body = {
@@ -51,6 +59,19 @@ class TokenEndpoint:
         if self._tokens.client.scope:
             body["scope"] = self._tokens.client.scope
         return json_response(d1.TOKEN_STATUS, body, _NO_STORE)
+
+    def _authenticate(self, request: web.Request) -> None:
+        peer = str(request.remote)
+        # Before the secret is looked at: else the answer would tell when a guess is right.
+        for throttle in (self._failures, self._requests):
+            seconds = throttle.wait_seconds(peer)
+            if seconds:
+                raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", {"Retry-After": str(seconds)})
+        self._requests.take(peer)
+        credentials = parse_basic(request.headers.getall(hdrs.AUTHORIZATION, []))
+        if credentials is None or not self._tokens.client.matches(*credentials):
+            self._failures.take(peer)
+            raise Refusal(401, "invalid_client", {"WWW-Authenticate": 'Basic realm="d1-gateway"'})
 
     def _check(self, form: bytes) -> None:
         try:

@@ -3,20 +3,22 @@
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, GuestProtocol
 
 __all__ = ["Client", "Token", "Tokens"]
 
 _ALGORITHMS = ["ES256"]
 _ISSUER = "d1-gateway"
 _AUDIENCE = "d1-gateway-edge"
+_TYPE = "at+jwt"
 _MOST_VERIFIED = 256
+_LONGEST = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +55,29 @@ class Tokens:
     """Issues and verifies tokens, signed with ES256 (RFC 7518, section 3.4)."""
 
     def __init__(
-        self, key: ECKey, *, client: Client, lifetime_seconds: int, clock: Callable[[], float] = time.time
+        self,
+        key: ECKey,
+        *,
+        other_keys: Sequence[ECKey] = (),
+        client: Client,
+        lifetime_seconds: int,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Take the key that signs.
 
         Args:
             key: Private P-256 key.
+            other_keys: Public P-256 keys whose tokens are taken besides: those of other instances, during a rotation.
             client: Whom tokens are for.
             lifetime_seconds: How long a token is good for.
             clock: Returns the time in seconds since 1970.
         """
         self.client = client
         self._key = key
+        self._keys = {each.thumbprint(): each for each in (key, *other_keys)}
         self._lifetime_seconds = lifetime_seconds
         self._clock = clock
-        self._header = {"alg": "ES256", "typ": "at+jwt", "kid": key.thumbprint()}
+        self._header = {"alg": "ES256", "typ": _TYPE, "kid": key.thumbprint()}
         # D1 presents one token for a quarter of an hour: its signature is checked once, its expiry every time.
         self._verified: dict[bytes, float] = {}
 
@@ -88,8 +98,8 @@ class Tokens:
         return Token(value, self._lifetime_seconds, expires_at)
 
     def is_valid(self, token: str) -> bool:
-        """Tell whether a token is one of ours, for our client, and not expired."""
-        if not token.isascii():
+        """Tell whether a token is one of ours, for our client and with the agreed scope, and good now."""
+        if not token.isascii() or len(token) > _LONGEST:
             return False
         digest = hashlib.sha256(token.encode()).digest()
         expires_at = self._verified.get(digest)
@@ -111,9 +121,17 @@ class Tokens:
             exp={"essential": True},
         )
         try:
-            decoded = jwt.decode(token, self._key, algorithms=_ALGORITHMS)
+            decoded = jwt.decode(token, self._key_of, algorithms=_ALGORITHMS)
             registry.validate(decoded.claims)
-        except (JoseError, ValueError, TypeError):
+        except (JoseError, ValueError, TypeError, KeyError):
             # joserfc takes the types of some header parameters for granted.
             return None
+        scope = decoded.claims.get("scope")
+        if decoded.header.get("typ") != _TYPE or not isinstance(scope, str):
+            return None
+        if not set(self.client.scope.split()) <= set(scope.split()):
+            return None
         return float(decoded.claims["exp"])
+
+    def _key_of(self, token: GuestProtocol) -> ECKey:
+        return self._keys[token.headers()["kid"]]

@@ -12,8 +12,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from gateway.identity.encoding import from_base64url
-from gateway.identity.periodic import every
 from gateway.identity.sources import Source, SourceError
+from gateway.periodic import every
 
 __all__ = ["Algorithm", "Jwks", "Keys", "parse"]
 

@@ -9,9 +9,9 @@ import structlog
 
 from gateway.identity.access import Grant
 from gateway.identity.caller import Caller
-from gateway.identity.periodic import every
 from gateway.identity.policy import Policy, Vocabulary
 from gateway.identity.sources import FileSource, SourceError
+from gateway.periodic import every
 from gateway.settings import SettingsError
 
 __all__ = ["PolicyFile"]

@@ -1,7 +1,7 @@
 """CallbackService: connects handlers with the broker, over one stream each."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeAlias
 
 import structlog
@@ -20,6 +20,7 @@ __all__ = ["CallbackServicer"]
 
 _log = structlog.get_logger(__name__)
 _DEFAULT_MAX_IN_FLIGHT = 16
+_REGISTRATION_SECONDS = 10.0
 _KINDS = {
     number: name.removeprefix("CALLBACK_KIND_").lower()
     for name, number in callback.CallbackKind.items()
@@ -32,7 +33,23 @@ _Requests: TypeAlias = AsyncIterator[callback.HandleCallbacksRequest | None]
 class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
     """See ``issuer/callback/v1/service.proto`` for what it promises."""
 
-    def __init__(self, issuers: Issuers, broker: Broker, validation: Validation) -> None:
+    def __init__(
+        self,
+        issuers: Issuers,
+        broker: Broker,
+        validation: Validation,
+        *,
+        registration_timeout_seconds: float = _REGISTRATION_SECONDS,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            issuers: Those that handlers may register for.
+            broker: Hands out the questions.
+            validation: Checks what handlers send.
+            registration_timeout_seconds: How long a stream may take to register.
+        """
+        self._registration_timeout_seconds = registration_timeout_seconds
         self._issuers = issuers
         self._broker = broker
         self._validation = validation
@@ -60,7 +77,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         issuer_ids = [self._issuers.resolve(each) for each in registration.issuer_ids or ("",)]
         topics = [(issuer_id, _KINDS[kind]) for issuer_id in issuer_ids for kind in registration.kinds]
         max_in_flight = registration.max_in_flight or _DEFAULT_MAX_IN_FLIGHT
-        outbox = _Outbox(most_receipts=2 * max_in_flight)
+        outbox = _Outbox(self._broker.refresh, most_receipts=2 * max_in_flight)
         outbox.put(callback.HandleCallbacksResponse(registered=callback.Registered(max_in_flight=max_in_flight)))
         _log.info("handler connected", handler=registration.name, issuers=issuer_ids, kinds=_names(registration))
         seat = self._broker.connect(outbox, topics, max_in_flight)
@@ -78,7 +95,12 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _registration(self, requests: _Requests) -> callback.Registration:
-        first = await anext(requests, None)
+        try:
+            async with asyncio.timeout(self._registration_timeout_seconds):
+                first = await anext(requests, None)
+        except TimeoutError:
+            seconds = self._registration_timeout_seconds
+            raise _misplaced("registration", f"the registration must come within {seconds:g} s") from None
         self._validation.check(first)
         if first is None or first.WhichOneof("message") != "registration":
             raise _misplaced("registration", "the first message must be the registration")
@@ -86,14 +108,16 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
 
     async def _read(self, requests: _Requests, seat: Seat, outbox: "_Outbox") -> None:
         """Take what a handler sends until it has no more to say."""
+        failure: Exception | None = None
         try:
             async for request in requests:
                 await outbox.has_room_for_receipts()
                 self._take(request, seat, outbox)
         except Exception as error:  # noqa: BLE001 (whatever it is, the stream ends with it)
-            outbox.end(error)
-        else:
-            outbox.end(None)
+            failure = error
+        # It may be long before it has read the rest, and it cannot reply to anything new.
+        self._broker.drain(seat)
+        outbox.end(failure)
 
     def _take(self, request: callback.HandleCallbacksRequest | None, seat: Seat, outbox: "_Outbox") -> None:
         violations, unnamed_count = self._validation.violations(request)
@@ -131,7 +155,8 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
 class _Outbox:
     """What a handler is sent next. A handler that does not read has as much waiting as it asked for, and no more."""
 
-    def __init__(self, most_receipts: int) -> None:
+    def __init__(self, refresh: Callable[[callback.Question], bool], *, most_receipts: int) -> None:
+        self._refresh = refresh
         self._messages: list[callback.HandleCallbacksResponse] = []
         self._most = most_receipts
         self._changed = asyncio.Event()
@@ -153,10 +178,11 @@ class _Outbox:
         self._changed.set()
 
     def end(self, error: Exception | None) -> None:
-        """Send what is there, then end the stream: well, or with an error. The first end stands."""
+        """Send what is there but for questions, then end the stream: well, or with an error. The first end stands."""
         if not self._is_over:
             self._is_over = True
             self._error = error
+            self._messages = [message for message in self._messages if not message.HasField("question")]
             self._changed.set()
 
     async def has_room_for_receipts(self) -> None:
@@ -166,14 +192,16 @@ class _Outbox:
             await self._drained.wait()
 
     async def messages(self) -> AsyncIterator[callback.HandleCallbacksResponse]:
-        """Yield each message as it comes.
+        """Yield each message as it comes, but for questions whose time is over.
 
         Raises:
             GatewayError: The stream ended so.
         """
         while True:
             while self._messages:
-                yield self._messages.pop(0)
+                message = self._messages.pop(0)
+                if not message.HasField("question") or self._refresh(message.question):
+                    yield message
                 self._drained.set()
             if self._is_over:
                 break

@@ -97,12 +97,11 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
 
     async def _describe(self, stored: StoredSubscription) -> notification.Subscription:
         bounds = await self._log.bounds()
-        behind = bounds.last - max(stored.committed, bounds.trimmed_through)
         described = notification.Subscription(
             issuer_id=stored.issuer_id,
             name=stored.name,
             committed_cursor=cursor.encode(self._log.log_id, stored.committed),
-            lag=behind,
+            lag=bounds.lag(stored.committed),
             watchers=self._watchers.seats.count(stored.issuer_id, stored.name),
         )
         described.commit_time.FromMilliseconds(stored.commit_time_ms)

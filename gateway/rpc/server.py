@@ -4,19 +4,33 @@ import asyncio
 import socket
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from gateway.addresses import join
+from gateway.addresses import cannot_listen, join
+from gateway.rpc.finishing import Finishing
 from gateway.rpc.health import Health
-from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
+from gateway.rpc.interceptors import (
+    AccessInterceptor,
+    CorrelationInterceptor,
+    ErrorInterceptor,
+    FinishingInterceptor,
+    IdempotencyInterceptor,
+    QuotaInterceptor,
+    TelemetryInterceptor,
+    ValidationInterceptor,
+)
 from gateway.rpc.services import Servicer, register
 from gateway.validation import Validation
 
 __all__ = ["RpcServer"]
 
+_MAX_METADATA_BYTES: Final = 16_384
+# Within a connection, beyond what its caller may have in flight: for probes, and for what is about to be refused.
+_SPARE_STREAMS: Final = 16
 _OPTIONS: Mapping[str, int] = MappingProxyType(
     {
         # One process owns its port; a second one must fail to start instead of taking half of the connections.
@@ -27,6 +41,11 @@ _OPTIONS: Mapping[str, int] = MappingProxyType(
         # Clients may look after their own link as often as every 10 s.
         "grpc.http2.min_ping_interval_without_data_ms": 10_000,
         "grpc.keepalive_permit_without_calls": 1,
+        # Who does not get through the TLS handshake must not hold a connection for the two minutes of grpc's default.
+        "grpc.server_handshake_timeout_ms": 10_000,
+        # One bound instead of grpc's two, between which it refuses by chance. A bearer token may have 8 KiB.
+        "grpc.max_metadata_size": _MAX_METADATA_BYTES,
+        "grpc.absolute_max_metadata_size": _MAX_METADATA_BYTES,
     }
 )
 
@@ -39,6 +58,10 @@ class RpcServer:
         *,
         servicers: Sequence[Servicer],
         validation: Validation,
+        telemetry: TelemetryInterceptor,
+        access: AccessInterceptor,
+        quota: QuotaInterceptor,
+        idempotency: IdempotencyInterceptor,
         host: str,
         port: int,
         credentials: grpc.ServerCredentials | None,
@@ -49,6 +72,10 @@ class RpcServer:
         Args:
             servicers: Serve one service each; what none of them serves, there is not.
             validation: Checks every request.
+            telemetry: Measures every rpc.
+            access: Lets in whom the policy grants something.
+            quota: Gives no caller more than its share.
+            idempotency: Answers repeated calls.
             host: Address to listen on.
             port: TCP port; 0 takes a free one.
             credentials: TLS; None for plaintext.
@@ -57,9 +84,23 @@ class RpcServer:
         Raises:
             OSError: The port cannot be had.
         """
+        self._finishing = Finishing()
         self._server = grpc.aio.server(
-            interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(validation)),
-            options=[*_OPTIONS.items(), ("grpc.max_receive_message_length", max_message_bytes)],
+            interceptors=(
+                CorrelationInterceptor(),
+                ErrorInterceptor(),
+                telemetry,
+                access,
+                quota,
+                ValidationInterceptor(validation),
+                FinishingInterceptor(self._finishing),
+                idempotency,
+            ),
+            options=[
+                *_OPTIONS.items(),
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_concurrent_streams", quota.max_in_flight + _SPARE_STREAMS),
+            ],
         )
         self._services = [register(servicer, self._server) for servicer in servicers]
         for service in self._services:
@@ -70,8 +111,11 @@ class RpcServer:
         reflection.enable_server_reflection(reflected, self._server)
         # grpc tells what is wrong with an address on standard error only, past our logs, so it is tried before.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        socket.create_server((host, port), family=family).close()
         address = join(host, port)
+        try:
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            raise cannot_listen("grpc", host, port, error) from error
         try:
             self.port: int = (
                 self._server.add_insecure_port(address)
@@ -79,7 +123,7 @@ class RpcServer:
                 else self._server.add_secure_port(address, credentials)
             )
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from error
+            raise OSError(f"grpc: cannot listen on {address}: {error}") from error
 
     async def start(self) -> None:
         """Begin to serve, and say so in health."""
@@ -92,4 +136,7 @@ class RpcServer:
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no new calls, let those in flight finish within the grace, cancel the rest."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace_seconds
         await asyncio.shield(self._server.stop(grace_seconds))
+        await self._finishing.drain(end - loop.time())

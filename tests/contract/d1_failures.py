@@ -1,14 +1,33 @@
 """What goes wrong at D1, and what the caller of any rpc that calls it is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 
+from sandbox.d1.contract import Operation
 from sandbox.faults import Drop, Fault
 
-__all__ = ["REFUSALS", "TOKEN_REFUSALS", "Case"]
+__all__ = ["MOST_SENT", "REFUSALS", "TOKEN_REFUSALS", "Case", "is_idempotent"]
 
 _Code = grpc.StatusCode
+_ATTEMPTS = 3
+"""How often the gateway makes a call at most, where it is safe to make it again."""
+MOST_SENT = 2 * _ATTEMPTS
+"""How often such a call may arrive: a PUT or GET whose connection dies is sent once more on a new one, at once."""
+_IDEMPOTENT = frozenset(
+    {
+        Operation.GET_TOKEN,
+        Operation.REGISTER_CARD,
+        Operation.REGISTER_CONSUMER,
+        Operation.LIST_THREE_DS_OPERATIONS,
+        Operation.GET_THREE_DS_OPERATION,
+    }
+)
+
+
+def is_idempotent(operation: Operation) -> bool:
+    """Tell whether the gateway may make a call again that was sent."""
+    return operation in _IDEMPOTENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +39,17 @@ class Case:
     reason: str
     outcome: str = "REJECTED"
     retry_seconds: float | None = None
+    passing: bool = False
+    """Whether an idempotent call is made again after it."""
+
+    def at(self, operation: Operation) -> Fault:
+        """Return the fault as it has to happen to a call so that its caller is told of it."""
+        times = _ATTEMPTS if self.passing and is_idempotent(operation) else self.fault.times
+        return replace(self.fault, operation=operation, times=times)
 
 
-_LATER = {"Retry-After": "7"}
+_LATER = {"Retry-After": "60"}
+"""Beyond the deadline of any call, so that none is made again."""
 REFUSALS = {
     "400": Case(Fault(status=400), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
     "400 without a body": Case(Fault(status=400, body=""), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
@@ -31,15 +58,15 @@ REFUSALS = {
     "403": Case(Fault(status=403), _Code.FAILED_PRECONDITION, "UPSTREAM_FORBIDDEN"),
     "404": Case(Fault(status=404), _Code.NOT_FOUND, "UPSTREAM_NOT_FOUND"),
     "409": Case(Fault(status=409), _Code.ALREADY_EXISTS, "UPSTREAM_CONFLICT"),
-    "429": Case(Fault(status=429), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=1.0),
+    "429": Case(Fault(status=429), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=1.0, passing=True),
     "429 with a delay": Case(
-        Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=7.0
+        Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=60.0
     ),
-    "503": Case(Fault(status=503), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
+    "503": Case(Fault(status=503), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0, passing=True),
     "503 with a delay": Case(
-        Fault(status=503, headers=_LATER), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=7.0
+        Fault(status=503, headers=_LATER), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=60.0
     ),
-    "502, a proxy's page": Case(Fault(html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN"),
+    "502, a proxy's page": Case(Fault(html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN", passing=True),
     "504": Case(Fault(status=504, headers=_LATER), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN"),
     "500": Case(Fault(status=500), _Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN"),
     "an unlisted 5xx": Case(Fault(status=507), _Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN"),
@@ -54,13 +81,15 @@ TOKEN_REFUSALS = {
     "400": Case(Fault(status=400), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
     "404": Case(Fault(status=404), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
     "429": Case(
-        Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=7.0
+        Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=60.0
     ),
-    "503": Case(Fault(status=503), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
-    "502": Case(Fault(html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0),
+    "503": Case(Fault(status=503), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0, passing=True),
+    "502": Case(Fault(html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=1.0, passing=True),
     "500": Case(Fault(status=500), _Code.INTERNAL, "UPSTREAM_FAILED"),
-    "dropped": Case(Fault(drop=Drop.BEFORE), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0),
-    "truncated": Case(Fault(truncate=True), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0),
+    "dropped": Case(
+        Fault(drop=Drop.BEFORE), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0, passing=True
+    ),
+    "truncated": Case(Fault(truncate=True), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0, passing=True),
     "no JSON": Case(Fault(status=200, body="token"), _Code.INTERNAL, "UPSTREAM_CONTRACT"),
     "no token": Case(Fault(status=200, body='{"expires_in":900}'), _Code.INTERNAL, "UPSTREAM_CONTRACT"),
 }

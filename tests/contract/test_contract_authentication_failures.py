@@ -139,7 +139,8 @@ async def _told(
 
 
 def test_every_status_that_the_contract_names_is_produced() -> None:
-    comments = re.sub(r"\s*//\s*", " ", _CONTRACT.read_text())
+    # The first service of the file; the other one calls D1.
+    comments = re.sub(r"\s*//\s*", " ", _CONTRACT.read_text().partition("\n}\n")[0])
     named = {
         (code, reason)
         for code, reasons in re.findall(r"\b([A-Z_]+) \(([A-Z_]+(?:, [A-Z_]+)*)\)", comments)

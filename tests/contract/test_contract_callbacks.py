@@ -3,17 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 from google.protobuf import json_format
 
+from gateway.settings import Settings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
+from issuer.callback.v1 import service_pb2_grpc
+from sandbox import Sandbox
+from sandbox.gateway import credentials
 from sandbox.handler import Answer, Handler
 from tests.answering import PERSON, Issuer, refuse, tell_person
-from tests.running import SECOND_ISSUER, Running, edge_session, failure_of
+from tests.running import SECOND_ISSUER, Running, edge_session, failure_of, running_gateway, settings_for
 
 CONSUMER = "/banking/d1/v1/issuers/{issuer}/consumers/consumer-1"
 OTP = {"otp": {"value": "004211"}, "deliveryChannel": "SMS"}
@@ -391,3 +397,73 @@ async def test_a_handler_that_says_no_more_is_let_go_in_peace(running: Running, 
         assert await call.read() is grpc.aio.EOF
         assert await call.code() is grpc.StatusCode.OK
     assert (await d1.ask("/authentication/auth-1"))[1]["status"] == "PENDING"
+
+
+async def test_a_handler_that_says_no_more_is_asked_no_more_though_it_has_not_read_what_it_was_sent(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    may_answer = asyncio.Event()
+    issuer = Issuer()
+
+    async def wait(question: callback.Question) -> callback.Reply | None:
+        await may_answer.wait()
+        return await issuer.answers()["deliver_otp"](question)
+
+    async with (
+        running_gateway(sandbox, with_unhurried_otps(settings_for(sandbox, tmp_path))) as running,
+        edge_session(sandbox) as session,
+        a_narrow_channel(running) as narrow,
+        connect(running, {"deliver_otp": wait}, max_in_flight=1) as busy,
+    ):
+        d1, everything = D1(running, session), list[asyncio.Task[tuple[int, Any]]]()
+
+        async def ask(otp: str, padding: str = "") -> None:
+            everything.append(asyncio.create_task(d1.ask("/otp", {"otp": {"value": otp}, "padding": padding})))
+            await until_open(running, len(everything))
+
+        await ask("000000")
+        call: Any = service_pb2_grpc.CallbackServiceStub(narrow).HandleCallbacks()
+        await call.write(registration(kinds=[callback.CALLBACK_KIND_DELIVER_OTP]))
+        await call.read()
+        # More than a connection takes of what is not read.
+        for number in range(1, 7):
+            await ask(f"{number:06}", "x" * 50_000)
+        await call.done_writing()
+        # Whoever connects later over the same connection is heard later.
+        async with Handler.connect(narrow, {"consumer_information": refuse}):
+            assert (await d1.ask())[0] == 404
+        await ask("999999")
+        may_answer.set()
+        assert await everything[-1] == (204, None)
+        call.cancel()
+        await asyncio.gather(*everything)
+    attempts = {question.deliver_otp.otp: question.attempt for question in busy.questions}
+    assert attempts["999999"] == 1
+    assert attempts["000001"] == 2, "the other one had it"
+
+
+@asynccontextmanager
+async def a_narrow_channel(running: Running) -> AsyncIterator[grpc.aio.Channel]:
+    """Connect so that little can be on its way: of itself, gRPC comes to take megabytes that nobody reads."""
+    pki = running.sandbox.pki
+    narrow = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
+    async with grpc.aio.secure_channel(
+        running.addresses.grpc, credentials(pki.server_ca, pki.caller), options=narrow
+    ) as channel:
+        yield channel
+
+
+def with_unhurried_otps(used: Settings) -> Settings:
+    """Let handlers take longer than a busy machine does for a whole test."""
+    unhurried = used.callbacks.deliver_otp.model_copy(update={"deadline_seconds": 10.0})
+    return used.model_copy(update={"callbacks": used.callbacks.model_copy(update={"deliver_otp": unhurried})})
+
+
+async def until_open(running: Running, count: int) -> None:
+    """Wait until so many OTPs wait for their replies."""
+    line = f'd1_gateway_questions_open{{kind="deliver_otp"}} {count:.1f}'
+    async with aiohttp.ClientSession(f"http://{running.addresses.admin}") as session, asyncio.timeout(10):
+        metrics = ""
+        while line not in metrics.splitlines():
+            async with session.get("/metrics") as answer:
+                metrics = await answer.text()

@@ -17,7 +17,7 @@ from sandbox.d1.contract import Operation
 from sandbox.d1.notification import Notification, Variant, vary
 from sandbox.faults import Drop, Fault
 from tests.contract.card_rpcs import Rpc, changed
-from tests.contract.d1_failures import REFUSALS, TOKEN_REFUSALS, Case
+from tests.contract.d1_failures import MOST_SENT, REFUSALS, TOKEN_REFUSALS, Case
 from tests.running import SECOND_ISSUER, Failure, Running, failure_of, running_gateway, settings_for
 
 _Code = grpc.StatusCode
@@ -190,7 +190,7 @@ async def test_a_page_token_is_good_for_its_own_list_only(running_two: Running) 
 @pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
 async def test_what_d1_answers_is_told(running: Running, case: Case) -> None:
     for rpc in RPCS.values():
-        running.sandbox.faults.add(replace(case.fault, operation=rpc.operation))
+        running.sandbox.faults.add(case.at(rpc.operation))
         failure = await failure_of(rpc.call(running))
         assert (failure.code, failure.reason, failure.outcome) == (case.code, case.reason, case.outcome), rpc.name
         assert failure.retry_seconds == case.retry_seconds
@@ -202,7 +202,7 @@ async def test_what_d1_answers_is_told(running: Running, case: Case) -> None:
 @pytest.mark.parametrize("fault", [Fault(drop=Drop.BEFORE), Fault(drop=Drop.AFTER), Fault(truncate=True)], ids=repr)
 async def test_answers_that_are_lost_again_and_again_are_told(running: Running, rpc: Rpc, fault: Fault) -> None:
     happened(running.sandbox, 1)
-    running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=3))
+    running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MOST_SENT))
 
     failure = await failure_of(rpc.call(running))
 
@@ -212,7 +212,7 @@ async def test_answers_that_are_lost_again_and_again_are_told(running: Running, 
 @pytest.mark.parametrize("case", TOKEN_REFUSALS.values(), ids=TOKEN_REFUSALS.keys())
 async def test_without_a_token_nothing_is_sent(running: Running, case: Case) -> None:
     for rpc in RPCS.values():
-        running.sandbox.faults.add(replace(case.fault, operation=Operation.GET_TOKEN))
+        running.sandbox.faults.add(case.at(Operation.GET_TOKEN))
         running.sandbox.faults.add(Fault(rpc.operation, status=500))
         failure = await failure_of(rpc.call(running))
         assert (failure.code, failure.reason, failure.outcome) == (case.code, case.reason, "NOT_SENT"), rpc.name

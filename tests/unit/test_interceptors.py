@@ -15,9 +15,16 @@ from gateway.errors import GatewayError
 from gateway.issuers import Issuers
 from gateway.rpc import notifications
 from gateway.rpc.cards import CardServicer
-from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
+from gateway.rpc.interceptors import (
+    CorrelationInterceptor,
+    ErrorInterceptor,
+    TelemetryInterceptor,
+    ValidationInterceptor,
+)
 from gateway.rpc.notifications import NotificationServicer
 from gateway.subscriptions import Watchers
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Untraced
 from gateway.validation import Validation
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
@@ -45,7 +52,12 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     issuer, log = FakeCardIssuer(), a_log_of(3)
     server = grpc.aio.server(
-        interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(Validation()))
+        interceptors=(
+            CorrelationInterceptor(),
+            ErrorInterceptor(),
+            TelemetryInterceptor(Issuers([ISSUER]), Metrics(), Untraced()),
+            ValidationInterceptor(Validation()),
+        )
     )
     card_grpc.add_CardServiceServicer_to_server(CardServicer(Issuers([ISSUER]), issuer), server)
     notifications.add_to_server(NotificationServicer(Issuers([ISSUER]), log, Watchers(log)), server)

@@ -70,6 +70,9 @@ def test_everything_may_come_from_the_environment(files: Files, monkeypatch: pyt
         monkeypatch.setenv(f"D1_GATEWAY_{table}__TLS_CERTIFICATE_FILE", str(files.public))
         monkeypatch.setenv(f"D1_GATEWAY_{table}__TLS_KEY_FILE", str(files.private))
     monkeypatch.setenv("D1_GATEWAY_EDGE__TLS_CLIENT_CA_FILE", str(files.public))
+    monkeypatch.setenv("D1_GATEWAY_ACCESS__POLICY_FILE", str(files.public))
+    monkeypatch.setenv("D1_GATEWAY_ACCESS__TOKENS__ISSUER", "https://login.example")
+    monkeypatch.setenv("D1_GATEWAY_ACCESS__TOKENS__JWKS_FILE", str(files.public))
     monkeypatch.setenv(
         "D1_GATEWAY_ISSUERS",
         f'{{"ISSUER0001": {{"assertion_key_file": "{files.private}", "assertion_key_id": "a", '
@@ -300,8 +303,36 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> No
     assert mistake.startswith(f"{file}: ")
 
 
+@pytest.mark.parametrize(
+    ("tokens", "mistake"),
+    [
+        ('issuer = "https://login.example"', "set either jwks_file or jwks_url"),
+        ('issuer = "a"\njwks_file = "{public}"\njwks_url = "https://b.example"', "set either jwks_file or jwks_url"),
+        ('issuer = "a"\njwks_file = "{public}"\njwks_ca_file = "{public}"', "jwks_ca_file goes with jwks_url"),
+        ('issuer = "a"\njwks_file = "{public}"\nalgorithms = ["HS256"]', "Input should be"),
+        ('issuer = "a"\njwks_file = "{public}"\nalgorithms = ["none"]', "Input should be"),
+    ],
+)
+def test_tokens_of_callers_have_one_source_and_no_shared_secret(files: Files, tokens: str, mistake: str) -> None:
+    text = files.write().read_text()
+    first, _, rest = text.partition("tokens = ")
+    table = f"[access.tokens]\n{tokens.format(public=files.public)}\n"
+    files.toml.write_text(first + table + rest.partition("\n")[2])
+
+    assert any(mistake in found for found in mistakes_of(files.toml))
+
+
+def test_callers_that_cannot_be_known_are_refused_at_the_start(files: Files) -> None:
+    text = files.write().read_text()
+    files.toml.write_text("\n".join(line for line in text.splitlines() if not line.startswith("tokens = ")))
+
+    (mistake,) = mistakes_of(files.toml)
+
+    assert "grpc.tls_client_ca_file or by access.tokens" in mistake
+
+
 def test_without_any_settings_every_table_that_is_needed_is_named() -> None:
-    assert [mistake.split(":")[0] for mistake in mistakes_of(None)] == ["edge", "d1", "issuers"]
+    assert [mistake.split(":")[0] for mistake in mistakes_of(None)] == ["access", "edge", "d1", "issuers"]
 
 
 def test_settings_do_not_change_once_they_are_read(files: Files) -> None:

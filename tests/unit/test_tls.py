@@ -49,7 +49,7 @@ def test_a_certificate_that_grpc_could_not_present_is_refused_before_it_listens(
     settings = GrpcSettings(tls_certificate_file=spoiled.certificate, tls_key_file=spoiled.key)
 
     with pytest.raises(SettingsError) as raised:
-        tls.grpc_credentials(settings)
+        tls.grpc_configuration(settings)
 
     (mistake,) = raised.value.mistakes
     assert mistake.startswith("grpc.tls_certificate_file, grpc.tls_key_file: ")
@@ -64,6 +64,6 @@ def test_a_client_ca_by_which_grpc_would_refuse_every_caller_is_refused(server: 
     )
 
     with pytest.raises(SettingsError) as raised:
-        tls.grpc_credentials(settings)
+        tls.grpc_configuration(settings)
 
     assert raised.value.mistakes[0].startswith(f"grpc.tls_client_ca_file: {ca_file} holds no CA certificate")

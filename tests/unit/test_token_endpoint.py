@@ -16,6 +16,7 @@ from joserfc.jwk import ECKey
 from gateway.d1_outbound import TOKEN_PATH
 from gateway.edge.authentication import require_bearer
 from gateway.edge.errors import answer_errors
+from gateway.edge.parsing import BODY_SECONDS
 from gateway.edge.token import TokenEndpoint, parse_basic
 from gateway.edge.tokens import Client, Tokens
 
@@ -92,6 +93,7 @@ async def served(tokens: Tokens) -> TestServer:
         return web.Response(text="let in")
 
     app = web.Application(middlewares=[answer_errors, require_bearer(tokens)], client_max_size=4096)
+    app[BODY_SECONDS] = 10.0
     app.router.add_post(TOKEN_PATH, TokenEndpoint(tokens).post)
     app.router.add_post("/callback", greet)
     server = TestServer(app, access_log=None)

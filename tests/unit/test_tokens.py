@@ -3,6 +3,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -37,12 +38,20 @@ def segment(value: object) -> str:
 
 def claims(**changes: Any) -> dict[str, Any]:
     now = int(Clock().now)
-    usual = {"iss": "d1-gateway", "aud": "d1-gateway-edge", "sub": "d1-client", "iat": now, "exp": now + 900}
+    usual = {
+        "iss": "d1-gateway",
+        "aud": "d1-gateway-edge",
+        "sub": "d1-client",
+        "scope": "notify",
+        "iat": now,
+        "exp": now + 900,
+    }
     return {name: value for name, value in {**usual, **changes}.items() if value is not None}
 
 
 def signed(made: Mapping[str, Any], key: ECKey = KEY) -> str:
-    return jwt.encode({"alg": "ES256"}, dict(made), key, algorithms=["ES256"])
+    header = {"alg": "ES256", "typ": "at+jwt", "kid": KEY.thumbprint()}
+    return jwt.encode(header, dict(made), key, algorithms=["ES256"])
 
 
 def test_a_token_of_ours_is_valid() -> None:
@@ -108,6 +117,25 @@ def test_a_token_of_another_process_with_the_same_key_is_valid() -> None:
     assert tokens().is_valid(tokens().issue().value)
 
 
+def public(key: ECKey) -> ECKey:
+    return ECKey.import_key(key.as_dict(private=False))
+
+
+def test_while_the_key_is_changed_every_instance_takes_what_any_other_one_signs() -> None:
+    old, new = KEY, ECKey.generate_key("P-256")
+    # The steps of docs/exposure.md; between two of them instances of both kinds run.
+    steps = [(old, ()), (old, (public(new),)), (new, (public(old),)), (new, ())]
+    instances = [
+        Tokens(signs, other_keys=others, client=CLIENT, lifetime_seconds=900, clock=Clock()) for signs, others in steps
+    ]
+
+    for one, other in pairwise(instances):
+        assert one.is_valid(other.issue().value)
+        assert other.is_valid(one.issue().value)
+    assert not instances[0].is_valid(instances[-1].issue().value)
+    assert not instances[-1].is_valid(instances[0].issue().value)
+
+
 def test_a_token_of_another_key_is_refused() -> None:
     assert not tokens().is_valid(tokens(key=ECKey.generate_key("P-256")).issue().value)
 
@@ -126,6 +154,10 @@ def test_a_token_of_another_key_is_refused() -> None:
         {"exp": "tomorrow"},
         {"nbf": 1_700_000_060},
         {"iat": 1_700_000_060},
+        {"scope": None},
+        {"scope": "history"},
+        {"scope": "notify-all"},
+        {"scope": ["notify"]},
     ],
     ids=str,
 )

@@ -1,8 +1,8 @@
-"""The one way in which an interceptor of ours gets around an rpc."""
+"""How an interceptor of ours gets around an rpc: it serves it, or is entered before and left after it."""
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import MappingProxyType
@@ -11,11 +11,12 @@ from typing import Any, Final, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-__all__ = ["AroundInterceptor", "Context", "Handler", "RequestStream"]
+__all__ = ["AroundInterceptor", "Context", "Handler", "Proceed", "RequestStream", "ServingInterceptor"]
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-
+Proceed: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
+"""Has the next interceptor, or the service, serve the rpc. Returns the reply; None where it is a stream."""
 
 _KINDS: Final[Mapping[tuple[bool, bool], str]] = MappingProxyType(
     {
@@ -31,8 +32,8 @@ class RequestStream:
     """Stands for the requests of an rpc that takes a stream of them; its service looks at each as it comes."""
 
 
-class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
-    """Runs a context manager around every rpc.
+class ServingInterceptor(grpc.aio.ServerInterceptor, ABC):
+    """Serves every rpc, in the way that it chooses or as it would be served without it.
 
     The services of this gateway answer a stream by writing to the context, in a coroutine; what answers otherwise
     (reflection) is left as it is.
@@ -42,15 +43,19 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
         self._wrapped: dict[str, Handler] = {}
 
     @abstractmethod
-    def around(
-        self, method: str, request: Message | RequestStream | None, context: Context
-    ) -> AbstractAsyncContextManager[None]:
-        """Return what is entered before the rpc's own code and left after it.
+    async def serve(
+        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
+    ) -> Any:
+        """Serve an rpc.
 
         Args:
             method: The full name, for example ``/issuer.card.v1.CardService/CreateCard``.
             request: The request; None if its bytes are no such message; a `RequestStream` where there may be many.
             context: grpc's context of the call.
+            proceed: Serves it as it would be served without this interceptor.
+
+        Returns:
+            The reply; None where it is a stream.
         """
 
     async def intercept_service(
@@ -78,8 +83,8 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
         streams = handler.request_streaming
 
         async def wrapped(request: Any, context: Context) -> Any:
-            async with self.around(method, RequestStream() if streams else request, context):
-                return await behaviour(request, context)
+            shown = RequestStream() if streams else request
+            return await self.serve(method, shown, context, partial(behaviour, request, context))
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapped_handler: Handler = make(
@@ -88,6 +93,23 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
             response_serializer=handler.response_serializer,
         )
         return wrapped_handler
+
+
+class AroundInterceptor(ServingInterceptor):
+    """Runs a context manager around every rpc."""
+
+    @abstractmethod
+    def around(
+        self, method: str, request: Message | RequestStream | None, context: Context
+    ) -> AbstractAsyncContextManager[None]:
+        """Return what is entered before the rpc's own code and left after it. The arguments are those of `serve`."""
+
+    async def serve(
+        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
+    ) -> Any:
+        """Enter, proceed, leave."""
+        async with self.around(method, request, context):
+            return await proceed()
 
 
 def _parsed(parse: Callable[[bytes], Message | None], request: bytes) -> Message | None:

@@ -23,6 +23,7 @@ DEADLINE_EXCEEDED = error_pb2.ERROR_REASON_DEADLINE_EXCEEDED
 NO_ANSWER = error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER
 UNREACHABLE = error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE
 CONTRACT = error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
+TOO_MANY = error_pb2.ERROR_REASON_TOO_MANY_REQUESTS
 
 
 @dataclass(slots=True)
@@ -95,7 +96,7 @@ async def http_at(url: str, tls: ssl.SSLContext | None = None, **limits: Any) ->
 async def send(http: D1Http, method: str = "POST", path: str = "/path", *, seconds: float = 5.0) -> Answer:
     deadline = asyncio.get_running_loop().time() + seconds
     headers = {"Authorization": "Bearer top-secret"}
-    return await http.send(method, path, headers=headers, body=b"secret", deadline=deadline)
+    return await http.send(method, path, endpoint=path, headers=headers, body=b"secret", deadline=deadline)
 
 
 async def failure(http: D1Http, method: str = "POST", *, seconds: float = 5.0) -> GatewayError:
@@ -228,16 +229,47 @@ async def test_a_request_that_waits_for_a_free_connection_was_not_sent() -> None
         assert len(server.requests) == 1
 
 
-async def test_a_request_gives_up_on_a_free_connection_after_the_connect_timeout() -> None:
+async def test_a_request_waits_for_a_place_longer_than_for_a_connection() -> None:
     async with (
         peer(read_and_hang) as server,
         http_at(server.url, connection_limit=1, connect_timeout_seconds=0.1) as http,
     ):
         first = asyncio.create_task(failure(http, seconds=0.5))
         await server.arrival.wait()
-        second = await failure(http)
+        second = await failure(http, seconds=1.0)
 
-        assert (second.reason, second.outcome) == (UNREACHABLE, NOT_SENT)
+        assert (second.reason, second.outcome) == (DEADLINE_EXCEEDED, UNKNOWN)
+        assert (await first).outcome == UNKNOWN
+        assert len(server.requests) == 2
+
+
+async def test_a_request_that_finds_the_line_full_is_refused_at_once() -> None:
+    async with peer(read_and_hang) as server, http_at(server.url, connection_limit=1, waiting_limit=1) as http:
+        first = asyncio.create_task(failure(http, seconds=0.5))
+        await server.arrival.wait()
+        second = asyncio.create_task(failure(http, seconds=0.3))
+        await asyncio.sleep(0)
+        third = await failure(http)
+
+        assert not second.done()
+        assert (third.reason, third.outcome) == (TOO_MANY, NOT_SENT)
+        assert third.retry_after_seconds == 1
+        assert (await second).outcome == NOT_SENT
+        await first
+        assert len(server.requests) == 1
+
+
+async def test_a_caller_that_leaves_the_line_gives_its_place_there_up() -> None:
+    async with peer(read_and_hang) as server, http_at(server.url, connection_limit=1, waiting_limit=1) as http:
+        first = asyncio.create_task(failure(http, seconds=0.5))
+        await server.arrival.wait()
+        second = asyncio.create_task(send(http))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+
+        assert (await failure(http, seconds=0.1)).reason == DEADLINE_EXCEEDED
         await first
 
 

@@ -336,7 +336,8 @@ async def test_a_broken_token_call_leaves_the_card_call_unsent(d1: FakeD1, cards
     assert caught.value.reason == error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE
     assert caught.value.outcome == error_pb2.OUTCOME_NOT_SENT
     assert caught.value.retry_after_seconds == 1
-    assert len(d1.token_calls) == 1
+    assert len(d1.token_calls) == 3
+    assert d1.card_calls == []
 
 
 async def test_closing_ends_a_fetch_that_still_runs(d1: FakeD1) -> None:

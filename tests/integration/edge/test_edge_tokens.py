@@ -146,9 +146,23 @@ def _key(sandbox: Sandbox) -> ECKey:
 def _sign(key: ECKey, **changes: Any) -> str:
     """Sign a token as the edge does, but for what is changed; a claim that is set to ... is left out."""
     now = int(time.time())
-    claims = {"iss": "d1-gateway", "aud": "d1-gateway-edge", "sub": OAUTH.client_id, "iat": now, "exp": now + 600}
+    claims = {
+        "iss": "d1-gateway",
+        "aud": "d1-gateway-edge",
+        "sub": OAUTH.client_id,
+        "scope": OAUTH.scope,
+        "iat": now,
+        "exp": now + 600,
+    }
     kept = {name: value for name, value in (claims | changes).items() if value is not ...}
-    return jwt.encode({"alg": "ES256", "typ": "at+jwt"}, kept, key, algorithms=["ES256"])
+    return _sign_as(key, kept)
+
+
+def _sign_as(key: ECKey, claims: dict[str, Any], **changes: Any) -> str:
+    """Sign claims under a header that is changed."""
+    header = {"alg": "ES256", "typ": "at+jwt", "kid": key.thumbprint()} | changes
+    kept = {name: value for name, value in header.items() if value is not ...}
+    return jwt.encode(kept, claims, key, algorithms=["ES256"])
 
 
 def _hmac_signed(payload: str, secret: bytes) -> str:
@@ -165,6 +179,9 @@ def _forgeries(sandbox: Sandbox, token: str) -> dict[str, str]:
     key = _key(sandbox)
     header, payload, signature = token.split(".")
     unsigned = _base64url(b'{"alg":"none"}')
+    claims = jwt.decode(token, key, algorithms=["ES256"]).claims
+    another = ECKey.generate_key("P-256")
+    soon = int(time.time()) + 60
     return {
         "nothing": "",
         "no JWT": "abc",
@@ -174,7 +191,21 @@ def _forgeries(sandbox: Sandbox, token: str) -> dict[str, str]:
         "for another audience": _sign(key, aud="other"),
         "without an audience": _sign(key, aud=...),
         "of another client": _sign(key, sub="other"),
-        "of another key": _sign(ECKey.generate_key("P-256")),
+        "of another key": _sign(another),
+        "of another key under our kid": _sign_as(another, claims, kid=key.thumbprint()),
+        "under another kid": _sign_as(key, claims, kid=another.thumbprint()),
+        "without a kid": _sign_as(key, claims, kid=...),
+        "of another type": _sign_as(key, claims, typ="JWT"),
+        "without a type": _sign_as(key, claims, typ=...),
+        "that brings its own key": _sign_as(another, claims, jwk=another.as_dict(private=False)),
+        "not good yet": _sign(key, nbf=soon),
+        "from the future": _sign(key, iat=soon),
+        "without a client": _sign(key, sub=...),
+        "without a scope": _sign(key, scope=...),
+        "with half of the scope": _sign(key, scope=str(OAUTH.scope).split()[0]),
+        "with a scope that only begins so": _sign(key, scope=f"{OAUTH.scope}-read"),
+        "an expiry that is no number": _sign(key, exp="2100-01-01"),
+        "without an issuer": _sign(key, iss=...),
         "with the public key as a secret": _hmac_signed(payload, key.as_pem(private=False)),
         "not signed": f"{unsigned}.{payload}.",
         "with another signature": f"{header}.{payload}.{'A' * len(signature)}",

@@ -1,0 +1,47 @@
+"""A limit to what is done at a time, with a line of bounded length before it."""
+
+import asyncio
+
+__all__ = ["Line", "LineFullError"]
+
+
+class LineFullError(Exception):
+    """As many wait as may."""
+
+
+class Line:
+    """So many places, taken in the order in which they were asked for."""
+
+    def __init__(self, places: int, waiting_limit: int) -> None:
+        """Begin with every place free.
+
+        Args:
+            places: How many are inside at a time.
+            waiting_limit: How many may wait for a place.
+        """
+        self._places = asyncio.Semaphore(places)
+        self._waiting_limit = waiting_limit
+        self._waiting = 0
+
+    async def enter(self, deadline: float) -> None:
+        """Wait for a place, and take it.
+
+        Args:
+            deadline: Until when to wait, in seconds of the event loop's clock.
+
+        Raises:
+            LineFullError: There is no place, and none to wait in either.
+            TimeoutError: No place became free in time.
+        """
+        if self._places.locked() and self._waiting >= self._waiting_limit:
+            raise LineFullError
+        self._waiting += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._places.acquire()
+        finally:
+            self._waiting -= 1
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()

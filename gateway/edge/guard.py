@@ -1,0 +1,60 @@
+"""Who may call back, and how much of it: put together from the settings."""
+
+from gateway import keys
+from gateway.certificates import Certificates
+from gateway.edge.clients import Clients, Proxy
+from gateway.edge.forwarded import ForwardedCertificates
+from gateway.edge.server import Limits
+from gateway.edge.tokens import Client, Tokens
+from gateway.settings import EdgeOAuthSettings, EdgeSettings
+
+__all__ = ["clients", "limits", "tokens"]
+
+
+def clients(settings: EdgeSettings, certificates: Certificates) -> Clients:
+    """Make what tells which clients may call.
+
+    Args:
+        settings: The edge's.
+        certificates: Follow the authorities that are trusted.
+
+    Raises:
+        SettingsError: The authorities cannot be read.
+    """
+    if settings.proxy is None:
+        return Clients(settings.tls_client_subjects)
+    forwarded = ForwardedCertificates(settings.tls_client_ca_file)
+    certificates.following.add([settings.tls_client_ca_file], forwarded.renew)
+    return Clients(settings.tls_client_subjects, Proxy(settings.proxy.networks, forwarded))
+
+
+def limits(settings: EdgeSettings) -> Limits:
+    """Tell what a client may ask of the edge."""
+    return Limits(
+        max_body_bytes=settings.max_body_bytes,
+        max_connections=settings.max_connections,
+        request_timeout_seconds=settings.request_timeout_seconds,
+        idle_timeout_seconds=settings.idle_timeout_seconds,
+    )
+
+
+def tokens(settings: EdgeOAuthSettings) -> Tokens:
+    """Make what issues and verifies bearer tokens.
+
+    Raises:
+        SettingsError: A key cannot be used.
+    """
+    setting, passphrase_file = "edge.oauth.signing_key_passphrase_file", settings.signing_key_passphrase_file
+    passphrase = None if passphrase_file is None else keys.read_passphrase(setting, passphrase_file)
+    signing_key = keys.load(
+        "edge.oauth.signing_key_file", settings.signing_key_file, private=True, passphrase=passphrase
+    )
+    return Tokens(
+        signing_key,
+        other_keys=[
+            keys.load("edge.oauth.verification_key_files", file, private=False)
+            for file in settings.verification_key_files
+        ],
+        client=Client(settings.client_id, settings.client_secret_sha256, settings.scope),
+        lifetime_seconds=settings.token_lifetime_seconds,
+    )

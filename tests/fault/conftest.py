@@ -1,0 +1,13 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.fault.faulty import Faulty, faulty_gateway
+
+
+@pytest.fixture
+async def faulty(tmp_path: Path) -> AsyncIterator[Faulty]:
+    """A gateway with the settings that it ships with."""
+    async with faulty_gateway(tmp_path) as started:
+        yield started

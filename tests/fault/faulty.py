@@ -1,0 +1,88 @@
+"""A gateway whose every word with D1 and with the 3-D Secure server goes over a wire of ours."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from sandbox import Sandbox
+from sandbox.tls import browser_context, client_context, server_context
+from tests.contract.card_rpcs import prepare
+from tests.fault.wire import Wire
+from tests.running import Running, running_gateway, settings_for
+
+__all__ = ["SLACK_SECONDS", "Faulty", "faulty_gateway", "recovery_seconds"]
+
+SLACK_SECONDS = 3.0
+"""How late an answer may be on a busy machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """The gateway, and the wires to its upstreams."""
+
+    running: Running
+    d1: Wire
+    threeds: Wire
+
+    @property
+    def sandbox(self) -> Sandbox:
+        return self.running.sandbox
+
+    def wire(self, upstream: str) -> Wire:
+        """Return the wire to ``d1`` or ``threeds``."""
+        wire: Wire = getattr(self, upstream)
+        return wire
+
+
+@asynccontextmanager
+async def faulty_gateway(
+    folder: Path,
+    *,
+    d1: Mapping[str, Any] | None = None,
+    threeds: Mapping[str, Any] | None = None,
+    circuit_failures: int = 10,
+    drain_grace_seconds: float = 5.0,
+) -> AsyncIterator[Faulty]:
+    """Run a sandbox and a gateway, with some of the settings of ``[d1]`` and ``[threeds]`` changed."""
+    async with Sandbox.start(folder / "keys") as sandbox:
+        prepare(sandbox.store)
+        pki = sandbox.pki
+        d1_tls = server_context(pki.d1_server, pki.gateway_client_ca), client_context(pki.gateway_client, pki.server_ca)
+        threeds_tls = server_context(pki.threeds_server), browser_context(pki.server_ca)
+        async with (
+            Wire.laid(_port(sandbox.d1_url), *d1_tls) as d1_wire,
+            Wire.laid(_port(sandbox.threeds_url), *threeds_tls) as threeds_wire,
+        ):
+            used = settings_for(
+                sandbox, folder, circuit_failures=circuit_failures, drain_grace_seconds=drain_grace_seconds
+            )
+            assert used.threeds is not None
+            changes = {
+                "d1": used.d1.model_copy(update={"base_url": d1_wire.url, **(d1 or {})}),
+                "threeds": used.threeds.model_copy(update={"base_url": threeds_wire.url, **(threeds or {})}),
+            }
+            async with running_gateway(sandbox, used.model_copy(update=changes)) as running:
+                yield Faulty(running, d1_wire, threeds_wire)
+
+
+async def recovery_seconds(call: Callable[[], Awaitable[object]]) -> float:
+    """Call until a call succeeds, ten times a second and each for itself; tells how long that took."""
+    began = time.perf_counter()
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await call()
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.1)
+            else:
+                return time.perf_counter() - began
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])

@@ -1,0 +1,122 @@
+"""The circuit breaker of each upstream, from without."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from sandbox.faults import Fault
+from tests.fault.calls import CHANGES, QUESTIONS
+from tests.fault.faulty import SLACK_SECONDS, Faulty, faulty_gateway, recovery_seconds
+from tests.running import failure_of
+
+_FAILURES = 10
+"""As shipped."""
+_OPEN = (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_CIRCUIT_OPEN", "NOT_SENT")
+_OPERATIONS = {"d1": "suspendCard", "threeds": "auth"}
+every_upstream = pytest.mark.parametrize("upstream", ["d1", "threeds"])
+
+
+async def _told(faulty: Faulty, upstream: str) -> tuple[grpc.StatusCode, str, str]:
+    failure = await failure_of(CHANGES[upstream](faulty.running))
+    return failure.code, failure.reason, failure.outcome
+
+
+async def _fail(faulty: Faulty, upstream: str, times: int, status: int = 500) -> None:
+    faulty.sandbox.faults.add(Fault(_OPERATIONS[upstream], status=status, times=times))
+    for _ in range(times):
+        failure = await failure_of(CHANGES[upstream](faulty.running))
+        assert failure.metadata["upstream_status"] == str(status)
+
+
+@every_upstream
+async def test_after_failures_in_a_row_nothing_is_sent_until_the_pause_is_over(faulty: Faulty, upstream: str) -> None:
+    await _fail(faulty, upstream, _FAILURES)
+    wire = faulty.wire(upstream)
+    sent = len(wire.requests)
+
+    began = time.perf_counter()
+    failure = await failure_of(CHANGES[upstream](faulty.running))
+    assert (failure.code, failure.reason, failure.outcome) == _OPEN
+    assert time.perf_counter() - began < SLACK_SECONDS
+    assert failure.retry_seconds is not None
+    assert 0 < failure.retry_seconds <= 0.5
+    assert len(wire.requests) == sent
+
+    await asyncio.sleep(failure.retry_seconds)
+    await CHANGES[upstream](faulty.running)
+    await QUESTIONS[upstream](faulty.running)
+
+
+@every_upstream
+async def test_one_upstream_that_fails_does_not_take_the_other_one_with_it(faulty: Faulty, upstream: str) -> None:
+    await _fail(faulty, upstream, _FAILURES)
+    assert await _told(faulty, upstream) == _OPEN
+
+    await QUESTIONS["threeds" if upstream == "d1" else "d1"](faulty.running)
+
+
+@every_upstream
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 429])
+async def test_refusals_open_nothing(faulty: Faulty, upstream: str, status: int) -> None:
+    await _fail(faulty, upstream, 2 * _FAILURES, status)
+
+    await CHANGES[upstream](faulty.running)
+
+
+async def test_an_erro_opens_nothing_whatever_its_status(faulty: Faulty) -> None:
+    erro = '{"messageType":"Erro","messageVersion":"2.2.0","errorCode":"405","errorComponent":"S"}'
+    faulty.sandbox.faults.add(Fault("auth", status=500, body=erro, times=2 * _FAILURES))
+    for _ in range(2 * _FAILURES):
+        failure = await failure_of(CHANGES["threeds"](faulty.running))
+        assert failure.reason == "THREE_DS_TIMED_OUT"
+
+    await CHANGES["threeds"](faulty.running)
+
+
+async def test_deadlines_too_short_for_any_upstream_open_nothing(faulty: Faulty) -> None:
+    await QUESTIONS["threeds"](faulty.running)
+    faulty.sandbox.faults.add(Fault("auth", latency_ms=400, times=2 * _FAILURES))
+    calls = (CHANGES["threeds"](faulty.running, seconds=0.3) for _ in range(2 * _FAILURES))
+    for error in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(error, grpc.aio.AioRpcError)
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    await CHANGES["threeds"](faulty.running)
+
+
+async def test_while_it_is_open_one_call_tries_and_the_others_fail_at_once(tmp_path: Path) -> None:
+    async with faulty_gateway(tmp_path, circuit_failures=1) as faulty:
+        await _fail(faulty, "d1", 1)
+        sent = len(faulty.d1.requests)
+        await asyncio.sleep(0.6)
+        faulty.sandbox.faults.add(Fault("suspendCard", latency_ms=800))
+        trying = asyncio.create_task(CHANGES["d1"](faulty.running))
+        async with asyncio.timeout(SLACK_SECONDS):
+            while len(faulty.d1.requests) == sent:  # noqa: ASYNC110 - a request that passes sets no event
+                await asyncio.sleep(0.01)
+        assert [await _told(faulty, "d1") for _ in range(3)] == [_OPEN] * 3
+        await trying
+        assert len(faulty.d1.requests) == sent + 1
+        await QUESTIONS["d1"](faulty.running)
+
+
+@every_upstream
+async def test_an_upstream_that_takes_requests_and_says_nothing_is_left_alone_and_found_again(
+    tmp_path: Path, upstream: str
+) -> None:
+    impatient = {"connect_timeout_seconds": 0.3, "total_timeout_seconds": 0.6}
+    async with faulty_gateway(tmp_path, d1=impatient, threeds=impatient, circuit_failures=3) as faulty:
+        await QUESTIONS[upstream](faulty.running)
+        faulty.wire(upstream).is_stalled = True
+        told = [await _told(faulty, upstream) for _ in range(4)]
+        assert {reason for _, reason, _ in told[:3]} == {"DEADLINE_EXCEEDED"}
+        assert told[3] == _OPEN
+
+        # Connections that are stalled stay so.
+        await faulty.wire(upstream).cut()
+        faulty.wire(upstream).is_stalled = False
+        await faulty.wire(upstream).mend()
+        assert await recovery_seconds(lambda: QUESTIONS[upstream](faulty.running)) < 5

@@ -1,0 +1,53 @@
+"""Gateways whose edge is set up in another way, and certificates for their callers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from sandbox import Sandbox
+from sandbox.d1.notifier import EdgeCredentials
+from sandbox.pki import Identity
+from sandbox.tls import client_context
+from tests.integration.edge.edge_caller import EdgeCaller
+from tests.running import Running, running_gateway, settings_for
+from tests.unit.identity.identity_pki import Authority, Pair
+
+__all__ = ["calling_with", "edge_with", "write_authority", "write_pair"]
+
+
+@asynccontextmanager
+async def edge_with(
+    sandbox: Sandbox, folder: Path, *, oauth: EdgeCredentials | None = None, **edge: Any
+) -> AsyncIterator[Running]:
+    """Run a gateway with some settings of its edge changed."""
+    used = settings_for(sandbox, folder, oauth=oauth)
+    changed = used.model_copy(update={"edge": used.edge.model_copy(update=edge)})
+    async with running_gateway(sandbox, changed) as running:
+        yield running
+
+
+@asynccontextmanager
+async def calling_with(running: Running, identity: Identity) -> AsyncIterator[EdgeCaller]:
+    """Call the edge with a certificate."""
+    connector = aiohttp.TCPConnector(ssl=client_context(identity, running.sandbox.pki.server_ca))
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
+        yield EdgeCaller(running, session)
+
+
+def write_pair(folder: Path, name: str, pair: Pair) -> Identity:
+    """Write a certificate and its key, both anew."""
+    certificate, key = folder / f"{name}.pem", folder / f"{name}-key.pem"
+    certificate.write_bytes(pair.certificate)
+    key.touch(mode=0o600)
+    key.write_bytes(pair.key)
+    return Identity(certificate, key)
+
+
+def write_authority(folder: Path, authority: Authority) -> Path:
+    """Write the certificate of an authority."""
+    file = folder / "authority.pem"
+    file.write_bytes(authority.certificate)
+    return file

@@ -1,0 +1,48 @@
+"""What `config check` finds beyond the form of the settings."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway import bootstrap
+from gateway.settings import Settings, SettingsError
+from sandbox import Sandbox
+from tests.integration.edge.edge_gateways import write_pair
+from tests.running import settings_for
+from tests.unit.identity.identity_pki import Authority
+
+_DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def used(sandbox: Sandbox, tmp_path: Path) -> Settings:
+    return settings_for(sandbox, tmp_path)
+
+
+def _present(used: Settings, ends: timedelta) -> None:
+    pair = Authority().issue(begins=-300 * _DAY, ends=ends)
+    write_pair(used.edge.tls_certificate_file.parent, "edge-server", pair)
+
+
+def test_what_is_well_gives_no_warning(used: Settings) -> None:
+    assert bootstrap.check(used) == []
+
+
+def test_a_certificate_that_ends_soon_is_a_warning(used: Settings) -> None:
+    _present(used, 10 * _DAY)
+    (warning,) = bootstrap.check(used)
+    assert warning.startswith("edge.tls_certificate_file: it expires on ")
+
+
+def test_a_certificate_of_ours_that_has_expired_is_a_mistake(used: Settings) -> None:
+    _present(used, -_DAY)
+    with pytest.raises(SettingsError, match=r"^edge\.tls_certificate_file: it has expired on "):
+        bootstrap.check(used)
+
+
+@pytest.mark.parametrize("place", ["missing/d1-gateway.db", "d1-gateway.toml/d1-gateway.db"])
+def test_a_folder_in_which_no_event_log_can_be_is_a_mistake(used: Settings, tmp_path: Path, place: str) -> None:
+    event_log = used.event_log.model_copy(update={"path": tmp_path / place})
+    with pytest.raises(SettingsError, match=r"^event_log\.path: the folder .* cannot be written: "):
+        bootstrap.check(used.model_copy(update={"event_log": event_log}))
