@@ -310,7 +310,7 @@ class Question(_message.Message):
 
     @_builtins.property
     def time_left(self) -> _duration_pb2.Duration:
-        """How long that is from now: the same deadline, for a handler whose clock differs."""
+        """How long that is from when the question was sent: the same deadline, for a handler whose clock differs."""
 
     @_builtins.property
     def consumer_information(self) -> _questions_pb2.ConsumerInformationRequest:

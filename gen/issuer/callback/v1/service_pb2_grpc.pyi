@@ -27,9 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CallbackServiceStub:
-    """D1 asks the issuer while a purchase waits: for a consumer's phone number, to send a one-time password, to authenticate
-    a consumer in the issuer's own app, how that ended, and for a card's credentials. An internal service that can answer
-    is a handler: it opens one stream and is sent the questions.
+    """D1 asks the issuer while a purchase waits: for a consumer's phone number, to send a one-time password, to
+    authenticate a consumer in the issuer's own app, how that ended, and for a card's credentials. An internal service
+    that can answer is a handler: it opens one stream and is sent the questions.
     """
 
     @_typing.overload
@@ -46,9 +46,15 @@ class CallbackServiceStub:
 
     What the gateway promises:
     - Exactly one reply to a question counts and reaches D1. A handler learns from the receipt whether it was its own.
-    - A question goes to the handler with the fewest unanswered ones. If that one disconnects, or takes longer than half
-      of the time that is left, the question goes to another handler as well (`attempt` counts up); a reply of either is
-      taken, the first one counts.
+    - A question goes to the handler with the fewest unanswered ones. If that one disconnects, the question goes to
+      another handler for as long as there is time. If it takes longer than half of the time that is left, another
+      handler is asked as well, but only while at least 0.2 s are left for it, and not once three handlers have had the
+      question, those that disconnected included: so slowness alone never makes more than three handlers deliver one
+      OTP. `attempt` counts up; a reply of any of them is taken, the first one counts.
+    - A handler that took too long is asked after the others until it replies to any question, be that LATE or
+      ALREADY_ANSWERED.
+    - A handler that closes its side of the stream is sent no further questions; what it has not answered goes to
+      others.
     - If no handler answers in time D1 gets the fallback that is configured for the kind, and later replies are LATE.
     - A handler that does not read is not sent more; one that reads slowly holds up nobody else.
     - Questions and replies are never stored and never logged.
@@ -58,7 +64,11 @@ class CallbackServiceStub:
 
     The stream fails with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`):
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): the registration breaks its contract, or a message came before
-    it or is a second one. A reply that breaks its contract does not end the stream; its receipt says what is wrong.
+    it or is a second one, or no registration came within 10 s. A reply that breaks its contract does not end the
+    stream; its receipt says what is wrong.
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy
+    does not grant it this for each of the issuers. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many streams
+    open.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
     UNAVAILABLE (SERVER_DRAINING): this instance shuts down and D1 has been answered everything that was asked here;
     open the stream again at another instance. `draining` was sent before, so that this could be done in time.
@@ -67,9 +77,9 @@ class CallbackServiceStub:
 
 @_typing.type_check_only
 class CallbackServiceAsyncStub(CallbackServiceStub):
-    """D1 asks the issuer while a purchase waits: for a consumer's phone number, to send a one-time password, to authenticate
-    a consumer in the issuer's own app, how that ended, and for a card's credentials. An internal service that can answer
-    is a handler: it opens one stream and is sent the questions.
+    """D1 asks the issuer while a purchase waits: for a consumer's phone number, to send a one-time password, to
+    authenticate a consumer in the issuer's own app, how that ended, and for a card's credentials. An internal service
+    that can answer is a handler: it opens one stream and is sent the questions.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -83,9 +93,15 @@ class CallbackServiceAsyncStub(CallbackServiceStub):
 
     What the gateway promises:
     - Exactly one reply to a question counts and reaches D1. A handler learns from the receipt whether it was its own.
-    - A question goes to the handler with the fewest unanswered ones. If that one disconnects, or takes longer than half
-      of the time that is left, the question goes to another handler as well (`attempt` counts up); a reply of either is
-      taken, the first one counts.
+    - A question goes to the handler with the fewest unanswered ones. If that one disconnects, the question goes to
+      another handler for as long as there is time. If it takes longer than half of the time that is left, another
+      handler is asked as well, but only while at least 0.2 s are left for it, and not once three handlers have had the
+      question, those that disconnected included: so slowness alone never makes more than three handlers deliver one
+      OTP. `attempt` counts up; a reply of any of them is taken, the first one counts.
+    - A handler that took too long is asked after the others until it replies to any question, be that LATE or
+      ALREADY_ANSWERED.
+    - A handler that closes its side of the stream is sent no further questions; what it has not answered goes to
+      others.
     - If no handler answers in time D1 gets the fallback that is configured for the kind, and later replies are LATE.
     - A handler that does not read is not sent more; one that reads slowly holds up nobody else.
     - Questions and replies are never stored and never logged.
@@ -95,7 +111,11 @@ class CallbackServiceAsyncStub(CallbackServiceStub):
 
     The stream fails with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`):
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): the registration breaks its contract, or a message came before
-    it or is a second one. A reply that breaks its contract does not end the stream; its receipt says what is wrong.
+    it or is a second one, or no registration came within 10 s. A reply that breaks its contract does not end the
+    stream; its receipt says what is wrong.
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy
+    does not grant it this for each of the issuers. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many streams
+    open.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
     UNAVAILABLE (SERVER_DRAINING): this instance shuts down and D1 has been answered everything that was asked here;
     open the stream again at another instance. `draining` was sent before, so that this could be done in time.
@@ -103,9 +123,9 @@ class CallbackServiceAsyncStub(CallbackServiceStub):
     """
 
 class CallbackServiceServicer(metaclass=_abc_1.ABCMeta):
-    """D1 asks the issuer while a purchase waits: for a consumer's phone number, to send a one-time password, to authenticate
-    a consumer in the issuer's own app, how that ended, and for a card's credentials. An internal service that can answer
-    is a handler: it opens one stream and is sent the questions.
+    """D1 asks the issuer while a purchase waits: for a consumer's phone number, to send a one-time password, to
+    authenticate a consumer in the issuer's own app, how that ended, and for a card's credentials. An internal service
+    that can answer is a handler: it opens one stream and is sent the questions.
     """
 
     @_abc_1.abstractmethod
@@ -123,9 +143,15 @@ class CallbackServiceServicer(metaclass=_abc_1.ABCMeta):
 
         What the gateway promises:
         - Exactly one reply to a question counts and reaches D1. A handler learns from the receipt whether it was its own.
-        - A question goes to the handler with the fewest unanswered ones. If that one disconnects, or takes longer than half
-          of the time that is left, the question goes to another handler as well (`attempt` counts up); a reply of either is
-          taken, the first one counts.
+        - A question goes to the handler with the fewest unanswered ones. If that one disconnects, the question goes to
+          another handler for as long as there is time. If it takes longer than half of the time that is left, another
+          handler is asked as well, but only while at least 0.2 s are left for it, and not once three handlers have had the
+          question, those that disconnected included: so slowness alone never makes more than three handlers deliver one
+          OTP. `attempt` counts up; a reply of any of them is taken, the first one counts.
+        - A handler that took too long is asked after the others until it replies to any question, be that LATE or
+          ALREADY_ANSWERED.
+        - A handler that closes its side of the stream is sent no further questions; what it has not answered goes to
+          others.
         - If no handler answers in time D1 gets the fallback that is configured for the kind, and later replies are LATE.
         - A handler that does not read is not sent more; one that reads slowly holds up nobody else.
         - Questions and replies are never stored and never logged.
@@ -135,7 +161,11 @@ class CallbackServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The stream fails with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`):
         INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): the registration breaks its contract, or a message came before
-        it or is a second one. A reply that breaks its contract does not end the stream; its receipt says what is wrong.
+        it or is a second one, or no registration came within 10 s. A reply that breaks its contract does not end the
+        stream; its receipt says what is wrong.
+        UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy
+        does not grant it this for each of the issuers. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many streams
+        open.
         NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
         UNAVAILABLE (SERVER_DRAINING): this instance shuts down and D1 has been answered everything that was asked here;
         open the stream again at another instance. `draining` was sent before, so that this could be done in time.

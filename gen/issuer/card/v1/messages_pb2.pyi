@@ -179,8 +179,12 @@ class CreateCardRequest(_message.Message):
     gateway is configured for.
     """
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; the gateway
-    does not yet answer a repeated id from memory, so a repeated call does reach D1 again.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
+    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
+    repeated to the letter. Empty: every call is made.
     """
     user_id: _builtins.str
     """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
@@ -269,8 +273,11 @@ class RegisterCardRequest(_message.Message):
     gateway is configured for.
     """
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; the gateway
-    does not yet answer a repeated id from memory, so a repeated call does reach D1 again.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is made again when
+    it is repeated. Card data that the caller encrypts must be repeated to the letter. Empty: every call is made.
     """
     user_id: _builtins.str
     """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
@@ -355,8 +362,12 @@ class RenewCardRequest(_message.Message):
     gateway is configured for.
     """
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; the gateway
-    does not yet answer a repeated id from memory, so a repeated call does reach D1 again.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
+    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
+    repeated to the letter. Empty: every call is made.
     """
     user_id: _builtins.str
     """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
@@ -433,8 +444,12 @@ class ReplaceCardRequest(_message.Message):
     gateway is configured for.
     """
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; the gateway
-    does not yet answer a repeated id from memory, so a repeated call does reach D1 again.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
+    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
+    repeated to the letter. Empty: every call is made.
     """
     user_id: _builtins.str
     """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
@@ -511,8 +526,12 @@ class DeleteCardRequest(_message.Message):
     gateway is configured for.
     """
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; the gateway
-    does not yet answer a repeated id from memory, so a repeated call does reach D1 again.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
+    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
+    repeated to the letter. Empty: every call is made.
     """
     user_id: _builtins.str
     """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
@@ -574,8 +593,12 @@ class SuspendCardRequest(_message.Message):
     gateway is configured for.
     """
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; the gateway
-    does not yet answer a repeated id from memory, so a repeated call does reach D1 again.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
+    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
+    repeated to the letter. Empty: every call is made.
     """
     user_id: _builtins.str
     """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
@@ -637,8 +660,12 @@ class ResumeCardRequest(_message.Message):
     gateway is configured for.
     """
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; the gateway
-    does not yet answer a repeated id from memory, so a repeated call does reach D1 again.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
+    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
+    repeated to the letter. Empty: every call is made.
     """
     user_id: _builtins.str
     """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""

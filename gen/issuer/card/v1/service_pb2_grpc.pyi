@@ -35,18 +35,24 @@ class CardServiceStub:
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
+    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
+    `request_id`; nothing was sent.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (UPSTREAM_UNAVAILABLE): D1 is overloaded.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
+    (UPSTREAM_UNAVAILABLE): D1 is overloaded.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
     Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
 
-    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut off
-    at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that are
-    no request.
+    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut
+    off at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that
+    are no request.
     """
 
     @_typing.overload
@@ -57,7 +63,7 @@ class CardServiceStub:
     """Has a new card made by D1, which allocates its PAN. The consumer must be registered and the card product set up.
 
     Not idempotent: D1 takes no key from the caller, so a call whose outcome is UNKNOWN may have made a card, and a
-    blind retry may make a second one.
+    blind retry without the same `request_id` may make a second one.
     FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
     NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
     """
@@ -117,18 +123,24 @@ class CardServiceAsyncStub(CardServiceStub):
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
+    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
+    `request_id`; nothing was sent.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (UPSTREAM_UNAVAILABLE): D1 is overloaded.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
+    (UPSTREAM_UNAVAILABLE): D1 is overloaded.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
     Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
 
-    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut off
-    at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that are
-    no request.
+    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut
+    off at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that
+    are no request.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -136,7 +148,7 @@ class CardServiceAsyncStub(CardServiceStub):
     """Has a new card made by D1, which allocates its PAN. The consumer must be registered and the card product set up.
 
     Not idempotent: D1 takes no key from the caller, so a call whose outcome is UNKNOWN may have made a card, and a
-    blind retry may make a second one.
+    blind retry without the same `request_id` may make a second one.
     FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
     NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
     """
@@ -195,18 +207,24 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
+    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
+    `request_id`; nothing was sent.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (UPSTREAM_UNAVAILABLE): D1 is overloaded.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
+    (UPSTREAM_UNAVAILABLE): D1 is overloaded.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
     Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
 
-    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut off
-    at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that are
-    no request.
+    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut
+    off at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that
+    are no request.
     """
 
     @_abc_1.abstractmethod
@@ -218,7 +236,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         """Has a new card made by D1, which allocates its PAN. The consumer must be registered and the card product set up.
 
         Not idempotent: D1 takes no key from the caller, so a call whose outcome is UNKNOWN may have made a card, and a
-        blind retry may make a second one.
+        blind retry without the same `request_id` may make a second one.
         FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
         """

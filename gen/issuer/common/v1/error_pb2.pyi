@@ -39,7 +39,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     may have taken effect. Status DEADLINE_EXCEEDED.
     """
     ERROR_REASON_UPSTREAM_NO_ANSWER: _ErrorReason.ValueType  # 6
-    """The request was sent and the connection broke before an answer came: it may have taken effect. Status UNKNOWN."""
+    """The request was sent and the connection broke before an answer came, or the gateway that had sent it ended: it may
+    have taken effect. Status UNKNOWN.
+    """
     ERROR_REASON_UPSTREAM_INVALID: _ErrorReason.ValueType  # 7
     """The upstream found the request malformed (HTTP 400 and unlisted 4xx). Status INVALID_ARGUMENT."""
     ERROR_REASON_UPSTREAM_AUTHENTICATION: _ErrorReason.ValueType  # 8
@@ -89,15 +91,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 25
     """The page token was not given out for this list. Status INVALID_ARGUMENT."""
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 26
-    """The caller has not shown who it is: no client certificate or token that the gateway accepts. Status UNAUTHENTICATED."""
+    """The caller has not shown who it is: no client certificate or token that the gateway accepts. Status
+    UNAUTHENTICATED.
+    """
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 27
     """The policy does not grant the caller this rpc, or not for this issuer. Status PERMISSION_DENIED."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 28
     """A different request was made under this `request_id` before. Status INVALID_ARGUMENT."""
     ERROR_REASON_REQUEST_IN_FLIGHT: _ErrorReason.ValueType  # 29
-    """The request of this `request_id` is being worked on: repeat it a little later to get its reply. Status ABORTED."""
+    """The request of this `request_id` is being worked on: repeat it after `google.rpc.RetryInfo` to get its reply.
+    Status ABORTED.
+    """
     ERROR_REASON_TOO_MANY_REQUESTS: _ErrorReason.ValueType  # 30
-    """The caller has as many requests in flight as it may; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED."""
+    """The caller has as many requests in flight as it may, or (then `upstream` is in the metadata) as many calls as may
+    wait for the upstream already do. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
+    """
     ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: _ErrorReason.ValueType  # 31
     """The upstream has failed so often lately that it is left alone for a moment; nothing was sent. Retry after
     `google.rpc.RetryInfo`. Status UNAVAILABLE.
@@ -125,7 +133,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     Branch on the reason and on `ErrorInfo.metadata["outcome"]` (see `Outcome`); never on the text of the message.
 
     Further metadata, each present where it is known: `correlation_id`, `upstream` (`d1`, `threeds`), `upstream_status`
-    (the HTTP status), `upstream_code` (the upstream's own error code, sanitised), `earliest_cursor`; and of an Erro of
+    (the HTTP status), `upstream_code` (the upstream's own error code, sanitised), `earliest_cursor`, `idempotent_replay`
+    (`true`: this was the outcome of an earlier call with the same `request_id`); and of an Erro of
     3-D Secure, sanitised: `error_component`, `error_description`, `error_detail`, `error_message_type`,
     `three_ds_server_trans_id`, `acs_trans_id`, `ds_trans_id`, `sdk_trans_id`.
     """
@@ -147,7 +156,9 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 5
 may have taken effect. Status DEADLINE_EXCEEDED.
 """
 ERROR_REASON_UPSTREAM_NO_ANSWER: ErrorReason.ValueType  # 6
-"""The request was sent and the connection broke before an answer came: it may have taken effect. Status UNKNOWN."""
+"""The request was sent and the connection broke before an answer came, or the gateway that had sent it ended: it may
+have taken effect. Status UNKNOWN.
+"""
 ERROR_REASON_UPSTREAM_INVALID: ErrorReason.ValueType  # 7
 """The upstream found the request malformed (HTTP 400 and unlisted 4xx). Status INVALID_ARGUMENT."""
 ERROR_REASON_UPSTREAM_AUTHENTICATION: ErrorReason.ValueType  # 8
@@ -197,15 +208,21 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 24
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 25
 """The page token was not given out for this list. Status INVALID_ARGUMENT."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 26
-"""The caller has not shown who it is: no client certificate or token that the gateway accepts. Status UNAUTHENTICATED."""
+"""The caller has not shown who it is: no client certificate or token that the gateway accepts. Status
+UNAUTHENTICATED.
+"""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 27
 """The policy does not grant the caller this rpc, or not for this issuer. Status PERMISSION_DENIED."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 28
 """A different request was made under this `request_id` before. Status INVALID_ARGUMENT."""
 ERROR_REASON_REQUEST_IN_FLIGHT: ErrorReason.ValueType  # 29
-"""The request of this `request_id` is being worked on: repeat it a little later to get its reply. Status ABORTED."""
+"""The request of this `request_id` is being worked on: repeat it after `google.rpc.RetryInfo` to get its reply.
+Status ABORTED.
+"""
 ERROR_REASON_TOO_MANY_REQUESTS: ErrorReason.ValueType  # 30
-"""The caller has as many requests in flight as it may; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED."""
+"""The caller has as many requests in flight as it may, or (then `upstream` is in the metadata) as many calls as may
+wait for the upstream already do. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
+"""
 ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: ErrorReason.ValueType  # 31
 """The upstream has failed so often lately that it is left alone for a moment; nothing was sent. Retry after
 `google.rpc.RetryInfo`. Status UNAVAILABLE.

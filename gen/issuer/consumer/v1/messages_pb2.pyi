@@ -57,12 +57,15 @@ class DeleteCredentialsRequest(_message.Message):
     issuer_id: _builtins.str
     """The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; the gateway
-    does not yet answer a repeated id from memory, so a repeated call does reach D1 again.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
+    and not sent again: find out what became of it, then use a new id. Empty: every call is made.
     """
     app_instance_id: _builtins.str
-    """The installation of the issuer's app whose authenticator goes. The app knows it from D1's SDK; it also stands in the
-    consumer notification of the enrolment.
+    """The installation of the issuer's app whose authenticator goes. The app knows it from D1's SDK; it also stands in
+    the consumer notification of the enrolment.
     """
     reason: _builtins.str
     """Why, as text for people: Latin letters, digits and spaces, at most 64. D1 shows it in its list of operations."""
@@ -116,8 +119,11 @@ class RegisterConsumerRequest(_message.Message):
     issuer_id: _builtins.str
     """The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; the gateway
-    does not yet answer a repeated id from memory, so a repeated call does reach D1 again.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is made again when
+    it is repeated. Empty: every call is made.
     """
     user_id: _builtins.str
     """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
@@ -175,8 +181,11 @@ class DeleteConsumerRequest(_message.Message):
     issuer_id: _builtins.str
     """The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; the gateway
-    does not yet answer a repeated id from memory, so a repeated call does reach D1 again.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
+    and not sent again: find out what became of it, then use a new id. Empty: every call is made.
     """
     consumer_id: _builtins.str
     """The consumer, by the issuer's own id."""
@@ -230,8 +239,11 @@ class CompleteAuthenticationRequest(_message.Message):
     issuer_id: _builtins.str
     """The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. It is checked and logged, so that a change can be followed; this rpc is
-    idempotent by itself.
+    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
+    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
+    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
+    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is made again when
+    it is repeated. Empty: every call is made.
     """
     @_builtins.property
     def result(self) -> _authentication_pb2.AuthenticationResult:

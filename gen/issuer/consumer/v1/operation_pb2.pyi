@@ -43,7 +43,9 @@ class _ConsumerOperationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[
     """The consumer's Click to Pay data changed."""
 
 class ConsumerOperationType(_ConsumerOperationType, metaclass=_ConsumerOperationTypeEnumTypeWrapper):
-    """What happened to a consumer. Each value stands for D1's name for it, which is the value's own name without the prefix."""
+    """What happened to a consumer. Each value stands for D1's name for it, which is the value's own name without the
+    prefix.
+    """
 
 CONSUMER_OPERATION_TYPE_UNSPECIFIED: ConsumerOperationType.ValueType  # 0
 """A name that this version of the contract does not know; see `ConsumerOperation.operation_text`."""

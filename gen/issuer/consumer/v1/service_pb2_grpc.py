@@ -26,21 +26,27 @@ if _version_not_supported:
 
 
 class ConsumerServiceStub:
-    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators right,
-    and tell how a step-up authentication ended.
+    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
+    right, and tell how a step-up authentication ended.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
+    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
+    metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
+    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
+    `request_id`; nothing was sent.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators.
-    All but CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome), DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry; RESOURCE_EXHAUSTED
-    (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED,
-    UPSTREAM_CONTRACT): for the operators.
+    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
+    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
+    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
+    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
+    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
     """
 
     def __init__(self, channel):
@@ -72,21 +78,27 @@ class ConsumerServiceStub:
 
 
 class ConsumerServiceServicer:
-    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators right,
-    and tell how a step-up authentication ended.
+    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
+    right, and tell how a step-up authentication ended.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
+    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
+    metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
+    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
+    `request_id`; nothing was sent.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators.
-    All but CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome), DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry; RESOURCE_EXHAUSTED
-    (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED,
-    UPSTREAM_CONTRACT): for the operators.
+    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
+    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
+    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
+    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
+    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
     """
 
     def DeleteCredentials(self, request, context):
@@ -94,8 +106,8 @@ class ConsumerServiceServicer:
         D1 then tells of it with a consumer notification (DELETE_AUTHN).
 
         Not idempotent: the second call may find no authenticator (NOT_FOUND).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this
-        state.
+        NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in
+        this state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,21 +178,27 @@ def add_ConsumerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ConsumerService:
-    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators right,
-    and tell how a step-up authentication ended.
+    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
+    right, and tell how a step-up authentication ended.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
+    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
+    metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
+    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
+    `request_id`; nothing was sent.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators.
-    All but CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome), DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry; RESOURCE_EXHAUSTED
-    (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED,
-    UPSTREAM_CONTRACT): for the operators.
+    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
+    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
+    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
+    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
+    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
     """
 
     @staticmethod

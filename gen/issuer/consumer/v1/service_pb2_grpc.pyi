@@ -27,21 +27,27 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ConsumerServiceStub:
-    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators right,
-    and tell how a step-up authentication ended.
+    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
+    right, and tell how a step-up authentication ended.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
+    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
+    metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
+    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
+    `request_id`; nothing was sent.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators.
-    All but CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome), DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry; RESOURCE_EXHAUSTED
-    (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED,
-    UPSTREAM_CONTRACT): for the operators.
+    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
+    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
+    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
+    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
+    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
     """
 
     @_typing.overload
@@ -53,8 +59,8 @@ class ConsumerServiceStub:
     D1 then tells of it with a consumer notification (DELETE_AUTHN).
 
     Not idempotent: the second call may find no authenticator (NOT_FOUND).
-    NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this
-    state.
+    NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in
+    this state.
     """
     RegisterConsumer: _grpc.UnaryUnaryMultiCallable[_messages_pb2.RegisterConsumerRequest, _messages_pb2.RegisterConsumerResponse]
     """Registers a consumer at D1, or changes what D1 keeps of one. Registering a card does it too, without personal data.
@@ -80,21 +86,27 @@ class ConsumerServiceStub:
 
 @_typing.type_check_only
 class ConsumerServiceAsyncStub(ConsumerServiceStub):
-    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators right,
-    and tell how a step-up authentication ended.
+    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
+    right, and tell how a step-up authentication ended.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
+    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
+    metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
+    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
+    `request_id`; nothing was sent.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators.
-    All but CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome), DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry; RESOURCE_EXHAUSTED
-    (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED,
-    UPSTREAM_CONTRACT): for the operators.
+    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
+    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
+    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
+    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
+    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -103,8 +115,8 @@ class ConsumerServiceAsyncStub(ConsumerServiceStub):
     D1 then tells of it with a consumer notification (DELETE_AUTHN).
 
     Not idempotent: the second call may find no authenticator (NOT_FOUND).
-    NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this
-    state.
+    NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in
+    this state.
     """
     RegisterConsumer: _aio.UnaryUnaryMultiCallable[_messages_pb2.RegisterConsumerRequest, _messages_pb2.RegisterConsumerResponse]  # type: ignore[assignment]
     """Registers a consumer at D1, or changes what D1 keeps of one. Registering a card does it too, without personal data.
@@ -129,21 +141,27 @@ class ConsumerServiceAsyncStub(ConsumerServiceStub):
     """
 
 class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators right,
-    and tell how a step-up authentication ended.
+    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
+    right, and tell how a step-up authentication ended.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
+    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
+    metadata.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
+    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
+    `request_id`; nothing was sent.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators.
-    All but CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome), DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry; RESOURCE_EXHAUSTED
-    (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED,
-    UPSTREAM_CONTRACT): for the operators.
+    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
+    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
+    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
+    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
+    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
     """
 
     @_abc_1.abstractmethod
@@ -156,8 +174,8 @@ class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
         D1 then tells of it with a consumer notification (DELETE_AUTHN).
 
         Not idempotent: the second call may find no authenticator (NOT_FOUND).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this
-        state.
+        NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in
+        this state.
         """
 
     @_abc_1.abstractmethod

@@ -189,7 +189,9 @@ class NotificationFilter(_message.Message):
 
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2.OperationStatus.ValueType]:
-        """Only 3-D Secure operations that ended so. OPERATION_STATUS_UNSPECIFIED matches the words that this version does not know."""
+        """Only 3-D Secure operations that ended so. OPERATION_STATUS_UNSPECIFIED matches the words that this version does not
+        know.
+        """
 
     @_builtins.property
     def operation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -209,8 +211,8 @@ class NotificationFilter(_message.Message):
 
     @_builtins.property
     def consumer_operation_statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2_1.ConsumerOperationStatus.ValueType]:
-        """Only operations on consumers that ended so. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches the words that this version
-        does not know.
+        """Only operations on consumers that ended so. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches the words that this
+        version does not know.
         """
 
     def __init__(

@@ -26,11 +26,14 @@ if _version_not_supported:
 
 
 class NotificationServiceStub:
-    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it, once,
-    in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
+    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it,
+    once, in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED), NOT_FOUND (ISSUER_UNKNOWN): correct the request.
     UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in RetryInfo. INTERNAL (INTERNAL): for the operators.
     """
@@ -69,11 +72,14 @@ class NotificationServiceStub:
 
 
 class NotificationServiceServicer:
-    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it, once,
-    in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
+    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it,
+    once, in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED), NOT_FOUND (ISSUER_UNKNOWN): correct the request.
     UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in RetryInfo. INTERNAL (INTERNAL): for the operators.
     """
@@ -127,7 +133,8 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSubscription(self, request, context):
-        """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds none.
+        """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds
+        none.
         NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
         """
@@ -172,11 +179,14 @@ def add_NotificationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class NotificationService:
-    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it, once,
-    in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
+    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it,
+    once, in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED), NOT_FOUND (ISSUER_UNKNOWN): correct the request.
     UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in RetryInfo. INTERNAL (INTERNAL): for the operators.
     """

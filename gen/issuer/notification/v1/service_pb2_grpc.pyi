@@ -27,11 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class NotificationServiceStub:
-    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it, once,
-    in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
+    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it,
+    once, in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED), NOT_FOUND (ISSUER_UNKNOWN): correct the request.
     UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in RetryInfo. INTERNAL (INTERNAL): for the operators.
     """
@@ -72,18 +75,22 @@ class NotificationServiceStub:
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_messages_pb2.ListSubscriptionsRequest, _messages_pb2.ListSubscriptionsResponse]
     """Lists an issuer's subscriptions by name. Idempotent, changes nothing. Empty if there are none."""
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_messages_pb2.DeleteSubscriptionRequest, _messages_pb2.DeleteSubscriptionResponse]
-    """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds none.
+    """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds
+    none.
     NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
     FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
     """
 
 @_typing.type_check_only
 class NotificationServiceAsyncStub(NotificationServiceStub):
-    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it, once,
-    in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
+    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it,
+    once, in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED), NOT_FOUND (ISSUER_UNKNOWN): correct the request.
     UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in RetryInfo. INTERNAL (INTERNAL): for the operators.
     """
@@ -121,17 +128,21 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_messages_pb2.ListSubscriptionsRequest, _messages_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
     """Lists an issuer's subscriptions by name. Idempotent, changes nothing. Empty if there are none."""
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_messages_pb2.DeleteSubscriptionRequest, _messages_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
-    """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds none.
+    """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds
+    none.
     NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
     FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
     """
 
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it, once,
-    in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
+    """Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it,
+    once, in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED), NOT_FOUND (ISSUER_UNKNOWN): correct the request.
     UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in RetryInfo. INTERNAL (INTERNAL): for the operators.
     """
@@ -197,7 +208,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.DeleteSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.DeleteSubscriptionResponse, _abc.Awaitable[_messages_pb2.DeleteSubscriptionResponse]]:
-        """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds none.
+        """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds
+        none.
         NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
         """

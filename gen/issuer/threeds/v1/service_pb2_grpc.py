@@ -36,12 +36,15 @@ class AuthenticationServiceStub:
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
     metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE,
-    UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
+    (THREE_DS_TRANSIENT_FAILURE, UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
     before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
@@ -83,12 +86,15 @@ class AuthenticationServiceServicer:
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
     metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE,
-    UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
+    (THREE_DS_TRANSIENT_FAILURE, UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
     before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
@@ -174,12 +180,15 @@ class AuthenticationService:
 
     Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
     lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
     metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
     NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE): nothing was sent, retry. UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE,
-    UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
+    (THREE_DS_TRANSIENT_FAILURE, UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
     DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
     before a retry.
     RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
@@ -273,16 +282,21 @@ class AuthenticationService:
 class OperationServiceStub:
     """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
+    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
+    metadata.
 
     Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
     `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
     issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), UNKNOWN
-    (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED
+    (DEADLINE_EXCEEDED), UNKNOWN (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the
+    delay in RetryInfo.
     FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
     """
@@ -308,16 +322,21 @@ class OperationServiceStub:
 class OperationServiceServicer:
     """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
+    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
+    metadata.
 
     Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
     `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
     issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), UNKNOWN
-    (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED
+    (DEADLINE_EXCEEDED), UNKNOWN (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the
+    delay in RetryInfo.
     FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
     """
@@ -326,9 +345,10 @@ class OperationServiceServicer:
         """Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-        twice. What arrives after the first page was read is not in later ones; begin again to see it.
+        twice. What is newer than the first page is not in later ones; begin again to see it.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card.
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card, or about a
+        thousand operations have arrived since it was given out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -366,16 +386,21 @@ def add_OperationServiceServicer_to_server(servicer, server):
 class OperationService:
     """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
+    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
+    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
+    metadata.
 
     Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
     `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
+    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
+    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
+    RetryInfo.
     INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
     INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
     issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED), UNKNOWN
-    (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
+    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED
+    (DEADLINE_EXCEEDED), UNKNOWN (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the
+    delay in RetryInfo.
     FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
     """
