@@ -24,7 +24,7 @@ bench: $(INSTALLED) ## what a notification and an authentication cost, beside wh
 	python -m bench
 	python -m bench.threeds_translation
 
-generate: $(INSTALLED) ## gen/ from proto/
+generate: $(INSTALLED) ## gen/ and the client's contracts from proto/
 	python tools/contracts.py generate
 
 release-contracts: $(INSTALLED) ## make the present contracts the ones later ones may not break

@@ -1,7 +1,7 @@
 """Makes and checks what comes from ``proto/``: ``python tools/contracts.py generate | check | release``.
 
-``generate`` writes ``gen/`` anew. ``check`` lints the contracts, compares them with the released ones and fails if
-``generate`` would change a byte. ``release`` makes the present contracts the released ones.
+``generate`` writes ``gen/`` and the client's contracts anew. ``check`` lints the contracts, compares them with the
+released ones and fails if ``generate`` would change a byte. ``release`` makes the present contracts the released ones.
 
 No package ships ``buf/validate/validate.proto`` as a file, so its descriptor is taken out of the protovalidate wheel
 and handed to protoc; buf then works on the image that protoc wrote.
@@ -9,7 +9,7 @@ and handed to protoc; buf then works on the image that protoc wrote.
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shutil import copytree, rmtree
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from protovalidate._gen.buf.validate import validate_pb
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 GEN = ROOT / "gen"
+CLIENT = ROOT / "clients" / "python" / "src" / "d1_gateway_client" / "contracts"
 RELEASED = PROTO / "released.binpb"
 
 VALIDATE_MODULE = '''\
@@ -78,6 +79,16 @@ def _write_gen(scratch: Path) -> Path:
     return out
 
 
+def _write_client(scratch: Path) -> Path:
+    out = scratch / "client"
+    image = _image(scratch, "--include_source_info")
+    _run(sys.executable, ROOT / "tools" / "client_contracts.py", image, out)
+    return out
+
+
+_WRITTEN: Mapping[Path, Callable[[Path], Path]] = {GEN: _write_gen, CLIENT: _write_client}
+
+
 def _files(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -87,23 +98,25 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def generate(scratch: Path) -> None:
-    """Write ``gen/`` anew."""
-    fresh = _write_gen(scratch)
-    if GEN.exists():
-        rmtree(GEN)
-    copytree(fresh, GEN)
+    """Write what comes from the contracts anew."""
+    for folder, write in _WRITTEN.items():
+        fresh = write(scratch)
+        if folder.exists():
+            rmtree(folder)
+        copytree(fresh, folder)
 
 
 def check(scratch: Path) -> None:
-    """Fail if a contract breaks a rule or a released contract, or if ``gen/`` is not what ``generate`` writes."""
+    """Fail if a contract breaks a rule or a released contract, or if ``generate`` would write anything else."""
     _run("buf", "format", "--path", "proto", "--diff", "--exit-code")
     image = _image(scratch, "--include_source_info")
     _run("buf", "lint", image, "--path", "issuer", "--config", "buf.yaml")
     _run("buf", "breaking", image, "--against", RELEASED, "--path", "issuer", "--config", "buf.yaml")
-    fresh, committed = _files(_write_gen(scratch)), _files(GEN)
-    drift = sorted(name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name))
-    if drift:
-        sys.exit(f"gen/ is not what `make generate` writes: {', '.join(drift)}")
+    for folder, write in _WRITTEN.items():
+        fresh, committed = _files(write(scratch)), _files(folder)
+        drift = sorted(name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name))
+        if drift:
+            sys.exit(f"{folder.relative_to(ROOT)}/ is not what `make generate` writes: {', '.join(drift)}")
 
 
 def release(scratch: Path) -> None:
