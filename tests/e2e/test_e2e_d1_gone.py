@@ -28,7 +28,9 @@ class _Impatient(GatewayConfig):
     """A gateway that waits for D1 no longer than `_LIMIT_SECONDS`."""
 
     def to_toml(self) -> str:
-        return GatewayConfig.to_toml(self).replace("[d1]\n", f"[d1]\ntotal_timeout_seconds = {_LIMIT_SECONDS}\n")
+        return GatewayConfig.to_toml(self).replace(
+            "[d1]\n", f"[d1]\ntotal_timeout_seconds = {_LIMIT_SECONDS}\nconnect_timeout_seconds = {_LIMIT_SECONDS}\n"
+        )
 
 
 async def _told(call: Awaitable[object]) -> tuple[grpc.StatusCode, str, str]:
