@@ -1,0 +1,27 @@
+"""The Python client of d1-gateway.
+
+`AsyncGatewayClient` and `GatewayClient` call it and watch its notifications; `CallbackHandler` answers D1's questions.
+The messages are in ``d1_gateway_client.contracts.issuer.<area>.v1``, with the contracts' comments.
+"""
+
+from d1_gateway_client.callbacks import CallbackContext, CallbackHandler, RefusalReason, Refuse
+from d1_gateway_client.client import AsyncGatewayClient, GatewayClient
+from d1_gateway_client.errors import ErrorReason, FieldViolation, GatewayError, Outcome
+from d1_gateway_client.options import Options
+from d1_gateway_client.watching import AsyncWatch, Watch
+
+__all__ = [
+    "AsyncGatewayClient",
+    "AsyncWatch",
+    "CallbackContext",
+    "CallbackHandler",
+    "ErrorReason",
+    "FieldViolation",
+    "GatewayClient",
+    "GatewayError",
+    "Options",
+    "Outcome",
+    "RefusalReason",
+    "Refuse",
+    "Watch",
+]

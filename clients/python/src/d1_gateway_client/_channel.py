@@ -1,0 +1,45 @@
+"""Credentials and settings of the connections."""
+
+from collections.abc import Sequence
+
+import grpc
+
+from d1_gateway_client.options import Options
+
+__all__ = ["authorization", "credentials", "settings"]
+
+
+def credentials(options: Options) -> grpc.ChannelCredentials:
+    """Read the certificates.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    ca, key, certificate = (
+        None if file is None else file.read_bytes()
+        for file in (options.ca_file, options.key_file, options.certificate_file)
+    )
+    return grpc.ssl_channel_credentials(ca, private_key=key, certificate_chain=certificate)
+
+
+def settings(options: Options) -> Sequence[tuple[str, int | str]]:
+    """Say how a channel keeps its connection."""
+    named = [] if options.server_name is None else [("grpc.ssl_target_name_override", options.server_name)]
+    return [
+        ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # A dead link is found before the next call, and by a watch that hears nothing.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # gRPC would wait for two minutes after a long outage.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        # Two channels have two connections, so that the second helps where the first is dead.
+        ("grpc.use_local_subchannel_pool", 1),
+        *named,
+    ]
+
+
+def authorization(token: str | None) -> tuple[tuple[str, str], ...]:
+    """Make the metadata that shows a token."""
+    return () if token is None else (("authorization", f"Bearer {token}"),)

@@ -1,0 +1,88 @@
+"""Errors as they come over the wire: ``google.rpc.Status`` in the trailing metadata."""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import betterproto2
+import grpc
+
+from d1_gateway_client import errors
+from d1_gateway_client.contracts.google.rpc import BadRequest, ErrorInfo, RetryInfo, Status
+from d1_gateway_client.errors import Facts, FieldViolation, GatewayError, Outcome
+
+__all__ = ["error_of", "not_sent"]
+
+_DOMAIN = "d1-gateway"
+_DETAILS = "grpc-status-details-bin"
+_CORRELATION = "x-correlation-id"
+
+_CLASSES: Mapping[grpc.StatusCode, type[GatewayError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequestError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.UnauthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDeniedError,
+    grpc.StatusCode.NOT_FOUND: errors.NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: errors.AlreadyExistsError,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.NotAllowedError,
+    grpc.StatusCode.ABORTED: errors.RequestInFlightError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.RateLimitedError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
+    grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
+    grpc.StatusCode.OUT_OF_RANGE: errors.CursorExpiredError,
+}
+
+_Detail = TypeVar("_Detail", bound=betterproto2.Message)
+
+
+def error_of(code: grpc.StatusCode, message: str | None, trailing: Iterable[tuple[str, str | bytes]]) -> GatewayError:
+    """Make the error of a call that failed.
+
+    Args:
+        code: Its status.
+        message: The status's text.
+        trailing: Its trailing metadata.
+    """
+    metadata = dict(trailing)
+    status = _status(metadata.get(_DETAILS))
+    info = _detail(status, ErrorInfo)
+    if info is None or info.domain != _DOMAIN:
+        info = ErrorInfo()
+    retry = _detail(status, RetryInfo)
+    bad_request = _detail(status, BadRequest) or BadRequest()
+    facts = Facts(
+        code,
+        message or "",
+        reason_name=info.reason,
+        outcome=_outcome(info),
+        violations=tuple(
+            FieldViolation(each.field, each.description, each.reason) for each in bad_request.field_violations
+        ),
+        retry_after_seconds=None if retry is None or retry.retry_delay is None else retry.retry_delay.total_seconds(),
+        correlation_id=info.metadata.get("correlation_id") or str(metadata.get(_CORRELATION, "")),
+        metadata=info.metadata,
+    )
+    return _CLASSES.get(code, GatewayError)(facts)
+
+
+def not_sent(message: str) -> GatewayError:
+    """Make the error of a call for which there is no connection."""
+    return errors.UnavailableError(Facts(grpc.StatusCode.UNAVAILABLE, message, outcome=Outcome.NOT_SENT))
+
+
+def _outcome(info: ErrorInfo) -> Outcome:
+    return Outcome.__members__.get(info.metadata.get("outcome", ""), Outcome.UNKNOWN)
+
+
+def _status(details: str | bytes | None) -> Status:
+    if not isinstance(details, bytes):
+        return Status()
+    try:
+        return Status.parse(details)
+    except Exception:  # noqa: BLE001 (a proxy's bytes; the status itself still says that the call failed)
+        return Status()
+
+
+def _detail(status: Status, kind: type[_Detail]) -> _Detail | None:
+    for detail in status.details:
+        if detail.type_url.rpartition("/")[2] == f"google.rpc.{kind.__name__}":
+            return kind.parse(detail.value)
+    return None

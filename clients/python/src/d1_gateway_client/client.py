@@ -1,0 +1,232 @@
+"""The clients: one for asyncio, one that blocks."""
+
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from d1_gateway_client import _aio, _blocking, _watching
+from d1_gateway_client.contracts.issuer.card.v1 import CardServiceAsyncStub, CardServiceSyncStub
+from d1_gateway_client.contracts.issuer.consumer.v1 import ConsumerServiceAsyncStub, ConsumerServiceSyncStub
+from d1_gateway_client.contracts.issuer.notification.v1 import (
+    NotificationFilter,
+    NotificationServiceAsyncStub,
+    NotificationServiceSyncStub,
+    StartPosition,
+)
+from d1_gateway_client.contracts.issuer.threeds.v1 import (
+    AuthenticationServiceAsyncStub,
+    AuthenticationServiceSyncStub,
+    OperationServiceAsyncStub,
+    OperationServiceSyncStub,
+)
+from d1_gateway_client.options import Options
+from d1_gateway_client.watching import AsyncWatch, Watch
+
+__all__ = [
+    "AsyncGatewayClient",
+    "AsyncNotifications",
+    "GatewayClient",
+    "Notifications",
+]
+
+
+class _Cards(_aio.Calls, CardServiceAsyncStub):
+    pass
+
+
+class _Consumers(_aio.Calls, ConsumerServiceAsyncStub):
+    pass
+
+
+class _Authentication(_aio.Calls, AuthenticationServiceAsyncStub):
+    pass
+
+
+class _Operations(_aio.Calls, OperationServiceAsyncStub):
+    pass
+
+
+class AsyncNotifications(_aio.Calls, NotificationServiceAsyncStub):
+    """NotificationService, with watches that outlive their link."""
+
+    def watch(
+        self,
+        *,
+        subscription: str = "",
+        issuer_id: str = "",
+        after_cursor: str | None = None,
+        position: StartPosition | None = None,
+        since: datetime | None = None,
+        filter: NotificationFilter | None = None,  # noqa: A002 (the contract's word)
+        max_batch_size: int = 0,
+        heartbeat_seconds: float = 15.0,
+    ) -> AsyncWatch:
+        """Watch notifications.
+
+        Args:
+            subscription: The name under which the gateway keeps the committed cursor; empty to keep it yourself.
+            issuer_id: Whose notifications; empty for the only issuer that the gateway has.
+            after_cursor: Begin after this cursor. A subscription that exists goes on at its committed cursor instead.
+            position: Begin with the oldest that is kept, or with what comes from now on (which is the default).
+            since: Begin with what was taken at this time or later; needs a time zone.
+            filter: Which are wanted; None for all.
+            max_batch_size: How many the gateway sends at once, at most 1000; 0 for its default.
+            heartbeat_seconds: How long the link may be silent, 0.1 to 300; it is given up after twice as long.
+
+        Raises:
+            ValueError: It is told to begin in more than one place.
+        """
+        request = _watching.start(
+            issuer_id=issuer_id,
+            subscription=subscription,
+            after_cursor=after_cursor,
+            position=position,
+            since=since,
+            filter=filter,
+            max_batch_size=max_batch_size,
+            heartbeat_seconds=heartbeat_seconds,
+        )
+        return AsyncWatch(self._connection, request)
+
+
+class AsyncGatewayClient:
+    """The gateway, for asyncio. Make it where the event loop runs, and close it.
+
+    Attributes:
+        cards: CardService.
+        consumers: ConsumerService.
+        authentication: AuthenticationService: 3-D Secure.
+        operations: OperationService: the history of 3-D Secure operations.
+        notifications: NotificationService, and `AsyncNotifications.watch`.
+
+    Every method takes a request and returns its response, or raises a `GatewayError`.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        """Make a client; it connects when it is first used.
+
+        Args:
+            options: Where the gateway is, and who calls. None: from the environment.
+
+        Raises:
+            ValueError: The environment does not say enough.
+            OSError: A certificate or key cannot be read.
+        """
+        self._set(_aio.Connection(options or Options.from_environment()), None)
+
+    def _set(self, connection: _aio.Connection, timeout_seconds: float | None) -> None:
+        self._connection = connection
+        self.cards = _Cards(connection, timeout_seconds)
+        self.consumers = _Consumers(connection, timeout_seconds)
+        self.authentication = _Authentication(connection, timeout_seconds)
+        self.operations = _Operations(connection, timeout_seconds)
+        self.notifications = AsyncNotifications(connection, timeout_seconds)
+
+    def within(self, timeout_seconds: float) -> Self:
+        """Share the connection, with another deadline for each call: ``client.within(2).cards.create_card(...)``."""
+        other = object.__new__(type(self))
+        other._set(self._connection, timeout_seconds)
+        return other
+
+    async def aclose(self) -> None:
+        """Close the connection, with all calls and watches."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class Notifications(NotificationServiceSyncStub):
+    """NotificationService, with watches that outlive their link."""
+
+    def __init__(self, connection: _blocking.Connection) -> None:
+        super().__init__(connection.as_channel())
+        self._connection = connection
+
+    def watch(
+        self,
+        *,
+        subscription: str = "",
+        issuer_id: str = "",
+        after_cursor: str | None = None,
+        position: StartPosition | None = None,
+        since: datetime | None = None,
+        filter: NotificationFilter | None = None,  # noqa: A002 (the contract's word)
+        max_batch_size: int = 0,
+        heartbeat_seconds: float = 15.0,
+    ) -> Watch:
+        """Watch notifications. The arguments and what is raised are those of `AsyncNotifications.watch`."""
+        request = _watching.start(
+            issuer_id=issuer_id,
+            subscription=subscription,
+            after_cursor=after_cursor,
+            position=position,
+            since=since,
+            filter=filter,
+            max_batch_size=max_batch_size,
+            heartbeat_seconds=heartbeat_seconds,
+        )
+        return Watch(self._connection, request)
+
+
+class GatewayClient:
+    """The gateway, for threads. Close it. Its methods may be called from several threads at once.
+
+    Attributes:
+        cards: CardService.
+        consumers: ConsumerService.
+        authentication: AuthenticationService: 3-D Secure.
+        operations: OperationService: the history of 3-D Secure operations.
+        notifications: NotificationService, and `Notifications.watch`.
+
+    Every method takes a request and returns its response, or raises a `GatewayError`.
+    """
+
+    def __init__(self, options: Options | None = None, *, channel: grpc.Channel | None = None) -> None:
+        """Make a client; it connects when it is first used.
+
+        Args:
+            options: Where the gateway is, and who calls. None: from the environment.
+            channel: A channel to use in place of one to `Options.address`, for example `grpc_testing`'s.
+
+        Raises:
+            ValueError: The environment does not say enough.
+            OSError: A certificate or key cannot be read.
+        """
+        options = options or Options.from_environment()
+        self._set(
+            _blocking.opened(options) if channel is None else _blocking.Connection(channel, options, is_own=False)
+        )
+
+    def _set(self, connection: _blocking.Connection) -> None:
+        self._connection = connection
+        self.cards = CardServiceSyncStub(connection.as_channel())
+        self.consumers = ConsumerServiceSyncStub(connection.as_channel())
+        self.authentication = AuthenticationServiceSyncStub(connection.as_channel())
+        self.operations = OperationServiceSyncStub(connection.as_channel())
+        self.notifications = Notifications(connection)
+
+    def within(self, timeout_seconds: float) -> Self:
+        """Share the connection, with another deadline for each call: ``client.within(2).cards.create_card(...)``."""
+        other = object.__new__(type(self))
+        other._set(self._connection.within(timeout_seconds))
+        return other
+
+    def close(self) -> None:
+        """Close the connection, with all calls and watches."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

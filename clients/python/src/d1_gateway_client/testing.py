@@ -1,0 +1,207 @@
+"""A sandbox for the tests of your service: simulators of D1 and of a 3-D Secure server, and a real gateway between.
+
+Needs the extra ``testing``. In ``conftest.py``::
+
+    pytest_plugins = ["d1_gateway_client.testing"]
+
+Then a test that takes `d1_gateway` has a gateway of its own to call, and D1's side in its hand.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import pytest
+
+from d1_gateway_client.options import Options
+from sandbox import Sandbox
+from sandbox.d1.acs.purchase import Flow, Order, Status
+from sandbox.d1.acs.purchase import Purchase as _Purchase
+from sandbox.d1.contract import InitialState
+from sandbox.d1.store import CardDetails, Credentials
+from sandbox.gateway import GatewayConfig, GatewayProcess
+
+__all__ = ["Flow", "Purchase", "SandboxGateway", "Status", "d1_gateway", "sandbox_gateway"]
+
+_START_SECONDS = 60.0
+_WAIT_SECONDS = 30.0
+
+_T = TypeVar("_T")
+
+
+class _Background:
+    """An event loop in a thread of its own: the sandbox lives in it, whatever loops the tests have."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="d1-sandbox", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, _T], timeout_seconds: float = _WAIT_SECONDS) -> _T:
+        """Do something there and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_seconds)
+
+    def call(self, function: Callable[[], _T]) -> _T:
+        """Call something there, and get its result."""
+
+        async def called() -> _T:
+            return function()
+
+        return self.run(called())
+
+    async def wait(self, work: Coroutine[Any, Any, _T], timeout_seconds: float = _WAIT_SECONDS) -> _T:
+        """Do something there, and wait for it without holding this loop up."""
+        async with asyncio.timeout(timeout_seconds):
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+
+class Purchase:
+    """A purchase at a simulated merchant, whose cardholder D1 authenticates. The test plays the consumer.
+
+    What is asked of the service while it runs, the service's own handler has seen. Methods that wait come in two kinds:
+    those that are awaited, and those named ``wait_``, which block; both give up after 30 s with `TimeoutError`.
+    """
+
+    def __init__(self, background: _Background, purchase: _Purchase) -> None:
+        self._background = background
+        self._purchase = purchase
+
+    @property
+    def status(self) -> Status:
+        """How far it has come."""
+        return self._purchase.status
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed, in D1's words; None if it has not."""
+        return self._purchase.error
+
+    @property
+    def answers(self) -> list[int | None]:
+        """The HTTP statuses that D1's questions about it were answered with, in order."""
+        return [call.status for call in self._purchase.calls]
+
+    async def rests(self) -> Status:
+        """Wait until it is the consumer's turn, or it is over and notified."""
+        return await self._background.wait(self._purchase.awaiting())
+
+    def wait_rests(self) -> Status:
+        """As `rests`, but it blocks."""
+        return self._background.run(self._purchase.awaiting())
+
+    async def ends(self) -> Status:
+        """Wait until it is over and notified."""
+        await self._background.wait(self._purchase.notified())
+        return self.status
+
+    def wait_ends(self) -> Status:
+        """As `ends`, but it blocks."""
+        self._background.run(self._purchase.notified())
+        return self.status
+
+    def type_otp(self, otp: str) -> bool:
+        """Type a one-time password in; tells whether it is the right one."""
+        return self._background.call(lambda: self._purchase.type_otp(otp))
+
+    def approve(self) -> None:
+        """Approve with the authenticator of D1's SDK."""
+        self._background.call(self._purchase.approve)
+
+    def deny(self) -> None:
+        """Deny with the authenticator of D1's SDK."""
+        self._background.call(self._purchase.deny)
+
+
+class SandboxGateway:
+    """A running gateway, and D1's side of it."""
+
+    def __init__(self, background: _Background, sandbox: Sandbox, process: GatewayProcess) -> None:
+        self._background = background
+        self._sandbox = sandbox
+        self._process = process
+
+    @property
+    def options(self) -> Options:
+        """For a client who may call everything."""
+        pki = self._sandbox.pki
+        return Options(
+            address=self._process.grpc,
+            ca_file=pki.server_ca,
+            certificate_file=pki.caller.certificate,
+            key_file=pki.caller.key,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same, as the environment of a service."""
+        options = self.options
+        return {
+            "D1_GATEWAY_CLIENT_ADDRESS": options.address,
+            "D1_GATEWAY_CLIENT_CA_FILE": str(options.ca_file),
+            "D1_GATEWAY_CLIENT_CERTIFICATE_FILE": str(options.certificate_file),
+            "D1_GATEWAY_CLIENT_KEY_FILE": str(options.key_file),
+        }
+
+    def add_card(self, card_id: str, consumer_id: str = "consumer-1", pan: str = "4970101234567890") -> None:
+        """Have D1 know an active card, and its consumer without any personal data."""
+        details = CardDetails(consumer_id, "light", InitialState.ACTIVE, credentials=Credentials(pan, "1235"))
+        self._background.call(lambda: self._sandbox.store.register(card_id, details))
+
+    def buy(self, card_id: str, flow: Flow = Flow.FRICTIONLESS, amount: int = 1999) -> Purchase:
+        """Begin a purchase.
+
+        Args:
+            card_id: With which card.
+            flow: How its cardholder is authenticated: decides what D1 asks.
+            amount: In minor units of the currency.
+        """
+        order = Order(card_id, flow, amount=amount, poll_seconds=0.1)
+        return Purchase(self._background, self._background.call(lambda: self._sandbox.purchases.start(order)))
+
+    def restart(self) -> None:
+        """Kill the gateway as a power cut would, and start it again at the same address."""
+        self._background.run(self._process.restart(), _START_SECONDS)
+
+
+@contextmanager
+def sandbox_gateway(folder: Path) -> Iterator[SandboxGateway]:
+    """Run a sandbox and a gateway for as long as the block lasts, on loopback.
+
+    Args:
+        folder: Where keys, settings, the log of the gateway and its notifications go.
+
+    Raises:
+        RuntimeError: The gateway did not start; the text is what it said.
+    """
+    with _Background() as background:
+        running = AsyncExitStack()
+
+        async def start() -> SandboxGateway:
+            sandbox = await running.enter_async_context(Sandbox.start(folder / "keys"))
+            process = await GatewayProcess.start(GatewayConfig.of(sandbox, folder), folder)
+            await running.enter_async_context(process)
+            sandbox.set_edge(process.edge)
+            return SandboxGateway(background, sandbox, process)
+
+        try:
+            yield background.run(start(), _START_SECONDS)
+        finally:
+            background.run(running.aclose())
+
+
+@pytest.fixture(scope="session")
+def d1_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxGateway]:
+    """A gateway between simulators, one for all tests; give each test cards of its own."""
+    with sandbox_gateway(tmp_path_factory.mktemp("d1-gateway")) as running:
+        yield running

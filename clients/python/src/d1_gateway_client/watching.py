@@ -1,0 +1,252 @@
+"""Watches: notifications one by one, across broken links, restarts and deployments of the gateway."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from d1_gateway_client import _aio, _blocking
+from d1_gateway_client._watching import ROUTE, Progress
+from d1_gateway_client.contracts.issuer.notification.v1 import (
+    CommitCursorRequest,
+    CommitCursorResponse,
+    Notification,
+    WatcherRole,
+    WatchNotificationsRequest,
+    WatchNotificationsResponse,
+)
+
+__all__ = ["AsyncWatch", "Watch"]
+
+_COMMIT = "/issuer.notification.v1.NotificationService/CommitCursor"
+
+
+class AsyncWatch:
+    """Notifications, oldest first, without an end: ``async for notification in watch``.
+
+    The watch reconnects by itself and goes on where it was: each notification comes once, in order. Use it as a context
+    manager, or close it.
+
+    Raises:
+        GatewayError: While it is iterated: a failure that coming back cannot mend, for example `CursorExpiredError`.
+    """
+
+    def __init__(self, connection: _aio.Connection, request: WatchNotificationsRequest) -> None:
+        self._connection = connection
+        self._own: _aio.Connection | None = None
+        """In place of one that was dead."""
+        self._progress = Progress(request)
+        self._stream: _aio.Stream | None = None
+        self._closed = asyncio.Event()
+
+    @property
+    def cursor(self) -> str:
+        """Where to go on after what was received, for another watch's ``after_cursor``; empty before the beginning."""
+        return self._progress.cursor
+
+    @property
+    def role(self) -> WatcherRole:
+        """Whether it receives, or stands by for another watcher of its subscription."""
+        return self._progress.role
+
+    async def commit(self, notification: Notification | None = None) -> None:
+        """Note at the gateway that a notification and all before it are done with; without one, all received so far.
+
+        Raises:
+            GatewayError: The commit failed; nothing is lost, commit again.
+            ValueError: The watch has no subscription, or nothing was received yet.
+        """
+        request = self._progress.commit(notification)
+        await (self._own or self._connection).unary(_COMMIT, request, CommitCursorResponse)
+        self._progress.committed(notification)
+
+    async def aclose(self) -> None:
+        """Stop: whoever waits for the next notification is told that there is none."""
+        self._closed.set()
+        self._drop()
+        await self._close_own()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Notification:
+        while not self._closed.is_set():
+            if (notification := self._progress.next()) is not None:
+                return notification
+            await self._receive()
+        raise StopAsyncIteration
+
+    async def _receive(self) -> None:
+        error = None
+        try:
+            if self._stream is None:
+                self._stream = await (self._own or self._connection).server_stream(
+                    ROUTE, self._progress.request(), WatchNotificationsResponse
+                )
+            async with asyncio.timeout(self._progress.silence_seconds):
+                response = await self._stream.read()
+            if isinstance(response, WatchNotificationsResponse):
+                self._progress.take(response)
+                return
+        except grpc.aio.AioRpcError as failed:
+            error = _aio.failure(failed)
+        except TimeoutError:
+            await self._close_own()
+            self._own = self._connection.another()
+        except asyncio.CancelledError:
+            self._drop()
+            if self._closed.is_set() and not _is_being_cancelled():
+                return
+            raise
+        self._drop()
+        await self._rest(self._progress.interrupted(error))
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            pass
+
+    def _drop(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
+
+    async def _close_own(self) -> None:
+        if self._own is not None:
+            await self._own.close()
+
+
+class Watch:
+    """Notifications, oldest first, without an end: ``for notification in watch``. As `AsyncWatch`, but it blocks.
+
+    `close` may be called from another thread.
+    """
+
+    def __init__(self, connection: _blocking.Connection, request: WatchNotificationsRequest) -> None:
+        self._connection = connection
+        self._own: _blocking.Connection | None = None
+        """In place of one that was dead."""
+        self._progress = Progress(request)
+        self._stream: Any = None
+        self._closed = threading.Event()
+
+    @property
+    def cursor(self) -> str:
+        """Where to go on after what was received, for another watch's ``after_cursor``; empty before the beginning."""
+        return self._progress.cursor
+
+    @property
+    def role(self) -> WatcherRole:
+        """Whether it receives, or stands by for another watcher of its subscription."""
+        return self._progress.role
+
+    def commit(self, notification: Notification | None = None) -> None:
+        """Note at the gateway that a notification and all before it are done with; without one, all received so far.
+
+        Raises:
+            GatewayError: The commit failed; nothing is lost, commit again.
+            ValueError: The watch has no subscription, or nothing was received yet.
+        """
+        request = self._progress.commit(notification)
+        connection = self._own or self._connection
+        connection.unary_unary(_COMMIT, CommitCursorRequest.SerializeToString, CommitCursorResponse.FromString)(request)
+        self._progress.committed(notification)
+
+    def close(self) -> None:
+        """Stop: whoever waits for the next notification is told that there is none."""
+        self._closed.set()
+        self._cancel()
+        self._close_own()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Notification:
+        while not self._closed.is_set():
+            if (notification := self._progress.next()) is not None:
+                return notification
+            self._receive()
+        raise StopIteration
+
+    def _receive(self) -> None:
+        error = None
+        if self._stream is None:
+            self._stream = (self._own or self._connection).open(
+                ROUTE,
+                WatchNotificationsRequest.SerializeToString,
+                WatchNotificationsResponse.FromString,
+                self._progress.request(),
+            )
+        watchdog = _Watchdog(self._progress.silence_seconds, self._cancel)
+        try:
+            with watchdog:
+                response = next(self._stream, None)
+            if response is not None:
+                self._progress.take(response)
+                return
+        except grpc.RpcError as failed:
+            error = _blocking.failure(failed)
+        self._cancel()
+        self._stream = None
+        if self._closed.is_set():
+            return
+        if watchdog.has_barked:
+            self._close_own()
+            self._own = self._connection.another()
+        self._closed.wait(self._progress.interrupted(None if watchdog.has_barked else error))
+
+    def _close_own(self) -> None:
+        if self._own is not None:
+            self._own.close()
+
+    def _cancel(self) -> None:
+        if (stream := self._stream) is not None:
+            stream.cancel()
+
+
+class _Watchdog:
+    """Does something if a block takes too long."""
+
+    def __init__(self, seconds: float, action: Callable[[], None]) -> None:
+        self.has_barked = False
+        self._action = action
+        self._timer = threading.Timer(seconds, self._bark)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+
+    def _bark(self) -> None:
+        self.has_barked = True
+        self._action()
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

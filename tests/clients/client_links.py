@@ -1,0 +1,73 @@
+"""A TCP proxy whose connections a test can cut, or leave open and dead."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+__all__ = ["Link"]
+
+
+class Link:
+    """Leads to a gateway, until it does not."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._transports: set[asyncio.StreamWriter] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self.address = ""
+        self.count = 0
+        """How many connections there were."""
+
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, address: str) -> AsyncIterator["Link"]:
+        """Have a link for as long as the block lasts."""
+        host, _, port = address.rpartition(":")
+        link = cls(host, int(port))
+        async with asyncio.TaskGroup() as tasks:
+
+            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await asyncio.gather(tasks.create_task(link._serve(reader, writer)), return_exceptions=True)
+
+            server = await asyncio.start_server(serve, "127.0.0.1", 0)
+            link.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            try:
+                yield link
+            finally:
+                server.close()
+                link.cut()
+
+    def cut(self) -> None:
+        """Break all connections off."""
+        for transport in self._transports:
+            transport.transport.abort()
+
+    def die(self) -> None:
+        """Have the present connections carry nothing any more, and say nothing of it; new ones are well."""
+        self._flows.clear()
+        self._flows = asyncio.Event()
+        self._flows.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.count += 1
+        there_reader, there_writer = await asyncio.open_connection(*self._target)
+        pair, flows = {writer, there_writer}, self._flows
+        self._transports |= pair
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._carry(reader, there_writer, flows))
+                both.create_task(self._carry(there_reader, writer, flows))
+        finally:
+            self._transports -= pair
+            for each in pair:
+                each.close()
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flows: asyncio.Event) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65_536):
+                if not flows.is_set():
+                    continue
+                sink.write(data)
+                await sink.drain()
+        sink.transport.abort()

@@ -1,0 +1,310 @@
+"""Handlers of D1's questions: purchases through a real gateway, answered by plain functions."""
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from d1_gateway_client import (
+    AsyncGatewayClient,
+    CallbackContext,
+    CallbackHandler,
+    RefusalReason,
+    Refuse,
+    errors,
+)
+from d1_gateway_client.contracts.issuer.callback.v1 import (
+    AuthenticateRequest,
+    AuthenticateResponse,
+    AuthenticationResultRequest,
+    AuthenticationResultResponse,
+    CardCredentialsRequest,
+    CardCredentialsResponse,
+    CardDetails,
+    ConsumerInformationRequest,
+    ConsumerInformationResponse,
+    DeliverOtpRequest,
+    DeliverOtpResponse,
+)
+from d1_gateway_client.contracts.issuer.card.v1 import RegisterCardRequest, RenewCardRequest
+from d1_gateway_client.contracts.issuer.common.v1 import CardCredentials, CardExpiry
+from d1_gateway_client.contracts.issuer.consumer.v1 import (
+    AuthenticationStatus,
+    PersonalInformation,
+    PhoneNumber,
+    RegisterConsumerRequest,
+)
+from sandbox import Sandbox
+from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
+from sandbox.gateway import GatewayConfig, GatewayProcess
+from tests.clients.client_gateways import options_for
+from tests.clients.client_links import Link
+from tests.running import Running
+
+PERSON = PersonalInformation(
+    language="en-GB", mobile_phone_number=PhoneNumber(country_code="+44", phone_number="7700900123")
+)
+
+
+@pytest.fixture
+async def shopper(client: AsyncGatewayClient) -> AsyncGatewayClient:
+    """The client, once it has registered a consumer with a card."""
+    await register(client)
+    return client
+
+
+async def register(client: AsyncGatewayClient) -> None:
+    await client.cards.register_card(
+        RegisterCardRequest(
+            card_id="card-1",
+            consumer_id="consumer-1",
+            card_product_id="light",
+            credentials=CardCredentials(pan="4970101234567890", expiry=CardExpiry(month=12, year=2031)),
+        )
+    )
+    await client.consumers.register_consumer(RegisterConsumerRequest(consumer_id="consumer-1"))
+
+
+def buy(sandbox: Sandbox, flow: Flow) -> Purchase:
+    return sandbox.purchases.start(Order("card-1", flow, poll_seconds=0.05))
+
+
+class Otps(CallbackHandler):
+    """A handler that sends passwords, and remembers them."""
+
+    def __init__(self) -> None:
+        super().__init__("otps", drain_seconds=10)
+        self.sent: asyncio.Queue[str] = asyncio.Queue()
+        self.contexts: list[CallbackContext] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.deliver_otp(self.send)
+
+    async def send(self, request: DeliverOtpRequest, context: CallbackContext) -> DeliverOtpResponse:
+        self.contexts.append(context)
+        self.sent.put_nowait(request.otp)
+        await self.may_answer.wait()
+        return DeliverOtpResponse()
+
+
+async def finished(purchase: Purchase, otp: str) -> Status:
+    """Type a password in when it is asked for; tells how the purchase ended."""
+    assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
+    assert purchase.type_otp(otp)
+    return await purchase.done()
+
+
+async def test_every_kind_of_question_is_answered_by_its_function(
+    shopper: AsyncGatewayClient, running: Running
+) -> None:
+    handler = CallbackHandler("issuer")
+    passwords: list[str] = []
+    decided: list[str] = []
+
+    @handler.consumer_information
+    async def who(request: ConsumerInformationRequest, context: CallbackContext) -> ConsumerInformationResponse:
+        assert (request.consumer_id, context.issuer_id) == ("consumer-1", "SANDBOX001")
+        return ConsumerInformationResponse(personal_information=PERSON)
+
+    @handler.deliver_otp
+    async def send(request: DeliverOtpRequest, context: CallbackContext) -> DeliverOtpResponse:
+        assert 0 < context.seconds_left < 60
+        passwords.append(request.otp)
+        return DeliverOtpResponse()
+
+    @handler.authenticate
+    async def begin(request: AuthenticateRequest, context: CallbackContext) -> AuthenticateResponse:
+        assert context.attempt == 1
+        return AuthenticateResponse(authentication_id=f"push-{request.consumer_id}")
+
+    @handler.authentication_result
+    async def result(request: AuthenticationResultRequest, context: CallbackContext) -> AuthenticationResultResponse:
+        assert context.correlation_id
+        decided.append(request.authentication_id)
+        status = AuthenticationStatus.PENDING if len(decided) == 1 else AuthenticationStatus.SUCCESSFUL
+        return AuthenticationResultResponse(status=status)
+
+    @handler.card_credentials
+    async def credentials(request: CardCredentialsRequest, context: CallbackContext) -> CardCredentialsResponse:
+        assert (request.card_id, context.attempt) == ("card-1", 1)
+        known = CardCredentials(pan="4970101234567890", expiry=CardExpiry(month=7, year=2034))
+        return CardCredentialsResponse(details=CardDetails(credentials=known))
+
+    async with handler.serving(shopper):
+        by_d1 = buy(running.sandbox, Flow.SMS_OTP)
+        assert await by_d1.awaiting() is Status.AWAITS_OTP, by_d1.error
+        (message,) = running.sandbox.phones.messages(by_d1.purchase_id)
+        assert message.phone == "+447700900123"
+        by_issuer = buy(running.sandbox, Flow.SMS_OTP_ISSUER)
+        assert await by_issuer.awaiting() is Status.AWAITS_OTP, by_issuer.error
+        assert await finished(by_issuer, passwords.pop()) is Status.SUCCESSFUL
+        pushed = buy(running.sandbox, Flow.OOB_ISSUER)
+        assert await pushed.done() is Status.SUCCESSFUL
+        assert set(decided) == {"push-consumer-1"}
+        await shopper.cards.renew_card(RenewCardRequest(card_id="card-1"))
+        while running.sandbox.store.card("card-1").awaits_credentials:  # noqa: ASYNC110 (the simulator tells nobody)
+            await asyncio.sleep(0.05)
+    known = running.sandbox.store.card("card-1").details.credentials
+    assert known
+    assert known.expiry == "0734"
+
+
+async def test_exceptions_become_refusals_that_say_nothing(
+    shopper: AsyncGatewayClient, running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = CallbackHandler("failing")
+
+    @handler.deliver_otp
+    async def fail(request: DeliverOtpRequest, context: CallbackContext) -> DeliverOtpResponse:
+        del context
+        raise LookupError(f"no phone for {request.otp}, a secret of the service")
+
+    async with handler.serving(shopper):
+        purchase = buy(running.sandbox, Flow.SMS_OTP_ISSUER)
+        assert await purchase.done() is Status.FAILED
+    (call,) = purchase.calls
+    assert call.status == 500
+    assert "secret" not in f"{call} {caplog.text}"
+    assert "LookupError at " in caplog.text
+
+
+async def test_a_function_refuses_with_a_reason(shopper: AsyncGatewayClient, running: Running) -> None:
+    handler = CallbackHandler("refusing")
+
+    @handler.deliver_otp
+    async def refuse(request: DeliverOtpRequest, context: CallbackContext) -> DeliverOtpResponse:
+        del request, context
+        raise Refuse(RefusalReason.NOT_FOUND, "nobody of this name")
+
+    async with handler.serving(shopper):
+        purchase = buy(running.sandbox, Flow.SMS_OTP_ISSUER)
+        assert await purchase.done() is Status.FAILED
+    assert [call.status for call in purchase.calls] == [404]
+    with pytest.raises(ValueError, match="at most 256"):
+        Refuse(RefusalReason.INVALID, "x" * 257)
+
+
+async def test_an_answer_that_the_gateway_cannot_take_becomes_a_refusal_at_once(
+    shopper: AsyncGatewayClient, running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = CallbackHandler("invalid")
+
+    @handler.authenticate
+    async def begin(request: AuthenticateRequest, context: CallbackContext) -> AuthenticateResponse:
+        del request, context
+        return AuthenticateResponse(authentication_id="not allowed: spaces")
+
+    async with handler.serving(shopper):
+        purchase = buy(running.sandbox, Flow.OOB_ISSUER)
+        assert await purchase.done() is Status.FAILED
+    assert purchase.calls[0].status == 500
+    assert "authentication_id" in caplog.text
+
+
+async def test_a_question_is_worked_on_once_though_the_link_breaks(
+    running: Running, client: AsyncGatewayClient
+) -> None:
+    await register(client)
+    handler = Otps()
+    handler.may_answer.clear()
+    async with (
+        Link.to(running.addresses.grpc) as link,
+        AsyncGatewayClient(options_for(link.address, running.sandbox.pki)) as linked,
+        handler.serving(linked),
+    ):
+        purchase = buy(running.sandbox, Flow.SMS_OTP_ISSUER)
+        otp = await handler.sent.get()
+        link.cut()
+        while link.count < 2:  # noqa: ASYNC110 (a link tells nobody)
+            await asyncio.sleep(0.05)
+        handler.may_answer.set()
+        assert await finished(purchase, otp) is Status.SUCCESSFUL
+    assert len(handler.contexts) == 1
+    assert handler.sent.empty()
+
+
+async def test_no_more_questions_are_worked_on_at_once_than_agreed(
+    shopper: AsyncGatewayClient, running: Running
+) -> None:
+    handler = CallbackHandler("two-at-once", max_in_flight=2)
+    at_work: list[int] = [0, 0]
+
+    @handler.deliver_otp
+    async def send(request: DeliverOtpRequest, context: CallbackContext) -> DeliverOtpResponse:
+        del request, context
+        at_work[0] += 1
+        at_work[1] = max(at_work)
+        await asyncio.sleep(0.05)
+        at_work[0] -= 1
+        return DeliverOtpResponse()
+
+    async with handler.serving(shopper):
+        purchases = [buy(running.sandbox, Flow.SMS_OTP_ISSUER) for _ in range(10)]
+        assert {await each.awaiting() for each in purchases} == {Status.AWAITS_OTP}
+    assert at_work == [0, 2]
+
+
+async def test_a_handler_drains_on_sigterm(shopper: AsyncGatewayClient, running: Running) -> None:
+    handler = Otps()
+    handler.may_answer.clear()
+    serving = asyncio.create_task(handler.run(shopper))
+    while handler.sent.empty():
+        purchase = buy(running.sandbox, Flow.SMS_OTP_ISSUER)
+        await asyncio.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    handler.sent = asyncio.Queue()
+    late = buy(running.sandbox, Flow.SMS_OTP_ISSUER)
+    await asyncio.sleep(0.2)
+    handler.may_answer.set()
+    assert await purchase.awaiting() is Status.AWAITS_OTP
+    await serving
+    assert handler.sent.empty(), "a question came after the drain"
+    assert await late.done() is Status.FAILED
+
+
+async def test_a_handler_moves_on_when_its_gateway_drains(sandbox: Sandbox, tmp_path: Path) -> None:
+    config = GatewayConfig.of(sandbox, tmp_path)
+    handler = Otps()
+    handler.may_answer.clear()
+    async with await GatewayProcess.start(config, tmp_path) as gateway:
+        sandbox.set_edge(gateway.edge)
+        port = int(gateway.grpc.rpartition(":")[2])
+        async with AsyncGatewayClient(options_for(gateway.grpc, sandbox.pki)) as client:
+            await register(client)
+            async with handler.serving(client):
+                asked = buy(sandbox, Flow.SMS_OTP_ISSUER)
+                first = await handler.sent.get()
+                stopping = asyncio.create_task(gateway.stop())
+                await asyncio.sleep(0.5)
+                handler.may_answer.set()
+                assert await asked.awaiting() is Status.AWAITS_OTP, "the old stream was not kept"
+                assert await stopping == 0
+                next_one = replace(config, grpc_port=port)
+                async with await GatewayProcess.start(next_one, tmp_path) as successor:
+                    sandbox.set_edge(successor.edge)
+                    assert await finished(asked, first) is Status.SUCCESSFUL
+                    while handler.sent.empty():
+                        buy(sandbox, Flow.SMS_OTP_ISSUER)
+                        await asyncio.sleep(0.3)
+                    handler.sent = asyncio.Queue()
+                    again = buy(sandbox, Flow.SMS_OTP_ISSUER)
+                    assert await finished(again, await handler.sent.get()) is Status.SUCCESSFUL
+
+
+async def test_a_caller_who_may_not_be_a_handler_is_told_so(running: Running) -> None:
+    options = options_for(running.addresses.grpc, running.sandbox.pki, running.sandbox.pki.stranger)
+    async with AsyncGatewayClient(options) as stranger:
+        with pytest.raises(errors.PermissionDeniedError):
+            await Otps().serve(stranger)
+        with pytest.raises(errors.PermissionDeniedError):
+            async with Otps().serving(stranger):
+                pass
+
+
+async def test_a_handler_without_functions_is_refused(client: AsyncGatewayClient) -> None:
+    with pytest.raises(ValueError, match="There is no function"):
+        await CallbackHandler("idle").serve(client)

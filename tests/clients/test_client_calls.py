@@ -1,0 +1,103 @@
+"""Calls through a real gateway, and the errors that come back."""
+
+import asyncio
+import uuid
+
+import grpc
+import pytest
+
+from d1_gateway_client import AsyncGatewayClient, GatewayClient, Options, errors
+from d1_gateway_client.contracts.issuer.card.v1 import (
+    CardState,
+    DeleteCardRequest,
+    RegisterCardRequest,
+    SuspendCardRequest,
+    SuspendReason,
+)
+from d1_gateway_client.contracts.issuer.common.v1 import CardCredentials, CardExpiry
+from d1_gateway_client.contracts.issuer.consumer.v1 import RegisterConsumerRequest
+from d1_gateway_client.contracts.issuer.threeds.v1 import ListOperationsRequest, LookupCardRequest
+from tests.clients.client_gateways import options_for
+from tests.running import Running
+
+REGISTER = RegisterCardRequest(
+    card_id="card-1",
+    consumer_id="consumer-1",
+    card_product_id="light",
+    credentials=CardCredentials(pan="4970101234567890", expiry=CardExpiry(month=12, year=2031)),
+)
+LOOKUP = LookupCardRequest(acct_number="9000100111110170")
+SUSPEND = SuspendCardRequest(card_id="card-1", reason_code=SuspendReason.USER_DECISION)
+
+
+async def test_every_service_is_called_over_asyncio(client: AsyncGatewayClient, running: Running) -> None:
+    await client.cards.register_card(REGISTER)
+    await client.cards.suspend_card(SUSPEND)
+    assert running.sandbox.store.card("card-1").state.name == CardState.SUSPENDED.name
+    await client.consumers.register_consumer(RegisterConsumerRequest(consumer_id="consumer-2"))
+    assert (await client.authentication.lookup_card(LOOKUP)).enrolled
+    listed = await client.operations.list_operations(ListOperationsRequest(card_id="card-1"))
+    assert (listed.operations, listed.next_page_token) == ([], "")
+
+
+async def test_every_service_is_called_by_threads(options: Options, running: Running) -> None:
+    def calls() -> None:
+        with GatewayClient(options) as blocking:
+            blocking.cards.register_card(REGISTER)
+            blocking.within(5).cards.suspend_card(SUSPEND)
+            blocking.consumers.register_consumer(RegisterConsumerRequest(consumer_id="consumer-2"))
+            assert blocking.authentication.lookup_card(LOOKUP).enrolled
+            with pytest.raises(errors.NotFoundError, match="UPSTREAM_NOT_FOUND"):
+                blocking.cards.delete_card(DeleteCardRequest(card_id="card-unknown", reason_code="CLOSED_CARD"))
+
+    await asyncio.to_thread(calls)
+    assert running.sandbox.store.card("card-1").state.name == CardState.SUSPENDED.name
+
+
+async def test_a_refusal_of_d1_says_why_and_that_nothing_changed(client: AsyncGatewayClient) -> None:
+    with pytest.raises(errors.NotFoundError) as caught:
+        await client.cards.suspend_card(SUSPEND)
+    error = caught.value
+    assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, errors.ErrorReason.UPSTREAM_NOT_FOUND)
+    assert error.outcome is errors.Outcome.REJECTED
+    assert error.metadata["upstream"] == "d1"
+    assert len(error.correlation_id) == 32
+    assert error.correlation_id in str(error)
+    assert uuid.UUID(error.request_id).version == 4
+
+
+async def test_a_request_that_breaks_the_contract_is_told_every_field_and_no_value(client: AsyncGatewayClient) -> None:
+    wrong = RegisterCardRequest(card_id="no spaces allowed", consumer_id="consumer-1", request_id="mine")
+    with pytest.raises(errors.InvalidRequestError) as caught:
+        await client.cards.register_card(wrong)
+    violations = {violation.field: violation.rule for violation in caught.value.violations}
+    assert violations["card_id"] == "string.pattern"
+    assert violations["request_id"] == "string.uuid"
+    assert caught.value.outcome is errors.Outcome.NOT_SENT
+    assert "no spaces" not in str(caught.value)
+
+
+async def test_who_is_granted_nothing_is_told_so(running: Running) -> None:
+    options = options_for(running.addresses.grpc, running.sandbox.pki, running.sandbox.pki.stranger)
+    async with AsyncGatewayClient(options) as stranger:
+        with pytest.raises(errors.PermissionDeniedError):
+            await stranger.cards.suspend_card(SUSPEND)
+
+
+async def test_a_gateway_that_cannot_be_trusted_is_sent_nothing(running: Running) -> None:
+    pki = running.sandbox.pki
+    distrusting = Options(address=running.addresses.grpc, ca_file=pki.caller_ca, deadline_seconds=1)
+    async with AsyncGatewayClient(distrusting) as client:
+        with pytest.raises(errors.UnavailableError, match="There is no connection") as caught:
+            await client.cards.suspend_card(SUSPEND)
+    assert caught.value.outcome is errors.Outcome.NOT_SENT
+
+
+async def test_a_repeated_change_under_the_same_request_id_is_made_once(client: AsyncGatewayClient) -> None:
+    await client.cards.register_card(REGISTER)
+    same = SuspendCardRequest(card_id="card-1", reason_code=SuspendReason.USER_DECISION, request_id=str(uuid.uuid4()))
+    await client.cards.suspend_card(same)
+    await client.cards.suspend_card(same)
+    with pytest.raises(errors.NotAllowedError):
+        await client.cards.suspend_card(SUSPEND)
+    assert SUSPEND.request_id == "", "the caller's message was changed"

@@ -1,0 +1,127 @@
+"""The blocking client over grpcio-testing's channel: a service's own tests can do without any server."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import grpc_testing
+import pytest
+
+from d1_gateway_client import GatewayClient, Options, errors
+from d1_gateway_client.contracts.issuer.card.v1 import (
+    CreateCardRequest,
+    CreateCardResponse,
+    RegisterCardRequest,
+    RegisterCardResponse,
+)
+from d1_gateway_client.contracts.issuer.notification.v1 import (
+    Notification,
+    WatcherRole,
+    WatchNotificationsResponse,
+)
+from gateway.errors import GatewayError
+from issuer.card.v1 import service_pb2 as card
+from issuer.common.v1 import error_pb2
+from issuer.notification.v1 import service_pb2 as notification
+from tests.clients.client_gateways import CORRELATION_ID
+
+CARDS = card.DESCRIPTOR.services_by_name["CardService"]
+NOTIFICATIONS = notification.DESCRIPTOR.services_by_name["NotificationService"]
+WATCH = NOTIFICATIONS.methods_by_name["WatchNotifications"]
+CREATE = CARDS.methods_by_name["CreateCard"]
+REGISTER = CARDS.methods_by_name["RegisterCard"]
+
+OVERLOADED = GatewayError(
+    error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, "busy", outcome=error_pb2.OUTCOME_UNKNOWN
+).to_status(CORRELATION_ID)
+
+
+@pytest.fixture
+def channel() -> Any:
+    return grpc_testing.channel([CARDS, NOTIFICATIONS], grpc_testing.strict_real_time())
+
+
+@pytest.fixture
+def client(channel: Any) -> Iterator[GatewayClient]:
+    with GatewayClient(Options(address="nowhere:1", token="t-1"), channel=channel) as made:
+        yield made
+
+
+@pytest.fixture
+def caller() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def end(rpc: Any, response: object, code: grpc.StatusCode = grpc.StatusCode.OK, details: bytes = b"") -> None:
+    rpc.send_initial_metadata(())
+    trailing = (("grpc-status-details-bin", details),) if details else ()
+    rpc.terminate(response, trailing, code, "")
+
+
+def test_a_call_has_a_request_id_a_token_and_its_response(
+    channel: Any, client: GatewayClient, caller: ThreadPoolExecutor
+) -> None:
+    answer = caller.submit(client.cards.create_card, CreateCardRequest(consumer_id="consumer-1"))
+    metadata, request, rpc = channel.take_unary_unary(CREATE)
+    end(rpc, CreateCardResponse(card_id="card-1"))
+    assert answer.result(10).card_id == "card-1"
+    assert (request.consumer_id, len(request.request_id)) == ("consumer-1", 36)
+    assert ("authorization", "Bearer t-1") in {tuple(pair) for pair in metadata}
+
+
+def test_an_idempotent_call_is_repeated_with_its_request_id(
+    channel: Any, client: GatewayClient, caller: ThreadPoolExecutor
+) -> None:
+    answer = caller.submit(client.cards.register_card, RegisterCardRequest(card_id="card-1"))
+    _, first, rpc = channel.take_unary_unary(REGISTER)
+    end(rpc, None, grpc.StatusCode.UNAVAILABLE, OVERLOADED.SerializeToString())
+    _, second, rpc = channel.take_unary_unary(REGISTER)
+    end(rpc, RegisterCardResponse())
+    assert answer.result(10) == RegisterCardResponse()
+    assert first == second
+
+
+def test_a_change_of_unknown_outcome_is_raised(channel: Any, client: GatewayClient, caller: ThreadPoolExecutor) -> None:
+    answer = caller.submit(client.cards.create_card, CreateCardRequest())
+    _, _, rpc = channel.take_unary_unary(CREATE)
+    end(rpc, None, grpc.StatusCode.UNAVAILABLE, OVERLOADED.SerializeToString())
+    with pytest.raises(errors.UnavailableError, match="UPSTREAM_UNAVAILABLE, outcome UNKNOWN"):
+        answer.result(10)
+
+
+@pytest.mark.parametrize("details", [b"", b"\x08\xff", b"\x1a\x05\x0a\x7f"])
+def test_an_error_that_no_gateway_wrote_is_still_an_error(
+    channel: Any, client: GatewayClient, caller: ThreadPoolExecutor, details: bytes
+) -> None:
+    answer = caller.submit(client.cards.create_card, CreateCardRequest())
+    _, _, rpc = channel.take_unary_unary(CREATE)
+    end(rpc, None, grpc.StatusCode.PERMISSION_DENIED, details)
+    with pytest.raises(errors.PermissionDeniedError) as caught:
+        answer.result(10)
+    assert (caught.value.reason, caught.value.outcome) == (
+        errors.ErrorReason.UNSPECIFIED,
+        errors.Outcome.UNKNOWN,
+    )
+
+
+def test_a_watch_goes_on_after_its_last_batch(channel: Any, client: GatewayClient, caller: ThreadPoolExecutor) -> None:
+    with client.notifications.watch(heartbeat_seconds=5) as watch:
+        got = caller.submit(next, watch)
+        _, first, rpc = channel.take_unary_stream(WATCH)
+        rpc.send_initial_metadata(())
+        rpc.send_response(batch("c-1"))
+        assert got.result(10).cursor == "c-1"
+        got = caller.submit(next, watch)
+        rpc.terminate((), grpc.StatusCode.UNAVAILABLE, "")
+        _, second, rpc = channel.take_unary_stream(WATCH)
+        rpc.send_initial_metadata(())
+        rpc.send_response(WatchNotificationsResponse(cursor="c-1", role=WatcherRole.ACTIVE))
+        rpc.send_response(batch("c-2"))
+        assert got.result(10).cursor == "c-2"
+    assert (first.after_cursor, second.after_cursor) == (None, "c-1")
+
+
+def batch(cursor: str) -> WatchNotificationsResponse:
+    return WatchNotificationsResponse(notifications=[Notification(cursor=cursor)], cursor=cursor)

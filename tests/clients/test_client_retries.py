@@ -1,0 +1,297 @@
+"""Which calls are made again, against a stand-in that fails as it is told to."""
+
+import asyncio
+import re
+import time
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from d1_gateway_client import AsyncGatewayClient, GatewayClient, errors
+from d1_gateway_client._retries import IDEMPOTENT, Backoff
+from d1_gateway_client.contracts.issuer.card.v1 import (
+    CardServiceAsyncStub,
+    CreateCardRequest,
+    CreateCardResponse,
+    RegisterCardRequest,
+    RegisterCardResponse,
+)
+from d1_gateway_client.contracts.issuer.consumer.v1 import ConsumerServiceAsyncStub
+from d1_gateway_client.contracts.issuer.notification.v1 import (
+    GetSubscriptionRequest,
+    GetSubscriptionResponse,
+    NotificationServiceAsyncStub,
+    Subscription,
+)
+from d1_gateway_client.contracts.issuer.threeds.v1 import AuthenticationServiceAsyncStub, OperationServiceAsyncStub
+from gateway.errors import GatewayError
+from issuer.common.v1 import error_pb2
+from sandbox.pki import Pki
+from tests.clients.client_gateways import CORRELATION_ID, Scripted, options_for, scripted
+from tests.clients.client_links import Link
+
+CREATE = CreateCardRequest(consumer_id="consumer-1", card_product_id="full")
+REGISTER = RegisterCardRequest(card_id="card-1")
+
+
+def unreachable() -> GatewayError:
+    return GatewayError(
+        error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE,
+        "down",
+        outcome=error_pb2.OUTCOME_NOT_SENT,
+        retry_after_seconds=0.05,
+    )
+
+
+def overloaded() -> GatewayError:
+    return GatewayError(error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, "busy", outcome=error_pb2.OUTCOME_UNKNOWN)
+
+
+def in_flight() -> GatewayError:
+    return GatewayError(
+        error_pb2.ERROR_REASON_REQUEST_IN_FLIGHT,
+        "wait",
+        outcome=error_pb2.OUTCOME_NOT_SENT,
+        retry_after_seconds=0.3,
+    )
+
+
+def no_answer() -> GatewayError:
+    return GatewayError(error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, "lost", outcome=error_pb2.OUTCOME_UNKNOWN)
+
+
+async def call(stand_in: Scripted, method: str, request: Any, *, blocking: bool, **changes: Any) -> Any:
+    """Make a call of CardService with either client."""
+    options = options_for(stand_in.address, stand_in.pki, **changes)
+    if not blocking:
+        async with AsyncGatewayClient(options) as made:
+            return await getattr(made.cards, method)(request)
+
+    def called() -> Any:
+        with GatewayClient(options) as made:
+            return getattr(made.cards, method)(request)
+
+    return await asyncio.to_thread(called)
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "threads"])
+def blocking(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+async def test_what_was_not_sent_is_repeated_under_one_request_id(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as stand_in:
+        stand_in.answers += [unreachable(), unreachable()]
+        await call(stand_in, "create_card", CREATE, blocking=blocking)
+        ids = {request.request_id for request in stand_in.requests(CreateCardRequest)}
+    assert len(stand_in.calls) == 3
+    assert len(ids) == 1
+    assert uuid.UUID(ids.pop()).version == 4
+
+
+async def test_a_change_that_may_have_happened_is_not_repeated(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as stand_in:
+        stand_in.answers.append(overloaded())
+        with pytest.raises(errors.UnavailableError) as caught:
+            await call(stand_in, "create_card", CREATE, blocking=blocking)
+        (sent,) = stand_in.requests(CreateCardRequest)
+    assert (caught.value.outcome, caught.value.request_id) == (errors.Outcome.UNKNOWN, sent.request_id)
+    assert caught.value.correlation_id == CORRELATION_ID
+
+
+async def test_an_idempotent_call_is_repeated_though_it_may_have_happened(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as stand_in:
+        stand_in.answers.append(overloaded())
+        assert await call(stand_in, "register_card", REGISTER, blocking=blocking) == RegisterCardResponse()
+    assert len(stand_in.calls) == 2
+
+
+async def test_only_unavailable_is_repeated(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as stand_in:
+        stand_in.answers.append(no_answer())
+        with pytest.raises(errors.GatewayError) as caught:
+            await call(stand_in, "register_card", REGISTER, blocking=blocking)
+    assert caught.value.reason is errors.ErrorReason.UPSTREAM_NO_ANSWER
+    assert len(stand_in.calls) == 1
+
+
+async def test_a_request_in_flight_is_asked_for_again_after_the_pause(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as stand_in:
+        stand_in.answers.append(in_flight())
+        began = time.monotonic()
+        await call(stand_in, "create_card", CREATE, blocking=blocking)
+    assert len(stand_in.calls) == 2
+    assert time.monotonic() - began >= 0.3
+
+
+async def test_attempts_are_limited(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as stand_in:
+        stand_in.answers += [unreachable() for _ in range(9)]
+        with pytest.raises(errors.UnavailableError):
+            await call(stand_in, "create_card", CREATE, blocking=blocking, max_attempts=3)
+    assert len(stand_in.calls) == 3
+
+
+async def test_every_attempt_has_what_is_left_of_the_deadline(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as stand_in:
+        stand_in.answers += [in_flight()]
+        await call(stand_in, "create_card", CREATE, blocking=blocking, deadline_seconds=9)
+    first, second = (each.seconds_left for each in stand_in.calls)
+    assert 0 < second < first - 0.25
+    assert first <= 9
+
+
+async def test_a_call_that_is_not_answered_ends_at_its_deadline(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as stand_in:
+
+        async def never(context: Any) -> bytes:
+            del context
+            await asyncio.sleep(60)
+            return b""
+
+        stand_in.answers.append(never)
+        with pytest.raises(errors.DeadlineExceededError) as caught:
+            await call(stand_in, "create_card", CREATE, blocking=blocking, deadline_seconds=1)
+    assert caught.value.outcome is errors.Outcome.UNKNOWN
+
+
+async def test_a_call_waits_for_a_gateway_that_is_starting_and_is_then_made_once(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as gone:
+        port = int(gone.address.rpartition(":")[2])
+    calling = asyncio.create_task(call(gone, "create_card", CREATE, blocking=blocking, deadline_seconds=20))
+    await asyncio.sleep(0.5)
+    assert not calling.done()
+    async with scripted(pki, port) as stand_in:
+        await calling
+    assert len(stand_in.calls) == 1
+
+
+async def test_a_client_finds_its_gateway_again(pki: Pki) -> None:
+    async with scripted(pki) as first:
+        address = first.address
+        blocking, made = GatewayClient(options_for(address, pki)), AsyncGatewayClient(options_for(address, pki))
+        await asyncio.to_thread(blocking.cards.create_card, CREATE)
+        await made.cards.create_card(CREATE)
+    await asyncio.sleep(0.3)
+    async with scripted(pki, int(address.rpartition(":")[2])) as second:
+        await asyncio.to_thread(blocking.cards.create_card, CREATE)
+        await made.cards.create_card(CREATE)
+        await asyncio.to_thread(blocking.close)
+        await made.aclose()
+    assert (len(first.calls), len(second.calls)) == (2, 2)
+
+
+async def test_a_change_that_was_cut_off_is_not_repeated(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as stand_in, Link.to(stand_in.address) as link:
+
+        async def cut_off(context: Any) -> bytes:
+            del context
+            link.cut()
+            await asyncio.sleep(60)
+            return b""
+
+        stand_in.answers.append(cut_off)
+        linked = replace(stand_in, address=link.address)
+        with pytest.raises(errors.UnavailableError) as caught:
+            await call(linked, "create_card", CREATE, blocking=blocking)
+    assert caught.value.outcome is errors.Outcome.UNKNOWN
+    assert len(stand_in.calls) == 1
+
+
+async def test_a_call_in_flight_is_finished_by_a_gateway_that_shuts_down(pki: Pki, *, blocking: bool) -> None:
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow(context: Any) -> bytes:
+        del context
+        began.set()
+        await may_end.wait()
+        return bytes(CreateCardResponse(card_id="card-1"))
+
+    async with scripted(pki, grace_seconds=20) as stand_in:
+        stand_in.answers.append(slow)
+        calling = asyncio.create_task(call(stand_in, "create_card", CREATE, blocking=blocking))
+        await began.wait()
+        # The server says GOAWAY when the block is left, before this comes.
+        asyncio.get_running_loop().call_later(0.5, may_end.set)
+    assert (await calling).card_id == "card-1"
+
+
+async def test_without_a_gateway_nothing_is_known_to_have_been_sent(pki: Pki, *, blocking: bool) -> None:
+    async with scripted(pki) as gone:
+        pass
+    with pytest.raises(errors.UnavailableError, match="There is no connection") as caught:
+        await call(gone, "create_card", CREATE, blocking=blocking, deadline_seconds=0.5)
+    assert caught.value.outcome is errors.Outcome.NOT_SENT
+    assert caught.value.request_id
+
+
+async def test_a_token_is_shown_and_read_anew_for_each_call(pki: Pki, *, blocking: bool) -> None:
+    tokens = iter(["first", "second"])
+    async with scripted(pki) as stand_in:
+        stand_in.answers.append(unreachable())
+        await call(stand_in, "create_card", CREATE, blocking=blocking, token=lambda: next(tokens))
+    assert [each.metadata["authorization"] for each in stand_in.calls] == ["Bearer first", "Bearer second"]
+
+
+async def test_a_cancelled_call_is_cancelled_at_the_gateway(pki: Pki) -> None:
+    began, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def never(context: Any) -> bytes:
+        context.add_done_callback(lambda _: cancelled.set())
+        began.set()
+        await asyncio.sleep(60)
+        return b""
+
+    async with scripted(pki) as stand_in:
+        stand_in.answers.append(never)
+        calling = asyncio.create_task(call(stand_in, "create_card", CREATE, blocking=False))
+        await began.wait()
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        async with asyncio.timeout(10):
+            await cancelled.wait()
+
+
+async def test_a_response_is_read(pki: Pki) -> None:
+    async def answer(context: Any) -> bytes:
+        del context
+        return bytes(GetSubscriptionResponse(subscription=Subscription(name="fraud", lag=7)))
+
+    async with scripted(pki) as stand_in, AsyncGatewayClient(options_for(stand_in.address, pki)) as made:
+        stand_in.answers.append(answer)
+        found = await made.within(3).notifications.get_subscription(GetSubscriptionRequest(subscription="fraud"))
+    assert found.subscription
+    assert (found.subscription.name, found.subscription.lag) == ("fraud", 7)
+    assert stand_in.calls[0].seconds_left <= 3
+
+
+def test_the_idempotent_rpcs_are_those_that_the_contract_calls_so() -> None:
+    stubs = (
+        CardServiceAsyncStub,
+        ConsumerServiceAsyncStub,
+        NotificationServiceAsyncStub,
+        AuthenticationServiceAsyncStub,
+        OperationServiceAsyncStub,
+    )
+    promised = set()
+    for stub in stubs:
+        for name, method in vars(stub).items():
+            said = f"{stub.__doc__}\n{method.__doc__}"
+            if not name.startswith("_") and re.search(r"(?m)^ +Idempotent|\. Idempotent|Every rpc is idempotent", said):
+                route = next(each for each in method.__code__.co_consts if str(each).startswith("/issuer."))
+                promised.add(route)
+    assert promised == IDEMPOTENT
+
+
+def test_pauses_grow_up_to_a_limit_and_differ() -> None:
+    backoff = Backoff()
+    pauses = [backoff.seconds() for _ in range(50)]
+    assert 0.05 <= pauses[0] <= 0.1
+    assert all(2.5 <= pause <= 5 for pause in pauses[10:])
+    assert len(set(pauses)) == 50
+    assert backoff.seconds(at_least=7) == 7
+    backoff.reset()
+    assert backoff.seconds() <= 0.1

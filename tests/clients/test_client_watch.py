@@ -1,0 +1,255 @@
+"""Watches that outlive their link."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from adapters.sqlite import Retention, SqliteStorage
+from d1_gateway_client import AsyncGatewayClient, GatewayClient, Options, errors
+from d1_gateway_client.contracts.issuer.notification.v1 import (
+    GetSubscriptionRequest,
+    Notification,
+    NotificationFilter,
+    StartPosition,
+    WatcherRole,
+)
+from gateway.ports import Event
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.threeds.v1 import operation_pb2 as threeds
+from sandbox import Sandbox
+from sandbox.d1.notification import Notification as Sent
+from sandbox.d1.notification import new_details
+from sandbox.gateway import GatewayConfig, GatewayProcess
+from tests.clients.client_gateways import options_for
+from tests.clients.client_links import Link
+from tests.running import Running, running_gateway, settings_for
+
+MANY, CUTS = 10_000, 50
+
+
+async def filled(sandbox: Sandbox, folder: Path, count: int) -> list[str]:
+    """Have a log with notifications, before a gateway uses it; tells their operations in order."""
+    storage = await SqliteStorage.open(
+        settings_for(sandbox, folder).event_log.path, retention=Retention(max_age_seconds=3600)
+    )
+    now = int(time.time() * 1000)
+    operations = [f"op_{number:05d}" for number in range(count)]
+    for begin in range(0, count, 500):
+        await asyncio.gather(
+            *(storage.log.append(event(each, now)) for each in operations[begin : begin + 500]),
+        )
+    await storage.close()
+    return operations
+
+
+def event(operation_id: str, now_ms: int) -> Event:
+    payload = notification.Notification(
+        issuer_id="SANDBOX001", card_id="card-1", three_ds_operation=threeds.Operation(operation_id=operation_id)
+    )
+    return Event("SANDBOX001", 1, "card-1", operation_id, "", 0, 0, now_ms, payload.SerializeToString())
+
+
+def operation_id(received: Notification) -> str:
+    assert received.three_ds_operation
+    return received.three_ds_operation.operation_id
+
+
+async def sent(running: Running, *operation_ids: str) -> None:
+    for each in operation_ids:
+        told = Sent("card-1", each, datetime.now(UTC), details=new_details())
+        assert await running.sandbox.notifier.send(told) == 204
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("subscription", ["", "fraud"])
+async def test_ten_thousand_notifications_through_fifty_broken_links_come_once_and_in_order(
+    sandbox: Sandbox, tmp_path: Path, subscription: str
+) -> None:
+    operations = await filled(sandbox, tmp_path, MANY)
+    received: list[str] = []
+    async with (
+        running_gateway(sandbox, settings_for(sandbox, tmp_path)) as running,
+        Link.to(running.addresses.grpc) as link,
+        AsyncGatewayClient(options_for(link.address, sandbox.pki)) as client,
+        client.notifications.watch(
+            position=StartPosition.EARLIEST, subscription=subscription, max_batch_size=20
+        ) as watch,
+    ):
+        async for each in watch:
+            received.append(operation_id(each))
+            if len(received) % 90 == 0 and subscription and link.count % 3 == 0:
+                await watch.commit()
+            if len(received) == MANY:
+                break
+            if len(received) % (MANY // CUTS) == MANY // CUTS // 2:
+                link.cut()
+    assert received == operations
+    assert link.count > CUTS
+
+
+@pytest.mark.timeout(180)
+async def test_a_blocking_watch_outlives_broken_links_as_well(sandbox: Sandbox, tmp_path: Path) -> None:
+    operations = await filled(sandbox, tmp_path, 1_000)
+    received: list[str] = []
+    loop = asyncio.get_running_loop()
+    async with (
+        running_gateway(sandbox, settings_for(sandbox, tmp_path)) as running,
+        Link.to(running.addresses.grpc) as link,
+    ):
+
+        def watching() -> None:
+            with (
+                GatewayClient(options_for(link.address, sandbox.pki)) as client,
+                client.notifications.watch(position=StartPosition.EARLIEST, max_batch_size=20) as watch,
+            ):
+                for each in watch:
+                    received.append(operation_id(each))
+                    if len(received) == len(operations):
+                        break
+                    if len(received) % 100 == 50:
+                        loop.call_soon_threadsafe(link.cut)
+
+        await asyncio.to_thread(watching)
+    assert received == operations
+    assert link.count > 3
+
+
+async def test_a_watch_goes_on_when_the_gateway_was_killed(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with (
+        await GatewayProcess.start(GatewayConfig.of(sandbox, tmp_path), tmp_path) as gateway,
+        AsyncGatewayClient(options_for(gateway.grpc, sandbox.pki)) as client,
+        client.notifications.watch(position=StartPosition.EARLIEST) as watch,
+    ):
+        sandbox.set_edge(gateway.edge)
+        for number in range(3):
+            told = Sent("card-1", f"op_{number}", datetime.now(UTC), details=new_details())
+            assert await sandbox.notifier.send(told) == 204
+            assert operation_id(await anext(watch)) == f"op_{number}"
+            await gateway.restart()
+
+
+async def test_heartbeats_are_hidden_and_a_dead_link_is_noticed(running: Running) -> None:
+    async with (
+        Link.to(running.addresses.grpc) as link,
+        AsyncGatewayClient(options_for(link.address, running.sandbox.pki)) as client,
+        client.notifications.watch(position=StartPosition.EARLIEST, heartbeat_seconds=0.3) as watch,
+    ):
+        await sent(running, "op_1")
+        assert operation_id(await anext(watch)) == "op_1"
+        waiting = asyncio.create_task(anext(watch))
+        await asyncio.sleep(1)
+        assert not waiting.done(), "a heartbeat came through"
+        link.die()
+        died = time.monotonic()
+        await sent(running, "op_2")
+        assert operation_id(await waiting) == "op_2"
+        # Long before gRPC's own keepalive would have noticed.
+        assert time.monotonic() - died < 9
+        assert link.count == 2
+
+
+async def test_a_blocking_watch_notices_a_dead_link(running: Running) -> None:
+    stopped: list[str] = []
+    async with Link.to(running.addresses.grpc) as link:
+        with GatewayClient(options_for(link.address, running.sandbox.pki)) as client:
+            watch = client.notifications.watch(position=StartPosition.EARLIEST, heartbeat_seconds=0.3)
+            await sent(running, "op_1", "op_2")
+            first, second = await asyncio.to_thread(lambda: (next(watch), next(watch)))
+            assert [operation_id(first), operation_id(second)] == ["op_1", "op_2"]
+            link.die()
+            waiting = asyncio.create_task(asyncio.to_thread(next, watch))
+            await sent(running, "op_3")
+            assert operation_id(await waiting) == "op_3"
+            waiting_on = asyncio.create_task(asyncio.to_thread(lambda: stopped.extend(map(operation_id, watch))))
+            await asyncio.sleep(0.2)
+            watch.close()
+            await waiting_on
+    assert stopped == []
+
+
+async def test_a_watch_that_is_closed_tells_whoever_waits(client: AsyncGatewayClient) -> None:
+    watch = client.notifications.watch()
+
+    async def received() -> list[Notification]:
+        return [each async for each in watch]
+
+    waiting = asyncio.create_task(received())
+    await asyncio.sleep(0.3)
+    await watch.aclose()
+    assert await waiting == []
+
+
+async def test_a_cancelled_watch_can_be_gone_on_with(running: Running, client: AsyncGatewayClient) -> None:
+    async with client.notifications.watch(position=StartPosition.EARLIEST) as watch:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await anext(watch)
+        await sent(running, "op_1")
+        assert operation_id(await anext(watch)) == "op_1"
+        assert watch.cursor
+        assert watch.role is WatcherRole.ACTIVE
+
+
+async def test_what_was_committed_does_not_come_again(running: Running, client: AsyncGatewayClient) -> None:
+    await sent(running, "op_1", "op_2", "op_3")
+    async with client.notifications.watch(subscription="fraud", position=StartPosition.EARLIEST) as watch:
+        first = await anext(watch)
+        await anext(watch)
+        await watch.commit(first)
+    async with client.notifications.watch(subscription="fraud") as watch:
+        assert [operation_id(await anext(watch)), operation_id(await anext(watch))] == ["op_2", "op_3"]
+        await watch.commit()
+    found = await client.notifications.get_subscription(GetSubscriptionRequest(subscription="fraud"))
+    assert found.subscription
+    assert found.subscription.lag == 0
+
+
+async def test_a_standby_takes_over(running: Running, client: AsyncGatewayClient) -> None:
+    async with client.notifications.watch(subscription="fraud", position=StartPosition.EARLIEST) as standby:
+        async with client.notifications.watch(subscription="fraud", position=StartPosition.EARLIEST) as active:
+            await sent(running, "op_1", "op_2")
+            first = await anext(active)
+            waiting = asyncio.create_task(anext(standby))
+            while standby.role is not WatcherRole.STANDBY:  # noqa: ASYNC110 (a watch tells nobody)
+                await asyncio.sleep(0.05)
+            await active.commit(first)
+        assert operation_id(await waiting) == "op_2"
+
+
+async def test_a_filter_is_kept_when_the_link_is_renewed(running: Running) -> None:
+    async with (
+        Link.to(running.addresses.grpc) as link,
+        AsyncGatewayClient(options_for(link.address, running.sandbox.pki)) as client,
+        client.notifications.watch(
+            position=StartPosition.EARLIEST, filter=NotificationFilter(operation_ids=["op_1", "op_4"])
+        ) as watch,
+    ):
+        await sent(running, "op_1", "op_2")
+        assert operation_id(await anext(watch)) == "op_1"
+        link.cut()
+        await sent(running, "op_3", "op_4")
+        assert operation_id(await anext(watch)) == "op_4"
+
+
+async def test_what_coming_back_cannot_mend_is_raised(client: AsyncGatewayClient, options: Options) -> None:
+    async with client.notifications.watch(after_cursor="no cursor") as watch:
+        with pytest.raises(errors.InvalidRequestError, match="CURSOR_UNKNOWN"):
+            await anext(watch)
+
+    def blocking() -> None:
+        with GatewayClient(options) as made, made.notifications.watch(after_cursor="no cursor") as watch:
+            next(watch)
+
+    with pytest.raises(errors.InvalidRequestError, match="CURSOR_UNKNOWN"):
+        await asyncio.to_thread(blocking)
+
+
+async def test_a_watch_without_a_subscription_commits_nothing(client: AsyncGatewayClient) -> None:
+    async with client.notifications.watch() as watch:
+        with pytest.raises(ValueError, match="keep `cursor` yourself"):
+            await watch.commit()
+    with pytest.raises(ValueError, match="say one of them"):
+        client.notifications.watch(after_cursor="x", position=StartPosition.LATEST)
