@@ -7,11 +7,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test check bench generate release-contracts format pins clean
 
-demo: $(INSTALLED) ## walk a card's life and two notifications over real connections
+demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
 
 test: $(INSTALLED) ## every test
-	pytest -q
+	pytest -q -n auto
 
 check: $(INSTALLED) ## everything that can be known without running it
 	ruff check .
@@ -20,7 +20,7 @@ check: $(INSTALLED) ## everything that can be known without running it
 	lint-imports
 	python tools/contracts.py check
 
-bench: $(INSTALLED) ## what a notification and an authentication cost, beside what they could cost
+bench: $(INSTALLED) ## what a notification, a question and an authentication cost, beside what they could cost
 	python -m bench
 	python -m bench.threeds_translation
 

@@ -1,6 +1,6 @@
 """What is read off the gateway's state whenever its metrics are scraped."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import structlog
@@ -31,6 +31,7 @@ class State:
         log_bytes: Callable[[], int],
         broker: Broker,
         watchers: Watchers,
+        certificate_expiries: Callable[[], Mapping[str, float]],
     ) -> None:
         """Look at the parts of a gateway.
 
@@ -40,12 +41,14 @@ class State:
             log_bytes: Tells how large its files are.
             broker: Knows the handlers.
             watchers: Knows the watchers.
+            certificate_expiries: Tells when what is in use expires, in seconds since 1970 (UTC), by setting.
         """
         self._issuer_ids = tuple(issuer_ids)
         self._log = log
         self._log_bytes = log_bytes
         self._broker = broker
         self._watchers = watchers
+        self._certificate_expiries = certificate_expiries
         self._of_log: tuple[Metric, ...] = ()
 
     async def refresh(self) -> None:
@@ -87,6 +90,12 @@ class State:
         )
         delivered.add_metric([], self._watchers.delivered_count)
         yield delivered
+        expiries = GaugeMetricFamily(
+            f"{_PREFIX}_certificate_expiry_timestamp_seconds", "When a certificate in use expires.", labels=["setting"]
+        )
+        for setting, expiry in self._certificate_expiries().items():
+            expiries.add_metric([setting], expiry)
+        yield expiries
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -30,7 +30,12 @@ class Observed:
         self.watchers = Watchers(log)
         self.registry = CollectorRegistry()
         self._state = State(
-            issuer_ids=[ISSUER], log=log, log_bytes=lambda: 4096, broker=self.broker, watchers=self.watchers
+            issuer_ids=[ISSUER],
+            log=log,
+            log_bytes=lambda: 4096,
+            broker=self.broker,
+            watchers=self.watchers,
+            certificate_expiries=lambda: {"edge.tls_certificate_file": 1_800_000_000.0},
         )
         self.registry.register(self._state)
 
@@ -56,6 +61,7 @@ async def test_the_log_and_the_lag_of_each_subscription_are_told() -> None:
     assert found["event_log_trimmed_sequence"] == {(): 2}
     assert found["event_log_size_bytes"] == {(): 4096}
     assert found["subscriptions"] == {(): 2}
+    assert found["certificate_expiry_timestamp_seconds"] == {("edge.tls_certificate_file",): 1_800_000_000.0}
     assert found["subscription_lag"] == {(ISSUER, "ledger"): 5, (ISSUER, "fraud"): 0}
 
 
