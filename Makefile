@@ -48,4 +48,4 @@ $(INSTALLED): requirements-dev.txt pyproject.toml clients/python/pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf tests/interop/node/node_modules $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

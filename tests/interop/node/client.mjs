@@ -1,0 +1,73 @@
+// A client of the gateway on grpc-js: `node client.mjs suspend CARD_ID | watch | answer`.
+// It prints a JSON object for each thing that happens. Where the gateway is, and who we are, stands in the environment.
+
+import { readFileSync } from "node:fs";
+import grpc from "@grpc/grpc-js";
+import loader from "@grpc/proto-loader";
+import protobuf from "protobufjs";
+
+const issuer = grpc.loadPackageDefinition(
+  loader.loadFileDescriptorSetFromBuffer(readFileSync(process.env.D1_GATEWAY_CONTRACTS), { longs: String, enums: String, oneofs: true }),
+).issuer;
+
+// google.rpc, as far as it is needed to read errors.
+const { root } = protobuf.parse(`
+  syntax = "proto3";
+  message Any { string type_url = 1; bytes value = 2; }
+  message Status { int32 code = 1; string message = 2; repeated Any details = 3; }
+  message ErrorInfo { string reason = 1; string domain = 2; map<string, string> metadata = 3; }
+`);
+const Status = root.lookupType("Status");
+const ErrorInfo = root.lookupType("ErrorInfo");
+
+const file = (name) => readFileSync(process.env[`D1_GATEWAY_CLIENT_${name}_FILE`]);
+const credentials = grpc.credentials.createSsl(file("CA"), file("KEY"), file("CERTIFICATE"));
+const client = (Service) => new Service(process.env.D1_GATEWAY_CLIENT_ADDRESS, credentials);
+const print = (happened) => console.log(JSON.stringify(happened));
+
+function errorInfo(error) {
+  const [bytes] = error.metadata.get("grpc-status-details-bin");
+  const [detail] = Status.decode(bytes).details;
+  return ErrorInfo.decode(detail.value);
+}
+
+function suspend(cardId) {
+  const cards = client(issuer.card.v1.CardService);
+  const request = { card_id: cardId, reason_code: "SUSPEND_REASON_FRAUD" };
+  cards.suspendCard(request, { deadline: Date.now() + 10_000 }, (error) => {
+    if (error) {
+      const { reason, metadata } = errorInfo(error);
+      print({ reason, outcome: metadata.outcome });
+    } else {
+      print({ suspended: cardId });
+    }
+  });
+}
+
+function watch() {
+  const notifications = client(issuer.notification.v1.NotificationService);
+  const stream = notifications.watchNotifications({ position: "START_POSITION_EARLIEST" });
+  stream.on("data", (batch) => {
+    for (const notification of batch.notifications ?? []) {
+      const operation = notification[notification.event];
+      print({ card: notification.card_id, operation: operation.operation_text, status: operation.status_text });
+    }
+  });
+}
+
+function answer() {
+  const stream = client(issuer.callback.v1.CallbackService).handleCallbacks();
+  stream.on("data", ({ message, question, receipt }) => {
+    if (message === "question") {
+      // Here a service would send the SMS.
+      print({ consumer: question.deliver_otp.consumer_id, otp: question.deliver_otp.otp });
+      stream.write({ reply: { token: question.token, deliver_otp: {} } });
+    } else {
+      print({ [message]: receipt?.outcome ?? true });
+    }
+  });
+  stream.write({ registration: { name: "sms-service", kinds: ["CALLBACK_KIND_DELIVER_OTP"] } });
+}
+
+const [command, ...rest] = process.argv.slice(2);
+({ suspend, watch, answer })[command](...rest);

@@ -1,0 +1,74 @@
+"""`buf curl`, which takes the contracts from the gateway's reflection."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from google.rpc.error_details_pb2 import ErrorInfo
+
+from d1_gateway_client.testing import Flow, SandboxGateway, Status
+from tests.interop.interop_docs import blocks
+from tests.interop.interop_processes import Program, running
+
+_SETUP, _CALL, _WATCH, _ANSWER = blocks("buf curl", "sh")
+_REGISTRATION, _REPLY = (json.loads(block) for block in blocks("buf curl", "json"))
+_FAILED_PRECONDITION = 9 * 8
+"""As an exit status."""
+
+
+@contextmanager
+def curl(gateway: SandboxGateway, command: str) -> Iterator[Program]:
+    """Run a command of the document where the keys are. The shell makes way for it, so that it is what is ended."""
+    options = gateway.options
+    assert options.ca_file is not None
+    script = f"{_SETUP}exec {command}".replace("127.0.0.1:8443", options.address)
+    with running(["sh", "-c", script], options.ca_file.parent) as program:
+        yield program
+
+
+def test_a_call_succeeds_and_a_refused_one_says_why(d1_gateway: SandboxGateway, new_card: Callable[[], str]) -> None:
+    command = _CALL.replace("card-1", new_card())
+    with curl(d1_gateway, command) as program:
+        assert program.hear() == {}
+        assert program.ended() == 0
+    with curl(d1_gateway, command) as program:
+        assert program.ended() == _FAILED_PRECONDITION
+        detail = json.loads(program.complaint())["details"][0]
+    assert detail["type"] == "google.rpc.ErrorInfo"
+    # It leaves the padding of base64 out.
+    info = ErrorInfo.FromString(base64.b64decode(detail["value"] + "=="))
+    assert (info.reason, info.metadata["outcome"]) == ("UPSTREAM_FORBIDDEN", "REJECTED")
+
+
+def test_a_watch_brings_what_was_and_what_comes(d1_gateway: SandboxGateway, new_card: Callable[[], str]) -> None:
+    card = new_card()
+    assert d1_gateway.buy(card).wait_ends() is Status.SUCCESSFUL
+    seen: list[tuple[str, str]] = []
+    with curl(d1_gateway, _WATCH) as program:
+        while len(seen) < 2:
+            for each in program.hear().get("notifications", []):
+                if each["cardId"] == card:
+                    operation = each["threeDSOperation"]
+                    seen.append((operation["operationText"], operation["statusText"]))
+            if len(seen) == 1:
+                assert d1_gateway.buy(card).wait_ends() is Status.SUCCESSFUL
+    assert seen == [("3DS_FRICTIONLESS", "SUCCESSFUL")] * 2
+
+
+def test_a_purchase_is_paid_with_the_password_that_was_asked_for_by_hand(
+    d1_gateway: SandboxGateway, new_card: Callable[[], str]
+) -> None:
+    card = new_card()
+    with curl(d1_gateway, _ANSWER) as program:
+        program.say(_REGISTRATION)
+        assert "registered" in program.hear()
+        purchase = d1_gateway.buy(card, Flow.SMS_OTP_ISSUER)
+        question = program.hear()["question"]
+        assert question["deliverOtp"]["consumerId"] == card.replace("card", "consumer")
+        program.say({"reply": _REPLY["reply"] | {"token": question["token"]}})
+        assert program.hear()["receipt"] == {"token": question["token"], "outcome": "REPLY_OUTCOME_ACCEPTED"}
+        assert purchase.wait_rests() is Status.AWAITS_OTP, purchase.error
+        assert purchase.type_otp(question["deliverOtp"]["otp"])
+        assert purchase.wait_ends() is Status.SUCCESSFUL
+        assert purchase.answers == [204]

@@ -1,0 +1,74 @@
+"""grpc-js on Node, which takes the contracts from a descriptor set."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from d1_gateway_client.testing import Flow, SandboxGateway, Status
+from tests.interop.interop_docs import DOCUMENT, blocks
+from tests.interop.interop_node import NODE
+from tests.interop.interop_processes import Program, running
+
+_CONTRACTS = DOCUMENT.parents[1] / "proto" / "released.binpb"
+
+
+@contextmanager
+def node(client: Path, gateway: SandboxGateway, *arguments: str) -> Iterator[Program]:
+    variables = {**gateway.environment, "D1_GATEWAY_CONTRACTS": str(_CONTRACTS)}
+    with running(["node", client, *arguments], client.parent, **variables) as program:
+        yield program
+
+
+def test_a_call_succeeds_and_a_refused_one_says_why(
+    node_client: Path, d1_gateway: SandboxGateway, new_card: Callable[[], str]
+) -> None:
+    card = new_card()
+    with node(node_client, d1_gateway, "suspend", card) as program:
+        assert program.hear() == {"suspended": card}
+        assert program.ended() == 0
+    with node(node_client, d1_gateway, "suspend", card) as program:
+        assert program.hear() == {"reason": "UPSTREAM_FORBIDDEN", "outcome": "REJECTED"}
+
+
+def test_a_watch_brings_what_was_and_what_comes(
+    node_client: Path, d1_gateway: SandboxGateway, new_card: Callable[[], str]
+) -> None:
+    card = new_card()
+    assert d1_gateway.buy(card).wait_ends() is Status.SUCCESSFUL
+    seen: list[dict[str, str]] = []
+    with node(node_client, d1_gateway, "watch") as program:
+        while len(seen) < 2:
+            if (notification := program.hear())["card"] == card:
+                seen.append(notification)
+                assert d1_gateway.buy(card).wait_ends() is Status.SUCCESSFUL
+    assert seen == [{"card": card, "operation": "3DS_FRICTIONLESS", "status": "SUCCESSFUL"}] * 2
+
+
+def test_a_purchase_is_paid_with_the_password_that_a_handler_was_asked_to_send(
+    node_client: Path, d1_gateway: SandboxGateway, new_card: Callable[[], str]
+) -> None:
+    card = new_card()
+    with node(node_client, d1_gateway, "answer") as program:
+        assert program.hear() == {"registered": True}
+        purchase = d1_gateway.buy(card, Flow.SMS_OTP_ISSUER)
+        asked = program.hear()
+        assert asked["consumer"] == card.replace("card", "consumer")
+        assert program.hear() == {"receipt": "REPLY_OUTCOME_ACCEPTED"}
+        assert purchase.wait_rests() is Status.AWAITS_OTP, purchase.error
+        assert purchase.type_otp(asked["otp"])
+        assert purchase.wait_ends() is Status.SUCCESSFUL
+        assert purchase.answers == [204]
+
+
+def test_the_document_quotes_the_client() -> None:
+    quoted, client = blocks("Node, grpc-js", "js"), (NODE / "client.mjs").read_text()
+    assert len(quoted) == 2
+    assert [block for block in quoted if block not in client] == []
+
+
+def test_the_lock_file_has_a_hash_for_every_package_and_names_no_registry() -> None:
+    packages = json.loads((NODE / "package-lock.json").read_text())["packages"]
+    del packages[""]
+    assert len(packages) > 3
+    assert [name for name, package in packages.items() if "integrity" not in package or "resolved" in package] == []

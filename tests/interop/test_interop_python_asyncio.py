@@ -1,0 +1,87 @@
+"""Python over asyncio: the official stubs on grpcio, and betterproto2's on grpclib."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from grpclib.client import Channel
+
+from d1_gateway_client.testing import Flow, SandboxGateway, Status
+from tests.interop.interop_docs import program
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program of the document, and its channel."""
+
+    program: SimpleNamespace
+    channel: Any
+
+
+@pytest.fixture(params=["grpcio with asyncio", "betterproto2 on grpclib"])
+async def client(request: pytest.FixtureRequest, d1_gateway: SandboxGateway) -> AsyncIterator[Client]:
+    made, options = program(request.param), d1_gateway.options
+    channel = made.connect(options.address, options.ca_file, options.certificate_file, options.key_file)
+    async with channel:
+        yield Client(made, channel)
+        connection = grpclib_connection(channel) if isinstance(channel, Channel) else None
+    if connection is not None:
+        # It was told to close, which with TLS takes up to 30 s: servers of gRPC do not say farewell to one who leaves.
+        connection.abort()
+        while connection.get_extra_info("socket") is not None:  # noqa: ASYNC110 (there is no event for it)
+            await asyncio.sleep(0)
+
+
+def grpclib_connection(channel: Channel) -> asyncio.Transport:
+    assert channel._protocol is not None
+    return channel._protocol.connection._transport
+
+
+async def test_a_call_succeeds_and_a_refused_one_says_why(client: Client, new_card: Callable[[], str]) -> None:
+    card = new_card()
+    assert await client.program.suspend(client.channel, card) is None
+    assert await client.program.suspend(client.channel, card) == ("UPSTREAM_FORBIDDEN", "REJECTED")
+
+
+async def test_a_watch_brings_what_was_and_what_comes(
+    client: Client, d1_gateway: SandboxGateway, new_card: Callable[[], str]
+) -> None:
+    card = new_card()
+    assert await d1_gateway.buy(card).ends() is Status.SUCCESSFUL
+    seen = []
+    async with asyncio.timeout(30), aclosing(client.program.watch(client.channel)) as notifications:
+        async for each in notifications:
+            if each.card_id != card:
+                continue
+            seen.append((each.three_ds_operation.operation_text, each.three_ds_operation.status_text))
+            if len(seen) == 2:
+                break
+            assert await d1_gateway.buy(card).ends() is Status.SUCCESSFUL
+    assert seen == [("3DS_FRICTIONLESS", "SUCCESSFUL")] * 2
+
+
+async def test_a_purchase_is_paid_with_the_password_that_a_handler_was_asked_to_send(
+    client: Client, d1_gateway: SandboxGateway, new_card: Callable[[], str]
+) -> None:
+    card, ready = new_card(), asyncio.Event()
+    sent: dict[str, str] = {}
+
+    async def send_sms(consumer_id: str, otp: str) -> None:
+        sent[consumer_id] = otp
+
+    answering = asyncio.create_task(client.program.answer(client.channel, send_sms, ready))
+    try:
+        async with asyncio.timeout(30):
+            await ready.wait()
+        purchase = d1_gateway.buy(card, Flow.SMS_OTP_ISSUER)
+        assert await purchase.rests() is Status.AWAITS_OTP, purchase.error
+        assert purchase.type_otp(sent[card.replace("card", "consumer")])
+        assert await purchase.ends() is Status.SUCCESSFUL
+        assert purchase.answers == [204]
+    finally:
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
