@@ -27,6 +27,10 @@ __all__ = ["HttpExchange"]
 
 _T = TypeVar("_T")
 
+_CREDENTIALS: Final = ("Authorization", "APIKey")
+"""The headers that hold them."""
+_SHORTEST_CREDENTIAL: Final = 8
+"""What is shorter stands in an answer by chance."""
 _SILENCES: Final = frozenset({error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER})
 """The reasons that count as failures of the upstream, whatever the circumstances."""
 
@@ -244,7 +248,8 @@ class HttpExchange:
                     raise self._upstream.contract_broken(
                         f"The answer of {self._upstream.title} is too large.", status=response.status
                     )
-            return Answer(response.status, response.headers.get("Retry-After", ""), bytes(content))
+            retry_after = response.headers.get("Retry-After", "")
+            return Answer(response.status, retry_after, _without_credentials(bytes(content), headers))
 
     def _explain(self, failure: Exception, *, sent: bool, late: bool) -> GatewayError:
         upstream = self._upstream
@@ -256,6 +261,15 @@ class HttpExchange:
             # The status it carries is aiohttp's own, not the upstream's.
             return upstream.contract_broken(f"The answer of {upstream.title} is no HTTP.", status=None)
         return upstream.no_answer()
+
+
+def _without_credentials(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Mask the credentials of the request in its answer: an upstream's words reach callers."""
+    for name in _CREDENTIALS:
+        secret = headers.get(name, "").removeprefix("Bearer ").encode()
+        if len(secret) >= _SHORTEST_CREDENTIAL:
+            body = body.replace(secret, b"****")
+    return body
 
 
 async def _mark_as_sent(

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from joserfc.jwk import ECKey
+
 from adapters import d1, sqlite, threeds
 from gateway import keys
 from gateway.addresses import Addresses
@@ -39,7 +41,9 @@ from gateway.rpc.server import RpcServer
 from gateway.rpc.services import Servicer
 from gateway.server import Gateway
 from gateway.settings import (
+    AssertionKeySettings,
     CallbackSettings,
+    D1EncryptionKeySettings,
     QuestionSettings,
     Settings,
     SettingsError,
@@ -115,7 +119,12 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         watchers, broker = Watchers(log), Broker(asyncio.get_running_loop())
         readiness = Readiness(log, storage.entries, lambda: upstreams.circuits)
         state = State(
-            issuer_ids=settings.issuers, log=log, log_bytes=storage.size_bytes, broker=broker, watchers=watchers
+            issuer_ids=settings.issuers,
+            log=log,
+            log_bytes=storage.size_bytes,
+            broker=broker,
+            watchers=watchers,
+            certificate_expiries=lambda: certificates.expiry_times,
         )
         metrics.registry.register(state)
         admin = AdminServer(metrics.registry, state, readiness)
@@ -276,20 +285,30 @@ def _issuer_keys(settings: Settings) -> dict[str, d1.IssuerKeys]:
     loaded = {}
     for issuer_id, issuer in settings.issuers.items():
         place = f"issuers.{issuer_id}"
-        assertion_key = keys.load(
-            f"{place}.assertion_key_file", issuer.assertion_key_file, kid=issuer.assertion_key_id, private=True
-        )
-        encryption_key = keys.load(
-            f"{place}.d1_encryption_key_file",
-            issuer.d1_encryption_key_file,
-            kid=issuer.d1_encryption_key_id,
-            private=False,
-        )
+        assertion_keys = [
+            _assertion_key(f"{place}.assertion_keys.{number}", key) for number, key in enumerate(issuer.assertion_keys)
+        ]
+        encryption_keys = [
+            _encryption_key(f"{place}.d1_encryption_keys.{number}", key)
+            for number, key in enumerate(issuer.d1_encryption_keys)
+        ]
         try:
-            loaded[issuer_id] = d1.IssuerKeys(assertion_key, encryption_key)
+            loaded[issuer_id] = d1.IssuerKeys(assertion_keys, encryption_keys)
         except ValueError as error:
             raise SettingsError([f"{place}: {error}"]) from error
     return loaded
+
+
+def _assertion_key(place: str, settings: AssertionKeySettings) -> ECKey:
+    passphrase = keys.read_passphrase(f"{place}.passphrase_file", settings.passphrase_file)
+    return keys.load(f"{place}.file", settings.file, kid=settings.kid, private=True, passphrase=passphrase)
+
+
+def _encryption_key(place: str, settings: D1EncryptionKeySettings) -> d1.EncryptionKey:
+    key = keys.load(f"{place}.file", settings.file, kid=settings.kid, private=False)
+    if settings.active_from is None:
+        return d1.EncryptionKey(key)
+    return d1.EncryptionKey(key, settings.active_from.timestamp())
 
 
 def _check_writable(setting: str, folder: Path) -> None:

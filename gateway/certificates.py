@@ -24,8 +24,8 @@ __all__ = ["Certificates"]
 _DAY_SECONDS: Final = 86_400.0
 _SOON_SECONDS: Final = 30 * _DAY_SECONDS
 _OWN: Final = "tls_certificate_file"
-_KEY: Final = "tls_key_file"
-_FILES: Final = (_OWN, _KEY, "tls_client_ca_file", "tls_ca_file")
+_WITH_LIVES: Final = (_OWN, "tls_client_ca_file", "tls_ca_file")
+_FILES: Final = (*_WITH_LIVES, "tls_key_file", "tls_key_passphrase_file")
 
 _log = structlog.get_logger(__name__)
 
@@ -137,7 +137,7 @@ class Certificates:
         def renew_and_note() -> None:
             renew()
             for setting, file in files.items():
-                if not setting.endswith(_KEY):
+                if setting.endswith(_WITH_LIVES):
                     self._lives[setting] = _life(file)
 
         self.following.add(files.values(), renew_and_note)

@@ -17,6 +17,7 @@ OPERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_EXACT_INTEGER = 2**53
+_NUMBER = re.compile(r"[0-9](?:[ ._-]?[0-9]){3,}")
 # A Struct nests three messages a level, and readers of protobuf stop at a hundred.
 _MAX_DEPTH = 16
 
@@ -103,8 +104,9 @@ class Fields:
         return bool(self._values)
 
     def _refuse(self, name: str, rule: str) -> FieldError:
-        # An unknown field's name is the sender's text: only its printable start goes into the answer and the log.
-        shown = "".join(character for character in name[:64] if character.isprintable())
+        # An unknown field's name is the sender's text: only its printable start goes into the answer and the log, and
+        # no number that is long enough for a card's or a phone's.
+        shown = _NUMBER.sub("****", "".join(character for character in name[:64] if character.isprintable()))
         return FieldError(f"{self._prefix}{shown} {rule}")
 
 

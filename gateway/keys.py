@@ -1,20 +1,27 @@
-"""Reads the P-256 keys that the settings name, and the passphrases that open them."""
+"""Reads the keys that the settings name, and the passphrases that open them."""
 
 from pathlib import Path
 
 import orjson
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from gateway.settings import SettingsError
 
-__all__ = ["is_encrypted", "load", "only_line", "read_passphrase"]
+__all__ = ["is_encrypted", "load", "only_line", "open_pem", "read_passphrase"]
 
 _CURVE = "P-256"
 
 
 def load(setting: str, file: Path, *, kid: str | None = None, private: bool, passphrase: bytes | None = None) -> ECKey:
-    """Read a key.
+    """Read a key on P-256.
 
     Args:
         setting: Where the file is named, for the error.
@@ -32,11 +39,11 @@ def load(setting: str, file: Path, *, kid: str | None = None, private: bool, pas
         source = orjson.loads(content) if _is_json(content) else content
         key = ECKey.import_key(source, None if kid is None else {"kid": kid}, passphrase)
     # Neither error's own text is passed on: it could hold part of the key.
-    except (JoseError, KeyError, TypeError) as error:
-        raise SettingsError([f"{setting}: {file} holds no EC key in PEM or JWK"]) from error
-    except ValueError as error:
+    except (JoseError, KeyError, TypeError):
+        raise SettingsError([f"{setting}: {file} holds no EC key in PEM or JWK"]) from None
+    except ValueError:
         fault = "holds no EC key in PEM or JWK" if passphrase is None else "does not open with this passphrase"
-        raise SettingsError([f"{setting}: {file} {fault}"]) from error
+        raise SettingsError([f"{setting}: {file} {fault}"]) from None
     if key.curve_name != _CURVE:
         raise SettingsError([f"{setting}: {file} is on the curve {key.curve_name}, not on {_CURVE}"])
     if private and not key.is_private:
@@ -46,21 +53,45 @@ def load(setting: str, file: Path, *, kid: str | None = None, private: bool, pas
     return key
 
 
+def open_pem(setting: str, file: Path, passphrase: bytes | None) -> bytes:
+    """Read a private key of any kind as unencrypted PEM.
+
+    Args:
+        setting: Where the file is named, for the error.
+        file: PEM.
+        passphrase: What opens it; None where the file is not encrypted.
+
+    Raises:
+        SettingsError: It is no such key, or the passphrase does not fit it.
+    """
+    content = file.read_bytes()
+    _check_passphrase_is_due(setting, file, content, passphrase)
+    if passphrase is None:
+        return content
+    try:
+        key = load_pem_private_key(content, passphrase)
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        raise SettingsError([f"{setting}: {file} does not open with this passphrase"]) from None
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 def is_encrypted(content: bytes) -> bool:
     """Tell whether what stands in a key file is PEM behind a passphrase (RFC 7468 section 11, or RFC 1421)."""
     return not _is_json(content) and b"ENCRYPTED" in content
 
 
-def read_passphrase(setting: str, file: Path) -> bytes:
+def read_passphrase(setting: str, file: Path | None) -> bytes | None:
     """Read the passphrase of an encrypted key out of a file that holds nothing else.
 
     Args:
         setting: Where the file is named, for the error.
-        file: One line, with or without its line ending.
+        file: One line, with or without its line ending. None where the key is not encrypted.
 
     Raises:
         SettingsError: The file can be read by others, or holds no passphrase.
     """
+    if file is None:
+        return None
     if file.stat().st_mode & 0o077:
         raise SettingsError([f"{setting}: {file} can be read by others: chmod 600 it"])
     return only_line(f"{setting}: {file}", file.read_bytes())

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from gateway.settings import Settings
 
 __all__ = ["effective"]
 
-_MASKED = frozenset({"client_secret_sha256"})
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -21,20 +21,31 @@ def effective(settings: Settings) -> str:
     return "\n".join(_table("", settings.model_dump())).strip()
 
 
-def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
-    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
-    nested = {key: value for key, value in values.items() if isinstance(value, Mapping)}
+def _table(name: str, values: Mapping[str, Any], header: str = "[{}]") -> Iterator[str]:
+    nested = {key: value for key, value in values.items() if isinstance(value, Mapping) or _are_tables(value)}
+    plain = {key: value for key, value in values.items() if key not in nested}
     if name and plain:
-        yield f"\n[{name}]"
+        yield "\n" + header.format(name)
     for key, value in plain.items():
-        yield f"# {key} is not set" if value is None else f"{key} = {_value(key, value)}"
+        yield f"# {key} is not set" if value is None else f"{key} = {_value(value)}"
     for key, value in nested.items():
         quoted = key if _BARE_KEY.fullmatch(key) else orjson.dumps(key).decode()
-        yield from _table(f"{name}.{quoted}" if name else quoted, value)
+        path = f"{name}.{quoted}" if name else quoted
+        if isinstance(value, Mapping):
+            yield from _table(path, value)
+        else:
+            for each in value:
+                yield from _table(path, each, "[[{}]]")
 
 
-def _value(key: str, value: object) -> str:
-    if key in _MASKED or isinstance(value, SecretStr):
+def _are_tables(value: object) -> bool:
+    return isinstance(value, tuple) and any(isinstance(each, Mapping) for each in value)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, SecretStr):
         return '"***"'
+    if isinstance(value, datetime):
+        return value.isoformat()
     # A JSON string, number or boolean is one of TOML's too.
     return orjson.dumps(str(value) if isinstance(value, Path) else value).decode()

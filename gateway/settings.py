@@ -6,20 +6,23 @@ the table ``[d1]``; the environment wins. An unknown setting is refused wherever
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -33,7 +36,9 @@ __all__ = [
     "FILE_VARIABLE",
     "AccessSettings",
     "AdminSettings",
+    "AssertionKeySettings",
     "CallbackSettings",
+    "D1EncryptionKeySettings",
     "D1Settings",
     "EdgeOAuthSettings",
     "EdgeProxySettings",
@@ -60,7 +65,12 @@ IssuerId = Annotated[str, StringConstraints(min_length=10, max_length=10)]
 Algorithm = Literal["ES256", "PS256", "RS256", "EdDSA", "Ed25519"]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+KeyId = Annotated[str, StringConstraints(min_length=1)]
 
+_Key = TypeVar("_Key")
+
+_MOST_KEYS = 2
+_SHA256 = re.compile("[0-9a-f]{64}")
 _CONNECTS_TOO_LATE = "connect_timeout_seconds must not be longer than total_timeout_seconds"
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (looked for, not listened on)
 
@@ -84,8 +94,14 @@ def _readable(path: Path) -> Path:
 
 def _private(path: Path) -> Path:
     if _readable(path).stat().st_mode & 0o077:
-        raise ValueError(f"the private key {path} can be read by others: chmod 600 it")
+        raise ValueError(f"the file {path} can be read by others: chmod 600 it")
     return path
+
+
+def _sha256(secret: SecretStr) -> SecretStr:
+    if not _SHA256.fullmatch(secret.get_secret_value()):
+        raise ValueError("it is no SHA-256 in lower-case hexadecimal")
+    return secret
 
 
 def _reachable(url: str) -> str:
@@ -101,7 +117,7 @@ PrivateFile = Annotated[Path, AfterValidator(_private)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class GrpcSettings(_Table):
@@ -115,6 +131,8 @@ class GrpcSettings(_Table):
     """Server certificate with its chain, PEM. Without it the listener is plaintext, on loopback only."""
     tls_key_file: PrivateFile | None = None
     """Private key of the certificate, PEM."""
+    tls_key_passphrase_file: PrivateFile | None = None
+    """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
     tls_client_ca_file: ReadableFile | None = None
     """CA of the callers' certificates, PEM. With it every caller must present one."""
     max_message_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
@@ -128,6 +146,8 @@ class GrpcSettings(_Table):
     def _tls_is_whole(self) -> "GrpcSettings":
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_certificate_file and tls_key_file go together")
+        if self.tls_key_passphrase_file is not None and self.tls_key_file is None:
+            raise ValueError("tls_key_passphrase_file needs tls_key_file")
         if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
             raise ValueError("tls_client_ca_file needs tls_certificate_file and tls_key_file")
         if self.tls_certificate_file is None and not _is_loopback(self.host):
@@ -178,7 +198,7 @@ class EdgeOAuthSettings(_Table):
 
     client_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^:]+$")]
     """The client id agreed with D1."""
-    client_secret_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    client_secret_sha256: Annotated[SecretStr, AfterValidator(_sha256)]
     """SHA-256 of the client secret agreed with D1, in lower-case hexadecimal; the secret itself is not kept."""
     scope: str = ""
     """The scope agreed with D1: names separated by spaces; empty if none was."""
@@ -210,6 +230,8 @@ class EdgeSettings(_Table):
     """Server certificate with its chain, PEM."""
     tls_key_file: PrivateFile
     """Private key of the certificate, PEM."""
+    tls_key_passphrase_file: PrivateFile | None = None
+    """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
     tls_client_ca_file: ReadableFile
     """CA of D1's client certificate, PEM. A client without a certificate of it gets no connection."""
     tls_client_subjects: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
@@ -241,6 +263,8 @@ class D1Settings(_Table):
     """Our client certificate, signed by Thales, PEM."""
     tls_key_file: PrivateFile
     """Private key of our client certificate, PEM."""
+    tls_key_passphrase_file: PrivateFile | None = None
+    """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
     assertion_audience: str | None = "https://api.d1.thalescloud.io"
     """The `aud` claim of our assertions. None: the claim is left out."""
     connect_timeout_seconds: Seconds = 2.0
@@ -308,17 +332,56 @@ class ThreeDSSettings(_Table):
         return self
 
 
-class IssuerSettings(_Table):
-    """The keys of one issuer."""
+class AssertionKeySettings(_Table):
+    """A key that signs our assertions to D1."""
 
-    assertion_key_file: PrivateFile
-    """Private key that signs our assertions to D1: EC P-256, PEM or JWK."""
-    assertion_key_id: Annotated[str, StringConstraints(min_length=1)]
+    file: PrivateFile
+    """The private key: EC P-256, PEM or JWK."""
+    kid: KeyId
     """The `kid` under which D1 knows its public half."""
-    d1_encryption_key_file: ReadableFile
-    """D1's public key for card data: EC P-256, PEM or JWK."""
-    d1_encryption_key_id: Annotated[str, StringConstraints(min_length=1)]
+    passphrase_file: PrivateFile | None = None
+    """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
+
+
+class D1EncryptionKeySettings(_Table):
+    """A key of D1's, for which card data is encrypted."""
+
+    file: ReadableFile
+    """D1's public key: EC P-256, PEM or JWK."""
+    kid: KeyId
     """The `kid` that D1 gave it."""
+    active_from: AwareDatetime | None = None
+    """From when on it is used, with its offset from UTC: `2027-03-01T06:00:00Z`. None: until another one is."""
+
+
+class IssuerSettings(_Table):
+    """The keys of one issuer. They are read at the start; docs/keys.md says how to replace them."""
+
+    assertion_keys: tuple[AssertionKeySettings, ...]
+    """One or two. What signs our assertions: the first; or, where D1 refuses that one, the second."""
+    d1_encryption_keys: tuple[D1EncryptionKeySettings, ...]
+    """One or two. What card data is encrypted for: of those whose time has come, the latest."""
+
+    # Not a constraint of the field, which would tell of every wrong key that there is none besides.
+    @field_validator("assertion_keys", "d1_encryption_keys")
+    @classmethod
+    def _one_or_two(cls, keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
+        if not 1 <= len(keys) <= _MOST_KEYS:
+            raise ValueError(f"there have to be one or {_MOST_KEYS}")
+        return keys
+
+    @model_validator(mode="after")
+    def _keys_can_be_told_apart(self) -> "IssuerSettings":
+        for setting, kids in (
+            ("assertion_keys", [key.kid for key in self.assertion_keys]),
+            ("d1_encryption_keys", [key.kid for key in self.d1_encryption_keys]),
+        ):
+            if len(set(kids)) < len(kids):
+                raise ValueError(f"{setting}: both have the kid {kids[0]}")
+        times = [key.active_from for key in self.d1_encryption_keys]
+        if len(set(times)) < len(times):
+            raise ValueError("d1_encryption_keys: active_from has to tell which one comes after the other")
+        return self
 
 
 class QuestionSettings(_Table):
@@ -404,6 +467,7 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )
 
     grpc: GrpcSettings = GrpcSettings()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grpc
 
+from gateway import keys
 from gateway.settings import D1Settings, EdgeSettings, GrpcSettings, SettingsError, ThreeDSSettings, TokenSettings
 
 __all__ = ["d1_context", "edge_context", "grpc_configuration", "threeds_context", "tokens_context"]
@@ -21,7 +22,7 @@ def edge_context(settings: EdgeSettings) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _present(context, "edge", settings.tls_certificate_file, settings.tls_key_file)
+    _present(context, "edge", settings.tls_certificate_file, settings.tls_key_file, settings.tls_key_passphrase_file)
     _trust(context, "edge.tls_client_ca_file", settings.tls_client_ca_file)
     context.verify_mode = ssl.CERT_REQUIRED if settings.proxy is None else ssl.CERT_OPTIONAL
     return context
@@ -34,7 +35,7 @@ def d1_context(settings: D1Settings) -> ssl.SSLContext:
         SettingsError: A file is not what it should be.
     """
     context = _server_trust("d1.tls_ca_file", settings.tls_ca_file)
-    _present(context, "d1", settings.tls_certificate_file, settings.tls_key_file)
+    _present(context, "d1", settings.tls_certificate_file, settings.tls_key_file, settings.tls_key_passphrase_file)
     return context
 
 
@@ -68,11 +69,13 @@ def grpc_configuration(settings: GrpcSettings) -> grpc.ServerCertificateConfigur
     ca_file = settings.tls_client_ca_file
     # grpc looks into the files only when it listens, and tells what is wrong with them past our logs.
     trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _present(trial, "grpc", settings.tls_certificate_file, settings.tls_key_file)
+    key = _present(
+        trial, "grpc", settings.tls_certificate_file, settings.tls_key_file, settings.tls_key_passphrase_file
+    )
     if ca_file is not None:
         _trust(trial, "grpc.tls_client_ca_file", ca_file)
     return grpc.ssl_server_certificate_configuration(
-        [(settings.tls_key_file.read_bytes(), settings.tls_certificate_file.read_bytes())],
+        [(key, settings.tls_certificate_file.read_bytes())],
         root_certificates=None if ca_file is None else ca_file.read_bytes(),
     )
 
@@ -91,12 +94,20 @@ def _server_trust(setting: str, ca_file: Path | None) -> ssl.SSLContext:
 # OpenSSL's own texts name what is wrong with a file, never what stands in it.
 
 
-def _present(context: ssl.SSLContext, table: str, certificate_file: Path, key_file: Path) -> None:
+def _present(
+    context: ssl.SSLContext, table: str, certificate_file: Path, key_file: Path, passphrase_file: Path | None
+) -> bytes:
+    """Let a context present a certificate; returns its private key as unencrypted PEM."""
+    passphrase = keys.read_passphrase(f"{table}.tls_key_passphrase_file", passphrase_file)
+    # OpenSSL would not tell a wrong passphrase from a broken file, nor mind one that is not needed.
+    key = keys.open_pem(f"{table}.tls_key_file", key_file, passphrase)
     try:
-        context.load_cert_chain(certificate_file, key_file, password=_no_passphrase)
+        # With none at all OpenSSL asks for one on the terminal, and waits.
+        context.load_cert_chain(certificate_file, key_file, password=passphrase or b"")
     except (OSError, ValueError) as error:
         text = f"{table}.tls_certificate_file, {table}.tls_key_file: they are no certificate and its key ({error})"
         raise SettingsError([text]) from error
+    return key
 
 
 def _trust(context: ssl.SSLContext, setting: str, ca_file: Path) -> None:
@@ -104,8 +115,3 @@ def _trust(context: ssl.SSLContext, setting: str, ca_file: Path) -> None:
         context.load_verify_locations(ca_file)
     except (OSError, ValueError) as error:
         raise SettingsError([f"{setting}: {ca_file} holds no CA certificate ({error})"]) from error
-
-
-def _no_passphrase() -> str:
-    # Without this OpenSSL asks for one on the terminal, and waits.
-    raise ValueError("the key is encrypted; the gateway takes only keys without a passphrase")

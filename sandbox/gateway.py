@@ -5,9 +5,10 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,6 +46,10 @@ class GatewayConfig:
     oauth: EdgeCredentials | None = None
     """With what D1 fetches tokens; None where the client certificate alone is asked for."""
     retention_seconds: float = 86_400.0
+    assertion_keys: tuple[Path, ...] = ()
+    """The private JWKs that sign assertions, the one to be tried first in front. Empty: the one that D1 began with."""
+    d1_encryption_keys: tuple[tuple[Path, datetime | None], ...] = ()
+    """D1's public JWKs, each with when it is used from. Empty: the one that D1 began with."""
 
     @classmethod
     def of(cls, sandbox: Sandbox, folder: Path, *, oauth: EdgeCredentials | None = None) -> Self:
@@ -66,7 +71,7 @@ class GatewayConfig:
     def to_toml(self) -> str:
         """Write them as the gateway reads them."""
         pki = self.pki
-        tables: dict[str, dict[str, object]] = {
+        tables: dict[str, Mapping[str, object] | Sequence[Mapping[str, object]]] = {
             "grpc": {
                 "port": self.grpc_port,
                 "tls_certificate_file": pki.grpc_server.certificate,
@@ -86,12 +91,13 @@ class GatewayConfig:
                 "tls_certificate_file": pki.gateway_client.certificate,
                 "tls_key_file": pki.gateway_client.key,
             },
-            f"issuers.{self.issuer_id}": {
-                "assertion_key_file": pki.assertion_key,
-                "assertion_key_id": _kid(pki.assertion_public_key),
-                "d1_encryption_key_file": pki.encryption_public_key,
-                "d1_encryption_key_id": _kid(pki.encryption_public_key),
-            },
+            f"issuers.{self.issuer_id}.assertion_keys": [
+                {"file": file, "kid": _kid(file)} for file in self.assertion_keys or (pki.assertion_key,)
+            ],
+            f"issuers.{self.issuer_id}.d1_encryption_keys": [
+                {"file": file, "kid": _kid(file), **({} if time is None else {"active_from": time})}
+                for file, time in self.d1_encryption_keys or ((pki.encryption_public_key, None),)
+            ],
             "admin": {"port": 0},
             "event_log": {"path": self.event_log, "retention_seconds": self.retention_seconds},
         }
@@ -108,7 +114,7 @@ class GatewayConfig:
                 "scope": self.oauth.scope or "",
                 "signing_key_file": pki.edge_token_key,
             }
-        return "\n".join(_table(name, values) for name, values in tables.items())
+        return "\n".join(_toml(name, values) for name, values in tables.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +269,18 @@ def _kid(jwk: Path) -> str:
     return str(orjson.loads(jwk.read_bytes())["kid"])
 
 
-def _table(name: str, values: dict[str, object]) -> str:
-    lines = [f"[{name}]"]
-    for key, value in values.items():
-        # A JSON string or number is one of TOML's too.
-        lines.append(f"{key} = {orjson.dumps(str(value) if isinstance(value, Path) else value).decode()}")
-    return "\n".join(lines) + "\n"
+def _toml(name: str, values: Mapping[str, object] | Sequence[Mapping[str, object]]) -> str:
+    if isinstance(values, Mapping):
+        return _table(f"[{name}]", values)
+    return "\n".join(_table(f"[[{name}]]", each) for each in values)
+
+
+def _table(header: str, values: Mapping[str, object]) -> str:
+    return "\n".join([header, *(f"{key} = {_value(value)}" for key, value in values.items())]) + "\n"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    # A JSON string or number is one of TOML's too.
+    return orjson.dumps(str(value) if isinstance(value, Path) else value).decode()

@@ -65,11 +65,11 @@ class Pki:
     stranger: Identity
     """As `caller`, of a service that is granted nothing: it is `STRANGER`."""
     assertion_key: Path
-    """The gateway's key for token assertions: a private JWK (ES256) with its ``kid``."""
+    """The gateway's key for token assertions, the first one: a private JWK (ES256) with its ``kid``."""
     assertion_public_key: Path
     """The same for D1: the public JWK."""
     encryption_key: Path
-    """D1's key for card data: a private JWK (P-256) with its ``kid``."""
+    """D1's key for card data, the first one: a private JWK (P-256) with its ``kid``."""
     encryption_public_key: Path
     """The same for the gateway: the public JWK."""
     edge_token_key: Path

@@ -18,6 +18,7 @@ from sandbox.d1.contract import OUTBOUND_TIMEOUT_SECONDS, CardProduct
 from sandbox.d1.control import Control
 from sandbox.d1.edge import EdgeClient, EdgeCredentials
 from sandbox.d1.history import History
+from sandbox.d1.key_control import KeyControl
 from sandbox.d1.notifier import Notifier
 from sandbox.d1.simulator import D1
 from sandbox.d1.store import CardStore
@@ -136,7 +137,15 @@ class Sandbox:
             acs_control = AcsControl(d1.purchases, d1.phones, d1.authenticators, d1.background)
             threeds_control = ThreeDSControl(threeds_url, transactions)
             control = Control(
-                d1.url, d1.store, d1.tokens, faults, d1.notifier, acs_control, threeds_control, clock
+                d1.url,
+                d1.store,
+                d1.tokens,
+                faults,
+                d1.notifier,
+                KeyControl(d1.keys),
+                acs_control,
+                threeds_control,
+                clock,
             ).app()
             control_url = f"http://{HOST}:{await running.enter_async_context(serve(control, control_port))}"
             yield cls(

@@ -5,7 +5,7 @@ from adapters.d1.cards import D1CardIssuer
 from adapters.d1.client import D1Client, connect
 from adapters.d1.consumers import D1Consumers
 from adapters.d1.jwe import D1CardDataEncryption
-from adapters.d1.keys import IssuerKeys
+from adapters.d1.keys import EncryptionKey, IssuerKeys
 from adapters.d1.operations import D1OperationHistory
 from adapters.d1.settings import D1Settings
 
@@ -17,6 +17,7 @@ __all__ = [
     "D1Consumers",
     "D1OperationHistory",
     "D1Settings",
+    "EncryptionKey",
     "IssuerKeys",
     "connect",
 ]

@@ -5,13 +5,15 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
 import structlog
 from joserfc import jwt
+from joserfc.jwk import ECKey
 
 from adapters.answers import Answer
 from adapters.d1.errors import contract_broken, no_token, refusal
@@ -31,18 +33,20 @@ _REFRESH_PAUSE_SECONDS = 5.0
 """How long the next early refresh waits after one has failed."""
 _DOCUMENTED_LIFE_SECONDS = 900
 """The life of a token whose answer does not name it."""
+_ASSERTION_REFUSED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED})
+"""How D1 answers an assertion that it does not take. Another key may still do, while one is being replaced."""
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750 section 2.1."""
 
 _log = structlog.get_logger(__name__)
 
 
-def sign_assertion(issuer_id: str, keys: IssuerKeys, settings: D1Settings, now: float) -> str:
+def sign_assertion(issuer_id: str, key: ECKey, settings: D1Settings, now: float) -> str:
     """Sign the JWT that the issuer exchanges for a token (RFC 7523 section 3).
 
     Args:
         issuer_id: The ``iss`` and the ``sub``.
-        keys: Whose assertion key signs.
+        key: What signs: an assertion key of the issuer.
         settings: The audience and the life of the assertion.
         now: Seconds since 1970 (UTC).
     """
@@ -56,8 +60,8 @@ def sign_assertion(issuer_id: str, keys: IssuerKeys, settings: D1Settings, now: 
     }
     if settings.assertion_audience is not None:
         claims["aud"] = settings.assertion_audience
-    header = {"alg": _ALGORITHM, "typ": "JWT", "kid": keys.assertion_key.kid}
-    return jwt.encode(header, claims, keys.assertion_key, algorithms=[_ALGORITHM])
+    header = {"alg": _ALGORITHM, "typ": "JWT", "kid": key.kid}
+    return jwt.encode(header, claims, key, algorithms=[_ALGORITHM])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,10 @@ class _Token:
 
 @dataclass(slots=True)
 class _Cache:
-    """What is known for one issuer: a token, and the fetch of the next one while it runs."""
+    """What is known for one issuer: its keys, a token, and the fetch of the next one while it runs."""
 
+    assertion_keys: Sequence[ECKey]
+    """In the order in which they are tried: the one that D1 took last comes first."""
     token: _Token | None = None
     fetch: asyncio.Task[_Token | GatewayError] | None = None
 
@@ -99,11 +105,10 @@ class TokenSource:
             monotonic: Seconds of a clock that never goes back, for the age of tokens.
         """
         self._http = http
-        self._keys = keys
         self._settings = settings
         self._clock = clock
         self._monotonic = monotonic
-        self._caches = {issuer_id: _Cache() for issuer_id in keys}
+        self._caches = {issuer_id: _Cache(of_issuer.assertion_keys) for issuer_id, of_issuer in keys.items()}
 
     async def get(self, issuer_id: str, correlation_id: str) -> str:
         """Get a token that is valid now, as far as is known.
@@ -182,8 +187,19 @@ class TokenSource:
     async def _exchange(self, issuer_id: str, correlation_id: str, deadline: float) -> _Token:
         # A token's life counts from before it was asked for, so that it never seems longer than it is.
         asked = self._monotonic()
-        assertion = sign_assertion(issuer_id, self._keys[issuer_id], self._settings, self._clock())
-        answer = await self._http.send(
+        for key in self._caches[issuer_id].assertion_keys:
+            answer = await self._ask(issuer_id, key, correlation_id, deadline)
+            if answer.status not in _ASSERTION_REFUSED:
+                break
+        if not answer.succeeded:
+            raise refusal(answer)
+        token = _read_token(answer, asked)
+        self._prefer(issuer_id, key)
+        return token
+
+    async def _ask(self, issuer_id: str, key: ECKey, correlation_id: str, deadline: float) -> Answer:
+        assertion = sign_assertion(issuer_id, key, self._settings, self._clock())
+        return await self._http.send(
             TOKEN.method,
             TOKEN.path(),
             endpoint=TOKEN.template,
@@ -191,9 +207,19 @@ class TokenSource:
             body=urlencode({"grant_type": _GRANT_TYPE, "assertion": assertion}).encode(),
             deadline=deadline,
         )
-        if not answer.succeeded:
-            raise refusal(answer)
-        return _read_token(answer, asked)
+
+    def _prefer(self, issuer_id: str, key: ECKey) -> None:
+        """Sign with a key from now on: D1 has just taken it, and refused those that were tried before."""
+        cache = self._caches[issuer_id]
+        first = cache.assertion_keys[0]
+        if key is not first:
+            cache.assertion_keys = [key, *(other for other in cache.assertion_keys if other is not key)]
+            _log.warning(
+                "D1 takes another assertion key: it signs from now on",
+                issuer_id=issuer_id,
+                kid=key.kid,
+                refused_kid=first.kid,
+            )
 
 
 def _read_token(answer: Answer, asked: float) -> _Token:

@@ -46,7 +46,7 @@ def assertion(
     """Make the key that signs our assertions to D1 (ES256)."""
     with _told_in_one_line():
         _make_pair(SIGNING, folder, name, kid, _Encryption(passphrase, passphrase_file))
-    _tell("settings", "issuers.<issuer id>.assertion_key_file, and assertion_key_id for the kid")
+    _tell("settings", "[[issuers.<issuer id>.assertion_keys]]: file and kid")
 
 
 @app.command()

@@ -44,8 +44,7 @@ def tokens(settings: EdgeOAuthSettings) -> Tokens:
     Raises:
         SettingsError: A key cannot be used.
     """
-    setting, passphrase_file = "edge.oauth.signing_key_passphrase_file", settings.signing_key_passphrase_file
-    passphrase = None if passphrase_file is None else keys.read_passphrase(setting, passphrase_file)
+    passphrase = keys.read_passphrase("edge.oauth.signing_key_passphrase_file", settings.signing_key_passphrase_file)
     signing_key = keys.load(
         "edge.oauth.signing_key_file", settings.signing_key_file, private=True, passphrase=passphrase
     )
@@ -55,6 +54,6 @@ def tokens(settings: EdgeOAuthSettings) -> Tokens:
             keys.load("edge.oauth.verification_key_files", file, private=False)
             for file in settings.verification_key_files
         ],
-        client=Client(settings.client_id, settings.client_secret_sha256, settings.scope),
+        client=Client(settings.client_id, settings.client_secret_sha256.get_secret_value(), settings.scope),
         lifetime_seconds=settings.token_lifetime_seconds,
     )

@@ -22,8 +22,8 @@ from gateway.telemetry.tracing import Tracing
 __all__ = ["EdgeTelemetry"]
 
 _log = structlog.get_logger(__name__)
-# An id, and not what a stranger may have put in its place: a card number.
-_ID: Final = re.compile(r"(?![0-9]{10})[A-Za-z0-9_-]{1,64}")
+# An id, and not what a stranger may have put in its place: a card number, in groups or not.
+_ID: Final = re.compile(r"(?![0-9]{10})(?!([0-9][_-]*){10,}\Z)[A-Za-z0-9_-]{1,64}")
 _SNAKE: Final = {
     "issuerId": "issuer_id",
     "cardId": "card_id",

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 from joserfc import jwt
@@ -26,7 +26,7 @@ class Client:
     """The one client of the token endpoint, as agreed with D1."""
 
     client_id: str
-    secret_sha256: str
+    secret_sha256: str = field(repr=False)
     """SHA-256 of the client secret, in lower-case hexadecimal."""
     scope: str
     """The agreed scope: names separated by spaces; empty if none was agreed."""

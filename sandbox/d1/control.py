@@ -1,4 +1,4 @@
-"""The sandbox's own API, for people: faults, cards, consumers, tokens, notifications, purchases, 3DS transactions.
+"""The sandbox's own API, for people: faults, cards, consumers, tokens, keys, notifications, purchases, transactions.
 
 Plain HTTP on loopback.
 """
@@ -20,6 +20,8 @@ from sandbox.d1.acs.purchase import NotAwaitedError
 from sandbox.d1.acs.purchases import NotPossibleError
 from sandbox.d1.contract import Operation
 from sandbox.d1.errors import D1Error
+from sandbox.d1.key_control import KeyControl
+from sandbox.d1.keys import KidTakenError, NoSuchKeyError
 from sandbox.d1.notification import Notification, Variant, new_details, new_operation_id, vary
 from sandbox.d1.notifier import NotDeliveredError, Notifier
 from sandbox.d1.store import Card, CardStore
@@ -59,6 +61,7 @@ _ENDPOINTS = {
     "POST /sandbox/notifications": (
         "cardId, variant, count, delay_ms, operationId, operation, status, consumerId, details, error"
     ),
+    **KeyControl.ENDPOINTS,
     **AcsControl.ENDPOINTS,
     **ThreeDSControl.ENDPOINTS,
 }
@@ -67,6 +70,8 @@ _REFUSALS: Mapping[type[Exception], tuple[int, str]] = {
     NotDeliveredError: (502, ""),
     NotPossibleError: (409, ""),
     NotAwaitedError: (409, "nothing of the kind is awaited of the consumer now"),
+    KidTakenError: (409, "there is a key of that kid already"),
+    NoSuchKeyError: (404, "there is no such key"),
     NoSuchPurchaseError: (404, "there is no such purchase"),
     NoSuchTransactionError: (404, "there is no such transaction, or nothing is awaited of it"),
 }
@@ -82,6 +87,7 @@ class Control:
     tokens: AccessTokens
     faults: Faults
     notifier: Notifier
+    keys: KeyControl
     acs: AcsControl
     threeds: ThreeDSControl
     clock: Callable[[], float]
@@ -99,6 +105,7 @@ class Control:
                 web.post("/sandbox/consumers", self._add_consumer),
                 web.post("/sandbox/tokens/expire", self._expire_tokens),
                 web.post("/sandbox/notifications", self._notify),
+                *self.keys.routes(),
                 *self.acs.routes(),
                 *self.threeds.routes(),
             ]

@@ -1,12 +1,8 @@
 """D1 as a whole: what it holds, what it answers and what it asks."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-
-import orjson
-from joserfc.jwk import ECKey
 
 from sandbox.d1.acs.challenges import Challenges
 from sandbox.d1.acs.phones import Phones
@@ -20,6 +16,7 @@ from sandbox.d1.contract import CardProduct
 from sandbox.d1.credentials import CredentialsFetcher
 from sandbox.d1.edge import EdgeClient, EdgeCredentials
 from sandbox.d1.history import History, HistoryEndpoints
+from sandbox.d1.keys import D1Keys
 from sandbox.d1.notifier import Notifier
 from sandbox.d1.store import CardStore
 from sandbox.d1.token import AccessTokens, AssertionVerifier, TokenEndpoint
@@ -39,6 +36,7 @@ class D1:
     """Where it is: ``https://127.0.0.1:<port>``."""
     store: CardStore
     tokens: AccessTokens
+    keys: D1Keys
     history: History
     authenticators: Authenticators
     phones: Phones
@@ -73,8 +71,8 @@ class D1:
             edge_timeout_seconds: How long the edge may take for an answer.
             clock: Tells the time, in seconds since 1970 (UTC).
         """
-        verifier = AssertionVerifier(issuer_id, _key(pki.assertion_public_key), clock)
-        keys = _key(pki.encryption_key)
+        keys = D1Keys.of(pki)
+        verifier = AssertionVerifier(issuer_id, keys.assertion, clock)
         store, tokens, history, phones = CardStore(products), AccessTokens(clock), History(clock), Phones()
         async with AsyncExitStack() as running:
             edge = await running.enter_async_context(
@@ -89,10 +87,13 @@ class D1:
             background = await running.enter_async_context(Background.run())
             notifier = Notifier(edge)
             authenticators = Authenticators(store, notifier, background, clock)
-            challenges = Challenges(edge, keys, store, phones, clock)
+            challenges = Challenges(edge, keys.encryption, store, phones, clock)
             routes = [
                 *CardEndpoints(
-                    issuer_id, store, keys, CredentialsFetcher(store, edge, keys, background).fetch
+                    issuer_id,
+                    store,
+                    keys.encryption,
+                    CredentialsFetcher(store, edge, keys.encryption, background).fetch,
                 ).routes(),
                 *ConsumerEndpoints(issuer_id, store, authenticators).routes(),
                 *HistoryEndpoints(issuer_id, history, store).routes(),
@@ -103,6 +104,7 @@ class D1:
                 url=f"https://{HOST}:{await running.enter_async_context(serve(app, port, tls))}",
                 store=store,
                 tokens=tokens,
+                keys=keys,
                 history=history,
                 authenticators=authenticators,
                 phones=phones,
@@ -111,8 +113,3 @@ class D1:
                 notifier=notifier,
                 background=background,
             )
-
-
-def _key(path: Path) -> Mapping[str, ECKey]:
-    key = ECKey.import_key(orjson.loads(path.read_bytes()))
-    return {key.kid or "": key}

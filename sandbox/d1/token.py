@@ -24,7 +24,7 @@ class AssertionVerifier:
 
         Args:
             issuer_id: Who has to be its issuer and subject.
-            keys: The issuer's public keys by ``kid``.
+            keys: The issuer's public keys by ``kid``; several while one is replaced.
             clock: Tells the time, in seconds since 1970 (UTC).
         """
         self._issuer_id = issuer_id

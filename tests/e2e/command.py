@@ -3,10 +3,12 @@
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Ended", "d1_gateway"]
+__all__ = ["Ended", "d1_gateway", "ended", "running"]
 
 _COMMAND = Path(sys.executable).with_name("d1-gateway")
 
@@ -25,26 +27,47 @@ class Ended:
         return self.stderr.splitlines()
 
 
-async def d1_gateway(*arguments: str | Path, seconds: float = 30.0, **variables: str) -> Ended:
+async def d1_gateway(
+    *arguments: str | Path, seconds: float = 30.0, stdin: bytes | None = None, **variables: str
+) -> Ended:
     """Run ``d1-gateway`` with arguments and further environment variables until it ends by itself.
+
+    Args:
+        arguments: Those of the command.
+        seconds: How long it may take.
+        stdin: What it reads from standard input; nothing if None.
+        variables: Further ones for its environment.
 
     Raises:
         TimeoutError: It did not; it is killed.
     """
+    async with running(*arguments, stdin=stdin is not None, **variables) as process, asyncio.timeout(seconds):
+        return await ended(process, stdin)
+
+
+@asynccontextmanager
+async def running(
+    *arguments: str | Path, stdin: bool = False, **variables: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run ``d1-gateway`` for as long as the context lasts; what has not ended by then is killed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
     process = await asyncio.create_subprocess_exec(
         _COMMAND,
         *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment | variables,
     )
     try:
-        async with asyncio.timeout(seconds):
-            stdout, stderr = await process.communicate()
+        yield process
     finally:
         if process.returncode is None:
             process.kill()
             await process.communicate()
+
+
+async def ended(process: asyncio.subprocess.Process, stdin: bytes | None = None) -> Ended:
+    """Wait until a command ends by itself, and say how; what was read of its output before is not in it."""
+    stdout, stderr = await process.communicate(stdin)
     return Ended(await process.wait(), stdout.decode(), stderr.decode())

@@ -79,7 +79,7 @@ def _plaintext_for_all(toml: str) -> str:
 
 
 def _short_issuer(toml: str) -> str:
-    return toml.replace("[issuers.SANDBOX001]", "[issuers.SHORT]")
+    return toml.replace("[issuers.SANDBOX001.", "[issuers.SHORT.")
 
 
 def _no_key(toml: str) -> str:
@@ -97,7 +97,7 @@ def _several(toml: str) -> str:
         (_no_d1, ["d1"]),
         (_plaintext_for_all, ["grpc"]),
         (_short_issuer, ["issuers.SHORT"]),
-        (_no_key, ["issuers.SANDBOX001.d1_encryption_key_file"]),
+        (_no_key, ["issuers.SANDBOX001.d1_encryption_keys.0.file"]),
         (_several, ["edge.hots", "edge.max_body_bytes", "grpc", "log.level"]),
     ],
 )

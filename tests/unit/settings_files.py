@@ -50,11 +50,12 @@ tls_client_ca_file = "{self.public}"
 tls_certificate_file = "{self.public}"
 tls_key_file = "{self.private}"
 {d1}
-[issuers."{issuer}"]
-assertion_key_file = "{self.private}"
-assertion_key_id = "assertion-1"
-d1_encryption_key_file = "{self.public}"
-d1_encryption_key_id = "encryption-1"
+[[issuers."{issuer}".assertion_keys]]
+file = "{self.private}"
+kid = "assertion-1"
+[[issuers."{issuer}".d1_encryption_keys]]
+file = "{self.public}"
+kid = "encryption-1"
 {rest}
 """,
             encoding="utf-8",

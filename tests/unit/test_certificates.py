@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from structlog.testing import capture_logs
 
@@ -57,11 +58,12 @@ tls_client_ca_file = "{pki.d1_client_ca}"
 tls_ca_file = "{ca_file}"
 tls_certificate_file = "{pki.gateway_client.certificate}"
 tls_key_file = "{pki.gateway_client.key}"
-[issuers.ISSUER0001]
-assertion_key_file = "{pki.assertion_key}"
-assertion_key_id = "a"
-d1_encryption_key_file = "{pki.encryption_public_key}"
-d1_encryption_key_id = "b"
+[[issuers.ISSUER0001.assertion_keys]]
+file = "{pki.assertion_key}"
+kid = "a"
+[[issuers.ISSUER0001.d1_encryption_keys]]
+file = "{pki.encryption_public_key}"
+kid = "b"
 """)
     return Used(load(file), pki, authority)
 
@@ -155,6 +157,36 @@ async def test_whom_we_trust_in_d1_changes_with_its_file(used: Used, tmp_path: P
         with pytest.raises(ssl.SSLCertVerificationError):
             async with Line.to(port, certificates.d1):
                 pass
+
+
+async def test_a_key_behind_a_passphrase_is_followed_with_its_passphrase(used: Used, tmp_path: Path) -> None:
+    ours = Authority("Thales")
+    server = used.authority.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    passphrase = tmp_path / "passphrase"
+    passphrase.touch(mode=0o600)
+    passphrase.write_bytes(b"first word")
+    used.present(encrypted(ours.issue(common_name="TLSMA-old"), b"first word"))
+    d1 = used.settings.d1.model_copy(update={"tls_key_passphrase_file": passphrase})
+    certificates = Certificates(used.settings.model_copy(update={"d1": d1}))
+    async with d1_server(server, ours, tmp_path) as port:
+        async with Line.to(port, certificates.d1) as before:
+            assert await before.who_am_i() == "TLSMA-old"
+        used.present(encrypted(ours.issue(common_name="TLSMA-new"), b"second word"))
+        looked_at(certificates)
+        async with Line.to(port, certificates.d1) as meanwhile:
+            assert await meanwhile.who_am_i() == "TLSMA-old"
+        passphrase.write_bytes(b"second word")
+        looked_at(certificates)
+        async with Line.to(port, certificates.d1) as after:
+            assert await after.who_am_i() == "TLSMA-new"
+    assert "d1.tls_key_passphrase_file" not in certificates.expiry_times
+
+
+def encrypted(pair: Pair, passphrase: bytes) -> Pair:
+    key = serialization.load_pem_private_key(pair.key, None)
+    encryption = serialization.BestAvailableEncryption(passphrase)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    return replace(pair, key=pem)
 
 
 @pytest.mark.parametrize(

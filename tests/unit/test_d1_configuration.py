@@ -1,54 +1,9 @@
 from dataclasses import replace
-from typing import Literal
 
 import pytest
-from joserfc.jwk import ECKey, KeyParameters
 
 from adapters.d1.http import D1Http
-from adapters.d1.keys import IssuerKeys
 from adapters.d1.settings import D1Settings
-
-
-def key(curve: str = "P-256", *, private: bool = True, use: Literal["sig", "enc"] | None = None) -> ECKey:
-    parameters: KeyParameters = {"kid": "a-kid", "use": use} if use else {"kid": "a-kid"}
-    generated = ECKey.generate_key(curve, parameters)
-    return generated if private else ECKey.import_key(generated.as_dict(private=False))
-
-
-def test_an_encryption_key_on_another_curve_is_refused() -> None:
-    with pytest.raises(ValueError, match="P-256, not P-384"):
-        IssuerKeys(assertion_key=key(), d1_encryption_key=key("P-384", private=False))
-
-
-def test_an_assertion_key_on_another_curve_is_refused() -> None:
-    with pytest.raises(ValueError, match="P-256, not P-521"):
-        IssuerKeys(assertion_key=key("P-521"), d1_encryption_key=key(private=False))
-
-
-def test_keys_the_wrong_way_round_are_refused() -> None:
-    with pytest.raises(ValueError, match="assertion_key has to be the private key"):
-        IssuerKeys(assertion_key=key(private=False), d1_encryption_key=key())
-
-
-def test_a_private_key_of_d1_is_refused() -> None:
-    with pytest.raises(ValueError, match="D1's public key"):
-        IssuerKeys(assertion_key=key(), d1_encryption_key=key())
-
-
-def test_a_key_without_a_kid_is_refused() -> None:
-    with pytest.raises(ValueError, match="assertion_key has no kid"):
-        IssuerKeys(assertion_key=ECKey.generate_key("P-256"), d1_encryption_key=key(private=False))
-
-
-def test_a_key_for_another_use_is_refused() -> None:
-    with pytest.raises(ValueError, match="not meant for the use 'enc'"):
-        IssuerKeys(assertion_key=key(), d1_encryption_key=key(private=False, use="sig"))
-
-
-def test_keys_show_nothing_but_their_ids() -> None:
-    keys = IssuerKeys(assertion_key=key(), d1_encryption_key=key(private=False))
-
-    assert repr(keys) == "IssuerKeys(assertion_key=<kid 'a-kid'>, d1_encryption_key=<kid 'a-kid'>)"
 
 
 @pytest.mark.parametrize(

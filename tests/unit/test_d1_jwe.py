@@ -8,7 +8,7 @@ from joserfc.jwk import ECKey
 from jwcrypto import jwe as oracle_jwe  # type: ignore[import-untyped]
 from jwcrypto import jwk as oracle_jwk
 
-from adapters.d1 import D1CardDataEncryption, IssuerKeys
+from adapters.d1 import D1CardDataEncryption, EncryptionKey, IssuerKeys
 from adapters.d1.jwe import encrypt_credentials, mmyy
 from issuer.callback.v1 import replies_pb2
 from issuer.common.v1 import card_data_pb2
@@ -84,7 +84,7 @@ def test_another_library_opens_a_cards_details_and_finds_what_was_said_of_it(
     details: replies_pb2.CardDetails, more: dict[str, str]
 ) -> None:
     details = replies_pb2.CardDetails(credentials=credentials(3, 2029), name=details.name, cvv=details.cvv)
-    keys = IssuerKeys(ECKey.generate_key("P-256", {"kid": "issuer-2025"}), D1_PUBLIC_KEY)
+    keys = IssuerKeys([ECKey.generate_key("P-256", {"kid": "issuer-2025"})], [EncryptionKey(D1_PUBLIC_KEY)])
 
     opened = decrypt(D1CardDataEncryption({"ISSUER0001": keys}).encrypt("ISSUER0001", details))
 

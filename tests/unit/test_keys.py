@@ -9,6 +9,7 @@ from joserfc.jwk import ECKey
 
 from gateway import keys
 from gateway.settings import SettingsError
+from sandbox.pki import make_pki
 
 KEY = ECKey.generate_key("P-256")
 PRIVATE = KEY.as_dict(private=True)
@@ -139,6 +140,36 @@ def test_a_key_of_another_kind_behind_its_passphrase_is_refused(file: Path) -> N
 @pytest.mark.parametrize("content", [KEY.as_pem(private=True), PRIVATE, {**PRIVATE, "kid": "ENCRYPTED"}])
 def test_a_passphrase_for_a_key_that_is_not_encrypted_is_refused(file: Path, content: bytes | dict[str, Any]) -> None:
     assert "not encrypted" in mistake(file, content, private=True, passphrase=b"word")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_key_of_any_kind_is_opened_with_its_passphrase(file: Path, legacy: bool) -> None:  # noqa: FBT001
+    key = rsa.generate_private_key(65537, 2048)
+    file.write_bytes(behind(b"word", key, legacy=legacy))
+
+    opened = keys.open_pem("a.setting", file, b"word")
+
+    assert serialization.load_pem_private_key(opened, None).private_numbers() == key.private_numbers()  # type: ignore[union-attr]
+
+
+def test_a_key_that_is_not_encrypted_is_left_as_it_is(file: Path) -> None:
+    file.write_bytes(KEY.as_pem(private=True))
+
+    assert keys.open_pem("a.setting", file, None) == KEY.as_pem(private=True)
+
+
+def test_an_encrypted_key_behind_its_certificate_in_one_file_is_opened(file: Path, tmp_path: Path) -> None:
+    certificate = make_pki(tmp_path / "pki").edge_server.certificate.read_bytes()
+    key = ec.generate_private_key(ec.SECP256R1())
+    file.write_bytes(certificate + behind(b"word", key))
+
+    opened = serialization.load_pem_private_key(keys.open_pem("a.setting", file, b"word"), None)
+
+    assert opened.public_key() == key.public_key()
+
+
+def test_where_no_file_is_named_there_is_no_passphrase() -> None:
+    assert keys.read_passphrase("a.setting", None) is None
 
 
 @pytest.mark.parametrize("content", [b"two words", b"two words\n", b"two words\r\n"])

@@ -49,7 +49,7 @@ def test_the_file_is_read(files: Files) -> None:
     assert settings.edge.port == 0
     assert settings.edge.tls_key_file == files.private
     assert settings.d1.max_connections == 3
-    assert settings.issuers["ISSUER0001"].assertion_key_id == "assertion-1"
+    assert [key.kid for key in settings.issuers["ISSUER0001"].assertion_keys] == ["assertion-1"]
 
 
 def test_the_environment_wins_over_the_file(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,8 +75,8 @@ def test_everything_may_come_from_the_environment(files: Files, monkeypatch: pyt
     monkeypatch.setenv("D1_GATEWAY_ACCESS__TOKENS__JWKS_FILE", str(files.public))
     monkeypatch.setenv(
         "D1_GATEWAY_ISSUERS",
-        f'{{"ISSUER0001": {{"assertion_key_file": "{files.private}", "assertion_key_id": "a", '
-        f'"d1_encryption_key_file": "{files.public}", "d1_encryption_key_id": "b"}}}}',
+        f'{{"ISSUER0001": {{"assertion_keys": [{{"file": "{files.private}", "kid": "a"}}], '
+        f'"d1_encryption_keys": [{{"file": "{files.public}", "kid": "b", "active_from": "2027-03-01T06:00:00Z"}}]}}}}',
     )
 
     settings = load(None)
@@ -98,7 +98,7 @@ def test_the_variable_that_names_the_file_is_no_setting(files: Files, monkeypatc
         ("top", "nope"),
         ("edge", "edge.nope"),
         ("d1", "d1.nope"),
-        ("rest", "issuers.ISSUER0001.nope"),
+        ("rest", "issuers.ISSUER0001.d1_encryption_keys.0.nope"),
     ],
 )
 def test_an_unknown_setting_in_the_file_is_refused_with_its_place(files: Files, where: str, setting: str) -> None:
@@ -158,7 +158,9 @@ def test_every_mistake_is_told_at_once(files: Files, monkeypatch: pytest.MonkeyP
     assert sorted(places) == ["D1_GATEWAY_NOPE", "d1.base_url", "drain_grace_seconds", "edge.port"]
 
 
-@pytest.mark.parametrize("setting", ["edge.tls_key_file", "d1.tls_key_file", "issuers.ISSUER0001.assertion_key_file"])
+@pytest.mark.parametrize(
+    "setting", ["edge.tls_key_file", "d1.tls_key_file", "issuers.ISSUER0001.assertion_keys.0.file"]
+)
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o620, 0o601, 0o644])
 def test_a_private_key_that_others_can_reach_is_refused(files: Files, setting: str, mode: int) -> None:
     files.private.chmod(mode)
@@ -271,7 +273,7 @@ def test_an_issuer_id_has_ten_characters(files: Files, issuer: str) -> None:
 def test_there_has_to_be_an_issuer(files: Files) -> None:
     file = files.write()
     text = file.read_text()
-    file.write_text(text[: text.index("[issuers")])
+    file.write_text(text[: text.index("[[issuers")])
 
     (mistake,) = mistakes_of(file)
 

@@ -1,3 +1,5 @@
+import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from gateway import tls
-from gateway.settings import GrpcSettings, SettingsError
+from gateway.settings import D1Settings, EdgeSettings, GrpcSettings, SettingsError
 from sandbox.pki import Identity, make_pki
 
 
@@ -25,21 +27,11 @@ def _with_the_key_of_another(server: Identity, folder: Path) -> Identity:
     return replace(server, key=make_pki(folder / "others").grpc_server.key)
 
 
-def _with_an_encrypted_key(server: Identity, folder: Path) -> Identity:
-    key = serialization.load_pem_private_key(server.key.read_bytes(), None)
-    encrypted = folder / "encrypted.pem"
-    encryption = serialization.BestAvailableEncryption(b"passphrase")
-    encrypted.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
-    encrypted.chmod(0o600)
-    return replace(server, key=encrypted)
-
-
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (_without_certificate, "PEM"),
         (_with_the_key_of_another, "key values mismatch"),
-        (_with_an_encrypted_key, "without a passphrase"),
     ],
 )
 def test_a_certificate_that_grpc_could_not_present_is_refused_before_it_listens(
@@ -54,6 +46,98 @@ def test_a_certificate_that_grpc_could_not_present_is_refused_before_it_listens(
     (mistake,) = raised.value.mistakes
     assert mistake.startswith("grpc.tls_certificate_file, grpc.tls_key_file: ")
     assert reason in mistake
+
+
+@pytest.fixture(params=["pkcs8", "legacy"])
+def encrypted(server: Identity, tmp_path: Path, request: pytest.FixtureRequest) -> Identity:
+    """The same certificate, its key behind a passphrase."""
+    key = serialization.load_pem_private_key(server.key.read_bytes(), None)
+    form = {
+        "pkcs8": serialization.PrivateFormat.PKCS8,
+        "legacy": serialization.PrivateFormat.TraditionalOpenSSL,
+    }[request.param]
+    encryption = serialization.BestAvailableEncryption(b"a passphrase")
+    pem = key.private_bytes(serialization.Encoding.PEM, form, encryption)
+    return replace(server, key=_private(tmp_path / "encrypted.pem", pem))
+
+
+def _private(file: Path, content: bytes) -> Path:
+    file.touch(mode=0o600)
+    file.write_bytes(content)
+    return file
+
+
+def _listener(shown: Identity, passphrase_file: Path | None, ca: Path) -> EdgeSettings:
+    return EdgeSettings(
+        tls_certificate_file=shown.certificate,
+        tls_key_file=shown.key,
+        tls_key_passphrase_file=passphrase_file,
+        tls_client_ca_file=ca,
+    )
+
+
+async def test_a_key_behind_a_passphrase_is_opened_and_presented(encrypted: Identity, tmp_path: Path) -> None:
+    passphrase = _private(tmp_path / "passphrase", b"a passphrase\n")
+    context = tls.edge_context(_listener(encrypted, passphrase, encrypted.certificate))
+    listening = await asyncio.start_server(lambda _, writer: writer.transport.abort(), "127.0.0.1", 0, ssl=context)
+    trusting = ssl.create_default_context(cafile=str(encrypted.certificate.with_name("server-ca.pem")))
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.transport.abort()
+
+    assert ssl.DER_cert_to_PEM_cert(shown) == encrypted.certificate.read_text()
+
+
+def test_the_passphrase_is_taken_for_the_listener_of_callers_and_for_d1_too(
+    encrypted: Identity, tmp_path: Path
+) -> None:
+    passphrase = _private(tmp_path / "passphrase", b"a passphrase")
+    files = {
+        "tls_certificate_file": encrypted.certificate,
+        "tls_key_file": encrypted.key,
+        "tls_key_passphrase_file": passphrase,
+    }
+
+    tls.grpc_configuration(GrpcSettings.model_validate(files))
+    tls.d1_context(D1Settings.model_validate(files))
+
+
+@pytest.mark.parametrize("table", ["edge", "d1", "grpc"])
+@pytest.mark.parametrize(
+    ("passphrase", "reason"),
+    [(None, "is encrypted and needs its passphrase"), (b"wrong", "does not open with this passphrase")],
+)
+def test_a_key_that_stays_closed_is_refused_without_a_word_of_the_passphrase(
+    encrypted: Identity, tmp_path: Path, table: str, passphrase: bytes | None, reason: str
+) -> None:
+    file = None if passphrase is None else _private(tmp_path / "passphrase", passphrase)
+
+    mistake = _refused(table, encrypted, file)
+
+    assert mistake == f"{table}.tls_key_file: {encrypted.key} {reason}"
+
+
+@pytest.mark.parametrize("table", ["edge", "d1", "grpc"])
+def test_a_passphrase_for_a_key_that_is_not_encrypted_is_refused(server: Identity, tmp_path: Path, table: str) -> None:
+    passphrase = _private(tmp_path / "passphrase", b"a passphrase")
+
+    assert "is not encrypted" in _refused(table, server, passphrase)
+
+
+def _refused(table: str, shown: Identity, passphrase_file: Path | None) -> str:
+    listener = _listener(shown, passphrase_file, shown.certificate)
+    values = listener.model_dump(include={"tls_certificate_file", "tls_key_file", "tls_key_passphrase_file"})
+    use: dict[str, Callable[[], object]] = {
+        "edge": lambda: tls.edge_context(listener),
+        "d1": lambda: tls.d1_context(D1Settings.model_validate(values)),
+        "grpc": lambda: tls.grpc_configuration(GrpcSettings.model_validate(values)),
+    }
+    with pytest.raises(SettingsError) as raised:
+        use[table]()
+    (mistake,) = raised.value.mistakes
+    return mistake
 
 
 def test_a_client_ca_by_which_grpc_would_refuse_every_caller_is_refused(server: Identity, tmp_path: Path) -> None:

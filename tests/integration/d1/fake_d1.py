@@ -14,7 +14,7 @@ from aiohttp import web
 from joserfc.jwk import ECKey
 from multidict import CIMultiDictProxy
 
-from adapters.d1 import D1CardIssuer, D1Client, D1Settings, IssuerKeys, connect
+from adapters.d1 import D1CardIssuer, D1Client, D1Settings, EncryptionKey, IssuerKeys, connect
 from adapters.d1.paths import TOKEN
 from gateway.ports import Call
 from issuer.card.v1 import messages_pb2 as card
@@ -24,7 +24,7 @@ ISSUER = "ISSUER0001"
 PAN = "4111111111111111"
 ASSERTION_KEY = ECKey.generate_key("P-256", {"kid": "issuer-2025"})
 D1_KEY = ECKey.generate_key("P-256", {"kid": "d1-2025"})
-KEYS = {ISSUER: IssuerKeys(ASSERTION_KEY, ECKey.import_key(D1_KEY.as_dict(private=False)))}
+KEYS = {ISSUER: IssuerKeys([ASSERTION_KEY], [EncryptionKey(ECKey.import_key(D1_KEY.as_dict(private=False)))])}
 CREDENTIALS = card_data_pb2.CardCredentials(pan=PAN, expiry=card_data_pb2.CardExpiry(month=3, year=2029))
 
 CREATE = card.CreateCardRequest(consumer_id="consumer-1", card_product_id="product-1")

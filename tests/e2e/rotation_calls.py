@@ -1,0 +1,75 @@
+"""Calls that go on while keys are replaced under them."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1.service_pb2_grpc import CardServiceStub
+from issuer.common.v1 import card_data_pb2
+
+__all__ = ["Calls"]
+
+_WORKERS = 4
+_PAUSE_SECONDS = 0.01
+_LIMIT_SECONDS = 20.0
+_EXPIRY = card_data_pb2.CardExpiry(month=12, year=2031)
+
+
+class Calls:
+    """Services that register one card after another, each with a token for D1 and encrypted for D1."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Make the services; `running` lets them call."""
+        self.failures: list[str] = []
+        """What the calls that failed were told."""
+        self._channel = channel
+        self._numbers = itertools.count()
+        self._ended = [0] * _WORKERS
+        """How many calls of each service have ended."""
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, channel: grpc.aio.Channel) -> AsyncIterator["Calls"]:
+        """Call through a channel for as long as the block lasts."""
+        calls = cls(channel)
+        stopping = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for worker in range(_WORKERS):
+                group.create_task(calls._work(worker, stopping))
+            try:
+                yield calls
+            finally:
+                stopping.set()
+
+    async def go_on(self) -> None:
+        """Wait until every service has made a call that began after this moment."""
+        # The first to end may have begun before. Counters of several have no event to wait for.
+        awaited = [ended + 2 for ended in self._ended]
+        async with asyncio.timeout(_LIMIT_SECONDS):
+            while any(ended < least for ended, least in zip(self._ended, awaited, strict=True)):  # noqa: ASYNC110
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def move(self, channel: grpc.aio.Channel) -> None:
+        """Call through another channel from now on; returns when nothing is left on the one before."""
+        self._channel = channel
+        await self.go_on()
+
+    async def _work(self, worker: int, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            number = next(self._numbers)
+            request = card.RegisterCardRequest(
+                card_id=f"card_{number}",
+                consumer_id="consumer_1",
+                card_product_id="light",
+                credentials=card_data_pb2.CardCredentials(pan=f"4970{number:012}", expiry=_EXPIRY),
+            )
+            try:
+                await CardServiceStub(self._channel).RegisterCard(request, timeout=10)
+            except grpc.aio.AioRpcError as error:
+                self.failures.append(f"{error.code().name}: {error.details()}")
+            self._ended[worker] += 1
+            await asyncio.sleep(_PAUSE_SECONDS)

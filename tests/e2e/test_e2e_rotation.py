@@ -1,0 +1,245 @@
+"""Keys replaced as docs/keys.md says, at a gateway and a D1 that go on working."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+from cryptography.hazmat.primitives import serialization
+from joserfc.jwk import ECKey
+
+from sandbox import Sandbox
+from sandbox.d1.edge import EdgeCredentials
+from sandbox.d1.notification import Notification, new_operation_id
+from sandbox.gateway import GatewayConfig, GatewayProcess
+from sandbox.pki import Pki
+from tests.e2e.calls import register
+from tests.e2e.command import d1_gateway
+from tests.e2e.rotation_calls import Calls
+from tests.e2e.watching import connect
+
+_AHEAD = timedelta(seconds=6)
+_SWITCH_SECONDS = 30.0
+_PASSPHRASE = b"a passphrase"
+_TAKEN = "D1 takes another assertion key: it signs from now on"
+
+
+class Thales:
+    """Who keeps D1: registers and removes keys when told to."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, sandbox: Sandbox) -> AsyncIterator["Thales"]:
+        async with aiohttp.ClientSession(sandbox.control_url, raise_for_status=True) as session:
+            yield cls(session)
+
+    async def register(self, public_jwk: bytes) -> None:
+        await self._session.post("/sandbox/keys/assertion", data=public_jwk)
+
+    async def make_encryption_key(self) -> bytes:
+        """Make a key; returns its public JWK."""
+        async with self._session.post("/sandbox/keys/encryption") as answer:
+            return await answer.read()
+
+    async def remove(self, kind: str, kid: str) -> None:
+        await self._session.delete(f"/sandbox/keys/{kind}/{kid}")
+
+    async def expire_tokens(self) -> None:
+        """Have the gateway fetch the next token now, and not in a quarter of an hour."""
+        await self._session.post("/sandbox/tokens/expire")
+
+    async def uses(self, kind: str) -> dict[str, int]:
+        """Tell, by kid, how much D1 was sent under each key."""
+        async with self._session.get("/sandbox/keys") as answer:
+            return {each["kid"]: each["lookups"] for each in (await answer.json())[kind]}
+
+
+class Issuer:
+    """Who runs the gateway: starts an instance with other settings and ends the one before, while calls go on."""
+
+    calls: Calls
+    gateway: GatewayProcess
+
+    def __init__(self, sandbox: Sandbox, folder: Path, stack: AsyncExitStack) -> None:
+        self._sandbox = sandbox
+        self._folder = folder
+        self._stack = stack
+        self._instances = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def calling(cls, sandbox: Sandbox, folder: Path) -> AsyncIterator["Issuer"]:
+        async with AsyncExitStack() as stack:
+            issuer = cls(sandbox, folder, stack)
+            async with Calls.running(await issuer._start()) as issuer.calls:
+                await issuer.calls.go_on()
+                yield issuer
+
+    async def roll(self, **keys: object) -> None:
+        """Replace the instance by one with other keys (see `GatewayConfig`)."""
+        before = self.gateway
+        await self.calls.move(await self._start(**keys))
+        assert await before.stop() == 0
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        entries = [json.loads(line) for line in self.gateway.log.read_text().splitlines()]
+        return [entry for entry in entries if entry["event"] == event]
+
+    async def _start(self, **keys: Any) -> grpc.aio.Channel:
+        self._instances += 1
+        folder = self._folder / f"instance-{self._instances}"
+        folder.mkdir()
+        config = replace(GatewayConfig.of(self._sandbox, folder), **keys)
+        self.gateway = await GatewayProcess.start(config, folder)
+        await self._stack.enter_async_context(self.gateway)
+        return await self._stack.enter_async_context(connect(self.gateway.grpc, self._sandbox.pki))
+
+
+@pytest.fixture
+async def thales(sandbox: Sandbox) -> AsyncIterator[Thales]:
+    async with Thales.of(sandbox) as there:
+        yield there
+
+
+@pytest.fixture
+async def issuer(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Issuer]:
+    async with Issuer.calling(sandbox, tmp_path) as here:
+        yield here
+
+
+def _kid(jwk: Path) -> str:
+    return str(json.loads(jwk.read_bytes())["kid"])
+
+
+async def _new_assertion_key(folder: Path) -> tuple[Path, bytes]:
+    """Make a key as an operator does; returns the file of the private JWK, and the public one."""
+    ended = await d1_gateway("keys", "assertion", "--folder", folder, "--name", "assertion-2")
+    assert ended.status == 0, ended.stderr
+    (said,) = (line for line in ended.stdout.splitlines() if line.startswith("public JWK: "))
+    return folder / "assertion-2.jwk.json", said.removeprefix("public JWK: ").encode()
+
+
+def _written(file: Path, content: bytes) -> Path:
+    file.touch(mode=0o600)
+    file.write_bytes(content)
+    return file
+
+
+@pytest.mark.parametrize("order", ["D1 first", "we first"])
+async def test_the_assertion_key_is_replaced_in_either_order_and_no_call_fails(
+    sandbox: Sandbox, thales: Thales, issuer: Issuer, tmp_path: Path, order: str
+) -> None:
+    old, (new, public_jwk) = sandbox.pki.assertion_key, await _new_assertion_key(tmp_path)
+
+    if order == "D1 first":
+        await thales.register(public_jwk)
+    await issuer.roll(assertion_keys=(new, old))
+    if order == "we first":
+        await thales.register(public_jwk)
+    await thales.expire_tokens()
+    await issuer.calls.go_on()
+    await thales.remove("assertion", _kid(old))
+    await thales.expire_tokens()
+    await issuer.calls.go_on()
+    switches = [(entry["refused_kid"], entry["kid"]) for entry in issuer.logged(_TAKEN)]
+    await issuer.roll(assertion_keys=(new,))
+
+    there_and_back = [(_kid(new), _kid(old)), (_kid(old), _kid(new))]
+    assert switches == (there_and_back if order == "we first" else [])
+    assert set(await thales.uses("assertion")) == {_kid(new)}
+    assert issuer.calls.failures == []
+
+
+async def test_d1s_encryption_key_is_replaced_at_the_agreed_moment_and_no_call_fails(
+    sandbox: Sandbox, thales: Thales, issuer: Issuer, tmp_path: Path
+) -> None:
+    old = sandbox.pki.encryption_public_key
+    new = _written(tmp_path / "d1-encryption-2.jwk.json", await thales.make_encryption_key())
+    moment = datetime.now(UTC) + _AHEAD
+
+    await issuer.roll(d1_encryption_keys=((old, None), (new, moment)))
+    async with asyncio.timeout(_SWITCH_SECONDS):
+        while (await thales.uses("encryption"))[_kid(new)] == 0:  # noqa: ASYNC110 - another process has no event
+            await asyncio.sleep(0.02)
+    seen = time.time()
+    await issuer.calls.go_on()
+    before = await thales.uses("encryption")
+    await issuer.calls.go_on()
+    after = await thales.uses("encryption")
+    await thales.remove("encryption", _kid(old))
+    await issuer.calls.go_on()
+    await issuer.roll(d1_encryption_keys=((new, moment),))
+
+    assert seen >= moment.timestamp(), "the new key was used too early"
+    assert after[_kid(old)] == before[_kid(old)] > 0
+    assert after[_kid(new)] > before[_kid(new)]
+    assert issuer.calls.failures == []
+
+
+@dataclass(frozen=True)
+class _Locked(GatewayConfig):
+    """A gateway of which every private key is behind a passphrase."""
+
+    passphrase_file: Path = Path()
+
+    def to_toml(self) -> str:
+        toml = GatewayConfig.to_toml(self)
+        for key in (self.pki.assertion_key, self.pki.edge_token_key):
+            toml = toml.replace(str(key), str(_locked(key)))
+        # Every table that names a private key.
+        return re.sub(
+            r"^(tls_key_|signing_key_|)file = .+(-key|assertion|edge-token)\.pem\"$",
+            rf'\g<0>\n\g<1>passphrase_file = "{self.passphrase_file}"',
+            toml,
+            flags=re.MULTILINE,
+        )
+
+
+def _locked(jwk: Path) -> Path:
+    return jwk.with_name(jwk.name.replace(".jwk.json", ".pem"))
+
+
+def _lock_all(pki: Pki) -> None:
+    """Put every private key of the gateway behind a passphrase."""
+    for jwk in (pki.assertion_key, pki.edge_token_key):
+        key = ECKey.import_key(json.loads(jwk.read_bytes()))
+        _written(_locked(jwk), key.as_pem(private=True, password=_PASSPHRASE.decode()))
+    encryption = serialization.BestAvailableEncryption(_PASSPHRASE)
+    for identity in (pki.grpc_server, pki.edge_server, pki.gateway_client):
+        private = serialization.load_pem_private_key(identity.key.read_bytes(), None)
+        identity.key.write_bytes(
+            private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+        )
+
+
+async def test_a_gateway_serves_with_every_key_behind_a_passphrase(tmp_path: Path) -> None:
+    oauth = EdgeCredentials("d1", "client-secret", "notifications")
+    async with Sandbox.start(tmp_path / "keys", edge_credentials=oauth) as sandbox:
+        _lock_all(sandbox.pki)
+        passphrase_file = _written(tmp_path / "passphrase", _PASSPHRASE + b"\n")
+        config = replace(_Locked.of(sandbox, tmp_path, oauth=oauth), passphrase_file=passphrase_file)
+        assert config.to_toml().count("passphrase_file") == 5
+        async with (
+            await GatewayProcess.start(config, tmp_path) as gateway,
+            connect(gateway.grpc, sandbox.pki) as channel,
+        ):
+            sandbox.set_edge(gateway.edge)
+            await register(channel, "card_1")
+            operation = Notification("card_1", new_operation_id(), datetime.now(UTC), operation="3DS_FRICTIONLESS")
+            status = await sandbox.notifier.send(operation)
+            log = gateway.log.read_bytes()
+
+    assert status == 204
+    assert _PASSPHRASE not in log
