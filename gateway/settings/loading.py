@@ -1,0 +1,157 @@
+"""Every setting together, read from a TOML file and from the environment."""
+
+import os
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from gateway.settings.listeners import AccessSettings, AdminSettings, EdgeSettings, GrpcSettings
+from gateway.settings.upstreams import D1Settings, IssuerSettings, ThreeDSSettings
+from gateway.settings.values import IssuerId
+from gateway.settings.work import CallbackSettings, EventLogSettings, IdempotencySettings, LogSettings
+
+__all__ = ["FILE_VARIABLE", "Settings", "SettingsError", "load"]
+
+ENVIRONMENT_PREFIX = "D1_GATEWAY_"
+FILE_VARIABLE = "D1_GATEWAY_CONFIG_FILE"
+"""Names the TOML file; no setting itself."""
+
+_WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (looked for, not listened on)
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    grpc: GrpcSettings = GrpcSettings()
+    """The listener for internal callers."""
+    access: AccessSettings
+    """Which internal callers may call what: nobody anything that is not granted."""
+    edge: EdgeSettings
+    """The HTTPS listener for D1's callbacks."""
+    d1: D1Settings
+    """The connection to D1."""
+    threeds: ThreeDSSettings | None = None
+    """The connection to the 3-D Secure server. Without it there is no AuthenticationService."""
+    issuers: Annotated[Mapping[IssuerId, IssuerSettings], Field(min_length=1)]
+    """The keys of each issuer, by issuer id: exactly 10 characters, as D1 named it."""
+    callbacks: CallbackSettings = CallbackSettings()
+    """What D1 asks, and handlers answer."""
+    event_log: EventLogSettings = EventLogSettings()
+    """Where notifications are kept."""
+    idempotency: IdempotencySettings = IdempotencySettings()
+    """Repeated calls, and the first replies that they get."""
+    admin: AdminSettings = AdminSettings()
+    """The port for operators: metrics and probes, plain HTTP."""
+    log: LogSettings = LogSettings()
+    """What is logged."""
+    drain_grace_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    """How long calls and callbacks in flight may go on once a shutdown has begun."""
+
+    @model_validator(mode="after")
+    def _callers_can_be_known(self) -> "Settings":
+        if self.access.tokens is None and self.grpc.tls_client_ca_file is None:
+            raise ValueError("access: callers are known by grpc.tls_client_ca_file or by access.tokens; set one")
+        return self
+
+    @model_validator(mode="after")
+    def _listeners_have_a_port_each(self) -> "Settings":
+        listeners: dict[str, GrpcSettings | EdgeSettings | AdminSettings] = {
+            "grpc": self.grpc,
+            "edge": self.edge,
+            "admin": self.admin,
+        }
+        for (one, first), (other, second) in combinations(listeners.items(), 2):
+            meet = first.host == second.host or not _WILDCARDS.isdisjoint({first.host, second.host})
+            if first.port == second.port != 0 and meet:
+                raise ValueError(f"{one}.port and {other}.port are both {first.port}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file; leave out what pydantic-settings offers besides."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; ``mistakes`` has one line each, with its place."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+
+def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        file: The TOML file; None where everything comes from the environment.
+        environment: What to look for unknown settings in; the process's own environment if None.
+
+    Raises:
+        SettingsError: Something is missing, unknown, wrong or contradictory.
+    """
+    mistakes = list(_unknown_in_environment(os.environ if environment is None else environment))
+    try:
+        values = _read_toml(file) if file is not None else {}
+        settings = Settings(**values)
+    except ValidationError as error:
+        mistakes += [f"{_place(detail['loc'], file)}: {_text(detail['msg'])}" for detail in error.errors()]
+    except (OSError, ValueError) as error:
+        mistakes.append(f"{file}: {error}")
+    if mistakes:
+        raise SettingsError(mistakes)
+    return settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise FileNotFoundError("there is no such file")
+    return dict(TomlConfigSettingsSource(Settings, toml_file=file)())
+
+
+def _place(location: tuple[int | str, ...], file: Path | None) -> str:
+    # Pydantic's mark for the key of a table, where it is the key that is wrong.
+    setting = ".".join(str(part) for part in location if part != "[key]") or "settings"
+    return f"{setting} ({file})" if file is not None else setting
+
+
+def _text(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:
+    prefix = ENVIRONMENT_PREFIX.lower()
+    for variable in sorted(environment):
+        # pydantic-settings takes a variable's name in any case, and passes over what it does not know.
+        name = variable.lower()
+        if name.startswith(prefix) and variable != FILE_VARIABLE:
+            setting, nested, _ = name.removeprefix(prefix).partition("__")
+            field = Settings.model_fields.get(setting)
+            if field is None or (nested and field.annotation is float):
+                yield f"{variable} (environment): there is no such setting"

@@ -1,0 +1,112 @@
+"""A handler of D1's questions that can be told how to fail."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import Enum, auto
+from typing import Any, Self
+
+import grpc
+
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import replies_pb2 as replies
+from issuer.consumer.v1 import authentication_pb2 as authentication
+from sandbox.handler import Handler
+from tests.e2e.canary_edge import QUESTIONS
+from tests.e2e.canary_media import Evidence
+from tests.e2e.canary_requests import details, person, poisoned
+from tests.e2e.canary_values import Canaries
+
+__all__ = ["CanaryHandler", "Manner"]
+
+
+class Manner(Enum):
+    """How a question is answered."""
+
+    WELL = auto()
+    ENCRYPTED = auto()
+    """As well, but for cards with what the handler encrypted itself."""
+    WRONGLY = auto()
+    """With what breaks the contract, with a reply to another kind of question, and then with a refusal."""
+    REFUSING = auto()
+    """With a text for D1."""
+    SILENTLY = auto()
+    """Not at all."""
+
+
+class CanaryHandler:
+    """Answers as its manner is, with canaries."""
+
+    def __init__(self, evidence: Evidence, canaries: Canaries) -> None:
+        self.manner = Manner.WELL
+        self._evidence = evidence
+        self._canaries = canaries
+        self._handler: Handler | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, channel: grpc.aio.Channel, evidence: Evidence, canaries: Canaries) -> AsyncIterator[Self]:
+        """Be connected for as long as the block lasts."""
+        handler = cls(evidence, canaries)
+        async with Handler.connect(channel, dict.fromkeys(QUESTIONS, handler._answer), max_in_flight=64) as connected:
+            handler._handler = connected
+            yield handler
+            for receipt in connected.receipts:
+                # The token in it is the question's.
+                for violation in receipt.violations:
+                    evidence.add_receipt(violation)
+
+    async def until_asked(self) -> None:
+        """Wait until it has been asked something."""
+        assert self._handler is not None
+        await self._handler.until(lambda handler: bool(handler.questions))
+
+    async def _answer(self, question: callback.Question) -> callback.Reply | None:
+        kind = question.WhichOneof("request") or ""
+        match self.manner:
+            case Manner.WELL | Manner.ENCRYPTED:
+                return callback.Reply(**{kind: self._good(kind)})
+            case Manner.REFUSING:
+                return self._refusal(self._canaries["text of a refusal"])
+            case Manner.WRONGLY:
+                await self._reply_wrongly(question, kind)
+                return self._refusal("")
+            case Manner.SILENTLY:
+                return None
+
+    async def _reply_wrongly(self, question: callback.Question, kind: str) -> None:
+        assert self._handler is not None
+        text = self._canaries.all()
+        other = "card_credentials" if kind != "card_credentials" else "consumer_information"
+        long_refusal = replies.Refusal(reason=replies.REFUSAL_REASON_FAILED, message=text)
+        for reply in (
+            callback.Reply(**{kind: poisoned(self._good(kind), text)}),
+            callback.Reply(**{other: self._good(other)}),
+            callback.Reply(refusal=long_refusal),
+        ):
+            # There is nothing wrong in a message without fields.
+            if reply.WhichOneof("response") != "deliver_otp":
+                reply.token = question.token
+                await self._handler.reply(reply)
+
+    def _refusal(self, message: str) -> callback.Reply:
+        return callback.Reply(refusal=replies.Refusal(reason=replies.REFUSAL_REASON_NOT_FOUND, message=message))
+
+    def _good(self, kind: str) -> Any:
+        canaries = self._canaries
+        match kind:
+            case "consumer_information":
+                return replies.ConsumerInformationResponse(personal_information=person(canaries))
+            case "deliver_otp":
+                return replies.DeliverOtpResponse()
+            case "authenticate":
+                return replies.AuthenticateResponse(authentication_id="push_9")
+            case "authentication_result":
+                status = authentication.AUTHENTICATION_STATUS_FAILED
+                return replies.AuthenticationResultResponse(status=status, error=canaries["error of a result"])
+            case _ if self.manner is Manner.ENCRYPTED:
+                return replies.CardCredentialsResponse(encrypted_data=canaries["JWE of a handler"])
+            case _:
+                holder, cvv = canaries["name of a handler"], canaries["CVV"]
+                return replies.CardCredentialsResponse(
+                    details=replies.CardDetails(credentials=details(canaries), name=holder, cvv=cvv)
+                )

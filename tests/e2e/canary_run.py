@@ -1,0 +1,128 @@
+"""The canary run: everything done with a gateway that can be done, well and badly."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, Final
+from uuid import uuid4
+
+import orjson
+
+from issuer.card.v1.service_pb2_grpc import CardServiceStub
+from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceStub
+from issuer.threeds.v1.service_pb2_grpc import AuthenticationServiceStub, OperationServiceStub
+from sandbox.d1.contract import Operation
+from sandbox.faults import Drop, Fault
+from sandbox.threeds.contract import Operation as ThreeDSOperation
+from tests.e2e.canary_edge import QUESTIONS
+from tests.e2e.canary_handler import CanaryHandler, Manner
+from tests.e2e.canary_stage import Stage
+from tests.e2e.canary_values import SECRETS, WORDS
+from tests.running import edge_tls
+
+__all__ = ["perform"]
+
+_OF_UPSTREAMS: Final = (CardServiceStub, ConsumerServiceStub, OperationServiceStub, AuthenticationServiceStub)
+_UNTOLD: Final = {"OTP", "client secret", "wrong client secret", "wrong bearer token", "passphrase", "unknown field"}
+"""What the gateway tells no upstream, so that none can say it again."""
+_SAID: Final = [name for name in (*SECRETS, *WORDS) if name not in _UNTOLD]
+_EXPECTED: Final = {
+    # A result is asked for until one is told.
+    Manner.WRONGLY: {404},
+    Manner.REFUSING: {404},
+    Manner.SILENTLY: {200, 500},
+    Manner.WELL: {200, 204},
+}
+
+
+async def perform(stage: Stage) -> None:
+    """Do everything."""
+    await stage.edge.fetch_token()
+    await stage.edge.notify()
+    await stage.caller.do_well()
+    await _answer_questions(stage)
+    await stage.caller.do_badly()
+    for asked in stage.stranger.everything():
+        await stage.stranger.is_refused(asked)
+    await stage.edge.do_badly()
+    await _send_raw(stage)
+    await _let_upstreams_fail(stage)
+    await _let_upstreams_talk(stage)
+
+
+async def _answer_questions(stage: Stage) -> None:
+    channel = stage.caller.channel
+    async with CanaryHandler.connect(channel, stage.evidence, stage.canaries) as handler:
+        for manner, expected in _EXPECTED.items():
+            handler.manner = manner
+            statuses = await asyncio.gather(*(stage.edge.ask(kind) for kind in QUESTIONS))
+            assert set(statuses) == expected, manner
+        handler.manner = Manner.ENCRYPTED
+        assert await stage.edge.ask("card_credentials") == 200
+    async with CanaryHandler.connect(channel, stage.evidence, stage.canaries) as leaving:
+        leaving.manner = Manner.SILENTLY
+        lost = asyncio.create_task(stage.edge.ask("deliver_otp"))
+        await leaving.until_asked()
+    assert await lost == 500
+
+
+async def _send_raw(stage: Stage) -> None:
+    gateway = stage.gateway
+    await stage.edge.send_raw(gateway.edge.rpartition("/")[2], edge_tls(stage.sandbox))
+    for address in (gateway.edge, gateway.admin, gateway.grpc):
+        await stage.edge.send_raw(address.rpartition("/")[2], None)
+
+
+async def _let_upstreams_fail(stage: Stage) -> None:
+    """Have each call of an upstream fail in each way; the answers that there are hold all canaries."""
+    faults, text = stage.sandbox.faults, stage.canaries.all(_SAID)
+    for fault in _failures(text):
+        for asked in stage.caller.everything():
+            if asked.stub in _OF_UPSTREAMS:
+                faults.add(fault)
+                await stage.caller.call(asked)
+                faults.clear()
+    stage.sandbox.tokens.expire_all()
+    faults.add(Fault(operation=Operation.GET_TOKEN, status=400, body=_refusal(text), times=2))
+    await stage.caller.is_refused(stage.caller.suspension())
+    faults.clear()
+
+
+async def _let_upstreams_talk(stage: Stage) -> None:
+    """Have the upstreams say again what they were told, one thing at a time, so that nothing is cut off."""
+    faults, caller = stage.sandbox.faults, stage.caller
+    said = [stage.canaries[name] for name in _SAID]
+    # With a token that D1 gave, and not for want of one.
+    await caller.is_refused(caller.suspension())
+    for text in (*said, *stage.sandbox.tokens._expiries):
+        for status in (400, 403, 500):
+            faults.add(Fault(operation=Operation.SUSPEND_CARD, status=status, body=_refusal(f"not {text} here")))
+            await caller.is_refused(caller.suspension())
+    for text in (*said, stage.sandbox.threeds_api_key):
+        faults.add(Fault(operation=ThreeDSOperation.PREAUTH, status=400, body=_erro(text)))
+        await caller.is_refused(caller.lookup())
+    assert await caller.call(caller.lookup()) is not None
+
+
+def _failures(text: str) -> Iterator[Fault]:
+    wrong_types = {"cardId": [text], "operations": text, "operationId": {"is": text}, "messageType": text}
+    for status in (400, 401, 403, 404, 409, 418, 429, 500, 502, 503):
+        yield Fault(status=status, body=_refusal(text), headers={"Retry-After": text}, times=2)
+    yield Fault(html=True, body=f"<html>{text}</html>", times=2)
+    for body in (text, orjson.dumps(wrong_types).decode(), _erro(text)):
+        yield Fault(status=200, body=body, times=2)
+        yield Fault(status=200, body=body, truncate=True, times=2)
+    yield Fault(drop=Drop.BEFORE, times=2)
+    yield Fault(drop=Drop.AFTER, times=2)
+
+
+def _refusal(text: str) -> str:
+    """Make D1's error body."""
+    return orjson.dumps({"errorCode": text, "error": text, "fields": {text: [text]}}).decode()
+
+
+def _erro(text: str) -> str:
+    """Make an Erro of the 3DS server."""
+    ids: dict[str, Any] = {"threeDSServerTransID": str(uuid4()), "acsTransID": text, "dsTransID": text}
+    words = {"errorDescription": text, "errorDetail": text, "errorMessageType": text}
+    kind = {"messageType": "Erro", "messageVersion": "2.2.0", "errorCode": "203", "errorComponent": "S"}
+    return orjson.dumps({**ids, **words, **kind}).decode()

@@ -1,0 +1,166 @@
+"""A sandbox and a gateway process that logs and traces all it can, with canaries for everything that is secret."""
+
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import orjson
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc import jwe, jwt
+from joserfc.jwk import ECKey, KeySet
+
+from sandbox import Sandbox
+from sandbox.d1.edge import EdgeCredentials
+from sandbox.d1.notification import Notification
+from sandbox.gateway import GatewayConfig, GatewayProcess
+from sandbox.pki import Pki
+from tests.e2e.canary_edge import Edge
+from tests.e2e.canary_media import Evidence, Medium
+from tests.e2e.canary_requests import APP, CARD, LEAVING, OPERATION
+from tests.e2e.canary_rpcs import Caller
+from tests.e2e.canary_values import Canaries
+from tests.running import edge_session
+
+__all__ = ["Stage", "staged"]
+
+_SUBJECT: Final = "canary-caller"
+_LOGIN: Final = "https://login.bank.example"
+_DATABASE: Final = "gateway.db"
+_KEY_FILE: Final = f"{_DATABASE}.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Who takes part."""
+
+    sandbox: Sandbox
+    gateway: GatewayProcess
+    caller: Caller
+    stranger: Caller
+    """Whose token is wrong."""
+    edge: Edge
+    evidence: Evidence
+    canaries: Canaries
+    data: Path
+    """Where the gateway keeps what it keeps."""
+
+    async def gather(self) -> None:
+        """Gather what can be seen while the gateway runs."""
+        for token in self.sandbox.tokens._expiries:
+            self.canaries.add(f"token of D1, {token[:6]}", token)
+        await self.evidence.add_admin(self.gateway.admin)
+        self.evidence.add_files(self.data, but=[_KEY_FILE])
+
+
+class _Config(GatewayConfig):
+    """Everything is logged, nothing is kept from the upstreams by a circuit breaker, and all credentials are used."""
+
+    def to_toml(self) -> str:
+        folder = self.policy.parent
+        upstream = "circuit_failures = 1000000\nmax_attempts = 2\n"
+        more = {
+            "d1": upstream,
+            "threeds": upstream,
+            "edge.oauth": f'signing_key_passphrase_file = "{folder / "passphrase"}"\n',
+        }
+        toml = super().to_toml()
+        for table, lines in more.items():
+            toml = toml.replace(f"[{table}]\n", f"[{table}]\n{lines}")
+        tokens = f'[access.tokens]\nissuer = "{_LOGIN}"\njwks_file = "{folder / "callers.jwks.json"}"\n'
+        return f'{toml}\n{tokens}\n[log]\nlevel = "debug"\n'
+
+
+@asynccontextmanager
+async def staged(folder: Path, evidence: Evidence) -> AsyncIterator[Stage]:
+    """Have everybody there for as long as the block lasts; what the gateway leaves behind is gathered then."""
+    data, canaries = folder / "data", Canaries()
+    data.mkdir()
+    agreed = EdgeCredentials("d1-client", canaries["client secret"])
+    async with Sandbox.start(folder / "keys", edge_credentials=agreed) as sandbox:
+        sandbox.store.add_consumer(LEAVING)
+        sandbox.authenticators.enrol(LEAVING, APP)
+        sandbox.history.add(Notification(CARD, OPERATION, datetime.now(UTC)))
+        config = _configured(sandbox, folder, agreed, data / _DATABASE, canaries)
+        token = _caller_token(folder, canaries)
+        wrong = canaries["wrong bearer token"]
+        async with (
+            await GatewayProcess.start(config, folder) as gateway,
+            edge_session(sandbox) as session,
+            Caller.connect(gateway.grpc, sandbox.pki, token, evidence, canaries) as caller,
+            Caller.connect(gateway.grpc, sandbox.pki, wrong, evidence, canaries) as stranger,
+        ):
+            canaries.add("key of first replies", (data / _KEY_FILE).read_text().strip())
+            edge = Edge(session, gateway.edge, agreed, evidence, canaries)
+            yield Stage(sandbox, gateway, caller, stranger, edge, evidence, canaries, data)
+        evidence.add(Medium.LOG, "log", gateway.log.read_bytes())
+        evidence.add_files(data, but=[_KEY_FILE])
+
+
+def _configured(
+    sandbox: Sandbox, folder: Path, agreed: EdgeCredentials, event_log: Path, canaries: Canaries
+) -> GatewayConfig:
+    canaries.add("API key", sandbox.threeds_api_key)
+    for name, value in _private_numbers(sandbox.pki).items():
+        canaries.add(f"private key {name}", value)
+    canaries.add("JWE of a caller", _encrypted(sandbox.pki, canaries["PAN in a JWE"]))
+    config = _Config.of(sandbox, folder, oauth=agreed)
+    with config.policy.open("a") as policy:
+        policy.write(f'[[callers]]\nidentity = "jwt:{_SUBJECT}"\ngrants = [{{ rpcs = ["*"], issuers = ["*"] }}]\n')
+    edge_token_key = _locked(sandbox.pki.edge_token_key, folder, canaries["passphrase"])
+    return replace(config, event_log=event_log, pki=replace(sandbox.pki, edge_token_key=edge_token_key))
+
+
+def _locked(jwk: Path, folder: Path, passphrase: str) -> Path:
+    """Write a private key encrypted, and its passphrase."""
+    key = _number(jwk).private_key()
+    encryption = serialization.BestAvailableEncryption(passphrase.encode())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    for name, content in (("passphrase", passphrase.encode()), ("edge-token.pem", pem)):
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_bytes(content)
+    return folder / "edge-token.pem"
+
+
+def _caller_token(folder: Path, canaries: Canaries) -> str:
+    """Make the token of an internal service, and let the gateway know the key of whoever signed it."""
+    key = ECKey.generate_key("P-256", {"kid": "callers-1", "use": "sig"})
+    (folder / "callers.jwks.json").write_bytes(orjson.dumps(KeySet([key]).as_dict(private=False)))
+    claims = {"iss": _LOGIN, "aud": "d1-gateway", "sub": _SUBJECT, "exp": int(time.time()) + 600}
+    token = jwt.encode(
+        {"alg": "ES256", "kid": "callers-1"}, {**claims, "name": canaries["last name"]}, key, algorithms=["ES256"]
+    )
+    return canaries.add("token of the caller", token)
+
+
+def _encrypted(pki: Pki, pan: str) -> str:
+    """Encrypt card data for D1, as an issuer does that keeps the gateway out of it."""
+    key = ECKey.import_key(orjson.loads(pki.encryption_public_key.read_bytes()))
+    header = {"alg": "ECDH-ES", "enc": "A256GCM", "kid": key.kid}
+    return jwe.encrypt_compact(
+        header, orjson.dumps({"pan": pan, "exp": "1129"}), key, algorithms=["ECDH-ES", "A256GCM"]
+    )
+
+
+def _private_numbers(pki: Pki) -> Mapping[str, str]:
+    """Return the number that makes each of the gateway's private keys: in hexadecimal digits, and as a JWK has it."""
+    files = (pki.grpc_server.key, pki.edge_server.key, pki.gateway_client.key, pki.assertion_key, pki.edge_token_key)
+    numbers = {file.name: _number(file).private_value.to_bytes(32, "big") for file in files}
+    in_jwk = {f"{name}, d": urlsafe_b64encode(number).decode().rstrip("=") for name, number in numbers.items()}
+    return in_jwk | {f"{name}, in hex": number.hex() for name, number in numbers.items()}
+
+
+def _number(file: Path) -> ec.EllipticCurvePrivateNumbers:
+    content = file.read_bytes()
+    key = (
+        ECKey.import_key(orjson.loads(content)).private_key
+        if file.suffix == ".json"
+        else serialization.load_pem_private_key(content, None)
+    )
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key.private_numbers()

@@ -1,0 +1,160 @@
+"""Canaries: values that stand nowhere else, and the forms in which one could be found again."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+__all__ = ["ALL", "JOSE", "SECRETS", "TOLD", "WORDS", "Canaries", "forms"]
+
+SECRETS: Final[Mapping[str, str]] = {
+    "PAN": "4716920538164073",
+    "new PAN": "5398217460935182",
+    "PAN at the 3DS server": "9047281639500003",
+    "PAN in a JWE": "6011738295046120",
+    "PAN of a handler": "4024185937260418",
+    "CVV": "8264",
+    "PAN suffix": "7391",
+    "OTP": "K7QZ-otp-88TW41",
+    "phone number": "791154820364",
+    "e-mail": "zorvantheia.q@canary-mailbox.example",
+    "date of birth": "1961-02-17",
+    "account number": "GB29CNRY60161331926819",
+    "passphrase": "mule-battery-peg-yonder-93417",
+    "client secret": "client-secret-Vw6jHs0tYq2x",
+    "wrong client secret": "guessed-secret-Nb4kRm8zLd1c",
+    "wrong bearer token": "eyJhbGciOiJFUzI1NiIsImtpZCI6ImZvcmdlZCJ9.eyJzdWIiOiJmb3JnZWQifQ.Zm9yZ2VkLWJ5LW5vYm9keQ",
+    "JWE of a caller": "eyJhbGciOiJFQ0RILUVTIn0..Y2FuYXJ5LWl2LTU1.Y2FuYXJ5LWNpcGhlcnRleHQtNTU.Y2FuYXJ5LXRhZy01NQ",
+    "JWE of a handler": "eyJhbGciOiJFQ0RILUVTIn0..Y2FuYXJ5LWl2LTc3.Y2FuYXJ5LWNpcGhlcnRleHQtNzc.Y2FuYXJ5LXRhZy03Nw",
+    "unknown field": "Xk3-unheard-of-Pq9",
+}
+"""What an upstream's words would be cleared of, or what no upstream is told."""
+
+WORDS: Final[Mapping[str, str]] = {
+    "first name": "Zorvantheia",
+    "middle name": "Ottokarinne",
+    "last name": "Quillibrandtsen",
+    "title": "Freiherrinx",
+    "name on card": "BRUNHILDEX KVASSNIK",
+    "second name on card": "OTTILIEZ VANDERMOOT",
+    "cardholder name": "Ysoldine Murkwaterton",
+    "name of a handler": "Wilhelmar Trautzenberg",
+    "address line 1": "Brambleknotz Passage",
+    "address line 2": "Stairwell Umbrafell",
+    "city": "Quexburghen",
+    "state": "Ostravarnia",
+    "zip code": "QX-ZJW-KV",
+    "reason": "Asked for by Elfriedine Zapf",
+}
+"""Personal data that are words like any others."""
+
+TOLD: Final[Mapping[str, str]] = {
+    "text of a refusal": "No-such-consumer-Gwendolyx",
+    "error of a result": "Denied-in-the-app-Thaddeusz",
+    "unrecognized field of a notification": "Unheard-of-by-Mehitabelle",
+    "correlation id": "correlation-Bartholomeusz-3",
+    "trace state": "vendor=span-of-Eustachiusz",
+}
+"""What is no secret by its contract, so that it may be found where the contract says."""
+
+ALL: Final = (*SECRETS, *WORDS, *TOLD)
+
+JOSE: Final = "anything of JOSE"
+"""The name under which a hit is told of what looks like a JWT or a JWE, whoever made it."""
+
+_JOSE_FORM: Final = re.compile(rb"eyj[a-z0-9_-]{16,}")
+# Shorter ones, and shorter codings, would be found by chance.
+_SHORTEST: Final = 8
+_LONG: Final = 48
+_SLICE: Final = 24
+
+
+def forms(value: str) -> set[bytes]:
+    """Return the forms in which a value could be found, in lower case."""
+    plain = value.encode()
+    found = {each.encode() for each in _texts(value)}
+    found |= {plain[::-1], *_chunked(plain), *_base64(plain), *_sliced(plain)}
+    found |= {plain.hex().encode(), plain[::-1].hex().encode(), value.encode("utf-16-le")}
+    # A hash of what can be guessed is no protection.
+    found |= {hashlib.sha256(plain).hexdigest().encode(), hashlib.sha256(plain).digest()}
+    if value.isdigit():
+        found |= _of_digits(value)
+    return {each.lower() for each in found if len(each) >= _SHORTEST}
+
+
+class Canaries:
+    """Hands canaries out, and looks for them."""
+
+    def __init__(self) -> None:
+        self._values = {**SECRETS, **WORDS, **TOLD}
+        self.unused = set(self._values)
+        """Those that have not been handed out."""
+
+    def __getitem__(self, name: str) -> str:
+        self.unused.discard(name)
+        return self._values[name]
+
+    def add(self, name: str, value: str) -> str:
+        """Look for a value too that was made by somebody else; returns it."""
+        self._values[name] = value
+        return value
+
+    def hits(self, data: bytes) -> set[str]:
+        """Name those that stand in some data, in whatever form."""
+        lower = data.lower()
+        found = {name for name, value in self._values.items() if _stands_in(value, lower)}
+        return found | ({JOSE} if _JOSE_FORM.search(lower) else set())
+
+    def all(self, names: Iterable[str] | None = None) -> str:
+        """Return them all, or some, as one text."""
+        return " | ".join(self._values[name] for name in (ALL if names is None else names))
+
+
+def _stands_in(value: str, lower: bytes) -> bool:
+    if len(value) < _SHORTEST:
+        # A number so short is one only if it stands alone, and is no part of a time, an address or a measurement.
+        alone = rb"(?<![0-9a-z.:_-])" + re.escape(value.lower().encode()) + rb"(?![0-9a-z.:_-])"
+        if re.search(alone, lower):
+            return True
+    return any(form in lower for form in forms(value))
+
+
+def _texts(value: str) -> Iterator[str]:
+    yield from (value, quote(value, safe=""), quote_plus(value), "".join(f"%{byte:02x}" for byte in value.encode()))
+    yield "".join(f"\\u{ord(character):04x}" for character in value)
+
+
+def _chunked(plain: bytes) -> Iterator[bytes]:
+    """Return a value with the chunks reversed, and with each chunk reversed: as BCD and dumps of memory have it."""
+    for size in (2, 4):
+        chunks = [plain[start : start + size] for start in range(0, len(plain), size)]
+        yield b"".join(reversed(chunks))
+        yield b"".join(chunk[::-1] for chunk in chunks)
+
+
+def _base64(plain: bytes) -> Iterator[bytes]:
+    """Return what of a value's base64 does not depend on what stands around it, at each of the three offsets."""
+    for offset in range(3):
+        padded = bytes(offset) + plain
+        whole = len(padded) // 3 * 3
+        for coded in (base64.b64encode(padded[:whole]), base64.urlsafe_b64encode(padded[:whole])):
+            yield coded[4:] if offset else coded
+
+
+def _sliced(plain: bytes) -> Iterator[bytes]:
+    """Return slices of a long value, which may be broken over pages or lines."""
+    if len(plain) >= _LONG:
+        yield from (plain[start : start + _SLICE] for start in range(0, len(plain) - _SLICE, _SLICE // 2))
+
+
+def _of_digits(digits: str) -> set[bytes]:
+    """Return the forms of a number: grouped as people write it, its end, packed, and as an integer."""
+    groups = [digits[start : start + 4] for start in range(0, len(digits), 4)]
+    if len(digits) < _SHORTEST:
+        return set()
+    number = int(digits).to_bytes(8, "big")
+    packed = bytes.fromhex(digits if len(digits) % 2 == 0 else f"{digits}f")
+    grouped = {separator.join(groups).encode() for separator in (" ", "-", ".", "_", "+", "%20", "\u00a0")}
+    return grouped | {digits[-10:].encode(), packed, number, number[::-1]}

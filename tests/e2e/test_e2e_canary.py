@@ -1,0 +1,140 @@
+"""Nothing private is found where it does not belong: every call and callback, with values that stand nowhere else."""
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from gateway import d1_outbound
+from gateway.identity.policy import rpcs_of
+from gateway.rpc.services import SERVICES
+from tests.e2e.canary_media import Evidence, Medium, collector
+from tests.e2e.canary_planting import PLANTERS, Plot
+from tests.e2e.canary_run import perform
+from tests.e2e.canary_stage import staged
+from tests.e2e.canary_values import ALL, JOSE, WORDS, Canaries
+
+
+@dataclass(frozen=True, slots=True)
+class OnPurpose:
+    """Where some canaries are found because the contract says so."""
+
+    canaries: Iterable[str]
+    media: Iterable[Medium]
+    why: str
+
+
+ON_PURPOSE = (
+    OnPurpose(
+        WORDS,
+        [Medium.RPC_STATUS],
+        "an upstream's words of refusal go to the caller, cleared of numbers, tokens and e-mail addresses; a name is a "
+        "word like any other, and it goes to whom the request with it came from",
+    ),
+    OnPurpose(["text of a refusal"], [Medium.EDGE_ANSWERS], "a handler's Refusal.message is what D1 is told"),
+    OnPurpose(["error of a result"], [Medium.FILES], "a final result is kept, error and all, for D1's further polls"),
+    OnPurpose(
+        ["unrecognized field of a notification"],
+        [Medium.FILES],
+        "a notification is kept as D1 sent it, with the fields that nobody knows",
+    ),
+    OnPurpose(
+        ["correlation id"],
+        [Medium.LOG, Medium.TRACES, Medium.FILES, Medium.RPC_STATUS],
+        "by D1's contract it is for logs; it goes back to its sender, and on to the subscribers of a notification",
+    ),
+    OnPurpose(["trace state"], [Medium.TRACES], "W3C Trace Context: who traces hands the trace state on"),
+)
+
+FORMS: Mapping[str, Callable[[bytes], bytes]] = {
+    "plain": lambda value: value,
+    "upper case": bytes.upper,
+    "base64": base64.b64encode,
+    "base64 of more": lambda value: base64.b64encode(b"ab" + value + b"c"),
+    "base64url of more": lambda value: base64.urlsafe_b64encode(b"a" + value + b"cd"),
+    "hexadecimal": lambda value: value.hex().encode(),
+    "URL": lambda value: quote(value, safe="").encode(),
+    "escaped": lambda value: b"".join(b"\\u%04X" % byte for byte in value),
+    "reversed": lambda value: value[::-1],
+    "pairs reversed": lambda value: b"".join(value[start : start + 2][::-1] for start in range(0, len(value), 2)),
+    "fours in reverse": lambda value: b"".join(value[start : start + 4] for start in range(0, len(value), 4)[::-1]),
+}
+"""Ways of writing a value down."""
+
+
+@pytest.mark.timeout(300)
+async def test_nothing_private_is_found_where_it_does_not_belong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    evidence = Evidence()
+    async with collector(evidence) as endpoint:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        async with staged(tmp_path, evidence) as stage:
+            await perform(stage)
+            await stage.gather()
+    evidence.add(Medium.STDOUT, "stdout", capfd.readouterr().out)
+
+    assert stage.canaries.unused == set(), "canaries that went nowhere"
+    assert {medium for medium in Medium if not evidence.of(medium)} == set(), "media of which nothing was gathered"
+    _check_that_everything_was_done(b"".join(evidence.of(Medium.ADMIN)).decode())
+    hits = evidence.hits(stage.canaries)
+    expected = {(name, medium) for each in ON_PURPOSE for name in each.canaries for medium in each.media}
+    assert {hit: where for hit, where in hits.items() if hit not in expected} == {}
+    assert expected - set(hits) == set(), "exceptions that nothing needs"
+
+
+def _check_that_everything_was_done(metrics: str) -> None:
+    """Make sure that every rpc and every callback ended well and badly."""
+    rpcs = set(re.findall(r'd1_gateway_rpcs_total{code="(\w+)",rpc="([\w./]+)"}', metrics))
+    # A stream that its caller leaves has ended well.
+    well = {rpc for code, rpc in rpcs if code in {"OK", "CANCELLED"}}
+    badly = {rpc for code, rpc in rpcs if code not in {"OK", "CANCELLED"}}
+    assert rpcs_of(SERVICES) - {f"/{rpc}" for rpc in well & badly} == set()
+    callbacks = set(re.findall(r'd1_gateway_edge_requests_total{method="\w+",route="([^"]+)",status="(\d)', metrics))
+    paths = {value for name, value in vars(d1_outbound).items() if name.endswith("_PATH")}
+    for status in "24":
+        assert paths - {route for route, first in callbacks if first == status} == set(), status
+
+
+@pytest.mark.parametrize("form", [*FORMS])
+def test_every_canary_is_found_in_every_form(form: str) -> None:
+    canaries = Canaries()
+    for name in ALL:
+        # Four digits are told from others only where they are whole.
+        if len(canaries[name]) > 4 or form in {"plain", "hexadecimal", "escaped"}:
+            assert name in canaries.hits(b'{"before":"' + FORMS[form](canaries[name].encode()) + b'","after":"x"}')
+
+
+@pytest.mark.parametrize(
+    "written", ["4716-9205-3816-4073", "4716 9205 3816 4073", "XXXXXX0538164073", "4716%209205%203816%204073"]
+)
+def test_a_card_number_is_found_in_groups_and_by_its_end(written: str) -> None:
+    assert Canaries().hits(f"card {written}.".encode()) == {"PAN"}
+
+
+@pytest.mark.parametrize(
+    "innocent", ['"duration_ms":8264.1', "127.0.0.1:7391", "2026-11-22T09:20:49.082640Z", "port 82641"]
+)
+def test_a_short_number_is_not_found_within_another(innocent: str) -> None:
+    assert Canaries().hits(innocent.encode()) == set()
+
+
+def test_a_token_of_whoever_made_it_is_found() -> None:
+    assert Canaries().hits(b"authorization: Bearer eyJhbGciOiJFUzI1NiJ9.e30.c2ln") == {JOSE}
+
+
+@pytest.mark.parametrize("medium", [*Medium])
+async def test_a_canary_planted_in_a_medium_is_found_there(
+    medium: Medium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    evidence, canaries = Evidence(), Canaries()
+    async with collector(evidence) as endpoint:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        await PLANTERS[medium](Plot(evidence, canaries["PAN"], tmp_path))
+    if medium is Medium.STDOUT:
+        evidence.add(Medium.STDOUT, "stdout", capfd.readouterr().out)
+    assert ("PAN", medium) in evidence.hits(canaries)
