@@ -11,7 +11,7 @@ demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
 
 test: $(INSTALLED) ## every test
-	pytest -q -n auto
+	pytest -q -n auto --dist worksteal
 
 check: $(INSTALLED) ## everything that can be known without running it
 	ruff check .

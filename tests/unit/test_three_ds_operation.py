@@ -3,7 +3,7 @@ from typing import Any
 import orjson
 import pytest
 from google.protobuf import json_format
-from hypothesis import given, reject
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import wire
@@ -232,7 +232,8 @@ def test_whatever_is_taken_can_be_read_by_every_watcher(
     try:
         operation = parse({**additions, **FULL, "details": details, **changes})
     except FieldError:
-        reject()
+        # What is refused never gets that far.
+        return
 
     received = delivered(operation)
 
