@@ -1,4 +1,4 @@
-"""The command line: ``d1-gateway demo | sandbox | serve | config check``."""
+"""The command line: ``d1-gateway demo | sandbox | serve | config check | keys | watch | call``."""
 
 import asyncio
 import gc
@@ -13,6 +13,8 @@ from rich.console import Console
 
 from gateway import bootstrap, logs
 from gateway.commands import keys
+from gateway.commands.call import call
+from gateway.commands.watch import watch
 from gateway.printing import effective
 from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 from sandbox.demo import demo as walk
@@ -29,6 +31,8 @@ app = typer.Typer(
 config = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(keys.app, name="keys")
+app.command()(watch)
+app.command()(call)
 
 # Rarer collections than Python's own: requests make little that refers to itself. Worth 4 % of a notification.
 _GC_THRESHOLD = (10_000, 20, 50)

@@ -25,6 +25,8 @@ ENVIRONMENT_PREFIX = "D1_GATEWAY_"
 FILE_VARIABLE = "D1_GATEWAY_CONFIG_FILE"
 """Names the TOML file; no setting itself."""
 
+_CLIENT_PREFIX = "d1_gateway_client_"
+"""Of the client's own options, which `d1-gateway watch` and `d1-gateway call` read."""
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (looked for, not listened on)
 
 
@@ -150,7 +152,7 @@ def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:
     for variable in sorted(environment):
         # pydantic-settings takes a variable's name in any case, and passes over what it does not know.
         name = variable.lower()
-        if name.startswith(prefix) and variable != FILE_VARIABLE:
+        if name.startswith(prefix) and variable != FILE_VARIABLE and not name.startswith(_CLIENT_PREFIX):
             setting, nested, _ = name.removeprefix(prefix).partition("__")
             field = Settings.model_fields.get(setting)
             if field is None or (nested and field.annotation is float):

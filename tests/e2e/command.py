@@ -7,8 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
-__all__ = ["Ended", "d1_gateway", "ended", "running"]
+from sandbox.gateway import GatewayProcess
+from sandbox.pki import Pki
+
+__all__ = ["Caller", "Ended", "calling", "d1_gateway", "ended", "running"]
 
 _COMMAND = Path(sys.executable).with_name("d1-gateway")
 
@@ -25,6 +29,25 @@ class Ended:
     def mistakes(self) -> list[str]:
         """The lines on standard error."""
         return self.stderr.splitlines()
+
+
+class Caller(TypedDict, total=False):
+    """The environment of a command that calls a gateway."""
+
+    D1_GATEWAY_CLIENT_ADDRESS: str
+    D1_GATEWAY_CLIENT_CA_FILE: str
+    D1_GATEWAY_CLIENT_CERTIFICATE_FILE: str
+    D1_GATEWAY_CLIENT_KEY_FILE: str
+
+
+def calling(gateway: GatewayProcess, pki: Pki) -> Caller:
+    """Make the environment of a command that calls a gateway and may do everything there."""
+    return {
+        "D1_GATEWAY_CLIENT_ADDRESS": gateway.grpc,
+        "D1_GATEWAY_CLIENT_CA_FILE": str(pki.server_ca),
+        "D1_GATEWAY_CLIENT_CERTIFICATE_FILE": str(pki.caller.certificate),
+        "D1_GATEWAY_CLIENT_KEY_FILE": str(pki.caller.key),
+    }
 
 
 async def d1_gateway(

@@ -92,6 +92,12 @@ def test_the_variable_that_names_the_file_is_no_setting(files: Files, monkeypatc
     assert load(file).edge.port == 9443
 
 
+def test_the_clients_variables_are_no_settings_of_the_gateway(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("D1_GATEWAY_CLIENT_ADDRESS", "127.0.0.1:8443")
+
+    assert load(files.write()).edge.port == 9443
+
+
 @pytest.mark.parametrize(
     ("where", "setting"),
     [

@@ -1,0 +1,131 @@
+"""Requests from JSON. A mistake is told by its place and by what belongs there, never by what stood there."""
+
+import json
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+__all__ = ["UnusableRequestError", "parse"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_WELL_KNOWN = "google.protobuf."
+_TEXTS = {
+    "google.protobuf.Timestamp": "a time such as 2026-01-31T12:00:00Z",
+    "google.protobuf.Duration": "a duration such as 1.5s",
+}
+_SCALARS = {
+    FieldDescriptor.CPPTYPE_STRING: "text",
+    FieldDescriptor.CPPTYPE_BOOL: "true or false",
+}
+
+
+class UnusableRequestError(Exception):
+    """The JSON is none, or does not fit the request; ``mistakes`` has one line each."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+
+def parse(data: bytes, request: Descriptor) -> Message:
+    """Make a request of its proto3 JSON, with names as in the contract or as JSON has them.
+
+    Args:
+        data: The JSON, UTF-8.
+        request: The request's type.
+
+    Raises:
+        UnusableRequestError: It is no JSON, or a field is unknown, stands twice or has a value of the wrong kind.
+    """
+    value = _read(data)
+    if not isinstance(value, dict):
+        raise UnusableRequestError("the request has to be one JSON object")
+    if (message := _message(value, request)) is not None:
+        return message
+    raise UnusableRequestError(*(_mistakes(value, request, "") or ["fields exclude each other, or stand there twice"]))
+
+
+def _read(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise UnusableRequestError(f"no JSON: {error.msg}, line {error.lineno} column {error.colno}") from None
+    except UnicodeDecodeError:
+        raise UnusableRequestError("no JSON: not UTF-8") from None
+    except (ValueError, RecursionError):
+        raise UnusableRequestError("no JSON that can be read: too deep, or a number of too many digits") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise UnusableRequestError("a name stands twice in one object")
+    return value
+
+
+def _message(value: dict[str, Any], kind: Descriptor) -> Message | None:
+    try:
+        return json_format.ParseDict(value, GetMessageClass(kind)())
+    except (json_format.ParseError, ValueError, TypeError, RecursionError):
+        # Its text quotes what stood there.
+        return None
+
+
+def _mistakes(value: dict[str, Any], kind: Descriptor, place: str) -> list[str]:
+    """Find the fields that do not fit each by itself."""
+    fields = {name: field for field in kind.fields for name in (field.name, field.json_name)}
+    found = []
+    for name, each in value.items():
+        field = fields.get(name)
+        if field is None:
+            found.append(f"{place}{_shown(name)}: there is no such field{_nearest(name, fields)}")
+        elif _message({name: each}, kind) is None:
+            found += _inner(each, field, f"{place}{name}") or [f"{place}{name}: has to be {_expected(field)}"]
+    return found
+
+
+def _inner(value: Any, field: FieldDescriptor, place: str) -> list[str]:
+    kind = field.message_type
+    if kind is None or kind.GetOptions().map_entry or kind.full_name.startswith(_WELL_KNOWN):
+        return []
+    return [
+        mistake
+        for at, each in _elements(value, field, place)
+        if isinstance(each, dict)
+        for mistake in _mistakes(each, kind, f"{at}.")
+    ]
+
+
+def _elements(value: Any, field: FieldDescriptor, place: str) -> Iterator[tuple[str, Any]]:
+    if not field.is_repeated:
+        yield place, value
+    elif isinstance(value, list):
+        yield from ((f"{place}[{index}]", each) for index, each in enumerate(value))
+
+
+def _expected(field: FieldDescriptor) -> str:
+    if field.enum_type is not None:
+        expected = f"one of {', '.join(value.name for value in field.enum_type.values)}"
+    elif field.message_type is not None:
+        expected = _TEXTS.get(field.message_type.full_name, "an object")
+    elif field.type == FieldDescriptor.TYPE_BYTES:
+        expected = "text in base64"
+    else:
+        expected = _SCALARS.get(field.cpp_type, "a number in its range")
+    return f"a list, each {expected}" if field.is_repeated else expected
+
+
+def _shown(name: str) -> str:
+    """Show a name, unless it is no name: it may then be what must not be shown."""
+    return name if _NAME.fullmatch(name) else "(no name)"
+
+
+def _nearest(name: str, fields: dict[str, FieldDescriptor]) -> str:
+    near = get_close_matches(name, fields, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,216 @@
+import asyncio
+import json
+import signal
+import socket
+from pathlib import Path
+from typing import Any, Unpack
+from uuid import uuid4
+
+import pytest
+
+from d1_gateway_client import AsyncGatewayClient, Options
+from gateway.commands.rpcs import find
+from issuer.card.v1 import service_pb2 as card
+from issuer.consumer.v1 import service_pb2 as consumer
+from issuer.notification.v1 import service_pb2 as notification
+from issuer.threeds.v1 import service_pb2 as threeds
+from sandbox import Sandbox
+from sandbox.d1.contract import CardState
+from sandbox.gateway import GatewayProcess
+from tests.e2e.command import Caller, Ended, calling, d1_gateway, ended, running
+
+_PAN = "4970101234567890"
+_CARD = {
+    "card_id": "card_1",
+    "consumerId": "consumer_1",
+    "cardProductId": "light",
+    "credentials": {"pan": _PAN, "expiry": {"month": 12, "year": 2031}},
+}
+_SUSPEND = {"cardId": "card_1", "reasonCode": "SUSPEND_REASON_FRAUD"}
+
+
+@pytest.fixture
+def caller(sandbox: Sandbox, gateway: GatewayProcess) -> Caller:
+    return calling(gateway, sandbox.pki)
+
+
+async def _call(name: str, request: Any, *arguments: str, **variables: Unpack[Caller]) -> Ended:
+    stdin = request if isinstance(request, bytes) else json.dumps(request).encode()
+    return await d1_gateway("call", name, "--data", "-", *arguments, stdin=stdin, **variables)
+
+
+async def test_a_card_is_registered_and_suspended(sandbox: Sandbox, caller: Caller, tmp_path: Path) -> None:
+    registered = await _call("CardService/RegisterCard", _CARD, **caller)
+    (tmp_path / "suspend.json").write_text(json.dumps(_SUSPEND))
+    named = "issuer.card.v1.CardService/SuspendCard"
+    suspended = await d1_gateway("call", named, "--data", tmp_path / "suspend.json", **caller)
+
+    for command in (registered, suspended):
+        assert (command.status, json.loads(command.stdout)) == (0, {})
+        assert len(command.mistakes) == 1
+        assert command.mistakes[0].startswith("d1-gateway: request id ")
+        assert _PAN not in command.stdout + command.stderr
+    assert [(each.card_id, each.state) for each in sandbox.store.cards()] == [("card_1", CardState.SUSPENDED)]
+
+
+async def test_a_response_is_printed_as_the_contract_has_it(caller: Caller) -> None:
+    lookup = await _call("AuthenticationService/LookupCard", {"acctNumber": "9000100111110170"}, **caller)
+    nothing = await d1_gateway("call", "NotificationService/ListSubscriptions", **caller)
+
+    response = json.loads(lookup.stdout)
+    assert (lookup.status, lookup.stderr) == (0, ""), "what changes nothing has no request id"
+    assert (response["enrolled"], response["crd"]["acsInfoInd"]) == (True, ["01", "02"])
+    assert response["threeDSServerTransID"] == response["crd"]["threeDSServerTransID"]
+    assert (nothing.status, json.loads(nothing.stdout)) == (0, {})
+
+
+async def test_a_failure_is_a_line_and_its_details(caller: Caller) -> None:
+    suspend = await _call("CardService/SuspendCard", _SUSPEND, **caller)
+    told, line, details = suspend.mistakes
+
+    assert (suspend.status, suspend.stdout) == (1, "")
+    parsed = json.loads(details)
+    assert (parsed["code"], parsed["outcome"]) == ("NOT_FOUND", "REJECTED")
+    assert parsed["reason"] in line
+    assert parsed["correlationId"] in line
+    assert told == f"d1-gateway: request id {parsed['requestId']}"
+
+
+async def test_broken_rules_are_named_and_card_data_is_not_repeated(caller: Caller) -> None:
+    wrong = {**_CARD, "credentials": {"pan": _PAN + "x", "expiry": {"month": 13, "year": 2031}}}
+    refused = await _call("CardService/RegisterCard", wrong, **caller)
+
+    parsed = json.loads(refused.mistakes[-1])
+    assert refused.status == 1
+    assert (parsed["reason"], parsed["outcome"]) == ("INVALID_REQUEST", "NOT_SENT")
+    assert {each["field"] for each in parsed["violations"]} == {"credentials.pan", "credentials.expiry.month"}
+    assert _PAN not in refused.stderr
+
+
+async def test_under_one_request_id_a_change_is_made_once(caller: Caller) -> None:
+    assert (await _call("CardService/RegisterCard", _CARD, **caller)).status == 0
+    chosen = str(uuid4())
+    first = await _call("CardService/SuspendCard", _SUSPEND, "--request-id", chosen, **caller)
+    again = await _call("CardService/SuspendCard", {**_SUSPEND, "requestId": chosen}, **caller)
+    other = await _call("CardService/SuspendCard", _SUSPEND, **caller)
+
+    assert (first.status, again.status, other.status) == (0, 0, 1)
+    assert first.stderr == again.stderr == f"d1-gateway: request id {chosen}\n"
+    assert json.loads(other.mistakes[-1])["reason"] == "UPSTREAM_FORBIDDEN"
+
+
+async def test_a_gateway_that_is_not_there_is_told_with_the_cause_within_the_timeout() -> None:
+    lost = await d1_gateway(
+        *("call", "NotificationService/ListSubscriptions", "--timeout", "0.5", "--address", "127.0.0.1:9")
+    )
+
+    line, details = lost.mistakes
+    assert lost.status == 1
+    assert "Connection refused" in line
+    assert json.loads(details)["outcome"] == "NOT_SENT"
+
+
+async def test_ctrl_c_ends_a_call_that_gets_no_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with running("call", "CardService/DeleteCard", "--timeout", "60", "--address", address) as process:
+            connection, _ = await asyncio.to_thread(silent.accept)
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(30):
+                command = await ended(process)
+        connection.close()
+
+    assert (command.status, command.stdout) == (130, "")
+    assert [line.split()[1] for line in command.mistakes] == ["request", "interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("CardService/SupendCard", "did you mean CardService/SuspendCard?"),
+        ("suspendcard", "did you mean CardService/SuspendCard?"),
+        ("issuer.card.v2.CardService/SuspendCard", "did you mean CardService/SuspendCard?"),
+        ("Nonsense", "OperationService/GetOperation"),
+        ("NotificationService/WatchNotifications", "use d1-gateway watch"),
+        ("CallbackService/HandleCallbacks", "d1-gateway-client"),
+    ],
+)
+async def test_a_name_that_cannot_be_called_is_told_with_a_way_on(name: str, hint: str) -> None:
+    refused = await d1_gateway("call", name)
+
+    assert (refused.status, refused.stdout, len(refused.mistakes)) == (2, "", 1)
+    assert refused.mistakes[0].endswith(hint) or hint in refused.mistakes[0]
+
+
+@pytest.mark.parametrize(
+    ("request_", "mistakes"),
+    [
+        ({"cardID": _PAN, "nome": 1}, ["cardID: there is no such field; did you mean cardId?", "nome: there is"]),
+        ({_PAN: 1}, ["(no name): there is no such field"]),
+        ({"credentials": {"pan": int(_PAN)}}, ["credentials.pan: has to be text"]),
+        ({"credentials": {"expiry": {"month": _PAN}}}, ["credentials.expiry.month: has to be a number in its range"]),
+        ({"credentials": {"expiry": {"yaer": 1}}}, ["credentials.expiry.yaer: there is no such field; did you mean"]),
+        ({"credentials": [_PAN]}, ["credentials: has to be an object"]),
+        ({"credentials": {"pan": "\ud800" + _PAN}}, ["credentials.pan: has to be text"]),
+        ([_CARD], ["the request has to be one JSON object"]),
+        (b'{"cardId": "a", "cardId": "%s"}' % _PAN.encode(), ["a name stands twice in one object"]),
+        (b'{"cardId": "%s"' % _PAN.encode(), ["no JSON: "]),
+        (b'{"cardId": "\xff%s"}' % _PAN.encode(), ["no JSON: not UTF-8"]),
+        (b"[" * 100_000, ["no JSON that can be read"]),
+        (b'{"cardId": 1%s}' % (b"1" * 5000), ["no JSON that can be read"]),
+        (b"", ["no JSON: "]),
+    ],
+)
+async def test_a_request_that_does_not_fit_is_told_by_place_and_never_by_value(
+    request_: Any, mistakes: list[str]
+) -> None:
+    refused = await _call("CardService/RegisterCard", request_)
+
+    assert (refused.status, refused.stdout) == (2, "")
+    lines = [line.removeprefix("d1-gateway: request: ") for line in refused.mistakes]
+    assert len(lines) == len(mistakes), lines
+    assert all(line.startswith(mistake) for line, mistake in zip(lines, mistakes, strict=True)), lines
+    assert _PAN not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--data", json.dumps(_CARD)), "--data"),
+        (("--data", "/nonexistent"), "/nonexistent"),
+        (("--data", "/tmp"), "/tmp"),  # noqa: S108 (a folder that is surely there)
+        (("--timeout", "nan"), "--timeout"),
+        (("--timeout", "0"), "--timeout"),
+        (("--request-id", "\udcff"), "UTF-8"),
+    ],
+)
+async def test_an_option_that_cannot_be_used_is_named(arguments: tuple[str, ...], named: str) -> None:
+    refused = await d1_gateway("call", "CardService/RegisterCard", *arguments)
+
+    assert (refused.status, refused.stdout, len(refused.mistakes)) == (2, "", 1), refused
+    assert named in refused.mistakes[0]
+    assert _PAN not in refused.stderr
+
+
+async def test_a_request_id_has_to_be_of_use() -> None:
+    twice = await _call("CardService/SuspendCard", {"requestId": str(uuid4())}, "--request-id", str(uuid4()))
+    useless = await d1_gateway("call", "NotificationService/ListSubscriptions", "--request-id", str(uuid4()))
+
+    for refused in (twice, useless):
+        assert (refused.status, len(refused.mistakes)) == (2, 1)
+        assert refused.mistakes[0].startswith("d1-gateway: --request-id: ")
+
+
+async def test_every_single_call_of_the_contracts_is_one_of_the_client() -> None:
+    async with AsyncGatewayClient(Options(address="127.0.0.1:9")) as client:
+        found = [
+            find(f"{service.full_name}/{method.name}")
+            for file in (card, consumer, notification, threeds)
+            for service in file.DESCRIPTOR.services_by_name.values()
+            for method in service.methods
+            if not method.server_streaming
+        ]
+        missing = [rpc for rpc in found if not hasattr(getattr(client, rpc.client), rpc.function)]
+
+    assert (len(found), missing) == (20, [])
