@@ -13,9 +13,10 @@ from itertools import count
 from typing import Protocol, TypeAlias
 
 from gateway.callback_tokens import CallbackTokens
+from gateway.clock import Clock, Timer
 from issuer.callback.v1 import messages_pb2 as callback
 
-__all__ = ["Broker", "Clock", "Handler", "Outcome", "Seat", "Timer", "Topic", "kind_of"]
+__all__ = ["Broker", "Handler", "Outcome", "Seat", "Topic", "kind_of"]
 
 Topic: TypeAlias = "tuple[str, str]"
 """Whom and what a question is for: the issuer, and the kind as `kind_of` names it."""
@@ -38,26 +39,6 @@ a consumer get one OTP as many times."""
 _LEAST_SECONDS = 0.2
 """With less time than this a question is not passed on because a handler dawdles: the next one would hardly be heard in
 time, and yet do the work once more."""
-
-
-class Timer(Protocol):
-    """What `Clock.call_at` returns."""
-
-    def cancel(self) -> None:
-        """Do not call any more."""
-        ...
-
-
-class Clock(Protocol):
-    """Time, as `asyncio.AbstractEventLoop` has it."""
-
-    def time(self) -> float:
-        """Tell the time in seconds; it never goes back."""
-        ...
-
-    def call_at(self, when: float, callback: Callable[..., object], /, *args: object) -> Timer:
-        """Call something at a time, never before this returns."""
-        ...
 
 
 class Handler(Protocol):
