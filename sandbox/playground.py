@@ -50,6 +50,7 @@ D1 simulator       {sandbox.d1_url}
 their control API  {sandbox.control_url}
 gateway, gRPC      {gateway.grpc}
 gateway, callbacks {gateway.edge}
+gateway, operators {gateway.admin}/metrics
 issuer id          {sandbox.issuer_id}
 caller             {CALLER}, who may call everything (policy.toml)
 keys, settings     {folder}
@@ -58,9 +59,12 @@ Register a card:
   {curl} -d '{register}' \\
     {service}.card.v1.CardService/RegisterCard
 
-Watch notifications (leave it running, go on in another terminal):
-  {curl} -d '{{"position":"START_POSITION_EARLIEST"}}' \\
-    {service}.notification.v1.NotificationService/WatchNotifications
+In another terminal, for `d1-gateway watch` and `d1-gateway call`:
+  export D1_GATEWAY_CLIENT_ADDRESS={gateway.grpc} D1_GATEWAY_CLIENT_CA_FILE={pki.server_ca} \\
+    D1_GATEWAY_CLIENT_CERTIFICATE_FILE={pki.caller.certificate} D1_GATEWAY_CLIENT_KEY_FILE={pki.caller.key}
+
+Watch notifications there (leave it running):
+  d1-gateway watch --from-start
 
 Have D1 notify:
   curl -sS {sandbox.control_url}/sandbox/notifications -d '{{"cardId":"card_1","variant":"unknown_fields"}}'
