@@ -48,7 +48,7 @@ class Listener:
         self._max_connections = max_connections
         self._handshake_timeout_seconds = handshake_timeout_seconds
         self._sockets: list[socket.socket] = []
-        self._accepting: list[asyncio.Task[None]] = []
+        self._pauses: list[asyncio.TimerHandle] = []
         self._handshaking: set[asyncio.Task[None]] = set()
         self._connections: set[asyncio.Task[None]] = set()
         self._full = Occasion("the edge is full: a connection was closed")
@@ -75,38 +75,49 @@ class Listener:
             listening = socket.create_server(address, family=family, backlog=_BACKLOG)
             listening.settimeout(0)
             self._sockets.append(listening)
-        self._accepting = [asyncio.create_task(self._accept(listening)) for listening in self._sockets]
+            self._listen(listening)
         return int(self._sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Take no further connections, and give up those that are still at their handshake; the others stay."""
-        await _cancel(self._accepting)
+        for pause in self._pauses:
+            pause.cancel()
         for listening in self._sockets:
+            asyncio.get_running_loop().remove_reader(listening)
             listening.close()
+        # What came in a moment ago has to begin before it can be given up.
+        await asyncio.sleep(0)
         await _cancel(self._handshaking)
 
     async def forget(self) -> None:
         """Wait for no connection any more; whose they are has closed them."""
         await _cancel(self._connections)
 
-    async def _accept(self, listening: socket.socket) -> None:
+    def _listen(self, listening: socket.socket) -> None:
+        # Not `sock_accept`: cancelled at the wrong moment, it loses the connection that it has just taken.
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                arrived, address = await loop.sock_accept(listening)
-            except OSError as error:
-                # Out of file descriptors or of memory: it is the others that have to go first.
-                _log.error("the edge cannot take connections", error=error.strerror)
-                await asyncio.sleep(_PAUSE_SECONDS)
-                continue
-            peer = str(address[0])
-            if len(self._connections) >= self._max_connections:
-                arrived.close()
-                self._full.tell(peer=peer, max_connections=self._max_connections)
-                continue
-            task = asyncio.create_task(self._serve(arrived, peer))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+        try:
+            arrived, address = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            # Out of file descriptors or of memory: it is the others that have to go first.
+            _log.error("the edge cannot take connections", error=error.strerror)
+            loop.remove_reader(listening)
+            self._pauses.append(loop.call_later(_PAUSE_SECONDS, self._listen, listening))
+            return
+        arrived.settimeout(0)
+        peer = str(address[0])
+        if len(self._connections) >= self._max_connections:
+            arrived.close()
+            self._full.tell(peer=peer, max_connections=self._max_connections)
+            return
+        task = asyncio.create_task(self._serve(arrived, peer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
 
     async def _serve(self, arrived: socket.socket, peer: str) -> None:
         connection, task = self._make(), cast("asyncio.Task[None]", asyncio.current_task())
