@@ -11,7 +11,7 @@ from issuer.common.v1 import error_pb2
 
 __all__ = ["Fault", "Refusal", "answer_errors", "refusal_of"]
 
-_HTTP_STATUS = {error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: 503}
+_HTTP_STATUS = {error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: 503, error_pb2.ERROR_REASON_STORE_UNAVAILABLE: 503}
 
 
 class Refusal(Exception):  # noqa: N818 (nothing is wrong with the gateway)

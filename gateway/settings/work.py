@@ -64,7 +64,7 @@ class EventLogSettings(Table):
     retention_seconds: Seconds = 30 * 86_400.0
     """How long a notification is kept."""
     retention_bytes: Annotated[int, Field(ge=1_048_576)] = 10 * 1_073_741_824
-    """How large the file may grow before the oldest notifications go."""
+    """How much the notifications may take before the oldest of them go; stored replies and results are not counted."""
 
 
 class IdempotencySettings(Table):
