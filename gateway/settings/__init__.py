@@ -4,6 +4,7 @@ Settings come from a TOML file and from the environment, where ``D1_GATEWAY_D1__
 the table ``[d1]``; the environment wins. An unknown setting is refused wherever it stands.
 """
 
+from gateway.settings.cluster import NatsSettings
 from gateway.settings.listeners import (
     AccessSettings,
     AdminSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "IdempotencySettings",
     "IssuerSettings",
     "LogSettings",
+    "NatsSettings",
     "QuestionSettings",
     "ResultPollSettings",
     "Settings",

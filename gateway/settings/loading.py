@@ -14,6 +14,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.settings.cluster import NatsSettings
 from gateway.settings.listeners import AccessSettings, AdminSettings, EdgeSettings, GrpcSettings
 from gateway.settings.upstreams import D1Settings, IssuerSettings, ThreeDSSettings
 from gateway.settings.values import IssuerId
@@ -58,6 +59,8 @@ class Settings(BaseSettings):
     """What D1 asks, and handlers answer."""
     event_log: EventLogSettings = EventLogSettings()
     """Where notifications are kept."""
+    nats: NatsSettings | None = None
+    """Where several gateways keep together what one would keep in its own file. Without it, each is alone."""
     idempotency: IdempotencySettings = IdempotencySettings()
     """Repeated calls, and the first replies that they get."""
     admin: AdminSettings = AdminSettings()
