@@ -46,6 +46,7 @@ class Handler:
         *,
         name: str = "handler",
         max_in_flight: int = 0,
+        receipts: callback.ReceiptMode = callback.RECEIPT_MODE_UNSPECIFIED,
     ) -> AsyncIterator[Self]:
         """Be connected for as long as the block lasts.
 
@@ -54,13 +55,14 @@ class Handler:
             answers: What to answer, by the kind's name: ``consumer_information`` and so on.
             name: Under which the gateway logs it.
             max_in_flight: How many questions to take at once; 0 for the gateway's default.
+            receipts: Of which replies to be told what became of them.
 
         Raises:
             grpc.aio.AioRpcError: The gateway does not take it.
         """
         stream: _Stream = service_pb2_grpc.CallbackServiceStub(channel).HandleCallbacks()
         kinds = [callback.CallbackKind.Value(f"CALLBACK_KIND_{kind.upper()}") for kind in answers]
-        registration = callback.Registration(name=name, kinds=kinds, max_in_flight=max_in_flight)
+        registration = callback.Registration(name=name, kinds=kinds, max_in_flight=max_in_flight, receipts=receipts)
         handler = cls(stream, answers)
         try:
             await stream.write(callback.HandleCallbacksRequest(registration=registration))

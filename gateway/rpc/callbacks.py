@@ -82,7 +82,8 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         _log.info("handler connected", handler=registration.name, issuers=issuer_ids, kinds=_names(registration))
         seat = self._broker.connect(outbox, topics, max_in_flight)
         self._outboxes.add(outbox)
-        reading = asyncio.create_task(self._read(requests, seat, outbox))
+        reports_all = registration.receipts != callback.RECEIPT_MODE_NOT_ACCEPTED
+        reading = asyncio.create_task(self._read(requests, seat, outbox, reports_all=reports_all))
         try:
             async for message in outbox.messages():
                 await context.write(message)
@@ -106,26 +107,29 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
             raise _misplaced("registration", "the first message must be the registration")
         return first.registration
 
-    async def _read(self, requests: _Requests, seat: Seat, outbox: "_Outbox") -> None:
+    async def _read(self, requests: _Requests, seat: Seat, outbox: "_Outbox", *, reports_all: bool) -> None:
         """Take what a handler sends until it has no more to say."""
         failure: Exception | None = None
         try:
             async for request in requests:
                 await outbox.has_room_for_receipts()
-                self._take(request, seat, outbox)
+                receipt = self._take(request, seat)
+                if receipt is not None and (reports_all or receipt.outcome != callback.REPLY_OUTCOME_ACCEPTED):
+                    outbox.put(callback.HandleCallbacksResponse(receipt=receipt))
         except Exception as error:  # noqa: BLE001 (whatever it is, the stream ends with it)
             failure = error
         # It may be long before it has read the rest, and it cannot reply to anything new.
         self._broker.drain(seat)
         outbox.end(failure)
 
-    def _take(self, request: callback.HandleCallbacksRequest | None, seat: Seat, outbox: "_Outbox") -> None:
+    def _take(self, request: callback.HandleCallbacksRequest | None, seat: Seat) -> callback.ReplyReceipt | None:
         violations, unnamed_count = self._validation.violations(request)
         match None if request is None else request.WhichOneof("message"):
             case "reply" if request is not None:
-                outbox.put(callback.HandleCallbacksResponse(receipt=self._receipt(seat, request.reply, violations)))
+                return self._receipt(seat, request.reply, violations)
             case "drain":
                 self._broker.drain(seat)
+                return None
             case "registration":
                 raise _misplaced("registration", "there must be one registration")
             case _:

@@ -33,8 +33,6 @@ _MAX_METADATA_BYTES: Final = 16_384
 _SPARE_STREAMS: Final = 16
 _OPTIONS: Mapping[str, int] = MappingProxyType(
     {
-        # One process owns its port; a second one must fail to start instead of taking half of the connections.
-        "grpc.so_reuseport": 0,
         # A dead link is noticed, and its watcher's seat freed, within half a minute.
         "grpc.keepalive_time_ms": 20_000,
         "grpc.keepalive_timeout_ms": 10_000,
@@ -66,6 +64,7 @@ class RpcServer:
         port: int,
         credentials: grpc.ServerCredentials | None,
         max_message_bytes: int,
+        shares_port: bool = False,
     ) -> None:
         """Assemble the server.
 
@@ -80,6 +79,7 @@ class RpcServer:
             port: TCP port; 0 takes a free one.
             credentials: TLS; None for plaintext.
             max_message_bytes: Largest request.
+            shares_port: Whether other processes listen there too; their supervisor holds the port for them.
 
         Raises:
             OSError: The port cannot be had.
@@ -98,6 +98,8 @@ class RpcServer:
             ),
             options=[
                 *_OPTIONS.items(),
+                # Else one process owns its port: a second one must fail to start, not take half of the connections.
+                ("grpc.so_reuseport", int(shares_port)),
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_concurrent_streams", quota.max_in_flight + _SPARE_STREAMS),
             ],
@@ -109,13 +111,9 @@ class RpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflected = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(reflected, self._server)
-        # grpc tells what is wrong with an address on standard error only, past our logs, so it is tried before.
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         address = join(host, port)
-        try:
-            socket.create_server((host, port), family=family).close()
-        except OSError as error:
-            raise cannot_listen("grpc", host, port, error) from error
+        if not shares_port:
+            _try(host, port)
         try:
             self.port: int = (
                 self._server.add_insecure_port(address)
@@ -140,3 +138,12 @@ class RpcServer:
         end = loop.time() + grace_seconds
         await asyncio.shield(self._server.stop(grace_seconds))
         await self._finishing.drain(end - loop.time())
+
+
+def _try(host: str, port: int) -> None:
+    # grpc tells what is wrong with an address on standard error only, past our logs.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise cannot_listen("grpc", host, port, error) from error

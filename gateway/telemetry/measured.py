@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from time import perf_counter
 from typing import Final
 
@@ -63,19 +64,27 @@ class MeasuredBus:
             tracing: Makes a span of each question.
         """
         self._bus = bus
-        self._metrics = metrics
         self._tracing = tracing
+        # Finding a series by its labels takes longer than to count in it.
+        self._open = cache(metrics.questions_open.labels)
+        self._seconds = cache(metrics.question_seconds.labels)
+        self._ended = cache(metrics.questions.labels)
 
     async def ask(self, question: callback.Question, seconds: float, *, waits: bool = True) -> callback.Reply | None:
         """See `gateway.ports.CallbackBus`."""
-        metrics, kind = self._metrics, question.WhichOneof("request") or "unknown"
+        kind = question.WhichOneof("request") or "unknown"
         began = perf_counter()
-        with metrics.questions_open.labels(kind).track_inprogress(), self._tracing.span(kind, "internal") as span:
-            reply = await self._bus.ask(question, seconds, waits=waits)
-            outcome = _outcome(reply)
-            span.set("d1_gateway.outcome", outcome)
-        metrics.question_seconds.labels(kind).observe(perf_counter() - began)
-        metrics.questions.labels(kind, outcome).inc()
+        open_now = self._open(kind)
+        open_now.inc()
+        try:
+            with self._tracing.span(kind, "internal") as span:
+                reply = await self._bus.ask(question, seconds, waits=waits)
+                outcome = _outcome(reply)
+                span.set("d1_gateway.outcome", outcome)
+        finally:
+            open_now.dec()
+        self._seconds(kind).observe(perf_counter() - began)
+        self._ended(kind, outcome).inc()
         return reply
 
 
@@ -90,6 +99,9 @@ class Upstreams:
             tracing: Makes a span of each request, and sends its trace on.
         """
         self._metrics = metrics
+        self._in_flight = cache(metrics.upstream_in_flight.labels)
+        self._seconds = cache(metrics.upstream_seconds.labels)
+        self._ended = cache(metrics.upstream_requests.labels)
         self._tracing = tracing
         self._circuits: dict[str, CircuitState] = {}
 
@@ -101,12 +113,11 @@ class Upstreams:
     @contextmanager
     def exchange(self, upstream: str, endpoint: str) -> Iterator[Exchange]:
         """See `gateway.telemetry.upstream.UpstreamMeter`."""
-        metrics, result = self._metrics, "cancelled"
+        result = "cancelled"
         began = perf_counter()
-        with (
-            metrics.upstream_in_flight.labels(upstream).track_inprogress(),
-            self._tracing.span(f"{upstream} {endpoint}", "client") as span,
-        ):
+        in_flight = self._in_flight(upstream)
+        in_flight.inc()
+        with self._tracing.span(f"{upstream} {endpoint}", "client") as span:
             exchange = Exchange(self._tracing.headers())
             try:
                 yield exchange
@@ -116,10 +127,11 @@ class Upstreams:
                 span.fail(result)
                 raise
             finally:
+                in_flight.dec()
                 if exchange.status is not None:
                     span.set("http.response.status_code", exchange.status)
-                metrics.upstream_seconds.labels(upstream, endpoint).observe(perf_counter() - began)
-                metrics.upstream_requests.labels(upstream, endpoint, result).inc()
+                self._seconds(upstream, endpoint).observe(perf_counter() - began)
+                self._ended(upstream, endpoint, result).inc()
 
     def retried(self, upstream: str, endpoint: str) -> None:
         """See `gateway.telemetry.upstream.UpstreamMeter`."""

@@ -239,6 +239,17 @@ async def test_the_replier_is_told_what_became_of_each_reply(running: Running, d
     assert [receipt.token for receipt in handler.receipts] == [token, token, "x" * 48]
 
 
+async def test_a_handler_that_wants_it_so_is_told_only_of_replies_that_did_not_count(running: Running, d1: D1) -> None:
+    only_others = callback.RECEIPT_MODE_NOT_ACCEPTED
+    async with connect(running, {"consumer_information": tell_person}, receipts=only_others) as handler:
+        assert (await d1.ask())[0] == 200
+        again = callback.Reply(token=handler.questions[0].token, refusal=replies.Refusal(reason=1))
+        await handler.reply(again)
+        await handler.until(lambda handler: bool(handler.receipts))
+        assert (await d1.ask())[0] == 200
+    assert [receipt.outcome for receipt in handler.receipts] == [ALREADY_ANSWERED]
+
+
 async def test_a_reply_after_the_deadline_is_late_and_d1_had_the_fallback(running: Running, d1: D1) -> None:
     async def too_late(question: callback.Question) -> callback.Reply:
         await asyncio.sleep(question.time_left.ToMilliseconds() / 1000 + 0.2)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -66,8 +67,12 @@ class TelemetryInterceptor(AroundInterceptor):
         """
         super().__init__()
         self._issuers = issuers
-        self._metrics = metrics
         self._tracing = tracing
+        # Finding a series by its labels takes longer than to count in it.
+        self._ended = cache(metrics.rpcs.labels)
+        self._seconds = cache(metrics.rpc_seconds.labels)
+        self._in_flight = cache(metrics.rpcs_in_flight.labels)
+        self._open = cache(metrics.streams_open.labels)
         self._streams: set[str] = set()
 
     async def intercept_service(
@@ -78,7 +83,7 @@ class TelemetryInterceptor(AroundInterceptor):
         """Wrap the handler, and note whether it is one of streams."""
         handler = await super().intercept_service(continuation, handler_call_details)
         if handler is None:
-            self._metrics.rpcs.labels("unknown", grpc.StatusCode.UNIMPLEMENTED.name).inc()
+            self._ended("unknown", grpc.StatusCode.UNIMPLEMENTED.name).inc()
             _log.info("rpc unknown")
         elif handler.request_streaming or handler.response_streaming:
             self._streams.add(handler_call_details.method)
@@ -100,20 +105,20 @@ class TelemetryInterceptor(AroundInterceptor):
                 end = _failed(error, context)
                 raise
             finally:
-                self._metrics.rpcs.labels(method[1:], end.code.name).inc()
+                self._ended(method[1:], end.code.name).inc()
                 self._write(method, request, end, perf_counter() - began)
 
     @asynccontextmanager
     async def _stream(self, method: str) -> AsyncIterator[None]:
-        with self._metrics.streams_open.labels(method[1:]).track_inprogress():
+        with self._open(method[1:]).track_inprogress():
             yield
 
     @asynccontextmanager
     async def _unary(self, method: str, context: Context) -> AsyncIterator[None]:
-        metrics, rpc = self._metrics, method[1:]
+        rpc = method[1:]
         with (
-            metrics.rpcs_in_flight.labels(rpc).track_inprogress(),
-            metrics.rpc_seconds.labels(rpc).time(),
+            self._in_flight(rpc).track_inprogress(),
+            self._seconds(rpc).time(),
             self._tracing.span(rpc, "server", context.invocation_metadata() or ()) as span,
         ):
             span.set("d1_gateway.correlation_id", correlation.current())

@@ -99,6 +99,30 @@ open, and a right reply is taken as long as there is time.
 """
 Global___ReplyOutcome: _TypeAlias = ReplyOutcome  # noqa: Y015
 
+class _ReceiptMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReceiptModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReceiptMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECEIPT_MODE_UNSPECIFIED: _ReceiptMode.ValueType  # 0
+    """As ALL."""
+    RECEIPT_MODE_ALL: _ReceiptMode.ValueType  # 1
+    """Of every reply."""
+    RECEIPT_MODE_NOT_ACCEPTED: _ReceiptMode.ValueType  # 2
+    """Of those that did not count, whatever the reason; for each of the others a message is saved."""
+
+class ReceiptMode(_ReceiptMode, metaclass=_ReceiptModeEnumTypeWrapper):
+    """Of which replies a handler is sent receipts."""
+
+RECEIPT_MODE_UNSPECIFIED: ReceiptMode.ValueType  # 0
+"""As ALL."""
+RECEIPT_MODE_ALL: ReceiptMode.ValueType  # 1
+"""Of every reply."""
+RECEIPT_MODE_NOT_ACCEPTED: ReceiptMode.ValueType  # 2
+"""Of those that did not count, whatever the reason; for each of the others a message is saved."""
+Global___ReceiptMode: _TypeAlias = ReceiptMode  # noqa: Y015
+
 @_typing.final
 class HandleCallbacksRequest(_message.Message):
     """What a handler sends."""
@@ -147,10 +171,13 @@ class Registration(_message.Message):
     ISSUER_IDS_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
     MAX_IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The handler's name, for logs: several may have the same one."""
     max_in_flight: _builtins.int
     """How many questions it takes at once, 1 to 1000. 0: 16."""
+    receipts: Global___ReceiptMode.ValueType
+    """Of which replies it is sent receipts."""
     @_builtins.property
     def issuer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The issuers whose questions it answers. Empty: the only one configured."""
@@ -166,10 +193,11 @@ class Registration(_message.Message):
         issuer_ids: _abc.Iterable[_builtins.str] | None = ...,
         kinds: _abc.Iterable[Global___CallbackKind.ValueType] | None = ...,
         max_in_flight: _builtins.int = ...,
+        receipts: Global___ReceiptMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer_ids", b"issuer_ids", "kinds", b"kinds", "max_in_flight", b"max_in_flight", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer_ids", b"issuer_ids", "kinds", b"kinds", "max_in_flight", b"max_in_flight", "name", b"name", "receipts", b"receipts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -56,7 +56,8 @@ class CallbackServiceServicer:
 
         The handler's first message is its registration; the gateway answers `registered` when it takes effect. Then each
         question is sent as it comes, never more than `max_in_flight` unanswered ones at once; the handler replies in any
-        order, and for each reply is told in a receipt what became of it.
+        order, and for each reply is told in a receipt what became of it, or for those alone that did not count if it
+        registered so.
 
         What the gateway promises:
         - Exactly one reply to a question counts and reaches D1. A handler learns from the receipt whether it was its own.

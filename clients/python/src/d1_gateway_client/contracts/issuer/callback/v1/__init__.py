@@ -23,6 +23,7 @@ __all__ = (
     "HandleCallbacksRequest",
     "HandleCallbacksResponse",
     "Question",
+    "ReceiptMode",
     "Refusal",
     "RefusalReason",
     "Registered",
@@ -108,6 +109,43 @@ class CallbackKind(betterproto2.Enum):
             "CALLBACK_KIND_AUTHENTICATE": 3,
             "CALLBACK_KIND_AUTHENTICATION_RESULT": 4,
             "CALLBACK_KIND_CARD_CREDENTIALS": 5,
+        }
+
+
+class ReceiptMode(betterproto2.Enum):
+    """
+    Of which replies a handler is sent receipts.
+    """
+
+    UNSPECIFIED = 0
+    """
+    As ALL.
+    """
+
+    ALL = 1
+    """
+    Of every reply.
+    """
+
+    NOT_ACCEPTED = 2
+    """
+    Of those that did not count, whatever the reason; for each of the others a message is saved.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "RECEIPT_MODE_UNSPECIFIED",
+            1: "RECEIPT_MODE_ALL",
+            2: "RECEIPT_MODE_NOT_ACCEPTED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "RECEIPT_MODE_UNSPECIFIED": 0,
+            "RECEIPT_MODE_ALL": 1,
+            "RECEIPT_MODE_NOT_ACCEPTED": 2,
         }
 
 
@@ -715,6 +753,11 @@ class Registration(betterproto2.Message):
     How many questions it takes at once, 1 to 1000. 0: 16.
     """
 
+    receipts: "ReceiptMode" = betterproto2.field(5, betterproto2.TYPE_ENUM, default_factory=lambda: ReceiptMode(0))
+    """
+    Of which replies it is sent receipts.
+    """
+
 
 default_message_pool.register_message("issuer.callback.v1", "Registration", Registration)
 
@@ -892,7 +935,8 @@ class CallbackServiceSyncStub:
 
         The handler's first message is its registration; the gateway answers `registered` when it takes effect. Then each
         question is sent as it comes, never more than `max_in_flight` unanswered ones at once; the handler replies in any
-        order, and for each reply is told in a receipt what became of it.
+        order, and for each reply is told in a receipt what became of it, or for those alone that did not count if it
+        registered so.
 
         What the gateway promises:
         - Exactly one reply to a question counts and reaches D1. A handler learns from the receipt whether it was its own.
@@ -953,7 +997,8 @@ class CallbackServiceAsyncStub(betterproto2_grpclib.ServiceStub):
 
         The handler's first message is its registration; the gateway answers `registered` when it takes effect. Then each
         question is sent as it comes, never more than `max_in_flight` unanswered ones at once; the handler replies in any
-        order, and for each reply is told in a receipt what became of it.
+        order, and for each reply is told in a receipt what became of it, or for those alone that did not count if it
+        registered so.
 
         What the gateway promises:
         - Exactly one reply to a question counts and reaches D1. A handler learns from the receipt whether it was its own.
