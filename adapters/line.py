@@ -35,6 +35,10 @@ class Line:
         """
         if self._places.locked() and self._waiting >= self._waiting_limit:
             raise LineFullError
+        if not self._places.locked():
+            # At once, and so without a timer.
+            await self._places.acquire()
+            return
         self._waiting += 1
         try:
             async with asyncio.timeout_at(deadline):

@@ -46,7 +46,7 @@ class Handler:
         *,
         name: str = "handler",
         max_in_flight: int = 0,
-        receipts: callback.ReceiptMode = callback.RECEIPT_MODE_UNSPECIFIED,
+        receipts: "callback.ReceiptMode.ValueType" = callback.RECEIPT_MODE_UNSPECIFIED,
     ) -> AsyncIterator[Self]:
         """Be connected for as long as the block lasts.
 

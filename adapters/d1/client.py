@@ -123,6 +123,9 @@ class D1Client:
         return answer
 
     async def _token(self, call: Call, deadline: float) -> str:
+        held = self._tokens.held(call.issuer_id, call.correlation_id)
+        if held is not None:
+            return held
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._tokens.get(call.issuer_id, call.correlation_id)

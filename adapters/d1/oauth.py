@@ -123,16 +123,24 @@ class TokenSource:
         Raises:
             GatewayError: No token could be fetched; the outcome is NOT_SENT. The next call tries anew.
         """
-        cache = self._caches[issuer_id]
-        now = self._monotonic()
-        if cache.token is not None and now < cache.token.expiry_time:
-            if now >= cache.token.refresh_time and cache.fetch is None:
-                self._start_fetch(issuer_id, correlation_id)
-            return cache.token.value
-        fetched = await asyncio.shield(cache.fetch or self._start_fetch(issuer_id, correlation_id))
+        held = self.held(issuer_id, correlation_id)
+        if held is not None:
+            return held
+        fetch = self._caches[issuer_id].fetch or self._start_fetch(issuer_id, correlation_id)
+        fetched = await asyncio.shield(fetch)
         if isinstance(fetched, GatewayError):
             raise no_token(fetched)
         return fetched.value
+
+    def held(self, issuer_id: str, correlation_id: str) -> str | None:
+        """Get a token without waiting, as `get` would; None if there is none."""
+        cache = self._caches[issuer_id]
+        now = self._monotonic()
+        if cache.token is None or now >= cache.token.expiry_time:
+            return None
+        if now >= cache.token.refresh_time and cache.fetch is None:
+            self._start_fetch(issuer_id, correlation_id)
+        return cache.token.value
 
     def discard(self, issuer_id: str, token: str) -> None:
         """Forget a token that D1 refused, unless another one has taken its place."""

@@ -243,7 +243,8 @@ async def test_a_handler_that_wants_it_so_is_told_only_of_replies_that_did_not_c
     only_others = callback.RECEIPT_MODE_NOT_ACCEPTED
     async with connect(running, {"consumer_information": tell_person}, receipts=only_others) as handler:
         assert (await d1.ask())[0] == 200
-        again = callback.Reply(token=handler.questions[0].token, refusal=replies.Refusal(reason=1))
+        refusal = replies.Refusal(reason=replies.REFUSAL_REASON_FAILED)
+        again = callback.Reply(token=handler.questions[0].token, refusal=refusal)
         await handler.reply(again)
         await handler.until(lambda handler: bool(handler.receipts))
         assert (await d1.ask())[0] == 200
