@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -13,7 +13,7 @@ from gateway.errors import GatewayError
 from gateway.identity import access
 from gateway.identity.caller import Caller
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, QuotaInterceptor
-from gateway.rpc.interceptors.around import AroundInterceptor, Context
+from gateway.rpc.interceptors.around import Context, Proceed, ServingInterceptor
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import service_pb2_grpc as callback_grpc
 from issuer.card.v1 import messages_pb2 as card
@@ -22,16 +22,15 @@ from issuer.common.v1 import error_pb2
 from tests.running import failure_of
 
 
-class _Grants(AroundInterceptor):
+class _Grants(ServingInterceptor):
     """Takes a caller's word for who it is."""
 
-    @asynccontextmanager
-    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+    async def serve(self, method: str, request: Any, context: Context, proceed: Proceed) -> Any:
         del request
         named = [str(value) for key, value in context.invocation_metadata() or () if key == "caller"]
         if named:
             access.use(access.Grant(Caller(named[0], "token"), method, None))
-        yield
+        return await proceed()
 
 
 class _Cards(card_grpc.CardServiceServicer):

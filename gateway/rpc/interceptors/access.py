@@ -1,8 +1,8 @@
 """Lets nobody in who is not known, and nobody do what the policy does not grant."""
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -14,7 +14,7 @@ from gateway.identity import access
 from gateway.identity.caller import Callers
 from gateway.identity.policy_file import PolicyFile
 from gateway.identity.refusal import Unidentified
-from gateway.rpc.interceptors.around import AroundInterceptor, Context, Handler, RequestStream
+from gateway.rpc.interceptors.around import Context, Handler, Proceed, RequestStream, ServingInterceptor
 from issuer.common.v1 import error_pb2
 
 __all__ = ["AccessInterceptor"]
@@ -25,7 +25,7 @@ _OPEN = "/grpc.health.v1.Health/"
 _log = structlog.get_logger(__name__)
 
 
-class AccessInterceptor(AroundInterceptor):
+class AccessInterceptor(ServingInterceptor):
     """Finds out who calls, asks the policy, and notes the grant for `gateway.identity.access`.
 
     The caller learns only that it is not known, or that it may not; the log says why.
@@ -59,11 +59,10 @@ class AccessInterceptor(AroundInterceptor):
 
         return await super().intercept_service(wrappable, handler_call_details)
 
-    @asynccontextmanager
-    async def around(
-        self, method: str, request: Message | RequestStream | None, context: Context
-    ) -> AsyncIterator[None]:
-        """Decide, then go on.
+    async def serve(
+        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
+    ) -> Any:
+        """Decide, then proceed.
 
         Raises:
             GatewayError: UNAUTHENTICATED or PERMISSION_DENIED.
@@ -71,7 +70,7 @@ class AccessInterceptor(AroundInterceptor):
         del request
         if not method.startswith(_OPEN):
             access.use(await self._grant(method, context))
-        yield
+        return await proceed()
 
     async def _grant(self, method: str, context: Context) -> access.Grant:
         try:

@@ -1,14 +1,13 @@
 """Turns what an rpc raises into a `google.rpc.Status`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import Message
 
 from gateway import correlation
 from gateway.errors import GatewayError
-from gateway.rpc.interceptors.around import AroundInterceptor, Context, RequestStream
+from gateway.rpc.interceptors.around import Context, Proceed, RequestStream, ServingInterceptor
 from issuer.common.v1 import error_pb2
 
 __all__ = ["ErrorInterceptor"]
@@ -16,20 +15,19 @@ __all__ = ["ErrorInterceptor"]
 _DETAILS = "grpc-status-details-bin"
 
 
-class ErrorInterceptor(AroundInterceptor):
+class ErrorInterceptor(ServingInterceptor):
     """Ends a failed rpc with its status.
 
     An exception that is no `GatewayError` is a fault of ours: the caller learns the correlation id and nothing else.
     """
 
-    @asynccontextmanager
-    async def around(
-        self, method: str, request: Message | RequestStream | None, context: Context
-    ) -> AsyncIterator[None]:
-        """Catch, abort."""
+    async def serve(
+        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
+    ) -> Any:
+        """Proceed, catch, abort."""
         del method, request
         try:
-            yield
+            return await proceed()
         except GatewayError as error:
             await _abort(context, error)
         except grpc.aio.AbortError:
@@ -43,7 +41,7 @@ class ErrorInterceptor(AroundInterceptor):
             await _abort(context, unexpected)
 
 
-async def _abort(context: Context, error: GatewayError) -> None:
+async def _abort(context: Context, error: GatewayError) -> NoReturn:
     correlation_id = correlation.current()
     status = error.to_status(correlation_id)
     metadata = ((correlation.HEADER, correlation_id), (_DETAILS, status.SerializeToString()))

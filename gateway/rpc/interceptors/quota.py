@@ -1,16 +1,15 @@
 """Gives no caller more than its share of what one process can do at a time."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import Message
 
 from gateway.errors import GatewayError
 from gateway.identity import access
-from gateway.rpc.interceptors.around import AroundInterceptor, Context, Handler, RequestStream
+from gateway.rpc.interceptors.around import Context, Handler, Proceed, RequestStream, ServingInterceptor
 from issuer.common.v1 import error_pb2
 
 __all__ = ["QuotaInterceptor"]
@@ -20,7 +19,7 @@ _UNCOUNTED: Final = "/grpc.health.v1.Health/"
 """Who probes must not be taken for broken because it also calls."""
 
 
-class QuotaInterceptor(AroundInterceptor):
+class QuotaInterceptor(ServingInterceptor):
     """Counts what each caller has in flight; stands right within the access, which tells who calls."""
 
     def __init__(self, *, max_calls: int, max_streams: int) -> None:
@@ -53,19 +52,17 @@ class QuotaInterceptor(AroundInterceptor):
             self._streaming.add(handler_call_details.method)
         return handler
 
-    @asynccontextmanager
-    async def around(
-        self, method: str, request: Message | RequestStream | None, context: Context
-    ) -> AsyncIterator[None]:
-        """Count, go on, count down.
+    async def serve(
+        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
+    ) -> Any:
+        """Count, proceed, count down.
 
         Raises:
             GatewayError: TOO_MANY_REQUESTS.
         """
         del request
         if method.startswith(_UNCOUNTED):
-            yield
-            return
+            return await proceed()
         streams = method in self._streaming
         counts, most = (self._streams, self._max_streams) if streams else (self._calls, self._max_calls)
         caller = _caller(context)
@@ -78,7 +75,7 @@ class QuotaInterceptor(AroundInterceptor):
             )
         counts[caller] += 1
         try:
-            yield
+            return await proceed()
         finally:
             counts[caller] -= 1
             if not counts[caller]:

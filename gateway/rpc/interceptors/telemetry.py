@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from time import perf_counter
@@ -17,7 +16,7 @@ from google.protobuf.message import Message
 from gateway import correlation
 from gateway.errors import GatewayError
 from gateway.issuers import Issuers
-from gateway.rpc.interceptors.around import AroundInterceptor, Context, Handler, RequestStream
+from gateway.rpc.interceptors.around import Context, Handler, Proceed, RequestStream, ServingInterceptor
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
 
@@ -51,7 +50,7 @@ class _End:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-class TelemetryInterceptor(AroundInterceptor):
+class TelemetryInterceptor(ServingInterceptor):
     """Stands right within the `ErrorInterceptor`, where errors still say all that they know.
 
     An rpc that the gateway does not have is counted under ``unknown``: its name is the caller's.
@@ -89,41 +88,35 @@ class TelemetryInterceptor(AroundInterceptor):
             self._streams.add(handler_call_details.method)
         return handler
 
-    @asynccontextmanager
-    async def around(
-        self, method: str, request: Message | RequestStream | None, context: Context
-    ) -> AsyncIterator[None]:
+    async def serve(
+        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
+    ) -> Any:
         """Measure, count, log."""
-        measured = self._stream(method) if method in self._streams else self._unary(method, context)
-        began = perf_counter()
+        is_stream, rpc, began = method in self._streams, method[1:], perf_counter()
+        running = self._open(rpc) if is_stream else self._in_flight(rpc)
+        running.inc()
         end = _End(grpc.StatusCode.OK)
-        async with measured:
-            try:
-                yield
-                end = _End(_code(context))
-            except BaseException as error:
-                end = _failed(error, context)
-                raise
-            finally:
-                self._ended(method[1:], end.code.name).inc()
-                self._write(method, request, end, perf_counter() - began)
+        try:
+            reply = await (proceed() if is_stream else self._traced(rpc, context, proceed))
+            end = _End(_code(context))
+        except BaseException as error:
+            end = _failed(error, context)
+            raise
+        else:
+            return reply
+        finally:
+            seconds = perf_counter() - began
+            running.dec()
+            if not is_stream:
+                self._seconds(rpc).observe(seconds)
+            self._ended(rpc, end.code.name).inc()
+            self._write(method, request, end, seconds)
 
-    @asynccontextmanager
-    async def _stream(self, method: str) -> AsyncIterator[None]:
-        with self._open(method[1:]).track_inprogress():
-            yield
-
-    @asynccontextmanager
-    async def _unary(self, method: str, context: Context) -> AsyncIterator[None]:
-        rpc = method[1:]
-        with (
-            self._in_flight(rpc).track_inprogress(),
-            self._seconds(rpc).time(),
-            self._tracing.span(rpc, "server", context.invocation_metadata() or ()) as span,
-        ):
+    async def _traced(self, rpc: str, context: Context, proceed: Proceed) -> Any:
+        with self._tracing.span(rpc, "server", context.invocation_metadata() or ()) as span:
             span.set("d1_gateway.correlation_id", correlation.current())
             try:
-                yield
+                return await proceed()
             except GatewayError as error:
                 span.fail(error.reason_name.lower())
                 raise

@@ -1,17 +1,16 @@
 """Refuses a request that breaks its contract, before any code of ours sees it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Any
 
 from google.protobuf.message import Message
 
-from gateway.rpc.interceptors.around import AroundInterceptor, Context, RequestStream
+from gateway.rpc.interceptors.around import Context, Proceed, RequestStream, ServingInterceptor
 from gateway.validation import Validation
 
 __all__ = ["ValidationInterceptor"]
 
 
-class ValidationInterceptor(AroundInterceptor):
+class ValidationInterceptor(ServingInterceptor):
     """Checks every request against the rules of its contract and names the fields that break one."""
 
     def __init__(self, validation: Validation) -> None:
@@ -23,11 +22,10 @@ class ValidationInterceptor(AroundInterceptor):
         super().__init__()
         self._validation = validation
 
-    @asynccontextmanager
-    async def around(
-        self, method: str, request: Message | RequestStream | None, context: Context
-    ) -> AsyncIterator[None]:
-        """Check, then go on. The requests of a stream are its service's to check.
+    async def serve(
+        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
+    ) -> Any:
+        """Check, then proceed. The requests of a stream are its service's to check.
 
         Raises:
             GatewayError: INVALID_REQUEST.
@@ -35,4 +33,4 @@ class ValidationInterceptor(AroundInterceptor):
         del method, context
         if not isinstance(request, RequestStream):
             self._validation.check(request)
-        yield
+        return await proceed()

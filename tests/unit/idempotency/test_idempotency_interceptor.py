@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -23,7 +22,7 @@ from gateway.rpc.interceptors import (
     IdempotencyInterceptor,
     ValidationInterceptor,
 )
-from gateway.rpc.interceptors.around import AroundInterceptor, Context, RequestStream
+from gateway.rpc.interceptors.around import Context, Proceed, RequestStream, ServingInterceptor
 from gateway.validation import Validation
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
@@ -36,19 +35,18 @@ ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 SUSPEND = card.SuspendCardRequest(request_id=ID, card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD)
 
 
-class _Access(AroundInterceptor):
+class _Access(ServingInterceptor):
     """Believes whatever a caller says of itself: who it is, and for which issuers it may act."""
 
-    @asynccontextmanager
-    async def around(
-        self, method: str, request: Message | RequestStream | None, context: Context
-    ) -> AsyncIterator[None]:
+    async def serve(
+        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
+    ) -> Any:
         said: dict[str, Any] = dict(context.invocation_metadata() or ())
         if "caller" in said:
             issuers = frozenset(said["issuers"].split()) if "issuers" in said else None
             access.use(access.Grant(Caller(said["caller"], "certificate"), method, issuers))
         del request
-        yield
+        return await proceed()
 
 
 @dataclass(frozen=True, slots=True)
