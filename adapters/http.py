@@ -2,8 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -183,7 +182,8 @@ class HttpExchange:
         """
         # Asked before as well, so that nobody stands in line behind what a dead upstream holds up.
         self.expect_closed_circuit()
-        async with self._place(deadline):
+        await self._enter(deadline)
+        try:
             self.expect_closed_circuit()
             began = self._loop.time()
             with self._breaker.attempt() as attempt:
@@ -195,6 +195,8 @@ class HttpExchange:
                     raise
                 attempt.went_well = not self._is_failure(answer)
                 return answer
+        finally:
+            self._line.leave()
 
     def expect_closed_circuit(self) -> None:
         """Make sure that a request would be let through, before work is done for one.
@@ -206,21 +208,17 @@ class HttpExchange:
         if seconds > 0:
             raise self._upstream.circuit_open(seconds)
 
-    @asynccontextmanager
-    async def _place(self, deadline: float) -> AsyncIterator[None]:
-        error: GatewayError | None = None
+    async def _enter(self, deadline: float) -> None:
+        error: GatewayError
         try:
             await self._line.enter(deadline)
         except LineFullError:
             error = self._upstream.overcrowded()
         except TimeoutError:
             error = self._upstream.deadline_exceeded(sent=False)
-        if error is not None:
-            raise error
-        try:
-            yield
-        finally:
-            self._line.leave()
+        else:
+            return
+        raise error
 
     def _is_its_failure(self, error: GatewayError, seconds: float) -> bool:
         # A time-out that came sooner tells of the caller's deadline more than of the upstream.

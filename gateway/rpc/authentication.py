@@ -12,7 +12,7 @@ from gateway.errors import FieldViolation
 from gateway.issuers import Issuers
 from gateway.ports import Call, ThreeDSServer
 from gateway.rpc.call import outbound
-from gateway.rpc.interceptors.around import Context
+from gateway.rpc.interceptors.chain import Context
 from issuer.threeds.v1 import areq_pb2, service_pb2_grpc
 from issuer.threeds.v1 import messages_pb2 as threeds
 

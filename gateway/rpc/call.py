@@ -4,7 +4,7 @@ import asyncio
 
 from gateway import correlation
 from gateway.ports import Call
-from gateway.rpc.interceptors.around import Context
+from gateway.rpc.interceptors.chain import Context
 
 __all__ = ["outbound"]
 

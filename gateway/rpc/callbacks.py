@@ -9,7 +9,7 @@ import structlog
 from gateway.callbacks import Broker, Seat
 from gateway.errors import FieldViolation, GatewayError
 from gateway.issuers import Issuers
-from gateway.rpc.interceptors.around import Context
+from gateway.rpc.interceptors.chain import Context
 from gateway.validation import Validation
 from gateway.violations import invalid_request
 from issuer.callback.v1 import messages_pb2 as callback

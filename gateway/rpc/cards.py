@@ -3,7 +3,7 @@
 from gateway.issuers import Issuers
 from gateway.ports import Call, CardIssuer
 from gateway.rpc.call import outbound
-from gateway.rpc.interceptors.around import Context
+from gateway.rpc.interceptors.chain import Context
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc
 

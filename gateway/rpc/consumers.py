@@ -5,7 +5,7 @@ from gateway.errors import GatewayError
 from gateway.issuers import Issuers
 from gateway.ports import Authenticators, Call, Consumers
 from gateway.rpc.call import outbound
-from gateway.rpc.interceptors.around import Context
+from gateway.rpc.interceptors.chain import Context
 from issuer.common.v1 import error_pb2
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.consumer.v1 import service_pb2_grpc

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from grpc_health.v1 import health, health_pb2
 
-from gateway.rpc.interceptors.around import Context
+from gateway.rpc.interceptors.chain import Context
 
 __all__ = ["Health"]
 

@@ -10,7 +10,7 @@ from gateway.errors import FieldViolation, GatewayError
 from gateway.filtering import predicate
 from gateway.issuers import Issuers
 from gateway.ports import EventLog, StoredSubscription
-from gateway.rpc.interceptors.around import Context, Handler
+from gateway.rpc.interceptors.chain import Context, Handler
 from gateway.subscriptions import Start, Watch, Watchers
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification

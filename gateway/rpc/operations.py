@@ -4,7 +4,7 @@ from gateway import paging
 from gateway.issuers import Issuers
 from gateway.ports import Call, OperationHistory
 from gateway.rpc.call import outbound
-from gateway.rpc.interceptors.around import Context
+from gateway.rpc.interceptors.chain import Context
 from issuer.threeds.v1 import history_pb2, service_pb2_grpc
 
 __all__ = ["OperationServicer"]

@@ -23,6 +23,7 @@ from gateway.rpc.interceptors import (
     TelemetryInterceptor,
     ValidationInterceptor,
 )
+from gateway.rpc.interceptors.chain import Chain
 from gateway.rpc.services import Servicer, register
 from gateway.validation import Validation
 
@@ -87,14 +88,16 @@ class RpcServer:
         self._finishing = Finishing()
         self._server = grpc.aio.server(
             interceptors=(
-                CorrelationInterceptor(),
-                ErrorInterceptor(),
-                telemetry,
-                access,
-                quota,
-                ValidationInterceptor(validation),
-                FinishingInterceptor(self._finishing),
-                idempotency,
+                Chain(
+                    CorrelationInterceptor(),
+                    ErrorInterceptor(),
+                    telemetry,
+                    access,
+                    quota,
+                    ValidationInterceptor(validation),
+                    FinishingInterceptor(self._finishing),
+                    idempotency,
+                ),
             ),
             options=[
                 *_OPTIONS.items(),

@@ -14,6 +14,7 @@ from gateway.issuers import Issuers
 from gateway.ports import Call
 from gateway.rpc.consumers import ConsumerServicer
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
+from gateway.rpc.interceptors.chain import Chain
 from gateway.rpc.operations import OperationServicer
 from gateway.rpc.services import Servicer, register
 from gateway.validation import Validation
@@ -58,7 +59,7 @@ class FakeConsumers:
 async def serving(servicer: Servicer) -> AsyncIterator[grpc.aio.Channel]:
     """Serve a service as the gateway does, and connect with it."""
     server = grpc.aio.server(
-        interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(Validation()))
+        interceptors=(Chain(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(Validation())),)
     )
     register(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

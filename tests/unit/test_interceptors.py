@@ -21,8 +21,8 @@ from gateway.rpc.interceptors import (
     TelemetryInterceptor,
     ValidationInterceptor,
 )
+from gateway.rpc.interceptors.chain import Chain
 from gateway.rpc.notifications import NotificationServicer
-from gateway.subscriptions import Watchers
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Untraced
 from gateway.validation import Validation
@@ -32,7 +32,7 @@ from issuer.common.v1 import card_data_pb2, error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from tests.fakes import ISSUER, FakeCardIssuer
-from tests.unit.watching import a_log_of
+from tests.unit.watching import a_log_of, watchers_of
 
 SECRET = "4111 1111 1111 1111"
 RESUME = card.ResumeCardRequest(card_id="card-1", reason_code=card.RESUME_REASON_CARD_FOUND)
@@ -53,14 +53,16 @@ async def served() -> AsyncIterator[Served]:
     issuer, log = FakeCardIssuer(), a_log_of(3)
     server = grpc.aio.server(
         interceptors=(
-            CorrelationInterceptor(),
-            ErrorInterceptor(),
-            TelemetryInterceptor(Issuers([ISSUER]), Metrics(), Untraced()),
-            ValidationInterceptor(Validation()),
+            Chain(
+                CorrelationInterceptor(),
+                ErrorInterceptor(),
+                TelemetryInterceptor(Issuers([ISSUER]), Metrics(), Untraced()),
+                ValidationInterceptor(Validation()),
+            ),
         )
     )
     card_grpc.add_CardServiceServicer_to_server(CardServicer(Issuers([ISSUER]), issuer), server)
-    notifications.add_to_server(NotificationServicer(Issuers([ISSUER]), log, Watchers(log)), server)
+    notifications.add_to_server(NotificationServicer(Issuers([ISSUER]), log, watchers_of(log)), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -13,7 +13,7 @@ from gateway.errors import GatewayError
 from gateway.identity import access
 from gateway.identity.caller import Caller
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, QuotaInterceptor
-from gateway.rpc.interceptors.around import Context, Proceed, ServingInterceptor
+from gateway.rpc.interceptors.chain import Chain, Context, Interceptor, Rpc
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import service_pb2_grpc as callback_grpc
 from issuer.card.v1 import messages_pb2 as card
@@ -22,15 +22,14 @@ from issuer.common.v1 import error_pb2
 from tests.running import failure_of
 
 
-class _Grants(ServingInterceptor):
+class _Grants(Interceptor):
     """Takes a caller's word for who it is."""
 
-    async def serve(self, method: str, request: Any, context: Context, proceed: Proceed) -> Any:
-        del request
-        named = [str(value) for key, value in context.invocation_metadata() or () if key == "caller"]
+    async def serve(self, rpc: Rpc) -> Any:
+        named = [str(value) for key, value in rpc.metadata if key == "caller"]
         if named:
-            access.use(access.Grant(Caller(named[0], "token"), method, None))
-        return await proceed()
+            access.use(access.Grant(Caller(named[0], "token"), rpc.method.path, None))
+        return await rpc.proceed()
 
 
 class _Cards(card_grpc.CardServiceServicer):
@@ -87,7 +86,7 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     quota, cards = QuotaInterceptor(max_calls=2, max_streams=1), _Cards()  # type: ignore[abstract] # one rpc is enough
-    server = grpc.aio.server(interceptors=(CorrelationInterceptor(), ErrorInterceptor(), _Grants(), quota))
+    server = grpc.aio.server(interceptors=(Chain(CorrelationInterceptor(), ErrorInterceptor(), _Grants(), quota),))
     card_grpc.add_CardServiceServicer_to_server(cards, server)
     callback_grpc.add_CallbackServiceServicer_to_server(_Callbacks(), server)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)

@@ -10,6 +10,7 @@ from gateway.callbacks import Broker
 from gateway.issuers import Issuers
 from gateway.rpc.callbacks import CallbackServicer
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor
+from gateway.rpc.interceptors.chain import Chain
 from gateway.validation import Validation
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import service_pb2, service_pb2_grpc
@@ -18,7 +19,7 @@ from tests.running import failure_of
 
 @pytest.fixture
 async def stub() -> "AsyncIterator[service_pb2_grpc.CallbackServiceAsyncStub]":
-    server = grpc.aio.server(interceptors=(CorrelationInterceptor(), ErrorInterceptor()))
+    server = grpc.aio.server(interceptors=(Chain(CorrelationInterceptor(), ErrorInterceptor()),))
     validation = Validation()
     validation.prepare(service_pb2.DESCRIPTOR.services_by_name["CallbackService"].full_name)
     broker = Broker(asyncio.get_running_loop())

@@ -3,11 +3,10 @@
 from typing import Any, NoReturn
 
 import grpc
-from google.protobuf.message import Message
 
 from gateway import correlation
 from gateway.errors import GatewayError
-from gateway.rpc.interceptors.around import Context, Proceed, RequestStream, ServingInterceptor
+from gateway.rpc.interceptors.chain import Context, Interceptor, Rpc
 from issuer.common.v1 import error_pb2
 
 __all__ = ["ErrorInterceptor"]
@@ -15,21 +14,18 @@ __all__ = ["ErrorInterceptor"]
 _DETAILS = "grpc-status-details-bin"
 
 
-class ErrorInterceptor(ServingInterceptor):
+class ErrorInterceptor(Interceptor):
     """Ends a failed rpc with its status.
 
     An exception that is no `GatewayError` is a fault of ours: the caller learns the correlation id and nothing else.
     """
 
-    async def serve(
-        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
-    ) -> Any:
+    async def serve(self, rpc: Rpc) -> Any:
         """Proceed, catch, abort."""
-        del method, request
         try:
-            return await proceed()
+            return await rpc.proceed()
         except GatewayError as error:
-            await _abort(context, error)
+            await _abort(rpc.context, error)
         except grpc.aio.AbortError:
             raise
         except Exception:  # noqa: BLE001 (the last resort: the caller gets a status)
@@ -38,7 +34,7 @@ class ErrorInterceptor(ServingInterceptor):
                 "A fault in the gateway: report the correlation id to its operators.",
                 outcome=error_pb2.OUTCOME_UNKNOWN,
             )
-            await _abort(context, unexpected)
+            await _abort(rpc.context, unexpected)
 
 
 async def _abort(context: Context, error: GatewayError) -> NoReturn:

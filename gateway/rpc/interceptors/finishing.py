@@ -2,16 +2,14 @@
 
 from typing import Any
 
-from google.protobuf.message import Message
-
 from gateway.idempotency.requests import mutating_rpc
 from gateway.rpc.finishing import Finishing
-from gateway.rpc.interceptors.around import Context, Proceed, RequestStream, ServingInterceptor
+from gateway.rpc.interceptors.chain import Interceptor, Rpc
 
 __all__ = ["FinishingInterceptor"]
 
 
-class FinishingInterceptor(ServingInterceptor):
+class FinishingInterceptor(Interceptor):
     """What stands around it ends with the caller; what stands within is finished, if the rpc changes something."""
 
     def __init__(self, finishing: Finishing) -> None:
@@ -20,14 +18,10 @@ class FinishingInterceptor(ServingInterceptor):
         Args:
             finishing: Runs the changes.
         """
-        super().__init__()
         self._finishing = finishing
 
-    async def serve(
-        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
-    ) -> Any:
+    async def serve(self, rpc: Rpc) -> Any:
         """Proceed, in a task of its own if that changes something."""
-        del request, context
-        if mutating_rpc(method) is None:
-            return await proceed()
-        return await self._finishing.run(proceed(), method)
+        if mutating_rpc(rpc.method.path) is None:
+            return await rpc.proceed()
+        return await self._finishing.run(rpc.proceed(), rpc.method.path)

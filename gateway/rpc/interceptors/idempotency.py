@@ -3,13 +3,12 @@
 from typing import Any
 
 import structlog
-from google.protobuf.message import Message
 
 from gateway.idempotency.first_replies import FirstReplies
 from gateway.idempotency.requests import content, mutating_rpc
 from gateway.identity import access
 from gateway.issuers import Issuers
-from gateway.rpc.interceptors.around import Context, Proceed, RequestStream, ServingInterceptor
+from gateway.rpc.interceptors.chain import Interceptor, Rpc
 
 __all__ = ["REPLAY_HEADER", "IdempotencyInterceptor"]
 
@@ -19,7 +18,7 @@ REPLAY_HEADER = "x-idempotent-replay"
 _log = structlog.get_logger(__name__)
 
 
-class IdempotencyInterceptor(ServingInterceptor):
+class IdempotencyInterceptor(Interceptor):
     """Stands right around the service, within the `FinishingInterceptor`.
 
     So what is refused before leaves the request id free, and a change is recorded even if its caller goes away.
@@ -32,30 +31,28 @@ class IdempotencyInterceptor(ServingInterceptor):
             replies: Those that were given already.
             issuers: Those that a request may mean.
         """
-        super().__init__()
         self._replies = replies
         self._issuers = issuers
 
-    async def serve(
-        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
-    ) -> Any:
+    async def serve(self, rpc: Rpc) -> Any:
         """Proceed, or answer what was answered before.
 
         Raises:
             GatewayError: As `FirstReplies.reply` and `Issuers.resolve` do.
         """
-        rpc = mutating_rpc(method)
+        request, mutating = rpc.request, mutating_rpc(rpc.method.path)
         request_id: str = getattr(request, "request_id", "")
-        if rpc is None or not isinstance(request, Message) or not request_id:
-            return await proceed()
+        if mutating is None or not request_id:
+            return await rpc.proceed()
         # Whoever may not act for the issuer any more is refused here, before it gets a reply of the time when it might.
         issuer_id = self._issuers.resolve(getattr(request, "issuer_id", ""))
         grant = access.current()
         caller = "" if grant is None else grant.caller.identity
         # A UUID is the same in either case.
         scope = caller, issuer_id, request_id.lower()
-        reply = await self._replies.reply(rpc, scope, content(request, issuer_id), proceed)
+        reply = await self._replies.reply(mutating, scope, content(request, issuer_id), rpc.proceed)
         if reply.is_replay:
-            _log.info("reply replayed", rpc=method)
+            _log.info("reply replayed", rpc=rpc.method.path)
+            context = rpc.context
             context.set_trailing_metadata((*(context.trailing_metadata() or ()), (REPLAY_HEADER, "true")))
         return reply.message

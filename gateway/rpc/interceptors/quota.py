@@ -1,15 +1,11 @@
 """Gives no caller more than its share of what one process can do at a time."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
-
-import grpc
-from google.protobuf.message import Message
 
 from gateway.errors import GatewayError
 from gateway.identity import access
-from gateway.rpc.interceptors.around import Context, Handler, Proceed, RequestStream, ServingInterceptor
+from gateway.rpc.interceptors.chain import Context, Interceptor, Rpc
 from issuer.common.v1 import error_pb2
 
 __all__ = ["QuotaInterceptor"]
@@ -19,7 +15,7 @@ _UNCOUNTED: Final = "/grpc.health.v1.Health/"
 """Who probes must not be taken for broken because it also calls."""
 
 
-class QuotaInterceptor(ServingInterceptor):
+class QuotaInterceptor(Interceptor):
     """Counts what each caller has in flight; stands right within the access, which tells who calls."""
 
     def __init__(self, *, max_calls: int, max_streams: int) -> None:
@@ -29,43 +25,27 @@ class QuotaInterceptor(ServingInterceptor):
             max_calls: How many rpcs without streams a caller may have in flight.
             max_streams: How many with streams.
         """
-        super().__init__()
         self._max_calls = max_calls
         self._max_streams = max_streams
         self._calls: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
-        self._streaming: set[str] = set()
 
     @property
     def max_in_flight(self) -> int:
         """How many rpcs of any kind a caller may have in flight."""
         return self._max_calls + self._max_streams
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], "Awaitable[Handler | None]"],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "Handler | None":
-        """Wrap the handler, and note whether it is one of streams."""
-        handler = await super().intercept_service(continuation, handler_call_details)
-        if handler is not None and (handler.request_streaming or handler.response_streaming):
-            self._streaming.add(handler_call_details.method)
-        return handler
-
-    async def serve(
-        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
-    ) -> Any:
+    async def serve(self, rpc: Rpc) -> Any:
         """Count, proceed, count down.
 
         Raises:
             GatewayError: TOO_MANY_REQUESTS.
         """
-        del request
-        if method.startswith(_UNCOUNTED):
-            return await proceed()
-        streams = method in self._streaming
+        if rpc.method.path.startswith(_UNCOUNTED):
+            return await rpc.proceed()
+        streams = rpc.method.has_streams
         counts, most = (self._streams, self._max_streams) if streams else (self._calls, self._max_calls)
-        caller = _caller(context)
+        caller = _caller(rpc.context)
         if counts[caller] >= most:
             raise GatewayError(
                 error_pb2.ERROR_REASON_TOO_MANY_REQUESTS,
@@ -75,7 +55,7 @@ class QuotaInterceptor(ServingInterceptor):
             )
         counts[caller] += 1
         try:
-            return await proceed()
+            return await rpc.proceed()
         finally:
             counts[caller] -= 1
             if not counts[caller]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from time import perf_counter
@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from gateway import correlation
 from gateway.errors import GatewayError
 from gateway.issuers import Issuers
-from gateway.rpc.interceptors.around import Context, Handler, Proceed, RequestStream, ServingInterceptor
+from gateway.rpc.interceptors.chain import Context, Interceptor, Rpc
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
 
@@ -50,7 +50,7 @@ class _End:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-class TelemetryInterceptor(ServingInterceptor):
+class TelemetryInterceptor(Interceptor):
     """Stands right within the `ErrorInterceptor`, where errors still say all that they know.
 
     An rpc that the gateway does not have is counted under ``unknown``: its name is the caller's.
@@ -64,7 +64,6 @@ class TelemetryInterceptor(ServingInterceptor):
             metrics: Where to count.
             tracing: Makes a span of each rpc without streams; one with streams may last for days.
         """
-        super().__init__()
         self._issuers = issuers
         self._tracing = tracing
         # Finding a series by its labels takes longer than to count in it.
@@ -72,35 +71,23 @@ class TelemetryInterceptor(ServingInterceptor):
         self._seconds = cache(metrics.rpc_seconds.labels)
         self._in_flight = cache(metrics.rpcs_in_flight.labels)
         self._open = cache(metrics.streams_open.labels)
-        self._streams: set[str] = set()
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], "Awaitable[Handler | None]"],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "Handler | None":
-        """Wrap the handler, and note whether it is one of streams."""
-        handler = await super().intercept_service(continuation, handler_call_details)
-        if handler is None:
-            self._ended("unknown", grpc.StatusCode.UNIMPLEMENTED.name).inc()
-            _log.info("rpc unknown")
-        elif handler.request_streaming or handler.response_streaming:
-            self._streams.add(handler_call_details.method)
-        return handler
+    def note_unknown(self) -> None:
+        """Count it, and say so."""
+        self._ended("unknown", grpc.StatusCode.UNIMPLEMENTED.name).inc()
+        _log.info("rpc unknown")
 
-    async def serve(
-        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
-    ) -> Any:
+    async def serve(self, rpc: Rpc) -> Any:
         """Measure, count, log."""
-        is_stream, rpc, began = method in self._streams, method[1:], perf_counter()
-        running = self._open(rpc) if is_stream else self._in_flight(rpc)
+        is_stream, name, began = rpc.method.has_streams, rpc.method.name, perf_counter()
+        running = self._open(name) if is_stream else self._in_flight(name)
         running.inc()
         end = _End(grpc.StatusCode.OK)
         try:
-            reply = await (proceed() if is_stream else self._traced(rpc, context, proceed))
-            end = _End(_code(context))
+            reply = await (rpc.proceed() if is_stream else self._traced(rpc))
+            end = _End(_code(rpc.context))
         except BaseException as error:
-            end = _failed(error, context)
+            end = _failed(error, rpc.context)
             raise
         else:
             return reply
@@ -108,15 +95,15 @@ class TelemetryInterceptor(ServingInterceptor):
             seconds = perf_counter() - began
             running.dec()
             if not is_stream:
-                self._seconds(rpc).observe(seconds)
-            self._ended(rpc, end.code.name).inc()
-            self._write(method, request, end, seconds)
+                self._seconds(name).observe(seconds)
+            self._ended(name, end.code.name).inc()
+            self._write(rpc, end, seconds)
 
-    async def _traced(self, rpc: str, context: Context, proceed: Proceed) -> Any:
-        with self._tracing.span(rpc, "server", context.invocation_metadata() or ()) as span:
+    async def _traced(self, rpc: Rpc) -> Any:
+        with self._tracing.span(rpc.method.name, "server", rpc.metadata) as span:
             span.set("d1_gateway.correlation_id", correlation.current())
             try:
-                return await proceed()
+                return await rpc.proceed()
             except GatewayError as error:
                 span.fail(error.reason_name.lower())
                 raise
@@ -124,19 +111,20 @@ class TelemetryInterceptor(ServingInterceptor):
                 span.fail("internal")
                 raise
 
-    def _write(self, method: str, request: Message | RequestStream | None, end: _End, seconds: float) -> None:
-        is_incidental = method.startswith(_INCIDENTAL) and end.level == logging.INFO
-        facts: dict[str, Any] = {**self._issuer(request), **end.facts}
+    def _write(self, rpc: Rpc, end: _End, seconds: float) -> None:
+        path = rpc.method.path
+        is_incidental = path.startswith(_INCIDENTAL) and end.level == logging.INFO
+        facts: dict[str, Any] = {**self._issuer(rpc.request), **end.facts}
         _log.log(
             logging.DEBUG if is_incidental else end.level,
             end.event,
-            rpc=method,
+            rpc=path,
             code=end.code.name,
             duration_ms=round(seconds * 1000, 1),
             **facts,
         )
 
-    def _issuer(self, request: Message | RequestStream | None) -> Mapping[str, str]:
+    def _issuer(self, request: Message | None) -> Mapping[str, str]:
         named = getattr(request, "issuer_id", None)
         try:
             return {} if named is None else {"issuer_id": self._issuers.resolve(named)}

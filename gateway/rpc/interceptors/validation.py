@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from google.protobuf.message import Message
-
-from gateway.rpc.interceptors.around import Context, Proceed, RequestStream, ServingInterceptor
+from gateway.rpc.interceptors.chain import Interceptor, Rpc
 from gateway.validation import Validation
 
 __all__ = ["ValidationInterceptor"]
 
 
-class ValidationInterceptor(ServingInterceptor):
+class ValidationInterceptor(Interceptor):
     """Checks every request against the rules of its contract and names the fields that break one."""
 
     def __init__(self, validation: Validation) -> None:
@@ -19,18 +17,14 @@ class ValidationInterceptor(ServingInterceptor):
         Args:
             validation: Checks them.
         """
-        super().__init__()
         self._validation = validation
 
-    async def serve(
-        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
-    ) -> Any:
+    async def serve(self, rpc: Rpc) -> Any:
         """Check, then proceed. The requests of a stream are its service's to check.
 
         Raises:
             GatewayError: INVALID_REQUEST.
         """
-        del method, context
-        if not isinstance(request, RequestStream):
-            self._validation.check(request)
-        return await proceed()
+        if not rpc.method.has_request_stream:
+            self._validation.check(rpc.request)
+        return await rpc.proceed()

@@ -22,7 +22,7 @@ from gateway.rpc.interceptors import (
     IdempotencyInterceptor,
     ValidationInterceptor,
 )
-from gateway.rpc.interceptors.around import Context, Proceed, RequestStream, ServingInterceptor
+from gateway.rpc.interceptors.chain import Chain, Interceptor, Rpc
 from gateway.validation import Validation
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
@@ -35,18 +35,15 @@ ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 SUSPEND = card.SuspendCardRequest(request_id=ID, card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD)
 
 
-class _Access(ServingInterceptor):
+class _Access(Interceptor):
     """Believes whatever a caller says of itself: who it is, and for which issuers it may act."""
 
-    async def serve(
-        self, method: str, request: Message | RequestStream | None, context: Context, proceed: Proceed
-    ) -> Any:
-        said: dict[str, Any] = dict(context.invocation_metadata() or ())
+    async def serve(self, rpc: Rpc) -> Any:
+        said: dict[str, Any] = dict(rpc.metadata)
         if "caller" in said:
             issuers = frozenset(said["issuers"].split()) if "issuers" in said else None
-            access.use(access.Grant(Caller(said["caller"], "certificate"), method, issuers))
-        del request
-        return await proceed()
+            access.use(access.Grant(Caller(said["caller"], "certificate"), rpc.method.path, issuers))
+        return await rpc.proceed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +70,14 @@ async def served() -> AsyncIterator[Served]:
     issuer, store, issuers, finishing = FakeCardIssuer(), FakeKeyValueStore(), Issuers([ISSUER]), Finishing()
     server = grpc.aio.server(
         interceptors=(
-            CorrelationInterceptor(),
-            ErrorInterceptor(),
-            _Access(),
-            ValidationInterceptor(Validation()),
-            FinishingInterceptor(finishing),
-            IdempotencyInterceptor(instance(store), issuers),
+            Chain(
+                CorrelationInterceptor(),
+                ErrorInterceptor(),
+                _Access(),
+                ValidationInterceptor(Validation()),
+                FinishingInterceptor(finishing),
+                IdempotencyInterceptor(instance(store), issuers),
+            ),
         )
     )
     card_grpc.add_CardServiceServicer_to_server(CardServicer(issuers, issuer), server)
@@ -190,10 +189,12 @@ async def test_a_change_whose_caller_left_is_recorded_and_replayed() -> None:
     slow, store, issuers, finishing = _Slow(), FakeKeyValueStore(), Issuers([ISSUER]), Finishing()
     server = grpc.aio.server(
         interceptors=(
-            CorrelationInterceptor(),
-            ErrorInterceptor(),
-            FinishingInterceptor(finishing),
-            IdempotencyInterceptor(instance(store), issuers),
+            Chain(
+                CorrelationInterceptor(),
+                ErrorInterceptor(),
+                FinishingInterceptor(finishing),
+                IdempotencyInterceptor(instance(store), issuers),
+            ),
         )
     )
     card_grpc.add_CardServiceServicer_to_server(CardServicer(issuers, slow), server)

@@ -19,7 +19,7 @@ from gateway.identity.sources import FileSource
 from gateway.identity.tokens import TokenVerifier
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
 from gateway.rpc.interceptors.access import AccessInterceptor
-from gateway.rpc.interceptors.around import Context
+from gateway.rpc.interceptors.chain import Chain, Context
 from gateway.validation import Validation
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import service_pb2 as callback_service
@@ -117,10 +117,12 @@ async def serving(folder: Path, *, asks_for_certificates: bool = True) -> AsyncI
     callers = Callers(TokenVerifier(keys, issuer=ISSUER, audience=AUDIENCE, leeway_seconds=30))
     server = grpc.aio.server(
         interceptors=(
-            CorrelationInterceptor(),
-            ErrorInterceptor(),
-            AccessInterceptor(callers, policy),
-            ValidationInterceptor(Validation()),
+            Chain(
+                CorrelationInterceptor(),
+                ErrorInterceptor(),
+                AccessInterceptor(callers, policy),
+                ValidationInterceptor(Validation()),
+            ),
         )
     )
     cards = Cards()  # type: ignore[abstract] # the other rpcs answer UNIMPLEMENTED

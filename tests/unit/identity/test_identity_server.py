@@ -17,7 +17,7 @@ from gateway.identity import access
 from gateway.identity.caller import Callers
 from gateway.identity.policy_file import PolicyFile
 from gateway.rpc.interceptors.access import AccessInterceptor
-from gateway.rpc.interceptors.around import Context
+from gateway.rpc.interceptors.chain import Chain, Context
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import service_pb2_grpc as callback_grpc
 from issuer.card.v1 import messages_pb2 as card
@@ -251,7 +251,7 @@ async def test_an_rpc_that_cannot_be_wrapped_is_not_served_past_the_policy(serve
 
     for continuation in (unparsed, blocking):
         with pytest.raises(TypeError, match="must be served by"):
-            await interceptor.intercept_service(continuation, _Details())
+            await Chain(interceptor).intercept_service(continuation, _Details())
 
 
 async def _coroutine(request: Any, _: Context) -> Any:

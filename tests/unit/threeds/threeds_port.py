@@ -11,6 +11,7 @@ from gateway.issuers import Issuers
 from gateway.ports import Call
 from gateway.rpc.authentication import AuthenticationServicer, emv_violations
 from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
+from gateway.rpc.interceptors.chain import Chain
 from gateway.validation import Validation
 from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, rreq_pb2, service_pb2_grpc
 
@@ -53,7 +54,9 @@ class FakeThreeDSServer:
 async def serving(fake: FakeThreeDSServer) -> AsyncIterator["service_pb2_grpc.AuthenticationServiceAsyncStub"]:
     """Serve AuthenticationService as the gateway does, and return the stub of a caller."""
     server = grpc.aio.server(
-        interceptors=(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(Validation(emv_violations)))
+        interceptors=(
+            Chain(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(Validation(emv_violations))),
+        )
     )
     service_pb2_grpc.add_AuthenticationServiceServicer_to_server(
         AuthenticationServicer(Issuers([ISSUER]), fake), server
