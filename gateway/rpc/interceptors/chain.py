@@ -135,7 +135,7 @@ class Chain(grpc.aio.ServerInterceptor):
         kind = _KINDS[handler.request_streaming, handler.response_streaming]
         behaviour, parse = _coroutine(getattr(handler, kind)), handler.request_deserializer
         if parse is None:
-            raise TypeError("an rpc must be served with parsed requests")
+            raise TypeError("an rpc must be served by what takes parsed requests")
         has_streams = bool(handler.request_streaming or handler.response_streaming)
         method = Method(path, path[1:], bool(handler.request_streaming), has_streams)
 
