@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from gateway.identity.certificate import Certificate, Certificates
@@ -28,6 +29,7 @@ Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 _CERTIFICATE: Final = "x509_pem_cert"
 _AUTHORIZATION: Final = "authorization"
 _BEARER: Final = re.compile(r"bearer +([^ ]+)", re.IGNORECASE)
+_MOST_SUBJECTS: Final = 1024
 _SUBJECT: Final = re.compile(r"[!-~]{1,255}")
 
 
@@ -97,13 +99,20 @@ class Callers:
         bound_to = verified.certificate_thumbprint
         if bound_to is not None and (certificate is None or certificate.thumbprint != bound_to):
             raise Unidentified("token: it is bound to another certificate")
-        if _SUBJECT.fullmatch(verified.subject) is None:
-            raise Unidentified("token: its sub is no name of 1 to 255 visible ASCII characters")
-        return Caller(f"jwt:{verified.subject}", "token")
+        return _subject(verified.subject)
+
+
+# A caller calls again and again; what raises is not kept.
+@lru_cache(maxsize=_MOST_SUBJECTS)
+def _subject(subject: str) -> Caller:
+    if _SUBJECT.fullmatch(subject) is None:
+        raise Unidentified("token: its sub is no name of 1 to 255 visible ASCII characters")
+    return Caller(f"jwt:{subject}", "token")
 
 
 def _token(metadata: Metadata) -> str | None:
-    shown = [value for key, value in metadata if key.lower() == _AUTHORIZATION]
+    # gRPC's keys are in lower case (PROTOCOL-HTTP2); grpc refuses others.
+    shown = [value for key, value in metadata if key == _AUTHORIZATION]
     if not shown:
         return None
     if len(shown) > 1:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -17,6 +18,7 @@ from gateway.settings import SettingsError
 __all__ = ["PolicyFile"]
 
 _LOOK_SECONDS = 3.0
+_MOST_GRANTS: Final = 10_000
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +42,8 @@ class PolicyFile:
         self._path = path
         self._vocabulary = vocabulary
         self._source = FileSource(path)
+        self._grants: dict[tuple[str, str, str], Grant | None] = {}
+        """What was found out already: callers call again and again."""
         try:
             self._policy = Policy.parse(self._source.read_now() or b"", path, vocabulary)
         except SourceError as error:
@@ -47,7 +51,12 @@ class PolicyFile:
 
     def grant(self, caller: Caller, rpc: str) -> Grant | None:
         """Return what a caller may do in an rpc now; None if it may not call it at all."""
-        return self._policy.grant(caller, rpc)
+        key = caller.identity, caller.shown_by, rpc
+        if key not in self._grants:
+            if len(self._grants) >= _MOST_GRANTS:
+                self._grants.clear()
+            self._grants[key] = self._policy.grant(caller, rpc)
+        return self._grants[key]
 
     @asynccontextmanager
     async def followed(self, look_seconds: float = _LOOK_SECONDS) -> AsyncIterator[None]:
@@ -65,6 +74,7 @@ class PolicyFile:
             if document is None:
                 return
             self._policy = await asyncio.to_thread(Policy.parse, document, self._path, self._vocabulary)
+            self._grants.clear()
         except (SourceError, SettingsError) as error:
             mistakes = error.mistakes if isinstance(error, SettingsError) else [str(error)]
             _log.error("the policy stays as it was: its file has mistakes", file=str(self._path), mistakes=mistakes)

@@ -82,12 +82,12 @@ class TokenVerifier:
         """
         if len(token) > _LONGEST_TOKEN:
             raise Unidentified("token: it is too long")
-        parts = _FORM.fullmatch(token)
-        if parts is None:
-            raise Unidentified("token: it is no signed JWT in compact form")
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         verified = self._remembered().get(digest)
         if verified is None:
+            parts = _FORM.fullmatch(token)
+            if parts is None:
+                raise Unidentified("token: it is no signed JWT in compact form")
             kid, algorithm = self._announced(parts[1])
             key = await self._keys.find(kid, algorithm)
             if key is None:

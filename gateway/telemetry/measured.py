@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.ports import Appendable, CallbackBus, Event
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import InProgress, Metrics
 from gateway.telemetry.tracing import Tracing
 from gateway.telemetry.upstream import CircuitState, Exchange
 from issuer.callback.v1 import messages_pb2 as callback
@@ -66,7 +66,7 @@ class MeasuredBus:
         self._bus = bus
         self._tracing = tracing
         # Finding a series by its labels takes longer than to count in it.
-        self._open = cache(metrics.questions_open.labels)
+        self._open = InProgress.by_label(metrics.questions_open)
         self._seconds = cache(metrics.question_seconds.labels)
         self._ended = cache(metrics.questions.labels)
 
@@ -75,14 +75,14 @@ class MeasuredBus:
         kind = question.WhichOneof("request") or "unknown"
         began = perf_counter()
         open_now = self._open(kind)
-        open_now.inc()
+        open_now.count += 1
         try:
             with self._tracing.span(kind, "internal") as span:
                 reply = await self._bus.ask(question, seconds, waits=waits)
                 outcome = _outcome(reply)
                 span.set("d1_gateway.outcome", outcome)
         finally:
-            open_now.dec()
+            open_now.count -= 1
         self._seconds(kind).observe(perf_counter() - began)
         self._ended(kind, outcome).inc()
         return reply
@@ -99,7 +99,7 @@ class Upstreams:
             tracing: Makes a span of each request, and sends its trace on.
         """
         self._metrics = metrics
-        self._in_flight = cache(metrics.upstream_in_flight.labels)
+        self._in_flight = InProgress.by_label(metrics.upstream_in_flight)
         self._seconds = cache(metrics.upstream_seconds.labels)
         self._ended = cache(metrics.upstream_requests.labels)
         self._tracing = tracing
@@ -116,7 +116,7 @@ class Upstreams:
         result = "cancelled"
         began = perf_counter()
         in_flight = self._in_flight(upstream)
-        in_flight.inc()
+        in_flight.count += 1
         with self._tracing.span(f"{upstream} {endpoint}", "client") as span:
             exchange = Exchange(self._tracing.headers())
             try:
@@ -127,7 +127,7 @@ class Upstreams:
                 span.fail(result)
                 raise
             finally:
-                in_flight.dec()
+                in_flight.count -= 1
                 if exchange.status is not None:
                     span.set("http.response.status_code", exchange.status)
                 self._seconds(upstream, endpoint).observe(perf_counter() - began)

@@ -1,6 +1,8 @@
 """The gateway's Prometheus metrics. No label ever holds an id, or a word that a caller chose."""
 
-from typing import Final
+from collections.abc import Callable
+from functools import cache
+from typing import Final, Self
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,13 +13,29 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-__all__ = ["Metrics"]
+__all__ = ["InProgress", "Metrics"]
 
 _PREFIX: Final = "d1_gateway"
 # A call that goes through to an upstream: from a local refusal to D1's own patience.
 _CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # What ends at our own disk.
 _DISK_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class InProgress:
+    """How much of something goes on: counted here and read when it is asked for, which takes no lock for either."""
+
+    __slots__ = ("count",)
+
+    def __init__(self, gauge: Gauge) -> None:
+        """Be what a gauge shows."""
+        self.count = 0
+        gauge.set_function(lambda: self.count)
+
+    @classmethod
+    def by_label(cls, gauge: Gauge) -> Callable[[str], Self]:
+        """Return what finds the one of each label, and makes it where there is none."""
+        return cache(lambda label: cls(gauge.labels(label)))
 
 
 class Metrics:

@@ -17,7 +17,7 @@ from gateway import correlation
 from gateway.errors import GatewayError
 from gateway.issuers import Issuers
 from gateway.rpc.interceptors.chain import Context, Interceptor, Rpc
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import InProgress, Metrics
 from gateway.telemetry.tracing import Tracing
 
 __all__ = ["TelemetryInterceptor"]
@@ -69,8 +69,8 @@ class TelemetryInterceptor(Interceptor):
         # Finding a series by its labels takes longer than to count in it.
         self._ended = cache(metrics.rpcs.labels)
         self._seconds = cache(metrics.rpc_seconds.labels)
-        self._in_flight = cache(metrics.rpcs_in_flight.labels)
-        self._open = cache(metrics.streams_open.labels)
+        self._in_flight = InProgress.by_label(metrics.rpcs_in_flight)
+        self._open = InProgress.by_label(metrics.streams_open)
 
     def note_unknown(self) -> None:
         """Count it, and say so."""
@@ -81,11 +81,11 @@ class TelemetryInterceptor(Interceptor):
         """Measure, count, log."""
         is_stream, name, began = rpc.method.has_streams, rpc.method.name, perf_counter()
         running = self._open(name) if is_stream else self._in_flight(name)
-        running.inc()
-        end = _End(grpc.StatusCode.OK)
+        running.count += 1
+        end = _WELL
         try:
             reply = await (rpc.proceed() if is_stream else self._traced(rpc))
-            end = _End(_code(rpc.context))
+            end = _end(rpc.context)
         except BaseException as error:
             end = _failed(error, rpc.context)
             raise
@@ -93,7 +93,7 @@ class TelemetryInterceptor(Interceptor):
             return reply
         finally:
             seconds = perf_counter() - began
-            running.dec()
+            running.count -= 1
             if not is_stream:
                 self._seconds(name).observe(seconds)
             self._ended(name, end.code.name).inc()
@@ -131,6 +131,14 @@ class TelemetryInterceptor(Interceptor):
         except GatewayError:
             # Not one of ours: then it is the caller's word.
             return {}
+
+
+_WELL: Final = _End(grpc.StatusCode.OK)
+
+
+def _end(context: Context) -> _End:
+    code = _code(context)
+    return _WELL if code is grpc.StatusCode.OK else _End(code)
 
 
 def _code(context: Context) -> grpc.StatusCode:
