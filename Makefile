@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check bench generate release-contracts format pins clean
+.PHONY: demo test check bench bench-quick generate release-contracts format pins clean
 
 demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
@@ -20,9 +20,11 @@ check: $(INSTALLED) ## everything that can be known without running it
 	lint-imports
 	python tools/contracts.py check
 
-bench: $(INSTALLED) ## what a notification, a question and an authentication cost, beside what they could cost
+bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs/benchmarks.md; a quarter of an hour
 	python -m bench
-	python -m bench.threeds_translation
+
+bench-quick: $(INSTALLED) ## half a minute of it, and whether the floors of bench/floors.toml hold
+	python -m bench --quick
 
 generate: $(INSTALLED) ## gen/ and the client's contracts from proto/
 	python tools/contracts.py generate
@@ -48,4 +50,4 @@ $(INSTALLED): requirements-dev.txt pyproject.toml clients/python/pyproject.toml
 	touch $@
 
 clean:
-	rm -rf tests/interop/node/node_modules $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf tests/interop/node/node_modules bench/unary/node/node_modules $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

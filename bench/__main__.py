@@ -1,41 +1,93 @@
-"""``python -m bench``: one run of everything, about a minute and a half. Exits with 1 if a requirement is missed."""
+"""``python -m bench``: measures every scenario, keeps and draws the results, and holds them to ``bench/floors.toml``.
 
+``--only intake,unary`` measures some and leaves what is kept of the others. ``--quick`` measures in half a minute what
+the quick floors need, and keeps nothing. Exits with 1 if a floor is missed, with 2 if a program is
+not installed.
+"""
+
+import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import uvloop
 from rich.console import Console
 
-from bench import report
-from bench.measure import measure_latency, measure_throughput
-from bench.processes import Processes
-from bench.round_trip import measure_round_trips
+from bench import latest, tables
+from bench.conditions import conditions
+from bench.floors import Verdict, judge, read_requirements
+from bench.plots import draw
+from bench.quick import hold
+from bench.report import console, show_table, show_verdicts
+from bench.results import Row
+from bench.scenarios import SCENARIOS
+from bench.unary.h2load import MissingToolError
 
 __all__: list[str] = []
 
-# Connections, rounds, seconds a round: most of the time goes where the requirement is.
-_LOADS = ((64, 7, 1.0), (16, 3, 0.8), (1, 3, 0.8))
-_WIDTH = 132
+
+def _main() -> int:
+    """Run as the command line says. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="What the gateway costs.")
+    parser.add_argument("--only", type=_names, default=[*SCENARIOS], metavar="NAME,...", help=", ".join(SCENARIOS))
+    parser.add_argument("--quick", action="store_true", help="half a minute, for CI")
+    arguments = parser.parse_args()
+    shown, began = console(), time.monotonic()
+    try:
+        verdicts = uvloop.run((_quick if arguments.quick else _full)(shown, arguments.only))
+    except MissingToolError as error:
+        shown.print(error)
+        return 2
+    show_verdicts(shown, verdicts)
+    shown.print(f"{time.monotonic() - began:.0f} s")
+    return 0 if all(verdict.is_met for verdict in verdicts) else 1
 
 
-async def _run(console: Console) -> bool:
+def _names(said: str) -> list[str]:
+    names = said.split(",")
+    if unknown := set(names) - set(SCENARIOS):
+        raise argparse.ArgumentTypeError(f"no such scenario: {', '.join(sorted(unknown))}")
+    return names
+
+
+async def _full(shown: Console, names: Sequence[str]) -> list[Verdict]:
+    """Measure scenarios, keep what was found after each, and draw everything that is kept."""
+    rows: list[Row] = []
+    # Before the results of this run are a change of their own.
+    under = await asyncio.to_thread(conditions)
+    for name in names:
+        found = await _measure(shown, name, quick=False)
+        latest.write({name: latest.Measured(under, found)})
+        rows += found
+    kept = latest.read()
+    draw(kept, latest.LATEST.parent)
+    tables.write(kept)
+    return judge(read_requirements(), rows, quick=False)
+
+
+async def _quick(shown: Console, names: Sequence[str]) -> list[Verdict]:
+    """Measure what the quick floors of scenarios need."""
+
+    async def measure(wanted: Collection[str]) -> list[Row]:
+        return [row for name in SCENARIOS if name in wanted for row in await _measure(shown, name, quick=True)]
+
+    def missed(verdicts: Sequence[Verdict]) -> None:
+        show_verdicts(shown, verdicts)
+        shown.print("Measured once again, as that may be noise.")
+
+    return await hold([each for each in read_requirements() if each.scenario in names], measure, missed)
+
+
+async def _measure(shown: Console, name: str, *, quick: bool) -> list[Row]:
     began = time.monotonic()
-    with TemporaryDirectory(prefix="d1-gateway-bench-") as name:
-        report.show_conditions(console, f"event log in {Path(name).parent}")
-        async with Processes.start(Path(name)) as processes:
-            throughput = [await measure_throughput(processes, *load) for load in _LOADS]
-            latency = await measure_latency(processes)
-            round_trips = await measure_round_trips(processes)
-    report.show_throughput(console, throughput)
-    report.show_latency(console, latency)
-    report.show_round_trips(console, round_trips)
-    floors = [*report.floors(throughput, latency), *report.round_trip_floors(round_trips)]
-    report.show_floors(console, floors)
-    console.print(f"\n{time.monotonic() - began:.0f} s")
-    return all(floor.is_met or not floor.is_held for floor in floors)
+    with TemporaryDirectory(prefix="d1-gateway-bench-") as folder:
+        rows = await SCENARIOS[name].measure(Path(folder), quick=quick)
+    show_table(shown, f"{SCENARIOS[name].title}, {time.monotonic() - began:.0f} s", tables.rows_table(rows))
+    return rows
 
 
 if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(_run(Console(highlight=False, width=_WIDTH))) else 1)
+    sys.exit(_main())

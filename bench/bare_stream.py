@@ -15,10 +15,11 @@ import grpc
 import orjson
 from aiohttp import web
 
+from bench.parts import credentials
 from gateway import tls
 from gateway.addresses import join
 from gateway.d1_outbound import CONSUMER_INFORMATION_PATH
-from gateway.settings import GrpcSettings, Settings
+from gateway.settings import Settings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2, service_pb2_grpc
 
@@ -74,15 +75,6 @@ def _json(reply: callback.Reply) -> bytes:
     )
 
 
-def _credentials(settings: GrpcSettings) -> grpc.ServerCredentials:
-    certificate, key, ca = settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file
-    if certificate is None or key is None or ca is None:
-        raise RuntimeError("The settings have no mutual TLS for gRPC.")
-    return grpc.ssl_server_credentials(
-        [(key.read_bytes(), certificate.read_bytes())], ca.read_bytes(), require_client_auth=True
-    )
-
-
 @asynccontextmanager
 async def bare_stream(settings: Settings) -> AsyncIterator[str]:
     """Serve for as long as the block lasts.
@@ -95,7 +87,7 @@ async def bare_stream(settings: Settings) -> AsyncIterator[str]:
     """
     stream, server = _Stream(), grpc.aio.server()
     service_pb2_grpc.add_CallbackServiceServicer_to_server(stream, server)
-    port = server.add_secure_port(join(settings.grpc.host, 0), _credentials(settings.grpc))
+    port = server.add_secure_port(join(settings.grpc.host, 0), credentials(settings.grpc))
     app = web.Application()
     app.router.add_get(CONSUMER_INFORMATION_PATH, stream.get)
     runner = web.AppRunner(app, access_log=None)

@@ -1,38 +1,31 @@
 """The baselines: what the edge would cost if it did less, with the same TLS, the same route and the same loop.
 
 Runs as a process of its own, ``python -m bench.baseline KIND SETTINGS``, with the gateway's settings; writes its port
-to standard output. The kinds are ``nothing``, the edge with all that it does but the storing; ``bare``, aiohttp
-answering 204 to whatever comes; and ``stream``, see `bench.bare_stream`.
+to standard output. The kinds are ``nothing``, the edge with all that it does but the storing; ``jetstream NATS``, the
+same with a NATS server at that URL as its log, see `bench.jetstream`; ``bare``, aiohttp answering 204 to whatever
+comes; and ``stream``, see `bench.bare_stream`.
 """
 
 import asyncio
-import gc
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import uvloop
 from aiohttp import web
 
 from bench.bare_stream import bare_stream
+from bench.jetstream import jetstream
+from bench.parts import edge, settle
 from gateway import logs, tls
 from gateway.d1_outbound import THREE_DS_NOTIFICATION_PATH
-from gateway.edge.clients import Clients
-from gateway.edge.server import EdgeServer, Limits
-from gateway.edge.telemetry import EdgeTelemetry
-from gateway.edge.three_ds import ThreeDSNotifications
-from gateway.issuers import Issuers
 from gateway.ports import Event
 from gateway.settings import Settings, load
-from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.tracing import Untraced
 
 __all__: list[str] = []
-
-# As `d1-gateway serve` has it, so that nobody is ahead by collecting less.
-_GC_THRESHOLD = (10_000, 20, 50)
 
 
 class _Nowhere:
@@ -45,19 +38,14 @@ class _Nowhere:
 
 @asynccontextmanager
 async def _nothing(settings: Settings) -> AsyncIterator[str]:
-    issuers = Issuers(settings.issuers)
-    edge = EdgeServer(
-        callbacks=[ThreeDSNotifications(issuers, _Nowhere())],
-        clients=Clients(),
-        tokens=None,
-        telemetry=EdgeTelemetry(issuers, Metrics(), Untraced()),
-        limits=Limits(max_body_bytes=settings.edge.max_body_bytes),
-        drain_grace_seconds=settings.drain_grace_seconds,
-    )
-    try:
-        yield str(await edge.start(settings.edge.host, 0, tls.edge_context(settings.edge)))
-    finally:
-        await edge.stop()
+    async with edge(settings, _Nowhere()) as port:
+        yield str(port)
+
+
+@asynccontextmanager
+async def _jetstream(settings: Settings, url: str) -> AsyncIterator[str]:
+    async with jetstream(url) as log, edge(settings, log) as port:
+        yield str(port)
 
 
 async def _post(request: web.Request) -> web.Response:
@@ -78,18 +66,25 @@ async def _bare(settings: Settings) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def _serve(kind: str, settings: Settings) -> None:
+_KINDS: Final[Mapping[str, Callable[..., AbstractAsyncContextManager[str]]]] = {
+    "nothing": _nothing,
+    "jetstream": _jetstream,
+    "bare": _bare,
+    "stream": bare_stream,
+}
+
+
+async def _serve(kind: str, settings: Settings, *arguments: str) -> None:
     # Left unconfigured, structlog would write every debug line, and to where the port is read.
     logs.configure(settings.log.level)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    async with {"nothing": _nothing, "bare": _bare, "stream": bare_stream}[kind](settings) as where:
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLD)
+    async with _KINDS[kind](settings, *arguments) as where:
+        settle()
         sys.stdout.write(f"{where}\n")
         sys.stdout.flush()
         await stopped.wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(sys.argv[1], load(Path(sys.argv[2]))))
+    uvloop.run(_serve(sys.argv[1], load(Path(sys.argv[2])), *sys.argv[3:]))

@@ -23,6 +23,8 @@ _REGISTRATION = callback.Registration(
     kinds=[callback.CALLBACK_KIND_CONSUMER_INFORMATION],
     # More than the load ever has in flight.
     max_in_flight=64,
+    # As a handler in a hurry does; the bare stream, to compare with, tells its handler nothing at all.
+    receipts=callback.RECEIPT_MODE_NOT_ACCEPTED,
 )
 _RESPONSE = replies_pb2.ConsumerInformationResponse(
     personal_information=personal.PersonalInformation(

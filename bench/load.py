@@ -9,6 +9,7 @@ import ssl
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ import uvloop
 
 from bench.client import Connection, connections
 from bench.cpu import cpu_seconds
+from bench.memory import rss_mib
 from bench.traffic import Kind, Notifications, Questions, Traffic
 from sandbox.pki import Identity
 from sandbox.tls import client_context
@@ -33,8 +35,8 @@ class Order:
 
     port: int
     """Where the server listens on loopback."""
-    pid: int
-    """The server's process."""
+    pids: Sequence[int]
+    """The server's processes: its own, and that of the storage that it uses if that is a server too."""
     traffic: Kind
     connections: int
     seconds: float
@@ -50,6 +52,9 @@ class Outcome:
     accepted: int
     seconds: float
     server_cpu_seconds: float
+    """Of all the server's processes."""
+    server_rss_mib: float
+    """At the end, of all the server's processes."""
     load_cpu_seconds: float
     latencies: list[float]
     """From each request to its answer, in seconds, sorted; with a rate, from when the request was due."""
@@ -141,7 +146,7 @@ class _Schedule:
 async def _carry_out(order: Order, traffic: Traffic, tls: ssl.SSLContext) -> Outcome:
     async with connections(order.port, order.connections, tls) as (through, broken):
         load = _Schedule(traffic, order.rate) if order.rate else _Saturation(traffic)
-        server_before, load_before, began = cpu_seconds(order.pid), time.process_time(), time.perf_counter()
+        server_before, load_before, began = _cpu_seconds(order.pids), time.process_time(), time.perf_counter()
         running = asyncio.create_task(load.run(through, order.seconds))
         try:
             async with asyncio.timeout(order.seconds + _LATEST_ANSWER_SECONDS):
@@ -154,10 +159,15 @@ async def _carry_out(order: Order, traffic: Traffic, tls: ssl.SSLContext) -> Out
         return Outcome(
             accepted=len(load.latencies),
             seconds=time.perf_counter() - began,
-            server_cpu_seconds=cpu_seconds(order.pid) - server_before,
+            server_cpu_seconds=_cpu_seconds(order.pids) - server_before,
+            server_rss_mib=sum(map(rss_mib, order.pids)),
             load_cpu_seconds=time.process_time() - load_before,
             latencies=sorted(load.latencies),
         )
+
+
+def _cpu_seconds(pids: Sequence[int]) -> float:
+    return sum(map(cpu_seconds, pids))
 
 
 def _main(issuer_id: str, certificate: str, key: str, server_ca: str) -> None:

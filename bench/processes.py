@@ -1,21 +1,22 @@
-"""The processes of a run: the servers that are compared, the handlers of two of them, and the load."""
+"""The processes of a measurement: gateways, baselines, their handlers, and the load."""
 
 import asyncio
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import orjson
 
 from bench.load import Order, Outcome
 from bench.traffic import Kind
-from sandbox import gateway
+from sandbox.gateway import GatewayConfig, GatewayProcess, write_policy
 from sandbox.pki import Pki, make_pki
 from sandbox.sandbox import ISSUER_ID
 
-__all__ = ["Processes", "Server"]
+__all__ = ["Ground", "Loader", "Server", "baseline", "handler", "line", "loader", "python"]
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 10.0
@@ -29,63 +30,79 @@ class Server:
 
     name: str
     port: int
-    pid: int
+    pids: tuple[int, ...]
+    """Its process, and that of the storage that it uses if that is a server too."""
 
 
 @dataclass(frozen=True, slots=True)
-class Processes:
-    """All that runs during a measurement."""
+class Ground:
+    """What the servers of one measurement have in common."""
 
-    storing: tuple[Server, Server, Server]
-    """For notifications: the gateway as in production, the same edge storing nothing, bare aiohttp answering 204."""
-    asking: tuple[Server, Server]
-    """For questions: the same gateway, and a bare stream; each with a handler in a process of its own."""
-    _load: asyncio.subprocess.Process
+    folder: Path
+    """Where keys, settings and logs go; what disk it is on matters."""
+    config: GatewayConfig
+    settings: Path
+    """The same as a file, for baselines."""
 
     @classmethod
-    @asynccontextmanager
-    async def start(cls, folder: Path) -> "AsyncIterator[Processes]":
-        """Run everything for as long as the block lasts.
-
-        Args:
-            folder: Where keys, settings and the event log go; what disk it is on matters.
-
-        Raises:
-            RuntimeError: A process did not start.
-        """
+    async def prepare(cls, folder: Path) -> "Ground":
+        """Make keys and settings in a folder."""
         pki = await asyncio.to_thread(make_pki, folder / "keys")
+        policy = write_policy(folder / "policy.toml")
         # No call goes to D1, so nothing listens at its address.
-        policy = gateway.write_policy(folder / "policy.toml")
-        config = gateway.GatewayConfig(ISSUER_ID, pki, "https://127.0.0.1:9", folder / "d1-gateway.db", policy)
+        config = GatewayConfig(ISSUER_ID, pki, "https://127.0.0.1:9", folder / "d1-gateway.db", policy)
         settings = folder / "baseline.toml"
         settings.write_text(config.to_toml())
-        credentials = (pki.d1_client.certificate, pki.d1_client.key, pki.server_ca)
-        async with (
-            await gateway.GatewayProcess.start(config, folder) as served,
-            _python("bench.baseline", "nothing", settings) as nothing,
-            _python("bench.baseline", "bare", settings) as bare,
-            _python("bench.baseline", "stream", settings) as stream,
-            _python("bench.load", ISSUER_ID, *credentials) as load,
-        ):
-            port = int(served.edge.rpartition(":")[2])
-            stream_port, stream_address = (await _line(stream, _START_SECONDS)).decode().split()
-            async with _handler(served.grpc, pki), _handler(stream_address, pki):
-                yield cls(
-                    storing=(
-                        Server("edge", port, served.pid),
-                        Server("edge, storing nothing", int(await _line(nothing, _START_SECONDS)), nothing.pid),
-                        Server("bare aiohttp, 204", int(await _line(bare, _START_SECONDS)), bare.pid),
-                    ),
-                    asking=(
-                        Server("gateway", port, served.pid),
-                        Server("bare stream", int(stream_port), stream.pid),
-                    ),
-                    _load=load,
-                )
+        return cls(folder, config, settings)
 
-    async def load(
-        self, server: Server, traffic: Kind, *, connections: int, seconds: float, rate: float = 0.0
-    ) -> Outcome:
+    @asynccontextmanager
+    async def gateway(self) -> AsyncIterator[GatewayProcess]:
+        """Serve as in production, for as long as the block lasts."""
+        async with await GatewayProcess.start(self.config, self.folder) as served:
+            yield served
+
+    @asynccontextmanager
+    async def gateway_on_nats(self, folder: Path, url: str) -> AsyncIterator[GatewayProcess]:
+        """As `gateway`, with a NATS server for all that is kept.
+
+        Args:
+            folder: Its own, there already.
+            url: Where the server is.
+        """
+        key = folder / "idempotency-key"
+        key.touch(mode=0o600)
+        key.write_text(secrets.token_hex(32))
+        own = {each.name: getattr(self.config, each.name) for each in fields(self.config)}
+        config = _OnNats(**{**own, "nats_url": url, "idempotency_key": key})
+        async with await GatewayProcess.start(config, folder) as served:
+            yield served
+
+
+@dataclass(frozen=True, slots=True)
+class _OnNats(GatewayConfig):
+    nats_url: str = ""
+    idempotency_key: Path = Path()
+
+    def to_toml(self) -> str:
+        tables = f"""
+[nats]
+servers = ["{self.nats_url}"]
+replicas = 1
+
+[idempotency]
+key_file = "{self.idempotency_key}"
+"""
+        return GatewayConfig.to_toml(self) + tables
+
+
+class Loader:
+    """The process that makes the load."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        """Hold a process that runs; `loader` starts one."""
+        self._process = process
+
+    async def put(self, server: Server, traffic: Kind, *, connections: int, seconds: float, rate: float) -> Outcome:
         """Put load on a server.
 
         Args:
@@ -98,23 +115,40 @@ class Processes:
         Raises:
             RuntimeError: The load broke off; why stands on standard error.
         """
-        order = Order(server.port, server.pid, traffic, connections, seconds, rate)
-        if self._load.stdin is None:
+        order = Order(server.port, server.pids, traffic, connections, seconds, rate)
+        if self._process.stdin is None:
             raise RuntimeError("The load takes no orders.")
-        self._load.stdin.write(orjson.dumps(asdict(order)) + b"\n")
-        answer = await _line(self._load, 2 * seconds + _START_SECONDS + _STOP_SECONDS)
+        self._process.stdin.write(orjson.dumps(asdict(order)) + b"\n")
+        answer = await line(self._process, 2 * seconds + _START_SECONDS + _STOP_SECONDS)
         return Outcome(**orjson.loads(answer))
 
 
 @asynccontextmanager
-async def _handler(address: str, pki: Pki) -> AsyncIterator[None]:
-    async with _python("bench.handler", address, pki.server_ca, pki.caller.certificate, pki.caller.key) as handler:
-        await _line(handler, _START_SECONDS)
+async def loader(pki: Pki) -> AsyncIterator[Loader]:
+    """Have the load at hand for as long as the block lasts."""
+    arguments = (ISSUER_ID, pki.d1_client.certificate, pki.d1_client.key, pki.server_ca)
+    async with python("bench.load", *arguments) as process:
+        yield Loader(process)
+
+
+@asynccontextmanager
+async def baseline(ground: Ground, kind: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a baseline for as long as the block lasts; where it listens is its first `line`."""
+    async with python("bench.baseline", kind, ground.settings, *arguments) as process:
+        yield process
+
+
+@asynccontextmanager
+async def handler(address: str, pki: Pki) -> AsyncIterator[None]:
+    """Have a handler connected for as long as the block lasts."""
+    async with python("bench.handler", address, pki.server_ca, pki.caller.certificate, pki.caller.key) as process:
+        await line(process)
         yield
 
 
 @asynccontextmanager
-async def _python(module: str, *arguments: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def python(module: str, *arguments: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a module as a process for as long as the block lasts; it is ended with SIGTERM."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *map(str, arguments)),
         stdin=asyncio.subprocess.PIPE,
@@ -134,11 +168,17 @@ async def _python(module: str, *arguments: str | Path) -> AsyncIterator[asyncio.
             await process.wait()
 
 
-async def _line(process: asyncio.subprocess.Process, seconds: float) -> bytes:
+async def line(process: asyncio.subprocess.Process, seconds: float = _START_SECONDS) -> bytes:
+    """Read the next line that a process says.
+
+    Raises:
+        RuntimeError: It ended instead.
+        TimeoutError: It says nothing for so many seconds.
+    """
     if process.stdout is None:
         raise RuntimeError("The process has no standard output.")
     async with asyncio.timeout(seconds):
-        line = await process.stdout.readline()
-    if not line:
+        said = await process.stdout.readline()
+    if not said:
         raise RuntimeError(f"A process ended with {await process.wait()}.")
-    return line
+    return said

@@ -1,62 +1,43 @@
 """How long D1 waits for what it asks: over the edge, the broker and a handler's stream, and back."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from bench.load import Outcome
-from bench.measure import RATE
-from bench.processes import Processes, Server
-from bench.turns import Load, cpu_microseconds, in_turns, percentile
+from bench.processes import Ground, Server, baseline, handler, line, loader
+from bench.results import Row
+from bench.turns import Load, measure_in_turns
 
-__all__ = ["IN_FLIGHT", "RoundTrip", "measure_round_trips"]
-
-IN_FLIGHT: Final = 16
-"""So many connections, each with one question at a time; and one alone, to compare with."""
+__all__ = ["measure_round_trips"]
 
 _LOADS: Final = (
-    Load("questions", connections=1, rounds=3, seconds=0.6, warm_up_seconds=0.3),
-    Load("questions", connections=IN_FLIGHT, rounds=5, seconds=0.8, warm_up_seconds=0.3),
-    Load("questions", connections=IN_FLIGHT, rounds=5, seconds=0.8, rate=RATE, warm_up_seconds=0.3),
+    Load("questions", connections=1, rounds=5, seconds=0.7),
+    Load("questions", connections=16, rounds=7, seconds=1.0),
+    Load("questions", connections=16, rounds=5, seconds=1.5, rate=500.0),
 )
+_QUICK_LOADS: Final = (Load("questions", connections=16, rounds=5, seconds=0.35, warm_up_seconds=0.3),)
 
 
-@dataclass(frozen=True, slots=True)
-class RoundTrip:
-    """One server's questions under one load, a value for each round."""
+async def measure_round_trips(folder: Path, *, quick: bool) -> list[Row]:
+    """Ask the gateway and a bare stream in turns, each with one handler in a process of its own.
 
-    server: str
-    load: Load
-    answered_per_second: Sequence[float]
-    in_flight: Sequence[float]
-    """How many questions were under way, on average over the time (Little's law)."""
-    p50: Sequence[float]
-    """In milliseconds, as the other percentiles."""
-    p95: Sequence[float]
-    p99: Sequence[float]
-    cpu_microseconds: Sequence[float]
-    """The server's processor time for a question; the handler's and the load's are not in it."""
+    Args:
+        folder: Where keys and settings go.
+        quick: Measure only what the floors of a quick run need.
 
-
-async def measure_round_trips(processes: Processes) -> list[list[RoundTrip]]:
-    """Ask the gateway and its baseline in turns. Returns what was measured of each, load by load."""
-    return [
-        [
-            _round_trip(server, load, of)
-            for server, of in zip(processes.asking, await in_turns(processes, processes.asking, load), strict=True)
-        ]
-        for load in _LOADS
-    ]
-
-
-def _round_trip(server: Server, load: Load, outcomes: Sequence[Outcome]) -> RoundTrip:
-    return RoundTrip(
-        server.name,
-        load,
-        answered_per_second=[outcome.accepted / outcome.seconds for outcome in outcomes],
-        in_flight=[sum(outcome.latencies) / outcome.seconds for outcome in outcomes],
-        p50=[percentile(outcome, 50) for outcome in outcomes],
-        p95=[percentile(outcome, 95) for outcome in outcomes],
-        p99=[percentile(outcome, 99) for outcome in outcomes],
-        cpu_microseconds=[cpu_microseconds(outcome) for outcome in outcomes],
-    )
+    Raises:
+        RuntimeError: A server did not start, or left a question without an answer.
+    """
+    ground = await Ground.prepare(folder)
+    pki = ground.config.pki
+    async with (
+        ground.gateway() as served,
+        baseline(ground, "stream") as stream,
+        loader(pki) as load,
+    ):
+        port, address = (await line(stream)).decode().split()
+        servers = (
+            Server("gateway", int(served.edge.rpartition(":")[2]), (served.pid,)),
+            Server("bare stream", int(port), (stream.pid,)),
+        )
+        async with handler(served.grpc, pki), handler(address, pki):
+            return await measure_in_turns("questions", load, servers, _QUICK_LOADS if quick else _LOADS)

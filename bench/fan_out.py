@@ -1,0 +1,273 @@
+"""How notifications reach many watchers of one log: ``python -m bench.fan_out [--quick]``.
+
+Watchers that catch up read a log; what is measured here are watchers that wait at its end. They are connected first,
+then D1 posts a burst of notifications as fast as the edge takes them, and the time counts until the last watcher has
+the last one. That is the gateway's whole work, so with few watchers it is the intake that is measured, and fan-out
+shows only where there are many. Hence two baselines:
+
+- ``edge and bare stream`` does the same work without a log: the same edge, which stores nothing, and a bare stream that
+  sends at once what came in. It is what the ratio is taken of, whatever the number of watchers.
+- ``bare stream`` sends the very messages that the gateway sent, from memory, without having to take them in. Nothing
+  over grpc.aio can be faster; ``cpu_us`` is to be compared with it, of which the gateway's has its intake besides.
+
+How long a notification takes to a watcher is measured with a steady load of about 2,000 deliveries a second, far below
+what saturates; with a burst it would tell how long the burst is.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from bench.audience import Audience, audience
+from bench.cpu import cpu_seconds
+from bench.memory import rss_mib
+from bench.posting import Poster, posting
+from bench.processes import Ground, line, python
+from bench.results import Row
+from bench.watching import WATCH, Sight
+from issuer.notification.v1 import messages_pb2 as notification
+from sandbox.gateway import GatewayConfig, channel
+from sandbox.pki import Pki
+
+__all__ = ["measure_fan_out"]
+
+_SCENARIO: Final = "fan-out"
+_CONNECTIONS: Final = 64
+_MICROSECONDS: Final = 1e6
+_NANOSECONDS: Final = 1e9
+_KIB_A_MIB: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    watchers: int
+    burst: int
+    """Notifications in a round."""
+    rate: float
+    """Notifications a second, for the latency."""
+
+    @property
+    def case(self) -> str:
+        return f"{self.watchers:,} watcher{'' if self.watchers == 1 else 's'}"
+
+
+_LOADS: Final = (_Load(1, 2000, 200), _Load(10, 2000, 200), _Load(100, 2000, 20), _Load(1000, 1000, 2))
+_QUICK_LOADS: Final = (_Load(10, 2000, 200),)
+_ROUNDS: Final = 5
+_STEADY_ROUNDS: Final = 3
+_STEADY_SECONDS: Final = 3.0
+_STALLED_WATCHERS: Final = 100
+_STALLED_RATE: Final = 40.0
+_STALLED_ROUNDS: Final = 7
+_STALLED_SECONDS: Final = 2.0
+_STALLING: Final = 1000
+"""So many notifications are more than a connection takes that nobody reads from."""
+
+
+class _ManyStreams(GatewayConfig):
+    """All watchers are one caller, who by default may have 100 streams."""
+
+    __slots__ = ()
+
+    def to_toml(self) -> str:
+        return GatewayConfig.to_toml(self).replace("[grpc]\n", "[grpc]\nmax_streams_per_caller = 2000\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A server with its watchers."""
+
+    name: str
+    address: str
+    pid: int
+    audience: Audience
+    poster: Poster | None
+    """Posts at its edge; None for one that sends messages from memory."""
+    process: asyncio.subprocess.Process | None
+    """Takes the names of files, where there is no poster."""
+
+    async def publish(self, count: int, messages: Path) -> None:
+        """Have so many notifications sent to the watchers."""
+        if self.poster is not None:
+            await self.poster.burst(count)
+        elif self.process is not None and self.process.stdin is not None:
+            self.process.stdin.write(f"{messages} 1\n".encode())
+            await line(self.process)
+
+
+@dataclass(frozen=True, slots=True)
+class _Burst:
+    seconds: float
+    cpu_seconds: float
+    rss_mib: float
+    sight: Sight
+
+
+async def measure_fan_out(folder: Path, *, quick: bool) -> list[Row]:
+    """Notify watchers.
+
+    Args:
+        folder: Where keys and the log go.
+        quick: Measure only what the floors of a quick run need.
+
+    Raises:
+        RuntimeError: A server did not start, refused a notification or ended a stream.
+        TimeoutError: A watcher did not get everything.
+    """
+    ground = await Ground.prepare(folder)
+    config = _ManyStreams(**{each.name: getattr(ground.config, each.name) for each in fields(ground.config)})
+    ground = replace(ground, config=config)
+    rows: list[Row] = []
+    for load in _QUICK_LOADS if quick else _LOADS:
+        async with _servers(ground, quick=quick) as servers:
+            rows += await _bursts(ground, servers, load)
+            if not quick:
+                rows += await _steadily(servers, load)
+            if load.watchers == _STALLED_WATCHERS:
+                rows += await _beside_a_stalled_one(servers[0], ground.config.pki)
+    return rows
+
+
+@asynccontextmanager
+async def _servers(ground: Ground, *, quick: bool) -> AsyncIterator[list[_Server]]:
+    """Start the gateway first, then its baselines, of which a quick run needs the first alone."""
+    pki = ground.config.pki
+    async with AsyncExitStack() as stack:
+        served = await stack.enter_async_context(ground.gateway())
+        poster = await stack.enter_async_context(posting(served.edge, pki, _CONNECTIONS))
+        watching = await stack.enter_async_context(audience(pki))
+        servers = [_Server("gateway", served.grpc, served.pid, watching, poster, None)]
+        for kind, name in (("edge", "edge and bare stream"), ("memory", "bare stream"))[: 1 if quick else 2]:
+            process = await stack.enter_async_context(python("bench.bare_watch", kind, ground.settings))
+            address, edge_port = (await line(process)).decode().split()
+            bare_poster = (
+                await stack.enter_async_context(posting(f":{edge_port}", pki, _CONNECTIONS)) if kind == "edge" else None
+            )
+            watching = await stack.enter_async_context(audience(pki))
+            servers.append(_Server(name, address, process.pid, watching, bare_poster, process))
+        yield servers
+
+
+async def _bursts(ground: Ground, servers: Sequence[_Server], load: _Load) -> list[Row]:
+    messages = ground.folder / "messages"
+    before: list[float] = []
+    for server in servers:
+        if server.poster is not None:
+            await server.poster.burst(load.burst)
+        before.append(rss_mib(server.pid))
+        await server.audience.open(server.address, load.watchers)
+    found: list[list[_Burst]] = [[] for _ in servers]
+    for number in range(-1, _ROUNDS):
+        for server, kept in zip(servers, found, strict=True):
+            burst = await _burst(server, load, messages)
+            # The first round warms up.
+            if number >= 0:
+                kept.append(burst)
+    return [_burst_row(server, load, bursts, rss) for server, bursts, rss in zip(servers, found, before, strict=True)]
+
+
+async def _burst(server: _Server, load: _Load, messages: Path) -> _Burst:
+    # The baseline that sends from memory sends what the gateway has sent in the same round.
+    await server.audience.expect(load.burst, record=messages if server.name == "gateway" else None)
+    cpu, began_ns = cpu_seconds(server.pid), time.monotonic_ns()
+    await server.publish(load.burst, messages)
+    sight = await server.audience.see()
+    seconds = (sight.last_ns - began_ns) / _NANOSECONDS
+    return _Burst(seconds, cpu_seconds(server.pid) - cpu, rss_mib(server.pid), sight)
+
+
+def _burst_row(server: _Server, load: _Load, bursts: Sequence[_Burst], rss_before_mib: float) -> Row:
+    delivered = load.burst * load.watchers
+    watcher_mib = (max(burst.rss_mib for burst in bursts) - rss_before_mib) / load.watchers
+    return Row(
+        _SCENARIO,
+        f"{load.case}, burst of {load.burst:,}",
+        server.name,
+        per_second=[delivered / burst.seconds for burst in bursts],
+        cpu_us=[_MICROSECONDS * burst.cpu_seconds / delivered for burst in bursts],
+        rss_mib=[burst.rss_mib for burst in bursts],
+        more={
+            "messages_a_watcher": [burst.sight.messages / load.watchers for burst in bursts],
+            "watchers_cpu_percent": [100 * burst.sight.cpu_seconds / burst.seconds for burst in bursts],
+            "kib_a_watcher": [_KIB_A_MIB * watcher_mib],
+        },
+    )
+
+
+async def _steadily(servers: Sequence[_Server], load: _Load) -> list[Row]:
+    posting_servers = [server for server in servers if server.poster is not None]
+    found: list[list[Mapping[str, float]]] = [[] for _ in posting_servers]
+    for _ in range(_STEADY_ROUNDS):
+        for server, kept in zip(posting_servers, found, strict=True):
+            kept.append(await _steady(server, load.rate, _STEADY_SECONDS, load.watchers))
+    case = f"{load.case}, {load.rate:.0f}/s"
+    return [_steady_row(server, case, rounds) for server, rounds in zip(posting_servers, found, strict=True)]
+
+
+async def _steady(server: _Server, rate: float, seconds: float, watchers: int) -> Mapping[str, float]:
+    """Post at a steady rate. Returns the figures of a row."""
+    count = round(rate * seconds)
+    await server.audience.expect(count, is_timed=True)
+    cpu = cpu_seconds(server.pid)
+    if server.poster is not None:
+        await server.poster.steadily(count, rate)
+    sight = await server.audience.see()
+    return {
+        "p50_ms": sight.p50_ms,
+        "p95_ms": sight.p95_ms,
+        "p99_ms": sight.p99_ms,
+        "cpu_us": _MICROSECONDS * (cpu_seconds(server.pid) - cpu) / (count * watchers),
+    }
+
+
+def _steady_row(
+    server: _Server, case: str, rounds: Sequence[Mapping[str, float]], more: Mapping[str, Sequence[float]] | None = None
+) -> Row:
+    figures = {name: [each[name] for each in rounds] for name in rounds[0]}
+    return Row(_SCENARIO, case, server.name, **figures, more=more or {})
+
+
+async def _beside_a_stalled_one(server: _Server, pki: Pki) -> list[Row]:
+    """Compare the others' latency without and with a watcher that does not read, in turns."""
+    without: list[Mapping[str, float]] = []
+    beside: list[Mapping[str, float]] = []
+    for _ in range(_STALLED_ROUNDS):
+        without.append(await _steady(server, _STALLED_RATE, _STALLED_SECONDS, _STALLED_WATCHERS))
+        async with _stalled(server, pki):
+            beside.append(await _steady(server, _STALLED_RATE, _STALLED_SECONDS, _STALLED_WATCHERS))
+    ratios = [theirs["p99_ms"] / alone["p99_ms"] for alone, theirs in zip(without, beside, strict=True)]
+    case = f"{_STALLED_WATCHERS} watchers, {_STALLED_RATE:.0f}/s"
+    return [
+        _steady_row(server, case, without),
+        _steady_row(server, f"{case}, beside one that stalls", beside, {"p99_over_that_without": ratios}),
+    ]
+
+
+@asynccontextmanager
+async def _stalled(server: _Server, pki: Pki) -> AsyncIterator[None]:
+    """Have one more watcher that never reads, and has been sent more than its connection holds."""
+    request = notification.WatchNotificationsRequest(position=notification.START_POSITION_LATEST)
+    async with channel(server.address, pki) as opened:
+        watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = opened.unary_stream(WATCH)
+        call = watch(request.SerializeToString())
+        try:
+            await call.wait_for_connection()
+            await server.audience.expect(_STALLING)
+            if server.poster is not None:
+                await server.poster.burst(_STALLING)
+            await server.audience.see()
+            yield
+        finally:
+            call.cancel()
+
+
+if __name__ == "__main__":
+    from bench.alone import run_alone
+
+    run_alone(measure_fan_out)

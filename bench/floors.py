@@ -1,0 +1,131 @@
+"""What a run is held to: floors under ratios, ceilings over latencies, as ``bench/floors.toml`` has them."""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final, Protocol
+
+from bench.ratios import figures, find, ratio
+from bench.results import Row
+
+__all__ = ["FLOORS", "Ceiling", "Floor", "Requirement", "Verdict", "judge", "read_requirements"]
+
+FLOORS: Final = Path(__file__).parent / "floors.toml"
+
+_GATEWAY: Final = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one requirement."""
+
+    name: str
+    scenario: str
+    figure: float
+    limit: float
+    text: str
+    is_met: bool
+
+
+class Requirement(Protocol):
+    """What a run is held to."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the file."""
+        ...
+
+    @property
+    def scenario(self) -> str:
+        """Which scenario has to be measured for it."""
+        ...
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a quick run is held to it."""
+        ...
+
+    def judge(self, rows: Iterable[Row], *, quick: bool) -> Verdict:
+        """Hold the rows against it.
+
+        Raises:
+            LookupError: What it is about was not measured.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The least that the gateway's rate may be of a baseline's."""
+
+    name: str
+    scenario: str
+    case: str
+    against: str
+    """The baseline."""
+    floor: float
+    quick_floor: float | None = None
+    """In a quick run, None if it is not measured there."""
+
+    @property
+    def is_quick(self) -> bool:
+        """See `Requirement`."""
+        return self.quick_floor is not None
+
+    def judge(self, rows: Iterable[Row], *, quick: bool) -> Verdict:
+        """See `Requirement`."""
+        held = list(rows)
+        ours, theirs = (find(held, self.scenario, self.case, server) for server in (_GATEWAY, self.against))
+        limit = self.quick_floor if quick and self.quick_floor is not None else self.floor
+        found = ratio(ours, theirs)
+        text = f"{self.scenario}, {self.case}: {found:.2f} of {self.against}, at least {limit:.2f}"
+        return Verdict(self.name, self.scenario, found, limit, text, found >= limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a figure of the gateway may reach at most. It is absolute, so only a full run is held to it."""
+
+    name: str
+    scenario: str
+    case: str
+    figure: str
+    """A field of `Row`."""
+    ceiling: float
+
+    @property
+    def is_quick(self) -> bool:
+        """See `Requirement`."""
+        return False
+
+    def judge(self, rows: Iterable[Row], *, quick: bool) -> Verdict:
+        """See `Requirement`."""
+        del quick
+        found = median(figures(find(rows, self.scenario, self.case, _GATEWAY), self.figure))
+        text = f"{self.scenario}, {self.case}: {self.figure} {found:.2f}, at most {self.ceiling:.2f}"
+        return Verdict(self.name, self.scenario, found, self.ceiling, text, found <= self.ceiling)
+
+
+def read_requirements(path: Path = FLOORS) -> list[Requirement]:
+    """Read what a run is held to.
+
+    Raises:
+        TypeError: An entry lacks something, or has something that no entry has.
+    """
+    tables = tomllib.loads(path.read_text())
+    return [
+        *(Floor(name, **table) for name, table in tables["floors"].items()),
+        *(Ceiling(name, **table) for name, table in tables["ceilings"].items()),
+    ]
+
+
+def judge(requirements: Iterable[Requirement], rows: Sequence[Row], *, quick: bool) -> list[Verdict]:
+    """Hold the rows of a run against all that is required of the scenarios that it measured."""
+    measured = {row.scenario for row in rows}
+    return [
+        requirement.judge(rows, quick=quick)
+        for requirement in requirements
+        if requirement.scenario in measured and (requirement.is_quick or not quick)
+    ]

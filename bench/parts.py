@@ -1,0 +1,61 @@
+"""Parts of the gateway that baselines are built of, so that they differ in nothing else."""
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+
+from gateway import tls
+from gateway.edge.clients import Clients
+from gateway.edge.server import EdgeServer, Limits
+from gateway.edge.telemetry import EdgeTelemetry
+from gateway.edge.three_ds import ThreeDSNotifications
+from gateway.issuers import Issuers
+from gateway.ports import Appendable
+from gateway.settings import GrpcSettings, Settings
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Untraced
+
+__all__ = ["credentials", "edge", "settle"]
+
+# As `d1-gateway serve` has it, so that nobody is ahead by collecting less.
+_GC_THRESHOLD = (10_000, 20, 50)
+
+
+@asynccontextmanager
+async def edge(settings: Settings, log: Appendable) -> AsyncIterator[int]:
+    """Take 3DS notifications into a log for as long as the block lasts. Yields the port."""
+    issuers = Issuers(settings.issuers)
+    server = EdgeServer(
+        callbacks=[ThreeDSNotifications(issuers, log)],
+        clients=Clients(),
+        tokens=None,
+        telemetry=EdgeTelemetry(issuers, Metrics(), Untraced()),
+        limits=Limits(max_body_bytes=settings.edge.max_body_bytes),
+        drain_grace_seconds=settings.drain_grace_seconds,
+    )
+    try:
+        yield await server.start(settings.edge.host, 0, tls.edge_context(settings.edge))
+    finally:
+        await server.stop()
+
+
+def credentials(settings: GrpcSettings) -> grpc.ServerCredentials:
+    """Make the credentials of a gRPC port.
+
+    Raises:
+        RuntimeError: There is no mutual TLS for internal callers.
+    """
+    certificate, key, ca = settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file
+    if certificate is None or key is None or ca is None:
+        raise RuntimeError("The settings have no mutual TLS for gRPC.")
+    return grpc.ssl_server_credentials(
+        [(key.read_bytes(), certificate.read_bytes())], ca.read_bytes(), require_client_auth=True
+    )
+
+
+def settle() -> None:
+    """Spare the collector what was made at the start: called once everything serves."""
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLD)

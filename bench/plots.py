@@ -1,0 +1,94 @@
+"""The results as pictures: a group of bars for each load, a bar for each server, and the spread over the rounds."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.latest import Measured
+from bench.ratios import figures
+from bench.results import Row
+
+__all__ = ["PLOTS", "Panel", "draw"]
+
+_GROUP = 0.8
+_BAR_INCHES = 0.4
+_HEIGHT = 4.5
+_DPI = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One figure of the servers of a scenario, under some loads."""
+
+    figure: str
+    """A field of `Row`, or one of what more it has."""
+    label: str
+    """What the figure is, with its unit."""
+    cases: str = "(.+)"
+    """Which loads, as a regular expression; its group names each."""
+    is_logarithmic: bool = False
+    """Whether the figures are too far from each other to be seen beside each other."""
+
+
+PLOTS: Final[Mapping[str, Sequence[Panel]]] = {
+    "unary": (Panel("per_second", "calls a second", r"SuspendCard, (\d+ in flight), TLS"),),
+    "intake": (Panel("per_second", "notifications a second"),),
+    "fan-out": (Panel("per_second", "notifications delivered a second", r"(.+), burst of .+", is_logarithmic=True),),
+    "replay": (
+        Panel("first_ms", "until the first notification, ms", r"(10 back)"),
+        Panel("per_second", "notifications a second", r"(1,000,000 back)"),
+    ),
+    "growth": (
+        Panel("ready_ms", "until ready, ms", r"(.+) stored, start"),
+        Panel("per_second", "caught up with a second", r"(.+) stored, replay of .+"),
+        Panel("per_second", "taken a second", r"(.+) stored, intake over .+"),
+    ),
+    "questions": (Panel("per_second", "answers a second"),),
+}
+"""What is drawn of each scenario, side by side."""
+
+
+def draw(found: Mapping[str, Measured], folder: Path) -> None:
+    """Draw what was measured, a PNG for each scenario, named for it."""
+    for scenario, panels in PLOTS.items():
+        if scenario in found:
+            # Without pyplot it needs no display and keeps no state: it is drawn by Agg.
+            drawing = Figure(layout="constrained")
+            every = drawing.subplots(1, len(panels), squeeze=False)[0]
+            widths = [_fill(axes, panel, found[scenario].rows) for axes, panel in zip(every, panels, strict=True)]
+            servers, names = every[0].get_legend_handles_labels()
+            if len(names) > 1:
+                drawing.legend(servers, names, loc="outside upper left", ncols=len(names), frameon=False)
+            drawing.set_size_inches(sum(widths), _HEIGHT)
+            drawing.savefig(folder / f"{scenario}.png", dpi=_DPI)
+
+
+def _fill(axes: Axes, panel: Panel, rows: Sequence[Row]) -> float:
+    """Draw one panel. Returns how wide it should be, in inches."""
+    measured = {
+        (case[1], row.server): figures(row, panel.figure)
+        for row in rows
+        if figures(row, panel.figure) and (case := re.fullmatch(panel.cases, row.case))
+    }
+    cases = list(dict.fromkeys(case for case, _ in measured))
+    servers = list(dict.fromkeys(server for _, server in measured))
+    width = _GROUP / max(len(servers), 1)
+    for place, server in enumerate(servers):
+        bars = {cases.index(case): values for (case, of), values in measured.items() if of == server}
+        at = [group + (place - (len(servers) - 1) / 2) * width for group in bars]
+        middles = [median(values) for values in bars.values()]
+        below = [median(values) - min(values) for values in bars.values()]
+        above = [max(values) - median(values) for values in bars.values()]
+        axes.bar(at, middles, width, yerr=(below, above), label=server, error_kw={"elinewidth": 1, "capsize": 2})
+    axes.set_xticks(range(len(cases)), cases)
+    axes.set_ylabel(f"{panel.label}, logarithmic" if panel.is_logarithmic else panel.label)
+    axes.set_yscale("log" if panel.is_logarithmic else "linear")
+    axes.yaxis.set_major_formatter("{x:,.10g}")
+    axes.spines[["top", "right"]].set_visible(False)
+    return 2 + _BAR_INCHES * len(measured)

@@ -1,0 +1,6 @@
+"""What a call without streams costs, beside servers that do less: ``python -m bench.unary``."""
+
+from bench.unary.h2load import MissingToolError
+from bench.unary.measure import measure_authenticate, measure_unary
+
+__all__ = ["MissingToolError", "measure_authenticate", "measure_unary"]

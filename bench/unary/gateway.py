@@ -1,0 +1,90 @@
+"""The gateway that is measured: as in production, with callers known by a token."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from sandbox.gateway import GatewayConfig
+from sandbox.pki import Pki
+from sandbox.sandbox import ISSUER_ID
+
+__all__ = ["GatewayOfTokens", "Tokens"]
+
+_ISSUER: Final = "https://login.bench.example"
+_AUDIENCE: Final = "d1-gateway"
+_SUBJECT: Final = "bench"
+_KID: Final = "bench-1"
+_LIFE_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Who signs the caller's token, and the token."""
+
+    jwks_file: Path
+    bearer: str
+
+    @classmethod
+    def issue(cls, folder: Path) -> "Tokens":
+        """Make a key and a token; the set with the key's public half goes into a folder."""
+        key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": _KID})
+        jwks_file = folder / "jwks.json"
+        jwks_file.write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
+        now = int(time.time())
+        claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": _SUBJECT, "iat": now, "exp": now + _LIFE_SECONDS}
+        return cls(jwks_file, jwt.encode({"alg": "ES256", "typ": "JWT", "kid": _KID}, claims, key))
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOfTokens(GatewayConfig):
+    """The settings, with bearer tokens in place of client certificates: h2load has none of those to show."""
+
+    jwks_file: Path = Path()
+    has_tls: bool = True
+
+    @classmethod
+    def make(
+        cls, folder: Path, pki: Pki, upstream_ports: Sequence[int], jwks_file: Path, *, has_tls: bool
+    ) -> "GatewayOfTokens":
+        """Make the settings of a gateway whose files are in a folder.
+
+        Args:
+            folder: Where its policy and its event log go.
+            pki: Its certificates.
+            upstream_ports: Where what stands for D1 and for the 3-D Secure server listens.
+            jwks_file: Whose tokens it takes.
+            has_tls: Whether its callers come over TLS.
+        """
+        api_key, policy = folder / "threeds-api-key", folder / "policy.toml"
+        api_key.touch(mode=0o600)
+        api_key.write_text("bench-api-key")
+        policy.write_text(f'[[callers]]\nidentity = "jwt:{_SUBJECT}"\ngrants = [{{ rpcs = ["*"], issuers = ["*"] }}]\n')
+        d1, threeds = upstream_ports
+        return cls(
+            ISSUER_ID,
+            pki,
+            f"https://127.0.0.1:{d1}",
+            folder / "d1-gateway.db",
+            policy,
+            threeds_url=f"https://127.0.0.1:{threeds}",
+            threeds_api_key_file=api_key,
+            jwks_file=jwks_file,
+            has_tls=has_tls,
+        )
+
+    def to_toml(self) -> str:
+        """Write them as the gateway reads them."""
+        # The table for gRPC is the first one.
+        _, access, others = GatewayConfig.to_toml(self).partition("[access]")
+        server = self.pki.grpc_server
+        listener = (
+            f'tls_certificate_file = "{server.certificate}"\ntls_key_file = "{server.key}"\n' if self.has_tls else ""
+        )
+        tokens = f'issuer = "{_ISSUER}"\naudience = "{_AUDIENCE}"\njwks_file = "{self.jwks_file}"\n'
+        return f"[grpc]\nport = 0\n{listener}\n{access}{others}\n[access.tokens]\n{tokens}"

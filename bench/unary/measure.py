@@ -1,0 +1,74 @@
+"""What is measured of calls without streams, and how often.
+
+The load sends the same message all the time, so no change of a card has a ``request_id``: under one and the same it
+would be made once. What a first reply costs that is kept is not in these figures.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from bench.results import Row
+from bench.unary.calls import AUTHENTICATE, CALLS
+from bench.unary.h2load import H2Load, Shape
+from bench.unary.rounds import Case, Turns
+from bench.unary.servers import NAMES, staged
+
+__all__ = ["measure_authenticate", "measure_unary"]
+
+_SHAPES: Final = (Shape(1, 1), Shape(4, 2), Shape(8, 4), Shape(16, 8))
+_USUAL: Final = _SHAPES[2]
+_ROUNDS: Final = 5
+_SECONDS: Final = 0.4
+_WARM_UP_SECONDS: Final = 1.0
+_QUICK_ROUNDS: Final = 3
+_QUICK_SECONDS: Final = 0.15
+
+
+async def measure_unary(folder: Path, *, quick: bool) -> list[Row]:
+    """Measure changes of cards: one with card data to encrypt, one without.
+
+    Args:
+        folder: For what the run writes; what disk it is on makes no difference.
+        quick: Only over TLS, with 32 in flight, beside the baselines on grpc.aio, in fewer and shorter rounds.
+
+    Raises:
+        MissingToolError: A program is not installed.
+        RuntimeError: A server did not start, a request was not carried out, or the upstream was the bottleneck.
+    """
+    load = H2Load(folder)
+    if quick:
+        async with staged(folder / "tls", ("gateway", "pass-through", "echo"), has_tls=True) as stage:
+            turns = Turns(stage, load)
+            cases = [Case(call, _USUAL, _QUICK_ROUNDS, _QUICK_SECONDS) for call in CALLS]
+            return [row for case in cases for row in await turns.measure("unary", case)]
+    rows: list[Row] = []
+    for has_tls, shapes in ((True, _SHAPES), (False, (_USUAL,))):
+        async with staged(folder / ("tls" if has_tls else "plaintext"), NAMES, has_tls=has_tls) as stage:
+            turns = Turns(stage, load)
+            for call in CALLS:
+                # With no more in flight than will be: connections that lie idle cost httpx time with each request.
+                await turns.warm_up(Case(call, shapes[0], 1, _WARM_UP_SECONDS / len(CALLS)))
+            for case in (Case(call, shape, _ROUNDS, _SECONDS) for shape in shapes for call in CALLS):
+                rows += await turns.measure("unary", case)
+    return rows
+
+
+async def measure_authenticate(folder: Path, *, quick: bool) -> list[Row]:
+    """Measure authentications: a full AReq in the browser channel, answered with a challenge.
+
+    Args:
+        folder: For what the run writes.
+        quick: Only with 32 in flight, in fewer and shorter rounds.
+
+    Raises:
+        MissingToolError: A program is not installed.
+        RuntimeError: A server did not start, a request was not carried out, or the upstream was the bottleneck.
+    """
+    load = H2Load(folder)
+    rounds, seconds, shapes = (
+        (_QUICK_ROUNDS, _QUICK_SECONDS, (_USUAL,)) if quick else (_ROUNDS, _SECONDS, (_SHAPES[0], _USUAL))
+    )
+    async with staged(folder / "authenticate", ("gateway", "pass-through"), has_tls=True) as stage:
+        turns = Turns(stage, load)
+        cases = [Case(AUTHENTICATE, shape, rounds, seconds) for shape in shapes]
+        return [row for case in cases for row in await turns.measure("authenticate", case)]

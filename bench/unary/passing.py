@@ -1,0 +1,118 @@
+"""Passing a call on to the upstream, and nothing else: what is left when nothing is asked of a gateway.
+
+The same REST requests over the same TLS as the gateway's, and the replies made of the answers. No caller is known and
+no rule is checked, no token fetched, no card data encrypted, nothing given up in time, measured or logged.
+"""
+
+import base64
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeAlias
+
+import aiohttp
+import grpc
+import orjson
+from google.protobuf import json_format
+
+from bench.unary.surroundings import Surroundings
+from issuer.card.v1 import messages_pb2 as card
+from issuer.threeds.v1 import ares_pb2
+from issuer.threeds.v1 import messages_pb2 as threeds
+
+__all__ = ["Context", "Passing", "Upstream"]
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+"""What grpc hands to an rpc."""
+
+
+class Upstream:
+    """The upstream, over a session of aiohttp. Made by `connect`."""
+
+    def __init__(self, session: aiohttp.ClientSession, surroundings: Surroundings) -> None:
+        self._session = session
+        self._surroundings = surroundings
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, surroundings: Surroundings) -> AsyncIterator[Self]:
+        """Hold the connections for as long as the block lasts."""
+        connector = aiohttp.TCPConnector(
+            limit=surroundings.connections,
+            keepalive_timeout=surroundings.idle_seconds,
+            ssl=surroundings.upstream_context(),
+        )
+        async with aiohttp.ClientSession(
+            surroundings.upstream_url, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+        ) as session:
+            yield cls(session, surroundings)
+
+    async def register_card(self, card_id: str, body: dict[str, str]) -> None:
+        """Register a card. What was encrypted before stands for its data."""
+        body["encryptedData"] = self._surroundings.encrypted_data
+        await self.send("PUT", f"{self._surroundings.cards}/{card_id}", orjson.dumps(body))
+
+    async def suspend_card(self, card_id: str, body: dict[str, str]) -> None:
+        """Suspend a card."""
+        await self.send("POST", f"{self._surroundings.cards}/{card_id}/operations:suspend", orjson.dumps(body))
+
+    async def send(self, method: str, path: str, body: bytes) -> bytes:
+        """Send a request; returns the body of its answer.
+
+        Raises:
+            aiohttp.ClientError: It is not answered, or not with success.
+        """
+        headers = {
+            "Authorization": f"Bearer {self._surroundings.token}",
+            "Content-Type": "application/json",
+            "x-correlation-id": uuid.uuid4().hex,
+        }
+        async with self._session.request(method, path, data=body, headers=headers, raise_for_status=True) as answer:
+            return await answer.read()
+
+
+class Passing:
+    """The rpcs."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        """Pass on to an upstream that outlives this."""
+        self._upstream = upstream
+
+    async def register_card(self, request: card.RegisterCardRequest, context: Context) -> card.RegisterCardResponse:
+        """Register a card."""
+        del context
+        body = {
+            "consumerId": request.consumer_id,
+            "cardProductId": request.card_product_id,
+            "state": card.CardState.Name(request.state).removeprefix("CARD_STATE_"),
+        }
+        await self._upstream.register_card(request.card_id, body)
+        return card.RegisterCardResponse()
+
+    async def suspend_card(self, request: card.SuspendCardRequest, context: Context) -> card.SuspendCardResponse:
+        """Suspend a card."""
+        del context
+        body = {"reasonCode": card.SuspendReason.Name(request.reason_code).removeprefix("SUSPEND_REASON_")}
+        await self._upstream.suspend_card(request.card_id, body)
+        return card.SuspendCardResponse()
+
+    async def authenticate(
+        self, request: threeds.AuthenticateRequest, context: Context
+    ) -> threeds.AuthenticateResponse:
+        """Authenticate a cardholder, translated by ``json_format`` in both directions."""
+        del context
+        body = json_format.MessageToJson(request.areq, indent=None).encode()
+        ares = json_format.Parse(await self._upstream.send("POST", "/auth/numbers", body), ares_pb2.ARes())
+        return threeds.AuthenticateResponse(ares=ares, challenge=_challenge(ares))
+
+
+def _challenge(ares: ares_pb2.ARes) -> threeds.Challenge:
+    creq = {
+        "threeDSServerTransID": ares.three_ds_server_trans_id,
+        "acsTransID": ares.acs_trans_id,
+        "messageVersion": "2.2.0",
+        "messageType": "CReq",
+        "challengeWindowSize": "05",
+    }
+    encoded = base64.urlsafe_b64encode(orjson.dumps(creq)).rstrip(b"=").decode()
+    return threeds.Challenge(acs_url=ares.acs_url, creq=encoded, session_data_max=1024)

@@ -1,0 +1,187 @@
+"""Loads the servers in turns, and makes rows of what came of it."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.cpu import cpu_seconds
+from bench.memory import rss_mib
+from bench.results import Row
+from bench.unary.calls import Call
+from bench.unary.h2load import Answered, H2Load, Shape
+from bench.unary.servers import Server, Stage
+
+__all__ = ["Case", "Turns"]
+
+_MICROSECONDS: Final = 1e6
+_MILLISECONDS: Final = 1e3
+_LOOK_SECONDS: Final = 0.01
+_MARGIN: Final = 1
+"""So many requests for each in flight are made before what is measured, while connections come about, and after it,
+while they go idle one by one."""
+_TRIAL: Final = 4
+"""So many requests for each in flight tell how fast a server is, and so how many make a round."""
+_SHORTEST_TRIAL: Final = 200
+_MOST_TRIES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A load, and how often it is put on each server."""
+
+    call: Call
+    shape: Shape
+    rounds: int
+    seconds: float
+    """How long a round is to last once all connections stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Where time and counts stand."""
+
+    time: float
+    count: int
+    cpu_seconds: float
+    upstream_cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one server did in one round."""
+
+    begin: _Reading
+    end: _Reading
+    latencies: Sequence[float]
+    """Of the requests that began in between: in seconds, sorted."""
+    rss_mib: float
+
+    @property
+    def requests(self) -> int:
+        return self.end.count - self.begin.count
+
+    @property
+    def per_second(self) -> float:
+        return self.requests / (self.end.time - self.begin.time)
+
+    @property
+    def cpu_us(self) -> float:
+        return _MICROSECONDS * (self.end.cpu_seconds - self.begin.cpu_seconds) / self.requests
+
+    @property
+    def upstream_cpu_us(self) -> float:
+        return _MICROSECONDS * (self.end.upstream_cpu_seconds - self.begin.upstream_cpu_seconds) / self.requests
+
+    def percentile_ms(self, percent: int) -> float:
+        """The latency that so many percent of the requests did not exceed (nearest rank)."""
+        rank = -(-percent * len(self.latencies) // 100)
+        return _MILLISECONDS * self.latencies[max(rank, 1) - 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Loads the servers of a stage in turns: what else the machine does touches each of a round alike."""
+
+    stage: Stage
+    load: H2Load
+
+    async def warm_up(self, case: Case) -> None:
+        """Let each server run for a round's time: what compiles as it goes is then about as fast as it gets.
+
+        Raises:
+            RuntimeError: A request was not carried out.
+        """
+        for server in self.stage.servers:
+            await self._round(server, case, await self._requests(server, case))
+
+    async def measure(self, scenario: str, case: Case) -> list[Row]:
+        """Put a load on each server, once to try it and then round by round. Returns a row for each server.
+
+        Raises:
+            RuntimeError: A request was not carried out, or the upstream was the bottleneck.
+        """
+        requests = {server: await self._requests(server, case) for server in self.stage.servers}
+        rounds: dict[Server, list[_Round]] = {server: [] for server in requests}
+        for _ in range(case.rounds):
+            for server, kept in rounds.items():
+                kept.append(await self._round(server, case, requests[server]))
+        name = f"{case.call.name}, {case.shape.in_flight} in flight, {self.stage.transport}"
+        return [_row(scenario, name, server, of) for server, of in rounds.items()]
+
+    async def _requests(self, server: Server, case: Case) -> int:
+        """Find out how many requests a server needs for a round."""
+        trial = await self._round(server, case, max(_SHORTEST_TRIAL, _TRIAL * case.shape.in_flight))
+        return 2 * _MARGIN * case.shape.in_flight + math.ceil(trial.per_second * case.seconds)
+
+    async def _round(self, server: Server, case: Case, requests: int) -> _Round:
+        """Put the load on a server, once more where we looked too late on a busy machine to see the middle of it."""
+        margin = _MARGIN * case.shape.in_flight
+        for _ in range(_MOST_TRIES):
+            await server.call(case.call)
+            begin, end, answered = await self._watch(server, case, requests, margin)
+            latencies = sorted(one.ended - one.began for one in answered if begin.time <= one.began < end.time)
+            if latencies and 2 * (end.count - begin.count) > requests - 2 * margin:
+                return _Round(begin, end, latencies, rss_mib(server.pid))
+        raise RuntimeError(f"{server.name}: the machine is too busy to measure it.")
+
+    async def _watch(
+        self, server: Server, case: Case, requests: int, margin: int
+    ) -> tuple[_Reading, _Reading, Sequence[Answered]]:
+        before = await server.counter.count()
+        loading = asyncio.create_task(self._load(server, case, requests))
+        try:
+            begin = await self._reach(server, before + margin, loading)
+            end = await self._reach(server, before + requests - margin, loading)
+            answered = await loading
+        finally:
+            loading.cancel()
+            await asyncio.wait([loading])
+        carried_out = await server.counter.count() - before
+        if carried_out != requests:
+            raise RuntimeError(f"{server.name} answered {requests}, but carried out {carried_out}.")
+        return begin, end, answered
+
+    def _load(self, server: Server, case: Case, requests: int) -> Coroutine[Any, Any, Sequence[Answered]]:
+        return self.load.run(
+            f"{self.stage.scheme}://{server.address}{server.path(case.call)}",
+            case.shape,
+            requests,
+            headers=server.headers,
+            body=server.body(case.call),
+            http1=not server.speaks_grpc,
+        )
+
+    async def _reach(self, server: Server, count: int, loading: "asyncio.Task[Sequence[Answered]]") -> _Reading:
+        """Wait until so many requests have been carried out, or there are no more."""
+        # Who counts is asked, and does not tell by itself: that would be work for each request.
+        while (reading := await self._read(server)).count < count and not loading.done():  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS)
+        return reading
+
+    async def _read(self, server: Server) -> _Reading:
+        count = await server.counter.count()
+        return _Reading(time.time(), count, cpu_seconds(server.pid), cpu_seconds(self.stage.upstream.pid))
+
+
+def _row(scenario: str, name: str, server: Server, rounds: Sequence[_Round]) -> Row:
+    def each(value: Callable[[_Round], float]) -> list[float]:
+        return [value(one) for one in rounds]
+
+    cpu_us, upstream_cpu_us = each(lambda one: one.cpu_us), each(lambda one: one.upstream_cpu_us)
+    if sum(upstream_cpu_us) >= sum(cpu_us):
+        raise RuntimeError(f"{name}: the upstream takes more of a processor than {server.name}.")
+    return Row(
+        scenario,
+        name,
+        server.name,
+        per_second=each(lambda one: one.per_second),
+        p50_ms=each(lambda one: one.percentile_ms(50)),
+        p95_ms=each(lambda one: one.percentile_ms(95)),
+        p99_ms=each(lambda one: one.percentile_ms(99)),
+        cpu_us=cpu_us,
+        rss_mib=each(lambda one: one.rss_mib),
+        more={"upstream_cpu_us": upstream_cpu_us},
+    )
