@@ -68,11 +68,11 @@ class EdgeTelemetry:
                     span.set("http.response.status_code", refusal.status)
                     if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                         span.fail(str(refusal.status))
-                    _tell_refusal(request, refusal, error, seconds)
+                    _tell_refusal(request, _line(route, method, refusal.status, seconds), refusal, error)
                     raise
                 seconds = self._count(route, method, response.status, began)
                 span.set("http.response.status_code", response.status)
-            self._tell(request, route, response.status, seconds)
+            self._tell(request, route, method, response.status, seconds)
             return response
 
         return measured
@@ -88,18 +88,18 @@ class EdgeTelemetry:
         metrics = self._metrics
         return metrics.edge_requests.labels(route, method, status), metrics.edge_seconds.labels(route)
 
-    def _tell(self, request: web.Request, route: str, status: int, seconds: float) -> None:
+    def _tell(self, request: web.Request, route: str, method: str, status: int, seconds: float) -> None:
         is_quiet = route in _FREQUENT and status < HTTPStatus.BAD_REQUEST
         level = logging.DEBUG if is_quiet else logging.INFO
         if not _log.is_enabled_for(level):
             return
         issuer_id = request.match_info.get("issuerId")
         known = {"issuer_id": issuer_id} if issuer_id in self._issuers else {}
-        _log.log(level, "callback answered", **_line(request, status, seconds), **known)
+        _log.log(level, "callback answered", **_line(route, method, status, seconds), **known)
 
 
-def _tell_refusal(request: web.Request, refusal: Refusal, error: Exception, seconds: float) -> None:
-    facts: dict[str, Any] = _line(request, refusal.status, seconds) | _ids(request)
+def _tell_refusal(request: web.Request, line: dict[str, Any], refusal: Refusal, error: Exception) -> None:
+    facts = line | _ids(request)
     if refusal.cause:
         facts["cause"] = refusal.cause
     if isinstance(refusal, Fault):
@@ -108,13 +108,8 @@ def _tell_refusal(request: web.Request, refusal: Refusal, error: Exception, seco
         _log.warning("callback refused", **facts, error=refusal.logged)
 
 
-def _line(request: web.Request, status: int, seconds: float) -> dict[str, Any]:
-    return {
-        "callback": _route(request),
-        "method": _method(request),
-        "status": status,
-        "duration_ms": round(seconds * 1000, 1),
-    }
+def _line(route: str, method: str, status: int, seconds: float) -> dict[str, Any]:
+    return {"callback": route, "method": method, "status": status, "duration_ms": round(seconds * 1000, 1)}
 
 
 def _ids(request: web.Request) -> dict[str, str]:
