@@ -1,9 +1,11 @@
 """Where the gateway listens."""
 
+import asyncio
 import os
+import socket
 from dataclasses import dataclass
 
-__all__ = ["Addresses", "cannot_listen", "join"]
+__all__ = ["Addresses", "cannot_listen", "join", "resolved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +35,19 @@ def cannot_listen(listener: str, host: str, port: int, error: OSError) -> OSErro
 def join(host: str, port: int) -> str:
     """Join host and port; an IPv6 address gets its brackets (RFC 3986, section 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def resolved(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+    """Find what there is to listen on: a family and an address each, none twice.
+
+    Args:
+        host: Address or name; empty for all.
+        port: TCP port.
+
+    Raises:
+        OSError: There is nothing of that name.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return sorted({(int(family), (str(address[0]), int(address[1]))) for family, _, _, _, address in found})

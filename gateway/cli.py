@@ -1,22 +1,22 @@
 """The command line: ``d1-gateway demo | sandbox | serve | config check | keys | watch | call``."""
 
 import asyncio
-import gc
-import resource
-import signal
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 from rich.console import Console
 
-from gateway import bootstrap, logs
+from gateway import bootstrap
 from gateway.commands import keys
 from gateway.commands.call import call
 from gateway.commands.watch import watch
 from gateway.printing import effective
+from gateway.serving import serve as run
 from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
+from gateway.workers.shared_settings import load_shared
 from sandbox.demo import demo as walk
 from sandbox.playground import playground
 
@@ -34,27 +34,30 @@ app.add_typer(keys.app, name="keys")
 app.command()(watch)
 app.command()(call)
 
-# Rarer collections than Python's own: requests make little that refers to itself. Worth 4 % of a notification.
-_GC_THRESHOLD = (10_000, 20, 50)
-
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", "-c", envvar=FILE_VARIABLE, help="TOML file with settings.", dir_okay=False),
+]
+
+Workers = Annotated[
+    int, typer.Option("--workers", "-w", min=1, help="Processes that share the ports; more than one need NATS.")
 ]
 
 _errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
-def serve(config_file: ConfigFile = None) -> None:
+def serve(config_file: ConfigFile = None, workers: Workers = 1) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
-    settings = _load(config_file)
-    logs.configure(settings.log.level)
-    # Every connection takes one, and the shell's usual 1024 are soon gone.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
-        uvloop.run(_serve(settings))
+        settings = load_shared(config_file, workers)
+        if workers > 1:
+            # Another program in this process: the supervisor stays small, and what serves is a child of it.
+            file = () if config_file is None else (str(config_file),)
+            os.execv(  # noqa: S606 (this very interpreter)
+                sys.executable, (sys.executable, "-P", "-m", "gateway.workers", str(workers), *file)
+            )
+        run(settings)
     except SettingsError as error:
         raise _refused(error) from error
     except OSError as error:
@@ -86,18 +89,6 @@ def demo() -> None:
 def sandbox() -> None:
     """Keep the simulators and a gateway up, with commands to paste; Ctrl-C ends all."""
     asyncio.run(playground(Console(highlight=False)))
-
-
-async def _serve(settings: Settings) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    async with bootstrap.running(settings):
-        # What was made at the start lives to the end: the collector need not look at it again and again.
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLD)
-        await stopped.wait()
 
 
 def _load(config_file: Path | None) -> Settings:

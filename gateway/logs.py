@@ -1,71 +1,31 @@
 """Logs: one JSON object a line on standard error, with the correlation id of the work at hand, and who caused it."""
 
-import json
-import logging
-import sys
 from collections.abc import MutableMapping
-from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-import structlog
-
-from gateway import correlation
+from gateway import correlation, log_lines
 from gateway.identity import access
 
 __all__ = ["configure"]
 
 
-def configure(level: str) -> None:
+def configure(level: str, worker: int | None = None) -> None:
     """Set up structlog, and the standard library's logging of the libraries we use.
 
     Args:
         level: The least severe level that is written.
+        worker: The number of this process among those that share the ports; it stands in each line.
     """
-    shared: list[structlog.types.Processor] = [
-        _add_context,
-        structlog.processors.add_log_level,
-        _add_time,
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    as_text = structlog.processors.JSONRenderer(serializer=lambda value, **_: _dumps(value).decode())
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=as_text, foreign_pre_chain=shared))
-    # What libraries say below a warning (paths, peers, bytes of a bad request) stays out of our logs.
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("aiohttp.server").addFilter(_without_quotation)
+    log_lines.configure(level, _add_context, *(() if worker is None else (_Numbered(worker),)))
 
 
-def _without_quotation(record: logging.LogRecord) -> bool:
-    # What aiohttp raises over a malformed request quotes it, and it may hold a token or card data.
-    if record.exc_info and record.exc_info[0] is not None:
-        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", ()
-        record.exc_info = record.exc_text = None
-    return True
+class _Numbered:
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
 
-
-def _dumps(value: object, **_: object) -> bytes:
-    try:
-        return orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z)
-    except TypeError:
-        # A lone surrogate, or a number beyond 64 bits: a log line must not break the work it tells of.
-        return json.dumps(value, default=_text).encode()
-
-
-def _text(value: object) -> str:
-    return f"{value:%FT%T.%fZ}" if isinstance(value, datetime) else str(value)
-
-
-def _add_time(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    # orjson writes it; structlog's own stamp is a text that takes longer to make than the rest of the line.
-    event["timestamp"] = datetime.now(UTC)
-    return event
+    def __call__(self, _: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["worker"] = self._worker
+        return event
 
 
 def _add_context(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,7 +1,9 @@
 """The whole gateway as one thing: both servers, started together and stopped without cutting anything off."""
 
 import asyncio
+import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -33,6 +35,8 @@ class Gateway:
     edge_port: int
     admin: str
     drain_grace_seconds: float
+    edge_sockets: Sequence[socket.socket] = ()
+    """Where the edge listens if a supervisor has bound it."""
 
     async def start(self) -> Addresses:
         """Begin to serve.
@@ -40,11 +44,10 @@ class Gateway:
         Raises:
             OSError: A port cannot be had.
         """
-        edge_port = await self.edge.start(self.edge_host, self.edge_port, self.edge_tls)
+        edge_port = await self.edge.start(self.edge_host, self.edge_port, self.edge_tls, self.edge_sockets)
         await self.rpc.start()
         addresses = Addresses(join(self.grpc_host, self.rpc.port), join(self.edge_host, edge_port), self.admin)
         self.readiness.phase = "serving"
-        _log.info("ready", grpc=addresses.grpc, edge=addresses.edge, admin=addresses.admin)
         return addresses
 
     async def stop(self) -> None:
@@ -60,4 +63,4 @@ class Gateway:
     async def _stop_edge(self) -> None:
         await self.edge.stop()
         # Not before: until now D1 may have waited for what a handler replies.
-        self.callbacks.close()
+        await self.callbacks.close()

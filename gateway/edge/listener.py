@@ -3,11 +3,12 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, cast
 
 import structlog
 
+from gateway.addresses import resolved
 from gateway.edge.connection import Connection
 from gateway.edge.occasion import Occasion
 
@@ -54,12 +55,13 @@ class Listener:
         self._full = Occasion("the edge is full: a connection was closed")
         self._failed = Occasion("a TLS handshake at the edge failed")
 
-    async def open(self, host: str, port: int) -> int:
+    async def open(self, host: str, port: int, inherited: Sequence[socket.socket] = ()) -> int:
         """Begin to take connections.
 
         Args:
             host: Address to listen on.
             port: TCP port; 0 takes a free one.
+            inherited: Bound sockets to take instead, which other processes may hold too.
 
         Returns:
             The port.
@@ -67,14 +69,13 @@ class Listener:
         Raises:
             OSError: The port cannot be had.
         """
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        addresses = {(family, address[:2]) for family, _, _, _, address in found}
-        for family, address in sorted(addresses):
-            listening = socket.create_server(address, family=family, backlog=_BACKLOG)
+        self._sockets += inherited
+        if not inherited:
+            for family, address in await resolved(host, port):
+                self._sockets.append(socket.create_server(address, family=family))
+        for listening in self._sockets:
+            listening.listen(_BACKLOG)
             listening.settimeout(0)
-            self._sockets.append(listening)
             self._listen(listening)
         return int(self._sockets[0].getsockname()[1])
 

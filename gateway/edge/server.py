@@ -1,7 +1,8 @@
 """The edge's HTTPS server."""
 
+import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -77,13 +78,14 @@ class EdgeServer:
         self._listener: Listener | None = None
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_grace_seconds)
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext) -> int:
+    async def start(self, host: str, port: int, tls: ssl.SSLContext, inherited: Sequence[socket.socket] = ()) -> int:
         """Begin to serve.
 
         Args:
             host: Address to listen on.
             port: TCP port; 0 takes a free one.
             tls: Asks for client certificates.
+            inherited: See `Listener.open`.
 
         Returns:
             The port.
@@ -99,7 +101,7 @@ class EdgeServer:
             handshake_timeout_seconds=self._limits.request_timeout_seconds,
         )
         try:
-            return await self._listener.open(host, port)
+            return await self._listener.open(host, port, inherited)
         except OSError as error:
             await self._listener.close()
             raise cannot_listen("edge", host, port, error) from error

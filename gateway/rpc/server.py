@@ -19,6 +19,7 @@ from gateway.rpc.interceptors import (
     ErrorInterceptor,
     FinishingInterceptor,
     IdempotencyInterceptor,
+    PartingInterceptor,
     QuotaInterceptor,
     TelemetryInterceptor,
     ValidationInterceptor,
@@ -32,6 +33,8 @@ __all__ = ["RpcServer"]
 _MAX_METADATA_BYTES: Final = 16_384
 # Within a connection, beyond what its caller may have in flight: for probes, and for what is about to be refused.
 _SPARE_STREAMS: Final = 16
+# Far more than a round trip to a caller, far less than anybody's deadline.
+_LULL_SECONDS: Final = 0.05
 _OPTIONS: Mapping[str, int] = MappingProxyType(
     {
         # A dead link is noticed, and its watcher's seat freed, within half a minute.
@@ -86,11 +89,13 @@ class RpcServer:
             OSError: The port cannot be had.
         """
         self._finishing = Finishing()
+        self._parting = PartingInterceptor()
         self._server = grpc.aio.server(
             interceptors=(
                 Chain(
                     CorrelationInterceptor(),
                     ErrorInterceptor(),
+                    self._parting,
                     telemetry,
                     access,
                     quota,
@@ -139,7 +144,14 @@ class RpcServer:
         """Take no new calls, let those in flight finish within the grace, cancel the rest."""
         loop = asyncio.get_running_loop()
         end = loop.time() + grace_seconds
-        await asyncio.shield(self._server.stop(grace_seconds))
+        lull_seconds = min(_LULL_SECONDS, grace_seconds / 4)
+        with self._parting.holding():
+            # Who was answered a moment ago has called again by then.
+            await asyncio.sleep(lull_seconds)
+            stopping = asyncio.create_task(self._server.stop(end - loop.time()))
+            # And whoever waits has been told to go elsewhere by then.
+            await asyncio.sleep(lull_seconds)
+        await asyncio.shield(stopping)
         await self._finishing.drain(end - loop.time())
 
 

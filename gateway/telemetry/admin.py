@@ -1,24 +1,35 @@
 """The port for operators: metrics and probes, over plain HTTP. It serves no secrets and changes nothing."""
 
+import asyncio
+from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
+from typing import Protocol
 
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import choose_encoder
 
 from gateway.addresses import join
-from gateway.telemetry.readiness import Readiness
-from gateway.telemetry.state import State
+from gateway.telemetry.report import Reporting
 
-__all__ = ["AdminServer"]
+__all__ = ["AdminServer", "Refreshed"]
 
 _SHUTDOWN_SECONDS = 1.0
+
+
+class Refreshed(Protocol):
+    """What has to be read off something before each scrape."""
+
+    async def refresh(self) -> None:
+        """Read it."""
+        ...
 
 
 class AdminServer:
     """Serves ``/metrics``, ``/healthz`` and ``/readyz``."""
 
-    def __init__(self, registry: CollectorRegistry, state: State, readiness: Readiness) -> None:
+    def __init__(self, registry: CollectorRegistry, state: Refreshed, readiness: Reporting) -> None:
         """Assemble the server.
 
         Args:
@@ -60,6 +71,29 @@ class AdminServer:
             raise OSError(f"admin: cannot listen on {join(host, port)}: {error.strerror}") from error
         return join(host, int(self._runner.addresses[0][1]))
 
+    async def start_at(self, path: Path) -> str:
+        """Begin to serve on a Unix domain socket, for the supervisor of this process.
+
+        Args:
+            path: Where it is made.
+
+        Returns:
+            The same.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        await self._runner.setup()
+        await web.UnixSite(self._runner, path).start()
+        return str(path)
+
+    async def leave_metrics(self, file: Path) -> None:
+        """Write what a scrape would get, in the Prometheus text format: the last word of a process that ends."""
+        await self._state.refresh()
+        # Nobody may be there any more to read it.
+        with suppress(OSError):
+            await asyncio.to_thread(_write, file, generate_latest(self._registry))
+
     async def stop(self) -> None:
         """Answer what was asked, then close."""
         await self._runner.cleanup()
@@ -85,3 +119,10 @@ class AdminServer:
 async def _hide_versions(request: web.Request, response: web.StreamResponse) -> None:
     del request
     response.headers[hdrs.SERVER] = "d1-gateway"
+
+
+def _write(file: Path, content: bytes) -> None:
+    # Whole or not at all, should we be killed now.
+    unnamed = file.with_suffix(".part")
+    unnamed.write_bytes(content)
+    unnamed.replace(file)

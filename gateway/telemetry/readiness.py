@@ -2,35 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.ports import EventLog, KeyValueStore
+from gateway.telemetry.report import OK, Phase, Report
 
-__all__ = ["Phase", "Readiness", "Report"]
-
-Phase: TypeAlias = Literal["starting", "serving", "draining"]
-"""Where in its life a gateway is: ``serving`` once both servers take calls."""
+__all__ = ["Phase", "Readiness"]
 
 _KEY: Final = "readiness"
 _ENTRY_SECONDS: Final = 60.0
-_OK: Final = "ok"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was found."""
-
-    checks: Mapping[str, str]
-    """``ok``, or what is wrong, for each."""
-    circuits: Mapping[str, str]
-    """How the circuit breaker of each upstream stands. For people: it decides nothing."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether all is well."""
-        return all(result == _OK for result in self.checks.values())
 
 
 class Readiness:
@@ -78,7 +59,7 @@ class Readiness:
                     "event_log_write": await self._result(self._write),
                 }
                 self._stale_from = clock() + self._fresh_seconds
-        serving = _OK if self.phase == "serving" else self.phase
+        serving = OK if self.phase == "serving" else self.phase
         return Report({"serving": serving, **self._storage}, dict(self._circuits()))
 
     async def _result(self, look: Callable[[], Awaitable[object]]) -> str:
@@ -89,7 +70,7 @@ class Readiness:
             return f"no answer within {self._patience_seconds:g} s"
         except GatewayError as error:
             return error.message
-        return _OK
+        return OK
 
     async def _read(self) -> None:
         await self._log.read((await self._log.bounds()).last, 1)

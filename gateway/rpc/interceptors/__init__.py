@@ -1,6 +1,6 @@
 """What happens around every rpc, from the outside in.
 
-Correlation id, errors, telemetry, access, quota, validation, finishing, idempotency.
+Correlation id, errors, parting, telemetry, access, quota, validation, finishing, idempotency.
 """
 
 from gateway.rpc.interceptors.access import AccessInterceptor
@@ -8,6 +8,7 @@ from gateway.rpc.interceptors.correlation import CorrelationInterceptor
 from gateway.rpc.interceptors.errors import ErrorInterceptor
 from gateway.rpc.interceptors.finishing import FinishingInterceptor
 from gateway.rpc.interceptors.idempotency import IdempotencyInterceptor
+from gateway.rpc.interceptors.parting import PartingInterceptor
 from gateway.rpc.interceptors.quota import QuotaInterceptor
 from gateway.rpc.interceptors.telemetry import TelemetryInterceptor
 from gateway.rpc.interceptors.validation import ValidationInterceptor
@@ -18,6 +19,7 @@ __all__ = [
     "ErrorInterceptor",
     "FinishingInterceptor",
     "IdempotencyInterceptor",
+    "PartingInterceptor",
     "QuotaInterceptor",
     "TelemetryInterceptor",
     "ValidationInterceptor",
