@@ -6,12 +6,13 @@ other.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from gateway import cursor
 from gateway.ports import StoredEvent
 from issuer.notification.v1 import messages_pb2 as notification
 
-__all__ = ["batch"]
+__all__ = ["batch", "standing"]
 
 _LENGTH_DELIMITED = 2
 
@@ -20,6 +21,8 @@ def _tag(message: type[notification.Notification] | type[notification.WatchNotif
     return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | _LENGTH_DELIMITED)
 
 
+# The lengths of notifications are much the same.
+@lru_cache(maxsize=1024)
 def _varint(value: int) -> bytes:
     encoded = bytearray()
     while value > 0x7F:  # noqa: PLR2004 (seven bits a byte, protobuf encoding, "Base 128 varints")
@@ -31,16 +34,27 @@ def _varint(value: int) -> bytes:
 
 _NOTIFICATION_CURSOR = _tag(notification.Notification, "cursor")
 _BATCH_NOTIFICATION = _tag(notification.WatchNotificationsResponse, "notifications")
+_BATCH_CURSOR = _tag(notification.WatchNotificationsResponse, "cursor")
 
 
-def batch(log_id: str, events: Iterable[StoredEvent], after: int, role: "notification.WatcherRole.ValueType") -> bytes:
+def standing(role: "notification.WatcherRole.ValueType", fence: int = 0) -> bytes:
+    """Return the part of a batch that is the same in all batches of a watcher, from one take-over to the next.
+
+    Args:
+        role: Whether the watcher receives or stands by.
+        fence: The fence of a named subscription's active watcher.
+    """
+    return notification.WatchNotificationsResponse(role=role, fence=fence).SerializeToString()
+
+
+def batch(log_id: str, events: Iterable[StoredEvent], after: int, stands: bytes) -> bytes:
     """Return the serialised `WatchNotificationsResponse`.
 
     Args:
         log_id: The log that the events come from.
         events: The events of the batch; none for a heartbeat.
         after: The sequence that the batch's cursor stands for.
-        role: Whether the watcher receives or stands by.
+        stands: How its watcher stands, as `standing` has it.
     """
     parts: list[bytes] = []
     for stored in events:
@@ -48,6 +62,6 @@ def batch(log_id: str, events: Iterable[StoredEvent], after: int, role: "notific
         payload = stored.event.payload
         tail = _NOTIFICATION_CURSOR + _varint(len(place)) + place
         parts += (_BATCH_NOTIFICATION, _varint(len(payload) + len(tail)), payload, tail)
-    rest = notification.WatchNotificationsResponse(cursor=cursor.encode(log_id, after), role=role)
-    parts.append(rest.SerializeToString())
+    place = cursor.encode(log_id, after).encode()
+    parts += (_BATCH_CURSOR, _varint(len(place)), place, stands)
     return b"".join(parts)

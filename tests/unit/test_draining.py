@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.ports import LogBounds
+from gateway.ports import Read, Scope
 from gateway.subscriptions import Watchers
 from issuer.common.v1 import error_pb2
-from tests.fakes import ISSUER, FakeEventLog, an_event
-from tests.unit.watching import EARLIEST, LATEST, a_log_of, a_watch, ends, receive
+from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
+from tests.unit.watching import EARLIEST, LATEST, a_log_of, a_watch, ends, receive, watchers_of
 
 
 async def is_draining(stream: AsyncGenerator[bytes, None]) -> bool:
@@ -22,7 +22,7 @@ async def is_draining(stream: AsyncGenerator[bytes, None]) -> bool:
 
 
 async def test_draining_ends_watches_that_wait() -> None:
-    watchers = Watchers(a_log_of(1))
+    watchers = watchers_of(a_log_of(1))
     waiting = [asyncio.create_task(is_draining(watchers.watch(a_watch(LATEST)))) for _ in range(3)]
     await asyncio.sleep(0.01)
 
@@ -33,7 +33,7 @@ async def test_draining_ends_watches_that_wait() -> None:
 
 async def test_draining_ends_a_watch_that_always_has_something_to_send() -> None:
     log = a_log_of(1)
-    watchers = Watchers(log)
+    watchers = watchers_of(log)
 
     async def write() -> None:
         for number in range(2, 1_000_000):
@@ -51,7 +51,7 @@ async def test_draining_ends_a_watch_that_always_has_something_to_send() -> None
 
 
 async def test_draining_ends_the_active_watcher_of_a_subscription_and_those_that_stand_by() -> None:
-    watchers = Watchers(a_log_of(1))
+    watchers = watchers_of(a_log_of(1))
     waiting = [
         asyncio.create_task(is_draining(watchers.watch_subscription(a_watch(), ISSUER, "a-name"))) for _ in range(3)
     ]
@@ -60,21 +60,37 @@ async def test_draining_ends_the_active_watcher_of_a_subscription_and_those_that
     watchers.drain()
 
     assert await asyncio.gather(*waiting) == [True, True, True]
-    assert watchers.seats.count(ISSUER, "a-name") == 0
+    assert watchers.counts(ISSUER) == {}
+
+
+async def test_draining_lets_other_gateways_take_over_before_a_client_that_does_not_read_has_left() -> None:
+    log = a_log_of(300)
+    leases = FakeSubscriptionLeases()
+    watchers = Watchers(log, leases)
+    stream = watchers.watch_subscription(a_watch(max_batch_size=100), ISSUER, "a-name")
+    await receive(stream)
+    assert (await receive(stream)).notifications
+
+    watchers.drain()
+
+    # The stream is as it was: nobody has asked for its next batch, which would have been there.
+    assert leases.held == {}
+    assert watchers.counts(ISSUER) == {}
+    assert await is_draining(stream)
 
 
 async def test_once_draining_no_watch_begins() -> None:
-    watchers = Watchers(a_log_of(1))
+    watchers = watchers_of(a_log_of(1))
 
     watchers.drain()
 
     assert await is_draining(watchers.watch(a_watch()))
     assert await is_draining(watchers.watch_subscription(a_watch(), ISSUER, "a-name"))
-    assert watchers.seats.count(ISSUER, "a-name") == 0
+    assert watchers.counts(ISSUER) == {}
 
 
 async def test_draining_twice_is_as_good_as_once() -> None:
-    watchers = Watchers(a_log_of(1))
+    watchers = watchers_of(a_log_of(1))
     waiting = asyncio.create_task(is_draining(watchers.watch(a_watch(LATEST))))
     await asyncio.sleep(0.01)
 
@@ -85,7 +101,7 @@ async def test_draining_twice_is_as_good_as_once() -> None:
 
 
 async def test_draining_just_when_heartbeats_are_due_ends_the_watches() -> None:
-    watchers = Watchers(a_log_of(1))
+    watchers = watchers_of(a_log_of(1))
     silence = a_watch(LATEST, heartbeat_seconds=0.2)
     waiting = [asyncio.create_task(is_draining(watchers.watch(silence))) for _ in range(3)]
     await asyncio.sleep(0.01)
@@ -110,13 +126,13 @@ async def test_draining_while_the_log_is_asked_ends_the_watch_and_leaves_nothing
     class SlowLog(FakeEventLog):
         answers_at_once = True
 
-        async def bounds(self) -> LogBounds:
+        async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
             if not self.answers_at_once:
                 watchers.drain()
-            return await super().bounds()
+            return await super().read(after, limit, scope)
 
     log = SlowLog()
-    watchers = Watchers(log)
+    watchers = watchers_of(log)
     stream = watchers.watch(a_watch(LATEST))
     await receive(stream)
 

@@ -69,6 +69,8 @@ class Progress:
         self.cursor = request.after_cursor or ""
         """Where to go on after what was handed out; empty while that is not known."""
         self.role = WatcherRole.UNSPECIFIED
+        self.fence = 0
+        """The highest fence received."""
 
     @property
     def silence_seconds(self) -> float:
@@ -91,7 +93,14 @@ class Progress:
     def take(self, response: WatchNotificationsResponse) -> None:
         """Take a batch or a heartbeat. Everything before must have been handed out."""
         self._backoff.reset()
+        if response.role is WatcherRole.ACTIVE and response.fence < self.fence:
+            _log.warning("batch dropped: it is of a watcher that has lost its place")
+            return
+        if response.role is WatcherRole.STANDBY and self.role is WatcherRole.ACTIVE:
+            # What is not committed is sent again, as after a break.
+            self._to_come_again = set(self._uncommitted)
         self.role = response.role
+        self.fence = max(self.fence, response.fence)
         self._batch_cursor = response.cursor
         self._waiting.extend(each for each in response.notifications if each.cursor not in self._uncommitted)
         self._to_come_again.difference_update(each.cursor for each in response.notifications)

@@ -52,6 +52,15 @@ class AsyncWatch:
         """Whether it receives, or stands by for another watcher of its subscription."""
         return self._progress.role
 
+    @property
+    def fence(self) -> int:
+        """What grows whenever a watcher of its subscription takes over; 0 before the beginning, or without one.
+
+        Store it with what comes of a notification, and refuse to overwrite what has a larger one: then a watcher that
+        lost its place without knowing, because it was held up, does no harm.
+        """
+        return self._progress.fence
+
     async def commit(self, notification: Notification | None = None) -> None:
         """Note at the gateway that a notification and all before it are done with; without one, all received so far.
 
@@ -152,6 +161,15 @@ class Watch:
     def role(self) -> WatcherRole:
         """Whether it receives, or stands by for another watcher of its subscription."""
         return self._progress.role
+
+    @property
+    def fence(self) -> int:
+        """What grows whenever a watcher of its subscription takes over; 0 before the beginning, or without one.
+
+        Store it with what comes of a notification, and refuse to overwrite what has a larger one: then a watcher that
+        lost its place without knowing, because it was held up, does no harm.
+        """
+        return self._progress.fence
 
     def commit(self, notification: Notification | None = None) -> None:
         """Note at the gateway that a notification and all before it are done with; without one, all received so far.

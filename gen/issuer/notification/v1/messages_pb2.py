@@ -29,7 +29,7 @@ from issuer.consumer.v1 import operation_pb2 as issuer_dot_consumer_dot_v1_dot_o
 from issuer.threeds.v1 import operation_pb2 as issuer_dot_threeds_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%issuer/notification/v1/messages.proto\x12\x16issuer.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"issuer/consumer/v1/operation.proto\x1a!issuer/threeds/v1/operation.proto\"\xbd\x02\n\x0cNotification\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x11\n\tissuer_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x03 \x01(\t\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63orrelation_id\x18\x05 \x01(\t\x12\x13\n\x0b\x63onsumer_id\x18\x06 \x01(\t\x12L\n\x12three_ds_operation\x18\n \x01(\x0b\x32\x1c.issuer.threeds.v1.OperationH\x00R\x10threeDSOperation\x12\x43\n\x12\x63onsumer_operation\x18\x0b \x01(\x0b\x32%.issuer.consumer.v1.ConsumerOperationH\x00\x42\x07\n\x05\x65vent\"\xe5\x04\n\x12NotificationFilter\x12\x36\n\x08\x63\x61rd_ids\x18\x01 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$\x12:\n\x0c\x63onsumer_ids\x18\x02 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12J\n\x0foperation_types\x18\x03 \x03(\x0e\x32 .issuer.threeds.v1.OperationTypeB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x45\n\x08statuses\x18\x04 \x03(\x0e\x32\".issuer.threeds.v1.OperationStatusB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12;\n\roperation_ids\x18\x05 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12J\n\x05kinds\x18\x06 \x03(\x0e\x32(.issuer.notification.v1.NotificationKindB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07\x82\x01\x04\x10\x01 \x00\x12\\\n\x18\x63onsumer_operation_types\x18\x07 \x03(\x0e\x32).issuer.consumer.v1.ConsumerOperationTypeB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x61\n\x1b\x63onsumer_operation_statuses\x18\x08 \x03(\x0e\x32+.issuer.consumer.v1.ConsumerOperationStatusB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\"\xba\x03\n\x19WatchNotificationsRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x43\n\x08position\x18\x02 \x01(\x0e\x32%.issuer.notification.v1.StartPositionB\x08\xbaH\x05\x82\x01\x02\x10\x01H\x00\x12!\n\x0c\x61\x66ter_cursor\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12+\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x36\n\x0csubscription\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\xd8\x01\x01\x12:\n\x06\x66ilter\x18\x06 \x01(\x0b\x32*.issuer.notification.v1.NotificationFilter\x12 \n\x0emax_batch_size\x18\x07 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12I\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\xac\x02\x32\x05\x10\x80\xc2\xd7/B\x07\n\x05start\"\x9c\x01\n\x1aWatchNotificationsResponse\x12;\n\rnotifications\x18\x01 \x03(\x0b\x32$.issuer.notification.v1.Notification\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x31\n\x04role\x18\x03 \x01(\x0e\x32#.issuer.notification.v1.WatcherRole\"\x85\x01\n\x13\x43ommitCursorRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x33\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\x12\x19\n\x06\x63ursor\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"0\n\x14\x43ommitCursorResponse\x12\x18\n\x10\x63ommitted_cursor\x18\x01 \x01(\t\"\x99\x01\n\x0cSubscription\x12\x11\n\tissuer_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10\x63ommitted_cursor\x18\x03 \x01(\t\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03lag\x18\x05 \x01(\x04\x12\x10\n\x08watchers\x18\x06 \x01(\r\"m\n\x16GetSubscriptionRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x33\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\"U\n\x17GetSubscriptionResponse\x12:\n\x0csubscription\x18\x01 \x01(\x0b\x32$.issuer.notification.v1.Subscription\":\n\x18ListSubscriptionsRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\"X\n\x19ListSubscriptionsResponse\x12;\n\rsubscriptions\x18\x01 \x03(\x0b\x32$.issuer.notification.v1.Subscription\"p\n\x19\x44\x65leteSubscriptionRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x33\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\"\x1c\n\x1a\x44\x65leteSubscriptionResponse*\x89\x01\n\x10NotificationKind\x12!\n\x1dNOTIFICATION_KIND_UNSPECIFIED\x10\x00\x12(\n$NOTIFICATION_KIND_THREE_DS_OPERATION\x10\x01\x12(\n$NOTIFICATION_KIND_CONSUMER_OPERATION\x10\x02*g\n\rStartPosition\x12\x1e\n\x1aSTART_POSITION_UNSPECIFIED\x10\x00\x12\x1b\n\x17START_POSITION_EARLIEST\x10\x01\x12\x19\n\x15START_POSITION_LATEST\x10\x02*^\n\x0bWatcherRole\x12\x1c\n\x18WATCHER_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13WATCHER_ROLE_ACTIVE\x10\x01\x12\x18\n\x14WATCHER_ROLE_STANDBY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%issuer/notification/v1/messages.proto\x12\x16issuer.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"issuer/consumer/v1/operation.proto\x1a!issuer/threeds/v1/operation.proto\"\xbd\x02\n\x0cNotification\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x11\n\tissuer_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x03 \x01(\t\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63orrelation_id\x18\x05 \x01(\t\x12\x13\n\x0b\x63onsumer_id\x18\x06 \x01(\t\x12L\n\x12three_ds_operation\x18\n \x01(\x0b\x32\x1c.issuer.threeds.v1.OperationH\x00R\x10threeDSOperation\x12\x43\n\x12\x63onsumer_operation\x18\x0b \x01(\x0b\x32%.issuer.consumer.v1.ConsumerOperationH\x00\x42\x07\n\x05\x65vent\"\xe5\x04\n\x12NotificationFilter\x12\x36\n\x08\x63\x61rd_ids\x18\x01 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$\x12:\n\x0c\x63onsumer_ids\x18\x02 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12J\n\x0foperation_types\x18\x03 \x03(\x0e\x32 .issuer.threeds.v1.OperationTypeB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x45\n\x08statuses\x18\x04 \x03(\x0e\x32\".issuer.threeds.v1.OperationStatusB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12;\n\roperation_ids\x18\x05 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12J\n\x05kinds\x18\x06 \x03(\x0e\x32(.issuer.notification.v1.NotificationKindB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07\x82\x01\x04\x10\x01 \x00\x12\\\n\x18\x63onsumer_operation_types\x18\x07 \x03(\x0e\x32).issuer.consumer.v1.ConsumerOperationTypeB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x61\n\x1b\x63onsumer_operation_statuses\x18\x08 \x03(\x0e\x32+.issuer.consumer.v1.ConsumerOperationStatusB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\"\xba\x03\n\x19WatchNotificationsRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x43\n\x08position\x18\x02 \x01(\x0e\x32%.issuer.notification.v1.StartPositionB\x08\xbaH\x05\x82\x01\x02\x10\x01H\x00\x12!\n\x0c\x61\x66ter_cursor\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12+\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x36\n\x0csubscription\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\xd8\x01\x01\x12:\n\x06\x66ilter\x18\x06 \x01(\x0b\x32*.issuer.notification.v1.NotificationFilter\x12 \n\x0emax_batch_size\x18\x07 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12I\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\xac\x02\x32\x05\x10\x80\xc2\xd7/B\x07\n\x05start\"\xab\x01\n\x1aWatchNotificationsResponse\x12;\n\rnotifications\x18\x01 \x03(\x0b\x32$.issuer.notification.v1.Notification\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x31\n\x04role\x18\x03 \x01(\x0e\x32#.issuer.notification.v1.WatcherRole\x12\r\n\x05\x66\x65nce\x18\x04 \x01(\x04\"\x85\x01\n\x13\x43ommitCursorRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x33\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\x12\x19\n\x06\x63ursor\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"0\n\x14\x43ommitCursorResponse\x12\x18\n\x10\x63ommitted_cursor\x18\x01 \x01(\t\"\x99\x01\n\x0cSubscription\x12\x11\n\tissuer_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10\x63ommitted_cursor\x18\x03 \x01(\t\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03lag\x18\x05 \x01(\x04\x12\x10\n\x08watchers\x18\x06 \x01(\r\"m\n\x16GetSubscriptionRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x33\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\"U\n\x17GetSubscriptionResponse\x12:\n\x0csubscription\x18\x01 \x01(\x0b\x32$.issuer.notification.v1.Subscription\":\n\x18ListSubscriptionsRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\"X\n\x19ListSubscriptionsResponse\x12;\n\rsubscriptions\x18\x01 \x03(\x0b\x32$.issuer.notification.v1.Subscription\"p\n\x19\x44\x65leteSubscriptionRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x33\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\"\x1c\n\x1a\x44\x65leteSubscriptionResponse*\x89\x01\n\x10NotificationKind\x12!\n\x1dNOTIFICATION_KIND_UNSPECIFIED\x10\x00\x12(\n$NOTIFICATION_KIND_THREE_DS_OPERATION\x10\x01\x12(\n$NOTIFICATION_KIND_CONSUMER_OPERATION\x10\x02*g\n\rStartPosition\x12\x1e\n\x1aSTART_POSITION_UNSPECIFIED\x10\x00\x12\x1b\n\x17START_POSITION_EARLIEST\x10\x01\x12\x19\n\x15START_POSITION_LATEST\x10\x02*^\n\x0bWatcherRole\x12\x1c\n\x18WATCHER_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13WATCHER_ROLE_ACTIVE\x10\x01\x12\x18\n\x14WATCHER_ROLE_STANDBY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -80,12 +80,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETESUBSCRIPTIONREQUEST'].fields_by_name['issuer_id']._serialized_options = b'\272H\010r\003\230\001\n\330\001\001'
   _globals['_DELETESUBSCRIPTIONREQUEST'].fields_by_name['subscription']._loaded_options = None
   _globals['_DELETESUBSCRIPTIONREQUEST'].fields_by_name['subscription']._serialized_options = b'\272H\032r\0302\026^[A-Za-z0-9_.-]{1,64}$'
-  _globals['_NOTIFICATIONKIND']._serialized_start=2605
-  _globals['_NOTIFICATIONKIND']._serialized_end=2742
-  _globals['_STARTPOSITION']._serialized_start=2744
-  _globals['_STARTPOSITION']._serialized_end=2847
-  _globals['_WATCHERROLE']._serialized_start=2849
-  _globals['_WATCHERROLE']._serialized_end=2943
+  _globals['_NOTIFICATIONKIND']._serialized_start=2620
+  _globals['_NOTIFICATIONKIND']._serialized_end=2757
+  _globals['_STARTPOSITION']._serialized_start=2759
+  _globals['_STARTPOSITION']._serialized_end=2862
+  _globals['_WATCHERROLE']._serialized_start=2864
+  _globals['_WATCHERROLE']._serialized_end=2958
   _globals['_NOTIFICATION']._serialized_start=231
   _globals['_NOTIFICATION']._serialized_end=548
   _globals['_NOTIFICATIONFILTER']._serialized_start=551
@@ -93,23 +93,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_start=1167
   _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_end=1609
   _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_start=1612
-  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_end=1768
-  _globals['_COMMITCURSORREQUEST']._serialized_start=1771
-  _globals['_COMMITCURSORREQUEST']._serialized_end=1904
-  _globals['_COMMITCURSORRESPONSE']._serialized_start=1906
-  _globals['_COMMITCURSORRESPONSE']._serialized_end=1954
-  _globals['_SUBSCRIPTION']._serialized_start=1957
-  _globals['_SUBSCRIPTION']._serialized_end=2110
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=2112
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=2221
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=2223
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=2308
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=2310
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=2368
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=2370
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=2458
-  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=2460
-  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=2572
-  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=2574
-  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=2602
+  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_end=1783
+  _globals['_COMMITCURSORREQUEST']._serialized_start=1786
+  _globals['_COMMITCURSORREQUEST']._serialized_end=1919
+  _globals['_COMMITCURSORRESPONSE']._serialized_start=1921
+  _globals['_COMMITCURSORRESPONSE']._serialized_end=1969
+  _globals['_SUBSCRIPTION']._serialized_start=1972
+  _globals['_SUBSCRIPTION']._serialized_end=2125
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=2127
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=2236
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=2238
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=2323
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=2325
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=2383
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=2385
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=2473
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=2475
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=2587
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=2589
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=2617
 # @@protoc_insertion_point(module_scope)

@@ -302,10 +302,16 @@ class WatchNotificationsResponse(_message.Message):
     NOTIFICATIONS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Where to go on after this batch. With a filter it may lie past the last notification of the batch."""
     role: Global___WatcherRole.ValueType
     """Whether this watcher receives or stands by."""
+    fence: _builtins.int
+    """Grows with each take-over of a named subscription, across gateways and restarts. A batch whose fence is smaller than
+    the highest seen was sent by a watcher that had lost its place, and arrives late: drop it. 0 while this watcher
+    stands by, and for a watch without a name.
+    """
     @_builtins.property
     def notifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notification]:
         """In the order of the log."""
@@ -316,10 +322,11 @@ class WatchNotificationsResponse(_message.Message):
         notifications: _abc.Iterable[Global___Notification] | None = ...,
         cursor: _builtins.str = ...,
         role: Global___WatcherRole.ValueType = ...,
+        fence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "notifications", b"notifications", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fence", b"fence", "notifications", b"notifications", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -398,7 +405,7 @@ class Subscription(_message.Message):
     lag: _builtins.int
     """How many kept places of the log come after the committed cursor, those of other issuers and filtered ones included."""
     watchers: _builtins.int
-    """How many watchers it has: none, one active, or one active and others that stand by."""
+    """How many watchers it has, at all gateways: none, one active, or one active and others that stand by."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
         """When that was committed."""

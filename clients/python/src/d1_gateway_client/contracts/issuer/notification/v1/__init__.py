@@ -452,7 +452,7 @@ class Subscription(betterproto2.Message):
 
     watchers: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
     """
-    How many watchers it has: none, one active, or one active and others that stand by.
+    How many watchers it has, at all gateways: none, one active, or one active and others that stand by.
     """
 
 
@@ -538,6 +538,13 @@ class WatchNotificationsResponse(betterproto2.Message):
     Whether this watcher receives or stands by.
     """
 
+    fence: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    Grows with each take-over of a named subscription, across gateways and restarts. A batch whose fence is smaller than
+    the highest seen was sent by a watcher that had lost its place, and arrives late: drop it. 0 while this watcher
+    stands by, and for a watch without a name.
+    """
+
 
 default_message_pool.register_message(
     "issuer.notification.v1", "WatchNotificationsResponse", WatchNotificationsResponse
@@ -571,9 +578,10 @@ class NotificationServiceSyncStub:
         lost its link. A slow watcher lags behind in the log, costs the memory of one batch and holds up nobody.
 
         With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
-        watch began. One watcher of a subscription is active;
-        further ones stand by, get heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was
-        delivered but not committed is delivered again.
+        watch began. One watcher of a subscription is active, at all gateways together; further ones stand by, get
+        heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was delivered but not committed is
+        delivered again. A watcher whose gateway cannot know whether it still has its place stands by again. What was on its
+        way by then may arrive after what the next one is sent: `fence` tells them apart.
 
         Idempotent; delivery is at least once: a watcher that reconnects after its last cursor sees nothing twice.
         OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
@@ -671,9 +679,10 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         lost its link. A slow watcher lags behind in the log, costs the memory of one batch and holds up nobody.
 
         With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
-        watch began. One watcher of a subscription is active;
-        further ones stand by, get heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was
-        delivered but not committed is delivered again.
+        watch began. One watcher of a subscription is active, at all gateways together; further ones stand by, get
+        heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was delivered but not committed is
+        delivered again. A watcher whose gateway cannot know whether it still has its place stands by again. What was on its
+        way by then may arrive after what the next one is sent: `fence` tells them apart.
 
         Idempotent; delivery is at least once: a watcher that reconnects after its last cursor sees nothing twice.
         OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.

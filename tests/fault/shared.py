@@ -1,0 +1,167 @@
+"""Gateways that share a NATS server, each in a process of its own, and what their watchers receive."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
+from sandbox import Sandbox
+from sandbox.d1.notification import Notification, new_details
+from sandbox.gateway import GatewayConfig, GatewayProcess, channel
+from sandbox.nats import NatsServer
+
+__all__ = ["Batch", "Shared", "Watcher", "shared"]
+
+_SECONDS = 20.0
+_NATS = """
+[nats]
+servers = ["{url}"]
+replicas = 1
+
+[idempotency]
+key_file = "{key_file}"
+"""
+
+
+@dataclass(frozen=True)
+class _Config(GatewayConfig):
+    nats_url: str = ""
+    key_file: Path = Path()
+
+    def to_toml(self) -> str:
+        return super().to_toml() + _NATS.format(url=self.nats_url, key_file=self.key_file)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A message that a watcher received."""
+
+    time: float
+    role: "notification.WatcherRole.ValueType"
+    fence: int
+    cursor: str
+    operation_ids: Sequence[str]
+
+
+@dataclass(slots=True)
+class Watcher:
+    """A client that watches a subscription, and remembers every message."""
+
+    batches: list[Batch] = field(default_factory=list)
+    error: grpc.aio.AioRpcError | None = None
+    """How its stream ended."""
+
+    @property
+    def role(self) -> "notification.WatcherRole.ValueType":
+        """What it is, as it was told last."""
+        return self.batches[-1].role if self.batches else notification.WATCHER_ROLE_UNSPECIFIED
+
+    @property
+    def operation_ids(self) -> list[str]:
+        """All that it received, in order."""
+        return [each for batch in self.batches for each in batch.operation_ids]
+
+    async def becomes(self, role: "notification.WatcherRole.ValueType") -> Batch:
+        """Wait until it is told that it has a role."""
+        await self.until(lambda: self.role == role)
+        return self.batches[-1]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something has become true of what it received."""
+        async with asyncio.timeout(_SECONDS):
+            while not condition():
+                assert self.error is None, f"the stream ended: {self.error}"
+                await asyncio.sleep(0.005)
+
+    async def watch(self, opened: grpc.aio.Channel) -> None:
+        """Receive until the stream ends."""
+        request = notification.WatchNotificationsRequest(
+            subscription="ledger", position=notification.START_POSITION_EARLIEST
+        )
+        request.heartbeat_interval.FromMilliseconds(200)
+        call = NotificationServiceStub(opened).WatchNotifications(request)
+        try:
+            async for message in call:
+                ids = [each.three_ds_operation.operation_id for each in message.notifications]
+                self.batches.append(Batch(time.monotonic(), message.role, message.fence, message.cursor, ids))
+        except grpc.aio.AioRpcError as error:
+            self.error = error
+        finally:
+            call.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Gateways, each with a watcher of one subscription; that of the first one is the first to be active."""
+
+    sandbox: Sandbox
+    gateways: Sequence[GatewayProcess]
+    watchers: Sequence[Watcher]
+    channels: Sequence[grpc.aio.Channel]
+    _count: list[None] = field(default_factory=list)
+
+    async def notify(self) -> str:
+        """Have D1 notify the last gateway of an operation, and tell its id."""
+        self._count.append(None)
+        sent = Notification("card-1", f"op_{len(self._count):05}", datetime.now(UTC), details=new_details())
+        assert await self.sandbox.notifier.send(sent) == 204
+        return sent.operation_id
+
+    async def notify_for(self, seconds: float) -> list[str]:
+        """Have D1 notify again and again."""
+        end, sent = time.monotonic() + seconds, []
+        while time.monotonic() < end:
+            sent.append(await self.notify())
+            await asyncio.sleep(0.01)
+        return sent
+
+    async def commit(self, cursor: str) -> None:
+        """Commit at the last gateway."""
+        request = notification.CommitCursorRequest(subscription="ledger", cursor=cursor)
+        await NotificationServiceStub(self.channels[-1]).CommitCursor(request, timeout=_SECONDS)
+
+    async def watcher_count(self) -> int:
+        """Ask the last gateway how many watchers the subscription has."""
+        request = notification.GetSubscriptionRequest(subscription="ledger")
+        answer = await NotificationServiceStub(self.channels[-1]).GetSubscription(request, timeout=_SECONDS)
+        return answer.subscription.watchers
+
+
+@asynccontextmanager
+async def shared(folder: Path, count: int = 2) -> AsyncIterator[Shared]:
+    """Run a NATS server, and gateways that share it."""
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys"))
+        nats = await stack.enter_async_context(await NatsServer.start(folder / "nats"))
+        key_file = folder / "sealing-key"
+        key_file.touch(mode=0o600)
+        key_file.write_text(os.urandom(32).hex())
+        cluster = Shared(sandbox, [], [], [])
+        async with asyncio.TaskGroup() as tasks:
+            watching = []
+            for number in range(count):
+                place = folder / f"gateway-{number}"
+                place.mkdir()
+                config = replace(_Config.of(sandbox, place), nats_url=nats.url, key_file=key_file)
+                gateway = await stack.enter_async_context(await GatewayProcess.start(config, place))
+                opened = await stack.enter_async_context(channel(gateway.grpc, sandbox.pki))
+                watcher = Watcher()
+                watching.append(tasks.create_task(watcher.watch(opened)))
+                await watcher.until(lambda watcher=watcher: bool(watcher.batches))  # type: ignore[misc]
+                for known, new in zip(
+                    (cluster.gateways, cluster.watchers, cluster.channels), (gateway, watcher, opened), strict=True
+                ):
+                    assert isinstance(known, list)
+                    known.append(new)
+            sandbox.set_edge(cluster.gateways[-1].edge)
+            yield cluster
+            for each in watching:
+                each.cancel()
