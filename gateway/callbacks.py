@@ -8,110 +8,30 @@ import asyncio
 import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from itertools import count
-from typing import Protocol, TypeAlias
 
 from gateway.callback_tokens import CallbackTokens
-from gateway.clock import Clock, Timer
+from gateway.clock import Clock
+from gateway.seats import (
+    KINDS,
+    LEAST_SECONDS,
+    Handler,
+    OnEnd,
+    Outcome,
+    Question,
+    RemoteId,
+    Seat,
+    Tell,
+    Topic,
+    kind_of,
+    rank,
+)
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = ["Broker", "Handler", "Outcome", "Seat", "Topic", "kind_of"]
 
-Topic: TypeAlias = "tuple[str, str]"
-"""Whom and what a question is for: the issuer, and the kind as `kind_of` names it."""
-
-Outcome: TypeAlias = "callback.ReplyOutcome.ValueType"
-"""What became of a reply."""
-
-OnEnd: TypeAlias = Callable[[callback.Reply | None], None]
-"""Told how a question ended: with the reply that counts, or with None if there was none in time."""
-
-_KINDS = tuple(request.name for request in callback.Question.DESCRIPTOR.oneofs_by_name["request"].fields)
-
 _MOST_OPEN = 10_000
 """More questions at a time than this are not asked: each holds memory until its deadline."""
-
-_MOST_ASKED = 3
-"""A question that so many handlers have had is not passed on because they dawdle: each of them may yet do the work, and
-a consumer get one OTP as many times."""
-
-_LEAST_SECONDS = 0.2
-"""With less time than this a question is not passed on because a handler dawdles: the next one would hardly be heard in
-time, and yet do the work once more."""
-
-
-class Handler(Protocol):
-    """The way to a connected handler."""
-
-    def send(self, question: callback.Question) -> None:
-        """Send it a question, now or as soon as it reads on. The message is its own."""
-        ...
-
-    def withdraw(self, token: str) -> None:
-        """Do not send a question that it has not taken yet: its time is over."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Seat:
-    """A handler's place at the broker, as `Broker.connect` gives it."""
-
-    handler: Handler
-    topics: frozenset[Topic]
-    max_in_flight: int
-    held: "dict[str, _Question]" = field(default_factory=dict)
-    """By token, the questions that it was sent, has not replied to, and still could."""
-    is_draining: bool = False
-    is_tardy: bool = False
-    """Whether it has taken too long for a question, and replied to none since."""
-    last_turn: int = 0
-
-    @property
-    def has_room(self) -> bool:
-        """Whether it takes a further question."""
-        return not self.is_draining and len(self.held) < self.max_in_flight
-
-
-@dataclass(slots=True, eq=False)
-class _Question:
-    """A question that has no reply yet, or that a handler has not finished with."""
-
-    message: callback.Question
-    topic: Topic
-    number: int
-    """Counts up, in the order in which questions are asked."""
-    deadline: float
-    on_end: OnEnd | None
-    """None once it has ended."""
-    waits: bool
-    attempts: int = 0
-    tried: set[Seat] = field(default_factory=set)
-    holders: set[Seat] = field(default_factory=set)
-    asked_last: Seat | None = None
-    """Who has until half of the time that is left. None if nobody was asked, or that one is gone."""
-    is_waiting: bool = False
-    """Whether it is for the next handler that can take it."""
-    expiry: Timer | None = None
-    patience: Timer | None = None
-    """Until when nobody else is asked; or, if it waits because its handlers dawdle, until when it does."""
-
-    def may_be_given(self, now: float) -> bool:
-        """Tell whether a further handler may be asked. There are bounds if the last one is still there."""
-        left = self.deadline - now
-        if self.asked_last is None:
-            return left > 0
-        return left >= _LEAST_SECONDS and self.attempts < _MOST_ASKED
-
-    def set_patience(self, timer: Timer | None) -> None:
-        """Replace the patience that there was."""
-        if self.patience is not None:
-            self.patience.cancel()
-        self.patience = timer
-
-    def __lt__(self, other: "_Question") -> bool:
-        """Tell which is more urgent."""
-        return (self.deadline, self.number) < (other.deadline, other.number)
 
 
 class Broker:
@@ -138,8 +58,8 @@ class Broker:
         self._turns = count(1)
         # A dictionary where a set would do: its order is the same in every run.
         self._seats: dict[Topic, dict[Seat, None]] = {}
-        self._questions: dict[str, _Question] = {}
-        self._waiting: dict[Topic, list[_Question]] = {}
+        self._questions: dict[str, Question] = {}
+        self._waiting: dict[Topic, list[Question]] = {}
         """The most urgent first."""
 
     # ------------------------------------------------------------------------------------------- for who asks
@@ -180,7 +100,7 @@ class Broker:
         deadline = self._clock.time() + seconds
         message.token = self._tokens.make(deadline)
         message.deadline.FromMilliseconds(round((self._wall_clock() + seconds) * 1000))
-        question = _Question(message, topic, next(self._numbers), deadline, on_end, waits)
+        question = Question(message, topic, next(self._numbers), deadline, on_end, waits)
         question.expiry = self._clock.call_at(deadline, self._expire, question)
         self._questions[message.token] = question
         self._place(question)
@@ -193,9 +113,18 @@ class Broker:
 
     # ------------------------------------------------------------------------------------------ for handlers
 
-    def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> Seat:
-        """Let a handler take part. What waits for one is sent to it before this returns."""
-        seat = Seat(handler, frozenset(topics), max_in_flight)
+    def connect(
+        self, handler: Handler, topics: Iterable[Topic], max_in_flight: int, remote_id: RemoteId | None = None
+    ) -> Seat:
+        """Let a handler take part. What waits for one is sent to it before this returns.
+
+        Args:
+            handler: The way to it.
+            topics: What it answers.
+            max_in_flight: How many questions it takes at once.
+            remote_id: Which handler of another gateway it is: one that is asked if none of ours can be.
+        """
+        seat = Seat(handler, frozenset(topics), max_in_flight, remote_id=remote_id)
         for topic in seat.topics:
             self._seats.setdefault(topic, {})[seat] = None
         self._fill(seat)
@@ -220,11 +149,20 @@ class Broker:
                 self._place(question)
         self._give_up(seat.topics)
 
-    def reply(self, seat: Seat, reply: callback.Reply) -> Outcome:
-        """Take a handler's reply, which keeps its contract, and tell what became of it."""
+    def take(self, seat: Seat, reply: callback.Reply, tell: Tell) -> None:
+        """Take a handler's reply; see `gateway.seats.Desk`."""
+        tell(self.reply(seat, reply))
+
+    def reply(self, seat: Seat | None, reply: callback.Reply) -> Outcome:
+        """Take a handler's reply, which keeps its contract, and tell what became of it.
+
+        Args:
+            seat: Over whose stream it came; None for a handler of another gateway that has no seat here any more.
+            reply: The reply.
+        """
         question = self._questions.get(reply.token)
         outcome = self._outcome_of_unknown(reply.token) if question is None else self._settle(question, reply)
-        if outcome not in {callback.REPLY_OUTCOME_INVALID, callback.REPLY_OUTCOME_UNKNOWN_TOKEN}:
+        if seat is not None and outcome not in {callback.REPLY_OUTCOME_INVALID, callback.REPLY_OUTCOME_UNKNOWN_TOKEN}:
             seat.is_tardy = False
             if question is not None:
                 self._release(seat, question)
@@ -242,12 +180,20 @@ class Broker:
         message.time_left.FromMilliseconds(round(left * 1000))
         return left > 0
 
+    def leave(self) -> None:
+        """See `gateway.seats.Desk`: one that is alone has nobody to tell."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for a reply; see `gateway.seats.Desk`."""
+        return all(question.on_end is None for question in self._questions.values())
+
     @property
     def handler_counts(self) -> Mapping[str, int]:
-        """How many handlers take questions, by kind; 0 of a kind that has none."""
-        seats: dict[str, set[Seat]] = {kind: set() for kind in _KINDS}
+        """How many handlers take questions here, by kind; 0 of a kind that has none."""
+        seats: dict[str, set[Seat]] = {kind: set() for kind in KINDS}
         for (_, kind), taken in self._seats.items():
-            seats.setdefault(kind, set()).update(seat for seat in taken if not seat.is_draining)
+            seats.setdefault(kind, set()).update(seat for seat in taken if not (seat.is_draining or seat.remote_id))
         return {kind: len(found) for kind, found in seats.items()}
 
     @property
@@ -261,20 +207,20 @@ class Broker:
     def _is_served(self, topic: Topic) -> bool:
         return any(not seat.is_draining for seat in self._seats.get(topic, ()))
 
-    def _place(self, question: _Question) -> None:
+    def _place(self, question: Question) -> None:
         """Give a question to the best handler that has not had it, or let it wait for one."""
         question.set_patience(None)
         if not question.may_be_given(self._clock.time()):
             return
         seats = self._seats.get(question.topic, ())
-        best = min((seat for seat in seats if seat.has_room and seat not in question.tried), key=_rank, default=None)
+        best = min((seat for seat in seats if seat.has_room and seat.who not in question.tried), key=rank, default=None)
         if best is not None:
             self._give(question, best)
         elif not question.is_waiting:
             question.is_waiting = True
             insort(self._waiting.setdefault(question.topic, []), question)
             if question.asked_last is not None:
-                latest = question.deadline - _LEAST_SECONDS
+                latest = question.deadline - LEAST_SECONDS
                 question.set_patience(self._clock.call_at(latest, self._stop_waiting, question))
 
     def _fill(self, seat: Seat) -> None:
@@ -283,18 +229,20 @@ class Broker:
         while seat.has_room:
             waiting = (self._waiting.get(topic, ()) for topic in seat.topics)
             first = [
-                next((each for each in questions if each.may_be_given(now) and seat not in each.tried), None)
+                next((each for each in questions if each.may_be_given(now) and seat.who not in each.tried), None)
                 for questions in waiting
             ]
             urgent = min((each for each in first if each is not None), default=None)
             if urgent is None:
+                on_room, seat.on_room = seat.on_room, None
+                if on_room is not None:
+                    on_room()
                 return
             self._give(urgent, seat)
 
-    def _give(self, question: _Question, seat: Seat) -> None:
+    def _give(self, question: Question, seat: Seat) -> None:
         self._stop_waiting(question)
-        question.attempts += 1
-        question.tried.add(seat)
+        question.tried[seat.who] = seat
         question.holders.add(seat)
         question.asked_last = seat
         seat.held[question.message.token] = question
@@ -303,22 +251,22 @@ class Broker:
         question.set_patience(self._clock.call_at(question.deadline - left / 2, self._pass_on, question))
         message = callback.Question()
         message.CopyFrom(question.message)
-        message.attempt = question.attempts
+        message.attempt = len(question.tried)
         self.refresh(message)
         seat.handler.send(message)
 
-    def _pass_on(self, question: _Question) -> None:
+    def _pass_on(self, question: Question) -> None:
         """Ask another handler as well, if that may be: those that have the question take too long."""
         for seat in question.holders:
             seat.is_tardy = True
         self._place(question)
 
-    def _settle(self, question: _Question, reply: callback.Reply) -> Outcome:
+    def _settle(self, question: Question, reply: callback.Reply) -> Outcome:
         if self._clock.time() >= question.deadline:
             return callback.REPLY_OUTCOME_LATE
         if question.on_end is None:
             return callback.REPLY_OUTCOME_ALREADY_ANSWERED
-        if reply.WhichOneof("response") not in {question.topic[1], "refusal"}:
+        if not question.fits(reply):
             return callback.REPLY_OUTCOME_INVALID
         self._end(question, reply)
         return callback.REPLY_OUTCOME_ACCEPTED
@@ -330,17 +278,17 @@ class Broker:
         late = self._clock.time() >= deadline
         return callback.REPLY_OUTCOME_LATE if late else callback.REPLY_OUTCOME_ALREADY_ANSWERED
 
-    def _expire(self, question: _Question) -> None:
+    def _expire(self, question: Question) -> None:
         holders = tuple(question.holders)
         for seat in holders:
             seat.is_tardy = True
             seat.handler.withdraw(question.message.token)
             self._release(seat, question)
         self._end(question, None)
-        for seat in sorted(holders, key=_rank):
+        for seat in sorted(holders, key=rank):
             self._fill(seat)
 
-    def _end(self, question: _Question, reply: callback.Reply | None) -> None:
+    def _end(self, question: Question, reply: callback.Reply | None) -> None:
         """Tell who asked, once. Handlers that have the question keep their place for it until they reply."""
         on_end, question.on_end = question.on_end, None
         question.set_patience(None)
@@ -349,18 +297,18 @@ class Broker:
         if on_end is not None:
             on_end(reply)
 
-    def _release(self, seat: Seat, question: _Question) -> None:
+    def _release(self, seat: Seat, question: Question) -> None:
         seat.held.pop(question.message.token, None)
         question.holders.discard(seat)
         self._forget_if_idle(question)
 
-    def _forget_if_idle(self, question: _Question) -> None:
+    def _forget_if_idle(self, question: Question) -> None:
         if question.on_end is None and not question.holders:
             if question.expiry is not None:
                 question.expiry.cancel()
             self._questions.pop(question.message.token, None)
 
-    def _stop_waiting(self, question: _Question) -> None:
+    def _stop_waiting(self, question: Question) -> None:
         if question.is_waiting:
             question.is_waiting = False
             waiting = self._waiting[question.topic]
@@ -381,16 +329,3 @@ class Broker:
                 for question in tuple(self._waiting.get(topic, ())):
                     if not (question.waits or question.holders):
                         self._end(question, None)
-
-
-def kind_of(question: callback.Question) -> str:
-    """Name the kind of a question: the field of its request, which is also the field of a reply that fits."""
-    kind = question.WhichOneof("request")
-    if kind is None:
-        raise ValueError("a question without a request")
-    return kind
-
-
-def _rank(seat: Seat) -> tuple[bool, int, int]:
-    """Tell how a handler stands among those that could take a question: the least goes first."""
-    return seat.is_tardy, len(seat.held), seat.last_turn

@@ -74,7 +74,7 @@ class _ReplyOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplyOut
     REPLY_OUTCOME_ALREADY_ANSWERED: _ReplyOutcome.ValueType  # 3
     """The question is answered already, by an earlier reply or because D1 hung up."""
     REPLY_OUTCOME_UNKNOWN_TOKEN: _ReplyOutcome.ValueType  # 4
-    """This gateway has never given out that token."""
+    """No gateway that is reached from this one has given out that token."""
     REPLY_OUTCOME_INVALID: _ReplyOutcome.ValueType  # 5
     """The reply breaks its contract or is of another kind than the question. D1 was not answered with it; the question is
     open, and a right reply is taken as long as there is time.
@@ -92,7 +92,7 @@ REPLY_OUTCOME_LATE: ReplyOutcome.ValueType  # 2
 REPLY_OUTCOME_ALREADY_ANSWERED: ReplyOutcome.ValueType  # 3
 """The question is answered already, by an earlier reply or because D1 hung up."""
 REPLY_OUTCOME_UNKNOWN_TOKEN: ReplyOutcome.ValueType  # 4
-"""This gateway has never given out that token."""
+"""No gateway that is reached from this one has given out that token."""
 REPLY_OUTCOME_INVALID: ReplyOutcome.ValueType  # 5
 """The reply breaks its contract or is of another kind than the question. D1 was not answered with it; the question is
 open, and a right reply is taken as long as there is time.

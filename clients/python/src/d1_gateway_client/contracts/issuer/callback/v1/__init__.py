@@ -227,7 +227,7 @@ class ReplyOutcome(betterproto2.Enum):
 
     UNKNOWN_TOKEN = 4
     """
-    This gateway has never given out that token.
+    No gateway that is reached from this one has given out that token.
     """
 
     INVALID = 5
@@ -940,11 +940,12 @@ class CallbackServiceSyncStub:
 
         What the gateway promises:
         - Exactly one reply to a question counts and reaches D1. A handler learns from the receipt whether it was its own.
-        - A question goes to the handler with the fewest unanswered ones. If that one disconnects, the question goes to
-          another handler for as long as there is time. If it takes longer than half of the time that is left, another
-          handler is asked as well, but only while at least 0.2 s are left for it, and not once three handlers have had the
-          question, those that disconnected included: so slowness alone never makes more than three handlers deliver one
-          OTP. `attempt` counts up; a reply of any of them is taken, the first one counts.
+        - A question goes to the handler with the fewest unanswered ones. Where several gateways work together, those that
+          are connected to the gateway that D1 asked come first, as long as one of them has room.
+        - If the handler disconnects, the question goes to another one for as long as there is time. If it takes longer than
+          half of the time that is left, another handler is asked as well, but only while at least 0.2 s are left for it, and
+          not once three handlers have had the question, those that disconnected included: so slowness alone never makes more
+          than three handlers deliver one OTP. `attempt` counts up; a reply of any of them is taken, the first one counts.
         - A handler that took too long is asked after the others until it replies to any question, be that LATE or
           ALREADY_ANSWERED.
         - A handler that closes its side of the stream is sent no further questions; what it has not answered goes to
@@ -954,7 +955,7 @@ class CallbackServiceSyncStub:
         - Questions and replies are never stored and never logged.
 
         A handler that wants to stop sends `drain`: it gets no new questions, replies to those it has, then closes. Replies
-        still count when they come over a new stream, for the token is what names the question.
+        still count when they come over a new stream, at whichever gateway, for the token is what names the question.
 
         The stream fails with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`):
         INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): the registration breaks its contract, or a message came before
@@ -1002,11 +1003,12 @@ class CallbackServiceAsyncStub(betterproto2_grpclib.ServiceStub):
 
         What the gateway promises:
         - Exactly one reply to a question counts and reaches D1. A handler learns from the receipt whether it was its own.
-        - A question goes to the handler with the fewest unanswered ones. If that one disconnects, the question goes to
-          another handler for as long as there is time. If it takes longer than half of the time that is left, another
-          handler is asked as well, but only while at least 0.2 s are left for it, and not once three handlers have had the
-          question, those that disconnected included: so slowness alone never makes more than three handlers deliver one
-          OTP. `attempt` counts up; a reply of any of them is taken, the first one counts.
+        - A question goes to the handler with the fewest unanswered ones. Where several gateways work together, those that
+          are connected to the gateway that D1 asked come first, as long as one of them has room.
+        - If the handler disconnects, the question goes to another one for as long as there is time. If it takes longer than
+          half of the time that is left, another handler is asked as well, but only while at least 0.2 s are left for it, and
+          not once three handlers have had the question, those that disconnected included: so slowness alone never makes more
+          than three handlers deliver one OTP. `attempt` counts up; a reply of any of them is taken, the first one counts.
         - A handler that took too long is asked after the others until it replies to any question, be that LATE or
           ALREADY_ANSWERED.
         - A handler that closes its side of the stream is sent no further questions; what it has not answered goes to
@@ -1016,7 +1018,7 @@ class CallbackServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         - Questions and replies are never stored and never logged.
 
         A handler that wants to stop sends `drain`: it gets no new questions, replies to those it has, then closes. Replies
-        still count when they come over a new stream, for the token is what names the question.
+        still count when they come over a new stream, at whichever gateway, for the token is what names the question.
 
         The stream fails with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`):
         INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): the registration breaks its contract, or a message came before

@@ -1,0 +1,140 @@
+"""The gateway of the handler that has a question is killed, stopped or shut down; and the one that D1 asked."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from issuer.callback.v1 import messages_pb2 as callback
+from sandbox.handler import Answer
+from tests.answering import tell_person
+from tests.fault.questioned import Questioned, questioned, until
+
+ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
+LATE = callback.REPLY_OUTCOME_LATE
+ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
+ASKED, FIRST, SECOND = 0, 1, 2
+pytestmark = pytest.mark.timeout(120)
+
+
+async def never(question: callback.Question) -> None:
+    del question
+
+
+def when(release: asyncio.Event) -> Answer:
+    async def answer(question: callback.Question) -> callback.Reply:
+        await release.wait()
+        return await tell_person(question)
+
+    return answer
+
+
+def asking(cluster: Questioned) -> "asyncio.Task[int]":
+    return asyncio.create_task(cluster.ask(ASKED))
+
+
+async def test_a_question_whose_handlers_gateway_is_killed_is_answered_by_a_handler_elsewhere(tmp_path: Path) -> None:
+    async with questioned(tmp_path, 3, deadline_seconds=8.0) as cluster, cluster.handler(FIRST, never) as lost:
+        await cluster.hear_each_other()
+        question = asking(cluster)
+        await until(lambda: bool(lost.questions))
+
+        await cluster.gateways[FIRST].kill()
+        began = time.monotonic()
+        async with cluster.handler(SECOND, tell_person) as other:
+            assert await question == 200
+            # It is gone after three seconds of silence, and half of the time is not over before that.
+            assert time.monotonic() - began < 7.0
+            await until(lambda: bool(other.receipts))
+
+    (again,) = other.questions
+    assert (again.token, again.attempt) == (lost.questions[0].token, 2)
+    assert [receipt.outcome for receipt in other.receipts] == [ACCEPTED]
+
+
+async def test_a_question_whose_handlers_gateway_is_killed_gets_the_fallback_if_nobody_else_answers(
+    tmp_path: Path,
+) -> None:
+    async with questioned(tmp_path, 2, deadline_seconds=2.0) as cluster, cluster.handler(FIRST, never) as lost:
+        await cluster.hear_each_other()
+        question = asking(cluster)
+        await until(lambda: bool(lost.questions))
+        began = time.monotonic()
+
+        await cluster.gateways[FIRST].kill()
+
+        assert await question == 500
+        assert time.monotonic() - began < 5.0
+
+
+async def test_a_gateway_that_hung_has_its_handlers_late_reply_told_so_and_d1_has_one_answer(tmp_path: Path) -> None:
+    release = asyncio.Event()
+    async with questioned(tmp_path, 3, deadline_seconds=4.0) as cluster, cluster.handler(FIRST, when(release)) as hung:
+        await cluster.hear_each_other()
+        question = asking(cluster)
+        await until(lambda: bool(hung.questions))
+
+        os.kill(cluster.gateways[FIRST].pid, signal.SIGSTOP)
+        async with cluster.handler(SECOND, tell_person) as other:
+            assert await question == 200
+            await until(lambda: bool(other.receipts))
+        release.set()
+        await asyncio.sleep(1.0)
+        assert hung.receipts == []
+        os.kill(cluster.gateways[FIRST].pid, signal.SIGCONT)
+
+        await until(lambda: bool(hung.receipts))
+        assert [receipt.outcome for receipt in other.receipts] == [ACCEPTED]
+        assert hung.receipts[0].outcome in {LATE, ALREADY_ANSWERED}
+        # It has room again, and is heard again: the next question is answered.
+        assert await cluster.ask(ASKED) == 200
+        await until(lambda: len(hung.receipts) == 2)
+        assert hung.receipts[1].outcome == ACCEPTED
+
+
+async def test_what_was_asked_while_a_gateway_hung_is_not_sent_when_its_time_is_over(tmp_path: Path) -> None:
+    async with questioned(tmp_path, 2, deadline_seconds=1.0) as cluster, cluster.handler(FIRST, tell_person) as hung:
+        await cluster.hear_each_other()
+        assert await cluster.ask(ASKED) == 200
+        os.kill(cluster.gateways[FIRST].pid, signal.SIGSTOP)
+        assert await cluster.ask(ASKED) == 500
+        os.kill(cluster.gateways[FIRST].pid, signal.SIGCONT)
+
+        await asyncio.sleep(1.5)
+        assert await cluster.ask(ASKED) == 200
+
+        assert len(hung.questions) == 2
+
+
+async def test_a_gateway_that_shuts_down_lets_its_handlers_answer_what_others_asked(tmp_path: Path) -> None:
+    release = asyncio.Event()
+    async with questioned(tmp_path, 2, deadline_seconds=8.0) as cluster, cluster.handler(FIRST, when(release)) as told:
+        await cluster.hear_each_other()
+        question = asking(cluster)
+        await until(lambda: bool(told.questions))
+
+        stopping = asyncio.create_task(cluster.gateways[FIRST].stop())
+        await until(lambda: told.is_told_to_go)
+        release.set()
+
+        assert await question == 200
+        assert await stopping == 0
+        assert [receipt.outcome for receipt in told.receipts] == [ACCEPTED]
+
+
+async def test_a_reply_to_a_gateway_that_was_killed_is_late(tmp_path: Path) -> None:
+    release = asyncio.Event()
+    async with questioned(tmp_path, 2, deadline_seconds=30.0) as cluster, cluster.handler(FIRST, when(release)) as told:
+        await cluster.hear_each_other()
+        question = asking(cluster)
+        await until(lambda: bool(told.questions))
+        await cluster.gateways[ASKED].kill()
+        await asyncio.gather(question, return_exceptions=True)
+
+        release.set()
+        await until(lambda: bool(told.receipts))
+
+        assert [receipt.outcome for receipt in told.receipts] == [LATE]
