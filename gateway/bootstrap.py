@@ -1,22 +1,20 @@
-"""The composition root: the one module that joins the gateway with its adapters."""
+"""The composition root, which joins the gateway with its adapters; the other ``bootstrap_`` modules are parts of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryFile
+from dataclasses import dataclass
 
-from joserfc.jwk import ECKey
-
-from adapters import d1, sqlite, threeds
-from gateway import keys
+from adapters import d1, threeds
 from gateway.addresses import Addresses
 from gateway.authentication_results import AuthenticationResults
+from gateway.bootstrap_storage import Storage, check_storage, open_storage, sealing_key
+from gateway.bootstrap_upstreams import d1_settings, issuer_keys, threeds_settings
 from gateway.callbacks import Broker
 from gateway.certificates import Certificates
 from gateway.edge import guard as edge_guard
 from gateway.edge.card_credentials import CardCredentialsQuestion
+from gateway.edge.clients import Clients
 from gateway.edge.consumer_notifications import ConsumerNotifications
 from gateway.edge.consumers import ConsumerQuestions
 from gateway.edge.questions import Questions, Terms
@@ -24,11 +22,11 @@ from gateway.edge.server import Callbacks, EdgeServer
 from gateway.edge.step_up import StepUp
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.edge.three_ds import ThreeDSNotifications
-from gateway.idempotency import key_file
+from gateway.edge.tokens import Tokens
 from gateway.idempotency.first_replies import FirstReplies
 from gateway.idempotency.sealing import Sealing
 from gateway.issuers import Issuers
-from gateway.ports import CallbackBus, CardDataEncryption, KeyValueStore
+from gateway.ports import CallbackBus, CardDataEncryption
 from gateway.rpc import guard
 from gateway.rpc.authentication import AuthenticationServicer, emv_violations
 from gateway.rpc.callbacks import CallbackServicer
@@ -39,15 +37,13 @@ from gateway.rpc.notifications import NotificationServicer
 from gateway.rpc.operations import OperationServicer
 from gateway.rpc.server import RpcServer
 from gateway.rpc.services import Servicer
+from gateway.seats import Desk
 from gateway.server import Gateway
 from gateway.settings import (
-    AssertionKeySettings,
     CallbackSettings,
-    D1EncryptionKeySettings,
     QuestionSettings,
     Settings,
     SettingsError,
-    ThreeDSSettings,
 )
 from gateway.subscriptions import Watchers
 from gateway.telemetry import tracing
@@ -56,8 +52,8 @@ from gateway.telemetry.measured import MeasuredBus, MeasuredLog, Upstreams
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.readiness import Readiness
 from gateway.telemetry.state import State
-from gateway.telemetry.upstream import UpstreamMeter
 from gateway.validation import Validation
+from gateway.workers.place import Place
 
 __all__ = ["check", "running"]
 
@@ -78,99 +74,44 @@ def check(settings: Settings) -> list[str]:
     if mistakes := certificates.expired():
         raise SettingsError(mistakes)
     edge_guard.clients(settings.edge, certificates)
-    _check_writable("event_log.path", settings.event_log.path.parent)
+    check_storage(settings)
     guard.check(settings.access, settings.issuers)
-    _issuer_keys(settings)
-    if settings.idempotency.key_file is not None:
-        key_file.load(settings.idempotency.key_file)
+    issuer_keys(settings)
     if settings.threeds is not None:
-        _threeds_settings(settings.threeds)
+        threeds_settings(settings.threeds)
     if settings.edge.oauth is not None:
         edge_guard.tokens(settings.edge.oauth)
     return certificates.warnings()
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Addresses]:
+async def running(settings: Settings, place: Place | None = None) -> AsyncIterator[Addresses]:
     """Run the gateway for as long as the context lasts; leaving it is a graceful shutdown.
+
+    Args:
+        settings: All of them.
+        place: Where it stands among several processes that share the ports; None if it is the only one.
 
     Raises:
         SettingsError: A key or certificate cannot be used, or the event log cannot be opened.
         OSError: A port cannot be had.
     """
     async with AsyncExitStack() as stack:
-        metrics, traces = Metrics(), tracing.configured()
-        stack.push_async_callback(asyncio.to_thread, traces.close)
-        upstreams = Upstreams(metrics, traces)
-        issuers = Issuers(settings.issuers)
-        issuer_keys = _issuer_keys(settings)
-        certificates = Certificates(settings)
-        clients = edge_guard.clients(settings.edge, certificates)
-        await stack.enter_async_context(certificates.followed())
-        oauth = settings.edge.oauth
-        tokens = None if oauth is None else edge_guard.tokens(oauth)
+        base = await _base(stack, settings)
         client = await stack.enter_async_context(
-            d1.connect(_d1_settings(settings), issuer_keys, certificates.d1, upstreams)
+            d1.connect(d1_settings(settings), base.issuer_keys, base.certificates.d1, base.upstreams)
         )
-        servicers = await _three_ds_server(stack, settings.threeds, certificates, issuers, upstreams)
-        storage = await _open_storage(settings)
-        stack.push_async_callback(storage.close)
-        log, appended = storage.log, MeasuredLog(storage.log, metrics, traces)
-        watchers, broker = Watchers(log), Broker(asyncio.get_running_loop())
-        readiness = Readiness(log, storage.entries, lambda: upstreams.circuits)
-        state = State(
-            issuer_ids=settings.issuers,
-            log=log,
-            log_bytes=storage.size_bytes,
-            broker=broker,
-            watchers=watchers,
-            certificate_expiries=lambda: certificates.expiry_times,
-        )
-        metrics.registry.register(state)
-        admin = AdminServer(metrics.registry, state, readiness)
-        stack.push_async_callback(admin.stop)
-        admin_address = await admin.start(settings.admin.host, settings.admin.port)
-        results = AuthenticationResults(storage.entries, settings.callbacks.authentication_result_ttl_seconds)
-        validation = Validation(emv_violations)
-        callbacks = CallbackServicer(issuers, broker, validation)
-        servicers += (
-            callbacks,
-            CardServicer(issuers, d1.D1CardIssuer(client)),
-            ConsumerServicer(issuers, d1.D1Authenticators(client), d1.D1Consumers(client), results),
-            NotificationServicer(issuers, log, watchers),
-            OperationServicer(issuers, d1.D1OperationHistory(client)),
-        )
-        bus = MeasuredBus(broker, metrics, traces)
-        questions = _questions(settings.callbacks, issuers, bus, results, d1.D1CardDataEncryption(issuer_keys))
+        three_ds = await _three_ds_server(stack, base)
+        core = await _core(stack, base)
+        readiness = Readiness(core.storage.log, core.storage.entries, lambda: base.upstreams.circuits)
+        admin_address = await _admin(stack, base, core, readiness, place)
+        callbacks = CallbackServicer(base.issuers, core.desk, core.validation)
+        rpc = await _rpc(stack, base, core, (*three_ds, callbacks, *_servicers(base, core, client)), place)
         gateway = Gateway(
-            rpc=RpcServer(
-                servicers=servicers,
-                validation=validation,
-                telemetry=TelemetryInterceptor(issuers, metrics, traces),
-                access=await stack.enter_async_context(guard.guarding(settings.access, settings.issuers)),
-                quota=QuotaInterceptor(
-                    max_calls=settings.grpc.max_calls_per_caller, max_streams=settings.grpc.max_streams_per_caller
-                ),
-                idempotency=IdempotencyInterceptor(await _first_replies(settings, storage.entries), issuers),
-                host=settings.grpc.host,
-                port=settings.grpc.port,
-                credentials=certificates.grpc,
-                max_message_bytes=settings.grpc.max_message_bytes,
-            ),
-            edge=EdgeServer(
-                callbacks=(
-                    ThreeDSNotifications(issuers, appended),
-                    ConsumerNotifications(issuers, appended),
-                    *questions,
-                ),
-                clients=clients,
-                tokens=tokens,
-                telemetry=EdgeTelemetry(issuers, metrics, traces),
-                limits=edge_guard.limits(settings.edge),
-                drain_grace_seconds=settings.drain_grace_seconds,
-            ),
-            edge_tls=certificates.edge,
-            watchers=watchers,
+            rpc=rpc,
+            edge=_edge(base, core),
+            edge_tls=base.certificates.edge,
+            watchers=core.watchers,
             callbacks=callbacks,
             readiness=readiness,
             grpc_host=settings.grpc.host,
@@ -178,10 +119,149 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
             edge_port=settings.edge.port,
             admin=admin_address,
             drain_grace_seconds=settings.drain_grace_seconds,
+            edge_sockets=() if place is None else place.edge_sockets(),
         )
         addresses = await gateway.start()
         stack.push_async_callback(gateway.stop)
         yield addresses
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What the settings say, read and checked, and what measures."""
+
+    settings: Settings
+    metrics: Metrics
+    traces: tracing.Tracing
+    upstreams: Upstreams
+    issuers: Issuers
+    issuer_keys: Mapping[str, d1.IssuerKeys]
+    certificates: Certificates
+    clients: Clients
+    tokens: Tokens | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """What is kept, and who waits for it."""
+
+    storage: Storage
+    watchers: Watchers
+    broker: Broker
+    desk: Desk
+    results: AuthenticationResults
+    validation: Validation
+
+
+async def _base(stack: AsyncExitStack, settings: Settings) -> _Base:
+    metrics, traces = Metrics(), tracing.configured()
+    stack.push_async_callback(asyncio.to_thread, traces.close)
+    keys, certificates = issuer_keys(settings), Certificates(settings)
+    clients = edge_guard.clients(settings.edge, certificates)
+    await stack.enter_async_context(certificates.followed())
+    oauth = settings.edge.oauth
+    return _Base(
+        settings=settings,
+        metrics=metrics,
+        traces=traces,
+        upstreams=Upstreams(metrics, traces),
+        issuers=Issuers(settings.issuers),
+        issuer_keys=keys,
+        certificates=certificates,
+        clients=clients,
+        tokens=None if oauth is None else edge_guard.tokens(oauth),
+    )
+
+
+async def _core(stack: AsyncExitStack, base: _Base) -> _Core:
+    storage = await open_storage(base.settings, base.certificates)
+    stack.push_async_callback(storage.close)
+    broker, desk = await _broker(stack, base.settings, storage)
+    return _Core(
+        storage=storage,
+        watchers=Watchers(storage.log, storage.leases),
+        broker=broker,
+        desk=desk,
+        results=AuthenticationResults(storage.entries, base.settings.callbacks.authentication_result_ttl_seconds),
+        validation=Validation(emv_violations),
+    )
+
+
+async def _broker(stack: AsyncExitStack, settings: Settings, storage: Storage) -> tuple[Broker, Desk]:
+    if settings.nats is None:
+        broker = Broker(asyncio.get_running_loop())
+        return broker, broker
+    from gateway.bootstrap_nats import joined  # noqa: PLC0415  as for the storage: who shares nothing need not have it
+
+    return await stack.enter_async_context(joined(storage))
+
+
+async def _admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness, place: Place | None) -> str:
+    state = State(
+        issuer_ids=base.settings.issuers,
+        log=core.storage.log,
+        log_bytes=core.storage.size_bytes,
+        broker=core.broker,
+        watchers=core.watchers,
+        certificate_expiries=lambda: base.certificates.expiry_times,
+    )
+    base.metrics.registry.register(state)
+    admin = AdminServer(base.metrics.registry, state, readiness)
+    stack.push_async_callback(admin.stop)
+    if place is None:
+        return await admin.start(base.settings.admin.host, base.settings.admin.port)
+    stack.push_async_callback(admin.leave_metrics, place.last_metrics)
+    return await admin.start_at(place.admin_socket)
+
+
+def _servicers(base: _Base, core: _Core, client: d1.D1Client) -> Sequence[Servicer]:
+    issuers = base.issuers
+    return (
+        CardServicer(issuers, d1.D1CardIssuer(client)),
+        ConsumerServicer(issuers, d1.D1Authenticators(client), d1.D1Consumers(client), core.results),
+        NotificationServicer(issuers, core.storage.log, core.watchers),
+        OperationServicer(issuers, d1.D1OperationHistory(client)),
+    )
+
+
+async def _rpc(
+    stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer], place: Place | None
+) -> RpcServer:
+    settings, grpc = base.settings, base.settings.grpc
+    sealing = Sealing(await sealing_key(settings))
+    lease_seconds = settings.d1.total_timeout_seconds + _LEASE_MARGIN_SECONDS
+    first_replies = FirstReplies(core.storage.entries, sealing, lease_seconds=lease_seconds)
+    return RpcServer(
+        servicers=servicers,
+        validation=core.validation,
+        telemetry=TelemetryInterceptor(base.issuers, base.metrics, base.traces),
+        access=await stack.enter_async_context(guard.guarding(settings.access, settings.issuers)),
+        quota=QuotaInterceptor(max_calls=grpc.max_calls_per_caller, max_streams=grpc.max_streams_per_caller),
+        idempotency=IdempotencyInterceptor(first_replies, base.issuers),
+        host=grpc.host,
+        port=grpc.port,
+        credentials=base.certificates.grpc,
+        max_message_bytes=grpc.max_message_bytes,
+        shares_port=place is not None,
+    )
+
+
+def _edge(base: _Base, core: _Core) -> EdgeServer:
+    appended = MeasuredLog(core.storage.log, base.metrics, base.traces)
+    bus = MeasuredBus(core.broker, base.metrics, base.traces)
+    encryption = d1.D1CardDataEncryption(base.issuer_keys)
+    return EdgeServer(
+        callbacks=(
+            ThreeDSNotifications(base.issuers, appended),
+            ConsumerNotifications(base.issuers, appended),
+            *_questions(base.settings.callbacks, base.issuers, bus, core.results, encryption),
+        ),
+        clients=base.clients,
+        tokens=base.tokens,
+        telemetry=EdgeTelemetry(base.issuers, base.metrics, base.traces),
+        limits=edge_guard.limits(base.settings.edge),
+        drain_grace_seconds=base.settings.drain_grace_seconds,
+    )
 
 
 def _questions(
@@ -213,107 +293,11 @@ def _terms(settings: QuestionSettings) -> Terms:
     return Terms(settings.deadline_seconds, settings.fallback_status, settings.fallback_error)
 
 
-async def _three_ds_server(
-    stack: AsyncExitStack,
-    settings: ThreeDSSettings | None,
-    certificates: Certificates,
-    issuers: Issuers,
-    meter: UpstreamMeter,
-) -> tuple[Servicer, ...]:
+async def _three_ds_server(stack: AsyncExitStack, base: _Base) -> Sequence[Servicer]:
+    settings = base.settings.threeds
     if settings is None:
         return ()
-    client = await stack.enter_async_context(threeds.connect(_threeds_settings(settings), certificates.threeds, meter))
-    return (AuthenticationServicer(issuers, threeds.HttpThreeDSServer(client)),)
-
-
-async def _open_storage(settings: Settings) -> sqlite.SqliteStorage:
-    retention = sqlite.Retention(
-        max_age_seconds=settings.event_log.retention_seconds, max_bytes=settings.event_log.retention_bytes
+    client = await stack.enter_async_context(
+        threeds.connect(threeds_settings(settings), base.certificates.threeds, base.upstreams)
     )
-    try:
-        return await sqlite.SqliteStorage.open(settings.event_log.path, retention=retention)
-    except sqlite.EventLogOpenError as error:
-        raise SettingsError([f"event_log.path: {error}"]) from error
-
-
-async def _first_replies(settings: Settings, store: KeyValueStore) -> FirstReplies:
-    place, named = settings.event_log.path, settings.idempotency.key_file
-    beside = place.with_name(f"{place.name}.key")
-    load = partial(key_file.load_or_make, beside) if named is None else partial(key_file.load, named)
-    key = await asyncio.to_thread(load)
-    return FirstReplies(store, Sealing(key), lease_seconds=settings.d1.total_timeout_seconds + _LEASE_MARGIN_SECONDS)
-
-
-def _d1_settings(settings: Settings) -> d1.D1Settings:
-    return d1.D1Settings(
-        base_url=settings.d1.base_url,
-        connection_limit=settings.d1.max_connections,
-        waiting_limit=settings.d1.max_waiting_requests,
-        connect_timeout_seconds=settings.d1.connect_timeout_seconds,
-        total_timeout_seconds=settings.d1.total_timeout_seconds,
-        attempt_limit=settings.d1.max_attempts,
-        circuit_failures=settings.d1.circuit_failures,
-        circuit_pause_limit_seconds=settings.d1.circuit_max_pause_seconds,
-        assertion_audience=settings.d1.assertion_audience,
-    )
-
-
-def _threeds_settings(settings: ThreeDSSettings) -> threeds.ThreeDSSettings:
-    try:
-        return threeds.ThreeDSSettings(
-            base_url=settings.base_url,
-            api_key=threeds.Secret(_api_key(settings)),
-            connection_limit=settings.max_connections,
-            waiting_limit=settings.max_waiting_requests,
-            connect_timeout_seconds=settings.connect_timeout_seconds,
-            total_timeout_seconds=settings.total_timeout_seconds,
-            attempt_limit=settings.max_attempts,
-            circuit_failures=settings.circuit_failures,
-            circuit_pause_limit_seconds=settings.circuit_max_pause_seconds,
-        )
-    except (OSError, ValueError) as error:
-        raise SettingsError([f"threeds: {error}"]) from error
-
-
-def _api_key(settings: ThreeDSSettings) -> str:
-    if settings.api_key_file is not None:
-        return settings.api_key_file.read_text(encoding="utf-8").strip()
-    return settings.api_key.get_secret_value() if settings.api_key is not None else ""
-
-
-def _issuer_keys(settings: Settings) -> dict[str, d1.IssuerKeys]:
-    loaded = {}
-    for issuer_id, issuer in settings.issuers.items():
-        place = f"issuers.{issuer_id}"
-        assertion_keys = [
-            _assertion_key(f"{place}.assertion_keys.{number}", key) for number, key in enumerate(issuer.assertion_keys)
-        ]
-        encryption_keys = [
-            _encryption_key(f"{place}.d1_encryption_keys.{number}", key)
-            for number, key in enumerate(issuer.d1_encryption_keys)
-        ]
-        try:
-            loaded[issuer_id] = d1.IssuerKeys(assertion_keys, encryption_keys)
-        except ValueError as error:
-            raise SettingsError([f"{place}: {error}"]) from error
-    return loaded
-
-
-def _assertion_key(place: str, settings: AssertionKeySettings) -> ECKey:
-    passphrase = keys.read_passphrase(f"{place}.passphrase_file", settings.passphrase_file)
-    return keys.load(f"{place}.file", settings.file, kid=settings.kid, private=True, passphrase=passphrase)
-
-
-def _encryption_key(place: str, settings: D1EncryptionKeySettings) -> d1.EncryptionKey:
-    key = keys.load(f"{place}.file", settings.file, kid=settings.kid, private=False)
-    if settings.active_from is None:
-        return d1.EncryptionKey(key)
-    return d1.EncryptionKey(key, settings.active_from.timestamp())
-
-
-def _check_writable(setting: str, folder: Path) -> None:
-    try:
-        # The only way to know: a file system may be read-only, whatever the folder's mode says.
-        TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise SettingsError([f"{setting}: the folder {folder} cannot be written: {error.strerror}"]) from error
+    return (AuthenticationServicer(base.issuers, threeds.HttpThreeDSServer(client)),)

@@ -59,6 +59,9 @@ class Certificates:
             None if threeds is None else self._context("threeds", threeds, lambda: tls.threeds_context(threeds))
         )
         """For connections to the 3-D Secure server; None if there is none."""
+        nats = settings.nats
+        self.nats = None if nats is None else self._context("nats", nats, lambda: tls.nats_context(nats))
+        """For connections to NATS; None if there is none."""
         self.grpc = self._grpc_credentials(settings)
         """For the listener for internal callers; None if it is plaintext."""
 

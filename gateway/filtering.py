@@ -1,11 +1,12 @@
 """Which notifications a watcher wants."""
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
-from gateway.ports import Event
+from gateway.ports import Event, Scope
 from issuer.notification.v1 import messages_pb2 as notification
 
-__all__ = ["Predicate", "predicate"]
+__all__ = ["Predicate", "predicate", "scope"]
 
 Predicate = Callable[[Event], bool]
 
@@ -16,8 +17,15 @@ _CONSUMER = notification.NOTIFICATION_KIND_CONSUMER_OPERATION
 def predicate(issuer_id: str, wanted: notification.NotificationFilter) -> Predicate:
     """Make the test that an event must pass: its issuer, and every list of the filter that is not empty.
 
-    The lists of types and statuses are of one kind each, and say nothing of the other.
+    The lists of types and statuses are of one kind each, and say nothing of the other. Whoever asks for the same soon
+    after gets the same function, by which those who want the same can be told.
     """
+    return _predicate(issuer_id, wanted.SerializeToString(deterministic=True))
+
+
+@lru_cache(maxsize=128)
+def _predicate(issuer_id: str, serialized: bytes) -> Predicate:
+    wanted = notification.NotificationFilter.FromString(serialized)
     tests: list[Predicate] = []
     if kinds := _kinds(wanted):
         tests.append(lambda event: event.kind in kinds)
@@ -35,6 +43,17 @@ def predicate(issuer_id: str, wanted: notification.NotificationFilter) -> Predic
     if not tests:
         return lambda event: event.issuer_id == issuer_id
     return lambda event: event.issuer_id == issuer_id and all(test(event) for test in tests)
+
+
+def scope(issuer_id: str, wanted: notification.NotificationFilter) -> Scope:
+    """Tell what a log may leave out for a watcher: nothing that passes its `predicate` is out of the scope."""
+    kinds = {_THREE_DS} if wanted.card_ids else _kinds(wanted)
+    if len(kinds) != 1:
+        return Scope(issuer_id)
+    (kind,) = kinds
+    # An operation on a consumer is about the consumer whom it names.
+    subjects = frozenset(wanted.card_ids if kind == _THREE_DS else wanted.consumer_ids)
+    return Scope(issuer_id, kind, next(iter(subjects)) if len(subjects) == 1 else None)
 
 
 def _kinds(wanted: notification.NotificationFilter) -> frozenset[int]:

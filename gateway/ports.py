@@ -4,7 +4,7 @@ The protobuf messages are the model: a port takes and returns them.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -26,10 +26,14 @@ __all__ = [
     "EventLog",
     "HistoryPage",
     "KeyValueStore",
+    "Lease",
     "LogBounds",
     "OperationHistory",
+    "Read",
+    "Scope",
     "StoredEvent",
     "StoredSubscription",
+    "SubscriptionLeases",
     "ThreeDSServer",
 ]
 
@@ -267,6 +271,28 @@ class LogBounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What a reader may want at all, so that a log need not hand out the rest."""
+
+    issuer_id: str
+    kind: int | None = None
+    """The only kind; None for any."""
+    subject_id: str | None = None
+    """The only subject, of that kind; None for any."""
+
+
+class Read(NamedTuple):
+    """What was read of the log."""
+
+    events: Sequence[StoredEvent]
+    """In order. With a scope, others may be among them, and be left out."""
+    through: int
+    """Up to here nothing of the scope was left out: where to read on. At least the place that was read after."""
+    bounds: LogBounds
+    """What the log held then or a little later. If nothing behind the place was trimmed, none of it was missed."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredSubscription:
     """A named subscription."""
 
@@ -288,7 +314,7 @@ class Appendable(Protocol):
             True if it is new, False if the log holds one of the same issuer, kind, subject and operation already.
 
         Raises:
-            GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored.
+            GatewayError: EVENT_LOG_UNAVAILABLE. It may be stored all the same, and be a duplicate when it comes again.
         """
         ...
 
@@ -307,18 +333,33 @@ class EventLog(Appendable, Protocol):
         """
         ...
 
-    async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
+    async def append_in_order(self, events: Sequence[Event]) -> Sequence[bool]:
+        """Store several events, each behind those before it. When this returns, all of them are on disk.
+
+        Where others append at the same time, the order may only be kept among those of a card or of a consumer.
+
+        Returns:
+            Of each, what `append` does.
+
+        Raises:
+            GatewayError: EVENT_LOG_UNAVAILABLE; the first of them may be stored, but none without those before it.
+        """
+        ...
+
+    async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
         """Read at most ``limit`` events after a sequence, in order.
 
         None if there are none. Fewer than there are where they are large: what is read stays small enough to be held.
+
+        Args:
+            after: The place to read after.
+            limit: How many events at most.
+            scope: Leaves out what is not in it, as far as that spares something; None for everything.
         """
         ...
 
     async def bounds(self) -> LogBounds:
-        """Tell what the log holds.
-
-        Who reads asks after the read: if nothing behind its place was trimmed by then, the read has left nothing out.
-        """
+        """Tell what the log holds now, whoever put it there."""
         ...
 
     async def sequence_before(self, receive_time_ms: int) -> int:
@@ -333,8 +374,8 @@ class EventLog(Appendable, Protocol):
         """Get a subscription; None if there is none."""
         ...
 
-    async def list_subscriptions(self, issuer_id: str) -> Sequence[StoredSubscription]:
-        """List an issuer's subscriptions by name."""
+    async def list_subscriptions(self, issuer_id: str | None = None) -> Sequence[StoredSubscription]:
+        """List an issuer's subscriptions by name; with None those of all issuers, by issuer and name."""
         ...
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
@@ -373,4 +414,59 @@ class KeyValueStore(Protocol):
 
     async def delete(self, key: str) -> None:
         """Forget a value; one that is not there is no failure."""
+        ...
+
+
+class Lease(Protocol):
+    """The right of this process to have the active watcher of a named subscription."""
+
+    @property
+    def fence(self) -> int:
+        """More than in every earlier lease of the subscription, whichever process had it, over restarts too."""
+        ...
+
+    def is_held(self) -> bool:
+        """Tell whether the right still stands; once it does not, it never does again.
+
+        Waits for nothing and asks nobody, so that nothing comes between the answer and what is done upon it. No other
+        process is granted the subscription before this says no, however long this one was held up.
+        """
+        ...
+
+
+class SubscriptionLeases(Protocol):
+    """Which of several gateways has the active watcher of a named subscription, and how many watchers each has.
+
+    The watchers that a gateway has of one subscription share its lease: one of them at a time asks for it.
+    """
+
+    def set_watchers(self, issuer_id: str, name: str, count: int) -> None:
+        """Note how many watchers this process has, before the first one asks for the lease.
+
+        If there are none any more, the lease is given back at once.
+        """
+        ...
+
+    async def acquire(self, issuer_id: str, name: str, on_loss: Callable[[], None]) -> Lease | None:
+        """Try to get the lease. One that this process has is replaced, by one with a larger fence.
+
+        Args:
+            issuer_id: The subscription's issuer.
+            name: The subscription's name.
+            on_loss: Called when the lease is lost; not when it is given back or replaced.
+
+        Returns:
+            None if another process has it, if nobody can tell, or if all watchers of this process left meanwhile.
+
+        Raises:
+            GatewayError: EVENT_LOG_UNAVAILABLE, where nothing is to be had without the storage.
+        """
+        ...
+
+    async def wait_free(self, issuer_id: str, name: str) -> None:
+        """Wait until there is a point in trying again."""
+        ...
+
+    def watchers(self, issuer_id: str) -> Mapping[str, int]:
+        """Tell how many watchers an issuer's subscriptions have by name, at all gateways; without those of none."""
         ...

@@ -1,29 +1,27 @@
-"""Watching: heartbeats, batches, named subscriptions and who of their watchers is active."""
+"""Watching: heartbeats, batches and named subscriptions."""
 
 import asyncio
 import time
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
 from gateway import cursor, wire
 from gateway.errors import GatewayError
 from gateway.filtering import Predicate
-from gateway.ports import EventLog, StoredEvent
+from gateway.pages import Page, Pages, Wanted
+from gateway.ports import EventLog, Scope, SubscriptionLeases
+from gateway.standby import Seat, Seats, cut_short
 from gateway.tail import Tail
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 
-__all__ = ["Seats", "Start", "Watch", "Watchers"]
+__all__ = ["Start", "Watch", "Watchers"]
 
 _SCAN = 1000
-# A watcher that does not take its batch has it held for it, here and once more by gRPC. Far below the 4 MiB that a
-# client takes unless told otherwise; a single notification stays below as well.
-_BATCH_BYTES = 262_144
-_ACTIVE = notification.WATCHER_ROLE_ACTIVE
-_STANDBY = notification.WATCHER_ROLE_STANDBY
+_ACTIVE = wire.standing(notification.WATCHER_ROLE_ACTIVE)
+_STANDBY = wire.standing(notification.WATCHER_ROLE_STANDBY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,45 +46,6 @@ class Start:
         return bounds.trimmed_through if self.earliest else bounds.last
 
 
-class _Seat:
-    """A watcher's place at a named subscription."""
-
-    def __init__(self) -> None:
-        self.active = asyncio.Event()
-
-
-class Seats:
-    """Who watches which named subscription: the first to come is active, the others stand by in their order."""
-
-    def __init__(self) -> None:
-        self._taken: defaultdict[tuple[str, str], list[_Seat]] = defaultdict(list)
-
-    @contextmanager
-    def take(self, issuer_id: str, name: str) -> Iterator[_Seat]:
-        """Take a seat for as long as the context lasts."""
-        row = self._taken[issuer_id, name]
-        seat = _Seat()
-        row.append(seat)
-        row[0].active.set()
-        try:
-            yield seat
-        finally:
-            row.remove(seat)
-            if row:
-                row[0].active.set()
-            else:
-                del self._taken[issuer_id, name]
-
-    @property
-    def standby(self) -> int:
-        """How many watchers stand by, at all subscriptions."""
-        return sum(len(row) - 1 for row in self._taken.values() if row)
-
-    def count(self, issuer_id: str, name: str) -> int:
-        """Tell how many watchers a subscription has."""
-        return len(self._taken.get((issuer_id, name), ()))
-
-
 @dataclass(frozen=True, slots=True)
 class Watch:
     """What a watcher asked for."""
@@ -95,28 +54,34 @@ class Watch:
     wants: Predicate
     max_batch_size: int
     heartbeat_seconds: float
+    scope: Scope | None = None
+    """All that it may want; None for everything."""
 
 
 class Watchers:
     """Serves every watch of a process."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, leases: SubscriptionLeases) -> None:
         self._log = log
+        self._leases = leases
         self._tail = Tail(log)
+        self._pages = Pages(log.log_id)
         self._waits: set[asyncio.Timeout] = set()
         self._draining = False
-        self.seats = Seats()
+        self.seats = Seats(leases)
         self.delivered_count = 0
         """How many notifications were handed to streams, once for each stream."""
 
     def drain(self) -> None:
         """End every watch, present and future, with SERVER_DRAINING."""
         self._draining = True
-        now = asyncio.get_running_loop().time()
+        self.seats.close()
         for wait in self._waits:
-            # One that has run out but not returned yet cannot be moved, and looks for itself.
-            if not wait.expired():
-                wait.reschedule(now)
+            cut_short(wait)
+
+    def counts(self, issuer_id: str) -> Mapping[str, int]:
+        """Tell how many watchers an issuer's subscriptions have by name, at all gateways; without those of none."""
+        return self._leases.watchers(issuer_id)
 
     async def watch(self, watch: Watch) -> AsyncGenerator[bytes, None]:
         """Yield serialised batches and heartbeats; ends only by an error.
@@ -135,15 +100,22 @@ class Watchers:
         """
         self._check_open()
         with self.seats.take(issuer_id, name) as seat:
-            first = await self._place(watch.start, issuer_id, name)
-            if not seat.active.is_set():
-                yield self._message(first, _STANDBY)
-                while not await self._wait(seat.active.wait, watch.heartbeat_seconds):
-                    yield self._message(first, _STANDBY)
+            place = await self._place(watch.start, issuer_id, name)
+            is_active = await seat.advance()
+            while True:
+                while not is_active:
+                    yield self._message(place, _STANDBY)
+                    is_active = await self._wait(seat.wait_turn, watch.heartbeat_seconds) and await seat.advance()
                 # Whoever was active may have committed since.
-                first = await self._place(watch.start, issuer_id, name)
-            async for message in self._follow(watch, first):
-                yield message
+                place = await self._place(watch.start, issuer_id, name)
+                async with aclosing(self._follow(watch, place, seat)) as messages:
+                    async for message in messages:
+                        # Nothing may come between this and handing the message over: the process may have been
+                        # stopped at any moment until now, and another gateway's watcher be the active one.
+                        if not seat.is_active():
+                            break
+                        yield message
+                is_active = False
 
     async def _place(self, start: Start, issuer_id: str, name: str) -> int:
         """Tell where a subscription stands; one that is new stands where its first watch begins."""
@@ -153,49 +125,56 @@ class Watchers:
             subscription = await self._log.commit(issuer_id, name, first, time.time_ns() // 1_000_000)
         return subscription.committed
 
-    async def _follow(self, watch: Watch, after: int) -> AsyncGenerator[bytes, None]:
+    async def _follow(self, watch: Watch, after: int, seat: Seat | None = None) -> AsyncGenerator[bytes, None]:
         clock = asyncio.get_running_loop().time
-        await self._check_kept(after)
-        yield self._message(after, _ACTIVE)
+        stands = _ACTIVE if seat is None else wire.standing(notification.WATCHER_ROLE_ACTIVE, seat.fence)
+        cursor.check_kept(after, self._log.log_id, await self._log.bounds())
+        yield self._message(after, stands)
+        wanted = Wanted(watch.wants, watch.max_batch_size, stands)
         silent_since = clock()
         while True:
             self._check_open()
-            events = await self._tail.read(after, _SCAN)
-            # Looked at after the read: what the read did not see was then not trimmed either.
-            await self._check_kept(after)
-            wanted = [stored for stored in events if watch.wants(stored.event)]
-            for part in _batches(wanted, watch.max_batch_size):
-                place = events[-1].sequence if part[-1] is wanted[-1] else part[-1].sequence
-                self.delivered_count += len(part)
-                yield wire.batch(self._log.log_id, part, place, _ACTIVE)
+            page = self._pages.find(after, wanted) or await self._page(after, wanted, watch.scope)
+            for size, message in page.messages:
+                self.delivered_count += size
+                yield message
                 silent_since = clock()
-            if events:
-                after = events[-1].sequence
+            after = page.through
+            # Else every watcher would hold its last one for as long as nothing comes.
+            del page
             left = silent_since + watch.heartbeat_seconds - clock()
-            if left <= 0 or not (events or await self._wait(partial(self._log.wait_beyond, after), left)):
-                yield self._message(after, _ACTIVE)
+            if left <= 0 or not await self._wait(partial(self._log.wait_beyond, after), left, seat):
+                yield self._message(after, stands)
                 silent_since = clock()
 
-    def _message(self, after: int, role: "notification.WatcherRole.ValueType") -> bytes:
-        return wire.batch(self._log.log_id, (), after, role)
+    async def _page(self, after: int, wanted: Wanted, scope: Scope | None) -> Page:
+        events, through, bounds = await self._tail.read(after, _SCAN, scope)
+        cursor.check_kept(after, self._log.log_id, bounds)
+        return self._pages.find(after, wanted) or self._pages.make(after, wanted, events, through)
 
-    async def _wait(self, happening: Callable[[], Awaitable[object]], seconds: float) -> bool:
-        """Wait for something; tell whether it happened in time."""
+    def _message(self, after: int, stands: bytes) -> bytes:
+        return wire.batch(self._log.log_id, (), after, stands)
+
+    async def _wait(self, happening: Callable[[], Awaitable[object]], seconds: float, seat: Seat | None = None) -> bool:
+        """Wait for something; tell whether it happened in time, and before the seat's lease was lost."""
         self._check_open()
+        if seat is not None and not seat.is_active():
+            return False
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
                 self._waits.add(limit)
+                if seat is not None:
+                    seat.wait = limit
                 await happening()
         except TimeoutError:
             self._check_open()
             return False
         finally:
             self._waits.discard(limit)
+            if seat is not None:
+                seat.wait = None
         return True
-
-    async def _check_kept(self, after: int) -> None:
-        cursor.check_kept(after, self._log.log_id, await self._log.bounds())
 
     def _check_open(self) -> None:
         if self._draining:
@@ -205,17 +184,3 @@ class Watchers:
                 outcome=error_pb2.OUTCOME_NOT_SENT,
                 retry_after_seconds=0.0,
             )
-
-
-def _batches(events: Iterable[StoredEvent], most: int) -> Iterator[list[StoredEvent]]:
-    batch: list[StoredEvent] = []
-    size = 0
-    for stored in events:
-        length = len(stored.event.payload)
-        if batch and (len(batch) == most or size + length > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(stored)
-        size += length
-    if batch:
-        yield batch

@@ -6,9 +6,8 @@ lags behind the window reads the log itself.
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
 
-from gateway.ports import EventLog, StoredEvent
+from gateway.ports import EventLog, LogBounds, Read, Scope, StoredEvent
 
 __all__ = ["Tail"]
 
@@ -36,23 +35,38 @@ class Tail:
         self._sequences: list[int] = []
         self._bytes = 0
         self._after = _NOT_BEGUN
-        self._filling = asyncio.Lock()
+        self._bounds = LogBounds(0, 0)
+        self._filling: asyncio.Event | None = None
 
-    async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
-        """Read at most ``limit`` events after a sequence, in order; none if there are none, fewer if they are large."""
+    async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
+        """Read at most ``limit`` events after a sequence, in order; none if there are none, fewer if they are large.
+
+        What the window holds is given out whole, whatever the scope.
+        """
         if self._after == _NOT_BEGUN:
-            last = (await self._log.bounds()).last
+            bounds = await self._log.bounds()
             # Whoever was answered first decides: the window may hold events already.
             if self._after == _NOT_BEGUN:
-                self._after = last
-        if after >= self._after and not self._find(after, 1):
-            async with self._filling:
-                if not self._find(after, 1):
-                    await self._fill()
+                self._after, self._bounds = bounds.last, bounds
+        while after >= self._after and not self._find(after, 1):
+            if self._filling is None:
+                if after - self._last() > _READ:
+                    # Nobody has read for long. What came meanwhile is for those that lag, if there are any.
+                    self._after = after
+                    del self._events[:], self._sequences[:]
+                    self._bytes = 0
+                await self._fill()
+                break
+            # All go on at once when it is done, or one of them makes up for who was cancelled or failed.
+            await self._filling.wait()
         # Looked at after all waiting: the window moves on meanwhile.
         if after < self._after:
-            return await self._log.read(after, limit)
-        return self._find(after, limit)
+            return await self._log.read(after, limit, scope)
+        found = self._find(after, limit)
+        return Read(found, found[-1].sequence if found else after, self._bounds)
+
+    def _last(self) -> int:
+        return self._sequences[-1] if self._sequences else self._after
 
     def _find(self, after: int, limit: int) -> list[StoredEvent]:
         start = bisect_right(self._sequences, after)
@@ -65,8 +79,13 @@ class Tail:
         return found
 
     async def _fill(self) -> None:
-        last = self._sequences[-1] if self._sequences else self._after
-        fresh = await self._log.read(last, _READ)
+        last = self._last()
+        filled = self._filling = asyncio.Event()
+        try:
+            fresh, _, self._bounds = await self._log.read(last, _READ)
+        finally:
+            self._filling = None
+            filled.set()
         self._events.extend(fresh)
         self._sequences.extend(stored.sequence for stored in fresh)
         self._bytes += sum(len(stored.event.payload) for stored in fresh)

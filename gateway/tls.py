@@ -6,9 +6,17 @@ from pathlib import Path
 import grpc
 
 from gateway import keys
-from gateway.settings import D1Settings, EdgeSettings, GrpcSettings, SettingsError, ThreeDSSettings, TokenSettings
+from gateway.settings import (
+    D1Settings,
+    EdgeSettings,
+    GrpcSettings,
+    NatsSettings,
+    SettingsError,
+    ThreeDSSettings,
+    TokenSettings,
+)
 
-__all__ = ["d1_context", "edge_context", "grpc_configuration", "threeds_context", "tokens_context"]
+__all__ = ["d1_context", "edge_context", "grpc_configuration", "nats_context", "threeds_context", "tokens_context"]
 
 
 def edge_context(settings: EdgeSettings) -> ssl.SSLContext:
@@ -46,6 +54,18 @@ def threeds_context(settings: ThreeDSSettings) -> ssl.SSLContext:
         SettingsError: The file is not what it should be.
     """
     return _server_trust("threeds.tls_ca_file", settings.tls_ca_file)
+
+
+def nats_context(settings: NatsSettings) -> ssl.SSLContext:
+    """Make the context of the connection to NATS: its certificate is checked, ours is presented if there is one.
+
+    Raises:
+        SettingsError: A file is not what it should be.
+    """
+    context = _server_trust("nats.tls_ca_file", settings.tls_ca_file)
+    if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
+        _present(context, "nats", settings.tls_certificate_file, settings.tls_key_file, None)
+    return context
 
 
 def tokens_context(settings: TokenSettings) -> ssl.SSLContext:

@@ -52,6 +52,8 @@ class Pki:
     """Whom the gateway's edge trusts in its callers."""
     caller_ca: Path
     """Whom the gateway's gRPC port trusts in its callers."""
+    nats_ca: Path
+    """Whom NATS servers and their clients trust in each other."""
     d1_server: Identity
     threeds_server: Identity
     grpc_server: Identity
@@ -60,6 +62,10 @@ class Pki:
     """What the gateway shows to D1: ECDSA P-256, its common name starting with ``TLSMA-``."""
     d1_client: Identity
     """What D1 shows to the gateway's edge."""
+    nats_server: Identity
+    """What a NATS server shows, to its clients and to the other servers of its cluster."""
+    nats_client: Identity
+    """What the gateway shows to NATS servers."""
     caller: Identity
     """What an internal service shows to the gateway's gRPC port: it is `CALLER`."""
     stranger: Identity
@@ -88,14 +94,14 @@ class _Authority:
         )
 
     def issue(
-        self, common_name: str, purpose: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None = None
+        self, common_name: str, *purposes: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None = None
     ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             _builder(_common_name(common_name), self._name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,
@@ -113,8 +119,8 @@ def make_pki(folder: Path) -> Pki:
         folder: Where to put them, made if missing; files of an earlier set are replaced. Private files get mode 0600.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    servers, gateway_clients, d1_clients, callers = (
-        _Authority(f"Sandbox CA for {whom}") for whom in ("servers", "the gateway", "D1", "internal services")
+    servers, gateway_clients, d1_clients, callers, nats = (
+        _Authority(f"Sandbox CA for {whom}") for whom in ("servers", "the gateway", "D1", "internal services", "NATS")
     )
     server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
     assertion_key, assertion_public_key = _write_jwk(folder, "assertion", "sig")
@@ -125,18 +131,22 @@ def make_pki(folder: Path) -> Pki:
         gateway_client_ca=_write_certificate(folder / "gateway-client-ca.pem", gateway_clients.certificate),
         d1_client_ca=_write_certificate(folder / "d1-client-ca.pem", d1_clients.certificate),
         caller_ca=_write_certificate(folder / "caller-ca.pem", callers.certificate),
-        d1_server=_write_identity(folder, "d1-server", servers.issue("D1 sandbox", server, _LOOPBACK)),
+        nats_ca=_write_certificate(folder / "nats-ca.pem", nats.certificate),
+        d1_server=_write_identity(folder, "d1-server", servers.issue("D1 sandbox", server, names=_LOOPBACK)),
         threeds_server=_write_identity(
-            folder, "threeds-server", servers.issue("3-D Secure server sandbox", server, _LOOPBACK)
+            folder, "threeds-server", servers.issue("3-D Secure server sandbox", server, names=_LOOPBACK)
         ),
-        grpc_server=_write_identity(folder, "grpc-server", servers.issue("Gateway gRPC", server, _LOOPBACK)),
-        edge_server=_write_identity(folder, "edge-server", servers.issue("Gateway edge", server, _LOOPBACK)),
+        grpc_server=_write_identity(folder, "grpc-server", servers.issue("Gateway gRPC", server, names=_LOOPBACK)),
+        edge_server=_write_identity(folder, "edge-server", servers.issue("Gateway edge", server, names=_LOOPBACK)),
         gateway_client=_write_identity(
             folder, "gateway-client", gateway_clients.issue("TLSMA-ECDSA/PPR/SANDBOX", client)
         ),
         d1_client=_write_identity(folder, "d1-client", d1_clients.issue("D1 sandbox client", client)),
-        caller=_write_identity(folder, "caller", callers.issue("Sandbox caller", client, _uri(CALLER))),
-        stranger=_write_identity(folder, "stranger", callers.issue("Sandbox stranger", client, _uri(STRANGER))),
+        # One server connects to the other as its client.
+        nats_server=_write_identity(folder, "nats-server", nats.issue("NATS sandbox", server, client, names=_LOOPBACK)),
+        nats_client=_write_identity(folder, "nats-client", nats.issue("Gateway at NATS", client)),
+        caller=_write_identity(folder, "caller", callers.issue("Sandbox caller", client, names=_uri(CALLER))),
+        stranger=_write_identity(folder, "stranger", callers.issue("Sandbox stranger", client, names=_uri(STRANGER))),
         assertion_key=assertion_key,
         assertion_public_key=assertion_public_key,
         encryption_key=encryption_key,

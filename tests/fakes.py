@@ -1,20 +1,28 @@
 """The ports, in memory and by hand: what unit tests put in the place of storage and upstreams."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from google.protobuf.message import Message
 
 from gateway.errors import GatewayError
-from gateway.ports import Call, Event, LogBounds, StoredEvent, StoredSubscription
+from gateway.ports import Call, Event, LogBounds, Read, Scope, StoredEvent, StoredSubscription
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 
-__all__ = ["ISSUER", "FakeCardIssuer", "FakeEventLog", "FakeKeyValueStore", "a_consumer_event", "an_event"]
+__all__ = [
+    "ISSUER",
+    "FakeCardIssuer",
+    "FakeEventLog",
+    "FakeKeyValueStore",
+    "FakeSubscriptionLeases",
+    "a_consumer_event",
+    "an_event",
+]
 
 ISSUER = "ISSUER0001"
 
@@ -76,6 +84,14 @@ def a_consumer_event(
     )
 
 
+def _is_in(scope: Scope | None, event: Event) -> bool:
+    return scope is None or (
+        scope.issuer_id == event.issuer_id
+        and scope.kind in (None, event.kind)
+        and scope.subject_id in (None, event.subject_id)
+    )
+
+
 async def _next_turn() -> None:
     await asyncio.sleep(0)
 
@@ -128,12 +144,20 @@ class FakeEventLog:
         await self._turn()
         return True
 
-    async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
+    async def append_in_order(self, events: Sequence[Event]) -> Sequence[bool]:
+        return [await self.append(event) for event in events]
+
+    async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
         self.read_count += 1
         await self._reach()
-        found = [stored for stored in self.held if stored.sequence > after][:limit]
+        wanted = [stored for stored in self.held if stored.sequence > after and _is_in(scope, stored.event)]
+        found = wanted[:limit]
+        through = found[-1].sequence if found else after
+        if scope is not None and len(wanted) <= limit:
+            through = max(after, self._bounds.last)
+        bounds = self._bounds
         await self._turn()
-        return found
+        return Read(found, through, bounds)
 
     async def bounds(self) -> LogBounds:
         await self._reach()
@@ -156,9 +180,9 @@ class FakeEventLog:
         await self._reach()
         return self.subscriptions.get((issuer_id, name))
 
-    async def list_subscriptions(self, issuer_id: str) -> Sequence[StoredSubscription]:
+    async def list_subscriptions(self, issuer_id: str | None = None) -> Sequence[StoredSubscription]:
         await self._reach()
-        return [self.subscriptions[key] for key in sorted(self.subscriptions) if key[0] == issuer_id]
+        return [self.subscriptions[key] for key in sorted(self.subscriptions) if issuer_id in (None, key[0])]
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
         await self._reach()
@@ -233,6 +257,83 @@ class FakeKeyValueStore:
             raise GatewayError(
                 error_pb2.ERROR_REASON_STORE_UNAVAILABLE, "The store cannot be used.", retry_after_seconds=1.0
             )
+
+
+class _FakeLease:
+    def __init__(self, fence: int, on_loss: Callable[[], None]) -> None:
+        self.fence = fence
+        self.on_loss = on_loss
+        self.has_ended = False
+
+    def is_held(self) -> bool:
+        return not self.has_ended
+
+
+class FakeSubscriptionLeases:
+    """A `gateway.ports.SubscriptionLeases` whose other gateways are the test's to play, by the names of subscriptions.
+
+    An attempt takes a turn of the event loop before it is decided and another before that is known.
+    """
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, str], _FakeLease] = {}
+        self.elsewhere: dict[str, int] = {}
+        """How many watchers other gateways have."""
+        self.attempts = 0
+        self._here: dict[tuple[str, str], int] = {}
+        self._taken_elsewhere: set[str] = set()
+        self._fence = 0
+        self._changed = asyncio.Event()
+
+    def take_elsewhere(self, name: str) -> None:
+        """Let another gateway have it from now on. Whoever had it here finds out by itself."""
+        self._fence += 1
+        self._taken_elsewhere.add(name)
+        for (_, held), lease in self.held.items():
+            if held == name:
+                lease.has_ended = True
+
+    def tell_losses(self) -> None:
+        """Tell those who have lost a lease."""
+        for lease in self.held.values():
+            if lease.has_ended:
+                lease.on_loss()
+
+    def free_elsewhere(self, name: str) -> None:
+        """Let no other gateway have it any more."""
+        self._taken_elsewhere.remove(name)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def set_watchers(self, issuer_id: str, name: str, count: int) -> None:
+        self._here[issuer_id, name] = count
+        if not count and (lease := self.held.pop((issuer_id, name), None)):
+            lease.has_ended = True
+
+    async def acquire(self, issuer_id: str, name: str, on_loss: Callable[[], None]) -> _FakeLease | None:
+        self.attempts += 1
+        await _next_turn()
+        if name in self._taken_elsewhere or not self._here.get((issuer_id, name)):
+            return None
+        self._fence += 1
+        lease = _FakeLease(self._fence, on_loss)
+        if replaced := self.held.pop((issuer_id, name), None):
+            replaced.has_ended = True
+        self.held[issuer_id, name] = lease
+        await _next_turn()
+        return lease
+
+    async def wait_free(self, issuer_id: str, name: str) -> None:
+        del issuer_id
+        while name in self._taken_elsewhere:
+            await self._changed.wait()
+
+    def watchers(self, issuer_id: str) -> Mapping[str, int]:
+        sums = dict(self.elsewhere)
+        for (issuer, name), count in self._here.items():
+            if issuer == issuer_id:
+                sums[name] = sums.get(name, 0) + count
+        return {name: count for name, count in sums.items() if count}
 
 
 class FakeCardIssuer:

@@ -1,7 +1,7 @@
 """How the log and the store reach the database that they share."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from adapters.sqlite.reader import Reader
@@ -44,6 +44,14 @@ class Access:
         self.check()
         try:
             return await self._writer.append(event)
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+
+    async def append_in_order(self, events: Sequence[Event]) -> Sequence[bool]:
+        """Store events in one transaction, in order. Returns of each whether it is new. Raises as `append`."""
+        self.check()
+        try:
+            return await self._writer.append_in_order(events)
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
 

@@ -128,7 +128,7 @@ def _claim(path: Path) -> FileIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise EventLogOpenError(f"The event log {path} is in use by another process.") from None
+        raise EventLogOpenError(f"The event log {path} is in use by another process: stop that one first.") from None
     return lock
 
 

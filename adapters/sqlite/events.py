@@ -7,7 +7,7 @@ from functools import cache
 
 from gateway.ports import Event, LogBounds, StoredEvent
 
-__all__ = ["ROWS_PER_STATEMENT", "Appender", "read", "read_bounds", "sequence_before"]
+__all__ = ["ROWS_PER_STATEMENT", "Appender", "read", "read_bounds", "read_subject", "sequence_before"]
 
 ROWS_PER_STATEMENT = 128
 """How many events one statement adds at most."""
@@ -16,6 +16,12 @@ _READ_BYTES = 1_048_576
 """How many bytes of payloads one read takes, but for its last event: a reader may hold them for long."""
 
 _COLUMNS = "sequence, issuer_id, kind, subject_id, operation_id, consumer_id, operation_type, status, receive_time_ms"
+
+# The index alone tells the sequences: without it, the payloads of all of a subject's events would be sorted.
+_OF_SUBJECT = """sequence IN (
+    SELECT sequence FROM event WHERE issuer_id = ? AND kind = ? AND subject_id = ? AND sequence > ?
+    ORDER BY sequence LIMIT ?
+)"""
 
 _LAST = "(SELECT max(trimmed_through, coalesce((SELECT max(sequence) FROM event), 0)) FROM meta)"
 """The highest sequence ever given out: retention notes what it removes."""
@@ -86,9 +92,31 @@ class Appender:
 
 def read(connection: sqlite3.Connection, after: int, limit: int) -> list[StoredEvent]:
     """Read at most ``limit`` events after a sequence, in order; fewer, but at least one, where they are large."""
+    return _read(connection, "sequence > ?", (after,), limit)
+
+
+def read_subject(
+    connection: sqlite3.Connection, after: int, limit: int, identity: tuple[str, int, str]
+) -> tuple[list[StoredEvent], int]:
+    """Read as `read`, but only the events of one issuer, kind and subject.
+
+    Returns:
+        The events, and the sequence up to which none of them was left out.
+    """
+    # Before the events: one that is stored in between is found, or is after it.
+    last = read_bounds(connection).last
+    found = _read(connection, _OF_SUBJECT, (*identity, after, limit), limit)
+    if len(found) < limit and sum(len(stored.event.payload) for stored in found) < _READ_BYTES:
+        return found, max(after, last)
+    return found, found[-1].sequence
+
+
+def _read(
+    connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...], limit: int
+) -> list[StoredEvent]:
     rows = connection.execute(
-        f"SELECT {_COLUMNS}, payload FROM event WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608  constant
-        (after, limit),
+        f"SELECT {_COLUMNS}, payload FROM event WHERE {condition} ORDER BY sequence LIMIT ?",  # noqa: S608  constants
+        (*values, limit),
     )
     found: list[StoredEvent] = []
     size = 0

@@ -4,12 +4,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from adapters.growth import Growth
 from adapters.sqlite import entries, events, subscriptions
 from adapters.sqlite.access import Access
 from adapters.sqlite.database import Database
-from adapters.sqlite.growth import Growth
 from adapters.sqlite.retention import Retention, trim_some
-from gateway.ports import Event, LogBounds, StoredEvent, StoredSubscription
+from gateway.ports import Event, LogBounds, Read, Scope, StoredSubscription
 
 __all__ = ["SqliteEventLog"]
 
@@ -48,17 +48,33 @@ class SqliteEventLog:
         """
         return await self._access.append(event)
 
-    async def read(self, after: int, limit: int) -> Sequence[StoredEvent]:
+    async def append_in_order(self, events: Sequence[Event]) -> Sequence[bool]:
+        """Store several events, each behind those before it, in one transaction: all of them or none.
+
+        Returns of each whether it is new. A caller that is cancelled does not know: they may be stored all the same.
+        """
+        return await self._access.append_in_order(events)
+
+    async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
         """Read at most ``limit`` events after a sequence, in order; none if there are none, fewer where they are large.
 
-        Retention may remove events between two calls: look at `bounds` after reading, not before.
+        A scope counts if it names a subject, whose events an index leads to.
         """
-        return await self._access.read(partial(events.read, after=after, limit=limit))
+        if scope is not None and scope.kind is not None and scope.subject_id is not None:
+            identity = (scope.issuer_id, scope.kind, scope.subject_id)
+            found, through = await self._access.read(
+                partial(events.read_subject, after=after, limit=limit, identity=identity)
+            )
+        else:
+            found = await self._access.read(partial(events.read, after=after, limit=limit))
+            through = found[-1].sequence if found else after
+        # Looked at after the read: what it did not see was then not trimmed either.
+        return Read(found, through, self._bounds())
 
     async def bounds(self) -> LogBounds:
         """Tell what the log holds."""
         self._access.check()
-        return LogBounds(self._trimmed_through, self._growth.last)
+        return self._bounds()
 
     async def sequence_before(self, receive_time_ms: int) -> int:
         """Tell after which sequence to read to begin with the first event taken at that time or later."""
@@ -75,8 +91,10 @@ class SqliteEventLog:
         """Get a subscription; None if there is none."""
         return await self._access.read(partial(subscriptions.find, issuer_id=issuer_id, name=name))
 
-    async def list_subscriptions(self, issuer_id: str) -> Sequence[StoredSubscription]:
-        """List an issuer's subscriptions by name."""
+    async def list_subscriptions(self, issuer_id: str | None = None) -> Sequence[StoredSubscription]:
+        """List an issuer's subscriptions by name; with None those of all issuers, by issuer and name."""
+        if issuer_id is None:
+            return await self._access.read(subscriptions.list_all)
         return await self._access.read(partial(subscriptions.list_of_issuer, issuer_id=issuer_id))
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
@@ -108,6 +126,9 @@ class SqliteEventLog:
         """Refuse every call from now on, those included that wait for growth."""
         self._access.end(why)
         self._growth.wake()
+
+    def _bounds(self) -> LogBounds:
+        return LogBounds(self._trimmed_through, self._growth.last)
 
     def _trim_in_writer(self, connection: sqlite3.Connection, other_bytes: int) -> int:
         count, trimmed_through = trim_some(connection, self._retention, self._now_ms(), other_bytes)

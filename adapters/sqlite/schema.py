@@ -10,7 +10,7 @@ __all__ = ["create", "is_empty", "migrate", "mismatch", "read_log_id"]
 _APPLICATION_ID = 0x44314C47
 """Stands in the file's header (``PRAGMA application_id``): "D1LG" in ASCII."""
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 """Stands in the file's header (``PRAGMA user_version``)."""
 
 _IDENTITY_INDEX = "CREATE UNIQUE INDEX event_identity ON event (issuer_id, kind, subject_id, operation_id)"
@@ -29,7 +29,8 @@ _STATEMENTS = (
     CREATE TABLE meta (
         only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
         log_id TEXT NOT NULL,
-        trimmed_through INTEGER NOT NULL
+        trimmed_through INTEGER NOT NULL,
+        fence INTEGER NOT NULL DEFAULT 0
     ) STRICT
     """,
     # No AUTOINCREMENT: the writer gives out sequences, and meta.trimmed_through remembers them when the rows are gone.
@@ -76,8 +77,9 @@ _FROM_VERSION_1 = (
     _IDENTITY_INDEX,
     _ENTRY_TABLE,
     _ENTRY_INDEX,
-    "PRAGMA user_version = 2",
 )
+
+_FROM_VERSION_2 = ("ALTER TABLE meta ADD COLUMN fence INTEGER NOT NULL DEFAULT 0",)
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
@@ -100,14 +102,16 @@ def create(connection: sqlite3.Connection) -> None:
     """Make the tables of a new log, and its identity. Runs in the caller's transaction."""
     for statement in _STATEMENTS:
         connection.execute(statement)
-    connection.execute("INSERT INTO meta VALUES (1, ?, 0)", (secrets.token_hex(4),))
+    connection.execute("INSERT INTO meta (only_row, log_id, trimmed_through) VALUES (1, ?, 0)", (secrets.token_hex(4),))
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a log of an older version up to date. Runs in the caller's transaction."""
-    if _pragma(connection, "user_version") == 1:
-        for statement in _FROM_VERSION_1:
+    changes = (_FROM_VERSION_1, _FROM_VERSION_2)
+    for change in changes[_pragma(connection, "user_version") - 1 :]:
+        for statement in change:
             connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
 
 def read_log_id(connection: sqlite3.Connection) -> str:

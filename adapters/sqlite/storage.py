@@ -9,9 +9,10 @@ from typing import Self
 
 import structlog
 
+from adapters.growth import Growth
 from adapters.sqlite.access import Access
 from adapters.sqlite.database import Database, open_database
-from adapters.sqlite.growth import Growth
+from adapters.sqlite.leases import SqliteLeases
 from adapters.sqlite.log import SqliteEventLog
 from adapters.sqlite.reader import Reader
 from adapters.sqlite.retention import Retention
@@ -51,6 +52,8 @@ class SqliteStorage:
         entry_access = Access(self._reader, self._writer, "key-value store", error_pb2.ERROR_REASON_STORE_UNAVAILABLE)
         self.entries = SqliteKeyValueStore(entry_access, now_ms)
         """The key-value store."""
+        self.leases = SqliteLeases(log_access, now_ms)
+        """Who watches named subscriptions."""
         self._trimming = asyncio.create_task(self._trim_regularly())
         self._closing: asyncio.Task[None] | None = None
 

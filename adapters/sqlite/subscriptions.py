@@ -4,7 +4,7 @@ import sqlite3
 
 from gateway.ports import StoredSubscription
 
-__all__ = ["commit", "delete", "find", "list_of_issuer"]
+__all__ = ["commit", "delete", "find", "list_all", "list_of_issuer"]
 
 _SELECT = "SELECT issuer_id, name, committed, commit_time_ms FROM subscription"
 
@@ -18,6 +18,12 @@ def find(connection: sqlite3.Connection, issuer_id: str, name: str) -> StoredSub
 def list_of_issuer(connection: sqlite3.Connection, issuer_id: str) -> list[StoredSubscription]:
     """List an issuer's subscriptions by name."""
     rows = connection.execute(f"{_SELECT} WHERE issuer_id = ? ORDER BY name", (issuer_id,))
+    return [StoredSubscription(*row) for row in rows.fetchall()]
+
+
+def list_all(connection: sqlite3.Connection) -> list[StoredSubscription]:
+    """List the subscriptions of all issuers, by issuer and name."""
+    rows = connection.execute(f"{_SELECT} ORDER BY issuer_id, name")
     return [StoredSubscription(*row) for row in rows.fetchall()]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeAlias, TypeVar
@@ -15,7 +16,15 @@ __all__ = ["Writer"]
 
 _T = TypeVar("_T")
 
-_Work: TypeAlias = Event | Callable[[sqlite3.Connection], object]
+
+@dataclass(frozen=True, slots=True)
+class _InOrder:
+    """Events that are stored together, or none of them."""
+
+    events: Sequence[Event]
+
+
+_Work: TypeAlias = Event | _InOrder | Callable[[sqlite3.Connection], object]
 _Entry: TypeAlias = "tuple[_Work, asyncio.Future[Any]]"
 
 
@@ -54,6 +63,12 @@ class Writer:
         """Hand over an event. The result tells whether it is new; a failure of the storage is a `sqlite3.Error`."""
         future: asyncio.Future[bool] = self._loop.create_future()
         self._hand_over((event, future))
+        return future
+
+    def append_in_order(self, events: Sequence[Event]) -> "asyncio.Future[Sequence[bool]]":
+        """Hand over events that are stored together, in order. Otherwise as `append`, for each of them."""
+        future: asyncio.Future[Sequence[bool]] = self._loop.create_future()
+        self._hand_over((_InOrder(events), future))
         return future
 
     def change(self, change: Callable[[sqlite3.Connection], _T]) -> "asyncio.Future[_T]":
@@ -131,7 +146,15 @@ class Writer:
         else:
             connection.execute("BEGIN IMMEDIATE")
             news = iter(appender.append(events))
-            outcomes = [next(news) if isinstance(work, Event) else work(connection) for work, _ in entries]
+            outcomes = []
+            for work, _ in entries:
+                match work:
+                    case Event():
+                        outcomes.append(next(news))
+                    case _InOrder():
+                        outcomes.append(appender.append(work.events))
+                    case _:
+                        outcomes.append(work(connection))
             connection.execute("COMMIT")
         self.commit_count += 1
         return outcomes

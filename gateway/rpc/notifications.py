@@ -1,13 +1,14 @@
 """NotificationService: watches and named subscriptions."""
 
 import time
+from collections.abc import Mapping
 from contextlib import aclosing
 
 import grpc
 
 from gateway import cursor
 from gateway.errors import FieldViolation, GatewayError
-from gateway.filtering import predicate
+from gateway.filtering import predicate, scope
 from gateway.issuers import Issuers
 from gateway.ports import EventLog, StoredSubscription
 from gateway.rpc.interceptors.chain import Context, Handler
@@ -41,6 +42,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
             wants=predicate(issuer_id, request.filter),
             max_batch_size=request.max_batch_size or _DEFAULT_BATCH_SIZE,
             heartbeat_seconds=_heartbeat_seconds(request),
+            scope=scope(issuer_id, request.filter),
         )
         messages = (
             self._watchers.watch_subscription(watch, issuer_id, request.subscription)
@@ -71,15 +73,20 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         stored = await self._log.get_subscription(issuer_id, request.subscription)
         if stored is None:
             raise _not_found()
-        return notification.GetSubscriptionResponse(subscription=await self._describe(stored))
+        watchers = self._watchers.counts(issuer_id)
+        return notification.GetSubscriptionResponse(subscription=await self._describe(stored, watchers))
 
     async def ListSubscriptions(
         self, request: notification.ListSubscriptionsRequest, context: Context
     ) -> notification.ListSubscriptionsResponse:
         """List an issuer's subscriptions."""
         del context
-        stored = await self._log.list_subscriptions(self._issuers.resolve(request.issuer_id))
-        return notification.ListSubscriptionsResponse(subscriptions=[await self._describe(each) for each in stored])
+        issuer_id = self._issuers.resolve(request.issuer_id)
+        stored = await self._log.list_subscriptions(issuer_id)
+        watchers = self._watchers.counts(issuer_id)
+        return notification.ListSubscriptionsResponse(
+            subscriptions=[await self._describe(each, watchers) for each in stored]
+        )
 
     async def DeleteSubscription(
         self, request: notification.DeleteSubscriptionRequest, context: Context
@@ -87,7 +94,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         """Forget a subscription that nobody watches."""
         del context
         issuer_id = self._issuers.resolve(request.issuer_id)
-        if self._watchers.seats.count(issuer_id, request.subscription):
+        if request.subscription in self._watchers.counts(issuer_id):
             raise GatewayError(
                 error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE, "This subscription has a watcher; stop that first."
             )
@@ -95,14 +102,14 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
             raise _not_found()
         return notification.DeleteSubscriptionResponse()
 
-    async def _describe(self, stored: StoredSubscription) -> notification.Subscription:
+    async def _describe(self, stored: StoredSubscription, watchers: Mapping[str, int]) -> notification.Subscription:
         bounds = await self._log.bounds()
         described = notification.Subscription(
             issuer_id=stored.issuer_id,
             name=stored.name,
             committed_cursor=cursor.encode(self._log.log_id, stored.committed),
             lag=bounds.lag(stored.committed),
-            watchers=self._watchers.seats.count(stored.issuer_id, stored.name),
+            watchers=watchers.get(stored.name, 0),
         )
         described.commit_time.FromMilliseconds(stored.commit_time_ms)
         return described

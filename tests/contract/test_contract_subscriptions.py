@@ -115,7 +115,8 @@ async def test_the_committed_cursor_wins_over_where_a_watch_would_begin(running:
 async def test_a_second_watcher_stands_by_and_takes_over_at_the_committed_cursor(running: Running) -> None:
     async with watching(running, subscription="billing", heartbeat_interval=_TICK) as active:
         # The first one to come is the active one; it leaves in the middle of this test.
-        assert (await active.batch()).role == _ACTIVE
+        first = await active.batch()
+        assert first.role == _ACTIVE
         async with watching(running, subscription="billing", heartbeat_interval=_TICK) as successor:
             assert (await successor.batch()).role == _STANDBY
             sent = await notify(running, "card-1", "card-2", "card-1")
@@ -124,12 +125,13 @@ async def test_a_second_watcher_stands_by_and_takes_over_at_the_committed_cursor
             await _commit(running, received[0].cursor)
             assert (await _get(running)).watchers == 2
             beat = await successor.batch()
-            assert (beat.role, list(beat.notifications)) == (_STANDBY, [])
+            assert (beat.role, list(beat.notifications), beat.fence) == (_STANDBY, [], 0)
             active.leave()
             while (batch := await successor.batch()).role == _STANDBY:
                 assert not batch.notifications
             # It begins where the commit stands: what was delivered and not committed comes again.
             assert batch.cursor == received[0].cursor
+            assert batch.fence > first.fence > 0
             assert await successor.operation_ids(2) == sent[1:]
             assert (await _get(running)).watchers == 1
     await _until_watched_by(running, 0)

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.filtering import predicate
-from gateway.ports import Event
+from gateway.filtering import predicate, scope
+from gateway.ports import Event, Scope
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
@@ -91,6 +91,30 @@ def test_an_event_passes_if_its_issuer_and_every_list_that_speaks_of_it_agree(
     assert predicate(ISSUER, wanted)(event) is agrees(wanted, event)
 
 
+@given(event=events, wanted=filters)
+def test_nothing_that_passes_is_out_of_the_scope(event: Event, wanted: notification.NotificationFilter) -> None:
+    found = scope(ISSUER, wanted)
+    is_inside = (
+        found.issuer_id == event.issuer_id
+        and found.kind in (None, event.kind)
+        and found.subject_id in (None, event.subject_id)
+    )
+
+    assert is_inside or not predicate(ISSUER, wanted)(event)
+
+
+def test_a_filter_that_names_one_card_or_one_consumer_of_the_consumers_kind_has_that_as_its_scope() -> None:
+    one_card = notification.NotificationFilter(card_ids=["card-a", "card-a"])
+    two_cards = notification.NotificationFilter(card_ids=["card-a", "card-b"])
+    one_consumer = notification.NotificationFilter(consumer_ids=["consumer-a"], kinds=[CONSUMER])
+    consumer_of_any_kind = notification.NotificationFilter(consumer_ids=["consumer-a"])
+
+    assert scope(ISSUER, one_card) == Scope(ISSUER, THREE_DS, "card-a")
+    assert scope(ISSUER, two_cards) == Scope(ISSUER, THREE_DS)
+    assert scope(ISSUER, one_consumer) == Scope(ISSUER, CONSUMER, "consumer-a")
+    assert scope(ISSUER, consumer_of_any_kind) == Scope(ISSUER)
+
+
 def test_without_a_filter_everything_of_the_issuer_passes_and_nothing_of_another() -> None:
     passes = predicate(ISSUER, notification.NotificationFilter())
 
@@ -154,3 +178,11 @@ def test_a_filter_that_is_changed_afterwards_changes_nothing() -> None:
     wanted.kinds.append(CONSUMER)
 
     assert not passes(an_event(1, card_id="card-b"))
+
+
+def test_who_asks_for_the_same_gets_the_same_test_and_who_asks_for_something_else_another() -> None:
+    def asked(issuer_id: str = ISSUER, *cards: str) -> object:
+        return predicate(issuer_id, notification.NotificationFilter(card_ids=cards))
+
+    assert asked(ISSUER, "card-a") is asked(ISSUER, "card-a")
+    assert len({asked(), asked(ISSUER, "card-a"), asked(ISSUER, "card-b"), asked("ISSUER0002", "card-a")}) == 4

@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey
 from pydantic import BaseModel, SecretStr
 
 from adapters.threeds.settings import Secret
-from gateway import bootstrap, settings
+from gateway import bootstrap_upstreams, settings
 from gateway.edge import guard
 from gateway.printing import effective
 from gateway.settings import Settings, SettingsError, ThreeDSSettings, load
@@ -125,13 +125,14 @@ def test_what_is_made_of_the_settings_shows_no_secret(files: Files) -> None:
     loaded = load(toml(files))
     assert loaded.threeds is not None
     assert loaded.edge.oauth is not None
-    threeds = bootstrap._threeds_settings(loaded.threeds)
+    threeds = bootstrap_upstreams.threeds_settings(loaded.threeds)
     tokens = guard.tokens(loaded.edge.oauth)
     token = tokens.issue()
-    keys = bootstrap._issuer_keys(loaded)
+    keys = bootstrap_upstreams.issuer_keys(loaded)
     private = next(iter(keys.values())).assertion_keys[0].as_dict(private=True)["d"]
 
-    shown = f"{threeds} {threeds!r} {tokens!r} {tokens.client!r} {token!r} {keys!r} {bootstrap._d1_settings(loaded)!r}"
+    d1 = bootstrap_upstreams.d1_settings(loaded)
+    shown = f"{threeds} {threeds!r} {tokens!r} {tokens.client!r} {token!r} {keys!r} {d1!r}"
 
     assert threeds.api_key.reveal() == _API_KEY
     assert is_clean(shown)
@@ -182,6 +183,6 @@ def test_a_passphrase_that_does_not_fit_is_not_in_the_error(files: Files) -> Non
     loaded = load(toml(files, passphrase="MARKED-wrong"))
 
     with pytest.raises(SettingsError, match="does not open") as caught:
-        bootstrap._issuer_keys(loaded)
+        bootstrap_upstreams.issuer_keys(loaded)
 
     assert is_clean("".join(traceback.format_exception(caught.value)))

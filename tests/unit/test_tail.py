@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.ports import LogBounds
+from gateway.ports import LogBounds, Scope
 from gateway.tail import Tail
-from tests.fakes import FakeEventLog, an_event
+from tests.fakes import ISSUER, FakeEventLog, an_event
 from tests.unit.watching import a_log_of
 
 
 async def read(tail: Tail, after: int, limit: int = 1000) -> list[int]:
-    return [stored.sequence for stored in await tail.read(after, limit)]
+    return [stored.sequence for stored in (await tail.read(after, limit)).events]
 
 
 async def test_an_event_is_read_from_the_log_once_however_many_want_it() -> None:
@@ -68,6 +68,27 @@ async def test_nothing_is_returned_where_there_is_nothing() -> None:
     assert await read(tail, 9) == []
 
 
+async def test_who_lags_and_has_a_scope_skips_the_rest_and_goes_on_in_the_window() -> None:
+    log = a_log_of(0)
+    for number in range(1, 101):
+        log.put(an_event(number, card_id=f"card-{number % 10}"))
+    tail = Tail(log)
+    await tail.read(100, 1)
+    log.put(an_event(101, card_id="card-3"))
+    log.put(an_event(102, card_id="card-4"))
+    await tail.read(100, 1)
+    scope = Scope(ISSUER, an_event(1).kind, "card-3")
+
+    first = await tail.read(0, 5, scope)
+    second = await tail.read(first.through, 50, scope)
+
+    assert [stored.sequence for stored in first.events] == [3, 13, 23, 33, 43]
+    assert [stored.sequence for stored in second.events] == [53, 63, 73, 83, 93, 101]
+    assert second.through == 102
+    log.put(an_event(103, card_id="card-4"))
+    assert [stored.sequence for stored in (await tail.read(102, 50, scope)).events] == [103]
+
+
 async def test_a_window_that_was_cut_leaves_nothing_out_for_those_that_lag() -> None:
     log = a_log_of(0)
     tail = Tail(log, window=2)
@@ -104,6 +125,23 @@ async def test_readers_that_begin_together_agree_where_the_window_begins() -> No
     late.set()
 
     assert await first == [1, 2, 3]
+
+
+async def test_a_reader_at_the_end_after_long_silence_does_not_have_all_read_that_came_meanwhile() -> None:
+    log = a_log_of(3)
+    tail = Tail(log)
+    await read(tail, 2)
+    for number in range(4, 5004):
+        log.put(an_event(number))
+    log.read_count = 0
+
+    assert await read(tail, 5003) == []
+    log.put(an_event(5004))
+    assert await read(tail, 5003) == [5004]
+
+    assert log.read_count == 2
+    assert await read(tail, 2, 5000) == list(range(3, 5003))
+    assert await read(tail, 5002) == [5003, 5004]
 
 
 async def test_the_window_does_not_grow_without_end() -> None:

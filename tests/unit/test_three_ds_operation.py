@@ -192,7 +192,7 @@ def delivered(operation: threeds.Operation) -> threeds.Operation:
         receive_time_ms=0,
         payload=taken.SerializeToString(),
     )
-    sent = wire.batch("0a1b2c3d", [StoredEvent(1, event)], 1, notification.WATCHER_ROLE_ACTIVE)
+    sent = wire.batch("0a1b2c3d", [StoredEvent(1, event)], 1, wire.standing(notification.WATCHER_ROLE_ACTIVE))
     (received,) = notification.WatchNotificationsResponse.FromString(sent).notifications
     return received.three_ds_operation
 

@@ -49,29 +49,31 @@ def stored(sequence: int, payload: bytes) -> StoredEvent:
     start=st.integers(0, 2**62),
     beyond=st.integers(0, 1000),
     role=st.sampled_from(ROLES),
+    fence=st.integers(0, 2**64 - 1),
 )
 def test_the_bytes_of_a_batch_are_those_of_the_message_they_stand_for(
     made: list[notification.Notification],
     start: int,
     beyond: int,
     role: "notification.WatcherRole.ValueType",
+    fence: int,
 ) -> None:
     events = [stored(start + place, each.SerializeToString()) for place, each in enumerate(made, start=1)]
     last = start + len(made) + beyond
-    expected = notification.WatchNotificationsResponse(cursor=cursor.encode("0a1b2c3d", last), role=role)
+    expected = notification.WatchNotificationsResponse(cursor=cursor.encode("0a1b2c3d", last), role=role, fence=fence)
     for event, each in zip(events, made, strict=True):
         added = expected.notifications.add()
         added.CopyFrom(each)
         added.cursor = cursor.encode("0a1b2c3d", event.sequence)
 
-    sent = wire.batch("0a1b2c3d", events, last, role)
+    sent = wire.batch("0a1b2c3d", events, last, wire.standing(role, fence))
 
     assert notification.WatchNotificationsResponse.FromString(sent) == expected
     assert all(event.event.payload in sent for event in events)
 
 
 def test_a_batch_of_nothing_is_a_heartbeat() -> None:
-    sent = wire.batch("0a1b2c3d", (), 7, notification.WATCHER_ROLE_STANDBY)
+    sent = wire.batch("0a1b2c3d", (), 7, wire.standing(notification.WATCHER_ROLE_STANDBY))
 
     assert notification.WatchNotificationsResponse.FromString(sent) == notification.WatchNotificationsResponse(
         cursor="0a1b2c3d-7", role=notification.WATCHER_ROLE_STANDBY
@@ -82,7 +84,7 @@ def test_a_payload_keeps_fields_that_this_version_does_not_know() -> None:
     unknown = bytes([0xFA, 0x07, 0x03]) + b"new"  # field 127, three bytes
     payload = an_event(1).payload + unknown
 
-    sent = wire.batch("0a1b2c3d", [stored(1, payload)], 1, notification.WATCHER_ROLE_ACTIVE)
+    sent = wire.batch("0a1b2c3d", [stored(1, payload)], 1, wire.standing(notification.WATCHER_ROLE_ACTIVE))
 
     (received,) = notification.WatchNotificationsResponse.FromString(sent).notifications
     assert received.three_ds_operation.operation_id == "op-1"
@@ -94,7 +96,7 @@ def test_a_payload_of_any_length_is_framed() -> None:
         text = "x" * length
         payload = notification.Notification(correlation_id=text).SerializeToString()
 
-        sent = wire.batch("0a1b2c3d", [stored(1, payload)] * 2, 1, notification.WATCHER_ROLE_ACTIVE)
+        sent = wire.batch("0a1b2c3d", [stored(1, payload)] * 2, 1, wire.standing(notification.WATCHER_ROLE_ACTIVE))
 
         received = notification.WatchNotificationsResponse.FromString(sent)
         assert [each.correlation_id for each in received.notifications] == [text, text]

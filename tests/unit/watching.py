@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator, Iterable
 
 from gateway import cursor
 from gateway.filtering import Predicate, predicate
-from gateway.subscriptions import Start, Watch
+from gateway.subscriptions import Start, Watch, Watchers
 from issuer.notification.v1 import messages_pb2 as notification
-from tests.fakes import ISSUER, FakeEventLog, an_event
+from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
 
-__all__ = ["EARLIEST", "LATEST", "a_log_of", "a_watch", "collect", "ends", "operations", "receive"]
+__all__ = ["EARLIEST", "LATEST", "a_log_of", "a_watch", "collect", "ends", "operations", "receive", "watchers_of"]
 
 EARLIEST = Start(earliest=True)
 LATEST = Start()
@@ -23,6 +23,11 @@ def a_log_of(count: int) -> FakeEventLog:
     for number in range(1, count + 1):
         log.put(an_event(number))
     return log
+
+
+def watchers_of(log: FakeEventLog) -> Watchers:
+    """Make the watchers of a gateway that is alone."""
+    return Watchers(log, FakeSubscriptionLeases())
 
 
 def a_watch(

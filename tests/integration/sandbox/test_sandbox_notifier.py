@@ -152,12 +152,30 @@ async def test_an_edge_that_is_down_is_told_apart_from_one_that_answers(sandbox:
         await sandbox.notifier.send(NOTIFICATION, attempts=2, backoff_seconds=0.01)
 
 
+async def test_an_edge_that_is_down_is_passed_over_if_another_is_known(
+    with_oauth: tuple[Sandbox, Edge],
+) -> None:
+    sandbox, edge = with_oauth
+    async with Edge().serve(sandbox) as first:
+        sandbox.set_edge(first.url, edge.url)
+        assert await sandbox.notifier.send(NOTIFICATION) == 204
+        assert (len(first.received), len(edge.received)) == (1, 0)
+
+    assert await sandbox.notifier.send(NOTIFICATION) == 204
+
+    assert (len(first.received), len(edge.received)) == (1, 1)
+    assert edge.token_requests == [], "the token that the first one gave serves at the other"
+
+
 async def test_an_edge_with_a_certificate_of_another_authority_is_not_told_anything(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     async with Sandbox.start(tmp_path / "other") as other, Edge().serve(other) as stranger:
         sandbox.set_edge(stranger.url)
 
+        with pytest.raises(NotDeliveredError, match="Certificate"):
+            await sandbox.notifier.send(NOTIFICATION)
+        sandbox.set_edge(stranger.url, "https://127.0.0.1:9")
         with pytest.raises(NotDeliveredError, match="Certificate"):
             await sandbox.notifier.send(NOTIFICATION)
         assert stranger.received == []

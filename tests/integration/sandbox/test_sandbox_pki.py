@@ -26,14 +26,14 @@ def servers(pki: Pki) -> list[Identity]:
 
 
 def test_private_files_are_for_their_owner_only(pki: Pki) -> None:
-    identities = [*servers(pki), pki.gateway_client, pki.d1_client]
+    identities = [*servers(pki), pki.gateway_client, pki.d1_client, pki.nats_server, pki.nats_client]
     private = [identity.key for identity in identities] + [pki.assertion_key, pki.encryption_key, pki.edge_token_key]
 
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
 
 
 def test_a_server_certificate_names_every_form_of_loopback(pki: Pki) -> None:
-    for server in servers(pki):
+    for server in [*servers(pki), pki.nats_server]:
         names = certificate(server.certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert names.get_values_for_type(x509.DNSName) == ["localhost"]
         assert names.get_values_for_type(x509.IPAddress) == [ip_address("127.0.0.1"), ip_address("::1")]
@@ -44,6 +44,8 @@ def test_each_authority_signs_for_one_purpose(pki: Pki) -> None:
         certificate(server.certificate).verify_directly_issued_by(certificate(pki.server_ca))
     certificate(pki.gateway_client.certificate).verify_directly_issued_by(certificate(pki.gateway_client_ca))
     certificate(pki.d1_client.certificate).verify_directly_issued_by(certificate(pki.d1_client_ca))
+    for identity in (pki.nats_server, pki.nats_client):
+        certificate(identity.certificate).verify_directly_issued_by(certificate(pki.nats_ca))
     with pytest.raises(ValueError, match="does not match certificate issuer"):
         certificate(pki.gateway_client.certificate).verify_directly_issued_by(certificate(pki.d1_client_ca))
 

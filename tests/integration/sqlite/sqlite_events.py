@@ -80,7 +80,7 @@ async def append_all(log: SqliteEventLog, events: Sequence[Event]) -> list[bool]
 
 
 async def numbers(log: SqliteEventLog) -> list[int]:
-    return [int(stored.event.operation_id.removeprefix("operation-")) for stored in await log.read(0, 100_000)]
+    return [int(stored.event.operation_id.removeprefix("operation-")) for stored in (await log.read(0, 100_000)).events]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ async def test_events_are_kept_whole_and_in_the_order_of_arrival(log: SqliteEven
 
     assert await append_all(log, events) == [True] * 200
 
-    stored = await log.read(0, 1000)
+    stored = (await log.read(0, 1000)).events
     assert [each.event for each in stored] == events
     assert [each.sequence for each in stored] == list(range(1, 201))
 
@@ -24,7 +24,7 @@ async def test_a_duplicate_is_answered_but_not_stored_again(log: SqliteEventLog)
 
     assert not await log.append(event(1, payload=b"second"))
 
-    assert [stored.event.payload for stored in await log.read(0, 10)] == [b"first"]
+    assert [stored.event.payload for stored in (await log.read(0, 10)).events] == [b"first"]
 
 
 async def test_of_duplicates_that_arrive_together_the_first_one_is_stored(log: SqliteEventLog, path: Path) -> None:
@@ -56,7 +56,7 @@ async def test_the_same_operation_id_of_another_subject_kind_or_issuer_is_anothe
 
     assert await append_all(log, events) == [True] * 4
     assert await append_all(log, events) == [False] * 4
-    assert [stored.event for stored in await log.read(0, 10)] == events
+    assert [stored.event for stored in (await log.read(0, 10)).events] == events
 
 
 async def test_a_duplicate_of_an_event_that_could_not_be_stored_is_not_called_one(

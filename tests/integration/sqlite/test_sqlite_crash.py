@@ -31,7 +31,7 @@ async def test_everything_a_killed_process_acknowledged_is_there(path: Path) -> 
             acknowledged += await killed_appender(path, kill * 1_000_000, acknowledgements)
 
             async with opened(path) as log:
-                stored = await log.read(0, 1_000_000)
+                stored = (await log.read(0, 1_000_000)).events
                 assert set(acknowledged) <= set(await numbers(log))
                 assert len({each.event.operation_id for each in stored}) == len(stored)
                 assert not await log.append(event(acknowledged[-1]))

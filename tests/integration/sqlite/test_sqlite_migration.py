@@ -96,8 +96,8 @@ async def test_a_log_of_version_1_keeps_its_events_its_identity_and_its_subscrip
     async with opened(path) as log:
         assert log.log_id == "0a1b2c3d"
         assert await log.bounds() == LogBounds(trimmed_through=7, last=10)
-        assert [stored.sequence for stored in await log.read(0, 10)] == [8, 9, 10]
-        assert [stored.event for stored in await log.read(0, 10)] == [event(number) for number in range(3)]
+        assert [stored.sequence for stored in (await log.read(0, 10)).events] == [8, 9, 10]
+        assert [stored.event for stored in (await log.read(0, 10)).events] == [event(number) for number in range(3)]
         assert await log.get_subscription(ISSUER, "watcher") == StoredSubscription(ISSUER, "watcher", 9, 500)
 
 
@@ -110,7 +110,7 @@ async def test_a_log_of_version_1_knows_its_duplicates_and_takes_consumer_events
         await storage.entries.put("key", b"value", 60)
 
     async with opened_storage(path) as storage:
-        assert [stored.event for stored in await storage.log.read(10, 10)] == [on_consumer]
+        assert [stored.event for stored in (await storage.log.read(10, 10)).events] == [on_consumer]
         assert await storage.entries.get("key") == b"value"
 
 
@@ -122,7 +122,23 @@ async def test_a_migrated_log_looks_like_a_new_one(path: Path, tmp_path: Path) -
             pass
 
     assert schema_of(path) == schema_of(new)
-    assert schema_of(new)["version"] == 2
+    assert schema_of(new)["version"] == 3
+
+
+async def test_a_log_of_version_2_gets_what_version_3_has_more(path: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.db"
+    for each in (path, new):
+        async with opened(each) as log:
+            await log.append(event(1))
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("ALTER TABLE meta DROP COLUMN fence")
+        old.execute("PRAGMA user_version = 2")
+        old.commit()
+
+    async with opened(path) as log:
+        assert await numbers(log) == [1]
+
+    assert schema_of(path) == schema_of(new)
 
 
 async def test_a_migration_that_is_killed_halfway_leaves_version_1(path: Path) -> None:
@@ -133,7 +149,7 @@ async def test_a_migration_that_is_killed_halfway_leaves_version_1(path: Path) -
         [sys.executable, "-c", MIGRATE_AND_DIE, str(path)], check=False, capture_output=True, text=True, timeout=30
     )
 
-    assert (died.returncode, died.stdout) == (-9, "2\n"), died.stderr
+    assert (died.returncode, died.stdout) == (-9, "3\n"), died.stderr
     assert schema_of(path) == before
     assert before["version"] == 1
     async with opened(path) as log:

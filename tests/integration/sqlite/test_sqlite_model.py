@@ -61,7 +61,7 @@ class LogBesideList(RuleBasedStateMachine):
 
         assert self.runner.run(append_all(self.log, events)) == expected
 
-        added = [stored.sequence for stored in self.runner.run(self.log.read(self.last, 1_000))]
+        added = [stored.sequence for stored in self.runner.run(self.log.read(self.last, 1_000)).events]
         assert len(added) == sum(expected)
         self.sequences += added
         self.last = max(added, default=self.last)
@@ -96,7 +96,7 @@ class LogBesideList(RuleBasedStateMachine):
 
     @invariant()
     def holds_what_the_list_holds(self) -> None:
-        stored = self.runner.run(self.log.read(0, 1_000))
+        stored = self.runner.run(self.log.read(0, 1_000)).events
         assert [each.event for each in stored] == self.kept
         assert [each.sequence for each in stored] == self.sequences
         assert self.sequences == sorted(set(self.sequences))

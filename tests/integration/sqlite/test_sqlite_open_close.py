@@ -114,7 +114,7 @@ async def test_a_log_of_a_newer_version_is_refused(path: Path) -> None:
     async with opened(path):
         pass
     with closing(sqlite3.connect(path)) as newer:
-        newer.execute("PRAGMA user_version = 3")
+        newer.execute("PRAGMA user_version = 4")
 
     with pytest.raises(EventLogOpenError, match="newer version"):
         await SqliteStorage.open(path)

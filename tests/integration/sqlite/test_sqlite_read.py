@@ -12,7 +12,7 @@ from tests.integration.sqlite.sqlite_events import append_all, event, locked, nu
 
 
 async def test_a_new_log_is_empty(log: SqliteEventLog) -> None:
-    assert list(await log.read(0, 10)) == []
+    assert list((await log.read(0, 10)).events) == []
     assert await log.bounds() == LogBounds(trimmed_through=0, last=0)
     assert await log.sequence_before(0) == 0
 
@@ -20,18 +20,18 @@ async def test_a_new_log_is_empty(log: SqliteEventLog) -> None:
 async def test_a_read_begins_after_the_sequence_and_ends_at_the_limit(log: SqliteEventLog) -> None:
     await append_all(log, [event(number) for number in range(10)])
 
-    assert [stored.sequence for stored in await log.read(3, 4)] == [4, 5, 6, 7]
-    assert [stored.sequence for stored in await log.read(8, 4)] == [9, 10]
-    assert list(await log.read(10, 4)) == []
+    assert [stored.sequence for stored in (await log.read(3, 4)).events] == [4, 5, 6, 7]
+    assert [stored.sequence for stored in (await log.read(8, 4)).events] == [9, 10]
+    assert list((await log.read(10, 4)).events) == []
 
 
 async def test_of_large_events_a_read_takes_few_and_the_next_one_goes_on(log: SqliteEventLog) -> None:
     await append_all(log, [event(number, payload=bytes(400_000)) for number in range(5)])
     await log.append(event(5, payload=bytes(2_000_000)))
 
-    assert [stored.sequence for stored in await log.read(0, 1000)] == [1, 2, 3]
-    assert [stored.sequence for stored in await log.read(3, 1000)] == [4, 5, 6]
-    assert [stored.sequence for stored in await log.read(5, 1000)] == [6]
+    assert [stored.sequence for stored in (await log.read(0, 1000)).events] == [1, 2, 3]
+    assert [stored.sequence for stored in (await log.read(3, 1000)).events] == [4, 5, 6]
+    assert [stored.sequence for stored in (await log.read(5, 1000)).events] == [6]
 
 
 async def test_reads_go_on_while_another_program_blocks_the_writer(log: SqliteEventLog, path: Path) -> None:
@@ -50,7 +50,7 @@ async def test_reads_beside_writes_see_every_event_once_and_in_order(log: Sqlite
         seen: list[int] = []
         while len(seen) < 1_000:
             await log.wait_beyond(seen[-1] if seen else 0)
-            seen += [stored.sequence for stored in await log.read(seen[-1] if seen else 0, 50)]
+            seen += [stored.sequence for stored in (await log.read(seen[-1] if seen else 0, 50)).events]
         return seen
 
     followers = asyncio.gather(*(follow() for _ in range(5)))
@@ -65,7 +65,7 @@ async def test_reads_beside_writes_see_every_event_once_and_in_order(log: Sqlite
 async def test_an_event_can_be_read_as_soon_as_its_append_returns(log: SqliteEventLog) -> None:
     for number in range(50):
         await log.append(event(number))
-        assert [stored.sequence for stored in await log.read(number, 10)] == [number + 1]
+        assert [stored.sequence for stored in (await log.read(number, 10)).events] == [number + 1]
 
 
 async def test_a_thousand_waiters_wake_for_one_event(log: SqliteEventLog) -> None:
@@ -175,5 +175,5 @@ async def test_finding_a_time_and_reading_there_is_fast_in_a_long_log(log: Sqlit
     begin = time.perf_counter()
     for time_ms in range(0, 10_000, 100):
         assert await log.sequence_before(time_ms) == time_ms
-        assert (await log.read(time_ms, 1))[0].sequence == time_ms + 1
+        assert (await log.read(time_ms, 1)).events[0].sequence == time_ms + 1
     assert time.perf_counter() - begin < 2.0

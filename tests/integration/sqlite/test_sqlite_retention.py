@@ -33,7 +33,7 @@ async def test_what_was_removed_is_known_after_a_restart_and_no_sequence_comes_b
         assert await log.bounds() == LogBounds(trimmed_through=250, last=250)
         assert await log.sequence_before(0) == 250
         assert await log.append(event(0))  # The first one of it is gone and forgotten.
-        assert [stored.sequence for stored in await log.read(0, 10)] == [251]
+        assert [stored.sequence for stored in (await log.read(0, 10)).events] == [251]
 
 
 async def test_the_oldest_events_are_removed_when_the_log_is_too_large(path: Path) -> None:

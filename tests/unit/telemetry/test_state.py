@@ -5,11 +5,10 @@ import asyncio
 from prometheus_client import CollectorRegistry
 
 from gateway.callbacks import Broker
-from gateway.subscriptions import Watchers
 from gateway.telemetry.state import State
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.fakes import ISSUER, FakeEventLog
-from tests.unit.watching import a_log_of, a_watch, collect
+from tests.unit.watching import a_log_of, a_watch, collect, watchers_of
 
 
 class Deaf:
@@ -27,7 +26,7 @@ class Observed:
 
     def __init__(self, log: FakeEventLog) -> None:
         self.broker = Broker(asyncio.get_running_loop())
-        self.watchers = Watchers(log)
+        self.watchers = watchers_of(log)
         self.registry = CollectorRegistry()
         self._state = State(
             issuer_ids=[ISSUER],
@@ -115,5 +114,7 @@ async def test_what_is_delivered_is_counted_once_for_each_stream() -> None:
 async def test_watchers_that_stand_by_are_told() -> None:
     observed = Observed(a_log_of(0))
     seats = observed.watchers.seats
-    with seats.take(ISSUER, "ledger"), seats.take(ISSUER, "ledger"), seats.take(ISSUER, "fraud"):
+    with seats.take(ISSUER, "ledger") as ledger, seats.take(ISSUER, "ledger"), seats.take(ISSUER, "fraud") as fraud:
+        assert await ledger.advance()
+        assert await fraud.advance()
         assert (await observed.scrape())["watchers_standing_by"] == {(): 1}

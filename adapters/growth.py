@@ -6,7 +6,7 @@ __all__ = ["Growth"]
 
 
 class Growth:
-    """The end of the log as its event loop knows it."""
+    """The end of a log as its event loop knows it."""
 
     def __init__(self, last: int) -> None:
         """Begin at the log's last sequence."""

@@ -1,0 +1,87 @@
+"""The storage as a whole: one connection, one stream and some buckets."""
+
+import asyncio
+from typing import Final, Self
+
+from adapters.nats.bucket import Bucket
+from adapters.nats.connection import Connection
+from adapters.nats.errors import NatsError, NatsOpenError
+from adapters.nats.jetstream import JetStreamError, may_pass
+from adapters.nats.leases import NatsLeases
+from adapters.nats.log import NatsEventLog
+from adapters.nats.settings import NatsSettings
+from adapters.nats.store import NatsKeyValueStore
+from adapters.nats.streams import explain, prepare
+from adapters.nats.subjects import Names
+from adapters.nats.subscriptions import Subscriptions
+
+__all__ = ["NatsStorage"]
+
+_OPEN_SECONDS: Final = 5.0
+"""How long servers that have just been started may take to agree on their leaders."""
+_PAUSE_SECONDS: Final = 0.25
+
+
+class NatsStorage:
+    """An event log, a key-value store and leases that all gateways with the same prefix share."""
+
+    def __init__(self, connection: Connection, names: Names, log: NatsEventLog, leases: NatsLeases) -> None:
+        """Use `open`."""
+        self.connection = connection
+        """The connection, for what else is said over it."""
+        self.names = names
+        """The names of all that is kept and said."""
+        self.log = log
+        """The event log."""
+        self.entries = NatsKeyValueStore(Bucket(connection, names.entry_bucket))
+        """The key-value store."""
+        self.leases = leases
+        """Who watches named subscriptions."""
+
+    @classmethod
+    async def open(cls, settings: NatsSettings) -> Self:
+        """Connect, and make what is not there yet. Close it with `close`.
+
+        Raises:
+            NatsOpenError: The servers cannot be reached or used, or something else has our names. The message says
+                what to do.
+        """
+        connection = await Connection.open(settings)
+        try:
+            return await cls._open(connection, settings)
+        except BaseException:
+            await connection.close()
+            raise
+
+    @classmethod
+    async def _open(cls, connection: Connection, settings: NatsSettings) -> Self:
+        names = Names(settings.prefix)
+        deadline = asyncio.get_running_loop().time() + _OPEN_SECONDS
+        while True:
+            try:
+                log_id = await prepare(connection, names, settings)
+                leases = await NatsLeases.open(connection, names.lease_bucket)
+                break
+            except NatsError as error:
+                if asyncio.get_running_loop().time() > deadline or not _may_pass(error):
+                    raise NatsOpenError(explain(error, settings)) from error
+            await asyncio.sleep(_PAUSE_SECONDS)
+        subscriptions = Subscriptions(Bucket(connection, names.subscription_bucket))
+        log = NatsEventLog(connection, names, log_id, subscriptions, settings.request_timeout_seconds)
+        return cls(connection, names, log, leases)
+
+    def size_bytes(self) -> int:
+        """Tell how much space the events took when the log's bounds were looked at last."""
+        return self.log.size_bytes
+
+    async def close(self) -> None:
+        """Give back what is held, then disconnect. Whoever waits for growth gets EVENT_LOG_UNAVAILABLE."""
+        await self.log.close()
+        await self.leases.close()
+        await self.connection.close()
+
+
+def _may_pass(error: NatsError) -> bool:
+    # Servers that do not know each other yet seem too few.
+    is_refusal = isinstance(error, JetStreamError) and error.number not in JetStreamError.TOO_FEW_SERVERS
+    return may_pass(error) or not is_refusal

@@ -1,0 +1,170 @@
+"""The settings of a gateway that uses a sandbox."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import orjson
+
+from sandbox.d1.notifier import EdgeCredentials
+from sandbox.pki import CALLER, Pki
+from sandbox.sandbox import Sandbox
+
+__all__ = ["GatewayConfig", "SharedStorage", "write_policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStorage:
+    """What gateways that work together have in common."""
+
+    servers: Sequence[str]
+    """Where NATS is: ``tls://host:port``, or ``nats://host:port`` without TLS."""
+    key_file: Path
+    """The key under which first replies are kept."""
+    replicas: int = 1
+    """How many servers keep each thing."""
+
+    def to_tables(self, pki: Pki) -> dict[str, Mapping[str, object]]:
+        """Make the tables of the settings."""
+        nats: dict[str, object] = {"servers": list(self.servers), "replicas": self.replicas}
+        if self.servers[0].startswith("tls:"):
+            nats |= {
+                "tls_ca_file": pki.nats_ca,
+                "tls_certificate_file": pki.nats_client.certificate,
+                "tls_key_file": pki.nats_client.key,
+            }
+        return {"nats": nats, "idempotency": {"key_file": self.key_file}}
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """The settings of a gateway that uses a sandbox."""
+
+    issuer_id: str
+    pki: Pki
+    d1_url: str
+    event_log: Path
+    policy: Path
+    """Who may call what."""
+    threeds_url: str | None = None
+    """Where the 3-D Secure server is; None for a gateway without one."""
+    threeds_api_key_file: Path | None = None
+    grpc_port: int = 0
+    edge_port: int = 0
+    oauth: EdgeCredentials | None = None
+    """With what D1 fetches tokens; None where the client certificate alone is asked for."""
+    retention_seconds: float = 86_400.0
+    assertion_keys: tuple[Path, ...] = ()
+    """The private JWKs that sign assertions, the one to be tried first in front. Empty: the one that D1 began with."""
+    d1_encryption_keys: tuple[tuple[Path, datetime | None], ...] = ()
+    """D1's public JWKs, each with when it is used from. Empty: the one that D1 began with."""
+    shared: SharedStorage | None = None
+    """What it has in common with others; None for a gateway that is alone."""
+
+    @classmethod
+    def of(
+        cls,
+        sandbox: Sandbox,
+        folder: Path,
+        *,
+        oauth: EdgeCredentials | None = None,
+        shared: SharedStorage | None = None,
+    ) -> Self:
+        """Make the settings for a sandbox, with all files in a folder."""
+        api_key_file = folder / "threeds-api-key"
+        api_key_file.touch(mode=0o600)
+        api_key_file.write_text(sandbox.threeds_api_key)
+        return cls(
+            sandbox.issuer_id,
+            sandbox.pki,
+            sandbox.d1_url,
+            folder / "d1-gateway.db",
+            write_policy(folder / "policy.toml"),
+            threeds_url=sandbox.threeds_url,
+            threeds_api_key_file=api_key_file,
+            oauth=oauth,
+            shared=shared,
+        )
+
+    def to_toml(self) -> str:
+        """Write them as the gateway reads them."""
+        pki = self.pki
+        tables: dict[str, Mapping[str, object] | Sequence[Mapping[str, object]]] = {
+            "grpc": {
+                "port": self.grpc_port,
+                "tls_certificate_file": pki.grpc_server.certificate,
+                "tls_key_file": pki.grpc_server.key,
+                "tls_client_ca_file": pki.caller_ca,
+            },
+            "access": {"policy_file": self.policy},
+            "edge": {
+                "port": self.edge_port,
+                "tls_certificate_file": pki.edge_server.certificate,
+                "tls_key_file": pki.edge_server.key,
+                "tls_client_ca_file": pki.d1_client_ca,
+            },
+            "d1": {
+                "base_url": self.d1_url,
+                "tls_ca_file": pki.server_ca,
+                "tls_certificate_file": pki.gateway_client.certificate,
+                "tls_key_file": pki.gateway_client.key,
+            },
+            f"issuers.{self.issuer_id}.assertion_keys": [
+                {"file": file, "kid": _kid(file)} for file in self.assertion_keys or (pki.assertion_key,)
+            ],
+            f"issuers.{self.issuer_id}.d1_encryption_keys": [
+                {"file": file, "kid": _kid(file), **({} if time is None else {"active_from": time})}
+                for file, time in self.d1_encryption_keys or ((pki.encryption_public_key, None),)
+            ],
+            "admin": {"port": 0},
+            "event_log": {"path": self.event_log, "retention_seconds": self.retention_seconds},
+        }
+        if self.threeds_url is not None and self.threeds_api_key_file is not None:
+            tables["threeds"] = {
+                "base_url": self.threeds_url,
+                "api_key_file": self.threeds_api_key_file,
+                "tls_ca_file": pki.server_ca,
+            }
+        if self.shared is not None:
+            tables |= self.shared.to_tables(pki)
+        if self.oauth is not None:
+            tables["edge.oauth"] = {
+                "client_id": self.oauth.client_id,
+                "client_secret_sha256": hashlib.sha256(self.oauth.client_secret.encode()).hexdigest(),
+                "scope": self.oauth.scope or "",
+                "signing_key_file": pki.edge_token_key,
+            }
+        return "\n".join(_toml(name, values) for name, values in tables.items())
+
+
+def write_policy(path: Path) -> Path:
+    """Write a policy that grants `CALLER` everything, and nobody else anything."""
+    path.write_text(f"""[[callers]]
+identity = "{CALLER}"
+grants = [{{ rpcs = ["*"], issuers = ["*"] }}]
+""")
+    return path
+
+
+def _kid(jwk: Path) -> str:
+    return str(orjson.loads(jwk.read_bytes())["kid"])
+
+
+def _toml(name: str, values: Mapping[str, object] | Sequence[Mapping[str, object]]) -> str:
+    if isinstance(values, Mapping):
+        return _table(f"[{name}]", values)
+    return "\n".join(_table(f"[[{name}]]", each) for each in values)
+
+
+def _table(header: str, values: Mapping[str, object]) -> str:
+    return "\n".join([header, *(f"{key} = {_value(value)}" for key, value in values.items())]) + "\n"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    # A JSON string or number is one of TOML's too.
+    return orjson.dumps(str(value) if isinstance(value, Path) else value).decode()

@@ -1,0 +1,77 @@
+"""What a NATS server tells of itself and of its streams, over HTTP on its monitoring port."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+__all__ = ["Copies", "Monitor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Which servers have a stream, as one of them sees it."""
+
+    leader: str
+    """The server that takes what is published."""
+    in_step: frozenset[str]
+    """The others that have all that the leader has."""
+    behind: frozenset[str]
+    """The others that do not, or are not there."""
+
+
+class Monitor:
+    """Asks one server."""
+
+    def __init__(self, port: int) -> None:
+        """Ask on loopback.
+
+        Args:
+            port: The server's monitoring port.
+        """
+        self._port = port
+
+    async def is_healthy(self) -> bool:
+        """Tell whether it serves; in a cluster also that JetStream has a leader, and that it keeps up with it."""
+        status, _ = await self._get("/healthz")
+        return status == b"200"
+
+    async def copies(self, stream: str) -> Copies | None:
+        """Tell how the copies of a stream stand; None if the server is not there, or knows of no leader."""
+        _, body = await self._get("/jsz?streams=true")
+        for known in _streams(orjson.loads(body or b"{}")):
+            cluster = known.get("cluster", {})
+            if known["name"] == stream and cluster.get("leader"):
+                others = cluster.get("replicas", ())
+                in_step = frozenset(each["name"] for each in others if _is_in_step(each))
+                return Copies(cluster["leader"], in_step, frozenset(each["name"] for each in others) - in_step)
+        return None
+
+    async def _get(self, path: str) -> tuple[bytes, bytes]:
+        """Return status and body, or nothing if the server is not there."""
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            return b"", b""
+        try:
+            writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+        except OSError:
+            return b"", b""
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        return (head.split() or [b"", b""])[1], body
+
+
+def _streams(told: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for account in told.get("account_details", ()):
+        yield from account.get("stream_detail", ())
+
+
+def _is_in_step(copy: Mapping[str, Any]) -> bool:
+    return bool(copy.get("current")) and not copy.get("offline") and not copy.get("lag")

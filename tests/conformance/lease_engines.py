@@ -1,0 +1,122 @@
+"""Both engines of `gateway.ports.SubscriptionLeases`, each as a gateway process has it."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Protocol, Self
+
+from adapters.nats.connection import Connection
+from adapters.nats.leases import NatsLeases
+from adapters.nats.settings import NatsSettings
+from adapters.nats.streams import prepare
+from adapters.nats.subjects import Names
+from adapters.sqlite import SqliteStorage
+from gateway.ports import Lease, SubscriptionLeases
+from sandbox.nats import NatsServer
+
+__all__ = ["Clock", "Engine", "NatsEngine", "NatsGateway", "SqliteEngine", "granted", "until"]
+
+
+class Clock:
+    """A wall clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now_ms = time.time_ns() // 1_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+class Engine(Protocol):
+    """Something that keeps leases."""
+
+    def gateway(self, now_ms: Callable[[], int]) -> "AsyncIterator[SubscriptionLeases]":
+        """Be a gateway process for as long as the context lasts; it leaves in order."""
+        ...
+
+
+class SqliteEngine:
+    """A file, which one process at a time can have."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "d1-gateway.db"
+
+    @asynccontextmanager
+    async def gateway(self, now_ms: Callable[[], int]) -> AsyncIterator[SubscriptionLeases]:
+        storage = await SqliteStorage.open(self._path, now_ms=now_ms)
+        try:
+            yield storage.leases
+        finally:
+            await storage.close()
+
+
+class NatsGateway:
+    """A gateway process, as far as leases go."""
+
+    def __init__(self, connection: Connection, leases: NatsLeases) -> None:
+        self.connection = connection
+        self.leases = leases
+
+    @classmethod
+    async def open(cls, settings: NatsSettings, now_ms: Callable[[], int]) -> Self:
+        connection = await Connection.open(settings)
+        names = Names(settings.prefix)
+        await prepare(connection, names, settings)
+        return cls(connection, await NatsLeases.open(connection, names.lease_bucket, now_ms=now_ms))
+
+    async def close(self) -> None:
+        await self.leases.close()
+        await self.connection.close()
+
+    async def die(self) -> None:
+        """End without a word to anybody, as a process does that is killed."""
+        await self.connection.close()
+
+
+class NatsEngine:
+    """A server, which any number of processes share."""
+
+    def __init__(self, server: NatsServer) -> None:
+        self.server = server
+        self._settings = NatsSettings(servers=(server.url,), prefix=f"test-{secrets.token_hex(4)}")
+
+    @asynccontextmanager
+    async def gateway(self, now_ms: Callable[[], int]) -> AsyncIterator[SubscriptionLeases]:
+        gateway = await self.open(now_ms)
+        try:
+            yield gateway.leases
+        finally:
+            await gateway.close()
+
+    @asynccontextmanager
+    async def gateways(self, count: int) -> AsyncIterator[list[NatsGateway]]:
+        """Be several gateway processes."""
+        async with AsyncExitStack() as stack:
+            opened = []
+            for _ in range(count):
+                opened.append(await self.open(Clock()))
+                stack.push_async_callback(opened[-1].close)
+            yield opened
+
+    async def open(self, now_ms: Callable[[], int]) -> NatsGateway:
+        """Begin a gateway process; close it, or let it die."""
+        return await NatsGateway.open(self._settings, now_ms)
+
+
+async def granted(
+    leases: SubscriptionLeases, issuer_id: str, name: str, on_loss: Callable[[], None] = lambda: None
+) -> Lease:
+    """Compete for a lease until it is granted, as a watcher does."""
+    while (lease := await leases.acquire(issuer_id, name, on_loss)) is None:
+        await leases.wait_free(issuer_id, name)
+    return lease
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until something has become true."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  what a gateway hears sets no event for tests
+            await asyncio.sleep(0.01)

@@ -1,0 +1,178 @@
+"""Both engines that keep notifications, cursors and entries, and what the tests put into them."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from adapters.nats import NatsSettings, NatsStorage
+from adapters.sqlite import Retention, SqliteStorage
+from gateway.bootstrap_storage import Storage
+from gateway.errors import GatewayError, Reason
+from gateway.ports import Event, EventLog, StoredEvent
+from issuer.common.v1 import error_pb2
+from sandbox.nats import NatsServer
+
+__all__ = [
+    "ISSUER",
+    "LOG_DOWN",
+    "STORE_DOWN",
+    "NatsEngine",
+    "SqliteEngine",
+    "StorageEngine",
+    "an_event",
+    "append_all",
+    "failure_reason",
+    "read_all",
+    "uses",
+]
+
+ISSUER = "ISSUER0001"
+LOG_DOWN = error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
+STORE_DOWN = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
+
+
+class StorageEngine(Protocol):
+    """Something that keeps things."""
+
+    def opened(
+        self, *, max_age_seconds: float | None = None, max_bytes: int | None = None
+    ) -> AbstractAsyncContextManager[Storage]:
+        """Have it open as a gateway has it, for as long as the context lasts."""
+        ...
+
+    async def break_down(self) -> None:
+        """Take away what it keeps things in, from under those that have it open."""
+        ...
+
+    async def mend(self) -> None:
+        """Give back what was taken away, once nobody has it open."""
+        ...
+
+
+class SqliteEngine:
+    """A file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "d1-gateway.db"
+
+    @asynccontextmanager
+    async def opened(
+        self, *, max_age_seconds: float | None = None, max_bytes: int | None = None
+    ) -> AsyncIterator[Storage]:
+        retention = Retention(max_age_seconds=max_age_seconds, max_bytes=max_bytes)
+        storage = await SqliteStorage.open(self._path, retention=retention, trim_interval_seconds=0.05)
+        try:
+            yield storage
+        finally:
+            await storage.close()
+
+    async def break_down(self) -> None:
+        self._path.rename(self._path.with_name("moved.db"))
+
+    async def mend(self) -> None:
+        self._path.with_name("moved.db").rename(self._path)
+
+
+class NatsEngine:
+    """A server, in which each test has names of its own."""
+
+    def __init__(self, server: NatsServer) -> None:
+        self._server = server
+        self._prefix = f"test-{secrets.token_hex(6)}"
+
+    @asynccontextmanager
+    async def opened(
+        self, *, max_age_seconds: float | None = None, max_bytes: int | None = None
+    ) -> AsyncIterator[Storage]:
+        storage = await NatsStorage.open(
+            NatsSettings(
+                servers=(self._server.url,),
+                prefix=self._prefix,
+                # The machine may be busy with other tests.
+                request_timeout_seconds=10.0,
+                max_age_seconds=max_age_seconds,
+                max_bytes=max_bytes,
+            )
+        )
+        try:
+            yield storage
+        finally:
+            await storage.close()
+
+    async def break_down(self) -> None:
+        await self._server.kill()
+
+    async def mend(self) -> None:
+        await self._server.restart()
+
+
+def an_event(
+    number: int, *, kind: int = 1, subject_id: str = "card-1", time_ms: int = 1_000, payload: bytes = b"payload"
+) -> Event:
+    """Make the event of operation ``operation-<number>``."""
+    return Event(
+        issuer_id=ISSUER,
+        kind=kind,
+        subject_id=subject_id,
+        operation_id=f"operation-{number}",
+        consumer_id="consumer-1",
+        operation_type=1,
+        status=2,
+        receive_time_ms=time_ms,
+        payload=payload,
+    )
+
+
+async def append_all(log: EventLog, events: Sequence[Event]) -> list[bool]:
+    """Store events, many at a time."""
+    return [
+        is_new
+        for start in range(0, len(events), 64)
+        for is_new in await asyncio.gather(*(log.append(each) for each in events[start : start + 64]))
+    ]
+
+
+async def read_all(log: EventLog, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
+    """Read to the end, as a watcher does."""
+    found: list[StoredEvent] = []
+    while (read := await log.read(after, limit)).through > after:
+        found += read.events
+        after = read.through
+    return found
+
+
+def uses(storage: Storage) -> Sequence[tuple[Reason, Callable[[], Coroutine[object, object, object]]]]:
+    """List everything that can be asked of a storage, with the reason of its failures. The first one writes."""
+    log, entries = storage.log, storage.entries
+    return (
+        (LOG_DOWN, lambda: log.append(an_event(99))),
+        (LOG_DOWN, lambda: log.append_in_order([an_event(99), an_event(100)])),
+        (STORE_DOWN, lambda: entries.put("key", b"value", 60)),
+        (LOG_DOWN, lambda: log.read(0, 10)),
+        (LOG_DOWN, log.bounds),
+        (LOG_DOWN, lambda: log.sequence_before(1_000)),
+        (LOG_DOWN, lambda: log.wait_beyond(1_000_000)),
+        (LOG_DOWN, lambda: log.get_subscription(ISSUER, "fraud")),
+        (LOG_DOWN, lambda: log.list_subscriptions(ISSUER)),
+        (LOG_DOWN, log.list_subscriptions),
+        (LOG_DOWN, lambda: log.commit(ISSUER, "fraud", 1, 1)),
+        (LOG_DOWN, lambda: log.delete_subscription(ISSUER, "fraud")),
+        (STORE_DOWN, lambda: entries.get("key")),
+        (STORE_DOWN, lambda: entries.put_if_absent("key", b"value", 60)),
+        (STORE_DOWN, lambda: entries.delete("key")),
+    )
+
+
+async def failure_reason(use: Coroutine[object, object, object]) -> Reason:
+    """Await something that has to fail, and return why it did."""
+    with pytest.raises(GatewayError) as raised:
+        async with asyncio.timeout(10):
+            await use
+    assert raised.value.outcome == error_pb2.OUTCOME_REJECTED
+    assert raised.value.retry_after_seconds == 1.0
+    return raised.value.reason

@@ -1,0 +1,225 @@
+"""What every way from D1's question to a handler does, be the handler connected here or at another gateway."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from issuer.callback.v1 import messages_pb2 as callback
+from tests.conformance.callback_buses import Bus, alone, over_two_gateways
+from tests.unit.callbacks.broker_samples import TOPICS, a_question, a_refusal, a_reply
+
+ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
+LATE = callback.REPLY_OUTCOME_LATE
+ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
+UNKNOWN_TOKEN = callback.REPLY_OUTCOME_UNKNOWN_TOKEN
+INVALID = callback.REPLY_OUTCOME_INVALID
+# Above what a busy machine takes for anything here, and below what a test may take.
+LONG = 40.0
+
+
+@pytest.fixture(params=["alone", "over two gateways"])
+def way(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[Bus]:
+    if request.param == "alone":
+        return alone()
+    return over_two_gateways(request.getfixturevalue("shared_engine"))
+
+
+@pytest.fixture
+async def bus(way: AbstractAsyncContextManager[Bus]) -> AsyncIterator[Bus]:
+    async with way as bus:
+        yield bus
+
+
+def asking(
+    bus: Bus, name: str = "q", seconds: float = LONG, *, waits: bool = True
+) -> "asyncio.Task[callback.Reply | None]":
+    return asyncio.create_task(bus.asking.ask(a_question(correlation_id=name), seconds, waits=waits))
+
+
+async def test_the_reply_that_counts_is_returned_and_its_handler_is_told_so(bus: Bus) -> None:
+    handler = await bus.connect()
+    question = asking(bus)
+    reply = a_reply((await handler.next()).token)
+
+    outcome = await handler.reply(reply)
+
+    assert await question == reply
+    assert outcome == ACCEPTED
+    await bus.settled()
+
+
+async def test_a_question_arrives_as_it_was_asked_with_all_that_a_handler_has_to_know(bus: Bus) -> None:
+    handler = await bus.connect()
+    question = asking(bus, "c-1", 8.0)
+
+    sent = await handler.next()
+
+    assert (sent.issuer_id, sent.correlation_id, sent.attempt) == (TOPICS[0][0], "c-1", 1)
+    assert sent.deliver_otp == a_question().deliver_otp
+    assert 0 < sent.time_left.ToMilliseconds() <= 8000
+    assert 0 < sent.deadline.ToMilliseconds() / 1000 - time.time() <= 8.0
+    assert 0 < len(sent.token) <= 128
+    question.cancel()
+
+
+async def test_without_a_reply_none_is_returned_at_the_deadline_and_the_question_is_taken_back(bus: Bus) -> None:
+    handler = await bus.connect()
+    began = time.monotonic()
+
+    assert await bus.asking.ask(a_question(), 0.5) is None
+
+    assert time.monotonic() - began >= 0.499
+    await bus.settled()
+    assert handler.withdrawn == [handler.questions[0].token]
+    assert await handler.reply(a_reply(handler.questions[0].token)) == LATE
+
+
+async def test_without_a_handler_anywhere_what_does_not_wait_for_one_is_over_at_once(bus: Bus) -> None:
+    await bus.connect(topics=TOPICS[1:])
+
+    async with asyncio.timeout(LONG / 2):
+        assert await asking(bus, waits=False) is None
+
+
+async def test_what_does_not_wait_for_a_handler_is_answered_by_one_that_is_there(bus: Bus) -> None:
+    handler = await bus.connect()
+    question = asking(bus, waits=False)
+
+    assert await handler.reply(a_reply((await handler.next()).token)) == ACCEPTED
+    assert await question is not None
+
+
+async def test_a_question_waits_for_a_handler_to_connect(bus: Bus) -> None:
+    question = asking(bus)
+    await asyncio.sleep(0.05)
+
+    handler = await bus.connect()
+
+    assert await handler.reply(a_reply((await handler.next()).token)) == ACCEPTED
+    assert await question is not None
+
+
+async def test_a_refusal_counts(bus: Bus) -> None:
+    handler = await bus.connect()
+    question = asking(bus)
+    refusal = a_refusal((await handler.next()).token)
+
+    assert await handler.reply(refusal) == ACCEPTED
+    assert await question == refusal
+
+
+async def test_a_second_reply_is_told_that_there_is_one(bus: Bus) -> None:
+    handler = await bus.connect()
+    question = asking(bus)
+    reply = a_reply((await handler.next()).token)
+
+    assert [await handler.reply(reply), await handler.reply(reply)] == [ACCEPTED, ALREADY_ANSWERED]
+    assert await question == reply
+
+
+async def test_a_reply_of_another_kind_is_invalid_and_a_right_one_is_taken(bus: Bus) -> None:
+    handler = await bus.connect()
+    question = asking(bus)
+    token = (await handler.next()).token
+
+    assert await handler.reply(a_reply(token, "authenticate")) == INVALID
+    assert await handler.reply(a_reply(token)) == ACCEPTED
+    assert await question == a_reply(token)
+
+
+@pytest.mark.parametrize("token", ["never", "0" * 48, "0" * 64])
+async def test_a_reply_to_what_was_never_asked_is_unknown(bus: Bus, token: str) -> None:
+    handler = await bus.connect()
+
+    assert await handler.reply(a_reply(token)) == UNKNOWN_TOKEN
+
+
+async def test_a_reply_is_told_when_nobody_waits_any_more(bus: Bus) -> None:
+    handler = await bus.connect()
+    question = asking(bus)
+    token = (await handler.next()).token
+    question.cancel()
+    await asyncio.gather(question, return_exceptions=True)
+
+    assert await handler.reply(a_reply(token)) == ALREADY_ANSWERED
+    await bus.settled()
+
+
+async def test_a_handler_has_no_more_questions_than_it_takes_and_gets_the_next_when_it_replies(bus: Bus) -> None:
+    handler = await bus.connect(max_in_flight=2)
+    questions = [asking(bus, str(number)) for number in range(5)]
+
+    for count in range(1, 6):
+        question = await handler.next(count)
+        await asyncio.sleep(0.02)
+        assert len(handler.questions) <= count + 1
+        assert await handler.reply(a_reply(question.token)) == ACCEPTED
+
+    assert handler.asked == ["0", "1", "2", "3", "4"]
+    assert all(await asyncio.gather(*questions))
+
+
+async def test_what_a_handler_leaves_undone_goes_to_another(bus: Bus) -> None:
+    first, second = await bus.connect(), await bus.connect()
+    question = asking(bus)
+    await asyncio.wait({asyncio.ensure_future(each.next()) for each in (first, second)}, return_when="FIRST_COMPLETED")
+    gone, left = (first, second) if first.questions else (second, first)
+
+    await bus.disconnect(gone)
+
+    again = await left.next()
+    assert (again.token, again.attempt) == (gone.questions[0].token, 2)
+    assert await left.reply(a_reply(again.token)) == ACCEPTED
+    assert await question is not None
+
+
+async def test_who_takes_too_long_is_not_waited_for_and_the_first_reply_counts(bus: Bus) -> None:
+    first, second = await bus.connect(), await bus.connect()
+    question = asking(bus, seconds=4.0)
+    await asyncio.gather(first.next(), second.next())
+    slow, quick = (first, second) if first.questions[0].attempt == 1 else (second, first)
+    reply = a_reply(quick.questions[0].token)
+
+    assert await quick.reply(reply) == ACCEPTED
+    assert await slow.reply(a_reply(reply.token)) == ALREADY_ANSWERED
+    assert await question == reply
+
+
+async def test_a_handler_that_drains_is_asked_nothing_more_and_what_it_has_counts(bus: Bus) -> None:
+    draining, other = await bus.connect(), None
+    question = asking(bus, "1")
+    token = (await draining.next()).token
+    await bus.drain(draining)
+    second = asking(bus, "2")
+    other = await bus.connect()
+
+    assert (await other.next()).correlation_id == "2"
+    assert await draining.reply(a_reply(token)) == ACCEPTED
+    assert await other.reply(a_reply(other.questions[0].token)) == ACCEPTED
+    assert draining.asked == ["1"]
+    assert all(await asyncio.gather(question, second))
+
+
+async def test_many_ask_at_once_and_each_gets_its_own_reply(bus: Bus) -> None:
+    handlers = [await bus.connect(max_in_flight=8) for _ in range(3)]
+    questions = [asking(bus, str(number)) for number in range(150)]
+
+    async def answer(place: int) -> None:
+        for count in range(1, 151):
+            question = await handlers[place].next(count)
+            reply = a_refusal(question.token)
+            reply.refusal.message = question.correlation_id
+            assert await handlers[place].reply(reply) == ACCEPTED
+
+    answering = [asyncio.create_task(answer(place)) for place in range(3)]
+    replies = await asyncio.gather(*questions)
+    for task in answering:
+        task.cancel()
+    await asyncio.gather(*answering, return_exceptions=True)
+
+    assert [reply.refusal.message for reply in replies if reply is not None] == [str(number) for number in range(150)]
+    assert sum(len(handler.questions) for handler in handlers) == 150
+    await bus.settled()

@@ -1,0 +1,161 @@
+"""What a key-value store keeps and for how long, whichever engine it is."""
+
+import asyncio
+
+import pytest
+
+from gateway.ports import KeyValueStore
+from tests.conformance.storage_engines import StorageEngine
+
+ODD_KEYS = [
+    "",
+    ".",
+    "a.b",
+    "a b",
+    "a/b:c",
+    "a*",
+    ">",
+    "=YQ",
+    "YQ",
+    "a",
+    "A",
+    "ä",
+    "\r\n",
+    "\0",
+    "#",
+    "x" * 64,
+    "x" * 65,
+    "x" * 5000,
+    "x" * 5001,
+]
+
+
+async def gone(entries: KeyValueStore, key: str) -> None:
+    async with asyncio.timeout(15):
+        while await entries.get(key) is not None:  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.05)
+
+
+async def test_a_value_stands_until_it_is_replaced_or_deleted(entries: KeyValueStore) -> None:
+    assert await entries.get("key") is None
+
+    await entries.put("key", b"one", 60)
+    await entries.put("other", b"", 60)
+    assert (await entries.get("key"), await entries.get("other")) == (b"one", b"")
+    await entries.put("key", b"two", 60)
+    assert await entries.get("key") == b"two"
+    await entries.delete("key")
+    await entries.delete("key")
+
+    assert (await entries.get("key"), await entries.get("other")) == (None, b"")
+
+
+async def test_a_value_is_put_only_where_none_stands(entries: KeyValueStore) -> None:
+    assert await entries.put_if_absent("key", b"one", 60) is None
+    assert await entries.put_if_absent("key", b"two", 60) == b"one"
+    assert await entries.get("key") == b"one"
+    await entries.put("key", b"three", 60)
+    assert await entries.put_if_absent("key", b"four", 60) == b"three"
+    await entries.delete("key")
+
+    assert await entries.put_if_absent("key", b"five", 60) is None
+    assert await entries.get("key") == b"five"
+
+
+async def test_an_empty_value_is_one(entries: KeyValueStore) -> None:
+    assert await entries.put_if_absent("key", b"", 60) is None
+    assert await entries.put_if_absent("key", b"other", 60) == b""
+
+
+async def test_of_many_that_put_at_the_same_time_one_succeeds_and_the_others_get_its_value(
+    entries: KeyValueStore,
+) -> None:
+    for key in ("a", "b", "c"):
+        outcomes = await asyncio.gather(*(entries.put_if_absent(key, b"%d" % each, 60) for each in range(20)))
+
+        winner = outcomes.index(None)
+        assert outcomes == [None if each == winner else b"%d" % winner for each in range(20)]
+        assert await entries.get(key) == b"%d" % winner
+
+
+async def test_of_many_at_several_gateways_one_succeeds(shared_engine: StorageEngine) -> None:
+    async with shared_engine.opened() as one, shared_engine.opened() as other:
+        for key in ("a", "b", "c"):
+            puts = ((one, other)[each % 2].entries.put_if_absent(key, b"%d" % each, 60) for each in range(20))
+            outcomes = await asyncio.gather(*puts)
+
+            winner = outcomes.index(None)
+            assert outcomes == [None if each == winner else b"%d" % winner for each in range(20)]
+
+
+async def test_what_one_gateway_has_put_another_one_gets_at_once(shared_engine: StorageEngine) -> None:
+    async with shared_engine.opened() as one, shared_engine.opened() as other:
+        for number in range(20):
+            await one.entries.put("key", b"%d" % number, 60)
+            assert await other.entries.get("key") == b"%d" % number
+        await one.entries.delete("key")
+        assert await other.entries.get("key") is None
+
+
+async def test_a_value_is_gone_when_its_time_is_over_and_another_may_take_its_place(entries: KeyValueStore) -> None:
+    await entries.put("put", b"one", 1)
+    assert await entries.put_if_absent("put if absent", b"one", 1) is None
+    await entries.put("longer", b"one", 60)
+    assert await entries.get("put") == b"one"
+
+    await gone(entries, "put")
+    await gone(entries, "put if absent")
+
+    assert await entries.put_if_absent("put", b"two", 60) is None
+    assert await entries.put_if_absent("put if absent", b"two", 60) is None
+    assert await entries.get("longer") == b"one"
+
+
+async def test_a_value_that_replaces_another_has_a_time_of_its_own(entries: KeyValueStore) -> None:
+    await entries.put("longer", b"one", 1)
+    await entries.put("longer", b"two", 60)
+    await entries.put("shorter", b"one", 60)
+    await entries.put("shorter", b"two", 1)
+    await entries.put("neither", b"one", 1)
+
+    await gone(entries, "shorter")
+    await gone(entries, "neither")
+
+    assert await entries.get("longer") == b"two"
+
+
+async def test_a_value_stays_for_all_of_its_time(entries: KeyValueStore) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await entries.put("key", b"value", 2.5)
+    while loop.time() < began + 2.2:
+        assert await entries.get("key") == b"value"
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("size", [1, 65_536, 500_000])
+async def test_values_may_be_large_and_hold_any_bytes(entries: KeyValueStore, size: int) -> None:
+    value = (bytes(range(256)) * (size // 256 + 1))[:size]
+
+    await entries.put("put", value, 60)
+    assert await entries.put_if_absent("put if absent", value, 60) is None
+
+    assert await entries.get("put") == value
+    assert await entries.put_if_absent("put", b"other", 60) == value
+
+
+async def test_keys_may_be_any_texts_and_are_never_confused(entries: KeyValueStore) -> None:
+    for number, key in enumerate(ODD_KEYS):
+        assert await entries.put_if_absent(key, b"%d" % number, 60) is None
+
+    assert [await entries.get(key) for key in ODD_KEYS] == [b"%d" % number for number in range(len(ODD_KEYS))]
+    await entries.delete(ODD_KEYS[0])
+    assert [await entries.get(key) for key in ODD_KEYS[:2]] == [None, b"1"]
+
+
+async def test_values_are_there_after_the_store_was_opened_again(storage_engine: StorageEngine) -> None:
+    async with storage_engine.opened() as storage:
+        await storage.entries.put("key", b"value", 60)
+
+    async with storage_engine.opened() as storage:
+        assert await storage.entries.get("key") == b"value"

@@ -1,0 +1,137 @@
+"""What an event log does with what it is given, whichever engine it is."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+import pytest
+
+from gateway.ports import Event, EventLog, LogBounds
+from tests.conformance.storage_engines import ISSUER, StorageEngine, an_event, append_all, read_all
+
+
+async def test_an_event_is_kept_whole_and_in_its_place(log: EventLog) -> None:
+    event = Event(ISSUER, 2, "consumer-1", "operation-1", "consumer-1", 7, 3, 1_700_000_000_123, bytes(range(256)))
+
+    assert await log.append(event)
+
+    read = await log.read(0, 10)
+    assert [(stored.sequence, stored.event) for stored in read.events] == [(1, event)]
+    assert (read.through, read.bounds) == (1, LogBounds(trimmed_through=0, last=1))
+
+
+async def test_a_duplicate_is_told_and_not_stored_again(log: EventLog) -> None:
+    first = an_event(1, payload=b"first")
+    assert await log.append(first)
+
+    assert not await log.append(an_event(1, time_ms=2_000, payload=b"second"))
+
+    assert [stored.event for stored in await read_all(log)] == [first]
+    assert await log.bounds() == LogBounds(trimmed_through=0, last=1)
+
+
+async def test_events_differ_if_their_issuer_kind_subject_or_operation_does(log: EventLog) -> None:
+    event = an_event(1)
+    others = [
+        event._replace(issuer_id="ISSUER0002"),
+        event._replace(kind=2),
+        event._replace(subject_id="card-2"),
+        event._replace(operation_id="operation-2"),
+    ]
+
+    assert await append_all(log, [event, *others]) == [True] * 5
+
+    assert await append_all(log, [event, *others]) == [False] * 5
+
+
+ODD_TEXTS = [
+    "",
+    ".",
+    "a.b",
+    "a b",
+    "a*",
+    ">",
+    "=YQ",
+    "YQ",
+    "a",
+    "A",
+    "ä",
+    "\r\n",
+    "\0",
+    "#",
+    "x" * 64,
+    "x" * 65,
+    "x" * 5000,
+    "x" * 5001,
+]
+
+
+WITH_TEXT: dict[str, Callable[[str], Event]] = {
+    "issuer": lambda text: an_event(1)._replace(issuer_id=text),
+    "subject": lambda text: an_event(1)._replace(subject_id=text),
+    "operation": lambda text: an_event(1)._replace(operation_id=text),
+}
+
+
+@pytest.mark.parametrize("part", list(WITH_TEXT))
+async def test_ids_may_be_any_texts_and_are_never_confused(log: EventLog, part: str) -> None:
+    events = [WITH_TEXT[part](text)._replace(consumer_id=text) for text in ODD_TEXTS]
+
+    assert await append_all(log, events) == [True] * len(events)
+    assert await append_all(log, events) == [False] * len(events)
+
+    assert {stored.event for stored in await read_all(log)} == set(events)
+
+
+async def test_of_many_that_bring_the_same_event_at_the_same_time_one_is_the_first(log: EventLog) -> None:
+    event = an_event(1)
+
+    outcomes = await asyncio.gather(*(log.append(event) for _ in range(20)))
+
+    assert sorted(outcomes) == [False] * 19 + [True]
+    assert [stored.event for stored in await read_all(log)] == [event]
+
+
+async def test_the_events_of_a_card_keep_their_order_while_many_cards_have_some(log: EventLog) -> None:
+    async def of_card(card: int) -> None:
+        for number in range(25):
+            assert await log.append(an_event(card * 1000 + number, subject_id=f"card-{card}"))
+
+    await asyncio.gather(*(of_card(card) for card in range(20)))
+
+    stored = await read_all(log, limit=70)
+    places: dict[str, list[int]] = defaultdict(list)
+    for each in stored:
+        places[each.event.subject_id].append(int(each.event.operation_id.removeprefix("operation-")) % 1000)
+    assert [each.sequence for each in stored] == list(range(1, 501))
+    assert dict(places) == {f"card-{card}": list(range(25)) for card in range(20)}
+
+
+async def test_what_was_stored_is_there_after_it_was_opened_again(storage_engine: StorageEngine) -> None:
+    async with storage_engine.opened() as storage:
+        log_id = storage.log.log_id
+        await append_all(storage.log, [an_event(1), an_event(2)])
+
+    async with storage_engine.opened() as storage:
+        assert storage.log.log_id == log_id
+        assert not await storage.log.append(an_event(2))
+        assert await storage.log.append(an_event(3))
+        assert [stored.sequence for stored in await read_all(storage.log)] == [1, 2, 3]
+        assert await storage.log.bounds() == LogBounds(trimmed_through=0, last=3)
+
+
+async def test_a_log_has_an_identity_of_eight_hexadecimal_digits(log: EventLog) -> None:
+    assert len(log.log_id) == 8
+    assert set(log.log_id) <= set("0123456789abcdef")
+
+
+async def test_gateways_that_share_a_log_make_one_order_of_it(shared_engine: StorageEngine) -> None:
+    events = [an_event(number) for number in range(200)]
+    async with shared_engine.opened() as one, shared_engine.opened() as other:
+        assert one.log.log_id == other.log.log_id
+
+        news = await asyncio.gather(append_all(one.log, events), append_all(other.log, events[::-1]))
+
+        assert sum(map(sum, news)) == 200
+        assert await read_all(one.log) == await read_all(other.log)
+        assert {stored.event for stored in await read_all(one.log)} == set(events)

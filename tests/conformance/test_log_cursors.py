@@ -1,0 +1,96 @@
+"""The cursors of named subscriptions, whichever engine keeps them."""
+
+import asyncio
+
+from gateway.ports import EventLog, StoredSubscription
+from tests.conformance.storage_engines import ISSUER, StorageEngine
+
+
+async def test_a_first_commit_makes_the_subscription(log: EventLog) -> None:
+    assert await log.get_subscription(ISSUER, "fraud") is None
+
+    committed = await log.commit(ISSUER, "fraud", 7, 1_000)
+
+    assert committed == StoredSubscription(ISSUER, "fraud", 7, 1_000)
+    assert await log.get_subscription(ISSUER, "fraud") == committed
+    assert await log.get_subscription("ISSUER0002", "fraud") is None
+
+
+async def test_a_cursor_may_be_at_the_beginning(log: EventLog) -> None:
+    await log.commit(ISSUER, "fraud", 0, 1_000)
+
+    assert await log.get_subscription(ISSUER, "fraud") == StoredSubscription(ISSUER, "fraud", 0, 1_000)
+
+
+async def test_a_cursor_only_moves_forward(log: EventLog) -> None:
+    await log.commit(ISSUER, "fraud", 7, 1_000)
+
+    assert await log.commit(ISSUER, "fraud", 9, 2_000) == StoredSubscription(ISSUER, "fraud", 9, 2_000)
+    assert await log.commit(ISSUER, "fraud", 8, 3_000) == StoredSubscription(ISSUER, "fraud", 9, 2_000)
+    assert await log.commit(ISSUER, "fraud", 9, 4_000) == StoredSubscription(ISSUER, "fraud", 9, 2_000)
+
+    assert await log.get_subscription(ISSUER, "fraud") == StoredSubscription(ISSUER, "fraud", 9, 2_000)
+
+
+async def test_commits_at_the_same_time_leave_the_furthest(log: EventLog) -> None:
+    answers = await asyncio.gather(*(log.commit(ISSUER, "fraud", place, 1_000) for place in (3, 9, 1, 7, 5)))
+
+    assert all(answer.committed >= place for answer, place in zip(answers, (3, 9, 1, 7, 5), strict=True))
+    assert (await log.get_subscription(ISSUER, "fraud")) == StoredSubscription(ISSUER, "fraud", 9, 1_000)
+
+
+async def test_the_subscriptions_of_an_issuer_are_listed_by_name(log: EventLog) -> None:
+    for name in ("risk", "fraud", "a.b", "A"):
+        await log.commit(ISSUER, name, 1, 1_000)
+    await log.commit("ISSUER0002", "other", 1, 1_000)
+
+    assert [each.name for each in await log.list_subscriptions(ISSUER)] == ["A", "a.b", "fraud", "risk"]
+    assert [each.name for each in await log.list_subscriptions("ISSUER0002")] == ["other"]
+    assert list(await log.list_subscriptions("ISSUER0003")) == []
+    assert [each.name for each in await log.list_subscriptions()] == ["A", "a.b", "fraud", "risk", "other"]
+
+
+async def test_a_subscription_that_was_deleted_is_gone_and_may_begin_again_anywhere(log: EventLog) -> None:
+    await log.commit(ISSUER, "fraud", 7, 1_000)
+
+    assert await log.delete_subscription(ISSUER, "fraud")
+    assert not await log.delete_subscription(ISSUER, "fraud")
+
+    assert await log.get_subscription(ISSUER, "fraud") is None
+    assert list(await log.list_subscriptions(ISSUER)) == []
+    assert (await log.commit(ISSUER, "fraud", 3, 2_000)).committed == 3
+
+
+async def test_cursors_are_there_after_the_log_was_opened_again(storage_engine: StorageEngine) -> None:
+    async with storage_engine.opened() as storage:
+        await storage.log.commit(ISSUER, "fraud", 7, 1_000)
+
+    async with storage_engine.opened() as storage:
+        assert await storage.log.get_subscription(ISSUER, "fraud") == StoredSubscription(ISSUER, "fraud", 7, 1_000)
+        assert (await storage.log.commit(ISSUER, "fraud", 6, 2_000)).committed == 7
+
+
+async def test_gateways_that_share_a_cursor_never_move_it_back(shared_engine: StorageEngine) -> None:
+    async with shared_engine.opened() as one, shared_engine.opened() as other:
+        await one.log.commit(ISSUER, "fraud", 5, 1_000)
+        await other.log.commit(ISSUER, "fraud", 9, 2_000)
+
+        assert (await one.log.commit(ISSUER, "fraud", 7, 3_000)).committed == 9
+        assert (await one.log.get_subscription(ISSUER, "fraud")) == StoredSubscription(ISSUER, "fraud", 9, 2_000)
+
+        places = range(10, 60)
+        committed = (
+            (one if place % 2 else other).log.commit(ISSUER, "fraud", place, 4_000) for place in reversed(places)
+        )
+        await asyncio.gather(*committed)
+        assert (await one.log.get_subscription(ISSUER, "fraud")) == StoredSubscription(ISSUER, "fraud", 59, 4_000)
+
+
+async def test_a_cursor_that_another_gateway_deleted_is_not_remembered(shared_engine: StorageEngine) -> None:
+    async with shared_engine.opened() as one, shared_engine.opened() as other:
+        await one.log.commit(ISSUER, "fraud", 9, 1_000)
+        await other.log.delete_subscription(ISSUER, "fraud")
+
+        assert await one.log.commit(ISSUER, "fraud", 3, 2_000) == StoredSubscription(ISSUER, "fraud", 3, 2_000)
+        await other.log.delete_subscription(ISSUER, "fraud")
+        assert await one.log.commit(ISSUER, "fraud", 4, 3_000) == StoredSubscription(ISSUER, "fraud", 4, 3_000)

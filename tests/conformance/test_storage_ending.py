@@ -1,0 +1,49 @@
+"""How a storage ends, in order or not, whichever engine it is."""
+
+import asyncio
+
+from tests.conformance.storage_engines import LOG_DOWN, StorageEngine, an_event, failure_reason, uses
+
+
+async def test_a_storage_that_was_closed_says_so_to_everybody(storage_engine: StorageEngine) -> None:
+    async with storage_engine.opened() as storage:
+        await storage.log.append(an_event(1))
+
+    for reason, use in uses(storage):
+        assert await failure_reason(use()) == reason
+
+
+async def test_who_waits_for_growth_learns_that_the_storage_is_closed(storage_engine: StorageEngine) -> None:
+    async with storage_engine.opened() as storage:
+        waiting = [asyncio.create_task(storage.log.wait_beyond(0)) for _ in range(5)]
+        await asyncio.sleep(0.1)
+
+    for each in waiting:
+        assert await failure_reason(asyncio.wait_for(each, 10)) == LOG_DOWN
+
+
+async def test_closing_twice_does_nothing(storage_engine: StorageEngine) -> None:
+    async with storage_engine.opened() as storage:
+        await storage.close()
+        await storage.close()
+
+
+async def test_nothing_is_acknowledged_once_the_engine_is_gone(breakable_engine: StorageEngine) -> None:
+    async with breakable_engine.opened() as storage:
+        await storage.log.append(an_event(1))
+        await breakable_engine.break_down()
+
+        for reason, use in uses(storage):
+            assert await failure_reason(use()) == reason
+
+
+async def test_who_waits_for_growth_learns_that_the_engine_is_gone(breakable_engine: StorageEngine) -> None:
+    async with breakable_engine.opened() as storage:
+        waiting = asyncio.create_task(storage.log.wait_beyond(0))
+        await asyncio.sleep(0.1)
+
+        await breakable_engine.break_down()
+        # A file that is taken away is missed when something is to be written.
+        assert await failure_reason(storage.log.append(an_event(1))) == LOG_DOWN
+
+        assert await failure_reason(asyncio.wait_for(waiting, 10)) == LOG_DOWN

@@ -1,0 +1,90 @@
+"""Storages over a NATS server, as gateways have them open."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+
+from adapters.nats import NatsOpenError, NatsSettings, NatsStorage
+from gateway.errors import GatewayError, Reason
+from issuer.common.v1 import error_pb2
+from sandbox.nats import NatsServer
+
+__all__ = [
+    "LOG_DOWN",
+    "STORE_DOWN",
+    "fresh_prefix",
+    "opened",
+    "recovered",
+    "refusal",
+    "settings_for_nats",
+    "unavailable",
+]
+
+LOG_DOWN = error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
+STORE_DOWN = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
+
+
+def fresh_prefix() -> str:
+    """Make up a name that nobody has used."""
+    return f"test-{secrets.token_hex(6)}"
+
+
+def settings_for_nats(*servers: NatsServer, timeout_seconds: float = 5.0, replicas: int = 1) -> NatsSettings:
+    """Use servers, under names that nobody else uses."""
+    return NatsSettings(
+        servers=tuple(server.url for server in servers),
+        prefix=fresh_prefix(),
+        replicas=replicas,
+        request_timeout_seconds=timeout_seconds,
+    )
+
+
+@asynccontextmanager
+async def opened(settings: NatsSettings) -> AsyncIterator[NatsStorage]:
+    """Have a storage open for as long as the context lasts."""
+    storage = await NatsStorage.open(settings)
+    try:
+        yield storage
+    finally:
+        await storage.close()
+
+
+async def refusal(settings: NatsSettings) -> str:
+    """Try to open a storage that must not open; return what is said about it."""
+    before = asyncio.all_tasks()
+    with pytest.raises(NatsOpenError) as raised:
+        async with asyncio.timeout(30):
+            await NatsStorage.open(settings)
+    assert asyncio.all_tasks() == before
+    return str(raised.value)
+
+
+@contextmanager
+def unavailable(reason: Reason = LOG_DOWN) -> Iterator[None]:
+    """Have something fail with a reason."""
+    with pytest.raises(GatewayError) as raised:
+        yield
+    assert raised.value.reason == reason
+
+
+async def recovered(storage: NatsStorage, *, within_seconds: float) -> None:
+    """Wait until a storage works again."""
+    async with asyncio.timeout(within_seconds):
+        while True:
+            try:
+                await storage.log.bounds()
+            except GatewayError:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+
+async def seconds_of(work: Awaitable[object]) -> float:
+    """Tell how long something takes."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await work
+    return loop.time() - began

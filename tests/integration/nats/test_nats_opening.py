@@ -1,0 +1,135 @@
+"""What is said when NATS is not as it has to be, and what is made there when it is."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.nats import NatsSettings, NatsStorage
+from adapters.nats.connection import Connection
+from adapters.nats.jetstream import ask
+from adapters.nats.subjects import Names
+from sandbox.nats import NatsServer
+from tests.conformance.storage_engines import an_event, read_all
+from tests.integration.nats.nats_storages import opened, refusal, settings_for_nats, unavailable
+
+
+async def ask_server(settings: NatsSettings, what: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+    connection = await Connection.open(settings)
+    try:
+        return await ask(connection, what, body)
+    finally:
+        await connection.close()
+
+
+async def test_servers_that_cannot_be_reached_are_named(server: NatsServer) -> None:
+    settings = settings_for_nats(server)
+    await server.kill()
+
+    said = await refusal(settings)
+
+    assert server.url in said
+    assert "Connect call failed" in said
+
+
+async def test_servers_without_jetstream_are_told_apart(tmp_path: Path) -> None:
+    async with await NatsServer.start(tmp_path / "plain", jetstream=False) as server:
+        assert await refusal(settings_for_nats(server)) == (
+            "The NATS servers have no JetStream: enable it in their settings."
+        )
+
+
+async def test_too_few_servers_for_the_copies_are_told_apart(server: NatsServer) -> None:
+    said = await refusal(settings_for_nats(server, replicas=3))
+
+    assert "too few" in said
+    assert "set nats.replicas to 1" in said
+
+
+async def test_a_server_that_takes_small_messages_only_is_refused(tmp_path: Path) -> None:
+    async with await NatsServer.start(tmp_path / "small", settings="max_payload: 65536") as server:
+        assert "set its max_payload to 1048576 or more" in await refusal(settings_for_nats(server))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metadata": {}}, "was not made by a gateway"),
+        ({"metadata": {"d1-gateway.format": "2"}}, "made by a newer version"),
+        ({"storage": "memory", "metadata": {"d1-gateway.format": "1"}}, "was changed, in storage"),
+        ({"discard": "new", "metadata": {"d1-gateway.format": "1"}}, "was changed, in discard"),
+    ],
+)
+async def test_a_stream_that_is_not_as_ours_are_is_left_as_it_is(
+    server: NatsServer, change: dict[str, object], said: str
+) -> None:
+    settings = settings_for_nats(server)
+    async with opened(settings) as storage:
+        names = storage.names
+        config = (await ask(storage.connection, f"STREAM.INFO.{names.event_stream}"))["config"]
+    await ask_server(settings, f"STREAM.DELETE.{names.event_stream}")
+    await ask_server(settings, f"STREAM.CREATE.{names.event_stream}", config | change)
+
+    refused = await refusal(settings)
+
+    assert said in refused
+    assert names.event_stream in refused
+    if "newer" not in said:
+        assert "Set nats.prefix to another name, or remove the stream" in refused
+    found = (await ask_server(settings, f"STREAM.INFO.{names.event_stream}"))["config"]
+    assert all(found.get(key, {}) == value or key == "metadata" for key, value in change.items())
+
+
+async def test_retention_follows_the_settings_of_the_gateway_that_started_last(server: NatsServer) -> None:
+    settings = settings_for_nats(server)
+    async with opened(settings) as storage:
+        await storage.log.append(an_event(1))
+    async with opened(replace(settings, max_age_seconds=3600, max_bytes=10_000_000)) as storage:
+        config = (await ask(storage.connection, f"STREAM.INFO.{storage.names.event_stream}"))["config"]
+
+        assert (config["max_age"], config["max_bytes"]) == (3600 * 10**9, 10_000_000)
+        assert [stored.event for stored in await read_all(storage.log)] == [an_event(1)]
+
+
+async def test_gateways_that_start_together_make_one_storage(server: NatsServer) -> None:
+    settings = settings_for_nats(server)
+
+    storages = await asyncio.gather(*(NatsStorage.open(settings) for _ in range(8)))
+    try:
+        assert len({storage.log.log_id for storage in storages}) == 1
+        news = await asyncio.gather(*(storage.log.append(an_event(1)) for storage in storages))
+        assert sorted(news) == [False] * 7 + [True]
+    finally:
+        await asyncio.gather(*(storage.close() for storage in storages))
+
+
+async def test_gateways_with_different_prefixes_have_nothing_in_common(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server)) as one, opened(settings_for_nats(server)) as other:
+        await one.log.append(an_event(1))
+        await one.entries.put("key", b"value", 60)
+
+        assert one.log.log_id != other.log.log_id
+        assert (await other.log.bounds()).last == 0
+        assert await other.entries.get("key") is None
+
+
+async def test_a_log_whose_stream_was_made_anew_says_so(server: NatsServer) -> None:
+    settings = settings_for_nats(server, timeout_seconds=1)
+    async with opened(settings) as storage:
+        await ask(storage.connection, f"STREAM.DELETE.{Names(settings.prefix).event_stream}")
+        with unavailable():
+            await storage.log.append(an_event(1))
+        async with opened(settings):
+            with unavailable():
+                await storage.log.bounds()
+
+
+async def test_the_space_that_events_take_is_told(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server)) as storage:
+        await storage.log.append(an_event(1, payload=bytes(100_000)))
+        await storage.log.bounds()
+
+        assert 100_000 <= storage.size_bytes() <= 110_000

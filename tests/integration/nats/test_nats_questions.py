@@ -1,0 +1,194 @@
+"""D1 asks one gateway, a handler at another one answers: real edges, real gRPC streams, a real NATS server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.nats.connection import Connection
+from adapters.nats.jetstream import ask
+from adapters.nats.settings import NatsSettings
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.consumer.v1 import authentication_pb2 as authentication
+from sandbox.d1.notification import Notification, new_details
+from sandbox.handler import Handler
+from tests.answering import PHONE, Issuer, tell_person
+from tests.integration.nats.questioning import Questioning, questioning
+
+ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
+ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
+SECONDS = 20.0
+HERE, THERE = 0, 1
+CANARY = "C4N4RY0TP7391"
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Questioning]:
+    async with questioning(tmp_path) as cluster:
+        yield cluster
+
+
+async def outcomes(handler: Handler, count: int = 1) -> list[int]:
+    async with asyncio.timeout(SECONDS):
+        await handler.until(lambda each: len(each.receipts) >= count)
+    return [receipt.outcome for receipt in handler.receipts]
+
+
+async def test_every_kind_of_question_is_answered_by_a_handler_at_the_other_gateway(cluster: Questioning) -> None:
+    issuer = Issuer()
+    async with Handler.connect(cluster.gateways[THERE].channel, issuer.answers()) as handler:
+        status, person = await cluster.ask(HERE, "?cardId=card-7", **{"x-correlation-id": "ask-1"})
+        assert (status, person["firstName"]) == (200, "Zoë")
+        assert await cluster.ask(HERE, "/otp", {"otp": {"value": "004211"}}) == (204, None)
+        assert await cluster.ask(HERE, "/authentication", {}) == (200, {"authenticationId": "consumer-1-1"})
+        pending = {"authenticationId": "consumer-1-1", "status": "PENDING"}
+        assert await cluster.ask(HERE, "/authentication/consumer-1-1") == (200, pending)
+        issuer.results["consumer-1-1"] = authentication.AUTHENTICATION_STATUS_SUCCESSFUL
+        _, result = await cluster.ask(HERE, "/authentication/consumer-1-1")
+        assert result["status"] != "PENDING"
+        # Final now, and kept where both gateways find it.
+        assert await cluster.ask(THERE, "/authentication/consumer-1-1") == (200, result)
+        assert await outcomes(handler, 5) == [ACCEPTED] * 5
+
+    first = handler.questions[0]
+    assert (first.issuer_id, first.correlation_id, first.attempt) == ("SANDBOX001", "ask-1", 1)
+    assert (first.consumer_information.consumer_id, first.consumer_information.card_id) == ("consumer-1", "card-7")
+    assert 0 < first.time_left.ToMilliseconds() <= 8000
+    assert len(handler.questions) == 5
+
+
+async def test_a_poll_does_not_wait_for_a_handler_if_there_is_none_at_any_gateway(cluster: Questioning) -> None:
+    async with asyncio.timeout(6):
+        status, answer = await cluster.ask(HERE, "/authentication/auth-1")
+
+    assert (status, answer["status"]) == (200, "PENDING")
+
+
+async def test_a_handler_here_is_asked_before_one_at_the_other_gateway(cluster: Questioning) -> None:
+    there, here = cluster.gateways[THERE].channel, cluster.gateways[HERE].channel
+    async with (
+        Handler.connect(there, {"consumer_information": tell_person}) as other,
+        Handler.connect(here, {"consumer_information": tell_person}) as own,
+    ):
+        for _ in range(3):
+            assert (await cluster.ask(HERE))[0] == 200
+
+    assert (len(own.questions), len(other.questions)) == (3, 0)
+
+
+async def test_a_handler_has_no_more_questions_than_it_takes_though_both_gateways_ask_it(cluster: Questioning) -> None:
+    busy, most = 0, 0
+
+    async def slowly(question: callback.Question) -> callback.Reply:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0.02)
+        busy -= 1
+        return await tell_person(question)
+
+    answers = {"consumer_information": slowly}
+    async with Handler.connect(cluster.gateways[THERE].channel, answers, max_in_flight=3) as handler:
+        answered = await asyncio.gather(*(cluster.ask(number % 2) for number in range(40)))
+
+    assert {status for status, _ in answered} == {200}
+    assert len(handler.questions) == 40
+    assert most == 3
+
+
+async def test_what_a_handler_that_leaves_had_is_answered_by_one_at_the_gateway_that_was_asked(
+    cluster: Questioning,
+) -> None:
+    async def never(question: callback.Question) -> None:
+        del question
+
+    leaving = Handler.connect(cluster.gateways[THERE].channel, {"consumer_information": never})
+    async with leaving as silent:
+        asking = asyncio.create_task(cluster.ask(HERE))
+        async with asyncio.timeout(SECONDS):
+            while not silent.questions:  # noqa: ASYNC110  a question sets no event
+                await asyncio.sleep(0.01)
+    async with Handler.connect(cluster.gateways[HERE].channel, {"consumer_information": tell_person}) as handler:
+        assert (await asking)[0] == 200
+        assert handler.questions[0].attempt == 2
+        assert handler.questions[0].token == silent.questions[0].token
+
+
+async def test_a_receipt_that_is_still_to_come_holds_up_no_reply_and_comes_before_the_stream_ends(
+    cluster: Questioning,
+) -> None:
+    async with Handler.connect(cluster.gateways[THERE].channel, {"consumer_information": tell_person}) as handler:
+        answered = await asyncio.gather(*(cluster.ask(HERE) for _ in range(30)))
+        assert {status for status, _ in answered} == {200}
+        assert await outcomes(handler, 30) == [ACCEPTED] * 30
+
+    assert {receipt.token for receipt in handler.receipts} == {question.token for question in handler.questions}
+
+
+async def test_while_nats_is_down_handlers_here_answer_and_after_that_those_elsewhere_too(
+    cluster: Questioning,
+) -> None:
+    there, here = cluster.gateways[THERE].channel, cluster.gateways[HERE].channel
+    async with Handler.connect(there, {"deliver_otp": Issuer().answers()["deliver_otp"]}) as elsewhere:
+        assert (await cluster.ask(HERE, "/otp", {"otp": {"value": "1"}}))[0] == 204
+        async with Handler.connect(here, {"consumer_information": tell_person}) as own:
+            await cluster.nats.kill()
+            for _ in range(5):
+                assert (await cluster.ask(HERE))[0] == 200
+            assert len(own.questions) == 5
+
+            await cluster.nats.restart()
+            async with asyncio.timeout(SECONDS):
+                while (await cluster.ask(HERE, "/otp", {"otp": {"value": "2"}}))[0] != 204:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+    assert elsewhere.questions[-1].deliver_otp.otp == "2"
+
+
+async def test_nothing_of_a_question_or_a_reply_is_stored_or_logged(cluster: Questioning, tmp_path: Path) -> None:
+    sandbox = cluster.gateways[THERE].sandbox
+    with capture_logs() as logged:
+        async with Handler.connect(cluster.gateways[THERE].channel, Issuer().answers()) as handler:
+            otp = {"otp": {"value": CANARY}, "panSuffix": CANARY, "unknown": CANARY}
+            assert (await cluster.ask(HERE, "/otp", otp))[0] == 204
+            assert (await cluster.ask(HERE))[0] == 200
+        # What is stored is found, so what is not found is not stored.
+        notification = Notification("card-1", "op_control", datetime.now(UTC), details=new_details())
+        assert await sandbox.notifier.send(notification) == 204
+    asked = handler.questions[0]
+    assert asked.deliver_otp.otp == CANARY
+
+    connection = await Connection.open(NatsSettings(servers=(cluster.nats.url,)))
+    try:
+        for subject in ("all", asked.token[:16]):
+            takers = await ask(connection, "STREAM.NAMES", {"subject": f"d1-gateway.gateway.{subject}"})
+            assert not takers.get("streams")
+        assert len((await ask(connection, "STREAM.NAMES"))["streams"]) > 1
+    finally:
+        await connection.close()
+    await cluster.nats.stop()
+    stored = b"".join(file.read_bytes() for file in (tmp_path / "nats").rglob("*") if file.is_file())
+    assert b"op_control" in stored
+    for secret in (CANARY, PHONE[3:], asked.token):
+        assert secret.encode() not in stored
+        assert secret not in repr(logged)
+
+
+async def test_what_others_say_at_our_subjects_is_ignored_and_counted(cluster: Questioning) -> None:
+    stranger = await Connection.open(NatsSettings(servers=(cluster.nats.url,)))
+    try:
+        with capture_logs() as logged:
+            for said in (b"", b"hello", b"D1GQ\x02" + bytes(40), b"D1GQ\x01\x02" + bytes(40)):
+                await stranger.publish("d1-gateway.gateway.all", said)
+            async with asyncio.timeout(SECONDS):
+                while not (ignored := [each for each in logged if each["event"] == "gateway messages ignored"]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        async with Handler.connect(cluster.gateways[THERE].channel, {"consumer_information": tell_person}):
+            assert (await cluster.ask(HERE))[0] == 200
+    finally:
+        await stranger.close()
+
+    assert ignored[0]["count"] == 1
+    assert "hello" not in repr(ignored)

@@ -1,0 +1,196 @@
+"""Watchers of one subscription at two gateways, over a real server."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from adapters.nats import NatsSettings, NatsStorage
+from adapters.nats.bucket import Bucket
+from adapters.nats.own_session import END
+from gateway.errors import GatewayError
+from gateway.subscriptions import Watchers
+from issuer.notification.v1 import messages_pb2 as notification
+from sandbox.nats import NatsServer
+from tests.fakes import ISSUER, an_event
+from tests.unit.watching import a_watch, operations, receive
+
+ACTIVE = notification.WATCHER_ROLE_ACTIVE
+STANDBY = notification.WATCHER_ROLE_STANDBY
+NAME = "fraud"
+
+
+class Gateway:
+    """A gateway, as far as watchers see it."""
+
+    def __init__(self, storage: NatsStorage) -> None:
+        self.storage = storage
+        self.log = storage.log
+        self.watchers = Watchers(storage.log, storage.leases)
+
+    def subscribe(self, heartbeat_seconds: float = 0.2) -> AsyncGenerator[bytes, None]:
+        return self.watchers.watch_subscription(a_watch(heartbeat_seconds=heartbeat_seconds), ISSUER, NAME)
+
+
+class Cluster:
+    """A server, and gateways that share it."""
+
+    def __init__(self, server: NatsServer) -> None:
+        self.server = server
+        self._settings = NatsSettings(servers=(server.url,), prefix=f"test-{secrets.token_hex(4)}")
+
+    @asynccontextmanager
+    async def gateway(self) -> AsyncIterator[Gateway]:
+        storage = await NatsStorage.open(self._settings)
+        try:
+            yield Gateway(storage)
+        finally:
+            await storage.close()
+
+    async def end_sessions(self) -> None:
+        """End every gateway's session, as others do that have not heard of it."""
+        storage = await NatsStorage.open(self._settings)
+        bucket = Bucket(storage.connection, storage.names.lease_bucket)
+        for key in await bucket.keys("session.*"):
+            await bucket.put(key, END)
+        await storage.close()
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with await NatsServer.start(tmp_path / "nats") as server:
+        yield Cluster(server)
+
+
+async def becomes(
+    role: "notification.WatcherRole.ValueType", stream: AsyncGenerator[bytes, None]
+) -> notification.WatchNotificationsResponse:
+    message = await receive(stream)
+    while message.role != role:
+        message = await receive(stream)
+    return message
+
+
+async def take(stream: AsyncGenerator[bytes, None], count: int) -> list[notification.WatchNotificationsResponse]:
+    messages: list[notification.WatchNotificationsResponse] = []
+    while len(operations(messages)) < count:
+        messages.append(await receive(stream))
+    return messages
+
+
+async def test_the_second_gateways_watcher_stands_by_and_takes_over_at_the_committed_cursor(cluster: Cluster) -> None:
+    async with cluster.gateway() as one, cluster.gateway() as two:
+        active, standby = one.subscribe(), two.subscribe()
+        first = await receive(active)
+        assert first.role == ACTIVE
+        assert (await receive(standby)).role == STANDBY
+        for number in range(1, 6):
+            assert await two.log.append(an_event(number))
+        received = await take(active, 5)
+        assert operations(received) == [f"op-{number}" for number in range(1, 6)]
+        assert {message.fence for message in received} == {first.fence}
+        await one.log.commit(ISSUER, NAME, 3, 0)
+        beat = await receive(standby)
+        assert (beat.role, beat.fence, operations([beat])) == (STANDBY, 0, [])
+
+        left = time.monotonic()
+        await active.aclose()
+        begin = await becomes(ACTIVE, standby)
+
+        assert time.monotonic() - left < 2.0
+        assert begin.fence > first.fence
+        assert operations(await take(standby, 2)) == ["op-4", "op-5"]
+        await standby.aclose()
+
+
+async def test_a_gateway_that_drains_hands_over_at_once(cluster: Cluster) -> None:
+    async with cluster.gateway() as one, cluster.gateway() as two:
+        active = one.subscribe()
+        first = await receive(active)
+        async with aclosing(two.subscribe()) as standby:
+            assert (await receive(standby)).role == STANDBY
+
+            drained = time.monotonic()
+            one.watchers.drain()
+            begin = await becomes(ACTIVE, standby)
+
+            assert time.monotonic() - drained < 2.0
+            assert begin.fence > first.fence
+        await active.aclose()
+
+
+async def test_the_row_of_a_gateway_keeps_its_lease_when_its_first_watcher_leaves(cluster: Cluster) -> None:
+    async with cluster.gateway() as one, cluster.gateway() as two:
+        first, other, second = one.subscribe(), two.subscribe(), one.subscribe()
+        begin = await receive(first)
+        assert [(await receive(stream)).role for stream in (other, second)] == [STANDBY, STANDBY]
+
+        await first.aclose()
+        taken_over = await becomes(ACTIVE, second)
+
+        assert taken_over.fence > begin.fence
+        assert (await receive(other)).role == STANDBY
+        await second.aclose()
+        assert (await becomes(ACTIVE, other)).fence > taken_over.fence
+        await other.aclose()
+
+
+async def test_watchers_are_counted_at_each_gateway_for_all(cluster: Cluster) -> None:
+    async with cluster.gateway() as one, cluster.gateway() as two:
+        streams = [one.subscribe(), two.subscribe(), two.subscribe()]
+        for stream in streams:
+            await receive(stream)
+        for gateway in (one, two):
+            async with asyncio.timeout(10):
+                while gateway.watchers.counts(ISSUER) != {NAME: 3}:  # noqa: ASYNC110  nothing tells of it
+                    await asyncio.sleep(0.02)
+        for stream in streams:
+            await stream.aclose()
+        for gateway in (one, two):
+            async with asyncio.timeout(10):
+                while gateway.watchers.counts(ISSUER):  # noqa: ASYNC110  as above
+                    await asyncio.sleep(0.02)
+
+
+async def test_a_watcher_whose_gateway_was_taken_for_dead_stands_by_and_competes_again(cluster: Cluster) -> None:
+    async with cluster.gateway() as one, aclosing(one.subscribe(300)) as stream:
+        # Heartbeats are so rare that only the loss itself can be what is told.
+        begin = await receive(stream)
+        assert await one.log.append(an_event(1))
+        assert operations(await take(stream, 1)) == ["op-1"]
+
+        await cluster.end_sessions()
+        told = await receive(stream)
+        again = await becomes(ACTIVE, stream)
+
+        assert (told.role, told.fence, operations([told])) == (STANDBY, 0, [])
+        assert again.fence > begin.fence
+        assert operations(await take(stream, 1)) == ["op-1"], "it was not committed"
+
+
+async def test_after_an_outage_a_watcher_that_stood_by_takes_over_without_coming_anew(cluster: Cluster) -> None:
+    async with cluster.gateway() as one, cluster.gateway() as two:
+        active = one.subscribe()
+        begin = await receive(active)
+        async with aclosing(two.subscribe()) as standby:
+            assert (await receive(standby)).role == STANDBY
+
+            await cluster.server.kill()
+            # The active one either learns first that its lease is lost, or that the log is gone.
+            with suppress(GatewayError):
+                await becomes(STANDBY, active)
+            await active.aclose()
+            for _ in range(20):
+                assert (await receive(standby)).role == STANDBY
+            await cluster.server.restart()
+            back = time.monotonic()
+            again = await becomes(ACTIVE, standby)
+
+            assert time.monotonic() - back < 5.0
+            assert again.fence > begin.fence
+            assert await two.log.append(an_event(1))
+            assert operations(await take(standby, 1)) == ["op-1"]

@@ -1,0 +1,75 @@
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from adapters.nats.envelope import pack, unpack
+from adapters.nats.errors import NatsError
+from adapters.nats.subjects import Names, token
+from gateway.ports import Event, Scope
+
+texts = st.text(max_size=300) | st.text(st.characters(codec="ascii"), max_size=80)
+numbers = st.integers(-(2**31), 2**31 - 1)
+events = st.builds(
+    Event,
+    issuer_id=texts,
+    kind=st.integers(0, 9),
+    subject_id=texts,
+    operation_id=texts,
+    consumer_id=texts,
+    operation_type=numbers,
+    status=numbers,
+    receive_time_ms=st.integers(-(2**63), 2**63 - 1),
+    payload=st.binary(max_size=300),
+)
+
+
+@given(text=texts)
+@example(text="x" * 65)
+@example(text="\ud800")
+def test_a_token_has_nothing_in_it_that_nats_gives_a_meaning(text: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_=#-]{1,200}", token(text))
+
+
+@given(one=texts, other=texts)
+@example(one="YQ", other="a")
+@example(one="=YQ", other="a ")
+@example(one="x" * 5000, other="x" * 5001)
+def test_different_texts_are_different_tokens(one: str, other: str) -> None:
+    assert (token(one) == token(other)) is (one == other)
+
+
+@pytest.mark.parametrize("text", ["SANDBOX001", "card-1_A", "5e1c8f3e-2f0c-4a3e-9c51-6d3f6a0f3d8e"])
+def test_an_ordinary_id_is_its_own_token(text: str) -> None:
+    assert token(text) == text
+
+
+def test_the_subject_of_an_event_is_made_of_what_makes_it_a_duplicate() -> None:
+    event = Event("ISSUER0001", 1, "card.1", "operation-1", "consumer-1", 2, 3, 4, b"payload")
+    names = Names("test")
+
+    assert names.event(event) == "test.event.ISSUER0001.1.=Y2FyZC4x.operation-1"
+    assert names.event(event._replace(consumer_id="", status=9, payload=b"")) == names.event(event)
+
+
+def test_the_pattern_of_a_scope_has_its_parts_in_their_places() -> None:
+    names = Names("test")
+
+    assert names.scope(Scope("ISSUER0001")) == "test.event.ISSUER0001.*.*.*"
+    assert names.scope(Scope("ISSUER0001", 2)) == "test.event.ISSUER0001.2.*.*"
+    assert names.scope(Scope("ISSUER0001", 1, "card.1")) == "test.event.ISSUER0001.1.=Y2FyZC4x.*"
+
+
+@given(event=events)
+def test_an_event_is_unpacked_as_it_was_packed(event: Event) -> None:
+    packed = pack(event)
+
+    assert unpack(packed) == event
+    assert packed.endswith(event.payload)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x01", b"{}", b"\x02" + bytes(100)])
+def test_what_is_no_event_is_told_apart(content: bytes) -> None:
+    with pytest.raises(NatsError, match="no event"):
+        unpack(content)
