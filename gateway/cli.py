@@ -1,4 +1,4 @@
-"""The command line: ``d1-gateway demo | sandbox | serve | config check | keys | watch | call``."""
+"""The command line: ``d1-gateway demo | sandbox | serve | config check | keys | watch | call | log copy``."""
 
 import asyncio
 import os
@@ -10,14 +10,15 @@ import typer
 from rich.console import Console
 
 from gateway import bootstrap
-from gateway.commands import keys
+from gateway.commands import keys, log
 from gateway.commands.call import call
 from gateway.commands.watch import watch
 from gateway.printing import effective
 from gateway.serving import serve as run
 from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 from gateway.workers.shared_settings import load_shared
-from sandbox.demo import demo as walk
+from sandbox.demo import demo as demo_alone
+from sandbox.demo.cluster import demo_cluster
 from sandbox.playground import playground
 
 __all__ = ["main"]
@@ -31,6 +32,7 @@ app = typer.Typer(
 config = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(keys.app, name="keys")
+app.add_typer(log.app, name="log")
 app.command()(watch)
 app.command()(call)
 
@@ -79,8 +81,14 @@ def config_check(config_file: ConfigFile = None) -> None:
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    cluster: Annotated[  # noqa: FBT002 (an option of the command line)
+        bool,
+        typer.Option("--cluster", help="Two gateways that share three NATS servers, and one of each dies; a minute."),
+    ] = False,
+) -> None:
     """Walk cards, authentications and notifications through simulators and gateway; under half a minute."""
+    walk = demo_cluster if cluster else demo_alone
     if not asyncio.run(walk(Console(highlight=False))):
         raise typer.Exit(1)
 
