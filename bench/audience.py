@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from google.protobuf import duration_pb2
 
 from bench.processes import line, python
 from bench.watching import Expectation, Opening, Sight
@@ -17,6 +18,7 @@ from sandbox.pki import Pki
 __all__ = ["Audience", "audience"]
 
 _MOST_CONNECTIONS: Final = 100
+_LATEST: Final = notification.WatchNotificationsRequest(position=notification.START_POSITION_LATEST)
 _LATEST_SECONDS: Final = 120.0
 _QUIET_SECONDS: Final = 120
 
@@ -29,10 +31,10 @@ class Audience:
         self._process = process
         self._watchers = 0
 
-    async def open(self, address: str, watchers: int) -> None:
+    async def open(self, address: str, watchers: int, *, reads: bool = True) -> None:
         """Have so many watchers connected, each of all notifications to come, on up to 100 connections."""
         await self.expect(0, watchers=watchers)
-        await self.ask(address, notification.WatchNotificationsRequest(position=notification.START_POSITION_LATEST))
+        await self.ask(address, _LATEST, reads=reads)
         await self.see()
 
     async def expect(
@@ -42,12 +44,13 @@ class Audience:
         self._watchers = watchers or self._watchers
         await self._order("expect", Expectation(self._watchers, notifications, is_timed, str(record or "")))
 
-    async def ask(self, address: str, request: notification.WatchNotificationsRequest) -> int:
+    async def ask(self, address: str, request: notification.WatchNotificationsRequest, *, reads: bool = True) -> int:
         """Ask for as many streams as there are watchers. Returns when that was, by `time.monotonic_ns`."""
-        request.heartbeat_interval.seconds = _QUIET_SECONDS
-        wanted = request.SerializeToString().hex()
+        asked = notification.WatchNotificationsRequest(heartbeat_interval=duration_pb2.Duration(seconds=_QUIET_SECONDS))
+        asked.MergeFrom(request)
+        wanted = asked.SerializeToString().hex()
         connections = min(self._watchers, _MOST_CONNECTIONS)
-        return int(await self._order("open", Opening(address, wanted, self._watchers, connections)))
+        return int(await self._order("open", Opening(address, wanted, self._watchers, connections, reads)))
 
     async def see(self, seconds: float = _LATEST_SECONDS) -> Sight:
         """Wait until everybody has what is expected.

@@ -22,17 +22,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
-import grpc
-
 from bench.audience import Audience, audience
 from bench.cpu import cpu_seconds
 from bench.memory import rss_mib
 from bench.posting import Poster, posting
 from bench.processes import Ground, line, python
 from bench.results import Row
-from bench.watching import WATCH, Sight
-from issuer.notification.v1 import messages_pb2 as notification
-from sandbox.gateway import GatewayConfig, channel
+from bench.watching import Sight
+from sandbox.gateway import GatewayConfig
 from sandbox.pki import Pki
 
 __all__ = ["measure_fan_out"]
@@ -42,6 +39,7 @@ _CONNECTIONS: Final = 64
 _MICROSECONDS: Final = 1e6
 _NANOSECONDS: Final = 1e9
 _KIB_A_MIB: Final = 1024
+_MANY_WATCHERS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +58,15 @@ class _Load:
 _LOADS: Final = (_Load(1, 2000, 200), _Load(10, 2000, 200), _Load(100, 2000, 20), _Load(1000, 1000, 2))
 _QUICK_LOADS: Final = (_Load(10, 2000, 200),)
 _ROUNDS: Final = 5
+_QUICK_ROUNDS: Final = 4
 _STEADY_ROUNDS: Final = 3
-_STEADY_SECONDS: Final = 3.0
+_STEADY_SECONDS: Final = 2.0
 _STALLED_WATCHERS: Final = 100
 _STALLED_RATE: Final = 40.0
-_STALLED_ROUNDS: Final = 7
-_STALLED_SECONDS: Final = 2.0
+_STALLED_ROUNDS: Final = 5
+_STALLED_SECONDS: Final = 1.5
 _STALLING: Final = 1000
-"""So many notifications are more than a connection takes that nobody reads from."""
+"""So many notifications are more than a stream takes that nobody reads from: half a megabyte."""
 
 
 class _ManyStreams(GatewayConfig):
@@ -126,7 +125,7 @@ async def measure_fan_out(folder: Path, *, quick: bool) -> list[Row]:
     rows: list[Row] = []
     for load in _QUICK_LOADS if quick else _LOADS:
         async with _servers(ground, quick=quick) as servers:
-            rows += await _bursts(ground, servers, load)
+            rows += await _bursts(ground, servers, load, _QUICK_ROUNDS if quick else _ROUNDS)
             if not quick:
                 rows += await _steadily(servers, load)
             if load.watchers == _STALLED_WATCHERS:
@@ -154,7 +153,7 @@ async def _servers(ground: Ground, *, quick: bool) -> AsyncIterator[list[_Server
         yield servers
 
 
-async def _bursts(ground: Ground, servers: Sequence[_Server], load: _Load) -> list[Row]:
+async def _bursts(ground: Ground, servers: Sequence[_Server], load: _Load, rounds: int) -> list[Row]:
     messages = ground.folder / "messages"
     before: list[float] = []
     for server in servers:
@@ -163,7 +162,7 @@ async def _bursts(ground: Ground, servers: Sequence[_Server], load: _Load) -> li
         before.append(rss_mib(server.pid))
         await server.audience.open(server.address, load.watchers)
     found: list[list[_Burst]] = [[] for _ in servers]
-    for number in range(-1, _ROUNDS):
+    for number in range(-1, rounds):
         for server, kept in zip(servers, found, strict=True):
             burst = await _burst(server, load, messages)
             # The first round warms up.
@@ -184,7 +183,7 @@ async def _burst(server: _Server, load: _Load, messages: Path) -> _Burst:
 
 def _burst_row(server: _Server, load: _Load, bursts: Sequence[_Burst], rss_before_mib: float) -> Row:
     delivered = load.burst * load.watchers
-    watcher_mib = (max(burst.rss_mib for burst in bursts) - rss_before_mib) / load.watchers
+    grown_kib = _KIB_A_MIB * (max(burst.rss_mib for burst in bursts) - rss_before_mib)
     return Row(
         _SCENARIO,
         f"{load.case}, burst of {load.burst:,}",
@@ -195,7 +194,8 @@ def _burst_row(server: _Server, load: _Load, bursts: Sequence[_Burst], rss_befor
         more={
             "messages_a_watcher": [burst.sight.messages / load.watchers for burst in bursts],
             "watchers_cpu_percent": [100 * burst.sight.cpu_seconds / burst.seconds for burst in bursts],
-            "kib_a_watcher": [_KIB_A_MIB * watcher_mib],
+            # With few of them it is the burst itself that takes the memory.
+            "kib_a_watcher": [grown_kib / load.watchers] if load.watchers >= _MANY_WATCHERS else [],
         },
     )
 
@@ -251,20 +251,14 @@ async def _beside_a_stalled_one(server: _Server, pki: Pki) -> list[Row]:
 
 @asynccontextmanager
 async def _stalled(server: _Server, pki: Pki) -> AsyncIterator[None]:
-    """Have one more watcher that never reads, and has been sent more than its connection holds."""
-    request = notification.WatchNotificationsRequest(position=notification.START_POSITION_LATEST)
-    async with channel(server.address, pki) as opened:
-        watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = opened.unary_stream(WATCH)
-        call = watch(request.SerializeToString())
-        try:
-            await call.wait_for_connection()
-            await server.audience.expect(_STALLING)
-            if server.poster is not None:
-                await server.poster.burst(_STALLING)
-            await server.audience.see()
-            yield
-        finally:
-            call.cancel()
+    """Have one more watcher that does not read, and has been sent more than its stream takes."""
+    async with audience(pki) as stalling:
+        await stalling.open(server.address, 1, reads=False)
+        await server.audience.expect(_STALLING)
+        if server.poster is not None:
+            await server.poster.burst(_STALLING)
+        await server.audience.see()
+        yield
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A lean client that opens one gRPC server stream many times over one HTTP/2 connection (RFC 9113), and counts.
+"""A lean client that opens one gRPC server stream many times over, on few HTTP/2 connections (RFC 9113).
 
 It takes every message as bytes and parses nothing, least of all headers: what a stream says before its messages does
 not matter here, and one that ends is a failure. A general client would cost more than the servers that are measured.
@@ -26,20 +26,28 @@ _MESSAGE_HEAD: Final = 5
 _CONNECTION_WINDOW: Final = 2**31 - 1
 _DEFAULT_WINDOW: Final = 65_535
 _STREAM_WINDOW: Final = 1_048_576
-"""As grpc-java's: of the usual clients, the one that does not measure its link first."""
+"""What grpc-java begins with."""
 
 
 class _Streams(asyncio.Protocol):
     """One connection and its streams."""
 
     def __init__(
-        self, numbers: Sequence[int], head: bytes, request: bytes, message: Message, broken: "asyncio.Future[None]"
+        self,
+        numbers: Sequence[int],
+        head: bytes,
+        request: bytes,
+        message: Message,
+        broken: "asyncio.Future[None]",
+        *,
+        reads: bool,
     ) -> None:
-        self._broken = broken
         self._numbers = numbers
         self._head = head
         self._request = request
         self._message = message
+        self._broken = broken
+        self._reads = reads
         self._transport: asyncio.Transport | None = None
         self._rest = b""
         self._contents = [b""] * len(numbers)
@@ -48,17 +56,16 @@ class _Streams(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        settings = _INITIAL_WINDOW_SIZE.to_bytes(2) + _STREAM_WINDOW.to_bytes(4)
+        window = _STREAM_WINDOW if self._reads else _DEFAULT_WINDOW
+        settings = _INITIAL_WINDOW_SIZE.to_bytes(2) + window.to_bytes(4)
         self._send(_PREFACE + _frame(_SETTINGS, 0, 0, settings))
         self._send(_window_update(0, _CONNECTION_WINDOW - _DEFAULT_WINDOW))
 
     def begin(self) -> None:
-        message = bytes(1) + len(self._request).to_bytes(4) + self._request
         for place in range(len(self._numbers)):
-            self._send(
-                _frame(_HEADERS, _END_HEADERS, _stream_id(place), self._head)
-                + _frame(_DATA, _END_STREAM, _stream_id(place), message)
-            )
+            stream_id = _stream_id(place)
+            self._send(_frame(_HEADERS, _END_HEADERS, stream_id, self._head))
+            self._send(_frame(_DATA, _END_STREAM, stream_id, self._request))
 
     def data_received(self, data: bytes) -> None:
         received = self._rest + data if self._rest else data
@@ -106,6 +113,8 @@ class _Streams(asyncio.Protocol):
         self._contents[place] = content[start:]
 
     def _replenish(self, place: int, taken: int) -> None:
+        if not self._reads:
+            return
         self._untold[place] += taken
         self._untold_in_all += taken
         if self._untold[place] > _STREAM_WINDOW // 2:
@@ -154,7 +163,15 @@ def _head(authority: str, path: str) -> bytes:
 
 @asynccontextmanager
 async def streams(
-    address: str, tls: ssl.SSLContext, *, path: str, request: bytes, count: int, connections: int, message: Message
+    address: str,
+    tls: ssl.SSLContext,
+    *,
+    path: str,
+    request: bytes,
+    count: int,
+    connections: int,
+    message: Message,
+    reads: bool = True,
 ) -> "AsyncIterator[tuple[int, asyncio.Future[None]]]":
     """Have streams open for as long as the block lasts. All are asked for at once, when every connection stands.
 
@@ -166,6 +183,7 @@ async def streams(
         count: How many streams.
         connections: Over how many connections.
         message: Gets each message with the number of its stream, from 0 on.
+        reads: Whether the streams read on. One that does not lets the server send it 64 KiB and no more.
 
     Yields:
         When the streams were asked for, by `time.monotonic_ns`, and what gets an exception as soon as one of them ends.
@@ -174,13 +192,13 @@ async def streams(
     broken: asyncio.Future[None] = loop.create_future()
     tls.set_alpn_protocols(["h2"])
     host, _, port = address.rpartition(":")
-    head = _head(address, path)
+    head, framed = _head(address, path), bytes(1) + len(request).to_bytes(4) + request
     made: list[_Streams] = []
     try:
         for number in range(connections):
             numbers = range(number, count, connections)
             _, opened = await loop.create_connection(
-                lambda numbers=numbers: _Streams(numbers, head, request, message, broken),  # type: ignore[misc]
+                lambda numbers=numbers: _Streams(numbers, head, framed, message, broken, reads=reads),  # type: ignore[misc]
                 host,
                 int(port),
                 ssl=tls,

@@ -8,7 +8,7 @@ from bench.processes import Loader, Server
 from bench.results import Row
 from bench.traffic import Kind
 
-__all__ = ["Load", "measure_in_turns"]
+__all__ = ["Load", "load_row", "measure_in_turns"]
 
 _MICROSECONDS = 1e6
 _MILLISECONDS = 1e3
@@ -39,7 +39,7 @@ async def measure_in_turns(
 ) -> list[Row]:
     """Put one load after the other on the servers in turns. Returns a row for each load and server, in their order."""
     return [
-        _row(scenario, load, server.name, outcomes)
+        load_row(scenario, load, server.name, outcomes)
         for load in loads
         for server, outcomes in zip(servers, await _in_turns(loader, servers, load), strict=True)
     ]
@@ -58,7 +58,9 @@ async def _in_turns(loader: Loader, servers: Sequence[Server], load: Load) -> li
     return outcomes
 
 
-def _row(scenario: str, load: Load, server: str, outcomes: Sequence[Outcome]) -> Row:
+def load_row(scenario: str, load: Load, server: str, outcomes: Sequence[Outcome]) -> Row:
+    """Make the row of a server under a load, from what came of each round."""
+
     def each(value: Callable[[Outcome], float]) -> list[float]:
         return [value(outcome) for outcome in outcomes]
 

@@ -43,6 +43,8 @@ class Opening:
     """The serialised request, in hexadecimal."""
     watchers: int
     connections: int
+    reads: bool = True
+    """Whether they read on; those that do not take 64 KiB each, and then their streams stand still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ class _Orders:
             count=opening.watchers,
             connections=opening.connections,
             message=self._watchers.receive,
+            reads=opening.reads,
         )
         began_ns, self._broken = await self._stack.enter_async_context(opened)
         return began_ns
