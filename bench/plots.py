@@ -50,6 +50,11 @@ PLOTS: Final[Mapping[str, Sequence[Panel]]] = {
         Panel("per_second", "taken a second", r"(.+) stored, intake over .+"),
     ),
     "questions": (Panel("per_second", "answers a second"),),
+    "cluster": (
+        Panel("per_second", "notifications a second", r"notifications, (64 connections)"),
+        Panel("cpu_us", "gateway's CPU, us a notification", r"notifications, (64 connections|500/s).*"),
+        Panel("nats_cpu_us", "NATS' CPU, us a notification", r"notifications, (64 connections|500/s).*"),
+    ),
 }
 """What is drawn of each scenario, side by side."""
 

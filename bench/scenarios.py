@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from bench.cluster import measure_cluster
 from bench.fan_out import measure_fan_out
 from bench.growth import measure_growth
 from bench.intake import measure_intake
@@ -48,5 +49,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "replay": Scenario("Notifications caught up with", measure_replay),
     "growth": Scenario("As the log grows", measure_growth),
     "questions": Scenario("D1's questions answered", measure_round_trips),
+    "cluster": Scenario("Several gateways over NATS", measure_cluster),
     "start": Scenario("Start, and memory at rest", measure_start),
 }

@@ -1,0 +1,46 @@
+"""Notifications taken by one gateway with its own log, by one with NATS for a log, and by several workers."""
+
+from pathlib import Path
+from typing import Final
+
+from bench.cluster.rounds import load_sites
+from bench.cluster.stage import Stage, started
+from bench.processes import loader
+from bench.results import Row
+from bench.turns import Load
+from sandbox.gateway import GatewayConfig
+
+__all__ = ["measure_intake"]
+
+_SATURATED_SECONDS: Final = 0.8
+_STEADY_SECONDS: Final = 0.8
+
+
+async def measure_intake(config: GatewayConfig, folder: Path, rounds: int) -> list[Row]:
+    """Notify sites in turns.
+
+    Args:
+        config: The settings of a gateway.
+        folder: For all that is written.
+        rounds: How often each is loaded.
+
+    Raises:
+        RuntimeError: A NATS server did not start, or a notification was refused.
+        ExceptionGroup: A gateway did not start.
+    """
+    loads = (
+        Load("notifications", connections=64, rounds=rounds, seconds=_SATURATED_SECONDS),
+        Load("notifications", connections=32, rounds=rounds, seconds=_STEADY_SECONDS, rate=500.0),
+    )
+    async with Stage.open(config, folder) as stage, loader(config.pki) as load:
+        one = await stage.one_server("one")
+        one_synced = await stage.one_server("one-synced", syncs_always=True)
+        three_synced = await stage.three_servers("three-synced")
+        sites = await started(
+            stage.alone(),
+            stage.sharing("R1", one),
+            stage.sharing("R1, sync always", one_synced),
+            stage.sharing("R3, sync always", three_synced),
+            stage.sharing("R3, sync always, 2 workers", three_synced, workers=2),
+        )
+        return [row for each in loads for row in await load_sites("notifications", load, sites, each)]
