@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check bench bench-quick generate release-contracts format pins clean
+.PHONY: demo demo-cluster test check bench bench-quick generate release-contracts format pins clean
 
 demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
+
+demo-cluster: $(INSTALLED) ## two gateways that share three NATS servers, one of each killed and started again
+	d1-gateway demo --cluster
 
 test: $(INSTALLED) ## every test
 	pytest -q -n auto --dist worksteal

@@ -168,6 +168,6 @@ class Sandbox:
                 background=d1.background,
             )
 
-    def set_edge(self, url: str) -> None:
-        """Tell D1 where the gateway's edge is, for example ``https://127.0.0.1:8443``."""
-        self.edge.set_edge(url)
+    def set_edge(self, url: str, *others: str) -> None:
+        """Tell D1 where the gateway's edge is, for example ``https://127.0.0.1:8443``; see `EdgeClient.set_edge`."""
+        self.edge.set_edge(url, *others)

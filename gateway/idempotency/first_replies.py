@@ -33,6 +33,7 @@ TTL_SECONDS: Final = 86_400.0
 """For how long a request id is remembered."""
 
 _RETRY_SECONDS: Final = 1.0
+_MOST_UNMADE: Final = 10_000
 _UNCHANGED: Final = frozenset({error_pb2.OUTCOME_NOT_SENT, error_pb2.OUTCOME_REJECTED})
 
 _log = structlog.get_logger(__name__)
@@ -72,6 +73,9 @@ class FirstReplies:
         self._clock = clock
         self._instance = token_bytes(INSTANCE_BYTES)
         self._running: dict[str, bytes] = {}
+        self._unmade: dict[bytes, None] = {}
+        """Markers of calls that were not made because the store failed. One that stands all the same, or comes to
+        stand later, keeps nobody from making its call."""
 
     async def reply(
         self, rpc: MutatingRpc, scope: Sequence[str], content: bytes, work: Callable[[], Awaitable[Message]]
@@ -113,15 +117,26 @@ class FirstReplies:
             known = self._known(name, standing, fingerprint)
             if isinstance(known, Replied):
                 return known
+            if standing in self._unmade:
+                # Taken over as it stands: what would be written now might arrive late, in the place of the reply.
+                del self._unmade[standing]
+                return None
             if not rpc.repeatable:
                 raise known
             # Two instances may do so at the same time: a call that may be made again may be made twice.
             await self._store.put(name, marker, TTL_SECONDS)
         except GatewayError as error:
             if error.reason == error_pb2.ERROR_REASON_STORE_UNAVAILABLE:
+                self._remember_unmade(marker)
                 raise _not_stored(error) from error
             raise
         return None
+
+    def _remember_unmade(self, marker: bytes) -> None:
+        while len(self._unmade) >= _MOST_UNMADE:
+            # Whoever repeats the call of the oldest one is told that its outcome is not known, which does no harm.
+            del self._unmade[next(iter(self._unmade))]
+        self._unmade[marker] = None
 
     def _known(self, name: str, standing: bytes, fingerprint: bytes) -> Replied | GatewayError:
         """Return the reply to the earlier call; or the error that it may have taken effect.

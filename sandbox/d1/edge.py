@@ -68,7 +68,7 @@ class EdgeClient:
         self._issuer_id = issuer_id
         self._clock = clock
         self._credentials = credentials
-        self._edge: URL | None = None
+        self._edges: tuple[URL, ...] = ()
         self._token = ""
         self._token_expiry = 0.0
         self._token_fetch = asyncio.Lock()
@@ -97,9 +97,14 @@ class EdgeClient:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             yield cls(session, issuer_id, clock=clock, credentials=credentials)
 
-    def set_edge(self, url: str) -> None:
-        """Tell where the edge is, for example ``https://127.0.0.1:8443``. A token of an earlier one is forgotten."""
-        self._edge = URL(url)
+    def set_edge(self, url: str, *others: str) -> None:
+        """Tell where the edge is, for example ``https://127.0.0.1:8443``. A token of an earlier one is forgotten.
+
+        Args:
+            url: Where it is.
+            others: Where it is too, in turn: one that cannot be reached is passed over, as a load balancer would.
+        """
+        self._edges = tuple(URL(each) for each in (url, *others))
         self._token_expiry = 0.0
 
     async def call(
@@ -123,13 +128,13 @@ class EdgeClient:
         Raises:
             NotDeliveredError: There was no answer in time, or no token.
         """
-        url = self._url(call.path.format(issuerId=self._issuer_id, **ids))
+        path = call.path.format(issuerId=self._issuer_id, **ids)
         headers = {"x-correlation-id": correlation_id}
         if self._credentials is not None:
             headers["Authorization"] = f"Bearer {await self._bearer_token(self._credentials)}"
         try:
-            async with self._session.request(
-                call.method, url, json=body, params=query, headers=headers, allow_redirects=False
+            async with await self._request(
+                call.method, path, json=body, params=query, headers=headers, allow_redirects=False
             ) as answer:
                 if answer.status == HTTPStatus.UNAUTHORIZED:
                     self._token_expiry = 0.0
@@ -150,7 +155,7 @@ class EdgeClient:
             form["scope"] = credentials.scope
         headers = {"Authorization": credentials.authorization()}
         try:
-            async with self._session.post(self._url(EDGE_TOKEN_PATH), data=form, headers=headers) as answer:
+            async with await self._request("POST", EDGE_TOKEN_PATH, data=form, headers=headers) as answer:
                 answer.raise_for_status()
                 token = await answer.json()
                 if token["token_type"] != "Bearer":  # noqa: S105 - not the token
@@ -160,7 +165,16 @@ class EdgeClient:
         except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise NotDeliveredError(f"The edge gave no token: {type(error).__name__}") from None
 
-    def _url(self, path: str) -> URL:
-        if self._edge is None:
+    async def _request(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
+        if not self._edges:
             raise NotDeliveredError("No edge is set")
-        return self._edge / path.removeprefix("/")
+        *others, last = (edge / path.removeprefix("/") for edge in self._edges)
+        for url in others:
+            try:
+                return await self._session.request(method, url, **arguments)
+            except aiohttp.ClientSSLError:
+                # It was reached, and is not who it should be.
+                raise
+            except aiohttp.ClientConnectorError:
+                continue
+        return await self._session.request(method, last, **arguments)

@@ -2,16 +2,15 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from collections import deque
+from typing import TypeAlias
 
 import grpc
 
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from issuer.threeds.v1 import operation_pb2 as threeds
-from sandbox.d1.notification import Notification, new_details, new_operation_id
-from sandbox.demo.stage import CARD, Stage, error_info
+from sandbox.demo.stage import Stage, error_info
 from sandbox.demo.steps import UnexpectedError, expect
 
 __all__ = ["Notifications"]
@@ -28,19 +27,26 @@ class Notifications:
         self._stage = stage
         self._stub = notification_grpc.NotificationServiceStub(stage.channel)
         self._watch: _Watch = self._stub.WatchNotifications(notification.WatchNotificationsRequest())
+        self._arrived: deque[notification.Notification] = deque()
         self._cursor = ""
+        self._told = stage.told
 
     async def walk(self) -> None:
-        """Take the steps."""
+        """Take the steps; the last of them end the gateway."""
         self._stage.steps.title("Notifications: D1 -> HTTPS callback -> log on disk -> gRPC stream")
+        await self.walk_arrivals()
+        run = self._stage.steps.run
+        await run("after kill -9, the watch goes on at its cursor", self._survives)
+        await run("SIGTERM: the stream is told to go elsewhere", self._drained)
+
+    async def walk_arrivals(self) -> None:
+        """Take the steps in which nothing ends."""
         run = self._stage.steps.run
         await run("a subscriber watches from now on", self._open)
         await run("3DS_CHALLENGE_OOB SUCCESSFUL arrives", lambda: self._arrives("3DS_CHALLENGE_OOB", "SUCCESSFUL"))
         await run("3DS_FRICTIONLESS FAILED arrives", lambda: self._arrives("3DS_FRICTIONLESS", "FAILED"))
         await run("a duplicate is taken and not delivered again", self._duplicate)
         await run("a kind that D1 will add is delivered as text", self._unknown_kind)
-        await run("after kill -9, the watch goes on at its cursor", self._survives)
-        await run("SIGTERM: the stream is told to go elsewhere", self._drained)
 
     async def _open(self) -> str:
         self._cursor = (await self._next()).cursor
@@ -48,7 +54,7 @@ class Notifications:
 
     async def _arrives(self, operation: str, status: str) -> str:
         began = time.perf_counter()
-        sent = await self._send(operation=operation, status=status)
+        sent = await self._told.send(operation=operation, status=status)
         got = await self._one()
         milliseconds = (time.perf_counter() - began) * 1000
         expect(got.three_ds_operation.operation_id == sent.operation_id, "another operation arrived")
@@ -56,21 +62,21 @@ class Notifications:
         return f"{got.card_id} {kind}, {milliseconds:.1f} ms after D1 began to post it"
 
     async def _duplicate(self) -> str:
-        first = await self._send()
-        await self._send(first)
-        second = await self._send()
+        first = await self._told.send()
+        await self._told.send(first)
+        second = await self._told.send()
         got = [(await self._one()).three_ds_operation.operation_id for _ in range(2)]
         expect(got == [first.operation_id, second.operation_id], f"{got} arrived")
         return "three times 204, two notifications"
 
     async def _unknown_kind(self) -> str:
-        await self._send(operation="3DS_SOMETHING_NEW", details={"merchant": {"name": "Books"}})
+        await self._told.send(operation="3DS_SOMETHING_NEW", details={"merchant": {"name": "Books"}})
         operation = (await self._one()).three_ds_operation
         expect(operation.operation_text == "3DS_SOMETHING_NEW", operation.operation_text)
         return f"{operation.operation_text}, unrecognized {sorted(operation.details.unrecognized.fields)}"
 
     async def _survives(self) -> str:
-        sent = await self._send()
+        sent = await self._told.send()
         gateway = self._stage.gateway
         await gateway.restart()
         self._watch = self._stub.WatchNotifications(
@@ -92,13 +98,6 @@ class Notifications:
             await stopping
         raise UnexpectedError("the stream went on")
 
-    async def _send(self, again: Notification | None = None, **fields: Any) -> Notification:
-        details = new_details() | fields.pop("details", {})
-        sent = again or Notification(CARD, new_operation_id(), datetime.now(UTC), details=details, **fields)
-        status = await self._stage.sandbox.notifier.send(sent)
-        expect(status == 204, f"the gateway answered D1 with {status}")  # noqa: PLR2004 (HTTP: No Content)
-        return sent
-
     async def _next(self) -> notification.WatchNotificationsResponse:
         batch = await self._watch.read()
         if not isinstance(batch, notification.WatchNotificationsResponse):
@@ -106,8 +105,8 @@ class Notifications:
         return batch
 
     async def _one(self) -> notification.Notification:
-        while not (batch := await self._next()).notifications:
-            pass
-        expect(len(batch.notifications) == 1, f"{len(batch.notifications)} notifications arrived at once")
-        self._cursor = batch.cursor
-        return batch.notifications[0]
+        while not self._arrived:
+            self._arrived.extend((await self._next()).notifications)
+        arrived = self._arrived.popleft()
+        self._cursor = arrived.cursor
+        return arrived

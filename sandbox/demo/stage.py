@@ -8,26 +8,25 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from sandbox.demo.steps import Steps, UnexpectedError
+from sandbox.demo.told import Told
 from sandbox.gateway import GatewayProcess
 from sandbox.sandbox import Sandbox
 
-__all__ = ["CALL_SECONDS", "CARD", "Stage", "error_info"]
+__all__ = ["CALL_SECONDS", "Stage", "error_info"]
 
 CALL_SECONDS = 5.0
 """The deadline of every call."""
 
-CARD = "card_demo_1"
-"""The card whose life is walked through, and that is notified of."""
-
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The simulator, the gateway, and the steps that are taken."""
+    """The simulator, the gateway, the steps that are taken, and what D1 has told."""
 
     steps: Steps
     sandbox: Sandbox
     gateway: GatewayProcess
     channel: grpc.aio.Channel
+    told: Told
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:

@@ -10,7 +10,6 @@ from rich.markup import escape
 
 __all__ = ["Steps", "UnexpectedError", "expect"]
 
-_STEP_SECONDS = 10.0
 _NAME_WIDTH = 52
 
 
@@ -31,20 +30,27 @@ def expect(condition: bool, otherwise: str) -> None:  # noqa: FBT001 (reads as a
 class Steps:
     """Runs steps one after the other and counts how they end."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, seconds: float = 10.0) -> None:
+        """Have taken none.
+
+        Args:
+            console: Where to print.
+            seconds: How long a step may take.
+        """
         self._console = console
+        self._seconds = seconds
         self.passed = 0
         self.failed = 0
 
     def title(self, text: str) -> None:
         """Begin a group of steps."""
-        self._console.print(f"\n[bold]{escape(text)}[/bold]")
+        self._console.print(f"\n[bold]{escape(text)}[/bold]", soft_wrap=True)
 
     async def run(self, name: str, action: Callable[[], Awaitable[str]]) -> None:
         """Run a step: it passes unless the action raises; what the action returns is its result."""
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(_STEP_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 result = await action()
         except Exception as error:  # noqa: BLE001 (whatever goes wrong in a step, the others are taken)
             self.failed += 1

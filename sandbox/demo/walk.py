@@ -12,6 +12,7 @@ from sandbox.demo.notifications import Notifications
 from sandbox.demo.purchases import Purchases
 from sandbox.demo.stage import Stage
 from sandbox.demo.steps import Steps
+from sandbox.demo.told import Told
 from sandbox.gateway import GatewayConfig, GatewayProcess, channel
 from sandbox.sandbox import Sandbox
 
@@ -36,7 +37,7 @@ async def demo(console: Console) -> bool:
             sandbox.set_edge(gateway.edge)
             try:
                 async with channel(gateway.grpc, sandbox.pki) as connected:
-                    stage = Stage(steps, sandbox, gateway, connected)
+                    stage = Stage(steps, sandbox, gateway, connected, Told(sandbox))
                     for part in (Cards, Authentications, Purchases, Notifications):
                         await part(stage).walk()
             finally:

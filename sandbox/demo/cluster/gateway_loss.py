@@ -1,0 +1,113 @@
+"""The second part: a gateway is killed, with a question at its handler and a subscription's watcher."""
+
+import time
+from http import HTTPStatus
+
+from issuer.notification.v1 import messages_pb2 as notification
+from sandbox.d1.acs.purchase import Flow, Purchase, Status
+from sandbox.d1.contract import Operation
+from sandbox.demo.cluster.callers import SteadyCallers
+from sandbox.demo.cluster.site import Site
+from sandbox.demo.cluster.watcher import Watcher
+from sandbox.demo.hanging import HangingHandler
+from sandbox.demo.shopper import Shopper
+from sandbox.demo.steps import UnexpectedError, expect
+from sandbox.faults import Fault
+from sandbox.handler import Handler
+
+__all__ = ["GatewayLoss"]
+
+_CALL_MS = 100
+_CALLS_AFTER = 20
+_MANY = 1_000_000
+
+
+class GatewayLoss:
+    """What the gateway that is left does for the one that is gone."""
+
+    def __init__(self, site: Site, at_a: Watcher, at_b: Watcher) -> None:
+        """Have lost none yet.
+
+        Args:
+            site: Where gateway B is to be killed.
+            at_a: The watcher that is to take over.
+            at_b: The watcher that is to be active first.
+        """
+        self._site = site
+        self._at_a = at_a
+        self._at_b = at_b
+        self._shopper = Shopper(site.a)
+        self._unanswered: Purchase | None = None
+        self._committed = ""
+        self._uncommitted = ""
+        self._killed_at = 0.0
+
+    async def walk(self) -> None:
+        """Take the steps."""
+        site, run = self._site, self._site.steps.run
+        site.steps.title("Gateway B is killed (SIGKILL)")
+        site.d1_calls(site.a)
+        await run("a subscription: active at B, standing by at A", self._subscribed)
+        # So that some of them are under way when B is killed.
+        site.sandbox.faults.add(Fault(Operation.LIST_THREE_DS_OPERATIONS.value, _MANY, latency_ms=_CALL_MS))
+        async with SteadyCallers.calling(site.both) as callers:
+
+            async def calls() -> str:
+                await callers.answered(_CALLS_AFTER)
+                return f"{callers.calls} calls through both addresses, all answered; {callers.repeats} were repeated"
+
+            await run("killed with an OTP at its handler: one at A sends it", self._otp)
+            await run("what nobody else answers gets its fallback", self._fallback)
+            await run("the subscription's stand-by at A takes over", self._takes_over)
+            await run("D1 cannot reach B's edge, and calls A's", self._notified)
+            await run("clients repeat what was UNAVAILABLE", calls)
+        site.sandbox.faults.clear()
+
+    async def _subscribed(self) -> str:
+        self._at_b.start()
+        await self._at_b.becomes(notification.WATCHER_ROLE_ACTIVE)
+        self._at_a.start()
+        await self._at_a.becomes(notification.WATCHER_ROLE_STANDBY)
+        told = self._site.told
+        self._committed, self._uncommitted = [(await told.send()).operation_id for _ in range(2)]
+        await self._at_b.receives(self._uncommitted)
+        await self._at_b.commit(self._committed)
+        return f"two notifications arrive at B, fence {self._at_b.fence}; the first is committed"
+
+    async def _otp(self) -> str:
+        shopper = self._shopper
+        async with HangingHandler.connect(self._site.b) as hanging:
+            purchase, self._unanswered = shopper.buy(Flow.SMS_OTP_ISSUER), shopper.buy(Flow.SMS_OTP)
+            asked = {await hanging.asked(), await hanging.asked()}
+            expect(asked == {"deliver_otp", "consumer_information"}, f"it was asked for {asked}")
+            await self._site.b.gateway.kill()
+            self._killed_at = time.monotonic()
+            async with Handler.connect(self._site.a.channel, {"deliver_otp": shopper.send_sms}) as handler:
+                await shopper.awaits(purchase, Status.AWAITS_OTP)
+                shopper.type_otp(purchase)
+                ended = await shopper.over(purchase, Status.SUCCESSFUL)
+                attempt, call = handler.questions[0].attempt, purchase.calls[0]
+                return f"as attempt {attempt}; D1 had its answer after {call.milliseconds:.0f} ms; {ended}"
+
+    async def _fallback(self) -> str:
+        if self._unanswered is None:
+            raise UnexpectedError("it was not asked")
+        await self._shopper.over(self._unanswered, Status.FAILED)
+        call = self._unanswered.calls[0]
+        expect(call.status == HTTPStatus.INTERNAL_SERVER_ERROR, f"D1 was answered {call.status}")
+        return f"after {call.milliseconds:.0f} ms D1 got HTTP {call.status}; the purchase FAILED and was notified"
+
+    async def _takes_over(self) -> str:
+        await self._at_a.becomes(notification.WATCHER_ROLE_ACTIVE)
+        await self._at_a.receives(self._uncommitted)
+        expect(self._committed not in self._at_a.operation_ids, "what was committed came again")
+        expect(self._at_a.fence > self._at_b.fence, f"fence {self._at_a.fence}")
+        seconds = self._at_a.role_time - self._killed_at
+        return f"{seconds:.1f} s after the kill, fence {self._at_a.fence}; what was not committed arrives again"
+
+    async def _notified(self) -> str:
+        self._site.d1_calls(self._site.b)
+        sent = await self._site.told.send()
+        await self._at_a.receives(sent.operation_id)
+        await self._at_a.commit(sent.operation_id)
+        return f"{sent.operation_id[:11]}... was answered 204 and arrives at A"

@@ -1,0 +1,106 @@
+"""The last part: what was killed is started again and is found to be back, and nothing is missing."""
+
+import asyncio
+import time
+from collections import Counter
+from http import HTTPStatus
+
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
+from sandbox.demo.cluster.site import Site, readiness
+from sandbox.demo.cluster.watcher import Watcher
+from sandbox.demo.shopper import Shopper
+from sandbox.demo.steps import UnexpectedError, expect
+from sandbox.handler import Handler
+from sandbox.nats import NatsServer
+
+__all__ = ["Recovery"]
+
+_HEARTBEATS, _HEARTBEAT_MS = 3, 500
+
+
+class Recovery:
+    """Back to two gateways and three NATS servers."""
+
+    def __init__(self, site: Site, at_b: Watcher, server: NatsServer | None) -> None:
+        """Have all the work before one.
+
+        Args:
+            site: Where gateway B is gone.
+            at_b: The watcher at gateway B.
+            server: The NATS server that is gone.
+        """
+        self._site = site
+        self._at_b = at_b
+        self._server = server
+
+    async def walk(self) -> None:
+        """Take the steps; the last of them ends the gateways."""
+        run = self._site.steps.run
+        self._site.steps.title("Both are started again")
+        await run("the NATS server is back, and catches up", self._nats)
+        await run("gateway B is back, and ready", self._gateway)
+        await run("a handler at B answers what D1 asks at A", self._question)
+        await run("B's watcher stands by", self._standby)
+        await run("whatever D1 got a 204 for is in the log, once", self._log)
+        await run("SIGTERM: both gateways end in order", self._end)
+
+    async def _nats(self) -> str:
+        if self._server is None:
+            raise UnexpectedError("none was killed")
+        began = time.monotonic()
+        await self._server.restart()
+        state = await self._site.until_in_step()
+        return f"{self._server.name} after {time.monotonic() - began:.1f} s: {state}"
+
+    async def _gateway(self) -> str:
+        await self._site.b.gateway.restart()
+        await self._site.b.channel.channel_ready()
+        return await readiness(self._site.b)
+
+    async def _question(self) -> str:
+        self._site.d1_calls(self._site.a)
+        shopper = Shopper(self._site.b)
+        async with Handler.connect(self._site.b.channel, shopper.answers(), name="demo"):
+            return await shopper.otp_by_issuer()
+
+    async def _standby(self) -> str:
+        await self._at_b.becomes(notification.WATCHER_ROLE_STANDBY)
+        return "the one at A goes on"
+
+    async def _log(self) -> str:
+        purchases = self._site.sandbox.purchases.all()
+        taken = set(self._site.told.operation_ids)
+        taken |= {
+            each.operation_id for each in purchases if each.delivery and each.delivery.status == HTTPStatus.NO_CONTENT
+        }
+        kept = await self._read()
+        missing, repeated = taken - kept.keys(), [each for each, count in kept.items() if count > 1]
+        expect(not missing and not repeated, f"{len(missing)} are missing, {len(repeated)} are there twice")
+        return f"{len(taken)} operations, read at B from the beginning"
+
+    async def _read(self) -> Counter[str]:
+        """Return how often each operation is in the log."""
+        request = notification.WatchNotificationsRequest(
+            position=notification.START_POSITION_EARLIEST,
+            filter=notification.NotificationFilter(kinds=[notification.NOTIFICATION_KIND_THREE_DS_OPERATION]),
+        )
+        request.heartbeat_interval.FromMilliseconds(_HEARTBEAT_MS)
+        kept: Counter[str] = Counter()
+        silence = 0
+        watch = NotificationServiceStub(self._site.b.channel).WatchNotifications(request)
+        try:
+            # A heartbeat says that nothing more has come; before the first notification there may be one as well.
+            while silence < _HEARTBEATS and isinstance(
+                batch := await watch.read(), notification.WatchNotificationsResponse
+            ):
+                kept.update(each.three_ds_operation.operation_id for each in batch.notifications)
+                silence = 0 if batch.notifications else silence + 1
+        finally:
+            watch.cancel()
+        return kept
+
+    async def _end(self) -> str:
+        a, b = await asyncio.gather(self._site.a.gateway.stop(), self._site.b.gateway.stop())
+        expect((a, b) == (0, 0), f"they ended with {a} and {b}")
+        return "exit status 0 and 0"

@@ -1,0 +1,93 @@
+"""The first part: what enters at one gateway comes out at the other."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1.service_pb2_grpc import CardServiceStub
+from issuer.common.v1.card_data_pb2 import CardCredentials, CardExpiry
+from issuer.consumer.v1 import authentication_pb2 as authentication
+from sandbox.d1.acs.purchase import Status
+from sandbox.d1.contract import CardState
+from sandbox.demo.authentications import Authentications
+from sandbox.demo.cards import Cards
+from sandbox.demo.cluster.site import Site, readiness
+from sandbox.demo.notifications import Notifications
+from sandbox.demo.purchases import Purchases
+from sandbox.demo.shopper import Shopper
+from sandbox.demo.stage import CALL_SECONDS
+from sandbox.demo.steps import expect
+from sandbox.handler import Handler
+
+__all__ = ["Sharing"]
+
+_CARD = "card_demo_shared"
+
+
+class Sharing:
+    """Calls, questions, replies and notifications, from gateway to gateway."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def walk(self) -> None:
+        """Take the steps."""
+        site, steps = self._site, self._site.steps
+        steps.title("Two gateways share three NATS servers")
+        await steps.run("both gateways are ready", self._ready)
+        await steps.run("the event log is at every NATS server", site.until_in_step)
+        site.d1_calls(site.a)
+        await Cards(site.a).walk()
+        await Authentications(site.b).walk()
+        await Purchases(site.b).walk("Purchases: D1 -> gateway A -> NATS -> gateway B -> handler, and back")
+        steps.title("Notifications: D1 -> gateway A -> NATS -> gateway B -> subscriber")
+        await Notifications(site.b).walk_arrivals()
+        site.d1_calls(site.b)
+        steps.title("The other way round: D1 -> gateway B -> NATS -> gateway A -> handler, subscriber")
+        await Notifications(site.a).walk_arrivals()
+        for name, action in self._questions():
+            await steps.run(name, action)
+        await steps.run("SuspendCard at A, repeated at B with its request_id", self._repeated)
+
+    def _questions(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+        shopper = Shopper(self._site.a)
+
+        def answered(action: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
+            async def run() -> str:
+                async with Handler.connect(self._site.a.channel, shopper.answers(), name="demo"):
+                    return await action()
+
+            return run
+
+        async def approved() -> str:
+            ended = await shopper.decide(authentication.AUTHENTICATION_STATUS_SUCCESSFUL, Status.SUCCESSFUL)
+            return f"told at A, polled for at B: {ended}"
+
+        return [
+            ("D1 sends the OTP to the number it was told", answered(shopper.otp_by_d1)),
+            ("the issuer sends the OTP, the consumer types it", answered(shopper.otp_by_issuer)),
+            ("the issuer's own app: approved", answered(approved)),
+        ]
+
+    async def _ready(self) -> str:
+        return f"A {await readiness(self._site.a)}, B {await readiness(self._site.b)}"
+
+    async def _repeated(self) -> str:
+        here, there = CardServiceStub(self._site.a.channel), CardServiceStub(self._site.b.channel)
+        credentials = CardCredentials(pan="4970101222222222", expiry=CardExpiry(month=12, year=2031))
+        register = card.RegisterCardRequest(
+            card_id=_CARD, consumer_id="consumer_demo_1", card_product_id="light", credentials=credentials
+        )
+        suspend = card.SuspendCardRequest(
+            card_id=_CARD, reason_code=card.SUSPEND_REASON_CARD_LOST, request_id=str(uuid.uuid4())
+        )
+        resume = card.ResumeCardRequest(card_id=_CARD, reason_code=card.RESUME_REASON_CARD_FOUND)
+        await here.RegisterCard(register, timeout=CALL_SECONDS)
+        await here.SuspendCard(suspend, timeout=CALL_SECONDS)
+        await here.ResumeCard(resume, timeout=CALL_SECONDS)
+        repeat = there.SuspendCard(suspend, timeout=CALL_SECONDS)
+        await repeat
+        expect("x-idempotent-replay" in dict(await repeat.trailing_metadata() or ()), "it is not the first reply")
+        state = self._site.sandbox.store.card(_CARD).state
+        expect(state is CardState.ACTIVE, f"the repeat reached D1: the card is {state.value}")
+        return f"the first reply; the card, resumed in between, is still {state.value} at D1"

@@ -1,0 +1,132 @@
+"""All that runs for the demonstration of a cluster: simulators, three NATS servers, two gateways, ways to both."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final, Self
+
+import aiohttp
+import grpc
+
+from sandbox.d1.notifier import EdgeCredentials
+from sandbox.demo.stage import Stage
+from sandbox.demo.steps import Steps, expect
+from sandbox.demo.told import Told
+from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage, credentials
+from sandbox.nats import NatsCluster, ServerTls
+from sandbox.pki import Pki
+from sandbox.sandbox import Sandbox
+
+__all__ = ["STREAM", "Site", "readiness"]
+
+STREAM: Final = "d1-gateway-events"
+"""The event log, as NATS knows it."""
+
+_OAUTH: Final = EdgeCredentials("d1-demo", "demo-client-secret", "notifications")
+_REPLICAS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What runs. The two stages differ in the gateway alone."""
+
+    steps: Steps
+    sandbox: Sandbox
+    nats: NatsCluster
+    a: Stage
+    b: Stage
+    both: grpc.aio.Channel
+    """Leads to both gateways, to one and the other in turn, and to one alone while the other is not there."""
+    told: Told
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, steps: Steps, folder: Path) -> AsyncIterator[Self]:
+        """Have all of it for as long as the block lasts; then every process is killed.
+
+        Args:
+            steps: Where what is done is shown.
+            folder: Where keys, settings, logs and what NATS keeps go.
+
+        Raises:
+            NatsServerMissingError: There is no ``nats-server``.
+            RuntimeError: Something did not become ready; the text is what it said.
+        """
+        async with AsyncExitStack() as stack:
+            sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys", edge_credentials=_OAUTH))
+            tls = ServerTls(sandbox.pki.nats_server, sandbox.pki.nats_ca)
+            nats = await stack.enter_async_context(await NatsCluster.start(folder / "nats", syncs_always=True, tls=tls))
+            shared = SharedStorage(nats.urls, _sealing_key(folder / "idempotency.key"), _REPLICAS)
+            a, b = await _gateways(stack, sandbox, shared, folder)
+            ways = [
+                await stack.enter_async_context(_channel(sandbox.pki, addresses))
+                for addresses in ((a.grpc,), (b.grpc,), (a.grpc, b.grpc))
+            ]
+            told = Told(sandbox)
+            at_a, at_b = (Stage(steps, sandbox, each, way, told) for each, way in ((a, ways[0]), (b, ways[1])))
+            yield cls(steps, sandbox, nats, a=at_a, b=at_b, both=ways[2], told=told)
+
+    def d1_calls(self, first: Stage) -> None:
+        """Have D1 call the edge of a gateway, and the other one's while that cannot be reached."""
+        other = self.b if first is self.a else self.a
+        self.sandbox.set_edge(first.gateway.edge, other.gateway.edge)
+
+    async def until_in_step(self) -> str:
+        """Wait until every NATS server has all of the event log; says who leads."""
+        # Whoever could tell of a change is not connected.
+        while (copies := await self.nats.copies(STREAM)) is None or copies.behind:  # noqa: ASYNC110 (see above)
+            await asyncio.sleep(0.1)
+        expect(len(copies.in_step) == _REPLICAS - 1, f"there are copies at {sorted(copies.in_step)}")
+        return f"{copies.leader} leads, {' and '.join(sorted(copies.in_step))} have all that it has"
+
+
+async def readiness(stage: Stage) -> str:
+    """Ask a gateway whether it should be sent work.
+
+    Raises:
+        UnexpectedError: It should not.
+    """
+    async with aiohttp.ClientSession() as session, session.get(f"{stage.gateway.admin}/readyz") as answer:
+        expect(answer.status == HTTPStatus.OK, f"/readyz {answer.status}: {await answer.text()}")
+        return f"/readyz {answer.status}"
+
+
+async def _gateways(
+    stack: AsyncExitStack, sandbox: Sandbox, shared: SharedStorage, folder: Path
+) -> list[GatewayProcess]:
+    async def start(name: str) -> GatewayProcess:
+        place = folder / f"gateway-{name}"
+        place.mkdir()
+        config = GatewayConfig.of(sandbox, place, oauth=_OAUTH, shared=shared)
+        gateway = await GatewayProcess.start(config, place)
+        stack.push_async_callback(gateway.kill)
+        return gateway
+
+    async with asyncio.TaskGroup() as tasks:
+        starting = [tasks.create_task(start(name)) for name in ("a", "b")]
+    return [each.result() for each in starting]
+
+
+def _channel(pki: Pki, addresses: tuple[str, ...]) -> grpc.aio.Channel:
+    return grpc.aio.secure_channel(
+        f"ipv4:{','.join(addresses)}",
+        credentials(pki.server_ca, pki.caller),
+        options=[
+            ("grpc.default_authority", "localhost"),
+            ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+            # A gateway that is back is to be found soon.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 500),
+        ],
+    )
+
+
+def _sealing_key(file: Path) -> Path:
+    file.touch(mode=0o600)
+    file.write_text(os.urandom(32).hex())
+    return file

@@ -1,0 +1,110 @@
+"""A watcher of a named subscription, as an issuer's service would be one of several."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
+from sandbox.demo.cluster.callers import until_available
+from sandbox.demo.stage import CALL_SECONDS, Stage
+from sandbox.demo.told import CARD
+
+__all__ = ["Watcher"]
+
+_SUBSCRIPTION = "ledger"
+_PAUSE_SECONDS = 0.2
+
+
+class Watcher:
+    """Watches at one gateway, and again when its stream has ended."""
+
+    def __init__(self, stage: Stage) -> None:
+        """Watch nothing yet; `start` begins.
+
+        Args:
+            stage: Has the gateway.
+        """
+        self.role = notification.WATCHER_ROLE_UNSPECIFIED
+        """What it was told to be."""
+        self.role_time = 0.0
+        """Since when, on the monotonic clock."""
+        self.fence = 0
+        """The highest that it was told."""
+        self.operation_ids: list[str] = []
+        """What it received, in order; what was not committed may come again."""
+        self._stub = NotificationServiceStub(stage.channel)
+        self._cursors: dict[str, str] = {}
+        self._changed = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Watch no longer."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def becomes(self, role: "notification.WatcherRole.ValueType") -> None:
+        """Wait until it is told to be something."""
+        await self._until(lambda: self.role == role)
+
+    async def receives(self, operation_id: str) -> None:
+        """Wait until it has received an operation."""
+        await self._until(lambda: operation_id in self.operation_ids)
+
+    async def commit(self, operation_id: str) -> int:
+        """Commit an operation that it has received, and all before; returns how often that had to be repeated."""
+        request = notification.CommitCursorRequest(subscription=_SUBSCRIPTION, cursor=self._cursors[operation_id])
+        _, repeats = await until_available(lambda: self._stub.CommitCursor(request, timeout=CALL_SECONDS))
+        return repeats
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            if self._watching is not None and self._watching.done():
+                # It ends by itself only with an error.
+                self._watching.result()
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _watch(self) -> None:
+        try:
+            while True:
+                await until_available(self._watch_once)
+                await asyncio.sleep(_PAUSE_SECONDS)
+        finally:
+            self._changed.set()
+
+    async def _watch_once(self) -> None:
+        request = notification.WatchNotificationsRequest(
+            subscription=_SUBSCRIPTION, filter=notification.NotificationFilter(card_ids=[CARD])
+        )
+        request.heartbeat_interval.FromMilliseconds(500)
+        call = self._stub.WatchNotifications(request)
+        try:
+            async for batch in call:
+                self._take(batch)
+        finally:
+            call.cancel()
+
+    def _take(self, batch: notification.WatchNotificationsResponse) -> None:
+        if batch.role != self.role:
+            self.role, self.role_time = batch.role, time.monotonic()
+        self.fence = max(self.fence, batch.fence)
+        for each in batch.notifications:
+            self.operation_ids.append(each.three_ds_operation.operation_id)
+            self._cursors[each.three_ds_operation.operation_id] = each.cursor
+        self._changed.set()

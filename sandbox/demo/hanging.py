@@ -1,0 +1,55 @@
+"""A handler for the demonstration to kill: `sandbox.demo.hanging_handler` in a process of its own."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+
+from sandbox.demo.stage import Stage
+from sandbox.demo.steps import expect
+
+__all__ = ["HangingHandler"]
+
+
+class HangingHandler:
+    """Takes every question and answers none."""
+
+    def __init__(self, process: asyncio.subprocess.Process, said: asyncio.StreamReader) -> None:
+        """Use `connect`."""
+        self._process = process
+        self._said = said
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, stage: Stage) -> AsyncIterator[Self]:
+        """Have one at a gateway for as long as the block lasts, unless it is killed before."""
+        pki = stage.sandbox.pki
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sandbox.demo.hanging_handler"),
+            *(stage.gateway.grpc, pki.server_ca, pki.caller.certificate, pki.caller.key),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            if process.stdout is None:
+                raise RuntimeError("it has no standard output")
+            handler = cls(process, process.stdout)
+            await handler._line()
+            yield handler
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def asked(self) -> str:
+        """Wait for the next question that it takes; returns the kind."""
+        return (await self._line()).rpartition(" ")[2]
+
+    def kill(self) -> None:
+        """Kill it (SIGKILL)."""
+        self._process.kill()
+
+    async def _line(self) -> str:
+        line = await self._said.readline()
+        expect(bool(line), "the handler's process ended")
+        return line.decode().strip()

@@ -1,0 +1,167 @@
+"""A shopper of the demonstration: a card at D1, purchases with it, and a handler that answers for the issuer."""
+
+import asyncio
+from collections.abc import Mapping
+
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import replies_pb2 as replies
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1.service_pb2_grpc import CardServiceStub
+from issuer.common.v1.card_data_pb2 import CardCredentials, CardExpiry
+from issuer.consumer.v1 import authentication_pb2 as authentication
+from issuer.consumer.v1 import messages_pb2 as consumer
+from issuer.consumer.v1 import personal_information_pb2 as personal
+from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceStub
+from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
+from sandbox.demo.stage import CALL_SECONDS, Stage
+from sandbox.demo.steps import expect
+from sandbox.handler import Answer
+
+__all__ = ["CARD", "CONSUMER", "Shopper"]
+
+CARD, CONSUMER = "card_shopper", "consumer_shopper"
+_PAN, _NEXT_YEAR = "4970101234567999", 2033
+_PERSON = personal.PersonalInformation(
+    language="en-GB", mobile_phone_number=personal.PhoneNumber(country_code="+44", phone_number="7700900123")
+)
+_POLL_SECONDS = 0.05
+
+
+class Shopper:
+    """Buys, and is authenticated."""
+
+    def __init__(self, stage: Stage) -> None:
+        """Have no card yet.
+
+        Args:
+            stage: Where the issuer's services call, and its handlers are.
+        """
+        self._stage = stage
+        self._sms: list[str] = []
+        """The texts that the issuer sent by itself."""
+        self._pushes: asyncio.Queue[str] = asyncio.Queue()
+        """The authentications that the issuer's app was asked for."""
+
+    def answers(self) -> Mapping[str, Answer]:
+        """Return what a handler answers, of every kind."""
+        return {
+            "consumer_information": _tell_person,
+            "deliver_otp": self.send_sms,
+            "authenticate": self._push,
+            "authentication_result": _still_pending,
+            "card_credentials": _tell_credentials,
+        }
+
+    async def register(self) -> str:
+        """Get a card, and be known to D1 by nothing but an id."""
+        credentials = CardCredentials(pan=_PAN, expiry=CardExpiry(month=1, year=_NEXT_YEAR - 3))
+        await CardServiceStub(self._stage.channel).RegisterCard(
+            card.RegisterCardRequest(
+                card_id=CARD, consumer_id=CONSUMER, card_product_id="light", credentials=credentials
+            ),
+            timeout=CALL_SECONDS,
+        )
+        await ConsumerServiceStub(self._stage.channel).RegisterConsumer(
+            consumer.RegisterConsumerRequest(consumer_id=CONSUMER), timeout=CALL_SECONDS
+        )
+        return "no personal data at D1: it has to ask"
+
+    def buy(self, flow: Flow) -> Purchase:
+        """Begin a purchase."""
+        return self._stage.sandbox.purchases.start(Order(CARD, flow, poll_seconds=_POLL_SECONDS))
+
+    async def awaits(self, purchase: Purchase, expected: Status) -> None:
+        """Wait until it is the shopper's turn.
+
+        Raises:
+            UnexpectedError: It never is.
+        """
+        status = await purchase.awaiting()
+        expect(status is expected, f"{status}: {purchase.error}")
+
+    async def over(self, purchase: Purchase, expected: Status) -> str:
+        """Wait until a purchase has ended and D1 has notified that.
+
+        Raises:
+            UnexpectedError: It ended otherwise, or the edge did not take the notification.
+        """
+        status = await purchase.done()
+        expect(status is expected, f"{status}: {purchase.error}")
+        expect(not purchase.failed_checks, ", ".join(purchase.failed_checks))
+        delivery = await purchase.notified()
+        expect(delivery.status == 204, f"the notification was answered with {delivery.status}")  # noqa: PLR2004 (HTTP)
+        return f"{purchase.operation().operation} {status}"
+
+    async def otp_by_d1(self) -> str:
+        """Buy; D1 sends the password to the number that a handler tells."""
+        purchase = self.buy(Flow.SMS_OTP)
+        await self.awaits(purchase, Status.AWAITS_OTP)
+        message = self._stage.sandbox.phones.messages(purchase.purchase_id)[0]
+        expect(message.phone == "+447700900123", "the SMS went elsewhere")
+        purchase.type_otp(message.otp)
+        return await self.over(purchase, Status.SUCCESSFUL)
+
+    async def otp_by_issuer(self) -> str:
+        """Buy; a handler sends the password, and the shopper types a wrong one in first."""
+        purchase = self.buy(Flow.SMS_OTP_ISSUER)
+        await self.awaits(purchase, Status.AWAITS_OTP)
+        wrong = purchase.type_otp("not it")
+        right = self.type_otp(purchase)
+        expect(right and not wrong, "the password was not the one that the handler was handed")
+        return await self.over(purchase, Status.SUCCESSFUL)
+
+    def type_otp(self, purchase: Purchase) -> bool:
+        """Type in what the issuer's last text said; tells whether it was right."""
+        return purchase.type_otp(self._sms.pop())
+
+    async def decide(self, status: "authentication.AuthenticationStatus.ValueType", expected: Status) -> str:
+        """Buy, and approve or deny in the issuer's own app, while D1 polls."""
+        purchase = self.buy(Flow.OOB_ISSUER)
+        pushed = await self._pushes.get()
+        # D1 polls meanwhile.
+        await asyncio.sleep(2 * _POLL_SECONDS)
+        result = authentication.AuthenticationResult(authentication_id=pushed, status=status)
+        await ConsumerServiceStub(self._stage.channel).CompleteAuthentication(
+            consumer.CompleteAuthenticationRequest(result=result), timeout=CALL_SECONDS
+        )
+        ended = await self.over(purchase, expected)
+        return f"{ended}, after {len(purchase.calls) - 1} polls"
+
+    async def renewed(self) -> str:
+        """Have the card renewed by D1, which asks a handler for the new card's data."""
+        await CardServiceStub(self._stage.channel).RenewCard(card.RenewCardRequest(card_id=CARD), timeout=CALL_SECONDS)
+        store = self._stage.sandbox.store
+        while store.card(CARD).awaits_credentials:  # noqa: ASYNC110 (the simulator has no event for it)
+            await asyncio.sleep(_POLL_SECONDS)
+        credentials = store.card(CARD).details.credentials
+        expect(credentials is not None and credentials.expiry == "0133", "D1 has another expiry")
+        return "the handler's answer, encrypted for D1: 0133 (MMYY)"
+
+    async def send_sms(self, question: callback.Question) -> callback.Reply:
+        """Answer as the issuer's SMS service: the shopper gets a text."""
+        self._sms.append(question.deliver_otp.otp)
+        return callback.Reply(deliver_otp=replies.DeliverOtpResponse())
+
+    async def _push(self, question: callback.Question) -> callback.Reply:
+        del question
+        authentication_id = f"push_{len(self._stage.sandbox.purchases.all())}"
+        await self._pushes.put(authentication_id)
+        return callback.Reply(authenticate=replies.AuthenticateResponse(authentication_id=authentication_id))
+
+
+async def _tell_person(question: callback.Question) -> callback.Reply:
+    del question
+    return callback.Reply(consumer_information=replies.ConsumerInformationResponse(personal_information=_PERSON))
+
+
+async def _still_pending(question: callback.Question) -> callback.Reply:
+    del question
+    pending = authentication.AUTHENTICATION_STATUS_PENDING
+    return callback.Reply(authentication_result=replies.AuthenticationResultResponse(status=pending))
+
+
+async def _tell_credentials(question: callback.Question) -> callback.Reply:
+    del question
+    credentials = CardCredentials(pan=_PAN, expiry=CardExpiry(month=1, year=_NEXT_YEAR))
+    details = replies.CardDetails(credentials=credentials)
+    return callback.Reply(card_credentials=replies.CardCredentialsResponse(details=details))
