@@ -68,6 +68,8 @@ class Floor:
     floor: float
     quick_floor: float | None = None
     """In a quick run, None if it is not measured there."""
+    aim: float | None = None
+    """What it ought to be, where that is not reached yet; told, and held to by no run."""
 
     @property
     def is_quick(self) -> bool:
@@ -81,6 +83,8 @@ class Floor:
         limit = self.quick_floor if quick and self.quick_floor is not None else self.floor
         found = ratio(ours, theirs)
         text = f"{self.scenario}, {self.case}: {found:.2f} of {self.against}, at least {limit:.2f}"
+        if self.aim is not None:
+            text += f"; the aim is {self.aim:.2f}"
         return Verdict(self.name, self.scenario, found, limit, text, found >= limit)
 
 
