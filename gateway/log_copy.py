@@ -189,27 +189,32 @@ class LogCopy:
 
     async def _commit(self, subscription: StoredSubscription, mark: _Mark, too_old_through: int) -> None:
         log, issuer_id, name = self._target.log, subscription.issuer_id, subscription.name
-        place = await self._place(max(subscription.committed, too_old_through), mark)
+        place = await self._place(subscription.committed, mark)
+        if place is None and subscription.committed < too_old_through:
+            place = await self._place(too_old_through, mark)
+        if place is None:
+            # The target has trimmed it, and knows by itself what that means for a subscription that it has.
+            place = 0
         if await log.get_subscription(issuer_id, name) is None:
-            # It has missed nothing of what the target has trimmed.
+            # One that is new there has missed nothing that the target has trimmed.
             place = max(place, (await log.bounds()).trimmed_through)
         await log.commit(issuer_id, name, place, subscription.commit_time_ms)
 
-    async def _place(self, committed: int, mark: _Mark) -> int:
-        """Tell where the target has what follows a place of the source, and return the place before that."""
+    async def _place(self, committed: int, mark: _Mark) -> int | None:
+        """Return the place of the target before what follows a place of the source; None if the target has not that."""
         following = (await self._source.log.read(committed, 1)).events
         if not following or following[0].sequence > mark.source_same:
             return mark.target_same
         event = following[0].event
         scope = Scope(event.issuer_id, event.kind, event.subject_id)
         after = 0
-        while (read := await self._target.log.read(after, _BATCH, scope)).events and after < mark.target_same:
+        while after < mark.target_same and (read := await self._target.log.read(after, _BATCH, scope)).events:
             for stored in read.events:
+                # One behind that place has come again, after the target had trimmed the first one.
                 if _identity(stored) == _identity(following[0]) and stored.sequence <= mark.target_same:
                     return stored.sequence - 1
             after = read.through
-        # The target has trimmed it, and knows by itself what that means for a subscription that it has.
-        return 0
+        return None
 
 
 async def _mark(source: Side, target: Side) -> _Mark | None:

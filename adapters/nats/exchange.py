@@ -31,12 +31,18 @@ class Exchange:
         self._is_last = is_last
 
     def receive(self, message: Msg) -> None:
-        """Take a message of the answer."""
+        """Take a message of the answer.
+
+        What comes after its end is no part of it: while servers change their leader, two may take themselves for it,
+        and both answer.
+        """
+        if self.done.done():
+            return
         if message.headers and not message.data and message.headers.get("Status") == _NO_RESPONDERS:
             self.fail(NobodyThereError, "Nobody at NATS listens there.")
             return
         self.answer.append(message)
-        if not self.done.done() and (self._is_last is None or self._is_last(message)):
+        if self._is_last is None or self._is_last(message):
             self.done.set_result(None)
 
     def fail(self, failure: type[NatsError], message: str) -> None:

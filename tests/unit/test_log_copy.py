@@ -243,6 +243,36 @@ async def test_what_is_too_old_for_the_target_is_counted_and_left_out(source: Fa
     assert result.is_exact
 
 
+@pytest.mark.parametrize(("committed", "left"), [(3, [4, 5, 9, 10]), (5, [9, 10]), (6, [9, 10]), (9, [10])])
+async def test_what_has_become_too_old_since_is_left_out_of_a_later_copy(
+    source: FakeSide, target: FakeSide, committed: int, left: list[int]
+) -> None:
+    source.put(*range(1, 6))
+    await copied(source, target)
+    source.put(*range(6, 11))
+    await source.commit(fraud=committed)
+
+    result = await copied(source, target, keep_from_ms=9_000)
+
+    assert result.progress == Progress(expected=5, copied=2, too_old=3, earlier=5)
+    assert target.left("fraud") == left
+
+
+async def test_what_the_source_got_again_and_the_target_still_has_is_not_brought_again(
+    source: FakeSide, target: FakeSide
+) -> None:
+    source.put(1, 2, 3)
+    await copied(source, target)
+    source.log.trim(1)
+    source.put(1)
+    await source.commit(fraud=2, risk=3, all=4)
+
+    await copied(source, target)
+
+    assert target.numbers == [1, 2, 3]
+    assert (target.left("fraud"), target.left("risk"), target.left("all")) == ([3], [], [])
+
+
 async def test_a_copy_back_into_the_old_log_brings_what_is_new_alone(source: FakeSide, target: FakeSide) -> None:
     source.put(*range(1, 11))
     await source.commit(fraud=4, risk=10)
@@ -315,7 +345,7 @@ async def test_what_the_target_has_trimmed_since_is_not_brought_again(source: Fa
 
     assert target.numbers == [6, 7, 8, 9, 10]
     assert target.log.subscriptions[ISSUER, "fraud"].committed == 2, "its watcher is to be told that it missed some"
-    assert target.left("new") == target.numbers
+    assert target.log.subscriptions[ISSUER, "new"].committed == 5, "it is nobody who missed some"
 
 
 async def test_what_came_again_after_it_was_trimmed_is_not_taken_for_the_place_where_it_was(

@@ -1,0 +1,133 @@
+"""Internal services that call both gateways, and try again if that is UNAVAILABLE, and only then.
+
+A change that is made under a request id is also asked for again while it is worked on, as its contract says.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import grpc
+
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1.service_pb2_grpc import CardServiceStub
+from issuer.threeds.v1 import history_pb2
+from issuer.threeds.v1.service_pb2_grpc import OperationServiceStub
+from tests.contract.card_rpcs import credentials
+
+__all__ = ["Calls", "list_operations"]
+
+_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
+_PAUSE_SECONDS = 0.1
+_UNAVAILABLE = frozenset({grpc.StatusCode.UNAVAILABLE})
+_IN_FLIGHT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED})
+_Call = Callable[[grpc.aio.Channel], Awaitable[object]]
+
+
+async def list_operations(channel: grpc.aio.Channel) -> None:
+    """Ask D1 for a card's operations: needs nothing that gateways share."""
+    request = history_pb2.ListOperationsRequest(card_id="card-active")
+    await OperationServiceStub(channel).ListOperations(request, timeout=_SECONDS)
+
+
+class Calls:
+    """Calls both gateways for as long as it runs."""
+
+    def __init__(self, channels: Sequence[grpc.aio.Channel], name: str) -> None:
+        """Prepare.
+
+        Args:
+            channels: The ways to the gateways.
+            name: What the names of cards begin with.
+        """
+        self.done: Counter[str] = Counter()
+        """What succeeded, and what had to be tried again."""
+        self.failures: list[str] = []
+        """What a caller was told that it could not mend by trying again."""
+        self.slowest_seconds = 0.0
+        """From the first attempt to the reply."""
+        self._channels = channels
+        self._name = name
+        self._ending = asyncio.Event()
+
+    @asynccontextmanager
+    async def run(self, *, changes: bool) -> AsyncIterator[None]:
+        """Call for as long as the block lasts.
+
+        Args:
+            changes: Whether to make changes under request ids, too: once each, so that one whose gateway was killed in
+                the midst of it is not made again, and is no success.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for gateway in range(len(self._channels)):
+                tasks.create_task(self._repeat("list", gateway, lambda _: list_operations))
+                tasks.create_task(self._repeat("register", gateway, _register))
+                if changes:
+                    tasks.create_task(self._change(f"{self._name}-changed-{gateway}", gateway))
+            try:
+                yield
+            finally:
+                self._ending.set()
+
+    async def _repeat(self, what: str, gateway: int, make: Callable[[str], _Call]) -> None:
+        for count in itertools.count():
+            await self._call(what, gateway, make(f"{self._name}-{gateway}-{count}"))
+            await asyncio.sleep(_PAUSE_SECONDS)
+            if self._ending.is_set():
+                return
+
+    async def _change(self, card_id: str, gateway: int) -> None:
+        await self._call("register", gateway, _register(card_id))
+        while not self._ending.is_set():
+            for make in (_suspend, _resume):
+                await self._call("change", gateway, make(card_id), _IN_FLIGHT)
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _call(
+        self, what: str, gateway: int, call: _Call, passing: Container[grpc.StatusCode] = _UNAVAILABLE
+    ) -> None:
+        began = time.monotonic()
+        for attempt in itertools.count(gateway):
+            try:
+                await call(self._channels[attempt % len(self._channels)])
+            except grpc.aio.AioRpcError as error:
+                waited = time.monotonic() - began
+                if error.code() not in passing or waited > _PATIENCE_SECONDS:
+                    self.failures.append(f"{what}, after {waited:.1f} s: {error.code().name} {error.details()}")
+                    return
+                self.done[f"{what} repeated"] += 1
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                self.done[what] += 1
+                self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
+                return
+
+
+def _register(card_id: str) -> _Call:
+    # May be made twice, so it has no request id.
+    request = card.RegisterCardRequest(
+        card_id=card_id,
+        consumer_id="consumer-1",
+        card_product_id="light",
+        credentials=credentials(f"4970{uuid4().int % 10**12:012}"),
+    )
+    return lambda channel: CardServiceStub(channel).RegisterCard(request, timeout=_SECONDS)
+
+
+def _suspend(card_id: str) -> _Call:
+    request = card.SuspendCardRequest(
+        card_id=card_id, request_id=str(uuid4()), reason_code=card.SUSPEND_REASON_USER_DECISION
+    )
+    return lambda channel: CardServiceStub(channel).SuspendCard(request, timeout=_SECONDS)
+
+
+def _resume(card_id: str) -> _Call:
+    request = card.ResumeCardRequest(
+        card_id=card_id, request_id=str(uuid4()), reason_code=card.RESUME_REASON_USER_DECISION
+    )
+    return lambda channel: CardServiceStub(channel).ResumeCard(request, timeout=_SECONDS)

@@ -1,0 +1,32 @@
+import os
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.fault.cluster.stage import Stage, staged
+
+_SEED = "D1_FAULT_SEED"
+
+
+@pytest.fixture
+def seed() -> str:
+    """What all chance in a test comes from; set it to that of a failed run to have the same chances again."""
+    chosen = os.environ.get(_SEED) or str(random.SystemRandom().getrandbits(32))
+    # Shown by pytest if the test fails.
+    print(f"{_SEED}={chosen}")  # noqa: T201
+    return chosen
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage_of_module(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with staged(tmp_path_factory.mktemp("cluster")) as stage:
+        yield stage
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(stage_of_module: Stage) -> Stage:
+    """What the tests of a module have together; whole, whatever became of the test before."""
+    await stage_of_module.heal()
+    return stage_of_module

@@ -1,0 +1,180 @@
+"""Everybody at once: D1 posting and asking, services calling, watching and answering, at both gateways."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+from uuid import uuid4
+
+import grpc
+
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
+from sandbox.d1.contract import DELIVER_OTP
+from sandbox.d1.edge import EdgeClient
+from tests.e2e.watching import connect, operation_ids
+from tests.fault.cluster.asking import Questions, handlers
+from tests.fault.cluster.calling import Calls
+from tests.fault.cluster.following import Follower, read, reread
+from tests.fault.cluster.posting import Posts
+from tests.fault.cluster.stage import Stage
+from tests.fault.cluster.standing import Subscription
+from tests.running import edge_tls
+
+__all__ = ["Load", "under_load"]
+
+_SECONDS = 30.0
+"""More than anything here takes on a busy machine."""
+_POLL_SECONDS = 0.02
+_FROM_NOW = notification.WatchNotificationsRequest(position=notification.START_POSITION_LATEST)
+
+
+@dataclass(slots=True, repr=False)
+class Load:
+    """Everybody, and what they were told."""
+
+    stage: Stage
+    channels: Sequence[grpc.aio.Channel]
+    begin: str
+    """The cursor at which all watchers began."""
+    posts: Posts
+    followers: Sequence[Follower]
+    card_follower: Follower
+    """The one that asked for the first card alone."""
+    subscriptions: Sequence[Subscription]
+    calls: Calls
+    questions: Questions
+    errors_before: frozenset[str]
+    """What the gateways had logged as errors when all began."""
+    rereads: list[list[str]] = field(default_factory=list)
+    """What was read from the beginning on, again and again."""
+    stored: list[notification.Notification] = field(default_factory=list)
+    """All that the log held in the end, in order."""
+
+    async def edges_take(self) -> None:
+        """Wait until each edge takes what D1 posts."""
+        for edge in range(len(self.channels)):
+            await _until(partial(self._takes, edge))
+
+    async def watchers_receive(self) -> str:
+        """Wait until every watcher has received what D1 posts now; returns its operation."""
+        last = await self.posts.post_once_more()
+        for follower in self.followers:
+            await _until(partial(follower.has_received, last))
+        for subscription in self.subscriptions:
+            await _until(partial(subscription.has_received, last))
+        return last
+
+    async def leaves(self, gateway: int) -> None:
+        """Wait until every subscription's active watcher is at another gateway."""
+        for subscription in self.subscriptions:
+            await _until(partial(subscription.has_left, gateway))
+
+    async def is_whole(self) -> None:
+        """Wait until both gateways do all that they are there for."""
+        await self.edges_take()
+        await self.watchers_receive()
+        for gateway in range(len(self.channels)):
+            await _until(partial(self._serves, gateway))
+
+    async def settle(self) -> None:
+        """Wait until every watcher has received all that there is, and read at both gateways what that is."""
+        last = await self.watchers_receive()
+        self.stored, other = [await read(channel, self.begin, last) for channel in self.channels]
+        assert self.stored == other, "the gateways do not hold the same"
+        for subscription in self.subscriptions:
+            subscription.committed = [await subscription.committed_cursor(channel) for channel in self.channels]
+        of_card = operation_ids(each for each in self.stored if each.card_id == self.posts.cards[0])
+        await _until(partial(self.card_follower.has_received, of_card[-1]))
+
+    async def _takes(self, edge: int) -> bool:
+        return await self.posts.post_to(edge) == HTTPStatus.NO_CONTENT
+
+    async def _serves(self, gateway: int) -> bool:
+        return (
+            await self.stage.is_ready(gateway)
+            and await self.stage.has_handlers(gateway, "consumer_information")
+            and await self.questions.ask(DELIVER_OTP, gateway) == DELIVER_OTP.success
+        )
+
+
+@asynccontextmanager
+async def under_load(stage: Stage, seed: str, *, changes: bool = True) -> AsyncIterator[Load]:
+    """Have everybody work for as long as the block lasts, then wait until every watcher has all there is.
+
+    Args:
+        stage: With whom.
+        seed: What all chance comes from.
+        changes: See `Calls.run`.
+    """
+    async with AsyncExitStack() as stack:
+        load = await _made(stack, stage, seed)
+        watching = await stack.enter_async_context(asyncio.TaskGroup())
+        watches = [watching.create_task(each.run()) for each in (*load.followers, load.card_follower)]
+        for first, subscription in enumerate(load.subscriptions):
+            # Each gateway has the first watcher of one subscription, which is the active one.
+            for place in range(len(load.channels)):
+                watcher = (first + place) % len(load.channels)
+                watches.append(watching.create_task(subscription.watch(watcher, load.channels[watcher])))
+                await _until(subscription.has_begun)
+        async with handlers(stage.grpc, stage.sandbox.pki):
+            async with (
+                reread(load.channels, load.begin, load.posts.latest, load.rereads),
+                load.calls.run(changes=changes),
+                load.questions.run(),
+                load.posts.run(),
+            ):
+                yield load
+            await load.settle()
+        for watch in watches:
+            watch.cancel()
+
+
+async def _made(stack: AsyncExitStack, stage: Stage, seed: str) -> Load:
+    # Tests on one stage must not meet each other's cards.
+    name = f"t{uuid4().hex[:8]}"
+    channels = [await stack.enter_async_context(connect(address, stage.sandbox.pki)) for address in stage.grpc]
+    edges = [await stack.enter_async_context(_edge(stage, url)) for url in stage.edges]
+    begin = await _end_of_log(channels[0])
+    posts = Posts(edges, seed, name)
+    return Load(
+        stage,
+        channels,
+        begin,
+        posts,
+        followers=[*(Follower([channel], begin) for channel in channels), Follower(channels, begin)],
+        card_follower=Follower(channels[::-1], begin, posts.cards[0]),
+        subscriptions=[Subscription(f"{name}-{number}", begin, seed) for number in range(len(channels))],
+        calls=Calls(channels, name),
+        questions=Questions(edges, name),
+        errors_before=stage.errors(),
+    )
+
+
+async def _until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    async with asyncio.timeout(_SECONDS):
+        while True:
+            found = condition()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _end_of_log(channel: grpc.aio.Channel) -> str:
+    watch = NotificationServiceStub(channel).WatchNotifications(_FROM_NOW, wait_for_ready=True)
+    try:
+        first = await watch.read()
+    finally:
+        watch.cancel()
+    assert isinstance(first, notification.WatchNotificationsResponse)
+    return first.cursor
+
+
+@asynccontextmanager
+async def _edge(stage: Stage, url: str) -> AsyncIterator[EdgeClient]:
+    async with EdgeClient.run(edge_tls(stage.sandbox), stage.sandbox.issuer_id, clock=time.time) as edge:
+        edge.set_edge(url)
+        yield edge

@@ -1,0 +1,158 @@
+"""Notifications as D1 posts them to two edges: some twice at once, some again, and again elsewhere if not taken."""
+
+import asyncio
+import itertools
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from sandbox.d1.edge import EdgeClient, NotDeliveredError
+from sandbox.d1.notification import Notification, new_details
+
+__all__ = ["Posts"]
+
+_CARDS = 10
+_PAUSE_SECONDS = (0.02, 0.08)
+"""Between two notifications of a card, as if it were of the operations themselves."""
+_AGAIN_SECONDS = 0.1
+"""Before what was not taken is posted again."""
+_TAKEN, _NOT_TAKEN = 204, 503
+# How much D1 posts to both edges at the same time, how much it posts once more after it was taken, and how much it
+# does not post again when it is not taken.
+_DOUBLED = 0.1
+_REPEATED = 0.1
+_GIVEN_UP = 0.05
+
+
+class Posts:
+    """Posts for as long as it runs, and remembers what was acknowledged.
+
+    Of each card one operation comes after the other, the next when the one before was taken: so their order is known.
+    """
+
+    def __init__(self, edges: Sequence[EdgeClient], seed: str, name: str) -> None:
+        """Prepare.
+
+        Args:
+            edges: The ways to the edges.
+            seed: What all chance comes from.
+            name: What the names of cards and operations begin with.
+        """
+        self.sent: set[str] = set()
+        """Every operation that was posted at all."""
+        self.acknowledged: defaultdict[str, list[str]] = defaultdict(list)
+        """For each card the operations that were answered with 204, in the order of posting."""
+        self.refused_count = 0
+        """How many posts were answered with 503."""
+        self.broken_count = 0
+        """How many posts got no answer."""
+        self.repeated_count = 0
+        """How many posts were of an operation that had been posted before."""
+        self.slowest_refusal_seconds = 0.0
+        self.cards = [f"{name}_card_{place}" for place in range(_CARDS)]
+        """Of which operations are posted all the time."""
+        self._edges = edges
+        self._seed = seed
+        self._name = name
+        self._times: list[float] = []
+        self._ending = asyncio.Event()
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Post for as long as the block lasts, then until all that D1 does not give up is taken."""
+        self._times.append(time.monotonic())
+        async with asyncio.TaskGroup() as tasks:
+            for card_id in self.cards:
+                tasks.create_task(self._post_of(card_id))
+            try:
+                yield
+            finally:
+                self._ending.set()
+
+    @property
+    def acknowledged_count(self) -> int:
+        """How many operations were acknowledged."""
+        return sum(map(len, self.acknowledged.values()))
+
+    @property
+    def longest_gap_seconds(self) -> float:
+        """How long nothing at all was acknowledged, at most."""
+        return max((later - earlier for earlier, later in itertools.pairwise(self._times)), default=0.0)
+
+    def latest(self) -> str | None:
+        """An operation that was acknowledged not long ago."""
+        return next((each[-1] for each in self.acknowledged.values() if each), None)
+
+    async def post_once_more(self) -> str:
+        """Post one notification more until it is taken, and return its operation."""
+        new = self._new(f"{self._name}_more", len(self.sent))
+        await self._deliver(new, 0)
+        self.acknowledged[new.card_id].append(new.operation_id)
+        return new.operation_id
+
+    async def post_to(self, edge: int) -> int | None:
+        """Post one notification to one edge, once; returns the status, None without an answer."""
+        new = self._new(f"{self._name}_probe_{edge}", len(self.sent))
+        status = await self._try(new, edge)
+        if status == _TAKEN:
+            self.acknowledged[new.card_id].append(new.operation_id)
+        return status
+
+    async def _post_of(self, card_id: str) -> None:
+        chance = random.Random(f"{self._seed} {self.cards.index(card_id)}")  # noqa: S311 - no secret
+        taken: list[Notification] = []
+        for place in itertools.count():
+            await asyncio.sleep(chance.uniform(*_PAUSE_SECONDS))
+            if self._ending.is_set():
+                return
+            new, edge, kind = self._new(card_id, place), chance.randrange(len(self._edges)), chance.random()
+            if kind < _GIVEN_UP:
+                if await self._try(new, edge) != _TAKEN:
+                    continue
+            elif kind < _GIVEN_UP + _DOUBLED:
+                self.repeated_count += 1
+                await asyncio.gather(self._deliver(new, edge), self._deliver(new, self._other(edge)))
+            else:
+                await self._deliver(new, edge)
+            taken.append(new)
+            self.acknowledged[card_id].append(new.operation_id)
+            if chance.random() < _REPEATED:
+                self.repeated_count += 1
+                await self._deliver(chance.choice(taken), chance.randrange(len(self._edges)))
+
+    async def _deliver(self, notification: Notification, edge: int) -> None:
+        while await self._try(notification, edge) != _TAKEN:
+            self.repeated_count += 1
+            edge = self._other(edge)
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _try(self, notification: Notification, edge: int) -> int | None:
+        try:
+            return await self._post(notification, edge)
+        except NotDeliveredError:
+            self.broken_count += 1
+            return None
+
+    async def _post(self, notification: Notification, edge: int) -> int:
+        self.sent.add(notification.operation_id)
+        began = time.monotonic()
+        answer = await self._edges[edge].call(
+            notification.call, notification.ids, correlation_id=notification.operation_id, body=notification.body()
+        )
+        ended = time.monotonic()
+        if answer.status == _TAKEN:
+            self._times.append(ended)
+        else:
+            assert answer.status == _NOT_TAKEN, f"the edge answered {answer.status}"
+            self.refused_count += 1
+            self.slowest_refusal_seconds = max(self.slowest_refusal_seconds, ended - began)
+        return answer.status
+
+    def _new(self, card_id: str, place: int) -> Notification:
+        return Notification(card_id, f"{card_id}_{place:05}", datetime.now(UTC), details=new_details())
+
+    def _other(self, edge: int) -> int:
+        return (edge + 1) % len(self._edges)

@@ -1,0 +1,179 @@
+"""Two gateways that share a cluster of three NATS servers: every part in a process of its own."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+
+from sandbox import Sandbox
+from sandbox.gateway import GatewayConfig, GatewayProcess
+from sandbox.nats import NatsCluster, NatsServer
+from tests.contract.card_rpcs import prepare
+
+__all__ = ["Stage", "staged"]
+
+_GATEWAYS = 2
+_SECONDS = 10.0
+_PORTS = range(14_000, 20_000)
+"""Below those that the system gives to outgoing connections: a gateway that is down for a while finds its own free."""
+_PREFIX = "faults"
+_NATS = """
+[nats]
+servers = [{servers}]
+prefix = "{prefix}"
+replicas = 3
+
+[idempotency]
+key_file = "{key_file}"
+"""
+
+
+@dataclass(frozen=True)
+class _Config(GatewayConfig):
+    servers: tuple[str, ...] = ()
+    key_file: Path = Path()
+
+    def to_toml(self) -> str:
+        servers = ", ".join(f'"{url}"' for url in self.servers)
+        return super().to_toml() + _NATS.format(servers=servers, prefix=_PREFIX, key_file=self.key_file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    config: _Config
+    folder: Path
+
+
+class Stage:
+    """The cluster, the gateways, and the sandbox around them."""
+
+    def __init__(self, sandbox: Sandbox, nats: NatsCluster, places: Sequence[_Place]) -> None:
+        """Use `staged`."""
+        self.sandbox = sandbox
+        """D1 for the gateways' own calls, and the keys."""
+        self.nats = nats
+        self._places = places
+        self._gateways: dict[int, GatewayProcess] = {}
+        self._down: set[int] = set()
+        self._errors = frozenset[str]()
+
+    @property
+    def grpc(self) -> Sequence[str]:
+        """Where internal services connect: stays the same when a gateway is started again."""
+        return [f"127.0.0.1:{place.config.grpc_port}" for place in self._places]
+
+    @property
+    def edges(self) -> Sequence[str]:
+        """Where D1 calls: stays the same, too."""
+        return [f"https://127.0.0.1:{place.config.edge_port}" for place in self._places]
+
+    async def leader(self) -> NatsServer:
+        """Tell which server leads the stream of the event log."""
+        leader = await self.nats.leader(f"{_PREFIX}-events")
+        assert leader is not None, "the stream has no leader"
+        return leader
+
+    async def kill(self, number: int) -> None:
+        """Kill a gateway (SIGKILL)."""
+        self._down.add(number)
+        await self._gateways[number].kill()
+
+    async def end(self, number: int) -> int:
+        """Have a gateway drain and end (SIGTERM); returns its exit status."""
+        self._down.add(number)
+        return await self._gateways[number].stop()
+
+    async def start(self, number: int) -> None:
+        """Start a gateway, where it was if it has been there, and wait until it serves."""
+        place = self._places[number]
+        if number in self._gateways:
+            # Its log begins anew.
+            self._errors |= self._errors_of(number)
+        self._gateways[number] = await GatewayProcess.start(place.config, place.folder)
+        self._down.discard(number)
+
+    async def heal(self) -> None:
+        """Start again what a test that failed has left down."""
+        await asyncio.gather(*(server.restart() for server in self.nats.servers if not server.pid))
+        for number in tuple(self._down):
+            await self.start(number)
+
+    async def is_ready(self, number: int) -> bool:
+        """Ask a gateway whether it is ready."""
+        status, _ = await self._ask(number, "/readyz")
+        return status == HTTPStatus.OK
+
+    async def has_handlers(self, number: int, kind: str) -> bool:
+        """Ask a gateway whether it has handlers of its own for a kind of question."""
+        _, metrics = await self._ask(number, "/metrics")
+        return f'd1_gateway_handlers_connected{{kind="{kind}"}} 1.0' in metrics
+
+    async def close(self) -> None:
+        """End the gateways. Where an end in order is what is tested, it has been looked at."""
+        for gateway in self._gateways.values():
+            await gateway.kill()
+
+    def errors(self) -> frozenset[str]:
+        """Return the errors that the gateways logged in all their lives: none, whatever happens around them."""
+        return self._errors.union(*(self._errors_of(number) for number in self._gateways))
+
+    def _errors_of(self, number: int) -> frozenset[str]:
+        log = self._gateways[number].log.read_text()
+        return frozenset(f"gateway {number}: {line}" for line in log.splitlines() if '"level":"error"' in line)
+
+    async def _ask(self, number: int, path: str) -> tuple[int, str]:
+        timeout = aiohttp.ClientTimeout(total=_SECONDS)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"{self._gateways[number].admin}{path}") as answer,
+        ):
+            return answer.status, await answer.text()
+
+
+@asynccontextmanager
+async def staged(folder: Path) -> AsyncIterator[Stage]:
+    """Run all of it for as long as the block lasts."""
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys"))
+        prepare(sandbox.store)
+        nats = await stack.enter_async_context(await NatsCluster.start(folder / "nats"))
+        key_file = folder / "sealing-key"
+        key_file.touch(mode=0o600)
+        key_file.write_text(os.urandom(32).hex())
+        places = []
+        for number in range(_GATEWAYS):
+            place = folder / f"gateway-{number}"
+            place.mkdir()
+            config = replace(
+                _Config.of(sandbox, place),
+                servers=nats.urls,
+                key_file=key_file,
+                grpc_port=_free_port(),
+                edge_port=_free_port(),
+            )
+            places.append(_Place(config, place))
+        stage = Stage(sandbox, nats, places)
+        stack.push_async_callback(stage.close)
+        # At the same time: one of them makes the stream, the other one finds it.
+        async with asyncio.TaskGroup() as starting:
+            for number in range(_GATEWAYS):
+                starting.create_task(stage.start(number))
+        yield stage
+
+
+def _free_port() -> int:
+    while True:
+        port = _PORTS[secrets.randbelow(len(_PORTS))]
+        with socket.socket() as tried:
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

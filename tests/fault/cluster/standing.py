@@ -1,0 +1,143 @@
+"""The watchers of a named subscription, one at each gateway: who is active when, and what it received by then."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import grpc
+
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
+from tests.e2e.watching import operation_ids
+from tests.fault.cluster.following import HEARTBEAT_SECONDS
+
+__all__ = ["Subscription", "Turn"]
+
+_AGAIN_SECONDS = 0.05
+_COMMITTED = 0.2
+"""After how much of what it receives a watcher commits."""
+_SECONDS = 10.0
+_ON_ITS_WAY_SECONDS = 0.25
+"""How much later one message than another may be looked at here that was sent before it."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What a watcher received while it was the active one, under one fence."""
+
+    watcher: int
+    asked_at: float
+    """It became active after this: its stream was opened then, or it was told that it stood by."""
+    began_at: float
+    """When its first message was received."""
+    cursor: str
+    """Where it began."""
+    operation_ids: list[str] = field(default_factory=list)
+
+
+class Subscription:
+    """A name, and what its watchers were told."""
+
+    def __init__(self, name: str, cursor: str, seed: str) -> None:
+        """Prepare.
+
+        Args:
+            name: Under which they watch.
+            cursor: Where the very first of them begins.
+            seed: What all chance comes from.
+        """
+        self.name = name
+        self.turns: dict[int, Turn] = {}
+        """By fence."""
+        self.commits: list[tuple[float, str]] = []
+        """When each cursor was acknowledged to be committed."""
+        self.committed: Sequence[str] = ()
+        """Which cursor was committed in the end, as each gateway says."""
+        self.breaks: Counter[str] = Counter()
+        """Why streams ended."""
+        self._chance = random.Random(seed)  # noqa: S311 - no secret
+        self._request = notification.WatchNotificationsRequest(subscription=name, after_cursor=cursor)
+        self._request.heartbeat_interval.FromMilliseconds(round(HEARTBEAT_SECONDS * 1000))
+
+    def has_begun(self) -> bool:
+        """Tell whether anybody has become active."""
+        return bool(self.turns)
+
+    def has_received(self, operation_id: str) -> bool:
+        """Tell whether the last one that became active received an operation."""
+        return operation_id in self.turns[max(self.turns)].operation_ids
+
+    def has_left(self, watcher: int) -> bool:
+        """Tell whether the last one that became active is not that watcher."""
+        return self.turns[max(self.turns)].watcher != watcher
+
+    async def watch(self, watcher: int, channel: grpc.aio.Channel) -> None:
+        """Watch at one gateway until cancelled, and commit now and then."""
+        while True:
+            watch = NotificationServiceStub(channel).WatchNotifications(self._request)
+            asked_at = time.monotonic()
+            fences = set[int]()
+            try:
+                async for batch in watch:
+                    if batch.role == notification.WATCHER_ROLE_STANDBY:
+                        asked_at = time.monotonic()
+                    else:
+                        self._take(batch, watcher, asked_at, fences)
+                        if batch.notifications and self._chance.random() < _COMMITTED:
+                            await self._commit(channel, batch.cursor)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                self.breaks[(error.details() or "")[:60]] += 1
+            finally:
+                watch.cancel()
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def committed_cursor(self, channel: grpc.aio.Channel) -> str:
+        """Ask a gateway which cursor is committed."""
+        request = notification.GetSubscriptionRequest(subscription=self.name)
+        answer = await NotificationServiceStub(channel).GetSubscription(request, timeout=_SECONDS)
+        return answer.subscription.committed_cursor
+
+    def check(self, places: Mapping[str, int], expected: Sequence[str]) -> None:
+        """Make sure that nothing was lost or out of order, and repeated only from the committed cursor on.
+
+        Args:
+            places: How many of the expected operations are before each cursor.
+            expected: All operations, in order.
+        """
+        commits = [(at + _ON_ITS_WAY_SECONDS, places[cursor]) for at, cursor in self.commits]
+        reached = 0
+        for fence, turn in sorted(self.turns.items()):
+            begin, received = places[turn.cursor], turn.operation_ids
+            assert received == expected[begin : begin + len(received)], f"{self.name}: fence {fence} left something out"
+            assert begin <= reached, f"{self.name}: something was lost before fence {fence}"
+            committed = max((place for at, place in commits if at < turn.asked_at), default=0)
+            assert begin >= committed, f"{self.name}: fence {fence} began before what was committed"
+            reached = max(reached, begin + len(received))
+        assert reached == len(expected), f"{self.name}: not all was delivered"
+        assert len(set(self.committed)) == 1, f"{self.name}: the gateways do not agree on what was committed"
+        assert places[self.committed[0]] >= max((place for _, place in commits), default=0), f"{self.name}: commit lost"
+
+    def _take(
+        self, batch: notification.WatchNotificationsResponse, watcher: int, asked_at: float, fences: set[int]
+    ) -> None:
+        if batch.fence not in fences:
+            assert batch.fence not in self.turns, "two watchers had the same fence"
+            fences.add(batch.fence)
+            self.turns[batch.fence] = Turn(watcher, asked_at, time.monotonic(), batch.cursor)
+            assert not batch.notifications, "the first message says where the turn begins"
+        self.turns[batch.fence].operation_ids += operation_ids(batch.notifications)
+
+    async def _commit(self, channel: grpc.aio.Channel, cursor: str) -> None:
+        request = notification.CommitCursorRequest(subscription=self.name, cursor=cursor)
+        try:
+            answer = await NotificationServiceStub(channel).CommitCursor(request, timeout=_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+        else:
+            self.commits.append((time.monotonic(), answer.committed_cursor))

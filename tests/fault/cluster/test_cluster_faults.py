@@ -1,0 +1,140 @@
+"""Servers of a NATS cluster, and gateways that share it, die, hang and restart under load: nothing is lost by it."""
+
+import asyncio
+import random
+import time
+
+import pytest
+
+from sandbox.d1.contract import DELIVER_OTP, GET_CONSUMER_INFORMATION
+from tests.fault.cluster.calling import list_operations
+from tests.fault.cluster.load import Load, under_load
+from tests.fault.cluster.stage import Stage
+from tests.fault.cluster.verdict import check, report
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_GATEWAYS = (0, 1)
+_TAKE_OVER_SECONDS = 5.0
+_RECOVERY_SECONDS = 5.0
+_AT_ONCE_SECONDS = 1.0
+_ANSWERED_HERE = GET_CONSUMER_INFORMATION.name
+"""The question for which each gateway has a handler of its own."""
+
+
+@pytest.fixture
+def chance(seed: str) -> random.Random:
+    return random.Random(f"{seed} faults")  # noqa: S311 - no secret
+
+
+async def test_the_streams_leader_is_killed_and_started_again(cluster: Stage, seed: str, chance: random.Random) -> None:
+    standstills = []
+    async with under_load(cluster, seed) as load:
+        # Which gateway is connected to it, and what else it leads, is up to them: not the same both times.
+        for _ in range(2):
+            await asyncio.sleep(chance.uniform(0.5, 1.5))
+            leader = await cluster.leader()
+            began = time.monotonic()
+            await leader.kill()
+            await load.edges_take()
+            standstills.append(time.monotonic() - began)
+            await leader.restart()
+
+    report(load, seed, standstills=standstills)
+    assert load.posts.refused_count
+    check(load)
+    _check_questions(load)
+
+
+async def test_servers_hang_for_a_while(cluster: Stage, seed: str, chance: random.Random) -> None:
+    async with under_load(cluster, seed) as load:
+        leader = await cluster.leader()
+        for server in (leader, chance.choice([each for each in cluster.nats.servers if each is not leader])):
+            await asyncio.sleep(chance.uniform(0.5, 1.5))
+            server.pause()
+            try:
+                await asyncio.sleep(chance.uniform(5.0, 8.0))
+            finally:
+                server.resume()
+            await load.edges_take()
+
+    report(load, seed)
+    assert load.posts.refused_count
+    check(load)
+    _check_questions(load)
+
+
+async def test_gateways_restart_in_turn(cluster: Stage, seed: str) -> None:
+    takeovers = []
+    async with under_load(cluster, seed) as load:
+        for gateway in _GATEWAYS:
+            await asyncio.sleep(1.0)
+            began = time.monotonic()
+            ending = asyncio.create_task(cluster.end(gateway))
+            await load.leaves(gateway)
+            takeovers.append(time.monotonic() - began)
+            assert await ending == 0
+            await cluster.start(gateway)
+            await load.is_whole()
+
+    report(load, seed, takeovers=takeovers)
+    assert load.posts.broken_count
+    check(load)
+    _check_questions(load)
+    assert max(takeovers) < _AT_ONCE_SECONDS
+
+
+async def test_gateways_are_killed_in_turn(cluster: Stage, seed: str, chance: random.Random) -> None:
+    takeovers = []
+    async with under_load(cluster, seed, changes=False) as load:
+        for gateway in _GATEWAYS:
+            await asyncio.sleep(chance.uniform(0.5, 1.5))
+            began = time.monotonic()
+            await cluster.kill(gateway)
+            await load.leaves(gateway)
+            takeovers.append(time.monotonic() - began)
+            await cluster.start(gateway)
+            await load.is_whole()
+
+    report(load, seed, takeovers=takeovers)
+    assert load.posts.broken_count
+    check(load)
+    assert load.questions.fallbacks[_ANSWERED_HERE] == 0
+    assert max(takeovers) < _TAKE_OVER_SECONDS
+
+
+async def test_nats_is_gone_and_comes_back(cluster: Stage, seed: str, chance: random.Random) -> None:
+    async with under_load(cluster, seed) as load:
+        await asyncio.sleep(chance.uniform(0.5, 1.5))
+        await cluster.nats.kill()
+        refusals = [await _check_alone(load, gateway) for gateway in _GATEWAYS]
+        await asyncio.sleep(chance.uniform(1.0, 4.0))
+        await asyncio.gather(*(server.restart() for server in cluster.nats.servers))
+        began = time.monotonic()
+        await load.edges_take()
+        edges = time.monotonic() - began
+        await load.is_whole()
+        recovery = time.monotonic() - began
+
+    report(load, seed, refusals=refusals, edges_take_again=[edges], recovery=[recovery])
+    check(load)
+    _check_questions(load)
+    assert max(refusals) < _AT_ONCE_SECONDS
+    assert recovery < _RECOVERY_SECONDS
+
+
+async def _check_alone(load: Load, gateway: int) -> float:
+    """Make sure that a gateway without NATS does what it can, and tell how long a refusal takes."""
+    began = time.monotonic()
+    assert await load.posts.post_to(gateway) == 503
+    took = time.monotonic() - began
+    assert not await load.stage.is_ready(gateway)
+    assert await load.questions.ask(GET_CONSUMER_INFORMATION, gateway) == GET_CONSUMER_INFORMATION.success
+    await list_operations(load.channels[gateway])
+    return took
+
+
+def _check_questions(load: Load) -> None:
+    """Make sure that no question was cut off, and that those were answered for which there was a handler at hand."""
+    assert load.questions.cut_off[_ANSWERED_HERE] == load.questions.cut_off[DELIVER_OTP.name] == 0
+    assert load.questions.fallbacks[_ANSWERED_HERE] == 0

@@ -1,0 +1,76 @@
+"""Whether everybody was served as they should be, and the figures of it."""
+
+from tests.e2e.watching import operation_ids
+from tests.fault.cluster.asking import IN_TIME_SECONDS
+from tests.fault.cluster.load import Load
+
+__all__ = ["check", "report"]
+
+_REFUSED_SECONDS = 2.0 + 1.0
+"""How long NATS may take for an answer as a gateway ships, and what a busy machine may add. D1 waits for 5 s."""
+
+
+def check(load: Load) -> None:
+    """Make sure that nothing acknowledged was lost, nothing delivered twice or out of order, and nobody failed."""
+    stored = operation_ids(load.stored)
+    assert len(stored) == len(set(stored)), "something is in the log twice"
+    assert set(stored) <= load.posts.sent
+    for card_id, acknowledged in load.posts.acknowledged.items():
+        of_card = operation_ids(each for each in load.stored if each.card_id == card_id)
+        lost = set(acknowledged) - set(of_card)
+        assert not lost, f"acknowledged, and lost: {lost}"
+        known = set(acknowledged)
+        assert [each for each in of_card if each in known] == acknowledged, f"{card_id} is out of order"
+    _check_watchers(load, stored)
+    assert load.posts.slowest_refusal_seconds < _REFUSED_SECONDS
+    assert not load.calls.failures
+    assert load.questions.slowest_seconds < IN_TIME_SECONDS
+    assert load.stage.errors() == load.errors_before
+
+
+def _check_watchers(load: Load, stored: list[str]) -> None:
+    for follower in load.followers:
+        assert follower.operation_ids == stored, "a watcher missed something, or saw it twice or out of order"
+    of_card = operation_ids(each for each in load.stored if each.card_id == load.posts.cards[0])
+    assert load.card_follower.operation_ids == of_card, "the watcher of a card missed something, or saw it twice"
+    for found in load.rereads:
+        assert found == stored[: len(found)], "what was read again was not the same"
+    places = {load.begin: 0} | {each.cursor: place for place, each in enumerate(load.stored, 1)}
+    for subscription in load.subscriptions:
+        subscription.check(places, stored)
+
+
+def report(load: Load, seed: str, **seconds: list[float]) -> None:
+    """Print the figures.
+
+    Args:
+        load: Whose.
+        seed: What all chance came from.
+        seconds: What else was measured.
+    """
+    posts, calls, questions = load.posts, load.calls, load.questions
+    followers = (*load.followers, load.card_follower)
+    figures = {
+        "seed": seed,
+        "posts acknowledged": posts.acknowledged_count,
+        "answered 503": f"{posts.refused_count}, the slowest after {posts.slowest_refusal_seconds:.2f} s",
+        "without answer": posts.broken_count,
+        "repeats": posts.repeated_count,
+        "longest gap in acknowledgements": f"{posts.longest_gap_seconds:.2f} s",
+        **{name.replace("_", " "): [f"{each:.2f} s" for each in measured] for name, measured in seconds.items()},
+        "breaks of watchers": sum(sum(each.breaks.values()) for each in followers),
+        "longest silence of a stream": f"{max(each.longest_silence_seconds for each in followers):.2f} s",
+        "read again": f"{len(load.rereads)} times",
+        "turns of named watchers": [len(each.turns) for each in load.subscriptions],
+        "breaks of named watchers": [sum(each.breaks.values()) for each in load.subscriptions],
+        "repeats to named watchers": [
+            sum(len(turn.operation_ids) for turn in each.turns.values()) - len(load.stored)
+            for each in load.subscriptions
+        ],
+        "commits": sum(len(each.commits) for each in load.subscriptions),
+        "unary": f"{dict(calls.done)}, the slowest {calls.slowest_seconds:.2f} s, failed {len(calls.failures)}",
+        "questions": f"{dict(questions.answered)}, the slowest {questions.slowest_seconds:.2f} s",
+        "fallbacks": dict(questions.fallbacks),
+        "questions cut off": dict(questions.cut_off),
+    }
+    print("", *(f"{name}: {value}" for name, value in figures.items()), sep="\n  ")  # noqa: T201 (with -s)
