@@ -57,7 +57,8 @@ class _Bar:
 
 
 class _Lines:
-    def __init__(self) -> None:
+    def __init__(self, pause_seconds: float = _LINE_SECONDS) -> None:
+        self._pause_seconds = pause_seconds
         self._begin = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -70,7 +71,7 @@ class _Lines:
 
     def show(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now < self._told + _LINE_SECONDS:
+        if now < self._told + self._pause_seconds:
             return
         self._told = now
         rate = progress.seen / (now - self._begin)

@@ -79,6 +79,11 @@ class Stage:
         file.write_text("\n".join([*lines, ""]))
         return file
 
+    def back_up(self, to: Path) -> None:
+        """Make a backup of the file, whoever has it open."""
+        with closing(sqlite3.connect(self.file)) as connection, closing(sqlite3.connect(to)) as copy:
+            connection.backup(copy)
+
     def rows(self) -> int:
         """Count what is in the file, whoever has it open."""
         if not self.file.exists():

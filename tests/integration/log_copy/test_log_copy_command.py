@@ -4,6 +4,7 @@ import asyncio
 import random
 import re
 import secrets
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -135,6 +136,25 @@ async def test_when_nats_goes_down_midway_the_copy_says_so_and_the_next_one_goes
         assert (copied + present, subscriptions) == (20_000, 4)
         assert 0 < copied < 20_000
         assert await _is_all_there(stage, source, target, events)
+
+
+async def test_ctrl_c_breaks_a_copy_off_and_the_next_one_goes_on(stage: Stage) -> None:
+    events, settings = notifications(20_000, seed=25), stage.settings_file()
+    await _fill(stage, "sqlite", events)
+    async with AsyncExitStack() as stack:
+        count = await _count(stage, "nats", stack)
+        process = await stack.enter_async_context(running(*_options("sqlite", "nats", settings)))
+        while await count() < 1_000:
+            assert process.returncode is None
+            await asyncio.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        broken = await ended(process)
+
+    assert (broken.status, broken.stdout) == (130, "")
+    assert broken.mistakes == ["d1-gateway: broken off. Run it again: it goes on where it was."]
+    copied, present, _, _ = _counts(await _copy("sqlite", "nats", settings))
+    assert copied + present == 20_000
+    assert await _is_all_there(stage, "sqlite", "nats", events)
 
 
 @pytest.mark.parametrize(("source", "target"), WAYS)

@@ -206,6 +206,26 @@ async def test_what_was_gone_over_there_and_back_is_not_looked_at_again(stage: S
         assert await left(old.log) == await left(shared.log)
 
 
+async def test_what_a_backup_has_brought_is_not_looked_at_again_in_the_file_itself(stage: Stage) -> None:
+    events = notifications(3_000, seed=12)
+    backup = Stage(stage.server, stage.folder / "backup")
+    backup.prefix = stage.prefix
+    backup.file.parent.mkdir()
+    async with stage.opened("sqlite") as here:
+        await fill(here.log, events[:2_500])
+        await asyncio.to_thread(stage.back_up, backup.file)
+        await fill(here.log, events[2_500:])
+        await _subscribe(here.log, {"fraud": 2_700})
+        async with backup.opened("sqlite") as copy, stage.opened("nats") as there:
+            assert (await copied(copy, there)).progress.copied == 2_500
+
+            result = await copied(here, there)
+
+            assert (result.progress.seen, result.progress.earlier, result.is_exact) == (500, 2_500, True)
+            assert await held(there.log) == events
+            assert await left(there.log) == await left(here.log)
+
+
 async def test_what_is_too_old_for_the_file_is_left_out_and_counted(stage: Stage) -> None:
     now_ms = time.time_ns() // 1_000_000
     old = [

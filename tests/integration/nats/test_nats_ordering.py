@@ -95,3 +95,18 @@ async def test_events_keep_their_order_when_the_server_is_killed_and_started_aga
             assert await _held(storage) == events
         finally:
             await storage.close()
+
+
+@pytest.mark.parametrize("place", [0, 1, 100, 400])
+async def test_an_event_that_cannot_be_stored_holds_up_those_behind_it(server: NatsServer, place: int) -> None:
+    events = _events()[:500]
+    # Of each window, all are sent before the first answer comes.
+    events[place] = events[place]._replace(payload=bytes(2_000_000))
+    storage = await NatsStorage.open(NatsSettings(servers=(server.url,), prefix="ordered"))
+    try:
+        with pytest.raises(GatewayError, match="larger than the NATS server takes"):
+            await storage.log.append_in_order(events)
+
+        assert await _held(storage) == events[:place]
+    finally:
+        await storage.close()

@@ -1,0 +1,129 @@
+"""A gateway that moves from its own file to NATS and back, as its subscribers and its operator see it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import pytest
+
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1 import service_pb2_grpc
+from sandbox import Sandbox
+from sandbox.d1.notification import Notification, new_details
+from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage, channel
+from sandbox.nats import NatsServer
+from tests.e2e.command import Ended, d1_gateway
+
+_SECONDS = 20.0
+
+
+@dataclass(slots=True)
+class _Issuer:
+    """An issuer with one gateway at a time, and a service of its that has a subscription."""
+
+    sandbox: Sandbox
+    folder: Path
+    config: GatewayConfig
+    sent: int = 0
+
+    @asynccontextmanager
+    async def serving(self, config: GatewayConfig) -> AsyncIterator["service_pb2_grpc.NotificationServiceAsyncStub"]:
+        async with (
+            await GatewayProcess.start(config, self.folder) as gateway,
+            channel(gateway.grpc, self.sandbox.pki) as opened,
+        ):
+            self.sandbox.set_edge(gateway.edge)
+            yield service_pb2_grpc.NotificationServiceStub(opened)
+
+    async def notify(self, count: int) -> None:
+        """Have D1 tell of operations of some cards."""
+        for _ in range(count):
+            number, self.sent = self.sent, self.sent + 1
+            sent = Notification(f"card-{number % 5}", f"op_{number:05}", datetime.now(UTC), details=new_details())
+            assert await self.sandbox.notifier.send(sent) == 204
+
+    async def copy(self, source: str, target: str) -> Ended:
+        settings = self.folder / "copy.toml"
+        settings.write_text(self.config.to_toml())
+        return await d1_gateway("log", "copy", "--from", source, "--to", target, "--config", settings)
+
+
+async def _watched(
+    stub: "service_pb2_grpc.NotificationServiceAsyncStub", request: notification.WatchNotificationsRequest, count: int
+) -> tuple[list[int], str]:
+    """Receive so many notifications; returns the numbers of their operations, and the cursor after them."""
+    request.max_batch_size = 1
+    call = stub.WatchNotifications(request, timeout=_SECONDS)
+    found: list[int] = []
+    cursor = ""
+    try:
+        async for message in call:
+            found += [int(each.three_ds_operation.operation_id.removeprefix("op_")) for each in message.notifications]
+            cursor = message.cursor
+            if len(found) >= count:
+                break
+    finally:
+        call.cancel()
+    return found, cursor
+
+
+def _subscribed() -> notification.WatchNotificationsRequest:
+    return notification.WatchNotificationsRequest(subscription="ledger", position=notification.START_POSITION_EARLIEST)
+
+
+@pytest.mark.timeout(150)
+async def test_a_gateway_moves_to_nats_and_back_and_its_subscribers_go_on(tmp_path: Path) -> None:
+    async with (
+        Sandbox.start(tmp_path / "keys") as sandbox,
+        await NatsServer.start(tmp_path / "nats") as server,
+    ):
+        key_file = tmp_path / "sealing-key"
+        key_file.touch(mode=0o600)
+        key_file.write_text("5a" * 32)
+        alone = GatewayConfig.of(sandbox, tmp_path)
+        sharing = replace(alone, shared=SharedStorage([server.url], key_file))
+        issuer = _Issuer(sandbox, tmp_path, sharing)
+
+        async with issuer.serving(alone) as stub:
+            await issuer.notify(20)
+            found, cursor = await _watched(stub, _subscribed(), 12)
+            assert found == list(range(12))
+            await stub.CommitCursor(notification.CommitCursorRequest(subscription="ledger", cursor=cursor))
+            since = datetime.now(UTC)
+            await issuer.notify(5)
+            refused = await issuer.copy("sqlite", "nats")
+            assert refused.status == 2
+            assert "in use by another process: stop that one first" in refused.stderr
+
+        moved = await issuer.copy("sqlite", "nats")
+        assert moved.stdout.startswith("copied 25 notifications, 0 were there already; 1 subscriptions; ")
+
+        async with issuer.serving(sharing) as stub:
+            await issuer.notify(5)
+            found, _ = await _watched(stub, _subscribed(), 18)
+            assert found == list(range(12, 30)), "what it had not committed, and what came since"
+            request = notification.WatchNotificationsRequest()
+            request.since.FromDatetime(since)
+            assert (await _watched(stub, request, 10))[0] == list(range(20, 30))
+            with pytest.raises(grpc.aio.AioRpcError) as unknown:
+                await _watched(stub, notification.WatchNotificationsRequest(after_cursor=cursor), 1)
+            assert unknown.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "was not given out by this log" in (unknown.value.details() or "")
+
+            first = await issuer.copy("nats", "sqlite")
+            assert first.stdout.startswith("copied 5 notifications, 25 were there already; 1 subscriptions; ")
+            await issuer.notify(3)
+            _, cursor = await _watched(stub, _subscribed(), 20)
+            await stub.CommitCursor(notification.CommitCursorRequest(subscription="ledger", cursor=cursor))
+
+        second = await issuer.copy("nats", "sqlite")
+        assert second.stdout.startswith("copied 3 notifications, 30 were there already; 1 subscriptions; ")
+
+        async with issuer.serving(alone) as stub:
+            await issuer.notify(1)
+            assert (await _watched(stub, _subscribed(), 2))[0] == [32, 33]
+            everything = notification.WatchNotificationsRequest(position=notification.START_POSITION_EARLIEST)
+            assert (await _watched(stub, everything, 34))[0] == list(range(34))
