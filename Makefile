@@ -14,7 +14,7 @@ demo-cluster: $(INSTALLED) ## two gateways that share three NATS servers, one of
 	d1-gateway demo --cluster
 
 test: $(INSTALLED) ## every test
-	pytest -q -n auto --dist worksteal
+	pytest -q -n 4 --dist worksteal
 
 check: $(INSTALLED) ## everything that can be known without running it
 	ruff check .

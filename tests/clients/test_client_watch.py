@@ -87,7 +87,8 @@ async def test_ten_thousand_notifications_through_fifty_broken_links_come_once_a
             if len(received) % (MANY // CUTS) == MANY // CUTS // 2:
                 link.cut()
     assert received == operations
-    assert link.count > CUTS
+    # A cut while the client is connecting anew breaks nothing.
+    assert link.count > 0.9 * CUTS
 
 
 @pytest.mark.timeout(180)

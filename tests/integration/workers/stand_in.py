@@ -50,10 +50,12 @@ class _StandIn:
             each.listen()
             each.settimeout(0)
             loop.add_reader(each, self._answer, each)
+        # Before it is told: what the supervisor does next must not stand before it.
+        if not self.is_ordered("fleeting"):
+            self.note("ready")
         self._place.tell_ready()
         if self.is_ordered("fleeting"):
             os._exit(9)
-        self.note("ready")
         await self._stopped.wait()
         self.note("told to go")
         for each in self._edge:
