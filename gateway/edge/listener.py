@@ -79,15 +79,19 @@ class Listener:
             self._listen(listening)
         return int(self._sockets[0].getsockname()[1])
 
-    async def close(self) -> None:
-        """Take no further connections, and give up those that are still at their handshake; the others stay."""
+    async def close(self, lull_seconds: float = 0.0) -> None:
+        """Take no further connections, and give up those that are still at their handshake; the others stay.
+
+        Args:
+            lull_seconds: How long a handshake may still take.
+        """
         for pause in self._pauses:
             pause.cancel()
         for listening in self._sockets:
             asyncio.get_running_loop().remove_reader(listening)
             listening.close()
         # What came in a moment ago has to begin before it can be given up.
-        await asyncio.sleep(0)
+        await asyncio.sleep(lull_seconds)
         await _cancel(self._handshaking)
 
     async def forget(self) -> None:

@@ -4,10 +4,10 @@ import socket
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 
 from gateway.addresses import cannot_listen
 from gateway.edge.authentication import require_bearer
@@ -21,6 +21,9 @@ from gateway.edge.token import TokenEndpoint
 from gateway.edge.tokens import Tokens
 
 __all__ = ["Callbacks", "EdgeServer", "Limits"]
+
+# Far more than a round trip to D1's network, far less than D1's patience. The gRPC side takes as long to part.
+_LULL_SECONDS: Final = 0.1
 
 
 class Callbacks(Protocol):
@@ -66,7 +69,13 @@ class EdgeServer:
             limits: How much of it.
             drain_grace_seconds: How long requests in flight may go on once `stop` is called.
         """
-        middlewares: list[Middleware] = [timed, answer_errors, telemetry.middleware(), require_client(clients)]
+        middlewares: list[Middleware] = [
+            timed,
+            self._parting(),
+            answer_errors,
+            telemetry.middleware(),
+            require_client(clients),
+        ]
         if tokens is not None:
             middlewares.append(require_bearer(tokens))
         app = web.Application(middlewares=middlewares, client_max_size=limits.max_body_bytes)
@@ -74,6 +83,8 @@ class EdgeServer:
         served = callbacks if tokens is None else (*callbacks, TokenEndpoint(tokens))
         app.add_routes([route for group in served for route in group.routes()])
         self._limits = limits
+        self._lull_seconds = min(_LULL_SECONDS, drain_grace_seconds / 4)
+        self._is_parting = False
         self._complaints = Complaints()
         self._listener: Listener | None = None
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_grace_seconds)
@@ -107,12 +118,27 @@ class EdgeServer:
             raise cannot_listen("edge", host, port, error) from error
 
     async def stop(self) -> None:
-        """Take no new connections, let requests in flight be answered, close."""
+        """Take no new connections, let requests in flight be answered, close.
+
+        For a moment whoever is answered is told to use its connection no more: what came over it while it is being
+        closed would get no answer.
+        """
+        self._is_parting = True
         if self._listener is not None:
-            await self._listener.close()
+            await self._listener.close(self._lull_seconds)
         await self._runner.cleanup()
         if self._listener is not None:
             await self._listener.forget()
+
+    def _parting(self) -> Middleware:
+        @web.middleware
+        async def part(request: web.Request, handler: Handler) -> web.StreamResponse:
+            response = await handler(request)
+            if self._is_parting:
+                response.force_close()
+            return response
+
+        return part
 
     def _connection(self) -> Connection:
         return Connection(

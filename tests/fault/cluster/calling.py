@@ -49,6 +49,9 @@ class Calls:
         """What succeeded, and what had to be tried again."""
         self.failures: list[str] = []
         """What a caller was told that it could not mend by trying again."""
+        self.cancelled_count = 0
+        """How many calls came just when their gateway began to shut down: grpc's server ends them with CANCELLED before
+        the gateway has seen them. They are made again."""
         self.slowest_seconds = 0.0
         """From the first attempt to the reply."""
         self._channels = channels
@@ -97,7 +100,9 @@ class Calls:
                 await call(self._channels[attempt % len(self._channels)])
             except grpc.aio.AioRpcError as error:
                 waited = time.monotonic() - began
-                if error.code() not in passing or waited > _PATIENCE_SECONDS:
+                if error.code() is grpc.StatusCode.CANCELLED:
+                    self.cancelled_count += 1
+                elif error.code() not in passing or waited > _PATIENCE_SECONDS:
                     self.failures.append(f"{what}, after {waited:.1f} s: {error.code().name} {error.details()}")
                     return
                 self.done[f"{what} repeated"] += 1

@@ -10,11 +10,16 @@ _REFUSED_SECONDS = 2.0 + 1.0
 """How long NATS may take for an answer as a gateway ships, and what a busy machine may add. D1 waits for 5 s."""
 
 
-def check(load: Load) -> None:
-    """Make sure that nothing acknowledged was lost, nothing delivered twice or out of order, and nobody failed."""
+def check(load: Load, *, most_cancelled: int = 0) -> None:
+    """Make sure that nothing acknowledged was lost, nothing delivered twice or out of order, and nobody failed.
+
+    Args:
+        load: Whose.
+        most_cancelled: How many calls may have come just when a gateway began to shut down.
+    """
     stored = operation_ids(load.stored)
     assert len(stored) == len(set(stored)), "something is in the log twice"
-    assert set(stored) <= load.posts.sent
+    assert set(stored) <= load.posts.sent, "something is in the log that was never posted"
     for card_id, acknowledged in load.posts.acknowledged.items():
         of_card = operation_ids(each for each in load.stored if each.card_id == card_id)
         lost = set(acknowledged) - set(of_card)
@@ -22,10 +27,12 @@ def check(load: Load) -> None:
         known = set(acknowledged)
         assert [each for each in of_card if each in known] == acknowledged, f"{card_id} is out of order"
     _check_watchers(load, stored)
-    assert load.posts.slowest_refusal_seconds < _REFUSED_SECONDS
-    assert not load.calls.failures
-    assert load.questions.slowest_seconds < IN_TIME_SECONDS
-    assert load.stage.errors() == load.errors_before
+    assert load.calls.cancelled_count <= most_cancelled, "calls were cut off"
+    assert load.posts.slowest_refusal_seconds < _REFUSED_SECONDS, "a refusal took too long"
+    assert not load.calls.failures, f"a caller failed: {load.calls.failures}"
+    assert load.questions.slowest_seconds < IN_TIME_SECONDS, "a question got neither an answer nor its fallback in time"
+    errors = load.stage.errors() - load.errors_before
+    assert not errors, f"logged as errors: {errors}"
 
 
 def _check_watchers(load: Load, stored: list[str]) -> None:
@@ -69,6 +76,7 @@ def report(load: Load, seed: str, **seconds: list[float]) -> None:
         ],
         "commits": sum(len(each.commits) for each in load.subscriptions),
         "unary": f"{dict(calls.done)}, the slowest {calls.slowest_seconds:.2f} s, failed {len(calls.failures)}",
+        "unary ended with CANCELLED": calls.cancelled_count,
         "questions": f"{dict(questions.answered)}, the slowest {questions.slowest_seconds:.2f} s",
         "fallbacks": dict(questions.fallbacks),
         "questions cut off": dict(questions.cut_off),

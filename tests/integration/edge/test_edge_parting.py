@@ -1,0 +1,43 @@
+"""A gateway shuts down while D1 posts over connections that it keeps: no post is left without an answer."""
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+
+from sandbox import Sandbox
+from tests.integration.edge.edge_caller import event
+from tests.running import edge_tls, notification_path, running_gateway, settings_for
+
+_CLIENTS = 20
+
+
+async def _post_until_refused(sandbox: Sandbox, url: str, number: int) -> tuple[int, bool]:
+    """Post one after the other over one connection; returns how many were answered, and whether the last one bid to go.
+
+    What is posted over a connection that is closed without an answer raises: it may have been taken, or not.
+    """
+    count, bids_to_go = 0, False
+    connector = aiohttp.TCPConnector(ssl=edge_tls(sandbox), limit=1)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
+        while True:
+            try:
+                async with session.post(url, json=event(operationId=f"op_{number}_{count}")) as answer:
+                    assert answer.status == 204
+                    bids_to_go = answer.headers.get("Connection") == "close"
+            except aiohttp.ClientConnectorError:
+                return count, bids_to_go
+            count += 1
+            await asyncio.sleep(0.005)
+
+
+async def test_no_post_is_left_without_an_answer_by_a_shutdown(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with running_gateway(sandbox, settings_for(sandbox, tmp_path)) as running:
+        url = running.edge + notification_path("card-1")
+        posting = [asyncio.create_task(_post_until_refused(sandbox, url, number)) for number in range(_CLIENTS)]
+        await asyncio.sleep(0.5)
+    async with asyncio.timeout(10):
+        ends = await asyncio.gather(*posting)
+
+    assert all(count for count, _ in ends)
+    assert {bids_to_go for _, bids_to_go in ends} == {True}
