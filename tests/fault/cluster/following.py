@@ -13,9 +13,11 @@ from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from tests.e2e.watching import operation_ids
 
-__all__ = ["HEARTBEAT_SECONDS", "Follower", "read", "reread"]
+__all__ = ["HEARTBEAT_SECONDS", "PASSING", "Follower", "read", "reread"]
 
 HEARTBEAT_SECONDS = 0.5
+PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+"""How a stream may end. CANCELLED is what grpc's server says to what comes just when it begins to shut down."""
 _AGAIN_SECONDS = 0.05
 _REREAD_SECONDS = 0.2
 
@@ -54,7 +56,7 @@ class Follower:
             try:
                 await self._receive(watch)
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                if error.code() not in PASSING:
                     raise
                 self.breaks[(error.details() or "")[:60]] += 1
             finally:
@@ -112,7 +114,7 @@ async def reread(
                 try:
                     found.append(operation_ids(await read(channel, cursor, operation_id)))
                 except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    if error.code() not in PASSING:
                         raise
 
     async with asyncio.TaskGroup() as tasks:

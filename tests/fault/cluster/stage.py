@@ -21,6 +21,7 @@ __all__ = ["Stage", "staged"]
 
 _GATEWAYS = 2
 _SECONDS = 10.0
+_POLL_SECONDS = 0.05
 _PORTS = range(14_000, 20_000)
 """Below those that the system gives to outgoing connections: a gateway that is down for a while finds its own free."""
 _PREFIX = "faults"
@@ -75,9 +76,10 @@ class Stage:
         return [f"https://127.0.0.1:{place.config.edge_port}" for place in self._places]
 
     async def leader(self) -> NatsServer:
-        """Tell which server leads the stream of the event log."""
-        leader = await self.nats.leader(f"{_PREFIX}-events")
-        assert leader is not None, "the stream has no leader"
+        """Tell which server leads the stream of the event log, as soon as one does."""
+        async with asyncio.timeout(_SECONDS):
+            while (leader := await self.nats.leader(f"{_PREFIX}-events")) is None:  # noqa: ASYNC110 (it has to be asked)
+                await asyncio.sleep(_POLL_SECONDS)
         return leader
 
     async def kill(self, number: int) -> None:

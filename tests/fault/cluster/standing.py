@@ -12,7 +12,7 @@ import grpc
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from tests.e2e.watching import operation_ids
-from tests.fault.cluster.following import HEARTBEAT_SECONDS
+from tests.fault.cluster.following import HEARTBEAT_SECONDS, PASSING
 
 __all__ = ["Subscription", "Turn"]
 
@@ -31,8 +31,6 @@ class Turn:
     watcher: int
     asked_at: float
     """It became active after this: its stream was opened then, or it was told that it stood by."""
-    began_at: float
-    """When its first message was received."""
     cursor: str
     """Where it began."""
     operation_ids: list[str] = field(default_factory=list)
@@ -52,8 +50,8 @@ class Subscription:
         self.name = name
         self.turns: dict[int, Turn] = {}
         """By fence."""
-        self.commits: list[tuple[float, str]] = []
-        """When each cursor was acknowledged to be committed."""
+        self.commits: list[tuple[float, str, str]] = []
+        """When each commit was acknowledged, the cursor that was to be committed, and the one that stood then."""
         self.committed: Sequence[str] = ()
         """Which cursor was committed in the end, as each gateway says."""
         self.breaks: Counter[str] = Counter()
@@ -89,7 +87,7 @@ class Subscription:
                         if batch.notifications and self._chance.random() < _COMMITTED:
                             await self._commit(channel, batch.cursor)
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                if error.code() not in PASSING:
                     raise
                 self.breaks[(error.details() or "")[:60]] += 1
             finally:
@@ -109,7 +107,9 @@ class Subscription:
             places: How many of the expected operations are before each cursor.
             expected: All operations, in order.
         """
-        commits = [(at + _ON_ITS_WAY_SECONDS, places[cursor]) for at, cursor in self.commits]
+        commits = [(at + _ON_ITS_WAY_SECONDS, places[standing]) for at, _, standing in self.commits]
+        for _, wanted, standing in self.commits:
+            assert places[standing] >= places[wanted], f"{self.name}: what was committed does not stand"
         reached = 0
         for fence, turn in sorted(self.turns.items()):
             begin, received = places[turn.cursor], turn.operation_ids
@@ -128,7 +128,7 @@ class Subscription:
         if batch.fence not in fences:
             assert batch.fence not in self.turns, "two watchers had the same fence"
             fences.add(batch.fence)
-            self.turns[batch.fence] = Turn(watcher, asked_at, time.monotonic(), batch.cursor)
+            self.turns[batch.fence] = Turn(watcher, asked_at, batch.cursor)
             assert not batch.notifications, "the first message says where the turn begins"
         self.turns[batch.fence].operation_ids += operation_ids(batch.notifications)
 
@@ -137,7 +137,7 @@ class Subscription:
         try:
             answer = await NotificationServiceStub(channel).CommitCursor(request, timeout=_SECONDS)
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            if error.code() not in PASSING:
                 raise
         else:
-            self.commits.append((time.monotonic(), answer.committed_cursor))
+            self.commits.append((time.monotonic(), cursor, answer.committed_cursor))

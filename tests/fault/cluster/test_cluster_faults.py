@@ -43,8 +43,8 @@ async def test_the_streams_leader_is_killed_and_started_again(cluster: Stage, se
             await leader.restart()
 
     report(load, seed, standstills=standstills)
-    assert load.posts.refused_count
     check(load)
+    assert load.posts.refused_count, "nothing was posted meanwhile"
     _check_questions(load)
 
 
@@ -61,8 +61,8 @@ async def test_servers_hang_for_a_while(cluster: Stage, seed: str, chance: rando
             await load.edges_take()
 
     report(load, seed)
-    assert load.posts.refused_count
     check(load)
+    assert load.posts.refused_count, "nothing was posted meanwhile"
     _check_questions(load)
 
 
@@ -80,8 +80,8 @@ async def test_gateways_restart_in_turn(cluster: Stage, seed: str) -> None:
             await load.is_whole()
 
     report(load, seed, takeovers=takeovers)
-    assert load.posts.broken_count
     check(load, most_cancelled=_MOST_CANCELLED * len(_GATEWAYS))
+    assert load.posts.broken_count, "nothing was posted meanwhile"
     _check_questions(load)
     assert max(takeovers) < _AT_ONCE_SECONDS
 
@@ -99,8 +99,8 @@ async def test_gateways_are_killed_in_turn(cluster: Stage, seed: str, chance: ra
             await load.is_whole()
 
     report(load, seed, takeovers=takeovers)
-    assert load.posts.broken_count
     check(load)
+    assert load.posts.broken_count, "nothing was posted meanwhile"
     assert load.questions.fallbacks[_ANSWERED_HERE] == 0
     assert max(takeovers) < _TAKE_OVER_SECONDS
 
