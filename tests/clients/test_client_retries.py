@@ -7,10 +7,11 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
+import grpc
 import pytest
 
 from d1_gateway_client import AsyncGatewayClient, GatewayClient, errors
-from d1_gateway_client._retries import IDEMPOTENT, Backoff
+from d1_gateway_client._retries import IDEMPOTENT, Backoff, pause_seconds
 from d1_gateway_client.contracts.issuer.card.v1 import (
     CardServiceAsyncStub,
     CreateCardRequest,
@@ -295,3 +296,21 @@ def test_pauses_grow_up_to_a_limit_and_differ() -> None:
     assert backoff.seconds(at_least=7) == 7
     backoff.reset()
     assert backoff.seconds() <= 0.1
+
+
+REGISTERING = "/issuer.card.v1.CardService/RegisterCard"
+CREATING = "/issuer.card.v1.CardService/CreateCard"
+
+
+@pytest.mark.parametrize(
+    ("route", "reason_name", "times"),
+    [(REGISTERING, "", 1), (REGISTERING, "SERVER_DRAINING", 0), (CREATING, "", 0)],
+    ids=["harmless", "cancelled by the gateway itself", "a change that may have been made"],
+)
+def test_a_call_that_grpc_cancels_as_its_gateway_shuts_down_is_repeated_where_that_is_harmless(
+    route: str, reason_name: str, times: int
+) -> None:
+    facts = errors.Facts(grpc.StatusCode.CANCELLED, "", reason_name=reason_name)
+
+    pauses = [pause_seconds(errors.GatewayError(facts), route, Backoff())]
+    assert len([pause for pause in pauses if pause is not None]) == times

@@ -69,7 +69,9 @@ def pause_seconds(error: GatewayError, route: str, backoff: Backoff) -> float | 
         backoff: That of the call.
     """
     is_unchanged = error.outcome is Outcome.NOT_SENT or route in IDEMPOTENT
-    if error.code is grpc.StatusCode.UNAVAILABLE and is_unchanged:
+    # grpc ends so what arrives in the very moment in which a gateway begins to shut down (grpc/grpc#41785).
+    is_shut_out = error.code is grpc.StatusCode.CANCELLED and not error.reason_name and route in IDEMPOTENT
+    if is_shut_out or (error.code is grpc.StatusCode.UNAVAILABLE and is_unchanged):
         return backoff.seconds(error.retry_after_seconds)
     if error.reason is ErrorReason.REQUEST_IN_FLIGHT:
         return backoff.seconds(error.retry_after_seconds)
