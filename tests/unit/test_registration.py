@@ -23,7 +23,7 @@ async def stub() -> "AsyncIterator[service_pb2_grpc.CallbackServiceAsyncStub]":
     validation = Validation()
     validation.prepare(service_pb2.DESCRIPTOR.services_by_name["CallbackService"].full_name)
     broker = Broker(asyncio.get_running_loop())
-    servicer = CallbackServicer(Issuers(["ISSUER0001"]), broker, validation, registration_timeout_seconds=0.3)
+    servicer = CallbackServicer(Issuers(["ISSUER0001"]), broker, validation, registration_timeout_seconds=1.0)
     service_pb2_grpc.add_CallbackServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -44,7 +44,7 @@ async def test_a_stream_that_has_registered_may_be_silent(stub: "service_pb2_grp
     await call.write(callback.HandleCallbacksRequest(registration=registration))
     answer = await call.read()
     assert isinstance(answer, callback.HandleCallbacksResponse)
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(1.3)
     assert not call.done()
     await call.done_writing()
     assert await call.code() == grpc.StatusCode.OK
