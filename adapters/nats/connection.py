@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
 
-from adapters.nats.dialing import Server, dial, discovered, hang_up
+from adapters.nats.dialing import BROKEN, Server, dial, discovered, hang_up
 from adapters.nats.errors import DisconnectedError, NatsError, NatsOpenError, NoAnswerError
 from adapters.nats.exchange import Exchange
 from adapters.nats.settings import NatsSettings
@@ -53,7 +53,7 @@ class Subscription:
     async def end(self) -> None:
         """Listen no longer over the present one. The `Connection`'s to call."""
         if self._current is not None:
-            with suppress(nats.errors.Error):
+            with suppress(*BROKEN):
                 await self._current.unsubscribe()
 
     async def _handle(self, message: Msg) -> None:
@@ -136,7 +136,7 @@ class Connection:
         self._subscriptions.append(subscription)
         if self._client is not None:
             # If it is just being lost, the next connection begins with all subscriptions.
-            with suppress(nats.errors.Error):
+            with suppress(*BROKEN):
                 await subscription.begin(self._client)
         return subscription
 
@@ -161,7 +161,7 @@ class Connection:
             await client.publish(subject, payload, reply, headers)
         except nats.errors.MaxPayloadError:
             raise NatsError("The message is larger than the NATS server takes (max_payload).") from None
-        except nats.errors.Error:
+        except BROKEN:
             raise DisconnectedError("The connection to NATS is lost.") from None
 
     async def request(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -15,13 +16,27 @@ from nats.aio.transport import TcpTransport
 from adapters.nats.credentials import Credentials
 from adapters.nats.settings import NatsSettings
 
-__all__ = ["Server", "dial", "discovered", "hang_up"]
+__all__ = ["BROKEN", "Server", "dial", "discovered", "hang_up"]
 
 _PING_SECONDS: Final = 1
 _PINGS_UNANSWERED: Final = 2
 _CLOSE_SECONDS: Final = 1.0
 
+BROKEN: Final = (nats.errors.Error, OSError, RuntimeError)
+"""What using a client raises whose connection is lost; a transport of uvloop's that is closed raises RuntimeError."""
+
 _log = structlog.get_logger(__name__)
+
+
+def _is_ours_to_tell(record: logging.LogRecord) -> bool:
+    # Whatever befalls a client ends its connection, of which `adapters.nats.connection` tells once and makes another.
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        _log.debug("nats_client_failed", error=str(error) or type(error).__name__)
+    return error is None
+
+
+logging.getLogger("nats.aio.client").addFilter(_is_ours_to_tell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +83,12 @@ async def dial(server: Server, settings: NatsSettings, lost: asyncio.Event) -> C
 
 async def hang_up(client: Client) -> None:
     """Close a connection. Takes a moment at most, even if its other end hangs."""
-    with contextlib.suppress(TimeoutError, OSError, nats.errors.Error):
+    with contextlib.suppress(TimeoutError, *BROKEN):
         async with asyncio.timeout(_CLOSE_SECONDS):
             await client.close()
+    # A client whose own closing has failed midway takes itself for closed, and has left these behind.
+    for subscription in tuple(client._subs.values()):  # noqa: SLF001
+        subscription._stop_processing()  # noqa: SLF001
 
 
 def discovered(client: Client, server: Server) -> list[Server]:
