@@ -231,6 +231,7 @@ async def _rpc(
     sealing = Sealing(await sealing_key(settings))
     lease_seconds = settings.d1.total_timeout_seconds + _LEASE_MARGIN_SECONDS
     first_replies = FirstReplies(core.storage.entries, sealing, lease_seconds=lease_seconds)
+    stack.push_async_callback(first_replies.aclose)
     return RpcServer(
         servicers=servicers,
         validation=core.validation,

@@ -412,8 +412,12 @@ class KeyValueStore(Protocol):
         """Store a value, whatever stood there."""
         ...
 
-    async def delete(self, key: str) -> None:
-        """Forget a value; one that is not there is no failure."""
+    async def delete(self, key: str, value: bytes) -> None:
+        """Forget a value if it still stands; that there is none, or another one, is no failure.
+
+        Where this raises or is cancelled it may be done all the same, and late: even then what has taken the value's
+        place stays, unless it is the same again.
+        """
         ...
 
 

@@ -243,9 +243,10 @@ class FakeKeyValueStore:
         await self._reach()
         self._held[key] = value, self.now + ttl_seconds
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, value: bytes) -> None:
         await self._reach()
-        self._held.pop(key, None)
+        if self._standing(key) == value:
+            del self._held[key]
 
     def _standing(self, key: str) -> bytes | None:
         value, expiry = self._held.get(key, (None, 0.0))

@@ -48,7 +48,10 @@ class NatsKeyValueStore:
         with STORE.telling():
             await self._bucket.put(token(key), value, ttl_seconds=ttl_seconds)
 
-    async def delete(self, key: str) -> None:
-        """Forget a value; one that is not there is no failure."""
+    async def delete(self, key: str, value: bytes) -> None:
+        """Forget a value if it still stands; that there is none, or another one, is no failure."""
+        place = token(key)
         with STORE.telling():
-            await self._bucket.delete(token(key))
+            found = await self._bucket.get(place)
+            if found is not None and found.value == value:
+                await self._bucket.delete(place, revision=found.revision)

@@ -35,9 +35,9 @@ def put(connection: sqlite3.Connection, key: str, value: bytes, expire_time_ms: 
     connection.execute(_UPSERT, (key, value, expire_time_ms))
 
 
-def delete(connection: sqlite3.Connection, key: str) -> None:
-    """Forget a value, if there is one."""
-    connection.execute("DELETE FROM entry WHERE key = ?", (key,))
+def delete(connection: sqlite3.Connection, key: str, value: bytes) -> None:
+    """Forget a value, if it stands."""
+    connection.execute("DELETE FROM entry WHERE key = ? AND value = ?", (key, value))
 
 
 def delete_expired(connection: sqlite3.Connection, now_ms: int) -> int:

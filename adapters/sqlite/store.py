@@ -45,9 +45,9 @@ class SqliteKeyValueStore:
         expire_time_ms = self._now_ms() + _milliseconds(ttl_seconds)
         await self._access.change(partial(entries.put, key=key, value=value, expire_time_ms=expire_time_ms))
 
-    async def delete(self, key: str) -> None:
-        """Forget a value; one that is not there is no failure."""
-        await self._access.change(partial(entries.delete, key=key))
+    async def delete(self, key: str, value: bytes) -> None:
+        """Forget a value if it still stands; that there is none, or another one, is no failure."""
+        await self._access.change(partial(entries.delete, key=key, value=value))
 
     async def trim(self) -> int:
         """Remove now what has expired, a few entries at a time. Returns how many were removed."""

@@ -24,6 +24,7 @@ from gateway.idempotency.records import (
 )
 from gateway.idempotency.requests import MutatingRpc
 from gateway.idempotency.sealing import Sealing, UnreadableError
+from gateway.idempotency.void_markers import VoidMarkers
 from gateway.ports import KeyValueStore
 from issuer.common.v1 import error_pb2
 
@@ -33,7 +34,6 @@ TTL_SECONDS: Final = 86_400.0
 """For how long a request id is remembered."""
 
 _RETRY_SECONDS: Final = 1.0
-_MOST_UNMADE: Final = 10_000
 _UNCHANGED: Final = frozenset({error_pb2.OUTCOME_NOT_SENT, error_pb2.OUTCOME_REJECTED})
 
 _log = structlog.get_logger(__name__)
@@ -73,9 +73,7 @@ class FirstReplies:
         self._clock = clock
         self._instance = token_bytes(INSTANCE_BYTES)
         self._running: dict[str, bytes] = {}
-        self._unmade: dict[bytes, None] = {}
-        """Markers of calls that were not made because the store failed. One that stands all the same, or comes to
-        stand later, keeps nobody from making its call."""
+        self._void = VoidMarkers(store)
 
     async def reply(
         self, rpc: MutatingRpc, scope: Sequence[str], content: bytes, work: Callable[[], Awaitable[Message]]
@@ -99,44 +97,41 @@ class FirstReplies:
             raise _in_flight()
         self._running[name] = fingerprint
         try:
-            first = await self._claim(name, fingerprint, rpc)
-            if first is not None:
-                return Reply(rpc.reply.FromString(first.reply), is_replay=True)
-            return Reply(await self._make(name, fingerprint, work), is_replay=False)
+            claimed = await self._claim(name, fingerprint, rpc)
+            if isinstance(claimed, Replied):
+                return Reply(rpc.reply.FromString(claimed.reply), is_replay=True)
+            return Reply(await self._make(name, fingerprint, claimed, work), is_replay=False)
         finally:
             del self._running[name]
 
-    async def _claim(self, name: str, fingerprint: bytes, rpc: MutatingRpc) -> Replied | None:
-        """Put the marker, unless the call was made before: then return its reply, or raise what became of it."""
+    async def aclose(self) -> None:
+        """End what is done in the background, which takes about a second at most. No call may run any more."""
+        await self._void.aclose()
+
+    async def _claim(self, name: str, fingerprint: bytes, rpc: MutatingRpc) -> Replied | bytes:
+        """Put a marker and return it, unless the call was made before: return its reply, or raise what became of it."""
         lease = InFlight(self._instance, self._clock() + self._lease_seconds)
         marker = self._sealed(name, fingerprint, lease)
         try:
             standing = await self._store.put_if_absent(name, marker, TTL_SECONDS)
             if standing is None:
-                return None
-            known = self._known(name, standing, fingerprint)
-            if isinstance(known, Replied):
-                return known
-            if standing in self._unmade:
-                # Taken over as it stands: what would be written now might arrive late, in the place of the reply.
-                del self._unmade[standing]
-                return None
-            if not rpc.repeatable:
-                raise known
-            # Two instances may do so at the same time: a call that may be made again may be made twice.
-            await self._store.put(name, marker, TTL_SECONDS)
+                return marker
+            if standing not in self._void:
+                known = self._known(name, standing, fingerprint)
+                if isinstance(known, Replied):
+                    return known
+                if not rpc.repeatable:
+                    raise known
+            # It is not taken over as it stands: a removal of it that is late would remove the marker of this call.
+            await self._store.delete(name, standing)
+            if await self._store.put_if_absent(name, marker, TTL_SECONDS) is not None:
+                raise _in_flight()
         except GatewayError as error:
             if error.reason == error_pb2.ERROR_REASON_STORE_UNAVAILABLE:
-                self._remember_unmade(marker)
+                self._void.add(name, marker)
                 raise _not_stored(error) from error
             raise
-        return None
-
-    def _remember_unmade(self, marker: bytes) -> None:
-        while len(self._unmade) >= _MOST_UNMADE:
-            # Whoever repeats the call of the oldest one is told that its outcome is not known, which does no harm.
-            del self._unmade[next(iter(self._unmade))]
-        self._unmade[marker] = None
+        return marker
 
     def _known(self, name: str, standing: bytes, fingerprint: bytes) -> Replied | GatewayError:
         """Return the reply to the earlier call; or the error that it may have taken effect.
@@ -161,12 +156,14 @@ class FirstReplies:
                     raise _in_flight()
                 return _lost()
 
-    async def _make(self, name: str, fingerprint: bytes, work: Callable[[], Awaitable[Message]]) -> Message:
+    async def _make(
+        self, name: str, fingerprint: bytes, marker: bytes, work: Callable[[], Awaitable[Message]]
+    ) -> Message:
         try:
             message = await work()
         except GatewayError as error:
             if error.outcome in _UNCHANGED:
-                await self._forget(name)
+                await self._forget(name, marker)
             else:
                 await self._keep(name, fingerprint, Undecided.of(error))
             raise
@@ -177,17 +174,19 @@ class FirstReplies:
         return message
 
     async def _keep(self, name: str, fingerprint: bytes, state: Replied | Undecided) -> None:
+        # Another one's record stands there only if this call outlived its lease and may be repeated: either will do.
         try:
             await self._store.put(name, self._sealed(name, fingerprint, state), TTL_SECONDS)
         except GatewayError as error:
             # What became of the call is true all the same; a repeated one is told that it is not known.
             _log.warning("reply not kept", reason=error.reason_name, message=error.message)
 
-    async def _forget(self, name: str) -> None:
+    async def _forget(self, name: str, marker: bytes) -> None:
         try:
-            await self._store.delete(name)
+            await self._store.delete(name, marker)
         except GatewayError as error:
-            _log.warning("request id not released", reason=error.reason_name, message=error.message)
+            _log.warning("request id not released yet", reason=error.reason_name, message=error.message)
+            self._void.add(name, marker)
 
     def _sealed(self, name: str, fingerprint: bytes, state: InFlight | Replied | Undecided) -> bytes:
         return self._sealing.seal(name, encode(Record(fingerprint, state)))

@@ -44,10 +44,70 @@ async def test_a_value_stands_until_it_is_replaced_or_deleted(entries: KeyValueS
     assert (await entries.get("key"), await entries.get("other")) == (b"one", b"")
     await entries.put("key", b"two", 60)
     assert await entries.get("key") == b"two"
-    await entries.delete("key")
-    await entries.delete("key")
+    await entries.delete("key", b"two")
 
     assert (await entries.get("key"), await entries.get("other")) == (None, b"")
+
+
+async def test_only_the_value_that_is_meant_is_deleted(entries: KeyValueStore) -> None:
+    await entries.delete("key", b"one")
+    await entries.put("key", b"one", 60)
+    await entries.put("other", b"one", 60)
+    for different in (b"", b"one ", b"ONE", b"two"):
+        await entries.delete("key", different)
+    assert await entries.get("key") == b"one"
+
+    await entries.delete("key", b"one")
+    await entries.delete("key", b"one")
+    assert await entries.get("key") is None
+    await entries.put("key", b"two", 60)
+    await entries.delete("key", b"one")
+
+    assert (await entries.get("key"), await entries.get("other")) == (b"two", b"one")
+
+
+async def test_an_empty_value_is_deleted_only_if_it_is_meant(entries: KeyValueStore) -> None:
+    await entries.put("key", b"", 60)
+    await entries.delete("key", b"one")
+    assert await entries.get("key") == b""
+    await entries.delete("key", b"")
+    assert await entries.get("key") is None
+
+
+async def test_of_a_value_that_is_deleted_and_replaced_at_the_same_time_the_new_one_stays(
+    entries: KeyValueStore,
+) -> None:
+    for number in range(20):
+        key = f"key-{number}"
+        await entries.put(key, b"old", 60)
+        await asyncio.gather(
+            *(entries.delete(key, b"old") for _ in range(3)),
+            entries.put(key, b"new", 60),
+            *(entries.delete(key, b"old") for _ in range(3)),
+        )
+        assert await entries.get(key) == b"new"
+
+
+async def test_of_many_that_put_and_delete_at_several_gateways_nobody_loses_what_it_put(
+    shared_engine: StorageEngine,
+) -> None:
+    async with shared_engine.opened() as one, shared_engine.opened() as other:
+
+        async def hold(entries: KeyValueStore, own: bytes) -> int:
+            times = 0
+            for _ in range(30):
+                standing = await entries.put_if_absent("key", own, 60)
+                if standing is None:
+                    assert await entries.get("key") == own
+                    await entries.delete("key", own)
+                    times += 1
+                else:
+                    await entries.delete("key", standing[:-1])
+            return times
+
+        holds = [hold((one, other)[each % 2].entries, b"holder-%d" % each) for each in range(4)]
+        assert sum(await asyncio.gather(*holds)) > 0
+        assert await one.entries.get("key") is None
 
 
 async def test_a_value_is_put_only_where_none_stands(entries: KeyValueStore) -> None:
@@ -56,7 +116,7 @@ async def test_a_value_is_put_only_where_none_stands(entries: KeyValueStore) -> 
     assert await entries.get("key") == b"one"
     await entries.put("key", b"three", 60)
     assert await entries.put_if_absent("key", b"four", 60) == b"three"
-    await entries.delete("key")
+    await entries.delete("key", b"three")
 
     assert await entries.put_if_absent("key", b"five", 60) is None
     assert await entries.get("key") == b"five"
@@ -93,7 +153,7 @@ async def test_what_one_gateway_has_put_another_one_gets_at_once(shared_engine: 
         for number in range(20):
             await one.entries.put("key", b"%d" % number, 60)
             assert await other.entries.get("key") == b"%d" % number
-        await one.entries.delete("key")
+        await one.entries.delete("key", b"19")
         assert await other.entries.get("key") is None
 
 
@@ -149,7 +209,7 @@ async def test_keys_may_be_any_texts_and_are_never_confused(entries: KeyValueSto
         assert await entries.put_if_absent(key, b"%d" % number, 60) is None
 
     assert [await entries.get(key) for key in ODD_KEYS] == [b"%d" % number for number in range(len(ODD_KEYS))]
-    await entries.delete(ODD_KEYS[0])
+    await entries.delete(ODD_KEYS[0], b"0")
     assert [await entries.get(key) for key in ODD_KEYS[:2]] == [None, b"1"]
 
 

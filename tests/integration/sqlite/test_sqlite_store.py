@@ -31,8 +31,10 @@ async def test_a_value_stands_until_it_is_replaced_or_deleted(storage: SqliteSto
     assert (await store.get("key"), await store.get("other")) == (b"one", b"")
     await store.put("key", b"two", 60)
     assert await store.get("key") == b"two"
-    await store.delete("key")
-    await store.delete("key")
+    await store.delete("key", b"one")
+    assert await store.get("key") == b"two"
+    await store.delete("key", b"two")
+    await store.delete("key", b"two")
 
     assert (await store.get("key"), await store.get("other")) == (None, b"")
 
@@ -43,7 +45,7 @@ async def test_a_value_is_put_only_where_none_stands(storage: SqliteStorage) -> 
     assert await store.put_if_absent("key", b"one", 60) is None
     assert await store.put_if_absent("key", b"two", 60) == b"one"
     assert await store.get("key") == b"one"
-    await store.delete("key")
+    await store.delete("key", b"one")
     assert await store.put_if_absent("key", b"three", 60) is None
 
     assert await store.get("key") == b"three"
@@ -136,7 +138,11 @@ async def test_storage_that_fails_is_told_as_the_store_s_and_recovers(storage: S
     store = storage.entries
     await store.put("key", b"one", 60)
     with locked(path):
-        for call in (store.put("key", b"two", 60), store.put_if_absent("new", b"one", 60), store.delete("key")):
+        for call in (
+            store.put("key", b"two", 60),
+            store.put_if_absent("new", b"one", 60),
+            store.delete("key", b"one"),
+        ):
             with unavailable(NO_STORE):
                 await call
         assert await store.get("key") == b"one"
@@ -147,7 +153,12 @@ async def test_storage_that_fails_is_told_as_the_store_s_and_recovers(storage: S
 async def test_a_closed_store_says_that_it_is_unavailable(path: Path) -> None:
     async with opened_storage(path) as storage:
         store = storage.entries
-    for call in (store.get("key"), store.put("key", b"", 1), store.put_if_absent("key", b"", 1), store.delete("key")):
+    for call in (
+        store.get("key"),
+        store.put("key", b"", 1),
+        store.put_if_absent("key", b"", 1),
+        store.delete("key", b""),
+    ):
         with unavailable(NO_STORE):
             await call
 

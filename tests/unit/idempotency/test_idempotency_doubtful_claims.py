@@ -1,6 +1,7 @@
 """A store that fails and yet stores, at once or later, as one that is shared may: nothing is made twice."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -8,43 +9,12 @@ from gateway.errors import GatewayError
 from gateway.idempotency.first_replies import FirstReplies, Reply
 from gateway.idempotency.requests import MutatingRpc
 from issuer.card.v1 import messages_pb2 as card
-from issuer.common.v1 import error_pb2
-from tests.fakes import FakeKeyValueStore
+from tests.unit.idempotency.doubtful_store import DoubtfulStore
 from tests.unit.idempotency.idempotency_calls import CREATE, REGISTER, Upstream, ask, instance
 
 NOT_STORED = ("STORE_UNAVAILABLE", "NOT_SENT")
-IN_FLIGHT = ("REQUEST_IN_FLIGHT", "NOT_SENT")
 REUSED = ("REQUEST_ID_REUSED", "NOT_SENT")
 LOST = ("UPSTREAM_NO_ANSWER", "UNKNOWN")
-
-
-class DoubtfulStore(FakeKeyValueStore):
-    """Says that it cannot store markers, but does: while it is in doubt at once, while it is late when told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_in_doubt = False
-        self.is_late = False
-        self._late: list[tuple[str, bytes, float]] = []
-
-    async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
-        if self.is_late:
-            self._late.append((key, value, ttl_seconds))
-            raise _unavailable()
-        standing = await super().put_if_absent(key, value, ttl_seconds)
-        if self.is_in_doubt:
-            raise _unavailable()
-        return standing
-
-    async def arrive(self) -> None:
-        """Store what is late, and be late no longer."""
-        self.is_late = False
-        for key, value, ttl_seconds in self._late:
-            await super().put_if_absent(key, value, ttl_seconds)
-
-
-def _unavailable() -> GatewayError:
-    return GatewayError(error_pb2.ERROR_REASON_STORE_UNAVAILABLE, "No answer.", outcome=error_pb2.OUTCOME_REJECTED)
 
 
 @pytest.fixture
@@ -53,8 +23,10 @@ def store() -> DoubtfulStore:
 
 
 @pytest.fixture
-def replies(store: DoubtfulStore) -> FirstReplies:
-    return instance(store)
+async def replies(store: DoubtfulStore) -> AsyncIterator[FirstReplies]:
+    replies = instance(store)
+    yield replies
+    await replies.aclose()
 
 
 @pytest.fixture
@@ -119,26 +91,12 @@ async def test_a_marker_that_was_taken_over_counts_if_its_call_ends_without_a_re
     assert upstream.calls == 1
 
 
-async def test_a_different_request_under_the_id_is_refused_all_the_same(
+async def test_the_id_of_a_call_that_was_not_made_is_free_for_a_different_request(
     store: DoubtfulStore, replies: FirstReplies, upstream: Upstream
 ) -> None:
     store.is_in_doubt = True
     assert await told(replies, upstream) == NOT_STORED
     store.is_in_doubt = False
 
-    assert await told(replies, upstream, content=b"b") == REUSED
-    assert await ask(replies, upstream) == replied("card-1", is_replay=False)
-
-
-async def test_another_gateway_does_not_know_that_the_call_was_not_made(
-    store: DoubtfulStore, replies: FirstReplies, upstream: Upstream
-) -> None:
-    store.is_in_doubt = True
-    assert await told(replies, upstream) == NOT_STORED
-    store.is_in_doubt = False
-
-    other = instance(store)
-    assert await told(other, upstream) == IN_FLIGHT
-    # It is no use to wait for it there: the first one makes it.
-    assert await ask(replies, upstream) == replied("card-1", is_replay=False)
-    assert await ask(other, upstream) == replied("card-1", is_replay=True)
+    assert await ask(replies, upstream, content=b"b") == replied("card-1", is_replay=False)
+    assert await told(replies, upstream, content=b"a") == REUSED
