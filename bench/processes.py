@@ -1,18 +1,17 @@
 """The processes of a measurement: gateways, baselines, their handlers, and the load."""
 
 import asyncio
-import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import orjson
 
 from bench.load import Order, Outcome
 from bench.traffic import Kind
-from sandbox.gateway import GatewayConfig, GatewayProcess, write_policy
+from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage, write_policy
 from sandbox.pki import Pki, make_pki
 from sandbox.sandbox import ISSUER_ID
 
@@ -69,30 +68,9 @@ class Ground:
             folder: Its own, there already.
             url: Where the server is.
         """
-        key = folder / "idempotency-key"
-        key.touch(mode=0o600)
-        key.write_text(secrets.token_hex(32))
-        own = {each.name: getattr(self.config, each.name) for each in fields(self.config)}
-        config = _OnNats(**{**own, "nats_url": url, "idempotency_key": key})
+        config = replace(self.config, shared=SharedStorage.make([url], folder))
         async with await GatewayProcess.start(config, folder) as served:
             yield served
-
-
-@dataclass(frozen=True, slots=True)
-class _OnNats(GatewayConfig):
-    nats_url: str = ""
-    idempotency_key: Path = Path()
-
-    def to_toml(self) -> str:
-        tables = f"""
-[nats]
-servers = ["{self.nats_url}"]
-replicas = 1
-
-[idempotency]
-key_file = "{self.idempotency_key}"
-"""
-        return GatewayConfig.to_toml(self) + tables
 
 
 class Loader:

@@ -1,11 +1,12 @@
 """The settings of a gateway that uses a sandbox."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 import orjson
 
@@ -14,6 +15,8 @@ from sandbox.pki import CALLER, Pki
 from sandbox.sandbox import Sandbox
 
 __all__ = ["GatewayConfig", "SharedStorage", "write_policy"]
+
+_Table: TypeAlias = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,15 @@ class SharedStorage:
     replicas: int = 1
     """How many servers keep each thing."""
 
-    def to_tables(self, pki: Pki) -> dict[str, Mapping[str, object]]:
+    @classmethod
+    def make(cls, servers: Sequence[str], folder: Path, *, replicas: int = 1) -> Self:
+        """Make it, with a new key in a folder."""
+        key_file = folder / "idempotency-key"
+        key_file.touch(mode=0o600)
+        key_file.write_text(secrets.token_hex(32))
+        return cls(servers, key_file, replicas)
+
+    def to_tables(self, pki: Pki) -> dict[str, _Table]:
         """Make the tables of the settings."""
         nats: dict[str, object] = {"servers": list(self.servers), "replicas": self.replicas}
         if self.servers[0].startswith("tls:"):
@@ -63,6 +74,8 @@ class GatewayConfig:
     """D1's public JWKs, each with when it is used from. Empty: the one that D1 began with."""
     shared: SharedStorage | None = None
     """What it has in common with others; None for a gateway that is alone."""
+    more: Mapping[str, _Table] = field(default_factory=dict)
+    """Settings beyond these, or in the place of these, by table: ``{"d1": {"total_timeout_seconds": 1.0}}``."""
 
     @classmethod
     def of(
@@ -91,8 +104,19 @@ class GatewayConfig:
 
     def to_toml(self) -> str:
         """Write them as the gateway reads them."""
+        tables = self._listeners() | self._upstreams() | self._storage()
+        for name, values in self.more.items():
+            tables[name] = {**tables.get(name, {}), **values}
+        return "\n".join(
+            [
+                *(_toml(f"[{name}]", values) for name, values in tables.items()),
+                *(_toml(f"[[issuers.{self.issuer_id}.{kind}]]", key) for kind, key in self._keys()),
+            ]
+        )
+
+    def _listeners(self) -> dict[str, _Table]:
         pki = self.pki
-        tables: dict[str, Mapping[str, object] | Sequence[Mapping[str, object]]] = {
+        tables: dict[str, _Table] = {
             "grpc": {
                 "port": self.grpc_port,
                 "tls_certificate_file": pki.grpc_server.certificate,
@@ -106,30 +130,8 @@ class GatewayConfig:
                 "tls_key_file": pki.edge_server.key,
                 "tls_client_ca_file": pki.d1_client_ca,
             },
-            "d1": {
-                "base_url": self.d1_url,
-                "tls_ca_file": pki.server_ca,
-                "tls_certificate_file": pki.gateway_client.certificate,
-                "tls_key_file": pki.gateway_client.key,
-            },
-            f"issuers.{self.issuer_id}.assertion_keys": [
-                {"file": file, "kid": _kid(file)} for file in self.assertion_keys or (pki.assertion_key,)
-            ],
-            f"issuers.{self.issuer_id}.d1_encryption_keys": [
-                {"file": file, "kid": _kid(file), **({} if time is None else {"active_from": time})}
-                for file, time in self.d1_encryption_keys or ((pki.encryption_public_key, None),)
-            ],
             "admin": {"port": 0},
-            "event_log": {"path": self.event_log, "retention_seconds": self.retention_seconds},
         }
-        if self.threeds_url is not None and self.threeds_api_key_file is not None:
-            tables["threeds"] = {
-                "base_url": self.threeds_url,
-                "api_key_file": self.threeds_api_key_file,
-                "tls_ca_file": pki.server_ca,
-            }
-        if self.shared is not None:
-            tables |= self.shared.to_tables(pki)
         if self.oauth is not None:
             tables["edge.oauth"] = {
                 "client_id": self.oauth.client_id,
@@ -137,7 +139,36 @@ class GatewayConfig:
                 "scope": self.oauth.scope or "",
                 "signing_key_file": pki.edge_token_key,
             }
-        return "\n".join(_toml(name, values) for name, values in tables.items())
+        return tables
+
+    def _upstreams(self) -> dict[str, _Table]:
+        pki = self.pki
+        tables: dict[str, _Table] = {
+            "d1": {
+                "base_url": self.d1_url,
+                "tls_ca_file": pki.server_ca,
+                "tls_certificate_file": pki.gateway_client.certificate,
+                "tls_key_file": pki.gateway_client.key,
+            },
+        }
+        if self.threeds_url is not None and self.threeds_api_key_file is not None:
+            tables["threeds"] = {
+                "base_url": self.threeds_url,
+                "api_key_file": self.threeds_api_key_file,
+                "tls_ca_file": pki.server_ca,
+            }
+        return tables
+
+    def _storage(self) -> dict[str, _Table]:
+        own: _Table = {"path": self.event_log, "retention_seconds": self.retention_seconds}
+        return {"event_log": own, **({} if self.shared is None else self.shared.to_tables(self.pki))}
+
+    def _keys(self) -> Iterable[tuple[str, _Table]]:
+        for file in self.assertion_keys or (self.pki.assertion_key,):
+            yield "assertion_keys", {"file": file, "kid": _kid(file)}
+        for file, time in self.d1_encryption_keys or ((self.pki.encryption_public_key, None),):
+            active_from = {} if time is None else {"active_from": time}
+            yield "d1_encryption_keys", {"file": file, "kid": _kid(file), **active_from}
 
 
 def write_policy(path: Path) -> Path:
@@ -153,13 +184,7 @@ def _kid(jwk: Path) -> str:
     return str(orjson.loads(jwk.read_bytes())["kid"])
 
 
-def _toml(name: str, values: Mapping[str, object] | Sequence[Mapping[str, object]]) -> str:
-    if isinstance(values, Mapping):
-        return _table(f"[{name}]", values)
-    return "\n".join(_table(f"[[{name}]]", each) for each in values)
-
-
-def _table(header: str, values: Mapping[str, object]) -> str:
+def _toml(header: str, values: _Table) -> str:
     return "\n".join([header, *(f"{key} = {_value(value)}" for key, value in values.items())]) + "\n"
 
 

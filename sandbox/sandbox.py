@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from sandbox.d1 import contract
 from sandbox.d1.acs.control import AcsControl
@@ -26,11 +26,10 @@ from sandbox.d1.token import AccessTokens
 from sandbox.faults import Faults
 from sandbox.pki import Pki, make_pki
 from sandbox.server import HOST, serve
-from sandbox.threeds.app import make_threeds_app
 from sandbox.threeds.contract import DELAYS, Delays
 from sandbox.threeds.control import ThreeDSControl
+from sandbox.threeds.simulator import ThreeDS
 from sandbox.threeds.store import Transactions
-from sandbox.tls import server_context
 
 __all__ = ["ISSUER_ID", "PRODUCTS", "Sandbox"]
 
@@ -115,59 +114,59 @@ class Sandbox:
         if not contract.ISSUER_ID.fullmatch(issuer_id):
             raise ValueError("issuer_id has to be 10 characters")
         pki = await asyncio.to_thread(make_pki, folder)
-        faults, transactions, api_key = Faults(), Transactions(clock), str(uuid.uuid4())
-        threeds = make_threeds_app(transactions, api_key, threeds_delays, faults)
-        async with AsyncExitStack() as running:
-            d1 = await running.enter_async_context(
-                D1.start(
-                    pki,
-                    issuer_id,
-                    products,
-                    faults,
-                    port=d1_port,
-                    edge_credentials=edge_credentials,
-                    edge_timeout_seconds=edge_timeout_seconds,
-                    clock=clock,
-                )
-            )
-            threeds_tls = server_context(pki.threeds_server)
-            threeds_url = (
-                f"https://{HOST}:{await running.enter_async_context(serve(threeds, threeds_port, threeds_tls))}"
-            )
-            acs_control = AcsControl(d1.purchases, d1.phones, d1.authenticators, d1.background)
-            threeds_control = ThreeDSControl(threeds_url, transactions)
-            control = Control(
-                d1.url,
-                d1.store,
-                d1.tokens,
+        faults = Faults()
+        async with (
+            D1.start(
+                pki,
+                issuer_id,
+                products,
                 faults,
-                d1.notifier,
-                KeyControl(d1.keys),
-                acs_control,
-                threeds_control,
-                clock,
-            ).app()
-            control_url = f"http://{HOST}:{await running.enter_async_context(serve(control, control_port))}"
-            yield cls(
-                issuer_id=issuer_id,
-                pki=pki,
-                d1_url=d1.url,
-                control_url=control_url,
-                threeds_url=threeds_url,
-                threeds_api_key=api_key,
-                store=d1.store,
-                tokens=d1.tokens,
-                transactions=transactions,
-                faults=faults,
-                edge=d1.edge,
-                notifier=d1.notifier,
-                history=d1.history,
-                authenticators=d1.authenticators,
-                purchases=d1.purchases,
-                phones=d1.phones,
-                background=d1.background,
-            )
+                port=d1_port,
+                edge_credentials=edge_credentials,
+                edge_timeout_seconds=edge_timeout_seconds,
+                clock=clock,
+            ) as d1,
+            ThreeDS.start(pki.threeds_server, faults, port=threeds_port, delays=threeds_delays, clock=clock) as threeds,
+            serve(_control(d1, threeds, faults, clock).app(), control_port) as actual_control_port,
+        ):
+            yield cls._of(issuer_id, pki, d1, threeds, faults, f"http://{HOST}:{actual_control_port}")
+
+    @classmethod
+    def _of(cls, issuer_id: str, pki: Pki, d1: D1, threeds: ThreeDS, faults: Faults, control_url: str) -> Self:
+        return cls(
+            issuer_id=issuer_id,
+            pki=pki,
+            d1_url=d1.url,
+            control_url=control_url,
+            threeds_url=threeds.url,
+            threeds_api_key=threeds.api_key,
+            store=d1.store,
+            tokens=d1.tokens,
+            transactions=threeds.transactions,
+            faults=faults,
+            edge=d1.edge,
+            notifier=d1.notifier,
+            history=d1.history,
+            authenticators=d1.authenticators,
+            purchases=d1.purchases,
+            phones=d1.phones,
+            background=d1.background,
+        )
 
     def set_edge(self, url: str, *others: str) -> None:
         """Tell D1 where the gateway's edge is, for example ``https://127.0.0.1:8443``; see `EdgeClient.set_edge`."""
         self.edge.set_edge(url, *others)
+
+
+def _control(d1: D1, threeds: ThreeDS, faults: Faults, clock: Callable[[], float]) -> Control:
+    return Control(
+        d1.url,
+        d1.store,
+        d1.tokens,
+        faults,
+        d1.notifier,
+        KeyControl(d1.keys),
+        AcsControl(d1.purchases, d1.phones, d1.authenticators, d1.background),
+        ThreeDSControl(threeds.url, threeds.transactions),
+        clock,
+    )

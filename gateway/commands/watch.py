@@ -1,5 +1,6 @@
 """``d1-gateway watch``: notifications in a terminal."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
@@ -94,19 +95,11 @@ def watch(
     with needing_the_client():
         from gateway.commands import tailing  # noqa: PLC0415 (the client need not be there for other commands)
     connection = Connection(address, ca_file, certificate_file, key_file, token_file, server_name)
+    selection = _Selection(card, consumer, kind, type_, status, operation_id)
     layout = as_json() if json else as_table()
     try:
         request = notification.WatchNotificationsRequest(
-            issuer_id=issuer or "",
-            subscription=subscription or "",
-            filter=wanted(
-                cards=card or (),
-                consumers=consumer or (),
-                kinds=kind or (),
-                types=type_ or (),
-                statuses=status or (),
-                operation_ids=operation_id or (),
-            ),
+            issuer_id=issuer or "", subscription=subscription or "", filter=selection.to_filter()
         )
         _begin(request, since, after, from_start=from_start, follow=follow)
         tail = tailing.follow if follow else tailing.read_to_the_end
@@ -117,6 +110,28 @@ def watch(
         raise refused("the command line is no UTF-8 text") from None
     except KeyboardInterrupt:
         raise typer.Exit(0 if follow else INTERRUPTED) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """What the command line says of which notifications; None where it says nothing."""
+
+    cards: list[str] | None
+    consumers: list[str] | None
+    kinds: list[Kind] | None
+    types: list[str] | None
+    statuses: list[str] | None
+    operation_ids: list[str] | None
+
+    def to_filter(self) -> notification.NotificationFilter:
+        return wanted(
+            cards=self.cards or (),
+            consumers=self.consumers or (),
+            kinds=self.kinds or (),
+            types=self.types or (),
+            statuses=self.statuses or (),
+            operation_ids=self.operation_ids or (),
+        )
 
 
 def _begin(

@@ -90,46 +90,32 @@ class RpcServer:
         """
         self._finishing = Finishing()
         self._parting = PartingInterceptor()
-        self._server = grpc.aio.server(
-            interceptors=(
-                Chain(
-                    CorrelationInterceptor(),
-                    ErrorInterceptor(),
-                    self._parting,
-                    telemetry,
-                    access,
-                    quota,
-                    ValidationInterceptor(validation),
-                    FinishingInterceptor(self._finishing),
-                    idempotency,
-                ),
-            ),
-            options=[
-                *_OPTIONS.items(),
-                # Else one process owns its port: a second one must fail to start, not take half of the connections.
-                ("grpc.so_reuseport", int(shares_port)),
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_concurrent_streams", quota.max_in_flight + _SPARE_STREAMS),
-            ],
+        chain = Chain(
+            CorrelationInterceptor(),
+            ErrorInterceptor(),
+            self._parting,
+            telemetry,
+            access,
+            quota,
+            ValidationInterceptor(validation),
+            FinishingInterceptor(self._finishing),
+            idempotency,
         )
-        self._services = [register(servicer, self._server) for servicer in servicers]
+        options = {
+            **_OPTIONS,
+            # Else one process owns its port: a second one must fail to start, not take half of the connections.
+            "grpc.so_reuseport": int(shares_port),
+            "grpc.max_receive_message_length": max_message_bytes,
+            "grpc.max_concurrent_streams": quota.max_in_flight + _SPARE_STREAMS,
+        }
+        self._server = grpc.aio.server(interceptors=(chain,), options=[*options.items()])
+        self._health = Health()
+        self._services = _add_services(servicers, self._health, self._server)
         for service in self._services:
             validation.prepare(service)
-        self._health = Health()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflected = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(reflected, self._server)
-        address = join(host, port)
         if not shares_port:
             _try(host, port)
-        try:
-            self.port: int = (
-                self._server.add_insecure_port(address)
-                if credentials is None
-                else self._server.add_secure_port(address, credentials)
-            )
-        except RuntimeError as error:
-            raise OSError(f"grpc: cannot listen on {address}: {error}") from error
+        self.port: int = _listen(self._server, join(host, port), credentials)
 
     async def start(self) -> None:
         """Begin to serve, and say so in health."""
@@ -155,6 +141,14 @@ class RpcServer:
         await self._finishing.drain(end - loop.time())
 
 
+def _add_services(servicers: Sequence[Servicer], told: Health, server: grpc.aio.Server) -> Sequence[str]:
+    """Let a server serve services, their health and their reflection. Returns the services' full names."""
+    services = [register(servicer, server) for servicer in servicers]
+    health_pb2_grpc.add_HealthServicer_to_server(told, server)
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return services
+
+
 def _try(host: str, port: int) -> None:
     # grpc tells what is wrong with an address on standard error only, past our logs.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -162,3 +156,12 @@ def _try(host: str, port: int) -> None:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise cannot_listen("grpc", host, port, error) from error
+
+
+def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise OSError(f"grpc: cannot listen on {address}: {error}") from error

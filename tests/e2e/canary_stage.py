@@ -58,24 +58,6 @@ class Stage:
         self.evidence.add_files(self.data, but=[_KEY_FILE])
 
 
-class _Config(GatewayConfig):
-    """Everything is logged, nothing is kept from the upstreams by a circuit breaker, and all credentials are used."""
-
-    def to_toml(self) -> str:
-        folder = self.policy.parent
-        upstream = "circuit_failures = 1000000\nmax_attempts = 2\n"
-        more = {
-            "d1": upstream,
-            "threeds": upstream,
-            "edge.oauth": f'signing_key_passphrase_file = "{folder / "passphrase"}"\n',
-        }
-        toml = super().to_toml()
-        for table, lines in more.items():
-            toml = toml.replace(f"[{table}]\n", f"[{table}]\n{lines}")
-        tokens = f'[access.tokens]\nissuer = "{_LOGIN}"\njwks_file = "{folder / "callers.jwks.json"}"\n'
-        return f'{toml}\n{tokens}\n[log]\nlevel = "debug"\n'
-
-
 @asynccontextmanager
 async def staged(folder: Path, evidence: Evidence) -> AsyncIterator[Stage]:
     """Have everybody there for as long as the block lasts; what the gateway leaves behind is gathered then."""
@@ -109,11 +91,21 @@ def _configured(
     for name, value in _private_numbers(sandbox.pki).items():
         canaries.add(f"private key {name}", value)
     canaries.add("JWE of a caller", _encrypted(sandbox.pki, canaries["PAN in a JWE"]))
-    config = _Config.of(sandbox, folder, oauth=agreed)
+    config = GatewayConfig.of(sandbox, folder, oauth=agreed)
     with config.policy.open("a") as policy:
         policy.write(f'[[callers]]\nidentity = "jwt:{_SUBJECT}"\ngrants = [{{ rpcs = ["*"], issuers = ["*"] }}]\n')
     edge_token_key = _locked(sandbox.pki.edge_token_key, folder, canaries["passphrase"])
-    return replace(config, event_log=event_log, pki=replace(sandbox.pki, edge_token_key=edge_token_key))
+    # Everything is logged, no circuit breaker keeps anything from the upstreams, and all credentials are used.
+    upstream = {"circuit_failures": 1_000_000, "max_attempts": 2}
+    more: Mapping[str, Mapping[str, object]] = {
+        "d1": upstream,
+        "threeds": upstream,
+        "edge.oauth": {"signing_key_passphrase_file": folder / "passphrase"},
+        "access.tokens": {"issuer": _LOGIN, "jwks_file": folder / "callers.jwks.json"},
+        "log": {"level": "debug"},
+    }
+    pki = replace(sandbox.pki, edge_token_key=edge_token_key)
+    return replace(config, event_log=event_log, pki=pki, more=more)
 
 
 def _locked(jwk: Path, folder: Path, passphrase: str) -> Path:

@@ -2,7 +2,7 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -21,16 +21,6 @@ _SLACK_SECONDS = 3.0
 _LIMIT_SECONDS = 1.0
 _FOREVER = Fault(operation=Operation.SUSPEND_CARD, latency_ms=60_000)
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNREACHABLE", "NOT_SENT")
-
-
-@dataclass(frozen=True)
-class _Impatient(GatewayConfig):
-    """A gateway that waits for D1 no longer than `_LIMIT_SECONDS`."""
-
-    def to_toml(self) -> str:
-        return GatewayConfig.to_toml(self).replace(
-            "[d1]\n", f"[d1]\ntotal_timeout_seconds = {_LIMIT_SECONDS}\nconnect_timeout_seconds = {_LIMIT_SECONDS}\n"
-        )
 
 
 async def _told(call: Awaitable[object]) -> tuple[grpc.StatusCode, str, str]:
@@ -73,7 +63,8 @@ async def test_a_first_call_is_told_not_sent_when_d1_gives_no_token(tmp_path: Pa
 
 
 async def test_a_silent_d1_holds_a_call_no_longer_than_the_gateways_limit(sandbox: Sandbox, tmp_path: Path) -> None:
-    config = _Impatient.of(sandbox, tmp_path)
+    impatient = {"total_timeout_seconds": _LIMIT_SECONDS, "connect_timeout_seconds": _LIMIT_SECONDS}
+    config = replace(GatewayConfig.of(sandbox, tmp_path), more={"d1": impatient})
     async with (
         await GatewayProcess.start(config, tmp_path) as gateway,
         connect(gateway.grpc, sandbox.pki) as channel,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,17 +26,12 @@ _LEASE_SECONDS = _D1_SECONDS + 5.0
 """As the gateway reckons it."""
 
 
-class _Impatient(GatewayConfig):
-    """Gives up on D1 early, so that what a dead gateway began is soon known to be over."""
-
-    def to_toml(self) -> str:
-        return super().to_toml().replace("[d1]\n", f"[d1]\ntotal_timeout_seconds = {_D1_SECONDS}\n")
-
-
 @pytest.fixture
 async def gateway(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[GatewayProcess]:
     sandbox.store.add_consumer("consumer_1")
-    async with await GatewayProcess.start(_Impatient.of(sandbox, tmp_path), tmp_path) as running:
+    # It gives up on D1 early, so that what a dead gateway began is soon known to be over.
+    impatient = replace(GatewayConfig.of(sandbox, tmp_path), more={"d1": {"total_timeout_seconds": _D1_SECONDS}})
+    async with await GatewayProcess.start(impatient, tmp_path) as running:
         yield running
 
 

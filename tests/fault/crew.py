@@ -13,30 +13,13 @@ import aiohttp
 import orjson
 
 from sandbox import Sandbox
-from sandbox.gateway import GatewayConfig, GatewayProcess
+from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage
 from sandbox.nats import NatsServer
 
 __all__ = ["Crew", "crew"]
 
 _SECONDS = 60.0
 _POLL_SECONDS = 0.05
-_NATS = """
-[nats]
-servers = ["{url}"]
-replicas = 1
-
-[idempotency]
-key_file = "{key_file}"
-"""
-
-
-@dataclass(frozen=True)
-class _Config(GatewayConfig):
-    nats_url: str = ""
-    key_file: Path = Path()
-
-    def to_toml(self) -> str:
-        return super().to_toml() + _NATS.format(url=self.nats_url, key_file=self.key_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +61,8 @@ class Crew:
 @asynccontextmanager
 async def crew(sandbox: Sandbox, folder: Path, workers: int = 2) -> AsyncIterator[Crew]:
     """Run a crew for a sandbox, and end it if it has not ended by itself."""
-    key_file = folder / "first-replies.key"
-    key_file.touch(mode=0o600)
-    key_file.write_text("5e" * 32)
-    single = GatewayConfig.of(sandbox, folder)
     async with await NatsServer.start(folder / "nats") as server:
-        values = {name: getattr(single, name) for name in GatewayConfig.__dataclass_fields__}
-        config = _Config(**values, nats_url=server.url, key_file=key_file)
+        config = GatewayConfig.of(sandbox, folder, shared=SharedStorage.make([server.url], folder))
         async with await GatewayProcess.start(config, folder, workers=workers) as gateway:
             sandbox.set_edge(gateway.edge)
             yield Crew(gateway)

@@ -1,7 +1,6 @@
 """Gateways that share a NATS server, each in a process of its own, and D1 asking them."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ import aiohttp
 import grpc
 
 from sandbox import Sandbox
-from sandbox.gateway import GatewayConfig, GatewayProcess, channel
+from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage, channel
 from sandbox.handler import Answer, Handler
 from sandbox.nats import NatsServer
 from tests.running import edge_session
@@ -22,29 +21,6 @@ SECONDS = 30.0
 """More than anything here takes on a busy machine."""
 
 _CONSUMER = "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1"
-_SHARED = """
-[nats]
-servers = ["{url}"]
-replicas = 1
-
-[idempotency]
-key_file = "{key_file}"
-
-[callbacks.consumer_information]
-deadline_seconds = {seconds}
-"""
-
-
-@dataclass(frozen=True)
-class _Config(GatewayConfig):
-    nats_url: str = ""
-    key_file: Path = Path()
-    deadline_seconds: float = 2.0
-
-    def to_toml(self) -> str:
-        return super().to_toml() + _SHARED.format(
-            url=self.nats_url, key_file=self.key_file, seconds=self.deadline_seconds
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +56,13 @@ async def questioned(folder: Path, count: int, *, deadline_seconds: float) -> As
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys"))
         nats = await stack.enter_async_context(await NatsServer.start(folder / "nats"))
-        key_file = folder / "sealing-key"
-        key_file.touch(mode=0o600)
-        key_file.write_text(os.urandom(32).hex())
+        storage = SharedStorage.make([nats.url], folder)
+        deadline = {"callbacks.consumer_information": {"deadline_seconds": deadline_seconds}}
         gateways, channels = [], []
         for number in range(count):
             place = folder / f"gateway-{number}"
             place.mkdir()
-            config = replace(
-                _Config.of(sandbox, place), nats_url=nats.url, key_file=key_file, deadline_seconds=deadline_seconds
-            )
+            config = replace(GatewayConfig.of(sandbox, place, shared=storage), more=deadline)
             gateways.append(await stack.enter_async_context(await GatewayProcess.start(config, place)))
             channels.append(await stack.enter_async_context(channel(gateways[-1].grpc, sandbox.pki)))
         session = await stack.enter_async_context(edge_session(sandbox))

@@ -1,11 +1,10 @@
 """Gateways that share a NATS server, each in a process of its own, and what their watchers receive."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,29 +14,12 @@ from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox import Sandbox
 from sandbox.d1.notification import Notification, new_details
-from sandbox.gateway import GatewayConfig, GatewayProcess, channel
+from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage, channel
 from sandbox.nats import NatsServer
 
 __all__ = ["Batch", "Shared", "Watcher", "shared"]
 
 _SECONDS = 20.0
-_NATS = """
-[nats]
-servers = ["{url}"]
-replicas = 1
-
-[idempotency]
-key_file = "{key_file}"
-"""
-
-
-@dataclass(frozen=True)
-class _Config(GatewayConfig):
-    nats_url: str = ""
-    key_file: Path = Path()
-
-    def to_toml(self) -> str:
-        return super().to_toml() + _NATS.format(url=self.nats_url, key_file=self.key_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +123,14 @@ async def shared(folder: Path, count: int = 2) -> AsyncIterator[Shared]:
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys"))
         nats = await stack.enter_async_context(await NatsServer.start(folder / "nats"))
-        key_file = folder / "sealing-key"
-        key_file.touch(mode=0o600)
-        key_file.write_text(os.urandom(32).hex())
+        storage = SharedStorage.make([nats.url], folder)
         cluster = Shared(sandbox, [], [], [])
         async with asyncio.TaskGroup() as tasks:
             watching = []
             for number in range(count):
                 place = folder / f"gateway-{number}"
                 place.mkdir()
-                config = replace(_Config.of(sandbox, place), nats_url=nats.url, key_file=key_file)
+                config = GatewayConfig.of(sandbox, place, shared=storage)
                 gateway = await stack.enter_async_context(await GatewayProcess.start(config, place))
                 opened = await stack.enter_async_context(channel(gateway.grpc, sandbox.pki))
                 watcher = Watcher()

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from gateway.certificates import Certificates
 from gateway.settings import Settings, SettingsError, load
+from sandbox.gateway import GatewayConfig, write_policy
 from sandbox.pki import Pki, make_pki
 from tests.unit.identity.identity_pki import LOOPBACK, Authority, Pair
 
@@ -41,30 +42,15 @@ def used(tmp_path: Path) -> Used:
     pki, authority = make_pki(tmp_path / "keys"), Authority()
     ca_file = tmp_path / "ca.pem"
     ca_file.write_bytes(authority.certificate)
-    policy, file = tmp_path / "policy.toml", tmp_path / "d1-gateway.toml"
-    policy.touch()
-    file.write_text(f"""
-[grpc]
-tls_certificate_file = "{pki.grpc_server.certificate}"
-tls_key_file = "{pki.grpc_server.key}"
-tls_client_ca_file = "{pki.caller_ca}"
-[access]
-policy_file = "{policy}"
-[edge]
-tls_certificate_file = "{pki.edge_server.certificate}"
-tls_key_file = "{pki.edge_server.key}"
-tls_client_ca_file = "{pki.d1_client_ca}"
-[d1]
-tls_ca_file = "{ca_file}"
-tls_certificate_file = "{pki.gateway_client.certificate}"
-tls_key_file = "{pki.gateway_client.key}"
-[[issuers.ISSUER0001.assertion_keys]]
-file = "{pki.assertion_key}"
-kid = "a"
-[[issuers.ISSUER0001.d1_encryption_keys]]
-file = "{pki.encryption_public_key}"
-kid = "b"
-""")
+    config = GatewayConfig(
+        "ISSUER0001",
+        replace(pki, server_ca=ca_file),
+        "https://127.0.0.1:9",
+        tmp_path / "d1-gateway.db",
+        write_policy(tmp_path / "policy.toml"),
+    )
+    file = tmp_path / "d1-gateway.toml"
+    file.write_text(config.to_toml())
     return Used(load(file), pki, authority)
 
 

@@ -1,7 +1,6 @@
 """Two gateways that share a cluster of three NATS servers: every part in a process of its own."""
 
 import asyncio
-import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from sandbox import Sandbox
-from sandbox.gateway import GatewayConfig, GatewayProcess
+from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage
 from sandbox.nats import NatsCluster, NatsServer
 from tests.contract.card_rpcs import prepare
 
@@ -25,30 +24,11 @@ _POLL_SECONDS = 0.05
 _PORTS = range(14_000, 20_000)
 """Below those that the system gives to outgoing connections: a gateway that is down for a while finds its own free."""
 _PREFIX = "faults"
-_NATS = """
-[nats]
-servers = [{servers}]
-prefix = "{prefix}"
-replicas = 3
-
-[idempotency]
-key_file = "{key_file}"
-"""
-
-
-@dataclass(frozen=True)
-class _Config(GatewayConfig):
-    servers: tuple[str, ...] = ()
-    key_file: Path = Path()
-
-    def to_toml(self) -> str:
-        servers = ", ".join(f'"{url}"' for url in self.servers)
-        return super().to_toml() + _NATS.format(servers=servers, prefix=_PREFIX, key_file=self.key_file)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    config: _Config
+    config: GatewayConfig
     folder: Path
 
 
@@ -146,19 +126,16 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
         sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys"))
         prepare(sandbox.store)
         nats = await stack.enter_async_context(await NatsCluster.start(folder / "nats"))
-        key_file = folder / "sealing-key"
-        key_file.touch(mode=0o600)
-        key_file.write_text(os.urandom(32).hex())
+        storage = SharedStorage.make(nats.urls, folder, replicas=3)
         places = []
         for number in range(_GATEWAYS):
             place = folder / f"gateway-{number}"
             place.mkdir()
             config = replace(
-                _Config.of(sandbox, place),
-                servers=nats.urls,
-                key_file=key_file,
+                GatewayConfig.of(sandbox, place, shared=storage),
                 grpc_port=_free_port(),
                 edge_port=_free_port(),
+                more={"nats": {"prefix": _PREFIX}},
             )
             places.append(_Place(config, place))
         stage = Stage(sandbox, nats, places)

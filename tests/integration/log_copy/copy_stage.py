@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,7 +15,7 @@ from adapters.sqlite import SqliteStorage
 from gateway.bootstrap_storage import Storage
 from gateway.log_copy import Copied, LogCopy
 from gateway.ports import Event, EventLog
-from sandbox.gateway import GatewayConfig, write_policy
+from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
 from sandbox.nats import NatsServer
 from sandbox.pki import make_pki
 
@@ -61,22 +62,14 @@ class Stage:
         config = GatewayConfig(
             ISSUERS[0], pki, "https://127.0.0.1:9", self.file, policy, retention_seconds=retention_seconds
         )
-        key_file = self.folder / "sealing-key"
-        key_file.touch(mode=0o600)
-        key_file.write_text("5a" * 32)
-        lines = [config.to_toml()]
         if with_nats:
-            lines += [
-                "[nats]",
-                f'servers = ["{self.server.url}"]',
-                "replicas = 1",
-                f'prefix = "{self.prefix}"',
-                "request_timeout_seconds = 5.0",
-                "[idempotency]",
-                f'key_file = "{key_file}"',
-            ]
+            config = replace(
+                config,
+                shared=SharedStorage.make([self.server.url], self.folder),
+                more={"nats": {"prefix": self.prefix, "request_timeout_seconds": 5.0}},
+            )
         file = self.folder / "d1-gateway.toml"
-        file.write_text("\n".join([*lines, ""]))
+        file.write_text(config.to_toml())
         return file
 
     def back_up(self, to: Path) -> None:
