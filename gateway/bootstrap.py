@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from adapters import d1, threeds
+from gateway import log_lines
 from gateway.addresses import Addresses
 from gateway.authentication_results import AuthenticationResults
 from gateway.bootstrap_storage import Storage, check_storage, open_storage, sealing_key
@@ -204,6 +205,7 @@ async def _admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Rea
         broker=core.broker,
         watchers=core.watchers,
         certificate_expiries=lambda: base.certificates.expiry_times,
+        lost_line_count=lambda: log_lines.WRITER.lost_count,
     )
     base.metrics.registry.register(state)
     admin = AdminServer(base.metrics.registry, state, readiness)

@@ -2,15 +2,21 @@
 
 import json
 import logging
-import sys
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO, Final, cast
 
 import orjson
 import structlog
 
-__all__ = ["configure"]
+from gateway.line_writer import LineWriter
+
+__all__ = ["WRITER", "configure"]
+
+_STANDARD_ERROR: Final = 2
+
+WRITER: Final = LineWriter(_STANDARD_ERROR)
+"""A process has one standard error, and so one of these."""
 
 
 def configure(level: str, *context: structlog.types.Processor) -> None:
@@ -29,15 +35,23 @@ def configure(level: str, *context: structlog.types.Processor) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", WRITER)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     as_text = structlog.processors.JSONRenderer(serializer=lambda value, **_: _dumps(value).decode())
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=as_text, foreign_pre_chain=shared))
     # What libraries say below a warning (paths, peers, bytes of a bad request) stays out of our logs.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("aiohttp.server").addFilter(_without_quotation)
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            WRITER.write(f"{self.format(record)}\n".encode())
+        except Exception:  # noqa: BLE001 (as the handlers of the standard library do it)
+            self.handleError(record)
 
 
 def _without_quotation(record: logging.LogRecord) -> bool:

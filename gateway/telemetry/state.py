@@ -32,6 +32,7 @@ class State:
         broker: Broker,
         watchers: Watchers,
         certificate_expiries: Callable[[], Mapping[str, float]],
+        lost_line_count: Callable[[], int],
     ) -> None:
         """Look at the parts of a gateway.
 
@@ -42,6 +43,7 @@ class State:
             broker: Knows the handlers.
             watchers: Knows the watchers.
             certificate_expiries: Tells when what is in use expires, in seconds since 1970 (UTC), by setting.
+            lost_line_count: Tells how many lines of the process's log were lost.
         """
         self._issuer_ids = tuple(issuer_ids)
         self._log = log
@@ -49,6 +51,7 @@ class State:
         self._broker = broker
         self._watchers = watchers
         self._certificate_expiries = certificate_expiries
+        self._lost_line_count = lost_line_count
         self._of_log: tuple[Metric, ...] = ()
 
     async def refresh(self) -> None:
@@ -85,11 +88,16 @@ class State:
             "Watchers of a subscription that another one receives.",
             self._watchers.seats.standby,
         )
-        delivered = CounterMetricFamily(
-            f"{_PREFIX}_notifications_delivered", "Notifications handed to streams, once for each stream."
+        yield _counter(
+            "notifications_delivered",
+            "Notifications handed to streams, once for each stream.",
+            self._watchers.delivered_count,
         )
-        delivered.add_metric([], self._watchers.delivered_count)
-        yield delivered
+        yield _counter(
+            "log_lines_lost",
+            "Lines of the log that nobody read in time, or that could not be written.",
+            self._lost_line_count(),
+        )
         expiries = GaugeMetricFamily(
             f"{_PREFIX}_certificate_expiry_timestamp_seconds", "When a certificate in use expires.", labels=["setting"]
         )
@@ -100,6 +108,10 @@ class State:
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"{_PREFIX}_{name}", text, value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"{_PREFIX}_{name}", text, value)
 
 
 def _lags(subscriptions: Iterable[StoredSubscription], bounds: LogBounds) -> Metric:

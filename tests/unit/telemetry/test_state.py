@@ -35,6 +35,7 @@ class Observed:
             broker=self.broker,
             watchers=self.watchers,
             certificate_expiries=lambda: {"edge.tls_certificate_file": 1_800_000_000.0},
+            lost_line_count=lambda: 7,
         )
         self.registry.register(self._state)
 
@@ -109,6 +110,10 @@ async def test_what_is_delivered_is_counted_once_for_each_stream() -> None:
         await collect(observed.watchers.watch(a_watch()), log, 3)
 
     assert (await observed.scrape())["notifications_delivered_total"] == {(): 6}
+
+
+async def test_lines_of_the_log_that_were_lost_are_counted() -> None:
+    assert (await Observed(a_log_of(0)).scrape())["log_lines_lost_total"] == {(): 7}
 
 
 async def test_watchers_that_stand_by_are_told() -> None:

@@ -1,0 +1,110 @@
+"""Whoever reads the gateway's standard error stops doing so, or goes away."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import orjson
+import pytest
+
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1.service_pb2_grpc import CardServiceStub
+from sandbox import Sandbox
+from sandbox.gateway import GatewayConfig, channel
+from tests.contract.card_rpcs import prepare
+from tests.running import edge_session
+
+_PIPE_BYTES = 65_536
+
+
+class Served:
+    """A gateway whose standard error is a pipe."""
+
+    def __init__(self, process: Process, reading: int, ready: dict[str, str]) -> None:
+        self.process = process
+        self.ready = ready
+        self._reading: int | None = reading
+
+    def leave(self) -> None:
+        """Read no more, and say so."""
+        if self._reading is not None:
+            os.close(self._reading)
+            self._reading = None
+
+    async def metric(self, name: str) -> float:
+        async with aiohttp.ClientSession() as session, session.get(f"http://{self.ready['admin']}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith(f"d1_gateway_{name} ")))
+
+
+@asynccontextmanager
+async def served(sandbox: Sandbox, folder: Path) -> AsyncIterator[Served]:
+    settings = folder / "d1-gateway.toml"
+    settings.write_text(GatewayConfig.of(sandbox, folder).to_toml())
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "serve", "--config", str(settings)), stderr=writing
+    )
+    os.close(writing)
+    try:
+        gateway = Served(process, reading, await asyncio.to_thread(_ready, reading))
+        yield gateway
+        gateway.leave()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def _ready(reading: int) -> dict[str, str]:
+    said = b""
+    while b'"event":"ready"' not in said[: said.rfind(b"\n") + 1]:
+        read = os.read(reading, _PIPE_BYTES)
+        assert read, said.decode()
+        said += read
+    ready: dict[str, str] = next(orjson.loads(line) for line in said.splitlines() if b'"event":"ready"' in line)
+    return ready
+
+
+async def suspend_and_resume(sandbox: Sandbox, gateway: Served) -> None:
+    """Make a change and undo it; both have to succeed."""
+    async with channel(gateway.ready["grpc"], sandbox.pki) as connected:
+        cards, ids = CardServiceStub(connected), {"issuer_id": sandbox.issuer_id, "card_id": "card-active"}
+        reason = card.SUSPEND_REASON_USER_DECISION
+        await cards.SuspendCard(card.SuspendCardRequest(**ids, reason_code=reason), timeout=10)
+        assert sandbox.store.card("card-active").suspended_for is not None
+        back = card.RESUME_REASON_USER_DECISION
+        await cards.ResumeCard(card.ResumeCardRequest(**ids, reason_code=back), timeout=10)
+        assert sandbox.store.card("card-active").suspended_for is None
+
+
+async def fill_the_log(sandbox: Sandbox, gateway: Served) -> None:
+    """Have more lines written than a pipe holds; each request has to be answered."""
+    async with edge_session(sandbox) as session:
+        for _ in range(400):
+            async with session.get(f"https://{gateway.ready['edge']}/nope") as answer:
+                assert answer.status == 404
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "stopped"])
+async def test_without_a_reader_of_its_log_a_gateway_serves_on_and_ends_well(
+    sandbox: Sandbox, tmp_path: Path, *, is_gone: bool
+) -> None:
+    prepare(sandbox.store)
+    async with served(sandbox, tmp_path) as gateway:
+        if is_gone:
+            gateway.leave()
+
+        await fill_the_log(sandbox, gateway)
+        await suspend_and_resume(sandbox, gateway)
+
+        assert (await gateway.metric("log_lines_lost_total") > 0) is is_gone
+        gateway.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            assert await gateway.process.wait() == 0
