@@ -11,7 +11,8 @@ shows only where there are many. Hence two baselines:
   over grpc.aio can be faster; ``cpu_us`` is to be compared with it, of which the gateway's has its intake besides.
 
 How long a notification takes to a watcher is measured with a steady load of about 2,000 deliveries a second, far below
-what saturates; with a burst it would tell how long the burst is.
+what saturates; with a burst it would tell how long the burst is. What a watcher that stalls does to the others is
+measured apart, see `bench.stalled`.
 """
 
 import asyncio
@@ -28,9 +29,9 @@ from bench.memory import rss_mib
 from bench.posting import Poster, posting
 from bench.processes import Ground, line, python
 from bench.results import Row
+from bench.stalled import measure_stalled
 from bench.watching import Sight
 from sandbox.gateway import GatewayConfig
-from sandbox.pki import Pki
 
 __all__ = ["measure_fan_out"]
 
@@ -61,12 +62,6 @@ _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 4
 _STEADY_ROUNDS: Final = 3
 _STEADY_SECONDS: Final = 2.0
-_STALLED_WATCHERS: Final = 100
-_STALLED_RATE: Final = 40.0
-_STALLED_ROUNDS: Final = 5
-_STALLED_SECONDS: Final = 1.5
-_STALLING: Final = 1000
-"""So many notifications are more than a stream takes that nobody reads from: half a megabyte."""
 
 
 class _ManyStreams(GatewayConfig):
@@ -128,9 +123,7 @@ async def measure_fan_out(folder: Path, *, quick: bool) -> list[Row]:
             rows += await _bursts(ground, servers, load, _QUICK_ROUNDS if quick else _ROUNDS)
             if not quick:
                 rows += await _steadily(servers, load)
-            if load.watchers == _STALLED_WATCHERS:
-                rows += await _beside_a_stalled_one(servers[0], ground.config.pki)
-    return rows
+    return rows if quick else rows + await measure_stalled(folder)
 
 
 @asynccontextmanager
@@ -226,39 +219,9 @@ async def _steady(server: _Server, rate: float, seconds: float, watchers: int) -
     }
 
 
-def _steady_row(
-    server: _Server, case: str, rounds: Sequence[Mapping[str, float]], more: Mapping[str, Sequence[float]] | None = None
-) -> Row:
+def _steady_row(server: _Server, case: str, rounds: Sequence[Mapping[str, float]]) -> Row:
     figures = {name: [each[name] for each in rounds] for name in rounds[0]}
-    return Row(_SCENARIO, case, server.name, **figures, more=more or {})
-
-
-async def _beside_a_stalled_one(server: _Server, pki: Pki) -> list[Row]:
-    """Compare the others' latency without and with a watcher that does not read, in turns."""
-    without: list[Mapping[str, float]] = []
-    beside: list[Mapping[str, float]] = []
-    for _ in range(_STALLED_ROUNDS):
-        without.append(await _steady(server, _STALLED_RATE, _STALLED_SECONDS, _STALLED_WATCHERS))
-        async with _stalled(server, pki):
-            beside.append(await _steady(server, _STALLED_RATE, _STALLED_SECONDS, _STALLED_WATCHERS))
-    ratios = [theirs["p99_ms"] / alone["p99_ms"] for alone, theirs in zip(without, beside, strict=True)]
-    case = f"{_STALLED_WATCHERS} watchers, {_STALLED_RATE:.0f}/s"
-    return [
-        _steady_row(server, case, without),
-        _steady_row(server, f"{case}, beside one that stalls", beside, {"p99_over_that_without": ratios}),
-    ]
-
-
-@asynccontextmanager
-async def _stalled(server: _Server, pki: Pki) -> AsyncIterator[None]:
-    """Have one more watcher that does not read, and has been sent more than its stream takes."""
-    async with audience(pki) as stalling:
-        await stalling.open(server.address, 1, reads=False)
-        await server.audience.expect(_STALLING)
-        if server.poster is not None:
-            await server.poster.burst(_STALLING)
-        await server.audience.see()
-        yield
+    return Row(_SCENARIO, case, server.name, **figures, more={})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run is held to: floors under ratios, ceilings over latencies, as ``bench/floors.toml`` has them."""
+"""What a run is held to: floors under ratios of rates, ceilings over latencies, as ``bench/floors.toml`` has them."""
 
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -90,13 +90,13 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """What a figure of the gateway may reach at most. It is absolute, so only a full run is held to it."""
+    """What a figure of the gateway may reach at most. Only a full run is held to it: elsewhere most of it is noise."""
 
     name: str
     scenario: str
     case: str
     figure: str
-    """A field of `Row`."""
+    """A field of `Row`, or of what more it has."""
     ceiling: float
 
     @property

@@ -10,7 +10,7 @@ import re
 import ssl
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from bench.http2 import streams
 from sandbox.pki import Identity
 from sandbox.tls import client_context
 
-__all__ = ["MARK", "WATCH", "Expectation", "Opening", "Sight"]
+__all__ = ["MARK", "WATCH", "Expectation", "Opening", "Sight", "percentile_ms"]
 
 MARK: Final = b"bench-posted-at-monotonic-ns-"
 """What the correlation id of each notification begins with; 19 digits follow. Long, as that is found the faster."""
@@ -71,10 +71,33 @@ class Sight:
     messages: int
     cpu_seconds: float
     """The processor time of the watchers themselves."""
-    p50_ms: float = 0.0
-    """From the post to the watcher, over all watchers and notifications."""
-    p95_ms: float = 0.0
-    p99_ms: float = 0.0
+    latencies_ns: Sequence[int] = ()
+    """From the post to the watcher, over all watchers and notifications, in order; none unless timed."""
+
+    @property
+    def p50_ms(self) -> float:
+        """Half of them came this soon."""
+        return percentile_ms(self.latencies_ns, 50)
+
+    @property
+    def p95_ms(self) -> float:
+        """And 95 of 100."""
+        return percentile_ms(self.latencies_ns, 95)
+
+    @property
+    def p99_ms(self) -> float:
+        """And 99 of 100."""
+        return percentile_ms(self.latencies_ns, 99)
+
+
+def percentile_ms(latencies_ns: Sequence[int], percent: int) -> float:
+    """Tell the latency that so many percent did not exceed (nearest rank), in milliseconds.
+
+    Args:
+        latencies_ns: One at least, in order.
+        percent: 1 to 100.
+    """
+    return latencies_ns[-(-percent * len(latencies_ns) // 100) - 1] / _MILLISECOND_NS
 
 
 class _Watchers:
@@ -121,13 +144,12 @@ class _Watchers:
     async def sight(self) -> Sight:
         await self._done.wait()
         self._write()
-        latencies = sorted(self._latencies) or [0]
         return Sight(
             self._first_ns,
             self._last_ns,
             self._messages,
             time.process_time() - self._began,
-            *(latencies[-(-percent * len(latencies) // 100) - 1] / _MILLISECOND_NS for percent in (50, 95, 99)),
+            sorted(self._latencies),
         )
 
     def _write(self) -> None:
