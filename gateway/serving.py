@@ -4,6 +4,7 @@ import asyncio
 import gc
 import resource
 import signal
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -11,6 +12,7 @@ import uvloop
 
 from gateway import bootstrap, logs
 from gateway.settings import Settings
+from gateway.signals import release
 from gateway.workers.place import Place
 
 __all__ = ["serve"]
@@ -22,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 def serve(settings: Settings, place: Place | None = None) -> None:
-    """Run the gateway until SIGTERM or SIGINT, or until its supervisor is gone.
+    """Run the gateway until SIGTERM or SIGINT; alone, until SIGHUP as well; as a worker, until its supervisor is gone.
 
     Args:
         settings: All of them.
@@ -40,12 +42,36 @@ def serve(settings: Settings, place: Place | None = None) -> None:
 
 
 async def _serve(settings: Settings, place: Place | None) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    ready, stopped = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(_run(settings, place, ready, stopped))
+
+    def stop() -> None:
+        if not ready.is_set() and not stopped.is_set():
+            # Nobody is served yet, and what it waits for may take long to come.
+            running.cancel()
+        stopped.set()
+
+    _take_signals(stop, is_alone=place is None)
     if place is not None:
-        place.when_alone(stopped.set)
+        place.when_alone(stop)
+    await asyncio.wait((running,))
+    if running.cancelled():
+        _log.info("stopped before it was ready")
+    else:
+        running.result()
+
+
+def _take_signals(stop: Callable[[], None], *, is_alone: bool) -> None:
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    # Of a worker it is held, for it means the supervisor. Whoever says `nohup` wants it ignored.
+    if is_alone and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    release(*numbers)
+
+
+async def _run(settings: Settings, place: Place | None, ready: asyncio.Event, stopped: asyncio.Event) -> None:
     async with bootstrap.running(settings, place) as addresses:
         # What was made at the start lives to the end: the collector need not look at it again and again.
         gc.freeze()
@@ -55,4 +81,5 @@ async def _serve(settings: Settings, place: Place | None) -> None:
         else:
             _log.info("worker ready")
             place.tell_ready()
+        ready.set()
         await stopped.wait()

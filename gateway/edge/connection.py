@@ -1,7 +1,7 @@
-"""One connection at the edge: aiohttp's, with the time-out that it lacks and without what it tells of itself."""
+"""One connection at the edge: with the time-out that aiohttp's lacks."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, cast
@@ -10,9 +10,9 @@ from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.typedefs import Handler
 from cryptography import x509
 
-from gateway.edge.answers import json_response
 from gateway.edge.certificate import Certificate, read
 from gateway.edge.occasion import Occasion
+from gateway.http_connection import HttpConnection
 
 __all__ = ["Complaints", "Connection", "timed"]
 
@@ -31,7 +31,7 @@ class Complaints:
     no_http: Occasion = field(default_factory=lambda: Occasion("what came in is no HTTP request"))
 
 
-class Connection(web.RequestHandler):
+class Connection(HttpConnection):
     """Reads requests off a connection, and answers them in order.
 
     aiohttp bounds the idle time between two requests, what it reads ahead (32 requests), and the size of a head. The
@@ -39,13 +39,20 @@ class Connection(web.RequestHandler):
     """
 
     def __init__(
-        self, server: web.Server, complaints: Complaints, *, idle_timeout_seconds: float, head_timeout_seconds: float
+        self,
+        server: web.Server,
+        complaints: Complaints,
+        count_unread: Callable[[int], None],
+        *,
+        idle_timeout_seconds: float,
+        head_timeout_seconds: float,
     ) -> None:
         """Prepare.
 
         Args:
             server: Whose connection it is.
             complaints: Where to complain.
+            count_unread: Called with the status of each answer that no middleware gets to see.
             idle_timeout_seconds: How long it is kept without a request.
             head_timeout_seconds: How long the head of a request may take.
         """
@@ -60,6 +67,7 @@ class Connection(web.RequestHandler):
             lingering_time=_LINGERING_SECONDS,
         )
         self._complaints = complaints
+        self._count_unread = count_unread
         self._head_timeout_seconds = head_timeout_seconds
         self._head_timer: asyncio.TimerHandle | None = None
         self._is_serving = False
@@ -111,21 +119,10 @@ class Connection(web.RequestHandler):
         finally:
             self._is_serving = False
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what is no HTTP; aiohttp's own answer would quote it, and name the versions of aiohttp and Python."""
-        del message
-        self._complaints.no_http.tell(peer=request.remote, error=type(exc).__name__)
-        if request.writer.output_size > 0:
-            raise ConnectionError("half of an answer has been sent")
-        response = json_response(status, {"error": "this is no HTTP request"})
-        response.force_close()
-        return response
+    def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
+        """Complain of what is no HTTP, and count it."""
+        self._complaints.no_http.tell(peer=request.remote, error=type(error).__name__)
+        self._count_unread(status)
 
     def _end_head(self) -> None:
         if self._head_timer is not None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import hdrs, web
 
+from gateway import expectations
 from gateway.edge.errors import Refusal
 from gateway.fields import Fields
 
@@ -23,7 +24,7 @@ _CLOSE: Final = {"Connection": "close"}
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Read a request's body.
+    """Read a request's body; a client that waits to be told to send it is told so now.
 
     Raises:
         Refusal: 413 for one that is too large, 408 for one that takes too long; both end the connection.
@@ -34,6 +35,7 @@ async def read_body(request: web.Request) -> bytes:
         return await request.read()
     try:
         async with asyncio.timeout(request.app[BODY_SECONDS]):
+            await expectations.go_on(request)
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large", _CLOSE) from None

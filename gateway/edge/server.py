@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway import expectations
 from gateway.addresses import cannot_listen
 from gateway.edge.authentication import require_bearer
 from gateway.edge.clients import Clients, require_client
@@ -86,6 +87,7 @@ class EdgeServer:
         self._lull_seconds = min(_LULL_SECONDS, drain_grace_seconds / 4)
         self._is_parting = False
         self._complaints = Complaints()
+        self._telemetry = telemetry
         self._listener: Listener | None = None
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_grace_seconds)
 
@@ -105,6 +107,7 @@ class EdgeServer:
             OSError: The port cannot be had.
         """
         await self._runner.setup()
+        expectations.take_over(cast("web.Server", self._runner.server))
         self._listener = Listener(
             self._connection,
             tls,
@@ -134,7 +137,7 @@ class EdgeServer:
         @web.middleware
         async def part(request: web.Request, handler: Handler) -> web.StreamResponse:
             response = await handler(request)
-            if self._is_parting:
+            if self._is_parting or _ends_connection(request):
                 response.force_close()
             return response
 
@@ -144,6 +147,13 @@ class EdgeServer:
         return Connection(
             cast("web.Server", self._runner.server),
             self._complaints,
+            self._telemetry.count_unread,
             idle_timeout_seconds=self._limits.idle_timeout_seconds,
             head_timeout_seconds=self._limits.request_timeout_seconds,
         )
+
+
+def _ends_connection(request: web.Request) -> bool:
+    # What follows a request that asks for another protocol aiohttp may drop. A body that nobody asked for may follow
+    # or not: what comes next could be either.
+    return hdrs.UPGRADE in request.headers or expectations.is_waiting(request)

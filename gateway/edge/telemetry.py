@@ -24,6 +24,8 @@ __all__ = ["EdgeTelemetry"]
 _log = structlog.get_logger(__name__)
 # An id, and not what a stranger may have put in its place: a card number, in groups or not.
 _ID: Final = re.compile(r"(?![0-9]{10})(?!([0-9][_-]*){10,}\Z)[A-Za-z0-9_-]{1,64}")
+_UNKNOWN: Final = "unknown"
+_OTHER: Final = "other"
 _SNAKE: Final = {
     "issuerId": "issuer_id",
     "cardId": "card_id",
@@ -77,6 +79,14 @@ class EdgeTelemetry:
 
         return measured
 
+    def count_unread(self, status: int) -> None:
+        """Count an answer to what cannot be read as a request.
+
+        Args:
+            status: Its HTTP status.
+        """
+        self._series(_UNKNOWN, _OTHER, status)[0].inc()
+
     def _count(self, route: str, method: str, status: int, began: float) -> float:
         seconds = perf_counter() - began
         requests, durations = self._series(route, method, status)
@@ -122,8 +132,8 @@ def _ids(request: web.Request) -> dict[str, str]:
 def _route(request: web.Request) -> str:
     # The route's pattern, not the path: what a stranger writes into a path does not belong in the log.
     resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "unknown"
+    return resource.canonical if resource is not None else _UNKNOWN
 
 
 def _method(request: web.Request) -> str:
-    return request.method if request.method in hdrs.METH_ALL else "other"
+    return request.method if request.method in hdrs.METH_ALL else _OTHER

@@ -4,18 +4,23 @@ import asyncio
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
+import structlog
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import choose_encoder
 
+from gateway import expectations
 from gateway.addresses import join
+from gateway.http_connection import HttpConnection
 from gateway.telemetry.report import Reporting
 
 __all__ = ["AdminServer", "Refreshed"]
 
 _SHUTDOWN_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
 
 
 class Refreshed(Protocol):
@@ -50,6 +55,7 @@ class AdminServer:
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> str:
         """Begin to serve.
@@ -64,12 +70,12 @@ class AdminServer:
         Raises:
             OSError: The port cannot be had.
         """
-        await self._runner.setup()
+        await self._set_up()
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            self._listener = await asyncio.get_running_loop().create_server(self._connection, host, port)
         except OSError as error:
             raise OSError(f"admin: cannot listen on {join(host, port)}: {error.strerror}") from error
-        return join(host, int(self._runner.addresses[0][1]))
+        return join(host, int(self._listener.sockets[0].getsockname()[1]))
 
     async def start_at(self, path: Path) -> str:
         """Begin to serve on a Unix domain socket, for the supervisor of this process.
@@ -83,8 +89,8 @@ class AdminServer:
         Raises:
             OSError: It cannot be made.
         """
-        await self._runner.setup()
-        await web.UnixSite(self._runner, path).start()
+        await self._set_up()
+        self._listener = await asyncio.get_running_loop().create_unix_server(self._connection, path)
         return str(path)
 
     async def leave_metrics(self, file: Path) -> None:
@@ -96,7 +102,17 @@ class AdminServer:
 
     async def stop(self) -> None:
         """Answer what was asked, then close."""
+        if self._listener is not None:
+            self._listener.close()
         await self._runner.cleanup()
+
+    async def _set_up(self) -> None:
+        await self._runner.setup()
+        expectations.take_over(cast("web.Server", self._runner.server))
+
+    def _connection(self) -> "_Connection":
+        server = cast("web.Server", self._runner.server)
+        return _Connection(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type] # none is written
 
     async def _metrics(self, request: web.Request) -> web.Response:
         await self._state.refresh()
@@ -114,6 +130,11 @@ class AdminServer:
         status = HTTPStatus.OK if report.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         body = {"ready": report.is_ready, "checks": report.checks, "circuits": report.circuits}
         return web.json_response(body, status=status)
+
+
+class _Connection(HttpConnection):
+    def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
+        _log.warning("no request was answered", peer=request.remote, status=status, error=type(error).__name__)
 
 
 async def _hide_versions(request: web.Request, response: web.StreamResponse) -> None:

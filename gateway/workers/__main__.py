@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway import log_lines
 from gateway.workers.ending import exit_status
 from gateway.workers.launching import READY_SECONDS, WORKER, launching
+from gateway.workers.pulse import PROBE_SECONDS
 from gateway.workers.shared_settings import load_shared
 from gateway.workers.supervisor import Supervisor
 
@@ -16,7 +17,12 @@ __all__ = ["main", "supervised"]
 
 
 async def supervised(
-    workers: int, file: Path | None, *, command: Sequence[str] = WORKER, ready_seconds: float = READY_SECONDS
+    workers: int,
+    file: Path | None,
+    *,
+    command: Sequence[str] = WORKER,
+    ready_seconds: float = READY_SECONDS,
+    probe_seconds: float = PROBE_SECONDS,
 ) -> int:
     """Run a supervisor until SIGTERM or SIGINT.
 
@@ -25,6 +31,7 @@ async def supervised(
         file: The settings; None where everything comes from the environment.
         command: Starts a worker once its place is added.
         ready_seconds: How long one may take to become ready.
+        probe_seconds: How often those that serve are asked for a sign of life.
 
     Returns:
         The exit status.
@@ -37,7 +44,7 @@ async def supervised(
     settings = load()
     log_lines.configure(settings.log.level)
     async with launching(settings, file, command, ready_seconds) as launcher:
-        return await Supervisor(workers, settings, load).run(launcher)
+        return await Supervisor(workers, settings, load, probe_seconds).run(launcher)
 
 
 def main() -> int:

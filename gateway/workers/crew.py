@@ -6,6 +6,7 @@ import structlog
 
 from gateway.workers.launching import Launcher
 from gateway.workers.process import Worker
+from gateway.workers.pulse import Pulse
 from gateway.workers.slot import Slot
 from gateway.workers.telemetry import CrewMetrics, CrewReadiness
 
@@ -17,14 +18,16 @@ _log = structlog.get_logger(__name__)
 class Crew:
     """Starts workers, and keeps as many."""
 
-    def __init__(self, count: int, launcher: Launcher) -> None:
+    def __init__(self, count: int, launcher: Launcher, probe_seconds: float) -> None:
         """Prepare.
 
         Args:
             count: How many.
             launcher: Starts them.
+            probe_seconds: How often they are asked for a sign of life.
         """
         self._slots = tuple(Slot(number, launcher, self._bury) for number in range(1, count + 1))
+        self._pulse = Pulse(self._slots, probe_seconds)
         self.metrics = CrewMetrics(self._slots)
         """What they count."""
         self.readiness = CrewReadiness(self._slots)
@@ -47,10 +50,11 @@ class Crew:
         self.readiness.phase = "serving"
 
     async def keep(self) -> None:
-        """Replace whoever dies; for ever."""
+        """Replace whoever dies, and whoever hangs; for ever."""
         async with asyncio.TaskGroup() as keeping:
             for slot in self._slots:
                 keeping.create_task(slot.keep())
+            keeping.create_task(self._pulse.feel())
 
     async def renew(self, drain_seconds: float) -> bool:
         """Replace all, one after the other, each by one that is ready.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
+from gateway.signals import hold, release
 from gateway.workers.place import READY, Place
 
 __all__ = ["Worker"]
@@ -19,6 +20,8 @@ class Worker:
     def __init__(self, place: Place, process: asyncio.subprocess.Process) -> None:
         """Hold a process; `start` makes one."""
         self.place = place
+        self.unanswered = 0
+        """How many probes in a row it has left without an answer."""
         self._process = process
         self._ready_since = float("inf")
 
@@ -33,16 +36,21 @@ class Worker:
         Raises:
             OSError: The system gives no process.
         """
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            place.to_argument(),
-            # Nothing is written to it: it ends when this process does, and that is how an orphan knows.
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=place.edge_fds,
-            # Ctrl-C is meant for the supervisor alone, which tells them.
-            process_group=0,
-        )
+        # SIGHUP means the supervisor, and would kill a worker: it has it held from its first moment to its last.
+        hold(signal.SIGHUP)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                place.to_argument(),
+                # Nothing is written to it: it ends when this process does, and that is how an orphan knows.
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                pass_fds=place.edge_fds,
+                # Ctrl-C is meant for the supervisor alone, which tells them.
+                process_group=0,
+            )
+        finally:
+            release(signal.SIGHUP)
         return cls(place, process)
 
     @property

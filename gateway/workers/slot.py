@@ -89,6 +89,18 @@ class Slot:
                     if self.current is None:
                         await self._try_to_fill()
 
+    def kill(self, silent_seconds: float) -> None:
+        """Kill the current worker because it hangs; `keep` replaces it.
+
+        Args:
+            silent_seconds: For how long it has given no sign of life.
+        """
+        if (worker := self.current) is None:
+            return
+        _log.error("worker hangs and is killed", number=self.number, pid=worker.pid, silent_seconds=silent_seconds)
+        worker.kill()
+        self._lose(worker)
+
     async def renew(self, drain_seconds: float) -> bool:
         """Replace the worker: the next one is ready before the old one is told to go, and that is gone at the end.
 
@@ -147,11 +159,14 @@ class Slot:
             self._release()
         if worker is self.current:
             _log.error("worker died", number=self.number, pid=worker.pid, **_told(status))
-            self.current = None
-            self.deaths += 1
-            self._lived_seconds = worker.served_seconds
-            self._died.set()
+            self._lose(worker)
         self._bury(worker)
+
+    def _lose(self, worker: Worker) -> None:
+        self.current = None
+        self.deaths += 1
+        self._lived_seconds = worker.served_seconds
+        self._died.set()
 
     def _release(self) -> None:
         for each in self._edge:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.addresses import join
 from gateway.settings import AdminSettings, Settings, SettingsError
+from gateway.signals import TAKEN, release
 from gateway.telemetry.admin import AdminServer
 from gateway.workers.crew import Crew
 from gateway.workers.launching import Launcher
@@ -27,17 +28,19 @@ _log = structlog.get_logger(__name__)
 class Supervisor:
     """Runs several workers as one gateway."""
 
-    def __init__(self, workers: int, settings: Settings, load: Callable[[], Settings]) -> None:
+    def __init__(self, workers: int, settings: Settings, load: Callable[[], Settings], probe_seconds: float) -> None:
         """Prepare.
 
         Args:
             workers: How many.
             settings: Those that hold now.
             load: Reads them again, before a rolling restart.
+            probe_seconds: How often workers are asked for a sign of life; see `gateway.workers.pulse`.
         """
         self._workers = workers
         self._settings = settings
         self._load = load
+        self._probe_seconds = probe_seconds
         self._grace_seconds = settings.drain_grace_seconds
         self._stopped = asyncio.Event()
         self._renewal = asyncio.Event()
@@ -58,7 +61,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped.set)
         loop.add_signal_handler(signal.SIGHUP, self._renewal.set)
-        crew = Crew(self._workers, launcher)
+        release(*TAKEN)
+        crew = Crew(self._workers, launcher, self._probe_seconds)
         async with _admin(crew, self._settings.admin) as admin:
             addresses = {
                 "grpc": join(self._settings.grpc.host, launcher.grpc.number),

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.settings import AdminSettings
 from issuer.notification.v1 import messages_pb2 as notification
@@ -15,6 +16,8 @@ from sandbox.handler import Handler
 from tests.answering import refuse
 from tests.integration.telemetry.operator_view import OperatorView
 from tests.running import edge_session, running_gateway, settings_for
+
+_MARK = "5413330089010434"
 
 
 def test_the_admin_port_is_on_loopback_unless_it_is_told_otherwise() -> None:
@@ -86,6 +89,36 @@ async def test_a_gateway_whose_admin_port_is_taken_does_not_start_and_says_which
 
 async def test_nothing_else_is_served(view: OperatorView) -> None:
     assert (await view.get("/"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (f"{_MARK}\r\n\r\n", b"400"),
+        (f"GET /{_MARK} HTTP/{_MARK}\r\n\r\n", b"400"),
+        (f"GET /healthz HTTP/1.1\r\nHost: x\r\nBad {_MARK}\r\n\r\n", b"400"),
+        (f"GET http://x:{_MARK}/ HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (f"GET /{_MARK} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: {_MARK}\r\n\r\n", b"404"),
+        (f"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: {_MARK}\r\n\r\n", b"200"),
+        (f"TRACE /{_MARK} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"404"),
+        (f"POST /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {_MARK}\r\n\r\n", b"405"),
+    ],
+)
+async def test_whatever_is_sent_the_admin_port_neither_quotes_it_nor_names_what_it_is_made_of(
+    view: OperatorView, request_: str, status: bytes
+) -> None:
+    host, _, port = view.running.addresses.admin.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    with capture_logs() as logged:
+        writer.write(request_.encode())
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+    assert answer.split()[1] == status
+    assert b"Server: d1-gateway\r\n" in answer
+    told = answer.decode().lower() + repr(logged)
+    assert not [word for word in ("aiohttp", "python", _MARK) if word in told]
+    assert [each["event"] for each in logged] == ["no request was answered"] * (status == b"400")
 
 
 async def test_the_admin_port_takes_scrapes_while_a_watcher_is_slow(view: OperatorView) -> None:
