@@ -28,12 +28,11 @@ def configure(level: str, *context: structlog.types.Processor) -> None:
     """
     shared: list[structlog.types.Processor] = [
         *context,
-        structlog.processors.add_log_level,
-        _add_time,
+        _stamp,
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
+        processors=[*shared, _render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", WRITER)),
         cache_logger_on_first_use=True,
@@ -74,7 +73,12 @@ def _text(value: object) -> str:
     return f"{value:%FT%T.%fZ}" if isinstance(value, datetime) else str(value)
 
 
-def _add_time(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _stamp(_: object, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["level"] = level
     # orjson writes it; structlog's own stamp is a text that takes longer to make than the rest of the line.
     event["timestamp"] = datetime.now(UTC)
     return event
+
+
+def _render(_: object, __: str, event: MutableMapping[str, Any]) -> bytes:
+    return _dumps(event)

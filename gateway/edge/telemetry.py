@@ -50,6 +50,8 @@ class EdgeTelemetry:
         self._issuers = issuers
         self._metrics = metrics
         self._tracing = tracing
+        # The one that is made anew for each line takes a fifth of it.
+        self._log = _log.bind()
         # Finding a series by its labels takes longer than to count in it.
         self._series = cache(self._find_series)
 
@@ -101,11 +103,11 @@ class EdgeTelemetry:
     def _tell(self, request: web.Request, route: str, method: str, status: int, seconds: float) -> None:
         is_quiet = route in _FREQUENT and status < HTTPStatus.BAD_REQUEST
         level = logging.DEBUG if is_quiet else logging.INFO
-        if not _log.is_enabled_for(level):
+        if not self._log.is_enabled_for(level):
             return
         issuer_id = request.match_info.get("issuerId")
         known = {"issuer_id": issuer_id} if issuer_id in self._issuers else {}
-        _log.log(level, "callback answered", **_line(route, method, status, seconds), **known)
+        self._log.log(level, "callback answered", **_line(route, method, status, seconds), **known)
 
 
 def _tell_refusal(request: web.Request, line: dict[str, Any], refusal: Refusal, error: Exception) -> None:

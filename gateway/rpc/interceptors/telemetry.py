@@ -66,6 +66,8 @@ class TelemetryInterceptor(Interceptor):
         """
         self._issuers = issuers
         self._tracing = tracing
+        # The one that is made anew for each line takes a fifth of it.
+        self._log = _log.bind()
         # Finding a series by its labels takes longer than to count in it.
         self._ended = cache(metrics.rpcs.labels)
         self._seconds = cache(metrics.rpc_seconds.labels)
@@ -115,7 +117,7 @@ class TelemetryInterceptor(Interceptor):
         path = rpc.method.path
         is_incidental = path.startswith(_INCIDENTAL) and end.level == logging.INFO
         facts: dict[str, Any] = {**self._issuer(rpc.request), **end.facts}
-        _log.log(
+        self._log.log(
             logging.DEBUG if is_incidental else end.level,
             end.event,
             rpc=path,
