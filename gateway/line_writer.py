@@ -13,7 +13,7 @@ import orjson
 
 __all__ = ["LineWriter"]
 
-_GATHER_SECONDS: Final = 0.05
+_GATHER_SECONDS: Final = 0.02
 _RETRY_SECONDS: Final = 0.05
 _MOST_AT_ONCE: Final = 1_000
 _FLUSH_SECONDS: Final = 1.0
