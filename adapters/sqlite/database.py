@@ -57,14 +57,15 @@ def open_database(path: Path) -> Database:
     """Claim an event log's database, made now if there is none. Blocks.
 
     Raises:
-        EventLogOpenError: The folder or the file cannot be written, another process has the log open, or the file is
-            not an event log that this version can use. Such a file is left as it is.
+        EventLogOpenError: The folder or the file cannot be written, another process has the log open, the file has
+            hard links, or it is not an event log that this version can use. Such a file is left as it is.
     """
     path = path.resolve()
     with contextlib.ExitStack() as undo:
         try:
             lock = undo.enter_context(_claim(path))
             _create_private(path)
+            _refuse_other_names(path)
             with contextlib.closing(_connect(path, "rw")) as connection:
                 _prepare(path, connection)
                 _make_durable(connection)
@@ -135,6 +136,12 @@ def _claim(path: Path) -> FileIO:
 def _create_private(path: Path) -> None:
     # SQLite gives the -wal and -shm files the permissions of the database.
     FileIO(path, "a", opener=_private).close()
+
+
+def _refuse_other_names(path: Path) -> None:
+    # Neither our lock nor SQLite's write-ahead log is found under another name of the same file.
+    if path.stat().st_nlink > 1:
+        raise EventLogOpenError(f"The event log {path} has other names too (hard links): remove them first.")
 
 
 def _private(path: str, flags: int) -> int:

@@ -75,8 +75,8 @@ class SqliteStorage:
             now_ms: The clock that ages are measured with, in milliseconds since 1970 (UTC).
 
         Raises:
-            EventLogOpenError: The folder or the file cannot be written, another process has the file open, or it is
-                not one that this version can use.
+            EventLogOpenError: The folder or the file cannot be written, another process has the file open, it has hard
+                links, or it is not one that this version can use.
         """
         database = await asyncio.to_thread(open_database, Path(path))
         return cls(database, retention, trim_interval_seconds, now_ms)

@@ -108,7 +108,7 @@ class Policy:
             SettingsError: It has mistakes; all of them are named.
         """
         try:
-            file = _File.model_validate(tomllib.loads(document.decode()))
+            file = _File.model_validate(tomllib.loads(document.decode("utf-8-sig")))
         except ValidationError as error:
             raise SettingsError(
                 [f"{_dotted(each['loc'])}: {each['msg']} ({place})" for each in error.errors()]

@@ -65,10 +65,7 @@ def _policy(settings: AccessSettings, issuer_ids: Collection[str]) -> PolicyFile
 async def _verifier(stack: AsyncExitStack, settings: TokenSettings) -> TokenVerifier:
     source: Source
     if settings.jwks_url is not None:
-        try:
-            source = await stack.enter_async_context(url_source(settings.jwks_url, tls.tokens_context(settings)))
-        except ValueError as error:
-            raise SettingsError([f"access.tokens.jwks_url: {error}"]) from error
+        source = await stack.enter_async_context(url_source(settings.jwks_url, tls.tokens_context(settings)))
         age_seconds = settings.jwks_refresh_seconds
     elif settings.jwks_file is not None:
         source, age_seconds = FileSource(settings.jwks_file), _FILE_LOOK_SECONDS

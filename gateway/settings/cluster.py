@@ -3,9 +3,9 @@
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, StringConstraints, model_validator
 
-from gateway.settings.values import PrivateFile, ReadableFile, Seconds, Table, is_loopback, reachable
+from gateway.settings.values import PrivateFile, ReadableFile, Seconds, Table, filled, is_loopback, reachable
 
 __all__ = ["NatsSettings"]
 
@@ -15,7 +15,7 @@ _Server = Annotated[str, StringConstraints(pattern=r"^(nats|tls)://[^/\s?#@]+$")
 class NatsSettings(Table):
     """NATS with JetStream, in the place of the embedded storage; docs/cluster.md says when, and what it needs."""
 
-    servers: Annotated[tuple[_Server, ...], Field(min_length=1)]
+    servers: Annotated[tuple[_Server, ...], AfterValidator(filled)]
     """Where the servers are: `tls://host:port`, or `nats://host:port` on loopback. Some of a cluster's are enough."""
     replicas: Literal[1, 3, 5] = 3
     """How many servers keep each notification: 3 where there are three; 1 for a single server."""

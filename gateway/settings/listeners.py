@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
-from gateway.settings.values import Port, PrivateFile, ReadableFile, Seconds, Table, is_loopback
+from gateway.settings.values import (
+    DocumentUrl,
+    Identifier,
+    Port,
+    PrivateFile,
+    ReadableFile,
+    Seconds,
+    Table,
+    filled,
+    is_loopback,
+)
 
 __all__ = [
     "AccessSettings",
@@ -62,19 +72,19 @@ class GrpcSettings(Table):
 class TokenSettings(Table):
     """Bearer tokens of internal callers."""
 
-    issuer: Annotated[str, StringConstraints(min_length=1)]
+    issuer: Annotated[Identifier, StringConstraints(min_length=1)]
     """What `iss` has to be."""
-    audience: Annotated[str, StringConstraints(min_length=1)] = "d1-gateway"
+    audience: Annotated[Identifier, StringConstraints(min_length=1)] = "d1-gateway"
     """What `aud` has to be or to contain."""
     jwks_file: ReadableFile | None = None
     """The public keys that sign the tokens, a JWK set. Read again when it changes."""
-    jwks_url: str | None = None
+    jwks_url: DocumentUrl | None = None
     """Where they are fetched: https; plain http only on loopback."""
     jwks_ca_file: ReadableFile | None = None
     """CA of that server's certificate, PEM. None: the system's."""
     jwks_refresh_seconds: Annotated[float, Field(ge=10, allow_inf_nan=False)] = 300.0
     """How often they are fetched; for an unknown key besides, at most every 30 s."""
-    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("ES256", "PS256", "RS256", "EdDSA")
+    algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(filled)] = ("ES256", "PS256", "RS256", "EdDSA")
     """The signature algorithms that are taken."""
     leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
     """By how much the clock of who signs may differ."""
@@ -125,7 +135,7 @@ class EdgeOAuthSettings(Table):
 class EdgeProxySettings(Table):
     """A proxy that ends D1's TLS connections and hands on D1's certificate in the header `Client-Cert` (RFC 9440)."""
 
-    networks: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], Field(min_length=1)]
+    networks: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], AfterValidator(filled)]
     """Where it connects from, and nobody else: what comes from there is believed. For example `["10.1.2.3/32"]`."""
 
 

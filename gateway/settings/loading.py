@@ -1,23 +1,25 @@
 """Every setting together, read from a TOML file and from the environment."""
 
 import os
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError as SourceError
 
 from gateway.settings.cluster import NatsSettings
 from gateway.settings.listeners import AccessSettings, AdminSettings, EdgeSettings, GrpcSettings
 from gateway.settings.upstreams import D1Settings, IssuerSettings, ThreeDSSettings
-from gateway.settings.values import IssuerId
+from gateway.settings.values import IssuerId, filled
 from gateway.settings.work import CallbackSettings, EventLogSettings, IdempotencySettings, LogSettings
 
 __all__ = ["FILE_VARIABLE", "Settings", "SettingsError", "load"]
@@ -53,7 +55,7 @@ class Settings(BaseSettings):
     """The connection to D1."""
     threeds: ThreeDSSettings | None = None
     """The connection to the 3-D Secure server. Without it there is no AuthenticationService."""
-    issuers: Annotated[Mapping[IssuerId, IssuerSettings], Field(min_length=1)]
+    issuers: Annotated[Mapping[IssuerId, IssuerSettings], AfterValidator(filled)]
     """The keys of each issuer, by issuer id: exactly 10 characters, as D1 named it."""
     callbacks: CallbackSettings = CallbackSettings()
     """What D1 asks, and handlers answer."""
@@ -123,10 +125,12 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Set
     """
     mistakes = list(_unknown_in_environment(os.environ if environment is None else environment))
     try:
-        values = _read_toml(file) if file is not None else {}
-        settings = Settings(**values)
+        sources = _Sources(file)
+        settings = Settings(**sources.file_values)
     except ValidationError as error:
-        mistakes += [f"{_place(detail['loc'], file)}: {_text(detail['msg'])}" for detail in error.errors()]
+        mistakes += [f"{sources.place(detail['loc'])}: {_text(detail['msg'])}" for detail in error.errors()]
+    except SourceError as error:
+        mistakes.append(f"environment: {error}")
     except (OSError, ValueError) as error:
         mistakes.append(f"{file}: {error}")
     if mistakes:
@@ -134,16 +138,42 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Set
     return settings
 
 
+class _Sources:
+    """Where settings came from, to tell where a mistake is."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file_values = {} if file is None else _read_toml(file)
+        self._environment = EnvSettingsSource(Settings)()
+        self._file = file
+
+    def place(self, location: tuple[int | str, ...]) -> str:
+        # Pydantic's mark for the key of a table, where it is the key that is wrong.
+        keys = [part for part in location if part != "[key]"]
+        setting = ".".join(map(str, keys)) or "settings"
+        if self._file is None:
+            return setting
+        given = _find(self._environment, keys)
+        if given in (None, {}):
+            return f"{setting} ({self._file})"
+        # Of a table each may have set a part.
+        is_shared = isinstance(given, dict) and _find(self.file_values, keys) is not None
+        return f"{setting} ({self._file} and environment)" if is_shared else f"{setting} (environment)"
+
+
+def _find(values: Any, keys: Iterable[int | str]) -> Any:
+    """Return what stands there, or in the place of a table or list that it would be in; None if there is nothing."""
+    for key in keys:
+        if not isinstance(values, dict):
+            return values
+        values = values.get(key)
+    return values
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError("there is no such file")
-    return dict(TomlConfigSettingsSource(Settings, toml_file=file)())
-
-
-def _place(location: tuple[int | str, ...], file: Path | None) -> str:
-    # Pydantic's mark for the key of a table, where it is the key that is wrong.
-    setting = ".".join(str(part) for part in location if part != "[key]") or "settings"
-    return f"{setting} ({file})" if file is not None else setting
+    # Editors put a byte order mark before it, which is no TOML.
+    return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
 
 
 def _text(message: str) -> str:

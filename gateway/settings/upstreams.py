@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.settings.values import KeyId, PrivateFile, ReadableFile, Seconds, Table, reachable
+from gateway.settings.values import Identifier, KeyId, Origin, PrivateFile, ReadableFile, Seconds, Table, reachable
 
 __all__ = ["AssertionKeySettings", "D1EncryptionKeySettings", "D1Settings", "IssuerSettings", "ThreeDSSettings"]
 
@@ -37,7 +37,7 @@ class D1Settings(Table):
     """Private key of our client certificate, PEM."""
     tls_key_passphrase_file: PrivateFile | None = None
     """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
-    assertion_audience: str | None = "https://api.d1.thalescloud.io"
+    assertion_audience: Identifier | None = "https://api.d1.thalescloud.io"
     """The `aud` claim of our assertions. None: the claim is left out."""
     connect_timeout_seconds: Seconds = 2.0
     """How long a connection may take to come about, TLS included."""
@@ -64,11 +64,7 @@ class D1Settings(Table):
 class ThreeDSSettings(Table):
     """The connection to the 3-D Secure server."""
 
-    base_url: Annotated[
-        str,
-        StringConstraints(pattern=r"^(https://[^/\s?#@]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?)$"),
-        AfterValidator(reachable),
-    ]
+    base_url: Origin
     """The server's address, without a path: of its sandbox or of production. Plain HTTP only on loopback."""
     api_key: SecretStr | None = None
     """The API key, where it comes from the environment."""

@@ -60,7 +60,7 @@ class EventLogSettings(Table):
     """Where notifications are kept."""
 
     path: Path = Path("d1-gateway.db")
-    """The SQLite file; made if there is none. Its folder must be on a local disk."""
+    """The SQLite file; made if there is none. Its folder must be on a local disk, and it must have no hard links."""
     retention_seconds: Seconds = 30 * 86_400.0
     """How long a notification is kept."""
     retention_bytes: Annotated[int, Field(ge=1_048_576)] = 10 * 1_073_741_824

@@ -134,7 +134,13 @@ class AdminServer:
 
 class _Connection(HttpConnection):
     def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
-        _log.warning("no request was answered", peer=request.remote, status=status, error=type(error).__name__)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("the admin port broke", exc_info=error)
+        else:
+            # The error would quote what was sent.
+            _log.warning(
+                "what came in at the admin port is no HTTP request", peer=request.remote, error=type(error).__name__
+            )
 
 
 async def _hide_versions(request: web.Request, response: web.StreamResponse) -> None:

@@ -93,8 +93,12 @@ def test_a_reader_that_stops_holds_nobody_up_and_learns_later_how_much_it_missed
         with suppress(BlockingIOError):
             while read := os.read(pipe.reading, _PIPE_BYTES):
                 found.extend(read)
-        told = [json.loads(each) for each in found[: found.rfind(b"\n") + 1].splitlines() if b"log lines lost" in each]
-        return sum(each["lines"] for each in told) == writer.lost_count
+        told = [
+            json.loads(each)["lines"]
+            for each in found[: found.rfind(b"\n") + 1].splitlines()
+            if b"log lines lost" in each
+        ]
+        return bool(sum(told) == writer.lost_count)
 
     within_ten_seconds(has_been_told_all)
 

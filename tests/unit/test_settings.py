@@ -147,6 +147,47 @@ def test_an_unknown_setting_in_the_environment_is_refused_with_its_place(
     assert any(mistake.startswith(f"{place} ") for mistake in mistakes_of(files.write()))
 
 
+@pytest.mark.parametrize(
+    ("variables", "mistake"),
+    [
+        ({"GRPC__PRT": "1"}, "grpc.prt (environment): Extra inputs"),
+        ({"GRPC__PORT": ""}, "grpc.port (environment): Input should be"),
+        ({"GRPC": '{"prt": 1}'}, "grpc.prt (environment): Extra inputs"),
+        ({"D1__TOTAL_TIMEOUT_SECONDS": "1"}, "d1 ({file} and environment): connect_timeout_seconds must not"),
+        ({"GRPC__TLS_KEY_FILE": "{private}"}, "grpc (environment): tls_certificate_file and"),
+        ({"GRPC__PORT": "9443"}, "settings ({file} and environment): grpc.port and edge.port"),
+        ({"NATS": "nats://localhost"}, "nats (environment): Input should be"),
+        ({"ISSUERS": "{"}, "environment: error parsing value"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_mistake_in_the_environment_is_not_blamed_on_the_file(
+    files: Files, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], mistake: str
+) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(f"D1_GATEWAY_{variable}", value.replace("{private}", str(files.private)))
+
+    (told,) = mistakes_of(files.write())
+
+    assert told.startswith(mistake.format(file=files.toml))
+
+
+def test_a_mistake_in_the_file_is_not_blamed_on_the_environment(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("D1_GATEWAY_EDGE__PORT", "0")
+    file = files.write(edge="hots = 1")
+
+    (told,) = mistakes_of(file)
+
+    assert told.startswith(f"edge.hots ({file}): ")
+
+
+def test_a_byte_order_mark_before_the_file_does_not_matter(files: Files) -> None:
+    file = files.write(top="drain_grace_seconds = 2.5")
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+    assert load(file).drain_grace_seconds == 2.5
+
+
 def test_variables_of_others_do_not_matter(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("D1_NOPE", "1")
     monkeypatch.setenv("EDGE__PORT", "1")

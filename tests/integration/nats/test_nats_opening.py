@@ -13,7 +13,7 @@ from adapters.nats.connection import Connection
 from adapters.nats.jetstream import ask
 from adapters.nats.subjects import Names
 from sandbox.nats import NatsServer
-from tests.conformance.storage_engines import an_event, read_all
+from tests.conformance.storage_engines import ISSUER, an_event, append_all, read_all
 from tests.integration.nats.nats_storages import opened, refusal, settings_for_nats, unavailable
 
 
@@ -116,15 +116,23 @@ async def test_gateways_with_different_prefixes_have_nothing_in_common(server: N
         assert await other.entries.get("key") is None
 
 
-async def test_a_log_whose_stream_was_made_anew_says_so(server: NatsServer) -> None:
+async def test_a_gateway_whose_stream_another_one_made_anew_goes_on_with_that(server: NatsServer) -> None:
     settings = settings_for_nats(server, timeout_seconds=1)
     async with opened(settings) as storage:
+        former = storage.log.log_id
+        await append_all(storage.log, [an_event(1), an_event(2)])
+        await storage.log.commit(ISSUER, "fraud", 2, 1_000)
         await ask(storage.connection, f"STREAM.DELETE.{Names(settings.prefix).event_stream}")
         with unavailable():
             await storage.log.append(an_event(1))
-        async with opened(settings):
-            with unavailable():
-                await storage.log.bounds()
+        async with opened(settings) as maker:
+            assert (await storage.log.bounds()).last == 0
+            assert storage.log.log_id == maker.log.log_id != former
+            # No place of the old log is taken for one of the new one.
+            for each in (storage, maker):
+                subscription = await each.log.get_subscription(ISSUER, "fraud")
+                assert subscription is not None
+                assert subscription.committed == 0
 
 
 async def test_the_space_that_events_take_is_told(server: NatsServer) -> None:

@@ -90,6 +90,23 @@ async def test_a_link_to_the_log_is_the_same_log(log: SqliteEventLog, path: Path
         await SqliteStorage.open(link)
 
 
+async def test_a_log_with_two_names_is_refused_by_either_of_them(path: Path) -> None:
+    # In use: under the other name neither the lock nor what is not yet in the database itself would be found.
+    other = path.with_name("other.db")
+    async with opened(path) as log:
+        await log.append(event(1))
+        other.hardlink_to(path)
+        with pytest.raises(EventLogOpenError, match=f"{other} has other names too"):
+            await SqliteStorage.open(other)
+        assert await log.append(event(2))
+    with pytest.raises(EventLogOpenError, match=f"{path} has other names too"):
+        await SqliteStorage.open(path)
+
+    other.unlink()
+    async with opened(path) as log:
+        assert await numbers(log) == [1, 2]
+
+
 async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path) -> None:
     path.write_bytes(b"no database at all" * 1_000)
 

@@ -7,9 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from gateway.settings import AdminSettings
+from gateway.telemetry.admin import AdminServer
+from gateway.telemetry.report import Report
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox import Sandbox
 from sandbox.handler import Handler
@@ -118,7 +121,29 @@ async def test_whatever_is_sent_the_admin_port_neither_quotes_it_nor_names_what_
     assert b"Server: d1-gateway\r\n" in answer
     told = answer.decode().lower() + repr(logged)
     assert not [word for word in ("aiohttp", "python", _MARK) if word in told]
-    assert [each["event"] for each in logged] == ["no request was answered"] * (status == b"400")
+    assert [each["event"] for each in logged] == ["what came in at the admin port is no HTTP request"] * (
+        status == b"400"
+    )
+
+
+async def test_an_admin_port_that_breaks_says_so_in_the_log_and_not_to_who_asked(sandbox: Sandbox) -> None:
+    class Broken:
+        async def refresh(self) -> None:
+            raise RuntimeError(_MARK)
+
+        async def report(self) -> Report:
+            raise RuntimeError(_MARK)
+
+    server = AdminServer(CollectorRegistry(), Broken(), Broken())
+    async with edge_session(sandbox) as session:
+        address = await server.start("127.0.0.1", 0)
+        with capture_logs() as logged:
+            for path in ("/metrics", "/readyz"):
+                async with session.get(f"http://{address}{path}", headers={"Accept": "text/html"}) as answer:
+                    assert (answer.status, answer.headers["Server"]) == (500, "d1-gateway")
+                    assert await answer.json() == {"error": "internal error"}
+        await server.stop()
+    assert [each["event"] for each in logged] == ["the admin port broke"] * 2
 
 
 async def test_the_admin_port_takes_scrapes_while_a_watcher_is_slow(view: OperatorView) -> None:

@@ -1,0 +1,184 @@
+"""What a client may send besides requests that D1 would send: every answer is the edge's own, and counted."""
+
+import asyncio
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sandbox import Sandbox
+from tests.integration.edge.edge_caller import OAUTH, EdgeCaller, event, raw_request, stored
+from tests.integration.edge.edge_gateways import edge_with
+from tests.running import edge_session
+
+_MARK = "5413330089010434"
+_BODY = json.dumps(event()).encode()
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+_LAST = f"GET /{_MARK} HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n".encode()
+"""Behind everything, for the edge to hang up."""
+
+
+def _get(target: str, *headers: str, method: str = "GET") -> bytes:
+    return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: edge", *headers, "", ""]).encode()
+
+
+_STRANGE = {
+    "an expectation": raw_request(_BODY, f"Expect: 200-{_MARK}"),
+    "an expectation at an unknown path": raw_request(b"{}", f"Expect: 200-{_MARK}", path="/nope"),
+    "an expectation and another method": raw_request(b"{}", f"Expect: {_MARK}", method="PUT"),
+    "an expectation that is no text": raw_request(b"{}", "Expect: 200-x").replace(b"200-x", b"\xff\xfe", 1),
+    "an expectation that is empty": raw_request(b"{}", "Expect: "),
+    "many expectations": raw_request(b"{}", f"Expect: {_MARK}", "Expect: 100-continue"),
+    "an expectation of HTTP/1.0": raw_request(b"{}", f"Expect: {_MARK}", "Connection: keep-alive").replace(
+        b"HTTP/1.1", b"HTTP/1.0", 1
+    ),
+    "a body far too large that is asked for": raw_request(b"", "Content-Length: 99999999", "Expect: 100-continue"),
+    "a body that is not asked for": raw_request(b"", "Content-Length: 4000", "Expect: 100-continue", path="/nope"),
+    "a web socket": _get(f"/{_MARK}", "Connection: Upgrade", "Upgrade: websocket", f"Sec-WebSocket-Key: {_MARK}"),
+    "a web socket with a body": raw_request(b"{}", "Connection: Upgrade", f"Upgrade: {_MARK}"),
+    "HTTP/2 by upgrade": _get("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMA"),
+    "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "CONNECT": _get(f"{_MARK}.example:443", method="CONNECT"),
+    "CONNECT without a port": _get(_MARK, method="CONNECT"),
+    "CONNECT to a path": _get(f"/{_MARK}", method="CONNECT"),
+    "TRACE": _get(f"/{_MARK}", f"X-Secret: {_MARK}", method="TRACE"),
+    "OPTIONS of everything": _get("*", method="OPTIONS"),
+    "OPTIONS": _get(f"/{_MARK}", method="OPTIONS"),
+    "HEAD": _get(f"/{_MARK}", method="HEAD"),
+    "HEAD of what is broken": _get("/", "Content-Length: x", method="HEAD"),
+    "a method of its own": _get("/", method=f"M{_MARK}"),
+    "a method in small letters": _get("/", method="get"),
+    "a method that is no word": _get("/", method=f"<{_MARK}>"),
+    "a whole address": _get(f"http://user:{_MARK}@elsewhere.example/{_MARK}"),
+    "a whole address with a bad port": _get("http://elsewhere.example:99999999/"),
+    "a whole address with a port that is no number": _get(f"http://elsewhere.example:{_MARK}x/"),
+    "a whole address with half a bracket": _get("http://[::1/"),
+    "a whole address without a host": _get("http:///"),
+    "a relative address": _get(_MARK),
+    "two slashes": _get(f"//{_MARK}/..//x"),
+    "two slashes and half a bracket": _get(f"//[{_MARK}"),
+    "a fragment": _get(f"/#{_MARK}"),
+    "escapes that are none": _get(f"/%zz%{_MARK}%"),
+    "escapes that are no text": _get("/%ff%fe"),
+    "bytes that are no text": _get("/x").replace(b"/x", b"/\xff\xfe", 1),
+    "an escaped null": _get("/%00"),
+    "no host": f"GET /{_MARK} HTTP/1.1\r\n\r\n".encode(),
+    "two hosts": _get("/", f"Host: {_MARK}"),
+    "a host that is none": b"GET / HTTP/1.1\r\nHost: \xff[\r\n\r\n",
+    "no version": f"GET /{_MARK}\r\n\r\n".encode(),
+    "another version": _get("/").replace(b"HTTP/1.1", f"HTTP/{_MARK}".encode(), 1),
+    "another protocol": f"GET / RTSP/1.0\r\nX: {_MARK}\r\n\r\n".encode(),
+    "a content type that is none": raw_request(_BODY).replace(b"application/json", f';;{_MARK}="'.encode(), 1),
+    "a charset that is none": raw_request(_BODY).replace(b"application/json", f"text/x; charset={_MARK}".encode(), 1),
+    "an encoding that is none": raw_request(_BODY, f"Content-Encoding: {_MARK}"),
+    "an encoding that is not what it says": raw_request(_MARK.encode(), "Content-Encoding: br"),
+    "chunks that are none": raw_request(f"{_MARK}zz\r\n".encode(), "Transfer-Encoding: chunked"),
+    "a range": _get("/", f"Range: bytes={_MARK}-"),
+    "a date that is none": _get("/", f"If-Modified-Since: {_MARK}"),
+    "a forwarded address": _get("/", f"Forwarded: for={_MARK};;=", f"X-Forwarded-For: {_MARK}"),
+    "a cookie that is none": _get("/", f"Cookie: ={_MARK};;\x80"),
+    "headers without an end": _get("/", *(f"X-{number}: {_MARK}" for number in range(100))),
+    "a long line": _get("/" + _MARK * 1000),
+}
+
+
+async def _sent(caller: EdgeCaller, request: bytes) -> bytes:
+    """Send a request and one more; return all that is answered."""
+    async with caller.connection() as (reader, writer), asyncio.timeout(20):
+        writer.write(request + _LAST)
+        return await reader.read()
+
+
+async def _counted(caller: EdgeCaller) -> Counter[str]:
+    """Tell how many answers of each status the edge has counted."""
+    async with caller.session.get(f"http://{caller.running.addresses.admin}/metrics") as answer:
+        families = text_string_to_metric_families(await answer.text())
+        samples = [sample for family in families for sample in family.samples]
+    found: Counter[str] = Counter()
+    for sample in samples:
+        if sample.name == "d1_gateway_edge_requests_total":
+            found[sample.labels["status"]] += int(sample.value)
+    return found
+
+
+_EDGES: dict[str, dict[str, Any]] = {
+    "a certificate": {},
+    "a token besides": {"oauth": OAUTH},
+    "the certificate of another": {"tls_client_subjects": ("somebody else",)},
+}
+"""By what they ask for."""
+
+
+_DUE = {
+    "a certificate": {"204", "400", "404", "405", "413", "415"},
+    "a token besides": {"400", "401"},
+    "the certificate of another": {"400", "403"},
+}
+"""The statuses of the answers."""
+
+
+@pytest.mark.parametrize("asked", _EDGES)
+async def test_every_answer_is_the_edges_own_and_counted(sandbox: Sandbox, tmp_path: Path, asked: str) -> None:
+    async with edge_with(sandbox, tmp_path, **_EDGES[asked]) as running, edge_session(sandbox) as session:
+        caller = EdgeCaller(running, session)
+        due: Counter[str] = Counter()
+        for name, request in _STRANGE.items():
+            answered = await _sent(caller, request)
+            statuses = [status.decode() for status in _STATUS.findall(answered)]
+            assert statuses, name
+            assert "100" not in statuses, name
+            assert answered.count(b"Server: d1-gateway\r\n") == len(statuses), name
+            for word in ("aiohttp", "python", _MARK):
+                assert word not in answered.decode().lower(), name
+            due.update(statuses)
+            assert await _counted(caller) == due, name
+        assert len(await stored(running)) == (1 if asked == "a certificate" else 0)
+        assert due.keys() == _DUE[asked]
+
+
+async def test_who_asks_before_sending_a_body_hears_of_a_refusal_and_not_that_it_shall_go_on(
+    guarded_caller: EdgeCaller,
+) -> None:
+    async with guarded_caller.connection() as (reader, writer):
+        writer.write(raw_request(b"", f"Content-Length: {len(_BODY)}", "Expect: 100-continue"))
+        answer = await guarded_caller.read(reader)
+        answer.error(401)
+        # The body may come all the same or not: what comes next could be read as either.
+        assert answer.headers["connection"] == "close"
+        writer.write(_BODY)
+        assert await reader.read() == b""
+    assert await stored(guarded_caller.running) == []
+
+
+@pytest.mark.parametrize("expectation", ["100-continue", "100-Continue", "x, 100-continue"])
+async def test_who_asks_is_told_to_go_on_once_and_its_connection_stays(caller: EdgeCaller, expectation: str) -> None:
+    async with caller.connection() as (reader, writer):
+        for number in range(2):
+            body = json.dumps(event(operationId=f"op_{number}")).encode()
+            writer.write(raw_request(b"", f"Content-Length: {len(body)}", f"Expect: {expectation}"))
+            assert (await caller.read(reader)).status == 100
+            writer.write(body)
+            answer = await caller.read(reader)
+            assert answer.status == 204
+            assert "connection" not in answer.headers
+    assert len(await stored(caller.running)) == 2
+
+
+async def test_who_does_not_wait_for_its_answer_need_not_be_told_to_go_on(caller: EdgeCaller) -> None:
+    async with caller.connection() as (reader, writer):
+        writer.write(raw_request(_BODY, "Expect: 100-continue"))
+        assert (await caller.read(reader)).status == 204
+
+
+async def test_who_asks_for_another_protocol_is_answered_in_this_one_and_its_connection_ends(
+    caller: EdgeCaller,
+) -> None:
+    async with caller.connection() as (reader, writer):
+        writer.write(raw_request(_BODY, "Connection: Upgrade", "Upgrade: h2c"))
+        answer = await caller.read(reader)
+        assert (answer.status, answer.headers["connection"]) == (204, "close")
+        assert await reader.read() == b""
