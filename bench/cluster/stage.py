@@ -1,7 +1,6 @@
 """The gateways that are measured, each in a process of its own, and where they keep what they keep."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -102,7 +101,7 @@ class Stage:
         settings = f'jetstream {{ store_dir: "{folder}", sync_interval: always }}' if syncs_always else ""
         starting = NatsServer.start(folder, jetstream=not syncs_always, settings=settings)
         server = await self._running.enter_async_context(await starting)
-        return Storage([server], SharedStorage([server.url], _sealing_key(folder), replicas=1))
+        return Storage([server], SharedStorage.make([server.url], folder))
 
     async def three_servers(self, name: str) -> Storage:
         """Start a cluster whose servers sync what they keep before they acknowledge.
@@ -115,7 +114,7 @@ class Stage:
         """
         folder = self._folder / name
         cluster = await self._running.enter_async_context(await NatsCluster.start(folder, syncs_always=True))
-        return Storage(cluster.servers, SharedStorage(cluster.urls, _sealing_key(folder), replicas=3))
+        return Storage(cluster.servers, SharedStorage.make(cluster.urls, folder, replicas=3))
 
     async def alone(self) -> Site:
         """Start a gateway with its own log.
@@ -165,13 +164,6 @@ async def started(*sites: Coroutine[Any, Any, Site]) -> list[Site]:
     async with asyncio.TaskGroup() as tasks:
         starting = [tasks.create_task(each) for each in sites]
     return [each.result() for each in starting]
-
-
-def _sealing_key(folder: Path) -> Path:
-    file = folder / "idempotency-key"
-    file.touch(mode=0o600)
-    file.write_text(secrets.token_hex(32))
-    return file
 
 
 def _children(pid: int) -> Sequence[int]:

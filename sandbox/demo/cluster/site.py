@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -61,7 +60,7 @@ class Site:
             sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys", edge_credentials=_OAUTH))
             tls = ServerTls(sandbox.pki.nats_server, sandbox.pki.nats_ca)
             nats = await stack.enter_async_context(await NatsCluster.start(folder / "nats", syncs_always=True, tls=tls))
-            shared = SharedStorage(nats.urls, _sealing_key(folder / "idempotency.key"), _REPLICAS)
+            shared = SharedStorage.make(nats.urls, folder, replicas=_REPLICAS)
             a, b = await _gateways(stack, sandbox, shared, folder)
             ways = [
                 await stack.enter_async_context(_channel(sandbox.pki, addresses))
@@ -124,9 +123,3 @@ def _channel(pki: Pki, addresses: tuple[str, ...]) -> grpc.aio.Channel:
             ("grpc.max_reconnect_backoff_ms", 500),
         ],
     )
-
-
-def _sealing_key(file: Path) -> Path:
-    file.touch(mode=0o600)
-    file.write_text(os.urandom(32).hex())
-    return file

@@ -80,11 +80,8 @@ async def test_a_gateway_moves_to_nats_and_back_and_its_subscribers_go_on(tmp_pa
         Sandbox.start(tmp_path / "keys") as sandbox,
         await NatsServer.start(tmp_path / "nats") as server,
     ):
-        key_file = tmp_path / "sealing-key"
-        key_file.touch(mode=0o600)
-        key_file.write_text("5a" * 32)
         alone = GatewayConfig.of(sandbox, tmp_path)
-        sharing = replace(alone, shared=SharedStorage([server.url], key_file))
+        sharing = replace(alone, shared=SharedStorage.make([server.url], tmp_path))
         issuer = _Issuer(sandbox, tmp_path, sharing)
 
         async with issuer.serving(alone) as stub:
