@@ -1,6 +1,6 @@
 """How notifications reach many watchers of one log: ``python -m bench.fan_out [--quick]``.
 
-Watchers that catch up read a log; what is measured here are watchers that wait at its end. They are connected first,
+What is measured here are watchers that wait at a log's end. They are connected first,
 then D1 posts a burst of notifications as fast as the edge takes them, and the time counts until the last watcher has
 the last one. That is the gateway's whole work, so with few watchers it is the intake that is measured, and fan-out
 shows only where there are many. Hence two baselines:
@@ -9,6 +9,9 @@ shows only where there are many. Hence two baselines:
   sends at once what came in. It is what the ratio is taken of, whatever the number of watchers.
 - ``bare stream`` sends the very messages that the gateway sent, from memory, without having to take them in. Nothing
   over grpc.aio can be faster; ``cpu_us`` is to be compared with it, of which the gateway's has its intake besides.
+
+Where nothing has to be taken in, as by watchers that catch up together, the two have the same work to do, and a ratio
+of their rates says what fan-out costs: see `bench.catching_up`.
 
 How long a notification takes to a watcher is measured with a steady load of about 2,000 deliveries a second, far below
 what saturates; with a burst it would tell how long the burst is. What a watcher that stalls does to the others is
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.audience import Audience, audience
+from bench.catching_up import measure_catching_up
 from bench.cpu import cpu_seconds
 from bench.memory import rss_mib
 from bench.posting import Poster, posting
@@ -57,6 +61,9 @@ class _Load:
 
 _LOADS: Final = (_Load(1, 2000, 200), _Load(10, 2000, 200), _Load(100, 2000, 20), _Load(1000, 1000, 2))
 _QUICK_LOADS: Final = (_Load(10, 2000, 200),)
+_TOGETHER: Final = (1, 10, 100)
+"""Watchers that catch up."""
+_QUICK_TOGETHER: Final = (10,)
 _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 4
 _STEADY_ROUNDS: Final = 3
@@ -114,6 +121,7 @@ async def measure_fan_out(folder: Path, *, quick: bool) -> list[Row]:
             rows += await _bursts(ground, servers, load, _QUICK_ROUNDS if quick else _ROUNDS)
             if not quick:
                 rows += await _steadily(servers, load)
+    rows += await measure_catching_up(ground, _QUICK_TOGETHER if quick else _TOGETHER)
     return rows if quick else rows + await measure_stalled(folder)
 
 
