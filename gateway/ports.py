@@ -329,7 +329,9 @@ class EventLog(Appendable, Protocol):
     def log_id(self) -> str:
         """The identity of this log, made with it: 8 lower-case hexadecimal digits.
 
-        Cursors carry it, so that a cursor of another log is told apart.
+        Cursors carry it, so that a cursor of another log is told apart. A log that has lost its newest events, and
+        gives out their places anew, goes on under another identity. What waits meanwhile raises, and whatever returns
+        a place returns one of the log that has the identity then.
         """
         ...
 
@@ -367,7 +369,7 @@ class EventLog(Appendable, Protocol):
         ...
 
     async def wait_beyond(self, sequence: int) -> None:
-        """Wait until the log holds an event after that sequence. Returns at once if it does."""
+        """Wait until the log holds an event after that sequence, or may. Returns at once if it does."""
         ...
 
     async def get_subscription(self, issuer_id: str, name: str) -> StoredSubscription | None:

@@ -58,14 +58,26 @@ class Watch:
     """All that it may want; None for everything."""
 
 
+class _View:
+    """A log under one of its identities, and what of it is held in memory for all who watch it."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log_id = log.log_id
+        self.tail = Tail(log)
+        self.pages = Pages(log.log_id)
+
+    def message(self, after: int, stands: bytes) -> bytes:
+        """Return a message that tells a place, and nothing else."""
+        return wire.batch(self.log_id, (), after, stands)
+
+
 class Watchers:
     """Serves every watch of a process."""
 
     def __init__(self, log: EventLog, leases: SubscriptionLeases) -> None:
         self._log = log
         self._leases = leases
-        self._tail = Tail(log)
-        self._pages = Pages(log.log_id)
+        self._newest_view = _View(log)
         self._waits: set[asyncio.Timeout] = set()
         self._draining = False
         self.seats = Seats(leases)
@@ -101,13 +113,16 @@ class Watchers:
         self._check_open()
         with self.seats.take(issuer_id, name) as seat:
             place = await self._place(watch.start, issuer_id, name)
+            view = self._view()
             is_active = await seat.advance()
             while True:
                 while not is_active:
-                    yield self._message(place, _STANDBY)
+                    self._check_view(view)
+                    yield view.message(place, _STANDBY)
                     is_active = await self._wait(seat.wait_turn, watch.heartbeat_seconds) and await seat.advance()
                 # Whoever was active may have committed since.
                 place = await self._place(watch.start, issuer_id, name)
+                view = self._view()
                 async with aclosing(self._follow(watch, place, seat)) as messages:
                     async for message in messages:
                         # Nothing may come between this and handing the message over: the process may have been
@@ -126,15 +141,20 @@ class Watchers:
         return subscription.committed
 
     async def _follow(self, watch: Watch, after: int, seat: Seat | None = None) -> AsyncGenerator[bytes, None]:
+        # Nothing was waited for since the place was found: it is one of this view's.
+        view = self._view()
         clock = asyncio.get_running_loop().time
         stands = _ACTIVE if seat is None else wire.standing(notification.WATCHER_ROLE_ACTIVE, seat.fence)
-        cursor.check_kept(after, self._log.log_id, await self._log.bounds())
-        yield self._message(after, stands)
+        bounds = await self._log.bounds()
+        self._check_view(view)
+        cursor.check_kept(after, view.log_id, bounds)
+        yield view.message(after, stands)
         wanted = Wanted(watch.wants, watch.max_batch_size, stands)
         silent_since = clock()
         while True:
             self._check_open()
-            page = self._pages.find(after, wanted) or await self._page(after, wanted, watch.scope)
+            self._check_view(view)
+            page = view.pages.find(after, wanted) or await self._page(view, after, wanted, watch.scope)
             for size, message in page.messages:
                 self.delivered_count += size
                 yield message
@@ -144,16 +164,28 @@ class Watchers:
             del page
             left = silent_since + watch.heartbeat_seconds - clock()
             if left <= 0 or not await self._wait(partial(self._log.wait_beyond, after), left, seat):
-                yield self._message(after, stands)
+                self._check_view(view)
+                yield view.message(after, stands)
                 silent_since = clock()
 
-    async def _page(self, after: int, wanted: Wanted, scope: Scope | None) -> Page:
-        events, through, bounds = await self._tail.read(after, _SCAN, scope)
-        cursor.check_kept(after, self._log.log_id, bounds)
-        return self._pages.find(after, wanted) or self._pages.make(after, wanted, events, through)
+    async def _page(self, view: _View, after: int, wanted: Wanted, scope: Scope | None) -> Page:
+        events, through, bounds = await view.tail.read(after, _SCAN, scope)
+        self._check_view(view)
+        cursor.check_kept(after, view.log_id, bounds)
+        return view.pages.find(after, wanted) or view.pages.make(after, wanted, events, through)
 
-    def _message(self, after: int, stands: bytes) -> bytes:
-        return wire.batch(self._log.log_id, (), after, stands)
+    def _view(self) -> _View:
+        if self._newest_view.log_id != self._log.log_id:
+            self._newest_view = _View(self._log)
+        return self._newest_view
+
+    def _check_view(self, view: _View) -> None:
+        if self._log.log_id != view.log_id:
+            raise GatewayError(
+                error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE,
+                "The event log goes on under a new identity, without its newest notifications: open the stream again.",
+                retry_after_seconds=0.0,
+            )
 
     async def _wait(self, happening: Callable[[], Awaitable[object]], seconds: float, seat: Seat | None = None) -> bool:
         """Wait for something; tell whether it happened in time, and before the seat's lease was lost."""

@@ -7,7 +7,7 @@ that is missing. That is why no two of the same card or consumer are on their wa
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from adapters.nats.connection import Connection
@@ -16,7 +16,7 @@ from adapters.nats.errors import NatsError
 from adapters.nats.jetstream import EXPECTED_LAST, may_pass, parse_ack
 from adapters.nats.reading import Reader
 from adapters.nats.subjects import Names
-from gateway.ports import Event
+from gateway.ports import Event, LogBounds
 
 __all__ = ["Ordering"]
 
@@ -37,8 +37,9 @@ class Ordering:
         connection: Connection,
         names: Names,
         reader: Reader,
+        look: Callable[[], Awaitable[LogBounds]],
         patience_seconds: float,
-        on_stored: Callable[[int], None],
+        on_stored: Callable[[Event, int], None],
     ) -> None:
         """Prepare.
 
@@ -46,12 +47,14 @@ class Ordering:
             connection: To NATS.
             names: Of the stream and its subjects.
             reader: Of the same stream.
+            look: Tells what the stream holds.
             patience_seconds: For how long is tried where nothing is stored.
-            on_stored: Told the sequence of each event that was stored.
+            on_stored: Told each event that was stored, and its sequence.
         """
         self._connection = connection
         self._names = names
         self._reader = reader
+        self._look = look
         self._patience_seconds = patience_seconds
         self._on_stored = on_stored
 
@@ -67,7 +70,7 @@ class Ordering:
         deadline = time.monotonic() + self._patience_seconds
         while waiting:
             if last is None:
-                last = (await self._reader.look()).last
+                last = (await self._look()).last
             window = _window(events, waiting)
             refusals = await self._put_all(events, window, last)
             for place in window:
@@ -93,7 +96,7 @@ class Ordering:
         headers = {EXPECTED_LAST: "0", _EXPECTED_LAST_OF_ALL: str(last)}
         try:
             answer = await self._connection.request(self._names.event(event), pack(event), headers=headers)
-            self._on_stored(parse_ack(answer))
+            self._on_stored(event, parse_ack(answer))
         except NatsError as error:
             return error
         return None

@@ -1,7 +1,8 @@
 """The storage as a whole: one connection, one stream and some buckets."""
 
 import asyncio
-from typing import Final, Self
+from collections.abc import Awaitable, Callable
+from typing import Final, Self, TypeVar
 
 from adapters.nats.bucket import Bucket
 from adapters.nats.connection import Connection
@@ -20,6 +21,8 @@ __all__ = ["NatsStorage"]
 _OPEN_SECONDS: Final = 5.0
 """How long servers that have just been started may take to agree on their leaders."""
 _PAUSE_SECONDS: Final = 0.25
+
+_T = TypeVar("_T")
 
 
 class NatsStorage:
@@ -56,18 +59,12 @@ class NatsStorage:
     @classmethod
     async def _open(cls, connection: Connection, settings: NatsSettings) -> Self:
         names = Names(settings.prefix)
-        deadline = asyncio.get_running_loop().time() + _OPEN_SECONDS
-        while True:
-            try:
-                log_id = await prepare(connection, names, settings)
-                leases = await NatsLeases.open(connection, names.lease_bucket)
-                break
-            except NatsError as error:
-                if asyncio.get_running_loop().time() > deadline or not _may_pass(error):
-                    raise NatsOpenError(explain(error, settings)) from error
-            await asyncio.sleep(_PAUSE_SECONDS)
+        lineage = await _insist(lambda: prepare(connection, names, settings), settings)
         subscriptions = Subscriptions(Bucket(connection, names.subscription_bucket))
-        log = NatsEventLog(connection, names, log_id, subscriptions, settings.request_timeout_seconds)
+        log = NatsEventLog(connection, names, lineage, subscriptions, settings.request_timeout_seconds)
+        await _insist(log.settle, settings)
+        leases = await _insist(lambda: NatsLeases.open(connection, names.lease_bucket), settings)
+        log.start()
         return cls(connection, names, log, leases)
 
     def size_bytes(self) -> int:
@@ -79,6 +76,18 @@ class NatsStorage:
         await self.log.close()
         await self.leases.close()
         await self.connection.close()
+
+
+async def _insist(work: Callable[[], Awaitable[_T]], settings: NatsSettings) -> _T:
+    """Do what servers that have just been started may not be ready for yet."""
+    deadline = asyncio.get_running_loop().time() + _OPEN_SECONDS
+    while True:
+        try:
+            return await work()
+        except NatsError as error:
+            if asyncio.get_running_loop().time() > deadline or not _may_pass(error):
+                raise NatsOpenError(explain(error, settings)) from error
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _may_pass(error: NatsError) -> bool:

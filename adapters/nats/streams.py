@@ -1,26 +1,25 @@
 """The streams and buckets that the gateways share: made by the first, checked by the others."""
 
-import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
 from adapters.nats.connection import Connection
 from adapters.nats.errors import NatsError, NatsOpenError, NobodyThereError
 from adapters.nats.jetstream import JetStreamError, ask
+from adapters.nats.lineage import Lineage
 from adapters.nats.settings import NatsSettings
 from adapters.nats.subjects import Names
 
-__all__ = ["explain", "log_id_of", "prepare"]
+__all__ = ["explain", "prepare"]
 
 _OLDEST_SERVER: Final = (2, 11)
 """The first one that reads in batches, and that forgets single messages in time."""
-_LOG_ID: Final = "d1-gateway.log-id"
 _FORMAT: Final = "d1-gateway.format"
 _FORMAT_VERSION: Final = "1"
 _BILLION: Final = 1_000_000_000
 
 
-async def prepare(connection: Connection, names: Names, settings: NatsSettings) -> str:
+async def prepare(connection: Connection, names: Names, settings: NatsSettings) -> Lineage:
     """Make what is not there yet, and have what is there keep things as the settings say.
 
     Returns:
@@ -34,7 +33,7 @@ async def prepare(connection: Connection, names: Names, settings: NatsSettings) 
     config = await _prepare(connection, _event_log(names, settings))
     for bucket in (names.entry_bucket, names.subscription_bucket, names.lease_bucket):
         await _prepare(connection, _bucket(bucket, settings))
-    return log_id_of(config)
+    return Lineage.of(config)
 
 
 def explain(error: NatsError, settings: NatsSettings) -> str:
@@ -82,7 +81,7 @@ def _event_log(names: Names, settings: NatsSettings) -> dict[str, Any]:
         # Nobody may take one out of the middle: who reads takes a gap for the work of retention.
         "deny_delete": True,
         "republish": {"src": f"{names.events}.*.*.*.*", "dest": names.growth, "headers_only": True},
-        "metadata": {_LOG_ID: secrets.token_hex(4), _FORMAT: _FORMAT_VERSION},
+        "metadata": Lineage.new().metadata() | {_FORMAT: _FORMAT_VERSION},
     }
 
 
@@ -166,9 +165,3 @@ def _check(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     different = [key for key in _FIXED if key in wanted and found.get(key) != wanted[key]]
     if different:
         raise NatsOpenError(f"The stream {name} was changed, in {', '.join(different)}. {advice}")
-
-
-def log_id_of(config: Mapping[str, Any]) -> str:
-    """Tell an event log's identity from its stream's configuration; empty if it has lost it."""
-    log_id: str = config.get("metadata", {}).get(_LOG_ID, "")
-    return log_id

@@ -1,13 +1,19 @@
-"""The cursors of named subscriptions: an entry each, changed only by who knows what stands there."""
+"""The cursors of named subscriptions: an entry each, changed only by who knows what stands there.
+
+Each names the log that it is a place of, so that one of an earlier log is not taken for a place of the present one, by
+whichever gateway and however late it was committed.
+"""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import orjson
 
 from adapters.nats.bucket import Bucket
 from adapters.nats.errors import NoAnswerError
+from adapters.nats.lineage import Lineage
 from adapters.nats.subjects import token
 from gateway.ports import StoredSubscription
 
@@ -15,6 +21,7 @@ __all__ = ["Subscriptions"]
 
 _ATTEMPTS = 50
 _PAUSE_SECONDS = 0.02
+_LOG_ID = "log_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,13 @@ class Subscriptions:
     def __init__(self, bucket: Bucket) -> None:
         """Use `NatsStorage.open`."""
         self._bucket = bucket
+        self._lineage = Lineage("", {})
         self._known: dict[str, _Known] = {}
+
+    def belong_to(self, lineage: Lineage) -> None:
+        """Take cursors from now on for places in a log. Those of its earlier identities stand where it is the same."""
+        self._lineage = lineage
+        self._known.clear()
 
     async def get(self, issuer_id: str, name: str) -> StoredSubscription | None:
         """Get a subscription; None if there is none."""
@@ -50,7 +63,8 @@ class Subscriptions:
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
         """Move a cursor forward, making the subscription if there is none. Returns what stands now."""
         key = _key(issuer_id, name)
-        wanted = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
+        wanted, lineage = StoredSubscription(issuer_id, name, sequence, commit_time_ms), self._lineage
+        value = orjson.dumps(asdict(wanted) | {_LOG_ID: lineage.log_id})
         known = self._known.get(key)
         for _ in range(_ATTEMPTS):
             # What is known from before may only be acted upon where the entry's revision is compared.
@@ -58,9 +72,10 @@ class Subscriptions:
                 known = await self._look(key)
                 if known.subscription is not None and known.subscription.committed >= sequence:
                     return known.subscription
-            revision = await self._bucket.put(key, orjson.dumps(asdict(wanted)), expected=known.revision)
+            revision = await self._bucket.put(key, value, expected=known.revision)
             if revision is not None:
-                self._known[key] = _Known(wanted, revision)
+                if self._lineage is lineage:
+                    self._known[key] = _Known(wanted, revision)
                 return wanted
             known = None
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -77,8 +92,12 @@ class Subscriptions:
         if found is None:
             self._known.pop(key, None)
             return _NOTHING
-        self._known[key] = known = _Known(StoredSubscription(**orjson.loads(found.value)), found.revision)
+        self._known[key] = known = _Known(self._read(orjson.loads(found.value)), found.revision)
         return known
+
+    def _read(self, stored: dict[str, Any]) -> StoredSubscription:
+        log_id = stored.pop(_LOG_ID, self._lineage.log_id)
+        return StoredSubscription(**stored | {"committed": self._lineage.place(log_id, stored["committed"])})
 
 
 def _key(issuer_id: str, name: str) -> str:

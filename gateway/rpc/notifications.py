@@ -10,7 +10,7 @@ from gateway import cursor
 from gateway.errors import FieldViolation, GatewayError
 from gateway.filtering import predicate, scope
 from gateway.issuers import Issuers
-from gateway.ports import EventLog, StoredSubscription
+from gateway.ports import EventLog, LogBounds, StoredSubscription
 from gateway.rpc.interceptors.chain import Context, Handler
 from gateway.subscriptions import Start, Watch, Watchers
 from issuer.common.v1 import error_pb2
@@ -60,7 +60,8 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         del context
         issuer_id = self._issuers.resolve(request.issuer_id)
         log = self._log
-        sequence = cursor.parse(request.cursor, log.log_id, await log.bounds())
+        bounds = await log.bounds()
+        sequence = cursor.parse(request.cursor, log.log_id, bounds)
         stored = await log.commit(issuer_id, request.subscription, sequence, time.time_ns() // 1_000_000)
         return notification.CommitCursorResponse(committed_cursor=cursor.encode(log.log_id, stored.committed))
 
@@ -70,11 +71,12 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         """Tell how a subscription stands."""
         del context
         issuer_id = self._issuers.resolve(request.issuer_id)
+        bounds = await self._log.bounds()
         stored = await self._log.get_subscription(issuer_id, request.subscription)
         if stored is None:
             raise _not_found()
         watchers = self._watchers.counts(issuer_id)
-        return notification.GetSubscriptionResponse(subscription=await self._describe(stored, watchers))
+        return notification.GetSubscriptionResponse(subscription=self._describe(stored, bounds, watchers))
 
     async def ListSubscriptions(
         self, request: notification.ListSubscriptionsRequest, context: Context
@@ -82,10 +84,11 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         """List an issuer's subscriptions."""
         del context
         issuer_id = self._issuers.resolve(request.issuer_id)
+        bounds = await self._log.bounds()
         stored = await self._log.list_subscriptions(issuer_id)
         watchers = self._watchers.counts(issuer_id)
         return notification.ListSubscriptionsResponse(
-            subscriptions=[await self._describe(each, watchers) for each in stored]
+            subscriptions=[self._describe(each, bounds, watchers) for each in stored]
         )
 
     async def DeleteSubscription(
@@ -102,13 +105,14 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
             raise _not_found()
         return notification.DeleteSubscriptionResponse()
 
-    async def _describe(self, stored: StoredSubscription, watchers: Mapping[str, int]) -> notification.Subscription:
-        bounds = await self._log.bounds()
+    def _describe(
+        self, stored: StoredSubscription, bounds: LogBounds, watchers: Mapping[str, int]
+    ) -> notification.Subscription:
         described = notification.Subscription(
             issuer_id=stored.issuer_id,
             name=stored.name,
             committed_cursor=cursor.encode(self._log.log_id, stored.committed),
-            lag=bounds.lag(stored.committed),
+            lag=max(0, bounds.lag(stored.committed)),
             watchers=watchers.get(stored.name, 0),
         )
         described.commit_time.FromMilliseconds(stored.commit_time_ms)

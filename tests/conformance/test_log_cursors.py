@@ -3,7 +3,7 @@
 import asyncio
 
 from gateway.ports import EventLog, StoredSubscription
-from tests.conformance.storage_engines import ISSUER, StorageEngine
+from tests.conformance.storage_engines import ISSUER, StorageEngine, an_event, append_all
 
 
 async def test_a_first_commit_makes_the_subscription(log: EventLog) -> None:
@@ -63,6 +63,7 @@ async def test_a_subscription_that_was_deleted_is_gone_and_may_begin_again_anywh
 
 async def test_cursors_are_there_after_the_log_was_opened_again(storage_engine: StorageEngine) -> None:
     async with storage_engine.opened() as storage:
+        await append_all(storage.log, [an_event(number) for number in range(7)])
         await storage.log.commit(ISSUER, "fraud", 7, 1_000)
 
     async with storage_engine.opened() as storage:

@@ -400,3 +400,22 @@ async def test_the_cursor_of_an_event_is_the_one_that_cursor_encode_gives() -> N
     (_, batch) = await collect(watchers_of(log).watch(a_watch()), log, 1)
 
     assert batch.notifications[0].cursor == batch.cursor == cursor.encode(log.log_id, 1)
+
+
+async def test_a_watch_ends_when_the_log_has_another_identity_and_the_next_one_sees_what_is_there() -> None:
+    log = a_log_of(5)
+    watchers = watchers_of(log)
+    await collect(watchers.watch(a_watch(EARLIEST)), log, 5)
+    stream = watchers.watch(a_watch(LATEST))
+    await receive(stream)
+
+    log.log_id = "00000001"
+    del log.held[2:]
+    log.put(an_event(6))
+
+    with pytest.raises(GatewayError) as caught:
+        await receive(stream)
+    assert caught.value.reason == error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
+    messages = await collect(watchers.watch(a_watch(EARLIEST)), log, 6)
+    assert operations(messages) == ["op-1", "op-2", "op-6"]
+    assert all(message.cursor.startswith("00000001-") for message in messages)

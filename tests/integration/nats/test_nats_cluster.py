@@ -46,6 +46,7 @@ async def insist(storage: NatsStorage, number: int, acknowledged: Counter[int]) 
 async def test_what_was_acknowledged_is_there_once_though_the_leader_was_killed_meanwhile(cluster: NatsCluster) -> None:
     settings = settings_for_nats(*cluster.servers, timeout_seconds=2, replicas=3)
     async with opened(settings) as one, opened(settings) as other:
+        log_id = one.log.log_id
         acknowledged: Counter[int] = Counter()
         numbers = iter(range(100_000))
         is_over = asyncio.Event()
@@ -75,6 +76,8 @@ async def test_what_was_acknowledged_is_there_once_though_the_leader_was_killed_
         assert set(found.values()) == {1}
         assert [each.sequence for each in stored] == list(range(1, len(stored) + 1))
         assert await read_all(other.log) == stored
+        # No new leader was mistaken for one that has lost something.
+        assert {one.log.log_id, other.log.log_id} == {log_id}
 
 
 async def test_a_gateway_that_was_told_of_one_server_finds_the_others(cluster: NatsCluster) -> None:

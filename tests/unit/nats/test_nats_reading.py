@@ -53,7 +53,7 @@ class Servers:
         wanted = orjson.loads(payload or b"{}")
         if "STREAM.INFO" in where:
             metadata = {"d1-gateway.log-id": LOG_ID}
-            state = {"bytes": 1, "first_seq": self.first, "last_seq": self.last}
+            state = {"bytes": 1, "first_seq": self.first, "last_seq": self.last, "last_ts": "2026-01-01T00:00:00Z"}
             return _answer({"config": {"metadata": metadata}, "state": state})
         for sequence in self.held(max(self.first, wanted["seq"]), self.last):
             if _matches(sequence, wanted["next_by_subj"]):
@@ -90,7 +90,7 @@ def _answer(content: dict[str, Any]) -> Msg:
 
 
 def reader_of(servers: Servers) -> Reader:
-    return Reader(cast("Connection", servers), STREAM, LOG_ID, pause_seconds=0)
+    return Reader(cast("Connection", servers), STREAM, pause_seconds=0)
 
 
 async def follow(servers: Servers, limit: int, trims: list[int]) -> tuple[list[int], int]:
@@ -99,7 +99,7 @@ async def follow(servers: Servers, limit: int, trims: list[int]) -> tuple[list[i
     seen: list[int] = []
     after = trimmed_through = 0
     while after < servers.last:
-        found, gap = await reader.read(after, limit, servers.last)
+        found, gap = await reader.read(after, limit, servers.last, 0)
         trimmed_through = max(trimmed_through, gap)
         if after < trimmed_through:
             after = trimmed_through
@@ -177,7 +177,7 @@ async def test_copies_that_never_agree_are_a_failure_and_no_end() -> None:
     reader = reader_of(Behind(1, 10, (), frozenset()))
 
     with pytest.raises(NatsError, match="do not agree"):
-        await reader.read(0, 10, 10)
+        await reader.read(0, 10, 10, 0)
     with pytest.raises(NatsError, match="do not agree"):
         await reader.read_subjects(0, 10, "test.event.ISSUER0001.1.card-1.*", 10)
 
@@ -188,4 +188,11 @@ async def test_a_leader_that_does_not_know_yet_what_was_stored_is_not_believed()
     with pytest.raises(NatsError, match="do not agree"):
         await reader_of(servers).read_subjects(5, 10, "test.event.ISSUER0001.1.card-1.*", 6)
     with pytest.raises(NatsError, match="do not agree"):
-        await reader_of(servers).read(5, 10, 6)
+        await reader_of(servers).read(5, 10, 6, 0)
+
+
+async def test_what_is_only_said_to_be_there_is_looked_for_at_the_leader_and_no_failure_if_it_is_not() -> None:
+    reader = reader_of(Servers(1, 5, [(1, 0, -1)], frozenset()))
+
+    assert [stored.sequence for stored in (await reader.read(4, 10, 4, 5))[0]] == [5]
+    assert await reader.read(5, 10, 5, 1_000_000) == ((), 0)
