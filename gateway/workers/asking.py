@@ -1,5 +1,6 @@
 """Asks a worker what it tells at its own admin port."""
 
+import math
 from typing import Final
 
 import aiohttp
@@ -34,7 +35,8 @@ async def probe(worker: Worker, patience_seconds: float) -> None:
 
 async def _body(worker: Worker, path: str, seconds: float) -> str | None:
     connector = aiohttp.UnixConnector(str(worker.place.admin_socket))
-    timeout = aiohttp.ClientTimeout(total=seconds)
+    # aiohttp would round up what is 5 s or longer.
+    timeout = aiohttp.ClientTimeout(total=seconds, ceil_threshold=math.inf)
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,

@@ -8,12 +8,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.workers.pulse import PROBE_SECONDS
 
 __all__ = ["Life", "Stage", "is_alive", "staged"]
 
@@ -98,6 +101,11 @@ class Stage:
         status, body = await self.get("/readyz")
         return status, orjson.loads(body)["checks"]
 
+    async def until_ready(self) -> None:
+        async with asyncio.timeout(_SECONDS):
+            while (await self.ready())[0] != HTTPStatus.OK:  # noqa: ASYNC110 (as above)
+                await asyncio.sleep(_POLL_SECONDS)
+
     async def metric(self, name: str) -> float:
         """Scrape a metric that has one series; 0 without it."""
         _, text = await self.get("/metrics")
@@ -125,7 +133,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(settings: str, folder: Path, count: int = 2, *, is_good: bool = True) -> AsyncIterator[Stage]:
+async def staged(
+    settings: str, folder: Path, count: int = 2, *, is_good: bool = True, probe_seconds: float = PROBE_SECONDS
+) -> AsyncIterator[Stage]:
     """Start a supervisor, and end it if it has not ended by itself.
 
     Args:
@@ -133,12 +143,13 @@ async def staged(settings: str, folder: Path, count: int = 2, *, is_good: bool =
         folder: Where everything is written.
         count: How many workers.
         is_good: Whether to wait until all are ready.
+        probe_seconds: How often workers are asked for a sign of life.
     """
     file = folder / "settings.toml"
     file.write_text(settings)
     with (folder / "stderr").open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(_SUPERVISING), str(count), str(file)), stderr=stderr
+            *(sys.executable, str(_SUPERVISING), str(count), str(file), str(probe_seconds)), stderr=stderr
         )
     stage = Stage(process, folder)
     try:

@@ -1,0 +1,187 @@
+"""Signals at the start of `d1-gateway`, when there is nobody yet to do what they mean."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pytest
+
+from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
+from sandbox.pki import make_pki
+
+_COMMAND = Path(sys.executable).with_name("d1-gateway")
+_SECONDS = 30.0
+_POLL_SECONDS = 0.005
+_AS_FROM_A_SHELL = ("env", "--default-signal")
+_NOHUP = ("env", "--ignore-signal=HUP")
+_ENDING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+class _Process:
+    """A command that has just begun."""
+
+    def __init__(self, process: asyncio.subprocess.Process, stderr: Path) -> None:
+        self.process = process
+        self._stderr = stderr
+
+    @property
+    def stderr(self) -> list[str]:
+        return self._stderr.read_text().splitlines()
+
+    @property
+    def events(self) -> list[str]:
+        """What it logged; that it wrote anything else fails."""
+        return [orjson.loads(line)["event"] for line in self.stderr]
+
+    async def until_signals_wait(self) -> None:
+        """Wait until our first lines have run; before that, signals are the interpreter's."""
+        async with asyncio.timeout(_SECONDS):
+            while not self._held() >> (signal.SIGHUP - 1) & 1:  # noqa: ASYNC110 (another process has no event)
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def until_logged(self, event: str) -> None:
+        async with asyncio.timeout(_SECONDS):
+            while event not in self.events:  # noqa: ASYNC110 (as above)
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(_SECONDS):
+            return await self.process.wait()
+
+    def _held(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("SigBlk:")[2].split()[0], 16)
+
+
+@asynccontextmanager
+async def _begun(folder: Path, *command: str | Path) -> AsyncIterator[_Process]:
+    with (folder / "stderr").open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL, stderr=stderr)
+    try:
+        yield _Process(process, folder / "stderr")
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> GatewayConfig:
+    policy = write_policy(tmp_path / "policy.toml")
+    return GatewayConfig(
+        "SANDBOX001", make_pki(tmp_path / "keys"), "https://127.0.0.1:9", tmp_path / "d1-gateway.db", policy
+    )
+
+
+@pytest.fixture
+def alone(config: GatewayConfig, tmp_path: Path) -> Path:
+    file = tmp_path / "alone.toml"
+    file.write_text(config.to_toml())
+    return file
+
+
+@pytest.fixture
+def sharing(config: GatewayConfig, tmp_path: Path) -> Path:
+    """Settings of gateways that look for their NATS server for seconds, in vain."""
+    file = tmp_path / "sharing.toml"
+    shared = SharedStorage.make(["nats://127.0.0.1:9"], tmp_path)
+    file.write_text(replace(config, shared=shared).to_toml())
+    return file
+
+
+@pytest.mark.parametrize("number", _ENDING)
+@pytest.mark.parametrize("after_seconds", [0, 0.4, 0.8, 1.0])
+async def test_a_signal_at_any_moment_of_the_start_ends_a_gateway_as_it_does_later(
+    alone: Path, tmp_path: Path, number: signal.Signals, after_seconds: float
+) -> None:
+    async with _begun(tmp_path, *_AS_FROM_A_SHELL, _COMMAND, "serve", "--config", alone) as begun:
+        await begun.until_signals_wait()
+        await asyncio.sleep(after_seconds)
+        begun.process.send_signal(number)
+
+        assert await begun.ended() == 0
+    assert begun.events in (["stopped before it was ready"], ["ready", "draining", "stopped"])
+
+
+async def test_sighup_drains_a_gateway_without_workers(alone: Path, tmp_path: Path) -> None:
+    async with _begun(tmp_path, *_AS_FROM_A_SHELL, _COMMAND, "serve", "--config", alone) as begun:
+        await begun.until_logged("ready")
+        begun.process.send_signal(signal.SIGHUP)
+
+        assert await begun.ended() == 0
+    assert begun.events == ["ready", "draining", "stopped"]
+
+
+async def test_a_gateway_that_is_to_outlive_its_terminal_does(alone: Path, tmp_path: Path) -> None:
+    async with _begun(tmp_path, *_NOHUP, _COMMAND, "serve", "--config", alone) as begun:
+        await begun.until_signals_wait()
+        begun.process.send_signal(signal.SIGHUP)
+        await begun.until_logged("ready")
+        begun.process.send_signal(signal.SIGHUP)
+        await asyncio.sleep(0.5)
+        assert begun.events == ["ready"]
+
+        begun.process.send_signal(signal.SIGTERM)
+        assert await begun.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_gateway_that_still_looks_for_its_storage_ends_at_once(
+    sharing: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    async with _begun(tmp_path, *_AS_FROM_A_SHELL, _COMMAND, "serve", "--config", sharing) as begun:
+        await begun.until_logged("nats_not_connected")
+        begun.process.send_signal(number)
+
+        assert await begun.ended() == 0
+    assert begun.events == ["nats_not_connected", "stopped before it was ready"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_workers_and_supervisor_survive_sighup_at_the_start_and_end_as_they_do_later(
+    sharing: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = (*_AS_FROM_A_SHELL, _COMMAND, "serve", "--config", sharing, "--workers", "2")
+    async with _begun(tmp_path, *command) as begun:
+        await begun.until_signals_wait()
+        for _ in range(5):
+            begun.process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.2)
+        await begun.until_logged("nats_not_connected")
+        begun.process.send_signal(number)
+
+        assert await begun.ended() == 0
+    assert begun.events[-1] == "stopped"
+    assert "worker did not become ready" not in begun.events
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_supervisor_that_is_told_to_go_before_it_could_begin_goes(
+    sharing: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = (*_AS_FROM_A_SHELL, _COMMAND, "serve", "--config", sharing, "--workers", "2")
+    async with _begun(tmp_path, *command) as begun:
+        await begun.until_signals_wait()
+        begun.process.send_signal(number)
+
+        assert await begun.ended() == 0
+    assert begun.events == ["draining", "stopped"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP), (signal.SIGINT, 130)]
+)
+async def test_other_commands_end_by_signals_as_commands_do(
+    alone: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    async with _begun(tmp_path, *_AS_FROM_A_SHELL, _COMMAND, "config", "check", "--config", alone) as begun:
+        await begun.until_signals_wait()
+        begun.process.send_signal(number)
+
+        assert await begun.ended() == status
+    assert begun.stderr == []
