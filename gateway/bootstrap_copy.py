@@ -3,22 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from enum import StrEnum
 
 from gateway.bootstrap_storage import Storage, open_embedded, open_shared
 from gateway.certificates import Certificates
+from gateway.engine import Engine
 from gateway.settings import Settings, SettingsError
 
-__all__ = ["Engine", "oldest_kept_ms", "opened"]
-
-
-class Engine(StrEnum):
-    """Where an event log is."""
-
-    SQLITE = "sqlite"
-    """In the file that `event_log.path` names."""
-    NATS = "nats"
-    """At the servers that `[nats]` names."""
+__all__ = ["oldest_kept_ms", "opened"]
 
 
 @asynccontextmanager

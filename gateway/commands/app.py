@@ -1,4 +1,7 @@
-"""The commands: ``d1-gateway demo | sandbox | serve | config check | keys | watch | call | log copy``."""
+"""The commands: ``d1-gateway demo | sandbox | serve | config check | keys | watch | call | log copy``.
+
+What serves takes a second to import, so those that need it import it themselves, and the others answer sooner.
+"""
 
 import asyncio
 import os
@@ -9,18 +12,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gateway import bootstrap
 from gateway.commands import keys, log
 from gateway.commands.call import call
 from gateway.commands.watch import watch
 from gateway.printing import effective
-from gateway.serving import serve as run
 from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 from gateway.signals import TAKEN, release
-from gateway.workers.shared_settings import load_shared
-from sandbox.demo import demo as demo_alone
-from sandbox.demo.cluster import demo_cluster
-from sandbox.playground import playground
 
 __all__ = ["app"]
 
@@ -59,6 +56,8 @@ def begin(context: typer.Context) -> None:
 @app.command()
 def serve(config_file: ConfigFile = None, workers: Workers = 1) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
+    from gateway.workers.shared_settings import load_shared
+
     try:
         settings = load_shared(config_file, workers)
         if workers > 1:
@@ -67,6 +66,8 @@ def serve(config_file: ConfigFile = None, workers: Workers = 1) -> None:
             os.execv(  # noqa: S606 (this very interpreter)
                 sys.executable, (sys.executable, "-P", "-m", "gateway.workers", str(workers), *file)
             )
+        from gateway.serving import serve as run
+
         run(settings)
     except SettingsError as error:
         raise _refused(error) from error
@@ -78,6 +79,8 @@ def serve(config_file: ConfigFile = None, workers: Workers = 1) -> None:
 @config.command("check")
 def config_check(config_file: ConfigFile = None) -> None:
     """Print the effective settings with secrets masked, or every mistake with its place."""
+    from gateway import bootstrap
+
     settings = _load(config_file)
     try:
         warnings = bootstrap.check(settings)
@@ -96,6 +99,9 @@ def demo(
     ] = False,
 ) -> None:
     """Walk cards, authentications and notifications through simulators and gateway; under half a minute."""
+    from sandbox.demo import demo as demo_alone
+    from sandbox.demo.cluster import demo_cluster
+
     walk = demo_cluster if cluster else demo_alone
     if not asyncio.run(walk(Console(highlight=False))):
         raise typer.Exit(1)
@@ -104,6 +110,8 @@ def demo(
 @app.command()
 def sandbox() -> None:
     """Keep the simulators and a gateway up, with commands to paste; Ctrl-C ends all."""
+    from sandbox.playground import playground
+
     asyncio.run(playground(Console(highlight=False)))
 
 
