@@ -1,4 +1,4 @@
-"""NATS comes back without what it took last, under gateways that run on: what came after that is delivered all the same."""
+"""NATS comes back without what it took last, under gateways that run on: what comes after that is all delivered."""
 
 import asyncio
 import shutil
