@@ -17,6 +17,7 @@ from adapters.line import Line, LineFullError
 from adapters.repetition import repeated
 from adapters.settings import HttpSettings
 from adapters.upstream import Upstream
+from gateway.client_sockets import client_socket
 from gateway.errors import GatewayError
 from gateway.ports import Call
 from gateway.telemetry.upstream import Unmeasured, UpstreamMeter
@@ -104,7 +105,9 @@ class HttpExchange:
             clock=self._loop.time,
         )
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=settings.connection_limit, ssl=True if tls is None else tls),
+            connector=_Connector(
+                limit=settings.connection_limit, ssl=True if tls is None else tls, socket_factory=client_socket
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": "application/json", "User-Agent": "d1-gateway"},
             # The total is up to the caller of `send`.

@@ -11,6 +11,8 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
+from gateway.client_sockets import client_socket
+
 __all__ = ["FileSource", "Source", "SourceError", "UrlSource", "url_source"]
 
 _MOST_BYTES = 262_144
@@ -131,7 +133,7 @@ async def url_source(
         total_timeout_seconds: How long a reading may take.
     """
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls, limit=1),
+        connector=aiohttp.TCPConnector(ssl=tls, limit=1, socket_factory=client_socket),
         timeout=aiohttp.ClientTimeout(total=total_timeout_seconds),
         headers={"accept": "application/jwk-set+json, application/json"},
         cookie_jar=aiohttp.DummyCookieJar(),
