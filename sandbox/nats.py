@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -83,7 +84,8 @@ class NatsServer:
         Raises:
             RuntimeError: It did not become ready; the text is the end of its log.
         """
-        server = cls._prepared("nats", folder, _free_ports(), (), jetstream=jetstream, tls=tls, settings=settings)
+        (ports,) = _free_ports(1)
+        server = cls._prepared("nats", folder, ports, (), jetstream=jetstream, tls=tls, settings=settings)
         await server.restart()
         return server
 
@@ -215,7 +217,7 @@ class NatsCluster:
         Raises:
             RuntimeError: They did not become one; the text is the end of a server's log.
         """
-        ports = [_free_ports() for _ in range(3)]
+        ports = _free_ports(3)
         routes = [each.route for each in ports]
         cluster = cls(
             [
@@ -286,17 +288,17 @@ def _binary() -> str:
     return found
 
 
-def _free_ports() -> _Ports:
-    return _Ports(_free_port(), _free_port(), _free_port())
+def _free_ports(servers: int) -> list[_Ports]:
+    # Each is held until all are found: no two are to be the same.
+    with ExitStack() as held:
+        return [_Ports(_free_port(held), _free_port(held), _free_port(held)) for _ in range(servers)]
 
 
-def _free_port() -> int:
+def _free_port(held: ExitStack) -> int:
     for _ in range(100):
         port = _PORTS[secrets.randbelow(len(_PORTS))]
-        with socket.socket() as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        tried = held.enter_context(socket.socket())
+        with suppress(OSError):
+            tried.bind(("127.0.0.1", port))
             return port
     raise RuntimeError("No port is free.")
