@@ -1,5 +1,6 @@
 """A connection of an HTTP server: aiohttp's, without what it tells of itself and of what it was sent."""
 
+from abc import ABC, abstractmethod
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -7,7 +8,7 @@ from aiohttp import hdrs, web
 __all__ = ["HttpConnection"]
 
 
-class HttpConnection(web.RequestHandler):
+class HttpConnection(web.RequestHandler, ABC):
     """Reads requests off a connection, and answers them in order."""
 
     def handle_error(
@@ -32,6 +33,7 @@ class HttpConnection(web.RequestHandler):
         response.force_close()
         return response
 
+    @abstractmethod
     def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
         """Be told of what is answered so.
 
@@ -40,4 +42,3 @@ class HttpConnection(web.RequestHandler):
             status: 400 for what is no HTTP; otherwise something of ours broke.
             error: Why. Its text may quote what was sent.
         """
-        raise NotImplementedError

@@ -23,6 +23,19 @@ class Pipe:
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
+        self._writers: list[LineWriter] = []
+        self._has_reader = True
+
+    def writer(self, most_waiting: int = 10_000) -> LineWriter:
+        writer = LineWriter(self.writing, most_waiting=most_waiting)
+        self._writers.append(writer)
+        return writer
+
+    def leave(self) -> None:
+        """Read no more, and say so."""
+        if self._has_reader:
+            self._has_reader = False
+            os.close(self.reading)
 
     def read(self, until: bytes) -> bytes:
         """Read until a line has come with something in it."""
@@ -32,16 +45,17 @@ class Pipe:
         return found
 
     def close(self) -> None:
-        for each in (self.reading, self.writing):
-            with suppress(OSError):
-                os.close(each)
+        # In this order nobody writes to a descriptor that is somebody else's by then.
+        self.leave()
+        for writer in self._writers:
+            writer.finish()
+        os.close(self.writing)
 
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
     pipe = Pipe()
     yield pipe
-    # In this order a writer that waits for its reader is let go.
     pipe.close()
 
 
@@ -57,7 +71,7 @@ def within_ten_seconds(is_so: Callable[[], bool]) -> None:
 
 
 def test_lines_arrive_whole_and_in_order_from_every_thread(pipe: Pipe) -> None:
-    writer = LineWriter(pipe.writing)
+    writer = pipe.writer()
 
     def write(base: int) -> None:
         for number in range(300):
@@ -77,7 +91,7 @@ def test_lines_arrive_whole_and_in_order_from_every_thread(pipe: Pipe) -> None:
 
 
 def test_a_reader_that_stops_holds_nobody_up_and_learns_later_how_much_it_missed(pipe: Pipe) -> None:
-    writer = LineWriter(pipe.writing, most_waiting=100)
+    writer = pipe.writer(most_waiting=100)
     began = time.monotonic()
     for number in range(3_000):
         writer.write(line(number, 1_000))
@@ -104,8 +118,8 @@ def test_a_reader_that_stops_holds_nobody_up_and_learns_later_how_much_it_missed
 
 
 def test_a_reader_that_is_gone_is_nobodys_failure(pipe: Pipe) -> None:
-    writer = LineWriter(pipe.writing)
-    os.close(pipe.reading)
+    writer = pipe.writer()
+    pipe.leave()
 
     for number in range(5):
         writer.write(line(number))
@@ -169,7 +183,7 @@ for number in range(1_000):
 
 def test_a_pipe_that_does_not_wait_is_waited_for(pipe: Pipe) -> None:
     os.set_blocking(pipe.writing, False)
-    writer = LineWriter(pipe.writing)
+    writer = pipe.writer()
     for number in range(200):
         writer.write(line(number, 1_000))
     time.sleep(0.2)
