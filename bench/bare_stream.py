@@ -15,11 +15,11 @@ import grpc
 import orjson
 from aiohttp import web
 
+from adapters.d1.callbacks.schema import CONSUMER_INFORMATION_PATH
 from bench.parts import credentials
-from gateway import tls
-from gateway.addresses import join
-from gateway.d1_outbound import CONSUMER_INFORMATION_PATH
+from gateway.aio.addresses import join
 from gateway.settings import Settings
+from gateway.tls import contexts
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2, service_pb2_grpc
 
@@ -94,7 +94,7 @@ async def bare_stream(settings: Settings) -> AsyncIterator[str]:
     await server.start()
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.edge.host, 0, ssl_context=tls.edge_context(settings.edge)).start()
+        await web.TCPSite(runner, settings.edge.host, 0, ssl_context=contexts.edge_context(settings.edge)).start()
         yield f"{runner.addresses[0][1]} {join(settings.grpc.host, port)}"
     finally:
         await runner.cleanup()

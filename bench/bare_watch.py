@@ -22,8 +22,9 @@ import uvloop
 
 from bench.parts import credentials, edge, settle
 from bench.watching import WATCH
-from gateway import logs, wire
-from gateway.addresses import join
+from gateway.aio.addresses import join
+from gateway.bootstrap import logging as logs
+from gateway.notifications import batch_encoding
 from gateway.ports import Event, StoredEvent
 from gateway.settings import Settings, load
 from issuer.notification.v1 import messages_pb2 as notification
@@ -51,7 +52,7 @@ class _Stage:
     async def append(self, event: Event) -> bool:
         # The gateway's way to make a response out of bytes, with a cursor that nobody can go back to.
         place = len(self._parts)
-        self.put([wire.batch(_LOG_ID, [StoredEvent(place, event)], place, b"")])
+        self.put([batch_encoding.batch(_LOG_ID, [StoredEvent(place, event)], place, b"")])
         return True
 
     async def watch(self, request: notification.WatchNotificationsRequest, context: Any) -> None:

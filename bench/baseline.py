@@ -17,13 +17,14 @@ from typing import Final
 import uvloop
 from aiohttp import web
 
+from adapters.d1.callbacks.schema import THREE_DS_NOTIFICATION_PATH
 from bench.bare_stream import bare_stream
 from bench.jetstream import jetstream
 from bench.parts import edge, settle
-from gateway import logs, tls
-from gateway.d1_outbound import THREE_DS_NOTIFICATION_PATH
+from gateway.bootstrap import logging as logs
 from gateway.ports import Event
 from gateway.settings import Settings, load
+from gateway.tls import contexts
 
 __all__: list[str] = []
 
@@ -60,7 +61,7 @@ async def _bare(settings: Settings) -> AsyncIterator[str]:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.edge.host, 0, ssl_context=tls.edge_context(settings.edge)).start()
+        await web.TCPSite(runner, settings.edge.host, 0, ssl_context=contexts.edge_context(settings.edge)).start()
         yield str(runner.addresses[0][1])
     finally:
         await runner.cleanup()

@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 
 import grpc
 
-from gateway import tls
-from gateway.edge.clients import Clients
+from adapters.d1.callbacks.three_ds import ThreeDSNotifications
+from gateway.auth.issuers import Issuers
+from gateway.edge.auth_client_certificate import Clients
 from gateway.edge.server import EdgeServer, Limits
 from gateway.edge.telemetry import EdgeTelemetry
-from gateway.edge.three_ds import ThreeDSNotifications
-from gateway.issuers import Issuers
 from gateway.ports import Appendable
 from gateway.settings import GrpcSettings, Settings
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Untraced
+from gateway.tls import contexts
 
 __all__ = ["credentials", "edge", "settle"]
 
@@ -36,7 +36,7 @@ async def edge(settings: Settings, log: Appendable) -> AsyncIterator[int]:
         drain_grace_seconds=settings.drain_grace_seconds,
     )
     try:
-        yield await server.start(settings.edge.host, 0, tls.edge_context(settings.edge))
+        yield await server.start(settings.edge.host, 0, contexts.edge_context(settings.edge))
     finally:
         await server.stop()
 

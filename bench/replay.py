@@ -18,7 +18,7 @@ from bench.memory import rss_mib
 from bench.processes import Ground, line, python
 from bench.results import Row
 from bench.stored import Filled, fill
-from gateway import cursor
+from gateway.notifications import cursor
 from issuer.notification.v1 import messages_pb2 as notification
 
 __all__ = ["Replay", "measure_replay", "replay", "replay_row"]

@@ -11,12 +11,12 @@ from typing import Final
 
 import orjson
 
+from adapters.d1.callbacks.fields import Fields
+from adapters.d1.callbacks.operations import parse_operation
 from adapters.sqlite.database import connect_writer, open_database
 from adapters.sqlite.events import Appender
 from bench.traffic import Notifications
 from bench.watching import MARK
-from gateway.fields import Fields
-from gateway.operations import parse_operation
 from gateway.ports import Event
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.sandbox import ISSUER_ID

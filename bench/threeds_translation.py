@@ -20,7 +20,7 @@ from protovalidate import Validator
 from adapters.threeds.codec import decode, to_body
 from bench.ratios import format_figures
 from bench.results import Row
-from gateway.emv.rules import check_request
+from gateway.threeds.rules.compiler import check_request
 from issuer.threeds.v1 import areq_pb2, ares_pb2, messages_pb2
 
 __all__ = ["AREQ", "ARES", "main", "measure_translation"]

@@ -1,12 +1,12 @@
 """The storage that several gateways share: NATS with JetStream."""
 
-from adapters.nats.callbacks import NatsLink
-from adapters.nats.credentials import Credentials, CredentialsError
-from adapters.nats.errors import NatsOpenError
-from adapters.nats.log import NatsEventLog
-from adapters.nats.settings import NatsSettings
+from adapters.nats.callbacks.link import NatsLink
+from adapters.nats.connection.credentials import Credentials, CredentialsError
+from adapters.nats.connection.errors import NatsOpenError
+from adapters.nats.connection.settings import NatsSettings
+from adapters.nats.event_log.event_log import NatsEventLog
+from adapters.nats.key_value_store import NatsKeyValueStore
 from adapters.nats.storage import NatsStorage
-from adapters.nats.store import NatsKeyValueStore
 
 __all__ = [
     "Credentials",

@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Self, TypeVar
 
-from adapters.nats.bucket import Bucket
-from adapters.nats.connection import Connection
-from adapters.nats.errors import NatsError, NatsOpenError
-from adapters.nats.jetstream import JetStreamError, may_pass
-from adapters.nats.leases import NatsLeases
-from adapters.nats.log import NatsEventLog
-from adapters.nats.settings import NatsSettings
-from adapters.nats.store import NatsKeyValueStore
-from adapters.nats.streams import explain, prepare
-from adapters.nats.subjects import Names
-from adapters.nats.subscriptions import Subscriptions
+from adapters.nats.connection.connection import Connection
+from adapters.nats.connection.errors import NatsError, NatsOpenError
+from adapters.nats.connection.settings import NatsSettings
+from adapters.nats.connection.subjects import Names
+from adapters.nats.event_log.event_log import NatsEventLog
+from adapters.nats.event_log.subscriptions import Subscriptions
+from adapters.nats.jetstream.bucket import Bucket
+from adapters.nats.jetstream.jetstream import JetStreamError, may_pass
+from adapters.nats.jetstream.streams import explain, prepare
+from adapters.nats.key_value_store import NatsKeyValueStore
+from adapters.nats.leases.leases import NatsLeases
 
 __all__ = ["NatsStorage"]
 

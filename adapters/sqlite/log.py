@@ -4,11 +4,11 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from adapters.growth import Growth
 from adapters.sqlite import entries, events, subscriptions
 from adapters.sqlite.access import Access
 from adapters.sqlite.database import Database
 from adapters.sqlite.retention import Retention, trim_some
+from gateway.aio.growth import Growth
 from gateway.ports import Event, LogBounds, Read, Scope, StoredSubscription
 
 __all__ = ["SqliteEventLog"]

@@ -9,7 +9,6 @@ from typing import Self
 
 import structlog
 
-from adapters.growth import Growth
 from adapters.sqlite.access import Access
 from adapters.sqlite.database import Database, open_database
 from adapters.sqlite.leases import SqliteLeases
@@ -18,6 +17,7 @@ from adapters.sqlite.reader import Reader
 from adapters.sqlite.retention import Retention
 from adapters.sqlite.store import SqliteKeyValueStore
 from adapters.sqlite.writer import Writer
+from gateway.aio.growth import Growth
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 

@@ -6,13 +6,13 @@ from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
-from adapters.answers import Answer
-from adapters.http import HttpExchange
+from adapters.http.client import HttpExchange
+from adapters.http.response import Answer
 from adapters.threeds import codec
 from adapters.threeds.errors import THREEDS, ErroError, refusal
 from adapters.threeds.settings import ThreeDSSettings
 from gateway.ports import Call
-from gateway.telemetry.upstream import Unmeasured, UpstreamMeter
+from gateway.ports.meter import Unmeasured, UpstreamMeter
 from issuer.threeds.v1 import erro_pb2
 
 __all__ = ["ThreeDSClient", "connect"]

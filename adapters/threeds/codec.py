@@ -15,9 +15,9 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.emv.codes import Codes, codes_of
-from gateway.emv.structs import struct_from_json, struct_to_json, value_from_json, value_to_json
-from gateway.emv.tables import MESSAGES, Row, objects, table
+from gateway.threeds.rules.codes import Codes, codes_of
+from gateway.threeds.rules.structs import struct_from_json, struct_to_json, value_from_json, value_to_json
+from gateway.threeds.rules.tables import MESSAGES, Row, objects, table
 
 __all__ = ["UnreadableError", "UnwritableError", "decode", "encode", "to_body"]
 

@@ -7,8 +7,8 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from adapters.answers import Answer
-from adapters.upstream import RETRY_SECONDS, Meaning, Upstream, sanitised
+from adapters.http.errors import RETRY_SECONDS, Meaning, Upstream, sanitised
+from adapters.http.response import Answer
 from gateway.errors import GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import erro_pb2

@@ -8,8 +8,8 @@ import orjson
 from adapters.threeds import codec
 from adapters.threeds.client import ThreeDSClient
 from adapters.threeds.errors import THREEDS, ErroError, transaction_unknown
-from gateway.emv.codes import codes_of
 from gateway.ports import Call
+from gateway.threeds.rules.codes import codes_of
 from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2, crd_pb2, rreq_pb2
 
 __all__ = ["HttpThreeDSServer"]

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from adapters.settings import HttpSettings
+from adapters.http.settings import HttpSettings
 
 __all__ = ["Secret", "ThreeDSSettings"]
 

@@ -3,10 +3,10 @@
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway import correlation
-from gateway.edge.answers import json_response
+from adapters.d1.callbacks.fields import FieldError
+from gateway.edge.responses import json_response
 from gateway.errors import GatewayError
-from gateway.fields import FieldError
+from gateway.logging import correlation
 from issuer.common.v1 import error_pb2
 
 __all__ = ["Fault", "Refusal", "answer_errors", "refusal_of"]

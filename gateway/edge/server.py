@@ -9,17 +9,17 @@ from typing import Final, Protocol, cast
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway import expectations
-from gateway.addresses import cannot_listen
-from gateway.edge.authentication import require_bearer
-from gateway.edge.clients import Clients, require_client
-from gateway.edge.connection import Complaints, Connection, timed
+from adapters.d1.callbacks.parsing import BODY_SECONDS
+from gateway.aio.addresses import cannot_listen
+from gateway.edge import http_expect
+from gateway.edge.auth_bearer import require_bearer
+from gateway.edge.auth_client_certificate import Clients, require_client
+from gateway.edge.auth_token_endpoint import TokenEndpoint
+from gateway.edge.auth_tokens import Tokens
 from gateway.edge.errors import answer_errors
-from gateway.edge.listener import Listener
-from gateway.edge.parsing import BODY_SECONDS
+from gateway.edge.server_connection import Complaints, Connection, timed
 from gateway.edge.telemetry import EdgeTelemetry
-from gateway.edge.token import TokenEndpoint
-from gateway.edge.tokens import Tokens
+from gateway.edge.tls_listener import Listener
 
 __all__ = ["Callbacks", "EdgeServer", "Limits"]
 
@@ -107,7 +107,7 @@ class EdgeServer:
             OSError: The port cannot be had.
         """
         await self._runner.setup()
-        expectations.take_over(cast("web.Server", self._runner.server))
+        http_expect.take_over(cast("web.Server", self._runner.server))
         self._listener = Listener(
             self._connection,
             tls,
@@ -156,4 +156,4 @@ class EdgeServer:
 def _ends_connection(request: web.Request) -> bool:
     # What follows a request that asks for another protocol aiohttp may drop. A body that nobody asked for may follow
     # or not: what comes next could be either.
-    return hdrs.UPGRADE in request.headers or expectations.is_waiting(request)
+    return hdrs.UPGRADE in request.headers or http_expect.is_waiting(request)

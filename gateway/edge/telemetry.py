@@ -12,10 +12,10 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import Counter, Histogram
 
-from gateway import correlation
-from gateway import d1_outbound as d1
+from adapters.d1.callbacks import schema as d1
+from gateway.auth.issuers import Issuers
 from gateway.edge.errors import Fault, Refusal, refusal_of
-from gateway.issuers import Issuers
+from gateway.logging import correlation
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
 

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 from google.rpc import error_details_pb2, status_pb2
 
 from gateway.errors import GatewayError
-from gateway.idempotency.sealing import FINGERPRINT_BYTES, UnreadableError
+from gateway.idempotency.encryption import FINGERPRINT_BYTES, UnreadableError
 from issuer.common.v1 import error_pb2
 
 __all__ = [

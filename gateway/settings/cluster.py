@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, StringConstraints, model_validator
 
-from gateway.settings.values import PrivateFile, ReadableFile, Seconds, Table, filled, is_loopback, reachable
+from gateway.settings.types import PrivateFile, ReadableFile, Seconds, Table, filled, is_loopback, reachable
 
 __all__ = ["NatsSettings"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
-from gateway.settings.values import (
+from gateway.settings.types import (
     DocumentUrl,
     Identifier,
     Port,

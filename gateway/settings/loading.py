@@ -18,8 +18,8 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from gateway.settings.cluster import NatsSettings
 from gateway.settings.listeners import AccessSettings, AdminSettings, EdgeSettings, GrpcSettings
+from gateway.settings.types import IssuerId, filled
 from gateway.settings.upstreams import D1Settings, IssuerSettings, ThreeDSSettings
-from gateway.settings.values import IssuerId, filled
 from gateway.settings.work import CallbackSettings, EventLogSettings, IdempotencySettings, LogSettings
 
 __all__ = ["FILE_VARIABLE", "Settings", "SettingsError", "load"]

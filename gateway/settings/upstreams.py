@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.settings.values import Identifier, KeyId, Origin, PrivateFile, ReadableFile, Seconds, Table, reachable
+from gateway.settings.types import Identifier, KeyId, Origin, PrivateFile, ReadableFile, Seconds, Table, reachable
 
 __all__ = ["AssertionKeySettings", "D1EncryptionKeySettings", "D1Settings", "IssuerSettings", "ThreeDSSettings"]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from gateway.settings.values import PrivateFile, Seconds, Table
+from gateway.settings.types import PrivateFile, Seconds, Table
 
 __all__ = [
     "CallbackSettings",

@@ -39,7 +39,7 @@ class InProgress:
 
 
 class Metrics:
-    """What is counted while the gateway works. What is read off its state stands at `gateway.telemetry.state`."""
+    """What is counted while the gateway works. What is read off its state stands at `gateway.telemetry.collectors`."""
 
     def __init__(self) -> None:
         """Make a registry of its own, with what the process says of itself."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from gateway import log_lines
+from gateway.logging import setup
 from gateway.workers.ending import exit_status
 from gateway.workers.launching import READY_SECONDS, WORKER, launching
 from gateway.workers.pulse import PROBE_SECONDS
@@ -42,7 +42,7 @@ async def supervised(
     """
     load = partial(load_shared, file, workers)
     settings = load()
-    log_lines.configure(settings.log.level)
+    setup.configure(settings.log.level)
     async with launching(settings, file, command, ready_seconds) as launcher:
         return await Supervisor(workers, settings, load, probe_seconds).run(launcher)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from gateway.addresses import cannot_listen, resolved
+from gateway.aio.addresses import cannot_listen, resolved
 
 __all__ = ["Port"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
-from gateway.signals import hold, release
+from gateway.aio.signals import hold, release
 from gateway.workers.place import READY, Place
 
 __all__ = ["Worker"]

@@ -9,10 +9,10 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry
 
-from gateway.addresses import join
+from gateway.aio.addresses import join
+from gateway.aio.signals import TAKEN, release
 from gateway.settings import AdminSettings, Settings, SettingsError
-from gateway.signals import TAKEN, release
-from gateway.telemetry.admin import AdminServer
+from gateway.telemetry.admin_server import AdminServer
 from gateway.workers.crew import Crew
 from gateway.workers.launching import Launcher
 from gateway.workers.slot import StartError

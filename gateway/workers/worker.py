@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 
-from gateway.serving import serve
+from gateway.bootstrap.serve import serve
 from gateway.settings import load
 from gateway.workers.ending import exit_status
 from gateway.workers.place import Place

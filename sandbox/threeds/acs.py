@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.emv.values import FORMATS
+from gateway.threeds.rules.formats import FORMATS
 from sandbox.threeds.cards import End, Method
 from sandbox.threeds.contract import SESSION_DATA_MAX, STATUS_MALFORMED, VERSIONS, Operation, Path
 from sandbox.threeds.encoding import decode, encode

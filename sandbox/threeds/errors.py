@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.emv.values import FORMATS
+from gateway.threeds.rules.formats import FORMATS
 from sandbox.threeds.contract import DESCRIPTIONS, VERSIONS
 
 __all__ = ["ErroError"]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from gateway.emv.conditions import Getter, Predicate, bind
-from gateway.emv.tables import ALWAYS, CATEGORIES, CHANNELS, Row, Table, objects, table
-from gateway.emv.values import Requirement, count_requirements, json_requirements, text_requirements
+from gateway.threeds.rules.conditions import Getter, Predicate, bind
+from gateway.threeds.rules.formats import Requirement, count_requirements, json_requirements, text_requirements
+from gateway.threeds.rules.tables import ALWAYS, CATEGORIES, CHANNELS, Row, Table, objects, table
 from sandbox.threeds.errors import ErroError
 
 __all__ = ["FORM", "ISO_CODE", "MISSING", "Problem", "Scene", "problems", "scene_of", "validate"]

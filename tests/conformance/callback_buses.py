@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from gateway.bootstrap_nats import joined
-from gateway.callbacks import Broker, Seat, Topic
-from gateway.seats import Desk
+from gateway.bootstrap.nats import joined
+from gateway.callbacks.broker import Broker, Seat, Topic
+from gateway.callbacks.model import Desk
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.conformance.storage_engines import StorageEngine
 from tests.unit.callbacks.broker_samples import TOPICS

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.bootstrap_storage import Storage
+from gateway.bootstrap.storage import Storage
 from gateway.ports import EventLog, KeyValueStore
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import NatsEngine, SqliteEngine, StorageEngine

@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
-from adapters.nats.connection import Connection
-from adapters.nats.leases import NatsLeases
-from adapters.nats.settings import NatsSettings
-from adapters.nats.streams import prepare
-from adapters.nats.subjects import Names
+from adapters.nats.connection.connection import Connection
+from adapters.nats.connection.settings import NatsSettings
+from adapters.nats.connection.subjects import Names
+from adapters.nats.jetstream.streams import prepare
+from adapters.nats.leases.leases import NatsLeases
 from adapters.sqlite import SqliteStorage
 from gateway.ports import Lease, SubscriptionLeases
 from sandbox.nats import NatsServer

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.nats import NatsSettings, NatsStorage
 from adapters.sqlite import Retention, SqliteStorage
-from gateway.bootstrap_storage import Storage
+from gateway.bootstrap.storage import Storage
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Event, EventLog, StoredEvent
 from issuer.common.v1 import error_pb2

@@ -7,7 +7,7 @@ from itertools import product
 import grpc
 import pytest
 
-from gateway import form_fields
+from gateway.threeds import form_fields
 from issuer.threeds.v1 import areq_pb2, codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox.threeds.cards import METHODS, OUTCOMES, RANGES

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from d1_gateway_client import AsyncGatewayClient, Options
-from gateway.commands.rpcs import find
+from gateway.cli.rpcs import find
 from issuer.card.v1 import service_pb2 as card
 from issuer.consumer.v1 import service_pb2 as consumer
 from issuer.notification.v1 import service_pb2 as notification

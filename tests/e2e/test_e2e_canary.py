@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway import d1_outbound
-from gateway.identity.policy import rpcs_of
-from gateway.rpc.services import SERVICES
+from adapters.d1.callbacks import schema
+from gateway.auth.policy import rpcs_of
+from gateway.grpc_api.servicer import SERVICES
 from tests.e2e.canary_media import Evidence, Medium, collector
 from tests.e2e.canary_planting import PLANTERS, Plot
 from tests.e2e.canary_run import perform
@@ -95,7 +95,7 @@ def _check_that_everything_was_done(metrics: str) -> None:
     badly = {rpc for code, rpc in rpcs if code not in {"OK", "CANCELLED"}}
     assert rpcs_of(SERVICES) - {f"/{rpc}" for rpc in well & badly} == set()
     callbacks = set(re.findall(r'd1_gateway_edge_requests_total{method="\w+",route="([^"]+)",status="(\d)', metrics))
-    paths = {value for name, value in vars(d1_outbound).items() if name.endswith("_PATH")}
+    paths = {value for name, value in vars(schema).items() if name.endswith("_PATH")}
     for status in "24":
         assert paths - {route for route, first in callbacks if first == status} == set(), status
 

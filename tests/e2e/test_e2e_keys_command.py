@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped] # ships no types
 
-from gateway.key_making import SIGNING, make_key, private_form, public_jwk
+from gateway.tls.key_generation import SIGNING, make_key, private_form, public_jwk
 from sandbox.d1.notifier import EdgeCredentials
 from sandbox.gateway import GatewayConfig, write_policy
 from sandbox.pki import Identity, make_pki

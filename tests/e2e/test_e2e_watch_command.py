@@ -239,7 +239,7 @@ async def test_a_gateway_that_is_not_there_is_told_at_once_with_the_cause() -> N
 
 
 async def test_without_the_client_package_the_commands_say_how_to_get_it_and_others_work() -> None:
-    program = "import sys; sys.modules['d1_gateway_client'] = None; from gateway.cli import main; main()"
+    program = "import sys; sys.modules['d1_gateway_client'] = None; from gateway.cli.main import main; main()"
     said = {}
     for argument in ("watch", "call", "config"):
         process = await asyncio.create_subprocess_exec(

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from adapters.d1 import D1CardIssuer, D1Client
+from adapters.d1.api import D1CardIssuer, D1Client
 from tests.integration.d1.fake_d1 import FakeD1, client_at, running_d1
 
 

@@ -14,8 +14,8 @@ from aiohttp import web
 from joserfc.jwk import ECKey
 from multidict import CIMultiDictProxy
 
-from adapters.d1 import D1CardIssuer, D1Client, D1Settings, EncryptionKey, IssuerKeys, connect
-from adapters.d1.paths import TOKEN
+from adapters.d1.api import D1CardIssuer, D1Client, D1Settings, EncryptionKey, IssuerKeys, connect
+from adapters.d1.api.endpoints import TOKEN
 from gateway.ports import Call
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import card_data_pb2

@@ -12,9 +12,9 @@ from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped]
 from jwcrypto import jws as oracle_jws
 from structlog.testing import capture_logs
 
-from adapters.d1 import D1Settings, EncryptionKey, IssuerKeys
-from adapters.d1.http import D1Http
-from adapters.d1.oauth import TokenSource
+from adapters.d1.api import D1Settings, EncryptionKey, IssuerKeys
+from adapters.d1.api.http import D1Http
+from adapters.d1.api.oauth import TokenSource
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 from tests.integration.d1.fake_d1 import ISSUER, KEYS, FakeD1

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from jwcrypto import jwe as oracle_jwe  # type: ignore[import-untyped]
 from jwcrypto import jwk as oracle_jwk
 
-from adapters.d1 import D1CardIssuer
+from adapters.d1.api import D1CardIssuer
 from gateway.errors import GatewayError
 from gateway.ports import Call, CardIssuer
 from issuer.card.v1 import messages_pb2 as card

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.d1 import D1Authenticators, D1Client, D1Consumers
+from adapters.d1.api import D1Authenticators, D1Client, D1Consumers
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 from issuer.consumer.v1 import messages_pb2 as consumer

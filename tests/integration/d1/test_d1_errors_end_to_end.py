@@ -8,7 +8,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from adapters.d1 import D1CardIssuer
+from adapters.d1.api import D1CardIssuer
 from gateway.errors import GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
 from tests.integration.d1.fake_d1 import (

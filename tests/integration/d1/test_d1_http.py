@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from adapters.answers import Answer
-from adapters.d1 import D1Settings
-from adapters.d1.http import D1Http
+from adapters.d1.api import D1Settings
+from adapters.d1.api.http import D1Http
+from adapters.http.response import Answer
 from gateway.errors import GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
 

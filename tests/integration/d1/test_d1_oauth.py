@@ -12,9 +12,9 @@ from aiohttp import web
 from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped]
 from jwcrypto import jws as oracle_jws
 
-from adapters.d1 import D1CardIssuer, D1Settings
-from adapters.d1.http import D1Http
-from adapters.d1.oauth import TokenSource
+from adapters.d1.api import D1CardIssuer, D1Settings
+from adapters.d1.api.http import D1Http
+from adapters.d1.api.oauth import TokenSource
 from gateway.errors import GatewayError
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2

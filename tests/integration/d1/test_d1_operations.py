@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from google.protobuf import json_format
 
-from adapters.d1 import D1Client, D1OperationHistory
+from adapters.d1.api import D1Client, D1OperationHistory
 from gateway.errors import GatewayError, Outcome, Reason
 from gateway.ports import Call
 from issuer.common.v1 import error_pb2

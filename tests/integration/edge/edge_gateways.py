@@ -13,7 +13,7 @@ from sandbox.pki import Identity
 from sandbox.tls import client_context
 from tests.integration.edge.edge_caller import EdgeCaller
 from tests.running import Running, running_gateway, settings_for
-from tests.unit.identity.identity_pki import Authority, Pair
+from tests.unit.auth.auth_pki import Authority, Pair
 
 __all__ = ["calling_with", "edge_with", "write_authority", "write_pair"]
 

@@ -23,7 +23,7 @@ from sandbox import Sandbox
 from tests.integration.edge.edge_caller import EdgeCaller, event, raw_request, stored
 from tests.integration.edge.edge_gateways import calling_with, edge_with, write_authority, write_pair
 from tests.running import Running, edge_session
-from tests.unit.identity.identity_pki import Authority, Pair, dns, uri
+from tests.unit.auth.auth_pki import Authority, Pair, dns, uri
 
 _D1 = "D1 sandbox client"
 _LOOPBACK = EdgeProxySettings(networks=(ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")))

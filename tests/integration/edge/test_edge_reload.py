@@ -22,7 +22,7 @@ from sandbox.tls import client_context
 from tests.integration.edge.edge_caller import EdgeCaller, event
 from tests.integration.edge.edge_gateways import edge_with, write_authority, write_pair
 from tests.running import Running
-from tests.unit.identity.identity_pki import LOOPBACK, Authority, Pair, uri
+from tests.unit.auth.auth_pki import LOOPBACK, Authority, Pair, uri
 
 _RESUME = card.ResumeCardRequest(card_id="card-1", reason_code=card.RESUME_REASON_CARD_FOUND)
 

@@ -10,7 +10,7 @@ from gateway.settings import Settings, SettingsError
 from sandbox import Sandbox
 from tests.integration.edge.edge_gateways import write_pair
 from tests.running import settings_for
-from tests.unit.identity.identity_pki import Authority
+from tests.unit.auth.auth_pki import Authority
 
 _DAY = timedelta(days=1)
 

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from adapters.nats.dialing import hang_up
-from adapters.nats.errors import DisconnectedError
+from adapters.nats.connection.dial import hang_up
+from adapters.nats.connection.errors import DisconnectedError
 from sandbox.nats import NatsServer
 from tests.integration.nats.nats_storages import opened, recovered, settings_for_nats
 

@@ -1,6 +1,6 @@
 """What is taken out of the stream, or put there by somebody else, is not passed over in silence."""
 
-from adapters.nats.jetstream import ask
+from adapters.nats.jetstream.jetstream import ask
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import an_event, append_all, read_all
 from tests.integration.nats.nats_storages import opened, settings_for_nats, unavailable

@@ -10,22 +10,22 @@ from dataclasses import replace
 import pytest
 
 from adapters.nats import NatsStorage
-from adapters.nats.bucket import Bucket
-from adapters.nats.continuity import Continuity
-from adapters.nats.lineage import Lineage
-from adapters.nats.reading import Landmark, Reader, State
-from adapters.nats.subscriptions import Subscriptions
-from gateway import cursor
+from adapters.nats.event_log.continuity import Continuity
+from adapters.nats.event_log.reader import Landmark, Reader, State
+from adapters.nats.event_log.subscriptions import Subscriptions
+from adapters.nats.jetstream.bucket import Bucket
+from adapters.nats.jetstream.lineage import Lineage
 from gateway.errors import GatewayError
+from gateway.notifications import cursor
+from gateway.notifications.watch import Start, Watchers
 from gateway.ports import Event, StoredEvent
-from gateway.subscriptions import Start, Watchers
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import append_all, read_all
 from tests.fakes import ISSUER, FakeSubscriptionLeases, an_event
 from tests.integration.nats.nats_storages import opened, recovered, settings_for_nats
-from tests.unit.watching import a_watch, operations, receive
+from tests.unit.notifications.watches import a_watch, operations, receive
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from adapters.nats import NatsSettings, NatsStorage
-from adapters.nats.connection import Connection
-from adapters.nats.jetstream import ask
-from adapters.nats.subjects import Names
+from adapters.nats.connection.connection import Connection
+from adapters.nats.connection.subjects import Names
+from adapters.nats.jetstream.jetstream import ask
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import ISSUER, an_event, append_all, read_all
 from tests.integration.nats.nats_storages import opened, refusal, settings_for_nats, unavailable

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.nats.connection import Connection
-from adapters.nats.jetstream import ask
-from adapters.nats.settings import NatsSettings
+from adapters.nats.connection.connection import Connection
+from adapters.nats.connection.settings import NatsSettings
+from adapters.nats.jetstream.jetstream import ask
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from sandbox.d1.notification import Notification, new_details

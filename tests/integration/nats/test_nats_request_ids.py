@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.idempotency.first_replies import FirstReplies
-from gateway.idempotency.sealing import Sealing
+from gateway.idempotency.encryption import Sealing
+from gateway.idempotency.replies import FirstReplies
 from issuer.card.v1 import messages_pb2 as card
 from sandbox.nats import NatsServer
 from tests.integration.nats.nats_storages import opened, recovered, settings_for_nats

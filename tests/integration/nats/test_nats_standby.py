@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from adapters.nats import NatsSettings, NatsStorage
-from adapters.nats.bucket import Bucket
-from adapters.nats.own_session import END
+from adapters.nats.jetstream.bucket import Bucket
+from adapters.nats.leases.session import END
 from gateway.errors import GatewayError
-from gateway.subscriptions import Watchers
+from gateway.notifications.watch import Watchers
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.nats import NatsServer
 from tests.fakes import ISSUER, an_event
-from tests.unit.watching import a_watch, operations, receive
+from tests.unit.notifications.watches import a_watch, operations, receive
 
 ACTIVE = notification.WATCHER_ROLE_ACTIVE
 STANDBY = notification.WATCHER_ROLE_STANDBY

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from adapters.nats.connection import Connection, Msg
+from adapters.nats.connection.connection import Connection, Msg
 from sandbox.nats import NatsServer
 from tests.integration.nats.nats_storages import settings_for_nats
 

@@ -7,8 +7,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from adapters.threeds.codec import encode
-from gateway.emv.rules import check
-from gateway.emv.tables import Row, objects, table
+from gateway.threeds.rules.compiler import check
+from gateway.threeds.rules.tables import Row, objects, table
 from issuer.threeds.v1 import areq_pb2
 from sandbox.threeds.validation import Scene, problems
 from tests.integration.sandbox_threeds.threeds_sandbox_areq import VERSIONS

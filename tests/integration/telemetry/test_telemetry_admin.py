@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from gateway.settings import AdminSettings
-from gateway.telemetry.admin import AdminServer
+from gateway.telemetry.admin_server import AdminServer
 from gateway.telemetry.report import Report
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox import Sandbox

@@ -12,8 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from pydantic import SecretStr
 
-from gateway import form_fields
 from gateway.settings import SettingsError, ThreeDSSettings
+from gateway.threeds import form_fields
 from issuer.threeds.v1 import codes_pb2, service_pb2_grpc
 from issuer.threeds.v1 import messages_pb2 as messages
 from sandbox import Sandbox

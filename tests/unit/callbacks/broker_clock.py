@@ -23,7 +23,7 @@ class VirtualTimer:
 
 
 class VirtualClock:
-    """A `gateway.clock.Clock`: timers run in the order of their times, those of one time as they were made."""
+    """A `gateway.aio.clock.Clock`: timers run in the order of their times, those of one time as they were made."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self._now = now

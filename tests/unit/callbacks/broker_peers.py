@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
-from gateway.callbacks import Seat, Topic
+from gateway.callbacks.broker import Seat, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = ["Asked", "Peer", "Witness"]

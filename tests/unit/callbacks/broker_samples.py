@@ -1,6 +1,6 @@
 """Questions, replies and handlers for tests of the broker."""
 
-from gateway.callbacks import Topic
+from gateway.callbacks.broker import Topic
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2 as questions
 from issuer.callback.v1 import replies_pb2 as replies

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from gateway.callback_tokens import CallbackTokens
+from gateway.callbacks.tokens import CallbackTokens
 from tests.unit.callbacks.broker_peers import Asked, Peer
 from tests.unit.callbacks.broker_samples import TOPICS, a_refusal, a_reply
 from tests.unit.callbacks.broker_watch import BrokenPromiseError, WatchedBroker

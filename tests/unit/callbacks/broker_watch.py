@@ -7,7 +7,7 @@ found after each step.
 from math import inf
 from typing import NoReturn
 
-from gateway.callbacks import Broker, Outcome, Seat, Topic
+from gateway.callbacks.broker import Broker, Outcome, Seat, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_peers import Asked, Peer

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.callbacks.broker_desk import ACCEPTED, ALREADY_ANSWERED, LATE, UNKNOWN_TOKEN, Desk
+from tests.unit.callbacks.broker_registry import ACCEPTED, ALREADY_ANSWERED, LATE, UNKNOWN_TOKEN, Desk
 from tests.unit.callbacks.broker_samples import ISSUER, TOPICS, a_reply
 
 

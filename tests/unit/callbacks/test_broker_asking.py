@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from gateway.callbacks import Broker
+from gateway.callbacks.broker import Broker
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question, a_reply
 

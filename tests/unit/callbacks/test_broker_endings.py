@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.callbacks import Broker, Seat, Topic, kind_of
+from gateway.callbacks.broker import Broker, Seat, Topic, kind_of
 from issuer.callback.v1 import messages_pb2 as callback
-from tests.unit.callbacks.broker_desk import ACCEPTED, ALREADY_ANSWERED, INVALID, LATE, UNKNOWN_TOKEN, Desk
+from tests.unit.callbacks.broker_registry import ACCEPTED, ALREADY_ANSWERED, INVALID, LATE, UNKNOWN_TOKEN, Desk
 from tests.unit.callbacks.broker_samples import ISSUER, TOPICS, a_refusal, a_reply
 
 

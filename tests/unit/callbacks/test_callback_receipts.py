@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from gateway.issuers import Issuers
-from gateway.rpc.callbacks import CallbackServicer
-from gateway.seats import Handler, Seat, Tell, Topic
-from gateway.validation import Validation
+from gateway.auth.issuers import Issuers
+from gateway.callbacks.model import Handler, Seat, Tell, Topic
+from gateway.grpc_api.services.callbacks import CallbackServicer
+from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_samples import ISSUER, a_reply
 from tests.unit.callbacks.test_callback_streams import NO_MORE, Line, settle

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.callbacks import Broker
-from gateway.issuers import Issuers
-from gateway.rpc.callbacks import CallbackServicer
-from gateway.validation import Validation
+from gateway.auth.issuers import Issuers
+from gateway.callbacks.broker import Broker
+from gateway.grpc_api.services.callbacks import CallbackServicer
+from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_samples import ISSUER, RecordingHandler, a_question

@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from gateway.callback_tokens import CallbackTokens
+from gateway.callbacks.tokens import CallbackTokens
 
 
 @pytest.mark.parametrize("deadline", [0.0, 0.125, 1000.5, 86_400.0 * 365 * 30 + 0.000001])

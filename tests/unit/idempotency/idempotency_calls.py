@@ -1,12 +1,12 @@
-"""Calls of `gateway.idempotency.first_replies.FirstReplies`, and an upstream that counts them."""
+"""Calls of `gateway.idempotency.replies.FirstReplies`, and an upstream that counts them."""
 
 import asyncio
 from uuid import UUID
 
 from gateway.errors import GatewayError, Outcome
-from gateway.idempotency.first_replies import FirstReplies, Reply
+from gateway.idempotency.encryption import Sealing
+from gateway.idempotency.replies import FirstReplies, Reply
 from gateway.idempotency.requests import MutatingRpc
-from gateway.idempotency.sealing import Sealing
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.idempotency.first_replies import FirstReplies, Reply
+from gateway.idempotency.replies import FirstReplies, Reply
 from gateway.idempotency.requests import MutatingRpc
 from issuer.card.v1 import messages_pb2 as card
 from tests.unit.idempotency.doubtful_store import DoubtfulStore

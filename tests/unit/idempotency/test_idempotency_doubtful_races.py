@@ -6,7 +6,7 @@ from random import Random
 from typing import TypeVar
 
 from gateway.errors import GatewayError
-from gateway.idempotency.first_replies import FirstReplies
+from gateway.idempotency.replies import FirstReplies
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore

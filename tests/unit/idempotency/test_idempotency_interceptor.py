@@ -8,22 +8,22 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from gateway.correlation import HEADER
+from gateway.auth import grant
+from gateway.auth.caller import Caller
+from gateway.auth.issuers import Issuers
 from gateway.errors import GatewayError
-from gateway.identity import access
-from gateway.identity.caller import Caller
-from gateway.issuers import Issuers
-from gateway.rpc.cards import CardServicer
-from gateway.rpc.finishing import Finishing
-from gateway.rpc.interceptors import (
+from gateway.grpc_api.interceptors import (
     CorrelationInterceptor,
     ErrorInterceptor,
     FinishingInterceptor,
     IdempotencyInterceptor,
     ValidationInterceptor,
 )
-from gateway.rpc.interceptors.chain import Chain, Interceptor, Rpc
-from gateway.validation import Validation
+from gateway.grpc_api.interceptors.chain import Chain, Interceptor, Rpc
+from gateway.grpc_api.services.cards import CardServicer
+from gateway.grpc_api.shield import Finishing
+from gateway.logging.correlation import HEADER
+from gateway.validation.validator import Validation
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from issuer.common.v1 import error_pb2
@@ -42,7 +42,7 @@ class _Access(Interceptor):
         said: dict[str, Any] = dict(rpc.metadata)
         if "caller" in said:
             issuers = frozenset(said["issuers"].split()) if "issuers" in said else None
-            access.use(access.Grant(Caller(said["caller"], "certificate"), rpc.method.path, issuers))
+            grant.use(grant.Grant(Caller(said["caller"], "certificate"), rpc.method.path, issuers))
         return await rpc.proceed()
 
 

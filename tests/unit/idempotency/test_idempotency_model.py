@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.errors import GatewayError
-from gateway.idempotency.first_replies import TTL_SECONDS, Reply
+from gateway.idempotency.replies import TTL_SECONDS, Reply
 from gateway.idempotency.requests import MutatingRpc
 from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from adapters.nats.credentials import Credentials, CredentialsError
+from adapters.nats.connection.credentials import Credentials, CredentialsError
 
 _USER = bytes([0x95, 0x00])
 _ACCOUNT = bytes([0x90, 0x00])

@@ -1,6 +1,6 @@
 """Places of a log that has had several identities."""
 
-from adapters.nats.lineage import Lineage
+from adapters.nats.jetstream.lineage import Lineage
 
 
 def test_a_place_of_a_former_log_counts_as_far_as_all_logs_since_are_the_same() -> None:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.nats.envelope import pack, unpack
-from adapters.nats.errors import NatsError
-from adapters.nats.subjects import Names, token
+from adapters.nats.connection.errors import NatsError
+from adapters.nats.connection.subjects import Names, token
+from adapters.nats.event_log.envelope import pack, unpack
 from gateway.ports import Event, Scope
 
 texts = st.text(max_size=300) | st.text(st.characters(codec="ascii"), max_size=80)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
 
-from adapters.nats.connection import Connection
-from adapters.nats.envelope import pack
-from adapters.nats.errors import NatsError
-from adapters.nats.reading import Reader
+from adapters.nats.connection.connection import Connection
+from adapters.nats.connection.errors import NatsError
+from adapters.nats.event_log.envelope import pack
+from adapters.nats.event_log.reader import Reader
 from gateway.ports import Event, LogBounds
 
 STREAM = "test-events"

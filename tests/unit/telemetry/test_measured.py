@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.telemetry.measured import MeasuredBus, MeasuredLog, Upstreams
+from gateway.telemetry.instrumented import MeasuredBus, MeasuredLog, Upstreams
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Untraced
 from issuer.callback.v1 import messages_pb2 as callback

@@ -4,11 +4,11 @@ import asyncio
 
 from prometheus_client import CollectorRegistry
 
-from gateway.callbacks import Broker
-from gateway.telemetry.state import State
+from gateway.callbacks.broker import Broker
+from gateway.telemetry.collectors import State
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.fakes import ISSUER, FakeEventLog
-from tests.unit.watching import a_log_of, a_watch, collect, watchers_of
+from tests.unit.notifications.watches import a_log_of, a_watch, collect, watchers_of
 
 
 class Deaf:

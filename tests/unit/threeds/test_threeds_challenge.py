@@ -3,9 +3,9 @@
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from gateway import form_fields
-from gateway.challenge import challenge, creq, decoupled, describe
 from gateway.errors import GatewayError
+from gateway.threeds import form_fields
+from gateway.threeds.challenge import challenge, creq, decoupled, describe
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.threeds.codec import UnreadableError, UnwritableError, decode, encode, to_body
-from gateway.emv.codes import codes_of
-from gateway.emv.tables import MESSAGES, VERSIONS, Row, objects, table
-from gateway.emv.values import expand
+from gateway.threeds.rules.codes import codes_of
+from gateway.threeds.rules.formats import expand
+from gateway.threeds.rules.tables import MESSAGES, VERSIONS, Row, objects, table
 from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, erro_pb2, objects_pb2, rreq_pb2
 from tests.unit.threeds.threeds_samples import fill, find, get, put
 

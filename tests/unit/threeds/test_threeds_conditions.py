@@ -1,8 +1,8 @@
 import pytest
 
-from gateway.emv import conditions
-from gateway.emv.conditions import AnyOf, ConditionError, Test
-from gateway.emv.tables import ALWAYS, MESSAGES, objects, table
+from gateway.threeds.rules import conditions
+from gateway.threeds.rules.conditions import AnyOf, ConditionError, Test
+from gateway.threeds.rules.tables import ALWAYS, MESSAGES, objects, table
 
 
 def _ask(text: str, values: dict[str, str | bool | None], known: dict[str, str] | None = None) -> bool:

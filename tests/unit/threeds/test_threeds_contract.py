@@ -5,11 +5,11 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 from protovalidate import Validator
 
-from gateway.emv.codes import codes_of
-from gateway.emv.rules import check_request
-from gateway.emv.tables import MESSAGES, VERSIONS, Row, objects, table
-from gateway.emv.values import text_requirements
-from gateway.rpc.authentication import emv_violations
+from gateway.grpc_api.services.authentication import emv_violations
+from gateway.threeds.rules.codes import codes_of
+from gateway.threeds.rules.compiler import check_request
+from gateway.threeds.rules.formats import text_requirements
+from gateway.threeds.rules.tables import MESSAGES, VERSIONS, Row, objects, table
 from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2, crd_pb2, erro_pb2, messages_pb2, objects_pb2, rreq_pb2
 from tests.unit.threeds.threeds_samples import bad_texts, fill, find, put
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import form_fields
-from gateway.enrolment import choose_version, describe, three_ds_method
+from gateway.threeds import form_fields
+from gateway.threeds.lookup import choose_version, describe, three_ds_method
 from issuer.threeds.v1 import codes_pb2, crd_pb2, objects_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import form_fields
-from gateway.challenge import CRes, parse_cres
-from gateway.enrolment import parse_method_completion
-from gateway.form_fields import FormFieldError
+from gateway.threeds import form_fields
+from gateway.threeds.challenge import CRes, parse_cres
+from gateway.threeds.form_fields import FormFieldError
+from gateway.threeds.lookup import parse_method_completion
 
 TRANSACTION = "d461f105-1792-407f-95ff-9a496fd918a9"
 CRES = {

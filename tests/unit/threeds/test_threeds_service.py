@@ -12,9 +12,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from gateway.emv.codes import codes_of
-from gateway.emv.tables import table
 from gateway.errors import GatewayError
+from gateway.threeds.rules.codes import codes_of
+from gateway.threeds.rules.tables import table
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2, crd_pb2, objects_pb2, rreq_pb2, service_pb2_grpc
 from issuer.threeds.v1 import messages_pb2 as threeds

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from adapters.threeds import Secret, ThreeDSSettings
-from gateway import bootstrap_upstreams
-from gateway.printing import effective
+from gateway.bootstrap import upstreams
 from gateway.settings import Settings, SettingsError, load
-from tests.unit.settings_files import Files
+from gateway.settings.dump import effective
+from tests.unit.settings.settings_files import Files
 
 KEY = "2f1c3b9e-0d5a-4b8e-9a47-0c5d8f6e7a10"
 URL = 'base_url = "https://service.sandbox.3dsecure.io"'
@@ -146,7 +146,7 @@ def test_a_key_file_without_a_key_is_told_of_before_anything_starts(files: Files
     assert settings is not None
 
     with pytest.raises(SettingsError) as caught:
-        bootstrap_upstreams.threeds_settings(settings)
+        upstreams.threeds_settings(settings)
 
     assert caught.value.mistakes[0].startswith("threeds: api_key has to be printable")
 
@@ -158,4 +158,4 @@ def test_the_white_space_around_the_key_in_its_file_does_not_count(files: Files)
     settings = loaded(files, URL, f'api_key_file = "{key_file}"').threeds
     assert settings is not None
 
-    assert bootstrap_upstreams.threeds_settings(settings).api_key.reveal() == KEY
+    assert upstreams.threeds_settings(settings).api_key.reveal() == KEY

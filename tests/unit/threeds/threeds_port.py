@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from gateway.auth.issuers import Issuers
 from gateway.errors import GatewayError
-from gateway.issuers import Issuers
+from gateway.grpc_api.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
+from gateway.grpc_api.interceptors.chain import Chain
+from gateway.grpc_api.services.authentication import AuthenticationServicer, emv_violations
 from gateway.ports import Call
-from gateway.rpc.authentication import AuthenticationServicer, emv_violations
-from gateway.rpc.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
-from gateway.rpc.interceptors.chain import Chain
-from gateway.validation import Validation
+from gateway.validation.validator import Validation
 from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, rreq_pb2, service_pb2_grpc
 
 __all__ = ["ISSUER", "FakeThreeDSServer", "serving"]

@@ -7,9 +7,9 @@ from google.protobuf import message_factory, struct_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.emv.codes import codes_of
-from gateway.emv.tables import Row, Table, objects
-from gateway.emv.values import expand
+from gateway.threeds.rules.codes import codes_of
+from gateway.threeds.rules.formats import expand
+from gateway.threeds.rules.tables import Row, Table, objects
 
 __all__ = ["BAD_FORMATS", "bad_texts", "fill", "find", "get", "good_text", "kind", "made", "put"]
 

@@ -1,0 +1,119 @@
+"""The card life cycle at D1 (D1 API: card API v2): the port `gateway.ports.CardIssuer`."""
+
+import re
+
+from adapters.d1.api import endpoints
+from adapters.d1.api.client import D1Client
+from adapters.d1.api.endpoints import FIELDS
+from adapters.d1.api.errors import contract_broken
+from adapters.d1.api.jwe import encrypt_credentials
+from adapters.d1.api.request_bodies import body, word
+from gateway.ports import Call
+from issuer.card.v1 import messages_pb2 as card
+
+__all__ = ["D1CardIssuer"]
+
+_CARD_ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
+
+
+class D1CardIssuer:
+    """Cards at D1. What each method means, and what it raises, stands at `gateway.ports.CardIssuer`."""
+
+    def __init__(self, client: D1Client) -> None:
+        """Work through a client that outlives this."""
+        self._client = client
+
+    async def create_card(self, request: card.CreateCardRequest, call: Call) -> card.CreateCardResponse:
+        """Have a card made. Not idempotent."""
+        content = body(
+            consumer_id=request.consumer_id,
+            card_product_id=request.card_product_id,
+            state=word(card.CardState.Name(request.state), "CARD_STATE_"),
+            accounts=[
+                # D1 wants `default` said even where it is false.
+                body(
+                    default=account.default,
+                    type=account.type,
+                    number=account.number,
+                    currency_code=account.currency_code,
+                )
+                for account in request.accounts
+            ],
+            name_on_card=request.name_on_card,
+            second_name_on_card=request.second_name_on_card,
+        )
+        answer = await self._client.call(endpoints.CREATE_CARD, call, content, user_id=request.user_id)
+        made = answer.json_object() or {}
+        card_id = made.pop(FIELDS["card_id"], None)
+        if not isinstance(card_id, str) or not _CARD_ID.fullmatch(card_id):
+            raise contract_broken("D1's answer names no card. A card may have been made.", status=answer.status)
+        response = card.CreateCardResponse(card_id=card_id)
+        if made:
+            response.unrecognized.update(made)
+        return response
+
+    async def register_card(self, request: card.RegisterCardRequest, call: Call) -> card.RegisterCardResponse:
+        """Register a card under the caller's id. Idempotent."""
+        content = body(
+            consumer_id=request.consumer_id,
+            card_product_id=request.card_product_id,
+            state=word(card.CardState.Name(request.state), "CARD_STATE_"),
+            name_on_card=request.name_on_card,
+            second_name_on_card=request.second_name_on_card,
+            encrypted_data=self._card_data(request, call),
+        )
+        await self._client.call(
+            endpoints.REGISTER_CARD, call, content, user_id=request.user_id, card_id=request.card_id
+        )
+        return card.RegisterCardResponse()
+
+    async def renew_card(self, request: card.RenewCardRequest, call: Call) -> card.RenewCardResponse:
+        """Tell of a new expiry, perhaps with a new id."""
+        content = body(
+            reason=request.reason,
+            new_card_id=request.new_card_id,
+            encrypted_data=self._card_data(request, call),
+        )
+        await self._client.call(endpoints.RENEW_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
+        return card.RenewCardResponse()
+
+    async def replace_card(self, request: card.ReplaceCardRequest, call: Call) -> card.ReplaceCardResponse:
+        """Replace a card by one with a new PAN."""
+        content = body(
+            reason=request.reason,
+            reason_code=request.reason_code,
+            new_card_id=request.new_card_id,
+            encrypted_data=self._card_data(request, call),
+        )
+        await self._client.call(endpoints.REPLACE_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
+        return card.ReplaceCardResponse()
+
+    async def delete_card(self, request: card.DeleteCardRequest, call: Call) -> card.DeleteCardResponse:
+        """Delete a card for good."""
+        content = body(reason=request.reason, reason_code=request.reason_code)
+        await self._client.call(endpoints.DELETE_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
+        return card.DeleteCardResponse()
+
+    async def suspend_card(self, request: card.SuspendCardRequest, call: Call) -> card.SuspendCardResponse:
+        """Suspend an active card."""
+        content = body(
+            reason=request.reason, reason_code=word(card.SuspendReason.Name(request.reason_code), "SUSPEND_REASON_")
+        )
+        await self._client.call(endpoints.SUSPEND_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
+        return card.SuspendCardResponse()
+
+    async def resume_card(self, request: card.ResumeCardRequest, call: Call) -> card.ResumeCardResponse:
+        """Resume a suspended card."""
+        content = body(
+            reason=request.reason, reason_code=word(card.ResumeReason.Name(request.reason_code), "RESUME_REASON_")
+        )
+        await self._client.call(endpoints.RESUME_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
+        return card.ResumeCardResponse()
+
+    def _card_data(
+        self, request: card.RegisterCardRequest | card.RenewCardRequest | card.ReplaceCardRequest, call: Call
+    ) -> str:
+        """Get the card data as D1 takes it: what the caller encrypted as it is, else encrypted here; empty if none."""
+        if request.WhichOneof("card_data") == "credentials":
+            return encrypt_credentials(request.credentials, self._client.keys(call.issuer_id).d1_encryption_key)
+        return request.encrypted_data

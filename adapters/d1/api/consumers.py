@@ -1,0 +1,35 @@
+"""The consumers at D1 (D1 API: consumer API v2; deletion: v1): the port `gateway.ports.Consumers`."""
+
+from adapters.d1.api import endpoints
+from adapters.d1.api.client import D1Client
+from adapters.d1.api.request_bodies import body, decision, nested
+from gateway.ports import Call
+from issuer.consumer.v1 import messages_pb2 as consumer
+
+__all__ = ["D1Consumers"]
+
+
+class D1Consumers:
+    """Consumers at D1. What each method means, and what it raises, stands at `gateway.ports.Consumers`."""
+
+    def __init__(self, client: D1Client) -> None:
+        """Work through a client that outlives this."""
+        self._client = client
+
+    async def register_consumer(
+        self, request: consumer.RegisterConsumerRequest, call: Call
+    ) -> consumer.RegisterConsumerResponse:
+        """Register a consumer, or change what is kept of one. Idempotent."""
+        said = request.HasField("personal_information")
+        content = body(personal_information=nested(request.personal_information) if said else None)
+        await self._client.call(
+            endpoints.REGISTER_CONSUMER, call, content, user_id=request.user_id, consumer_id=request.consumer_id
+        )
+        return consumer.RegisterConsumerResponse()
+
+    async def delete_consumer(
+        self, request: consumer.DeleteConsumerRequest, call: Call
+    ) -> consumer.DeleteConsumerResponse:
+        """Delete a consumer for good."""
+        await self._client.call(endpoints.DELETE_CONSUMER, call, decision(request), consumer_id=request.consumer_id)
+        return consumer.DeleteConsumerResponse()

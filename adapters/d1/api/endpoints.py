@@ -1,0 +1,158 @@
+"""What of D1's API this adapter relies on: every path and every property name, each in one line.
+
+D1's full specification goes to its customers only. What is not confirmed by its public documentation is marked as
+assumed, so that whoever has the specification knows where to look, and corrects one line.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import quote
+
+from gateway.errors import GatewayError
+from issuer.common.v1 import error_pb2
+
+__all__ = [
+    "ASSUMED_FIELDS",
+    "CREATE_CARD",
+    "DELETE_CARD",
+    "DELETE_CONSUMER",
+    "DELETE_CREDENTIALS",
+    "FIELDS",
+    "GET_OPERATION",
+    "LIMIT",
+    "LIST_OPERATIONS",
+    "OFFSET",
+    "REGISTER_CARD",
+    "REGISTER_CONSUMER",
+    "RENEW_CARD",
+    "REPLACE_CARD",
+    "RESUME_CARD",
+    "SUSPEND_CARD",
+    "TOKEN",
+    "Endpoint",
+]
+
+_IDEMPOTENT_METHODS: Final = frozenset({"GET", "PUT"})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One call of D1's API."""
+
+    method: str
+    template: str
+    """The path, with ``{issuer_id}`` and the like where the ids stand. Its colons stay colons on the wire."""
+    success_status: int
+    """The status D1 is expected to answer; the adapter takes any 2xx as success."""
+    assumed: tuple[str, ...] = ()
+    """What of this line is not confirmed: ``colon`` (its spelling in the path), ``status``, ``request``, ``answer``."""
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether the same request again changes nothing more (RFC 9110 section 9.2.2)."""
+        return self.method in _IDEMPOTENT_METHODS
+
+    def path(self, **ids: str) -> str:
+        """Fill in the ids, percent-encoded, so that no id changes the path.
+
+        Raises:
+            GatewayError: INVALID_REQUEST for an id that no encoding keeps in its place (RFC 3986 section 6.2.2.3).
+        """
+        for name, value in ids.items():
+            if value in ("", ".", ".."):
+                raise GatewayError(
+                    error_pb2.ERROR_REASON_INVALID_REQUEST,
+                    f"{name} cannot stand in a path.",
+                    outcome=error_pb2.OUTCOME_NOT_SENT,
+                )
+        return self.template.format_map({name: _quoted(value) for name, value in ids.items()})
+
+
+def _quoted(value: str) -> str:
+    # Nearly all ids are of letters and digits, and `quote` takes longer than to see that.
+    return value if value.isascii() and value.isalnum() else quote(value, safe="")
+
+
+# D1's two versions stand side by side: what has not moved to v2 yet is called at v1.
+_V1 = "/banking/v1/issuers/{issuer_id}"
+_V2 = "/banking/v2/issuers/{issuer_id}"
+_CARDS = _V2 + "/cards"
+_CARD = _CARDS + "/{card_id}"
+_OPERATIONS = _V1 + "/cards/{card_id}/3ds/operations"
+_AUTHENTICATOR = _V1 + "/appinstances/{app_instance_id}/authncredentials"
+
+TOKEN: Final = Endpoint("POST", "/authz/v1/oauth2/token", 200)
+CREATE_CARD: Final = Endpoint("POST", _CARDS, 201, assumed=("status", "answer"))
+REGISTER_CARD: Final = Endpoint("PUT", _CARD, 204, assumed=("status",))
+RENEW_CARD: Final = Endpoint("POST", _CARD + "/operations:renew", 204, assumed=("colon", "status", "request"))
+REPLACE_CARD: Final = Endpoint("POST", _CARD + "/operations:replace", 204, assumed=("colon", "status", "request"))
+DELETE_CARD: Final = Endpoint("POST", _CARD + "/operations:delete", 204, assumed=("colon", "status", "request"))
+SUSPEND_CARD: Final = Endpoint("POST", _CARD + "/operations:suspend", 204, assumed=("colon", "status", "request"))
+RESUME_CARD: Final = Endpoint("POST", _CARD + "/operations:resume", 204, assumed=("colon", "status", "request"))
+
+LIST_OPERATIONS: Final = Endpoint("GET", _OPERATIONS, 200)
+GET_OPERATION: Final = Endpoint("GET", _OPERATIONS + "/{operation_id}", 200, assumed=("answer",))
+
+DELETE_CREDENTIALS: Final = Endpoint(
+    "POST", _AUTHENTICATOR + "/operations:delete", 204, assumed=("colon", "status", "request")
+)
+REGISTER_CONSUMER: Final = Endpoint("PUT", _V2 + "/consumers/{consumer_id}", 204, assumed=("status",))
+DELETE_CONSUMER: Final = Endpoint("POST", _V1 + "/consumers/{consumer_id}/operations:delete", 204, assumed=("status",))
+
+OFFSET: Final = "offset"
+"""The parameter of `LIST_OPERATIONS` that says how many of the newest to pass over."""
+LIMIT: Final = "limit"
+"""The parameter of `LIST_OPERATIONS` that says how many to list at most: 1 to 50."""
+
+FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "consumer_id": "consumerId",
+        "card_product_id": "cardProductId",
+        "state": "state",
+        "encrypted_data": "encryptedData",
+        "default": "default",
+        "number": "number",
+        "currency_code": "currencyCode",
+        "accounts": "accounts",
+        "type": "type",
+        "name_on_card": "nameOnCard",
+        "second_name_on_card": "secondNameOnCard",
+        "card_id": "cardId",
+        "new_card_id": "newCardId",
+        "reason": "reason",
+        "reason_code": "reasonCode",
+        "operations": "operations",
+        "remaining_operations": "remainingOperations",
+        "personal_information": "personalInformation",
+        "language": "language",
+        "first_name": "firstName",
+        "middle_name": "middleName",
+        "last_name": "lastName",
+        "title": "title",
+        "date_of_birth": "dateOfBirth",
+        "email": "email",
+        "mobile_phone_number": "mobilePhoneNumber",
+        "country_code": "countryCode",
+        "phone_number": "phoneNumber",
+        "residency_address": "residencyAddress",
+        "line1": "line1",
+        "line2": "line2",
+        "city": "city",
+        "zip_code": "zipCode",
+    }
+)
+"""The properties of the bodies: their names in the gateway's contract, and D1's names for them.
+
+Those of a 3DS operation, which D1 notifies too, stand at `adapters.d1.callbacks.operations`.
+"""
+
+ASSUMED_FIELDS: Final = frozenset(
+    {"accounts", "type", "name_on_card", "second_name_on_card", "card_id", "new_card_id", "reason", "reason_code"}
+)
+"""The keys of `FIELDS` whose D1 name is not confirmed.
+
+D1's older API (v1) does use ``reason`` and ``reasonCode``, so they are confirmed for calls at v1; and ``cardId`` is
+D1's word wherever a card's id was seen. That the bodies of the calls at v2 carry them too is the assumption.
+"""

@@ -1,0 +1,110 @@
+"""What D1 asks about a consumer: who it is, and to send it a one-time password (D1 API: outbound consumer API)."""
+
+from typing import Any
+
+from aiohttp import web
+from google.protobuf.message import Message
+
+from adapters.d1.callbacks import schema as d1
+from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, FieldError, Fields
+from adapters.d1.callbacks.parsing import read_json
+from adapters.d1.callbacks.path import id_in_path, id_in_query, issuer_in_path
+from adapters.d1.callbacks.questions import Questions, Terms
+from adapters.d1.callbacks.transaction import MOST_TEXT, parse_transaction
+from gateway.auth.issuers import Issuers
+from gateway.edge.responses import empty_response, json_response
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import questions_pb2
+from issuer.consumer.v1 import personal_information_pb2 as personal
+
+__all__ = ["ConsumerQuestions"]
+
+_NAMES: dict[type[Message], type] = {
+    personal.PersonalInformation: d1.ConsumerInformation,
+    personal.PhoneNumber: d1.PhoneNumber,
+    personal.Address: d1.Address,
+}
+
+
+class ConsumerQuestions:
+    """Passes them on to handlers."""
+
+    def __init__(self, issuers: Issuers, questions: Questions, *, information: Terms, otp: Terms) -> None:
+        """Prepare.
+
+        Args:
+            issuers: Whose consumers they are.
+            questions: Asks the handlers.
+            information: The terms of consumer information.
+            otp: The terms of one-time passwords.
+        """
+        self._issuers = issuers
+        self._questions = questions
+        self._information = information
+        self._otp = otp
+
+    def routes(self) -> list[web.RouteDef]:
+        """See `gateway.edge.server.Callbacks`."""
+        return [
+            web.get(d1.CONSUMER_INFORMATION_PATH, self.get_information),
+            web.post(d1.DELIVER_OTP_PATH, self.post_otp),
+        ]
+
+    async def get_information(self, request: web.Request) -> web.Response:
+        """Answer who a consumer is.
+
+        Raises:
+            Refusal: No handler answers, or it refuses; or the ids are not right.
+        """
+        question = callback.Question(
+            issuer_id=issuer_in_path(request, self._issuers),
+            consumer_information=questions_pb2.ConsumerInformationRequest(
+                consumer_id=id_in_path(request, "consumerId", CONSUMER_ID),
+                card_id=id_in_query(request, d1.CONSUMER_INFORMATION_CARD_PARAMETER, CARD_ID),
+            ),
+        )
+        reply = await self._questions.ask(question, self._information)
+        return json_response(d1.CONSUMER_INFORMATION_STATUS, _named(reply.consumer_information.personal_information))
+
+    async def post_otp(self, request: web.Request) -> web.Response:
+        """Have a one-time password delivered.
+
+        Raises:
+            Refusal: No handler answers, or it refuses; or the request is not right.
+            FieldError: There is no password.
+        """
+        issuer_id = issuer_in_path(request, self._issuers)
+        delivery = questions_pb2.DeliverOtpRequest(
+            consumer_id=id_in_path(request, "consumerId", CONSUMER_ID),
+            card_id=id_in_query(request, d1.DELIVER_OTP_CARD_PARAMETER, CARD_ID),
+        )
+        _parse_delivery(await read_json(request), delivery)
+        await self._questions.ask(callback.Question(issuer_id=issuer_id, deliver_otp=delivery), self._otp)
+        return empty_response(d1.DELIVER_OTP_STATUS)
+
+
+def _parse_delivery(fields: Fields, delivery: questions_pb2.DeliverOtpRequest) -> None:
+    otp = fields.fitting_nested(d1.OtpDelivery.OTP)
+    if otp is None:
+        raise FieldError(f"{d1.OtpDelivery.OTP} must be an object")
+    delivery.otp = otp.text(d1.Otp.VALUE, max_length=MOST_TEXT, required=True)
+    delivery.expiration_date_text = otp.fitting_text(d1.Otp.EXPIRATION_DATE, max_length=MOST_TEXT)
+    delivery.reason = otp.fitting_text(d1.Otp.REASON, max_length=MOST_TEXT)
+    delivery.delivery_channel = fields.fitting_text(d1.OtpDelivery.DELIVERY_CHANNEL, max_length=MOST_TEXT)
+    delivery.pan_suffix = fields.fitting_text(d1.OtpDelivery.PAN_SUFFIX, max_length=MOST_TEXT)
+    transaction = fields.fitting_nested(d1.OtpDelivery.TRANSACTION)
+    if transaction is not None:
+        parse_transaction(transaction, delivery.transaction)
+    if fields:
+        fields.rest_into(delivery.unrecognized)
+    if otp:
+        otp.rest_into(delivery.unrecognized.fields[d1.OtpDelivery.OTP].struct_value)
+
+
+def _named(message: Message) -> dict[str, Any]:
+    """Give what is said of a person the names that D1 knows it by."""
+    names = _NAMES[type(message)]
+    return {
+        getattr(names, field.name.upper()): _named(value) if isinstance(value, Message) else value
+        for field, value in message.ListFields()
+    }

@@ -1,0 +1,117 @@
+"""Reads the operations that D1 reports, on cards (D1 API: 3DS operation) and on consumers (D1 API: consumer operation).
+
+A 3DS operation is the same in D1's notifications and in its history. The body of a consumer operation is assumed, so
+nothing of it is refused but what lacks its identity or its words.
+"""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from adapters.d1.callbacks import schema as d1
+from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields, parse_time
+from issuer.consumer.v1 import operation_pb2 as consumer
+from issuer.threeds.v1 import operation_pb2 as threeds
+
+__all__ = ["parse_consumer_operation", "parse_operation"]
+
+_Number = TypeVar("_Number", bound=int)
+
+_MAX_WORD = 64
+_MAX_ERROR = 4096
+
+
+def _words(values: Iterable[tuple[str, _Number]], prefix: str, word_prefix: str = "") -> dict[str, _Number]:
+    """Tell which of D1's words stands for which value of an enum."""
+    return {word_prefix + name.removeprefix(prefix): number for name, number in values if number}
+
+
+_TYPES = _words(threeds.OperationType.items(), "OPERATION_TYPE_", "3DS_")
+_STATUSES = _words(threeds.OperationStatus.items(), "OPERATION_STATUS_")
+_CONSUMER_TYPES = _words(consumer.ConsumerOperationType.items(), "CONSUMER_OPERATION_TYPE_")
+_CONSUMER_STATUSES = _words(consumer.ConsumerOperationStatus.items(), "CONSUMER_OPERATION_STATUS_")
+
+
+def parse_operation(fields: Fields, operation: threeds.Operation) -> None:
+    """Read a 3DS operation.
+
+    Args:
+        fields: What D1 sent.
+        operation: Where it goes; filled in place, because a message is copied when it is put into another.
+
+    Raises:
+        FieldError: A field is missing or malformed.
+    """
+    names = d1.ThreeDSOperation
+    operation_text = fields.text(names.OPERATION, max_length=_MAX_WORD, required=True)
+    status_text = fields.text(names.STATUS, max_length=_MAX_WORD, required=True)
+    start_time_text = fields.text(names.START_TIME, max_length=_MAX_WORD, required=True)
+    operation.operation_id = fields.identifier(names.OPERATION_ID, OPERATION_ID, required=True)
+    operation.type = _TYPES.get(operation_text, threeds.OPERATION_TYPE_UNSPECIFIED)
+    operation.operation_text = operation_text
+    operation.status = _STATUSES.get(status_text, threeds.OPERATION_STATUS_UNSPECIFIED)
+    operation.status_text = status_text
+    operation.start_time_text = start_time_text
+    operation.consumer_id = fields.identifier(names.CONSUMER_ID, CONSUMER_ID)
+    operation.error = fields.text(names.ERROR, max_length=_MAX_ERROR)
+    _put_time(operation.start_time, start_time_text)
+    details = fields.nested(names.DETAILS)
+    if details is not None:
+        _parse_details(details, operation.details)
+    if fields:
+        fields.rest_into(operation.unrecognized)
+
+
+def _parse_details(fields: Fields, details: threeds.OperationDetails) -> None:
+    details.SetInParent()
+    names = d1.ThreeDSOperationDetails
+    details.acs_transaction_id = fields.text(names.ACS_TRANSACTION_ID, max_length=_MAX_WORD)
+    details.three_ds_server_trans_id = fields.text(names.THREE_DS_SERVER_TRANS_ID, max_length=_MAX_WORD)
+    if fields:
+        fields.rest_into(details.unrecognized)
+
+
+def parse_consumer_operation(fields: Fields, operation: consumer.ConsumerOperation) -> None:
+    """Read an operation on a consumer. A field of another type than assumed is kept as one that is not known.
+
+    Args:
+        fields: What D1 sent.
+        operation: Where it goes, as for `parse_operation`.
+
+    Raises:
+        FieldError: The operation's id, name or status is missing or malformed, or a field nests too deep.
+    """
+    names = d1.ConsumerOperation
+    operation_text = fields.text(names.OPERATION, max_length=_MAX_WORD, required=True)
+    status_text = fields.text(names.STATUS, max_length=_MAX_WORD, required=True)
+    operation.operation_id = fields.identifier(names.OPERATION_ID, OPERATION_ID, required=True)
+    operation.type = _CONSUMER_TYPES.get(operation_text, consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED)
+    operation.operation_text = operation_text
+    operation.status = _CONSUMER_STATUSES.get(status_text, consumer.CONSUMER_OPERATION_STATUS_UNSPECIFIED)
+    operation.status_text = status_text
+    operation.start_time_text = fields.fitting_text(names.START_TIME, max_length=_MAX_WORD)
+    operation.end_time_text = fields.fitting_text(names.END_TIME, max_length=_MAX_WORD)
+    _put_time(operation.start_time, operation.start_time_text)
+    _put_time(operation.end_time, operation.end_time_text)
+    operation.error = fields.fitting_text(names.ERROR, max_length=_MAX_ERROR)
+    details = fields.fitting_nested(names.DETAILS)
+    if details is not None:
+        _parse_consumer_details(details, operation.details)
+    if fields:
+        fields.rest_into(operation.unrecognized)
+
+
+def _parse_consumer_details(fields: Fields, details: consumer.ConsumerOperationDetails) -> None:
+    details.SetInParent()
+    names = d1.ConsumerOperationDetails
+    details.app_instance_id = fields.fitting_text(names.APP_INSTANCE_ID, max_length=_MAX_WORD)
+    if fields:
+        fields.rest_into(details.unrecognized)
+
+
+def _put_time(time: Timestamp, text: str) -> None:
+    """Put a text's time in its place; one that is no time leaves it absent."""
+    read = parse_time(text)
+    if read is not None:
+        time.seconds, time.nanos = read

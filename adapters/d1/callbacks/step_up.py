@@ -1,0 +1,136 @@
+"""Step-up authentication: D1 has the issuer authenticate a consumer, then polls for the result (D1 API: OOB flow)."""
+
+import structlog
+from aiohttp import web
+
+from adapters.d1.callbacks import schema as d1
+from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields
+from adapters.d1.callbacks.parsing import read_json
+from adapters.d1.callbacks.path import id_in_path, issuer_in_path
+from adapters.d1.callbacks.questions import Questions, Terms, UnansweredError
+from adapters.d1.callbacks.transaction import MOST_TEXT, parse_transaction
+from gateway.auth.issuers import Issuers
+from gateway.callbacks.results import AuthenticationResults
+from gateway.edge.responses import json_response
+from gateway.errors import GatewayError
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import questions_pb2
+from issuer.consumer.v1 import authentication_pb2 as authentication
+
+__all__ = ["StepUp"]
+
+_log = structlog.get_logger(__name__)
+
+
+class StepUp:
+    """Passes both on to handlers, and answers polls from the results that are known."""
+
+    def __init__(
+        self,
+        issuers: Issuers,
+        questions: Questions,
+        results: AuthenticationResults,
+        *,
+        authenticate: Terms,
+        result: Terms,
+        pending_without_reply: bool,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            issuers: Whose consumers are authenticated.
+            questions: Asks the handlers.
+            results: The final results.
+            authenticate: The terms of authentications.
+            result: The terms of polls.
+            pending_without_reply: Whether a poll that no handler answers is answered that the result is pending.
+        """
+        self._issuers = issuers
+        self._questions = questions
+        self._results = results
+        self._authenticate = authenticate
+        self._result = result
+        self._pending_without_reply = pending_without_reply
+
+    def routes(self) -> list[web.RouteDef]:
+        """See `gateway.edge.server.Callbacks`."""
+        return [web.post(d1.AUTHENTICATE_PATH, self.post), web.get(d1.AUTHENTICATION_RESULT_PATH, self.get_result)]
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Begin an authentication, and answer with its id.
+
+        Raises:
+            Refusal: No handler answers, or it refuses; or the request is not right.
+            FieldError: A field nests too deep.
+        """
+        issuer_id = issuer_in_path(request, self._issuers)
+        wanted = questions_pb2.AuthenticateRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
+        _parse(await read_json(request), wanted)
+        question = callback.Question(issuer_id=issuer_id, authenticate=wanted)
+        reply = await self._questions.ask(question, self._authenticate)
+        return json_response(
+            d1.AUTHENTICATE_STATUS, {d1.AuthenticationReference.AUTHENTICATION_ID: reply.authenticate.authentication_id}
+        )
+
+    async def get_result(self, request: web.Request) -> web.Response:
+        """Answer how an authentication stands. A final result is the same for every poll.
+
+        Raises:
+            Refusal: The handler refuses, or no handler answers and that is not to mean that the result is pending; or
+                the ids are not right.
+        """
+        issuer_id = issuer_in_path(request, self._issuers)
+        consumer_id = id_in_path(request, "consumerId", CONSUMER_ID)
+        authentication_id = id_in_path(request, "authenticationId", OPERATION_ID)
+        result = await self._known(issuer_id, authentication_id)
+        if result is None:
+            asked = questions_pb2.AuthenticationResultRequest(
+                consumer_id=consumer_id, authentication_id=authentication_id
+            )
+            result = await self._ask(callback.Question(issuer_id=issuer_id, authentication_result=asked))
+        body = {
+            d1.AuthenticationResult.AUTHENTICATION_ID: authentication_id,
+            d1.AuthenticationResult.STATUS: _word(result.status),
+        }
+        if result.error:
+            body[d1.AuthenticationResult.ERROR] = result.error
+        return json_response(d1.AUTHENTICATION_RESULT_STATUS, body)
+
+    async def _known(self, issuer_id: str, authentication_id: str) -> authentication.AuthenticationResult | None:
+        try:
+            return await self._results.find(issuer_id, authentication_id)
+        except GatewayError as error:
+            # A handler may know, and D1 polls again.
+            _log.warning("authentication result not read", reason=error.reason_name)
+            return None
+
+    async def _ask(self, question: callback.Question) -> authentication.AuthenticationResult:
+        authentication_id = question.authentication_result.authentication_id
+        try:
+            # D1 polls again soon: no need to wait for a handler to connect.
+            reply = await self._questions.ask(question, self._result, waits=False)
+        except UnansweredError:
+            if not self._pending_without_reply:
+                raise
+            return authentication.AuthenticationResult(status=authentication.AUTHENTICATION_STATUS_PENDING)
+        told = reply.authentication_result
+        result = authentication.AuthenticationResult(
+            authentication_id=authentication_id, status=told.status, error=told.error
+        )
+        if told.status == authentication.AUTHENTICATION_STATUS_PENDING:
+            return result
+        return await self._results.settle(question.issuer_id, result)
+
+
+def _parse(fields: Fields, wanted: questions_pb2.AuthenticateRequest) -> None:
+    wanted.card_id = fields.fitting_text(d1.AuthenticationRequest.CARD_ID, max_length=MOST_TEXT)
+    transaction = fields.fitting_nested(d1.AuthenticationRequest.TRANSACTION)
+    if transaction is not None:
+        parse_transaction(transaction, wanted.transaction)
+    if fields:
+        fields.rest_into(wanted.unrecognized)
+
+
+def _word(status: "authentication.AuthenticationStatus.ValueType") -> str:
+    """Return D1's word for a status, which is the value's name without the prefix."""
+    return authentication.AuthenticationStatus.Name(status).removeprefix("AUTHENTICATION_STATUS_")

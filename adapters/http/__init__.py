@@ -1,0 +1,1 @@
+"""Calls to upstreams over HTTP: connections, admission, retries, circuit breaker."""

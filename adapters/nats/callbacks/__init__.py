@@ -1,0 +1,1 @@
+"""Callbacks between the gateways of a cluster, over NATS."""

@@ -1,0 +1,1 @@
+"""The connection to the NATS servers, and requests over it."""

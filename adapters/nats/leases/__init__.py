@@ -1,0 +1,1 @@
+"""Leases of subscriptions, kept in a bucket."""

@@ -1,0 +1,307 @@
+"""The composition root, which joins the gateway with its adapters; the other ``bootstrap_`` modules are parts of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from adapters import threeds
+from adapters.d1 import api
+from adapters.d1.callbacks.card_credentials import CardCredentialsQuestion
+from adapters.d1.callbacks.consumer_notifications import ConsumerNotifications
+from adapters.d1.callbacks.consumers import ConsumerQuestions
+from adapters.d1.callbacks.questions import Questions, Terms
+from adapters.d1.callbacks.step_up import StepUp
+from adapters.d1.callbacks.three_ds import ThreeDSNotifications
+from gateway.aio.addresses import Addresses
+from gateway.auth.issuers import Issuers
+from gateway.bootstrap import access as guard
+from gateway.bootstrap import d1_callbacks as edge_guard
+from gateway.bootstrap.application import Gateway
+from gateway.bootstrap.storage import Storage, check_storage, open_storage, sealing_key
+from gateway.bootstrap.upstreams import d1_settings, issuer_keys, threeds_settings
+from gateway.callbacks.broker import Broker
+from gateway.callbacks.model import Desk
+from gateway.callbacks.results import AuthenticationResults
+from gateway.edge.auth_client_certificate import Clients
+from gateway.edge.auth_tokens import Tokens
+from gateway.edge.server import Callbacks, EdgeServer
+from gateway.edge.telemetry import EdgeTelemetry
+from gateway.grpc_api.interceptors import IdempotencyInterceptor, QuotaInterceptor, TelemetryInterceptor
+from gateway.grpc_api.server import RpcServer
+from gateway.grpc_api.servicer import Servicer
+from gateway.grpc_api.services.authentication import AuthenticationServicer, emv_violations
+from gateway.grpc_api.services.callbacks import CallbackServicer
+from gateway.grpc_api.services.cards import CardServicer
+from gateway.grpc_api.services.consumers import ConsumerServicer
+from gateway.grpc_api.services.notifications import NotificationServicer
+from gateway.grpc_api.services.operations import OperationServicer
+from gateway.idempotency.encryption import Sealing
+from gateway.idempotency.replies import FirstReplies
+from gateway.logging import setup
+from gateway.notifications.watch import Watchers
+from gateway.ports import CallbackBus, CardDataEncryption
+from gateway.settings import (
+    CallbackSettings,
+    QuestionSettings,
+    Settings,
+    SettingsError,
+)
+from gateway.telemetry import tracing
+from gateway.telemetry.admin_server import AdminServer
+from gateway.telemetry.collectors import State
+from gateway.telemetry.instrumented import MeasuredBus, MeasuredLog, Upstreams
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.readiness import Readiness
+from gateway.tls.certificates import Certificates
+from gateway.validation.validator import Validation
+from gateway.workers.place import Place
+
+__all__ = ["check", "running"]
+
+_LEASE_MARGIN_SECONDS = 5.0
+"""What a call may take beyond its time upstream, and by how much the clocks of two instances may differ."""
+
+
+def check(settings: Settings) -> list[str]:
+    """Load every key and certificate that the settings name, without starting anything.
+
+    Returns:
+        What is good for now, but not for long: a line each.
+
+    Raises:
+        SettingsError: Something cannot be used.
+    """
+    certificates = Certificates(settings)
+    if mistakes := certificates.expired():
+        raise SettingsError(mistakes)
+    edge_guard.clients(settings.edge, certificates)
+    check_storage(settings)
+    guard.check(settings.access, settings.issuers)
+    issuer_keys(settings)
+    if settings.threeds is not None:
+        threeds_settings(settings.threeds)
+    if settings.edge.oauth is not None:
+        edge_guard.tokens(settings.edge.oauth)
+    return certificates.warnings()
+
+
+@asynccontextmanager
+async def running(settings: Settings, place: Place | None = None) -> AsyncIterator[Addresses]:
+    """Run the gateway for as long as the context lasts; leaving it is a graceful shutdown.
+
+    Args:
+        settings: All of them.
+        place: Where it stands among several processes that share the ports; None if it is the only one.
+
+    Raises:
+        SettingsError: A key or certificate cannot be used, or the event log cannot be opened.
+        OSError: A port cannot be had.
+    """
+    async with AsyncExitStack() as stack:
+        base = await _base(stack, settings)
+        client = await stack.enter_async_context(
+            api.connect(d1_settings(settings), base.issuer_keys, base.certificates.d1, base.upstreams)
+        )
+        three_ds = await _three_ds_server(stack, base)
+        core = await _core(stack, base)
+        readiness = Readiness(core.storage.log, core.storage.entries, lambda: base.upstreams.circuits)
+        admin_address = await _admin(stack, base, core, readiness, place)
+        callbacks = CallbackServicer(base.issuers, core.desk, core.validation)
+        rpc = await _rpc(stack, base, core, (*three_ds, callbacks, *_servicers(base, core, client)), place)
+        gateway = Gateway(
+            rpc=rpc,
+            edge=_edge(base, core),
+            edge_tls=base.certificates.edge,
+            watchers=core.watchers,
+            callbacks=callbacks,
+            readiness=readiness,
+            grpc_host=settings.grpc.host,
+            edge_host=settings.edge.host,
+            edge_port=settings.edge.port,
+            admin=admin_address,
+            drain_grace_seconds=settings.drain_grace_seconds,
+            edge_sockets=() if place is None else place.edge_sockets(),
+        )
+        addresses = await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        yield addresses
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What the settings say, read and checked, and what measures."""
+
+    settings: Settings
+    metrics: Metrics
+    traces: tracing.Tracing
+    upstreams: Upstreams
+    issuers: Issuers
+    issuer_keys: Mapping[str, api.IssuerKeys]
+    certificates: Certificates
+    clients: Clients
+    tokens: Tokens | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """What is kept, and who waits for it."""
+
+    storage: Storage
+    watchers: Watchers
+    broker: Broker
+    desk: Desk
+    results: AuthenticationResults
+    validation: Validation
+
+
+async def _base(stack: AsyncExitStack, settings: Settings) -> _Base:
+    metrics, traces = Metrics(), tracing.configured()
+    stack.push_async_callback(asyncio.to_thread, traces.close)
+    keys, certificates = issuer_keys(settings), Certificates(settings)
+    clients = edge_guard.clients(settings.edge, certificates)
+    await stack.enter_async_context(certificates.followed())
+    oauth = settings.edge.oauth
+    return _Base(
+        settings=settings,
+        metrics=metrics,
+        traces=traces,
+        upstreams=Upstreams(metrics, traces),
+        issuers=Issuers(settings.issuers),
+        issuer_keys=keys,
+        certificates=certificates,
+        clients=clients,
+        tokens=None if oauth is None else edge_guard.tokens(oauth),
+    )
+
+
+async def _core(stack: AsyncExitStack, base: _Base) -> _Core:
+    storage = await open_storage(base.settings, base.certificates)
+    stack.push_async_callback(storage.close)
+    broker, desk = await _broker(stack, base.settings, storage)
+    return _Core(
+        storage=storage,
+        watchers=Watchers(storage.log, storage.leases),
+        broker=broker,
+        desk=desk,
+        results=AuthenticationResults(storage.entries, base.settings.callbacks.authentication_result_ttl_seconds),
+        validation=Validation(emv_violations),
+    )
+
+
+async def _broker(stack: AsyncExitStack, settings: Settings, storage: Storage) -> tuple[Broker, Desk]:
+    if settings.nats is None:
+        broker = Broker(asyncio.get_running_loop())
+        return broker, broker
+    from gateway.bootstrap.nats import joined  # noqa: PLC0415  as for the storage: who shares nothing need not have it
+
+    return await stack.enter_async_context(joined(storage))
+
+
+async def _admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness, place: Place | None) -> str:
+    state = State(
+        issuer_ids=base.settings.issuers,
+        log=core.storage.log,
+        log_bytes=core.storage.size_bytes,
+        broker=core.broker,
+        watchers=core.watchers,
+        certificate_expiries=lambda: base.certificates.expiry_times,
+        lost_line_count=lambda: setup.WRITER.lost_count,
+    )
+    base.metrics.registry.register(state)
+    admin = AdminServer(base.metrics.registry, state, readiness)
+    stack.push_async_callback(admin.stop)
+    if place is None:
+        return await admin.start(base.settings.admin.host, base.settings.admin.port)
+    stack.push_async_callback(admin.leave_metrics, place.last_metrics)
+    return await admin.start_at(place.admin_socket)
+
+
+def _servicers(base: _Base, core: _Core, client: api.D1Client) -> Sequence[Servicer]:
+    issuers = base.issuers
+    return (
+        CardServicer(issuers, api.D1CardIssuer(client)),
+        ConsumerServicer(issuers, api.D1Authenticators(client), api.D1Consumers(client), core.results),
+        NotificationServicer(issuers, core.storage.log, core.watchers),
+        OperationServicer(issuers, api.D1OperationHistory(client)),
+    )
+
+
+async def _rpc(
+    stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer], place: Place | None
+) -> RpcServer:
+    settings, grpc = base.settings, base.settings.grpc
+    sealing = Sealing(await sealing_key(settings))
+    lease_seconds = settings.d1.total_timeout_seconds + _LEASE_MARGIN_SECONDS
+    first_replies = FirstReplies(core.storage.entries, sealing, lease_seconds=lease_seconds)
+    stack.push_async_callback(first_replies.aclose)
+    return RpcServer(
+        servicers=servicers,
+        validation=core.validation,
+        telemetry=TelemetryInterceptor(base.issuers, base.metrics, base.traces),
+        access=await stack.enter_async_context(guard.guarding(settings.access, settings.issuers)),
+        quota=QuotaInterceptor(max_calls=grpc.max_calls_per_caller, max_streams=grpc.max_streams_per_caller),
+        idempotency=IdempotencyInterceptor(first_replies, base.issuers),
+        host=grpc.host,
+        port=grpc.port,
+        credentials=base.certificates.grpc,
+        max_message_bytes=grpc.max_message_bytes,
+        shares_port=place is not None,
+    )
+
+
+def _edge(base: _Base, core: _Core) -> EdgeServer:
+    appended = MeasuredLog(core.storage.log, base.metrics, base.traces)
+    bus = MeasuredBus(core.broker, base.metrics, base.traces)
+    encryption = api.D1CardDataEncryption(base.issuer_keys)
+    return EdgeServer(
+        callbacks=(
+            ThreeDSNotifications(base.issuers, appended),
+            ConsumerNotifications(base.issuers, appended),
+            *_questions(base.settings.callbacks, base.issuers, bus, core.results, encryption),
+        ),
+        clients=base.clients,
+        tokens=base.tokens,
+        telemetry=EdgeTelemetry(base.issuers, base.metrics, base.traces),
+        limits=edge_guard.limits(base.settings.edge),
+        drain_grace_seconds=base.settings.drain_grace_seconds,
+    )
+
+
+def _questions(
+    settings: CallbackSettings,
+    issuers: Issuers,
+    bus: CallbackBus,
+    results: AuthenticationResults,
+    encryption: CardDataEncryption,
+) -> Sequence[Callbacks]:
+    questions = Questions(bus)
+    poll = settings.authentication_result
+    return (
+        ConsumerQuestions(
+            issuers, questions, information=_terms(settings.consumer_information), otp=_terms(settings.deliver_otp)
+        ),
+        StepUp(
+            issuers,
+            questions,
+            results,
+            authenticate=_terms(settings.authenticate),
+            result=Terms(poll.deadline_seconds, poll.fallback_status or 500, poll.fallback_error),
+            pending_without_reply=poll.fallback_status is None,
+        ),
+        CardCredentialsQuestion(issuers, questions, encryption, _terms(settings.card_credentials)),
+    )
+
+
+def _terms(settings: QuestionSettings) -> Terms:
+    return Terms(settings.deadline_seconds, settings.fallback_status, settings.fallback_error)
+
+
+async def _three_ds_server(stack: AsyncExitStack, base: _Base) -> Sequence[Servicer]:
+    settings = base.settings.threeds
+    if settings is None:
+        return ()
+    client = await stack.enter_async_context(
+        threeds.connect(threeds_settings(settings), base.certificates.threeds, base.upstreams)
+    )
+    return (AuthenticationServicer(base.issuers, threeds.HttpThreeDSServer(client)),)

@@ -1,0 +1,78 @@
+"""Who may call the gRPC services: put together from the settings."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from grpc_reflection.v1alpha import reflection
+
+from gateway.auth import jwks
+from gateway.auth.caller import Callers
+from gateway.auth.jwks_sources import FileSource, Source, SourceError, url_source
+from gateway.auth.jwt import TokenVerifier
+from gateway.auth.policy import Vocabulary, rpcs_of
+from gateway.auth.policy_file import PolicyFile
+from gateway.grpc_api.interceptors import AccessInterceptor
+from gateway.grpc_api.servicer import SERVICES
+from gateway.settings import AccessSettings, SettingsError, TokenSettings
+from gateway.tls import contexts
+
+__all__ = ["check", "guarding"]
+
+_FILE_LOOK_SECONDS = 5.0
+
+
+def check(settings: AccessSettings, issuer_ids: Collection[str]) -> None:
+    """Read the policy and the key file.
+
+    Raises:
+        SettingsError: One of them cannot be used.
+    """
+    _policy(settings, issuer_ids)
+    tokens = settings.tokens
+    if tokens is not None and tokens.jwks_file is not None:
+        try:
+            keys = jwks.parse(tokens.jwks_file.read_bytes(), tokens.algorithms)
+        except (OSError, SourceError) as error:
+            raise SettingsError([f"access.tokens.jwks_file: {error}"]) from error
+        if not keys:
+            raise SettingsError([f"access.tokens.jwks_file: {tokens.jwks_file} holds no key that could be used"])
+
+
+@asynccontextmanager
+async def guarding(settings: AccessSettings, issuer_ids: Collection[str]) -> AsyncIterator[AccessInterceptor]:
+    """Have the interceptor that lets in whom the policy grants something, for as long as the context lasts.
+
+    Args:
+        settings: The policy, and the bearer tokens.
+        issuer_ids: The configured issuers.
+
+    Raises:
+        SettingsError: The policy cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        tokens = None if settings.tokens is None else await _verifier(stack, settings.tokens)
+        policy = _policy(settings, issuer_ids)
+        await stack.enter_async_context(policy.followed())
+        yield AccessInterceptor(Callers(tokens), policy)
+
+
+def _policy(settings: AccessSettings, issuer_ids: Collection[str]) -> PolicyFile:
+    # All services, not only those that this instance serves, so that one policy fits every instance.
+    names = (*SERVICES, reflection.SERVICE_NAME)
+    return PolicyFile(settings.policy_file, Vocabulary(rpcs_of(names), issuer_ids))
+
+
+async def _verifier(stack: AsyncExitStack, settings: TokenSettings) -> TokenVerifier:
+    source: Source
+    if settings.jwks_url is not None:
+        source = await stack.enter_async_context(url_source(settings.jwks_url, contexts.tokens_context(settings)))
+        age_seconds = settings.jwks_refresh_seconds
+    elif settings.jwks_file is not None:
+        source, age_seconds = FileSource(settings.jwks_file), _FILE_LOOK_SECONDS
+    else:
+        raise SettingsError(["access.tokens: set jwks_file or jwks_url"])
+    keys = jwks.Jwks(source, settings.algorithms)
+    await stack.enter_async_context(keys.kept_fresh(age_seconds))
+    return TokenVerifier(
+        keys, issuer=settings.issuer, audience=settings.audience, leeway_seconds=settings.leeway_seconds
+    )

@@ -1,0 +1,66 @@
+"""The whole gateway as one thing: both servers, started together and stopped without cutting anything off."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.aio.addresses import Addresses, join
+from gateway.edge.server import EdgeServer
+from gateway.grpc_api.server import RpcServer
+from gateway.grpc_api.services.callbacks import CallbackServicer
+from gateway.notifications.watch import Watchers
+from gateway.telemetry.readiness import Readiness
+
+__all__ = ["Gateway"]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Both servers, and the streams that a shutdown has to end."""
+
+    rpc: RpcServer
+    edge: EdgeServer
+    edge_tls: ssl.SSLContext
+    watchers: Watchers
+    callbacks: CallbackServicer
+    readiness: Readiness
+    grpc_host: str
+    edge_host: str
+    edge_port: int
+    admin: str
+    drain_grace_seconds: float
+    edge_sockets: Sequence[socket.socket] = ()
+    """Where the edge listens if a supervisor has bound it."""
+
+    async def start(self) -> Addresses:
+        """Begin to serve.
+
+        Raises:
+            OSError: A port cannot be had.
+        """
+        edge_port = await self.edge.start(self.edge_host, self.edge_port, self.edge_tls, self.edge_sockets)
+        await self.rpc.start()
+        addresses = Addresses(join(self.grpc_host, self.rpc.port), join(self.edge_host, edge_port), self.admin)
+        self.readiness.phase = "serving"
+        return addresses
+
+    async def stop(self) -> None:
+        """End: say so in health, tell streams to go elsewhere, finish calls in flight."""
+        _log.info("draining", grace_seconds=self.drain_grace_seconds)
+        self.readiness.phase = "draining"
+        await self.rpc.drain()
+        self.watchers.drain()
+        self.callbacks.drain()
+        await asyncio.gather(self.rpc.stop(self.drain_grace_seconds), self._stop_edge())
+        _log.info("stopped")
+
+    async def _stop_edge(self) -> None:
+        await self.edge.stop()
+        # Not before: until now D1 may have waited for what a handler replies.
+        await self.callbacks.close()

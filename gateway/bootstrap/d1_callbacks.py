@@ -1,0 +1,59 @@
+"""Who may call back, and how much of it: put together from the settings."""
+
+from gateway.edge.auth_client_certificate import Clients, Proxy
+from gateway.edge.auth_forwarded_certificate import ForwardedCertificates
+from gateway.edge.auth_tokens import Client, Tokens
+from gateway.edge.server import Limits
+from gateway.settings import EdgeOAuthSettings, EdgeSettings
+from gateway.tls import keys
+from gateway.tls.certificates import Certificates
+
+__all__ = ["clients", "limits", "tokens"]
+
+
+def clients(settings: EdgeSettings, certificates: Certificates) -> Clients:
+    """Make what tells which clients may call.
+
+    Args:
+        settings: The edge's.
+        certificates: Follow the authorities that are trusted.
+
+    Raises:
+        SettingsError: The authorities cannot be read.
+    """
+    if settings.proxy is None:
+        return Clients(settings.tls_client_subjects)
+    forwarded = ForwardedCertificates(settings.tls_client_ca_file)
+    certificates.following.add([settings.tls_client_ca_file], forwarded.renew)
+    return Clients(settings.tls_client_subjects, Proxy(settings.proxy.networks, forwarded))
+
+
+def limits(settings: EdgeSettings) -> Limits:
+    """Tell what a client may ask of the edge."""
+    return Limits(
+        max_body_bytes=settings.max_body_bytes,
+        max_connections=settings.max_connections,
+        request_timeout_seconds=settings.request_timeout_seconds,
+        idle_timeout_seconds=settings.idle_timeout_seconds,
+    )
+
+
+def tokens(settings: EdgeOAuthSettings) -> Tokens:
+    """Make what issues and verifies bearer tokens.
+
+    Raises:
+        SettingsError: A key cannot be used.
+    """
+    passphrase = keys.read_passphrase("edge.oauth.signing_key_passphrase_file", settings.signing_key_passphrase_file)
+    signing_key = keys.load(
+        "edge.oauth.signing_key_file", settings.signing_key_file, private=True, passphrase=passphrase
+    )
+    return Tokens(
+        signing_key,
+        other_keys=[
+            keys.load("edge.oauth.verification_key_files", file, private=False)
+            for file in settings.verification_key_files
+        ],
+        client=Client(settings.client_id, settings.client_secret_sha256.get_secret_value(), settings.scope),
+        lifetime_seconds=settings.token_lifetime_seconds,
+    )

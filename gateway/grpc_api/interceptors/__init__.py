@@ -1,0 +1,26 @@
+"""What happens around every rpc, from the outside in.
+
+Correlation id, errors, parting, telemetry, access, quota, validation, finishing, idempotency.
+"""
+
+from gateway.grpc_api.interceptors.access import AccessInterceptor
+from gateway.grpc_api.interceptors.correlation import CorrelationInterceptor
+from gateway.grpc_api.interceptors.drain import PartingInterceptor
+from gateway.grpc_api.interceptors.errors import ErrorInterceptor
+from gateway.grpc_api.interceptors.idempotency import IdempotencyInterceptor
+from gateway.grpc_api.interceptors.quota import QuotaInterceptor
+from gateway.grpc_api.interceptors.shield import FinishingInterceptor
+from gateway.grpc_api.interceptors.telemetry import TelemetryInterceptor
+from gateway.grpc_api.interceptors.validation import ValidationInterceptor
+
+__all__ = [
+    "AccessInterceptor",
+    "CorrelationInterceptor",
+    "ErrorInterceptor",
+    "FinishingInterceptor",
+    "IdempotencyInterceptor",
+    "PartingInterceptor",
+    "QuotaInterceptor",
+    "TelemetryInterceptor",
+    "ValidationInterceptor",
+]

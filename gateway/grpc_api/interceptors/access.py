@@ -1,0 +1,68 @@
+"""Lets nobody in who is not known, and nobody do what the policy does not grant."""
+
+from typing import Any
+
+import structlog
+
+from gateway.auth import grant as access
+from gateway.auth.caller import Callers
+from gateway.auth.errors import Unidentified
+from gateway.auth.policy_file import PolicyFile
+from gateway.errors import GatewayError
+from gateway.grpc_api.interceptors.chain import Interceptor, Rpc
+from issuer.common.v1 import error_pb2
+
+__all__ = ["AccessInterceptor"]
+
+_OPEN = "/grpc.health.v1.Health/"
+"""Load balancers and orchestrators ask it, and it tells nothing else than whether to send calls here."""
+
+_log = structlog.get_logger(__name__)
+
+
+class AccessInterceptor(Interceptor):
+    """Finds out who calls, asks the policy, and notes the grant for `gateway.auth.grant`.
+
+    The caller learns only that it is not known, or that it may not; the log says why.
+    """
+
+    def __init__(self, callers: Callers, policy: PolicyFile) -> None:
+        """Prepare.
+
+        Args:
+            callers: Finds out who calls.
+            policy: Says what callers may do.
+        """
+        self._callers = callers
+        self._policy = policy
+
+    async def serve(self, rpc: Rpc) -> Any:
+        """Decide, then proceed.
+
+        Raises:
+            GatewayError: UNAUTHENTICATED or PERMISSION_DENIED.
+        """
+        if not rpc.method.path.startswith(_OPEN):
+            access.use(await self._grant(rpc))
+        return await rpc.proceed()
+
+    async def _grant(self, rpc: Rpc) -> access.Grant:
+        path = rpc.method.path
+        try:
+            caller = await self._callers.identify(rpc.context.auth_context(), rpc.metadata)
+        except Unidentified as refusal:
+            _log.warning("access refused", rpc=path, why=str(refusal))
+            raise GatewayError(
+                error_pb2.ERROR_REASON_UNAUTHENTICATED,
+                "Show a client certificate or a bearer token that this gateway accepts.",
+                outcome=error_pb2.OUTCOME_NOT_SENT,
+            ) from refusal
+        grant = self._policy.grant(caller, path)
+        if grant is None:
+            _log.warning("access refused", rpc=path, caller=caller.identity, why="rpc not granted")
+            raise GatewayError(
+                error_pb2.ERROR_REASON_PERMISSION_DENIED,
+                "The policy does not grant this caller this rpc.",
+                outcome=error_pb2.OUTCOME_NOT_SENT,
+            )
+        return grant

@@ -1,0 +1,44 @@
+"""Turns what an rpc raises into a `google.rpc.Status`."""
+
+from typing import Any, NoReturn
+
+import grpc
+
+from gateway.errors import GatewayError
+from gateway.grpc_api.interceptors.chain import Context, Interceptor, Rpc
+from gateway.logging import correlation
+from issuer.common.v1 import error_pb2
+
+__all__ = ["ErrorInterceptor"]
+
+_DETAILS = "grpc-status-details-bin"
+
+
+class ErrorInterceptor(Interceptor):
+    """Ends a failed rpc with its status.
+
+    An exception that is no `GatewayError` is a fault of ours: the caller learns the correlation id and nothing else.
+    """
+
+    async def serve(self, rpc: Rpc) -> Any:
+        """Proceed, catch, abort."""
+        try:
+            return await rpc.proceed()
+        except GatewayError as error:
+            await _abort(rpc.context, error)
+        except grpc.aio.AbortError:
+            raise
+        except Exception:  # noqa: BLE001 (the last resort: the caller gets a status)
+            unexpected = GatewayError(
+                error_pb2.ERROR_REASON_INTERNAL,
+                "A fault in the gateway: report the correlation id to its operators.",
+                outcome=error_pb2.OUTCOME_UNKNOWN,
+            )
+            await _abort(rpc.context, unexpected)
+
+
+async def _abort(context: Context, error: GatewayError) -> NoReturn:
+    correlation_id = correlation.current()
+    status = error.to_status(correlation_id)
+    metadata = ((correlation.HEADER, correlation_id), (_DETAILS, status.SerializeToString()))
+    await context.abort(error.code, error.message, metadata)

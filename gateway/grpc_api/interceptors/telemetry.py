@@ -1,0 +1,172 @@
+"""Measures every rpc, and writes its one line into the log."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+
+from gateway.auth.issuers import Issuers
+from gateway.errors import GatewayError
+from gateway.grpc_api.interceptors.chain import Context, Interceptor, Rpc
+from gateway.logging import correlation
+from gateway.telemetry.metrics import InProgress, Metrics
+from gateway.telemetry.tracing import Tracing
+
+__all__ = ["TelemetryInterceptor"]
+
+_log = structlog.get_logger(__name__)
+# What probes and tools ask: a line for each would drown the others.
+_INCIDENTAL: Final = "/grpc."
+_CODES: Final[Mapping[object, grpc.StatusCode]] = MappingProxyType({code.value[0]: code for code in grpc.StatusCode})
+_LOGGED: Final = frozenset(
+    {
+        "acs_trans_id",
+        "ds_trans_id",
+        "earliest_cursor",
+        "error_component",
+        "three_ds_server_trans_id",
+        "upstream",
+        "upstream_code",
+        "upstream_status",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How an rpc ended."""
+
+    code: grpc.StatusCode
+    level: int = logging.INFO
+    event: str = "rpc answered"
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class TelemetryInterceptor(Interceptor):
+    """Stands right within the `ErrorInterceptor`, where errors still say all that they know.
+
+    An rpc that the gateway does not have is counted under ``unknown``: its name is the caller's.
+    """
+
+    def __init__(self, issuers: Issuers, metrics: Metrics, tracing: Tracing) -> None:
+        """Prepare.
+
+        Args:
+            issuers: Those that a line may name.
+            metrics: Where to count.
+            tracing: Makes a span of each rpc without streams; one with streams may last for days.
+        """
+        self._issuers = issuers
+        self._tracing = tracing
+        # The one that is made anew for each line takes a fifth of it.
+        self._log = _log.bind()
+        # Finding a series by its labels takes longer than to count in it.
+        self._ended = cache(metrics.rpcs.labels)
+        self._seconds = cache(metrics.rpc_seconds.labels)
+        self._in_flight = InProgress.by_label(metrics.rpcs_in_flight)
+        self._open = InProgress.by_label(metrics.streams_open)
+
+    def note_unknown(self) -> None:
+        """Count it, and say so."""
+        self._ended("unknown", grpc.StatusCode.UNIMPLEMENTED.name).inc()
+        _log.info("rpc unknown")
+
+    async def serve(self, rpc: Rpc) -> Any:
+        """Measure, count, log."""
+        is_stream, name, began = rpc.method.has_streams, rpc.method.name, perf_counter()
+        running = self._open(name) if is_stream else self._in_flight(name)
+        running.count += 1
+        end = _WELL
+        try:
+            reply = await (rpc.proceed() if is_stream else self._traced(rpc))
+            end = _end(rpc.context)
+        except BaseException as error:
+            end = _failed(error, rpc.context)
+            raise
+        else:
+            return reply
+        finally:
+            seconds = perf_counter() - began
+            running.count -= 1
+            if not is_stream:
+                self._seconds(name).observe(seconds)
+            self._ended(name, end.code.name).inc()
+            self._write(rpc, end, seconds)
+
+    async def _traced(self, rpc: Rpc) -> Any:
+        with self._tracing.span(rpc.method.name, "server", rpc.metadata) as span:
+            span.set("d1_gateway.correlation_id", correlation.current())
+            try:
+                return await rpc.proceed()
+            except GatewayError as error:
+                span.fail(error.reason_name.lower())
+                raise
+            except Exception:
+                span.fail("internal")
+                raise
+
+    def _write(self, rpc: Rpc, end: _End, seconds: float) -> None:
+        path = rpc.method.path
+        is_incidental = path.startswith(_INCIDENTAL) and end.level == logging.INFO
+        facts: dict[str, Any] = {**self._issuer(rpc.request), **end.facts}
+        self._log.log(
+            logging.DEBUG if is_incidental else end.level,
+            end.event,
+            rpc=path,
+            code=end.code.name,
+            duration_ms=round(seconds * 1000, 1),
+            **facts,
+        )
+
+    def _issuer(self, request: Message | None) -> Mapping[str, str]:
+        named = getattr(request, "issuer_id", None)
+        try:
+            return {} if named is None else {"issuer_id": self._issuers.resolve(named)}
+        except GatewayError:
+            # Not one of ours: then it is the caller's word.
+            return {}
+
+
+_WELL: Final = _End(grpc.StatusCode.OK)
+
+
+def _end(context: Context) -> _End:
+    code = _code(context)
+    return _WELL if code is grpc.StatusCode.OK else _End(code)
+
+
+def _code(context: Context) -> grpc.StatusCode:
+    """Return the status that was set without an exception; none is OK."""
+    # A number, or nothing at all, whatever the stubs say.
+    number = cast("int | None", context.code())
+    return _CODES.get(number or 0, grpc.StatusCode.UNKNOWN)
+
+
+def _failed(error: BaseException, context: Context) -> _End:
+    match error:
+        case GatewayError():
+            told = {"reason": error.reason_name, "outcome": error.outcome_name, **_facts(error)}
+            return _End(error.code, logging.WARNING, "rpc failed", told)
+        case grpc.aio.AbortError():
+            return _End(_code(context))
+        case asyncio.CancelledError() | GeneratorExit():
+            left = cast("float | None", context.time_remaining())
+            is_late = left is not None and left <= 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+            return _End(code, event="rpc cancelled")
+        case _:
+            return _End(grpc.StatusCode.INTERNAL, logging.ERROR, "rpc broke", {"exc_info": error})
+
+
+def _facts(error: GatewayError) -> dict[str, str]:
+    facts = {name: value for name, value in error.metadata.items() if name in _LOGGED}
+    # An upstream's own words, however sanitised, may name a person: they go to the caller, not into the log.
+    return facts if "upstream_status" in facts else {**facts, "message": error.message}

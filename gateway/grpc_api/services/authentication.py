@@ -1,0 +1,74 @@
+"""AuthenticationService: hands each rpc to the 3DS server, and makes ready what the browser needs next."""
+
+import time
+from collections.abc import Sequence
+from uuid import uuid4
+
+from google.protobuf.message import Message
+
+from gateway.auth.issuers import Issuers
+from gateway.errors import FieldViolation
+from gateway.grpc_api.context import outbound
+from gateway.grpc_api.interceptors.chain import Context
+from gateway.ports import Call, ThreeDSServer
+from gateway.threeds import challenge, lookup
+from gateway.threeds.rules.compiler import check_request
+from issuer.threeds.v1 import areq_pb2, service_pb2_grpc
+from issuer.threeds.v1 import messages_pb2 as threeds
+
+__all__ = ["AuthenticationServicer", "emv_violations"]
+
+
+class AuthenticationServicer(service_pb2_grpc.AuthenticationServiceServicer):
+    """See ``issuer/threeds/v1/service.proto`` for what each rpc promises.
+
+    Requests have passed `emv_violations` before they come here.
+    """
+
+    def __init__(self, issuers: Issuers, server: ThreeDSServer) -> None:
+        self._issuers = issuers
+        self._server = server
+
+    async def LookupCard(self, request: threeds.LookupCardRequest, context: Context) -> threeds.LookupCardResponse:
+        """Ask whether a card takes part."""
+        call = self._outbound(request.issuer_id, context)
+        asked_time = time.time()
+        crd = await self._server.lookup(request.acct_number, request.ds, call)
+        if crd is None:
+            return threeds.LookupCardResponse(enrolled=False)
+        return lookup.describe(crd, request, asked_time)
+
+    async def Authenticate(
+        self, request: threeds.AuthenticateRequest, context: Context
+    ) -> threeds.AuthenticateResponse:
+        """Authenticate a cardholder."""
+        call = self._outbound(request.issuer_id, context)
+        ares = await self._server.authenticate(_identified(request.areq), call)
+        return challenge.describe(request, ares, time.time())
+
+    async def GetChallengeResult(
+        self, request: threeds.GetChallengeResultRequest, context: Context
+    ) -> threeds.GetChallengeResultResponse:
+        """Get the result of a challenge."""
+        call = self._outbound(request.issuer_id, context)
+        rreq = await self._server.challenge_result(request.three_ds_server_trans_id, call)
+        return threeds.GetChallengeResultResponse(received=rreq is not None, rreq=rreq)
+
+    def _outbound(self, issuer_id: str, context: Context) -> Call:
+        return outbound(self._issuers.resolve(issuer_id), context)
+
+
+def emv_violations(request: Message) -> Sequence[FieldViolation]:
+    """Find what a request breaks of the rules of EMV 3DS, which no annotation of the contract can say."""
+    if isinstance(request, threeds.AuthenticateRequest):
+        return check_request(request.areq)
+    return ()
+
+
+def _identified(areq: areq_pb2.AReq) -> areq_pb2.AReq:
+    """Give a request its transaction id where it may come without one."""
+    if areq.three_ds_server_trans_id:
+        return areq
+    identified = areq_pb2.AReq(three_ds_server_trans_id=str(uuid4()))
+    identified.MergeFrom(areq)
+    return identified

@@ -1,0 +1,163 @@
+"""NotificationService: watches and named subscriptions."""
+
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+
+import grpc
+
+from gateway.auth.issuers import Issuers
+from gateway.errors import FieldViolation, GatewayError
+from gateway.grpc_api.interceptors.chain import Context, Handler
+from gateway.notifications import cursor
+from gateway.notifications.filter import predicate, scope
+from gateway.notifications.watch import Start, Watch, Watchers
+from gateway.ports import EventLog, LogBounds, StoredSubscription
+from issuer.common.v1 import error_pb2
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1 import service_pb2, service_pb2_grpc
+
+__all__ = ["NotificationServicer", "add_to_server"]
+
+_DEFAULT_BATCH_SIZE = 100
+_DEFAULT_HEARTBEAT_SECONDS = 15.0
+_SERVICE = service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_name
+
+
+class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
+    """See ``issuer/notification/v1/service.proto`` for what each rpc promises."""
+
+    def __init__(self, issuers: Issuers, log: EventLog, watchers: Watchers) -> None:
+        self._issuers = issuers
+        self._log = log
+        self._watchers = watchers
+
+    async def WatchNotifications(  # type: ignore[override] # it writes bytes to the context, see add_to_server
+        self, request: notification.WatchNotificationsRequest, context: Context
+    ) -> None:
+        """Stream notifications, stored bytes and all."""
+        issuer_id = self._issuers.resolve(request.issuer_id)
+        watch = Watch(
+            start=_start(request),
+            wants=predicate(issuer_id, request.filter),
+            max_batch_size=request.max_batch_size or _DEFAULT_BATCH_SIZE,
+            heartbeat_seconds=_heartbeat_seconds(request),
+            scope=scope(issuer_id, request.filter),
+        )
+        messages = (
+            self._watchers.watch_subscription(watch, issuer_id, request.subscription)
+            if request.subscription
+            else self._watchers.watch(watch)
+        )
+        async with aclosing(messages):
+            async for message in messages:
+                await context.write(message)
+
+    async def CommitCursor(
+        self, request: notification.CommitCursorRequest, context: Context
+    ) -> notification.CommitCursorResponse:
+        """Move a subscription's cursor forward."""
+        del context
+        issuer_id = self._issuers.resolve(request.issuer_id)
+        log = self._log
+        bounds = await log.bounds()
+        sequence = cursor.parse(request.cursor, log.log_id, bounds)
+        stored = await log.commit(issuer_id, request.subscription, sequence, time.time_ns() // 1_000_000)
+        return notification.CommitCursorResponse(committed_cursor=cursor.encode(log.log_id, stored.committed))
+
+    async def GetSubscription(
+        self, request: notification.GetSubscriptionRequest, context: Context
+    ) -> notification.GetSubscriptionResponse:
+        """Tell how a subscription stands."""
+        del context
+        issuer_id = self._issuers.resolve(request.issuer_id)
+        bounds = await self._log.bounds()
+        stored = await self._log.get_subscription(issuer_id, request.subscription)
+        if stored is None:
+            raise _not_found()
+        watchers = self._watchers.counts(issuer_id)
+        return notification.GetSubscriptionResponse(subscription=self._describe(stored, bounds, watchers))
+
+    async def ListSubscriptions(
+        self, request: notification.ListSubscriptionsRequest, context: Context
+    ) -> notification.ListSubscriptionsResponse:
+        """List an issuer's subscriptions."""
+        del context
+        issuer_id = self._issuers.resolve(request.issuer_id)
+        bounds = await self._log.bounds()
+        stored = await self._log.list_subscriptions(issuer_id)
+        watchers = self._watchers.counts(issuer_id)
+        return notification.ListSubscriptionsResponse(
+            subscriptions=[self._describe(each, bounds, watchers) for each in stored]
+        )
+
+    async def DeleteSubscription(
+        self, request: notification.DeleteSubscriptionRequest, context: Context
+    ) -> notification.DeleteSubscriptionResponse:
+        """Forget a subscription that nobody watches."""
+        del context
+        issuer_id = self._issuers.resolve(request.issuer_id)
+        if request.subscription in self._watchers.counts(issuer_id):
+            raise GatewayError(
+                error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE, "This subscription has a watcher; stop that first."
+            )
+        if not await self._log.delete_subscription(issuer_id, request.subscription):
+            raise _not_found()
+        return notification.DeleteSubscriptionResponse()
+
+    def _describe(
+        self, stored: StoredSubscription, bounds: LogBounds, watchers: Mapping[str, int]
+    ) -> notification.Subscription:
+        described = notification.Subscription(
+            issuer_id=stored.issuer_id,
+            name=stored.name,
+            committed_cursor=cursor.encode(self._log.log_id, stored.committed),
+            lag=max(0, bounds.lag(stored.committed)),
+            watchers=watchers.get(stored.name, 0),
+        )
+        described.commit_time.FromMilliseconds(stored.commit_time_ms)
+        return described
+
+
+def add_to_server(servicer: NotificationServicer, server: grpc.aio.Server) -> None:
+    """Register the service, with a watch that sends bytes as they are."""
+    service_pb2_grpc.add_NotificationServiceServicer_to_server(servicer, server)
+    watch: Handler = grpc.unary_stream_rpc_method_handler(
+        servicer.WatchNotifications,
+        request_deserializer=notification.WatchNotificationsRequest.FromString,
+        # None: the stored bytes are the message.
+        response_serializer=None,
+    )
+    server.add_registered_method_handlers(_SERVICE, {"WatchNotifications": watch})
+
+
+def _start(request: notification.WatchNotificationsRequest) -> Start:
+    match request.WhichOneof("start"):
+        case "after_cursor":
+            return Start(after_cursor=request.after_cursor)
+        case "since":
+            return Start(since_ms=_since_ms(request))
+        case _:
+            return Start(earliest=request.position == notification.START_POSITION_EARLIEST)
+
+
+def _since_ms(request: notification.WatchNotificationsRequest) -> int:
+    try:
+        return request.since.ToMilliseconds()
+    except ValueError:
+        raise GatewayError(
+            error_pb2.ERROR_REASON_INVALID_REQUEST,
+            "The request breaks its contract: since",
+            outcome=error_pb2.OUTCOME_NOT_SENT,
+            violations=[FieldViolation("since", "must be a time in the years 1 to 9999", "timestamp.valid")],
+        ) from None
+
+
+def _heartbeat_seconds(request: notification.WatchNotificationsRequest) -> float:
+    if not request.HasField("heartbeat_interval"):
+        return _DEFAULT_HEARTBEAT_SECONDS
+    return request.heartbeat_interval.ToTimedelta().total_seconds()
+
+
+def _not_found() -> GatewayError:
+    return GatewayError(error_pb2.ERROR_REASON_SUBSCRIPTION_NOT_FOUND, "There is no subscription of this name.")

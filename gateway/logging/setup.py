@@ -1,0 +1,84 @@
+"""What every process of ours writes its log with: one JSON object a line on standard error."""
+
+import json
+import logging
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Final, cast
+
+import orjson
+import structlog
+
+from gateway.logging.writer import LineWriter
+
+__all__ = ["WRITER", "configure"]
+
+_STANDARD_ERROR: Final = 2
+
+WRITER: Final = LineWriter(_STANDARD_ERROR)
+"""A process has one standard error, and so one of these."""
+
+
+def configure(level: str, *context: structlog.types.Processor) -> None:
+    """Set up structlog, and the standard library's logging of the libraries we use.
+
+    Args:
+        level: The least severe level that is written.
+        context: Add to each line what belongs to it.
+    """
+    shared: list[structlog.types.Processor] = [
+        *context,
+        _stamp,
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, _render],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", WRITER)),
+        cache_logger_on_first_use=True,
+    )
+    handler = _Handler()
+    as_text = structlog.processors.JSONRenderer(serializer=lambda value, **_: _dumps(value).decode())
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=as_text, foreign_pre_chain=shared))
+    # What libraries say below a warning (paths, peers, bytes of a bad request) stays out of our logs.
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("aiohttp.server").addFilter(_without_quotation)
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            WRITER.write(f"{self.format(record)}\n".encode())
+        except Exception:  # noqa: BLE001 (as the handlers of the standard library do it)
+            self.handleError(record)
+
+
+def _without_quotation(record: logging.LogRecord) -> bool:
+    # What aiohttp raises over a malformed request quotes it, and it may hold a token or card data.
+    if record.exc_info and record.exc_info[0] is not None:
+        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", ()
+        record.exc_info = record.exc_text = None
+    return True
+
+
+def _dumps(value: object, **_: object) -> bytes:
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z)
+    except TypeError:
+        # A lone surrogate, or a number beyond 64 bits: a log line must not break the work it tells of.
+        return json.dumps(value, default=_text).encode()
+
+
+def _text(value: object) -> str:
+    return f"{value:%FT%T.%fZ}" if isinstance(value, datetime) else str(value)
+
+
+def _stamp(_: object, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["level"] = level
+    # orjson writes it; structlog's own stamp is a text that takes longer to make than the rest of the line.
+    event["timestamp"] = datetime.now(UTC)
+    return event
+
+
+def _render(_: object, __: str, event: MutableMapping[str, Any]) -> bytes:
+    return _dumps(event)

@@ -1,0 +1,155 @@
+"""The port for operators: metrics and probes, over plain HTTP. It serves no secrets and changes nothing."""
+
+import asyncio
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import Protocol, cast
+
+import structlog
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import choose_encoder
+
+from gateway.aio.addresses import join
+from gateway.edge import http_expect
+from gateway.edge.http_connection import HttpConnection
+from gateway.telemetry.report import Reporting
+
+__all__ = ["AdminServer", "Refreshed"]
+
+_SHUTDOWN_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Refreshed(Protocol):
+    """What has to be read off something before each scrape."""
+
+    async def refresh(self) -> None:
+        """Read it."""
+        ...
+
+
+class AdminServer:
+    """Serves ``/metrics``, ``/healthz`` and ``/readyz``."""
+
+    def __init__(self, registry: CollectorRegistry, state: Refreshed, readiness: Reporting) -> None:
+        """Assemble the server.
+
+        Args:
+            registry: What a scrape gets.
+            state: Refreshed before each scrape.
+            readiness: What ``/readyz`` asks.
+        """
+        self._registry = registry
+        self._state = state
+        self._readiness = readiness
+        app = web.Application()
+        app.on_response_prepare.append(_hide_versions)
+        app.add_routes(
+            [
+                web.get("/metrics", self._metrics),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        self._listener: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> str:
+        """Begin to serve.
+
+        Args:
+            host: Address to listen on.
+            port: TCP port; 0 takes a free one.
+
+        Returns:
+            Where it listens: ``host:port``.
+
+        Raises:
+            OSError: The port cannot be had.
+        """
+        await self._set_up()
+        try:
+            self._listener = await asyncio.get_running_loop().create_server(self._connection, host, port)
+        except OSError as error:
+            raise OSError(f"admin: cannot listen on {join(host, port)}: {error.strerror}") from error
+        return join(host, int(self._listener.sockets[0].getsockname()[1]))
+
+    async def start_at(self, path: Path) -> str:
+        """Begin to serve on a Unix domain socket, for the supervisor of this process.
+
+        Args:
+            path: Where it is made.
+
+        Returns:
+            The same.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        await self._set_up()
+        self._listener = await asyncio.get_running_loop().create_unix_server(self._connection, path)
+        return str(path)
+
+    async def leave_metrics(self, file: Path) -> None:
+        """Write what a scrape would get, in the Prometheus text format: the last word of a process that ends."""
+        await self._state.refresh()
+        # Nobody may be there any more to read it.
+        with suppress(OSError):
+            await asyncio.to_thread(_write, file, generate_latest(self._registry))
+
+    async def stop(self) -> None:
+        """Answer what was asked, then close."""
+        if self._listener is not None:
+            self._listener.close()
+        await self._runner.cleanup()
+
+    async def _set_up(self) -> None:
+        await self._runner.setup()
+        http_expect.take_over(cast("web.Server", self._runner.server))
+
+    def _connection(self) -> "_Connection":
+        server = cast("web.Server", self._runner.server)
+        return _Connection(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type] # none is written
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        await self._state.refresh()
+        encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=encode(self._registry), headers={hdrs.CONTENT_TYPE: content_type})
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        del request
+        # That there is an answer is the answer: the process lives and its event loop turns.
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        del request
+        report = await self._readiness.report()
+        status = HTTPStatus.OK if report.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        body = {"ready": report.is_ready, "checks": report.checks, "circuits": report.circuits}
+        return web.json_response(body, status=status)
+
+
+class _Connection(HttpConnection):
+    def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("the admin port broke", exc_info=error)
+        else:
+            # The error would quote what was sent.
+            _log.warning(
+                "what came in at the admin port is no HTTP request", peer=request.remote, error=type(error).__name__
+            )
+
+
+async def _hide_versions(request: web.Request, response: web.StreamResponse) -> None:
+    del request
+    response.headers[hdrs.SERVER] = "d1-gateway"
+
+
+def _write(file: Path, content: bytes) -> None:
+    # Whole or not at all, should we be killed now.
+    unnamed = file.with_suffix(".part")
+    unnamed.write_bytes(content)
+    unnamed.replace(file)

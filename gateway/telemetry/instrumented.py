@@ -1,0 +1,150 @@
+"""Parts of the gateway with a meter around each: whoever uses one does not notice."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from time import perf_counter
+from typing import Final
+
+from gateway.errors import GatewayError
+from gateway.ports import Appendable, CallbackBus, Event
+from gateway.ports.meter import CircuitState, Exchange
+from gateway.telemetry.metrics import InProgress, Metrics
+from gateway.telemetry.tracing import Tracing
+from issuer.callback.v1 import messages_pb2 as callback
+
+__all__ = ["MeasuredBus", "MeasuredLog", "Upstreams"]
+
+_STATES: Final[tuple[CircuitState, ...]] = ("closed", "half_open", "open")
+
+
+class MeasuredLog:
+    """A `gateway.ports.Appendable` that counts and times what another one is given."""
+
+    def __init__(self, log: Appendable, metrics: Metrics, tracing: Tracing) -> None:
+        """Put a meter around a log.
+
+        Args:
+            log: Stores the events.
+            metrics: Where to count.
+            tracing: Makes a span of each append.
+        """
+        self._log = log
+        self._tracing = tracing
+        self._seconds = metrics.append_seconds
+        self._stored = metrics.appends.labels("stored")
+        self._duplicate = metrics.appends.labels("duplicate")
+        self._failed = metrics.appends.labels("failed")
+
+    async def append(self, event: Event) -> bool:
+        """See `gateway.ports.Appendable`."""
+        began = perf_counter()
+        with self._tracing.span("event log append", "internal") as span:
+            try:
+                is_new = await self._log.append(event)
+            except GatewayError as error:
+                self._failed.inc()
+                self._seconds.observe(perf_counter() - began)
+                span.fail(error.reason_name.lower())
+                raise
+        (self._stored if is_new else self._duplicate).inc()
+        self._seconds.observe(perf_counter() - began)
+        return is_new
+
+
+class MeasuredBus:
+    """A `gateway.ports.CallbackBus` that counts and times what another one carries."""
+
+    def __init__(self, bus: CallbackBus, metrics: Metrics, tracing: Tracing) -> None:
+        """Put a meter around a bus.
+
+        Args:
+            bus: Asks.
+            metrics: Where to count.
+            tracing: Makes a span of each question.
+        """
+        self._bus = bus
+        self._tracing = tracing
+        # Finding a series by its labels takes longer than to count in it.
+        self._open = InProgress.by_label(metrics.questions_open)
+        self._seconds = cache(metrics.question_seconds.labels)
+        self._ended = cache(metrics.questions.labels)
+
+    async def ask(self, question: callback.Question, seconds: float, *, waits: bool = True) -> callback.Reply | None:
+        """See `gateway.ports.CallbackBus`."""
+        kind = question.WhichOneof("request") or "unknown"
+        began = perf_counter()
+        open_now = self._open(kind)
+        open_now.count += 1
+        try:
+            with self._tracing.span(kind, "internal") as span:
+                reply = await self._bus.ask(question, seconds, waits=waits)
+                outcome = _outcome(reply)
+                span.set("d1_gateway.outcome", outcome)
+        finally:
+            open_now.count -= 1
+        self._seconds(kind).observe(perf_counter() - began)
+        self._ended(kind, outcome).inc()
+        return reply
+
+
+class Upstreams:
+    """The `gateway.ports.meter.UpstreamMeter` of a running gateway."""
+
+    def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
+        """Listen to adapters.
+
+        Args:
+            metrics: Where to count.
+            tracing: Makes a span of each request, and sends its trace on.
+        """
+        self._metrics = metrics
+        self._in_flight = InProgress.by_label(metrics.upstream_in_flight)
+        self._seconds = cache(metrics.upstream_seconds.labels)
+        self._ended = cache(metrics.upstream_requests.labels)
+        self._tracing = tracing
+        self._circuits: dict[str, CircuitState] = {}
+
+    @property
+    def circuits(self) -> dict[str, CircuitState]:
+        """How the circuit breaker of each upstream stands, as far as that was told."""
+        return dict(self._circuits)
+
+    @contextmanager
+    def exchange(self, upstream: str, endpoint: str) -> Iterator[Exchange]:
+        """See `gateway.ports.meter.UpstreamMeter`."""
+        result = "cancelled"
+        began = perf_counter()
+        in_flight = self._in_flight(upstream)
+        in_flight.count += 1
+        with self._tracing.span(f"{upstream} {endpoint}", "client") as span:
+            exchange = Exchange(self._tracing.headers())
+            try:
+                yield exchange
+                result = "none" if exchange.status is None else f"{exchange.status // 100}xx"
+            except GatewayError as error:
+                result = error.reason_name.lower()
+                span.fail(result)
+                raise
+            finally:
+                in_flight.count -= 1
+                if exchange.status is not None:
+                    span.set("http.response.status_code", exchange.status)
+                self._seconds(upstream, endpoint).observe(perf_counter() - began)
+                self._ended(upstream, endpoint, result).inc()
+
+    def retried(self, upstream: str, endpoint: str) -> None:
+        """See `gateway.ports.meter.UpstreamMeter`."""
+        self._metrics.upstream_retries.labels(upstream, endpoint).inc()
+
+    def circuit(self, upstream: str, state: CircuitState) -> None:
+        """See `gateway.ports.meter.UpstreamMeter`."""
+        self._circuits[upstream] = state
+        for each in _STATES:
+            self._metrics.upstream_circuit.labels(upstream, each).set(each == state)
+
+
+def _outcome(reply: callback.Reply | None) -> str:
+    if reply is None:
+        return "unanswered"
+    return "refused" if reply.WhichOneof("response") == "refusal" else "replied"

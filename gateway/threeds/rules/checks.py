@@ -1,0 +1,210 @@
+"""Checks of a single protobuf field, made from its row of the tables."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Protocol
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from gateway.threeds.rules.codes import codes_of
+from gateway.threeds.rules.formats import Requirement, count_requirements, json_requirements, text_requirements
+from gateway.threeds.rules.structs import struct_to_json, value_to_json
+from gateway.threeds.rules.tables import CATEGORIES, CHANNELS, Row
+
+__all__ = ["Fault", "FieldCheck", "MessageCheck", "Scene", "field_check", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What decides which rules hold: codes of version, channel and category."""
+
+    version: str
+    channel: str
+    category: str
+    acs_dec_con_ind: str = ""
+    """What the ARes said, for the RReq, which does not repeat it; empty if nothing."""
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What conditions ask of it."""
+        return {"messageVersion": self.version, "deviceChannel": self.channel, "messageCategory": self.category}
+
+    @property
+    def place(self) -> str:
+        """Channel and category as the tables call them."""
+        return f"{CHANNELS[self.channel]}/{CATEGORIES[self.category]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A rule that is broken, and where: a path of proto names below the message that was checked."""
+
+    path: str
+    requirement: Requirement
+
+    def inside(self, name: str) -> "Fault":
+        """Return the same as seen from the message around, in which it stands in a field or list item."""
+        between = "." if self.path and not self.path.startswith("[") else ""
+        return Fault(f"{name}{between}{self.path}", self.requirement)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldCheck:
+    """The check of a field's value: in two steps, since nearly every value is a good one."""
+
+    met_by: Callable[[Any], object]
+    """Tells whether a value follows every rule: what it returns is true or not."""
+    faults: Callable[[Any], Sequence[Fault]]
+    """Finds what a value breaks. The paths are seen from the field."""
+
+
+class MessageCheck(Protocol):
+    """The check of a message."""
+
+    def met_by(self, message: Message) -> bool:
+        """Tell whether a message follows every rule."""
+        ...
+
+    def faults(self, message: Message) -> list[Fault]:
+        """Find what a message breaks."""
+        ...
+
+
+def refusal(requirement: Requirement) -> FieldCheck:
+    """Make the check of a field that may not be there at all."""
+    faults = (Fault("", requirement),)
+    return FieldCheck(lambda _: False, lambda _: faults)
+
+
+def field_check(field: FieldDescriptor, row: Row, inner: MessageCheck | None, *, ascii_only: bool) -> FieldCheck:
+    """Make the check of a field.
+
+    Args:
+        field: The protobuf field.
+        row: What the tables say of it.
+        inner: The check of what it holds, if that is an object.
+        ascii_only: Whether the message's text has to be ASCII.
+    """
+    one = _one(field, row, inner, ascii_only=ascii_only)
+    if not field.is_repeated:
+        return one
+    return _each(one, count_requirements(row) if row.array else (_SINGLE,))
+
+
+_SINGLE = Requirement("emv.single", "takes one item only in this version", lambda items: len(items) == 1)
+_NUMBERS = Requirement("emv.json", "has to be JSON, which has no infinite numbers", bool)
+_TEXT = Requirement("emv.type", "has to be a text in this version", bool)
+
+
+def _one(field: FieldDescriptor, row: Row, inner: MessageCheck | None, *, ascii_only: bool) -> FieldCheck:
+    if inner is not None:
+        return FieldCheck(inner.met_by, inner.faults)
+    if field.enum_type is not None:
+        return _enum(field, row)
+    if field.message_type is not None:
+        return _object(field.message_type.full_name, row, ascii_only=ascii_only)
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        allowed = frozenset(code == "true" for code in row.codes or ("true", "false"))
+        return _in_set(allowed, Requirement("emv.code", f"has to be {' or '.join(row.codes)}", bool))
+    return _text(text_requirements(row, ascii_only=ascii_only))
+
+
+def _object(name: str, row: Row, *, ascii_only: bool) -> FieldCheck:
+    """Check what the tables do not take apart: free JSON, or an object that is a text in this version."""
+    if name == "google.protobuf.Struct":
+        return _json(struct_to_json, json_requirements(row, ascii_only=ascii_only))
+    text = _text(text_requirements(row, ascii_only=ascii_only))
+    if name != "google.protobuf.Value":
+        return _bare_text(text)
+    if row.type == "json":
+        return _json(value_to_json, json_requirements(row, ascii_only=ascii_only))
+    return _text_value(text)
+
+
+def _in_set(allowed: frozenset[Any], requirement: Requirement) -> FieldCheck:
+    faults = (Fault("", requirement),)
+    return FieldCheck(allowed.__contains__, lambda _: faults)
+
+
+def _enum(field: FieldDescriptor, row: Row) -> FieldCheck:
+    numbers = codes_of(field.enum_type).numbers
+    requirements = text_requirements(row, ascii_only=False)
+    codes = [code for code in numbers if all(requirement.met_by(code) for requirement in requirements)]
+    allowed = frozenset(numbers[code] for code in codes)
+    return _in_set(allowed, Requirement("emv.code", f"has to be one of {', '.join(codes)}", bool))
+
+
+def _text(requirements: Sequence[Requirement]) -> FieldCheck:
+    def faults(value: Any) -> Sequence[Fault]:
+        return [Fault("", requirement) for requirement in requirements if not requirement.met_by(value)]
+
+    tests = [requirement.met_by for requirement in requirements]
+    return FieldCheck(reduce(_both, tests) if tests else _anything, faults)
+
+
+def _anything(value: object) -> bool:
+    del value
+    return True
+
+
+def _both(first: Callable[[Any], object], second: Callable[[Any], object]) -> Callable[[Any], object]:
+    return lambda value: first(value) and second(value)
+
+
+def _in_one_step(faults: Callable[[Any], Sequence[Fault]]) -> FieldCheck:
+    return FieldCheck(lambda value: not faults(value), faults)
+
+
+def _json(read: Callable[[Any], Any], requirements: Sequence[Requirement]) -> FieldCheck:
+    check = _text(requirements)
+
+    def faults(value: Any) -> Sequence[Fault]:
+        try:
+            plain = read(value)
+        except ValueError:
+            return (Fault("", _NUMBERS),)
+        return check.faults(plain)
+
+    return _in_one_step(faults)
+
+
+def _text_value(text: FieldCheck) -> FieldCheck:
+    def faults(value: Any) -> Sequence[Fault]:
+        return text.faults(value.string_value) if value.HasField("string_value") else (Fault("", _TEXT),)
+
+    return _in_one_step(faults)
+
+
+def _bare_text(text: FieldCheck) -> FieldCheck:
+    """Check an object that is a bare text in this version, which then stands in the object's field ``text``."""
+
+    def faults(message: Any) -> Sequence[Fault]:
+        beyond = [field.name for field, _ in message.ListFields() if field.name != "text"]
+        return [
+            *(Fault(name, _TEXT) for name in beyond),
+            *(fault.inside("text") for fault in text.faults(message.text)),
+        ]
+
+    return _in_one_step(faults)
+
+
+def _each(one: FieldCheck, counts: Sequence[Requirement]) -> FieldCheck:
+    # Loops, as generators cost more than most of the tests in them.
+    def met_by(items: Any) -> bool:
+        for count in counts:
+            if not count.met_by(items):
+                return False
+        for item in items:  # noqa: SIM110 (all() would make a generator, see above)
+            if not one.met_by(item):
+                return False
+        return True
+
+    def faults(items: Any) -> Sequence[Fault]:
+        found = [Fault("", count) for count in counts if not count.met_by(items)]
+        for index, item in enumerate(items):
+            found.extend(fault.inside(f"[{index}]") for fault in one.faults(item))
+        return found
+
+    return FieldCheck(met_by, faults)

@@ -1,0 +1,1 @@
+"""Certificates and keys: loaded, checked, watched for changes, generated."""

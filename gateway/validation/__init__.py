@@ -1,0 +1,1 @@
+"""Requests checked against the annotations of their contract."""

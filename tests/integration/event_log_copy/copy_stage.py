@@ -1,0 +1,137 @@
+"""A file and a NATS server to copy between, as the settings of one gateway name them."""
+
+import random
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from adapters.nats import NatsSettings, NatsStorage
+from adapters.sqlite import SqliteStorage
+from gateway.bootstrap.storage import Storage
+from gateway.notifications.copy import Copied, LogCopy
+from gateway.ports import Event, EventLog
+from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
+from sandbox.nats import NatsServer
+from sandbox.pki import make_pki
+
+__all__ = ["ISSUERS", "Engine", "Stage", "copied", "fill", "held", "left", "notifications"]
+
+ISSUERS = ("SANDBOX001", "SANDBOX002")
+Engine: TypeAlias = Literal["sqlite", "nats"]
+
+
+class Stage:
+    """Both storages, with names that no other test uses."""
+
+    def __init__(self, server: NatsServer, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.file = folder / "d1-gateway.db"
+        self.prefix = f"test-{secrets.token_hex(6)}"
+
+    @asynccontextmanager
+    async def opened(self, engine: Engine, *, max_age_seconds: float | None = None) -> AsyncIterator[Storage]:
+        """Have one of them open, as a gateway has it."""
+        storage: Storage
+        if engine == "sqlite":
+            storage = await SqliteStorage.open(self.file)
+        else:
+            storage = await NatsStorage.open(
+                NatsSettings(
+                    servers=(self.server.url,),
+                    prefix=self.prefix,
+                    # The machine may be busy with other tests.
+                    request_timeout_seconds=15.0,
+                    max_age_seconds=max_age_seconds,
+                )
+            )
+        try:
+            yield storage
+        finally:
+            await storage.close()
+
+    def settings_file(self, *, with_nats: bool = True, retention_seconds: float = 86_400.0) -> Path:
+        """Write the settings of a gateway that keeps what it keeps in either of them."""
+        pki = make_pki(self.folder / "keys")
+        policy = write_policy(self.folder / "policy.toml")
+        config = GatewayConfig(
+            ISSUERS[0], pki, "https://127.0.0.1:9", self.file, policy, retention_seconds=retention_seconds
+        )
+        if with_nats:
+            config = replace(
+                config,
+                shared=SharedStorage.make([self.server.url], self.folder),
+                more={"nats": {"prefix": self.prefix, "request_timeout_seconds": 5.0}},
+            )
+        file = self.folder / "d1-gateway.toml"
+        file.write_text(config.to_toml())
+        return file
+
+    def back_up(self, to: Path) -> None:
+        """Make a backup of the file, whoever has it open."""
+        with closing(sqlite3.connect(self.file)) as connection, closing(sqlite3.connect(to)) as copy:
+            connection.backup(copy)
+
+    def rows(self) -> int:
+        """Count what is in the file, whoever has it open."""
+        if not self.file.exists():
+            return 0
+        try:
+            with closing(sqlite3.connect(f"{self.file.as_uri()}?mode=ro", uri=True)) as connection:
+                count: int = connection.execute("SELECT count(*) FROM event").fetchone()[0]
+        except sqlite3.OperationalError:  # It is just being made.
+            return 0
+        return count
+
+
+def notifications(count: int, *, seed: int = 0, first: int = 0, end_ms: int | None = None) -> list[Event]:
+    """Make notifications of many cards, some ms apart, the last one now, and some of them a little out of order."""
+    chance = random.Random(seed)  # noqa: S311  no secret
+    end_ms = time.time_ns() // 1_000_000 if end_ms is None else end_ms
+    made = []
+    for number in range(first, first + count):
+        kind, owner = chance.choice((1, 1, 1, 2)), chance.randrange(2000)
+        made.append(
+            Event(
+                issuer_id=chance.choice(ISSUERS),
+                kind=kind,
+                subject_id=f"card-{owner}" if kind == 1 else f"consumer-{owner}",
+                operation_id=f"operation {number}",
+                consumer_id=chance.choice(("", f"consumer-{owner}")),
+                operation_type=chance.randrange(5),
+                status=chance.randrange(3),
+                receive_time_ms=end_ms - 10 * (first + count - number) + chance.randrange(-40, 40),
+                payload=chance.randbytes(chance.randrange(600)),
+            )
+        )
+    return made
+
+
+async def fill(log: EventLog, events: Sequence[Event]) -> None:
+    """Store notifications in order."""
+    for start in range(0, len(events), 1000):
+        await log.append_in_order(events[start : start + 1000])
+
+
+async def held(log: EventLog, after: int = 0) -> list[Event]:
+    """Read all that is behind a place."""
+    found: list[Event] = []
+    while (read := await log.read(after, 1000)).events:
+        found += [stored.event for stored in read.events]
+        after = read.through
+    return found
+
+
+async def left(log: EventLog) -> dict[tuple[str, str], list[Event]]:
+    """Read what each subscription gets next."""
+    return {(each.issuer_id, each.name): await held(log, each.committed) for each in await log.list_subscriptions()}
+
+
+async def copied(source: Storage, target: Storage, *, keep_from_ms: int | None = None) -> Copied:
+    """Copy to the end."""
+    return await LogCopy(source, target, keep_from_ms=keep_from_ms, tell=lambda _: None).run()

@@ -1,0 +1,230 @@
+import base64
+import time
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from gateway.auth.caller import Caller, Callers
+from gateway.auth.client_certificate import Certificates
+from gateway.auth.errors import Unidentified
+from gateway.auth.jwks import Jwks
+from gateway.auth.jwt import TokenVerifier
+from tests.unit.auth.auth_pki import LOOPBACK, SPIFFE, Authority, Pair, dns, uri
+from tests.unit.auth.auth_tokens import ALGORITHMS, AUDIENCE, EC, ISSUER, Held, jwk, jwk_set, signed
+
+CA = Authority()
+CARD_SERVICE = CA.issue([uri(SPIFFE)])
+NOW = int(time.time())
+
+
+@pytest.fixture
+async def tokens() -> AsyncIterator[TokenVerifier]:
+    keys = Jwks(Held(jwk_set(jwk(EC))), ALGORITHMS)
+    async with keys.kept_fresh(3600):
+        yield TokenVerifier(keys, issuer=ISSUER, audience=AUDIENCE, leeway_seconds=30)
+
+
+def shown(pair: Pair | None) -> dict[str, list[bytes]]:
+    """Make grpc's auth context of a connection, whose own lists of names are not to be looked at."""
+    if pair is None:
+        return {"transport_security_type": [b"ssl"]}
+    return {
+        "transport_security_type": [b"ssl"],
+        "x509_common_name": [b"admin"],
+        "x509_subject_alternative_name": [b"spiffe://bank/admin", b"admin.bank"],
+        "x509_pem_cert": [pair.certificate],
+    }
+
+
+def bearer(**changes: Any) -> list[tuple[str, str | bytes]]:
+    return [("x-correlation-id", "1"), ("authorization", f"Bearer {signed(exp=NOW + 300, iat=NOW, **changes)}")]
+
+
+def thumbprint(pair: Pair) -> str:
+    return base64.urlsafe_b64encode(pair.parsed.fingerprint(hashes.SHA256())).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    ("names", "identity"),
+    [
+        ([uri(SPIFFE)], SPIFFE),
+        ([uri("spiffe://bank.example/ns/cards/sa/issuing_v1.2")], "spiffe://bank.example/ns/cards/sa/issuing_v1.2"),
+        ([dns("other.bank"), uri(SPIFFE), *LOOPBACK], SPIFFE),
+        ([uri("https://bank.example/"), uri(SPIFFE)], SPIFFE),
+        ([dns("Card-Service.Bank")], "dns:card-service.bank"),
+        ([dns("card-service.bank"), dns("CARD-SERVICE.bank")], "dns:card-service.bank"),
+        ([uri("https://bank.example/"), dns("card-service.bank")], "dns:card-service.bank"),
+        ([*LOOPBACK], "dns:localhost"),
+        ([uri(SPIFFE), uri(SPIFFE)], SPIFFE),
+        ([uri(SPIFFE), uri("spiffe://bank/admin")], None),
+        ([uri(SPIFFE), uri("spiffe://")], None),
+        ([uri("spiffe://bank")], None),
+        ([uri("spiffe://bank/")], None),
+        ([uri("spiffe://bank/card-service/")], None),
+        ([uri("spiffe://bank/../admin")], None),
+        ([uri("spiffe://bank/a/./b")], None),
+        ([uri("spiffe://bank//admin")], None),
+        ([uri("spiffe://Bank/card-service")], None),
+        ([uri("SPIFFE://bank/card-service"), dns("admin.bank")], None),
+        ([uri("spiffe://bank/card%2Fservice")], None),
+        ([uri("spiffe://bank/card-service?x=1")], None),
+        ([uri("spiffe://bank:443/card-service")], None),
+        ([uri("spiffe://user@bank/card-service")], None),
+        ([uri("spiffe://bank/*")], None),
+        ([uri("spiffe://bank/" + "a" * 2048)], None),
+        ([uri("jwt:admin")], None),
+        ([uri("dns:admin.bank")], None),
+        ([dns("a.bank"), dns("b.bank")], None),
+        ([dns("*.bank")], None),
+        ([dns("bank/admin")], None),
+        ([dns("admin.bank\0.evil.example")], None),
+        ([dns("admin.bank ")], None),
+        ([dns("admin.bank\n")], None),
+        ([dns(".bank")], None),
+        ([dns("a..bank")], None),
+        ([dns("spiffe://bank/admin")], None),
+        ([LOOPBACK[1]], None),
+        ([x509.RFC822Name("admin@bank.example")], None),
+        ([], None),
+    ],
+)
+def test_a_certificate_names_one_caller_or_none(names: Sequence[x509.GeneralName], identity: str | None) -> None:
+    pair = CA.issue(names, common_name=SPIFFE)
+
+    assert Certificates().read(pair.certificate).identity == identity
+
+
+@pytest.mark.parametrize(
+    "pem", [b"", b"not PEM", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", CARD_SERVICE.key]
+)
+def test_what_is_no_certificate_is_refused(pem: bytes) -> None:
+    with pytest.raises(Unidentified, match="cannot be read"):
+        Certificates().read(pem)
+
+
+def test_certificates_are_read_once_and_the_memory_of_them_is_bounded() -> None:
+    certificates = Certificates()
+    first = certificates.read(CARD_SERVICE.certificate)
+    assert certificates.read(CARD_SERVICE.certificate) is first
+
+    for number in range(1030):
+        certificates.read(CARD_SERVICE.certificate + b"\n" * number)
+
+    assert len(certificates._read) <= 1024
+
+
+async def test_a_certificate_names_its_caller() -> None:
+    caller = await Callers(None).identify(shown(CARD_SERVICE), [("user-agent", "grpc")])
+
+    assert caller == Caller(SPIFFE, "certificate")
+
+
+async def test_a_token_names_its_caller(tokens: TokenVerifier) -> None:
+    assert await Callers(tokens).identify(shown(None), bearer()) == Caller("jwt:card-service", "token")
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer  "])
+async def test_the_scheme_of_a_token_may_be_written_in_any_case(tokens: TokenVerifier, scheme: str) -> None:
+    metadata = [("authorization", f"{scheme} {signed(exp=NOW + 300, iat=NOW)}")]
+
+    assert (await Callers(tokens).identify({}, metadata)).identity == "jwt:card-service"
+
+
+async def test_beside_a_certificate_the_token_names_the_caller(tokens: TokenVerifier) -> None:
+    caller = await Callers(tokens).identify(shown(CARD_SERVICE), bearer(sub="batch"))
+
+    assert caller == Caller("jwt:batch", "token")
+
+
+async def test_beside_a_token_the_certificate_need_not_name_anybody(tokens: TokenVerifier) -> None:
+    caller = await Callers(tokens).identify(shown(CA.issue()), bearer())
+
+    assert caller.identity == "jwt:card-service"
+
+
+async def test_a_token_that_is_bound_to_a_certificate_is_taken_with_that_certificate_only(
+    tokens: TokenVerifier,
+) -> None:
+    callers, bound = Callers(tokens), bearer(cnf={"x5t#S256": thumbprint(CARD_SERVICE)})
+
+    assert (await callers.identify(shown(CARD_SERVICE), bound)).identity == "jwt:card-service"
+    for other in (None, CA.issue([uri(SPIFFE)])):
+        with pytest.raises(Unidentified, match="another certificate"):
+            await callers.identify(shown(other), bound)
+
+
+@pytest.mark.parametrize("subject", ["a b", "a\nb", "\u00e9", "x" * 256, " "])
+async def test_a_subject_that_would_blur_a_log_or_a_policy_is_refused(tokens: TokenVerifier, subject: str) -> None:
+    with pytest.raises(Unidentified, match="its sub"):
+        await Callers(tokens).identify({}, bearer(sub=subject))
+
+
+@pytest.mark.parametrize("subject", ["spiffe://bank/admin", "dns:admin.bank", "auth0|123"])
+async def test_a_subject_cannot_pass_for_the_name_of_a_certificate(tokens: TokenVerifier, subject: str) -> None:
+    assert (await Callers(tokens).identify({}, bearer(sub=subject))).identity == f"jwt:{subject}"
+
+
+async def test_who_shows_nothing_is_refused(tokens: TokenVerifier) -> None:
+    for auth_context in ({}, shown(None), {"x509_subject_alternative_name": [SPIFFE.encode()]}):
+        with pytest.raises(Unidentified, match="neither"):
+            await Callers(tokens).identify(auth_context, [])
+
+
+async def test_a_certificate_without_a_name_is_refused() -> None:
+    with pytest.raises(Unidentified, match="it names not exactly one"):
+        await Callers(None).identify(shown(CA.issue()), [])
+
+
+async def test_several_certificates_are_refused() -> None:
+    with pytest.raises(Unidentified, match="several"):
+        await Callers(None).identify({"x509_pem_cert": [CARD_SERVICE.certificate] * 2}, [])
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(-2, -1), (1, 2)])
+async def test_a_certificate_that_is_not_valid_now_is_refused_with_a_token_too(
+    tokens: TokenVerifier, begins: int, ends: int
+) -> None:
+    pair = CA.issue([uri(SPIFFE)], begins=timedelta(hours=begins), ends=timedelta(hours=ends))
+    for metadata in ([], bearer()):
+        with pytest.raises(Unidentified, match="not valid now"):
+            await Callers(tokens).identify(shown(pair), metadata)
+
+
+async def test_a_connection_that_outlives_its_certificate_is_no_longer_trusted() -> None:
+    now = time.time()
+    callers = Callers(None, clock=lambda: now)
+    await callers.identify(shown(CARD_SERVICE), [])
+
+    now += 86_400 + 1
+    with pytest.raises(Unidentified, match="not valid now"):
+        await callers.identify(shown(CARD_SERVICE), [])
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "Bearer", "Bearer ", "Basic dXNlcjpzZWNyZXQ=", "Bearer a b", "Bearera.b.c", " Bearer a.b.c", b"Bearer a.b.c"],
+)
+async def test_another_authorization_than_a_bearer_token_is_refused_though_there_is_a_certificate(
+    tokens: TokenVerifier, value: str | bytes
+) -> None:
+    with pytest.raises(Unidentified, match="Bearer"):
+        await Callers(tokens).identify(shown(CARD_SERVICE), [("authorization", value)])
+
+
+async def test_several_authorizations_are_refused_even_if_they_are_the_same(tokens: TokenVerifier) -> None:
+    with pytest.raises(Unidentified, match="several"):
+        await Callers(tokens).identify(shown(CARD_SERVICE), [*bearer(), *bearer()])
+
+
+async def test_a_bad_token_does_not_fall_back_to_the_certificate(tokens: TokenVerifier) -> None:
+    with pytest.raises(Unidentified, match="aud"):
+        await Callers(tokens).identify(shown(CARD_SERVICE), bearer(aud="another-service"))
+
+
+async def test_a_token_is_refused_where_none_are_taken() -> None:
+    with pytest.raises(Unidentified, match="no tokens"):
+        await Callers(None).identify(shown(CARD_SERVICE), bearer())

@@ -1,0 +1,269 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+import structlog
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from gateway.auth import grant as access
+from gateway.auth.caller import Callers
+from gateway.auth.policy_file import PolicyFile
+from gateway.grpc_api.interceptors.access import AccessInterceptor
+from gateway.grpc_api.interceptors.chain import Chain, Context
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import service_pb2_grpc as callback_grpc
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1 import service_pb2_grpc as card_grpc
+from tests.unit.auth.auth_pki import SPIFFE, Authority, Pair, uri
+from tests.unit.auth.auth_server import CARD_SERVICE, CLIENTS, ONE, POLICY, TWO, VOCABULARY, Served, serving
+from tests.unit.auth.auth_tokens import jwk_set, signed, until
+
+OPERATOR = CLIENTS.issue([uri("spiffe://bank/ops/anna")])
+STRANGER = CLIENTS.issue([uri("spiffe://bank/stranger")])
+NAMELESS = CLIENTS.issue(common_name=SPIFFE)
+RESUME = card.ResumeCardRequest(issuer_id=ONE, card_id="card-1", reason_code=card.RESUME_REASON_CARD_FOUND)
+LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with serving(tmp_path) as served_:
+        yield served_
+
+
+@pytest.fixture
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+def bearer(**changes: Any) -> Sequence[tuple[str, str]]:
+    now = int(time.time())
+    return (("authorization", f"Bearer {signed(**{'exp': now + 300, 'iat': now, **changes})}"),)
+
+
+async def resume(channel: grpc.aio.Channel, *, metadata: Any = None, request: Any = RESUME) -> None:
+    await card_grpc.CardServiceStub(channel).ResumeCard(request, metadata=metadata, timeout=10)
+
+
+async def failure(call: Any) -> tuple[grpc.StatusCode, str, str]:
+    """Take a failed call's code, and the reason and outcome of its ErrorInfo."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    trailing: dict[str, Any] = dict(caught.value.trailing_metadata())
+    assert trailing["x-correlation-id"]
+    info = error_details_pb2.ErrorInfo()
+    status_pb2.Status.FromString(trailing["grpc-status-details-bin"]).details[0].Unpack(info)
+    return caught.value.code(), info.reason, info.metadata["outcome"]
+
+
+def reflected(channel: grpc.aio.Channel, requests: Sequence[reflection_pb2.ServerReflectionRequest]) -> Any:
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", channel))
+    return stub.ServerReflectionInfo(iter(requests))
+
+
+UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", "NOT_SENT")
+DENIED = (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", "NOT_SENT")
+
+
+async def test_a_caller_that_is_granted_an_rpc_is_served_under_its_grant(served: Served) -> None:
+    async with served.channel() as channel:
+        await resume(channel)
+        await resume(channel, metadata=bearer())
+
+    by_certificate, by_token = served.cards.grants
+    assert by_certificate is not None
+    assert by_token is not None
+    assert (by_certificate.caller.identity, by_certificate.issuers) == (SPIFFE, frozenset({ONE}))
+    assert (by_token.caller.identity, by_token.issuers) == ("jwt:card-service", None)
+
+
+async def test_a_caller_that_is_not_granted_an_rpc_is_refused_and_the_log_says_who_it_was(
+    served: Served, logged: list[MutableMapping[str, Any]]
+) -> None:
+    delete = card.DeleteCardRequest(issuer_id=ONE, card_id="card-1", reason_code="CLOSED_CARD")
+    async with served.channel() as channel, served.channel(STRANGER) as strange:
+        assert await failure(card_grpc.CardServiceStub(channel).DeleteCard(delete)) == DENIED
+        assert await failure(resume(strange)) == DENIED
+
+    refusals = [(line["rpc"], line["caller"], line["why"]) for line in logged if line["event"] == "access refused"]
+    assert refusals == [
+        ("/issuer.card.v1.CardService/DeleteCard", SPIFFE, "rpc not granted"),
+        ("/issuer.card.v1.CardService/ResumeCard", "spiffe://bank/stranger", "rpc not granted"),
+    ]
+    assert served.cards.grants == []
+
+
+async def test_an_issuer_that_is_not_granted_is_refused(served: Served, logged: list[MutableMapping[str, Any]]) -> None:
+    request = card.ResumeCardRequest(issuer_id=TWO, card_id="card-1", reason_code=card.RESUME_REASON_CARD_FOUND)
+    async with served.channel() as channel:
+        assert await failure(resume(channel, request=request)) == DENIED
+        await resume(channel, request=request, metadata=bearer())
+
+    assert [line["why"] for line in logged if line["event"] == "access refused"] == ["not granted for this issuer"]
+
+
+async def test_an_issuer_that_a_stream_names_later_is_refused(served: Served) -> None:
+    async with served.channel() as channel:
+        stream = callback_grpc.CallbackServiceStub(channel).HandleCallbacks()
+        for issuer_ids in ([ONE], [ONE, TWO]):
+            registration = callback.Registration(name="h", issuer_ids=issuer_ids)
+            await stream.write(callback.HandleCallbacksRequest(registration=registration))
+        answer: Any = await stream.read()
+        assert answer.HasField("registered")
+
+        assert await failure(stream.read()) == DENIED
+
+
+async def test_a_caller_that_may_not_is_told_so_before_its_request_is_looked_at(served: Served) -> None:
+    broken = card.ResumeCardRequest(card_id="x" * 1000)
+    async with served.channel(STRANGER) as strange, served.channel() as channel:
+        assert await failure(resume(strange, request=broken)) == DENIED
+        code, reason, _ = await failure(resume(channel, request=broken))
+
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+
+
+async def test_a_certificate_without_a_name_shows_nobody(
+    served: Served, logged: list[MutableMapping[str, Any]]
+) -> None:
+    async with served.channel(NAMELESS) as channel:
+        assert await failure(resume(channel)) == UNAUTHENTICATED
+        await resume(channel, metadata=bearer())
+
+    (refusal,) = [line for line in logged if line["event"] == "access refused"]
+    assert refusal["why"].startswith("certificate: it names")
+
+
+BAD_METADATA: dict[str, Sequence[tuple[str, str]]] = {
+    "garbage": (("authorization", "Bearer a.b.c"),),
+    "another scheme": (("authorization", "Basic dXNlcjpwYXNz"),),
+    "two tokens": (*bearer(), *bearer()),
+    "an expired token": bearer(exp=1_000_000_000),
+    "a token for another audience": bearer(aud="another-service"),
+}
+
+
+@pytest.mark.parametrize("metadata", BAD_METADATA.values(), ids=BAD_METADATA.keys())
+async def test_a_bad_token_is_refused_and_stands_in_no_log(
+    served: Served, logged: list[MutableMapping[str, Any]], metadata: Sequence[tuple[str, str]]
+) -> None:
+    async with served.channel() as channel:
+        assert await failure(resume(channel, metadata=metadata)) == UNAUTHENTICATED
+
+    assert [line["log_level"] for line in logged if line["event"] == "access refused"] == ["warning"]
+    for _, value in metadata:
+        assert value.partition(" ")[2] not in str(logged)
+
+
+async def test_without_client_certificates_only_a_token_lets_in(tmp_path: Path) -> None:
+    async with serving(tmp_path, asks_for_certificates=False) as served, served.channel() as channel:
+        assert await failure(resume(channel)) == UNAUTHENTICATED
+        await resume(channel, metadata=bearer())
+
+
+BAD_CERTIFICATES = {
+    "of another CA": Authority("Clients").issue([uri(SPIFFE)]),
+    "signed by itself": Authority("Others").issue([uri(SPIFFE)]),
+    "expired": CLIENTS.issue([uri(SPIFFE)], begins=timedelta(hours=-2), ends=timedelta(hours=-1)),
+    "not valid yet": CLIENTS.issue([uri(SPIFFE)], begins=timedelta(hours=1), ends=timedelta(hours=2)),
+    "for servers": CLIENTS.issue([uri(SPIFFE)], usage=ExtendedKeyUsageOID.SERVER_AUTH),
+    "with a key that is not its own": Pair(CARD_SERVICE.certificate, STRANGER.key),
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("pair", BAD_CERTIFICATES.values(), ids=BAD_CERTIFICATES.keys())
+async def test_a_bad_certificate_gets_no_connection_even_with_a_token(served: Served, pair: Pair | None) -> None:
+    async with served.channel(pair) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await resume(channel, metadata=bearer())
+
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert served.cards.grants == []
+
+
+async def test_health_is_open_to_all(served: Served) -> None:
+    async with served.channel(STRANGER) as channel, served.channel(NAMELESS) as nameless:
+        for each in (channel, nameless):
+            stub: Any = health_pb2_grpc.HealthStub(each)
+            answer = await stub.Check(health_pb2.HealthCheckRequest())
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_reflection_is_for_those_to_whom_it_is_granted(served: Served) -> None:
+    async with served.channel(OPERATOR) as channel, served.channel() as other, served.channel(NAMELESS) as nameless:
+        answers = reflected(channel, [LIST_SERVICES] * 2)
+        assert len([answer async for answer in answers if answer.HasField("list_services_response")]) == 2
+
+        for channel_, refusal in ((other, DENIED), (nameless, UNAUTHENTICATED)):
+            refused = reflected(channel_, [LIST_SERVICES])
+            assert await failure(refused.read()) == refusal
+
+
+async def test_a_change_of_the_policy_reaches_the_next_call(
+    served: Served, logged: list[MutableMapping[str, Any]]
+) -> None:
+    async with served.channel() as channel:
+        await resume(channel)
+        served.policy_file.write_text(POLICY.replace("CardService/ResumeCard", "CardService/DeleteCard"))
+        await until(lambda: any(line["event"] == "policy read again" for line in logged))
+
+        assert await failure(resume(channel)) == DENIED
+
+
+async def test_a_token_of_a_key_that_was_taken_out_is_refused_on_the_same_connection(
+    served: Served, logged: list[MutableMapping[str, Any]]
+) -> None:
+    metadata = bearer()
+    async with served.channel() as channel:
+        await resume(channel, metadata=metadata)
+        served.jwks_file.write_bytes(jwk_set())
+        await until(lambda: any(line["event"].startswith("no key") for line in logged))
+
+        assert await failure(resume(channel, metadata=metadata)) == UNAUTHENTICATED
+
+
+async def test_grants_of_calls_at_the_same_time_are_not_mixed_up(served: Served) -> None:
+    async with served.channel() as channel:
+        await asyncio.gather(*(resume(channel, metadata=bearer() if number % 2 else None) for number in range(40)))
+
+    identities = [grant.caller.identity for grant in served.cards.grants if grant is not None]
+    assert sorted(identities) == ["jwt:card-service"] * 20 + [SPIFFE] * 20
+
+
+async def test_an_rpc_that_cannot_be_wrapped_is_not_served_past_the_policy(served: Served) -> None:
+    interceptor = AccessInterceptor(Callers(None), PolicyFile(served.policy_file, VOCABULARY))
+
+    async def unparsed(_: object) -> Any:
+        return grpc.unary_unary_rpc_method_handler(_coroutine)
+
+    async def blocking(_: object) -> Any:
+        return grpc.unary_unary_rpc_method_handler(lambda request, _: request, request_deserializer=bytes)
+
+    for continuation in (unparsed, blocking):
+        with pytest.raises(TypeError, match="must be served by"):
+            await Chain(interceptor).intercept_service(continuation, _Details())
+
+
+async def _coroutine(request: Any, _: Context) -> Any:
+    return request
+
+
+class _Details(grpc.HandlerCallDetails):
+    method = "/some.Service/Method"
+    invocation_metadata = ()
+
+
+def test_without_a_grant_no_issuer_is_refused() -> None:
+    access.require_issuer(ONE)
+
+    assert access.current() is None

@@ -1,0 +1,42 @@
+"""A broker for tests that play one thing through."""
+
+from collections.abc import Callable
+
+from gateway.callbacks.broker import Broker, Seat, Topic
+from issuer.callback.v1 import messages_pb2 as callback
+from tests.unit.callbacks.broker_clock import VirtualClock
+from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question
+
+__all__ = ["ACCEPTED", "ALREADY_ANSWERED", "INVALID", "LATE", "UNKNOWN_TOKEN", "Desk"]
+
+ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
+LATE = callback.REPLY_OUTCOME_LATE
+ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
+UNKNOWN_TOKEN = callback.REPLY_OUTCOME_UNKNOWN_TOKEN
+INVALID = callback.REPLY_OUTCOME_INVALID
+
+
+class Desk:
+    """A broker, its handlers and how its questions ended, at a time of its own."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock(1000.0)
+        self.broker = Broker(self.clock, wall_clock=lambda: self.clock.time() + 700_000_000)
+        self.ended: dict[str, callback.Reply | None] = {}
+
+    def connect(self, max_in_flight: int = 16, topics: tuple[Topic, ...] = TOPICS) -> tuple[RecordingHandler, Seat]:
+        handler = RecordingHandler()
+        return handler, self.broker.connect(handler, topics, max_in_flight)
+
+    def ask(
+        self, name: str = "q", seconds: float = 8.0, *, topic: Topic = TOPICS[0], waits: bool = True
+    ) -> Callable[[], None]:
+        def end(reply: callback.Reply | None) -> None:
+            assert name not in self.ended
+            self.ended[name] = reply
+
+        return self.broker.begin(a_question(topic, name), seconds, end, waits=waits)
+
+    def assert_nothing_is_left(self) -> None:
+        assert self.broker.size[0] == 0
+        assert self.clock.pending == 0

@@ -1,0 +1,66 @@
+"""Gateways for tests that play one thing through; nothing is lost unless a test says so."""
+
+from gateway.callbacks.broker import Seat, Topic
+from issuer.callback.v1 import messages_pb2 as callback
+from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question
+from tests.unit.callbacks.cluster.cluster_network import Gateway, Network
+
+__all__ = ["Alliance", "Connected"]
+
+_ARRIVED_SECONDS = 0.125
+
+
+class Connected:
+    """A handler at a gateway, and what it was told became of its replies."""
+
+    def __init__(self, gateway: Gateway, max_in_flight: int, topics: tuple[Topic, ...]) -> None:
+        self.gateway = gateway
+        self.handler = RecordingHandler()
+        self.told: list[int] = []
+        self.seat: Seat = gateway.relay.connect(self.handler, topics, max_in_flight)
+
+    @property
+    def asked(self) -> list[str]:
+        return self.handler.asked
+
+    def reply(self, reply: callback.Reply) -> None:
+        self.gateway.receive(lambda: self.gateway.relay.take(self.seat, reply, self.told.append))
+
+    def leave(self) -> None:
+        self.gateway.relay.disconnect(self.seat)
+
+
+class Alliance:
+    """Gateways that know each other, and how questions ended."""
+
+    def __init__(self, count: int = 2) -> None:
+        self.network = Network(1, count, is_calm=True)
+        self.gateways = self.network.gateways
+        self.ended: dict[str, callback.Reply | None] = {}
+        self.arrive()
+
+    def arrive(self) -> None:
+        """Let what was said arrive."""
+        self.pass_by(_ARRIVED_SECONDS)
+
+    def pass_by(self, seconds: float) -> None:
+        self.network.clock.run_for(seconds)
+
+    def connect(self, gateway: int, max_in_flight: int = 16, topics: tuple[Topic, ...] = TOPICS) -> Connected:
+        connected = Connected(self.gateways[gateway], max_in_flight, topics)
+        self.arrive()
+        return connected
+
+    def ask(self, gateway: int, name: str = "q", seconds: float = 8.0, *, waits: bool = True) -> None:
+        def end(reply: callback.Reply | None) -> None:
+            assert name not in self.ended
+            self.ended[name] = reply
+
+        self.gateways[gateway].broker.begin(a_question(TOPICS[0], name), seconds, end, waits=waits)
+        self.arrive()
+
+    def assert_nothing_is_left(self) -> None:
+        """Check that no gateway keeps a question, a place for one or a reply."""
+        for gateway in self.gateways:
+            assert gateway.is_dead or gateway.broker.size[0] == 0
+            assert gateway.is_dead or gateway.relay.is_idle

@@ -1,0 +1,81 @@
+"""How step-up authentications ended: the first result stands."""
+
+import asyncio
+
+import pytest
+
+from gateway.callbacks.results import AuthenticationResults
+from gateway.errors import GatewayError
+from issuer.common.v1 import error_pb2
+from issuer.consumer.v1.authentication_pb2 import (
+    AUTHENTICATION_STATUS_FAILED,
+    AUTHENTICATION_STATUS_SUCCESSFUL,
+    AuthenticationResult,
+)
+from tests.fakes import FakeKeyValueStore
+
+ISSUER = "ISSUER0001"
+APPROVED = AuthenticationResult(authentication_id="authn-1", status=AUTHENTICATION_STATUS_SUCCESSFUL)
+DENIED = AuthenticationResult(authentication_id="authn-1", status=AUTHENTICATION_STATUS_FAILED, error="denied")
+
+
+@pytest.fixture
+def store() -> FakeKeyValueStore:
+    return FakeKeyValueStore()
+
+
+@pytest.fixture
+def results(store: FakeKeyValueStore) -> AuthenticationResults:
+    return AuthenticationResults(store, ttl_seconds=900)
+
+
+async def test_a_result_that_was_told_is_found_whole(results: AuthenticationResults) -> None:
+    assert await results.settle(ISSUER, DENIED) == DENIED
+
+    assert await results.find(ISSUER, "authn-1") == DENIED
+
+
+async def test_what_was_not_told_is_not_found(results: AuthenticationResults) -> None:
+    assert await results.find(ISSUER, "authn-1") is None
+
+
+async def test_the_first_result_stands_whatever_is_told_later(results: AuthenticationResults) -> None:
+    await results.settle(ISSUER, APPROVED)
+
+    assert await results.settle(ISSUER, DENIED) == APPROVED
+    assert await results.find(ISSUER, "authn-1") == APPROVED
+
+
+async def test_of_two_that_are_told_at_once_both_learn_of_the_one_that_stands(results: AuthenticationResults) -> None:
+    first, second = await asyncio.gather(results.settle(ISSUER, DENIED), results.settle(ISSUER, APPROVED))
+
+    assert first == second == await results.find(ISSUER, "authn-1")
+
+
+async def test_the_same_id_of_another_issuer_or_another_id_is_another_authentication(
+    results: AuthenticationResults,
+) -> None:
+    await results.settle(ISSUER, APPROVED)
+
+    assert await results.find("ISSUER0002", "authn-1") is None
+    assert await results.find(ISSUER, "authn-2") is None
+
+
+async def test_a_result_is_forgotten_when_its_time_is_over_counted_from_the_first_telling(
+    store: FakeKeyValueStore, results: AuthenticationResults
+) -> None:
+    await results.settle(ISSUER, APPROVED)
+    store.now = 899
+    assert await results.settle(ISSUER, APPROVED) == APPROVED
+    store.now = 900
+
+    assert await results.find(ISSUER, "authn-1") is None
+
+
+async def test_a_store_that_cannot_be_used_is_told(store: FakeKeyValueStore, results: AuthenticationResults) -> None:
+    store.fail()
+
+    with pytest.raises(GatewayError) as caught:
+        await results.settle(ISSUER, APPROVED)
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_STORE_UNAVAILABLE

@@ -1,0 +1,397 @@
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from gateway.auth.issuers import Issuers
+from gateway.errors import GatewayError
+from gateway.grpc_api.services.notifications import NotificationServicer
+from gateway.notifications.failover import Seats
+from gateway.notifications.watch import Watch, Watchers
+from gateway.ports import Event, Read, Scope
+from issuer.common.v1 import error_pb2
+from issuer.notification.v1 import messages_pb2 as notification
+from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
+from tests.unit.notifications.watches import LATEST, a_log_of, a_watch, collect, operations, receive, watchers_of
+
+ACTIVE = notification.WATCHER_ROLE_ACTIVE
+STANDBY = notification.WATCHER_ROLE_STANDBY
+NAME = "bookkeeping"
+
+
+def subscribe(watchers: Watchers, watch: Watch | None = None, name: str = NAME) -> AsyncGenerator[bytes, None]:
+    return watchers.watch_subscription(a_watch(heartbeat_seconds=0.02) if watch is None else watch, ISSUER, name)
+
+
+async def becomes_active(stream: AsyncGenerator[bytes, None]) -> notification.WatchNotificationsResponse:
+    message = await receive(stream)
+    while message.role == STANDBY:
+        assert not message.notifications
+        message = await receive(stream)
+    return message
+
+
+async def test_the_first_watcher_is_active_and_the_subscription_is_made() -> None:
+    log = a_log_of(2)
+
+    messages = await collect(subscribe(watchers_of(log)), log, 2)
+
+    assert [message.role for message in messages] == [ACTIVE, ACTIVE]
+    assert operations(messages) == ["op-1", "op-2"]
+    assert await log.get_subscription(ISSUER, NAME) is not None
+
+
+async def test_a_committed_cursor_wins_over_the_start_that_was_asked_for() -> None:
+    log = a_log_of(4)
+    await log.commit(ISSUER, NAME, 2, 0)
+
+    messages = await collect(subscribe(watchers_of(log), a_watch(LATEST)), log, 4)
+
+    assert operations(messages) == ["op-3", "op-4"]
+
+
+async def test_the_start_that_was_asked_for_counts_until_something_is_committed() -> None:
+    log = a_log_of(4)
+
+    stream = subscribe(watchers_of(log), a_watch(LATEST))
+    first = await receive(stream)
+    await stream.aclose()
+
+    assert first.cursor == "0a1b2c3d-4"
+
+
+async def test_a_second_watcher_stands_by_and_receives_heartbeats_only() -> None:
+    log = a_log_of(2)
+    watchers = watchers_of(log)
+    async with aclosing(subscribe(watchers)) as active, aclosing(subscribe(watchers)) as standby:
+        await receive(active)
+        log.put(an_event(3))
+
+        beats = [await receive(standby) for _ in range(3)]
+
+        assert {beat.role for beat in beats} == {STANDBY}
+        assert operations(beats) == []
+        assert watchers.counts(ISSUER) == {NAME: 2}
+
+
+async def test_when_the_active_watcher_leaves_the_next_one_takes_over_at_the_committed_cursor() -> None:
+    log = a_log_of(5)
+    watchers = watchers_of(log)
+    active, standby = subscribe(watchers), subscribe(watchers)
+    await receive(active)
+    assert operations([await receive(active)]) == [f"op-{number}" for number in range(1, 6)]
+    assert (await receive(standby)).role == STANDBY
+    await log.commit(ISSUER, NAME, 3, 0)
+
+    await active.aclose()
+    first = await becomes_active(standby)
+    messages = await collect(standby, log, 5)
+
+    assert first.cursor == "0a1b2c3d-3"
+    assert operations(messages) == ["op-4", "op-5"]
+
+
+async def test_without_a_commit_everything_that_was_delivered_is_delivered_again() -> None:
+    log = a_log_of(2)
+    watchers = watchers_of(log)
+    active, standby = subscribe(watchers), subscribe(watchers)
+    await receive(active)
+    await receive(active)
+    await receive(standby)
+
+    await active.aclose()
+    await becomes_active(standby)
+
+    assert operations(await collect(standby, log, 2)) == ["op-1", "op-2"]
+
+
+async def test_when_the_active_watcher_breaks_the_next_one_takes_over() -> None:
+    log = a_log_of(2)
+    watchers = watchers_of(log)
+
+    def broken(_: Event) -> bool:
+        raise ZeroDivisionError
+
+    active, standby = subscribe(watchers, a_watch(wants=broken)), subscribe(watchers)
+    await receive(active)
+    assert (await receive(standby)).role == STANDBY
+
+    with pytest.raises(ZeroDivisionError):
+        await receive(active)
+    await becomes_active(standby)
+
+    assert operations(await collect(standby, log, 2)) == ["op-1", "op-2"]
+
+
+async def test_when_the_active_watcher_is_cancelled_the_next_one_takes_over_and_no_seat_is_left() -> None:
+    log = a_log_of(2)
+    watchers = watchers_of(log)
+
+    async def watch() -> None:
+        async with aclosing(subscribe(watchers)) as stream:
+            async for _ in stream:
+                pass
+
+    active = asyncio.create_task(watch())
+    await asyncio.sleep(0.01)
+    standby = subscribe(watchers)
+    assert (await receive(standby)).role == STANDBY
+
+    active.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await active
+    await becomes_active(standby)
+    await standby.aclose()
+
+    assert watchers.counts(ISSUER) == {}
+
+
+async def test_standbys_take_over_in_the_order_of_their_coming() -> None:
+    log = a_log_of(1)
+    watchers = watchers_of(log)
+    streams = [subscribe(watchers) for _ in range(4)]
+    for stream in streams:
+        await receive(stream)
+
+    for leaving, successor, later in zip(streams, streams[1:], [*streams[2:], None], strict=False):
+        await leaving.aclose()
+        await becomes_active(successor)
+        if later is not None:
+            assert (await receive(later)).role == STANDBY
+    await streams[-1].aclose()
+
+    assert watchers.counts(ISSUER) == {}
+
+
+async def test_a_standby_that_leaves_is_passed_over() -> None:
+    watchers = watchers_of(a_log_of(1))
+    active, first, second = subscribe(watchers), subscribe(watchers), subscribe(watchers)
+    for stream in (active, first, second):
+        await receive(stream)
+
+    await first.aclose()
+    assert (await receive(second)).role == STANDBY
+    await active.aclose()
+    await becomes_active(second)
+    await second.aclose()
+
+    assert watchers.counts(ISSUER) == {}
+
+
+async def test_watchers_of_other_subscriptions_do_not_wait_for_each_other() -> None:
+    watchers = watchers_of(a_log_of(1))
+    other_issuer = watchers.watch_subscription(a_watch(), "ISSUER0002", NAME)
+
+    async with (
+        aclosing(subscribe(watchers)) as one,
+        aclosing(subscribe(watchers, name="another")) as two,
+        aclosing(other_issuer) as three,
+    ):
+        roles = [(await receive(stream)).role for stream in (one, two, three)]
+
+    assert roles == [ACTIVE, ACTIVE, ACTIVE]
+
+
+async def test_a_watch_that_fails_to_begin_leaves_no_seat() -> None:
+    log = a_log_of(1)
+    watchers = watchers_of(log)
+    log.fail()
+
+    with pytest.raises(GatewayError):
+        await receive(subscribe(watchers))
+
+    assert watchers.counts(ISSUER) == {}
+
+
+async def test_a_standby_whose_committed_cursor_was_trimmed_is_told_so_when_it_takes_over() -> None:
+    log = a_log_of(5)
+    watchers = watchers_of(log)
+    await log.commit(ISSUER, NAME, 1, 0)
+    active, standby = subscribe(watchers), subscribe(watchers)
+    await receive(active)
+    await receive(standby)
+    log.trim(3)
+
+    await active.aclose()
+    with pytest.raises(GatewayError) as caught:
+        await becomes_active(standby)
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_EXPIRED
+    assert caught.value.metadata == {"earliest_cursor": "0a1b2c3d-3"}
+
+
+async def test_each_take_over_has_a_larger_fence_and_standby_has_none() -> None:
+    log = a_log_of(2)
+    watchers = watchers_of(log)
+    active, standby = subscribe(watchers), subscribe(watchers)
+
+    begin, batch = await receive(active), await receive(active)
+    waiting = await receive(standby)
+    await active.aclose()
+    taken_over = await becomes_active(standby)
+    later = await collect(standby, log, 2)
+
+    assert begin.fence == batch.fence > 0
+    assert waiting.fence == 0
+    assert {taken_over.fence, *(message.fence for message in later)} == {begin.fence + 1}
+
+
+async def test_a_watch_without_a_name_has_no_fence() -> None:
+    log = a_log_of(2)
+
+    messages = await collect(watchers_of(log).watch(a_watch()), log, 2)
+
+    assert {message.fence for message in messages} == {0}
+
+
+async def test_while_another_gateway_has_the_active_watcher_the_first_one_here_stands_by() -> None:
+    log = a_log_of(3)
+    leases = FakeSubscriptionLeases()
+    leases.take_elsewhere(NAME)
+    watchers = Watchers(log, leases)
+    first, second = subscribe(watchers), subscribe(watchers)
+
+    beats = [await receive(stream) for stream in (first, second, first, second)]
+    await log.commit(ISSUER, NAME, 1, 0)
+    leases.free_elsewhere(NAME)
+    begin = await becomes_active(first)
+
+    assert {beat.role for beat in beats} == {STANDBY}
+    assert begin.cursor == "0a1b2c3d-1"
+    assert (await receive(second)).role == STANDBY
+    assert watchers.seats.standby == 1
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_a_free_seat_is_taken_before_the_next_heartbeat() -> None:
+    leases = FakeSubscriptionLeases()
+    leases.take_elsewhere(NAME)
+    async with aclosing(subscribe(Watchers(a_log_of(1), leases), a_watch(heartbeat_seconds=300))) as stream:
+        assert (await receive(stream)).role == STANDBY
+
+        leases.free_elsewhere(NAME)
+
+        assert (await receive(stream)).role == ACTIVE
+
+
+async def test_a_watcher_that_was_held_up_finds_its_lease_lost_before_it_sends_anything() -> None:
+    log = a_log_of(300)
+    leases = FakeSubscriptionLeases()
+    async with aclosing(subscribe(Watchers(log, leases), a_watch(max_batch_size=100))) as stream:
+        assert operations([await receive(stream), await receive(stream)])[-1] == "op-100"
+
+        # Between two batches of one read: nothing was asked of the log meanwhile, and nobody has told it.
+        leases.take_elsewhere(NAME)
+        late = await receive(stream)
+
+        assert (late.role, late.fence, operations([late])) == (STANDBY, 0, [])
+
+
+async def test_a_watcher_that_waits_is_told_at_once_that_its_lease_is_lost_and_takes_over_again() -> None:
+    log = a_log_of(2)
+    leases = FakeSubscriptionLeases()
+    async with aclosing(subscribe(Watchers(log, leases), a_watch(heartbeat_seconds=300))) as stream:
+        begin, _ = await receive(stream), await receive(stream)
+        waiting = asyncio.create_task(receive(stream))
+        await asyncio.sleep(0.01)
+
+        leases.take_elsewhere(NAME)
+        leases.tell_losses()
+
+        assert (await waiting).role == STANDBY
+        await log.commit(ISSUER, NAME, 1, 0)
+        leases.free_elsewhere(NAME)
+        again = await collect(stream, log, 2)
+        assert {message.role for message in again} == {ACTIVE}
+        assert min(message.fence for message in again) > begin.fence
+        assert operations(again) == ["op-2"]
+
+
+async def test_a_lease_that_is_lost_while_the_log_is_read_does_not_wait_for_a_heartbeat() -> None:
+    leases = FakeSubscriptionLeases()
+
+    class LosingLog(FakeEventLog):
+        is_read_again = False
+
+        async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
+            if self.is_read_again:
+                leases.take_elsewhere(NAME)
+                leases.tell_losses()
+            return await super().read(after, limit, scope)
+
+    log = LosingLog()
+    async with aclosing(subscribe(Watchers(log, leases), a_watch(LATEST, heartbeat_seconds=300))) as stream:
+        await receive(stream)
+        log.is_read_again = True
+
+        assert (await receive(stream)).role == STANDBY
+
+
+async def test_only_the_first_watcher_of_a_gateway_competes() -> None:
+    leases = FakeSubscriptionLeases()
+    leases.take_elsewhere(NAME)
+    watchers = Watchers(a_log_of(1), leases)
+    first, second = subscribe(watchers), subscribe(watchers)
+    await receive(first)
+    asked = leases.attempts
+    for _ in range(3):
+        await receive(second)
+
+    assert leases.attempts == asked
+    await first.aclose()
+    await receive(second)
+    assert leases.attempts > asked
+    await second.aclose()
+    assert leases.held == {}
+
+
+async def test_watchers_of_all_gateways_are_counted() -> None:
+    leases = FakeSubscriptionLeases()
+    leases.elsewhere = {NAME: 2, "another": 1}
+    watchers = Watchers(a_log_of(1), leases)
+
+    async with aclosing(subscribe(watchers)) as stream:
+        await receive(stream)
+        assert watchers.counts(ISSUER) == {NAME: 3, "another": 1}
+
+    assert watchers.counts(ISSUER) == {NAME: 2, "another": 1}
+
+
+async def test_a_subscription_that_another_gateways_watcher_has_is_in_use() -> None:
+    log = a_log_of(1)
+    await log.commit(ISSUER, NAME, 1, 0)
+    leases = FakeSubscriptionLeases()
+    leases.elsewhere = {NAME: 2}
+    servicer = NotificationServicer(Issuers([ISSUER]), log, Watchers(log, leases))
+    context: Any = None  # It is of no use to them.
+
+    got = await servicer.GetSubscription(notification.GetSubscriptionRequest(subscription=NAME), context)
+    listed = await servicer.ListSubscriptions(notification.ListSubscriptionsRequest(), context)
+    delete = notification.DeleteSubscriptionRequest(subscription=NAME)
+    with pytest.raises(GatewayError) as caught:
+        await servicer.DeleteSubscription(delete, context)
+    leases.elsewhere = {}
+    await servicer.DeleteSubscription(delete, context)
+
+    assert got.subscription.watchers == 2
+    assert [each.watchers for each in listed.subscriptions] == [2]
+    assert caught.value.reason == error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE
+    assert log.subscriptions == {}
+
+
+def test_a_seat_is_given_back_even_if_its_holder_raises() -> None:
+    leases = FakeSubscriptionLeases()
+    seats = Seats(leases)
+
+    def hold() -> None:
+        with seats.take(ISSUER, NAME):
+            assert leases.watchers(ISSUER) == {NAME: 1}
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        hold()
+
+    assert leases.watchers(ISSUER) == {}

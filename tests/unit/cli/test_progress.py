@@ -1,0 +1,28 @@
+import re
+import time
+
+import pytest
+
+from gateway.cli.progress import _Lines
+from gateway.notifications.copy import Progress
+
+
+def test_where_there_is_no_terminal_a_line_now_and_then_tells_rate_and_time_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with _Lines(pause_seconds=0.05) as lines:
+        lines.show(Progress(expected=1000))
+        time.sleep(0.1)
+        lines.show(Progress(expected=1000, copied=300, present=100))
+        lines.show(Progress(expected=1000, copied=400, present=100))
+
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert re.fullmatch(r"d1-gateway: 400 of 1000 notifications, \d+/s, \d+ s left", told[0])
+
+
+def test_a_rate_of_nothing_tells_no_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with _Lines(pause_seconds=0.0) as lines:
+        lines.show(Progress(expected=1000))
+
+    assert capsys.readouterr().err == "d1-gateway: 0 of 1000 notifications, 0/s\n"

@@ -1,0 +1,350 @@
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from google.protobuf import struct_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from adapters.d1.callbacks.fields import FieldError, Fields, parse_time
+
+FORM = re.compile(r"[a-z]{1,5}")
+SECRET = "4111111111111111"
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+def kept(value: struct_pb2.Value) -> Any:
+    """Read back what a Value holds; an empty Value reads as its own kind of nothing."""
+    match value.WhichOneof("kind"):
+        case "null_value":
+            return None
+        case "list_value":
+            return [kept(item) for item in value.list_value.values]
+        case "struct_value":
+            return {name: kept(item) for name, item in value.struct_value.fields.items()}
+        case None:
+            return "NOTHING IS SET"
+        case kind:
+            return getattr(value, kind)
+
+
+def as_kept(source: Any) -> Any:
+    """Tell how a JSON value is kept: a whole number that a double cannot hold, as text."""
+    match source:
+        case bool():
+            return source
+        case int() if abs(source) > 2**53:
+            return str(source)
+        case list():
+            return [as_kept(item) for item in source]
+        case dict():
+            return {name: as_kept(item) for name, item in source.items()}
+        case _:
+            return source
+
+
+def depth(source: Any) -> int:
+    match source:
+        case list():
+            return 1 + max(map(depth, source), default=0)
+        case dict():
+            return 1 + max(map(depth, source.values()), default=0)
+        case _:
+            return 1
+
+
+TAKE: dict[str, Callable[[Fields], object]] = {
+    "text": lambda fields: fields.text("text", max_length=5, required=True),
+    "id": lambda fields: fields.identifier("id", FORM, required=True),
+    "object": lambda fields: fields.nested("object"),
+}
+
+
+def left(fields: Fields) -> dict[str, Any]:
+    """Tell what was not taken."""
+    struct = struct_pb2.Struct()
+    fields.rest_into(struct)
+    return {name: kept(value) for name, value in struct.fields.items()}
+
+
+def refusal_of(values: dict[str, Any], field: str) -> str:
+    with pytest.raises(FieldError) as caught:
+        TAKE[field](Fields(values))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("given", [{}, {"text": None}, {"text": ""}])
+def test_a_text_that_may_be_missing_is_empty(given: dict[str, Any]) -> None:
+    assert Fields(given).text("text", max_length=5) == ""
+
+
+@pytest.mark.parametrize("given", [{}, {"id": None}])
+def test_an_id_that_may_be_missing_is_empty(given: dict[str, Any]) -> None:
+    assert Fields(given).identifier("id", FORM) == ""
+
+
+@pytest.mark.parametrize("given", [{}, {"object": None}])
+def test_an_object_that_is_missing_is_none(given: dict[str, Any]) -> None:
+    assert Fields(given).nested("object") is None
+
+
+def test_an_empty_object_is_there() -> None:
+    nested = Fields({"object": {}}).nested("object")
+
+    assert nested is not None
+    assert not nested
+
+
+@pytest.mark.parametrize("wrong", [None, "", "toolong", 5, 5.5, True, [], {}, [SECRET], {SECRET: SECRET}])
+@pytest.mark.parametrize("field", ["text", "id"])
+def test_a_required_field_that_is_wrong_is_refused_by_name_and_without_its_value(field: str, wrong: Any) -> None:
+    refusal = refusal_of({field: wrong}, field)
+
+    assert refusal.startswith(f"{field} must ")
+    assert SECRET not in refusal
+    assert "toolong" not in refusal
+
+
+@pytest.mark.parametrize("field", ["text", "id"])
+def test_a_required_field_that_is_absent_is_refused_by_name(field: str) -> None:
+    assert refusal_of({}, field).startswith(f"{field} must ")
+
+
+@pytest.mark.parametrize("wrong", ["x", 5, True, [], [SECRET]])
+def test_what_is_no_object_is_refused_by_name(wrong: Any) -> None:
+    assert refusal_of({"object": wrong}, "object") == "object must be an object"
+
+
+@pytest.mark.parametrize("wrong", [5, "toolong", [], {}, False])
+def test_an_optional_field_is_refused_all_the_same_if_it_is_wrong(wrong: Any) -> None:
+    with pytest.raises(FieldError, match=r"^text must be a string of 0 to 5 characters$"):
+        Fields({"text": wrong}).text("text", max_length=5)
+    with pytest.raises(FieldError, match=r"^id must match"):
+        Fields({"id": wrong}).identifier("id", FORM)
+
+
+@pytest.mark.parametrize("wrong", ["", "ABC", "abc\n", " abc", "toolong"])
+def test_an_id_has_to_match_its_form_as_a_whole(wrong: str) -> None:
+    with pytest.raises(FieldError, match=r"^id must match"):
+        Fields({"id": wrong}).identifier("id", FORM)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"), [({}, ""), ({"text": None}, ""), ({"text": ""}, ""), ({"text": "abc"}, "abc")]
+)
+def test_a_text_that_fits_is_taken(given: dict[str, Any], text: str) -> None:
+    fields = Fields(given)
+
+    assert fields.fitting_text("text", max_length=5) == text
+    assert not fields
+
+
+@pytest.mark.parametrize("other", [5, 0, False, "toolong", [], {}])
+def test_what_does_not_fit_as_a_text_is_left(other: Any) -> None:
+    fields = Fields({"text": other})
+
+    assert fields.fitting_text("text", max_length=5) == ""
+    assert left(fields) == {"text": other}
+
+
+def test_an_object_that_fits_is_taken() -> None:
+    fields = Fields({"object": {"text": "abc"}})
+
+    nested = fields.fitting_nested("object")
+
+    assert nested is not None
+    assert nested.fitting_text("text", max_length=5) == "abc"
+    assert not fields
+
+
+@pytest.mark.parametrize("given", [{}, {"object": None}])
+def test_an_object_that_is_missing_does_not_fit_and_nothing_is_left(given: dict[str, Any]) -> None:
+    fields = Fields(given)
+
+    assert fields.fitting_nested("object") is None
+    assert not fields
+
+
+@pytest.mark.parametrize("other", [5, False, "text", "", []])
+def test_what_does_not_fit_as_an_object_is_left(other: Any) -> None:
+    fields = Fields({"object": other})
+
+    assert fields.fitting_nested("object") is None
+    assert left(fields) == {"object": other}
+
+
+def test_a_nested_field_is_refused_by_its_path() -> None:
+    details = Fields({"details": {"deep": {"text": 5}}}).nested("details")
+    assert details is not None
+    deep = details.nested("deep")
+    assert deep is not None
+
+    with pytest.raises(FieldError, match=r"^details\.deep\.text must"):
+        deep.text("text", max_length=5)
+
+
+def test_what_was_taken_is_not_left_over() -> None:
+    fields = Fields({"text": "abc", "other": 1})
+
+    fields.text("text", max_length=5)
+    struct = struct_pb2.Struct()
+    fields.rest_into(struct)
+
+    assert list(struct.fields) == ["other"]
+
+
+@given(st.dictionaries(st.text(max_size=6), values, max_size=5))
+def test_unknown_fields_are_kept_exactly_as_they_came(source: dict[str, Any]) -> None:
+    assume(depth(source) <= 16)
+    struct = struct_pb2.Struct()
+
+    Fields(orjson.loads(orjson.dumps(source))).rest_into(struct)
+
+    received = struct_pb2.Struct.FromString(struct.SerializeToString())
+    assert {name: kept(value) for name, value in received.fields.items()} == as_kept(source)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (2**53, float(2**53)),
+        (-(2**53), float(-(2**53))),
+        (2**53 + 1, "9007199254740993"),
+        (-(2**53) - 1, "-9007199254740993"),
+        (2**64 - 1, "18446744073709551615"),
+        (-(2**63), "-9223372036854775808"),
+        (0, 0.0),
+        (1.5, 1.5),
+    ],
+)
+def test_a_whole_number_that_a_double_cannot_hold_is_kept_as_text(number: float, expected: float | str) -> None:
+    struct = struct_pb2.Struct()
+
+    Fields(orjson.loads(orjson.dumps({"number": number}))).rest_into(struct)
+
+    assert kept(struct.fields["number"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("empty", "kind"),
+    [
+        (None, "null_value"),
+        (False, "bool_value"),
+        (0, "number_value"),
+        ("", "string_value"),
+        ([], "list_value"),
+        ({}, "struct_value"),
+        ([[]], "list_value"),
+        ({"a": {}}, "struct_value"),
+    ],
+)
+def test_what_is_empty_is_kept_as_what_it_is(empty: Any, kind: str) -> None:
+    struct = struct_pb2.Struct()
+
+    Fields({"field": empty}).rest_into(struct)
+
+    received = struct_pb2.Struct.FromString(struct.SerializeToString())
+    assert kept(received.fields["field"]) == empty
+    assert received.fields["field"].WhichOneof("kind") == kind
+
+
+def lists(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def objects(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("nest", [lists, objects])
+def test_fifteen_levels_around_a_value_are_kept_and_sixteen_refused(nest: Any) -> None:
+    struct = struct_pb2.Struct()
+
+    Fields({"deep": nest(15)}).rest_into(struct)
+
+    assert kept(struct_pb2.Struct.FromString(struct.SerializeToString()).fields["deep"]) == nest(15)
+    with pytest.raises(FieldError, match=r"^deep nests deeper than 16 levels$"):
+        Fields({"deep": nest(16)}).rest_into(struct_pb2.Struct())
+
+
+def test_the_name_of_an_unknown_field_is_shown_short_and_printable() -> None:
+    name = "line\nbreak\x1b[31m" + "x" * 200
+
+    with pytest.raises(FieldError) as caught:
+        Fields({name: lists(16)}).rest_into(struct_pb2.Struct())
+
+    assert str(caught.value).isprintable()
+    assert str(caught.value).startswith("linebreak[31mxxx")
+    assert len(str(caught.value)) < 100
+
+
+def _as_json(time: tuple[int, int] | None) -> str:
+    assert time is not None
+    return Timestamp(seconds=time[0], nanos=time[1]).ToJsonString()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2022-06-16T06:28:02Z", "2022-06-16T06:28:02Z"),
+        ("2022-06-16T06:28:02.492Z", "2022-06-16T06:28:02.492Z"),
+        ("2022-06-16T06:28:02.1234567Z", "2022-06-16T06:28:02.123456Z"),
+        ("2022-06-16T08:28:02+02:00", "2022-06-16T06:28:02Z"),
+        ("2022-06-16T01:28:02.5-0500", "2022-06-16T06:28:02.500Z"),
+        ("1969-12-31T23:59:59.9Z", "1969-12-31T23:59:59.900Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_a_time_with_its_zone_is_read(text: str, expected: str) -> None:
+    assert _as_json(parse_time(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2022-06-16T06:28:02",
+        "2022-06-16",
+        "2022-13-16T06:28:02Z",
+        "2022-06-16T06:28:02+25:00",
+        "0001-01-01T00:00:00+00:01",
+        "9999-12-31T23:59:59-00:01",
+        "1655360882",
+        "2022-06-16T06:28:02Z\n",
+    ],
+)
+def test_what_is_no_time_with_a_zone_is_none(text: str) -> None:
+    assert parse_time(text) is None
+
+
+@given(
+    st.text(max_size=64) | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,12}(Z|[+-][0-9:]{2,8})", fullmatch=True)
+)
+def test_whatever_the_text_a_time_is_one_that_every_reader_takes(text: str) -> None:
+    read = parse_time(text)
+
+    if read is not None:
+        assert parse_time(_as_json(read)) == read

@@ -1,0 +1,92 @@
+import json
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey
+from jwcrypto import jwe as oracle_jwe  # type: ignore[import-untyped]
+from jwcrypto import jwk as oracle_jwk
+
+from adapters.d1.api import D1CardDataEncryption, EncryptionKey, IssuerKeys
+from adapters.d1.api.jwe import encrypt_credentials, mmyy
+from issuer.callback.v1 import replies_pb2
+from issuer.common.v1 import card_data_pb2
+
+PAN = "4111111111111111"
+D1_KEY = ECKey.generate_key("P-256", {"kid": "d1-2025"})
+D1_PUBLIC_KEY = ECKey.import_key(D1_KEY.as_dict(private=False))
+
+
+def credentials(month: int, year: int) -> card_data_pb2.CardCredentials:
+    return card_data_pb2.CardCredentials(pan=PAN, expiry=card_data_pb2.CardExpiry(month=month, year=year))
+
+
+def decrypt(token: str) -> oracle_jwe.JWE:
+    opened = oracle_jwe.JWE(algs=["ECDH-ES", "A256GCM"])
+    opened.deserialize(token, oracle_jwk.JWK(**D1_KEY.as_dict(private=True)))
+    return opened
+
+
+def test_another_library_opens_what_was_encrypted_and_finds_nothing_but_pan_and_expiry() -> None:
+    opened = decrypt(encrypt_credentials(credentials(3, 2029), D1_PUBLIC_KEY))
+
+    assert opened.payload == b'{"pan":"4111111111111111","exp":"0329"}'
+
+
+def test_the_header_names_the_algorithms_the_recipient_and_the_senders_key_and_no_more() -> None:
+    header = json.loads(decrypt(encrypt_credentials(credentials(3, 2029), D1_PUBLIC_KEY)).objects["protected"])
+
+    epk = header.pop("epk")
+    assert header == {"alg": "ECDH-ES", "enc": "A256GCM", "kid": "d1-2025"}
+    assert (epk["kty"], epk["crv"]) == ("EC", "P-256")
+    assert "d" not in epk
+
+
+def test_the_encrypted_key_is_empty_as_the_agreed_key_is_used_directly() -> None:
+    parts = encrypt_credentials(credentials(3, 2029), D1_PUBLIC_KEY).split(".")
+
+    assert len(parts) == 5
+    assert parts[1] == ""
+
+
+def test_the_same_card_never_encrypts_to_the_same_text() -> None:
+    first, second = (encrypt_credentials(credentials(3, 2029), D1_PUBLIC_KEY) for _ in range(2))
+
+    assert first != second
+
+
+@given(st.integers(1, 12), st.integers(2000, 2099))
+def test_an_expiry_is_written_month_first(month: int, year: int) -> None:
+    text = mmyy(card_data_pb2.CardExpiry(month=month, year=year))
+
+    assert len(text) == 4
+    assert (int(text[:2]), 2000 + int(text[2:])) == (month, year)
+
+
+@given(st.integers(1, 12), st.integers(2000, 2099))
+def test_the_expiry_survives_encryption(month: int, year: int) -> None:
+    plaintext = orjson.loads(decrypt(encrypt_credentials(credentials(month, year), D1_PUBLIC_KEY)).payload)
+
+    assert plaintext["exp"] == f"{month:02}{year - 2000:02}"
+
+
+@pytest.mark.parametrize(
+    ("details", "more"),
+    [
+        (replies_pb2.CardDetails(), {}),
+        (replies_pb2.CardDetails(name="Zoë Ng"), {"name": "Zoë Ng"}),
+        (replies_pb2.CardDetails(cvv="012"), {"cvv": "012"}),
+        (replies_pb2.CardDetails(name="Zoë Ng", cvv="9999"), {"name": "Zoë Ng", "cvv": "9999"}),
+    ],
+)
+def test_another_library_opens_a_cards_details_and_finds_what_was_said_of_it(
+    details: replies_pb2.CardDetails, more: dict[str, str]
+) -> None:
+    details = replies_pb2.CardDetails(credentials=credentials(3, 2029), name=details.name, cvv=details.cvv)
+    keys = IssuerKeys([ECKey.generate_key("P-256", {"kid": "issuer-2025"})], [EncryptionKey(D1_PUBLIC_KEY)])
+
+    opened = decrypt(D1CardDataEncryption({"ISSUER0001": keys}).encrypt("ISSUER0001", details))
+
+    assert json.loads(opened.payload) == {"pan": PAN, "exp": "0329"} | more
+    assert json.loads(opened.objects["protected"])["kid"] == "d1-2025"

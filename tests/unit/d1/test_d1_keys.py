@@ -1,0 +1,122 @@
+"""The keys of an issuer: what is refused, and which of two is used when."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import pytest
+from joserfc.jwk import ECKey, KeyParameters
+from joserfc.util import urlsafe_b64decode
+
+from adapters.d1.api import D1CardDataEncryption, EncryptionKey, IssuerKeys
+from issuer.callback.v1 import replies_pb2
+from issuer.common.v1 import card_data_pb2
+
+_SWITCH = 1_800_000_000.0
+_DETAILS = replies_pb2.CardDetails(
+    credentials=card_data_pb2.CardCredentials(
+        pan="4111111111111111", expiry=card_data_pb2.CardExpiry(month=3, year=2029)
+    )
+)
+
+
+def key(
+    kid: str = "a-kid", *, curve: str = "P-256", private: bool = True, use: Literal["sig", "enc"] | None = None
+) -> ECKey:
+    parameters: KeyParameters = {"kid": kid, "use": use} if use else {"kid": kid}
+    generated = ECKey.generate_key(curve, parameters)
+    return generated if private else ECKey.import_key(generated.as_dict(private=False))
+
+
+def keys(
+    assertion: Iterable[ECKey], encryption: Iterable[ECKey | EncryptionKey], clock: Callable[[], float] = lambda: 0.0
+) -> IssuerKeys:
+    recipients = [each if isinstance(each, EncryptionKey) else EncryptionKey(each) for each in encryption]
+    return IssuerKeys(list(assertion), recipients, clock)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_encryption_key_on_another_curve_is_refused(place: int) -> None:
+    encryption = [key("good", private=False)]
+    encryption.insert(place, key(curve="P-384", private=False))
+
+    with pytest.raises(ValueError, match=r"d1_encryption_keys: .* P-256, not P-384"):
+        keys([key()], encryption)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_assertion_key_on_another_curve_is_refused(place: int) -> None:
+    assertion = [key("good")]
+    assertion.insert(place, key(curve="P-521"))
+
+    with pytest.raises(ValueError, match=r"assertion_keys: .* P-256, not P-521"):
+        keys(assertion, [key(private=False)])
+
+
+def test_keys_the_wrong_way_round_are_refused() -> None:
+    with pytest.raises(ValueError, match="assertion_keys: each has to be the private key"):
+        keys([key(private=False)], [key()])
+
+
+def test_a_private_key_of_d1_is_refused() -> None:
+    with pytest.raises(ValueError, match="D1's public key"):
+        keys([key()], [key(private=False), key("another")])
+
+
+def test_a_key_without_a_kid_is_refused() -> None:
+    with pytest.raises(ValueError, match="assertion_keys: one has no kid"):
+        keys([ECKey.generate_key("P-256")], [key(private=False)])
+
+
+def test_a_key_for_another_use_is_refused() -> None:
+    with pytest.raises(ValueError, match="not meant for the use 'enc'"):
+        keys([key()], [key(private=False, use="sig")])
+
+
+def test_an_issuer_without_a_key_of_either_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a key"):
+        keys([], [key(private=False)])
+    with pytest.raises(ValueError, match="needs a key"):
+        keys([key()], [])
+
+
+def test_keys_show_nothing_but_their_ids() -> None:
+    shown = keys([key("one"), key("two")], [key("three", private=False)])
+
+    assert repr(shown) == ("IssuerKeys(assertion_keys=[<kid 'one'>, <kid 'two'>], d1_encryption_keys=[<kid 'three'>])")
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_the_next_encryption_key_is_used_from_its_moment_on_and_not_before(*, newest_first: bool) -> None:
+    encryption = [EncryptionKey(key("old", private=False)), EncryptionKey(key("new", private=False), _SWITCH)]
+    if newest_first:
+        encryption.reverse()
+    times = [_SWITCH - 1, _SWITCH - 0.001, _SWITCH, _SWITCH + 1e6]
+    # Asked once when it is made, then once each time.
+    clock = iter([0.0, *times])
+    port = D1CardDataEncryption({"ISSUER0001": keys([key()], encryption, lambda: next(clock))})
+
+    headers = [port.encrypt("ISSUER0001", _DETAILS).partition(".")[0] for _ in times]
+
+    assert [json.loads(urlsafe_b64decode(header.encode()))["kid"] for header in headers] == ["old", "old", "new", "new"]
+
+
+def test_of_two_keys_whose_times_have_come_the_later_is_used() -> None:
+    encryption = [EncryptionKey(key("old", private=False), 5.0), EncryptionKey(key("new", private=False), 10.0)]
+
+    assert keys([key()], encryption, lambda: 20.0).d1_encryption_key.kid == "new"
+
+
+def test_an_issuer_without_an_encryption_key_for_now_is_refused() -> None:
+    encryption = [EncryptionKey(key("next", private=False), _SWITCH)]
+
+    with pytest.raises(ValueError, match=r"none to be used before 2027-01-15T08:00:00\+00:00"):
+        keys([key()], encryption, lambda: _SWITCH - 1)
+
+
+def test_a_clock_that_is_put_back_leaves_the_oldest_key_in_use() -> None:
+    now = _SWITCH
+    used = keys([key()], [EncryptionKey(key("only", private=False), _SWITCH)], lambda: now)
+    now = 0.0
+
+    assert used.d1_encryption_key.kid == "only"

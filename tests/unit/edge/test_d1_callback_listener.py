@@ -1,0 +1,85 @@
+"""The keys of the token endpoint as the settings name them."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+from joserfc.jwk import ECKey
+
+from gateway.bootstrap import d1_callbacks
+from gateway.settings import EdgeOAuthSettings, SettingsError
+
+
+def _private(folder: Path, name: str, content: bytes) -> Path:
+    file = folder / name
+    file.touch(mode=0o600)
+    file.write_bytes(content)
+    return file
+
+
+def _settings(folder: Path, key: ECKey, **changes: object) -> EdgeOAuthSettings:
+    values = {
+        "client_id": "d1",
+        "client_secret_sha256": "0a" * 32,
+        "signing_key_file": _private(folder, "key.pem", key.as_pem(private=True)),
+    }
+    return EdgeOAuthSettings.model_validate(values | changes)
+
+
+def test_a_key_behind_a_passphrase_is_opened_with_it(tmp_path: Path) -> None:
+    key = ECKey.generate_key("P-256")
+    encrypted = _private(tmp_path, "encrypted.pem", key.as_pem(private=True, password="a passphrase"))
+    passphrase = _private(tmp_path, "passphrase", b"a passphrase\n")
+    plain = d1_callbacks.tokens(_settings(tmp_path, key))
+    opened = d1_callbacks.tokens(
+        _settings(tmp_path, key, signing_key_file=encrypted, signing_key_passphrase_file=passphrase)
+    )
+
+    assert plain.is_valid(opened.issue().value)
+
+
+@pytest.mark.parametrize(
+    ("passphrase", "reason"), [(None, "needs its passphrase"), (b"wrong\n", "does not open with this passphrase")]
+)
+def test_a_key_that_stays_closed_is_refused_without_a_word_of_the_passphrase(
+    tmp_path: Path, passphrase: bytes | None, reason: str
+) -> None:
+    encrypted = _private(
+        tmp_path, "encrypted.pem", ECKey.generate_key("P-256").as_pem(private=True, password="a passphrase")
+    )
+    file = None if passphrase is None else _private(tmp_path, "passphrase", passphrase)
+    settings = _settings(
+        tmp_path, ECKey.generate_key("P-256"), signing_key_file=encrypted, signing_key_passphrase_file=file
+    )
+
+    with pytest.raises(SettingsError) as raised:
+        d1_callbacks.tokens(settings)
+    assert str(raised.value).startswith("edge.oauth.signing_key_file: ")
+    assert reason in str(raised.value)
+    assert "wrong" not in str(raised.value)
+
+
+@pytest.mark.parametrize("form", ["pem", "jwk"])
+def test_the_tokens_of_every_verification_key_are_taken(tmp_path: Path, form: str) -> None:
+    ours, *others = (ECKey.generate_key("P-256") for _ in range(3))
+    files = []
+    for number, key in enumerate(others):
+        file = tmp_path / f"{number}.{form}"
+        public = key.as_pem(private=False) if form == "pem" else orjson.dumps(key.as_dict(private=False))
+        file.write_bytes(public)
+        files.append(file)
+    accepting = d1_callbacks.tokens(_settings(tmp_path, ours, verification_key_files=files))
+
+    for key in others:
+        issuing = d1_callbacks.tokens(_settings(tmp_path, key))
+        token = issuing.issue().value
+        assert accepting.is_valid(token)
+        assert not d1_callbacks.tokens(_settings(tmp_path, ours)).is_valid(token)
+
+
+def test_a_private_key_does_not_belong_among_the_verification_keys(tmp_path: Path) -> None:
+    private = _private(tmp_path, "other.pem", ECKey.generate_key("P-256").as_pem(private=True))
+    settings = _settings(tmp_path, ECKey.generate_key("P-256"), verification_key_files=[private])
+
+    with pytest.raises(SettingsError, match=r"^edge\.oauth\.verification_key_files: .* only the public half belongs"):
+        d1_callbacks.tokens(settings)

@@ -1,0 +1,68 @@
+from gateway.edge.rate_limit import Throttle
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def used_up(clock: Clock, most: int = 3, seconds: float = 30.0) -> Throttle:
+    throttle = Throttle(most, seconds, clock)
+    for _ in range(most):
+        assert throttle.wait_seconds("peer") == 0
+        throttle.take("peer")
+    return throttle
+
+
+def test_who_has_used_all_waits_until_there_is_another_one() -> None:
+    clock = Clock()
+    throttle = used_up(clock)
+
+    assert throttle.wait_seconds("peer") == 10
+    clock.now += 9.5
+    assert throttle.wait_seconds("peer") == 1
+    clock.now += 0.6
+    assert throttle.wait_seconds("peer") == 0
+
+
+def test_after_the_whole_time_all_are_there_again_and_not_more() -> None:
+    clock = Clock()
+    throttle = used_up(clock)
+    clock.now += 10_000
+
+    for _ in range(3):
+        assert throttle.wait_seconds("peer") == 0
+        throttle.take("peer")
+    assert throttle.wait_seconds("peer") == 10
+
+
+def test_taking_more_than_there_is_makes_no_debt() -> None:
+    clock = Clock()
+    throttle = used_up(clock)
+    for _ in range(100):
+        throttle.take("peer")
+
+    assert throttle.wait_seconds("peer") == 10
+
+
+def test_one_peer_does_not_pay_for_another() -> None:
+    throttle = used_up(Clock())
+
+    assert throttle.wait_seconds("another") == 0
+
+
+def test_the_memory_of_peers_is_bounded_and_forgets_who_was_seen_least_lately() -> None:
+    throttle = used_up(Clock())
+    for number in range(1023):
+        throttle.take(f"peer-{number}")
+    assert throttle.wait_seconds("peer") == 10
+
+    throttle.take("one more")
+
+    assert len(throttle._peers) == 1024
+    assert throttle.wait_seconds("peer") == 0

@@ -1,0 +1,251 @@
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey
+
+from adapters.d1.callbacks.parsing import BODY_SECONDS
+from adapters.d1.callbacks.schema import TOKEN_PATH
+from gateway.edge.auth_bearer import require_bearer
+from gateway.edge.auth_token_endpoint import TokenEndpoint, parse_basic
+from gateway.edge.auth_tokens import Client, Tokens
+from gateway.edge.errors import answer_errors
+
+KEY = ECKey.generate_key("P-256")
+SECRET = "a:secret?of/d1>>"
+FORM = "application/x-www-form-urlencoded"
+texts = st.text(max_size=30)
+
+
+def basic(client_id: str = "d1-client", secret: str = SECRET) -> str:
+    return "Basic " + base64.urlsafe_b64encode(f"{client_id}:{secret}".encode()).decode()
+
+
+@given(
+    client_id=texts.filter(lambda text: ":" not in text),
+    secret=texts,
+    url_safe=st.booleans(),
+    padded=st.booleans(),
+    scheme=st.sampled_from(["Basic", "basic", "BASIC"]),
+    space=st.sampled_from([" ", "  "]),
+)
+def test_credentials_are_read_in_either_alphabet_padded_or_not(
+    *, client_id: str, secret: str, url_safe: bool, padded: bool, scheme: str, space: str
+) -> None:
+    plain = f"{client_id}:{secret}".encode()
+    encoded = (base64.urlsafe_b64encode(plain) if url_safe else base64.b64encode(plain)).decode()
+
+    header = scheme + space + (encoded if padded else encoded.rstrip("="))
+
+    assert parse_basic([header]) == (client_id, secret)
+
+
+def test_only_the_first_colon_ends_the_client_id() -> None:
+    assert parse_basic([basic("d1-client", "a:b:c")]) == ("d1-client", "a:b:c")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [basic(), basic()],
+        [""],
+        ["Basic"],
+        ["Basic "],
+        ["Bearer " + basic().removeprefix("Basic ")],
+        [basic().removeprefix("Basic ")],
+        ["Basic " + base64.b64encode(b"no colon").decode()],
+        ["Basic " + base64.b64encode(b"\xff:\xff").decode()],
+        ["Basic not!base64"],
+        ["Basic a"],
+        ["Basic YTpi YTpi"],
+        ["Basic \udcff"],
+        ["Basic ä"],
+    ],
+)
+def test_what_holds_no_credentials_is_none(headers: list[str]) -> None:
+    assert parse_basic(headers) is None
+
+
+@given(st.lists(st.text(max_size=40) | st.text(max_size=40).map("Basic ".__add__), max_size=2))
+def test_whatever_the_headers_reading_them_does_not_break(headers: list[str]) -> None:
+    read = parse_basic(headers)
+
+    assert read is None or ":" not in read[0]
+
+
+def the_tokens(scope: str = "notify history") -> Tokens:
+    client = Client("d1-client", hashlib.sha256(SECRET.encode()).hexdigest(), scope)
+    return Tokens(KEY, client=client, lifetime_seconds=900)
+
+
+async def served(tokens: Tokens) -> TestServer:
+    async def greet(_: web.Request) -> web.Response:
+        return web.Response(text="let in")
+
+    app = web.Application(middlewares=[answer_errors, require_bearer(tokens)], client_max_size=4096)
+    app[BODY_SECONDS] = 10.0
+    app.router.add_post(TOKEN_PATH, TokenEndpoint(tokens).post)
+    app.router.add_post("/callback", greet)
+    server = TestServer(app, access_log=None)
+    await server.start_server()
+    return server
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[TestServer]:
+    running = await served(the_tokens())
+    yield running
+    await running.close()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as opened:
+        yield opened
+
+
+async def ask(
+    server: TestServer,
+    session: aiohttp.ClientSession,
+    body: bytes = b"grant_type=client_credentials",
+    *,
+    content_type: str = FORM,
+    authorization: str | None = None,
+) -> tuple[int, Any, dict[str, str]]:
+    headers = {"Content-Type": content_type, "Authorization": basic() if authorization is None else authorization}
+    async with session.post(server.make_url(TOKEN_PATH), data=body, headers=headers) as response:
+        return response.status, await response.json(), dict(response.headers)
+
+
+async def test_the_answer_is_what_d1_expects(server: TestServer, session: aiohttp.ClientSession) -> None:
+    status, body, headers = await ask(server, session)
+
+    assert status == 200
+    assert set(body) == {"access_token", "token_type", "expires_in", "expires_at", "scope"}
+    assert (body["token_type"], body["expires_in"], body["scope"]) == ("Bearer", "900", "notify history")
+    assert body["expires_at"].endswith(".000Z")
+    assert datetime.fromisoformat(body["expires_at"]).tzinfo is not None
+    assert headers["Cache-Control"] == "no-store"
+    assert the_tokens().is_valid(body["access_token"])
+
+
+async def test_without_an_agreed_scope_none_is_answered(session: aiohttp.ClientSession) -> None:
+    server = await served(the_tokens(scope=""))
+    try:
+        status, body, _ = await ask(server, session)
+        assert status == 200
+        assert "scope" not in body
+        status, body, _ = await ask(server, session, b"grant_type=client_credentials&scope=notify")
+        assert (status, body) == (400, {"error": "invalid_scope"})
+    finally:
+        await server.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"", "invalid_request"),
+        (b"scope=notify", "invalid_request"),
+        (b"grant_type=password", "unsupported_grant_type"),
+        (b"grant_type=", "unsupported_grant_type"),
+        (b"grant_type=client_credentials&grant_type=client_credentials", "invalid_request"),
+        (b"grant_type=client_credentials&scope=notify&scope=notify", "invalid_request"),
+        (b"grant_type=client_credentials&scope=everything", "invalid_scope"),
+        (b"grant_type=client_credentials&scope=notify+everything", "invalid_scope"),
+        (b"\xff\xfe", "invalid_request"),
+    ],
+)
+async def test_what_is_no_token_request_is_refused_in_the_words_of_oauth(
+    server: TestServer, session: aiohttp.ClientSession, body: bytes, error: str
+) -> None:
+    status, answer, _ = await ask(server, session, body)
+
+    assert (status, answer) == (400, {"error": error})
+
+
+@pytest.mark.parametrize("scope", ["", "&scope=", "&scope=notify", "&scope=history+notify", "&scope=notify%20history"])
+async def test_any_part_of_the_agreed_scope_may_be_asked_for(
+    server: TestServer, session: aiohttp.ClientSession, scope: str
+) -> None:
+    status, _, _ = await ask(server, session, b"grant_type=client_credentials" + scope.encode())
+
+    assert status == 200
+
+
+@pytest.mark.parametrize("content_type", [FORM.upper(), f"{FORM}; charset=utf-8", f"{FORM}; charset=unheard-of"])
+async def test_parameters_of_the_content_type_do_not_matter(
+    server: TestServer, session: aiohttp.ClientSession, content_type: str
+) -> None:
+    status, _, _ = await ask(server, session, content_type=content_type)
+
+    assert status == 200
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "multipart/form-data; boundary=x"])
+async def test_another_content_type_is_refused(
+    server: TestServer, session: aiohttp.ClientSession, content_type: str
+) -> None:
+    status, _, _ = await ask(server, session, content_type=content_type)
+
+    assert status == 415
+
+
+@pytest.mark.parametrize(
+    "authorization", [basic(secret="wrong"), basic("someone-else"), "Bearer x", "Basic !", basic(secret="")]
+)
+async def test_wrong_credentials_are_refused_without_a_word_on_what_is_wrong(
+    server: TestServer, session: aiohttp.ClientSession, authorization: str
+) -> None:
+    status, body, headers = await ask(server, session, authorization=authorization)
+
+    assert (status, body) == (401, {"error": "invalid_client"})
+    assert headers["WWW-Authenticate"].startswith("Basic ")
+
+
+async def test_too_large_a_form_is_refused(server: TestServer, session: aiohttp.ClientSession) -> None:
+    status, _, _ = await ask(server, session, b"grant_type=client_credentials&x=" + b"x" * 5000)
+
+    assert status == 413
+
+
+async def test_a_callback_with_a_token_is_let_in(server: TestServer, session: aiohttp.ClientSession) -> None:
+    _, body, _ = await ask(server, session)
+
+    for scheme in ("Bearer", "bearer", "BEARER"):
+        headers = {"Authorization": f"{scheme} {body['access_token']}"}
+        async with session.post(server.make_url("/callback"), headers=headers) as response:
+            assert (response.status, await response.text()) == (200, "let in")
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Bearer x.y.z", basic(), "Bearer \xff", "Bearer é"])
+async def test_a_callback_without_a_token_is_refused(server: TestServer, authorization: str) -> None:
+    # Written by hand, because a client of any manners would not send some of these.
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(
+        b"POST /callback HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n"
+        b"Authorization: " + authorization.encode("latin-1") + b"\r\n\r\n"
+    )
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b'WWW-Authenticate: Bearer error="invalid_token"' in answer
+
+
+async def test_a_callback_with_two_tokens_is_refused(server: TestServer, session: aiohttp.ClientSession) -> None:
+    _, body, _ = await ask(server, session)
+    twice = [("Authorization", f"Bearer {body['access_token']}")] * 2
+
+    async with session.post(server.make_url("/callback"), headers=twice) as response:
+        assert response.status == 401

@@ -1,0 +1,60 @@
+import asyncio
+from typing import cast
+
+import pytest
+
+from gateway.grpc_api.interceptors.chain import Context, Method, Rpc
+from gateway.grpc_api.interceptors.drain import PartingInterceptor
+
+_METHOD = Method("/a.B/C", "a.B/C", has_request_stream=False, has_streams=False)
+
+
+class _BrokeError(Exception):
+    pass
+
+
+def _rpc(parting: PartingInterceptor, *, fails: bool = False, seconds: float = 0.0) -> "asyncio.Task[object]":
+    async def behave(request: object, context: Context) -> object:
+        del context
+        await asyncio.sleep(seconds)
+        if fails:
+            raise _BrokeError
+        return request
+
+    rpc = Rpc(_METHOD, "reply", cast("Context", None), behave, (parting,))
+    return asyncio.ensure_future(rpc.proceed())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_end_is_held_back_until_callers_have_been_told(*, fails: bool) -> None:
+    parting = PartingInterceptor()
+    with parting.holding():
+        ending = _rpc(parting, fails=fails)
+        await asyncio.sleep(0.02)
+        assert not ending.done()
+
+    if fails:
+        with pytest.raises(_BrokeError):
+            await ending
+    else:
+        assert await ending == "reply"
+
+
+async def test_what_ends_before_and_after_is_not_held_back() -> None:
+    parting = PartingInterceptor()
+    assert await _rpc(parting) == "reply"
+    with parting.holding():
+        ending = _rpc(parting, seconds=0.02)
+    async with asyncio.timeout(1):
+        assert await ending == "reply"
+
+
+async def test_a_caller_that_leaves_is_not_held_back() -> None:
+    parting = PartingInterceptor()
+    with parting.holding():
+        ending = _rpc(parting, seconds=10)
+        await asyncio.sleep(0)
+        ending.cancel()
+        async with asyncio.timeout(1):
+            with pytest.raises(asyncio.CancelledError):
+                await ending

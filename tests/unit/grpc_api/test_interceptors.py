@@ -1,0 +1,377 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2
+
+from gateway.auth.issuers import Issuers
+from gateway.errors import GatewayError
+from gateway.grpc_api.interceptors import (
+    CorrelationInterceptor,
+    ErrorInterceptor,
+    TelemetryInterceptor,
+    ValidationInterceptor,
+)
+from gateway.grpc_api.interceptors.chain import Chain
+from gateway.grpc_api.services import notifications
+from gateway.grpc_api.services.cards import CardServicer
+from gateway.grpc_api.services.notifications import NotificationServicer
+from gateway.logging import correlation
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Untraced
+from gateway.validation.validator import Validation
+from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1 import service_pb2_grpc as card_grpc
+from issuer.common.v1 import card_data_pb2, error_pb2
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1 import service_pb2_grpc as notification_grpc
+from tests.fakes import ISSUER, FakeCardIssuer
+from tests.unit.notifications.watches import a_log_of, watchers_of
+
+SECRET = "4111 1111 1111 1111"
+RESUME = card.ResumeCardRequest(card_id="card-1", reason_code=card.RESUME_REASON_CARD_FOUND)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server with fakes behind it, and the stubs of a caller."""
+
+    issuer: FakeCardIssuer
+    cards: "card_grpc.CardServiceAsyncStub"
+    notifications: "notification_grpc.NotificationServiceAsyncStub"
+    channel: grpc.aio.Channel
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    issuer, log = FakeCardIssuer(), a_log_of(3)
+    server = grpc.aio.server(
+        interceptors=(
+            Chain(
+                CorrelationInterceptor(),
+                ErrorInterceptor(),
+                TelemetryInterceptor(Issuers([ISSUER]), Metrics(), Untraced()),
+                ValidationInterceptor(Validation()),
+            ),
+        )
+    )
+    card_grpc.add_CardServiceServicer_to_server(CardServicer(Issuers([ISSUER]), issuer), server)
+    notifications.add_to_server(NotificationServicer(Issuers([ISSUER]), log, watchers_of(log)), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Served(
+            issuer, card_grpc.CardServiceStub(channel), notification_grpc.NotificationServiceStub(channel), channel
+        )
+    await server.stop(None)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+async def failure(call: "grpc.aio.UnaryUnaryCall[Any, Any]") -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+def trailing(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    return dict(error.trailing_metadata())
+
+
+def detail(error: grpc.aio.AioRpcError, kind: type[Message]) -> Any:
+    """Take the one detail of a kind out of the status that came with an error."""
+    status = status_pb2.Status.FromString(trailing(error)["grpc-status-details-bin"])
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    (found,) = [any_ for any_ in status.details if any_.Is(kind.DESCRIPTOR)]
+    message = kind()
+    found.Unpack(message)
+    return message
+
+
+async def test_a_valid_request_reaches_the_port_and_its_answer_the_caller(served: Served) -> None:
+    answer = await served.cards.ResumeCard(RESUME)
+
+    ((request, call),) = served.issuer.asked
+    assert answer == card.ResumeCardResponse()
+    assert request == RESUME
+    assert call.issuer_id == ISSUER
+
+
+async def test_each_rpc_of_the_card_service_reaches_its_own_method_of_the_port(served: Served) -> None:
+    credentials = card_data_pb2.CardCredentials(
+        pan="4111111111111111", expiry=card_data_pb2.CardExpiry(month=1, year=2031)
+    )
+    account = card.Account(number="12345", currency_code="EUR")
+    requests: list[Message] = [
+        card.CreateCardRequest(consumer_id="consumer-1", card_product_id="product-1", accounts=[account]),
+        card.RegisterCardRequest(
+            card_id="card-1", consumer_id="consumer-1", card_product_id="product-1", credentials=credentials
+        ),
+        card.RenewCardRequest(card_id="card-1"),
+        card.ReplaceCardRequest(card_id="card-1", reason_code="CARD_LOST"),
+        card.DeleteCardRequest(card_id="card-1", reason_code="CLOSED_CARD"),
+        card.SuspendCardRequest(card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD),
+        RESUME,
+    ]
+    rpcs = [type(request).__name__.removesuffix("Request") for request in requests]
+
+    answers = [await getattr(served.cards, rpc)(request) for rpc, request in zip(rpcs, requests, strict=True)]
+
+    assert [request for request, _ in served.issuer.asked] == requests
+    assert [type(answer).__name__ for answer in answers] == [f"{rpc}Response" for rpc in rpcs]
+
+
+async def test_an_invalid_request_never_reaches_the_port_and_every_wrong_field_is_named_without_its_value(
+    served: Served, logged: list[MutableMapping[str, Any]]
+) -> None:
+    request = card.RegisterCardRequest(
+        issuer_id=SECRET,
+        request_id=SECRET,
+        card_id=SECRET,
+        consumer_id="consumer-1",
+        name_on_card=SECRET,
+        credentials=card_data_pb2.CardCredentials(pan=SECRET, expiry=card_data_pb2.CardExpiry(month=13, year=31)),
+    )
+
+    error = await failure(served.cards.RegisterCard(request))
+
+    violations = {each.field: each.reason for each in detail(error, error_details_pb2.BadRequest).field_violations}
+    assert served.issuer.asked == []
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert violations == {
+        "issuer_id": "string.len",
+        "request_id": "string.uuid",
+        "card_id": "string.pattern",
+        "card_product_id": "string.pattern",
+        "name_on_card": "string.pattern",
+        "credentials.pan": "string.pattern",
+        "credentials.expiry.month": "uint32.gte_lte",
+        "credentials.expiry.year": "uint32.gte_lte",
+    }
+    assert detail(error, error_details_pb2.ErrorInfo).metadata["outcome"] == "NOT_SENT"
+    assert SECRET not in str(error)
+    assert SECRET.encode() not in trailing(error)["grpc-status-details-bin"]
+    assert SECRET not in str(logged)
+
+
+async def test_a_rule_on_the_whole_request_is_told_too(served: Served) -> None:
+    request = card.RegisterCardRequest(card_id="card-1", consumer_id="consumer-1", card_product_id="product-1")
+
+    error = await failure(served.cards.RegisterCard(request))
+
+    (violation,) = detail(error, error_details_pb2.BadRequest).field_violations
+    assert violation.field == "card_data"
+
+
+async def watched(served: Served, request: notification.WatchNotificationsRequest) -> grpc.aio.AioRpcError:
+    """Open a watch that has to fail."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await served.notifications.WatchNotifications(request, timeout=20).read()
+    return caught.value
+
+
+async def test_a_stream_is_validated_and_an_item_of_a_list_named_by_its_place(served: Served) -> None:
+    wrong = notification.NotificationFilter(card_ids=["card-1", SECRET, "card-2"])
+
+    error = await watched(served, notification.WatchNotificationsRequest(filter=wrong, max_batch_size=1001))
+
+    violations = detail(error, error_details_pb2.BadRequest).field_violations
+    assert [each.field for each in violations] == ["filter.card_ids[1]", "max_batch_size"]
+    assert SECRET not in str(violations)
+
+
+async def test_however_many_fields_are_wrong_the_caller_learns_of_it(served: Served) -> None:
+    wrong = notification.NotificationFilter(card_ids=["!"] * 1000)
+
+    error = await watched(served, notification.WatchNotificationsRequest(filter=wrong))
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert detail(error, error_details_pb2.BadRequest).field_violations[0].field == "filter.card_ids[0]"
+
+
+@pytest.mark.parametrize("since", [Timestamp(seconds=2**62), Timestamp(seconds=-(2**62)), Timestamp(nanos=-1)])
+async def test_a_time_that_is_none_is_refused(served: Served, since: Timestamp) -> None:
+    error = await watched(served, notification.WatchNotificationsRequest(since=since))
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert [each.field for each in detail(error, error_details_pb2.BadRequest).field_violations] == ["since"]
+
+
+async def test_a_stream_carries_the_stored_notifications(served: Served) -> None:
+    request = notification.WatchNotificationsRequest(position=notification.START_POSITION_EARLIEST)
+    stream = served.notifications.WatchNotifications(request, timeout=20)
+
+    first, second = await stream.read(), await stream.read()
+    stream.cancel()
+
+    assert isinstance(first, notification.WatchNotificationsResponse)
+    assert isinstance(second, notification.WatchNotificationsResponse)
+    assert not first.notifications
+    assert [each.three_ds_operation.operation_id for each in second.notifications] == ["op-1", "op-2", "op-3"]
+
+
+async def test_an_expected_failure_comes_with_its_reason(
+    served: Served, logged: list[MutableMapping[str, Any]]
+) -> None:
+    served.issuer.failure = GatewayError(
+        error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED,
+        "Wait a little, d\u00e4r\nwaiter.",
+        retry_after_seconds=2.5,
+        metadata={"upstream": "d1", "upstream_code": "\u2603"},
+    )
+
+    error = await failure(served.cards.ResumeCard(RESUME))
+
+    info = detail(error, error_details_pb2.ErrorInfo)
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error.details() == "Wait a little, d\u00e4r\nwaiter."
+    assert (info.reason, info.metadata["upstream_code"]) == ("UPSTREAM_RATE_LIMITED", "\u2603")
+    assert detail(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds() == 2.5
+    (line,) = [line for line in logged if line["event"] == "rpc failed"]
+    assert (line["reason"], line["rpc"]) == ("UPSTREAM_RATE_LIMITED", "/issuer.card.v1.CardService/ResumeCard")
+    assert (line["message"], line["upstream"]) == ("Wait a little, d\u00e4r\nwaiter.", "d1"), "the log says why"
+
+
+async def test_an_unexpected_failure_tells_the_correlation_id_and_nothing_else(
+    served: Served, logged: list[MutableMapping[str, Any]]
+) -> None:
+    served.issuer.failure = ValueError(f"could not make sense of {SECRET}")
+
+    error = await failure(served.cards.ResumeCard(RESUME, metadata=((correlation.HEADER, "an-id"),)))
+
+    info = detail(error, error_details_pb2.ErrorInfo)
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert (info.reason, info.metadata["outcome"]) == ("INTERNAL", "UNKNOWN")
+    assert info.metadata["correlation_id"] == trailing(error)[correlation.HEADER] == "an-id"
+    assert SECRET not in f"{error} {info}"
+    assert [line["rpc"] for line in logged if line["event"] == "rpc broke"] == [
+        "/issuer.card.v1.CardService/ResumeCard"
+    ]
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\x22\x02\xff\xfe"], ids=["no protobuf", "no UTF-8"])
+async def test_bytes_that_are_no_request_are_refused_as_one_that_breaks_its_contract(
+    served: Served, logged: list[MutableMapping[str, Any]], garbage: bytes
+) -> None:
+    resume: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary(
+        "/issuer.card.v1.CardService/ResumeCard", request_serializer=bytes
+    )
+
+    error = await failure(resume(garbage))
+
+    info = detail(error, error_details_pb2.ErrorInfo)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (info.reason, info.metadata["outcome"]) == ("INVALID_REQUEST", "NOT_SENT")
+    assert [line["event"] for line in logged] == ["rpc failed"]
+    assert served.issuer.asked == []
+
+
+async def test_an_unknown_issuer_is_refused_before_the_port(served: Served) -> None:
+    request = card.ResumeCardRequest(
+        issuer_id="ISSUER0009", card_id="card-1", reason_code=card.RESUME_REASON_CARD_FOUND
+    )
+
+    error = await failure(served.cards.ResumeCard(request))
+
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    assert detail(error, error_details_pb2.ErrorInfo).reason == "ISSUER_UNKNOWN"
+    assert served.issuer.asked == []
+
+
+async def test_a_correlation_id_goes_to_the_port_and_back_to_the_caller(served: Served) -> None:
+    call = served.cards.ResumeCard(RESUME, metadata=((correlation.HEADER, "order-66_b"),))
+    await call
+
+    assert dict(await call.trailing_metadata())[correlation.HEADER] == "order-66_b"
+    assert [asked.correlation_id for _, asked in served.issuer.asked] == ["order-66_b"]
+
+
+@pytest.mark.parametrize("given", [None, "", "a" * 65, "with space", "dot.ted", "slash/ed"])
+async def test_where_none_that_d1_takes_is_given_a_correlation_id_is_made(served: Served, given: str | None) -> None:
+    metadata = () if given is None else ((correlation.HEADER, given),)
+
+    call = served.cards.ResumeCard(RESUME, metadata=metadata)
+    await call
+
+    made = dict(await call.trailing_metadata())[correlation.HEADER]
+    assert isinstance(made, str)
+    assert correlation.is_valid(made)
+    assert made != given
+    assert [asked.correlation_id for _, asked in served.issuer.asked] == [made]
+
+
+async def test_calls_that_run_together_keep_their_correlation_ids(served: Served) -> None:
+    given = [f"id-{number}" for number in range(20)]
+
+    calls = [served.cards.ResumeCard(RESUME, metadata=((correlation.HEADER, each),)) for each in given]
+    await asyncio.gather(*calls)
+
+    assert [dict(await call.trailing_metadata())[correlation.HEADER] for call in calls] == given
+    assert sorted(asked.correlation_id for _, asked in served.issuer.asked) == sorted(given)
+
+
+async def test_the_deadline_of_the_caller_is_that_of_the_port(served: Served) -> None:
+    await served.cards.ResumeCard(RESUME, timeout=40)
+
+    ((_, call),) = served.issuer.asked
+    remaining = call.remaining_seconds()
+    assert remaining is not None
+    assert 10 < remaining <= 40
+
+
+async def test_without_a_deadline_the_port_has_none(served: Served) -> None:
+    await served.cards.ResumeCard(RESUME)
+
+    ((_, call),) = served.issuer.asked
+    assert call.deadline is None
+
+
+async def test_a_caller_that_cancels_cancels_what_the_port_does(served: Served) -> None:
+    served.issuer.holds_back = True
+    call = served.cards.ResumeCard(RESUME)
+    async with asyncio.timeout(20):
+        await served.issuer.reached.wait()
+        assert not served.issuer.cancelled.is_set()
+
+        call.cancel()
+        await served.issuer.cancelled.wait()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def test_a_deadline_that_passes_cancels_what_the_port_does(served: Served) -> None:
+    served.issuer.holds_back = True
+
+    error = await failure(served.cards.ResumeCard(RESUME, timeout=0.3))
+    async with asyncio.timeout(20):
+        await served.issuer.cancelled.wait()
+
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_what_an_upstream_said_is_told_to_the_caller_and_not_to_the_log(
+    served: Served, logged: list[MutableMapping[str, Any]]
+) -> None:
+    served.issuer.failure = GatewayError(
+        error_pb2.ERROR_REASON_UPSTREAM_INVALID,
+        "D1 refused it (HTTP 400): Erika Mustermann",
+        metadata={"upstream": "d1", "upstream_status": "400", "error_detail": "Erika Mustermann"},
+    )
+
+    error = await failure(served.cards.ResumeCard(RESUME))
+
+    assert "Erika" in str(error.details())
+    (line,) = [line for line in logged if line["event"] == "rpc failed"]
+    assert line["upstream_status"] == "400"
+    assert "Erika" not in str(line)

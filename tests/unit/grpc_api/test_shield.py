@@ -1,0 +1,121 @@
+"""Changes whose callers leave."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import GatewayError
+from gateway.grpc_api.shield import Finishing
+from issuer.common.v1 import error_pb2
+from tests.unit.http.virtual_time import in_virtual_time
+
+_RPC = "/issuer.card.v1.CardService/SuspendCard"
+
+
+async def _change(seconds: float, done: list[str], failure: Exception | None = None) -> str:
+    await asyncio.sleep(seconds)
+    if failure is not None:
+        raise failure
+    done.append("done")
+    return "reply"
+
+
+async def _left(finishing: Finishing, change: Any) -> None:
+    """Begin a change, and leave after a second."""
+    caller = asyncio.create_task(finishing.run(change, _RPC))
+    await asyncio.sleep(1)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+
+def _logged(finishing_story: Any) -> list[tuple[Any, ...]]:
+    with capture_logs() as logged:
+        in_virtual_time(finishing_story)
+    return [tuple(entry.get(key) for key in ("event", "rpc", "reason", "outcome")) for entry in logged]
+
+
+def test_a_caller_that_waits_gets_the_reply_and_the_log_says_nothing() -> None:
+    async def story() -> None:
+        assert await Finishing().run(_change(5, []), _RPC) == "reply"
+
+    assert _logged(story()) == []
+
+
+def test_a_caller_that_waits_gets_the_failure_itself() -> None:
+    async def story() -> None:
+        failure = GatewayError(error_pb2.ERROR_REASON_UPSTREAM_CONFLICT, "In use.")
+        with pytest.raises(GatewayError) as caught:
+            await Finishing().run(_change(5, [], failure), _RPC)
+        assert caught.value is failure
+
+    assert _logged(story()) == []
+
+
+def test_a_change_is_finished_without_its_caller_and_the_log_tells_of_it() -> None:
+    async def story() -> None:
+        finishing, done = Finishing(), list[str]()
+        await _left(finishing, _change(5, done))
+        assert done == []
+        await finishing.drain(60)
+        assert done == ["done"]
+
+    assert _logged(story()) == [("change finished without its caller", _RPC, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("failure", "logged"),
+    [
+        (
+            GatewayError(error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, "", outcome=error_pb2.OUTCOME_UNKNOWN),
+            ("change failed without its caller", _RPC, "UPSTREAM_NO_ANSWER", "UNKNOWN"),
+        ),
+        (KeyError(), ("change broke without its caller", _RPC, None, None)),
+    ],
+)
+def test_a_change_that_fails_without_its_caller_is_logged(failure: Exception, logged: tuple[Any, ...]) -> None:
+    async def story() -> None:
+        finishing = Finishing()
+        await _left(finishing, _change(5, [], failure))
+        await finishing.drain(60)
+
+    assert _logged(story()) == [logged]
+
+
+def test_a_shutdown_waits_for_changes_and_for_those_that_begin_meanwhile() -> None:
+    async def story() -> list[str]:
+        finishing, done = Finishing(), list[str]()
+        first = asyncio.create_task(finishing.run(_change(5, done), _RPC))
+        await asyncio.sleep(1)
+        draining = asyncio.create_task(finishing.drain(60))
+        await asyncio.sleep(1)
+        second = asyncio.create_task(finishing.run(_change(10, done), _RPC))
+        await draining
+        assert first.done()
+        assert second.done()
+        return done
+
+    assert in_virtual_time(story()) == ["done", "done"]
+
+
+def test_what_is_left_after_the_grace_is_cut_off_and_the_log_tells_of_it() -> None:
+    async def story() -> None:
+        finishing, done = Finishing(), list[str]()
+        await _left(finishing, _change(100, done))
+        began = asyncio.get_running_loop().time()
+        await finishing.drain(7)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(7)
+        assert done == []
+
+    assert _logged(story()) == [("change cut off without its caller", _RPC, None, None)]
+
+
+def test_a_drain_without_time_still_ends_everything() -> None:
+    async def story() -> None:
+        finishing = Finishing()
+        await _left(finishing, _change(100, []))
+        await finishing.drain(-1)
+
+    assert [event for event, *_ in _logged(story())] == ["change cut off without its caller"]

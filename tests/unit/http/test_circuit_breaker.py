@@ -1,0 +1,180 @@
+"""The circuit breaker on a clock that stands still until it is moved."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.http.circuit_breaker import CircuitBreaker
+from gateway.ports.meter import CircuitState
+
+_FAILURES = 3
+_LONGEST = 2.0
+
+
+@dataclass
+class Circuit:
+    """A breaker, its clock, and what it told of its state."""
+
+    now: float = 100.0
+    spread: float = 1.0
+    states: list[CircuitState] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.breaker = CircuitBreaker(
+            failures=_FAILURES,
+            longest_pause_seconds=_LONGEST,
+            note=self.states.append,
+            clock=lambda: self.now,
+            spread=lambda: self.spread,
+        )
+
+    def request(self, *, went_well: bool | None) -> None:
+        assert self.breaker.seconds_left() == 0
+        with self.breaker.attempt() as attempt:
+            attempt.went_well = went_well
+
+    def fail_until_open(self) -> None:
+        for _ in range(_FAILURES):
+            self.request(went_well=False)
+        assert self.states[-1] == "open"
+
+    def wait(self) -> float:
+        """Wait until the next request is let through; tells how long that took."""
+        seconds = self.breaker.seconds_left()
+        self.now += seconds
+        return seconds
+
+
+def test_it_begins_closed_and_says_so() -> None:
+    circuit = Circuit()
+
+    assert circuit.states == ["closed"]
+    assert circuit.breaker.seconds_left() == 0
+
+
+def test_failures_in_a_row_open_it_and_one_success_between_them_does_not() -> None:
+    circuit = Circuit()
+    for went_well in (False, False, True, False, False):
+        circuit.request(went_well=went_well)
+    assert circuit.states == ["closed"]
+
+    circuit.request(went_well=False)
+
+    assert circuit.states == ["closed", "open"]
+    assert circuit.breaker.seconds_left() == 0.5
+
+
+def test_what_says_nothing_of_the_upstream_changes_nothing() -> None:
+    circuit = Circuit()
+    for went_well in (False, None, False, None, None):
+        circuit.request(went_well=went_well)
+    assert circuit.states == ["closed"]
+
+    circuit.request(went_well=False)
+
+    assert circuit.states[-1] == "open"
+
+
+def test_after_the_pause_one_request_is_let_through_and_closes_it_if_it_goes_well() -> None:
+    circuit = Circuit()
+    circuit.fail_until_open()
+    circuit.wait()
+
+    with circuit.breaker.attempt() as attempt:
+        assert circuit.breaker.seconds_left() > 0, "a second one is let through"
+        attempt.went_well = True
+
+    assert circuit.states == ["closed", "open", "half_open", "closed"]
+    circuit.request(went_well=False)
+    circuit.request(went_well=False)
+    assert circuit.states[-1] == "closed", "old failures count still"
+
+
+def test_each_pause_is_longer_up_to_a_limit_and_the_first_one_is_short_again_after_a_recovery() -> None:
+    circuit = Circuit()
+    circuit.fail_until_open()
+    pauses = []
+    for _ in range(2000):
+        pauses.append(circuit.wait())
+        circuit.request(went_well=False)
+    assert pauses[:4] == [0.5, 1.0, 2.0, 2.0]
+    assert max(pauses) == _LONGEST
+
+    circuit.wait()
+    circuit.request(went_well=True)
+    circuit.fail_until_open()
+
+    assert circuit.wait() == 0.5
+
+
+def test_the_pauses_of_several_instances_differ_by_half() -> None:
+    pauses = []
+    for spread in (0.0, 0.5, 1.0):
+        circuit = Circuit(spread=spread)
+        circuit.fail_until_open()
+        pauses.append(circuit.wait())
+
+    assert pauses == [0.25, 0.375, 0.5]
+
+
+def test_a_try_that_was_given_up_leaves_it_to_the_next_one_at_once() -> None:
+    circuit = Circuit()
+    circuit.fail_until_open()
+    circuit.wait()
+    circuit.request(went_well=None)
+    assert circuit.breaker.seconds_left() == 0
+
+    circuit.request(went_well=True)
+
+    assert circuit.states[-1] == "closed"
+
+
+def test_a_try_that_hangs_holds_the_next_one_up_no_longer_than_the_longest_pause() -> None:
+    circuit = Circuit()
+    circuit.fail_until_open()
+    circuit.wait()
+    with circuit.breaker.attempt() as hanging:
+        assert circuit.wait() == _LONGEST
+        circuit.request(went_well=True)
+        assert circuit.states[-1] == "closed"
+        hanging.went_well = False
+
+    assert circuit.states[-1] == "closed", "the one that hung was from before"
+
+
+def test_a_request_that_breaks_off_with_an_error_of_its_own_says_nothing() -> None:
+    circuit = Circuit()
+    for _ in range(_FAILURES):
+        with pytest.raises(KeyError), circuit.breaker.attempt():
+            raise KeyError
+
+    assert circuit.states == ["closed"]
+
+
+def test_what_went_out_before_it_opened_is_out_of_date() -> None:
+    circuit = Circuit()
+    with circuit.breaker.attempt() as good, circuit.breaker.attempt() as bad:
+        circuit.fail_until_open()
+        good.went_well, bad.went_well = True, False
+
+    assert circuit.states == ["closed", "open"]
+    assert circuit.breaker.seconds_left() == 0.5
+
+
+@given(st.lists(st.tuples(st.sampled_from([True, False, None]), st.floats(0, 5)), max_size=200), st.floats(0, 1))
+def test_whatever_happens_a_request_is_let_through_after_the_longest_pause(
+    story: list[tuple[bool | None, float]], spread: float
+) -> None:
+    circuit = Circuit(spread=spread)
+    for went_well, seconds in story:
+        assert circuit.breaker.seconds_left() <= _LONGEST
+        circuit.wait()
+        circuit.request(went_well=went_well)
+        circuit.now += seconds
+    circuit.wait()
+    circuit.request(went_well=True)
+
+    assert circuit.states[-1] == "closed"
+    assert all(before != after for before, after in zip(circuit.states, circuit.states[1:], strict=False))

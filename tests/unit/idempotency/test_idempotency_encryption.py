@@ -1,0 +1,75 @@
+from hashlib import blake2b, sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.idempotency.encryption import FINGERPRINT_BYTES, Sealing, UnreadableError
+from gateway.idempotency.records import InFlight, Record, Replied, State, Undecided, decode, encode
+
+KEY, OTHER_KEY = b"\x01" * 32, b"\x02" * 32
+SEALING = Sealing(KEY)
+
+states = st.one_of(
+    st.builds(InFlight, st.binary(min_size=16, max_size=16), st.floats(0, 1e11)),
+    st.builds(Replied, st.binary()),
+    st.builds(Undecided, st.binary()),
+)
+fingerprints = st.binary(min_size=FINGERPRINT_BYTES, max_size=FINGERPRINT_BYTES)
+
+
+@given(fingerprints, states)
+def test_what_is_sealed_is_read_as_it_was(fingerprint: bytes, state: State) -> None:
+    record = Record(fingerprint, state)
+    assert decode(SEALING.open("a", SEALING.seal("a", encode(record)))) == record
+
+
+@given(st.binary(max_size=100), st.integers(min_value=0), st.integers(1, 255))
+def test_a_changed_byte_makes_it_unreadable(content: bytes, place: int, change: int) -> None:
+    sealed = bytearray(SEALING.seal("a", content))
+    sealed[place % len(sealed)] ^= change
+    with pytest.raises(UnreadableError):
+        SEALING.open("a", bytes(sealed))
+
+
+@pytest.mark.parametrize("length", range(30))
+def test_what_breaks_off_is_unreadable(length: int) -> None:
+    with pytest.raises(UnreadableError):
+        SEALING.open("a", SEALING.seal("a", b"content")[:length])
+
+
+def test_what_was_sealed_for_an_entry_is_read_in_no_other_and_under_no_other_key() -> None:
+    sealed = SEALING.seal("a", b"content")
+    with pytest.raises(UnreadableError):
+        SEALING.open("b", sealed)
+    with pytest.raises(UnreadableError):
+        Sealing(OTHER_KEY).open("a", sealed)
+
+
+def test_the_same_content_is_never_sealed_into_the_same_bytes() -> None:
+    assert len({SEALING.seal("a", b"content") for _ in range(100)}) == 100
+
+
+def test_a_name_stands_for_its_words_in_their_order_and_says_nothing_of_them() -> None:
+    words = [("a", "bc"), ("ab", "c"), ("abc",), ("abc", ""), ("", "abc"), ("c", "ab"), ('a","bc',)]
+    names = {SEALING.name(each) for each in words}
+    assert len(names) == len(words)
+    assert names == {SEALING.name(each) for each in words}
+    assert names.isdisjoint({Sealing(OTHER_KEY).name(each) for each in words})
+    assert all(name.startswith("idempotency/") and len(name) == len("idempotency/") + 64 for name in names)
+
+
+def test_a_fingerprint_cannot_be_made_without_the_key() -> None:
+    content = b"4970101234567890"
+    fingerprint = SEALING.fingerprint(content)
+    assert fingerprint == SEALING.fingerprint(content)
+    without_key = {sha256(content).digest(), blake2b(content, digest_size=32).digest()}
+    other_keys = {Sealing(OTHER_KEY).fingerprint(content), blake2b(content, digest_size=32, key=KEY).digest()}
+    assert fingerprint not in without_key | other_keys
+    assert SEALING.name([content.decode()]).removeprefix("idempotency/") != fingerprint.hex()
+
+
+@pytest.mark.parametrize("content", [b"", b"r", b"x" + bytes(32), b"f" + bytes(32), b"f" + bytes(32 + 25)])
+def test_a_record_that_this_version_does_not_know_is_unreadable(content: bytes) -> None:
+    with pytest.raises(UnreadableError):
+        decode(content)

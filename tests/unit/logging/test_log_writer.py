@@ -1,0 +1,194 @@
+"""Lines on their way to somebody who reads them slowly, not at all, or no more."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from gateway.logging.writer import LineWriter
+
+_PIPE_BYTES = 65_536
+_AT_ONCE_SECONDS = 0.5
+
+
+class Pipe:
+    """A pipe with nobody at its end yet."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        self._writers: list[LineWriter] = []
+        self._has_reader = True
+
+    def writer(self, most_waiting: int = 10_000) -> LineWriter:
+        writer = LineWriter(self.writing, most_waiting=most_waiting)
+        self._writers.append(writer)
+        return writer
+
+    def leave(self) -> None:
+        """Read no more, and say so."""
+        if self._has_reader:
+            self._has_reader = False
+            os.close(self.reading)
+
+    def read(self, until: bytes) -> bytes:
+        """Read until a line has come with something in it."""
+        found = b""
+        while until not in found[: found.rfind(b"\n") + 1]:
+            found += os.read(self.reading, _PIPE_BYTES)
+        return found
+
+    def close(self) -> None:
+        # In this order nobody writes to a descriptor that is somebody else's by then.
+        self.leave()
+        for writer in self._writers:
+            writer.finish()
+        os.close(self.writing)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+def line(number: int, length: int = 20) -> bytes:
+    return f"{number:0{length - 1}}\n".encode()
+
+
+def within_ten_seconds(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_lines_arrive_whole_and_in_order_from_every_thread(pipe: Pipe) -> None:
+    writer = pipe.writer()
+
+    def write(base: int) -> None:
+        for number in range(300):
+            writer.write(line(base + number))
+
+    threads = [threading.Thread(target=write, args=[base]) for base in (1000, 2000)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    writer.write(b"end\n")
+
+    numbers = [int(each) for each in pipe.read(b"end\n").split()[:-1]]
+    assert [each for each in numbers if each < 2000] == [*range(1000, 1300)]
+    assert [each for each in numbers if each >= 2000] == [*range(2000, 2300)]
+    assert writer.lost_count == 0
+
+
+def test_a_reader_that_stops_holds_nobody_up_and_learns_later_how_much_it_missed(pipe: Pipe) -> None:
+    writer = pipe.writer(most_waiting=100)
+    began = time.monotonic()
+    for number in range(3_000):
+        writer.write(line(number, 1_000))
+    assert time.monotonic() - began < _AT_ONCE_SECONDS
+    assert writer.lost_count > 0
+
+    os.set_blocking(pipe.reading, False)
+    found = bytearray()
+
+    def has_been_told_all() -> bool:
+        # It is told with what comes next.
+        writer.write(b"next\n")
+        with suppress(BlockingIOError):
+            while read := os.read(pipe.reading, _PIPE_BYTES):
+                found.extend(read)
+        told = [
+            json.loads(each)["lines"]
+            for each in found[: found.rfind(b"\n") + 1].splitlines()
+            if b"log lines lost" in each
+        ]
+        return bool(sum(told) == writer.lost_count)
+
+    within_ten_seconds(has_been_told_all)
+
+
+def test_a_reader_that_is_gone_is_nobodys_failure(pipe: Pipe) -> None:
+    writer = pipe.writer()
+    pipe.leave()
+
+    for number in range(5):
+        writer.write(line(number))
+    writer.finish()
+
+    assert writer.lost_count == 5
+
+
+def test_where_there_is_no_room_lines_are_lost_and_told_of_when_there_is(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    script = f"""
+import os, resource
+from gateway.logging.writer import LineWriter
+writer = LineWriter(os.open({str(file)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (25, most))
+for number in range(5):
+    writer.write(b'{{"number":%d}}\\n' % number)
+writer.finish()
+assert writer.lost_count == 4, writer.lost_count
+writer.write(b'{{"number":5}}\\n')
+writer.finish()
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+writer.write(b'{{"number":6}}\\n')
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)  # noqa: S603 (this very interpreter)
+
+    first, torn, told, last = file.read_bytes().splitlines()
+    assert (first, torn, last) == (b'{"number":0}', b'{"number":1}'[: len(torn)], b'{"number":6}')
+    assert json.loads(told)["lines"] == 5
+
+
+def test_what_waits_when_the_process_ends_is_still_written(pipe: Pipe) -> None:
+    script = f"""
+from gateway.logging.writer import LineWriter
+writer = LineWriter({pipe.writing})
+for number in range(1_000):
+    writer.write(b"%d\\n" % number)
+"""
+    subprocess.run(  # noqa: S603 (this very interpreter)
+        [sys.executable, "-c", script], check=True, timeout=30, pass_fds=[pipe.writing]
+    )
+
+    assert [int(each) for each in pipe.read(b"999\n").split()] == [*range(1_000)]
+
+
+def test_a_process_whose_reader_has_stopped_ends_all_the_same(pipe: Pipe) -> None:
+    script = f"""
+from gateway.logging.writer import LineWriter
+writer = LineWriter({pipe.writing})
+for number in range(1_000):
+    writer.write(b"x" * 999 + b"\\n")
+"""
+    began = time.monotonic()
+    subprocess.run(  # noqa: S603 (this very interpreter)
+        [sys.executable, "-c", script], check=True, timeout=30, pass_fds=[pipe.writing]
+    )
+
+    assert time.monotonic() - began > 1, "it has not waited for its reader"
+
+
+def test_a_pipe_that_does_not_wait_is_waited_for(pipe: Pipe) -> None:
+    os.set_blocking(pipe.writing, False)
+    writer = pipe.writer()
+    for number in range(200):
+        writer.write(line(number, 1_000))
+    time.sleep(0.2)
+
+    numbers = [int(each) for each in pipe.read(line(199, 1_000)).split()]
+
+    assert numbers == [*range(200)]
+    within_ten_seconds(lambda: writer.lost_count == 0)

@@ -1,0 +1,91 @@
+"""Logs in memory to copy from and into, and what is to come of it."""
+
+from collections.abc import Callable, Iterable
+
+from gateway.errors import GatewayError
+from gateway.notifications.copy import Copied, LogCopy, Progress
+from gateway.ports import Event, Read, Scope
+from tests.fakes import ISSUER, FakeEventLog, FakeKeyValueStore, an_event
+
+__all__ = ["FakeSide", "broken_off", "card_event", "copied"]
+
+
+class _Log(FakeEventLog):
+    """Hands out a few events at a time, and breaks when it is told to."""
+
+    def __init__(self, log_id: str) -> None:
+        super().__init__(log_id=log_id)
+        self.appends_left: int | None = None
+        """After how many more events it breaks; None for never."""
+        self.reads_from: list[int] = []
+        self.on_append: Callable[[], object] = lambda: None
+
+    async def append(self, event: Event) -> bool:
+        if self.appends_left is not None:
+            if not self.appends_left:
+                self.fail()
+            self.appends_left -= 1
+        is_new = await super().append(event)
+        self.on_append()
+        return is_new
+
+    async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
+        self.reads_from.append(after)
+        return await super().read(after, min(limit, 3), scope)
+
+
+class FakeSide:
+    """A storage."""
+
+    def __init__(self, log_id: str) -> None:
+        self.log = _Log(log_id)
+        self.entries = FakeKeyValueStore()
+
+    def put(self, *numbers: int, gap: int = 0) -> None:
+        """Take notifications, the first one behind a gap."""
+        for number in numbers:
+            self.log.put(card_event(number), gap=gap)
+            gap = 0
+
+    @property
+    def numbers(self) -> list[int]:
+        """What it holds."""
+        return _numbers(stored.event for stored in self.log.held)
+
+    def left(self, name: str) -> list[int]:
+        """What a subscription gets next."""
+        committed = self.log.subscriptions[ISSUER, name].committed
+        return _numbers(stored.event for stored in self.log.held if stored.sequence > committed)
+
+    async def commit(self, **places: int) -> None:
+        """Have subscriptions commit."""
+        for name, place in places.items():
+            await self.log.commit(ISSUER, name, place, 7_000 + place)
+
+
+def card_event(number: int) -> Event:
+    """Make an event of one of three cards."""
+    return an_event(number, card_id=f"card-{number % 3}")
+
+
+async def copied(
+    source: FakeSide, target: FakeSide, *, keep_from_ms: int | None = None, told: list[Progress] | None = None
+) -> Copied:
+    """Copy to the end."""
+    told = [] if told is None else told
+    return await LogCopy(source, target, keep_from_ms=keep_from_ms, tell=told.append).run()
+
+
+async def broken_off(source: FakeSide, target: FakeSide, after: int) -> None:
+    """Copy until the target breaks; unless there is less to copy."""
+    target.log.appends_left = after
+    try:
+        await copied(source, target)
+    except GatewayError:
+        target.log.recover()
+    finally:
+        target.log.appends_left = None
+
+
+def _numbers(events: Iterable[Event]) -> list[int]:
+    return [int(event.operation_id.removeprefix("op-")) for event in events]

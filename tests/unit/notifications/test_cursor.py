@@ -1,0 +1,76 @@
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import GatewayError
+from gateway.notifications import cursor
+from gateway.ports import LogBounds
+from issuer.common.v1 import error_pb2
+
+LOG_ID = "0a1b2c3d"
+log_ids = st.from_regex(r"[0-9a-f]{8}", fullmatch=True)
+sequences = st.integers(0, 2**63 - 1)
+
+
+@given(log_id=log_ids, sequence=sequences)
+def test_a_cursor_is_read_as_the_sequence_that_it_was_made_of(log_id: str, sequence: int) -> None:
+    given = cursor.encode(log_id, sequence)
+
+    assert cursor.parse(given, log_id, LogBounds(trimmed_through=0, last=sequence)) == sequence
+    assert len(given) <= 64
+
+
+@given(given=st.from_regex(r"[0-9a-fA-F]{7,9}.[-+0-9 \n]{0,20}") | st.text(max_size=40))
+def test_a_text_is_a_cursor_only_if_it_is_the_very_one_that_the_log_gives_out(given: str) -> None:
+    bounds = LogBounds(trimmed_through=0, last=2**63 - 1)
+    with suppress(GatewayError):
+        assert cursor.encode(LOG_ID, cursor.parse(given, LOG_ID, bounds)) == given
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "7",
+        "0a1b2c3d",
+        "0a1b2c3d-",
+        "0a1b2c3d--7",
+        "0a1b2c3d-+7",
+        "0a1b2c3d-07",
+        "0a1b2c3d-7\n",
+        " 0a1b2c3d-7",
+        "0a1b2c3d-\u0667",
+        "0A1B2C3D-7",
+        "ffffffff-7",
+        "0a1b2c3d-11",
+        "0a1b2c3d-99999999999999999999",
+    ],
+)
+def test_what_the_log_has_not_given_out_is_refused_without_being_repeated(given: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        cursor.parse(given, LOG_ID, LogBounds(trimmed_through=0, last=10))
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_UNKNOWN
+    assert not given or given not in str(caught.value)
+
+
+def test_the_last_sequence_is_a_cursor_and_so_is_zero() -> None:
+    bounds = LogBounds(trimmed_through=0, last=10)
+
+    assert cursor.parse("0a1b2c3d-10", LOG_ID, bounds) == 10
+    assert cursor.parse("0a1b2c3d-0", LOG_ID, bounds) == 0
+
+
+def test_a_reader_that_stood_before_what_was_trimmed_is_told_where_it_can_go_on() -> None:
+    with pytest.raises(GatewayError) as caught:
+        cursor.check_kept(4, LOG_ID, LogBounds(trimmed_through=5, last=9))
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_EXPIRED
+    assert caught.value.metadata == {"earliest_cursor": "0a1b2c3d-5"}
+
+
+def test_a_reader_that_stood_at_the_end_of_what_was_trimmed_has_missed_nothing() -> None:
+    cursor.check_kept(5, LOG_ID, LogBounds(trimmed_through=5, last=9))
+    cursor.check_kept(0, LOG_ID, LogBounds(trimmed_through=0, last=0))

@@ -1,0 +1,188 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.notifications.filter import predicate, scope
+from gateway.ports import Event, Scope
+from issuer.consumer.v1 import operation_pb2 as consumer
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.threeds.v1 import operation_pb2 as threeds
+from tests.fakes import ISSUER, a_consumer_event, an_event
+
+THREE_DS = notification.NOTIFICATION_KIND_THREE_DS_OPERATION
+CONSUMER = notification.NOTIFICATION_KIND_CONSUMER_OPERATION
+
+issuers = st.sampled_from([ISSUER, "ISSUER0002"])
+# A consumer may have the same id as a card.
+cards = st.sampled_from(["card-a", "card-b"])
+consumers = st.sampled_from(["consumer-a", "card-a"])
+types = st.sampled_from(threeds.OperationType.values())
+statuses = st.sampled_from(threeds.OperationStatus.values())
+consumer_types = st.sampled_from(consumer.ConsumerOperationType.values())
+consumer_statuses = st.sampled_from(consumer.ConsumerOperationStatus.values())
+
+events = st.builds(
+    an_event,
+    st.integers(1, 3),
+    issuer_id=issuers,
+    card_id=cards,
+    consumer_id=st.just("") | consumers,
+    operation_type=types,
+    status=statuses,
+) | st.builds(
+    a_consumer_event,
+    st.integers(1, 3),
+    issuer_id=issuers,
+    consumer_id=consumers,
+    operation_type=consumer_types,
+    status=consumer_statuses,
+)
+filters = st.builds(
+    notification.NotificationFilter,
+    card_ids=st.lists(cards, max_size=2),
+    consumer_ids=st.lists(consumers, max_size=2),
+    operation_types=st.lists(types, max_size=2),
+    statuses=st.lists(statuses, max_size=2),
+    operation_ids=st.lists(st.sampled_from(["op-1", "op-2"]), max_size=2),
+    kinds=st.lists(st.sampled_from([THREE_DS, CONSUMER]), max_size=2),
+    consumer_operation_types=st.lists(consumer_types, max_size=2),
+    consumer_operation_statuses=st.lists(consumer_statuses, max_size=2),
+)
+
+
+def wanted_kinds(wanted: notification.NotificationFilter) -> set[int]:
+    if wanted.kinds:
+        return set(wanted.kinds)
+    kinds: set[int] = set()
+    if wanted.operation_types or wanted.statuses:
+        kinds.add(THREE_DS)
+    if wanted.consumer_operation_types or wanted.consumer_operation_statuses:
+        kinds.add(CONSUMER)
+    return kinds or {THREE_DS, CONSUMER}
+
+
+def agrees(wanted: notification.NotificationFilter, event: Event) -> bool:
+    """Tell the same from the notification itself, as who reads the contract would."""
+    taken = notification.Notification.FromString(event.payload)
+    if taken.issuer_id != ISSUER or (wanted.consumer_ids and taken.consumer_id not in wanted.consumer_ids):
+        return False
+    if taken.HasField("three_ds_operation"):
+        operation = taken.three_ds_operation
+        return (
+            THREE_DS in wanted_kinds(wanted)
+            and (not wanted.card_ids or taken.card_id in wanted.card_ids)
+            and (not wanted.operation_ids or operation.operation_id in wanted.operation_ids)
+            and (not wanted.operation_types or operation.type in wanted.operation_types)
+            and (not wanted.statuses or operation.status in wanted.statuses)
+        )
+    on_consumer = taken.consumer_operation
+    return (
+        CONSUMER in wanted_kinds(wanted)
+        and not wanted.card_ids
+        and (not wanted.operation_ids or on_consumer.operation_id in wanted.operation_ids)
+        and (not wanted.consumer_operation_types or on_consumer.type in wanted.consumer_operation_types)
+        and (not wanted.consumer_operation_statuses or on_consumer.status in wanted.consumer_operation_statuses)
+    )
+
+
+@given(event=events, wanted=filters)
+def test_an_event_passes_if_its_issuer_and_every_list_that_speaks_of_it_agree(
+    event: Event, wanted: notification.NotificationFilter
+) -> None:
+    assert predicate(ISSUER, wanted)(event) is agrees(wanted, event)
+
+
+@given(event=events, wanted=filters)
+def test_nothing_that_passes_is_out_of_the_scope(event: Event, wanted: notification.NotificationFilter) -> None:
+    found = scope(ISSUER, wanted)
+    is_inside = (
+        found.issuer_id == event.issuer_id
+        and found.kind in (None, event.kind)
+        and found.subject_id in (None, event.subject_id)
+    )
+
+    assert is_inside or not predicate(ISSUER, wanted)(event)
+
+
+def test_a_filter_that_names_one_card_or_one_consumer_of_the_consumers_kind_has_that_as_its_scope() -> None:
+    one_card = notification.NotificationFilter(card_ids=["card-a", "card-a"])
+    two_cards = notification.NotificationFilter(card_ids=["card-a", "card-b"])
+    one_consumer = notification.NotificationFilter(consumer_ids=["consumer-a"], kinds=[CONSUMER])
+    consumer_of_any_kind = notification.NotificationFilter(consumer_ids=["consumer-a"])
+
+    assert scope(ISSUER, one_card) == Scope(ISSUER, THREE_DS, "card-a")
+    assert scope(ISSUER, two_cards) == Scope(ISSUER, THREE_DS)
+    assert scope(ISSUER, one_consumer) == Scope(ISSUER, CONSUMER, "consumer-a")
+    assert scope(ISSUER, consumer_of_any_kind) == Scope(ISSUER)
+
+
+def test_without_a_filter_everything_of_the_issuer_passes_and_nothing_of_another() -> None:
+    passes = predicate(ISSUER, notification.NotificationFilter())
+
+    assert passes(an_event(1))
+    assert passes(a_consumer_event(1))
+    assert not passes(an_event(1, issuer_id="ISSUER0002"))
+    assert not passes(a_consumer_event(1, issuer_id="ISSUER0002"))
+
+
+def test_a_notification_without_a_consumer_matches_no_consumer() -> None:
+    passes = predicate(ISSUER, notification.NotificationFilter(consumer_ids=["consumer-a"]))
+
+    assert not passes(an_event(1, consumer_id=""))
+
+
+def test_a_card_does_not_match_a_consumer_of_the_same_id() -> None:
+    passes = predicate(ISSUER, notification.NotificationFilter(card_ids=["same"]))
+
+    assert passes(an_event(1, card_id="same"))
+    assert not passes(a_consumer_event(1, consumer_id="same"))
+
+
+def test_types_of_one_kind_leave_the_other_kind_out_unless_it_is_asked_for() -> None:
+    types = [threeds.OPERATION_TYPE_FRICTIONLESS]
+    alone = predicate(ISSUER, notification.NotificationFilter(operation_types=types))
+    beside = predicate(ISSUER, notification.NotificationFilter(operation_types=types, kinds=[THREE_DS, CONSUMER]))
+
+    assert not alone(a_consumer_event(1))
+    assert beside(a_consumer_event(1))
+    assert not beside(an_event(1, operation_type=threeds.OPERATION_TYPE_CHALLENGE_OOB))
+
+
+def test_types_of_a_kind_that_is_not_asked_for_let_nothing_of_it_through() -> None:
+    wanted = notification.NotificationFilter(operation_types=[threeds.OPERATION_TYPE_FRICTIONLESS], kinds=[CONSUMER])
+    passes = predicate(ISSUER, wanted)
+
+    assert not passes(an_event(1, operation_type=threeds.OPERATION_TYPE_FRICTIONLESS))
+    assert passes(a_consumer_event(1))
+
+
+def test_words_that_are_not_known_can_be_asked_for() -> None:
+    passes = predicate(
+        ISSUER,
+        notification.NotificationFilter(
+            operation_types=[threeds.OPERATION_TYPE_UNSPECIFIED],
+            consumer_operation_types=[consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED],
+        ),
+    )
+
+    assert passes(an_event(1, operation_type=threeds.OPERATION_TYPE_UNSPECIFIED))
+    assert not passes(an_event(1, operation_type=threeds.OPERATION_TYPE_FRICTIONLESS))
+    assert passes(a_consumer_event(1, operation_type=consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED))
+    assert not passes(a_consumer_event(1))
+
+
+def test_a_filter_that_is_changed_afterwards_changes_nothing() -> None:
+    wanted = notification.NotificationFilter(card_ids=["card-a"], kinds=[THREE_DS])
+    passes = predicate(ISSUER, wanted)
+
+    wanted.card_ids.append("card-b")
+    wanted.kinds.append(CONSUMER)
+
+    assert not passes(an_event(1, card_id="card-b"))
+
+
+def test_who_asks_for_the_same_gets_the_same_test_and_who_asks_for_something_else_another() -> None:
+    def asked(issuer_id: str = ISSUER, *cards: str) -> object:
+        return predicate(issuer_id, notification.NotificationFilter(card_ids=cards))
+
+    assert asked(ISSUER, "card-a") is asked(ISSUER, "card-a")
+    assert len({asked(), asked(ISSUER, "card-a"), asked(ISSUER, "card-b"), asked("ISSUER0002", "card-a")}) == 4

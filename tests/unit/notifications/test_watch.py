@@ -1,0 +1,430 @@
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import GatewayError
+from gateway.notifications import cursor
+from gateway.notifications.filter import Predicate, predicate
+from gateway.notifications.watch import Start
+from issuer.common.v1 import error_pb2
+from issuer.notification.v1 import messages_pb2 as notification
+from tests.fakes import ISSUER, FakeEventLog, an_event
+from tests.unit.notifications.watches import (
+    EARLIEST,
+    LATEST,
+    a_log_of,
+    a_watch,
+    collect,
+    operations,
+    receive,
+    watchers_of,
+)
+
+ALL_CARDS = ["card-a", "card-b", "card-c"]
+
+
+def only(*cards: str) -> Predicate:
+    return predicate(ISSUER, notification.NotificationFilter(card_ids=cards))
+
+
+def names(first: int, last: int) -> list[str]:
+    return [f"op-{number}" for number in range(first, last + 1)]
+
+
+async def test_a_watch_from_earliest_gets_everything_that_is_kept() -> None:
+    log = a_log_of(5)
+    log.trim(2)
+
+    messages = await collect(watchers_of(log).watch(a_watch(EARLIEST)), log, 5)
+
+    assert operations(messages) == names(3, 5)
+
+
+async def test_a_watch_from_latest_gets_only_what_comes_after_it_began() -> None:
+    log = a_log_of(5)
+    stream = watchers_of(log).watch(a_watch(LATEST))
+    first = await receive(stream)
+
+    log.put(an_event(6))
+    messages = await collect(stream, log, 6)
+
+    assert first.cursor == "0a1b2c3d-5"
+    assert operations(messages) == ["op-6"]
+
+
+async def test_a_watch_after_a_cursor_gets_what_comes_after_it() -> None:
+    log = a_log_of(5)
+
+    messages = await collect(watchers_of(log).watch(a_watch(Start(after_cursor="0a1b2c3d-3"))), log, 5)
+
+    assert messages[0].cursor == "0a1b2c3d-3"
+    assert operations(messages) == names(4, 5)
+
+
+@pytest.mark.parametrize(("since_ms", "first"), [(2999, 3), (3000, 3), (3001, 4), (-1, 1)])
+async def test_a_watch_since_a_time_begins_with_the_first_one_taken_then_or_later(since_ms: int, first: int) -> None:
+    log = a_log_of(5)
+
+    messages = await collect(watchers_of(log).watch(a_watch(Start(since_ms=since_ms))), log, 5)
+
+    assert operations(messages) == names(first, 5)
+
+
+async def test_a_watch_since_a_time_before_all_that_is_kept_begins_with_the_oldest_one() -> None:
+    log = a_log_of(5)
+    log.trim(3)
+
+    messages = await collect(watchers_of(log).watch(a_watch(Start(since_ms=0))), log, 5)
+
+    assert operations(messages) == names(4, 5)
+
+
+async def test_a_watch_since_a_time_after_all_that_is_kept_waits_for_what_comes() -> None:
+    log = a_log_of(5)
+
+    stream = watchers_of(log).watch(a_watch(Start(since_ms=5001)))
+    first = await receive(stream)
+    await stream.aclose()
+
+    assert first.cursor == "0a1b2c3d-5"
+
+
+async def test_the_first_message_comes_at_once_and_tells_where_the_watch_begins() -> None:
+    stream = watchers_of(FakeEventLog()).watch(a_watch(LATEST))
+
+    first = await receive(stream)
+    await stream.aclose()
+
+    assert first == notification.WatchNotificationsResponse(cursor="0a1b2c3d-0", role=notification.WATCHER_ROLE_ACTIVE)
+
+
+async def test_no_batch_is_larger_than_was_asked_for() -> None:
+    log = a_log_of(7)
+
+    messages = await collect(watchers_of(log).watch(a_watch(max_batch_size=3)), log, 7)
+
+    assert [operations([message]) for message in messages] == [[], names(1, 3), names(4, 6), names(7, 7)]
+    assert [message.cursor for message in messages] == [f"0a1b2c3d-{place}" for place in (0, 3, 6, 7)]
+
+
+async def test_no_batch_is_larger_than_a_client_of_grpc_takes() -> None:
+    log = FakeEventLog()
+    long = notification.Notification(correlation_id="x" * 300_000).SerializeToString()
+    for number in range(1, 31):
+        log.put(an_event(number)._replace(payload=an_event(number).payload + long))
+
+    messages = await collect(watchers_of(log).watch(a_watch(max_batch_size=1000)), log, 30)
+
+    assert operations(messages) == names(1, 30)
+    assert all(message.ByteSize() < 4 * 1024 * 1024 for message in messages)
+    assert [message.cursor for message in messages[1:]] == [
+        message.notifications[-1].cursor for message in messages[1:]
+    ]
+
+
+async def test_a_notification_that_is_larger_than_a_batch_comes_alone() -> None:
+    log = FakeEventLog()
+    long = notification.Notification(correlation_id="x" * 2_000_000).SerializeToString()
+    log.put(an_event(1))
+    log.put(an_event(2)._replace(payload=an_event(2).payload + long))
+    log.put(an_event(3))
+
+    messages = await collect(watchers_of(log).watch(a_watch()), log, 3)
+
+    assert [operations([message]) for message in messages] == [[], ["op-1"], ["op-2"], ["op-3"]]
+
+
+async def test_the_cursor_of_the_last_batch_lies_past_what_does_not_match() -> None:
+    log = FakeEventLog()
+    for number, card in enumerate(["card-a", "card-b", "card-a", "card-b", "card-b"], start=1):
+        log.put(an_event(number, card_id=card))
+
+    messages = await collect(watchers_of(log).watch(a_watch(wants=only("card-a"), max_batch_size=1)), log, 5)
+
+    assert [(message.cursor, operations([message])) for message in messages[1:]] == [
+        ("0a1b2c3d-1", ["op-1"]),
+        ("0a1b2c3d-5", ["op-3"]),
+    ]
+
+
+async def test_a_long_history_with_few_matches_is_received_whole() -> None:
+    log = FakeEventLog()
+    for number in range(1, 2501):
+        log.put(an_event(number, card_id="card-a" if number % 7 == 0 else "card-b"))
+
+    messages = await collect(watchers_of(log).watch(a_watch(wants=only("card-a"), max_batch_size=9)), log, 2500)
+
+    assert operations(messages) == [f"op-{number}" for number in range(7, 2501, 7)]
+
+
+@given(
+    cards=st.lists(st.sampled_from(ALL_CARDS), min_size=1, max_size=25),
+    wanted=st.sets(st.sampled_from(ALL_CARDS), min_size=1),
+    gaps=st.lists(st.integers(0, 2), min_size=25, max_size=25),
+    sizes=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+)
+async def test_a_watch_that_goes_on_after_any_received_batch_loses_and_repeats_nothing(
+    cards: list[str], wanted: set[str], gaps: list[int], sizes: tuple[int, int]
+) -> None:
+    log = FakeEventLog()
+    for number, card in enumerate(cards, start=1):
+        last = log.put(an_event(number, card_id=card), gap=gaps[number - 1])
+    expected = [f"op-{number}" for number, card in enumerate(cards, start=1) if card in wanted]
+    watchers = watchers_of(log)
+
+    # Silence is short, so that a watch whose last events do not match tells soon how far it is.
+    whole = a_watch(wants=only(*wanted), max_batch_size=sizes[0], heartbeat_seconds=0.001)
+    messages = await collect(watchers.watch(whole), log, last)
+
+    assert operations(messages) == expected
+    for count, message in enumerate(messages, start=1):
+        rest = a_watch(
+            Start(after_cursor=message.cursor),
+            wants=only(*wanted),
+            max_batch_size=sizes[1],
+            heartbeat_seconds=0.001,
+        )
+        later = await collect(watchers.watch(rest), log, last)
+        assert operations(messages[:count]) + operations(later) == expected
+
+
+async def test_each_notification_carries_the_cursor_after_which_its_successor_comes() -> None:
+    log = a_log_of(4)
+    watchers = watchers_of(log)
+    (_, batch) = await collect(watchers.watch(a_watch()), log, 4)
+
+    for place, received in enumerate(batch.notifications[:-1], start=1):
+        later = await collect(watchers.watch(a_watch(Start(after_cursor=received.cursor))), log, 4)
+        assert operations(later) == names(place + 1, 4)
+
+
+async def test_watchers_who_want_the_same_have_the_log_read_once_and_get_the_same_bytes() -> None:
+    log = a_log_of(3)
+    watchers = watchers_of(log)
+    streams = [watchers.watch(a_watch(LATEST)) for _ in range(20)]
+    for stream in streams:
+        await anext(stream)
+    waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
+    await asyncio.sleep(0.01)
+    log.read_count = 0
+
+    log.put(an_event(4))
+    received = await asyncio.gather(*waiting)
+    later = [asyncio.ensure_future(anext(stream)) for stream in streams]
+    await asyncio.sleep(0.01)
+
+    assert len({id(content) for content in received}) == 1
+    # That there is no more is known without a look at the log.
+    assert log.read_count == 1
+    for each in later:
+        each.cancel()
+    await asyncio.gather(*later, return_exceptions=True)
+
+
+async def test_a_silent_watch_is_sent_heartbeats() -> None:
+    log = a_log_of(3)
+    stream = watchers_of(log).watch(a_watch(LATEST, heartbeat_seconds=0.02))
+
+    beats = [await receive(stream) for _ in range(4)]
+    await stream.aclose()
+
+    assert operations(beats) == []
+    assert {(beat.cursor, beat.role) for beat in beats} == {("0a1b2c3d-3", notification.WATCHER_ROLE_ACTIVE)}
+
+
+async def test_a_watch_that_nothing_matches_is_sent_heartbeats_whose_cursor_moves_on() -> None:
+    log = FakeEventLog()
+
+    async def write() -> None:
+        for number in range(1, 1_000_000):
+            log.put(an_event(number, card_id="card-b"))
+            await asyncio.sleep(0.001)
+
+    writer = asyncio.create_task(write())
+    stream = watchers_of(log).watch(a_watch(wants=only("card-a"), heartbeat_seconds=0.05))
+    beats = [await receive(stream) for _ in range(4)]
+    await stream.aclose()
+    writer.cancel()
+
+    places = [int(beat.cursor.removeprefix("0a1b2c3d-")) for beat in beats]
+    assert operations(beats) == []
+    assert places == sorted(set(places))
+
+
+async def test_history_and_what_is_written_meanwhile_join_without_a_gap() -> None:
+    log = a_log_of(150)
+    watchers = watchers_of(log)
+
+    async def write() -> None:
+        for number in range(151, 401):
+            await log.append(an_event(number))
+
+    async with asyncio.TaskGroup() as group:
+        watches = [
+            group.create_task(collect(watchers.watch(a_watch(max_batch_size=size)), log, 400)) for size in (1, 7, 1000)
+        ]
+        group.create_task(write())
+
+    for watched in watches:
+        assert operations(watched.result()) == names(1, 400)
+
+
+async def test_a_failure_of_the_log_reaches_a_watch_that_begins() -> None:
+    log = a_log_of(1)
+    log.fail()
+
+    with pytest.raises(GatewayError) as caught:
+        await receive(watchers_of(log).watch(a_watch()))
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
+
+
+async def test_a_failure_of_the_log_reaches_a_watch_that_waits() -> None:
+    log = a_log_of(1)
+    stream = watchers_of(log).watch(a_watch(LATEST))
+    await receive(stream)
+    waiting = asyncio.create_task(receive(stream))
+    await asyncio.sleep(0.01)
+
+    log.fail()
+    with pytest.raises(GatewayError) as caught:
+        await waiting
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
+
+
+async def test_a_watch_can_be_opened_again_once_the_log_works_again() -> None:
+    log = a_log_of(3)
+    watchers = watchers_of(log)
+    log.fail()
+    with pytest.raises(GatewayError):
+        await receive(watchers.watch(a_watch()))
+
+    log.recover()
+
+    assert operations(await collect(watchers.watch(a_watch()), log, 3)) == names(1, 3)
+
+
+async def test_a_cancelled_watch_raises_the_cancellation_and_leaves_no_task() -> None:
+    log = a_log_of(1)
+    stream = watchers_of(log).watch(a_watch(LATEST))
+    await receive(stream)
+    before = asyncio.all_tasks()
+    waiting = asyncio.create_task(receive(stream))
+    await asyncio.sleep(0.01)
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["ffffffff-1", "0a1b2c3d-4", "0a1b2c3d-01", "0a1b2c3d--1", "0a1b2c3d", "", "0a1b2c3d-1 ", "0A1B2C3D-1"],
+)
+async def test_a_cursor_that_the_log_has_not_given_out_is_refused(given: str) -> None:
+    stream = watchers_of(a_log_of(3)).watch(a_watch(Start(after_cursor=given)))
+
+    with pytest.raises(GatewayError) as caught:
+        await receive(stream)
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_UNKNOWN
+
+
+async def test_a_cursor_before_what_is_kept_is_refused_with_the_earliest_one() -> None:
+    log = a_log_of(6)
+    log.trim(4)
+    watchers = watchers_of(log)
+
+    with pytest.raises(GatewayError) as caught:
+        await receive(watchers.watch(a_watch(Start(after_cursor="0a1b2c3d-3"))))
+    earliest = caught.value.metadata["earliest_cursor"]
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_EXPIRED
+    assert operations(await collect(watchers.watch(a_watch(Start(after_cursor=earliest))), log, 6)) == names(5, 6)
+
+
+async def test_the_cursor_just_before_what_is_kept_still_serves() -> None:
+    log = a_log_of(6)
+    log.trim(4)
+
+    messages = await collect(watchers_of(log).watch(a_watch(Start(after_cursor="0a1b2c3d-4"))), log, 6)
+
+    assert operations(messages) == names(5, 6)
+
+
+async def test_a_watch_that_is_overtaken_by_retention_ends_instead_of_leaving_something_out() -> None:
+    log = a_log_of(2)
+    stream = watchers_of(log).watch(a_watch())
+    await receive(stream)
+    received = await receive(stream)
+    for number in range(3, 9):
+        log.put(an_event(number))
+    log.trim(5)
+
+    with pytest.raises(GatewayError) as caught:
+        await receive(stream)
+
+    assert operations([received]) == names(1, 2)
+    assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_EXPIRED
+    assert caught.value.metadata["earliest_cursor"] == "0a1b2c3d-5"
+
+
+@given(trims=st.lists(st.integers(0, 60), max_size=4), size=st.integers(1, 5))
+async def test_whenever_retention_strikes_a_watch_gets_every_event_in_order_or_is_told(
+    trims: list[int], size: int
+) -> None:
+    log = a_log_of(10)
+
+    async def write() -> None:
+        for number in range(11, 61):
+            await log.append(an_event(number))
+            if number in trims:
+                log.trim(number - size)
+
+    received: list[str] = []
+    writer = asyncio.create_task(write())
+    stream = watchers_of(log).watch(a_watch(max_batch_size=size))
+    told = False
+    try:
+        while len(received) < 60:
+            message = await receive(stream)
+            received += operations([message])
+    except GatewayError as error:
+        told = error.reason == error_pb2.ERROR_REASON_CURSOR_EXPIRED
+    await stream.aclose()
+    await writer
+
+    assert received == names(1, len(received))
+    assert told or len(received) == 60
+
+
+async def test_the_cursor_of_an_event_is_the_one_that_cursor_encode_gives() -> None:
+    log = a_log_of(1)
+
+    (_, batch) = await collect(watchers_of(log).watch(a_watch()), log, 1)
+
+    assert batch.notifications[0].cursor == batch.cursor == cursor.encode(log.log_id, 1)
+
+
+async def test_a_watch_ends_when_the_log_has_another_identity_and_the_next_one_sees_what_is_there() -> None:
+    log = a_log_of(5)
+    watchers = watchers_of(log)
+    await collect(watchers.watch(a_watch(EARLIEST)), log, 5)
+    stream = watchers.watch(a_watch(LATEST))
+    await receive(stream)
+
+    log.log_id = "00000001"
+    del log.held[2:]
+    log.put(an_event(6))
+
+    with pytest.raises(GatewayError) as caught:
+        await receive(stream)
+    assert caught.value.reason == error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
+    messages = await collect(watchers.watch(a_watch(EARLIEST)), log, 6)
+    assert operations(messages) == ["op-1", "op-2", "op-6"]
+    assert all(message.cursor.startswith("00000001-") for message in messages)

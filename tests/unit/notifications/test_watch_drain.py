@@ -1,0 +1,145 @@
+import asyncio
+import gc
+import time
+import warnings
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.notifications.watch import Watchers
+from gateway.ports import Read, Scope
+from issuer.common.v1 import error_pb2
+from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
+from tests.unit.notifications.watches import EARLIEST, LATEST, a_log_of, a_watch, ends, receive, watchers_of
+
+
+async def is_draining(stream: AsyncGenerator[bytes, None]) -> bool:
+    with pytest.raises(GatewayError) as caught:
+        await ends(stream)
+    error = caught.value
+    return error.reason == error_pb2.ERROR_REASON_SERVER_DRAINING and error.outcome == error_pb2.OUTCOME_NOT_SENT
+
+
+async def test_draining_ends_watches_that_wait() -> None:
+    watchers = watchers_of(a_log_of(1))
+    waiting = [asyncio.create_task(is_draining(watchers.watch(a_watch(LATEST)))) for _ in range(3)]
+    await asyncio.sleep(0.01)
+
+    watchers.drain()
+
+    assert await asyncio.gather(*waiting) == [True, True, True]
+
+
+async def test_draining_ends_a_watch_that_always_has_something_to_send() -> None:
+    log = a_log_of(1)
+    watchers = watchers_of(log)
+
+    async def write() -> None:
+        for number in range(2, 1_000_000):
+            log.put(an_event(number))
+            await asyncio.sleep(0)
+
+    writer = asyncio.create_task(write())
+    watching = asyncio.create_task(is_draining(watchers.watch(a_watch(EARLIEST))))
+    await asyncio.sleep(0.05)
+
+    watchers.drain()
+
+    assert await watching
+    writer.cancel()
+
+
+async def test_draining_ends_the_active_watcher_of_a_subscription_and_those_that_stand_by() -> None:
+    watchers = watchers_of(a_log_of(1))
+    waiting = [
+        asyncio.create_task(is_draining(watchers.watch_subscription(a_watch(), ISSUER, "a-name"))) for _ in range(3)
+    ]
+    await asyncio.sleep(0.01)
+
+    watchers.drain()
+
+    assert await asyncio.gather(*waiting) == [True, True, True]
+    assert watchers.counts(ISSUER) == {}
+
+
+async def test_draining_lets_other_gateways_take_over_before_a_client_that_does_not_read_has_left() -> None:
+    log = a_log_of(300)
+    leases = FakeSubscriptionLeases()
+    watchers = Watchers(log, leases)
+    stream = watchers.watch_subscription(a_watch(max_batch_size=100), ISSUER, "a-name")
+    await receive(stream)
+    assert (await receive(stream)).notifications
+
+    watchers.drain()
+
+    # The stream is as it was: nobody has asked for its next batch, which would have been there.
+    assert leases.held == {}
+    assert watchers.counts(ISSUER) == {}
+    assert await is_draining(stream)
+
+
+async def test_once_draining_no_watch_begins() -> None:
+    watchers = watchers_of(a_log_of(1))
+
+    watchers.drain()
+
+    assert await is_draining(watchers.watch(a_watch()))
+    assert await is_draining(watchers.watch_subscription(a_watch(), ISSUER, "a-name"))
+    assert watchers.counts(ISSUER) == {}
+
+
+async def test_draining_twice_is_as_good_as_once() -> None:
+    watchers = watchers_of(a_log_of(1))
+    waiting = asyncio.create_task(is_draining(watchers.watch(a_watch(LATEST))))
+    await asyncio.sleep(0.01)
+
+    watchers.drain()
+    watchers.drain()
+
+    assert await waiting
+
+
+async def test_draining_just_when_heartbeats_are_due_ends_the_watches() -> None:
+    watchers = watchers_of(a_log_of(1))
+    silence = a_watch(LATEST, heartbeat_seconds=0.2)
+    waiting = [asyncio.create_task(is_draining(watchers.watch(silence))) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    loop = asyncio.get_running_loop()
+    failures: list[Exception] = []
+
+    def drain() -> None:
+        try:
+            watchers.drain()
+        except RuntimeError as error:
+            failures.append(error)
+
+    # The loop is held up until both the heartbeats and the draining are due, so that they come in one turn.
+    loop.call_later(0.25, drain)
+    time.sleep(0.3)  # noqa: ASYNC251
+
+    assert await asyncio.gather(*waiting) == [True, True, True]
+    assert failures == []
+
+
+async def test_draining_while_the_log_is_asked_ends_the_watch_and_leaves_nothing_unawaited() -> None:
+    class SlowLog(FakeEventLog):
+        answers_at_once = True
+
+        async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
+            if not self.answers_at_once:
+                watchers.drain()
+            return await super().read(after, limit, scope)
+
+    log = SlowLog()
+    watchers = watchers_of(log)
+    stream = watchers.watch(a_watch(LATEST))
+    await receive(stream)
+
+    log.answers_at_once = False
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert await is_draining(stream)
+        gc.collect()
+
+    assert warned == []

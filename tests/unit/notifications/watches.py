@@ -1,0 +1,71 @@
+"""What the tests of watching share."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+
+from gateway.notifications import cursor
+from gateway.notifications.filter import Predicate, predicate
+from gateway.notifications.watch import Start, Watch, Watchers
+from issuer.notification.v1 import messages_pb2 as notification
+from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
+
+__all__ = ["EARLIEST", "LATEST", "a_log_of", "a_watch", "collect", "ends", "operations", "receive", "watchers_of"]
+
+EARLIEST = Start(earliest=True)
+LATEST = Start()
+
+_PATIENCE_SECONDS = 20
+
+
+def a_log_of(count: int) -> FakeEventLog:
+    """Make a log that holds op-1 to op-count at the sequences of their numbers."""
+    log = FakeEventLog()
+    for number in range(1, count + 1):
+        log.put(an_event(number))
+    return log
+
+
+def watchers_of(log: FakeEventLog) -> Watchers:
+    """Make the watchers of a gateway that is alone."""
+    return Watchers(log, FakeSubscriptionLeases())
+
+
+def a_watch(
+    start: Start = EARLIEST,
+    *,
+    wants: Predicate | None = None,
+    max_batch_size: int = 100,
+    heartbeat_seconds: float = 30.0,
+) -> Watch:
+    """Ask for everything of the issuer, unless told otherwise."""
+    everything = predicate(ISSUER, notification.NotificationFilter())
+    return Watch(start, everything if wants is None else wants, max_batch_size, heartbeat_seconds)
+
+
+async def receive(stream: AsyncGenerator[bytes, None]) -> notification.WatchNotificationsResponse:
+    """Take the next message."""
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        return notification.WatchNotificationsResponse.FromString(await anext(stream))
+
+
+async def collect(
+    stream: AsyncGenerator[bytes, None], log: FakeEventLog, through: int
+) -> list[notification.WatchNotificationsResponse]:
+    """Take messages until one stands at a sequence, then close the stream."""
+    messages = [await receive(stream)]
+    while messages[-1].cursor != cursor.encode(log.log_id, through):
+        messages.append(await receive(stream))
+    await stream.aclose()
+    return messages
+
+
+def operations(messages: Iterable[notification.WatchNotificationsResponse]) -> list[str]:
+    """List the ids of the operations in all the messages."""
+    return [each.three_ds_operation.operation_id for message in messages for each in message.notifications]
+
+
+async def ends(stream: AsyncGenerator[bytes, None]) -> None:
+    """Take messages until the stream raises."""
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        async for _ in stream:
+            pass

@@ -1,0 +1,277 @@
+"""The certificates of a gateway: renewed while connections live, and watched for their end."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from structlog.testing import capture_logs
+
+from gateway.settings import Settings, SettingsError, load
+from gateway.tls.certificates import Certificates
+from sandbox.gateway import GatewayConfig, write_policy
+from sandbox.pki import Pki, make_pki
+from tests.unit.auth.auth_pki import LOOPBACK, Authority, Pair
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Settings, and the files that they name."""
+
+    settings: Settings
+    pki: Pki
+    authority: Authority
+    """The one in ``d1.tls_ca_file``."""
+
+    def present(self, pair: Pair) -> None:
+        """Replace our certificate for D1."""
+        self.pki.gateway_client.certificate.write_bytes(pair.certificate)
+        self.pki.gateway_client.key.write_bytes(pair.key)
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> Used:
+    pki, authority = make_pki(tmp_path / "keys"), Authority()
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(authority.certificate)
+    config = GatewayConfig(
+        "ISSUER0001",
+        replace(pki, server_ca=ca_file),
+        "https://127.0.0.1:9",
+        tmp_path / "d1-gateway.db",
+        write_policy(tmp_path / "policy.toml"),
+    )
+    file = tmp_path / "d1-gateway.toml"
+    file.write_text(config.to_toml())
+    return Used(load(file), pki, authority)
+
+
+def looked_at(certificates: Certificates) -> None:
+    certificates.following.look()
+    certificates.following.look()
+
+
+@asynccontextmanager
+async def d1_server(server: Pair, clients: Authority, folder: Path) -> AsyncIterator[int]:
+    """A server that answers every line with the common name of its caller."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pem = folder / "server.pem"
+    pem.write_bytes(server.certificate + server.key)
+    context.load_cert_chain(pem)
+    context.load_verify_locations(cadata=clients.certificate.decode())
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readline():
+                (((_, name),),) = writer.get_extra_info("peercert")["subject"]
+                writer.write(f"{name}\n".encode())
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    async with listening:
+        yield int(listening.sockets[0].getsockname()[1])
+
+
+class Line:
+    """A connection to D1."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, port: int, context: ssl.SSLContext) -> AsyncIterator["Line"]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        try:
+            yield cls(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def who_am_i(self) -> str:
+        self._writer.write(b"\n")
+        async with asyncio.timeout(10):
+            return (await self._reader.readline()).decode().strip()
+
+
+async def test_what_we_show_to_d1_changes_with_its_files_and_a_connection_keeps_what_it_has(
+    used: Used, tmp_path: Path
+) -> None:
+    ours = Authority("Thales")
+    server = used.authority.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    used.present(ours.issue(common_name="TLSMA-old"))
+    certificates = Certificates(used.settings)
+    async with (
+        d1_server(server, ours, tmp_path) as port,
+        Line.to(port, certificates.d1) as before,
+    ):
+        assert await before.who_am_i() == "TLSMA-old"
+        used.present(ours.issue(common_name="TLSMA-new"))
+        looked_at(certificates)
+        async with Line.to(port, certificates.d1) as after:
+            assert await after.who_am_i() == "TLSMA-new"
+        assert await before.who_am_i() == "TLSMA-old"
+
+
+async def test_whom_we_trust_in_d1_changes_with_its_file(used: Used, tmp_path: Path) -> None:
+    ours, theirs = Authority("Thales"), Authority("Another CA")
+    used.present(ours.issue())
+    certificates = Certificates(used.settings)
+    server = theirs.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    async with d1_server(server, ours, tmp_path) as port:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            async with Line.to(port, certificates.d1):
+                pass
+        (tmp_path / "ca.pem").write_bytes(theirs.certificate)
+        looked_at(certificates)
+        async with Line.to(port, certificates.d1) as line:
+            assert await line.who_am_i() == "someone"
+    server = used.authority.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    async with d1_server(server, ours, tmp_path) as port:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            async with Line.to(port, certificates.d1):
+                pass
+
+
+async def test_a_key_behind_a_passphrase_is_followed_with_its_passphrase(used: Used, tmp_path: Path) -> None:
+    ours = Authority("Thales")
+    server = used.authority.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    passphrase = tmp_path / "passphrase"
+    passphrase.touch(mode=0o600)
+    passphrase.write_bytes(b"first word")
+    used.present(encrypted(ours.issue(common_name="TLSMA-old"), b"first word"))
+    d1 = used.settings.d1.model_copy(update={"tls_key_passphrase_file": passphrase})
+    certificates = Certificates(used.settings.model_copy(update={"d1": d1}))
+    async with d1_server(server, ours, tmp_path) as port:
+        async with Line.to(port, certificates.d1) as before:
+            assert await before.who_am_i() == "TLSMA-old"
+        used.present(encrypted(ours.issue(common_name="TLSMA-new"), b"second word"))
+        looked_at(certificates)
+        async with Line.to(port, certificates.d1) as meanwhile:
+            assert await meanwhile.who_am_i() == "TLSMA-old"
+        passphrase.write_bytes(b"second word")
+        looked_at(certificates)
+        async with Line.to(port, certificates.d1) as after:
+            assert await after.who_am_i() == "TLSMA-new"
+    assert "d1.tls_key_passphrase_file" not in certificates.expiry_times
+
+
+def encrypted(pair: Pair, passphrase: bytes) -> Pair:
+    key = serialization.load_pem_private_key(pair.key, None)
+    encryption = serialization.BestAvailableEncryption(passphrase)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    return replace(pair, key=pem)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+async def test_a_broken_file_leaves_the_certificate_that_was(used: Used, tmp_path: Path, content: bytes) -> None:
+    ours = Authority("Thales")
+    used.present(ours.issue(common_name="TLSMA-old"))
+    certificates = Certificates(used.settings)
+    before = dict(certificates.expiry_times)
+    used.pki.gateway_client.certificate.write_bytes(content)
+    with capture_logs() as logged:
+        looked_at(certificates)
+    assert [entry["log_level"] for entry in logged] == ["error"]
+    assert "d1.tls_certificate_file" in logged[0]["mistakes"][0]
+    assert str(used.pki.gateway_client.certificate) in logged[0]["files"]
+    assert certificates.expiry_times == before
+    server = used.authority.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    async with d1_server(server, ours, tmp_path) as port, Line.to(port, certificates.d1) as line:
+        assert await line.who_am_i() == "TLSMA-old"
+
+
+def test_a_certificate_without_its_key_is_not_taken(used: Used) -> None:
+    certificates = Certificates(used.settings)
+    used.pki.edge_server.certificate.write_bytes(Authority().issue().certificate)
+    with capture_logs() as logged:
+        looked_at(certificates)
+    assert "key values mismatch" in logged[0]["mistakes"][0]
+
+
+def test_the_end_of_every_certificate_is_told_by_its_setting_and_follows_the_file(used: Used) -> None:
+    certificates = Certificates(used.settings)
+
+    assert set(certificates.expiry_times) == {
+        "d1.tls_ca_file",
+        "d1.tls_certificate_file",
+        "edge.tls_certificate_file",
+        "edge.tls_client_ca_file",
+        "grpc.tls_certificate_file",
+        "grpc.tls_client_ca_file",
+    }
+    renewed = Authority().issue(ends=400 * _DAY)
+    used.present(renewed)
+    looked_at(certificates)
+    assert certificates.expiry_times["d1.tls_certificate_file"] == renewed.parsed.not_valid_after_utc.timestamp()
+
+
+def test_of_several_certificates_in_a_file_the_first_to_end_counts(used: Used) -> None:
+    short, long = (Authority().issue(ends=days * _DAY).certificate for days in (1, 300))
+    used.pki.d1_client_ca.write_bytes(long + short)
+    certificates = Certificates(used.settings)
+
+    assert certificates.warnings() == []
+    assert certificates.expiry_times["edge.tls_client_ca_file"] < certificates.expiry_times["edge.tls_certificate_file"]
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "warned"),
+    [(-300, 31, False), (-300, 29, True), (-4, 3, False), (-5, 2, True), (-60, 31, False), (-61, 29, True)],
+)
+def test_what_ends_in_30_days_or_within_the_last_third_of_a_short_life_is_warned_of(
+    used: Used, begins: int, ends: int, *, warned: bool
+) -> None:
+    used.present(Authority().issue(begins=begins * _DAY, ends=ends * _DAY))
+    certificates = Certificates(used.settings)
+
+    assert [text.partition(":")[0] for text in certificates.warnings()] == ["d1.tls_certificate_file"] * warned
+    assert certificates.expired() == []
+
+
+def test_what_of_ours_has_expired_is_told_apart_from_what_of_others_has(used: Used, tmp_path: Path) -> None:
+    expired = Authority().issue(begins=-300 * _DAY, ends=-_DAY)
+    used.present(expired)
+    (tmp_path / "ca.pem").write_bytes(expired.certificate)
+    certificates = Certificates(used.settings)
+
+    day = expired.parsed.not_valid_after_utc.strftime("%Y-%m-%d %H:%M UTC")
+    assert certificates.expired() == [f"d1.tls_certificate_file: it has expired on {day}"]
+    assert certificates.warnings() == [f"d1.tls_ca_file: it has expired on {day}"]
+
+
+async def test_a_gateway_warns_when_it_starts(used: Used) -> None:
+    used.present(Authority().issue(begins=-300 * _DAY, ends=-_DAY))
+    with capture_logs() as logged:
+        async with Certificates(used.settings).followed():
+            pass
+    assert [(entry["log_level"], entry["event"]) for entry in logged] == [("error", "a certificate has expired")]
+
+
+def test_a_plaintext_listener_has_no_credentials(used: Used) -> None:
+    plain = used.settings.model_copy(
+        update={"grpc": used.settings.grpc.model_copy(update={"tls_certificate_file": None})}
+    )
+
+    assert Certificates(plain).grpc is None
+
+
+def test_files_that_cannot_be_used_at_the_start_are_refused(used: Used) -> None:
+    used.present(replace(Authority().issue(), key=b"garbage"))
+
+    with pytest.raises(SettingsError, match=r"d1\.tls_certificate_file"):
+        Certificates(used.settings)

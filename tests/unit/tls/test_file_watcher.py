@@ -1,0 +1,143 @@
+"""Files that change while something is made of them."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.settings import SettingsError
+from gateway.tls.file_watcher import Following
+
+
+class Copy:
+    """Holds what stands in a file, as long as it is not ``bad``."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.content = ""
+        self.reads = 0
+
+    def renew(self) -> None:
+        self.reads += 1
+        content = self.file.read_text()
+        if content.startswith("bad"):
+            raise SettingsError([f"{self.file} is bad"])
+        self.content = content
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    file = tmp_path / "file"
+    file.write_text("first")
+    return Copy(file)
+
+
+@pytest.fixture
+def following(copy: Copy) -> Following:
+    followed = Following()
+    followed.add([copy.file], copy.renew)
+    return followed
+
+
+def test_a_file_is_read_when_it_is_added_and_not_again_while_it_stays(following: Following, copy: Copy) -> None:
+    for _ in range(3):
+        following.look()
+
+    assert (copy.content, copy.reads) == ("first", 1)
+
+
+def test_a_file_that_cannot_be_used_at_first_is_refused(copy: Copy) -> None:
+    copy.file.write_text("bad")
+
+    with pytest.raises(SettingsError):
+        Following().add([copy.file], copy.renew)
+
+
+def test_a_changed_file_is_read_once_it_has_stayed_as_it_is(following: Following, copy: Copy) -> None:
+    copy.file.write_text("second!")
+    following.look()
+    assert copy.content == "first"
+    copy.file.write_text("half a third")
+    following.look()
+    assert copy.content == "first"
+    following.look()
+    assert (copy.content, copy.reads) == ("half a third", 2)
+
+
+def test_a_file_replaced_by_another_of_the_same_size_is_read(following: Following, copy: Copy) -> None:
+    other = copy.file.with_name("other")
+    other.write_text("FIRST")
+    other.rename(copy.file)
+    following.look()
+    following.look()
+
+    assert copy.content == "FIRST"
+
+
+def test_what_a_link_leads_to_is_followed(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    (tmp_path / "now").symlink_to("one")
+    copy, following = Copy(tmp_path / "now" / "file"), Following()
+    following.add([copy.file], copy.renew)
+    (tmp_path / "next").symlink_to("two")
+    (tmp_path / "next").rename(tmp_path / "now")
+    following.look()
+    following.look()
+
+    assert copy.content == "two"
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.write_text("bad"), Path.unlink])
+def test_a_change_that_cannot_be_used_is_told_once_and_changes_nothing(
+    following: Following, copy: Copy, spoil: Callable[[Path], object]
+) -> None:
+    spoil(copy.file)
+    with capture_logs() as logged:
+        for _ in range(5):
+            following.look()
+
+    assert copy.content == "first"
+    assert [(entry["log_level"], entry["files"]) for entry in logged] == [("error", [str(copy.file)])]
+    assert str(copy.file) in logged[0]["mistakes"][0]
+
+
+def test_a_bad_file_that_is_mended_is_read(following: Following, copy: Copy) -> None:
+    for content in ("bad", "mended"):
+        copy.file.write_text(content)
+        following.look()
+        following.look()
+
+    assert copy.content == "mended"
+
+
+def test_several_files_are_one_change(tmp_path: Path) -> None:
+    files = [tmp_path / "certificate", tmp_path / "key"]
+    for file in files:
+        file.write_text("1")
+    reads: list[str] = []
+    following = Following()
+    following.add(files, lambda: reads.append("".join(file.read_text() for file in files)))
+    files[0].write_text("2 ")
+    following.look()
+    files[1].write_text("2 ")
+    following.look()
+    following.look()
+
+    assert reads == ["11", "2 2 "]
+
+
+async def test_it_looks_by_itself_for_as_long_as_it_runs(following: Following, copy: Copy) -> None:
+    async with following.running(0.01):
+        copy.file.write_text("second")
+        async with asyncio.timeout(10):
+            # A file has no event to wait for.
+            while copy.content != "second":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    copy.file.write_text("third")
+    await asyncio.sleep(0.05)
+
+    assert copy.content == "second"

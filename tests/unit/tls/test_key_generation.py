@@ -1,0 +1,303 @@
+import json
+import stat
+import subprocess
+from pathlib import Path
+from shutil import which
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from joserfc import jwe, jws
+from joserfc.jwk import ECKey
+from jwcrypto import jwe as oracle_jwe  # type: ignore[import-untyped] # ships no types
+from jwcrypto import jwk as oracle_jwk
+from jwcrypto import jws as oracle_jws
+
+from gateway.tls import key_generation, keys
+from gateway.tls.key_generation import (
+    ENCRYPTION,
+    SIGNING,
+    ClientAlgorithm,
+    ClientKey,
+    Environment,
+    KeyMakingError,
+    NewFile,
+    Purpose,
+    Subject,
+)
+
+PASSPHRASE = b"correct horse battery staple"
+RSA_NAME = "TLSMA-RSA/ISSUER0001/PPR"
+needs_openssl = pytest.mark.skipif(which("openssl") is None, reason="there is no openssl")
+
+
+@pytest.fixture(scope="module")
+def rsa_key() -> ClientKey:
+    return key_generation.make_client_key(ClientAlgorithm.RSA)
+
+
+def openssl(*arguments: str | Path) -> str:
+    done = subprocess.run(  # noqa: S603
+        ["openssl", *arguments],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    return done.stdout + done.stderr
+
+
+def private(path: Path, content: bytes) -> NewFile:
+    return NewFile(path, content, private=True)
+
+
+@pytest.mark.parametrize("purpose", [SIGNING, ENCRYPTION])
+def test_the_kid_is_the_thumbprint_that_another_library_computes(purpose: Purpose) -> None:
+    key = key_generation.make_key(purpose)
+
+    assert key.kid == oracle_jwk.JWK.from_json(key_generation.public_jwk(key).decode()).thumbprint()
+
+
+def test_a_chosen_kid_is_kept() -> None:
+    assert (
+        json.loads(key_generation.public_jwk(key_generation.make_key(SIGNING, "bank-2025:1")))["kid"] == "bank-2025:1"
+    )
+
+
+@pytest.mark.parametrize("kid", ["", " ", "a kid", "kid\n", "schlüssel", "\x1b[2J"])
+def test_a_kid_that_is_not_visible_ascii_is_refused(kid: str) -> None:
+    with pytest.raises(KeyMakingError, match="kid"):
+        key_generation.make_key(SIGNING, kid)
+
+
+def test_what_the_assertion_key_signs_is_verified_by_another_library() -> None:
+    key = key_generation.make_key(SIGNING)
+    token = jws.serialize_compact({"alg": "ES256", "kid": str(key.kid)}, b"claims", key, algorithms=["ES256"])
+
+    verified = oracle_jws.JWS()
+    verified.deserialize(token, oracle_jwk.JWK.from_json(key_generation.public_jwk(key).decode()), alg="ES256")
+
+    assert verified.payload == b"claims"
+
+
+def test_what_another_library_encrypts_for_the_encryption_key_is_read(tmp_path: Path) -> None:
+    key = key_generation.make_key(ENCRYPTION)
+    recipient = oracle_jwk.JWK.from_json(key_generation.public_jwk(key).decode())
+    header = json.dumps({"alg": "ECDH-ES", "enc": "A256GCM", "kid": key.kid})
+    token = oracle_jwe.JWE(b"card", protected=header, recipient=recipient).serialize(compact=True)
+    file = tmp_path / "encryption.jwk.json"
+    key_generation.write_new(private(file, key_generation.private_form(key, None)))
+
+    read = keys.load("a.setting", file, private=True)
+
+    assert jwe.decrypt_compact(token, read, algorithms=["ECDH-ES", "A256GCM"]).plaintext == b"card"
+
+
+@pytest.mark.parametrize("purpose", [SIGNING, ENCRYPTION])
+def test_the_public_jwk_says_what_the_key_is_for_and_nothing_private(purpose: Purpose) -> None:
+    key = key_generation.make_key(purpose)
+    public = json.loads(key_generation.public_jwk(key))
+
+    assert set(public) == {"kty", "crv", "x", "y", "use", "alg", "kid"}
+    assert (public["kty"], public["crv"], public["use"], public["alg"]) == (
+        "EC",
+        "P-256",
+        purpose.use,
+        purpose.algorithm,
+    )
+
+
+def test_the_public_jwk_holds_nothing_that_somebody_put_into_the_file_besides(tmp_path: Path) -> None:
+    key = key_generation.make_key(SIGNING)
+    file = tmp_path / "key"
+    file.write_text(json.dumps({**key.as_dict(private=True), "backup": key["d"], "key_ops": ["sign"]}))
+
+    public = key_generation.public_jwk(keys.load("a.setting", file, private=True))
+
+    assert public == key_generation.public_jwk(key)
+
+
+def test_no_two_keys_are_alike() -> None:
+    assert key_generation.make_key(SIGNING).kid != key_generation.make_key(SIGNING).kid
+
+
+def test_a_key_behind_a_passphrase_is_read_with_it(tmp_path: Path) -> None:
+    key, file = key_generation.make_key(SIGNING), tmp_path / "key.pem"
+    content = key_generation.private_form(key, PASSPHRASE)
+    file.write_bytes(content)
+
+    assert content.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    read = keys.load("a.setting", file, kid=key.kid, private=True, passphrase=PASSPHRASE)
+    assert (read.kid, read["d"]) == (key.kid, key["d"])
+
+
+@needs_openssl
+def test_openssl_opens_a_key_behind_a_passphrase_and_finds_p256(tmp_path: Path) -> None:
+    key_file, passphrase_file = tmp_path / "key.pem", tmp_path / "passphrase"
+    key_file.write_bytes(key_generation.private_form(key_generation.make_key(ENCRYPTION), PASSPHRASE))
+    passphrase_file.write_bytes(PASSPHRASE + b"\n")
+
+    said = openssl("pkey", "-in", key_file, "-passin", f"file:{passphrase_file}", "-noout", "-text_pub", "-check")
+
+    assert "Key is valid" in said
+    assert "NIST CURVE: P-256" in said
+    assert "AES-256-CBC" in openssl("asn1parse", "-in", key_file).upper()
+
+
+def test_a_passphrase_that_could_not_be_read_back_is_refused() -> None:
+    key = key_generation.make_key(SIGNING)
+
+    key_generation.private_form(key, b"x" * 1023)
+    with pytest.raises(KeyMakingError, match="longer than 1023"):
+        key_generation.private_form(key, b"x" * 1024)
+
+
+def test_a_public_half_has_no_private_form() -> None:
+    public = key_generation.make_key(SIGNING).as_dict(private=False)
+
+    with pytest.raises(ValueError, match="public half"):
+        key_generation.private_form(ECKey.import_key(public), None)
+
+
+def test_client_keys_are_rsa_4096_and_p256(rsa_key: ClientKey) -> None:
+    assert isinstance(rsa_key, rsa.RSAPrivateKey)
+    assert rsa_key.key_size == 4096
+    ecdsa_key = key_generation.make_client_key(ClientAlgorithm.ECDSA)
+    assert isinstance(ecdsa_key, ec.EllipticCurvePrivateKey)
+    assert ecdsa_key.curve.name == "secp256r1"
+
+
+def test_a_client_key_opens_with_its_passphrase_only(rsa_key: ClientKey) -> None:
+    content = key_generation.pem(rsa_key, PASSPHRASE)
+
+    assert load_pem_private_key(content, PASSPHRASE).public_key() == rsa_key.public_key()
+    with pytest.raises(ValueError, match="password"):
+        load_pem_private_key(content, b"another one")
+
+
+@pytest.mark.parametrize("algorithm", ClientAlgorithm)
+@needs_openssl
+def test_openssl_verifies_the_request_and_reads_its_subject(
+    tmp_path: Path, rsa_key: ClientKey, algorithm: ClientAlgorithm
+) -> None:
+    key = rsa_key if algorithm is ClientAlgorithm.RSA else key_generation.make_client_key(algorithm)
+    subject = Subject(RSA_NAME, "FR", "Île-de-France", "Paris", "A Bank, Cards", "Payments")
+    request, file = key_generation.signing_request(key, subject), tmp_path / "request.csr"
+    file.write_bytes(request.public_bytes(Encoding.PEM))
+
+    said = openssl("req", "-in", file, "-noout", "-verify", "-subject", "-text", "-nameopt", "multiline,utf8,-esc_msb")
+
+    assert "verify OK" in said
+    assert "Public-Key: (4096 bit)" in said or "NIST CURVE: P-256" in said
+    assert "Signature Algorithm: sha256WithRSAEncryption" in said or "Signature Algorithm: ecdsa-with-SHA256" in said
+    for attribute in (
+        "countryName               = FR",
+        "stateOrProvinceName       = Île-de-France",
+        "localityName              = Paris",
+        "organizationName          = A Bank, Cards",
+        "organizationalUnitName    = Payments",
+        f"commonName                = {RSA_NAME}",
+    ):
+        assert attribute in said
+
+
+def test_a_request_is_signed_with_sha256_and_names_only_what_was_given(rsa_key: ClientKey) -> None:
+    request = key_generation.signing_request(rsa_key, Subject(RSA_NAME))
+
+    assert isinstance(request.signature_hash_algorithm, hashes.SHA256)
+    assert request.is_signature_valid
+    assert request.public_key() == rsa_key.public_key()
+    assert request.subject == x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, RSA_NAME)])
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm", "environment"),
+    [
+        (RSA_NAME, ClientAlgorithm.RSA, Environment.PREPROD),
+        ("TLSMA-RSA/PRD/ISSUER0001", ClientAlgorithm.RSA, Environment.PRODUCTION),
+        ("TLSMA-RSA/ISSUER0001-PRD-1", ClientAlgorithm.RSA, Environment.PRODUCTION),
+        ("TLSMA-ECDSA/ISSUER0001/PPR", ClientAlgorithm.ECDSA, Environment.PREPROD),
+    ],
+)
+def test_the_environment_is_read_out_of_the_common_name(
+    name: str, algorithm: ClientAlgorithm, environment: Environment
+) -> None:
+    assert key_generation.environment_of(name, algorithm) is environment
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm", "fault"),
+    [
+        ("ISSUER0001/PPR", ClientAlgorithm.RSA, "TLSMA-RSA/"),
+        ("tlsma-rsa/ISSUER0001/PPR", ClientAlgorithm.RSA, "TLSMA-RSA/"),
+        ("TLSMA-ECDSA/ISSUER0001/PPR", ClientAlgorithm.RSA, "TLSMA-RSA/"),
+        (RSA_NAME, ClientAlgorithm.ECDSA, "TLSMA-"),
+        ("ISSUER0001/PPR", ClientAlgorithm.ECDSA, "TLSMA-"),
+        ("TLSMA-RSA/ISSUER0001", ClientAlgorithm.RSA, "environment"),
+        ("TLSMA-RSA/ISSUER0001/PROD", ClientAlgorithm.RSA, "environment"),
+        ("TLSMA-RSA/ISSUER0001/ppr", ClientAlgorithm.RSA, "environment"),
+        ("TLSMA-RSA/PPRISSUER1", ClientAlgorithm.RSA, "environment"),
+        ("TLSMA-RSA/PPR/PRD", ClientAlgorithm.RSA, "environment"),
+    ],
+)
+def test_a_common_name_that_d1_would_refuse_is_refused(name: str, algorithm: ClientAlgorithm, fault: str) -> None:
+    with pytest.raises(KeyMakingError, match=fault):
+        key_generation.environment_of(name, algorithm)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "fault"),
+    [
+        ({"common_name": ""}, "common name"),
+        ({"common_name": "x" * 65}, "common name"),
+        ({"common_name": "with\nline"}, "common name"),
+        ({"country": "fr"}, "country"),
+        ({"country": "FRA"}, "country"),
+        ({"country": "ÉÀ"}, "country"),
+        ({"state": ""}, "state"),
+        ({"locality": "x" * 129}, "locality"),
+        ({"organization": " A Bank"}, "organization"),
+        ({"organization_unit": "x" * 65}, "organization unit"),
+    ],
+)
+def test_a_subject_that_x509_has_no_place_for_is_refused(attributes: dict[str, str], fault: str) -> None:
+    with pytest.raises(KeyMakingError, match=f"^the {fault} must be"):
+        Subject(**{"common_name": RSA_NAME, **attributes})
+
+
+def test_private_files_can_be_read_by_their_owner_only(tmp_path: Path) -> None:
+    private_file, public_file = tmp_path / "private", tmp_path / "public"
+
+    key_generation.write_new(private(private_file, b"a"), NewFile(public_file, b"b", private=False))
+
+    assert stat.S_IMODE(private_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(public_file.stat().st_mode) & ~0o644 == 0
+    assert (private_file.read_bytes(), public_file.read_bytes()) == (b"a", b"b")
+
+
+def test_a_file_that_is_there_stays_and_nothing_is_written_beside_it(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.write_bytes(b"a key")
+
+    with pytest.raises(FileExistsError) as caught:
+        key_generation.write_new(private(new, b"a"), private(old, b"b"))
+
+    assert caught.value.filename == str(old)
+    assert [file.name for file in tmp_path.iterdir()] == ["old"]
+    assert old.read_bytes() == b"a key"
+
+
+def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path: Path) -> None:
+    link = tmp_path / "key"
+    link.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(FileExistsError):
+        key_generation.write_new(private(link, b"a"))
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_new_file_does_not_show_what_is_in_it(tmp_path: Path) -> None:
+    assert "secret" not in repr(private(tmp_path / "key", b"secret"))

@@ -1,0 +1,205 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from joserfc.jwk import ECKey
+
+from gateway.settings import SettingsError
+from gateway.tls import keys
+from sandbox.pki import make_pki
+
+KEY = ECKey.generate_key("P-256")
+PRIVATE = KEY.as_dict(private=True)
+PUBLIC = KEY.as_dict(private=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "key"
+
+
+def mistake(
+    file: Path, content: bytes | str | dict[str, Any], *, private: bool, passphrase: bytes | None = None
+) -> str:
+    match content:
+        case bytes():
+            file.write_bytes(content)
+        case str():
+            file.write_text(content)
+        case _:
+            file.write_text(json.dumps(content))
+    with pytest.raises(SettingsError) as caught:
+        keys.load("edge.some_key_file", file, kid="a-kid", private=private, passphrase=passphrase)
+    (told,) = caught.value.mistakes
+    assert told.startswith(f"edge.some_key_file: {file} ")
+    assert str(PRIVATE["d"]) not in told
+    return told
+
+
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("form", ["pem", "jwk", "jwk after spaces"])
+def test_a_key_is_read_in_either_form(file: Path, form: str, private: bool) -> None:  # noqa: FBT001
+    if form == "pem":
+        file.write_bytes(KEY.as_pem(private=private))
+    else:
+        file.write_text(("\n  " if "spaces" in form else "") + json.dumps(PRIVATE if private else PUBLIC))
+
+    read = keys.load("a.setting", file, kid="a-kid", private=private)
+
+    assert read.kid == "a-kid"
+    assert read.is_private is private
+    assert read.thumbprint() == KEY.thumbprint()
+
+
+def test_the_kid_of_the_settings_wins_over_the_one_in_the_file(file: Path) -> None:
+    file.write_text(json.dumps({**PRIVATE, "kid": "in the file"}))
+
+    assert keys.load("a.setting", file, kid="in the settings", private=True).kid == "in the settings"
+    assert keys.load("a.setting", file, private=True).kid == "in the file"
+
+
+def test_a_public_key_where_a_private_one_is_needed_is_refused(file: Path) -> None:
+    assert "only the public half" in mistake(file, PUBLIC, private=True)
+
+
+def test_a_private_key_where_only_a_public_one_belongs_is_refused(file: Path) -> None:
+    assert "a private key" in mistake(file, PRIVATE, private=False)
+
+
+@pytest.mark.parametrize("curve", ["P-384", "P-521"])
+def test_a_key_on_another_curve_is_refused(file: Path, curve: str) -> None:
+    assert f"curve {curve}, not on P-256" in mistake(file, ECKey.generate_key(curve).as_pem(private=True), private=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        "{",
+        "[]",
+        {},
+        {"kty": "EC"},
+        {"kty": "oct", "k": "AAAA"},
+        {**PRIVATE, "crv": "P-999"},
+        {**PRIVATE, "crv": 5},
+        {**PRIVATE, "x": "AAAA"},
+        {**PRIVATE, "x": 5},
+        {**PRIVATE, "d": "!"},
+        {"keys": [PRIVATE]},
+    ],
+    ids=range(14),
+)
+@pytest.mark.parametrize("private", [True, False])
+def test_what_is_no_key_is_refused(
+    file: Path,
+    content: bytes | str | dict[str, Any],
+    private: bool,  # noqa: FBT001
+) -> None:
+    mistake(file, content, private=private)
+
+
+def test_a_key_of_another_kind_is_refused(file: Path) -> None:
+    pem = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+    assert "no EC key" in mistake(file, pem, private=True)
+
+
+def behind(passphrase: bytes, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *, legacy: bool = False) -> bytes:
+    form = serialization.PrivateFormat.TraditionalOpenSSL if legacy else serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.BestAvailableEncryption(passphrase))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_key_behind_a_passphrase_is_refused_without_it_and_read_with_it(file: Path, legacy: bool) -> None:  # noqa: FBT001
+    pem = behind(b"word", ec.generate_private_key(ec.SECP256R1()), legacy=legacy)
+
+    assert "needs its passphrase" in mistake(file, pem, private=True)
+    assert keys.load("a.setting", file, private=True, passphrase=b"word").is_private
+
+
+@pytest.mark.parametrize("passphrase", [b"Word", b"word\n", b"\xff", b"x" * 5000])
+def test_a_key_is_not_read_with_another_passphrase(file: Path, passphrase: bytes) -> None:
+    pem = behind(b"word", ec.generate_private_key(ec.SECP256R1()))
+
+    assert "does not open" in mistake(file, pem, private=True, passphrase=passphrase)
+
+
+def test_a_key_of_another_kind_behind_its_passphrase_is_refused(file: Path) -> None:
+    pem = behind(b"word", rsa.generate_private_key(65537, 2048))
+
+    assert "no EC key" in mistake(file, pem, private=True, passphrase=b"word")
+
+
+@pytest.mark.parametrize("content", [KEY.as_pem(private=True), PRIVATE, {**PRIVATE, "kid": "ENCRYPTED"}])
+def test_a_passphrase_for_a_key_that_is_not_encrypted_is_refused(file: Path, content: bytes | dict[str, Any]) -> None:
+    assert "not encrypted" in mistake(file, content, private=True, passphrase=b"word")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_key_of_any_kind_is_opened_with_its_passphrase(file: Path, legacy: bool) -> None:  # noqa: FBT001
+    key = rsa.generate_private_key(65537, 2048)
+    file.write_bytes(behind(b"word", key, legacy=legacy))
+
+    opened = keys.open_pem("a.setting", file, b"word")
+
+    assert serialization.load_pem_private_key(opened, None).private_numbers() == key.private_numbers()  # type: ignore[union-attr]
+
+
+def test_a_key_that_is_not_encrypted_is_left_as_it_is(file: Path) -> None:
+    file.write_bytes(KEY.as_pem(private=True))
+
+    assert keys.open_pem("a.setting", file, None) == KEY.as_pem(private=True)
+
+
+def test_an_encrypted_key_behind_its_certificate_in_one_file_is_opened(file: Path, tmp_path: Path) -> None:
+    certificate = make_pki(tmp_path / "pki").edge_server.certificate.read_bytes()
+    key = ec.generate_private_key(ec.SECP256R1())
+    file.write_bytes(certificate + behind(b"word", key))
+
+    opened = serialization.load_pem_private_key(keys.open_pem("a.setting", file, b"word"), None)
+
+    assert opened.public_key() == key.public_key()
+
+
+def test_where_no_file_is_named_there_is_no_passphrase() -> None:
+    assert keys.read_passphrase("a.setting", None) is None
+
+
+@pytest.mark.parametrize("content", [b"two words", b"two words\n", b"two words\r\n"])
+def test_a_passphrase_is_read_without_its_line_ending(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    file.chmod(0o600)
+
+    assert keys.read_passphrase("a.setting", file) == b"two words"
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "fault"),
+    [
+        (b"", 0o600, "is empty"),
+        (b"\n", 0o600, "is empty"),
+        (b"word\n\n", 0o600, "holds more than one line"),
+        (b"word\nsecond\n", 0o600, "holds more than one line"),
+        (b"word", 0o640, "can be read by others"),
+        (b"word", 0o604, "can be read by others"),
+    ],
+)
+def test_a_file_that_holds_no_passphrase_or_is_open_to_others_is_refused(
+    file: Path, content: bytes, mode: int, fault: str
+) -> None:
+    file.write_bytes(content)
+    file.chmod(mode)
+
+    with pytest.raises(SettingsError) as caught:
+        keys.read_passphrase("a.setting", file)
+
+    (told,) = caught.value.mistakes
+    assert told.startswith(f"a.setting: {file} {fault}")
+    assert "word" not in told

@@ -1,0 +1,153 @@
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from gateway.settings import D1Settings, EdgeSettings, GrpcSettings, SettingsError
+from gateway.tls import contexts
+from sandbox.pki import Identity, make_pki
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    return make_pki(tmp_path_factory.mktemp("keys")).grpc_server
+
+
+def _without_certificate(server: Identity, folder: Path) -> Identity:
+    empty = folder / "empty.pem"
+    empty.touch()
+    return replace(server, certificate=empty)
+
+
+def _with_the_key_of_another(server: Identity, folder: Path) -> Identity:
+    return replace(server, key=make_pki(folder / "others").grpc_server.key)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (_without_certificate, "PEM"),
+        (_with_the_key_of_another, "key values mismatch"),
+    ],
+)
+def test_a_certificate_that_grpc_could_not_present_is_refused_before_it_listens(
+    server: Identity, tmp_path: Path, spoil: Callable[[Identity, Path], Identity], reason: str
+) -> None:
+    spoiled = spoil(server, tmp_path)
+    settings = GrpcSettings(tls_certificate_file=spoiled.certificate, tls_key_file=spoiled.key)
+
+    with pytest.raises(SettingsError) as raised:
+        contexts.grpc_configuration(settings)
+
+    (mistake,) = raised.value.mistakes
+    assert mistake.startswith("grpc.tls_certificate_file, grpc.tls_key_file: ")
+    assert reason in mistake
+
+
+@pytest.fixture(params=["pkcs8", "legacy"])
+def encrypted(server: Identity, tmp_path: Path, request: pytest.FixtureRequest) -> Identity:
+    """The same certificate, its key behind a passphrase."""
+    key = serialization.load_pem_private_key(server.key.read_bytes(), None)
+    form = {
+        "pkcs8": serialization.PrivateFormat.PKCS8,
+        "legacy": serialization.PrivateFormat.TraditionalOpenSSL,
+    }[request.param]
+    encryption = serialization.BestAvailableEncryption(b"a passphrase")
+    pem = key.private_bytes(serialization.Encoding.PEM, form, encryption)
+    return replace(server, key=_private(tmp_path / "encrypted.pem", pem))
+
+
+def _private(file: Path, content: bytes) -> Path:
+    file.touch(mode=0o600)
+    file.write_bytes(content)
+    return file
+
+
+def _listener(shown: Identity, passphrase_file: Path | None, ca: Path) -> EdgeSettings:
+    return EdgeSettings(
+        tls_certificate_file=shown.certificate,
+        tls_key_file=shown.key,
+        tls_key_passphrase_file=passphrase_file,
+        tls_client_ca_file=ca,
+    )
+
+
+async def test_a_key_behind_a_passphrase_is_opened_and_presented(encrypted: Identity, tmp_path: Path) -> None:
+    passphrase = _private(tmp_path / "passphrase", b"a passphrase\n")
+    context = contexts.edge_context(_listener(encrypted, passphrase, encrypted.certificate))
+    listening = await asyncio.start_server(lambda _, writer: writer.transport.abort(), "127.0.0.1", 0, ssl=context)
+    trusting = ssl.create_default_context(cafile=str(encrypted.certificate.with_name("server-ca.pem")))
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.transport.abort()
+
+    assert ssl.DER_cert_to_PEM_cert(shown) == encrypted.certificate.read_text()
+
+
+def test_the_passphrase_is_taken_for_the_listener_of_callers_and_for_d1_too(
+    encrypted: Identity, tmp_path: Path
+) -> None:
+    passphrase = _private(tmp_path / "passphrase", b"a passphrase")
+    files = {
+        "tls_certificate_file": encrypted.certificate,
+        "tls_key_file": encrypted.key,
+        "tls_key_passphrase_file": passphrase,
+    }
+
+    contexts.grpc_configuration(GrpcSettings.model_validate(files))
+    contexts.d1_context(D1Settings.model_validate(files))
+
+
+@pytest.mark.parametrize("table", ["edge", "d1", "grpc"])
+@pytest.mark.parametrize(
+    ("passphrase", "reason"),
+    [(None, "is encrypted and needs its passphrase"), (b"wrong", "does not open with this passphrase")],
+)
+def test_a_key_that_stays_closed_is_refused_without_a_word_of_the_passphrase(
+    encrypted: Identity, tmp_path: Path, table: str, passphrase: bytes | None, reason: str
+) -> None:
+    file = None if passphrase is None else _private(tmp_path / "passphrase", passphrase)
+
+    mistake = _refused(table, encrypted, file)
+
+    assert mistake == f"{table}.tls_key_file: {encrypted.key} {reason}"
+
+
+@pytest.mark.parametrize("table", ["edge", "d1", "grpc"])
+def test_a_passphrase_for_a_key_that_is_not_encrypted_is_refused(server: Identity, tmp_path: Path, table: str) -> None:
+    passphrase = _private(tmp_path / "passphrase", b"a passphrase")
+
+    assert "is not encrypted" in _refused(table, server, passphrase)
+
+
+def _refused(table: str, shown: Identity, passphrase_file: Path | None) -> str:
+    listener = _listener(shown, passphrase_file, shown.certificate)
+    values = listener.model_dump(include={"tls_certificate_file", "tls_key_file", "tls_key_passphrase_file"})
+    use: dict[str, Callable[[], object]] = {
+        "edge": lambda: contexts.edge_context(listener),
+        "d1": lambda: contexts.d1_context(D1Settings.model_validate(values)),
+        "grpc": lambda: contexts.grpc_configuration(GrpcSettings.model_validate(values)),
+    }
+    with pytest.raises(SettingsError) as raised:
+        use[table]()
+    (mistake,) = raised.value.mistakes
+    return mistake
+
+
+def test_a_client_ca_by_which_grpc_would_refuse_every_caller_is_refused(server: Identity, tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(b"\0")
+    settings = GrpcSettings(
+        tls_certificate_file=server.certificate, tls_key_file=server.key, tls_client_ca_file=ca_file
+    )
+
+    with pytest.raises(SettingsError) as raised:
+        contexts.grpc_configuration(settings)
+
+    assert raised.value.mistakes[0].startswith(f"grpc.tls_client_ca_file: {ca_file} holds no CA certificate")
