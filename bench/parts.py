@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 
 import grpc
 
-from adapters.d1.callbacks.three_ds import ThreeDSNotifications
+from adapters.d1.callbacks.notifications import ThreeDSNotifications
 from gateway.auth.issuers import Issuers
 from gateway.edge.auth_client_certificate import Clients
+from gateway.edge.platform import PlatformCallbacks
 from gateway.edge.server import EdgeServer, Limits
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.ports import Appendable
@@ -28,7 +29,7 @@ async def edge(settings: Settings, log: Appendable) -> AsyncIterator[int]:
     """Take 3DS notifications into a log for as long as the block lasts. Yields the port."""
     issuers = Issuers(settings.issuers)
     server = EdgeServer(
-        callbacks=[ThreeDSNotifications(issuers, log)],
+        callbacks=PlatformCallbacks(ThreeDSNotifications(issuers, log).routes()),
         clients=Clients(),
         tokens=None,
         telemetry=EdgeTelemetry(issuers, Metrics(), Untraced()),

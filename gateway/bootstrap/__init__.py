@@ -7,16 +7,11 @@ from dataclasses import dataclass
 
 from adapters import threeds
 from adapters.d1 import api
-from adapters.d1.callbacks.card_credentials import CardCredentialsQuestion
-from adapters.d1.callbacks.consumer_notifications import ConsumerNotifications
-from adapters.d1.callbacks.consumers import ConsumerQuestions
-from adapters.d1.callbacks.questions import Questions, Terms
-from adapters.d1.callbacks.step_up import StepUp
-from adapters.d1.callbacks.three_ds import ThreeDSNotifications
+from adapters.d1.callbacks import d1_callbacks
 from gateway.aio.addresses import Addresses
 from gateway.auth.issuers import Issuers
 from gateway.bootstrap import access as guard
-from gateway.bootstrap import d1_callbacks as edge_guard
+from gateway.bootstrap import edge as edge_parts
 from gateway.bootstrap.application import Gateway
 from gateway.bootstrap.storage import Storage, check_storage, open_storage, sealing_key
 from gateway.bootstrap.upstreams import d1_settings, issuer_keys, threeds_settings
@@ -25,7 +20,7 @@ from gateway.callbacks.model import Desk
 from gateway.callbacks.results import AuthenticationResults
 from gateway.edge.auth_client_certificate import Clients
 from gateway.edge.auth_tokens import Tokens
-from gateway.edge.server import Callbacks, EdgeServer
+from gateway.edge.server import EdgeServer
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.grpc_api.interceptors import IdempotencyInterceptor, QuotaInterceptor, TelemetryInterceptor
 from gateway.grpc_api.server import RpcServer
@@ -40,10 +35,7 @@ from gateway.idempotency.encryption import Sealing
 from gateway.idempotency.replies import FirstReplies
 from gateway.logging import setup
 from gateway.notifications.watch import Watchers
-from gateway.ports import CallbackBus, CardDataEncryption
 from gateway.settings import (
-    CallbackSettings,
-    QuestionSettings,
     Settings,
     SettingsError,
 )
@@ -75,14 +67,14 @@ def check(settings: Settings) -> list[str]:
     certificates = Certificates(settings)
     if mistakes := certificates.expired():
         raise SettingsError(mistakes)
-    edge_guard.clients(settings.edge, certificates)
+    edge_parts.clients(settings.edge, certificates)
     check_storage(settings)
     guard.check(settings.access, settings.issuers)
     issuer_keys(settings)
     if settings.threeds is not None:
         threeds_settings(settings.threeds)
     if settings.edge.oauth is not None:
-        edge_guard.tokens(settings.edge.oauth)
+        edge_parts.tokens(settings.edge.oauth)
     return certificates.warnings()
 
 
@@ -159,7 +151,7 @@ async def _base(stack: AsyncExitStack, settings: Settings) -> _Base:
     metrics, traces = Metrics(), tracing.configured()
     stack.push_async_callback(asyncio.to_thread, traces.close)
     keys, certificates = issuer_keys(settings), Certificates(settings)
-    clients = edge_guard.clients(settings.edge, certificates)
+    clients = edge_parts.clients(settings.edge, certificates)
     await stack.enter_async_context(certificates.followed())
     oauth = settings.edge.oauth
     return _Base(
@@ -171,7 +163,7 @@ async def _base(stack: AsyncExitStack, settings: Settings) -> _Base:
         issuer_keys=keys,
         certificates=certificates,
         clients=clients,
-        tokens=None if oauth is None else edge_guard.tokens(oauth),
+        tokens=None if oauth is None else edge_parts.tokens(oauth),
     )
 
 
@@ -253,48 +245,22 @@ async def _rpc(
 def _edge(base: _Base, core: _Core) -> EdgeServer:
     appended = MeasuredLog(core.storage.log, base.metrics, base.traces)
     bus = MeasuredBus(core.broker, base.metrics, base.traces)
-    encryption = api.D1CardDataEncryption(base.issuer_keys)
+    callbacks = d1_callbacks(
+        base.issuers,
+        log=appended,
+        bus=bus,
+        results=core.results,
+        encryption=api.D1CardDataEncryption(base.issuer_keys),
+        settings=base.settings.callbacks,
+    )
     return EdgeServer(
-        callbacks=(
-            ThreeDSNotifications(base.issuers, appended),
-            ConsumerNotifications(base.issuers, appended),
-            *_questions(base.settings.callbacks, base.issuers, bus, core.results, encryption),
-        ),
+        callbacks=callbacks,
         clients=base.clients,
         tokens=base.tokens,
-        telemetry=EdgeTelemetry(base.issuers, base.metrics, base.traces),
-        limits=edge_guard.limits(base.settings.edge),
+        telemetry=EdgeTelemetry(base.issuers, base.metrics, base.traces, quiet_routes=callbacks.quiet_routes),
+        limits=edge_parts.limits(base.settings.edge),
         drain_grace_seconds=base.settings.drain_grace_seconds,
     )
-
-
-def _questions(
-    settings: CallbackSettings,
-    issuers: Issuers,
-    bus: CallbackBus,
-    results: AuthenticationResults,
-    encryption: CardDataEncryption,
-) -> Sequence[Callbacks]:
-    questions = Questions(bus)
-    poll = settings.authentication_result
-    return (
-        ConsumerQuestions(
-            issuers, questions, information=_terms(settings.consumer_information), otp=_terms(settings.deliver_otp)
-        ),
-        StepUp(
-            issuers,
-            questions,
-            results,
-            authenticate=_terms(settings.authenticate),
-            result=Terms(poll.deadline_seconds, poll.fallback_status or 500, poll.fallback_error),
-            pending_without_reply=poll.fallback_status is None,
-        ),
-        CardCredentialsQuestion(issuers, questions, encryption, _terms(settings.card_credentials)),
-    )
-
-
-def _terms(settings: QuestionSettings) -> Terms:
-    return Terms(settings.deadline_seconds, settings.fallback_status, settings.fallback_error)
 
 
 async def _three_ds_server(stack: AsyncExitStack, base: _Base) -> Sequence[Servicer]:

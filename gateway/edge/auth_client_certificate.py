@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.edge.auth_forwarded_certificate import HEADERS, ForwardedCertificates
-from gateway.edge.errors import Refusal
+from gateway.edge.responses import HttpError
 from gateway.edge.server_connection import Connection
 from gateway.tls.client_certificate import Certificate
 
@@ -65,14 +65,14 @@ class Clients:
         """Let a request pass.
 
         Raises:
-            Refusal: 403 or 400; its client may not call.
+            HttpError: 403 or 400; its client may not call.
         """
         certificate = self._certificate(request)
         # TLS looked at the dates when the connection was made, and a connection may outlive its certificate.
         if not certificate.not_before <= self._clock() <= certificate.not_after:
-            raise Refusal(HTTPStatus.FORBIDDEN, "the client certificate is not valid now")
+            raise HttpError(HTTPStatus.FORBIDDEN, "the client certificate is not valid now")
         if self._subjects and self._subjects.isdisjoint(certificate.names):
-            raise Refusal(
+            raise HttpError(
                 HTTPStatus.FORBIDDEN,
                 "the client certificate is not one of those that may call",
                 cause=f"edge.tls_client_subjects has none of {sorted(certificate.names)[:_MOST_NAMES_LOGGED]}",
@@ -84,13 +84,13 @@ class Clients:
         # Refused and not just passed over: who sends it means to be taken for another, or there is a proxy that
         # nobody has told the gateway of.
         if any(name in request.headers for name in HEADERS):
-            raise Refusal(HTTPStatus.FORBIDDEN, "the header Client-Cert is taken from the proxy alone")
+            raise HttpError(HTTPStatus.FORBIDDEN, "the header Client-Cert is taken from the proxy alone")
         try:
             certificate = cast("Connection", request.protocol).certificate
         except ValueError as error:
-            raise Refusal(HTTPStatus.FORBIDDEN, "the client certificate cannot be read") from error
+            raise HttpError(HTTPStatus.FORBIDDEN, "the client certificate cannot be read") from error
         if certificate is None:
-            raise Refusal(HTTPStatus.FORBIDDEN, "a client certificate is required")
+            raise HttpError(HTTPStatus.FORBIDDEN, "a client certificate is required")
         return certificate
 
 

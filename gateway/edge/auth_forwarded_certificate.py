@@ -22,7 +22,7 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from gateway.edge.errors import Refusal
+from gateway.edge.responses import HttpError
 from gateway.settings import SettingsError
 from gateway.tls.client_certificate import Certificate, read
 
@@ -72,12 +72,12 @@ class ForwardedCertificates:
             values: All headers ``Client-Cert`` of the request.
 
         Raises:
-            Refusal: 403 if there is none or it is not trusted, 400 if it cannot be read or there are several.
+            HttpError: 403 if there is none or it is not trusted, 400 if it cannot be read or there are several.
         """
         if not values:
-            raise Refusal(HTTPStatus.FORBIDDEN, "the proxy shows no client certificate")
+            raise HttpError(HTTPStatus.FORBIDDEN, "the proxy shows no client certificate")
         if len(values) > 1:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "there is more than one header Client-Cert")
+            raise HttpError(HTTPStatus.BAD_REQUEST, "there is more than one header Client-Cert")
         verified = self._verified
         certificate = verified.get(values[0])
         if certificate is None:
@@ -91,11 +91,11 @@ class ForwardedCertificates:
         try:
             shown = _parse(value)
         except ValueError as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "the header Client-Cert holds no certificate") from error
+            raise HttpError(HTTPStatus.BAD_REQUEST, "the header Client-Cert holds no certificate") from error
         try:
             self._verifier().verify(shown, [])
         except VerificationError as error:
-            raise Refusal(HTTPStatus.FORBIDDEN, "the client certificate is not trusted") from error
+            raise HttpError(HTTPStatus.FORBIDDEN, "the client certificate is not trusted") from error
         return read(shown)
 
     def _verifier(self) -> ClientVerifier:

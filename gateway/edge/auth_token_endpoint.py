@@ -1,24 +1,27 @@
-"""The token endpoint for D1 (D1 API: outbound OAuth 2.0; RFC 6749, section 4.4)."""
+"""OAuth 2.0 for the edge's one client: the token endpoint, and the check of the tokens that it issued.
+
+Client credentials grant: RFC 6749, section 4.4. Bearer tokens: RFC 6750. The client certificate comes first: TLS lets
+in no client without one of the configured CA.
+"""
 
 import base64
 import binascii
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 
-from adapters.d1.callbacks import schema as d1
-from adapters.d1.callbacks.parsing import read_body
 from gateway.edge.auth_tokens import Tokens
-from gateway.edge.errors import Refusal
+from gateway.edge.platform import TokenBody
 from gateway.edge.rate_limit import Throttle
-from gateway.edge.responses import json_response
+from gateway.edge.request_body import read_body
+from gateway.edge.responses import HttpError, json_response
 
-__all__ = ["TokenEndpoint", "parse_basic"]
+__all__ = ["TokenEndpoint", "parse_basic", "require_bearer"]
 
-# D1 needs one token a quarter of an hour.
+# A client needs one token a quarter of an hour.
 _WINDOW_SECONDS: Final = 60.0
 _MOST_REQUESTS: Final = 120
 _MOST_FAILURES: Final = 10
@@ -26,39 +29,38 @@ _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class TokenEndpoint:
-    """Gives a token to the client that was agreed with D1."""
+    """Issues tokens to the one client whose credentials are configured."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
+    def __init__(self, tokens: Tokens, *, path: str, body: TokenBody) -> None:
+        """Prepare.
+
+        Args:
+            tokens: Issues and verifies.
+            path: Where the client asks for them.
+            body: Makes the body of the response.
+        """
+        self.tokens = tokens
+        self.path = path
+        self._body = body
         self._requests = Throttle(_MOST_REQUESTS, _WINDOW_SECONDS)
         self._failures = Throttle(_MOST_FAILURES, _WINDOW_SECONDS)
 
     def routes(self) -> list[web.RouteDef]:
-        """See `gateway.edge.server.Callbacks`."""
-        return [web.post(d1.TOKEN_PATH, self.post)]
+        """Return the one route."""
+        return [web.post(self.path, self.post)]
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer with a token.
 
         Raises:
-            Refusal: 401 for wrong credentials, 429 for too many requests, 415 and 400 for what is no token request.
+            HttpError: 401 for wrong credentials, 429 for too many requests, 415 and 400 for what is no token request.
         """
         self._authenticate(request)
         if request.content_type != "application/x-www-form-urlencoded":
-            raise Refusal(415, "the content type must be application/x-www-form-urlencoded")
+            raise HttpError(415, "the content type must be application/x-www-form-urlencoded")
         self._check(await read_body(request))
-        token = self._tokens.issue()
-        expires_at = datetime.fromtimestamp(token.expires_at, UTC)
-        body = {
-            "access_token": token.value,
-            "token_type": "Bearer",
-            # Text, unlike at D1's own token endpoint.
-            "expires_in": str(token.lifetime_seconds),
-            "expires_at": expires_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        }
-        if self._tokens.client.scope:
-            body["scope"] = self._tokens.client.scope
-        return json_response(d1.TOKEN_STATUS, body, _NO_STORE)
+        body = self._body(self.tokens.issue(), self.tokens.client.scope)
+        return json_response(HTTPStatus.OK, body, _NO_STORE)
 
     def _authenticate(self, request: web.Request) -> None:
         peer = str(request.remote)
@@ -66,31 +68,53 @@ class TokenEndpoint:
         for throttle in (self._failures, self._requests):
             seconds = throttle.wait_seconds(peer)
             if seconds:
-                raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", {"Retry-After": str(seconds)})
+                raise HttpError(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", {"Retry-After": str(seconds)})
         self._requests.take(peer)
         credentials = parse_basic(request.headers.getall(hdrs.AUTHORIZATION, []))
-        if credentials is None or not self._tokens.client.matches(*credentials):
+        if credentials is None or not self.tokens.client.matches(*credentials):
             self._failures.take(peer)
-            raise Refusal(401, "invalid_client", {"WWW-Authenticate": 'Basic realm="d1-gateway"'})
+            raise HttpError(401, "invalid_client", {"WWW-Authenticate": 'Basic realm="d1-gateway"'})
 
     def _check(self, form: bytes) -> None:
         try:
             fields = parse_qsl(form.decode(), keep_blank_values=True)
         except UnicodeDecodeError:
-            raise Refusal(400, "invalid_request") from None
+            raise HttpError(400, "invalid_request") from None
         values = dict(fields)
         if len(values) != len(fields):
-            raise Refusal(400, "invalid_request")
+            raise HttpError(400, "invalid_request")
         if values.get("grant_type") != "client_credentials":
-            raise Refusal(400, "unsupported_grant_type" if "grant_type" in values else "invalid_request")
-        if not set(values.get("scope", "").split()) <= set(self._tokens.client.scope.split()):
-            raise Refusal(400, "invalid_scope")
+            raise HttpError(400, "unsupported_grant_type" if "grant_type" in values else "invalid_request")
+        if not set(values.get("scope", "").split()) <= set(self.tokens.client.scope.split()):
+            raise HttpError(400, "invalid_scope")
+
+
+def require_bearer(endpoint: TokenEndpoint) -> Middleware:
+    """Make the middleware that refuses every request without a valid token, but for one to the token endpoint."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path != endpoint.path and not _is_authorized(request, endpoint.tokens):
+            raise HttpError(
+                401, "a valid bearer token is required", {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            )
+        return await handler(request)
+
+    return check
+
+
+def _is_authorized(request: web.Request, tokens: Tokens) -> bool:
+    given = request.headers.getall(hdrs.AUTHORIZATION, [])
+    if len(given) != 1:
+        return False
+    scheme, _, value = given[0].partition(" ")
+    return scheme.lower() == "bearer" and tokens.is_valid(value.strip())
 
 
 def parse_basic(headers: list[str]) -> tuple[str, str] | None:
     """Read client id and secret out of the one ``Authorization: Basic`` header.
 
-    D1 encodes them in base64url; padded, unpadded and plain base64 are taken too (D1 API: outbound OAuth 2.0).
+    Base64url, padded and unpadded, and plain base64 are taken.
 
     Returns:
         Client id and secret, or None if there is no such header, more than one, or it cannot be read.

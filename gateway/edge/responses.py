@@ -1,27 +1,106 @@
-"""The answers of the edge."""
+"""What the edge answers: JSON or nothing, and for every failure a status and ``{"error": ...}``."""
 
 from collections.abc import Mapping
 
 import orjson
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 
-__all__ = ["empty_response", "json_response"]
+from gateway.errors import GatewayError
+from gateway.logging import correlation
+from issuer.common.v1 import error_pb2
 
-# aiohttp would tell everybody its own version and Python's. Copied for each answer, as aiohttp writes into it.
+__all__ = ["HttpError", "InternalHttpError", "answer_errors", "empty_response", "http_error_of", "json_response"]
+
+_HTTP_STATUS = {error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: 503, error_pb2.ERROR_REASON_STORE_UNAVAILABLE: 503}
+# aiohttp would send its own version and Python's. Copied for each response, as aiohttp writes into it.
 _HEADERS = CIMultiDict({hdrs.SERVER: "d1-gateway"})
 
 
+class HttpError(Exception):
+    """A request that is refused, with its HTTP status.
+
+    The text goes to the sender and, unless another one is given for it, into the log: it names fields and rules, never
+    values.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        headers: dict[str, str] | None = None,
+        *,
+        logged: str | None = None,
+        cause: str = "",
+    ) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.logged = error if logged is None else logged
+        """The text for the log, where the sender's is not ours and may say more than a log should hold."""
+        self.headers = headers
+        self.cause = cause
+        """What is at fault on our side: for the log, not for the sender."""
+
+
+class InternalHttpError(HttpError):
+    """A fault of the gateway: the sender learns that, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__(500, "internal error")
+
+
 def empty_response(status: int) -> web.Response:
-    """Build an answer without a body: done, nothing to say."""
+    """Build a response without a body."""
     return web.Response(status=status, headers=_HEADERS.copy())
 
 
 def json_response(status: int, body: object, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Build an answer with a JSON body."""
+    """Build a response with a JSON body."""
     own = _HEADERS.copy()
     own.update(headers or {})
     response = web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=own)
     if own.get(hdrs.CONNECTION) == "close":
         response.force_close()
     return response
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its correlation id, and every failure its status and its body."""
+    given = request.headers.get(correlation.HEADER, "")
+    correlation.use(given if correlation.is_valid(given) else correlation.new())
+    try:
+        return await handler(request)
+    except Exception as error:  # noqa: BLE001 (the last resort: the sender gets a response)
+        failure = http_error_of(error)
+        return json_response(failure.status, {"error": failure.error}, failure.headers)
+
+
+def http_error_of(error: Exception) -> HttpError:
+    """Return the HTTP error that answers an exception."""
+    match error:
+        case HttpError():
+            return error
+        case GatewayError():
+            retry = error.retry_after_seconds
+            headers = None if retry is None else {"Retry-After": str(max(1, round(retry)))}
+            return HttpError(_HTTP_STATUS.get(error.reason, 500), error.reason_name, headers, cause=error.message)
+        case web.RequestPayloadError() | ConnectionResetError():
+            # Broken chunks or compression, or a sender that hung up: nothing of ours is at fault.
+            return HttpError(400, "the body cannot be read", {"Connection": "close"})
+        case web.HTTPException():
+            return _of_aiohttp(error)
+        case _:
+            return InternalHttpError()
+
+
+def _of_aiohttp(error: web.HTTPException) -> HttpError:
+    match error:
+        case web.HTTPRequestEntityTooLarge():
+            return HttpError(413, "the body is too large")
+        case web.HTTPMethodNotAllowed():
+            return HttpError(405, "method not allowed", {"Allow": ", ".join(sorted(error.allowed_methods))})
+        case _:
+            return HttpError(error.status, error.reason.lower())

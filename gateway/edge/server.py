@@ -2,37 +2,29 @@
 
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from adapters.d1.callbacks.parsing import BODY_SECONDS
+from gateway.aio import http_server
 from gateway.aio.addresses import cannot_listen
-from gateway.edge import http_expect
-from gateway.edge.auth_bearer import require_bearer
 from gateway.edge.auth_client_certificate import Clients, require_client
-from gateway.edge.auth_token_endpoint import TokenEndpoint
+from gateway.edge.auth_token_endpoint import TokenEndpoint, require_bearer
 from gateway.edge.auth_tokens import Tokens
-from gateway.edge.errors import answer_errors
+from gateway.edge.platform import PlatformCallbacks
+from gateway.edge.request_body import BODY_SECONDS
+from gateway.edge.responses import answer_errors
 from gateway.edge.server_connection import Complaints, Connection, timed
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.edge.tls_listener import Listener
 
-__all__ = ["Callbacks", "EdgeServer", "Limits"]
+__all__ = ["EdgeServer", "Limits"]
 
-# Far more than a round trip to D1's network, far less than D1's patience. The gRPC side takes as long to part.
+# Far more than a round trip to the platform's network, far less than its patience.
 _LULL_SECONDS: Final = 0.1
-
-
-class Callbacks(Protocol):
-    """A group of D1's callbacks."""
-
-    def routes(self) -> list[web.RouteDef]:
-        """Tell where D1 calls, and what is called here."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +40,12 @@ class Limits:
 
 
 class EdgeServer:
-    """Serves D1's callbacks on one port."""
+    """Serves a card platform's callbacks on one port."""
 
     def __init__(
         self,
         *,
-        callbacks: Iterable[Callbacks],
+        callbacks: PlatformCallbacks,
         clients: Clients,
         tokens: Tokens | None,
         telemetry: EdgeTelemetry,
@@ -63,11 +55,11 @@ class EdgeServer:
         """Assemble the server.
 
         Args:
-            callbacks: What is served.
-            clients: Whom it is served.
-            tokens: Where OAuth was agreed with D1; None where the client certificate alone is asked for.
+            callbacks: The card platform's.
+            clients: The clients that may call.
+            tokens: Issues and verifies bearer tokens; None where the client certificate alone is required.
             telemetry: Measures every request.
-            limits: How much of it.
+            limits: What a client may ask.
             drain_grace_seconds: How long requests in flight may go on once `stop` is called.
         """
         middlewares: list[Middleware] = [
@@ -77,12 +69,14 @@ class EdgeServer:
             telemetry.middleware(),
             require_client(clients),
         ]
+        routes = [*callbacks.routes]
         if tokens is not None:
-            middlewares.append(require_bearer(tokens))
+            endpoint = TokenEndpoint(tokens, path=callbacks.token_path, body=callbacks.token_body)
+            middlewares.append(require_bearer(endpoint))
+            routes += endpoint.routes()
         app = web.Application(middlewares=middlewares, client_max_size=limits.max_body_bytes)
         app[BODY_SECONDS] = limits.request_timeout_seconds
-        served = callbacks if tokens is None else (*callbacks, TokenEndpoint(tokens))
-        app.add_routes([route for group in served for route in group.routes()])
+        app.add_routes(routes)
         self._limits = limits
         self._lull_seconds = min(_LULL_SECONDS, drain_grace_seconds / 4)
         self._is_parting = False
@@ -107,7 +101,7 @@ class EdgeServer:
             OSError: The port cannot be had.
         """
         await self._runner.setup()
-        http_expect.take_over(cast("web.Server", self._runner.server))
+        http_server.defer_continue(cast("web.Server", self._runner.server))
         self._listener = Listener(
             self._connection,
             tls,
@@ -156,4 +150,4 @@ class EdgeServer:
 def _ends_connection(request: web.Request) -> bool:
     # What follows a request that asks for another protocol aiohttp may drop. A body that nobody asked for may follow
     # or not: what comes next could be either.
-    return hdrs.UPGRADE in request.headers or http_expect.is_waiting(request)
+    return hdrs.UPGRADE in request.headers or http_server.is_awaiting_continue(request)

@@ -10,7 +10,7 @@ from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.typedefs import Handler
 from cryptography import x509
 
-from gateway.edge.http_connection import HttpConnection
+from gateway.aio.http_server import HttpConnection
 from gateway.logging.throttled import Occasion
 from gateway.tls.client_certificate import Certificate, read
 

@@ -1,4 +1,4 @@
-"""Measures every request of D1, and writes its one line into the log."""
+"""Measures every request at the edge, and writes its one log line."""
 
 import logging
 import re
@@ -12,9 +12,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import Counter, Histogram
 
-from adapters.d1.callbacks import schema as d1
 from gateway.auth.issuers import Issuers
-from gateway.edge.errors import Fault, Refusal, refusal_of
+from gateway.edge.responses import HttpError, InternalHttpError, http_error_of
 from gateway.logging import correlation
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
@@ -26,30 +25,27 @@ _log = structlog.get_logger(__name__)
 _ID: Final = re.compile(r"(?![0-9]{10})(?!([0-9][_-]*){10,}\Z)[A-Za-z0-9_-]{1,64}")
 _UNKNOWN: Final = "unknown"
 _OTHER: Final = "other"
-_SNAKE: Final = {
-    "issuerId": "issuer_id",
-    "cardId": "card_id",
-    "consumerId": "consumer_id",
-    "authenticationId": "authentication_id",
-}
-_FREQUENT: Final = frozenset({d1.THREE_DS_NOTIFICATION_PATH, d1.CONSUMER_NOTIFICATION_PATH, d1.TOKEN_PATH})
-"""Where success is worth no line: the event log has the notification, correlation id and all."""
+_CAPITAL: Final = re.compile("(?<=[a-z])[A-Z]")
 
 
 class EdgeTelemetry:
     """Stands right within `answer_errors`, where errors still say all that they know."""
 
-    def __init__(self, issuers: Issuers, metrics: Metrics, tracing: Tracing) -> None:
+    def __init__(
+        self, issuers: Issuers, metrics: Metrics, tracing: Tracing, *, quiet_routes: frozenset[str] = frozenset()
+    ) -> None:
         """Prepare.
 
         Args:
             issuers: Those that a line may name.
             metrics: Where to count.
             tracing: Makes a span of each request.
+            quiet_routes: The routes whose successes are logged at debug level only.
         """
         self._issuers = issuers
         self._metrics = metrics
         self._tracing = tracing
+        self._quiet_routes = quiet_routes
         # The one that is made anew for each line takes a fifth of it.
         self._log = _log.bind()
         # Finding a series by its labels takes longer than to count in it.
@@ -67,7 +63,7 @@ class EdgeTelemetry:
                 try:
                     response = await handler(request)
                 except Exception as error:
-                    refusal = refusal_of(error)
+                    refusal = http_error_of(error)
                     seconds = self._count(route, method, refusal.status, began)
                     span.set("http.response.status_code", refusal.status)
                     if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -101,7 +97,7 @@ class EdgeTelemetry:
         return metrics.edge_requests.labels(route, method, status), metrics.edge_seconds.labels(route)
 
     def _tell(self, request: web.Request, route: str, method: str, status: int, seconds: float) -> None:
-        is_quiet = route in _FREQUENT and status < HTTPStatus.BAD_REQUEST
+        is_quiet = route in self._quiet_routes and status < HTTPStatus.BAD_REQUEST
         level = logging.DEBUG if is_quiet else logging.INFO
         if not self._log.is_enabled_for(level):
             return
@@ -110,11 +106,11 @@ class EdgeTelemetry:
         self._log.log(level, "callback answered", **_line(route, method, status, seconds), **known)
 
 
-def _tell_refusal(request: web.Request, line: dict[str, Any], refusal: Refusal, error: Exception) -> None:
+def _tell_refusal(request: web.Request, line: dict[str, Any], refusal: HttpError, error: Exception) -> None:
     facts = line | _ids(request)
     if refusal.cause:
         facts["cause"] = refusal.cause
-    if isinstance(refusal, Fault):
+    if isinstance(refusal, InternalHttpError):
         _log.error("callback broke", **facts, exc_info=error)
     else:
         _log.warning("callback refused", **facts, error=refusal.logged)
@@ -125,9 +121,11 @@ def _line(route: str, method: str, status: int, seconds: float) -> dict[str, Any
 
 
 def _ids(request: web.Request) -> dict[str, str]:
-    """Return what helps to fetch from D1 what was refused: the ids in the path, once they look like ids."""
+    """Return what helps to find what was refused: the ids in the path, if they look like ids."""
     return {
-        _SNAKE[name]: value for name, value in request.match_info.items() if name in _SNAKE and _ID.fullmatch(value)
+        _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", name): value
+        for name, value in request.match_info.items()
+        if _ID.fullmatch(value)
     }
 
 

@@ -24,8 +24,8 @@ from gateway.grpc_api.interceptors import (
     ValidationInterceptor,
 )
 from gateway.grpc_api.interceptors.chain import Chain
+from gateway.grpc_api.interceptors.shield import Finishing
 from gateway.grpc_api.servicer import Servicer, register
-from gateway.grpc_api.shield import Finishing
 from gateway.validation.validator import Validation
 
 __all__ = ["RpcServer"]

@@ -11,9 +11,9 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import choose_encoder
 
+from gateway.aio import http_server
 from gateway.aio.addresses import join
-from gateway.edge import http_expect
-from gateway.edge.http_connection import HttpConnection
+from gateway.aio.http_server import HttpConnection
 from gateway.telemetry.report import Reporting
 
 __all__ = ["AdminServer", "Refreshed"]
@@ -108,7 +108,7 @@ class AdminServer:
 
     async def _set_up(self) -> None:
         await self._runner.setup()
-        http_expect.take_over(cast("web.Server", self._runner.server))
+        http_server.defer_continue(cast("web.Server", self._runner.server))
 
     def _connection(self) -> "_Connection":
         server = cast("web.Server", self._runner.server)

@@ -1,1 +1,82 @@
 """D1's callbacks: their paths and JSON, and their translation to the messages of the contracts."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from adapters.d1.callbacks import schema as d1
+from adapters.d1.callbacks.card_credentials import CardCredentialsQuestion
+from adapters.d1.callbacks.consumers import ConsumerQuestions
+from adapters.d1.callbacks.notifications import ConsumerNotifications, ThreeDSNotifications
+from adapters.d1.callbacks.questions import Questions, Terms
+from adapters.d1.callbacks.step_up import StepUp
+from gateway.auth.issuers import Issuers
+from gateway.callbacks.results import AuthenticationResults
+from gateway.edge.auth_tokens import Token
+from gateway.edge.platform import PlatformCallbacks
+from gateway.ports import Appendable, CallbackBus, CardDataEncryption
+from gateway.settings import CallbackSettings, QuestionSettings
+
+__all__ = ["d1_callbacks", "token_body"]
+
+
+def d1_callbacks(
+    issuers: Issuers,
+    *,
+    log: Appendable,
+    bus: CallbackBus,
+    results: AuthenticationResults,
+    encryption: CardDataEncryption,
+    settings: CallbackSettings,
+) -> PlatformCallbacks:
+    """Assemble all callbacks of D1.
+
+    Args:
+        issuers: The issuers whose callbacks are served.
+        log: Stores notifications.
+        bus: Leads to the handlers.
+        results: The final results of authentications.
+        encryption: Encrypts card data for D1.
+        settings: Deadlines and fallbacks.
+    """
+    questions = Questions(bus)
+    poll = settings.authentication_result
+    groups = (
+        ThreeDSNotifications(issuers, log),
+        ConsumerNotifications(issuers, log),
+        ConsumerQuestions(
+            issuers, questions, information=_terms(settings.consumer_information), otp=_terms(settings.deliver_otp)
+        ),
+        StepUp(
+            issuers,
+            questions,
+            results,
+            authenticate=_terms(settings.authenticate),
+            result=Terms(poll.deadline_seconds, poll.fallback_status or 500, poll.fallback_error),
+            pending_without_reply=poll.fallback_status is None,
+        ),
+        CardCredentialsQuestion(issuers, questions, encryption, _terms(settings.card_credentials)),
+    )
+    return PlatformCallbacks(
+        routes=[route for group in groups for route in group.routes()],
+        # The event log has each notification, correlation id and all.
+        quiet_routes=frozenset({d1.THREE_DS_NOTIFICATION_PATH, d1.CONSUMER_NOTIFICATION_PATH, d1.TOKEN_PATH}),
+        token_path=d1.TOKEN_PATH,
+        token_body=token_body,
+    )
+
+
+def token_body(token: Token, scope: str) -> Mapping[str, str | int]:
+    """Return the response of the token endpoint (D1 API: outbound OAuth 2.0)."""
+    expires_at = datetime.fromtimestamp(token.expires_at, UTC)
+    body = {
+        "access_token": token.value,
+        "token_type": "Bearer",
+        # Text, unlike at D1's own token endpoint.
+        "expires_in": str(token.lifetime_seconds),
+        "expires_at": expires_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+    return body | ({"scope": scope} if scope else {})
+
+
+def _terms(settings: QuestionSettings) -> Terms:
+    return Terms(settings.deadline_seconds, settings.fallback_status, settings.fallback_error)

@@ -4,8 +4,8 @@ from aiohttp import web
 
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import CARD_ID
-from adapters.d1.callbacks.path import id_in_path, issuer_in_path
 from adapters.d1.callbacks.questions import Questions, Terms
+from adapters.d1.callbacks.request import id_in_path, issuer_in_path
 from gateway.auth.issuers import Issuers
 from gateway.edge.responses import json_response
 from gateway.ports import CardDataEncryption
@@ -33,14 +33,14 @@ class CardCredentialsQuestion:
         self._terms = terms
 
     def routes(self) -> list[web.RouteDef]:
-        """See `gateway.edge.server.Callbacks`."""
+        """Return the path and the handler of each callback."""
         return [web.get(d1.CARD_CREDENTIALS_PATH, self.get)]
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer with a card's credentials, encrypted.
 
         Raises:
-            Refusal: No handler answers, or it refuses; or the ids are not right.
+            HttpError: No handler answers, or it refuses; or the ids are not right.
         """
         issuer_id = issuer_in_path(request, self._issuers)
         asked = questions_pb2.CardCredentialsRequest(card_id=id_in_path(request, "cardId", CARD_ID))

@@ -7,10 +7,15 @@ from google.protobuf.message import Message
 
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, FieldError, Fields
-from adapters.d1.callbacks.parsing import read_json
-from adapters.d1.callbacks.path import id_in_path, id_in_query, issuer_in_path
 from adapters.d1.callbacks.questions import Questions, Terms
-from adapters.d1.callbacks.transaction import MOST_TEXT, parse_transaction
+from adapters.d1.callbacks.request import (
+    MOST_TEXT,
+    id_in_path,
+    id_in_query,
+    issuer_in_path,
+    parse_transaction,
+    read_fields,
+)
 from gateway.auth.issuers import Issuers
 from gateway.edge.responses import empty_response, json_response
 from issuer.callback.v1 import messages_pb2 as callback
@@ -44,7 +49,7 @@ class ConsumerQuestions:
         self._otp = otp
 
     def routes(self) -> list[web.RouteDef]:
-        """See `gateway.edge.server.Callbacks`."""
+        """Return the path and the handler of each callback."""
         return [
             web.get(d1.CONSUMER_INFORMATION_PATH, self.get_information),
             web.post(d1.DELIVER_OTP_PATH, self.post_otp),
@@ -54,7 +59,7 @@ class ConsumerQuestions:
         """Answer who a consumer is.
 
         Raises:
-            Refusal: No handler answers, or it refuses; or the ids are not right.
+            HttpError: No handler answers, or it refuses; or the ids are not right.
         """
         question = callback.Question(
             issuer_id=issuer_in_path(request, self._issuers),
@@ -70,7 +75,7 @@ class ConsumerQuestions:
         """Have a one-time password delivered.
 
         Raises:
-            Refusal: No handler answers, or it refuses; or the request is not right.
+            HttpError: No handler answers, or it refuses; or the request is not right.
             FieldError: There is no password.
         """
         issuer_id = issuer_in_path(request, self._issuers)
@@ -78,7 +83,7 @@ class ConsumerQuestions:
             consumer_id=id_in_path(request, "consumerId", CONSUMER_ID),
             card_id=id_in_query(request, d1.DELIVER_OTP_CARD_PARAMETER, CARD_ID),
         )
-        _parse_delivery(await read_json(request), delivery)
+        _parse_delivery(await read_fields(request), delivery)
         await self._questions.ask(callback.Question(issuer_id=issuer_id, deliver_otp=delivery), self._otp)
         return empty_response(d1.DELIVER_OTP_STATUS)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from google.protobuf import struct_pb2
 
+from gateway.edge.responses import HttpError
+
 __all__ = ["CARD_ID", "CONSUMER_ID", "OPERATION_ID", "FieldError", "Fields", "parse_time"]
 
 CARD_ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
@@ -22,8 +24,11 @@ _NUMBER = re.compile(r"[0-9](?:[ ._-]?[0-9]){3,}")
 _MAX_DEPTH = 16
 
 
-class FieldError(Exception):
+class FieldError(HttpError):
     """A field is missing or malformed. The text names the field and the rule, never the value."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(400, text)
 
 
 class Fields:

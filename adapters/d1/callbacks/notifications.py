@@ -1,4 +1,7 @@
-"""What all notifications have in common: parsed once, serialised once, on disk before they are answered."""
+"""D1's notifications of operations, on cards (D1 API: outbound 3DS API) and on consumers (outbound consumer API).
+
+Each is parsed once, serialised once, and on disk before it is answered.
+"""
 
 import re
 import time
@@ -6,22 +9,84 @@ from typing import NamedTuple, TypeAlias
 
 from aiohttp import web
 
-from adapters.d1.callbacks.fields import Fields
-from adapters.d1.callbacks.parsing import read_json
-from adapters.d1.callbacks.path import id_in_path, issuer_in_path
+from adapters.d1.callbacks import schema as d1
+from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, Fields
+from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation
+from adapters.d1.callbacks.request import id_in_path, issuer_in_path, read_fields
 from gateway.auth.issuers import Issuers
+from gateway.edge.responses import empty_response
 from gateway.logging import correlation
-from gateway.ports import Event
+from gateway.ports import Appendable, Event
 from issuer.consumer.v1.operation_pb2 import ConsumerOperation
-from issuer.notification.v1.messages_pb2 import Notification, NotificationKind
+from issuer.notification.v1.messages_pb2 import (
+    NOTIFICATION_KIND_CONSUMER_OPERATION,
+    NOTIFICATION_KIND_THREE_DS_OPERATION,
+    Notification,
+    NotificationKind,
+)
 from issuer.threeds.v1.operation_pb2 import Operation
 
-__all__ = ["Arrival", "receive"]
+__all__ = ["ConsumerNotifications", "ThreeDSNotifications"]
 
 _Kind: TypeAlias = "NotificationKind.ValueType"
 
 
-class Arrival(NamedTuple):
+class ThreeDSNotifications:
+    """Takes 3DS notifications into the log."""
+
+    def __init__(self, issuers: Issuers, log: Appendable) -> None:
+        self._issuers = issuers
+        self._log = log
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the path and the handler of each callback."""
+        return [web.post(d1.THREE_DS_NOTIFICATION_PATH, self.post)]
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Answer 204 once the notification is on disk; a duplicate is answered 204 and not stored again.
+
+        Raises:
+            HttpError: 404 for an unknown issuer, 400, 415 for what is no notification.
+            FieldError: A field is missing or malformed.
+            GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored, D1 sends it again.
+        """
+        arrival = await _receive(request, self._issuers, "cardId", CARD_ID)
+        operation = arrival.notification.three_ds_operation
+        parse_operation(arrival.fields, operation)
+        arrival.notification.card_id = arrival.subject_id
+        arrival.notification.consumer_id = operation.consumer_id
+        await self._log.append(arrival.event(NOTIFICATION_KIND_THREE_DS_OPERATION, operation))
+        return empty_response(d1.THREE_DS_NOTIFICATION_STATUS)
+
+
+class ConsumerNotifications:
+    """Takes consumer notifications into the log."""
+
+    def __init__(self, issuers: Issuers, log: Appendable) -> None:
+        self._issuers = issuers
+        self._log = log
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the path and the handler of each callback."""
+        return [web.post(d1.CONSUMER_NOTIFICATION_PATH, self.post)]
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Answer 204 once the notification is on disk; a duplicate is answered 204 and not stored again.
+
+        Raises:
+            HttpError: 404 for an unknown issuer, 400, 415 for what is no notification.
+            FieldError: The operation's id, name or status is missing or malformed, or a field nests too deep.
+            GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored, D1 sends it again.
+        """
+        arrival = await _receive(request, self._issuers, "consumerId", CONSUMER_ID)
+        operation = arrival.notification.consumer_operation
+        parse_consumer_operation(arrival.fields, operation)
+        arrival.notification.consumer_id = arrival.subject_id
+        await self._log.append(arrival.event(NOTIFICATION_KIND_CONSUMER_OPERATION, operation))
+        return empty_response(d1.CONSUMER_NOTIFICATION_STATUS)
+
+
+class _Arrival(NamedTuple):
     """A notification that has come in, before its operation is read."""
 
     subject_id: str
@@ -48,7 +113,7 @@ class Arrival(NamedTuple):
         )
 
 
-async def receive(request: web.Request, issuers: Issuers, subject: str, form: re.Pattern[str]) -> Arrival:
+async def _receive(request: web.Request, issuers: Issuers, subject: str, form: re.Pattern[str]) -> _Arrival:
     """Take in a notification.
 
     Args:
@@ -58,13 +123,13 @@ async def receive(request: web.Request, issuers: Issuers, subject: str, form: re
         form: What such an id looks like.
 
     Raises:
-        Refusal: 404 for an unknown issuer; 400, 415 for a malformed id, or what is no JSON object.
+        HttpError: 404 for an unknown issuer; 400, 415 for a malformed id, or what is no JSON object.
     """
     issuer_id = issuer_in_path(request, issuers)
     subject_id = id_in_path(request, subject, form)
-    fields = await read_json(request)
+    fields = await read_fields(request)
     receive_time_ns = time.time_ns()
     taken = Notification(issuer_id=issuer_id, correlation_id=correlation.current())
     # As FromNanoseconds would, at a third of its cost.
     taken.receive_time.seconds, taken.receive_time.nanos = divmod(receive_time_ns, 1_000_000_000)
-    return Arrival(subject_id, fields, taken, receive_time_ns // 1_000_000)
+    return _Arrival(subject_id, fields, taken, receive_time_ns // 1_000_000)

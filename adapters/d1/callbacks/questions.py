@@ -6,7 +6,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from gateway.edge.errors import Refusal
+from gateway.edge.responses import HttpError
 from gateway.logging import correlation
 from gateway.ports import CallbackBus
 from issuer.callback.v1 import messages_pb2 as callback
@@ -33,7 +33,7 @@ class Terms:
     fallback_error: str
 
 
-class UnansweredError(Refusal):
+class UnansweredError(HttpError):
     """No handler replied in time: D1 gets the fallback."""
 
 
@@ -58,7 +58,7 @@ class Questions:
 
         Raises:
             UnansweredError: There is no reply.
-            Refusal: The handler refuses.
+            HttpError: The handler refuses.
         """
         question.correlation_id = correlation.current()
         reply = await self._bus.ask(question, terms.deadline_seconds, waits=waits)
@@ -66,5 +66,5 @@ class Questions:
             raise UnansweredError(terms.fallback_status, terms.fallback_error)
         if reply.WhichOneof("response") == "refusal":
             status, text = _REFUSALS[reply.refusal.reason]
-            raise Refusal(status, reply.refusal.message or text, logged=f"the handler refused: {text}")
+            raise HttpError(status, reply.refusal.message or text, logged=f"the handler refused: {text}")
         return reply

@@ -5,10 +5,8 @@ from aiohttp import web
 
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields
-from adapters.d1.callbacks.parsing import read_json
-from adapters.d1.callbacks.path import id_in_path, issuer_in_path
 from adapters.d1.callbacks.questions import Questions, Terms, UnansweredError
-from adapters.d1.callbacks.transaction import MOST_TEXT, parse_transaction
+from adapters.d1.callbacks.request import MOST_TEXT, id_in_path, issuer_in_path, parse_transaction, read_fields
 from gateway.auth.issuers import Issuers
 from gateway.callbacks.results import AuthenticationResults
 from gateway.edge.responses import json_response
@@ -53,19 +51,19 @@ class StepUp:
         self._pending_without_reply = pending_without_reply
 
     def routes(self) -> list[web.RouteDef]:
-        """See `gateway.edge.server.Callbacks`."""
+        """Return the path and the handler of each callback."""
         return [web.post(d1.AUTHENTICATE_PATH, self.post), web.get(d1.AUTHENTICATION_RESULT_PATH, self.get_result)]
 
     async def post(self, request: web.Request) -> web.Response:
         """Begin an authentication, and answer with its id.
 
         Raises:
-            Refusal: No handler answers, or it refuses; or the request is not right.
+            HttpError: No handler answers, or it refuses; or the request is not right.
             FieldError: A field nests too deep.
         """
         issuer_id = issuer_in_path(request, self._issuers)
         wanted = questions_pb2.AuthenticateRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
-        _parse(await read_json(request), wanted)
+        _parse(await read_fields(request), wanted)
         question = callback.Question(issuer_id=issuer_id, authenticate=wanted)
         reply = await self._questions.ask(question, self._authenticate)
         return json_response(
@@ -76,7 +74,7 @@ class StepUp:
         """Answer how an authentication stands. A final result is the same for every poll.
 
         Raises:
-            Refusal: The handler refuses, or no handler answers and that is not to mean that the result is pending; or
+            HttpError: The handler refuses, or no handler answers and that is not to mean that the result is pending; or
                 the ids are not right.
         """
         issuer_id = issuer_in_path(request, self._issuers)

@@ -8,8 +8,8 @@ from google.protobuf.message import Message
 
 from gateway.auth.issuers import Issuers
 from gateway.errors import FieldViolation
-from gateway.grpc_api.context import outbound
 from gateway.grpc_api.interceptors.chain import Context
+from gateway.grpc_api.interceptors.context import outbound
 from gateway.ports import Call, ThreeDSServer
 from gateway.threeds import challenge, lookup
 from gateway.threeds.rules.compiler import check_request

@@ -1,8 +1,8 @@
 """CardService: hands each rpc to the card system."""
 
 from gateway.auth.issuers import Issuers
-from gateway.grpc_api.context import outbound
 from gateway.grpc_api.interceptors.chain import Context
+from gateway.grpc_api.interceptors.context import outbound
 from gateway.ports import Call, CardIssuer
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc

@@ -3,8 +3,8 @@
 from gateway.auth.issuers import Issuers
 from gateway.callbacks.results import AuthenticationResults
 from gateway.errors import GatewayError
-from gateway.grpc_api.context import outbound
 from gateway.grpc_api.interceptors.chain import Context
+from gateway.grpc_api.interceptors.context import outbound
 from gateway.ports import Authenticators, Call, Consumers
 from issuer.common.v1 import error_pb2
 from issuer.consumer.v1 import messages_pb2 as consumer

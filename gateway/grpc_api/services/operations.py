@@ -1,8 +1,8 @@
 """OperationService: hands each rpc to the history that the card system keeps."""
 
 from gateway.auth.issuers import Issuers
-from gateway.grpc_api.context import outbound
 from gateway.grpc_api.interceptors.chain import Context
+from gateway.grpc_api.interceptors.context import outbound
 from gateway.history import pagination
 from gateway.ports import Call, OperationHistory
 from issuer.threeds.v1 import history_pb2, service_pb2_grpc

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
-from adapters.d1.callbacks.parsing import BODY_SECONDS
+from adapters.d1.callbacks import token_body
 from adapters.d1.callbacks.schema import TOKEN_PATH
-from gateway.edge.auth_bearer import require_bearer
-from gateway.edge.auth_token_endpoint import TokenEndpoint, parse_basic
+from gateway.edge.auth_token_endpoint import TokenEndpoint, parse_basic, require_bearer
 from gateway.edge.auth_tokens import Client, Tokens
-from gateway.edge.errors import answer_errors
+from gateway.edge.request_body import BODY_SECONDS
+from gateway.edge.responses import answer_errors
 
 KEY = ECKey.generate_key("P-256")
 SECRET = "a:secret?of/d1>>"
@@ -92,9 +92,10 @@ async def served(tokens: Tokens) -> TestServer:
     async def greet(_: web.Request) -> web.Response:
         return web.Response(text="let in")
 
-    app = web.Application(middlewares=[answer_errors, require_bearer(tokens)], client_max_size=4096)
+    endpoint = TokenEndpoint(tokens, path=TOKEN_PATH, body=token_body)
+    app = web.Application(middlewares=[answer_errors, require_bearer(endpoint)], client_max_size=4096)
     app[BODY_SECONDS] = 10.0
-    app.router.add_post(TOKEN_PATH, TokenEndpoint(tokens).post)
+    app.add_routes(endpoint.routes())
     app.router.add_post("/callback", greet)
     server = TestServer(app, access_log=None)
     await server.start_server()

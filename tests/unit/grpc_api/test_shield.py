@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import GatewayError
-from gateway.grpc_api.shield import Finishing
+from gateway.grpc_api.interceptors.shield import Finishing
 from issuer.common.v1 import error_pb2
 from tests.unit.http.virtual_time import in_virtual_time
 

@@ -20,8 +20,8 @@ from gateway.grpc_api.interceptors import (
     ValidationInterceptor,
 )
 from gateway.grpc_api.interceptors.chain import Chain, Interceptor, Rpc
+from gateway.grpc_api.interceptors.shield import Finishing
 from gateway.grpc_api.services.cards import CardServicer
-from gateway.grpc_api.shield import Finishing
 from gateway.logging.correlation import HEADER
 from gateway.validation.validator import Validation
 from issuer.card.v1 import messages_pb2 as card

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr
 
 from adapters.threeds.settings import Secret
 from gateway import settings
-from gateway.bootstrap import d1_callbacks, upstreams
+from gateway.bootstrap import edge, upstreams
 from gateway.settings import Settings, SettingsError, ThreeDSSettings, load
 from gateway.settings.dump import effective
 from tests.unit.settings.settings_files import Files
@@ -126,7 +126,7 @@ def test_what_is_made_of_the_settings_shows_no_secret(files: Files) -> None:
     assert loaded.threeds is not None
     assert loaded.edge.oauth is not None
     threeds = upstreams.threeds_settings(loaded.threeds)
-    tokens = d1_callbacks.tokens(loaded.edge.oauth)
+    tokens = edge.tokens(loaded.edge.oauth)
     token = tokens.issue()
     keys = upstreams.issuer_keys(loaded)
     private = next(iter(keys.values())).assertion_keys[0].as_dict(private=True)["d"]

@@ -1,4 +1,4 @@
-"""Reads the bodies that D1 sends."""
+"""Reads the bodies of requests: bounded in size, time and depth."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,14 +9,13 @@ from typing import Any, Final
 import orjson
 from aiohttp import hdrs, web
 
-from adapters.d1.callbacks.fields import Fields
-from gateway.edge import http_expect
-from gateway.edge.errors import Refusal
+from gateway.aio import http_server
+from gateway.edge.responses import HttpError
 
 __all__ = ["BODY_SECONDS", "read_body", "read_json"]
 
 BODY_SECONDS: Final = web.AppKey("BODY_SECONDS", float)
-"""Where an application keeps how long a body may take."""
+"""How long a body may take: an application's setting."""
 
 _JSON = "application/json"
 _MOST_LEVELS: Final = 32
@@ -27,43 +26,43 @@ async def read_body(request: web.Request) -> bytes:
     """Read a request's body; a client that waits to be told to send it is told so now.
 
     Raises:
-        Refusal: 413 for one that is too large, 408 for one that takes too long; both end the connection.
+        HttpError: 413 for one that is too large, 408 for one that takes too long; both end the connection.
     """
     if (request.content_length or 0) > request.client_max_size:
-        raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large", _CLOSE)
+        raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large", _CLOSE)
     if request.content.is_eof():
         return await request.read()
     try:
         async with asyncio.timeout(request.app[BODY_SECONDS]):
-            await http_expect.go_on(request)
+            await http_server.send_continue(request)
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large", _CLOSE) from None
+        raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large", _CLOSE) from None
     except TimeoutError:
-        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "the body takes too long", _CLOSE) from None
+        raise HttpError(HTTPStatus.REQUEST_TIMEOUT, "the body takes too long", _CLOSE) from None
 
 
-async def read_json(request: web.Request) -> Fields:
+async def read_json(request: web.Request) -> dict[str, Any]:
     """Read a request's body as a JSON object.
 
     Raises:
-        Refusal: 415 for another content type, 400 for what is no JSON object or nests too deep, and what `read_body`
+        HttpError: 415 for another content type, 400 for what is no JSON object or nests too deep, and what `read_body`
             raises.
     """
-    # What D1 sends is told at a glance; aiohttp parses the rest.
+    # The usual header is recognised as it is; aiohttp parses any other.
     if request.headers.get(hdrs.CONTENT_TYPE) != _JSON and request.content_type != _JSON:
-        raise Refusal(415, "the content type must be application/json")
+        raise HttpError(415, "the content type must be application/json")
     body = await read_body(request)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise Refusal(400, "the body is not JSON") from None
+        raise HttpError(400, "the body is not JSON") from None
     if not isinstance(value, dict):
-        raise Refusal(400, "the body must be a JSON object")
-    # What has few brackets cannot nest deep, whatever stands in its strings: nearly all that D1 sends.
+        raise HttpError(400, "the body must be a JSON object")
+    # What has few brackets cannot nest deep, whatever its strings hold: nearly every callback.
     if body.count(b"{") + body.count(b"[") > _MOST_LEVELS and _nests_deeper(value, _MOST_LEVELS):
-        raise Refusal(400, f"the body nests deeper than {_MOST_LEVELS} levels")
-    return Fields(value)
+        raise HttpError(400, f"the body nests deeper than {_MOST_LEVELS} levels")
+    return value
 
 
 def _nests_deeper(value: Any, levels: int) -> bool:

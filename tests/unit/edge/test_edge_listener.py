@@ -6,7 +6,7 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey
 
-from gateway.bootstrap import d1_callbacks
+from gateway.bootstrap import edge
 from gateway.settings import EdgeOAuthSettings, SettingsError
 
 
@@ -30,10 +30,8 @@ def test_a_key_behind_a_passphrase_is_opened_with_it(tmp_path: Path) -> None:
     key = ECKey.generate_key("P-256")
     encrypted = _private(tmp_path, "encrypted.pem", key.as_pem(private=True, password="a passphrase"))
     passphrase = _private(tmp_path, "passphrase", b"a passphrase\n")
-    plain = d1_callbacks.tokens(_settings(tmp_path, key))
-    opened = d1_callbacks.tokens(
-        _settings(tmp_path, key, signing_key_file=encrypted, signing_key_passphrase_file=passphrase)
-    )
+    plain = edge.tokens(_settings(tmp_path, key))
+    opened = edge.tokens(_settings(tmp_path, key, signing_key_file=encrypted, signing_key_passphrase_file=passphrase))
 
     assert plain.is_valid(opened.issue().value)
 
@@ -53,7 +51,7 @@ def test_a_key_that_stays_closed_is_refused_without_a_word_of_the_passphrase(
     )
 
     with pytest.raises(SettingsError) as raised:
-        d1_callbacks.tokens(settings)
+        edge.tokens(settings)
     assert str(raised.value).startswith("edge.oauth.signing_key_file: ")
     assert reason in str(raised.value)
     assert "wrong" not in str(raised.value)
@@ -68,13 +66,13 @@ def test_the_tokens_of_every_verification_key_are_taken(tmp_path: Path, form: st
         public = key.as_pem(private=False) if form == "pem" else orjson.dumps(key.as_dict(private=False))
         file.write_bytes(public)
         files.append(file)
-    accepting = d1_callbacks.tokens(_settings(tmp_path, ours, verification_key_files=files))
+    accepting = edge.tokens(_settings(tmp_path, ours, verification_key_files=files))
 
     for key in others:
-        issuing = d1_callbacks.tokens(_settings(tmp_path, key))
+        issuing = edge.tokens(_settings(tmp_path, key))
         token = issuing.issue().value
         assert accepting.is_valid(token)
-        assert not d1_callbacks.tokens(_settings(tmp_path, ours)).is_valid(token)
+        assert not edge.tokens(_settings(tmp_path, ours)).is_valid(token)
 
 
 def test_a_private_key_does_not_belong_among_the_verification_keys(tmp_path: Path) -> None:
@@ -82,4 +80,4 @@ def test_a_private_key_does_not_belong_among_the_verification_keys(tmp_path: Pat
     settings = _settings(tmp_path, ECKey.generate_key("P-256"), verification_key_files=[private])
 
     with pytest.raises(SettingsError, match=r"^edge\.oauth\.verification_key_files: .* only the public half belongs"):
-        d1_callbacks.tokens(settings)
+        edge.tokens(settings)
