@@ -24,7 +24,7 @@ __all__ = ["PLANTERS", "Plot"]
 
 _LEAK: Final = """
 import os, structlog
-from gateway import logs
+from gateway.bootstrap import logging as logs
 logs.configure("debug")
 print(os.environ["CANARY"] if os.environ["WHERE"] == "STDOUT" else "")
 if os.environ["WHERE"] == "LOG":

@@ -10,7 +10,8 @@ import pytest
 SCRIPT = """
 import logging
 import structlog
-from gateway import correlation, logs
+from gateway.bootstrap import logging as logs
+from gateway.logging import correlation
 
 early = structlog.get_logger("early")
 logs.configure("info")
