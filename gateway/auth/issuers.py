@@ -1,4 +1,4 @@
-"""Which issuers the gateway serves."""
+"""The issuers that the gateway serves, and whether a caller may act for one."""
 
 from collections.abc import Iterable
 
@@ -6,40 +6,50 @@ from gateway.auth import grant
 from gateway.errors import FieldViolation, GatewayError
 from issuer.common.v1 import error_pb2
 
-__all__ = ["Issuers"]
+__all__ = ["Issuers", "authorized_issuer"]
 
 
 class Issuers:
-    """The configured issuers; finds the one that a request means."""
+    """The configured issuers."""
 
     def __init__(self, issuer_ids: Iterable[str]) -> None:
         self._ids = frozenset(issuer_ids)
-        self._only = next(iter(self._ids)) if len(self._ids) == 1 else None
+        self._only = next(iter(self._ids)) if len(self._ids) == 1 else ""
 
     def __contains__(self, issuer_id: object) -> bool:
         return issuer_id in self._ids
 
     def resolve(self, issuer_id: str) -> str:
-        """Return the issuer that a request names, or the only one if it names none.
+        """Return the issuer that a request names, configured or not; if it names none, the only one, or nothing."""
+        return issuer_id or self._only
 
-        Raises:
-            GatewayError: PERMISSION_DENIED, ISSUER_UNKNOWN or ISSUER_REQUIRED.
-        """
-        named = issuer_id or self._only
-        if named is not None:
-            # Before it is said whether there is such an issuer: that is only for those who may act for it.
-            grant.require_issuer(named)
-        if named in self._ids:
-            return named
-        if named is not None:
-            raise GatewayError(
-                error_pb2.ERROR_REASON_ISSUER_UNKNOWN,
-                "The gateway is not configured for this issuer_id.",
-                outcome=error_pb2.OUTCOME_NOT_SENT,
-            )
+
+def authorized_issuer(issuers: Issuers, issuer_id: str) -> str:
+    """Return the issuer that a request means, once its caller is known to be allowed to act for it.
+
+    The one place where that is decided.
+
+    Args:
+        issuers: The configured ones.
+        issuer_id: As the request names it; empty for the only one.
+
+    Raises:
+        GatewayError: PERMISSION_DENIED, ISSUER_UNKNOWN or ISSUER_REQUIRED.
+    """
+    resolved = issuers.resolve(issuer_id)
+    if not resolved:
         raise GatewayError(
             error_pb2.ERROR_REASON_ISSUER_REQUIRED,
             "The gateway serves several issuers: set issuer_id.",
             outcome=error_pb2.OUTCOME_NOT_SENT,
             violations=[FieldViolation("issuer_id", "must name one of the configured issuers", "issuer.required")],
         )
+    # First: only who may act for an issuer learns whether it is configured.
+    grant.require_issuer(resolved)
+    if resolved not in issuers:
+        raise GatewayError(
+            error_pb2.ERROR_REASON_ISSUER_UNKNOWN,
+            "The gateway is not configured for this issuer_id.",
+            outcome=error_pb2.OUTCOME_NOT_SENT,
+        )
+    return resolved

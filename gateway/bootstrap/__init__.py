@@ -13,7 +13,7 @@ from gateway.auth.issuers import Issuers
 from gateway.bootstrap import access as guard
 from gateway.bootstrap import edge as edge_parts
 from gateway.bootstrap.application import Gateway
-from gateway.bootstrap.storage import Storage, check_storage, open_storage, sealing_key
+from gateway.bootstrap.storage import check_storage, open_storage, sealing_key
 from gateway.bootstrap.upstreams import d1_settings, issuer_keys, threeds_settings
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import Desk
@@ -35,6 +35,7 @@ from gateway.idempotency.encryption import Sealing
 from gateway.idempotency.replies import FirstReplies
 from gateway.logging import setup
 from gateway.notifications.watch import Watchers
+from gateway.ports import Storage
 from gateway.settings import (
     Settings,
     SettingsError,
@@ -100,7 +101,7 @@ async def running(settings: Settings, place: Place | None = None) -> AsyncIterat
         readiness = Readiness(core.storage.log, core.storage.entries, lambda: base.upstreams.circuits)
         admin_address = await _admin(stack, base, core, readiness, place)
         callbacks = CallbackServicer(base.issuers, core.desk, core.validation)
-        rpc = await _rpc(stack, base, core, (*three_ds, callbacks, *_servicers(base, core, client)), place)
+        rpc = await _rpc(stack, base, core, (*three_ds, callbacks, *_servicers(core, client)), place)
         gateway = Gateway(
             rpc=rpc,
             edge=_edge(base, core),
@@ -209,13 +210,12 @@ async def _admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Rea
     return await admin.start_at(place.admin_socket)
 
 
-def _servicers(base: _Base, core: _Core, client: api.D1Client) -> Sequence[Servicer]:
-    issuers = base.issuers
+def _servicers(core: _Core, client: api.D1Client) -> Sequence[Servicer]:
     return (
-        CardServicer(issuers, api.D1CardIssuer(client)),
-        ConsumerServicer(issuers, api.D1Authenticators(client), api.D1Consumers(client), core.results),
-        NotificationServicer(issuers, core.storage.log, core.watchers),
-        OperationServicer(issuers, api.D1OperationHistory(client)),
+        CardServicer(api.D1CardIssuer(client)),
+        ConsumerServicer(api.D1Authenticators(client), api.D1Consumers(client), core.results),
+        NotificationServicer(core.storage.log, core.watchers),
+        OperationServicer(api.D1OperationHistory(client)),
     )
 
 
@@ -229,11 +229,12 @@ async def _rpc(
     stack.push_async_callback(first_replies.aclose)
     return RpcServer(
         servicers=servicers,
+        issuers=base.issuers,
         validation=core.validation,
         telemetry=TelemetryInterceptor(base.issuers, base.metrics, base.traces),
         access=await stack.enter_async_context(guard.guarding(settings.access, settings.issuers)),
         quota=QuotaInterceptor(max_calls=grpc.max_calls_per_caller, max_streams=grpc.max_streams_per_caller),
-        idempotency=IdempotencyInterceptor(first_replies, base.issuers),
+        idempotency=IdempotencyInterceptor(first_replies),
         host=grpc.host,
         port=grpc.port,
         credentials=base.certificates.grpc,
@@ -270,4 +271,4 @@ async def _three_ds_server(stack: AsyncExitStack, base: _Base) -> Sequence[Servi
     client = await stack.enter_async_context(
         threeds.connect(threeds_settings(settings), base.certificates.threeds, base.upstreams)
     )
-    return (AuthenticationServicer(base.issuers, threeds.HttpThreeDSServer(client)),)
+    return (AuthenticationServicer(threeds.HttpThreeDSServer(client)),)

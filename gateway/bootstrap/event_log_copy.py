@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.bootstrap.storage import Storage, open_embedded, open_shared
-from gateway.ports.engine import Engine
+from gateway.bootstrap.storage import open_embedded, open_shared
+from gateway.ports import Engine, Storage
 from gateway.settings import Settings, SettingsError
 from gateway.tls.certificates import Certificates
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from adapters import nats
-from gateway.bootstrap.storage import Storage
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.cluster.broker import SharedBroker
 from gateway.callbacks.cluster.relay import Relay
 from gateway.callbacks.model import Desk
 from gateway.callbacks.tokens import CallbackTokens
+from gateway.ports import Storage
 from gateway.settings import NatsSettings, Settings, SettingsError
 from gateway.tls.certificates import Certificates
 

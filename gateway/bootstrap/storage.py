@@ -4,46 +4,14 @@ import asyncio
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Protocol
 
 from adapters import sqlite
 from gateway.idempotency import key_file
-from gateway.ports import EventLog, KeyValueStore, SubscriptionLeases
+from gateway.ports import Storage
 from gateway.settings import NatsSettings, Settings, SettingsError
 from gateway.tls.certificates import Certificates
 
-__all__ = ["Storage", "check_storage", "open_embedded", "open_shared", "open_storage", "sealing_key"]
-
-
-class Storage(Protocol):
-    """What both engines have."""
-
-    @property
-    def log(self) -> EventLog:
-        """The event log."""
-        ...
-
-    @property
-    def entries(self) -> KeyValueStore:
-        """The key-value store."""
-        ...
-
-    @property
-    def leases(self) -> SubscriptionLeases:
-        """Who watches named subscriptions."""
-        ...
-
-    def size_bytes(self) -> int:
-        """Tell how much space the log takes, as of when its bounds were looked at last.
-
-        Raises:
-            OSError: It cannot be told.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Finish what was begun, then let go."""
-        ...
+__all__ = ["check_storage", "open_embedded", "open_shared", "open_storage", "sealing_key"]
 
 
 def check_storage(settings: Settings) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from gateway.cli.telling import FAILED, INTERRUPTED, UNUSABLE, refused, tell
 from gateway.errors import GatewayError
-from gateway.ports.engine import Engine
+from gateway.ports import Engine
 from gateway.settings import FILE_VARIABLE, SettingsError, load
 
 __all__ = ["app"]

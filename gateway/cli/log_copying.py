@@ -9,7 +9,7 @@ from gateway.bootstrap.event_log_copy import oldest_kept_ms, opened
 from gateway.cli.progress import Display, display
 from gateway.cli.telling import put, tell
 from gateway.notifications.copy import Copied, LogCopy
-from gateway.ports.engine import Engine
+from gateway.ports import Engine
 from gateway.settings import Settings
 
 __all__ = ["copy_log"]

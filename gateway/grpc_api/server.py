@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gateway.aio.addresses import cannot_listen, join
+from gateway.auth.issuers import Issuers
 from gateway.grpc_api.health import Health
 from gateway.grpc_api.interceptors import (
     AccessInterceptor,
@@ -18,6 +19,7 @@ from gateway.grpc_api.interceptors import (
     ErrorInterceptor,
     FinishingInterceptor,
     IdempotencyInterceptor,
+    IssuerInterceptor,
     PartingInterceptor,
     QuotaInterceptor,
     TelemetryInterceptor,
@@ -59,6 +61,7 @@ class RpcServer:
         self,
         *,
         servicers: Sequence[Servicer],
+        issuers: Issuers,
         validation: Validation,
         telemetry: TelemetryInterceptor,
         access: AccessInterceptor,
@@ -74,6 +77,7 @@ class RpcServer:
 
         Args:
             servicers: Serve one service each; what none of them serves, there is not.
+            issuers: The configured ones.
             validation: Checks every request.
             telemetry: Measures every rpc.
             access: Lets in whom the policy grants something.
@@ -98,6 +102,7 @@ class RpcServer:
             access,
             quota,
             ValidationInterceptor(validation),
+            IssuerInterceptor(issuers),
             FinishingInterceptor(self._finishing),
             idempotency,
         )

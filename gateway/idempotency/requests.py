@@ -47,18 +47,17 @@ def mutating_rpc(method: str) -> MutatingRpc | None:
     return MutatingRpc(name, message_factory.GetMessageClass(found.output_type), name in _REPEATABLE)
 
 
-def content(request: Any, issuer_id: str) -> bytes:
+def content(request: Any) -> bytes:
     """Write what has to be the same in two requests for them to be the same request.
 
     Fields that this version does not know are left out: it does not act on them, and their order is not fixed.
 
     Args:
-        request: One that has a ``request_id`` and an ``issuer_id``.
-        issuer_id: The issuer that it means.
+        request: One that has a ``request_id``, its ``issuer_id`` resolved.
     """
     copy = type(request)()
     copy.CopyFrom(request)
     copy.DiscardUnknownFields()
-    copy.request_id, copy.issuer_id = "", issuer_id
+    copy.request_id = ""
     written: bytes = copy.SerializeToString(deterministic=True)
     return written

@@ -3,7 +3,7 @@
 The protobuf messages are the model: a port takes and returns them.
 """
 
-from gateway.ports.callbacks import CallbackBus
+from gateway.ports.callbacks import AuthenticationResultStore, CallbackBus
 from gateway.ports.event_log import (
     Appendable,
     Event,
@@ -14,7 +14,7 @@ from gateway.ports.event_log import (
     StoredEvent,
     StoredSubscription,
 )
-from gateway.ports.storage import KeyValueStore, Lease, SubscriptionLeases
+from gateway.ports.storage import Engine, KeyValueStore, Lease, Storage, SubscriptionLeases
 from gateway.ports.upstreams import (
     Authenticators,
     Call,
@@ -28,12 +28,14 @@ from gateway.ports.upstreams import (
 
 __all__ = [
     "Appendable",
+    "AuthenticationResultStore",
     "Authenticators",
     "Call",
     "CallbackBus",
     "CardDataEncryption",
     "CardIssuer",
     "Consumers",
+    "Engine",
     "Event",
     "EventLog",
     "HistoryPage",
@@ -43,6 +45,7 @@ __all__ = [
     "OperationHistory",
     "Read",
     "Scope",
+    "Storage",
     "StoredEvent",
     "StoredSubscription",
     "SubscriptionLeases",

@@ -1,9 +1,21 @@
-"""What gateways keep besides the event log, each by itself or together."""
+"""What a storage engine provides: the event log, a key-value store, leases of subscriptions."""
 
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import Protocol
 
-__all__ = ["KeyValueStore", "Lease", "SubscriptionLeases"]
+from gateway.ports.event_log import EventLog
+
+__all__ = ["Engine", "KeyValueStore", "Lease", "Storage", "SubscriptionLeases"]
+
+
+class Engine(StrEnum):
+    """Where an event log is."""
+
+    SQLITE = "sqlite"
+    """In the file that `event_log.path` names."""
+    NATS = "nats"
+    """At the servers that `[nats]` names."""
 
 
 class KeyValueStore(Protocol):
@@ -89,4 +101,35 @@ class SubscriptionLeases(Protocol):
 
     def watchers(self, issuer_id: str) -> Mapping[str, int]:
         """Tell how many watchers an issuer's subscriptions have by name, at all gateways; without those of none."""
+        ...
+
+
+class Storage(Protocol):
+    """What both engines have."""
+
+    @property
+    def log(self) -> EventLog:
+        """The event log."""
+        ...
+
+    @property
+    def entries(self) -> KeyValueStore:
+        """The key-value store."""
+        ...
+
+    @property
+    def leases(self) -> SubscriptionLeases:
+        """Who watches named subscriptions."""
+        ...
+
+    def size_bytes(self) -> int:
+        """Tell how much space the log takes, as of when its bounds were looked at last.
+
+        Raises:
+            OSError: It cannot be told.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun, then let go."""
         ...

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.bootstrap.storage import Storage
-from gateway.ports import EventLog, KeyValueStore
+from gateway.ports import EventLog, KeyValueStore, Storage
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import NatsEngine, SqliteEngine, StorageEngine
 

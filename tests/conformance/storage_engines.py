@@ -11,9 +11,8 @@ import pytest
 
 from adapters.nats import NatsSettings, NatsStorage
 from adapters.sqlite import Retention, SqliteStorage
-from gateway.bootstrap.storage import Storage
 from gateway.errors import GatewayError, Reason
-from gateway.ports import Event, EventLog, StoredEvent
+from gateway.ports import Event, EventLog, Storage, StoredEvent
 from issuer.common.v1 import error_pb2
 from sandbox.nats import NatsServer
 

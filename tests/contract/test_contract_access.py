@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import grpc
 import orjson
@@ -13,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
+from structlog.testing import capture_logs
 
 from gateway.settings import AccessSettings, Settings, TokenSettings
 from issuer.callback.v1 import messages_pb2 as callback
@@ -123,6 +125,26 @@ async def test_a_grant_holds_for_its_rpcs_and_issuers_alone(sandbox: Sandbox, tm
                 issuer_id=issuer_id, card_id="card-active", reason_code=card.SUSPEND_REASON_USER_DECISION
             )
             assert (await failure_of(cards.SuspendCard(other, timeout=10))).reason == "PERMISSION_DENIED"
+
+
+async def test_one_refusal_of_an_issuer_is_one_line_in_the_log(sandbox: Sandbox, tmp_path: Path) -> None:
+    policy = grants(STRANGER, ["issuer.card.v1.CardService/*"], ["SANDBOX001"])
+    used = with_policy(settings_for(sandbox, tmp_path, second_issuer=True), tmp_path, policy)
+    async with running_gateway(sandbox, used) as running, as_stranger(running) as channel:
+        for request_id in ("", str(uuid4())):
+            request = card.SuspendCardRequest(
+                issuer_id=SECOND_ISSUER,
+                card_id="card-active",
+                reason_code=card.SUSPEND_REASON_USER_DECISION,
+                request_id=request_id,
+            )
+            with capture_logs() as logged:
+                assert (await failure_of(CardServiceStub(channel).SuspendCard(request, timeout=10))).reason == (
+                    "PERMISSION_DENIED"
+                )
+            assert [line["why"] for line in logged if line["event"] == "access refused"] == [
+                "not granted for this issuer"
+            ]
 
 
 async def test_a_handler_may_not_register_for_an_issuer_that_it_is_not_granted(

@@ -1,6 +1,6 @@
 """D1's callbacks: their paths and JSON, and their translation to the messages of the contracts."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 
 from adapters.d1.callbacks import schema as d1
@@ -9,22 +9,20 @@ from adapters.d1.callbacks.consumers import ConsumerQuestions
 from adapters.d1.callbacks.notifications import ConsumerNotifications, ThreeDSNotifications
 from adapters.d1.callbacks.questions import Questions, Terms
 from adapters.d1.callbacks.step_up import StepUp
-from gateway.auth.issuers import Issuers
-from gateway.callbacks.results import AuthenticationResults
 from gateway.edge.auth_tokens import Token
 from gateway.edge.platform import PlatformCallbacks
-from gateway.ports import Appendable, CallbackBus, CardDataEncryption
+from gateway.ports import Appendable, AuthenticationResultStore, CallbackBus, CardDataEncryption
 from gateway.settings import CallbackSettings, QuestionSettings
 
 __all__ = ["d1_callbacks", "token_body"]
 
 
 def d1_callbacks(
-    issuers: Issuers,
+    issuers: Container[str],
     *,
     log: Appendable,
     bus: CallbackBus,
-    results: AuthenticationResults,
+    results: AuthenticationResultStore,
     encryption: CardDataEncryption,
     settings: CallbackSettings,
 ) -> PlatformCallbacks:

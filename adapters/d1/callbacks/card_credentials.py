@@ -1,12 +1,13 @@
 """What D1 asks about a card that was renewed or replaced without its credentials (D1 API: outbound card API)."""
 
+from collections.abc import Container
+
 from aiohttp import web
 
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import CARD_ID
 from adapters.d1.callbacks.questions import Questions, Terms
 from adapters.d1.callbacks.request import id_in_path, issuer_in_path
-from gateway.auth.issuers import Issuers
 from gateway.edge.responses import json_response
 from gateway.ports import CardDataEncryption
 from issuer.callback.v1 import messages_pb2 as callback
@@ -18,7 +19,9 @@ __all__ = ["CardCredentialsQuestion"]
 class CardCredentialsQuestion:
     """Passes it on to handlers, and encrypts what they know in clear."""
 
-    def __init__(self, issuers: Issuers, questions: Questions, encryption: CardDataEncryption, terms: Terms) -> None:
+    def __init__(
+        self, issuers: Container[str], questions: Questions, encryption: CardDataEncryption, terms: Terms
+    ) -> None:
         """Prepare.
 
         Args:

@@ -1,5 +1,6 @@
 """What D1 asks about a consumer: who it is, and to send it a one-time password (D1 API: outbound consumer API)."""
 
+from collections.abc import Container
 from typing import Any
 
 from aiohttp import web
@@ -16,7 +17,6 @@ from adapters.d1.callbacks.request import (
     parse_transaction,
     read_fields,
 )
-from gateway.auth.issuers import Issuers
 from gateway.edge.responses import empty_response, json_response
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2
@@ -34,7 +34,7 @@ _NAMES: dict[type[Message], type] = {
 class ConsumerQuestions:
     """Passes them on to handlers."""
 
-    def __init__(self, issuers: Issuers, questions: Questions, *, information: Terms, otp: Terms) -> None:
+    def __init__(self, issuers: Container[str], questions: Questions, *, information: Terms, otp: Terms) -> None:
         """Prepare.
 
         Args:

@@ -5,6 +5,7 @@ Each is parsed once, serialised once, and on disk before it is answered.
 
 import re
 import time
+from collections.abc import Container
 from typing import NamedTuple, TypeAlias
 
 from aiohttp import web
@@ -13,7 +14,6 @@ from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, Fields
 from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation
 from adapters.d1.callbacks.request import id_in_path, issuer_in_path, read_fields
-from gateway.auth.issuers import Issuers
 from gateway.edge.responses import empty_response
 from gateway.logging import correlation
 from gateway.ports import Appendable, Event
@@ -34,7 +34,7 @@ _Kind: TypeAlias = "NotificationKind.ValueType"
 class ThreeDSNotifications:
     """Takes 3DS notifications into the log."""
 
-    def __init__(self, issuers: Issuers, log: Appendable) -> None:
+    def __init__(self, issuers: Container[str], log: Appendable) -> None:
         self._issuers = issuers
         self._log = log
 
@@ -62,7 +62,7 @@ class ThreeDSNotifications:
 class ConsumerNotifications:
     """Takes consumer notifications into the log."""
 
-    def __init__(self, issuers: Issuers, log: Appendable) -> None:
+    def __init__(self, issuers: Container[str], log: Appendable) -> None:
         self._issuers = issuers
         self._log = log
 
@@ -113,7 +113,7 @@ class _Arrival(NamedTuple):
         )
 
 
-async def _receive(request: web.Request, issuers: Issuers, subject: str, form: re.Pattern[str]) -> _Arrival:
+async def _receive(request: web.Request, issuers: Container[str], subject: str, form: re.Pattern[str]) -> _Arrival:
     """Take in a notification.
 
     Args:

@@ -1,12 +1,12 @@
 """What D1's callbacks have in common: the ids in path and query, a JSON body, and the purchase they are about."""
 
 import re
+from collections.abc import Container
 
 from aiohttp import web
 
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import Fields
-from gateway.auth.issuers import Issuers
 from gateway.edge.request_body import read_json
 from gateway.edge.responses import HttpError
 from issuer.callback.v1 import questions_pb2
@@ -26,7 +26,7 @@ async def read_fields(request: web.Request) -> Fields:
     return Fields(await read_json(request))
 
 
-def issuer_in_path(request: web.Request, issuers: Issuers) -> str:
+def issuer_in_path(request: web.Request, issuers: Container[str]) -> str:
     """Return the issuer that D1 means.
 
     Raises:

@@ -1,5 +1,7 @@
 """Step-up authentication: D1 has the issuer authenticate a consumer, then polls for the result (D1 API: OOB flow)."""
 
+from collections.abc import Container
+
 import structlog
 from aiohttp import web
 
@@ -7,10 +9,9 @@ from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields
 from adapters.d1.callbacks.questions import Questions, Terms, UnansweredError
 from adapters.d1.callbacks.request import MOST_TEXT, id_in_path, issuer_in_path, parse_transaction, read_fields
-from gateway.auth.issuers import Issuers
-from gateway.callbacks.results import AuthenticationResults
 from gateway.edge.responses import json_response
 from gateway.errors import GatewayError
+from gateway.ports import AuthenticationResultStore
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2
 from issuer.consumer.v1 import authentication_pb2 as authentication
@@ -25,9 +26,9 @@ class StepUp:
 
     def __init__(
         self,
-        issuers: Issuers,
+        issuers: Container[str],
         questions: Questions,
-        results: AuthenticationResults,
+        results: AuthenticationResultStore,
         *,
         authenticate: Terms,
         result: Terms,

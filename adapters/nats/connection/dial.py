@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 def _is_ours_to_tell(record: logging.LogRecord) -> bool:
-    # Whatever befalls a client ends its connection, of which `adapters.nats.connection.connection` tells once and makes another.
+    # An error of a client ends its connection; `adapters.nats.connection.connection` logs that once and reconnects.
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         _log.debug("nats_client_failed", error=str(error) or type(error).__name__)

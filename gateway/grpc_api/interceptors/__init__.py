@@ -1,9 +1,9 @@
 """What happens around every rpc, from the outside in.
 
-Correlation id, errors, parting, telemetry, access, quota, validation, finishing, idempotency.
+Correlation id, errors, parting, telemetry, access, quota, validation, issuer, finishing, idempotency.
 """
 
-from gateway.grpc_api.interceptors.access import AccessInterceptor
+from gateway.grpc_api.interceptors.access import AccessInterceptor, IssuerInterceptor
 from gateway.grpc_api.interceptors.correlation import CorrelationInterceptor
 from gateway.grpc_api.interceptors.drain import PartingInterceptor
 from gateway.grpc_api.interceptors.errors import ErrorInterceptor
@@ -19,6 +19,7 @@ __all__ = [
     "ErrorInterceptor",
     "FinishingInterceptor",
     "IdempotencyInterceptor",
+    "IssuerInterceptor",
     "PartingInterceptor",
     "QuotaInterceptor",
     "TelemetryInterceptor",

@@ -7,12 +7,13 @@ import structlog
 from gateway.auth import grant as access
 from gateway.auth.caller import Callers
 from gateway.auth.errors import Unidentified
+from gateway.auth.issuers import Issuers, authorized_issuer
 from gateway.auth.policy_file import PolicyFile
 from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors.chain import Interceptor, Rpc
 from issuer.common.v1 import error_pb2
 
-__all__ = ["AccessInterceptor"]
+__all__ = ["AccessInterceptor", "IssuerInterceptor"]
 
 _OPEN = "/grpc.health.v1.Health/"
 """Load balancers and orchestrators ask it, and it tells nothing else than whether to send calls here."""
@@ -66,3 +67,29 @@ class AccessInterceptor(Interceptor):
                 outcome=error_pb2.OUTCOME_NOT_SENT,
             )
         return grant
+
+
+class IssuerInterceptor(Interceptor):
+    """Checks that the caller may act for the request's issuer, and fills in the issuer where there is only one.
+
+    Behind it, ``issuer_id`` names a configured issuer. A request that comes in a stream is its service's to check.
+    """
+
+    def __init__(self, issuers: Issuers) -> None:
+        """Prepare.
+
+        Args:
+            issuers: The configured ones.
+        """
+        self._issuers = issuers
+
+    async def serve(self, rpc: Rpc) -> Any:
+        """Decide, then proceed.
+
+        Raises:
+            GatewayError: PERMISSION_DENIED, ISSUER_UNKNOWN or ISSUER_REQUIRED.
+        """
+        request: Any = rpc.request
+        if hasattr(request, "issuer_id"):
+            request.issuer_id = authorized_issuer(self._issuers, request.issuer_id)
+        return await rpc.proceed()

@@ -5,7 +5,6 @@ from typing import Any
 import structlog
 
 from gateway.auth import grant as access
-from gateway.auth.issuers import Issuers
 from gateway.grpc_api.interceptors.chain import Interceptor, Rpc
 from gateway.idempotency.replies import FirstReplies
 from gateway.idempotency.requests import content, mutating_rpc
@@ -24,33 +23,29 @@ class IdempotencyInterceptor(Interceptor):
     So what is refused before leaves the request id free, and a change is recorded even if its caller goes away.
     """
 
-    def __init__(self, replies: FirstReplies, issuers: Issuers) -> None:
+    def __init__(self, replies: FirstReplies) -> None:
         """Prepare.
 
         Args:
             replies: Those that were given already.
-            issuers: Those that a request may mean.
         """
         self._replies = replies
-        self._issuers = issuers
 
     async def serve(self, rpc: Rpc) -> Any:
         """Proceed, or answer what was answered before.
 
         Raises:
-            GatewayError: As `FirstReplies.reply` and `Issuers.resolve` do.
+            GatewayError: As `FirstReplies.reply` does.
         """
         request, mutating = rpc.request, mutating_rpc(rpc.method.path)
         request_id: str = getattr(request, "request_id", "")
         if mutating is None or not request_id:
             return await rpc.proceed()
-        # Whoever may not act for the issuer any more is refused here, before it gets a reply of the time when it might.
-        issuer_id = self._issuers.resolve(getattr(request, "issuer_id", ""))
         grant = access.current()
         caller = "" if grant is None else grant.caller.identity
         # A UUID is the same in either case.
-        scope = caller, issuer_id, request_id.lower()
-        reply = await self._replies.reply(mutating, scope, content(request, issuer_id), rpc.proceed)
+        scope = caller, getattr(request, "issuer_id", ""), request_id.lower()
+        reply = await self._replies.reply(mutating, scope, content(request), rpc.proceed)
         if reply.is_replay:
             _log.info("reply replayed", rpc=rpc.method.path)
             context = rpc.context

@@ -127,12 +127,9 @@ class TelemetryInterceptor(Interceptor):
         )
 
     def _issuer(self, request: Message | None) -> Mapping[str, str]:
-        named = getattr(request, "issuer_id", None)
-        try:
-            return {} if named is None else {"issuer_id": self._issuers.resolve(named)}
-        except GatewayError:
-            # Not one of ours: then it is the caller's word.
-            return {}
+        issuer_id = self._issuers.resolve(getattr(request, "issuer_id", ""))
+        # Otherwise it is the caller's word.
+        return {"issuer_id": issuer_id} if issuer_id in self._issuers else {}
 
 
 _WELL: Final = _End(grpc.StatusCode.OK)

@@ -6,11 +6,10 @@ from uuid import uuid4
 
 from google.protobuf.message import Message
 
-from gateway.auth.issuers import Issuers
 from gateway.errors import FieldViolation
 from gateway.grpc_api.interceptors.chain import Context
 from gateway.grpc_api.interceptors.context import outbound
-from gateway.ports import Call, ThreeDSServer
+from gateway.ports import ThreeDSServer
 from gateway.threeds import challenge, lookup
 from gateway.threeds.rules.compiler import check_request
 from issuer.threeds.v1 import areq_pb2, service_pb2_grpc
@@ -25,13 +24,12 @@ class AuthenticationServicer(service_pb2_grpc.AuthenticationServiceServicer):
     Requests have passed `emv_violations` before they come here.
     """
 
-    def __init__(self, issuers: Issuers, server: ThreeDSServer) -> None:
-        self._issuers = issuers
+    def __init__(self, server: ThreeDSServer) -> None:
         self._server = server
 
     async def LookupCard(self, request: threeds.LookupCardRequest, context: Context) -> threeds.LookupCardResponse:
         """Ask whether a card takes part."""
-        call = self._outbound(request.issuer_id, context)
+        call = outbound(request.issuer_id, context)
         asked_time = time.time()
         crd = await self._server.lookup(request.acct_number, request.ds, call)
         if crd is None:
@@ -42,7 +40,7 @@ class AuthenticationServicer(service_pb2_grpc.AuthenticationServiceServicer):
         self, request: threeds.AuthenticateRequest, context: Context
     ) -> threeds.AuthenticateResponse:
         """Authenticate a cardholder."""
-        call = self._outbound(request.issuer_id, context)
+        call = outbound(request.issuer_id, context)
         ares = await self._server.authenticate(_identified(request.areq), call)
         return challenge.describe(request, ares, time.time())
 
@@ -50,12 +48,9 @@ class AuthenticationServicer(service_pb2_grpc.AuthenticationServiceServicer):
         self, request: threeds.GetChallengeResultRequest, context: Context
     ) -> threeds.GetChallengeResultResponse:
         """Get the result of a challenge."""
-        call = self._outbound(request.issuer_id, context)
+        call = outbound(request.issuer_id, context)
         rreq = await self._server.challenge_result(request.three_ds_server_trans_id, call)
         return threeds.GetChallengeResultResponse(received=rreq is not None, rreq=rreq)
-
-    def _outbound(self, issuer_id: str, context: Context) -> Call:
-        return outbound(self._issuers.resolve(issuer_id), context)
 
 
 def emv_violations(request: Message) -> Sequence[FieldViolation]:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import structlog
 
-from gateway.auth.issuers import Issuers
+from gateway.auth.issuers import Issuers, authorized_issuer
 from gateway.callbacks.model import Desk, Outcome, Seat
 from gateway.errors import FieldViolation, GatewayError
 from gateway.grpc_api.interceptors.chain import Context
@@ -81,7 +81,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         if self._is_draining:
             raise _draining()
         registration = await self._registration(requests)
-        issuer_ids = [self._issuers.resolve(each) for each in registration.issuer_ids or ("",)]
+        issuer_ids = [authorized_issuer(self._issuers, each) for each in registration.issuer_ids or ("",)]
         topics = [(issuer_id, _KINDS[kind]) for issuer_id in issuer_ids for kind in registration.kinds]
         max_in_flight = registration.max_in_flight or _DEFAULT_MAX_IN_FLIGHT
         reports_all = registration.receipts != callback.RECEIPT_MODE_NOT_ACCEPTED

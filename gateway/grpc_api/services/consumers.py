@@ -1,11 +1,10 @@
 """ConsumerService: hands each rpc to the card system, and keeps how authentications ended."""
 
-from gateway.auth.issuers import Issuers
 from gateway.callbacks.results import AuthenticationResults
 from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors.chain import Context
 from gateway.grpc_api.interceptors.context import outbound
-from gateway.ports import Authenticators, Call, Consumers
+from gateway.ports import Authenticators, Consumers
 from issuer.common.v1 import error_pb2
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.consumer.v1 import service_pb2_grpc
@@ -16,10 +15,7 @@ __all__ = ["ConsumerServicer"]
 class ConsumerServicer(service_pb2_grpc.ConsumerServiceServicer):
     """See ``issuer/consumer/v1/service.proto`` for what each rpc promises."""
 
-    def __init__(
-        self, issuers: Issuers, authenticators: Authenticators, consumers: Consumers, results: AuthenticationResults
-    ) -> None:
-        self._issuers = issuers
+    def __init__(self, authenticators: Authenticators, consumers: Consumers, results: AuthenticationResults) -> None:
         self._authenticators = authenticators
         self._consumers = consumers
         self._results = results
@@ -28,32 +24,29 @@ class ConsumerServicer(service_pb2_grpc.ConsumerServiceServicer):
         self, request: consumer.DeleteCredentialsRequest, context: Context
     ) -> consumer.DeleteCredentialsResponse:
         """Remove an authenticator."""
-        return await self._authenticators.delete_credentials(request, self._outbound(request.issuer_id, context))
+        return await self._authenticators.delete_credentials(request, outbound(request.issuer_id, context))
 
     async def RegisterConsumer(
         self, request: consumer.RegisterConsumerRequest, context: Context
     ) -> consumer.RegisterConsumerResponse:
         """Register a consumer."""
-        return await self._consumers.register_consumer(request, self._outbound(request.issuer_id, context))
+        return await self._consumers.register_consumer(request, outbound(request.issuer_id, context))
 
     async def DeleteConsumer(
         self, request: consumer.DeleteConsumerRequest, context: Context
     ) -> consumer.DeleteConsumerResponse:
         """Delete a consumer."""
-        return await self._consumers.delete_consumer(request, self._outbound(request.issuer_id, context))
+        return await self._consumers.delete_consumer(request, outbound(request.issuer_id, context))
 
     async def CompleteAuthentication(
         self, request: consumer.CompleteAuthenticationRequest, context: Context
     ) -> consumer.CompleteAuthenticationResponse:
         """Tell how an authentication ended."""
         del context
-        standing = await self._results.settle(self._issuers.resolve(request.issuer_id), request.result)
+        standing = await self._results.settle(request.issuer_id, request.result)
         if standing.status != request.result.status:
             raise GatewayError(
                 error_pb2.ERROR_REASON_AUTHENTICATION_DECIDED,
                 "This authentication is known to have ended the other way. That result stands.",
             )
         return consumer.CompleteAuthenticationResponse()
-
-    def _outbound(self, issuer_id: str, context: Context) -> Call:
-        return outbound(self._issuers.resolve(issuer_id), context)

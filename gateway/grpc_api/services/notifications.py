@@ -6,7 +6,6 @@ from contextlib import aclosing
 
 import grpc
 
-from gateway.auth.issuers import Issuers
 from gateway.errors import FieldViolation, GatewayError
 from gateway.grpc_api.interceptors.chain import Context, Handler
 from gateway.notifications import cursor
@@ -27,8 +26,7 @@ _SERVICE = service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_n
 class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     """See ``issuer/notification/v1/service.proto`` for what each rpc promises."""
 
-    def __init__(self, issuers: Issuers, log: EventLog, watchers: Watchers) -> None:
-        self._issuers = issuers
+    def __init__(self, log: EventLog, watchers: Watchers) -> None:
         self._log = log
         self._watchers = watchers
 
@@ -36,7 +34,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         self, request: notification.WatchNotificationsRequest, context: Context
     ) -> None:
         """Stream notifications, stored bytes and all."""
-        issuer_id = self._issuers.resolve(request.issuer_id)
+        issuer_id = request.issuer_id
         watch = Watch(
             start=_start(request),
             wants=predicate(issuer_id, request.filter),
@@ -58,7 +56,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     ) -> notification.CommitCursorResponse:
         """Move a subscription's cursor forward."""
         del context
-        issuer_id = self._issuers.resolve(request.issuer_id)
+        issuer_id = request.issuer_id
         log = self._log
         bounds = await log.bounds()
         sequence = cursor.parse(request.cursor, log.log_id, bounds)
@@ -70,7 +68,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     ) -> notification.GetSubscriptionResponse:
         """Tell how a subscription stands."""
         del context
-        issuer_id = self._issuers.resolve(request.issuer_id)
+        issuer_id = request.issuer_id
         bounds = await self._log.bounds()
         stored = await self._log.get_subscription(issuer_id, request.subscription)
         if stored is None:
@@ -83,7 +81,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     ) -> notification.ListSubscriptionsResponse:
         """List an issuer's subscriptions."""
         del context
-        issuer_id = self._issuers.resolve(request.issuer_id)
+        issuer_id = request.issuer_id
         bounds = await self._log.bounds()
         stored = await self._log.list_subscriptions(issuer_id)
         watchers = self._watchers.counts(issuer_id)
@@ -96,7 +94,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     ) -> notification.DeleteSubscriptionResponse:
         """Forget a subscription that nobody watches."""
         del context
-        issuer_id = self._issuers.resolve(request.issuer_id)
+        issuer_id = request.issuer_id
         if request.subscription in self._watchers.counts(issuer_id):
             raise GatewayError(
                 error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE, "This subscription has a watcher; stop that first."

@@ -1,10 +1,9 @@
 """OperationService: hands each rpc to the history that the card system keeps."""
 
-from gateway.auth.issuers import Issuers
 from gateway.grpc_api.interceptors.chain import Context
 from gateway.grpc_api.interceptors.context import outbound
 from gateway.history import pagination
-from gateway.ports import Call, OperationHistory
+from gateway.ports import OperationHistory
 from issuer.threeds.v1 import history_pb2, service_pb2_grpc
 
 __all__ = ["OperationServicer"]
@@ -15,15 +14,14 @@ _DEFAULT_PAGE_SIZE = 10
 class OperationServicer(service_pb2_grpc.OperationServiceServicer):
     """See ``issuer/threeds/v1/service.proto`` for what each rpc promises."""
 
-    def __init__(self, issuers: Issuers, history: OperationHistory) -> None:
-        self._issuers = issuers
+    def __init__(self, history: OperationHistory) -> None:
         self._history = history
 
     async def ListOperations(
         self, request: history_pb2.ListOperationsRequest, context: Context
     ) -> history_pb2.ListOperationsResponse:
         """List a card's operations."""
-        call = self._outbound(request.issuer_id, context)
+        call = outbound(request.issuer_id, context)
         page_size = request.page_size or _DEFAULT_PAGE_SIZE
         return await pagination.read_page(self._history, request.card_id, page_size, request.page_token, call)
 
@@ -31,9 +29,6 @@ class OperationServicer(service_pb2_grpc.OperationServiceServicer):
         self, request: history_pb2.GetOperationRequest, context: Context
     ) -> history_pb2.GetOperationResponse:
         """Get one operation."""
-        call = self._outbound(request.issuer_id, context)
+        call = outbound(request.issuer_id, context)
         operation = await self._history.get_operation(request.card_id, request.operation_id, call)
         return history_pb2.GetOperationResponse(operation=operation)
-
-    def _outbound(self, issuer_id: str, context: Context) -> Call:
-        return outbound(self._issuers.resolve(issuer_id), context)

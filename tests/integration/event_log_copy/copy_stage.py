@@ -12,9 +12,8 @@ from typing import Literal, TypeAlias
 
 from adapters.nats import NatsSettings, NatsStorage
 from adapters.sqlite import SqliteStorage
-from gateway.bootstrap.storage import Storage
 from gateway.notifications.copy import Copied, LogCopy
-from gateway.ports import Event, EventLog
+from gateway.ports import Event, EventLog, Storage
 from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
 from sandbox.nats import NatsServer
 from sandbox.pki import make_pki

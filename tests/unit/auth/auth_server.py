@@ -12,13 +12,14 @@ from grpc_reflection.v1alpha import reflection
 
 from gateway.auth import grant
 from gateway.auth.caller import Callers
+from gateway.auth.issuers import Issuers
 from gateway.auth.jwks import Jwks
 from gateway.auth.jwks_sources import FileSource
 from gateway.auth.jwt import TokenVerifier
 from gateway.auth.policy import Vocabulary, rpcs_of
 from gateway.auth.policy_file import PolicyFile
 from gateway.grpc_api.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
-from gateway.grpc_api.interceptors.access import AccessInterceptor
+from gateway.grpc_api.interceptors.access import AccessInterceptor, IssuerInterceptor
 from gateway.grpc_api.interceptors.chain import Chain, Context
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
@@ -63,18 +64,14 @@ CARD_SERVICE = CLIENTS.issue([uri(SPIFFE)])
 
 
 class Cards(card_grpc.CardServiceServicer):
-    """Checks issuers where the real services resolve them."""
-
     def __init__(self) -> None:
         self.grants: list[grant.Grant | None] = []
 
-    async def ResumeCard(self, request: card.ResumeCardRequest, _: Context) -> card.ResumeCardResponse:  # noqa: N802
-        grant.require_issuer(request.issuer_id)
+    async def ResumeCard(self, request: card.ResumeCardRequest, _: Context) -> card.ResumeCardResponse:  # noqa: ARG002, N802
         self.grants.append(grant.current())
         return card.ResumeCardResponse()
 
-    async def DeleteCard(self, request: card.DeleteCardRequest, _: Context) -> card.DeleteCardResponse:  # noqa: N802
-        grant.require_issuer(request.issuer_id)
+    async def DeleteCard(self, request: card.DeleteCardRequest, _: Context) -> card.DeleteCardResponse:  # noqa: ARG002, N802
         return card.DeleteCardResponse()
 
 
@@ -122,6 +119,7 @@ async def serving(folder: Path, *, asks_for_certificates: bool = True) -> AsyncI
                 ErrorInterceptor(),
                 AccessInterceptor(callers, policy),
                 ValidationInterceptor(Validation()),
+                IssuerInterceptor(Issuers([ONE, TWO])),
             ),
         )
     )

@@ -1,6 +1,10 @@
+from contextvars import copy_context
+
 import pytest
 
-from gateway.auth.issuers import Issuers
+from gateway.auth import grant
+from gateway.auth.caller import Caller
+from gateway.auth.issuers import Issuers, authorized_issuer
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 
@@ -8,17 +12,17 @@ from issuer.common.v1 import error_pb2
 def test_a_configured_issuer_is_found() -> None:
     issuers = Issuers(["ISSUER0001", "ISSUER0002"])
 
-    assert issuers.resolve("ISSUER0002") == "ISSUER0002"
+    assert authorized_issuer(issuers, "ISSUER0002") == "ISSUER0002"
     assert "ISSUER0001" in issuers
 
 
 def test_no_issuer_means_the_only_one() -> None:
-    assert Issuers(["ISSUER0001"]).resolve("") == "ISSUER0001"
+    assert authorized_issuer(Issuers(["ISSUER0001"]), "") == "ISSUER0001"
 
 
 def test_no_issuer_is_refused_where_there_are_several() -> None:
     with pytest.raises(GatewayError) as caught:
-        Issuers(["ISSUER0001", "ISSUER0002"]).resolve("")
+        authorized_issuer(Issuers(["ISSUER0001", "ISSUER0002"]), "")
 
     assert caught.value.reason == error_pb2.ERROR_REASON_ISSUER_REQUIRED
     assert [violation.field for violation in caught.value.violations] == ["issuer_id"]
@@ -29,9 +33,31 @@ def test_an_issuer_that_is_not_configured_is_refused_without_being_repeated(unkn
     issuers = Issuers(["ISSUER0001"])
 
     with pytest.raises(GatewayError) as caught:
-        issuers.resolve(unknown)
+        authorized_issuer(issuers, unknown)
 
     assert unknown not in issuers
     assert caught.value.reason == error_pb2.ERROR_REASON_ISSUER_UNKNOWN
     assert caught.value.outcome == error_pb2.OUTCOME_NOT_SENT
     assert unknown not in str(caught.value)
+
+
+@pytest.mark.parametrize("issuer_id", ["ISSUER0001", "ISSUER0009"])
+def test_who_may_not_act_for_an_issuer_does_not_learn_whether_it_is_configured(issuer_id: str) -> None:
+    def ask() -> GatewayError:
+        caller = Caller("spiffe://bank/cards", "certificate")
+        grant.use(grant.Grant(caller, "/issuer.card.v1.CardService/CreateCard", frozenset({"ISSUER0002"})))
+        with pytest.raises(GatewayError) as caught:
+            authorized_issuer(Issuers(["ISSUER0001", "ISSUER0002"]), issuer_id)
+        return caught.value
+
+    assert copy_context().run(ask).reason == error_pb2.ERROR_REASON_PERMISSION_DENIED
+
+
+def test_resolving_a_name_has_no_side_effect() -> None:
+    several = Issuers(["ISSUER0001", "ISSUER0002"])
+
+    assert (several.resolve("ISSUER0009"), several.resolve(""), Issuers(["ISSUER0001"]).resolve("")) == (
+        "ISSUER0009",
+        "",
+        "ISSUER0001",
+    )

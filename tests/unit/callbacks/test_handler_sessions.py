@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from gateway.auth.issuers import Issuers
 from gateway.errors import GatewayError
 from gateway.grpc_api.services.notifications import NotificationServicer
 from gateway.notifications.failover import Seats
@@ -365,12 +364,14 @@ async def test_a_subscription_that_another_gateways_watcher_has_is_in_use() -> N
     await log.commit(ISSUER, NAME, 1, 0)
     leases = FakeSubscriptionLeases()
     leases.elsewhere = {NAME: 2}
-    servicer = NotificationServicer(Issuers([ISSUER]), log, Watchers(log, leases))
+    servicer = NotificationServicer(log, Watchers(log, leases))
     context: Any = None  # It is of no use to them.
 
-    got = await servicer.GetSubscription(notification.GetSubscriptionRequest(subscription=NAME), context)
-    listed = await servicer.ListSubscriptions(notification.ListSubscriptionsRequest(), context)
-    delete = notification.DeleteSubscriptionRequest(subscription=NAME)
+    got = await servicer.GetSubscription(
+        notification.GetSubscriptionRequest(issuer_id=ISSUER, subscription=NAME), context
+    )
+    listed = await servicer.ListSubscriptions(notification.ListSubscriptionsRequest(issuer_id=ISSUER), context)
+    delete = notification.DeleteSubscriptionRequest(issuer_id=ISSUER, subscription=NAME)
     with pytest.raises(GatewayError) as caught:
         await servicer.DeleteSubscription(delete, context)
     leases.elsewhere = {}

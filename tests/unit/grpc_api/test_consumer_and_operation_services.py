@@ -11,7 +11,12 @@ from google.rpc import error_details_pb2, status_pb2
 
 from gateway.auth.issuers import Issuers
 from gateway.callbacks.results import AuthenticationResults
-from gateway.grpc_api.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
+from gateway.grpc_api.interceptors import (
+    CorrelationInterceptor,
+    ErrorInterceptor,
+    IssuerInterceptor,
+    ValidationInterceptor,
+)
 from gateway.grpc_api.interceptors.chain import Chain
 from gateway.grpc_api.servicer import Servicer, register
 from gateway.grpc_api.services.consumers import ConsumerServicer
@@ -59,7 +64,14 @@ class FakeConsumers:
 async def serving(servicer: Servicer) -> AsyncIterator[grpc.aio.Channel]:
     """Serve a service as the gateway does, and connect with it."""
     server = grpc.aio.server(
-        interceptors=(Chain(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(Validation())),)
+        interceptors=(
+            Chain(
+                CorrelationInterceptor(),
+                ErrorInterceptor(),
+                ValidationInterceptor(Validation()),
+                IssuerInterceptor(Issuers([ISSUER])),
+            ),
+        )
     )
     register(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -90,14 +102,14 @@ def history() -> FakeOperationHistory:
 async def consumers(
     port: FakeConsumers, store: FakeKeyValueStore
 ) -> "AsyncIterator[consumer_grpc.ConsumerServiceAsyncStub]":
-    servicer = ConsumerServicer(Issuers([ISSUER]), port, port, AuthenticationResults(store, ttl_seconds=900))
+    servicer = ConsumerServicer(port, port, AuthenticationResults(store, ttl_seconds=900))
     async with serving(servicer) as channel:
         yield consumer_grpc.ConsumerServiceStub(channel)
 
 
 @pytest.fixture
 async def operations(history: FakeOperationHistory) -> "AsyncIterator[threeds_grpc.OperationServiceAsyncStub]":
-    async with serving(OperationServicer(Issuers([ISSUER]), history)) as channel:
+    async with serving(OperationServicer(history)) as channel:
         yield threeds_grpc.OperationServiceStub(channel)
 
 

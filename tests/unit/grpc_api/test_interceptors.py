@@ -15,6 +15,7 @@ from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors import (
     CorrelationInterceptor,
     ErrorInterceptor,
+    IssuerInterceptor,
     TelemetryInterceptor,
     ValidationInterceptor,
 )
@@ -58,11 +59,12 @@ async def served() -> AsyncIterator[Served]:
                 ErrorInterceptor(),
                 TelemetryInterceptor(Issuers([ISSUER]), Metrics(), Untraced()),
                 ValidationInterceptor(Validation()),
+                IssuerInterceptor(Issuers([ISSUER])),
             ),
         )
     )
-    card_grpc.add_CardServiceServicer_to_server(CardServicer(Issuers([ISSUER]), issuer), server)
-    notifications.add_to_server(NotificationServicer(Issuers([ISSUER]), log, watchers_of(log)), server)
+    card_grpc.add_CardServiceServicer_to_server(CardServicer(issuer), server)
+    notifications.add_to_server(NotificationServicer(log, watchers_of(log)), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -17,6 +17,7 @@ from gateway.grpc_api.interceptors import (
     ErrorInterceptor,
     FinishingInterceptor,
     IdempotencyInterceptor,
+    IssuerInterceptor,
     ValidationInterceptor,
 )
 from gateway.grpc_api.interceptors.chain import Chain, Interceptor, Rpc
@@ -67,7 +68,7 @@ class Served:
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    issuer, store, issuers, finishing = FakeCardIssuer(), FakeKeyValueStore(), Issuers([ISSUER]), Finishing()
+    issuer, store, finishing = FakeCardIssuer(), FakeKeyValueStore(), Finishing()
     server = grpc.aio.server(
         interceptors=(
             Chain(
@@ -75,12 +76,13 @@ async def served() -> AsyncIterator[Served]:
                 ErrorInterceptor(),
                 _Access(),
                 ValidationInterceptor(Validation()),
+                IssuerInterceptor(Issuers([ISSUER])),
                 FinishingInterceptor(finishing),
-                IdempotencyInterceptor(instance(store), issuers),
+                IdempotencyInterceptor(instance(store)),
             ),
         )
     )
-    card_grpc.add_CardServiceServicer_to_server(CardServicer(issuers, issuer), server)
+    card_grpc.add_CardServiceServicer_to_server(CardServicer(issuer), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -186,18 +188,19 @@ class _Slow(FakeCardIssuer):
 
 
 async def test_a_change_whose_caller_left_is_recorded_and_replayed() -> None:
-    slow, store, issuers, finishing = _Slow(), FakeKeyValueStore(), Issuers([ISSUER]), Finishing()
+    slow, store, finishing = _Slow(), FakeKeyValueStore(), Finishing()
     server = grpc.aio.server(
         interceptors=(
             Chain(
                 CorrelationInterceptor(),
                 ErrorInterceptor(),
+                IssuerInterceptor(Issuers([ISSUER])),
                 FinishingInterceptor(finishing),
-                IdempotencyInterceptor(instance(store), issuers),
+                IdempotencyInterceptor(instance(store)),
             ),
         )
     )
-    card_grpc.add_CardServiceServicer_to_server(CardServicer(issuers, slow), server)
+    card_grpc.add_CardServiceServicer_to_server(CardServicer(slow), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

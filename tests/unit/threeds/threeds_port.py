@@ -8,7 +8,12 @@ import grpc
 
 from gateway.auth.issuers import Issuers
 from gateway.errors import GatewayError
-from gateway.grpc_api.interceptors import CorrelationInterceptor, ErrorInterceptor, ValidationInterceptor
+from gateway.grpc_api.interceptors import (
+    CorrelationInterceptor,
+    ErrorInterceptor,
+    IssuerInterceptor,
+    ValidationInterceptor,
+)
 from gateway.grpc_api.interceptors.chain import Chain
 from gateway.grpc_api.services.authentication import AuthenticationServicer, emv_violations
 from gateway.ports import Call
@@ -55,12 +60,15 @@ async def serving(fake: FakeThreeDSServer) -> AsyncIterator["service_pb2_grpc.Au
     """Serve AuthenticationService as the gateway does, and return the stub of a caller."""
     server = grpc.aio.server(
         interceptors=(
-            Chain(CorrelationInterceptor(), ErrorInterceptor(), ValidationInterceptor(Validation(emv_violations))),
+            Chain(
+                CorrelationInterceptor(),
+                ErrorInterceptor(),
+                ValidationInterceptor(Validation(emv_violations)),
+                IssuerInterceptor(Issuers([ISSUER])),
+            ),
         )
     )
-    service_pb2_grpc.add_AuthenticationServiceServicer_to_server(
-        AuthenticationServicer(Issuers([ISSUER]), fake), server
-    )
+    service_pb2_grpc.add_AuthenticationServiceServicer_to_server(AuthenticationServicer(fake), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
