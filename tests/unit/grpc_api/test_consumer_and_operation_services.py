@@ -141,6 +141,8 @@ async def test_each_rpc_of_the_consumer_service_reaches_its_own_method_of_a_port
     assert await consumers.RegisterConsumer(put) == consumer.RegisterConsumerResponse()
     assert await consumers.DeleteConsumer(delete) == consumer.DeleteConsumerResponse()
 
+    for request in (remove, put, delete):
+        request.issuer_id = ISSUER
     assert port.asked == [(remove, ISSUER), (put, ISSUER), (delete, ISSUER)]
 
 

@@ -49,6 +49,14 @@ class Served:
     channel: grpc.aio.Channel
 
 
+def resolved(request: Any) -> Any:
+    """Return the request as a service gets it: its issuer filled in."""
+    copy = type(request)()
+    copy.CopyFrom(request)
+    copy.issuer_id = ISSUER
+    return copy
+
+
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     issuer, log = FakeCardIssuer(), a_log_of(3)
@@ -105,7 +113,7 @@ async def test_a_valid_request_reaches_the_port_and_its_answer_the_caller(served
 
     ((request, call),) = served.issuer.asked
     assert answer == card.ResumeCardResponse()
-    assert request == RESUME
+    assert request == resolved(RESUME)
     assert call.issuer_id == ISSUER
 
 
@@ -129,7 +137,7 @@ async def test_each_rpc_of_the_card_service_reaches_its_own_method_of_the_port(s
 
     answers = [await getattr(served.cards, rpc)(request) for rpc, request in zip(rpcs, requests, strict=True)]
 
-    assert [request for request, _ in served.issuer.asked] == requests
+    assert [request for request, _ in served.issuer.asked] == [resolved(each) for each in requests]
     assert [type(answer).__name__ for answer in answers] == [f"{rpc}Response" for rpc in rpcs]
 
 
