@@ -21,7 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 GEN = ROOT / "gen"
 CLIENT = ROOT / "clients" / "python" / "src" / "d1_gateway_client" / "contracts"
-RELEASED = PROTO / "released.binpb"
+RELEASED: Mapping[str, tuple[Path, str]] = {
+    "issuer": (PROTO / "released.binpb", "buf.yaml"),
+    # Gateways of two releases work together during a rolling upgrade; nobody but they reads this one.
+    "d1gateway": (PROTO / "released_internal.binpb", '{"version": "v2", "breaking": {"use": ["WIRE"]}}'),
+}
+"""Of each package the released contracts, and buf's configuration for comparing with them."""
 
 VALIDATE_MODULE = '''\
 """The descriptor of ``buf/validate/validate.proto``, which the generated modules import.
@@ -59,13 +64,13 @@ def _protoc(scratch: Path, contracts: list[str], *outputs: str) -> None:
     )
 
 
-def _contracts(pattern: str = "*.proto") -> list[str]:
-    return sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob(pattern))
+def _contracts(package: str = ".", pattern: str = "*.proto") -> list[str]:
+    return sorted(str(path.relative_to(PROTO)) for path in (PROTO / package).rglob(pattern))
 
 
-def _image(scratch: Path, *options: str) -> Path:
+def _image(scratch: Path, package: str, *options: str) -> Path:
     image = scratch / "image.binpb"
-    _protoc(scratch, _contracts(), "--include_imports", f"--descriptor_set_out={image}", *options)
+    _protoc(scratch, _contracts(package), "--include_imports", f"--descriptor_set_out={image}", *options)
     return image
 
 
@@ -75,13 +80,13 @@ def _write_gen(scratch: Path) -> Path:
     validate.parent.mkdir(parents=True)
     validate.write_text(VALIDATE_MODULE)
     _protoc(scratch, _contracts(), f"--python_out={out}", f"--mypy_out=quiet:{out}")
-    _protoc(scratch, _contracts("service.proto"), f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}")
+    _protoc(scratch, _contracts(pattern="service.proto"), f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}")
     return out
 
 
 def _write_client(scratch: Path) -> Path:
     out = scratch / "client"
-    image = _image(scratch, "--include_source_info")
+    image = _image(scratch, "issuer", "--include_source_info")
     _run(sys.executable, ROOT / "tools" / "client_contracts.py", image, out)
     return out
 
@@ -109,9 +114,10 @@ def generate(scratch: Path) -> None:
 def check(scratch: Path) -> None:
     """Fail if a contract breaks a rule or a released contract, or if ``generate`` would write anything else."""
     _run("buf", "format", "--path", "proto", "--diff", "--exit-code")
-    image = _image(scratch, "--include_source_info")
-    _run("buf", "lint", image, "--path", "issuer", "--config", "buf.yaml")
-    _run("buf", "breaking", image, "--against", RELEASED, "--path", "issuer", "--config", "buf.yaml")
+    for package, (released, rules) in RELEASED.items():
+        image = _image(scratch, package, "--include_source_info")
+        _run("buf", "lint", image, "--path", package, "--config", "buf.yaml")
+        _run("buf", "breaking", image, "--against", released, "--path", package, "--config", rules)
     for folder, write in _WRITTEN.items():
         fresh, committed = _files(write(scratch)), _files(folder)
         drift = sorted(name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name))
@@ -121,7 +127,8 @@ def check(scratch: Path) -> None:
 
 def release(scratch: Path) -> None:
     """Make the present contracts the ones that later contracts are compared with."""
-    RELEASED.write_bytes(_image(scratch).read_bytes())
+    for package, (released, _) in RELEASED.items():
+        released.write_bytes(_image(scratch, package).read_bytes())
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Bus:
 
 @asynccontextmanager
 async def alone() -> AsyncIterator[Bus]:
-    """Have a broker that has no neighbours."""
+    """Have a broker that has no peers."""
     broker = Broker(asyncio.get_running_loop())
     yield Bus(broker, broker)
 

@@ -1,4 +1,4 @@
-"""What gateways say to each other about D1's questions, over core NATS: nothing of it is ever stored.
+"""What gateways send each other about callbacks, over core NATS: nothing of it is ever stored.
 
 Each gateway listens where all are spoken to, and where it alone is. The event log's stream takes neither.
 """
@@ -9,10 +9,10 @@ from typing import Final
 
 import structlog
 
-from adapters.nats.callbacks.codec import UnreadableError, decode, encode
+from adapters.nats.callbacks.codec import UnreadableError, decode
 from adapters.nats.connection.connection import Connection, Msg, Subscription
 from adapters.nats.connection.errors import DisconnectedError, NatsError
-from gateway.callbacks.cluster.messages import Message
+from d1gateway.peer.v1 import messages_pb2 as peer
 
 __all__ = ["NatsLink"]
 
@@ -39,25 +39,25 @@ class NatsLink:
         self._base = f"{prefix}.gateway"
         self._us = us
         self._outgoing: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MOST_OUTGOING)
-        self._receive: Callable[[Message], None] = lambda _: None
+        self._receive: Callable[[peer.PeerMessage], None] = lambda _: None
         self._listening: list[Subscription] = []
         self._carrying: asyncio.Task[None] | None = None
         self._ignored_count = 0
         self._quiet_until = 0.0
 
-    def broadcast(self, message: Message) -> None:
-        """Say something to every gateway."""
+    def broadcast(self, message: peer.PeerMessage) -> None:
+        """Send a message to every peer."""
         self._put(_ALL, message)
 
-    def send(self, gateway: str, message: Message) -> bool:
-        """Say something to one; returns whether there is a way at all."""
+    def send(self, gateway: str, message: peer.PeerMessage) -> bool:
+        """Send a message to one peer; returns whether there is a way at all."""
         return self._put(gateway, message)
 
-    async def start(self, receive: Callable[[Message], None]) -> None:
+    async def start(self, receive: Callable[[peer.PeerMessage], None]) -> None:
         """Begin to listen and to speak.
 
         Args:
-            receive: Told what the others say.
+            receive: Given what peers send.
         """
         self._receive = receive
         for name in (_ALL, self._us):
@@ -86,10 +86,10 @@ class NatsLink:
         else:
             self._receive(said)
 
-    def _put(self, name: str, message: Message) -> bool:
+    def _put(self, name: str, message: peer.PeerMessage) -> bool:
         if not self._connection.is_connected or self._outgoing.full():
             return False
-        self._outgoing.put_nowait((f"{self._base}.{name}", encode(message)))
+        self._outgoing.put_nowait((f"{self._base}.{name}", message.SerializeToString()))
         return True
 
     async def _publish(self, subject: str, payload: bytes) -> None:
@@ -99,11 +99,11 @@ class NatsLink:
             # The relay is told of that, and knows what to do about it.
             return
         except NatsError as error:
-            _log.warning("gateway message not sent", size=len(payload), cause=str(error))
+            _log.warning("peer_message_not_sent", size=len(payload), cause=str(error))
 
     def _ignore(self, cause: str) -> None:
         self._ignored_count += 1
         now = asyncio.get_running_loop().time()
         if now >= self._quiet_until:
             self._quiet_until = now + _LOG_PAUSE_SECONDS
-            _log.warning("gateway messages ignored", count=self._ignored_count, cause=cause)
+            _log.warning("peer_messages_ignored", count=self._ignored_count, cause=cause)

@@ -119,5 +119,5 @@ class OtherSessions:
                 return
         del self._heard[session_id]
         self._ended.add(session_id)
-        _log.info("gateway_gone", session=session_id)
+        _log.info("peer_session_ended", session=session_id)
         self._on_end()

@@ -1,1 +1,1 @@
-"""Questions between gateways: what each tells the others, and what it makes of what they tell. No I/O."""
+"""Callbacks between gateways: what each sends its peers, and what it makes of what they send. No I/O."""

@@ -1,4 +1,4 @@
-"""The broker of a gateway that has neighbours."""
+"""The broker of a gateway that has peers."""
 
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import Question, Seat, kind_of
@@ -8,10 +8,10 @@ __all__ = ["SharedBroker"]
 
 
 class SharedBroker(Broker):
-    """A broker some of whose handlers are at other gateways, and whose handlers get questions of theirs."""
+    """A broker some of whose handlers are at peers, and whose handlers get callback requests of theirs."""
 
     def decline(self, seat: Seat, token: str) -> None:
-        """Note that a handler of another gateway was not sent a question, and has no room until it says so."""
+        """Note that a handler of a peer was not sent a callback request, and has no room until it says so."""
         seat.is_full = True
         question = seat.held.get(token)
         if question is None:
@@ -26,16 +26,16 @@ class SharedBroker(Broker):
             self._give_up((question.topic,))
 
     def offer(self, seat: Seat) -> None:
-        """Note that a handler of another gateway has room again."""
+        """Note that a handler of a peer has room again."""
         seat.is_full = False
         self._fill(seat)
 
     def relay(self, seat: Seat, message: callback.Question, seconds: float) -> bool:
-        """Send a question of another gateway to one of our handlers.
+        """Send a callback request of a peer to one of our handlers.
 
         Args:
             seat: The handler.
-            message: The question, whole. It belongs to the broker now.
+            message: The callback request, whole. It belongs to the broker now.
             seconds: How long there is for the reply.
 
         Returns:
@@ -61,7 +61,7 @@ class SharedBroker(Broker):
         return True
 
     def hand_back(self, seat: Seat, token: str) -> None:
-        """Note that a handler has replied to a question of another gateway."""
+        """Note that a handler has replied to a callback request of a peer."""
         seat.is_tardy = False
         question = seat.held.get(token)
         if question is not None:
@@ -69,7 +69,7 @@ class SharedBroker(Broker):
             self._fill(seat)
 
     def withdraw(self, seat: Seat, token: str) -> None:
-        """Take a question of another gateway back, as its time is over there."""
+        """Take a callback request of a peer back, as its time is over there."""
         question = seat.held.get(token)
         if question is not None:
             seat.handler.withdraw(token)

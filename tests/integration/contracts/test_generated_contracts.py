@@ -72,3 +72,11 @@ def test_a_contract_that_breaks_a_released_one_is_found_though_everything_was_ge
     refused = check(tree)
     assert refused.returncode != 0
     assert "changed type" in refused.stdout + refused.stderr
+
+
+def test_a_change_that_gateways_of_the_release_before_would_misread_is_found(tree: Path) -> None:
+    _replace(tree / "proto" / "d1gateway/peer/v1/messages.proto", "string token = 2;", "bool token = 2;")
+    assert check(tree, "generate").returncode == 0
+    refused = check(tree)
+    assert refused.returncode != 0
+    assert "changed type" in refused.stdout + refused.stderr

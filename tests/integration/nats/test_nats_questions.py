@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from adapters.nats.connection.connection import Connection
 from adapters.nats.connection.settings import NatsSettings
 from adapters.nats.jetstream.jetstream import ask
+from d1gateway.peer.v1 import messages_pb2 as peer
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from sandbox.d1.notification import Notification, new_details
@@ -23,6 +24,8 @@ ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
 SECONDS = 20.0
 HERE, THERE = 0, 1
 CANARY = "C4N4RY0TP7391"
+NEWER_KIND = b"\xa2\x06\x02hi"
+"""Field 100, which no kind of message has yet."""
 
 
 @pytest.fixture
@@ -176,19 +179,21 @@ async def test_nothing_of_a_question_or_a_reply_is_stored_or_logged(cluster: Que
         assert secret not in repr(logged)
 
 
-async def test_what_others_say_at_our_subjects_is_ignored_and_counted(cluster: Questioning) -> None:
+async def test_what_others_or_newer_peers_say_is_ignored_and_logged_once(cluster: Questioning) -> None:
     stranger = await Connection.open(NatsSettings(servers=(cluster.nats.url,)))
     try:
         with capture_logs() as logged:
-            for said in (b"", b"hello", b"D1GQ\x02" + bytes(40), b"D1GQ\x01\x02" + bytes(40)):
+            newer = peer.PeerMessage(sender="f" * 16).SerializeToString() + NEWER_KIND
+            for said in (newer, newer, b"", b"hello", bytes(40)):
                 await stranger.publish("d1-gateway.gateway.all", said)
             async with asyncio.timeout(SECONDS):
-                while not (ignored := [each for each in logged if each["event"] == "gateway messages ignored"]):  # noqa: ASYNC110
+                while str(logged).count("peer_messages_ignored") < len(cluster.gateways):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-        async with Handler.connect(cluster.gateways[THERE].channel, {"consumer_information": tell_person}):
-            assert (await cluster.ask(HERE))[0] == 200
+            async with Handler.connect(cluster.gateways[THERE].channel, {"consumer_information": tell_person}):
+                assert (await cluster.ask(HERE))[0] == 200
     finally:
         await stranger.close()
 
-    assert ignored[0]["count"] == 1
+    ignored = [each for each in logged if each["event"] == "peer_messages_ignored"]
+    assert [(each["count"], each["cause"]) for each in ignored] == [(1, "of an unknown kind")] * len(cluster.gateways)
     assert "hello" not in repr(ignored)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeAlias
 
+from adapters.nats.callbacks.codec import decode
+from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.callbacks.cluster.broker import SharedBroker
-from gateway.callbacks.cluster.messages import Asked, Message, Presence
 from gateway.callbacks.cluster.relay import Relay
 from gateway.callbacks.tokens import CallbackTokens
 from tests.unit.callbacks.broker_clock import VirtualClock, VirtualTimer
@@ -84,11 +85,11 @@ class Gateway:
 
     # As a link.
 
-    def broadcast(self, message: Message) -> None:
+    def broadcast(self, message: peer.PeerMessage) -> None:
         for gateway in self.network.gateways:
             self.network.carry(self, gateway, message)
 
-    def send(self, gateway: str, message: Message) -> bool:
+    def send(self, gateway: str, message: peer.PeerMessage) -> bool:
         for each in self.network.gateways:
             if each.id == gateway:
                 self.network.carry(self, each, message)
@@ -163,36 +164,37 @@ class Network:
         """Whether nothing is lost and nothing late."""
         self.deaf_until = 0.0
         """Until when no presence is heard."""
-        self.on_asked: Callable[[Gateway, Asked], None] = lambda _, __: None
+        self.on_asked: Callable[[Gateway, peer.PeerMessage], None] = lambda _, __: None
         self.gateways: list[Gateway] = []
         self._arrivals: dict[tuple[str, str], float] = {}
         for number in range(count):
             # Powers of two: sums with them are exact.
             self.gateways.append(Gateway(f"{number:016x}", self, 2.0 ** (10 + number)))
 
-    def carry(self, sender: Gateway, receiver: Gateway, message: Message) -> None:
-        if isinstance(message, Asked):
+    def carry(self, sender: Gateway, receiver: Gateway, message: peer.PeerMessage) -> None:
+        if message.HasField("request"):
             self.on_asked(sender, message)
         if not sender.is_wired or self._loses(message):
             return
         pair = sender.id, receiver.id
         arrival = max(self._arrivals.get(pair, 0.0), self.clock.time() + self._seconds())
         self._arrivals[pair] = arrival
-        self.clock.call_at(arrival, self._arrive, receiver, message, self.clock.time())
+        self.clock.call_at(arrival, self._arrive, receiver, message.SerializeToString(), self.clock.time())
 
-    def _arrive(self, receiver: Gateway, message: Message, sent: float) -> None:
+    def _arrive(self, receiver: Gateway, data: bytes, sent: float) -> None:
         def take() -> None:
-            if isinstance(message, Presence):
+            message = decode(data)
+            if message.HasField("presence"):
                 receiver.note(message.sender, self.clock.time() - sent)
             receiver.relay.receive(message)
 
         if receiver.is_wired:
             receiver.receive(take)
 
-    def _loses(self, message: Message) -> bool:
+    def _loses(self, message: peer.PeerMessage) -> bool:
         if self.is_calm:
             return False
-        return isinstance(message, Presence) and self.clock.time() < self.deaf_until
+        return message.HasField("presence") and self.clock.time() < self.deaf_until
 
     def _seconds(self) -> float:
         if not self.is_calm and self.random.random() < 0.01:

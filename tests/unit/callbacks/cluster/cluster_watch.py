@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from d1gateway.peer.v1 import messages_pb2 as peer_messages
 from gateway.callbacks.broker import Outcome, Seat, Topic
-from gateway.callbacks.cluster.messages import Asked
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_samples import a_question
 from tests.unit.callbacks.broker_watch import BrokenPromiseError
@@ -19,6 +19,8 @@ _SLACK_SECONDS = 0.1
 
 _ARRIVED_SECONDS = 0.125
 """After this, in calm times, everybody has heard everything."""
+_MARK_TAG = b"\xa5\x06"
+"""Of field 100, in four bytes."""
 _ROUNDING_SECONDS = 1e-9
 """What is lost when a time is taken from one clock to another."""
 
@@ -148,6 +150,8 @@ class WatchedCluster:
 
     def reply(self, peer: Peer, query: Query, message: callback.Reply) -> None:
         self.tell(f"{peer.name} replies to {query.name}: {message.WhichOneof('response')}")
+        # A field that gateways do not know, by which the reply is recognised wherever it goes.
+        message.MergeFromString(_MARK_TAG + len(self.replies).to_bytes(4, "little"))
         reply = Reply(query, peer, message)
         self.replies.append(reply)
         if message.WhichOneof("response") in {query.topic[1], "refusal"}:
@@ -237,7 +241,8 @@ class WatchedCluster:
             reply.peer.is_done_with(query.token)
         reply.peer.undecided.discard(query.token)
         self._check_room(reply.peer)
-        counts = bool(query.ends) and query.ends[0] is reply.message
+        first = query.ends[0] if query.ends else None
+        counts = first is not None and first.SerializeToString() == reply.message.SerializeToString()
         if outcome == callback.REPLY_OUTCOME_ACCEPTED and not counts:
             self._broken("the reply that is told that it counts is the one that does", reply.peer.name, query.name)
         if outcome == callback.REPLY_OUTCOME_UNKNOWN_TOKEN and self.network.is_calm:
@@ -282,8 +287,8 @@ class WatchedCluster:
             if peer.held:
                 self._broken("what is out of time is taken back", peer.name)
 
-    def _check_local_first(self, gateway: Gateway, asked: Asked) -> None:
-        query = self.queries[int(asked.question.correlation_id[1:])]
+    def _check_local_first(self, gateway: Gateway, asked: peer_messages.PeerMessage) -> None:
+        query = self.queries[int(asked.request.callback_request.correlation_id[1:])]
         for peer in self.peers:
             is_ready = peer.gateway is gateway and peer.could_take(query)
             if is_ready and peer.seat is not None and peer.seat.has_room and not peer.seat.is_tardy:

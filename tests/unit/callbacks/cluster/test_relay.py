@@ -2,8 +2,7 @@
 
 from structlog.testing import capture_logs
 
-from gateway.callbacks.cluster.messages import Asked, Presence, Withdrawn
-from issuer.callback.v1 import messages_pb2 as callback
+from d1gateway.peer.v1 import messages_pb2 as peer
 from tests.unit.callbacks.broker_registry import ACCEPTED, ALREADY_ANSWERED, INVALID, LATE, UNKNOWN_TOKEN
 from tests.unit.callbacks.broker_samples import TOPICS, a_question, a_refusal, a_reply
 from tests.unit.callbacks.cluster.cluster_registry import Alliance, Connected
@@ -111,7 +110,7 @@ def test_a_question_that_one_handler_has_no_room_for_goes_to_another() -> None:
 
 def test_a_question_that_was_declined_is_not_sent_again_before_there_is_room() -> None:
     alliance = Alliance()
-    sent: list[Asked] = []
+    sent: list[peer.PeerMessage] = []
     alliance.network.on_asked = lambda _, message: sent.append(message)
     there = alliance.connect(1, max_in_flight=1)
     alliance.ask(1, "own")
@@ -130,14 +129,18 @@ def test_what_is_taken_back_makes_room() -> None:
     alliance = Alliance()
     there = alliance.connect(1, max_in_flight=1)
     asker, server = alliance.gateways
-    asked: list[Asked] = []
+    asked: list[peer.PeerMessage] = []
     alliance.network.on_asked = lambda _, message: asked.append(message)
     alliance.ask(0, "1")
     alliance.ask(1, "own")
 
-    server.relay.receive(Withdrawn(asker.id, asked[0].handler, asked[0].question.token))
+    forwarded = asked[0].request
+    withdrawn = peer.WithdrawnRequest(
+        handler_session_id=forwarded.handler_session_id, token=forwarded.callback_request.token
+    )
+    server.relay.receive(peer.PeerMessage(sender=asker.id, withdrawn=withdrawn))
 
-    assert there.handler.withdrawn == [asked[0].question.token]
+    assert there.handler.withdrawn == [withdrawn.token]
     assert there.asked == ["1", "own"]
 
 
@@ -263,7 +266,7 @@ def test_a_gateway_that_is_not_heard_for_three_seconds_is_gone_and_not_before() 
         alliance.pass_by(1.5)
 
     assert other.asked == ["q"]
-    lost = {"event": "gateway not heard any more", "log_level": "info", "gateway": dead.gateway.id, "handlers": 1}
+    lost = {"event": "peer_left", "log_level": "info", "gateway": dead.gateway.id, "handlers": 1}
     assert lost in logged
 
 
@@ -518,7 +521,7 @@ def test_who_declines_what_was_passed_on_because_others_dawdle_does_not_lift_the
 def test_of_what_a_gateway_says_of_its_handlers_the_latest_holds() -> None:
     alliance = Alliance()
     asker, server = alliance.gateways
-    old = Presence(server.id, 1, (), wants_answer=False, sent_at=server.time())
+    old = peer.PeerMessage(sender=server.id, presence=peer.Presence(number=1, sent_at_seconds=server.time()))
     there = alliance.connect(1)
 
     asker.relay.receive(old)
@@ -534,7 +537,8 @@ def test_what_a_gateway_that_nobody_has_heard_of_asks_is_declined() -> None:
     question.token = "f" * 16 + "A" * 48
     question.time_left.FromMilliseconds(8000)
 
-    there.gateway.relay.receive(Asked("f" * 16, 1, question, sent_at=0.0))
+    forwarded = peer.ForwardedRequest(handler_session_id=1, callback_request=question)
+    there.gateway.relay.receive(peer.PeerMessage(sender="f" * 16, request=forwarded))
 
     assert there.asked == []
 
@@ -542,12 +546,22 @@ def test_what_a_gateway_that_nobody_has_heard_of_asks_is_declined() -> None:
 def test_a_question_is_sent_once_though_its_message_comes_twice() -> None:
     alliance = Alliance()
     there = alliance.connect(1)
-    asked: list[Asked] = []
+    asked: list[peer.PeerMessage] = []
     alliance.network.on_asked = lambda _, message: asked.append(message)
     alliance.ask(0)
-    copy = callback.Question.FromString(asked[0].question.SerializeToString())
 
-    there.gateway.relay.receive(Asked(asked[0].sender, asked[0].handler, copy, asked[0].sent_at))
+    there.gateway.relay.receive(asked[0])
     alliance.arrive()
+
+    assert there.asked == ["q"]
+
+
+def test_a_message_of_a_kind_that_only_newer_gateways_know_changes_nothing() -> None:
+    alliance = Alliance()
+    there = alliance.connect(1)
+    asker, server = alliance.gateways
+
+    server.relay.receive(peer.PeerMessage(sender=asker.id))
+    alliance.ask(0)
 
     assert there.asked == ["q"]
