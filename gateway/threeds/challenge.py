@@ -1,19 +1,15 @@
 """What follows an ARes that is not final: a challenge in the browser, or a decoupled authentication."""
 
-from dataclasses import dataclass
-from typing import Any
-
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.errors import GatewayError
 from gateway.threeds import form_fields
-from gateway.threeds.form_fields import FormFieldError
 from gateway.threeds.rules.codes import codes_of
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 
-__all__ = ["CRes", "challenge", "creq", "decoupled", "describe", "parse_cres"]
+__all__ = ["challenge", "creq", "decoupled", "describe"]
 
 _START_SECONDS = 30
 """Within what time after the ARes a challenge has to begin."""
@@ -27,20 +23,6 @@ _GREATEST_POLL_SECONDS = 300
 
 _VERSIONS = codes_of(codes_pb2.MessageVersion.DESCRIPTOR).by_number
 _WINDOW_SIZES = codes_of(codes_pb2.ChallengeWindowSize.DESCRIPTOR).by_number
-
-
-@dataclass(frozen=True, slots=True)
-class CRes:
-    """A final challenge response, as the browser brought it (EMV 3DS: CRes, browser channel).
-
-    It came through the browser, so it proves nothing: the result to trust comes from GetChallengeResult.
-    """
-
-    three_ds_server_trans_id: str
-    acs_trans_id: str
-    message_version: str
-    trans_status: str
-    """The code as it came; empty if there was none."""
 
 
 def describe(
@@ -117,36 +99,6 @@ def decoupled(areq: areq_pb2.AReq, received_time: float) -> threeds.Decoupled:
     found = threeds.Decoupled(poll_until_time=_timestamp(received_time + seconds))
     found.poll_interval.FromSeconds(min(max(seconds // _POLLS, _LEAST_POLL_SECONDS), _GREATEST_POLL_SECONDS))
     return found
-
-
-def parse_cres(cres: str) -> CRes:
-    """Read what the browser brings to the AReq's notification URL after a challenge (EMV 3DS: CRes).
-
-    Args:
-        cres: The form field ``cres``: base64url, padded or not.
-
-    Raises:
-        FormFieldError: It is no CRes.
-    """
-    message = form_fields.decode(cres)
-    if message.get("messageType") != "CRes":
-        raise FormFieldError("a form field that holds no CRes")
-    parsed = CRes(
-        three_ds_server_trans_id=_text(message, "threeDSServerTransID"),
-        acs_trans_id=_text(message, "acsTransID"),
-        message_version=_text(message, "messageVersion"),
-        trans_status=_text(message, "transStatus"),
-    )
-    if not parsed.three_ds_server_trans_id:
-        raise FormFieldError("a CRes without a transaction id")
-    return parsed
-
-
-def _text(message: dict[str, Any], name: str) -> str:
-    value = message.get(name, "")
-    if not isinstance(value, str):
-        raise FormFieldError(f"a CRes whose {name} is no text")
-    return value
 
 
 def _timestamp(seconds: float) -> Timestamp:

@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Collection, Iterable
-from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.threeds import form_fields
-from gateway.threeds.form_fields import FormFieldError
 from gateway.threeds.rules.codes import codes_of
 from issuer.threeds.v1 import codes_pb2, crd_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 
-__all__ = ["TRANSACTION_LIFE_SECONDS", "choose_version", "describe", "parse_method_completion", "three_ds_method"]
+__all__ = ["TRANSACTION_LIFE_SECONDS", "choose_version", "describe", "three_ds_method"]
 
 TRANSACTION_LIFE_SECONDS = 80
 """How long the 3DS server keeps a transaction id for the Authenticate that has to follow."""
@@ -103,27 +101,6 @@ def three_ds_method(
         "threeDSMethodNotificationURL": notification_url,
     }
     return threeds.ThreeDSMethod(url=url, data=form_fields.encode(data))
-
-
-def parse_method_completion(three_ds_method_data: str) -> str:
-    """Read what the ACS posts to the 3DS Method's notification URL when it is done (EMV 3DS: 3DS Method handling).
-
-    It came through the browser, so it proves nothing: look the transaction up among those that wait for one.
-
-    Args:
-        three_ds_method_data: The form field ``threeDSMethodData``: base64url, padded or not.
-
-    Returns:
-        The ``threeDSServerTransID``, in lower case.
-
-    Raises:
-        FormFieldError: It is no completion.
-    """
-    transaction = form_fields.decode(three_ds_method_data).get("threeDSServerTransID")
-    try:
-        return str(UUID(transaction))
-    except (AttributeError, TypeError, ValueError):
-        raise FormFieldError("a 3DS Method completion without a transaction id") from None
 
 
 def _method_url(crd: crd_pb2.CRD, version: "codes_pb2.MessageVersion.ValueType") -> str:

@@ -1,6 +1,8 @@
 """The README's snippets, as they stand, against the sandbox that the client brings for tests."""
 
 import asyncio
+import base64
+import json
 import os
 import re
 import signal
@@ -40,6 +42,16 @@ def test_quickstart_and_errors(capsys: pytest.CaptureFixture[str]) -> None:
     run("Quickstart")
     run("Errors")
     assert re.fullmatch(r"suspended already: UPSTREAM_FORBIDDEN \w{32}\n", capsys.readouterr().out)
+
+
+def test_what_the_browser_brings_back() -> None:
+    known: dict[str, Any] = {"__name__": "snippet"}
+    exec(snippets()["What the browser brings back"], known)  # noqa: S102
+    transaction = "d461f105-1792-407f-95ff-9a496fd918a9"
+    message = {"messageType": "CRes", "threeDSServerTransID": transaction}
+    field = base64.urlsafe_b64encode(json.dumps(message).encode()).decode()
+    assert known["challenge_done"]({"cres": field}) == transaction
+    assert known["method_done"]({"threeDSMethodData": field}) == transaction
 
 
 def test_watching_notifications(gateway: SandboxGateway) -> None:
@@ -104,6 +116,7 @@ def test_every_snippet_is_run() -> None:
     assert set(snippets()) == {
         "Quickstart",
         "Errors",
+        "What the browser brings back",
         "Watching notifications",
         "Answering D1's questions",
         "Testing your service",

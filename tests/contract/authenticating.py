@@ -9,9 +9,8 @@ from typing import Any
 
 import aiohttp
 
+from d1_gateway_client.browser import CRes, parse_cres, parse_method_completion
 from gateway.settings import Settings
-from gateway.threeds.challenge import CRes, parse_cres
-from gateway.threeds.lookup import parse_method_completion
 from issuer.threeds.v1 import areq_pb2, codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox import Sandbox

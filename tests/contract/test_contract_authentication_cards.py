@@ -7,10 +7,10 @@ from itertools import product
 import grpc
 import pytest
 
-from gateway.threeds import form_fields
 from issuer.threeds.v1 import areq_pb2, codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox.threeds.cards import METHODS, OUTCOMES, RANGES
+from sandbox.threeds.encoding import decode
 from sandbox.threeds.transaction import Phase
 from tests.contract.areqs import VERSIONS, an_areq, pan_of
 from tests.contract.authenticating import DECOUPLED_SECONDS, METHOD_URL, Authenticating
@@ -209,7 +209,7 @@ async def test_the_window_that_is_asked_for_stands_in_the_creq(authenticating: A
     ):
         areq = await authenticating.looked_up_areq("2.2.0", pan_of("0170"))
         response = await authenticating.authenticate(areq, window)
-        assert form_fields.decode(response.challenge.creq) == {
+        assert decode(response.challenge.creq) == {
             "threeDSServerTransID": areq.three_ds_server_trans_id,
             "acsTransID": response.ares.acs_trans_id,
             "messageVersion": "2.2.0",
@@ -228,7 +228,7 @@ async def test_the_3ds_method_names_its_transaction_and_where_to_come_back(authe
     assert found.three_ds_method.url.startswith(authenticating.sandbox.threeds_url)
     assert found.three_ds_method.expire_time == found.expire_time
     assert "=" not in found.three_ds_method.data
-    assert form_fields.decode(found.three_ds_method.data) == {
+    assert decode(found.three_ds_method.data) == {
         "threeDSServerTransID": found.three_ds_server_trans_id,
         "threeDSMethodNotificationURL": METHOD_URL,
     }

@@ -12,14 +12,12 @@ from adapters.http.response import Answer
 from gateway.errors import FieldViolation, GatewayError, Reason
 from issuer.common.v1 import error_pb2
 
-__all__ = ["D1", "contract_broken", "deadline_exceeded", "no_answer", "no_token", "refusal", "sanitised", "unreachable"]
+__all__ = ["D1", "contract_broken", "deadline_exceeded", "no_token", "refusal", "sanitised"]
 
 D1: Final = Upstream("d1", "D1")
 
 contract_broken = D1.contract_broken
 deadline_exceeded = D1.deadline_exceeded
-no_answer = D1.no_answer
-unreachable = D1.unreachable
 
 # Codes go out unchanged, so none may be a card number in disguise.
 _CODE = re.compile(r"(?!.*[0-9]{8})[A-Z0-9_]{1,64}")

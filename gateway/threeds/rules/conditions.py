@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, TypeAlias
 
-__all__ = ["All", "AnyOf", "Condition", "ConditionError", "Getter", "Predicate", "Test", "bind", "names", "parse"]
+__all__ = ["All", "AnyOf", "Condition", "ConditionError", "Getter", "Predicate", "Test", "bind", "parse"]
 
 Getter: TypeAlias = Callable[[Any], "str | bool | None"]
 """Reads a field of a message: a code or text, a boolean, or None if it is absent."""
@@ -68,15 +68,6 @@ def parse(text: str) -> Condition:
     condition = parser.disjunction()
     parser.expect("")
     return condition
-
-
-def names(condition: Condition) -> Iterator[str]:
-    """Name every field that a condition looks at."""
-    if isinstance(condition, Test):
-        yield condition.name
-    else:
-        for part in condition.parts:
-            yield from names(part)
 
 
 def bind(condition: Condition, getter: Callable[[str], Getter], known: Mapping[str, str]) -> Predicate | bool:

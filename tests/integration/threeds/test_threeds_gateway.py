@@ -13,10 +13,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from pydantic import SecretStr
 
 from gateway.settings import SettingsError, ThreeDSSettings
-from gateway.threeds import form_fields
 from issuer.threeds.v1 import codes_pb2, service_pb2_grpc
 from issuer.threeds.v1 import messages_pb2 as messages
 from sandbox import Sandbox
+from sandbox.threeds.encoding import decode
 from tests.integration.threeds.fake_threeds import (
     ACS_TRANSACTION,
     API_KEY,
@@ -82,9 +82,9 @@ async def test_a_browsers_challenge_goes_through_from_lookup_to_result(threeds: 
     authenticated = await door.stub.Authenticate(_authenticate(areq), timeout=10)
     results = [await door.stub.GetChallengeResult(_result(), timeout=10) for _ in range(2)]
 
-    assert form_fields.decode(lookup.three_ds_method.data)["threeDSServerTransID"] == TRANSACTION
+    assert decode(lookup.three_ds_method.data)["threeDSServerTransID"] == TRANSACTION
     assert authenticated.ares.trans_status == codes_pb2.TRANS_STATUS_CHALLENGE
-    assert form_fields.decode(authenticated.challenge.creq) == {
+    assert decode(authenticated.challenge.creq) == {
         "threeDSServerTransID": TRANSACTION,
         "acsTransID": ACS_TRANSACTION,
         "messageVersion": "2.2.0",

@@ -9,15 +9,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.d1.api.errors import (
-    contract_broken,
-    deadline_exceeded,
-    no_answer,
-    no_token,
-    refusal,
-    sanitised,
-    unreachable,
-)
+from adapters.d1.api.errors import D1, contract_broken, deadline_exceeded, no_token, refusal, sanitised
 from adapters.http.response import Answer
 from gateway.errors import GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
@@ -211,8 +203,8 @@ def test_whatever_d1_says_is_short_printable_and_without_numbers(text: str) -> N
         (refusal(Answer(502)), error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE),
         (refusal(Answer(503)), error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE),
         (contract_broken("No token in it.", status=200), error_pb2.ERROR_REASON_UPSTREAM_CONTRACT),
-        (unreachable(OSError()), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
-        (no_answer(), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
+        (D1.unreachable(OSError()), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
+        (D1.no_answer(), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
         (deadline_exceeded(sent=True), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
     ],
 )
@@ -225,14 +217,14 @@ def test_a_call_without_a_token_was_never_sent_whatever_kept_the_token(failure: 
     assert "may have taken effect" not in error.message
 
 
-@pytest.mark.parametrize("failure", [refusal(Answer(502)), no_answer(), unreachable(OSError())])
+@pytest.mark.parametrize("failure", [refusal(Answer(502)), D1.no_answer(), D1.unreachable(OSError())])
 def test_a_token_that_may_be_had_later_makes_the_call_worth_a_retry(failure: GatewayError) -> None:
     assert no_token(failure).retry_after_seconds == 1
 
 
 def test_a_name_that_does_not_resolve_is_told_as_such() -> None:
     connection = ConnectionKey("d1.invalid", 443, True, True, None, None, None)  # noqa: FBT003
-    error = unreachable(aiohttp.ClientConnectorDNSError(connection, OSError(-2, "Name or service not known")))
+    error = D1.unreachable(aiohttp.ClientConnectorDNSError(connection, OSError(-2, "Name or service not known")))
 
     assert error.message == "No connection to D1 could be made: its name does not resolve."
     assert (error.reason, error.outcome) == (

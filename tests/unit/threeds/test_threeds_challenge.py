@@ -4,11 +4,11 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from gateway.errors import GatewayError
-from gateway.threeds import form_fields
 from gateway.threeds.challenge import challenge, creq, decoupled, describe
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
+from sandbox.threeds.encoding import decode
 
 NOW = 1_700_000_000.5
 ARES = ares_pb2.ARes(
@@ -43,7 +43,7 @@ def test_a_creq_names_both_transactions_the_version_and_the_window() -> None:
     field = creq(ARES, codes_pb2.CHALLENGE_WINDOW_SIZE_250_BY_400)
 
     assert "=" not in field
-    assert form_fields.decode(field) == {
+    assert decode(field) == {
         "threeDSServerTransID": "d461f105-1792-407f-95ff-9a496fd918a9",
         "acsTransID": "5af5e779-4d44-4201-a2bf-4890eb9e0ba7",
         "messageVersion": "2.2.0",
@@ -55,7 +55,7 @@ def test_a_creq_names_both_transactions_the_version_and_the_window() -> None:
 def test_without_a_word_on_the_window_the_challenge_has_the_full_screen() -> None:
     field = creq(ARES, codes_pb2.CHALLENGE_WINDOW_SIZE_UNSPECIFIED)
 
-    assert form_fields.decode(field)["challengeWindowSize"] == "05"
+    assert decode(field)["challengeWindowSize"] == "05"
 
 
 def test_a_challenge_has_to_begin_within_30_seconds() -> None:
@@ -79,7 +79,7 @@ def test_a_challenge_in_the_browser_is_made_ready() -> None:
     response = describe(a_request(), ARES, NOW)
 
     assert response.ares == ARES
-    assert form_fields.decode(response.challenge.creq)["challengeWindowSize"] == "02"
+    assert decode(response.challenge.creq)["challengeWindowSize"] == "02"
     assert not response.HasField("decoupled")
 
 

@@ -1,8 +1,9 @@
 import pytest
 
 from gateway.threeds.rules import conditions
-from gateway.threeds.rules.conditions import AnyOf, ConditionError, Test
+from gateway.threeds.rules.conditions import ConditionError, Test
 from gateway.threeds.rules.tables import ALWAYS, MESSAGES, objects, table
+from tests.unit.threeds.threeds_samples import names
 
 
 def _ask(text: str, values: dict[str, str | bool | None], known: dict[str, str] | None = None) -> bool:
@@ -76,12 +77,6 @@ def test_an_and_of_known_truths_is_a_known_truth() -> None:
     assert _ask('a == "1" and b is true', {"b": True}, {"a": "2"}) is False
 
 
-def test_every_field_of_a_condition_is_named() -> None:
-    parsed = conditions.parse("a is true or (b is empty and c in [1])")
-    assert isinstance(parsed, AnyOf)
-    assert list(conditions.names(parsed)) == ["a", "b", "c"]
-
-
 def test_a_value_of_another_kind_does_not_pass_for_a_code() -> None:
     # True == 1 in Python.
     assert not Test("a", frozenset({"1"})).holds(value=True)
@@ -96,7 +91,7 @@ def test_every_condition_of_every_table_names_fields_of_its_table() -> None:
         for row in rules.rows:
             if row.required in {"", ALWAYS}:
                 continue
-            for name in conditions.names(conditions.parse(row.required)):
+            for name in names(conditions.parse(row.required)):
                 outer, _, inner = name.partition(".")
                 assert outer in known or outer in told, (rules.name, row.name, name)
                 if inner:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.threeds import form_fields
 from gateway.threeds.lookup import choose_version, describe, three_ds_method
 from issuer.threeds.v1 import codes_pb2, crd_pb2, objects_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
+from sandbox.threeds.encoding import decode
 
 TRANSACTION = "d461f105-1792-407f-95ff-9a496fd918a9"
 NOTIFICATION_URL = "https://requestor.example/3ds-method-done"
@@ -92,7 +92,7 @@ def test_the_data_of_the_3ds_method_names_the_transaction_and_where_to_report() 
     assert method is not None
     assert method.url == "https://acs.example/3ds"
     assert "=" not in method.data
-    assert form_fields.decode(method.data) == {
+    assert decode(method.data) == {
         "threeDSServerTransID": TRANSACTION,
         "threeDSMethodNotificationURL": NOTIFICATION_URL,
     }

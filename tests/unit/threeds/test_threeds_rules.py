@@ -11,11 +11,11 @@ from google.protobuf.message import Message
 
 from gateway.threeds.rules.codes import codes_of
 from gateway.threeds.rules.compiler import check, check_request
-from gateway.threeds.rules.conditions import names, parse
+from gateway.threeds.rules.conditions import parse
 from gateway.threeds.rules.formats import text_requirements
 from gateway.threeds.rules.tables import ALWAYS, MESSAGES, VERSIONS, Row, Table, objects, table
 from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, erro_pb2, rreq_pb2
-from tests.unit.threeds.threeds_samples import bad_texts, fill, find, get, good_text, kind, made, put
+from tests.unit.threeds.threeds_samples import bad_texts, fill, find, get, good_text, kind, made, names, put
 
 _CONTRACT: dict[str, type[Message]] = {
     "AReq": areq_pb2.AReq,
