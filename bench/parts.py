@@ -15,7 +15,7 @@ from gateway.edge.telemetry import EdgeTelemetry
 from gateway.ports import Appendable
 from gateway.settings import GrpcSettings, Settings
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.tracing import Untraced
+from gateway.telemetry.tracing import Tracing
 from gateway.tls import contexts
 
 __all__ = ["credentials", "edge", "settle"]
@@ -32,7 +32,7 @@ async def edge(settings: Settings, log: Appendable) -> AsyncIterator[int]:
         callbacks=PlatformCallbacks(ThreeDSNotifications(issuers, log).routes()),
         clients=Clients(),
         tokens=None,
-        telemetry=EdgeTelemetry(issuers, Metrics(), Untraced()),
+        telemetry=EdgeTelemetry(issuers, Metrics(), Tracing()),
         limits=Limits(max_body_bytes=settings.edge.max_body_bytes),
         drain_grace_seconds=settings.drain_grace_seconds,
     )

@@ -10,13 +10,14 @@ from typing import Any, Final
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
 from gateway.auth.issuers import Issuers
 from gateway.edge.responses import HttpError, InternalHttpError, http_error_of
 from gateway.logging import correlation
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.tracing import Tracing
+from gateway.telemetry.tracing import Tracing, fail
 
 __all__ = ["EdgeTelemetry"]
 
@@ -58,20 +59,20 @@ class EdgeTelemetry:
         async def measured(request: web.Request, handler: Handler) -> web.StreamResponse:
             began = perf_counter()
             route, method = _route(request), _method(request)
-            with self._tracing.span(f"{method} {route}", "server", request.headers.items()) as span:
-                span.set("d1_gateway.correlation_id", correlation.current())
+            with self._tracing.span(f"{method} {route}", SpanKind.SERVER, request.headers.items()) as span:
+                span.set_attribute("d1_gateway.correlation_id", correlation.current())
                 try:
                     response = await handler(request)
                 except Exception as error:
                     refusal = http_error_of(error)
                     seconds = self._count(route, method, refusal.status, began)
-                    span.set("http.response.status_code", refusal.status)
+                    span.set_attribute("http.response.status_code", refusal.status)
                     if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                        span.fail(str(refusal.status))
+                        fail(span, str(refusal.status))
                     _tell_refusal(request, _line(route, method, refusal.status, seconds), refusal, error)
                     raise
                 seconds = self._count(route, method, response.status, began)
-                span.set("http.response.status_code", response.status)
+                span.set_attribute("http.response.status_code", response.status)
             self._tell(request, route, method, response.status, seconds)
             return response
 

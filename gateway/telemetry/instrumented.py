@@ -6,11 +6,13 @@ from functools import cache
 from time import perf_counter
 from typing import Final
 
+from opentelemetry.trace import SpanKind
+
 from gateway.errors import GatewayError
 from gateway.ports import Appendable, CallbackBus, Event
 from gateway.ports.meter import CircuitState, Exchange
 from gateway.telemetry.metrics import InProgress, Metrics
-from gateway.telemetry.tracing import Tracing
+from gateway.telemetry.tracing import Tracing, fail
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = ["MeasuredBus", "MeasuredLog", "Upstreams"]
@@ -39,13 +41,13 @@ class MeasuredLog:
     async def append(self, event: Event) -> bool:
         """See `gateway.ports.Appendable`."""
         began = perf_counter()
-        with self._tracing.span("event log append", "internal") as span:
+        with self._tracing.span("event log append", SpanKind.INTERNAL) as span:
             try:
                 is_new = await self._log.append(event)
             except GatewayError as error:
                 self._failed.inc()
                 self._seconds.observe(perf_counter() - began)
-                span.fail(error.reason_name.lower())
+                fail(span, error.reason_name.lower())
                 raise
         (self._stored if is_new else self._duplicate).inc()
         self._seconds.observe(perf_counter() - began)
@@ -77,10 +79,10 @@ class MeasuredBus:
         open_now = self._open(kind)
         open_now.count += 1
         try:
-            with self._tracing.span(kind, "internal") as span:
+            with self._tracing.span(kind, SpanKind.INTERNAL) as span:
                 reply = await self._bus.ask(question, seconds, waits=waits)
                 outcome = _outcome(reply)
-                span.set("d1_gateway.outcome", outcome)
+                span.set_attribute("d1_gateway.outcome", outcome)
         finally:
             open_now.count -= 1
         self._seconds(kind).observe(perf_counter() - began)
@@ -117,19 +119,19 @@ class Upstreams:
         began = perf_counter()
         in_flight = self._in_flight(upstream)
         in_flight.count += 1
-        with self._tracing.span(f"{upstream} {endpoint}", "client") as span:
+        with self._tracing.span(f"{upstream} {endpoint}", SpanKind.CLIENT) as span:
             exchange = Exchange(self._tracing.headers())
             try:
                 yield exchange
                 result = "none" if exchange.status is None else f"{exchange.status // 100}xx"
             except GatewayError as error:
                 result = error.reason_name.lower()
-                span.fail(result)
+                fail(span, result)
                 raise
             finally:
                 in_flight.count -= 1
                 if exchange.status is not None:
-                    span.set("http.response.status_code", exchange.status)
+                    span.set_attribute("http.response.status_code", exchange.status)
                 self._seconds(upstream, endpoint).observe(perf_counter() - began)
                 self._ended(upstream, endpoint, result).inc()
 

@@ -14,9 +14,10 @@ from typing import Any, Final
 import aiohttp
 import grpc
 from aiohttp import web
+from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from gateway.telemetry import otel
+from gateway.telemetry import tracing
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.e2e.canary_media import Evidence, Medium, seen_answer
 
@@ -78,11 +79,11 @@ async def _plant_in_metrics(plot: Plot) -> None:
 
 
 async def _plant_in_traces(plot: Plot) -> None:
-    tracing = otel.OtelTracing(otel.exporting())
-    with tracing.span("call", "internal") as span:
-        span.set("card", plot.canary)
+    traces = tracing.configured()
+    with traces.span("call", SpanKind.INTERNAL) as span:
+        span.set_attribute("card", plot.canary)
     # It blocks until the collector, which this loop serves, has answered.
-    await asyncio.to_thread(tracing.close)
+    await asyncio.to_thread(traces.close)
 
 
 async def _plant_in_status(plot: Plot) -> None:

@@ -12,13 +12,14 @@ from typing import Any, Final, cast
 import grpc
 import structlog
 from google.protobuf.message import Message
+from opentelemetry.trace import SpanKind
 
 from gateway.auth.issuers import Issuers
 from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors.chain import Context, Interceptor, Rpc
 from gateway.logging import correlation
 from gateway.telemetry.metrics import InProgress, Metrics
-from gateway.telemetry.tracing import Tracing
+from gateway.telemetry.tracing import Tracing, fail
 
 __all__ = ["TelemetryInterceptor"]
 
@@ -102,15 +103,15 @@ class TelemetryInterceptor(Interceptor):
             self._write(rpc, end, seconds)
 
     async def _traced(self, rpc: Rpc) -> Any:
-        with self._tracing.span(rpc.method.name, "server", rpc.metadata) as span:
-            span.set("d1_gateway.correlation_id", correlation.current())
+        with self._tracing.span(rpc.method.name, SpanKind.SERVER, rpc.metadata) as span:
+            span.set_attribute("d1_gateway.correlation_id", correlation.current())
             try:
                 return await rpc.proceed()
             except GatewayError as error:
-                span.fail(error.reason_name.lower())
+                fail(span, error.reason_name.lower())
                 raise
             except Exception:
-                span.fail("internal")
+                fail(span, "internal")
                 raise
 
     def _write(self, rpc: Rpc, end: _End, seconds: float) -> None:

@@ -25,7 +25,7 @@ from gateway.grpc_api.services.cards import CardServicer
 from gateway.grpc_api.services.notifications import NotificationServicer
 from gateway.logging import correlation
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.tracing import Untraced
+from gateway.telemetry.tracing import Tracing
 from gateway.validation.validator import Validation
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
@@ -65,7 +65,7 @@ async def served() -> AsyncIterator[Served]:
             Chain(
                 CorrelationInterceptor(),
                 ErrorInterceptor(),
-                TelemetryInterceptor(Issuers([ISSUER]), Metrics(), Untraced()),
+                TelemetryInterceptor(Issuers([ISSUER]), Metrics(), Tracing()),
                 ValidationInterceptor(Validation()),
                 IssuerInterceptor(Issuers([ISSUER])),
             ),

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.telemetry.instrumented import MeasuredBus, MeasuredLog, Upstreams
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.tracing import Untraced
+from gateway.telemetry.tracing import Tracing
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2, replies_pb2
 from issuer.common.v1 import error_pb2
@@ -31,7 +31,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 async def test_an_append_is_counted_by_what_came_of_it(metrics: Metrics) -> None:
     held = FakeEventLog()
-    log = MeasuredLog(held, metrics, Untraced())
+    log = MeasuredLog(held, metrics, Tracing())
 
     assert [await log.append(an_event(number)) for number in (1, 2, 2)] == [True, True, False]
     held.fail()
@@ -63,7 +63,7 @@ async def test_a_question_is_counted_by_how_it_ended(
         open_while_asked.append(value(metrics, "questions_open", kind="consumer_information"))
         return reply
 
-    answer = await MeasuredBus(SimpleNamespace(ask=ask), metrics, Untraced()).ask(QUESTION, 1.0)
+    answer = await MeasuredBus(SimpleNamespace(ask=ask), metrics, Tracing()).ask(QUESTION, 1.0)
 
     assert answer is reply
     assert open_while_asked == [1]
@@ -90,7 +90,7 @@ def outcome_unknown() -> GatewayError:
 def test_a_request_to_an_upstream_is_counted_by_its_answer_or_why_there_is_none(
     metrics: Metrics, status: int | None, failure: BaseException | None, result: str
 ) -> None:
-    upstreams = Upstreams(metrics, Untraced())
+    upstreams = Upstreams(metrics, Tracing())
 
     with suppress(GatewayError, asyncio.CancelledError), upstreams.exchange("d1", SUSPEND) as exchange:
         assert value(metrics, "upstream_requests_in_flight", upstream="d1") == 1
@@ -105,7 +105,7 @@ def test_a_request_to_an_upstream_is_counted_by_its_answer_or_why_there_is_none(
 
 
 def test_the_circuit_of_an_upstream_is_in_one_state(metrics: Metrics) -> None:
-    upstreams = Upstreams(metrics, Untraced())
+    upstreams = Upstreams(metrics, Tracing())
     upstreams.circuit("d1", "closed")
     upstreams.circuit("d1", "open")
     upstreams.retried("d1", SUSPEND)

@@ -1,5 +1,6 @@
 """Spans, and the trace context that goes through."""
 
+import sys
 from contextlib import suppress
 
 import pytest
@@ -7,9 +8,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from structlog.testing import capture_logs
 
-from gateway.telemetry.otel import OtelTracing
-from gateway.telemetry.tracing import Untraced, configured
+from gateway.telemetry.tracing import Tracing, configured, fail
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = ("traceparent", f"00-{TRACE}-b7ad6b7169203331-01")
@@ -21,14 +22,17 @@ def exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def tracing(exporter: InMemorySpanExporter) -> OtelTracing:
+def tracing(exporter: InMemorySpanExporter) -> Tracing:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return OtelTracing(provider)
+    return Tracing(provider)
 
 
-def test_a_callers_trace_goes_on_to_the_upstream(tracing: OtelTracing, exporter: InMemorySpanExporter) -> None:
-    with tracing.span("rpc", "server", [CALLER, ("other-bin", b"\x00")]), tracing.span("d1 POST /cards", "client"):
+def test_a_callers_trace_goes_on_to_the_upstream(tracing: Tracing, exporter: InMemorySpanExporter) -> None:
+    with (
+        tracing.span("rpc", SpanKind.SERVER, [CALLER, ("other-bin", b"\x00")]),
+        tracing.span("d1 POST /cards", SpanKind.CLIENT),
+    ):
         sent = tracing.headers()
 
     client, server = exporter.get_finished_spans()
@@ -43,8 +47,8 @@ def test_a_callers_trace_goes_on_to_the_upstream(tracing: OtelTracing, exporter:
     assert (server.kind, client.kind) == (SpanKind.SERVER, SpanKind.CLIENT)
 
 
-def test_the_header_of_http_is_found_in_any_case(tracing: OtelTracing, exporter: InMemorySpanExporter) -> None:
-    with tracing.span("callback", "server", [("Traceparent", CALLER[1])]):
+def test_the_header_of_http_is_found_in_any_case(tracing: Tracing, exporter: InMemorySpanExporter) -> None:
+    with tracing.span("callback", SpanKind.SERVER, [("Traceparent", CALLER[1])]):
         pass
 
     (span,) = exporter.get_finished_spans()
@@ -54,25 +58,25 @@ def test_the_header_of_http_is_found_in_any_case(tracing: OtelTracing, exporter:
 
 @pytest.mark.parametrize("given", ["", "garbage", f"00-{'0' * 32}-b7ad6b7169203331-01"])
 def test_a_trace_context_that_is_none_begins_a_new_trace(
-    tracing: OtelTracing, exporter: InMemorySpanExporter, given: str
+    tracing: Tracing, exporter: InMemorySpanExporter, given: str
 ) -> None:
-    with tracing.span("rpc", "server", [("traceparent", given)]):
+    with tracing.span("rpc", SpanKind.SERVER, [("traceparent", given)]):
         pass
 
     (span,) = exporter.get_finished_spans()
     assert span.parent is None
 
 
-def test_baggage_is_not_passed_on(tracing: OtelTracing) -> None:
-    with tracing.span("rpc", "server", [CALLER, ("baggage", "pan=4111111111111111")]):
+def test_baggage_is_not_passed_on(tracing: Tracing) -> None:
+    with tracing.span("rpc", SpanKind.SERVER, [CALLER, ("baggage", "pan=4111111111111111")]):
         assert set(tracing.headers()) == {"traceparent"}
 
 
 def test_a_failure_is_told_in_our_own_word_and_the_exceptions_text_is_not(
-    tracing: OtelTracing, exporter: InMemorySpanExporter
+    tracing: Tracing, exporter: InMemorySpanExporter
 ) -> None:
-    with suppress(ValueError), tracing.span("rpc", "server") as span:
-        span.fail("upstream_invalid")
+    with suppress(ValueError), tracing.span("rpc", SpanKind.SERVER) as span:
+        fail(span, "upstream_invalid")
         raise ValueError("4111 1111 1111 1111")
 
     (told,) = exporter.get_finished_spans()
@@ -91,16 +95,31 @@ def test_a_failure_is_told_in_our_own_word_and_the_exceptions_text_is_not(
     ],
 )
 def test_without_an_endpoint_nothing_is_traced(environment: dict[str, str]) -> None:
-    tracing = configured(environment)
+    assert_untraced(configured(environment))
 
-    assert isinstance(tracing, Untraced)
-    with tracing.span("rpc", "server", [CALLER]):
-        assert tracing.headers() == {}
+
+def test_without_the_extra_nothing_is_traced_and_the_log_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+
+    with capture_logs() as logged:
+        tracing = configured({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"})
+
+    assert_untraced(tracing)
+    assert [(line["event"], line["missing"]) for line in logged] == [("traces_not_exported", "d1-gateway[otel]")]
 
 
 @pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
 def test_with_an_endpoint_there_are_traces(variable: str) -> None:
+    # The caller's trace is not sampled: nothing is exported, for nobody is there.
     tracing = configured({variable: "http://127.0.0.1:9"})
 
-    assert isinstance(tracing, OtelTracing)
+    with tracing.span("rpc", SpanKind.SERVER, [("traceparent", f"00-{TRACE}-b7ad6b7169203331-00")]):
+        assert TRACE in tracing.headers()["traceparent"]
+    tracing.close()
+
+
+def assert_untraced(tracing: Tracing) -> None:
+    with tracing.span("rpc", SpanKind.SERVER, [CALLER]) as span:
+        assert not span.is_recording()
+        assert tracing.headers() == {}
     tracing.close()
