@@ -26,8 +26,8 @@ class Pipe:
         self._writers: list[LineWriter] = []
         self._has_reader = True
 
-    def writer(self, most_waiting: int = 10_000) -> LineWriter:
-        writer = LineWriter(self.writing, most_waiting=most_waiting)
+    def writer(self, max_waiting: int = 10_000) -> LineWriter:
+        writer = LineWriter(self.writing, max_waiting=max_waiting)
         self._writers.append(writer)
         return writer
 
@@ -91,7 +91,7 @@ def test_lines_arrive_whole_and_in_order_from_every_thread(pipe: Pipe) -> None:
 
 
 def test_a_reader_that_stops_holds_nobody_up_and_learns_later_how_much_it_missed(pipe: Pipe) -> None:
-    writer = pipe.writer(most_waiting=100)
+    writer = pipe.writer(max_waiting=100)
     began = time.monotonic()
     for number in range(3_000):
         writer.write(line(number, 1_000))
@@ -110,7 +110,7 @@ def test_a_reader_that_stops_holds_nobody_up_and_learns_later_how_much_it_missed
         told = [
             json.loads(each)["lines"]
             for each in found[: found.rfind(b"\n") + 1].splitlines()
-            if b"log lines lost" in each
+            if b"log_lines_lost" in each
         ]
         return bool(sum(told) == writer.lost_count)
 
