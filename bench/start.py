@@ -50,7 +50,7 @@ async def started(ground: Ground) -> AsyncIterator[tuple[GatewayProcess, float]]
     """Serve for as long as the block lasts. Yields the gateway, and after how many seconds it said that it is ready."""
     began = time.time()
     async with ground.gateway() as served:
-        said = next(each for each in served.log.read_bytes().splitlines() if b'"event":"ready"' in each)
+        said = next(each for each in served.log.read_bytes().splitlines() if b'"event":"gateway_started"' in each)
         yield served, datetime.fromisoformat(orjson.loads(said)["timestamp"]).timestamp() - began
 
 

@@ -163,7 +163,7 @@ async def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> i
 
 def _ready(log: Path) -> _Ready | None:
     for line in log.read_bytes().splitlines(keepends=True):
-        if b'"event":"ready"' in line and line.endswith(b"\n"):
+        if b'"event":"gateway_started"' in line and line.endswith(b"\n"):
             logged = orjson.loads(line)
             return _Ready(logged["grpc"], logged["edge"], logged["admin"])
     return None

@@ -26,7 +26,7 @@ async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> AsyncIte
             try:
                 await work()
             except Exception:  # noqa: BLE001 (whatever broke this time, the next time has to come)
-                _log.exception("periodic work broke")
+                _log.exception("periodic_task_failed")
 
     task = asyncio.create_task(repeat())
     try:

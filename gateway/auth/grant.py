@@ -53,7 +53,7 @@ def require_issuer(issuer_id: str) -> None:
     grant = _current.get()
     if grant is None or grant.issuers is None or issuer_id in grant.issuers:
         return
-    _log.warning("access refused", rpc=grant.rpc, caller=grant.caller.identity, why="not granted for this issuer")
+    _log.warning("access_denied", rpc=grant.rpc, caller=grant.caller.identity, why="not granted for this issuer")
     raise GatewayError(
         error_pb2.ERROR_REASON_PERMISSION_DENIED,
         "The policy does not grant this caller this rpc for this issuer.",

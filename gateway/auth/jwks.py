@@ -168,10 +168,10 @@ class Jwks:
                 return
             keys = parse(document, self.algorithms)
         except SourceError as error:
-            _log.error("keys for callers' tokens cannot be read", source=self._source.place, why=str(error))
+            _log.error("jwks_load_failed", source=self._source.place, why=str(error))
             return
         self._keys = keys
         self.generation += 1
-        _log.info("keys for callers' tokens read", source=self._source.place, count=len(keys))
+        _log.info("jwks_loaded", source=self._source.place, count=len(keys))
         if not keys:
-            _log.warning("no key for callers' tokens: every token is refused", source=self._source.place)
+            _log.warning("jwks_found_empty", source=self._source.place)

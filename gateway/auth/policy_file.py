@@ -77,6 +77,6 @@ class PolicyFile:
             self._grants.clear()
         except (SourceError, SettingsError) as error:
             mistakes = error.mistakes if isinstance(error, SettingsError) else [str(error)]
-            _log.error("the policy stays as it was: its file has mistakes", file=str(self._path), mistakes=mistakes)
+            _log.error("policy_reload_failed", file=str(self._path), mistakes=mistakes)
         else:
-            _log.info("policy read again", file=str(self._path))
+            _log.info("policy_reloaded", file=str(self._path))

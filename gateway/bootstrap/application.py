@@ -52,13 +52,13 @@ class Gateway:
 
     async def stop(self) -> None:
         """End: say so in health, tell streams to go elsewhere, finish calls in flight."""
-        _log.info("draining", grace_seconds=self.drain_grace_seconds)
+        _log.info("drain_started", grace_seconds=self.drain_grace_seconds)
         self.readiness.phase = "draining"
         await self.rpc.drain()
         self.watchers.drain()
         self.callbacks.drain()
         await asyncio.gather(self.rpc.stop(self.drain_grace_seconds), self._stop_edge())
-        _log.info("stopped")
+        _log.info("gateway_stopped")
 
     async def _stop_edge(self) -> None:
         await self.edge.stop()

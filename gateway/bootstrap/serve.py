@@ -57,7 +57,7 @@ async def _serve(settings: Settings, place: Place | None) -> None:
         place.when_alone(stop)
     await asyncio.wait((running,))
     if running.cancelled():
-        _log.info("stopped before it was ready")
+        _log.info("gateway_start_cancelled")
     else:
         running.result()
 
@@ -78,9 +78,9 @@ async def _run(settings: Settings, place: Place | None, ready: asyncio.Event, st
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLD)
         if place is None:
-            _log.info("ready", grpc=addresses.grpc, edge=addresses.edge, admin=addresses.admin)
+            _log.info("gateway_started", grpc=addresses.grpc, edge=addresses.edge, admin=addresses.admin)
         else:
-            _log.info("worker ready")
+            _log.info("worker_started")
             place.tell_ready()
         ready.set()
         await stopped.wait()

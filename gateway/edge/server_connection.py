@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from cryptography import x509
 
 from gateway.aio.http_server import HttpConnection
-from gateway.logging.throttled import Occasion
+from gateway.logging.throttled import ThrottledLog
 from gateway.tls.client_certificate import Certificate, read
 
 __all__ = ["Complaints", "Connection", "timed"]
@@ -27,8 +27,8 @@ _LINGERING_SECONDS: Final = 2.0
 class Complaints:
     """What all connections have to complain of."""
 
-    slow_head: Occasion = field(default_factory=lambda: Occasion("the head of a request took too long"))
-    no_http: Occasion = field(default_factory=lambda: Occasion("what came in is no HTTP request"))
+    slow_head: ThrottledLog = field(default_factory=lambda: ThrottledLog("request_head_timed_out"))
+    no_http: ThrottledLog = field(default_factory=lambda: ThrottledLog("malformed_request_rejected"))
 
 
 class Connection(HttpConnection):
@@ -121,7 +121,7 @@ class Connection(HttpConnection):
 
     def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
         """Complain of what is no HTTP, and count it."""
-        self._complaints.no_http.tell(peer=request.remote, error=type(error).__name__)
+        self._complaints.no_http.warning(peer=request.remote, error=type(error).__name__)
         self._count_unread(status)
 
     def _end_head(self) -> None:
@@ -130,7 +130,7 @@ class Connection(HttpConnection):
             self._head_timer = None
 
     def _give_up(self) -> None:
-        self._complaints.slow_head.tell(peer=self.peername[0] if self.peername else None)
+        self._complaints.slow_head.warning(peer=self.peername[0] if self.peername else None)
         if self.transport is not None:
             self.transport.abort()
 

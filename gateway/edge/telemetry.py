@@ -104,7 +104,7 @@ class EdgeTelemetry:
             return
         issuer_id = request.match_info.get("issuerId")
         known = {"issuer_id": issuer_id} if issuer_id in self._issuers else {}
-        self._log.log(level, "callback answered", **_line(route, method, status, seconds), **known)
+        self._log.log(level, "callback_completed", **_line(route, method, status, seconds), **known)
 
 
 def _tell_refusal(request: web.Request, line: dict[str, Any], refusal: HttpError, error: Exception) -> None:
@@ -112,9 +112,9 @@ def _tell_refusal(request: web.Request, line: dict[str, Any], refusal: HttpError
     if refusal.cause:
         facts["cause"] = refusal.cause
     if isinstance(refusal, InternalHttpError):
-        _log.error("callback broke", **facts, exc_info=error)
+        _log.error("callback_failed", **facts, exc_info=error)
     else:
-        _log.warning("callback refused", **facts, error=refusal.logged)
+        _log.warning("callback_rejected", **facts, error=refusal.logged)
 
 
 def _line(route: str, method: str, status: int, seconds: float) -> dict[str, Any]:

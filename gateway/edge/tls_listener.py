@@ -10,7 +10,7 @@ import structlog
 
 from gateway.aio.addresses import resolved
 from gateway.edge.server_connection import Connection
-from gateway.logging.throttled import Occasion
+from gateway.logging.throttled import ThrottledLog
 
 __all__ = ["Listener"]
 
@@ -52,8 +52,8 @@ class Listener:
         self._pauses: list[asyncio.TimerHandle] = []
         self._handshaking: set[asyncio.Task[None]] = set()
         self._connections: set[asyncio.Task[None]] = set()
-        self._full = Occasion("the edge is full: a connection was closed")
-        self._failed = Occasion("a TLS handshake at the edge failed")
+        self._full = ThrottledLog("edge_connection_limit_reached")
+        self._failed = ThrottledLog("tls_handshake_failed")
 
     async def open(self, host: str, port: int, inherited: Sequence[socket.socket] = ()) -> int:
         """Begin to take connections.
@@ -110,7 +110,7 @@ class Listener:
             return
         except OSError as error:
             # Out of file descriptors or of memory: it is the others that have to go first.
-            _log.error("the edge cannot take connections", error=error.strerror)
+            _log.error("edge_accept_failed", error=error.strerror)
             loop.remove_reader(listening)
             self._pauses.append(loop.call_later(_PAUSE_SECONDS, self._listen, listening))
             return
@@ -118,7 +118,7 @@ class Listener:
         peer = str(address[0])
         if len(self._connections) >= self._max_connections:
             arrived.close()
-            self._full.tell(peer=peer, max_connections=self._max_connections)
+            self._full.warning(peer=peer, max_connections=self._max_connections)
             return
         task = asyncio.create_task(self._serve(arrived, peer))
         self._connections.add(task)
@@ -138,7 +138,7 @@ class Listener:
         except OSError as error:
             # OpenSSL's reasons are constants; other texts may quote.
             reason = error.reason if isinstance(error, ssl.SSLError) else None
-            self._failed.tell(peer=peer, error=reason or type(error).__name__)
+            self._failed.warning(peer=peer, error=reason or type(error).__name__)
             return
         finally:
             self._handshaking.discard(task)

@@ -142,7 +142,7 @@ class FirstReplies:
         try:
             record = decode(self._sealing.open(name, standing))
         except UnreadableError:
-            _log.exception("idempotency record unreadable")
+            _log.exception("idempotency_record_not_decoded")
             return _lost()
         _check_same(record.fingerprint, fingerprint)
         match record.state:
@@ -179,13 +179,13 @@ class FirstReplies:
             await self._store.put(name, self._sealed(name, fingerprint, state), TTL_SECONDS)
         except GatewayError as error:
             # What became of the call is true all the same; a repeated one is told that it is not known.
-            _log.warning("reply not kept", reason=error.reason_name, message=error.message)
+            _log.warning("reply_not_stored", reason=error.reason_name, message=error.message)
 
     async def _forget(self, name: str, marker: bytes) -> None:
         try:
             await self._store.delete(name, marker)
         except GatewayError as error:
-            _log.warning("request id not released yet", reason=error.reason_name, message=error.message)
+            _log.warning("request_id_not_released", reason=error.reason_name, message=error.message)
             self._void.add(name, marker)
 
     def _sealed(self, name: str, fingerprint: bytes, state: InFlight | Replied | Undecided) -> bytes:

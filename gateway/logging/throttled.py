@@ -5,35 +5,35 @@ from typing import Final
 
 import structlog
 
-__all__ = ["Occasion"]
+__all__ = ["ThrottledLog"]
 
-_SILENCE_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 10.0
 
 _log = structlog.get_logger(__name__)
 
 
-class Occasion:
-    """Something that anybody who connects can make happen as often as they like: it is logged now and then."""
+class ThrottledLog:
+    """Warns of an event that anybody who connects can cause at will, at most once in ten seconds."""
 
     def __init__(self, event: str) -> None:
         """Prepare.
 
         Args:
-            event: What happens, for the log.
+            event: The event's name in the log.
         """
         self._event = event
         self._silent_until = float("-inf")
-        self._untold = 0
+        self._suppressed = 0
 
-    def tell(self, **facts: object) -> None:
-        """Log that it happened, unless it was logged within the last 10 s; then how often it was not.
+    def warning(self, **facts: object) -> None:
+        """Log the event, and how often it was suppressed before; or suppress it.
 
         Args:
-            facts: Go into the line.
+            facts: Fields of the line.
         """
         now = monotonic()
         if now < self._silent_until:
-            self._untold += 1
+            self._suppressed += 1
             return
-        _log.warning(self._event, **facts, untold=self._untold)
-        self._silent_until, self._untold = now + _SILENCE_SECONDS, 0
+        _log.warning(self._event, **facts, suppressed=self._suppressed)
+        self._silent_until, self._suppressed = now + _PAUSE_SECONDS, 0

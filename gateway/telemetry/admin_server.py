@@ -135,12 +135,10 @@ class AdminServer:
 class _Connection(HttpConnection):
     def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.error("the admin port broke", exc_info=error)
+            _log.error("admin_request_failed", exc_info=error)
         else:
             # The error would quote what was sent.
-            _log.warning(
-                "what came in at the admin port is no HTTP request", peer=request.remote, error=type(error).__name__
-            )
+            _log.warning("malformed_admin_request_rejected", peer=request.remote, error=type(error).__name__)
 
 
 async def _hide_versions(request: web.Request, response: web.StreamResponse) -> None:

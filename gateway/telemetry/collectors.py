@@ -64,7 +64,7 @@ class State:
             bounds = await self._log.bounds()
             size = self._log_bytes()
         except (GatewayError, OSError) as error:
-            _log.warning("event log not measured", error=str(error))
+            _log.warning("event_log_not_measured", error=str(error))
             return
         self._of_log = (
             _gauge("event_log_last_sequence", "The sequence of the newest notification ever stored.", bounds.last),

@@ -104,9 +104,9 @@ class Certificates:
 
     async def _warn(self) -> None:
         for text in self.expired():
-            _log.error("a certificate has expired", certificate=text)
+            _log.error("certificate_expired", certificate=text)
         for text in self.warnings():
-            _log.warning("a certificate expires", certificate=text)
+            _log.warning("certificate_expiry_approached", certificate=text)
 
     def _context(self, table: str, settings: object, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         renewed = _RenewedContext()

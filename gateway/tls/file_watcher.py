@@ -81,11 +81,11 @@ def _renew(followed: _Followed) -> None:
     try:
         followed.renew()
     except SettingsError as error:
-        _log.error("changed files cannot be used: what was read before stays", files=files, mistakes=error.mistakes)
+        _log.error("file_reload_failed", files=files, mistakes=error.mistakes)
     except OSError as error:
-        _log.error("changed files cannot be read: what was read before stays", files=files, mistakes=[str(error)])
+        _log.error("file_reload_failed", files=files, mistakes=[str(error)])
     else:
-        _log.info("changed files read again", files=files)
+        _log.info("files_reloaded", files=files)
 
 
 def _state(files: Collection[Path]) -> _State:

@@ -199,7 +199,7 @@ async def test_a_refusal_repeats_no_value(authenticating: Authenticating, capsys
     status = rpc_status.from_call(cast("grpc.Call", caught.value))
     assert status is not None
     logged = capsys.readouterr().out
-    assert "rpc failed" in logged
+    assert "rpc_failed" in logged
     told = (str(caught.value), status.SerializeToString().decode(errors="replace"), logged)
     values = (*_SECRETS, "300.1.1.1", "20260231000000", "+45")
     assert [value for value in values if any(value in text for text in told)] == []
@@ -214,7 +214,7 @@ async def test_the_simulators_refusal_repeats_no_value(
     assert failure.reason == "THREE_DS_REJECTED"
     assert "acctNumber" in failure.metadata["error_detail"]
     logged = capsys.readouterr().out
-    assert "rpc failed" in logged
+    assert "rpc_failed" in logged
     told = (repr(failure), logged)
     assert [value for value in _SECRETS if any(value in text for text in told)] == []
 

@@ -64,11 +64,13 @@ async def served(sandbox: Sandbox, folder: Path) -> AsyncIterator[Served]:
 
 def _ready(reading: int) -> dict[str, str]:
     said = b""
-    while b'"event":"ready"' not in said[: said.rfind(b"\n") + 1]:
+    while b'"event":"gateway_started"' not in said[: said.rfind(b"\n") + 1]:
         read = os.read(reading, _PIPE_BYTES)
         assert read, said.decode()
         said += read
-    ready: dict[str, str] = next(orjson.loads(line) for line in said.splitlines() if b'"event":"ready"' in line)
+    ready: dict[str, str] = next(
+        orjson.loads(line) for line in said.splitlines() if b'"event":"gateway_started"' in line
+    )
     return ready
 
 

@@ -30,7 +30,7 @@ from tests.e2e.watching import connect
 _AHEAD = timedelta(seconds=6)
 _SWITCH_SECONDS = 30.0
 _PASSPHRASE = b"a passphrase"
-_TAKEN = "D1 takes another assertion key: it signs from now on"
+_TAKEN = "assertion_key_switched"
 
 
 class Thales:

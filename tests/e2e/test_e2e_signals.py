@@ -105,26 +105,26 @@ async def test_a_signal_at_any_moment_of_the_start_ends_a_gateway_as_it_does_lat
         begun.process.send_signal(number)
 
         assert await begun.ended() == 0
-    assert begun.events in (["stopped before it was ready"], ["ready", "draining", "stopped"])
+    assert begun.events in (["gateway_start_cancelled"], ["gateway_started", "drain_started", "gateway_stopped"])
 
 
 async def test_sighup_drains_a_gateway_without_workers(alone: Path, tmp_path: Path) -> None:
     async with _begun(tmp_path, *_AS_FROM_A_SHELL, _COMMAND, "serve", "--config", alone) as begun:
-        await begun.until_logged("ready")
+        await begun.until_logged("gateway_started")
         begun.process.send_signal(signal.SIGHUP)
 
         assert await begun.ended() == 0
-    assert begun.events == ["ready", "draining", "stopped"]
+    assert begun.events == ["gateway_started", "drain_started", "gateway_stopped"]
 
 
 async def test_a_gateway_that_is_to_outlive_its_terminal_does(alone: Path, tmp_path: Path) -> None:
     async with _begun(tmp_path, *_NOHUP, _COMMAND, "serve", "--config", alone) as begun:
         await begun.until_signals_wait()
         begun.process.send_signal(signal.SIGHUP)
-        await begun.until_logged("ready")
+        await begun.until_logged("gateway_started")
         begun.process.send_signal(signal.SIGHUP)
         await asyncio.sleep(0.5)
-        assert begun.events == ["ready"]
+        assert begun.events == ["gateway_started"]
 
         begun.process.send_signal(signal.SIGTERM)
         assert await begun.ended() == 0
@@ -139,7 +139,7 @@ async def test_a_gateway_that_still_looks_for_its_storage_ends_at_once(
         begun.process.send_signal(number)
 
         assert await begun.ended() == 0
-    assert begun.events == ["nats_not_connected", "stopped before it was ready"]
+    assert begun.events == ["nats_not_connected", "gateway_start_cancelled"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -31,7 +31,7 @@ async def _left(faulty: Faulty, call: Callable[..., Awaitable[Any]], seconds: fl
 
 
 def _ends(logged: list[Any]) -> list[tuple[Any, ...]]:
-    entries = [entry for entry in logged if entry["event"].endswith("without its caller")]
+    entries = [entry for entry in logged if entry["event"].startswith("detached_call_")]
     return [(entry["event"], entry["rpc"], entry.get("reason")) for entry in entries]
 
 
@@ -47,7 +47,7 @@ async def test_a_change_whose_caller_left_is_finished_and_logged(tmp_path: Path)
             assert time.perf_counter() - began >= 1
             assert faulty.sandbox.store.card("card-active").state is CardState.SUSPENDED
 
-    assert _ends(logged) == [("change finished without its caller", _RPC, None)]
+    assert _ends(logged) == [("detached_call_completed", _RPC, None)]
 
 
 async def test_a_question_whose_caller_left_is_dropped(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ async def test_a_change_that_fails_after_its_caller_left_is_logged_with_its_outc
             while not _ends(logged):  # noqa: ASYNC110 - a line that is logged sets no event
                 await asyncio.sleep(0.01)
 
-    assert _ends(logged) == [("change failed without its caller", _RPC, "UPSTREAM_NO_ANSWER")]
+    assert _ends(logged) == [("detached_call_failed", _RPC, "UPSTREAM_NO_ANSWER")]
     assert next(entry for entry in logged if entry.get("rpc") == _RPC and "outcome" in entry)["outcome"] == "UNKNOWN"
 
 
@@ -83,7 +83,7 @@ async def test_a_shutdown_waits_for_a_change_whose_caller_left(tmp_path: Path) -
             faulty.sandbox.faults.add(Fault("suspendCard", latency_ms=1_500))
             await _left(faulty, suspend)
 
-    assert _ends(logged) == [("change finished without its caller", _RPC, None)]
+    assert _ends(logged) == [("detached_call_completed", _RPC, None)]
 
 
 async def test_a_shutdown_waits_no_longer_than_its_grace(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ async def test_a_shutdown_waits_no_longer_than_its_grace(tmp_path: Path) -> None
             began = time.perf_counter()
         assert time.perf_counter() - began < SLACK_SECONDS
 
-    assert _ends(logged) == [("change cut off without its caller", _RPC, None)]
+    assert _ends(logged) == [("detached_call_interrupted", _RPC, None)]
 
 
 async def test_a_change_ends_by_the_deadline_that_its_caller_had(faulty: Faulty) -> None:
@@ -109,7 +109,7 @@ async def test_a_change_ends_by_the_deadline_that_its_caller_had(faulty: Faulty)
                 await asyncio.sleep(0.01)
 
     assert time.perf_counter() - began < SLACK_SECONDS
-    assert _ends(logged) == [("change failed without its caller", _RPC, "DEADLINE_EXCEEDED")]
+    assert _ends(logged) == [("detached_call_failed", _RPC, "DEADLINE_EXCEEDED")]
 
 
 async def test_whoever_gives_up_at_the_deadline_itself_leaves_the_change_finished_too(faulty: Faulty) -> None:

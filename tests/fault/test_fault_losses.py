@@ -19,7 +19,7 @@ from sandbox.nats import NatsServer
 from tests.clients.client_gateways import options_for
 
 _SECONDS = 40.0
-_NOTICED = "the event log lost its newest notifications: it goes on under a new identity"
+_NOTICED = "newest_notifications_lost"
 
 
 class Subscriber:

@@ -173,7 +173,7 @@ class TokenSource:
             if cache.token is not None:
                 cache.token = replace(cache.token, refresh_time=self._monotonic() + _REFRESH_PAUSE_SECONDS)
             _log.warning(
-                "token fetch failed", issuer_id=issuer_id, correlation_id=correlation_id, reason=error.reason_name
+                "token_fetch_failed", issuer_id=issuer_id, correlation_id=correlation_id, reason=error.reason_name
             )
             return error
         else:
@@ -223,7 +223,7 @@ class TokenSource:
         if key is not first:
             cache.assertion_keys = [key, *(other for other in cache.assertion_keys if other is not key)]
             _log.warning(
-                "D1 takes another assertion key: it signs from now on",
+                "assertion_key_switched",
                 issuer_id=issuer_id,
                 kid=key.kid,
                 refused_kid=first.kid,

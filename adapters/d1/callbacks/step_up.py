@@ -100,7 +100,7 @@ class StepUp:
             return await self._results.find(issuer_id, authentication_id)
         except GatewayError as error:
             # A handler may know, and D1 polls again.
-            _log.warning("authentication result not read", reason=error.reason_name)
+            _log.warning("authentication_result_not_read", reason=error.reason_name)
             return None
 
     async def _ask(self, question: callback.Question) -> authentication.AuthenticationResult:

@@ -206,7 +206,7 @@ class Continuity:
 
     def _adopt(self, state: State) -> State:
         _log.error(
-            "the event log lost its newest notifications: it goes on under a new identity",
+            "newest_notifications_lost",
             before=self.lineage.log_id,
             now=state.lineage.log_id,
             unchanged_through=state.lineage.former.get(self.lineage.log_id, 0),

@@ -52,7 +52,7 @@ class AccessInterceptor(Interceptor):
         try:
             caller = await self._callers.identify(rpc.context.auth_context(), rpc.metadata)
         except Unidentified as refusal:
-            _log.warning("access refused", rpc=path, why=str(refusal))
+            _log.warning("access_denied", rpc=path, why=str(refusal))
             raise GatewayError(
                 error_pb2.ERROR_REASON_UNAUTHENTICATED,
                 "Show a client certificate or a bearer token that this gateway accepts.",
@@ -60,7 +60,7 @@ class AccessInterceptor(Interceptor):
             ) from refusal
         grant = self._policy.grant(caller, path)
         if grant is None:
-            _log.warning("access refused", rpc=path, caller=caller.identity, why="rpc not granted")
+            _log.warning("access_denied", rpc=path, caller=caller.identity, why="rpc not granted")
             raise GatewayError(
                 error_pb2.ERROR_REASON_PERMISSION_DENIED,
                 "The policy does not grant this caller this rpc.",

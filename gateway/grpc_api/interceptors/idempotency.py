@@ -47,7 +47,7 @@ class IdempotencyInterceptor(Interceptor):
         scope = caller, getattr(request, "issuer_id", ""), request_id.lower()
         reply = await self._replies.reply(mutating, scope, content(request), rpc.proceed)
         if reply.is_replay:
-            _log.info("reply replayed", rpc=rpc.method.path)
+            _log.info("reply_replayed", rpc=rpc.method.path)
             context = rpc.context
             context.set_trailing_metadata((*(context.trailing_metadata() or ()), (REPLAY_HEADER, "true")))
         return reply.message

@@ -80,14 +80,12 @@ class FinishingInterceptor(Interceptor):
 def _log_end(task: asyncio.Task[Any]) -> None:
     rpc = task.get_name()
     if task.cancelled():
-        _log.error("change cut off without its caller", rpc=rpc)
+        _log.error("detached_call_interrupted", rpc=rpc)
         return
     match task.exception():
         case None:
-            _log.info("change finished without its caller", rpc=rpc)
+            _log.info("detached_call_completed", rpc=rpc)
         case GatewayError() as error:
-            _log.warning(
-                "change failed without its caller", rpc=rpc, reason=error.reason_name, outcome=error.outcome_name
-            )
+            _log.warning("detached_call_failed", rpc=rpc, reason=error.reason_name, outcome=error.outcome_name)
         case error:
-            _log.error("change broke without its caller", rpc=rpc, exc_info=error)
+            _log.error("detached_call_failed", rpc=rpc, exc_info=error)

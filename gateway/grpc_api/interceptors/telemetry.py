@@ -47,7 +47,7 @@ class _End:
 
     code: grpc.StatusCode
     level: int = logging.INFO
-    event: str = "rpc answered"
+    event: str = "rpc_completed"
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -78,7 +78,7 @@ class TelemetryInterceptor(Interceptor):
     def note_unknown(self) -> None:
         """Count it, and say so."""
         self._ended("unknown", grpc.StatusCode.UNIMPLEMENTED.name).inc()
-        _log.info("rpc unknown")
+        _log.info("unknown_rpc_called")
 
     async def serve(self, rpc: Rpc) -> Any:
         """Measure, count, log."""
@@ -152,16 +152,16 @@ def _failed(error: BaseException, context: Context) -> _End:
     match error:
         case GatewayError():
             told = {"reason": error.reason_name, "outcome": error.outcome_name, **_facts(error)}
-            return _End(error.code, logging.WARNING, "rpc failed", told)
+            return _End(error.code, logging.WARNING, event="rpc_failed", facts=told)
         case grpc.aio.AbortError():
             return _End(_code(context))
         case asyncio.CancelledError() | GeneratorExit():
             left = cast("float | None", context.time_remaining())
             is_late = left is not None and left <= 0
             code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
-            return _End(code, event="rpc cancelled")
+            return _End(code, event="rpc_cancelled")
         case _:
-            return _End(grpc.StatusCode.INTERNAL, logging.ERROR, "rpc broke", {"exc_info": error})
+            return _End(grpc.StatusCode.INTERNAL, logging.ERROR, event="rpc_failed", facts={"exc_info": error})
 
 
 def _facts(error: GatewayError) -> dict[str, str]:

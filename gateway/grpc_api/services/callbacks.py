@@ -87,7 +87,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         reports_all = registration.receipts != callback.RECEIPT_MODE_NOT_ACCEPTED
         outbox = _Outbox(self._desk.refresh, most_receipts=2 * max_in_flight, reports_all=reports_all)
         outbox.put(callback.HandleCallbacksResponse(registered=callback.Registered(max_in_flight=max_in_flight)))
-        _log.info("handler connected", handler=registration.name, issuers=issuer_ids, kinds=_names(registration))
+        _log.info("handler_connected", handler=registration.name, issuers=issuer_ids, kinds=_names(registration))
         seat = self._desk.connect(outbox, topics, max_in_flight)
         self._outboxes.add(outbox)
         reading = asyncio.create_task(self._read(requests, seat, outbox))
@@ -98,7 +98,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
             self._outboxes.discard(outbox)
             left = len(seat.held)
             self._desk.disconnect(seat)
-            _log.info("handler disconnected", handler=registration.name, unanswered=left)
+            _log.info("handler_disconnected", handler=registration.name, unanswered=left)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 

@@ -97,7 +97,7 @@ async def test_the_key_that_d1_took_is_remembered_and_told_once(d1: FakeD1, regi
     assert registrar.kids == ["new", "old", "old", "old", "old"]
     assert logged == [
         {
-            "event": "D1 takes another assertion key: it signs from now on",
+            "event": "assertion_key_switched",
             "log_level": "warning",
             "issuer_id": ISSUER,
             "kid": "old",

@@ -45,7 +45,7 @@ async def test_a_client_of_the_same_authority_whose_name_is_not_listed_may_not(
         with capture_logs() as logged:
             (await caller.notify()).error(403)
             (await caller.request("GET", "/elsewhere")).error(403)
-        assert [entry["event"] for entry in logged] == ["callback refused"] * 2
+        assert [entry["event"] for entry in logged] == ["callback_rejected"] * 2
         assert logged[0]["cause"] == f"edge.tls_client_subjects has none of ['{_D1}']"
         assert await stored(running) == []
 

@@ -133,6 +133,6 @@ async def test_who_hangs_up_in_the_middle_of_a_body_leaves_nothing(caller: EdgeC
             # What the edge notes is all there is to see of it.
             while not logged:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-    assert [(entry["event"], entry["log_level"]) for entry in logged] == [("callback refused", "warning")]
+    assert [(entry["event"], entry["log_level"]) for entry in logged] == [("callback_rejected", "warning")]
     assert await stored(caller.running) == []
     assert (await caller.notify()).status == 204

@@ -87,7 +87,7 @@ async def test_what_is_no_notification_is_refused_and_not_stored(
     with capture_logs() as logged:
         answer = await caller.request("POST", path, json=body)
     assert error in answer.error(status)
-    assert [entry["status"] for entry in logged if entry["event"] == "callback refused"] == [status]
+    assert [entry["status"] for entry in logged if entry["event"] == "callback_rejected"] == [status]
     assert _MARK not in repr(logged)
     assert await stored(caller.running) == []
 
@@ -95,7 +95,7 @@ async def test_what_is_no_notification_is_refused_and_not_stored(
 async def test_a_refusal_names_the_consumer_in_the_log(caller: EdgeCaller) -> None:
     with capture_logs() as logged:
         (await caller.notify_consumer(consumer_event(status=...))).error(400)
-    (refused,) = [entry for entry in logged if entry["event"] == "callback refused"]
+    (refused,) = [entry for entry in logged if entry["event"] == "callback_rejected"]
     assert refused["consumer_id"] == "consumer-1"
     assert refused["callback"] == consumer_notification_path("{consumerId}", "{issuerId}")
 

@@ -68,7 +68,7 @@ async def test_who_never_begins_the_handshake_is_let_go(impatient: EdgeCaller) -
         assert await _end_of(reader) == b""
         writer.transport.abort()
     assert time.monotonic() - began >= _PATIENCE_SECONDS - 0.1
-    assert [entry["event"] for entry in logged] == ["a TLS handshake at the edge failed"]
+    assert [entry["event"] for entry in logged] == ["tls_handshake_failed"]
     assert logged[0]["peer"] == "127.0.0.1"
 
 
@@ -79,7 +79,7 @@ async def test_who_shows_no_certificate_is_told_of_in_the_log_but_not_again_and_
             writer.write(b"GET / HTTP/1.1\r\n\r\n")
             await _end_of(reader)
             writer.transport.abort()
-    assert [entry["event"] for entry in logged] == ["a TLS handshake at the edge failed"]
+    assert [entry["event"] for entry in logged] == ["tls_handshake_failed"]
 
 
 async def test_a_head_that_drips_in_is_not_waited_for(impatient: EdgeCaller) -> None:
@@ -89,7 +89,7 @@ async def test_a_head_that_drips_in_is_not_waited_for(impatient: EdgeCaller) -> 
             assert await _end_of(reader) == b""
             dripping.cancel()
             await asyncio.gather(dripping, return_exceptions=True)
-    assert [entry["event"] for entry in logged] == ["the head of a request took too long"]
+    assert [entry["event"] for entry in logged] == ["request_head_timed_out"]
     assert (await impatient.notify()).status == 204
 
 
@@ -147,7 +147,7 @@ async def test_one_connection_too_many_is_closed_at_once_and_a_place_that_is_lef
                     refused, turned_away = await _tcp(crowded)
                     assert await _end_of(refused) == b""
                     turned_away.transport.abort()
-            assert [entry["event"] for entry in logged] == ["the edge is full: a connection was closed"]
+            assert [entry["event"] for entry in logged] == ["edge_connection_limit_reached"]
             writer.write(raw_request(_BODY))
             assert (await caller.read(reader)).status == 204
         async with asyncio.timeout(10):

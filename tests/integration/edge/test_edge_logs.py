@@ -70,7 +70,7 @@ async def test_nothing_of_what_was_sent_gets_into_the_log_but_every_refusal_does
         written = gateway.log.read_text()
     assert _MARK not in written
     lines = [json.loads(line) for line in written.splitlines()]
-    refused = [line for line in lines if line["event"] == "callback refused"]
+    refused = [line for line in lines if line["event"] == "callback_rejected"]
     assert all(line["error"] and line["correlation_id"] for line in refused)
     expected = [status for status, _, _ in requests if status != 204]
     assert [line["status"] for line in refused][: len(expected)] == expected

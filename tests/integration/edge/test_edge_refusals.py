@@ -27,7 +27,7 @@ def logged() -> Iterator[list[EventDict]]:
 async def _nothing_stored_but_logged(
     caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture, answer: Answer
 ) -> None:
-    refusals = [entry for entry in logged if entry["event"] == "callback refused"]
+    refusals = [entry for entry in logged if entry["event"] == "callback_rejected"]
     assert [(entry["status"], entry["error"]) for entry in refusals] == [(answer.status, answer.error(answer.status))]
     assert _MARK not in repr(logged)
     assert _MARK not in caplog.text
@@ -159,7 +159,7 @@ async def test_a_wrong_field_is_named_and_its_value_is_not(
         assert text.startswith(f"{name} "), (text, body)
         assert _MARK not in text
         sent += 1
-    assert [entry["status"] for entry in logged if entry["event"] == "callback refused"] == [400] * sent
+    assert [entry["status"] for entry in logged if entry["event"] == "callback_rejected"] == [400] * sent
     assert _MARK not in repr(logged) + caplog.text
     assert await stored(caller.running) == []
 

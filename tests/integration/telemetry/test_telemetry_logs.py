@@ -34,7 +34,7 @@ async def test_a_failed_rpc_has_one_line(view: OperatorView, logged: list[Line])
         await view.running.cards.SuspendCard(request)
 
     assert the_line(logged) == {
-        "event": "rpc failed",
+        "event": "rpc_failed",
         "log_level": "warning",
         "rpc": "/issuer.card.v1.CardService/SuspendCard",
         "issuer_id": "SANDBOX001",
@@ -63,7 +63,7 @@ async def test_a_health_check_has_a_line_at_debug_only(view: OperatorView, logge
     await check(health_pb2.HealthCheckRequest())
 
     assert the_line(logged) == {
-        "event": "rpc answered",
+        "event": "rpc_completed",
         "log_level": "debug",
         "rpc": "/grpc.health.v1.Health/Check",
         "code": "OK",
@@ -74,7 +74,7 @@ async def test_a_notification_that_is_taken_has_a_line_at_debug_only(view: Opera
     await view.notify("op-4711", "card-4711")
 
     assert the_line(logged) == {
-        "event": "callback answered",
+        "event": "callback_completed",
         "log_level": "debug",
         "callback": NOTIFICATION_ROUTE,
         "method": "POST",
@@ -87,4 +87,4 @@ async def test_a_callback_that_is_refused_has_one_line(view: OperatorView, logge
     assert await view.ask("POST", "/notifications/d1/v1/issuers/OTHER00001/cards/card-1/3ds/notifications", {}) == 404
 
     line = the_line(logged)
-    assert (line["event"], line["log_level"], line["status"]) == ("callback refused", "warning", 404)
+    assert (line["event"], line["log_level"], line["status"]) == ("callback_rejected", "warning", 404)

@@ -94,7 +94,7 @@ async def test_a_caller_that_is_not_granted_an_rpc_is_refused_and_the_log_says_w
         assert await failure(card_grpc.CardServiceStub(channel).DeleteCard(delete)) == DENIED
         assert await failure(resume(strange)) == DENIED
 
-    refusals = [(line["rpc"], line["caller"], line["why"]) for line in logged if line["event"] == "access refused"]
+    refusals = [(line["rpc"], line["caller"], line["why"]) for line in logged if line["event"] == "access_denied"]
     assert refusals == [
         ("/issuer.card.v1.CardService/DeleteCard", SPIFFE, "rpc not granted"),
         ("/issuer.card.v1.CardService/ResumeCard", "spiffe://bank/stranger", "rpc not granted"),
@@ -108,7 +108,7 @@ async def test_an_issuer_that_is_not_granted_is_refused(served: Served, logged: 
         assert await failure(resume(channel, request=request)) == DENIED
         await resume(channel, request=request, metadata=bearer())
 
-    assert [line["why"] for line in logged if line["event"] == "access refused"] == ["not granted for this issuer"]
+    assert [line["why"] for line in logged if line["event"] == "access_denied"] == ["not granted for this issuer"]
 
 
 async def test_an_issuer_that_a_stream_names_later_is_refused(served: Served) -> None:
@@ -139,7 +139,7 @@ async def test_a_certificate_without_a_name_shows_nobody(
         assert await failure(resume(channel)) == UNAUTHENTICATED
         await resume(channel, metadata=bearer())
 
-    (refusal,) = [line for line in logged if line["event"] == "access refused"]
+    (refusal,) = [line for line in logged if line["event"] == "access_denied"]
     assert refusal["why"].startswith("certificate: it names")
 
 
@@ -159,7 +159,7 @@ async def test_a_bad_token_is_refused_and_stands_in_no_log(
     async with served.channel() as channel:
         assert await failure(resume(channel, metadata=metadata)) == UNAUTHENTICATED
 
-    assert [line["log_level"] for line in logged if line["event"] == "access refused"] == ["warning"]
+    assert [line["log_level"] for line in logged if line["event"] == "access_denied"] == ["warning"]
     for _, value in metadata:
         assert value.partition(" ")[2] not in str(logged)
 
@@ -215,7 +215,7 @@ async def test_a_change_of_the_policy_reaches_the_next_call(
     async with served.channel() as channel:
         await resume(channel)
         served.policy_file.write_text(POLICY.replace("CardService/ResumeCard", "CardService/DeleteCard"))
-        await until(lambda: any(line["event"] == "policy read again" for line in logged))
+        await until(lambda: any(line["event"] == "policy_reloaded" for line in logged))
 
         assert await failure(resume(channel)) == DENIED
 
@@ -227,7 +227,7 @@ async def test_a_token_of_a_key_that_was_taken_out_is_refused_on_the_same_connec
     async with served.channel() as channel:
         await resume(channel, metadata=metadata)
         served.jwks_file.write_bytes(jwk_set())
-        await until(lambda: any(line["event"].startswith("no key") for line in logged))
+        await until(lambda: any(line["event"] == "jwks_found_empty" for line in logged))
 
         assert await failure(resume(channel, metadata=metadata)) == UNAUTHENTICATED
 

@@ -247,7 +247,7 @@ async def test_an_expected_failure_comes_with_its_reason(
     assert error.details() == "Wait a little, d\u00e4r\nwaiter."
     assert (info.reason, info.metadata["upstream_code"]) == ("UPSTREAM_RATE_LIMITED", "\u2603")
     assert detail(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds() == 2.5
-    (line,) = [line for line in logged if line["event"] == "rpc failed"]
+    (line,) = [line for line in logged if line["event"] == "rpc_failed"]
     assert (line["reason"], line["rpc"]) == ("UPSTREAM_RATE_LIMITED", "/issuer.card.v1.CardService/ResumeCard")
     assert (line["message"], line["upstream"]) == ("Wait a little, d\u00e4r\nwaiter.", "d1"), "the log says why"
 
@@ -264,8 +264,8 @@ async def test_an_unexpected_failure_tells_the_correlation_id_and_nothing_else(
     assert (info.reason, info.metadata["outcome"]) == ("INTERNAL", "UNKNOWN")
     assert info.metadata["correlation_id"] == trailing(error)[correlation.HEADER] == "an-id"
     assert SECRET not in f"{error} {info}"
-    assert [line["rpc"] for line in logged if line["event"] == "rpc broke"] == [
-        "/issuer.card.v1.CardService/ResumeCard"
+    assert [(line["log_level"], line["rpc"]) for line in logged if line["event"] == "rpc_failed"] == [
+        ("error", "/issuer.card.v1.CardService/ResumeCard")
     ]
 
 
@@ -282,7 +282,7 @@ async def test_bytes_that_are_no_request_are_refused_as_one_that_breaks_its_cont
     info = detail(error, error_details_pb2.ErrorInfo)
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert (info.reason, info.metadata["outcome"]) == ("INVALID_REQUEST", "NOT_SENT")
-    assert [line["event"] for line in logged] == ["rpc failed"]
+    assert [line["event"] for line in logged] == ["rpc_failed"]
     assert served.issuer.asked == []
 
 
@@ -382,6 +382,6 @@ async def test_what_an_upstream_said_is_told_to_the_caller_and_not_to_the_log(
     error = await failure(served.cards.ResumeCard(RESUME))
 
     assert "Erika" in str(error.details())
-    (line,) = [line for line in logged if line["event"] == "rpc failed"]
+    (line,) = [line for line in logged if line["event"] == "rpc_failed"]
     assert line["upstream_status"] == "400"
     assert "Erika" not in str(line)

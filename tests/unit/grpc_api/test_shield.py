@@ -62,7 +62,7 @@ def test_a_change_is_finished_without_its_caller_and_the_log_tells_of_it() -> No
         await finishing.drain(60)
         assert done == ["done"]
 
-    assert _logged(story()) == [("change finished without its caller", _RPC, None, None)]
+    assert _logged(story()) == [("detached_call_completed", _RPC, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_a_change_is_finished_without_its_caller_and_the_log_tells_of_it() -> No
     [
         (
             GatewayError(error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, "", outcome=error_pb2.OUTCOME_UNKNOWN),
-            ("change failed without its caller", _RPC, "UPSTREAM_NO_ANSWER", "UNKNOWN"),
+            ("detached_call_failed", _RPC, "UPSTREAM_NO_ANSWER", "UNKNOWN"),
         ),
-        (KeyError(), ("change broke without its caller", _RPC, None, None)),
+        (KeyError(), ("detached_call_failed", _RPC, None, None)),
     ],
 )
 def test_a_change_that_fails_without_its_caller_is_logged(failure: Exception, logged: tuple[Any, ...]) -> None:
@@ -109,7 +109,7 @@ def test_what_is_left_after_the_grace_is_cut_off_and_the_log_tells_of_it() -> No
         assert asyncio.get_running_loop().time() - began == pytest.approx(7)
         assert done == []
 
-    assert _logged(story()) == [("change cut off without its caller", _RPC, None, None)]
+    assert _logged(story()) == [("detached_call_interrupted", _RPC, None, None)]
 
 
 def test_a_drain_without_time_still_ends_everything() -> None:
@@ -118,4 +118,4 @@ def test_a_drain_without_time_still_ends_everything() -> None:
         await _left(finishing, _change(100, []))
         await finishing.drain(-1)
 
-    assert [event for event, *_ in _logged(story())] == ["change cut off without its caller"]
+    assert [event for event, *_ in _logged(story())] == ["detached_call_interrupted"]

@@ -259,7 +259,7 @@ async def test_a_gateway_warns_when_it_starts(used: Used) -> None:
     with capture_logs() as logged:
         async with Certificates(used.settings).followed():
             pass
-    assert [(entry["log_level"], entry["event"]) for entry in logged] == [("error", "a certificate has expired")]
+    assert [(entry["log_level"], entry["event"]) for entry in logged] == [("error", "certificate_expired")]
 
 
 def test_a_plaintext_listener_has_no_credentials(used: Used) -> None:
