@@ -142,7 +142,7 @@ async def test_one_refusal_of_an_issuer_is_one_line_in_the_log(sandbox: Sandbox,
                 assert (await failure_of(CardServiceStub(channel).SuspendCard(request, timeout=10))).reason == (
                     "PERMISSION_DENIED"
                 )
-            assert [line["why"] for line in logged if line["event"] == "access refused"] == [
+            assert [line["why"] for line in logged if line["event"] == "access_denied"] == [
                 "not granted for this issuer"
             ]
 

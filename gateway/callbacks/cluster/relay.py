@@ -116,7 +116,7 @@ class Relay:
         self._announce()
 
     def take(self, seat: Seat, reply: callback.Reply, tell: Tell) -> None:
-        """Take a handler's reply; see `gateway.callbacks.model.Desk`. The gateway that D1 called decides what it counts as.
+        """Take a handler's reply; see `gateway.callbacks.model.Desk`. The gateway that D1 called decides if it counts.
 
         If that gateway does not say so in time, the reply is LATE: nobody waits for it there, as far as is known.
         """

@@ -9,12 +9,12 @@ from typing import Final
 
 import pytest
 
-_ROOT: Final = Path(__file__).parents[2]
+_ROOT: Final = Path(__file__).parents[3]
 _EVENT: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
 _METHODS: Final = frozenset({"debug", "info", "warning", "error", "critical", "exception", "log"})
 # Given by name elsewhere, and found there.
 _PASSED_ON: Final = frozenset({"self._event", "end.event"})
-_UNNAMED: Final = frozenset({"workers", "neighbours.py"})
+_UNNAMED: Final = frozenset({"workers"})
 _LOGGERS: Final = frozenset({"_log", "_logger"})
 
 
