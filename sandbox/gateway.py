@@ -35,36 +35,32 @@ class _Ready:
 class GatewayProcess:
     """A gateway in a process of its own, started as in production: ``d1-gateway serve``."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, config: GatewayConfig, folder: Path, workers: int, ready: _Ready
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, config: GatewayConfig, folder: Path, ready: _Ready) -> None:
         """Hold a gateway that is ready; `start` makes one."""
         self._process = process
         self._config = config
         self._folder = folder
-        self._workers = workers
         self._ready = ready
 
     @classmethod
-    async def start(cls, config: GatewayConfig, folder: Path, *, workers: int = 1) -> Self:
+    async def start(cls, config: GatewayConfig, folder: Path) -> Self:
         """Start a gateway and wait until it is ready.
 
         Args:
             config: Its settings.
             folder: Where its settings and its log go.
-            workers: How many processes share its ports; of several, this is the one that supervises them.
 
         Raises:
             RuntimeError: It did not become ready; the text is what it said.
         """
-        process, ready = await _start(config, folder, workers)
-        return cls(process, config, folder, workers, ready)
+        process, ready = await _start(config, folder)
+        return cls(process, config, folder, ready)
 
     async def restart(self) -> None:
         """Kill it as a power cut would (SIGKILL), and start it again at the same addresses."""
         await self.kill()
         config = replace(self._config, grpc_port=_port(self._ready.grpc), edge_port=_port(self._ready.edge))
-        self._process, self._ready = await _start(config, self._folder, self._workers)
+        self._process, self._ready = await _start(config, self._folder)
 
     @property
     def grpc(self) -> str:
@@ -124,13 +120,13 @@ def credentials(server_ca: Path, caller: Identity) -> grpc.ChannelCredentials:
     )
 
 
-async def _start(config: GatewayConfig, folder: Path, workers: int) -> tuple[asyncio.subprocess.Process, _Ready]:
+async def _start(config: GatewayConfig, folder: Path) -> tuple[asyncio.subprocess.Process, _Ready]:
     settings, log = folder / "d1-gateway.toml", folder / _LOG
     settings.write_text(config.to_toml())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "serve", "--config", str(settings), "--workers", str(workers)),
+            *(sys.executable, "-m", "gateway", "serve", "--config", str(settings)),
             stderr=stderr,
             env=environment,
         )

@@ -1,4 +1,4 @@
-"""Notifications taken by one gateway with its own log, by one with NATS for a log, and by several workers."""
+"""Notifications taken by one gateway with its own log and by one with NATS for a log."""
 
 from pathlib import Path
 from typing import Final
@@ -41,6 +41,5 @@ async def measure_intake(config: GatewayConfig, folder: Path, rounds: int) -> li
             stage.sharing("R1", one),
             stage.sharing("R1, sync always", one_synced),
             stage.sharing("R3, sync always", three_synced),
-            stage.sharing("R3, sync always, 2 workers", three_synced, workers=2),
         )
         return [row for each in loads for row in await load_sites("notifications", load, sites, each)]

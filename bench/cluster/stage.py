@@ -37,8 +37,8 @@ class Site:
 
     @property
     def pids(self) -> Sequence[int]:
-        """The processes of the gateways, workers included."""
-        return [pid for gateway in self.gateways for pid in (gateway.pid, *_children(gateway.pid))]
+        """The processes of the gateways."""
+        return [gateway.pid for gateway in self.gateways]
 
     @property
     def server(self) -> Server:
@@ -125,17 +125,16 @@ class Stage:
         folder = self._folder / "gateway"
         store = folder / "log"
         store.mkdir(parents=True)
-        served = await self._serve(replace(self._config, event_log=store / "d1-gateway.db"), folder, 1)
+        served = await self._serve(replace(self._config, event_log=store / "d1-gateway.db"), folder)
         return Site("gateway", [served], [], [store])
 
-    async def sharing(self, name: str, storage: Storage, *, gateways: int = 1, workers: int = 1) -> Site:
+    async def sharing(self, name: str, storage: Storage, *, gateways: int = 1) -> Site:
         """Start gateways that share NATS servers, with each other and with all that were started on them before.
 
         Args:
             name: What they are called.
             storage: The servers.
             gateways: How many, each with its own ports.
-            workers: How many processes each of them has.
 
         Raises:
             ExceptionGroup: One did not become ready.
@@ -145,14 +144,13 @@ class Stage:
         for folder in folders:
             folder.mkdir(parents=True)
         async with asyncio.TaskGroup() as tasks:
-            starting = [tasks.create_task(self._serve(config, folder, workers)) for folder in folders]
+            starting = [tasks.create_task(self._serve(config, folder)) for folder in folders]
         served = [each.result() for each in starting]
         pids = [server.pid for server in storage.servers]
         return Site(name, served, pids, [server.folder for server in storage.servers])
 
-    async def _serve(self, config: GatewayConfig, folder: Path, workers: int) -> GatewayProcess:
-        starting = GatewayProcess.start(config, folder, workers=workers)
-        return await self._running.enter_async_context(await starting)
+    async def _serve(self, config: GatewayConfig, folder: Path) -> GatewayProcess:
+        return await self._running.enter_async_context(await GatewayProcess.start(config, folder))
 
 
 async def started(*sites: Coroutine[Any, Any, Site]) -> list[Site]:
@@ -164,11 +162,6 @@ async def started(*sites: Coroutine[Any, Any, Site]) -> list[Site]:
     async with asyncio.TaskGroup() as tasks:
         starting = [tasks.create_task(each) for each in sites]
     return [each.result() for each in starting]
-
-
-def _children(pid: int) -> Sequence[int]:
-    # Linux, proc(5).
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _size(folder: Path) -> int:

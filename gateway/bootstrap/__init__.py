@@ -48,7 +48,6 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.readiness import Readiness
 from gateway.tls.certificates import Certificates
 from gateway.validation.validator import Validation
-from gateway.workers.place import Place
 
 __all__ = ["check", "running"]
 
@@ -80,12 +79,11 @@ def check(settings: Settings) -> list[str]:
 
 
 @asynccontextmanager
-async def running(settings: Settings, place: Place | None = None) -> AsyncIterator[Addresses]:
+async def running(settings: Settings) -> AsyncIterator[Addresses]:
     """Run the gateway for as long as the context lasts; leaving it is a graceful shutdown.
 
     Args:
         settings: All of them.
-        place: Where it stands among several processes that share the ports; None if it is the only one.
 
     Raises:
         SettingsError: A key or certificate cannot be used, or the event log cannot be opened.
@@ -99,9 +97,9 @@ async def running(settings: Settings, place: Place | None = None) -> AsyncIterat
         three_ds = await _three_ds_server(stack, base)
         core = await _core(stack, base)
         readiness = Readiness(core.storage.log, core.storage.entries, lambda: base.upstreams.circuits)
-        admin_address = await _admin(stack, base, core, readiness, place)
+        admin_address = await _admin(stack, base, core, readiness)
         callbacks = CallbackServicer(base.issuers, core.desk, core.validation)
-        rpc = await _rpc(stack, base, core, (*three_ds, callbacks, *_servicers(core, client)), place)
+        rpc = await _rpc(stack, base, core, (*three_ds, callbacks, *_servicers(core, client)))
         gateway = Gateway(
             rpc=rpc,
             edge=_edge(base, core),
@@ -112,9 +110,9 @@ async def running(settings: Settings, place: Place | None = None) -> AsyncIterat
             grpc_host=settings.grpc.host,
             edge_host=settings.edge.host,
             edge_port=settings.edge.port,
+            edge_reuse_port=settings.edge.reuse_port,
             admin=admin_address,
             drain_grace_seconds=settings.drain_grace_seconds,
-            edge_sockets=() if place is None else place.edge_sockets(),
         )
         addresses = await gateway.start()
         stack.push_async_callback(gateway.stop)
@@ -191,7 +189,7 @@ async def _broker(stack: AsyncExitStack, settings: Settings, storage: Storage) -
     return await stack.enter_async_context(joined(storage))
 
 
-async def _admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness, place: Place | None) -> str:
+async def _admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness) -> str:
     state = State(
         issuer_ids=base.settings.issuers,
         log=core.storage.log,
@@ -204,10 +202,7 @@ async def _admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Rea
     base.metrics.registry.register(state)
     admin = AdminServer(base.metrics.registry, state, readiness)
     stack.push_async_callback(admin.stop)
-    if place is None:
-        return await admin.start(base.settings.admin.host, base.settings.admin.port)
-    stack.push_async_callback(admin.leave_metrics, place.last_metrics)
-    return await admin.start_at(place.admin_socket)
+    return await admin.start(base.settings.admin.host, base.settings.admin.port)
 
 
 def _servicers(core: _Core, client: api.D1Client) -> Sequence[Servicer]:
@@ -219,9 +214,7 @@ def _servicers(core: _Core, client: api.D1Client) -> Sequence[Servicer]:
     )
 
 
-async def _rpc(
-    stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer], place: Place | None
-) -> RpcServer:
+async def _rpc(stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer]) -> RpcServer:
     settings, grpc = base.settings, base.settings.grpc
     sealing = Sealing(await sealing_key(settings))
     lease_seconds = settings.d1.total_timeout_seconds + _LEASE_MARGIN_SECONDS
@@ -237,9 +230,9 @@ async def _rpc(
         idempotency=IdempotencyInterceptor(first_replies),
         host=grpc.host,
         port=grpc.port,
+        reuse_port=grpc.reuse_port,
         credentials=base.certificates.grpc,
         max_message_bytes=grpc.max_message_bytes,
-        shares_port=place is not None,
     )
 
 

@@ -1,9 +1,7 @@
 """The whole gateway as one thing: both servers, started together and stopped without cutting anything off."""
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -33,10 +31,9 @@ class Gateway:
     grpc_host: str
     edge_host: str
     edge_port: int
+    edge_reuse_port: bool
     admin: str
     drain_grace_seconds: float
-    edge_sockets: Sequence[socket.socket] = ()
-    """Where the edge listens if a supervisor has bound it."""
 
     async def start(self) -> Addresses:
         """Begin to serve.
@@ -44,7 +41,9 @@ class Gateway:
         Raises:
             OSError: A port cannot be had.
         """
-        edge_port = await self.edge.start(self.edge_host, self.edge_port, self.edge_tls, self.edge_sockets)
+        edge_port = await self.edge.start(
+            self.edge_host, self.edge_port, self.edge_tls, reuse_port=self.edge_reuse_port
+        )
         await self.rpc.start()
         addresses = Addresses(join(self.grpc_host, self.rpc.port), join(self.edge_host, edge_port), self.admin)
         self.readiness.phase = "serving"

@@ -9,23 +9,13 @@ from gateway.logging import correlation, setup
 __all__ = ["configure"]
 
 
-def configure(level: str, worker: int | None = None) -> None:
+def configure(level: str) -> None:
     """Set up structlog, and the standard library's logging of the libraries we use.
 
     Args:
         level: The least severe level that is written.
-        worker: The number of this process among those that share the ports; it stands in each line.
     """
-    setup.configure(level, _add_context, *(() if worker is None else (_Numbered(worker),)))
-
-
-class _Numbered:
-    def __init__(self, worker: int) -> None:
-        self._worker = worker
-
-    def __call__(self, _: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        event["worker"] = self._worker
-        return event
+    setup.configure(level, _add_context)
 
 
 def _add_context(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,4 +1,4 @@
-"""A process that serves: alone, or as one of several workers."""
+"""The process that serves."""
 
 import asyncio
 import gc
@@ -14,7 +14,6 @@ from gateway import bootstrap
 from gateway.aio.signals import release
 from gateway.bootstrap import logging as logs
 from gateway.settings import Settings
-from gateway.workers.place import Place
 
 __all__ = ["serve"]
 
@@ -24,27 +23,26 @@ _GC_THRESHOLD: Final = (10_000, 20, 50)
 _log = structlog.get_logger(__name__)
 
 
-def serve(settings: Settings, place: Place | None = None) -> None:
-    """Run the gateway until SIGTERM or SIGINT; alone, until SIGHUP as well; as a worker, until its supervisor is gone.
+def serve(settings: Settings) -> None:
+    """Run the gateway until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         settings: All of them.
-        place: Its place among the workers; None if it is alone.
 
     Raises:
         SettingsError: A key or certificate cannot be used, or the storage cannot be opened.
         OSError: A port cannot be had.
     """
-    logs.configure(settings.log.level, None if place is None else place.number)
+    logs.configure(settings.log.level)
     # Every connection takes one, and the shell's usual 1024 are soon gone.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    uvloop.run(_serve(settings, place))
+    uvloop.run(_serve(settings))
 
 
-async def _serve(settings: Settings, place: Place | None) -> None:
+async def _serve(settings: Settings) -> None:
     ready, stopped = asyncio.Event(), asyncio.Event()
-    running = asyncio.create_task(_run(settings, place, ready, stopped))
+    running = asyncio.create_task(_run(settings, ready, stopped))
 
     def stop() -> None:
         if not ready.is_set() and not stopped.is_set():
@@ -52,9 +50,7 @@ async def _serve(settings: Settings, place: Place | None) -> None:
             running.cancel()
         stopped.set()
 
-    _take_signals(stop, is_alone=place is None)
-    if place is not None:
-        place.when_alone(stop)
+    _take_signals(stop)
     await asyncio.wait((running,))
     if running.cancelled():
         _log.info("gateway_start_cancelled")
@@ -62,25 +58,21 @@ async def _serve(settings: Settings, place: Place | None) -> None:
         running.result()
 
 
-def _take_signals(stop: Callable[[], None], *, is_alone: bool) -> None:
+def _take_signals(stop: Callable[[], None]) -> None:
     numbers = [signal.SIGTERM, signal.SIGINT]
-    # Of a worker it is held, for it means the supervisor. Whoever says `nohup` wants it ignored.
-    if is_alone and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    # Whoever says `nohup` wants it ignored.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     for number in numbers:
         asyncio.get_running_loop().add_signal_handler(number, stop)
     release(*numbers)
 
 
-async def _run(settings: Settings, place: Place | None, ready: asyncio.Event, stopped: asyncio.Event) -> None:
-    async with bootstrap.running(settings, place) as addresses:
+async def _run(settings: Settings, ready: asyncio.Event, stopped: asyncio.Event) -> None:
+    async with bootstrap.running(settings) as addresses:
         # What was made at the start lives to the end: the collector need not look at it again and again.
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLD)
-        if place is None:
-            _log.info("gateway_started", grpc=addresses.grpc, edge=addresses.edge, admin=addresses.admin)
-        else:
-            _log.info("worker_started")
-            place.tell_ready()
+        _log.info("gateway_started", grpc=addresses.grpc, edge=addresses.edge, admin=addresses.admin)
         ready.set()
         await stopped.wait()

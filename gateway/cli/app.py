@@ -4,8 +4,6 @@ What serves takes a second to import, so those that need it import it themselves
 """
 
 import asyncio
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -39,10 +37,6 @@ ConfigFile = Annotated[
     typer.Option("--config", "-c", envvar=FILE_VARIABLE, help="TOML file with settings.", dir_okay=False),
 ]
 
-Workers = Annotated[
-    int, typer.Option("--workers", "-w", min=1, help="Processes that share the ports; more than one need NATS.")
-]
-
 _errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -54,20 +48,12 @@ def begin(context: typer.Context) -> None:
 
 
 @app.command()
-def serve(config_file: ConfigFile = None, workers: Workers = 1) -> None:
+def serve(config_file: ConfigFile = None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
-    from gateway.workers.shared_settings import load_shared
+    settings = _load(config_file)
+    from gateway.bootstrap.serve import serve as run
 
     try:
-        settings = load_shared(config_file, workers)
-        if workers > 1:
-            # Another program in this process: the supervisor stays small, and what serves is a child of it.
-            file = () if config_file is None else (str(config_file),)
-            os.execv(  # noqa: S606 (this very interpreter)
-                sys.executable, (sys.executable, "-P", "-m", "gateway.workers", str(workers), *file)
-            )
-        from gateway.bootstrap.serve import serve as run
-
         run(settings)
     except SettingsError as error:
         raise _refused(error) from error

@@ -1,8 +1,6 @@
 """The edge's HTTPS server."""
 
-import socket
 import ssl
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -85,14 +83,14 @@ class EdgeServer:
         self._listener: Listener | None = None
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_grace_seconds)
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext, inherited: Sequence[socket.socket] = ()) -> int:
+    async def start(self, host: str, port: int, tls: ssl.SSLContext, *, reuse_port: bool = False) -> int:
         """Begin to serve.
 
         Args:
             host: Address to listen on.
             port: TCP port; 0 takes a free one.
             tls: Asks for client certificates.
-            inherited: See `Listener.open`.
+            reuse_port: Whether other processes may listen there too.
 
         Returns:
             The port.
@@ -109,7 +107,7 @@ class EdgeServer:
             handshake_timeout_seconds=self._limits.request_timeout_seconds,
         )
         try:
-            return await self._listener.open(host, port, inherited)
+            return await self._listener.open(host, port, reuse_port=reuse_port)
         except OSError as error:
             await self._listener.close()
             raise cannot_listen("edge", host, port, error) from error

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, cast
 
 import structlog
@@ -55,13 +55,13 @@ class Listener:
         self._full = ThrottledLog("edge_connection_limit_reached")
         self._failed = ThrottledLog("tls_handshake_failed")
 
-    async def open(self, host: str, port: int, inherited: Sequence[socket.socket] = ()) -> int:
+    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
         """Begin to take connections.
 
         Args:
             host: Address to listen on.
             port: TCP port; 0 takes a free one.
-            inherited: Bound sockets to take instead, which other processes may hold too.
+            reuse_port: Whether other processes may listen there too.
 
         Returns:
             The port.
@@ -69,12 +69,9 @@ class Listener:
         Raises:
             OSError: The port cannot be had.
         """
-        self._sockets += inherited
-        if not inherited:
-            for family, address in await resolved(host, port):
-                self._sockets.append(socket.create_server(address, family=family))
+        for family, address in await resolved(host, port):
+            self._sockets.append(socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=reuse_port))
         for listening in self._sockets:
-            listening.listen(_BACKLOG)
             listening.settimeout(0)
             self._listen(listening)
         return int(self._sockets[0].getsockname()[1])

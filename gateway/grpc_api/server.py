@@ -69,9 +69,9 @@ class RpcServer:
         idempotency: IdempotencyInterceptor,
         host: str,
         port: int,
+        reuse_port: bool = False,
         credentials: grpc.ServerCredentials | None,
         max_message_bytes: int,
-        shares_port: bool = False,
     ) -> None:
         """Assemble the server.
 
@@ -85,9 +85,9 @@ class RpcServer:
             idempotency: Answers repeated calls.
             host: Address to listen on.
             port: TCP port; 0 takes a free one.
+            reuse_port: Whether other processes may listen there too.
             credentials: TLS; None for plaintext.
             max_message_bytes: Largest request.
-            shares_port: Whether other processes listen there too; their supervisor holds the port for them.
 
         Raises:
             OSError: The port cannot be had.
@@ -108,8 +108,8 @@ class RpcServer:
         )
         options = {
             **_OPTIONS,
-            # Else one process owns its port: a second one must fail to start, not take half of the connections.
-            "grpc.so_reuseport": int(shares_port),
+            # Unless told, a second process must fail to start, not take half of the connections.
+            "grpc.so_reuseport": int(reuse_port),
             "grpc.max_receive_message_length": max_message_bytes,
             "grpc.max_concurrent_streams": quota.max_in_flight + _SPARE_STREAMS,
         }
@@ -118,8 +118,7 @@ class RpcServer:
         self._services = _add_services(servicers, self._health, self._server)
         for service in self._services:
             validation.prepare(service)
-        if not shares_port:
-            _try(host, port)
+        _try(host, port, reuse_port=reuse_port)
         self.port: int = _listen(self._server, join(host, port), credentials)
 
     async def start(self) -> None:
@@ -154,11 +153,15 @@ def _add_services(servicers: Sequence[Servicer], told: Health, server: grpc.aio.
     return services
 
 
-def _try(host: str, port: int) -> None:
+def _try(host: str, port: int, *, reuse_port: bool) -> None:
     # grpc tells what is wrong with an address on standard error only, past our logs.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        socket.create_server((host, port), family=family).close()
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
+            # It never listens: connections meant for other processes would come to it.
+            tried.bind((host, port))
     except OSError as error:
         raise cannot_listen("grpc", host, port, error) from error
 

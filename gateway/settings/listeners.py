@@ -41,6 +41,8 @@ class GrpcSettings(Table):
     """Address to listen on. Beyond loopback only with TLS."""
     port: Port = 8443
     """TCP port; 0 takes a free one."""
+    reuse_port: bool = False
+    """Whether other gateways on this machine may listen on the same port (SO_REUSEPORT). Only with `[nats]`."""
     tls_certificate_file: ReadableFile | None = None
     """Server certificate with its chain, PEM. Without it the listener is plaintext, on loopback only."""
     tls_key_file: PrivateFile | None = None
@@ -146,6 +148,8 @@ class EdgeSettings(Table):
     """Address to listen on."""
     port: Port = 9443
     """TCP port; 0 takes a free one."""
+    reuse_port: bool = False
+    """Whether other gateways on this machine may listen on the same port (SO_REUSEPORT). Only with `[nats]`."""
     tls_certificate_file: ReadableFile
     """Server certificate with its chain, PEM."""
     tls_key_file: PrivateFile

@@ -91,6 +91,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{one}.port and {other}.port are both {first.port}")
         return self
 
+    @model_validator(mode="after")
+    def _gateways_that_share_a_port_share_their_storage(self) -> "Settings":
+        for name, listener in (("grpc", self.grpc), ("edge", self.edge)):
+            if listener.reuse_port and self.nats is None:
+                raise ValueError(f"{name}.reuse_port needs [nats]: the embedded event log belongs to one process")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

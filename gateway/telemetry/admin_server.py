@@ -1,40 +1,31 @@
 """The port for operators: metrics and probes, over plain HTTP. It serves no secrets and changes nothing."""
 
 import asyncio
-from contextlib import suppress
 from http import HTTPStatus
-from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from gateway.aio import http_server
 from gateway.aio.addresses import join
 from gateway.aio.http_server import HttpConnection
-from gateway.telemetry.report import Reporting
+from gateway.telemetry.collectors import State
+from gateway.telemetry.readiness import Readiness
 
-__all__ = ["AdminServer", "Refreshed"]
+__all__ = ["AdminServer"]
 
 _SHUTDOWN_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
 
-class Refreshed(Protocol):
-    """What has to be read off something before each scrape."""
-
-    async def refresh(self) -> None:
-        """Read it."""
-        ...
-
-
 class AdminServer:
     """Serves ``/metrics``, ``/healthz`` and ``/readyz``."""
 
-    def __init__(self, registry: CollectorRegistry, state: Refreshed, readiness: Reporting) -> None:
+    def __init__(self, registry: CollectorRegistry, state: State, readiness: Readiness) -> None:
         """Assemble the server.
 
         Args:
@@ -70,45 +61,19 @@ class AdminServer:
         Raises:
             OSError: The port cannot be had.
         """
-        await self._set_up()
+        await self._runner.setup()
+        http_server.defer_continue(cast("web.Server", self._runner.server))
         try:
             self._listener = await asyncio.get_running_loop().create_server(self._connection, host, port)
         except OSError as error:
             raise OSError(f"admin: cannot listen on {join(host, port)}: {error.strerror}") from error
         return join(host, int(self._listener.sockets[0].getsockname()[1]))
 
-    async def start_at(self, path: Path) -> str:
-        """Begin to serve on a Unix domain socket, for the supervisor of this process.
-
-        Args:
-            path: Where it is made.
-
-        Returns:
-            The same.
-
-        Raises:
-            OSError: It cannot be made.
-        """
-        await self._set_up()
-        self._listener = await asyncio.get_running_loop().create_unix_server(self._connection, path)
-        return str(path)
-
-    async def leave_metrics(self, file: Path) -> None:
-        """Write what a scrape would get, in the Prometheus text format: the last word of a process that ends."""
-        await self._state.refresh()
-        # Nobody may be there any more to read it.
-        with suppress(OSError):
-            await asyncio.to_thread(_write, file, generate_latest(self._registry))
-
     async def stop(self) -> None:
         """Answer what was asked, then close."""
         if self._listener is not None:
             self._listener.close()
         await self._runner.cleanup()
-
-    async def _set_up(self) -> None:
-        await self._runner.setup()
-        http_server.defer_continue(cast("web.Server", self._runner.server))
 
     def _connection(self) -> "_Connection":
         server = cast("web.Server", self._runner.server)
@@ -144,10 +109,3 @@ class _Connection(HttpConnection):
 async def _hide_versions(request: web.Request, response: web.StreamResponse) -> None:
     del request
     response.headers[hdrs.SERVER] = "d1-gateway"
-
-
-def _write(file: Path, content: bytes) -> None:
-    # Whole or not at all, should we be killed now.
-    unnamed = file.with_suffix(".part")
-    unnamed.write_bytes(content)
-    unnamed.replace(file)

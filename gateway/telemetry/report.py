@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-__all__ = ["OK", "Phase", "Report", "Reporting"]
+__all__ = ["OK", "Phase", "Report"]
 
 Phase: TypeAlias = Literal["starting", "serving", "draining"]
 """Where in its life a gateway is: ``serving`` once both servers take calls."""
@@ -26,11 +26,3 @@ class Report:
     def is_ready(self) -> bool:
         """Whether all is well."""
         return all(result == OK for result in self.checks.values())
-
-
-class Reporting(Protocol):
-    """Looks whether the gateway can do its work."""
-
-    async def report(self) -> Report:
-        """Look, and tell."""
-        ...

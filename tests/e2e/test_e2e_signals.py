@@ -108,7 +108,7 @@ async def test_a_signal_at_any_moment_of_the_start_ends_a_gateway_as_it_does_lat
     assert begun.events in (["gateway_start_cancelled"], ["gateway_started", "drain_started", "gateway_stopped"])
 
 
-async def test_sighup_drains_a_gateway_without_workers(alone: Path, tmp_path: Path) -> None:
+async def test_sighup_drains_a_gateway(alone: Path, tmp_path: Path) -> None:
     async with _begun(tmp_path, *_AS_FROM_A_SHELL, _COMMAND, "serve", "--config", alone) as begun:
         await begun.until_logged("gateway_started")
         begun.process.send_signal(signal.SIGHUP)
@@ -140,37 +140,6 @@ async def test_a_gateway_that_still_looks_for_its_storage_ends_at_once(
 
         assert await begun.ended() == 0
     assert begun.events == ["nats_not_connected", "gateway_start_cancelled"]
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_workers_and_supervisor_survive_sighup_at_the_start_and_end_as_they_do_later(
-    sharing: Path, tmp_path: Path, number: signal.Signals
-) -> None:
-    command = (*_AS_FROM_A_SHELL, _COMMAND, "serve", "--config", sharing, "--workers", "2")
-    async with _begun(tmp_path, *command) as begun:
-        await begun.until_signals_wait()
-        for _ in range(5):
-            begun.process.send_signal(signal.SIGHUP)
-            await asyncio.sleep(0.2)
-        await begun.until_logged("nats_not_connected")
-        begun.process.send_signal(number)
-
-        assert await begun.ended() == 0
-    assert begun.events[-1] == "stopped"
-    assert "worker did not become ready" not in begun.events
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_supervisor_that_is_told_to_go_before_it_could_begin_goes(
-    sharing: Path, tmp_path: Path, number: signal.Signals
-) -> None:
-    command = (*_AS_FROM_A_SHELL, _COMMAND, "serve", "--config", sharing, "--workers", "2")
-    async with _begun(tmp_path, *command) as begun:
-        await begun.until_signals_wait()
-        begun.process.send_signal(number)
-
-        assert await begun.ended() == 0
-    assert begun.events == ["draining", "stopped"]
 
 
 @pytest.mark.parametrize(

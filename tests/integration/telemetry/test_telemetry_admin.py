@@ -5,6 +5,7 @@ import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,8 @@ from structlog.testing import capture_logs
 
 from gateway.settings import AdminSettings
 from gateway.telemetry.admin_server import AdminServer
+from gateway.telemetry.collectors import State
+from gateway.telemetry.readiness import Readiness
 from gateway.telemetry.report import Report
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox import Sandbox
@@ -132,7 +135,8 @@ async def test_an_admin_port_that_breaks_says_so_in_the_log_and_not_to_who_asked
         async def report(self) -> Report:
             raise RuntimeError(_MARK)
 
-    server = AdminServer(CollectorRegistry(), Broken(), Broken())
+    broken = Broken()
+    server = AdminServer(CollectorRegistry(), cast("State", broken), cast("Readiness", broken))
     async with edge_session(sandbox) as session:
         address = await server.start("127.0.0.1", 0)
         with capture_logs() as logged:

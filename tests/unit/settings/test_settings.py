@@ -380,6 +380,26 @@ def test_callers_that_cannot_be_known_are_refused_at_the_start(files: Files) -> 
     assert "grpc.tls_client_ca_file or by access.tokens" in mistake
 
 
+@pytest.mark.parametrize("listener", ["grpc", "edge"])
+def test_a_port_is_reused_only_by_gateways_that_share_their_storage(
+    files: Files, monkeypatch: pytest.MonkeyPatch, listener: str
+) -> None:
+    monkeypatch.setenv(f"D1_GATEWAY_{listener.upper()}__REUSE_PORT", "true")
+
+    (mistake,) = mistakes_of(files.write())
+
+    assert f"{listener}.reuse_port needs [nats]: the embedded event log belongs to one process" in mistake
+    shared = load(files.write(rest='[nats]\nservers = ["nats://127.0.0.1:4222"]'))
+    assert [shared.grpc.reuse_port, shared.edge.reuse_port].count(True) == 1
+
+
+def test_ports_are_not_reused_unless_told(files: Files) -> None:
+    settings = load(files.write())
+
+    assert not settings.grpc.reuse_port
+    assert not settings.edge.reuse_port
+
+
 def test_without_any_settings_every_table_that_is_needed_is_named() -> None:
     assert [mistake.split(":")[0] for mistake in mistakes_of(None)] == ["access", "edge", "d1", "issuers"]
 

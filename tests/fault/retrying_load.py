@@ -25,6 +25,9 @@ __all__ = ["Load"]
 
 _PATIENCE_SECONDS = 30.0
 _WATCHERS = 4
+# CANCELLED is what grpc's server says to what comes just when it begins to shut down (grpc/grpc#41785). The Python
+# client retries it too, where that is harmless.
+_RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 _RECONNECTING = (
     # Each channel has a connection of its own, and tries again soon.
     ("grpc.use_local_subchannel_pool", 1),
@@ -95,9 +98,9 @@ class Load:
                 try:
                     await OperationServiceStub(channel).ListOperations(request, timeout=10)
                 except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    if error.code() not in _RETRIED:
                         raise
-                    self.done["rpcs repeated"] += 1
+                    self.done[f"rpcs {error.code().name}"] += 1
                     await asyncio.sleep(0.05)
                 else:
                     self.done["rpcs"] += 1
