@@ -82,11 +82,15 @@ class Listener:
         Args:
             lull_seconds: How long a handshake may still take.
         """
-        for pause in self._pauses:
-            pause.cancel()
         for listening in self._sockets:
             asyncio.get_running_loop().remove_reader(listening)
+            # What waits to be taken would be reset.
+            for _ in range(_BACKLOG):
+                if not self._accept(listening):
+                    break
             listening.close()
+        for pause in self._pauses:
+            pause.cancel()
         # What came in a moment ago has to begin before it can be given up.
         await asyncio.sleep(lull_seconds)
         await _cancel(self._handshaking)
@@ -99,27 +103,29 @@ class Listener:
         # Not `sock_accept`: cancelled at the wrong moment, it loses the connection that it has just taken.
         asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening: socket.socket) -> bool:
+        """Take a connection; returns whether there was one."""
         loop = asyncio.get_running_loop()
         try:
             arrived, address = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
+            return False
         except OSError as error:
             # Out of file descriptors or of memory: it is the others that have to go first.
             _log.error("edge_accept_failed", error=error.strerror)
             loop.remove_reader(listening)
             self._pauses.append(loop.call_later(_PAUSE_SECONDS, self._listen, listening))
-            return
+            return False
         arrived.settimeout(0)
         peer = str(address[0])
         if len(self._connections) >= self._max_connections:
             arrived.close()
             self._full.warning(peer=peer, max_connections=self._max_connections)
-            return
+            return True
         task = asyncio.create_task(self._serve(arrived, peer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        return True
 
     async def _serve(self, arrived: socket.socket, peer: str) -> None:
         connection, task = self._make(), cast("asyncio.Task[None]", asyncio.current_task())

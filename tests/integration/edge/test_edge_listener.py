@@ -1,0 +1,60 @@
+"""What becomes of connections that come in just when a listener closes, and of ports that several share."""
+
+import asyncio
+import socket
+import ssl
+from typing import cast
+
+import pytest
+
+from gateway.edge.server_connection import Connection
+from gateway.edge.tls_listener import Listener
+
+
+class _Listening:
+    """A listener, and how many connections it took."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.listener = Listener(self._take, tls, max_connections=40, handshake_timeout_seconds=5)
+
+    def _take(self) -> Connection:
+        self.taken += 1
+        return cast("Connection", asyncio.Protocol())
+
+
+async def test_connections_that_still_wait_to_be_taken_are_taken_by_a_listener_that_closes() -> None:
+    listening = _Listening()
+    port = await listening.listener.open("127.0.0.1", 0)
+    # The loop does not turn before it closes: the system alone knows of them.
+    waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+    await listening.listener.close(0.05)
+
+    assert listening.taken == 3
+    for each in waiting:
+        each.close()
+
+
+async def test_listeners_that_reuse_a_port_share_its_connections() -> None:
+    one, other = _Listening(), _Listening()
+    port = await one.listener.open("127.0.0.1", 0, reuse_port=True)
+    assert await other.listener.open("127.0.0.1", port, reuse_port=True) == port
+    waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+    for each in (one, other):
+        await each.listener.close(0.05)
+
+    # One in 2^39 that all of them go to the same one.
+    assert one.taken
+    assert other.taken
+    for connection in waiting:
+        connection.close()
+
+
+@pytest.mark.parametrize(("first_reuses", "second_reuses"), [(False, True), (True, False), (False, False)])
+async def test_a_port_is_shared_by_those_alone_that_both_say_so(*, first_reuses: bool, second_reuses: bool) -> None:
+    one, other = _Listening(), _Listening()
+    port = await one.listener.open("127.0.0.1", 0, reuse_port=first_reuses)
+    with pytest.raises(OSError, match="in use"):
+        await other.listener.open("127.0.0.1", port, reuse_port=second_reuses)
+    await one.listener.close()
