@@ -59,12 +59,12 @@ Register a card:
   {curl} -d '{register}' \\
     {service}.card.v1.CardService/RegisterCard
 
-In another terminal, for `d1-gateway watch` and `d1-gateway call`:
+In another terminal, for `d1-gateway-client watch` and `d1-gateway-client call`:
   export D1_GATEWAY_CLIENT_ADDRESS={gateway.grpc} D1_GATEWAY_CLIENT_CA_FILE={pki.server_ca} \\
     D1_GATEWAY_CLIENT_CERTIFICATE_FILE={pki.caller.certificate} D1_GATEWAY_CLIENT_KEY_FILE={pki.caller.key}
 
 Watch notifications there (leave it running):
-  d1-gateway watch --from-start
+  d1-gateway-client watch --from-start
 
 Have D1 notify:
   curl -sS {sandbox.control_url}/sandbox/notifications -d '{{"cardId":"card_1","variant":"unknown_fields"}}'

@@ -3,6 +3,7 @@
 betterproto2's compiler writes every file that it is handed, so it is handed an image without the rules of validation,
 which the gateway checks, and without what only they need; and with the messages of google.rpc, in which the gateway's
 errors travel. What a contract marks with ``debug_redact`` is hidden from the client's ``repr`` as well.
+Beside them lie the contracts' descriptors, without options and comments: the command line reads JSON by them.
 """
 
 import subprocess
@@ -24,6 +25,7 @@ _LEFT_OUT = frozenset(
         "issuer/common/v1/options.proto",
     }
 )
+_DESCRIPTORS = "descriptors.binpb"
 _RUFF = 'target-version = "py311"\nline-length = 120\n'
 _REDACTION = "\nfrom d1_gateway_client._redaction import redact  # noqa: E402\n\n"
 
@@ -40,6 +42,7 @@ def main(image: Path, folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + (_REDACTION + "".join(lines) if lines else ""))
+    (folder / _DESCRIPTORS).write_bytes(_descriptors(files))
 
 
 def _compiled(files: list[descriptor_pb2.FileDescriptorProto]) -> dict[str, str]:
@@ -62,6 +65,14 @@ def _compiled(files: list[descriptor_pb2.FileDescriptorProto]) -> dict[str, str]
         sys.exit(done.stderr.decode())
     response = plugin_pb2.CodeGeneratorResponse.FromString(done.stdout)
     return {file.name: file.content for file in response.file}
+
+
+def _descriptors(files: list[descriptor_pb2.FileDescriptorProto]) -> bytes:
+    """Serialize what the contracts say of names and types."""
+    bare = descriptor_pb2.FileDescriptorSet(file=map(_stripped, files))
+    for file in bare.file:
+        file.ClearField("source_code_info")
+    return bare.SerializeToString(deterministic=True)
 
 
 def _google_rpc() -> Iterator[descriptor_pb2.FileDescriptorProto]:

@@ -1,4 +1,4 @@
-"""The commands: ``d1-gateway demo | sandbox | serve | config check | keys | watch | call | log copy``.
+"""The commands: ``d1-gateway demo | sandbox | serve | config check | keys | log copy``.
 
 What serves takes a second to import, so those that need it import it themselves, and the others answer sooner.
 """
@@ -12,8 +12,6 @@ from rich.console import Console
 
 from gateway.aio.signals import TAKEN, release
 from gateway.cli import event_log, keys
-from gateway.cli.call import call
-from gateway.cli.watch import watch
 from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 from gateway.settings.dump import effective
 
@@ -29,8 +27,6 @@ config = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(keys.app, name="keys")
 app.add_typer(event_log.app, name="log")
-app.command()(watch)
-app.command()(call)
 
 ConfigFile = Annotated[
     Path | None,

@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.telling import FAILED, INTERRUPTED, UNUSABLE, refused, tell
 from gateway.errors import GatewayError
 from gateway.ports import Engine
 from gateway.settings import FILE_VARIABLE, SettingsError, load
 
-__all__ = ["app"]
+__all__ = ["app", "tell"]
+
+_FAILED = 1
+_UNUSABLE = 2
+_INTERRUPTED = 130
 
 app = typer.Typer(help="The event log.", no_args_is_help=True)
 
@@ -40,7 +43,7 @@ def copy(*, source: Source, target: Target, config_file: ConfigFile = None) -> N
     - 130: Ctrl-C before the end; run it again
     """
     if source is target:
-        raise refused("--from and --to are the same")
+        raise _refused("--from and --to are the same", _UNUSABLE)
     from gateway.cli.log_copying import copy_log  # noqa: PLC0415 (see gateway.cli.app)
 
     try:
@@ -48,8 +51,19 @@ def copy(*, source: Source, target: Target, config_file: ConfigFile = None) -> N
     except SettingsError as error:
         for mistake in error.mistakes:
             tell(mistake)
-        raise typer.Exit(UNUSABLE) from error
+        raise typer.Exit(_UNUSABLE) from error
     except GatewayError as error:
-        raise refused(f"{error.message} Run it again: it goes on where it was.", FAILED) from error
+        raise _refused(f"{error.message} Run it again: it goes on where it was.", _FAILED) from error
     except KeyboardInterrupt:
-        raise refused("broken off. Run it again: it goes on where it was.", INTERRUPTED) from None
+        raise _refused("broken off. Run it again: it goes on where it was.", _INTERRUPTED) from None
+
+
+def tell(text: str) -> None:
+    """Write one line to standard error, without characters that could steer a terminal."""
+    line = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
+    typer.echo(f"d1-gateway: {line}", err=True)
+
+
+def _refused(text: str, status: int) -> typer.Exit:
+    tell(text)
+    return typer.Exit(status)

@@ -2,12 +2,13 @@
 
 import time
 
+import typer
 import uvloop
 
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.event_log_copy import oldest_kept_ms, opened
+from gateway.cli.event_log import tell
 from gateway.cli.progress import Display, display
-from gateway.cli.telling import put, tell
 from gateway.notifications.copy import Copied, LogCopy
 from gateway.ports import Engine
 from gateway.settings import Settings
@@ -26,7 +27,7 @@ def copy_log(settings: Settings, source: Engine, target: Engine) -> None:
     with display() as shown:
         copied, seconds = uvloop.run(_copy(settings, source, target, shown))
     _tell_shortcomings(copied)
-    put(_summary(copied, seconds))
+    typer.echo(_summary(copied, seconds))
 
 
 async def _copy(settings: Settings, source: Engine, target: Engine, shown: Display) -> tuple[Copied, float]:

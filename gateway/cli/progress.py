@@ -5,12 +5,12 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from gateway.cli.telling import tell
 from gateway.notifications.copy import Progress
 
 __all__ = ["Display", "display"]
@@ -76,4 +76,4 @@ class _Lines:
         self._told = now
         rate = progress.seen / (now - self._begin)
         left = "" if not rate else f", {(progress.expected - progress.seen) / rate:.0f} s left"
-        tell(f"{progress.seen} of {progress.expected} notifications, {rate:.0f}/s{left}")
+        typer.echo(f"d1-gateway: {progress.seen} of {progress.expected} notifications, {rate:.0f}/s{left}", err=True)

@@ -29,7 +29,7 @@ FILE_VARIABLE = "D1_GATEWAY_CONFIG_FILE"
 """Names the TOML file; no setting itself."""
 
 _CLIENT_PREFIX = "d1_gateway_client_"
-"""Of the client's own options, which `d1-gateway watch` and `d1-gateway call` read."""
+"""Of the client's options, which may be set in the same environment."""
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (looked for, not listened on)
 
 

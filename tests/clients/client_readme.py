@@ -14,6 +14,7 @@ def snippets() -> dict[str, str]:
     for section in README.read_text().split("\n## ")[1:]:
         title, _, text = section.partition("\n")
         blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-        assert len(blocks) == 1, title
-        found[title] = blocks[0]
+        assert len(blocks) <= 1, title
+        if blocks:
+            found[title] = blocks[0]
     return found

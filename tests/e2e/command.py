@@ -1,4 +1,4 @@
-"""The command line as a shell runs it."""
+"""The command lines as a shell runs them."""
 
 import asyncio
 import os
@@ -12,9 +12,7 @@ from typing import TypedDict
 from sandbox.gateway import GatewayProcess
 from sandbox.pki import Pki
 
-__all__ = ["Caller", "Ended", "calling", "d1_gateway", "ended", "running"]
-
-_COMMAND = Path(sys.executable).with_name("d1-gateway")
+__all__ = ["Caller", "Ended", "calling", "d1_gateway", "d1_gateway_client", "ended", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +66,23 @@ async def d1_gateway(
         return await ended(process, stdin)
 
 
+async def d1_gateway_client(
+    *arguments: str | Path, seconds: float = 30.0, stdin: bytes | None = None, **variables: str
+) -> Ended:
+    """Run ``d1-gateway-client``, otherwise as `d1_gateway`."""
+    process_of = running(*arguments, stdin=stdin is not None, program="d1-gateway-client", **variables)
+    async with process_of as process, asyncio.timeout(seconds):
+        return await ended(process, stdin)
+
+
 @asynccontextmanager
 async def running(
-    *arguments: str | Path, stdin: bool = False, **variables: str
+    *arguments: str | Path, stdin: bool = False, program: str = "d1-gateway", **variables: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run ``d1-gateway`` for as long as the context lasts; what has not ended by then is killed."""
+    """Run a command for as long as the context lasts; what has not ended by then is killed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
     process = await asyncio.create_subprocess_exec(
-        _COMMAND,
+        Path(sys.executable).with_name(program),
         *arguments,
         stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from d1_gateway_client import AsyncGatewayClient, Options
-from gateway.cli.rpcs import find
+from d1_gateway_client.cli.rpc_names import find
 from issuer.card.v1 import service_pb2 as card
 from issuer.consumer.v1 import service_pb2 as consumer
 from issuer.notification.v1 import service_pb2 as notification
@@ -17,7 +17,7 @@ from issuer.threeds.v1 import service_pb2 as threeds
 from sandbox import Sandbox
 from sandbox.d1.contract import CardState
 from sandbox.gateway import GatewayProcess
-from tests.e2e.command import Caller, Ended, calling, d1_gateway, ended, running
+from tests.e2e.command import Caller, Ended, calling, d1_gateway_client, ended, running
 
 _PAN = "4970101234567890"
 _CARD = {
@@ -36,26 +36,26 @@ def caller(sandbox: Sandbox, gateway: GatewayProcess) -> Caller:
 
 async def _call(name: str, request: Any, *arguments: str, **variables: Unpack[Caller]) -> Ended:
     stdin = request if isinstance(request, bytes) else json.dumps(request).encode()
-    return await d1_gateway("call", name, "--data", "-", *arguments, stdin=stdin, **variables)
+    return await d1_gateway_client("call", name, "--data", "-", *arguments, stdin=stdin, **variables)
 
 
 async def test_a_card_is_registered_and_suspended(sandbox: Sandbox, caller: Caller, tmp_path: Path) -> None:
     registered = await _call("CardService/RegisterCard", _CARD, **caller)
     (tmp_path / "suspend.json").write_text(json.dumps(_SUSPEND))
     named = "issuer.card.v1.CardService/SuspendCard"
-    suspended = await d1_gateway("call", named, "--data", tmp_path / "suspend.json", **caller)
+    suspended = await d1_gateway_client("call", named, "--data", tmp_path / "suspend.json", **caller)
 
     for command in (registered, suspended):
         assert (command.status, json.loads(command.stdout)) == (0, {})
         assert len(command.mistakes) == 1
-        assert command.mistakes[0].startswith("d1-gateway: request id ")
+        assert command.mistakes[0].startswith("d1-gateway-client: request id ")
         assert _PAN not in command.stdout + command.stderr
     assert [(each.card_id, each.state) for each in sandbox.store.cards()] == [("card_1", CardState.SUSPENDED)]
 
 
 async def test_a_response_is_printed_as_the_contract_has_it(caller: Caller) -> None:
     lookup = await _call("AuthenticationService/LookupCard", {"acctNumber": "9000100111110170"}, **caller)
-    nothing = await d1_gateway("call", "NotificationService/ListSubscriptions", **caller)
+    nothing = await d1_gateway_client("call", "NotificationService/ListSubscriptions", **caller)
 
     response = json.loads(lookup.stdout)
     assert (lookup.status, lookup.stderr) == (0, ""), "what changes nothing has no request id"
@@ -73,7 +73,7 @@ async def test_a_failure_is_a_line_and_its_details(caller: Caller) -> None:
     assert (parsed["code"], parsed["outcome"]) == ("NOT_FOUND", "REJECTED")
     assert parsed["reason"] in line
     assert parsed["correlationId"] in line
-    assert told == f"d1-gateway: request id {parsed['requestId']}"
+    assert told == f"d1-gateway-client: request id {parsed['requestId']}"
 
 
 async def test_broken_rules_are_named_and_card_data_is_not_repeated(caller: Caller) -> None:
@@ -95,12 +95,12 @@ async def test_under_one_request_id_a_change_is_made_once(caller: Caller) -> Non
     other = await _call("CardService/SuspendCard", _SUSPEND, **caller)
 
     assert (first.status, again.status, other.status) == (0, 0, 1)
-    assert first.stderr == again.stderr == f"d1-gateway: request id {chosen}\n"
+    assert first.stderr == again.stderr == f"d1-gateway-client: request id {chosen}\n"
     assert json.loads(other.mistakes[-1])["reason"] == "UPSTREAM_FORBIDDEN"
 
 
 async def test_a_gateway_that_is_not_there_is_told_with_the_cause_within_the_timeout() -> None:
-    lost = await d1_gateway(
+    lost = await d1_gateway_client(
         *("call", "NotificationService/ListSubscriptions", "--timeout", "0.5", "--address", "127.0.0.1:9")
     )
 
@@ -114,7 +114,8 @@ async def test_ctrl_c_ends_a_call_that_gets_no_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        async with running("call", "CardService/DeleteCard", "--timeout", "60", "--address", address) as process:
+        arguments = ("call", "CardService/DeleteCard", "--timeout", "60", "--address", address)
+        async with running(*arguments, program="d1-gateway-client") as process:
             connection, _ = await asyncio.to_thread(silent.accept)
             process.send_signal(signal.SIGINT)
             async with asyncio.timeout(30):
@@ -132,12 +133,12 @@ async def test_ctrl_c_ends_a_call_that_gets_no_answer() -> None:
         ("suspendcard", "did you mean CardService/SuspendCard?"),
         ("issuer.card.v2.CardService/SuspendCard", "did you mean CardService/SuspendCard?"),
         ("Nonsense", "OperationService/GetOperation"),
-        ("NotificationService/WatchNotifications", "use d1-gateway watch"),
-        ("CallbackService/HandleCallbacks", "d1-gateway-client"),
+        ("NotificationService/WatchNotifications", "use d1-gateway-client watch"),
+        ("CallbackService/HandleCallbacks", "use a CallbackHandler of d1_gateway_client"),
     ],
 )
 async def test_a_name_that_cannot_be_called_is_told_with_a_way_on(name: str, hint: str) -> None:
-    refused = await d1_gateway("call", name)
+    refused = await d1_gateway_client("call", name)
 
     assert (refused.status, refused.stdout, len(refused.mistakes)) == (2, "", 1)
     assert refused.mistakes[0].endswith(hint) or hint in refused.mistakes[0]
@@ -146,20 +147,20 @@ async def test_a_name_that_cannot_be_called_is_told_with_a_way_on(name: str, hin
 @pytest.mark.parametrize(
     ("request_", "mistakes"),
     [
-        ({"cardID": _PAN, "nome": 1}, ["cardID: there is no such field; did you mean cardId?", "nome: there is"]),
-        ({_PAN: 1}, ["(no name): there is no such field"]),
-        ({"credentials": {"pan": int(_PAN)}}, ["credentials.pan: has to be text"]),
-        ({"credentials": {"expiry": {"month": _PAN}}}, ["credentials.expiry.month: has to be a number in its range"]),
-        ({"credentials": {"expiry": {"yaer": 1}}}, ["credentials.expiry.yaer: there is no such field; did you mean"]),
-        ({"credentials": [_PAN]}, ["credentials: has to be an object"]),
-        ({"credentials": {"pan": "\ud800" + _PAN}}, ["credentials.pan: has to be text"]),
-        ([_CARD], ["the request has to be one JSON object"]),
-        (b'{"cardId": "a", "cardId": "%s"}' % _PAN.encode(), ["a name stands twice in one object"]),
-        (b'{"cardId": "%s"' % _PAN.encode(), ["no JSON: "]),
-        (b'{"cardId": "\xff%s"}' % _PAN.encode(), ["no JSON: not UTF-8"]),
-        (b"[" * 100_000, ["no JSON that can be read"]),
-        (b'{"cardId": 1%s}' % (b"1" * 5000), ["no JSON that can be read"]),
-        (b"", ["no JSON: "]),
+        ({"cardID": _PAN, "nome": 1}, ["cardID: unknown field; did you mean cardId?", "nome: unknown"]),
+        ({_PAN: 1}, ["(no name): unknown field"]),
+        ({"credentials": {"pan": int(_PAN)}}, ["credentials.pan: must be text"]),
+        ({"credentials": {"expiry": {"month": _PAN}}}, ["credentials.expiry.month: must be a number in range"]),
+        ({"credentials": {"expiry": {"yaer": 1}}}, ["credentials.expiry.yaer: unknown field; did you mean"]),
+        ({"credentials": [_PAN]}, ["credentials: must be an object"]),
+        ({"credentials": {"pan": "\ud800" + _PAN}}, ["credentials.pan: must be text"]),
+        ([_CARD], ["the request must be one JSON object"]),
+        (b'{"cardId": "a", "cardId": "%s"}' % _PAN.encode(), ["a name appears twice in one object"]),
+        (b'{"cardId": "%s"' % _PAN.encode(), ["not JSON: "]),
+        (b'{"cardId": "\xff%s"}' % _PAN.encode(), ["not JSON: not UTF-8"]),
+        (b"[" * 100_000, ["unreadable JSON"]),
+        (b'{"cardId": 1%s}' % (b"1" * 5000), ["unreadable JSON"]),
+        (b"", ["not JSON: "]),
     ],
 )
 async def test_a_request_that_does_not_fit_is_told_by_place_and_never_by_value(
@@ -168,7 +169,7 @@ async def test_a_request_that_does_not_fit_is_told_by_place_and_never_by_value(
     refused = await _call("CardService/RegisterCard", request_)
 
     assert (refused.status, refused.stdout) == (2, "")
-    lines = [line.removeprefix("d1-gateway: request: ") for line in refused.mistakes]
+    lines = [line.removeprefix("d1-gateway-client: request: ") for line in refused.mistakes]
     assert len(lines) == len(mistakes), lines
     assert all(line.startswith(mistake) for line, mistake in zip(lines, mistakes, strict=True)), lines
     assert _PAN not in refused.stderr
@@ -186,7 +187,7 @@ async def test_a_request_that_does_not_fit_is_told_by_place_and_never_by_value(
     ],
 )
 async def test_an_option_that_cannot_be_used_is_named(arguments: tuple[str, ...], named: str) -> None:
-    refused = await d1_gateway("call", "CardService/RegisterCard", *arguments)
+    refused = await d1_gateway_client("call", "CardService/RegisterCard", *arguments)
 
     assert (refused.status, refused.stdout, len(refused.mistakes)) == (2, "", 1), refused
     assert named in refused.mistakes[0]
@@ -195,11 +196,11 @@ async def test_an_option_that_cannot_be_used_is_named(arguments: tuple[str, ...]
 
 async def test_a_request_id_has_to_be_of_use() -> None:
     twice = await _call("CardService/SuspendCard", {"requestId": str(uuid4())}, "--request-id", str(uuid4()))
-    useless = await d1_gateway("call", "NotificationService/ListSubscriptions", "--request-id", str(uuid4()))
+    useless = await d1_gateway_client("call", "NotificationService/ListSubscriptions", "--request-id", str(uuid4()))
 
     for refused in (twice, useless):
         assert (refused.status, len(refused.mistakes)) == (2, 1)
-        assert refused.mistakes[0].startswith("d1-gateway: --request-id: ")
+        assert refused.mistakes[0].startswith("d1-gateway-client: --request-id: ")
 
 
 async def test_every_single_call_of_the_contracts_is_one_of_the_client() -> None:

@@ -13,7 +13,7 @@ import pytest
 from sandbox import Sandbox
 from sandbox.d1.notification import ConsumerNotification, Notification, new_operation_id
 from sandbox.gateway import GatewayProcess
-from tests.e2e.command import Caller, Ended, calling, d1_gateway, ended, running
+from tests.e2e.command import Caller, Ended, calling, d1_gateway_client, ended, running
 
 _TO_THE_END = ("watch", "--from-start", "--no-follow")
 _SECONDS = 30.0
@@ -43,7 +43,7 @@ def _operation_ids(lines: Iterable[str]) -> list[str]:
 
 def _only_line(command: Ended, status: int) -> str:
     assert (command.status, len(command.mistakes)) == (status, 1), command
-    assert command.mistakes[0].startswith("d1-gateway: ")
+    assert command.mistakes[0].startswith("d1-gateway-client: ")
     return command.mistakes[0]
 
 
@@ -66,7 +66,7 @@ async def _line(process: asyncio.subprocess.Process) -> str:
 
 
 async def test_the_log_is_printed_as_a_table_to_its_end(caller: Caller) -> None:
-    command = await d1_gateway(*_TO_THE_END, **caller)
+    command = await d1_gateway_client(*_TO_THE_END, **caller)
 
     assert (command.status, command.stderr) == (0, "")
     header, *rows = _cells(command.stdout)
@@ -81,9 +81,9 @@ async def test_the_log_is_printed_as_a_table_to_its_end(caller: Caller) -> None:
 
 
 async def test_json_lines_have_the_names_of_the_contract_and_a_cursor_to_go_on_after(caller: Caller) -> None:
-    lines = (await d1_gateway(*_TO_THE_END, "--json", **caller)).stdout.splitlines()
+    lines = (await d1_gateway_client(*_TO_THE_END, "--json", **caller)).stdout.splitlines()
     first, second = json.loads(lines[0]), json.loads(lines[1])
-    rest = await d1_gateway("watch", "--after", second["cursor"], "--no-follow", "--json", **caller)
+    rest = await d1_gateway_client("watch", "--after", second["cursor"], "--no-follow", "--json", **caller)
 
     assert first["cardId"] == "card_1"
     assert first["threeDSOperation"]["status"] == "OPERATION_STATUS_SUCCESSFUL"
@@ -108,7 +108,7 @@ async def test_json_lines_have_the_names_of_the_contract_and_a_cursor_to_go_on_a
 )
 async def test_filters_choose(chosen: str, operations: list[str], caller: Caller) -> None:
     begin = () if "--since" in chosen else ("--from-start",)
-    command = await d1_gateway("watch", *begin, "--no-follow", "--json", *chosen.split(), **caller)
+    command = await d1_gateway_client("watch", *begin, "--no-follow", "--json", *chosen.split(), **caller)
 
     assert (command.status, command.stderr) == (0, "")
     assert _operation_ids(command.stdout.splitlines()) == operations
@@ -116,7 +116,7 @@ async def test_filters_choose(chosen: str, operations: list[str], caller: Caller
 
 async def test_the_end_is_found_in_a_log_that_grows_all_the_time(sandbox: Sandbox, caller: Caller) -> None:
     async with _notified_all_the_time(sandbox):
-        command = await d1_gateway(*_TO_THE_END, "--json", "--card", "card_2", **caller)
+        command = await d1_gateway_client(*_TO_THE_END, "--json", "--card", "card_2", **caller)
 
     assert command.status == 0
     assert _operation_ids(command.stdout.splitlines()) == ["op_2"]
@@ -125,7 +125,7 @@ async def test_the_end_is_found_in_a_log_that_grows_all_the_time(sandbox: Sandbo
 async def test_what_comes_is_printed_across_a_crash_of_the_gateway_until_ctrl_c(
     sandbox: Sandbox, gateway: GatewayProcess, caller: Caller
 ) -> None:
-    async with running("watch", **caller) as process:
+    async with running("watch", program="d1-gateway-client", **caller) as process:
         header = await _line(process)
         assert await sandbox.notifier.send(Notification("card_1", "op_5", _NOW)) == 204
         before = await _line(process)
@@ -144,16 +144,16 @@ async def test_what_comes_is_printed_across_a_crash_of_the_gateway_until_ctrl_c(
 
 async def test_a_subscription_goes_on_after_what_was_printed(sandbox: Sandbox, caller: Caller) -> None:
     named = ("watch", "--subscription", "shell", "--json")
-    first = await d1_gateway(*named, "--from-start", "--no-follow", **caller)
-    nothing = await d1_gateway(*named, "--no-follow", **caller)
-    async with running(*named, **caller) as process:
+    first = await d1_gateway_client(*named, "--from-start", "--no-follow", **caller)
+    nothing = await d1_gateway_client(*named, "--no-follow", **caller)
+    async with running(*named, program="d1-gateway-client", **caller) as process:
         assert await sandbox.notifier.send(Notification("card_1", "op_5", _NOW)) == 204
         followed = await _line(process)
-        busy = await d1_gateway(*named, "--no-follow", **caller)
+        busy = await d1_gateway_client(*named, "--no-follow", **caller)
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(_SECONDS):
             assert (await ended(process)).status == 0
-    again = await d1_gateway(*named, "--no-follow", **caller)
+    again = await d1_gateway_client(*named, "--no-follow", **caller)
 
     assert _operation_ids(first.stdout.splitlines()) == ["op_1", "op_2", "op_3", "op_4"]
     assert (nothing.status, nothing.stdout) == (0, "")
@@ -164,7 +164,7 @@ async def test_a_subscription_goes_on_after_what_was_printed(sandbox: Sandbox, c
 
 @pytest.mark.parametrize("follow", ["--follow", "--no-follow"])
 async def test_a_reader_that_has_seen_enough_ends_it_quietly(follow: str, sandbox: Sandbox, caller: Caller) -> None:
-    command = Path(sys.executable).with_name("d1-gateway")
+    command = Path(sys.executable).with_name("d1-gateway-client")
     piped = f"{command} watch --from-start {follow} | head -2; exit ${{PIPESTATUS[0]}}"
     process = await asyncio.create_subprocess_exec(
         *("bash", "-c", piped),
@@ -189,7 +189,7 @@ async def test_nothing_that_d1_says_steers_the_terminal(sandbox: Sandbox, caller
     hostile = Notification("card_3", "op_5", _NOW, operation="\x1b[2J\x9b31m\r\nNEW", status="[red]\u202eX")
     assert await sandbox.notifier.send(hostile) == 204
     for form in ((), ("--json",)):
-        command = await d1_gateway(*_TO_THE_END, "--card", "card_3", *form, **caller)
+        command = await d1_gateway_client(*_TO_THE_END, "--card", "card_3", *form, **caller)
         assert command.stdout.replace("\n", "").replace("\N{REPLACEMENT CHARACTER}", "").isprintable()
         assert "NEW" in command.stdout.splitlines()[-1]
 
@@ -214,18 +214,18 @@ async def test_nothing_that_d1_says_steers_the_terminal(sandbox: Sandbox, caller
     ],
 )
 async def test_what_cannot_be_used_is_one_line_that_names_it(arguments: tuple[str, ...], named: str) -> None:
-    command = await d1_gateway("watch", *arguments)
+    command = await d1_gateway_client("watch", *arguments)
 
     assert named in _only_line(command, 2)
     assert command.stdout == ""
 
 
 async def test_what_the_gateway_refuses_is_one_line_with_its_reason(sandbox: Sandbox, caller: Caller) -> None:
-    unknown = await d1_gateway("watch", "--after", "00000000-7", **caller)
-    broken = await d1_gateway("watch", "--card", "card 1", **caller)
+    unknown = await d1_gateway_client("watch", "--after", "00000000-7", **caller)
+    broken = await d1_gateway_client("watch", "--card", "card 1", **caller)
     stranger = sandbox.pki.stranger
     files = ("--certificate-file", stranger.certificate, "--key-file", stranger.key)
-    refused = await d1_gateway(*_TO_THE_END, *files, **caller)
+    refused = await d1_gateway_client(*_TO_THE_END, *files, **caller)
 
     assert "CURSOR_UNKNOWN" in _only_line(unknown, 1)
     assert "filter.card_ids[0]" in _only_line(broken, 1)
@@ -234,23 +234,5 @@ async def test_what_the_gateway_refuses_is_one_line_with_its_reason(sandbox: San
 
 async def test_a_gateway_that_is_not_there_is_told_at_once_with_the_cause() -> None:
     for follow in ("--follow", "--no-follow"):
-        command = await d1_gateway("watch", "--from-start", follow, "--address", "127.0.0.1:9")
+        command = await d1_gateway_client("watch", "--from-start", follow, "--address", "127.0.0.1:9")
         assert "Connection refused" in _only_line(command, 1)
-
-
-async def test_without_the_client_package_the_commands_say_how_to_get_it_and_others_work() -> None:
-    program = "import sys; sys.modules['d1_gateway_client'] = None; from gateway.cli.main import main; main()"
-    said = {}
-    for argument in ("watch", "call", "config"):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", program, argument, *(["CardService/CreateCard"] if argument == "call" else [])),
-            *(["check"] if argument == "config" else []),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        said[argument] = (await process.communicate())[1].decode()
-        assert process.returncode == 2
-
-    hint = "d1-gateway: this command needs the client: pip install d1-gateway-client\n"
-    assert (said["watch"], said["call"]) == (hint, hint)
-    assert "client" not in said["config"].splitlines()[0]

@@ -1,6 +1,7 @@
-"""``d1-gateway call``: one call of the gateway, from JSON to JSON."""
+"""``d1-gateway-client call``: one call of the gateway, from JSON to JSON."""
 
 import errno
+import json
 import os
 import sys
 import uuid
@@ -10,10 +11,22 @@ from typing import Annotated
 import typer
 from google.protobuf.message import Message
 
-from gateway.cli.connection import Address, CaFile, CertificateFile, Connection, KeyFile, ServerName, TokenFile
-from gateway.cli.requests import UnusableRequestError, parse
-from gateway.cli.rpcs import Rpc, UnusableRpcError, find
-from gateway.cli.telling import INTERRUPTED, UNUSABLE, needing_the_client, refused, tell
+from d1_gateway_client import GatewayError
+from d1_gateway_client.cli.connect import (
+    Address,
+    CaFile,
+    CertificateFile,
+    Connection,
+    KeyFile,
+    ServerName,
+    TokenFile,
+    connected,
+    failure,
+)
+from d1_gateway_client.cli.descriptors import as_client_message, to_json
+from d1_gateway_client.cli.output import FAILED, INTERRUPTED, UNUSABLE, put, refused, tell
+from d1_gateway_client.cli.request_json import UnusableRequestError, parse
+from d1_gateway_client.cli.rpc_names import Rpc, UnusableRpcError, find
 
 __all__ = ["call"]
 
@@ -25,13 +38,13 @@ def call(
     *,
     data: Annotated[
         str | None,
-        typer.Option(metavar="FILE|-", help="The request as JSON; - is standard input. Empty if not given."),
+        typer.Option(metavar="FILE|-", help="The request as JSON; - is standard input. Empty if omitted."),
     ] = None,
     request_id: Annotated[
-        str | None, typer.Option(help="For a change: under the same id it is not made twice. Made if not given.")
+        str | None, typer.Option(help="Idempotency key of a mutation: a UUID. Generated if omitted.")
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="How long it may take, retries included; 10 if not given.")
+        float | None, typer.Option(metavar="SECONDS", help="Deadline of the call, retries included; 10 if omitted.")
     ] = None,
     address: Address = None,
     ca_file: CaFile = None,
@@ -40,33 +53,31 @@ def call(
     token_file: TokenFile = None,
     server_name: ServerName = None,
 ) -> None:
-    """Call an rpc of the gateway: request and response are JSON, as the contracts in proto/ have them.
+    """Call an rpc of the gateway. Request and response are proto3 JSON.
 
-    A change tells its request id on standard error.
+    A mutation prints its request id to standard error before it is sent.
 
-    A failure tells there why, in one line; a second line has it as JSON.
+    A failed call prints one line to standard error that says why, then a line of JSON with the details.
 
     Exit status:
 
-    - 0: there is a response
+    - 0: the call succeeded
 
     - 1: the call failed
 
-    - 2: it cannot be made; nothing was sent
+    - 2: the call is invalid; nothing was sent
 
-    - 130: Ctrl-C; a change may have been made
+    - 130: Ctrl-C; a mutation may have been made
     """
-    with needing_the_client():
-        from gateway.cli import calling  # noqa: PLC0415 (the client need not be there for other commands)
     if timeout is not None and not 0 < timeout <= _LONGEST_SECONDS:
-        raise refused(f"--timeout: has to be above 0, and {_LONGEST_SECONDS:.0f} at most")
+        raise refused(f"--timeout: must be above 0 and at most {_LONGEST_SECONDS:.0f}")
     connection = Connection(address, ca_file, certificate_file, key_file, token_file, server_name)
     try:
         rpc = _found(name)
         request = _request(rpc, data, request_id)
-        calling.make(connection, rpc, request, timeout)
+        _make(connection, rpc, request, timeout)
     except UnicodeEncodeError:
-        raise refused("the command line is no UTF-8 text") from None
+        raise refused("the command line is not valid UTF-8") from None
     except KeyboardInterrupt:
         raise refused("interrupted", INTERRUPTED) from None
 
@@ -85,7 +96,7 @@ def _request(rpc: Rpc, data: str | None, request_id: str | None) -> Message:
         for mistake in error.mistakes:
             tell(f"request: {mistake}")
         raise typer.Exit(UNUSABLE) from None
-    _name(rpc, request, request_id)
+    _set_request_id(rpc, request, request_id)
     return request
 
 
@@ -95,22 +106,54 @@ def _read(data: str | None) -> bytes:
     try:
         return sys.stdin.buffer.read() if data == "-" else Path(data).read_bytes()
     except (OSError, ValueError) as error:
-        # JSON in the place of a file may hold card data, and is not said again.
+        # JSON in place of a file may hold card data, and is not repeated.
         if data.lstrip().startswith("{") or not isinstance(error, OSError):
-            raise refused("--data: takes a file, or - for standard input: others see a command line") from None
+            raise refused(
+                "--data: expected a file, or - for standard input: other users can see the command line"
+            ) from None
         what = "standard input" if data == "-" else data
         raise refused(f"--data: {what}: {os.strerror(error.errno or errno.EIO)}") from None
 
 
-def _name(rpc: Rpc, request: Message, request_id: str | None) -> None:
-    """Give a change its request id, and say it before anything is sent."""
+def _set_request_id(rpc: Rpc, request: Message, request_id: str | None) -> None:
+    """Set the request id of a mutation, and print it before anything is sent."""
     if not rpc.has_request_id:
         if request_id is not None:
-            raise refused(f"--request-id: {rpc.method.name} changes nothing that has one")
+            raise refused(f"--request-id: {rpc.method.name} takes none")
         return
     within: str = getattr(request, "request_id")  # noqa: B009 (its type is known at run time only)
     if request_id is not None and within not in {"", request_id}:
-        raise refused("--request-id: the request has another one")
+        raise refused("--request-id: the request contains a different one")
     chosen = within or request_id or str(uuid.uuid4())
     setattr(request, "request_id", chosen)  # noqa: B010 (as above)
     tell(f"request id {chosen}")
+
+
+def _make(connection: Connection, rpc: Rpc, request: Message, timeout_seconds: float | None) -> None:
+    with connected(connection) as client:
+        limited = client if timeout_seconds is None else client.within(timeout_seconds)
+        function = getattr(getattr(limited, rpc.client), rpc.function)
+        try:
+            response = function(as_client_message(request))
+        except GatewayError as error:
+            tell(failure(error, client))
+            typer.echo(_details(error), err=True)
+            raise typer.Exit(FAILED) from None
+    put(to_json(response))
+
+
+def _details(error: GatewayError) -> str:
+    details = {
+        "code": error.code.name,
+        "reason": error.reason_name,
+        "outcome": error.outcome.name,
+        "message": error.message,
+        "violations": [
+            {"field": each.field, "description": each.description, "rule": each.rule} for each in error.violations
+        ],
+        "retryAfterSeconds": error.retry_after_seconds,
+        "correlationId": error.correlation_id,
+        "requestId": error.request_id,
+        "metadata": dict(error.metadata),
+    }
+    return json.dumps({name: value for name, value in details.items() if value not in (None, "", [], {})})

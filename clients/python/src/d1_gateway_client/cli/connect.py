@@ -1,34 +1,56 @@
-"""How a command reaches a gateway: the options for it, beside the client's own variables in the environment."""
+"""The connection of a command to a gateway: its options, the client, and the client's errors in one line."""
 
 import os
-from dataclasses import asdict, dataclass
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
+from grpc import StatusCode
 
-__all__ = ["Address", "CaFile", "CertificateFile", "Connection", "KeyFile", "ServerName", "TokenFile"]
+from d1_gateway_client import GatewayClient, GatewayError, Options, Outcome
+from d1_gateway_client.cli.output import refused
+from d1_gateway_client.contracts.issuer.notification.v1 import WatchNotificationsRequest
+from d1_gateway_client.errors import CursorExpiredError
 
-_PANEL = "Connection (else from the environment: D1_GATEWAY_CLIENT_ADDRESS ...)"
+__all__ = [
+    "Address",
+    "CaFile",
+    "CertificateFile",
+    "Connection",
+    "KeyFile",
+    "ServerName",
+    "TokenFile",
+    "connected",
+    "failure",
+]
+
+_PANEL = "Connection (default: the environment, D1_GATEWAY_CLIENT_ADDRESS ...)"
 
 Address: TypeAlias = Annotated[
     str | None, typer.Option(help="The gateway's gRPC listener, host:port.", rich_help_panel=_PANEL)
 ]
-CaFile: TypeAlias = Annotated[Path | None, typer.Option(help="Whom to trust, PEM.", rich_help_panel=_PANEL)]
+CaFile: TypeAlias = Annotated[Path | None, typer.Option(help="CA bundle (PEM).", rich_help_panel=_PANEL)]
 CertificateFile: TypeAlias = Annotated[
-    Path | None, typer.Option(help="The client certificate, PEM.", rich_help_panel=_PANEL)
+    Path | None, typer.Option(help="Client certificate (PEM).", rich_help_panel=_PANEL)
 ]
-KeyFile: TypeAlias = Annotated[Path | None, typer.Option(help="Its private key, PEM.", rich_help_panel=_PANEL)]
-TokenFile: TypeAlias = Annotated[Path | None, typer.Option(help="A file with a bearer token.", rich_help_panel=_PANEL)]
+KeyFile: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Private key of the client certificate (PEM).", rich_help_panel=_PANEL)
+]
+TokenFile: TypeAlias = Annotated[Path | None, typer.Option(help="File with a bearer token.", rich_help_panel=_PANEL)]
 ServerName: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="The name in the gateway's certificate, if not the address's.", rich_help_panel=_PANEL),
+    typer.Option(help="Name in the gateway's certificate, if not the address's host.", rich_help_panel=_PANEL),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What the command line says of the connection; None where the environment decides."""
+    """The connection options of the command line; None where the environment decides."""
 
     address: str | None = None
     ca_file: Path | None = None
@@ -38,9 +60,75 @@ class Connection:
     server_name: str | None = None
 
     def environment(self) -> dict[str, str]:
-        """Get the environment as the client reads it, with the command line's word in place of its own."""
+        """Return the environment that the client reads, overridden by the command line."""
         given = {name.upper(): str(value) for name, value in asdict(self).items() if value is not None}
         environment = {**os.environ, **{f"D1_GATEWAY_CLIENT_{name}": value for name, value in given.items()}}
         if self.token_file is not None:
             environment.pop("D1_GATEWAY_CLIENT_TOKEN", None)
         return environment
+
+
+@contextmanager
+def connected(connection: Connection) -> Iterator[GatewayClient]:
+    """Open a client for as long as the context lasts.
+
+    Raises:
+        typer.Exit: The options are invalid, or one of their files cannot be read.
+    """
+    try:
+        options = Options.from_environment(connection.environment())
+    except ValueError as error:
+        raise refused(f"connection: {error}") from None
+    if options.token is not None or options.token_file is not None:
+        options = replace(options, token=partial(_token, options), token_file=None)
+    try:
+        with GatewayClient(options) as client:
+            _check_files(options)
+            yield client
+    except OSError as error:
+        raise refused(f"{error.filename}: {error.strerror}") from None
+
+
+def failure(error: GatewayError, client: GatewayClient) -> str:
+    """Say why a call failed; if there was no connection, also why not."""
+    if isinstance(error, CursorExpiredError) and error.earliest_cursor:
+        return f"{error}; the earliest cursor is {error.earliest_cursor}"
+    if error.code is StatusCode.UNAVAILABLE and error.outcome is Outcome.NOT_SENT and not error.reason_name:
+        return f"{error} {_why_not_connected(client)}"
+    return str(error)
+
+
+def _why_not_connected(client: GatewayClient) -> str:
+    # Calls wait for a connection until their deadline; a stream fails at once, and says why.
+    try:
+        next(iter(client.notifications.watch_notifications(WatchNotificationsRequest())))
+    except GatewayError as error:
+        if error.code is StatusCode.UNAVAILABLE:
+            return error.message
+    return "The gateway can be reached now."
+
+
+def _token(options: Options) -> str:
+    # gRPC would quote a token that it cannot send.
+    try:
+        token = options.bearer_token() or ""
+    except UnicodeError:
+        token = ""
+    if not (token and token.isascii() and token.isprintable()):
+        raise refused("connection: the bearer token is empty or not printable ASCII")
+    return token
+
+
+def _check_files(options: Options) -> None:
+    # gRPC would not say what is wrong with them.
+    try:
+        context = ssl.create_default_context(cafile=options.ca_file)
+    except ssl.SSLError:
+        raise refused(f"{options.ca_file}: contains no PEM certificate") from None
+    if options.certificate_file is None:
+        return
+    try:
+        context.load_cert_chain(options.certificate_file, options.key_file, password=b"")
+    except ssl.SSLError:
+        files = f"{options.certificate_file}, {options.key_file}"
+        raise refused(f"{files}: expected a PEM certificate and its unencrypted private key") from None

@@ -1,63 +1,47 @@
-"""Which notifications to watch, from the words of the command line."""
+"""Notification filters from the words of the command line."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, TypeVar
 
-from issuer.consumer.v1 import operation_pb2 as consumer
-from issuer.notification.v1 import messages_pb2 as notification
-from issuer.threeds.v1 import operation_pb2 as threeds
+import betterproto2
 
-__all__ = ["Kind", "UnusableWordError", "time_ago", "wanted"]
+from d1_gateway_client.contracts.issuer.consumer.v1 import ConsumerOperationStatus, ConsumerOperationType
+from d1_gateway_client.contracts.issuer.notification.v1 import NotificationFilter, NotificationKind
+from d1_gateway_client.contracts.issuer.threeds.v1 import OperationStatus, OperationType
+
+__all__ = ["Kind", "UnusableWordError", "notification_filter", "time_ago"]
 
 
 class UnusableWordError(Exception):
-    """A word of the command line means nothing, or nothing together with the others."""
+    """A word of the command line is unknown, or contradicts the others."""
 
 
 class Kind(StrEnum):
-    """What a notification is about."""
+    """The kind of a notification."""
 
     THREE_DS = "3ds"
     CONSUMER = "consumer"
 
 
-_Words: TypeAlias = Mapping[str, Mapping[Kind, str]]
-"""The names of the values that a word stands for, for each kind that has one."""
-
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _AGO: Final = re.compile(r"([0-9]{1,9})([smhd])")
-_PREFIX: Final = re.compile(r"^(?:CONSUMER_)?OPERATION_(?:TYPE|STATUS)_")
 _KINDS: Final = {
-    Kind.THREE_DS: notification.NOTIFICATION_KIND_THREE_DS_OPERATION,
-    Kind.CONSUMER: notification.NOTIFICATION_KIND_CONSUMER_OPERATION,
+    Kind.THREE_DS: NotificationKind.THREE_DS_OPERATION,
+    Kind.CONSUMER: NotificationKind.CONSUMER_OPERATION,
 }
 
-
-def _words(values: Mapping[Kind, Iterable[str]]) -> _Words:
-    """Take what all names of an enum begin with away from them."""
-    words: dict[str, dict[Kind, str]] = {}
-    for kind, names in values.items():
-        for name in names:
-            words.setdefault(_PREFIX.sub("", name), {})[kind] = name
-    return words
-
-
-_TYPES: Final = _words(
-    {Kind.THREE_DS: threeds.OperationType.keys(), Kind.CONSUMER: consumer.ConsumerOperationType.keys()}
-)
-_STATUSES: Final = _words(
-    {Kind.THREE_DS: threeds.OperationStatus.keys(), Kind.CONSUMER: consumer.ConsumerOperationStatus.keys()}
-)
+_ThreeDS = TypeVar("_ThreeDS", bound=betterproto2.Enum)
+_Consumer = TypeVar("_Consumer", bound=betterproto2.Enum)
 
 
 def time_ago(ago: str, now: datetime) -> datetime:
-    """Say when it was so long ago: ``90s``, ``10m``, ``2h``, ``1d``.
+    """Return the time this long ago: ``90s``, ``10m``, ``2h``, ``1d``.
 
     Raises:
-        UnusableWordError: That is no length of time, or too long.
+        UnusableWordError: It is not a length of time, or too long.
     """
     match = _AGO.fullmatch(ago)
     try:
@@ -65,10 +49,10 @@ def time_ago(ago: str, now: datetime) -> datetime:
             return now - timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
     except OverflowError:
         pass
-    raise UnusableWordError("--since: say how long ago: 90s, 10m, 2h or 1d")
+    raise UnusableWordError("--since: expected a length of time such as 90s, 10m, 2h or 1d")
 
 
-def wanted(
+def notification_filter(
     *,
     cards: Iterable[str],
     consumers: Iterable[str],
@@ -76,43 +60,52 @@ def wanted(
     types: Iterable[str],
     statuses: Iterable[str],
     operation_ids: Iterable[str],
-) -> notification.NotificationFilter:
-    """Make the filter that lets through what has one of each.
+) -> NotificationFilter:
+    """Build the filter that passes what matches one value of each option that is given.
 
     Args:
-        cards: Ids of cards.
-        consumers: Ids of consumers.
-        kinds: What about.
-        types: What happened, as in ``--json`` without the prefix, or as D1 says it.
-        statuses: How it ended, likewise.
-        operation_ids: D1's ids of operations.
+        cards: Card ids.
+        consumers: Consumer ids.
+        kinds: Notification kinds.
+        types: Operation types, as in ``--json`` without the prefix, or in D1's words.
+        statuses: Operation statuses, likewise.
+        operation_ids: D1's operation ids.
 
     Raises:
-        UnusableWordError: A type or status is not known, or no notification can have all that is asked for.
+        UnusableWordError: A type or status is unknown, or no notification can match all options.
     """
-    chosen_types = _meanings("--type", types, _TYPES)
-    chosen_statuses = _meanings("--status", statuses, _STATUSES)
+    chosen_types = _members("--type", types, OperationType, ConsumerOperationType)
+    chosen_statuses = _members("--status", statuses, OperationStatus, ConsumerOperationStatus)
     left = set(kinds) or set(Kind)
     for chosen in (chosen_types, chosen_statuses):
-        if any(chosen.values()):
-            left &= {kind for kind, values in chosen.items() if values}
+        if any(chosen):
+            left &= {kind for kind, members in zip(Kind, chosen, strict=True) if members}
     if not left:
-        raise UnusableWordError("--kind, --type, --status: no notification can have all of these")
-    made = notification.NotificationFilter(card_ids=cards, consumer_ids=consumers, operation_ids=operation_ids)
-    made.kinds.extend(_KINDS[kind] for kind in sorted(left) if left != set(Kind))
-    made.operation_types.extend(map(threeds.OperationType.Value, chosen_types[Kind.THREE_DS]))
-    made.statuses.extend(map(threeds.OperationStatus.Value, chosen_statuses[Kind.THREE_DS]))
-    made.consumer_operation_types.extend(map(consumer.ConsumerOperationType.Value, chosen_types[Kind.CONSUMER]))
-    made.consumer_operation_statuses.extend(map(consumer.ConsumerOperationStatus.Value, chosen_statuses[Kind.CONSUMER]))
-    return made
+        raise UnusableWordError("--kind, --type, --status: no notification can match all of these")
+    return NotificationFilter(
+        card_ids=[*cards],
+        consumer_ids=[*consumers],
+        operation_ids=[*operation_ids],
+        kinds=[_KINDS[kind] for kind in sorted(left) if left != set(Kind)],
+        operation_types=chosen_types[0],
+        statuses=chosen_statuses[0],
+        consumer_operation_types=chosen_types[1],
+        consumer_operation_statuses=chosen_statuses[1],
+    )
 
 
-def _meanings(option: str, words: Iterable[str], known: _Words) -> dict[Kind, list[str]]:
-    meanings: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+def _members(
+    option: str, words: Iterable[str], three_ds: type[_ThreeDS], consumer: type[_Consumer]
+) -> tuple[list[_ThreeDS], list[_Consumer]]:
+    """Find what words mean for each kind, in the order of `Kind`."""
+    known = dict.fromkeys((*three_ds.__members__, *consumer.__members__))
+    names = []
     for word in words:
         name = word.upper().replace("-", "_").removeprefix("3DS_")
         if name not in known:
-            raise UnusableWordError(f"{option}: there is no {word}; there are {', '.join(known).lower()}")
-        for kind, meaning in known[name].items():
-            meanings[kind].append(meaning)
-    return meanings
+            raise UnusableWordError(f"{option}: unknown value {word}; expected one of {', '.join(known).lower()}")
+        names.append(name)
+    return (
+        [three_ds[name] for name in names if name in three_ds.__members__],
+        [consumer[name] for name in names if name in consumer.__members__],
+    )

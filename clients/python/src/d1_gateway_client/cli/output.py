@@ -1,13 +1,11 @@
-"""What commands that call a gateway write: their output, and one line for each mistake."""
+"""What the commands write: their output, and one line for each mistake."""
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import typer
 
-__all__ = ["FAILED", "INTERRUPTED", "UNUSABLE", "needing_the_client", "one_line", "put", "refused", "tell"]
+__all__ = ["FAILED", "INTERRUPTED", "UNUSABLE", "one_line", "put", "refused", "tell"]
 
 FAILED = 1
 """The exit status of a call that failed."""
@@ -15,8 +13,6 @@ UNUSABLE = 2
 """The exit status where the command line or its input cannot be used: nothing was sent."""
 INTERRUPTED = 130
 """The exit status where Ctrl-C came before the end."""
-
-_CLIENT = frozenset({"d1_gateway_client", "betterproto2", "grpclib"})
 
 
 def put(text: str) -> None:
@@ -39,26 +35,15 @@ def put(text: str) -> None:
 
 def tell(text: str) -> None:
     """Write one line to standard error."""
-    typer.echo(f"d1-gateway: {one_line(text)}", err=True)
+    typer.echo(f"d1-gateway-client: {one_line(text)}", err=True)
 
 
 def refused(text: str, status: int = UNUSABLE) -> typer.Exit:
-    """Say in one line why the command ends, and make what ends it."""
+    """Say in one line why the command ends, and return the exception that ends it."""
     tell(text)
     return typer.Exit(status)
 
 
 def one_line(text: str) -> str:
-    """Take out of a text what would do something to a terminal."""
+    """Replace the characters of a text that could steer a terminal."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
-
-
-@contextmanager
-def needing_the_client() -> Iterator[None]:
-    """Import what needs d1-gateway-client, which serving does not."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] not in _CLIENT:
-            raise
-        raise refused("this command needs the client: pip install d1-gateway-client") from None

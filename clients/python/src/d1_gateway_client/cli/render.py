@@ -5,13 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
 
-from google.protobuf.json_format import MessageToJson
 from rich.console import Console
 from rich.text import Text
 
-from gateway.cli.selecting import Kind
-from gateway.cli.telling import one_line
-from issuer.notification.v1 import messages_pb2 as notification
+from d1_gateway_client.cli.descriptors import to_json
+from d1_gateway_client.cli.filters import Kind
+from d1_gateway_client.cli.output import one_line
+from d1_gateway_client.contracts.google.protobuf import Timestamp
+from d1_gateway_client.contracts.issuer.consumer.v1 import ConsumerOperation
+from d1_gateway_client.contracts.issuer.notification.v1 import Notification
 
 __all__ = ["Layout", "as_json", "as_table"]
 
@@ -23,32 +25,32 @@ _STATUS = 4
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What stands above the lines, if anything, and how a notification becomes one."""
+    """The header above the lines, if any, and the line of a notification."""
 
     header: str | None
-    line: Callable[[notification.Notification], str]
+    line: Callable[[Notification], str]
 
 
 def as_json() -> Layout:
-    """Write each as one JSON object, with proto3's names, in ASCII."""
-    return Layout(None, lambda shown: MessageToJson(shown, indent=None))
+    """Write each as one JSON object, with the contract's names, in ASCII."""
+    return Layout(None, lambda shown: to_json(shown, indent=None))
 
 
 def as_table() -> Layout:
-    """Write each as a line of a table: in colour where standard output is a terminal.
+    """Write each as a line of a table: in color if standard output is a terminal.
 
-    Columns are as wide as they usually have to be; a longer text moves those after it.
+    Columns have a fixed width; a longer text shifts those after it.
     """
-    # It only renders: writing, with what can go wrong, is not its work.
+    # It only renders; `put` writes.
     console = Console(file=StringIO(), force_terminal=sys.stdout.isatty() or None, highlight=False)
     return Layout(_rendered(console, _HEADER), lambda shown: _rendered(console, _cells(shown)))
 
 
-def _cells(shown: notification.Notification) -> tuple[str, ...]:
-    kind = Kind.THREE_DS if shown.HasField("three_ds_operation") else Kind.CONSUMER
-    operation = shown.three_ds_operation if kind is Kind.THREE_DS else shown.consumer_operation
+def _cells(shown: Notification) -> tuple[str, ...]:
+    kind = Kind.CONSUMER if shown.three_ds_operation is None else Kind.THREE_DS
+    operation = shown.three_ds_operation or shown.consumer_operation or ConsumerOperation()
     return (
-        shown.receive_time.ToJsonString(),
+        "" if shown.receive_time is None else Timestamp.timestamp_to_json(shown.receive_time),
         kind,
         shown.card_id or shown.consumer_id,
         operation.operation_text,
@@ -62,7 +64,7 @@ def _rendered(console: Console, cells: tuple[str, ...]) -> str:
     for number, cell in enumerate(cells):
         width = _WIDTHS[number] if number < len(_WIDTHS) else 0
         style = _STYLES.get(cell, "") if number == _STATUS else ""
-        # D1's own words: nothing in them may steer a terminal.
+        # D1's own words: they must not steer a terminal.
         line.append(f"{one_line(cell) or '-':{width}}", style=style).append("  ")
     line.rstrip()
     with console.capture() as captured:

@@ -1,4 +1,4 @@
-"""Requests from JSON. A mistake is told by its place and by what belongs there, never by what stood there."""
+"""Requests from JSON. A mistake names its place and what belongs there, and never repeats the value."""
 
 import json
 import re
@@ -26,7 +26,7 @@ _SCALARS = {
 
 
 class UnusableRequestError(Exception):
-    """The JSON is none, or does not fit the request; ``mistakes`` has one line each."""
+    """The JSON cannot be read, or does not fit the request; ``mistakes`` has one line for each mistake."""
 
     def __init__(self, *mistakes: str) -> None:
         super().__init__("; ".join(mistakes))
@@ -34,38 +34,38 @@ class UnusableRequestError(Exception):
 
 
 def parse(data: bytes, request: Descriptor) -> Message:
-    """Make a request of its proto3 JSON, with names as in the contract or as JSON has them.
+    """Read a request from proto3 JSON, with field names as in the contract or as in JSON.
 
     Args:
         data: The JSON, UTF-8.
         request: The request's type.
 
     Raises:
-        UnusableRequestError: It is no JSON, or a field is unknown, stands twice or has a value of the wrong kind.
+        UnusableRequestError: It is not JSON, or a field is unknown, appears twice or has a value of the wrong type.
     """
     value = _read(data)
     if not isinstance(value, dict):
-        raise UnusableRequestError("the request has to be one JSON object")
+        raise UnusableRequestError("the request must be one JSON object")
     if (message := _message(value, request)) is not None:
         return message
-    raise UnusableRequestError(*(_mistakes(value, request, "") or ["fields exclude each other, or stand there twice"]))
+    raise UnusableRequestError(*(_mistakes(value, request, "") or ["fields exclude each other, or appear twice"]))
 
 
 def _read(data: bytes) -> Any:
     try:
         return json.loads(data.decode(), object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        raise UnusableRequestError(f"no JSON: {error.msg}, line {error.lineno} column {error.colno}") from None
+        raise UnusableRequestError(f"not JSON: {error.msg}, line {error.lineno} column {error.colno}") from None
     except UnicodeDecodeError:
-        raise UnusableRequestError("no JSON: not UTF-8") from None
+        raise UnusableRequestError("not JSON: not UTF-8") from None
     except (ValueError, RecursionError):
-        raise UnusableRequestError("no JSON that can be read: too deep, or a number of too many digits") from None
+        raise UnusableRequestError("unreadable JSON: nested too deeply, or a number with too many digits") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise UnusableRequestError("a name stands twice in one object")
+        raise UnusableRequestError("a name appears twice in one object")
     return value
 
 
@@ -73,20 +73,20 @@ def _message(value: dict[str, Any], kind: Descriptor) -> Message | None:
     try:
         return json_format.ParseDict(value, GetMessageClass(kind)())
     except (json_format.ParseError, ValueError, TypeError, RecursionError):
-        # Its text quotes what stood there.
+        # The error's text quotes the value.
         return None
 
 
 def _mistakes(value: dict[str, Any], kind: Descriptor, place: str) -> list[str]:
-    """Find the fields that do not fit each by itself."""
+    """Find the fields that do not fit, each on its own."""
     fields = {name: field for field in kind.fields for name in (field.name, field.json_name)}
     found = []
     for name, each in value.items():
         field = fields.get(name)
         if field is None:
-            found.append(f"{place}{_shown(name)}: there is no such field{_nearest(name, fields)}")
+            found.append(f"{place}{_shown(name)}: unknown field{_nearest(name, fields)}")
         elif _message({name: each}, kind) is None:
-            found += _inner(each, field, f"{place}{name}") or [f"{place}{name}: has to be {_expected(field)}"]
+            found += _inner(each, field, f"{place}{name}") or [f"{place}{name}: must be {_expected(field)}"]
     return found
 
 
@@ -115,14 +115,14 @@ def _expected(field: FieldDescriptor) -> str:
     elif field.message_type is not None:
         expected = _TEXTS.get(field.message_type.full_name, "an object")
     elif field.type == FieldDescriptor.TYPE_BYTES:
-        expected = "text in base64"
+        expected = "base64 text"
     else:
-        expected = _SCALARS.get(field.cpp_type, "a number in its range")
+        expected = _SCALARS.get(field.cpp_type, "a number in range")
     return f"a list, each {expected}" if field.is_repeated else expected
 
 
 def _shown(name: str) -> str:
-    """Show a name, unless it is no name: it may then be what must not be shown."""
+    """Show a name, unless it cannot be one: it may then be card data."""
     return name if _NAME.fullmatch(name) else "(no name)"
 
 

@@ -8,11 +8,7 @@ from typing import Final
 
 from google.protobuf.descriptor import MethodDescriptor
 
-from issuer.callback.v1 import service_pb2 as callback
-from issuer.card.v1 import service_pb2 as card
-from issuer.consumer.v1 import service_pb2 as consumer
-from issuer.notification.v1 import service_pb2 as notification
-from issuer.threeds.v1 import service_pb2 as threeds
+from d1_gateway_client.cli.descriptors import methods
 
 __all__ = ["Rpc", "UnusableRpcError", "find"]
 
@@ -25,37 +21,29 @@ _CLIENTS: Final[Mapping[str, str]] = {
 }
 
 
-_METHODS: Final[Mapping[str, MethodDescriptor]] = {
-    f"{service.name}/{method.name}": method
-    for file in (card, consumer, threeds, notification, callback)
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
-
-
 class UnusableRpcError(Exception):
-    """There is no such rpc, or it is a stream."""
+    """The rpc does not exist, or it is a stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """An rpc that takes one request and gives one response."""
+    """An rpc with one request and one response."""
 
     method: MethodDescriptor
 
     @property
     def client(self) -> str:
-        """The attribute of the client that has its service."""
+        """The client's attribute for its service."""
         return _CLIENTS[self.method.containing_service.name]
 
     @property
     def function(self) -> str:
-        """What the client calls it."""
+        """The name of the client's method."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.method.name).lower()
 
     @property
     def has_request_id(self) -> bool:
-        """Whether it changes something: a request id then keeps it from being done twice."""
+        """Whether it is a mutation: under one request id it is made once."""
         return "request_id" in self.method.input_type.fields_by_name
 
 
@@ -66,26 +54,26 @@ def find(name: str) -> Rpc:
         name: ``Service/Method``, the service with or without its package.
 
     Raises:
-        UnusableRpcError: There is none of that name, or it is a stream.
+        UnusableRpcError: The rpc does not exist, or it is a stream.
     """
     service, _, called = name.rpartition("/")
     short = f"{service.rpartition('.')[2]}/{called}"
-    method = _METHODS.get(short)
+    method = methods().get(short)
     if method is None or service not in {method.containing_service.name, method.containing_service.full_name}:
-        raise UnusableRpcError(f"there is no rpc of this name{_hint(short)}")
+        raise UnusableRpcError(f"unknown rpc{_hint(short)}")
     if method.client_streaming:
-        raise UnusableRpcError(f"{short} is a stream in both directions: a handler with d1-gateway-client answers it")
+        raise UnusableRpcError(f"{short} is a bidirectional stream: use a CallbackHandler of d1_gateway_client")
     if method.server_streaming:
-        raise UnusableRpcError(f"{short} is a stream: use d1-gateway watch")
+        raise UnusableRpcError(f"{short} is a stream: use d1-gateway-client watch")
     return Rpc(method)
 
 
 def _hint(name: str) -> str:
-    """Name what may have been meant, by the whole name or by the method's alone; everything if nothing is near."""
-    whole = {known.lower(): known for known in _METHODS}
-    alone = {known.partition("/")[2].lower(): known for known in _METHODS}
+    """Name the rpcs with a similar full name or method name; all rpcs if none is similar."""
+    whole = {known.lower(): known for known in methods()}
+    alone = {known.partition("/")[2].lower(): known for known in methods()}
     near = [whole[each] for each in get_close_matches(name.lower(), whole, cutoff=0.9)]
     near += [alone[each] for each in get_close_matches(name.lower().rpartition("/")[2], alone, cutoff=0.8)]
     if near:
         return f"; did you mean {' or '.join(dict.fromkeys(near))}?"
-    return f"; there are {', '.join(_METHODS)}"
+    return f"; the rpcs are {', '.join(methods())}"

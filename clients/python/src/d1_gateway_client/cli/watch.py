@@ -1,59 +1,83 @@
-"""``d1-gateway watch``: notifications in a terminal."""
+"""``d1-gateway-client watch``: notifications in a terminal, without end or up to the current end of the event log."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeAlias
 
 import typer
 
-from gateway.cli.connection import Address, CaFile, CertificateFile, Connection, KeyFile, ServerName, TokenFile
-from gateway.cli.selecting import Kind, UnusableWordError, time_ago, wanted
-from gateway.cli.showing import as_json, as_table
-from gateway.cli.telling import INTERRUPTED, needing_the_client, refused
-from issuer.notification.v1 import messages_pb2 as notification
+from d1_gateway_client import GatewayClient, GatewayError, Watch
+from d1_gateway_client.cli.connect import (
+    Address,
+    CaFile,
+    CertificateFile,
+    Connection,
+    KeyFile,
+    ServerName,
+    TokenFile,
+    connected,
+    failure,
+)
+from d1_gateway_client.cli.filters import Kind, UnusableWordError, notification_filter, time_ago
+from d1_gateway_client.cli.output import FAILED, INTERRUPTED, put, refused, tell
+from d1_gateway_client.cli.render import Layout, as_json, as_table
+from d1_gateway_client.contracts.issuer.notification.v1 import (
+    CommitCursorRequest,
+    Notification,
+    NotificationFilter,
+    StartPosition,
+    WatcherRole,
+    WatchNotificationsRequest,
+)
+from d1_gateway_client.errors import DeadlineExceededError, UnavailableError
 
 __all__ = ["watch"]
 
-_SELECTION = "Which (each option again for another value; all options have to agree)"
-_BEGINNING = "Where to begin (with what comes from now on, if not given)"
+_HEARTBEAT = timedelta(seconds=0.2)
+"""How soon the end is seen if the filter passes nothing."""
+_FILTER = "Filter (all options must match; repeat an option for more values)"
+_START = "Start (default: new notifications only)"
 
-Cards: TypeAlias = Annotated[list[str] | None, typer.Option(help="A card's id.", rich_help_panel=_SELECTION)]
+Cards: TypeAlias = Annotated[list[str] | None, typer.Option(help="Card id.", rich_help_panel=_FILTER)]
 Consumers: TypeAlias = Annotated[
-    list[str] | None, typer.Option(help="A consumer's id: theirs, and their cards'.", rich_help_panel=_SELECTION)
+    list[str] | None, typer.Option(help="Consumer id; also matches the consumer's cards.", rich_help_panel=_FILTER)
 ]
-Kinds: TypeAlias = Annotated[list[Kind] | None, typer.Option(help="What about.", rich_help_panel=_SELECTION)]
+Kinds: TypeAlias = Annotated[list[Kind] | None, typer.Option(help="Notification kind.", rich_help_panel=_FILTER)]
 Types: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--type", help="What happened: frictionless, enroll-authn ...", rich_help_panel=_SELECTION),
+    typer.Option("--type", help="Operation type: frictionless, enroll-authn ...", rich_help_panel=_FILTER),
 ]
 Statuses: TypeAlias = Annotated[
-    list[str] | None, typer.Option(help="How it ended: successful, failed, pending.", rich_help_panel=_SELECTION)
+    list[str] | None, typer.Option(help="Operation status: successful, failed, pending.", rich_help_panel=_FILTER)
 ]
-OperationIds: TypeAlias = Annotated[
-    list[str] | None, typer.Option(help="D1's id of an operation.", rich_help_panel=_SELECTION)
-]
+OperationIds: TypeAlias = Annotated[list[str] | None, typer.Option(help="D1's operation id.", rich_help_panel=_FILTER)]
 Since: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="AGO", help="So long ago: 90s, 10m, 2h, 1d.", rich_help_panel=_BEGINNING)
+    str | None, typer.Option(metavar="AGO", help="Start this long ago: 90s, 10m, 2h, 1d.", rich_help_panel=_START)
 ]
 FromStart: TypeAlias = Annotated[
-    bool, typer.Option("--from-start", help="With the oldest that is kept.", rich_help_panel=_BEGINNING)
+    bool, typer.Option("--from-start", help="Start at the oldest notification kept.", rich_help_panel=_START)
 ]
 After: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="CURSOR", help="After this one.", rich_help_panel=_BEGINNING)
+    str | None, typer.Option(metavar="CURSOR", help="Start after this cursor.", rich_help_panel=_START)
 ]
 SubscriptionName: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Where its last watch ended; what was printed is committed. Stands by while another one watches.",
-        rich_help_panel=_BEGINNING,
+        help="Start at the subscription's committed cursor, and commit what is printed. "
+        "Stands by while another watcher is active.",
+        rich_help_panel=_START,
     ),
 ]
 Follow: TypeAlias = Annotated[
-    bool, typer.Option("--follow/--no-follow", help="Go on with new ones, or end where the log ends now.")
+    bool,
+    typer.Option("--follow/--no-follow", help="Keep streaming new notifications, or stop at the current end."),
 ]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object a line, as the contracts have it.")]
-Issuer: TypeAlias = Annotated[str | None, typer.Option(help="The issuer, where the gateway has several.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+Issuer: TypeAlias = Annotated[str | None, typer.Option(help="Issuer id, if the gateway serves several.")]
 
 
 def watch(
@@ -78,43 +102,42 @@ def watch(
     token_file: TokenFile = None,
     server_name: ServerName = None,
 ) -> None:
-    """Print notifications, oldest first, a line each.
+    """Print notifications, oldest first, one per line.
 
-    A broken link is made again, and nothing is printed twice; with --no-follow it is a failure.
+    Reconnects after a lost connection and prints nothing twice; with --no-follow, a lost connection is a failure.
 
     Exit status:
 
-    - 0: the end; Ctrl-C while it follows; nobody reads the output any more
+    - 0: end reached; Ctrl-C while following; the reader of the output is gone
 
-    - 1: the gateway refuses, or cannot be reached
+    - 1: the gateway refuses the watch or cannot be reached
 
-    - 2: the command line cannot be used
+    - 2: the command line is invalid
 
     - 130: Ctrl-C before the end
     """
-    with needing_the_client():
-        from gateway.cli import tailing  # noqa: PLC0415 (the client need not be there for other commands)
     connection = Connection(address, ca_file, certificate_file, key_file, token_file, server_name)
     selection = _Selection(card, consumer, kind, type_, status, operation_id)
     layout = as_json() if json else as_table()
     try:
-        request = notification.WatchNotificationsRequest(
+        request = WatchNotificationsRequest(
             issuer_id=issuer or "", subscription=subscription or "", filter=selection.to_filter()
         )
-        _begin(request, since, after, from_start=from_start, follow=follow)
-        tail = tailing.follow if follow else tailing.read_to_the_end
-        tail(connection, request, layout)
+        _set_start(request, since, after, from_start=from_start, follow=follow)
+        # gRPC would log what cannot be serialized, with a traceback.
+        bytes(request)
+        (_follow if follow else _read_to_the_end)(connection, request, layout)
     except UnusableWordError as error:
         raise refused(str(error)) from None
     except UnicodeEncodeError:
-        raise refused("the command line is no UTF-8 text") from None
+        raise refused("the command line is not valid UTF-8") from None
     except KeyboardInterrupt:
         raise typer.Exit(0 if follow else INTERRUPTED) from None
 
 
 @dataclass(frozen=True, slots=True)
 class _Selection:
-    """What the command line says of which notifications; None where it says nothing."""
+    """The filter options of the command line; None where not given."""
 
     cards: list[str] | None
     consumers: list[str] | None
@@ -123,8 +146,8 @@ class _Selection:
     statuses: list[str] | None
     operation_ids: list[str] | None
 
-    def to_filter(self) -> notification.NotificationFilter:
-        return wanted(
+    def to_filter(self) -> NotificationFilter:
+        return notification_filter(
             cards=self.cards or (),
             consumers=self.consumers or (),
             kinds=self.kinds or (),
@@ -134,21 +157,103 @@ class _Selection:
         )
 
 
-def _begin(
-    request: notification.WatchNotificationsRequest,
-    since: str | None,
-    after: str | None,
-    *,
-    from_start: bool,
-    follow: bool,
+def _set_start(
+    request: WatchNotificationsRequest, since: str | None, after: str | None, *, from_start: bool, follow: bool
 ) -> None:
     if (since is not None) + (after is not None) + from_start > 1:
-        raise UnusableWordError("--since, --from-start, --after: say one of them")
+        raise UnusableWordError("--since, --from-start, --after: expected at most one of them")
     if since is not None:
-        request.since.FromDatetime(time_ago(since, datetime.now(UTC)))
+        request.since = time_ago(since, datetime.now(UTC))
     elif after is not None:
         request.after_cursor = after
     elif from_start:
-        request.position = notification.START_POSITION_EARLIEST
+        request.position = StartPosition.EARLIEST
     elif not (follow or request.subscription):
-        raise UnusableWordError("--no-follow: say where to begin: --from-start, --since, --after or --subscription")
+        raise UnusableWordError("--no-follow: expected --from-start, --since, --after or --subscription as well")
+
+
+def _follow(connection: Connection, request: WatchNotificationsRequest, layout: Layout) -> None:
+    with _opened(connection) as client:
+        # Asked first: a wrong address fails here, where a watch would retry forever.
+        end = _end(client, request.issuer_id)
+        if request.position is None and request.after_cursor is None and request.since is None:
+            request.after_cursor = end
+        watch = client.notifications.watch(
+            subscription=request.subscription,
+            issuer_id=request.issuer_id,
+            after_cursor=request.after_cursor,
+            position=request.position,
+            since=request.since,
+            filter=request.filter,
+        )
+        _put_header(layout)
+        with watch:
+            for received in watch:
+                put(layout.line(received))
+                if request.subscription:
+                    _commit(watch, received)
+
+
+def _read_to_the_end(connection: Connection, request: WatchNotificationsRequest, layout: Layout) -> None:
+    with _opened(connection) as client:
+        request.heartbeat_interval = _HEARTBEAT
+        end = _sequence(_end(client, request.issuer_id))
+        _put_header(layout)
+        for response in client.notifications.watch_notifications(request):
+            if response.role is WatcherRole.STANDBY:
+                raise refused("another watcher of this subscription is active", FAILED)
+            for received in response.notifications:
+                put(layout.line(received))
+            is_the_end = _sequence(response.cursor) >= end
+            if request.subscription and (response.notifications or is_the_end):
+                client.notifications.commit_cursor(
+                    CommitCursorRequest(
+                        issuer_id=request.issuer_id, subscription=request.subscription, cursor=response.cursor
+                    )
+                )
+            if is_the_end:
+                return
+
+
+def _end(client: GatewayClient, issuer_id: str) -> str:
+    """Ask for the cursor at the end of the event log."""
+    request = WatchNotificationsRequest(issuer_id=issuer_id, position=StartPosition.LATEST)
+    return next(iter(client.notifications.watch_notifications(request))).cursor
+
+
+def _sequence(cursor: str) -> int:
+    # A cursor is opaque to callers, but nothing else says whether a batch is past the end.
+    return int(cursor.rpartition("-")[2])
+
+
+def _commit(watch: Watch, received: Notification) -> None:
+    try:
+        watch.commit(received)
+    except (DeadlineExceededError, UnavailableError) as error:
+        tell(f"not committed; the next commit will include it: {error}")
+
+
+def _put_header(layout: Layout) -> None:
+    if layout.header is not None:
+        put(layout.header)
+
+
+@contextmanager
+def _opened(connection: Connection) -> Iterator[GatewayClient]:
+    """Open a client that says in one line why it fails, and why it reconnects."""
+    told = _Told()
+    log = logging.getLogger("d1_gateway_client")
+    log.addHandler(told)
+    try:
+        with connected(connection) as client:
+            try:
+                yield client
+            except GatewayError as error:
+                raise refused(failure(error, client), FAILED) from None
+    finally:
+        log.removeHandler(told)
+
+
+class _Told(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())

@@ -1,0 +1,17 @@
+"""The commands: ``d1-gateway-client watch | call``."""
+
+import typer
+
+from d1_gateway_client.cli.call import call
+from d1_gateway_client.cli.watch import watch
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Call d1-gateway and watch its notifications from a terminal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(watch)
+app.command()(call)
