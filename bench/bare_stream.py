@@ -17,7 +17,7 @@ from aiohttp import web
 
 from adapters.d1.callbacks.schema import CONSUMER_INFORMATION_PATH
 from bench.parts import credentials
-from gateway.aio.addresses import join
+from gateway.aio.sockets import join
 from gateway.settings import Settings
 from gateway.tls import contexts
 from issuer.callback.v1 import messages_pb2 as callback

@@ -22,7 +22,7 @@ import uvloop
 
 from bench.parts import credentials, edge, settle
 from bench.watching import WATCH
-from gateway.aio.addresses import join
+from gateway.aio.sockets import join
 from gateway.bootstrap import logging as logs
 from gateway.notifications import batch_encoding
 from gateway.ports import Event, StoredEvent

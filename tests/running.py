@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from gateway import bootstrap, settings
-from gateway.aio.addresses import Addresses
+from gateway.aio.sockets import Addresses
 from gateway.settings import Settings
 from issuer.callback.v1 import service_pb2_grpc as callback_grpc
 from issuer.card.v1 import service_pb2_grpc as card_grpc

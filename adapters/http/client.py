@@ -17,7 +17,7 @@ from adapters.http.errors import Upstream
 from adapters.http.response import Answer
 from adapters.http.retry import repeated
 from adapters.http.settings import HttpSettings
-from gateway.aio.client_sockets import client_socket
+from gateway.aio.sockets import client_socket
 from gateway.errors import GatewayError
 from gateway.ports import Call
 from gateway.ports.meter import Unmeasured, UpstreamMeter

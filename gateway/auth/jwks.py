@@ -11,7 +11,7 @@ import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
-from gateway.aio.periodic import every
+from gateway.aio.clock import every
 from gateway.auth.jose import from_base64url
 from gateway.auth.jwks_sources import Source, SourceError
 

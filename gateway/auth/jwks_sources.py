@@ -11,7 +11,7 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
-from gateway.aio.client_sockets import client_socket
+from gateway.aio.sockets import client_socket
 
 __all__ = ["FileSource", "Source", "SourceError", "UrlSource", "url_source"]
 

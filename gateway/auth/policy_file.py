@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from gateway.aio.periodic import every
+from gateway.aio.clock import every
 from gateway.auth.caller import Caller
 from gateway.auth.grant import Grant
 from gateway.auth.jwks_sources import FileSource, SourceError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from adapters import threeds
 from adapters.d1 import api
 from adapters.d1.callbacks import d1_callbacks
-from gateway.aio.addresses import Addresses
+from gateway.aio.sockets import Addresses
 from gateway.auth.issuers import Issuers
 from gateway.bootstrap import access as guard
 from gateway.bootstrap import edge as edge_parts

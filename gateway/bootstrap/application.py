@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from gateway.aio.addresses import Addresses, join
+from gateway.aio.sockets import Addresses, join
 from gateway.edge.server import EdgeServer
 from gateway.grpc_api.server import RpcServer
 from gateway.grpc_api.services.callbacks import CallbackServicer

@@ -44,7 +44,7 @@ def copy(*, source: Source, target: Target, config_file: ConfigFile = None) -> N
     """
     if source is target:
         raise _refused("--from and --to are the same", _UNUSABLE)
-    from gateway.cli.log_copying import copy_log  # noqa: PLC0415 (see gateway.cli.app)
+    from gateway.cli.event_log_copy import copy_log  # noqa: PLC0415 (see gateway.cli.app)
 
     try:
         copy_log(load(config_file), source, target)

@@ -1,9 +1,11 @@
 """``d1-gateway keys``: makes and shows what an issuer needs at onboarding with D1."""
 
 import errno
+import getpass
 import hashlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +16,11 @@ import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 from rich.console import Console
 
-from gateway.cli.asking import ask, ask_twice
 from gateway.settings import SettingsError
 from gateway.tls import key_generation, keys
 from gateway.tls.key_generation import ENCRYPTION, SIGNING, ClientAlgorithm, KeyMakingError, NewFile, Purpose, Subject
 
-__all__ = ["app"]
+__all__ = ["app", "ask", "ask_twice"]
 
 app = typer.Typer(help="The keys and the certificate request for onboarding with D1.", no_args_is_help=True)
 
@@ -226,3 +227,47 @@ def _told_in_one_line() -> Iterator[None]:
 def _refused(line: str) -> typer.Exit:
     _errors.print(f"d1-gateway: {line}")
     return typer.Exit(1)
+
+
+def ask(what: str) -> bytes:
+    """Ask for a secret.
+
+    Args:
+        what: Its name, such as ``passphrase``.
+
+    Raises:
+        KeyMakingError: There is no terminal to ask on, or nothing was typed.
+    """
+    return _typed(what, what.capitalize())
+
+
+def ask_twice(what: str) -> bytes:
+    """Ask for a new secret, and for the same again.
+
+    Args:
+        what: Its name, such as ``passphrase``.
+
+    Raises:
+        KeyMakingError: There is no terminal to ask on, nothing was typed, or not the same.
+    """
+    first = _typed(what, what.capitalize())
+    if _typed(what, f"The same {what} again") != first:
+        raise KeyMakingError(f"the {what} was not the same both times")
+    return first
+
+
+def _typed(what: str, prompt: str) -> bytes:
+    try:
+        with warnings.catch_warnings():
+            # It warns before it would read with the echo on.
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            typed = getpass.getpass(f"{prompt}: ").encode()
+    except getpass.GetPassWarning as error:
+        raise KeyMakingError(f"there is no terminal to ask for the {what} on") from error
+    except EOFError:
+        typed = b""
+    except UnicodeError as error:
+        raise KeyMakingError(f"the {what} is no UTF-8 text") from error
+    if not typed:
+        raise KeyMakingError(f"the {what} is empty")
+    return typed

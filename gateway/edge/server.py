@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.aio import http_server
-from gateway.aio.addresses import cannot_listen
+from gateway.aio.sockets import cannot_listen
 from gateway.edge.auth_client_certificate import Clients, require_client
 from gateway.edge.auth_token_endpoint import TokenEndpoint, require_bearer
 from gateway.edge.auth_tokens import Tokens

@@ -8,7 +8,7 @@ from typing import Final, cast
 
 import structlog
 
-from gateway.aio.addresses import resolved
+from gateway.aio.sockets import resolved
 from gateway.edge.server_connection import Connection
 from gateway.logging.throttled import ThrottledLog
 

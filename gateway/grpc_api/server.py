@@ -10,7 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from gateway.aio.addresses import cannot_listen, join
+from gateway.aio.sockets import cannot_listen, join
 from gateway.auth.issuers import Issuers
 from gateway.grpc_api.health import Health
 from gateway.grpc_api.interceptors import (

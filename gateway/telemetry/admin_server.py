@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from gateway.aio import http_server
-from gateway.aio.addresses import join
 from gateway.aio.http_server import HttpConnection
+from gateway.aio.sockets import join
 from gateway.telemetry.collectors import State
 from gateway.telemetry.readiness import Readiness
 

@@ -2,13 +2,35 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 from gateway.errors import GatewayError
 from gateway.ports import EventLog, KeyValueStore
-from gateway.telemetry.report import OK, Phase, Report
 
-__all__ = ["Phase", "Readiness"]
+__all__ = ["OK", "Phase", "Readiness", "Report"]
+
+Phase: TypeAlias = Literal["starting", "serving", "draining"]
+"""Where in its life a gateway is: ``serving`` once both servers take calls."""
+
+OK: Final = "ok"
+"""What a check says of which nothing is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found."""
+
+    checks: Mapping[str, str]
+    """``ok``, or what is wrong, for each."""
+    circuits: Mapping[str, str]
+    """How the circuit breaker of each upstream stands. For people: it decides nothing."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all is well."""
+        return all(result == OK for result in self.checks.values())
+
 
 _KEY: Final = "readiness"
 _ENTRY_SECONDS: Final = 60.0

@@ -14,7 +14,7 @@ import grpc
 import structlog
 from cryptography import x509
 
-from gateway.aio.periodic import every
+from gateway.aio.clock import every
 from gateway.settings import Settings
 from gateway.tls import contexts
 from gateway.tls.file_watcher import LOOK_SECONDS, Following

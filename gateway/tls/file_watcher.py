@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from gateway.aio.periodic import every
+from gateway.aio.clock import every
 from gateway.settings import SettingsError
 
 __all__ = ["LOOK_SECONDS", "Following"]

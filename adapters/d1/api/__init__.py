@@ -1,9 +1,8 @@
 """Thales D1: the client of its REST API, behind the gateway's ports."""
 
-from adapters.d1.api.authenticators import D1Authenticators
 from adapters.d1.api.cards import D1CardIssuer
 from adapters.d1.api.client import D1Client, connect
-from adapters.d1.api.consumers import D1Consumers
+from adapters.d1.api.consumers import D1Authenticators, D1Consumers
 from adapters.d1.api.jwe import D1CardDataEncryption
 from adapters.d1.api.keys import EncryptionKey, IssuerKeys
 from adapters.d1.api.operations import D1OperationHistory

@@ -1,4 +1,4 @@
-"""The consumers at D1 (D1 API: consumer API v2; deletion: v1): the port `gateway.ports.Consumers`."""
+"""The consumers that D1 knows (D1 API: inbound consumer API), and their authenticators."""
 
 from adapters.d1.api import endpoints
 from adapters.d1.api.client import D1Client
@@ -6,7 +6,7 @@ from adapters.d1.api.request_bodies import body, decision, nested
 from gateway.ports import Call
 from issuer.consumer.v1 import messages_pb2 as consumer
 
-__all__ = ["D1Consumers"]
+__all__ = ["D1Authenticators", "D1Consumers"]
 
 
 class D1Consumers:
@@ -33,3 +33,20 @@ class D1Consumers:
         """Delete a consumer for good."""
         await self._client.call(endpoints.DELETE_CONSUMER, call, decision(request), consumer_id=request.consumer_id)
         return consumer.DeleteConsumerResponse()
+
+
+class D1Authenticators:
+    """Authenticators at D1. What each method means, and what it raises, stands at `gateway.ports.Authenticators`."""
+
+    def __init__(self, client: D1Client) -> None:
+        """Work through a client that outlives this."""
+        self._client = client
+
+    async def delete_credentials(
+        self, request: consumer.DeleteCredentialsRequest, call: Call
+    ) -> consumer.DeleteCredentialsResponse:
+        """Remove the authenticator of one installation of the issuer's app."""
+        await self._client.call(
+            endpoints.DELETE_CREDENTIALS, call, decision(request), app_instance_id=request.app_instance_id
+        )
+        return consumer.DeleteCredentialsResponse()

@@ -4,9 +4,8 @@ Correlation id, errors, parting, telemetry, access, quota, validation, issuer, f
 """
 
 from gateway.grpc_api.interceptors.access import AccessInterceptor, IssuerInterceptor
-from gateway.grpc_api.interceptors.correlation import CorrelationInterceptor
 from gateway.grpc_api.interceptors.drain import PartingInterceptor
-from gateway.grpc_api.interceptors.errors import ErrorInterceptor
+from gateway.grpc_api.interceptors.errors import CorrelationInterceptor, ErrorInterceptor
 from gateway.grpc_api.interceptors.idempotency import IdempotencyInterceptor
 from gateway.grpc_api.interceptors.quota import QuotaInterceptor
 from gateway.grpc_api.interceptors.shield import FinishingInterceptor

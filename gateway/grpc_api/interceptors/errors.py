@@ -1,4 +1,4 @@
-"""Turns what an rpc raises into a `google.rpc.Status`."""
+"""The outermost interceptors: a correlation id for every rpc, and a `google.rpc.Status` for every failure."""
 
 from typing import Any, NoReturn
 
@@ -9,7 +9,23 @@ from gateway.grpc_api.interceptors.chain import Context, Interceptor, Rpc
 from gateway.logging import correlation
 from issuer.common.v1 import error_pb2
 
-__all__ = ["ErrorInterceptor"]
+__all__ = ["CorrelationInterceptor", "ErrorInterceptor"]
+
+
+class CorrelationInterceptor(Interceptor):
+    """Takes the caller's correlation id, or makes one, and sends it back in the trailing metadata.
+
+    An id that D1 would not take is replaced: a caller's tracing must not fail its payments.
+    """
+
+    async def serve(self, rpc: Rpc) -> Any:
+        """Set the id for the task that serves the rpc, then proceed."""
+        given = next((value for key, value in rpc.metadata if key == correlation.HEADER), None)
+        correlation_id = given if isinstance(given, str) and correlation.is_valid(given) else correlation.new()
+        correlation.use(correlation_id)
+        rpc.context.set_trailing_metadata(((correlation.HEADER, correlation_id),))
+        return await rpc.proceed()
+
 
 _DETAILS = "grpc-status-details-bin"
 

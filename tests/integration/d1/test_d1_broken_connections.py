@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gateway.aio.client_sockets import client_socket
+from gateway.aio.sockets import client_socket
 
 _ATTEMPTS = 200
 

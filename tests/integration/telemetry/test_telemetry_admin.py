@@ -14,8 +14,7 @@ from structlog.testing import capture_logs
 from gateway.settings import AdminSettings
 from gateway.telemetry.admin_server import AdminServer
 from gateway.telemetry.collectors import State
-from gateway.telemetry.readiness import Readiness
-from gateway.telemetry.report import Report
+from gateway.telemetry.readiness import Readiness, Report
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox import Sandbox
 from sandbox.handler import Handler

@@ -1,11 +1,13 @@
-"""Where the gateway listens."""
+"""Addresses to listen on, and the sockets of clients."""
 
 import asyncio
 import os
 import socket
 from dataclasses import dataclass
 
-__all__ = ["Addresses", "cannot_listen", "join", "resolved"]
+from aiohttp import AddrInfoType
+
+__all__ = ["Addresses", "cannot_listen", "client_socket", "join", "resolved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +53,20 @@ async def resolved(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     return sorted({(int(family), (str(address[0]), int(address[1]))) for family, _, _, _, address in found})
+
+
+class _Socket(socket.socket):
+    """Is closed by those who use it, and not by being collected.
+
+    Where a connection is lost in the moment in which it is made, uvloop has closed the descriptor and has not told the
+    socket. Its number may be another connection's by the time the socket is collected, which would be closed then.
+    """
+
+    def __del__(self) -> None:
+        """Leave the descriptor to whom it belongs."""
+
+
+def client_socket(address: AddrInfoType) -> socket.socket:
+    """Make a socket; see ``socket_factory`` of `aiohttp.TCPConnector`."""
+    family, kind, protocol, _, _ = address
+    return _Socket(family, kind, protocol)

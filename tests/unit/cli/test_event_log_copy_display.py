@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from gateway.cli.progress import _Lines
+from gateway.cli.event_log_copy import _Lines
 from gateway.notifications.copy import Progress
 
 

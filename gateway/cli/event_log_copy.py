@@ -1,4 +1,4 @@
-"""The progress of a copy: a bar on a terminal, a line now and then elsewhere."""
+"""Copies the event log, and shows how it goes and what came of it."""
 
 import time
 from contextlib import AbstractContextManager
@@ -6,14 +6,20 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 import typer
+import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from gateway.notifications.copy import Progress
+from gateway.bootstrap import logging as logs
+from gateway.bootstrap.event_log_copy import oldest_kept_ms, opened
+from gateway.cli.event_log import tell
+from gateway.notifications.copy import Copied, LogCopy, Progress
+from gateway.ports import Engine
+from gateway.settings import Settings
 
-__all__ = ["Display", "display"]
+__all__ = ["Display", "copy_log", "display"]
 
 _LINE_SECONDS: Final = 5.0
 
@@ -77,3 +83,44 @@ class _Lines:
         rate = progress.seen / (now - self._begin)
         left = "" if not rate else f", {(progress.expected - progress.seen) / rate:.0f} s left"
         typer.echo(f"d1-gateway: {progress.seen} of {progress.expected} notifications, {rate:.0f}/s{left}", err=True)
+
+
+def copy_log(settings: Settings, source: Engine, target: Engine) -> None:
+    """Copy what the source has and the target has not.
+
+    Raises:
+        SettingsError: An engine is not configured, or cannot be opened.
+        GatewayError: An engine failed midway.
+    """
+    logs.configure("error")
+    with display() as shown:
+        copied, seconds = uvloop.run(_copy(settings, source, target, shown))
+    _tell_shortcomings(copied)
+    typer.echo(_summary(copied, seconds))
+
+
+async def _copy(settings: Settings, source: Engine, target: Engine, shown: Display) -> tuple[Copied, float]:
+    async with opened(settings, source, target) as (first, second):
+        began = time.monotonic()
+        keep_from_ms = oldest_kept_ms(settings, target, time.time_ns() // 1_000_000)
+        copied = await LogCopy(first, second, keep_from_ms=keep_from_ms, tell=shown.show).run()
+        return copied, time.monotonic() - began
+
+
+def _tell_shortcomings(copied: Copied) -> None:
+    if copied.behind:
+        names = ", ".join(f"{each.name} of {each.issuer_id}" for each in copied.behind)
+        tell(f"not all that these subscriptions have not committed is still kept: {names}")
+    if not copied.is_exact:
+        tell("the target holds notifications of its own among these: watchers may be given some again")
+    if copied.newer:
+        tell(f"{copied.newer} notifications came meanwhile: run it again once nobody takes any there")
+
+
+def _summary(copied: Copied, seconds: float) -> str:
+    progress = copied.progress
+    too_old = f", {progress.too_old} were too old to be kept" if progress.too_old else ""
+    return (
+        f"copied {progress.copied} notifications, {progress.earlier + progress.present} were there already{too_old}; "
+        f"{copied.subscriptions} subscriptions; {seconds:.1f} s, {progress.seen / seconds:.0f} notifications/s"
+    )
