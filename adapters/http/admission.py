@@ -12,15 +12,15 @@ class LineFullError(Exception):
 class Line:
     """So many places, taken in the order in which they were asked for."""
 
-    def __init__(self, places: int, waiting_limit: int) -> None:
+    def __init__(self, max_connections: int, max_waiting_requests: int) -> None:
         """Begin with every place free.
 
         Args:
-            places: How many are inside at a time.
-            waiting_limit: How many may wait for a place.
+            max_connections: How many are inside at a time.
+            max_waiting_requests: How many may wait for a place.
         """
-        self._places = asyncio.Semaphore(places)
-        self._waiting_limit = waiting_limit
+        self._places = asyncio.Semaphore(max_connections)
+        self._max_waiting_requests = max_waiting_requests
         self._waiting = 0
 
     async def enter(self, deadline: float) -> None:
@@ -33,7 +33,7 @@ class Line:
             LineFullError: There is no place, and none to wait in either.
             TimeoutError: No place became free in time.
         """
-        if self._places.locked() and self._waiting >= self._waiting_limit:
+        if self._places.locked() and self._waiting >= self._max_waiting_requests:
             raise LineFullError
         if not self._places.locked():
             # At once, and so without a timer.

@@ -36,7 +36,7 @@ class CircuitBreaker:
         self,
         *,
         failures: int,
-        longest_pause_seconds: float,
+        max_pause_seconds: float,
         note: Callable[[CircuitState], None],
         clock: Callable[[], float],
         spread: Callable[[], float] = random.random,
@@ -45,13 +45,13 @@ class CircuitBreaker:
 
         Args:
             failures: How many in a row open it.
-            longest_pause_seconds: For how long at most no request is let through.
+            max_pause_seconds: For how long at most no request is let through.
             note: Told of the state now, and whenever it changes.
             clock: Seconds of a clock that never goes back.
             spread: Numbers from 0 to 1, so that the instances of a gateway do not all try at the same moment.
         """
         self._failures = failures
-        self._longest_pause_seconds = longest_pause_seconds
+        self._max_pause_seconds = max_pause_seconds
         self._note = note
         self._clock = clock
         self._spread = spread
@@ -72,7 +72,7 @@ class CircuitBreaker:
         """Let one request through. To be entered only while `seconds_left` is 0."""
         attempt, era = Attempt(), self._era
         if self._state != "closed":
-            self._next_try = self._clock() + self._longest_pause_seconds
+            self._next_try = self._clock() + self._max_pause_seconds
             self._enter("half_open")
         try:
             yield attempt
@@ -103,7 +103,7 @@ class CircuitBreaker:
             self._pause_seconds = _FIRST_PAUSE_SECONDS
         else:
             self._pause_seconds *= _PAUSE_GROWTH
-        self._pause_seconds = min(self._pause_seconds, self._longest_pause_seconds)
+        self._pause_seconds = min(self._pause_seconds, self._max_pause_seconds)
         self._next_try = self._clock() + self._pause_seconds * (0.5 + 0.5 * self._spread())
         self._enter("open")
 

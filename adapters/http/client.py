@@ -16,11 +16,11 @@ from adapters.http.circuit_breaker import CircuitBreaker
 from adapters.http.errors import Upstream
 from adapters.http.response import Answer
 from adapters.http.retry import repeated
-from adapters.http.settings import HttpSettings
 from gateway.aio.sockets import client_socket
 from gateway.errors import GatewayError
 from gateway.ports import Call
 from gateway.ports.meter import Unmeasured, UpstreamMeter
+from gateway.settings import UpstreamSettings
 from issuer.common.v1 import error_pb2
 
 __all__ = ["HttpExchange"]
@@ -29,6 +29,7 @@ _T = TypeVar("_T")
 
 _CREDENTIALS: Final = ("Authorization", "APIKey")
 """The headers that hold them."""
+_MAX_RESPONSE_BYTES: Final = 1024 * 1024
 _SHORTEST_CREDENTIAL: Final = 8
 """What is shorter stands in an answer by chance."""
 _SILENCES: Final = frozenset({error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER})
@@ -71,11 +72,12 @@ class HttpExchange:
     def __init__(
         self,
         upstream: Upstream,
-        settings: HttpSettings,
+        settings: UpstreamSettings,
         tls: ssl.SSLContext | None,
         meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
         *,
         is_failure: Callable[[Answer], bool] = _is_server_error,
+        max_response_bytes: int = _MAX_RESPONSE_BYTES,
     ) -> None:
         """Prepare the pool; connections are made when they are needed.
 
@@ -85,28 +87,30 @@ class HttpExchange:
             tls: With the trusted authorities, and the client certificate for mTLS; None only for plain HTTP.
             meter: Told of every request, of repetitions, and of the circuit breaker.
             is_failure: Tells an answer that counts as a failure of the upstream: by its status, unless told otherwise.
+            max_response_bytes: The largest body that is read, after decompression.
 
         Raises:
             ValueError: HTTPS without a TLS context.
         """
-        self._base = settings.base_url.rstrip("/")
+        self._base = settings.base_url
         if tls is None and self._base.startswith("https"):
             raise ValueError("HTTPS needs a TLS context.")
         self._upstream = upstream
         self._meter = meter
         self._settings = settings
         self._is_failure = is_failure
+        self._max_response_bytes = max_response_bytes
         self._loop = asyncio.get_running_loop()
-        self._line = Line(settings.connection_limit, settings.waiting_limit)
+        self._line = Line(settings.max_connections, settings.max_waiting_requests)
         self._breaker = CircuitBreaker(
             failures=settings.circuit_failures,
-            longest_pause_seconds=settings.circuit_pause_limit_seconds,
+            max_pause_seconds=settings.circuit_max_pause_seconds,
             note=lambda state: meter.circuit(upstream.name, state),
             clock=self._loop.time,
         )
         self._session = aiohttp.ClientSession(
             connector=_Connector(
-                limit=settings.connection_limit, ssl=True if tls is None else tls, socket_factory=client_socket
+                limit=settings.max_connections, ssl=True if tls is None else tls, socket_factory=client_socket
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": "application/json", "User-Agent": "d1-gateway"},
@@ -150,7 +154,7 @@ class HttpExchange:
         """
         return await repeated(
             attempt,
-            attempts=self._settings.attempt_limit,
+            max_attempts=self._settings.max_attempts,
             deadline=deadline,
             idempotent=idempotent,
             note=lambda: self._meter.retried(self._upstream.name, f"{method} {endpoint}"),
@@ -252,7 +256,7 @@ class HttpExchange:
             content = bytearray()
             async for chunk in response.content.iter_any():
                 content += chunk
-                if len(content) > self._settings.answer_limit_bytes:
+                if len(content) > self._max_response_bytes:
                     response.close()
                     raise self._upstream.contract_broken(
                         f"The answer of {self._upstream.title} is too large.", status=response.status

@@ -50,13 +50,18 @@ def pause_seconds(error: GatewayError, attempt: int, spread: Callable[[], float]
 
 
 async def repeated(
-    attempt: Callable[[], Awaitable[_T]], *, attempts: int, deadline: float, idempotent: bool, note: Callable[[], None]
+    attempt: Callable[[], Awaitable[_T]],
+    *,
+    max_attempts: int,
+    deadline: float,
+    idempotent: bool,
+    note: Callable[[], None],
 ) -> _T:
     """Make a call, and make it again where `is_worth_repeating` says so and time is left after the pause.
 
     Args:
         attempt: Makes the call once.
-        attempts: How many to make at most.
+        max_attempts: How many to make at most.
         deadline: When the call has to be over, in seconds of the event loop's clock.
         idempotent: Whether a request that was sent may be sent again.
         note: Told before each repetition.
@@ -74,7 +79,7 @@ async def repeated(
             # The outcomes are numbered by how much they leave open.
             telling = error if telling is None or error.outcome >= telling.outcome else telling
             pause = pause_seconds(error, number)
-            may_repeat = number < attempts and is_worth_repeating(error, idempotent=idempotent)
+            may_repeat = number < max_attempts and is_worth_repeating(error, idempotent=idempotent)
         if not may_repeat or loop.time() + pause >= deadline:
             raise telling
         await asyncio.sleep(pause)

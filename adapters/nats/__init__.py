@@ -3,7 +3,6 @@
 from adapters.nats.callbacks.link import NatsLink
 from adapters.nats.connection.credentials import Credentials, CredentialsError
 from adapters.nats.connection.errors import NatsOpenError
-from adapters.nats.connection.settings import NatsSettings
 from adapters.nats.event_log.event_log import NatsEventLog
 from adapters.nats.key_value_store import NatsKeyValueStore
 from adapters.nats.storage import NatsStorage
@@ -15,6 +14,5 @@ __all__ = [
     "NatsKeyValueStore",
     "NatsLink",
     "NatsOpenError",
-    "NatsSettings",
     "NatsStorage",
 ]

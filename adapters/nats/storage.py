@@ -1,26 +1,28 @@
 """The storage as a whole: one connection, one stream and some buckets."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, Self, TypeVar
 
 from adapters.nats.connection.connection import Connection
 from adapters.nats.connection.errors import NatsError, NatsOpenError
-from adapters.nats.connection.settings import NatsSettings
 from adapters.nats.connection.subjects import Names
 from adapters.nats.event_log.event_log import NatsEventLog
 from adapters.nats.event_log.subscriptions import Subscriptions
 from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.jetstream.jetstream import JetStreamError, may_pass
-from adapters.nats.jetstream.streams import explain, prepare
+from adapters.nats.jetstream.streams import expect_capable, explain, prepare
 from adapters.nats.key_value_store import NatsKeyValueStore
 from adapters.nats.leases.leases import NatsLeases
+from gateway.settings import EventLogSettings, NatsSettings
 
 __all__ = ["NatsStorage"]
 
 _OPEN_SECONDS: Final = 5.0
 """How long servers that have just been started may take to agree on their leaders."""
 _PAUSE_SECONDS: Final = 0.25
+_MAX_EVENT_BYTES: Final = 1_048_576
 
 _T = TypeVar("_T")
 
@@ -42,24 +44,38 @@ class NatsStorage:
         """Who watches named subscriptions."""
 
     @classmethod
-    async def open(cls, settings: NatsSettings) -> Self:
+    async def open(
+        cls,
+        settings: NatsSettings,
+        tls: ssl.SSLContext | None = None,
+        *,
+        retention: EventLogSettings | None = None,
+        max_event_bytes: int = _MAX_EVENT_BYTES,
+    ) -> Self:
         """Connect, and make what is not there yet. Close it with `close`.
+
+        Args:
+            settings: Where the servers are, and how what is kept there is named.
+            tls: For ``tls://``: whom we trust, and our certificate.
+            retention: How long events are kept; None for ever.
+            max_event_bytes: The largest event; the servers have to take messages of that size.
 
         Raises:
             NatsOpenError: The servers cannot be reached or used, or something else has our names. The message says
                 what to do.
         """
-        connection = await Connection.open(settings)
+        connection = await Connection.open(settings, tls)
         try:
-            return await cls._open(connection, settings)
+            await _insist(lambda: expect_capable(connection, max_event_bytes), settings)
+            return await cls._open(connection, settings, retention)
         except BaseException:
             await connection.close()
             raise
 
     @classmethod
-    async def _open(cls, connection: Connection, settings: NatsSettings) -> Self:
+    async def _open(cls, connection: Connection, settings: NatsSettings, retention: EventLogSettings | None) -> Self:
         names = Names(settings.prefix)
-        lineage = await _insist(lambda: prepare(connection, names, settings), settings)
+        lineage = await _insist(lambda: prepare(connection, names, settings, retention), settings)
         subscriptions = Subscriptions(Bucket(connection, names.subscription_bucket))
         log = NatsEventLog(connection, names, lineage, subscriptions, settings.request_timeout_seconds)
         await _insist(log.settle, settings)

@@ -3,8 +3,7 @@
 from adapters.sqlite.database import EventLogOpenError
 from adapters.sqlite.leases import SqliteLeases
 from adapters.sqlite.log import SqliteEventLog
-from adapters.sqlite.retention import Retention
 from adapters.sqlite.storage import SqliteStorage
 from adapters.sqlite.store import SqliteKeyValueStore
 
-__all__ = ["EventLogOpenError", "Retention", "SqliteEventLog", "SqliteKeyValueStore", "SqliteLeases", "SqliteStorage"]
+__all__ = ["EventLogOpenError", "SqliteEventLog", "SqliteKeyValueStore", "SqliteLeases", "SqliteStorage"]

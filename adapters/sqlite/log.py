@@ -7,9 +7,10 @@ from functools import partial
 from adapters.sqlite import entries, events, subscriptions
 from adapters.sqlite.access import Access
 from adapters.sqlite.database import Database
-from adapters.sqlite.retention import Retention, trim_some
+from adapters.sqlite.retention import trim_some
 from gateway.aio.growth import Growth
 from gateway.ports import Event, LogBounds, Read, Scope, StoredSubscription
+from gateway.settings import EventLogSettings
 
 __all__ = ["SqliteEventLog"]
 
@@ -25,7 +26,7 @@ class SqliteEventLog:
         access: Access,
         database: Database,
         growth: Growth,
-        retention: Retention,
+        retention: EventLogSettings | None,
         now_ms: Callable[[], int],
     ) -> None:
         """Use `SqliteStorage.open`."""
@@ -114,7 +115,7 @@ class SqliteEventLog:
     async def trim(self) -> int:
         """Remove now what need not be kept, a few events at a time. Returns how many were removed."""
         other_bytes = 0
-        if self._retention.max_bytes is not None:
+        if self._retention is not None:
             # Once and not for each transaction: it looks at every entry.
             other_bytes = await self._access.read(entries.estimate_bytes)
         removed = 0

@@ -1,54 +1,36 @@
 """How long events are kept."""
 
 import sqlite3
-from dataclasses import dataclass
 
 from adapters.sqlite.events import sequence_before
+from gateway.settings import EventLogSettings
 
-__all__ = ["Retention", "trim_some"]
+__all__ = ["trim_some"]
 
 _EVENTS_AT_ONCE = 100
 """How many events one transaction removes: so few that the appends that wait for it do not notice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """When the oldest events are removed. An event goes as soon as one of the limits asks for it."""
-
-    max_age_seconds: float | None = None
-    """How long after its receive time an event is kept at least; None for ever."""
-    max_bytes: int | None = None
-    """How much of the database the events may take, indexes included; None for any amount.
-
-    The entries of the key-value store do not count: what bounds them is the time that each may stay. The file does not
-    shrink: the space of what was removed is used again.
-    """
-
-    def __post_init__(self) -> None:
-        for limit in (self.max_age_seconds, self.max_bytes):
-            if limit is not None and limit <= 0:
-                raise ValueError("A limit of the retention is more than 0, or None.")
-
-
 def trim_some(
-    connection: sqlite3.Connection, retention: Retention, now_ms: int, other_bytes: int = 0
+    connection: sqlite3.Connection, retention: EventLogSettings | None, now_ms: int, other_bytes: int = 0
 ) -> tuple[int, int]:
     """Remove some of the oldest events that need not be kept, in the caller's transaction.
 
     Args:
         connection: The writer's.
-        retention: What need not be kept.
+        retention: How long events are kept, and how much of the database they may take; None for ever. The file does
+            not shrink: the space of what was removed is used again.
         now_ms: The time, in milliseconds since 1970 (UTC).
         other_bytes: How much of the database is not the events'.
 
     Returns:
         How many, and the highest sequence among them; 0 and 0 if there are none.
     """
+    if retention is None:
+        return 0, 0
     oldest = "SELECT sequence FROM event"
     if not _is_too_large(connection, retention, other_bytes):
-        if retention.max_age_seconds is None:
-            return 0, 0
-        through = sequence_before(connection, now_ms - round(retention.max_age_seconds * 1000))
+        through = sequence_before(connection, now_ms - round(retention.retention_seconds * 1000))
         oldest += f" WHERE sequence <= {through}"
     row = connection.execute(
         f"SELECT count(*), max(sequence) FROM ({oldest} ORDER BY sequence LIMIT {_EVENTS_AT_ONCE})"  # noqa: S608  numbers
@@ -61,12 +43,10 @@ def trim_some(
     return count, row[1]
 
 
-def _is_too_large(connection: sqlite3.Connection, retention: Retention, other_bytes: int) -> bool:
-    if retention.max_bytes is None:
-        return False
+def _is_too_large(connection: sqlite3.Connection, retention: EventLogSettings, other_bytes: int) -> bool:
     row = connection.execute(
         "SELECT (page_count - freelist_count) * page_size "
         "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
     ).fetchone()
     content_bytes: int = row[0]
-    return content_bytes - other_bytes > retention.max_bytes
+    return content_bytes - other_bytes > retention.retention_bytes

@@ -14,11 +14,11 @@ from adapters.sqlite.database import Database, open_database
 from adapters.sqlite.leases import SqliteLeases
 from adapters.sqlite.log import SqliteEventLog
 from adapters.sqlite.reader import Reader
-from adapters.sqlite.retention import Retention
 from adapters.sqlite.store import SqliteKeyValueStore
 from adapters.sqlite.writer import Writer
 from gateway.aio.growth import Growth
 from gateway.errors import GatewayError
+from gateway.settings import EventLogSettings
 from issuer.common.v1 import error_pb2
 
 __all__ = ["SqliteStorage"]
@@ -38,7 +38,11 @@ class SqliteStorage:
     """
 
     def __init__(
-        self, database: Database, retention: Retention, trim_interval_seconds: float, now_ms: Callable[[], int]
+        self,
+        database: Database,
+        retention: EventLogSettings | None,
+        trim_interval_seconds: float,
+        now_ms: Callable[[], int],
     ) -> None:
         """Take over a claimed database. Use `open`."""
         growth = Growth(database.bounds.last)
@@ -62,7 +66,7 @@ class SqliteStorage:
         cls,
         path: str | os.PathLike[str],
         *,
-        retention: Retention = Retention(),  # noqa: B008  frozen
+        retention: EventLogSettings | None = None,
         trim_interval_seconds: float = 60.0,
         now_ms: Callable[[], int] = _wall_clock_ms,
     ) -> Self:
@@ -70,7 +74,7 @@ class SqliteStorage:
 
         Args:
             path: The database file. SQLite keeps two more beside it (``-wal``, ``-shm``), the storage one (``.lock``).
-            retention: When events are removed. By default they are kept for ever.
+            retention: How long events are kept; None for ever.
             trim_interval_seconds: How often is looked for events and entries to remove.
             now_ms: The clock that ages are measured with, in milliseconds since 1970 (UTC).
 

@@ -2,6 +2,5 @@
 
 from adapters.threeds.client import ThreeDSClient, connect
 from adapters.threeds.server import HttpThreeDSServer
-from adapters.threeds.settings import Secret, ThreeDSSettings
 
-__all__ = ["HttpThreeDSServer", "Secret", "ThreeDSClient", "ThreeDSSettings", "connect"]
+__all__ = ["HttpThreeDSServer", "ThreeDSClient", "connect"]

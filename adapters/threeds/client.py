@@ -6,13 +6,15 @@ from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
+from pydantic import SecretStr
+
 from adapters.http.client import HttpExchange
 from adapters.http.response import Answer
 from adapters.threeds import codec
 from adapters.threeds.errors import THREEDS, ErroError, refusal
-from adapters.threeds.settings import ThreeDSSettings
 from gateway.ports import Call
 from gateway.ports.meter import Unmeasured, UpstreamMeter
+from gateway.settings import ThreeDSSettings
 from issuer.threeds.v1 import erro_pb2
 
 __all__ = ["ThreeDSClient", "connect"]
@@ -24,16 +26,16 @@ _ERRO: Final = "Erro"
 class ThreeDSClient:
     """One environment of the 3-D Secure server. Made by `connect`."""
 
-    def __init__(self, http: HttpExchange, settings: ThreeDSSettings) -> None:
+    def __init__(self, http: HttpExchange, api_key: SecretStr) -> None:
         """Join the parts.
 
         Args:
             http: The exchange of a request for an answer.
-            settings: Who we are there.
+            api_key: Goes with every call.
         """
         self._http = http
         self._headers = {
-            "APIKey": settings.api_key.reveal(),
+            "APIKey": api_key.get_secret_value(),
             "Content-Type": "application/json; charset=utf-8",
         }
 
@@ -99,7 +101,8 @@ async def connect(
         meter: Told of every request.
 
     Raises:
-        ValueError: HTTPS without a TLS context.
+        ValueError: HTTPS without a TLS context, or the file of the API key holds none.
     """
+    api_key = settings.read_api_key()
     async with aclosing(HttpExchange(THREEDS, settings, tls, meter, is_failure=_is_failure)) as http:
-        yield ThreeDSClient(http, settings)
+        yield ThreeDSClient(http, api_key)

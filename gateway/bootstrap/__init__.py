@@ -14,7 +14,7 @@ from gateway.bootstrap import access as guard
 from gateway.bootstrap import edge as edge_parts
 from gateway.bootstrap.application import Gateway
 from gateway.bootstrap.storage import check_storage, open_storage, sealing_key
-from gateway.bootstrap.upstreams import d1_settings, issuer_keys, threeds_settings
+from gateway.bootstrap.upstreams import issuer_keys
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import Desk
 from gateway.callbacks.results import AuthenticationResults
@@ -36,10 +36,7 @@ from gateway.idempotency.replies import FirstReplies
 from gateway.logging import setup
 from gateway.notifications.watch import Watchers
 from gateway.ports import Storage
-from gateway.settings import (
-    Settings,
-    SettingsError,
-)
+from gateway.settings import Settings, SettingsError
 from gateway.telemetry import tracing
 from gateway.telemetry.admin_server import AdminServer
 from gateway.telemetry.collectors import State
@@ -71,8 +68,6 @@ def check(settings: Settings) -> list[str]:
     check_storage(settings)
     guard.check(settings.access, settings.issuers)
     issuer_keys(settings)
-    if settings.threeds is not None:
-        threeds_settings(settings.threeds)
     if settings.edge.oauth is not None:
         edge_parts.tokens(settings.edge.oauth)
     return certificates.warnings()
@@ -92,7 +87,13 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
     async with AsyncExitStack() as stack:
         base = await _base(stack, settings)
         client = await stack.enter_async_context(
-            api.connect(d1_settings(settings), base.issuer_keys, base.certificates.d1, base.upstreams)
+            api.connect(
+                settings.d1,
+                base.issuer_keys,
+                base.certificates.d1,
+                base.upstreams,
+                assertion_audience=settings.d1.assertion_audience,
+            )
         )
         three_ds = await _three_ds_server(stack, base)
         core = await _core(stack, base)
@@ -261,7 +262,5 @@ async def _three_ds_server(stack: AsyncExitStack, base: _Base) -> Sequence[Servi
     settings = base.settings.threeds
     if settings is None:
         return ()
-    client = await stack.enter_async_context(
-        threeds.connect(threeds_settings(settings), base.certificates.threeds, base.upstreams)
-    )
+    client = await stack.enter_async_context(threeds.connect(settings, base.certificates.threeds, base.upstreams))
     return (AuthenticationServicer(threeds.HttpThreeDSServer(client)),)

@@ -43,19 +43,13 @@ async def open_shared(settings: Settings, named: NatsSettings, certificates: Cer
     Raises:
         SettingsError: The servers cannot be reached or used as the settings are.
     """
-    opened = nats.NatsSettings(
-        servers=named.servers,
-        prefix=named.prefix,
-        replicas=named.replicas,
-        tls=certificates.nats,
-        credentials_file=named.credentials_file,
-        request_timeout_seconds=named.request_timeout_seconds,
-        max_age_seconds=settings.event_log.retention_seconds,
-        max_bytes=settings.event_log.retention_bytes,
-        largest_event_bytes=settings.edge.max_body_bytes * _BYTES_OF_EVENT_PER_BYTE_OF_BODY,
-    )
     try:
-        return await nats.NatsStorage.open(opened)
+        return await nats.NatsStorage.open(
+            named,
+            certificates.nats,
+            retention=settings.event_log,
+            max_event_bytes=settings.edge.max_body_bytes * _BYTES_OF_EVENT_PER_BYTE_OF_BODY,
+        )
     except nats.NatsOpenError as error:
         raise SettingsError([f"nats: {error}"]) from error
 

@@ -49,13 +49,9 @@ async def open_embedded(settings: Settings, *, trims: bool = True) -> Storage:
     Raises:
         SettingsError: It cannot be opened as the settings are.
     """
-    retention = sqlite.Retention()
-    if trims:
-        retention = sqlite.Retention(
-            max_age_seconds=settings.event_log.retention_seconds, max_bytes=settings.event_log.retention_bytes
-        )
+    event_log = settings.event_log
     try:
-        return await sqlite.SqliteStorage.open(settings.event_log.path, retention=retention)
+        return await sqlite.SqliteStorage.open(event_log.path, retention=event_log if trims else None)
     except sqlite.EventLogOpenError as error:
         raise SettingsError([f"event_log.path: {error}"]) from error
 

@@ -1,56 +1,12 @@
-"""What the adapters of the upstreams are given of the settings."""
+"""The keys of the issuers, read for the adapter of D1."""
 
 from joserfc.jwk import ECKey
 
-from adapters import threeds
 from adapters.d1 import api
-from gateway.settings import AssertionKeySettings, D1EncryptionKeySettings, Settings, SettingsError, ThreeDSSettings
+from gateway.settings import AssertionKeySettings, D1EncryptionKeySettings, Settings, SettingsError
 from gateway.tls import keys
 
-__all__ = ["d1_settings", "issuer_keys", "threeds_settings"]
-
-
-def d1_settings(settings: Settings) -> api.D1Settings:
-    """Tell the adapter of D1 what the settings say."""
-    return api.D1Settings(
-        base_url=settings.d1.base_url,
-        connection_limit=settings.d1.max_connections,
-        waiting_limit=settings.d1.max_waiting_requests,
-        connect_timeout_seconds=settings.d1.connect_timeout_seconds,
-        total_timeout_seconds=settings.d1.total_timeout_seconds,
-        attempt_limit=settings.d1.max_attempts,
-        circuit_failures=settings.d1.circuit_failures,
-        circuit_pause_limit_seconds=settings.d1.circuit_max_pause_seconds,
-        assertion_audience=settings.d1.assertion_audience,
-    )
-
-
-def threeds_settings(settings: ThreeDSSettings) -> threeds.ThreeDSSettings:
-    """Tell the adapter of the 3-D Secure server what the settings say; reads the API key.
-
-    Raises:
-        SettingsError: They make no sense, or the key cannot be read.
-    """
-    try:
-        return threeds.ThreeDSSettings(
-            base_url=settings.base_url,
-            api_key=threeds.Secret(_api_key(settings)),
-            connection_limit=settings.max_connections,
-            waiting_limit=settings.max_waiting_requests,
-            connect_timeout_seconds=settings.connect_timeout_seconds,
-            total_timeout_seconds=settings.total_timeout_seconds,
-            attempt_limit=settings.max_attempts,
-            circuit_failures=settings.circuit_failures,
-            circuit_pause_limit_seconds=settings.circuit_max_pause_seconds,
-        )
-    except (OSError, ValueError) as error:
-        raise SettingsError([f"threeds: {error}"]) from error
-
-
-def _api_key(settings: ThreeDSSettings) -> str:
-    if settings.api_key_file is not None:
-        return settings.api_key_file.read_text(encoding="utf-8").strip()
-    return settings.api_key.get_secret_value() if settings.api_key is not None else ""
+__all__ = ["issuer_keys"]
 
 
 def issuer_keys(settings: Settings) -> dict[str, api.IssuerKeys]:

@@ -1,10 +1,10 @@
 """Every setting of the gateway, typed, with its unit in its name.
 
 Settings come from a TOML file and from the environment, where ``D1_GATEWAY_D1__BASE_URL`` stands for ``base_url`` in
-the table ``[d1]``; the environment wins. An unknown setting is refused wherever it stands.
+the table ``[d1]``; the environment wins. Unknown settings are rejected.
 """
 
-from gateway.settings.cluster import NatsSettings
+from gateway.settings.callbacks import CallbackPolicySettings, CallbackSettings, ResultPollSettings
 from gateway.settings.listeners import (
     AccessSettings,
     AdminSettings,
@@ -15,20 +15,15 @@ from gateway.settings.listeners import (
     TokenSettings,
 )
 from gateway.settings.loading import FILE_VARIABLE, Settings, SettingsError, load
+from gateway.settings.logging import LoggingSettings
+from gateway.settings.storage import EventLogSettings, IdempotencySettings, NatsSettings
 from gateway.settings.upstreams import (
     AssertionKeySettings,
     D1EncryptionKeySettings,
     D1Settings,
     IssuerSettings,
     ThreeDSSettings,
-)
-from gateway.settings.work import (
-    CallbackSettings,
-    EventLogSettings,
-    IdempotencySettings,
-    LogSettings,
-    QuestionSettings,
-    ResultPollSettings,
+    UpstreamSettings,
 )
 
 __all__ = [
@@ -36,6 +31,7 @@ __all__ = [
     "AccessSettings",
     "AdminSettings",
     "AssertionKeySettings",
+    "CallbackPolicySettings",
     "CallbackSettings",
     "D1EncryptionKeySettings",
     "D1Settings",
@@ -46,13 +42,13 @@ __all__ = [
     "GrpcSettings",
     "IdempotencySettings",
     "IssuerSettings",
-    "LogSettings",
+    "LoggingSettings",
     "NatsSettings",
-    "QuestionSettings",
     "ResultPollSettings",
     "Settings",
     "SettingsError",
     "ThreeDSSettings",
     "TokenSettings",
+    "UpstreamSettings",
     "load",
 ]

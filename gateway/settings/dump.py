@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from pydantic import SecretStr
 
-from gateway.settings import Settings
+from gateway.settings.loading import Settings
 
 __all__ = ["effective"]
 

@@ -1,6 +1,5 @@
-"""The listeners: who may come in where, and how much of it."""
+"""The listeners: addresses, TLS, callers and limits."""
 
-import ipaddress
 import re
 from typing import Annotated, Literal
 
@@ -9,13 +8,15 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_
 from gateway.settings.types import (
     DocumentUrl,
     Identifier,
+    IpNetwork,
     Port,
+    PositiveInt,
     PrivateFile,
     ReadableFile,
     Seconds,
     Table,
-    filled,
     is_loopback,
+    not_empty,
 )
 
 __all__ = [
@@ -38,36 +39,36 @@ class GrpcSettings(Table):
     """The listener for internal callers."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Beyond loopback only with TLS."""
+    """Listening address. Without TLS, loopback only."""
     port: Port = 8443
-    """TCP port; 0 takes a free one."""
+    """TCP port; 0 picks a free one."""
     reuse_port: bool = False
-    """Whether other gateways on this machine may listen on the same port (SO_REUSEPORT). Only with `[nats]`."""
+    """Whether other gateways on this machine may listen on the same port (SO_REUSEPORT). Requires `[nats]`."""
     tls_certificate_file: ReadableFile | None = None
-    """Server certificate with its chain, PEM. Without it the listener is plaintext, on loopback only."""
+    """Server certificate with its chain (PEM). Unset: plaintext, on loopback only."""
     tls_key_file: PrivateFile | None = None
-    """Private key of the certificate, PEM."""
+    """Private key of the server certificate (PEM)."""
     tls_key_passphrase_file: PrivateFile | None = None
-    """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
+    """File with the private key's passphrase only. Unset: the key is not encrypted."""
     tls_client_ca_file: ReadableFile | None = None
-    """CA of the callers' certificates, PEM. With it every caller must present one."""
+    """CA of the callers' client certificates (PEM). If set, every caller must present one."""
     max_message_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
-    """Largest request."""
-    max_calls_per_caller: Annotated[int, Field(ge=1)] = 1000
-    """Most calls without streams that one caller may have in flight; a further one is refused."""
-    max_streams_per_caller: Annotated[int, Field(ge=1)] = 100
-    """Most streams that one caller may have open; a further one is refused."""
+    """Maximum size of a request message."""
+    max_calls_per_caller: PositiveInt = 1000
+    """Maximum concurrent unary calls of a caller. Further calls are rejected."""
+    max_streams_per_caller: PositiveInt = 100
+    """Maximum open streams of a caller. Further streams are rejected."""
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> "GrpcSettings":
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
-            raise ValueError("tls_certificate_file and tls_key_file go together")
+            raise ValueError("set both tls_certificate_file and tls_key_file, or neither")
         if self.tls_key_passphrase_file is not None and self.tls_key_file is None:
-            raise ValueError("tls_key_passphrase_file needs tls_key_file")
+            raise ValueError("tls_key_passphrase_file requires tls_key_file")
         if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
-            raise ValueError("tls_client_ca_file needs tls_certificate_file and tls_key_file")
+            raise ValueError("tls_client_ca_file requires tls_certificate_file and tls_key_file")
         if self.tls_certificate_file is None and not is_loopback(self.host):
-            raise ValueError(f"a listener without TLS must be on loopback, not on {self.host}")
+            raise ValueError(f"a plaintext listener must be on loopback, not on {self.host}")
         return self
 
 
@@ -75,109 +76,109 @@ class TokenSettings(Table):
     """Bearer tokens of internal callers."""
 
     issuer: Annotated[Identifier, StringConstraints(min_length=1)]
-    """What `iss` has to be."""
+    """Required `iss` claim."""
     audience: Annotated[Identifier, StringConstraints(min_length=1)] = "d1-gateway"
-    """What `aud` has to be or to contain."""
+    """Required `aud` claim, alone or in a list."""
     jwks_file: ReadableFile | None = None
-    """The public keys that sign the tokens, a JWK set. Read again when it changes."""
+    """JWK set with the public keys of the token issuer. Reloaded when the file changes."""
     jwks_url: DocumentUrl | None = None
-    """Where they are fetched: https; plain http only on loopback."""
+    """URL of the JWK set. Plain HTTP on loopback only."""
     jwks_ca_file: ReadableFile | None = None
-    """CA of that server's certificate, PEM. None: the system's."""
+    """CA of the JWKS server's certificate (PEM). Unset: the system's CAs."""
     jwks_refresh_seconds: Annotated[float, Field(ge=10, allow_inf_nan=False)] = 300.0
-    """How often they are fetched; for an unknown key besides, at most every 30 s."""
-    algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(filled)] = ("ES256", "PS256", "RS256", "EdDSA")
-    """The signature algorithms that are taken."""
+    """Interval between fetches of the JWK set. An unknown key triggers a fetch, at most every 30 s."""
+    algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(not_empty)] = ("ES256", "PS256", "RS256", "EdDSA")
+    """Accepted signature algorithms."""
     leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
-    """By how much the clock of who signs may differ."""
+    """Tolerated clock difference to the token issuer."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "TokenSettings":
         if (self.jwks_file is None) == (self.jwks_url is None):
             raise ValueError("set either jwks_file or jwks_url")
         if self.jwks_ca_file is not None and self.jwks_url is None:
-            raise ValueError("jwks_ca_file goes with jwks_url")
+            raise ValueError("jwks_ca_file requires jwks_url")
         return self
 
 
 class AccessSettings(Table):
-    """Which internal callers may call what."""
+    """Access of internal callers. Denied by default."""
 
     policy_file: ReadableFile
-    """Grants callers their rpcs and issuers, TOML; see docs/access.md. Read again when it changes."""
+    """Policy (TOML) that grants rpcs and issuers to callers; see docs/access.md. Reloaded when the file changes."""
     tokens: TokenSettings | None = None
-    """Set where callers show bearer tokens. Otherwise their client certificates tell who they are."""
+    """Bearer tokens of callers. Unset: callers are identified by their client certificates."""
 
 
 def _sha256(secret: SecretStr) -> SecretStr:
     if not _SHA256.fullmatch(secret.get_secret_value()):
-        raise ValueError("it is no SHA-256 in lower-case hexadecimal")
+        raise ValueError("must be a SHA-256 hash in lower-case hexadecimal")
     return secret
 
 
 class EdgeOAuthSettings(Table):
-    """The token endpoint for D1, and the bearer token that every callback then has to carry."""
+    """The token endpoint for D1. If set, every callback needs a bearer token."""
 
     client_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^:]+$")]
-    """The client id agreed with D1."""
+    """Client id agreed with D1."""
     client_secret_sha256: Annotated[SecretStr, AfterValidator(_sha256)]
-    """SHA-256 of the client secret agreed with D1, in lower-case hexadecimal; the secret itself is not kept."""
+    """SHA-256 hash of the client secret agreed with D1, in lower-case hexadecimal."""
     scope: str = ""
-    """The scope agreed with D1: names separated by spaces; empty if none was."""
+    """Scope agreed with D1: names separated by spaces, or empty."""
     signing_key_file: PrivateFile
-    """Private key that signs the tokens: EC P-256, PEM or JWK."""
+    """Private key that signs tokens: EC P-256, PEM or JWK."""
     signing_key_passphrase_file: PrivateFile | None = None
-    """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
+    """File with the private key's passphrase only. Unset: the key is not encrypted."""
     verification_key_files: tuple[ReadableFile, ...] = ()
-    """Public keys whose tokens are taken besides, PEM or JWK: the next and the last signing key, during a rotation."""
+    """Additional public keys of accepted tokens, PEM or JWK: the previous and next signing keys during a rotation."""
     token_lifetime_seconds: Annotated[int, Field(ge=60, le=3600)] = 900
-    """How long a token is good for."""
+    """Lifetime of a token."""
 
 
 class EdgeProxySettings(Table):
-    """A proxy that ends D1's TLS connections and hands on D1's certificate in the header `Client-Cert` (RFC 9440)."""
+    """A proxy that terminates TLS and forwards D1's certificate in the header `Client-Cert` (RFC 9440)."""
 
-    networks: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], AfterValidator(filled)]
-    """Where it connects from, and nobody else: what comes from there is believed. For example `["10.1.2.3/32"]`."""
+    networks: Annotated[tuple[IpNetwork, ...], AfterValidator(not_empty)]
+    """Networks of the proxy, and of nothing else: their `Client-Cert` header is trusted. Example: `["10.1.2.3/32"]`."""
 
 
 class EdgeSettings(Table):
     """The HTTPS listener for D1's callbacks."""
 
     host: str = "127.0.0.1"
-    """Address to listen on."""
+    """Listening address."""
     port: Port = 9443
-    """TCP port; 0 takes a free one."""
+    """TCP port; 0 picks a free one."""
     reuse_port: bool = False
-    """Whether other gateways on this machine may listen on the same port (SO_REUSEPORT). Only with `[nats]`."""
+    """Whether other gateways on this machine may listen on the same port (SO_REUSEPORT). Requires `[nats]`."""
     tls_certificate_file: ReadableFile
-    """Server certificate with its chain, PEM."""
+    """Server certificate with its chain (PEM)."""
     tls_key_file: PrivateFile
-    """Private key of the certificate, PEM."""
+    """Private key of the server certificate (PEM)."""
     tls_key_passphrase_file: PrivateFile | None = None
-    """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
+    """File with the private key's passphrase only. Unset: the key is not encrypted."""
     tls_client_ca_file: ReadableFile
-    """CA of D1's client certificate, PEM. A client without a certificate of it gets no connection."""
+    """CA of D1's client certificate (PEM). Clients without a certificate of this CA get no connection."""
     tls_client_subjects: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
-    """Whose certificates of that CA are taken: common names or subject alternative names, exactly. Empty: all."""
+    """Accepted subjects of client certificates: exact common names or subject alternative names. Empty: all."""
     proxy: EdgeProxySettings | None = None
-    """Set where a proxy ends D1's TLS connections."""
+    """A proxy that terminates D1's TLS connections."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
-    """Largest body; a larger one is answered 413."""
-    max_connections: Annotated[int, Field(ge=1)] = 1000
-    """Most connections at a time; a further one is closed at once."""
+    """Maximum size of a request body. Larger ones get 413."""
+    max_connections: PositiveInt = 1000
+    """Maximum concurrent connections. Further connections are closed immediately."""
     request_timeout_seconds: Seconds = 10.0
-    """How long the TLS handshake, the head of a request and its body may each take."""
+    """Timeout of each of: TLS handshake, request headers, request body."""
     idle_timeout_seconds: Seconds = 75.0
-    """How long a connection is kept without a request."""
+    """Timeout of an idle connection."""
     oauth: EdgeOAuthSettings | None = None
-    """Set where bearer tokens were agreed with D1."""
+    """The token endpoint, if bearer tokens are agreed with D1."""
 
 
 class AdminSettings(Table):
-    """The port for operators: metrics and probes, plain HTTP."""
+    """The admin listener for operators: metrics and probes over plain HTTP."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. What is served is no secret, but it is not for everybody: see docs/operations.md."""
+    """Listening address. Not secret, but not public either: see docs/operations.md."""
     port: Port = 9464
-    """TCP port; 0 takes a free one."""
+    """TCP port; 0 picks a free one."""

@@ -16,17 +16,18 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as SourceError
 
-from gateway.settings.cluster import NatsSettings
+from gateway.settings.callbacks import CallbackSettings
 from gateway.settings.listeners import AccessSettings, AdminSettings, EdgeSettings, GrpcSettings
-from gateway.settings.types import IssuerId, filled
+from gateway.settings.logging import LoggingSettings
+from gateway.settings.storage import EventLogSettings, IdempotencySettings, NatsSettings
+from gateway.settings.types import IssuerId, not_empty
 from gateway.settings.upstreams import D1Settings, IssuerSettings, ThreeDSSettings
-from gateway.settings.work import CallbackSettings, EventLogSettings, IdempotencySettings, LogSettings
 
 __all__ = ["FILE_VARIABLE", "Settings", "SettingsError", "load"]
 
 ENVIRONMENT_PREFIX = "D1_GATEWAY_"
 FILE_VARIABLE = "D1_GATEWAY_CONFIG_FILE"
-"""Names the TOML file; no setting itself."""
+"""Environment variable with the path of the TOML file."""
 
 _CLIENT_PREFIX = "d1_gateway_client_"
 """Of the client's options, which may be set in the same environment."""
@@ -48,34 +49,34 @@ class Settings(BaseSettings):
     grpc: GrpcSettings = GrpcSettings()
     """The listener for internal callers."""
     access: AccessSettings
-    """Which internal callers may call what: nobody anything that is not granted."""
+    """Access of internal callers. Denied by default."""
     edge: EdgeSettings
     """The HTTPS listener for D1's callbacks."""
     d1: D1Settings
     """The connection to D1."""
     threeds: ThreeDSSettings | None = None
-    """The connection to the 3-D Secure server. Without it there is no AuthenticationService."""
-    issuers: Annotated[Mapping[IssuerId, IssuerSettings], AfterValidator(filled)]
-    """The keys of each issuer, by issuer id: exactly 10 characters, as D1 named it."""
+    """The connection to the 3-D Secure server. Unset: AuthenticationService is not served."""
+    issuers: Annotated[Mapping[IssuerId, IssuerSettings], AfterValidator(not_empty)]
+    """The keys of each issuer, by D1's issuer id of exactly 10 characters."""
     callbacks: CallbackSettings = CallbackSettings()
-    """What D1 asks, and handlers answer."""
+    """D1's callbacks that handlers answer."""
     event_log: EventLogSettings = EventLogSettings()
-    """Where notifications are kept."""
+    """The event log: where notifications are kept, and for how long."""
     nats: NatsSettings | None = None
-    """Where several gateways keep together what one would keep in its own file. Without it, each is alone."""
+    """NATS with JetStream: the shared storage of several gateways. Unset: one gateway with a SQLite file."""
     idempotency: IdempotencySettings = IdempotencySettings()
-    """Repeated calls, and the first replies that they get."""
+    """Idempotency: the replies kept for repeated requests."""
     admin: AdminSettings = AdminSettings()
-    """The port for operators: metrics and probes, plain HTTP."""
-    log: LogSettings = LogSettings()
-    """What is logged."""
+    """The admin listener for operators: metrics and probes over plain HTTP."""
+    log: LoggingSettings = LoggingSettings()
+    """Logging."""
     drain_grace_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
-    """How long calls and callbacks in flight may go on once a shutdown has begun."""
+    """Time for calls and callbacks in flight to finish during a shutdown."""
 
     @model_validator(mode="after")
     def _callers_can_be_known(self) -> "Settings":
         if self.access.tokens is None and self.grpc.tls_client_ca_file is None:
-            raise ValueError("access: callers are known by grpc.tls_client_ca_file or by access.tokens; set one")
+            raise ValueError("access: callers cannot be identified; set grpc.tls_client_ca_file or access.tokens")
         return self
 
     @model_validator(mode="after")
@@ -178,7 +179,7 @@ def _find(values: Any, keys: Iterable[int | str]) -> Any:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     if not file.is_file():
-        raise FileNotFoundError("there is no such file")
+        raise FileNotFoundError("file not found")
     # Editors put a byte order mark before it, which is no TOML.
     return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
 
@@ -196,4 +197,4 @@ def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:
             setting, nested, _ = name.removeprefix(prefix).partition("__")
             field = Settings.model_fields.get(setting)
             if field is None or (nested and field.annotation is float):
-                yield f"{variable} (environment): there is no such setting"
+                yield f"{variable} (environment): unknown setting"

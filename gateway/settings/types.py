@@ -1,29 +1,32 @@
-"""What settings are made of: the kinds of values, and tables that refuse what they do not know."""
+"""The types of settings values, and tables that reject unknown settings."""
 
 import ipaddress
 import os
 import re
 from collections.abc import Sized
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 __all__ = [
     "DocumentUrl",
+    "HttpsOrigin",
     "Identifier",
+    "IpNetwork",
     "IssuerId",
     "KeyId",
+    "NatsUrl",
     "Origin",
     "Port",
+    "PositiveInt",
     "PrivateFile",
     "ReadableFile",
     "Seconds",
     "Table",
-    "filled",
     "is_loopback",
-    "reachable",
+    "not_empty",
 ]
 
 _Values = TypeVar("_Values", bound=Sized)
@@ -35,6 +38,7 @@ _USER: Final = re.compile("://[^/?#]*@")
 IssuerId = Annotated[str, StringConstraints(min_length=10, max_length=10)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+PositiveInt = Annotated[int, Field(ge=1)]
 KeyId = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -48,47 +52,44 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _readable(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    if not os.access(path, os.R_OK):
-        raise ValueError(f"the file {path} cannot be read")
-    return path
+def not_empty(values: _Values) -> _Values:
+    """Return a collection that has an entry.
 
-
-def _private(path: Path) -> Path:
-    if _readable(path).stat().st_mode & 0o077:
-        raise ValueError(f"the file {path} can be read by others: chmod 600 it")
-    return path
-
-
-def reachable(url: str) -> str:
-    """Return an address that names a host and a port that can be had.
-
-    Raises:
-        ValueError: It does not.
-    """
-    # Raises itself what is wrong with a port, or with the brackets of an IPv6 address.
-    parts = urlsplit(url)
-    if not parts.hostname or parts.port == 0:
-        raise ValueError("it names no host and port that can be reached")
-    return url
-
-
-def filled(values: _Values) -> _Values:
-    """Return what holds something. A constraint of the field would complain besides where all that it holds is wrong.
+    A constraint of the field would report an empty collection, too, where every entry of it is wrong.
 
     Raises:
         ValueError: It is empty.
     """
     if not values:
-        raise ValueError("there has to be at least one")
+        raise ValueError("must not be empty")
     return values
+
+
+def _readable(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"file not found: {path}")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"file not readable: {path}")
+    return path
+
+
+def _private(path: Path) -> Path:
+    if _readable(path).stat().st_mode & 0o077:
+        raise ValueError(f"file accessible to other users: {path}; run chmod 600 on it")
+    return path
+
+
+def _with_host_and_port(url: str) -> str:
+    # Raises for an invalid port, and for unbalanced brackets of an IPv6 address.
+    parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("must include a host and a valid port")
+    return url
 
 
 def _without_user(identifier: str) -> str:
     if _USER.search(identifier):
-        raise ValueError("it must not hold a user or a password")
+        raise ValueError("must not include a user or a password")
     return identifier
 
 
@@ -97,19 +98,34 @@ def _without_query(url: str) -> str:
     return f"{path}?***" if query else path + mark
 
 
-Origin = Annotated[str, StringConstraints(pattern=f"^{_ORIGIN}$"), AfterValidator(reachable)]
-"""A server's address, without a path. Plain HTTP only on loopback."""
+# The formats are the words of docs/settings.md.
+_URL: Final = WithJsonSchema({"type": "string", "format": "URL"})
+
+Origin = Annotated[str, StringConstraints(pattern=f"^{_ORIGIN}$"), AfterValidator(_with_host_and_port), _URL]
+"""A server's address, without a path. Plain HTTP on loopback only."""
+HttpsOrigin = Annotated[
+    str, StringConstraints(pattern=r"^https://[^/\s?#@]+$"), AfterValidator(_with_host_and_port), _URL
+]
+"""A server's HTTPS address, without a path."""
+NatsUrl = Annotated[
+    str, StringConstraints(pattern=r"^(nats|tls)://[^/\s?#@]+$"), AfterValidator(_with_host_and_port), _URL
+]
+"""The address of a NATS server."""
 DocumentUrl = Annotated[
     str,
     StringConstraints(pattern=rf"^{_ORIGIN}([/?][^\s#]*)?$"),
-    AfterValidator(reachable),
+    AfterValidator(_with_host_and_port),
     PlainSerializer(_without_query),
+    _URL,
 ]
-"""Where a document is. Plain HTTP only on loopback. Its query may hold a secret, and is not printed."""
+"""A document's address. Plain HTTP on loopback only. The query may hold a secret, and is not printed."""
 Identifier = Annotated[str, AfterValidator(_without_user)]
-"""What parties agreed on to be called; often it looks like a URL."""
-ReadableFile = Annotated[Path, AfterValidator(_readable)]
-PrivateFile = Annotated[Path, AfterValidator(_private)]
+"""An agreed name, often in the form of a URL."""
+ReadableFile = Annotated[Path, AfterValidator(_readable), WithJsonSchema({"type": "string", "format": "file"})]
+PrivateFile = Annotated[Path, AfterValidator(_private), WithJsonSchema({"type": "string", "format": "private file"})]
+IpNetwork: TypeAlias = Annotated[
+    ipaddress.IPv4Network | ipaddress.IPv6Network, WithJsonSchema({"type": "string", "format": "IP network"})
+]
 
 
 class Table(BaseModel):

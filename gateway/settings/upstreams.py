@@ -1,152 +1,181 @@
 """The upstreams: D1, the 3-D Secure server, and the keys of each issuer."""
 
-from typing import Annotated, TypeVar
+import re
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    Field,
-    SecretStr,
-    StringConstraints,
-    field_validator,
-    model_validator,
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, field_validator, model_validator
+
+from gateway.settings.types import (
+    HttpsOrigin,
+    Identifier,
+    KeyId,
+    Origin,
+    PositiveInt,
+    PrivateFile,
+    ReadableFile,
+    Seconds,
+    Table,
 )
 
-from gateway.settings.types import Identifier, KeyId, Origin, PrivateFile, ReadableFile, Seconds, Table, reachable
-
-__all__ = ["AssertionKeySettings", "D1EncryptionKeySettings", "D1Settings", "IssuerSettings", "ThreeDSSettings"]
+__all__ = [
+    "AssertionKeySettings",
+    "D1EncryptionKeySettings",
+    "D1Settings",
+    "IssuerSettings",
+    "ThreeDSSettings",
+    "UpstreamSettings",
+]
 
 _Key = TypeVar("_Key")
 
-_MOST_KEYS = 2
-_CONNECTS_TOO_LATE = "connect_timeout_seconds must not be longer than total_timeout_seconds"
+_MAX_KEYS: Final = 2
+_ONE_API_KEY: Final = "set either api_key or api_key_file"
+_API_KEY: Final = re.compile(r"[\x21-\x7e]{1,256}")
 
 
-class D1Settings(Table):
-    """The connection to D1."""
+class UpstreamSettings(Table):
+    """The connection to an upstream over HTTP."""
 
-    base_url: Annotated[str, StringConstraints(pattern=r"^https://[^/\s?#@]+$"), AfterValidator(reachable)] = (
-        "https://api.d1.thalescloud.io"
-    )
-    """D1's address, without a path."""
+    base_url: Origin
+    """Base URL, without a path. Plain HTTP on loopback only."""
     tls_ca_file: ReadableFile | None = None
-    """CA of D1's server certificate, PEM. None: the system's."""
-    tls_certificate_file: ReadableFile
-    """Our client certificate, signed by Thales, PEM."""
-    tls_key_file: PrivateFile
-    """Private key of our client certificate, PEM."""
-    tls_key_passphrase_file: PrivateFile | None = None
-    """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
-    assertion_audience: Identifier | None = "https://api.d1.thalescloud.io"
-    """The `aud` claim of our assertions. None: the claim is left out."""
+    """CA of the upstream's server certificate (PEM). Unset: the system's CAs."""
     connect_timeout_seconds: Seconds = 2.0
-    """How long a connection may take to come about, TLS included."""
+    """Connect timeout, TLS included."""
     total_timeout_seconds: Seconds = 10.0
-    """How long a call may take where the caller sets no shorter deadline."""
-    max_connections: Annotated[int, Field(ge=1)] = 64
-    """Most connections, and so most requests, at a time; further ones wait in line."""
+    """Timeout of a call, retries included. A shorter deadline of the caller applies instead."""
+    max_connections: PositiveInt = 64
+    """Maximum concurrent connections, one request each. Excess requests are queued."""
     max_waiting_requests: Annotated[int, Field(ge=0)] = 1000
-    """Most requests in that line; a further one is refused at once."""
+    """Maximum queued requests. Further requests are rejected immediately."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
-    """Most attempts at a call where it is safe to make it again; 1 to never repeat one."""
-    circuit_failures: Annotated[int, Field(ge=1)] = 10
-    """After how many failures in a row no request is sent for a moment."""
+    """Maximum attempts of a call that is safe to retry; 1 disables retries."""
+    circuit_failures: PositiveInt = 10
+    """Consecutive failures that open the circuit breaker."""
     circuit_max_pause_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
-    """How long such a moment lasts at most; so long may pass until a recovery is noticed."""
+    """Maximum pause of the open circuit breaker before it probes the upstream."""
 
     @model_validator(mode="after")
-    def _connects_in_time(self) -> "D1Settings":
+    def _connect_timeout_within_total(self) -> "UpstreamSettings":
         if self.connect_timeout_seconds > self.total_timeout_seconds:
-            raise ValueError(_CONNECTS_TOO_LATE)
+            raise ValueError("connect_timeout_seconds must not exceed total_timeout_seconds")
         return self
 
 
-class ThreeDSSettings(Table):
+class D1Settings(UpstreamSettings):
+    """The connection to D1."""
+
+    base_url: HttpsOrigin = "https://api.d1.thalescloud.io"
+    """Base URL of D1, without a path: production or pre-production."""
+    tls_certificate_file: ReadableFile
+    """The gateway's client certificate, signed by Thales (PEM)."""
+    tls_key_file: PrivateFile
+    """Private key of the client certificate (PEM)."""
+    tls_key_passphrase_file: PrivateFile | None = None
+    """File with the private key's passphrase only. Unset: the key is not encrypted."""
+    assertion_audience: Identifier | None = "https://api.d1.thalescloud.io"
+    """The `aud` claim of assertions."""
+
+
+def _header_value(api_key: SecretStr) -> SecretStr:
+    if not _API_KEY.fullmatch(api_key.get_secret_value()):
+        raise ValueError("must be 1 to 256 characters of printable ASCII without spaces")
+    return api_key
+
+
+def _read_api_key(file: Path) -> SecretStr:
+    try:
+        text = file.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise ValueError(f"file not readable: {file} ({error.strerror})") from error
+    return _header_value(SecretStr(text.strip()))
+
+
+def _with_api_key(file: Path) -> Path:
+    _read_api_key(file)
+    return file
+
+
+class ThreeDSSettings(UpstreamSettings):
     """The connection to the 3-D Secure server."""
 
     base_url: Origin
-    """The server's address, without a path: of its sandbox or of production. Plain HTTP only on loopback."""
-    api_key: SecretStr | None = None
-    """The API key, where it comes from the environment."""
-    api_key_file: PrivateFile | None = None
-    """A file with the API key and nothing else."""
-    tls_ca_file: ReadableFile | None = None
-    """CA of the server's certificate, PEM. None: the system's."""
-    connect_timeout_seconds: Seconds = 2.0
-    """How long a connection may take to come about, TLS included."""
+    """Base URL of the server, without a path: its sandbox or production. Plain HTTP on loopback only."""
     total_timeout_seconds: Seconds = 11.0
-    """How long a call may take where the caller sets no shorter deadline. The server itself gives up after 10 s."""
-    max_connections: Annotated[int, Field(ge=1)] = 64
-    """Most connections, and so most requests, at a time; further ones wait in line."""
-    max_waiting_requests: Annotated[int, Field(ge=0)] = 1000
-    """Most requests in that line; a further one is refused at once."""
-    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
-    """Most attempts at a call where it is safe to make it again; 1 to never repeat one."""
-    circuit_failures: Annotated[int, Field(ge=1)] = 10
-    """After how many failures in a row no request is sent for a moment."""
-    circuit_max_pause_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2.0
-    """How long such a moment lasts at most; so long may pass until a recovery is noticed."""
+    """Timeout of a call, retries included. A shorter deadline of the caller applies instead. The server's own timeout
+    is 10 s."""
+    api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
+    """API key, preferably from the environment. Either this or `api_key_file`."""
+    api_key_file: Annotated[PrivateFile, AfterValidator(_with_api_key)] | None = None
+    """File with the API key only."""
 
     @model_validator(mode="after")
     def _one_api_key(self) -> "ThreeDSSettings":
         if (self.api_key is None) == (self.api_key_file is None):
-            raise ValueError("set either api_key or api_key_file")
+            raise ValueError(_ONE_API_KEY)
         return self
 
-    @model_validator(mode="after")
-    def _connects_in_time(self) -> "ThreeDSSettings":
-        if self.connect_timeout_seconds > self.total_timeout_seconds:
-            raise ValueError(_CONNECTS_TOO_LATE)
-        return self
+    def read_api_key(self) -> SecretStr:
+        """Return the API key, out of its file if there is one.
+
+        Raises:
+            ValueError: The file has changed since the settings were loaded, and holds no API key now.
+        """
+        if self.api_key is not None:
+            return self.api_key
+        if self.api_key_file is None:
+            raise ValueError(_ONE_API_KEY)
+        return _read_api_key(self.api_key_file)
 
 
 class AssertionKeySettings(Table):
-    """A key that signs our assertions to D1."""
+    """A key that signs assertions to D1."""
 
     file: PrivateFile
-    """The private key: EC P-256, PEM or JWK."""
+    """Private key: EC P-256, PEM or JWK."""
     kid: KeyId
-    """The `kid` under which D1 knows its public half."""
+    """The `kid` of the public key at D1."""
     passphrase_file: PrivateFile | None = None
-    """A file with the passphrase of that key and nothing else. None: the key is not encrypted."""
+    """File with the key's passphrase only. Unset: the key is not encrypted."""
 
 
 class D1EncryptionKeySettings(Table):
-    """A key of D1's, for which card data is encrypted."""
+    """A public key of D1 that encrypts card data."""
 
     file: ReadableFile
     """D1's public key: EC P-256, PEM or JWK."""
     kid: KeyId
-    """The `kid` that D1 gave it."""
+    """The `kid` assigned by D1."""
     active_from: AwareDatetime | None = None
-    """From when on it is used, with its offset from UTC: `2027-03-01T06:00:00Z`. None: until another one is."""
+    """Start of use, with a UTC offset: `2027-03-01T06:00:00Z`. Unset: in use until another key becomes active."""
 
 
 class IssuerSettings(Table):
-    """The keys of one issuer. They are read at the start; docs/keys.md says how to replace them."""
+    """The keys of one issuer, read at the start. See docs/keys.md for their rotation."""
 
     assertion_keys: tuple[AssertionKeySettings, ...]
-    """One or two. What signs our assertions: the first; or, where D1 refuses that one, the second."""
+    """One or two keys that sign assertions. The second is used if D1 rejects the first."""
     d1_encryption_keys: tuple[D1EncryptionKeySettings, ...]
-    """One or two. What card data is encrypted for: of those whose time has come, the latest."""
+    """One or two keys that encrypt card data. The latest active one is used."""
 
-    # Not a constraint of the field, which would tell of every wrong key that there is none besides.
+    # A constraint of the field would also report a missing key for each invalid one.
     @field_validator("assertion_keys", "d1_encryption_keys")
     @classmethod
     def _one_or_two(cls, keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
-        if not 1 <= len(keys) <= _MOST_KEYS:
-            raise ValueError(f"there have to be one or {_MOST_KEYS}")
+        if not 1 <= len(keys) <= _MAX_KEYS:
+            raise ValueError("expected one or two keys")
         return keys
 
     @model_validator(mode="after")
-    def _keys_can_be_told_apart(self) -> "IssuerSettings":
+    def _keys_are_distinct(self) -> "IssuerSettings":
         for setting, kids in (
             ("assertion_keys", [key.kid for key in self.assertion_keys]),
             ("d1_encryption_keys", [key.kid for key in self.d1_encryption_keys]),
         ):
             if len(set(kids)) < len(kids):
-                raise ValueError(f"{setting}: both have the kid {kids[0]}")
+                raise ValueError(f"{setting}: duplicate kid {kids[0]}")
         times = [key.active_from for key in self.d1_encryption_keys]
         if len(set(times)) < len(times):
-            raise ValueError("d1_encryption_keys: active_from has to tell which one comes after the other")
+            raise ValueError("d1_encryption_keys: active_from must differ between the two keys")
         return self

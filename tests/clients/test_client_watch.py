@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite import Retention, SqliteStorage
+from adapters.sqlite import SqliteStorage
 from d1_gateway_client import AsyncGatewayClient, GatewayClient, Options, errors
 from d1_gateway_client.contracts.issuer.notification.v1 import (
     GetSubscriptionRequest,
@@ -17,6 +17,7 @@ from d1_gateway_client.contracts.issuer.notification.v1 import (
     WatcherRole,
 )
 from gateway.ports import Event
+from gateway.settings import EventLogSettings
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 from sandbox import Sandbox
@@ -33,7 +34,7 @@ MANY, CUTS = 10_000, 50
 async def filled(sandbox: Sandbox, folder: Path, count: int) -> list[str]:
     """Have a log with notifications, before a gateway uses it; tells their operations in order."""
     storage = await SqliteStorage.open(
-        settings_for(sandbox, folder).event_log.path, retention=Retention(max_age_seconds=3600)
+        settings_for(sandbox, folder).event_log.path, retention=EventLogSettings(retention_seconds=3600)
     )
     now = int(time.time() * 1000)
     operations = [f"op_{number:05d}" for number in range(count)]

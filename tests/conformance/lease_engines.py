@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from adapters.nats.connection.connection import Connection
-from adapters.nats.connection.settings import NatsSettings
 from adapters.nats.connection.subjects import Names
 from adapters.nats.jetstream.streams import prepare
 from adapters.nats.leases.leases import NatsLeases
 from adapters.sqlite import SqliteStorage
 from gateway.ports import Lease, SubscriptionLeases
+from gateway.settings import NatsSettings
 from sandbox.nats import NatsServer
 
 __all__ = ["Clock", "Engine", "NatsEngine", "NatsGateway", "SqliteEngine", "granted", "until"]
@@ -81,7 +81,7 @@ class NatsEngine:
 
     def __init__(self, server: NatsServer) -> None:
         self.server = server
-        self._settings = NatsSettings(servers=(server.url,), prefix=f"test-{secrets.token_hex(4)}")
+        self._settings = NatsSettings(servers=(server.url,), prefix=f"test-{secrets.token_hex(4)}", replicas=1)
 
     @asynccontextmanager
     async def gateway(self, now_ms: Callable[[], int]) -> AsyncIterator[SubscriptionLeases]:

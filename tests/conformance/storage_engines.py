@@ -9,10 +9,11 @@ from typing import Protocol
 
 import pytest
 
-from adapters.nats import NatsSettings, NatsStorage
-from adapters.sqlite import Retention, SqliteStorage
+from adapters.nats import NatsStorage
+from adapters.sqlite import SqliteStorage
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Event, EventLog, Storage, StoredEvent
+from gateway.settings import EventLogSettings, NatsSettings
 from issuer.common.v1 import error_pb2
 from sandbox.nats import NatsServer
 
@@ -38,9 +39,7 @@ STORE_DOWN = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 class StorageEngine(Protocol):
     """Something that keeps things."""
 
-    def opened(
-        self, *, max_age_seconds: float | None = None, max_bytes: int | None = None
-    ) -> AbstractAsyncContextManager[Storage]:
+    def opened(self, *, retention: EventLogSettings | None = None) -> AbstractAsyncContextManager[Storage]:
         """Have it open as a gateway has it, for as long as the context lasts."""
         ...
 
@@ -60,10 +59,7 @@ class SqliteEngine:
         self._path = folder / "d1-gateway.db"
 
     @asynccontextmanager
-    async def opened(
-        self, *, max_age_seconds: float | None = None, max_bytes: int | None = None
-    ) -> AsyncIterator[Storage]:
-        retention = Retention(max_age_seconds=max_age_seconds, max_bytes=max_bytes)
+    async def opened(self, *, retention: EventLogSettings | None = None) -> AsyncIterator[Storage]:
         storage = await SqliteStorage.open(self._path, retention=retention, trim_interval_seconds=0.05)
         try:
             yield storage
@@ -85,18 +81,16 @@ class NatsEngine:
         self._prefix = f"test-{secrets.token_hex(6)}"
 
     @asynccontextmanager
-    async def opened(
-        self, *, max_age_seconds: float | None = None, max_bytes: int | None = None
-    ) -> AsyncIterator[Storage]:
+    async def opened(self, *, retention: EventLogSettings | None = None) -> AsyncIterator[Storage]:
         storage = await NatsStorage.open(
             NatsSettings(
                 servers=(self._server.url,),
                 prefix=self._prefix,
+                replicas=1,
                 # The machine may be busy with other tests.
                 request_timeout_seconds=10.0,
-                max_age_seconds=max_age_seconds,
-                max_bytes=max_bytes,
-            )
+            ),
+            retention=retention,
         )
         try:
             yield storage

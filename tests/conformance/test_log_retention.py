@@ -3,9 +3,13 @@
 import asyncio
 
 from gateway.ports import EventLog, LogBounds
+from gateway.settings import EventLogSettings
 from tests.conformance.storage_engines import StorageEngine, an_event, append_all, read_all
 
 KIBIBYTE = 1024
+BRIEF = EventLogSettings(retention_seconds=1, retention_bytes=64 * 1024 * KIBIBYTE)
+SMALL = EventLogSettings(retention_seconds=5e9, retention_bytes=1024 * KIBIBYTE)
+"""Of any age: the events here are old."""
 
 
 async def until_trimmed_through(log: EventLog, sequence: int) -> LogBounds:
@@ -16,7 +20,7 @@ async def until_trimmed_through(log: EventLog, sequence: int) -> LogBounds:
 
 
 async def test_what_is_too_old_goes_and_the_log_goes_on_counting(storage_engine: StorageEngine) -> None:
-    async with storage_engine.opened(max_age_seconds=1) as storage:
+    async with storage_engine.opened(retention=BRIEF) as storage:
         log = storage.log
         await append_all(log, [an_event(number) for number in range(5)])
 
@@ -28,7 +32,7 @@ async def test_what_is_too_old_goes_and_the_log_goes_on_counting(storage_engine:
 
 
 async def test_what_is_too_much_goes_oldest_first_and_a_reader_can_tell(storage_engine: StorageEngine) -> None:
-    async with storage_engine.opened(max_bytes=1024 * KIBIBYTE) as storage:
+    async with storage_engine.opened(retention=SMALL) as storage:
         log = storage.log
         last = 0
         async with asyncio.timeout(40):
@@ -50,7 +54,7 @@ async def test_what_is_too_much_goes_oldest_first_and_a_reader_can_tell(storage_
 async def test_a_reader_that_lags_never_passes_over_what_was_trimmed_without_being_told(
     storage_engine: StorageEngine,
 ) -> None:
-    async with storage_engine.opened(max_bytes=1024 * KIBIBYTE) as storage:
+    async with storage_engine.opened(retention=SMALL) as storage:
         log = storage.log
         is_done = asyncio.Event()
 
@@ -82,7 +86,7 @@ async def test_a_reader_that_lags_never_passes_over_what_was_trimmed_without_bei
 
 
 async def test_a_time_before_all_that_is_kept_leads_to_where_it_was_trimmed(storage_engine: StorageEngine) -> None:
-    async with storage_engine.opened(max_age_seconds=1) as storage:
+    async with storage_engine.opened(retention=BRIEF) as storage:
         log = storage.log
         await append_all(log, [an_event(number) for number in range(5)])
         await until_trimmed_through(log, 5)
@@ -94,7 +98,7 @@ async def test_a_time_before_all_that_is_kept_leads_to_where_it_was_trimmed(stor
 
 
 async def test_a_log_that_was_opened_again_knows_what_was_trimmed(storage_engine: StorageEngine) -> None:
-    async with storage_engine.opened(max_age_seconds=1) as storage:
+    async with storage_engine.opened(retention=BRIEF) as storage:
         await append_all(storage.log, [an_event(number) for number in range(5)])
         await until_trimmed_through(storage.log, 5)
 

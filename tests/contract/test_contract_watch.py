@@ -12,8 +12,9 @@ from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from adapters.sqlite import Retention, SqliteStorage
+from adapters.sqlite import SqliteStorage
 from gateway.ports import Event
+from gateway.settings import EventLogSettings
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
@@ -295,7 +296,7 @@ async def test_a_cursor_before_what_is_kept_is_expired_and_told_where_to_go_on(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     used = settings_for(sandbox, tmp_path)
-    storage = await SqliteStorage.open(used.event_log.path, retention=Retention(max_age_seconds=3600))
+    storage = await SqliteStorage.open(used.event_log.path, retention=EventLogSettings(retention_seconds=3600))
     for number in range(3):
         await storage.log.append(Event("SANDBOX001", 1, "card-1", f"op_{number}", "", 0, 0, 1_000, b""))
     assert await storage.log.trim() == 3

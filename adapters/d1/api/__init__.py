@@ -6,7 +6,6 @@ from adapters.d1.api.consumers import D1Authenticators, D1Consumers
 from adapters.d1.api.jwe import D1CardDataEncryption
 from adapters.d1.api.keys import EncryptionKey, IssuerKeys
 from adapters.d1.api.operations import D1OperationHistory
-from adapters.d1.api.settings import D1Settings
 
 __all__ = [
     "D1Authenticators",
@@ -15,7 +14,6 @@ __all__ = [
     "D1Client",
     "D1Consumers",
     "D1OperationHistory",
-    "D1Settings",
     "EncryptionKey",
     "IssuerKeys",
     "connect",

@@ -15,11 +15,11 @@ from adapters.d1.api.errors import deadline_exceeded, refusal
 from adapters.d1.api.http import D1Http
 from adapters.d1.api.keys import IssuerKeys
 from adapters.d1.api.oauth import TokenSource
-from adapters.d1.api.settings import D1Settings
 from adapters.http.response import Answer
 from gateway.errors import GatewayError
 from gateway.ports import Call
 from gateway.ports.meter import Unmeasured, UpstreamMeter
+from gateway.settings import UpstreamSettings
 from issuer.common.v1 import error_pb2
 
 __all__ = ["D1Client", "connect"]
@@ -145,10 +145,12 @@ def _headers(call: Call, token: str, user_id: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def connect(
-    settings: D1Settings,
+    settings: UpstreamSettings,
     keys: Mapping[str, IssuerKeys],
     tls: ssl.SSLContext | None,
     meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
+    *,
+    assertion_audience: str | None = None,
 ) -> AsyncIterator[D1Client]:
     """Hold the connections to one D1 environment for as long as the context lasts.
 
@@ -157,12 +159,13 @@ async def connect(
         keys: The keys of each issuer, by its id.
         tls: With the client certificate for mTLS and the trusted authorities; None only for plain HTTP on loopback.
         meter: Told of every request.
+        assertion_audience: The ``aud`` claim of assertions; None leaves it out.
 
     Raises:
         ValueError: HTTPS without a TLS context.
     """
     async with (
         aclosing(D1Http(settings, tls, meter)) as http,
-        aclosing(TokenSource(http, keys, settings)) as tokens,
+        aclosing(TokenSource(http, keys, settings, assertion_audience=assertion_audience)) as tokens,
     ):
         yield D1Client(http, tokens, keys)

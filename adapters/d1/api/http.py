@@ -3,9 +3,9 @@
 import ssl
 
 from adapters.d1.api.errors import D1
-from adapters.d1.api.settings import D1Settings
 from adapters.http.client import HttpExchange
 from gateway.ports.meter import Unmeasured, UpstreamMeter
+from gateway.settings import UpstreamSettings
 
 __all__ = ["D1Http"]
 
@@ -15,7 +15,7 @@ class D1Http(HttpExchange):
 
     def __init__(
         self,
-        settings: D1Settings,
+        settings: UpstreamSettings,
         tls: ssl.SSLContext | None,
         meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
     ) -> None:

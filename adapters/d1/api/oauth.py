@@ -19,14 +19,16 @@ from adapters.d1.api.endpoints import TOKEN
 from adapters.d1.api.errors import contract_broken, no_token, refusal
 from adapters.d1.api.http import D1Http
 from adapters.d1.api.keys import IssuerKeys
-from adapters.d1.api.settings import D1Settings
 from adapters.http.response import Answer
 from gateway.errors import GatewayError
+from gateway.settings import UpstreamSettings
 
 __all__ = ["TokenSource", "sign_assertion"]
 
 _GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _ALGORITHM = "ES256"
+_ASSERTION_LIFETIME_SECONDS = 300
+"""D1 accepts 900 at most."""
 _REFRESH_FRACTION = 0.8
 """The part of a token's life after which a new one is fetched."""
 _REFRESH_PAUSE_SECONDS = 5.0
@@ -41,13 +43,13 @@ _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _log = structlog.get_logger(__name__)
 
 
-def sign_assertion(issuer_id: str, key: ECKey, settings: D1Settings, now: float) -> str:
+def sign_assertion(issuer_id: str, key: ECKey, audience: str | None, now: float) -> str:
     """Sign the JWT that the issuer exchanges for a token (RFC 7523 section 3).
 
     Args:
         issuer_id: The ``iss`` and the ``sub``.
         key: What signs: an assertion key of the issuer.
-        settings: The audience and the life of the assertion.
+        audience: The ``aud``; None leaves it out.
         now: Seconds since 1970 (UTC).
     """
     issued = int(now)
@@ -55,11 +57,11 @@ def sign_assertion(issuer_id: str, key: ECKey, settings: D1Settings, now: float)
         "iss": issuer_id,
         "sub": issuer_id,
         "iat": issued,
-        "exp": issued + settings.assertion_life_seconds,
+        "exp": issued + _ASSERTION_LIFETIME_SECONDS,
         "jti": str(uuid.uuid4()),
     }
-    if settings.assertion_audience is not None:
-        claims["aud"] = settings.assertion_audience
+    if audience is not None:
+        claims["aud"] = audience
     header = {"alg": _ALGORITHM, "typ": "JWT", "kid": key.kid}
     return jwt.encode(header, claims, key, algorithms=[_ALGORITHM])
 
@@ -90,8 +92,9 @@ class TokenSource:
         self,
         http: D1Http,
         keys: Mapping[str, IssuerKeys],
-        settings: D1Settings,
+        settings: UpstreamSettings,
         *,
+        assertion_audience: str | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -100,12 +103,14 @@ class TokenSource:
         Args:
             http: How to reach the token endpoint.
             keys: The keys of each issuer, by its id.
-            settings: How assertions are made, and how long a fetch may take.
+            settings: How long a fetch may take.
+            assertion_audience: The ``aud`` claim of assertions; None leaves it out.
             clock: Seconds since 1970 (UTC), for the assertions.
             monotonic: Seconds of a clock that never goes back, for the age of tokens.
         """
         self._http = http
-        self._settings = settings
+        self._timeout_seconds = settings.total_timeout_seconds
+        self._assertion_audience = assertion_audience
         self._clock = clock
         self._monotonic = monotonic
         self._caches = {issuer_id: _Cache(of_issuer.assertion_keys) for issuer_id, of_issuer in keys.items()}
@@ -182,7 +187,7 @@ class TokenSource:
             cache.fetch = None
 
     async def _request(self, issuer_id: str, correlation_id: str) -> _Token:
-        deadline = asyncio.get_running_loop().time() + self._settings.total_timeout_seconds
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         return await self._http.repeated(
             lambda: self._exchange(issuer_id, correlation_id, deadline),
             method=TOKEN.method,
@@ -206,7 +211,7 @@ class TokenSource:
         return token
 
     async def _ask(self, issuer_id: str, key: ECKey, correlation_id: str, deadline: float) -> Answer:
-        assertion = sign_assertion(issuer_id, key, self._settings, self._clock())
+        assertion = sign_assertion(issuer_id, key, self._assertion_audience, self._clock())
         return await self._http.send(
             TOKEN.method,
             TOKEN.path(),

@@ -7,6 +7,7 @@ as long as its connection.
 
 import asyncio
 import random
+import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, Self
@@ -20,7 +21,7 @@ from nats.aio.subscription import Subscription as ClientSubscription
 from adapters.nats.connection.dial import BROKEN, Server, dial, discovered, hang_up
 from adapters.nats.connection.errors import DisconnectedError, NatsError, NatsOpenError, NoAnswerError
 from adapters.nats.connection.request_reply import Exchange
-from adapters.nats.connection.settings import NatsSettings
+from gateway.settings import NatsSettings
 
 __all__ = ["Connection", "Msg", "Subscription"]
 
@@ -63,9 +64,10 @@ class Subscription:
 class Connection:
     """A connection to one of the servers, whichever that is at the moment. Belongs to one event loop."""
 
-    def __init__(self, settings: NatsSettings) -> None:
+    def __init__(self, settings: NatsSettings, tls: ssl.SSLContext | None) -> None:
         """Use `open`."""
         self._settings = settings
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._configured = [Server(url) for url in settings.servers]
         self._discovered: list[Server] = []
@@ -82,13 +84,17 @@ class Connection:
         self._hanging_up: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def open(cls, settings: NatsSettings) -> Self:
+    async def open(cls, settings: NatsSettings, tls: ssl.SSLContext | None = None) -> Self:
         """Connect. Close it with `close`.
+
+        Args:
+            settings: Where the servers are, and who we are there.
+            tls: For ``tls://``: whom we trust, and our certificate.
 
         Raises:
             NatsOpenError: No server can be reached, or none lets us in.
         """
-        connection = cls(settings)
+        connection = cls(settings, tls)
         try:
             async with asyncio.timeout(_OPEN_SECONDS):
                 await connection._connect()
@@ -271,7 +277,7 @@ class Connection:
     async def _connect_to(self, server: Server) -> bool:
         lost = asyncio.Event()
         try:
-            client = await dial(server, self._settings, lost)
+            client = await dial(server, self._settings, self._tls, lost)
             await self._begin(client)
         except Exception as error:  # noqa: BLE001  whatever it is, there are other servers, and another time
             failure, self._failure = self._failure, f"{server.url}: {str(error) or type(error).__name__}"

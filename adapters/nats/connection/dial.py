@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import ssl
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
 from adapters.nats.connection.credentials import Credentials
-from adapters.nats.connection.settings import NatsSettings
+from gateway.settings import NatsSettings
 
 __all__ = ["BROKEN", "Server", "dial", "discovered", "hang_up"]
 
@@ -53,12 +54,13 @@ class Server:
         return self.url.startswith("tls:")
 
 
-async def dial(server: Server, settings: NatsSettings, lost: asyncio.Event) -> Client:
+async def dial(server: Server, settings: NatsSettings, tls: ssl.SSLContext | None, lost: asyncio.Event) -> Client:
     """Connect to a server.
 
     Args:
         server: Where.
         settings: Who we are, and how long it may take.
+        tls: For ``tls://``: whom we trust, and our certificate.
         lost: Set when the connection is lost, sooner or later: `Client.is_connected` knows first.
 
     Raises:
@@ -70,7 +72,7 @@ async def dial(server: Server, settings: NatsSettings, lost: asyncio.Event) -> C
     client = Client()
     try:
         async with asyncio.timeout(settings.request_timeout_seconds):
-            await _connect(client, server, settings, lost)
+            await _connect(client, server, settings, tls, lost)
     except BaseException:
         await hang_up(client)
         raise
@@ -106,7 +108,9 @@ def discovered(client: Client, server: Server) -> list[Server]:
     return found
 
 
-async def _connect(client: Client, server: Server, settings: NatsSettings, lost: asyncio.Event) -> None:
+async def _connect(
+    client: Client, server: Server, settings: NatsSettings, tls: ssl.SSLContext | None, lost: asyncio.Event
+) -> None:
     extra: dict[str, Any] = {} if server.tls_name is None else {"tls_hostname": server.tls_name}
     if settings.credentials_file is not None:
         loaded = await asyncio.to_thread(Credentials.load, settings.credentials_file)
@@ -134,7 +138,7 @@ async def _connect(client: Client, server: Server, settings: NatsSettings, lost:
             ping_interval=_PING_SECONDS,
             max_outstanding_pings=_PINGS_UNANSWERED,
             pending_size=0,
-            tls=settings.tls,
+            tls=tls,
             **extra,
         )
     except nats.errors.NoServersError as error:

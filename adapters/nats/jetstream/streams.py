@@ -5,12 +5,12 @@ from typing import Any, Final
 
 from adapters.nats.connection.connection import Connection
 from adapters.nats.connection.errors import NatsError, NatsOpenError, NobodyThereError
-from adapters.nats.connection.settings import NatsSettings
 from adapters.nats.connection.subjects import Names
 from adapters.nats.jetstream.jetstream import JetStreamError, ask
 from adapters.nats.jetstream.lineage import Lineage
+from gateway.settings import EventLogSettings, NatsSettings
 
-__all__ = ["explain", "prepare"]
+__all__ = ["expect_capable", "explain", "prepare"]
 
 _OLDEST_SERVER: Final = (2, 11)
 """The first one that reads in batches, and that forgets single messages in time."""
@@ -19,18 +19,43 @@ _FORMAT_VERSION: Final = "1"
 _BILLION: Final = 1_000_000_000
 
 
-async def prepare(connection: Connection, names: Names, settings: NatsSettings) -> Lineage:
+async def expect_capable(connection: Connection, max_event_bytes: int) -> None:
+    """Make sure that the servers can do what is asked of them.
+
+    Raises:
+        NatsOpenError: They cannot. The message says what to do.
+        NatsError: They do not answer, or refuse: `explain` tells more.
+    """
+    if connection.server_version < _OLDEST_SERVER:
+        found, needed = (".".join(map(str, each)) for each in (connection.server_version, _OLDEST_SERVER))
+        raise NatsOpenError(f"The NATS server is of version {found}: version {needed} or newer is needed.")
+    if connection.largest_message < max_event_bytes:
+        raise NatsOpenError(
+            f"The NATS server takes messages of {connection.largest_message} bytes: set its max_payload to "
+            f"{max_event_bytes} or more."
+        )
+    await ask(connection, "INFO")
+
+
+async def prepare(
+    connection: Connection, names: Names, settings: NatsSettings, retention: EventLogSettings | None = None
+) -> Lineage:
     """Make what is not there yet, and have what is there keep things as the settings say.
+
+    Args:
+        connection: To servers that `expect_capable` has accepted.
+        names: Of what is made.
+        settings: How many servers keep each thing.
+        retention: How long events are kept; None for ever.
 
     Returns:
         The identity of the event log.
 
     Raises:
-        NatsOpenError: The servers cannot do it, or something else has these names. The message says what to do.
+        NatsOpenError: Something else has these names. The message says what to do.
         NatsError: They do not answer, or refuse: `explain` tells more.
     """
-    await _check_server(connection, settings)
-    config = await _prepare(connection, _event_log(names, settings))
+    config = await _prepare(connection, _event_log(names, settings, retention))
     for bucket in (names.entry_bucket, names.subscription_bucket, names.lease_bucket):
         await _prepare(connection, _bucket(bucket, settings))
     return Lineage.of(config)
@@ -51,20 +76,8 @@ def explain(error: NatsError, settings: NatsSettings) -> str:
     return str(error)
 
 
-async def _check_server(connection: Connection, settings: NatsSettings) -> None:
-    if connection.server_version < _OLDEST_SERVER:
-        found, needed = (".".join(map(str, each)) for each in (connection.server_version, _OLDEST_SERVER))
-        raise NatsOpenError(f"The NATS server is of version {found}: version {needed} or newer is needed.")
-    if connection.largest_message < settings.largest_event_bytes:
-        raise NatsOpenError(
-            f"The NATS server takes messages of {connection.largest_message} bytes: set its max_payload to "
-            f"{settings.largest_event_bytes} or more."
-        )
-    await ask(connection, "INFO")
-
-
-def _event_log(names: Names, settings: NatsSettings) -> dict[str, Any]:
-    max_age = 0 if settings.max_age_seconds is None else round(settings.max_age_seconds * _BILLION)
+def _event_log(names: Names, settings: NatsSettings, retention: EventLogSettings | None) -> dict[str, Any]:
+    max_age = 0 if retention is None else round(retention.retention_seconds * _BILLION)
     return {
         "name": names.event_stream,
         "description": "The event log of d1-gateway.",
@@ -74,7 +87,7 @@ def _event_log(names: Names, settings: NatsSettings) -> dict[str, Any]:
         "storage": "file",
         "num_replicas": settings.replicas,
         "max_age": max_age,
-        "max_bytes": -1 if settings.max_bytes is None else settings.max_bytes,
+        "max_bytes": -1 if retention is None else retention.retention_bytes,
         # Of no use here: a duplicate is what has the subject of an event that is there.
         "duplicate_window": min(max_age or _BILLION, _BILLION),
         "allow_direct": True,

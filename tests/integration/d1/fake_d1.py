@@ -14,9 +14,10 @@ from aiohttp import web
 from joserfc.jwk import ECKey
 from multidict import CIMultiDictProxy
 
-from adapters.d1.api import D1CardIssuer, D1Client, D1Settings, EncryptionKey, IssuerKeys, connect
+from adapters.d1.api import D1CardIssuer, D1Client, EncryptionKey, IssuerKeys, connect
 from adapters.d1.api.endpoints import TOKEN
 from gateway.ports import Call
+from gateway.settings import UpstreamSettings
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import card_data_pb2
 
@@ -147,7 +148,7 @@ async def cards_at(url: str, tls: ssl.SSLContext | None = None, **limits: Any) -
 @asynccontextmanager
 async def client_at(url: str, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[D1Client]:
     """Talk with a D1."""
-    async with connect(D1Settings(url, **limits), KEYS, tls) as client:
+    async with connect(UpstreamSettings(base_url=url, **limits), KEYS, tls) as client:
         yield client
 
 

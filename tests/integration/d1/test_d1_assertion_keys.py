@@ -12,10 +12,11 @@ from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped]
 from jwcrypto import jws as oracle_jws
 from structlog.testing import capture_logs
 
-from adapters.d1.api import D1Settings, EncryptionKey, IssuerKeys
+from adapters.d1.api import EncryptionKey, IssuerKeys
 from adapters.d1.api.http import D1Http
 from adapters.d1.api.oauth import TokenSource
 from gateway.errors import GatewayError
+from gateway.settings import UpstreamSettings
 from issuer.common.v1 import error_pb2
 from tests.integration.d1.fake_d1 import ISSUER, KEYS, FakeD1
 
@@ -53,7 +54,7 @@ class Registrar:
 async def tokens_at(
     d1: FakeD1, *signers: ECKey, monotonic: Callable[[], float] = lambda: 0.0
 ) -> AsyncIterator[TokenSource]:
-    settings = D1Settings(d1.url, total_timeout_seconds=5.0)
+    settings = UpstreamSettings(base_url=d1.url, total_timeout_seconds=5.0)
     recipient = KEYS[ISSUER].d1_encryption_key
     keys = IssuerKeys(signers, [EncryptionKey(recipient)])
     async with (

@@ -103,7 +103,7 @@ async def test_the_gateways_own_limit_ends_a_call_that_hangs(d1: FakeD1) -> None
     d1.card_handler = hang
     started = time.monotonic()
 
-    async with cards_at(d1.url, total_timeout_seconds=0.2) as cards:
+    async with cards_at(d1.url, total_timeout_seconds=0.2, connect_timeout_seconds=0.2) as cards:
         for seconds in (None, 60.0):
             with pytest.raises(GatewayError) as caught:
                 await cards.create_card(CREATE, call(seconds))
@@ -119,7 +119,7 @@ async def test_the_repetition_after_a_refused_token_does_not_get_more_time(d1: F
 
     d1.card_handler = refuse_slowly
 
-    async with cards_at(d1.url, total_timeout_seconds=0.5) as cards:
+    async with cards_at(d1.url, total_timeout_seconds=0.5, connect_timeout_seconds=0.5) as cards:
         with pytest.raises(GatewayError) as caught:
             await cards.create_card(CREATE, call())
 
@@ -149,7 +149,7 @@ async def test_no_more_connections_are_open_than_allowed(d1: FakeD1) -> None:
         return web.Response(status=204)
 
     d1.card_handler = count
-    async with cards_at(d1.url, connection_limit=3) as cards:
+    async with cards_at(d1.url, max_connections=3) as cards:
         await asyncio.gather(*(cards.suspend_card(SUSPEND, call()) for _ in range(30)))
 
     assert most == 3

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from adapters.d1.api import D1Settings
-from adapters.d1.api.http import D1Http
+from adapters.d1.api.errors import D1
+from adapters.http.client import HttpExchange
 from adapters.http.response import Answer
 from gateway.errors import GatewayError, Outcome, Reason
+from gateway.settings import UpstreamSettings
 from issuer.common.v1 import error_pb2
 
 NOT_SENT = error_pb2.OUTCOME_NOT_SENT
@@ -88,18 +89,21 @@ async def peer(script: Script) -> AsyncIterator[Peer]:
 
 
 @asynccontextmanager
-async def http_at(url: str, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[D1Http]:
-    async with aclosing(D1Http(D1Settings(url, **limits), tls)) as http:
+async def http_at(
+    url: str, tls: ssl.SSLContext | None = None, *, max_response_bytes: int = 1_048_576, **limits: Any
+) -> AsyncIterator[HttpExchange]:
+    settings = UpstreamSettings(base_url=url, **limits)
+    async with aclosing(HttpExchange(D1, settings, tls, max_response_bytes=max_response_bytes)) as http:
         yield http
 
 
-async def send(http: D1Http, method: str = "POST", path: str = "/path", *, seconds: float = 5.0) -> Answer:
+async def send(http: HttpExchange, method: str = "POST", path: str = "/path", *, seconds: float = 5.0) -> Answer:
     deadline = asyncio.get_running_loop().time() + seconds
     headers = {"Authorization": "Bearer top-secret"}
     return await http.send(method, path, endpoint=path, headers=headers, body=b"secret", deadline=deadline)
 
 
-async def failure(http: D1Http, method: str = "POST", *, seconds: float = 5.0) -> GatewayError:
+async def failure(http: HttpExchange, method: str = "POST", *, seconds: float = 5.0) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
         await send(http, method, seconds=seconds)
     assert caught.value.metadata["upstream"] == "d1"
@@ -219,7 +223,7 @@ async def test_a_peer_without_tls_means_nothing_was_sent() -> None:
 
 
 async def test_a_request_that_waits_for_a_free_connection_was_not_sent() -> None:
-    async with peer(read_and_hang) as server, http_at(server.url, connection_limit=1) as http:
+    async with peer(read_and_hang) as server, http_at(server.url, max_connections=1) as http:
         first = asyncio.create_task(failure(http, seconds=0.5))
         await server.arrival.wait()
         second = await failure(http, seconds=0.1)
@@ -232,7 +236,7 @@ async def test_a_request_that_waits_for_a_free_connection_was_not_sent() -> None
 async def test_a_request_waits_for_a_place_longer_than_for_a_connection() -> None:
     async with (
         peer(read_and_hang) as server,
-        http_at(server.url, connection_limit=1, connect_timeout_seconds=0.1) as http,
+        http_at(server.url, max_connections=1, connect_timeout_seconds=0.1) as http,
     ):
         first = asyncio.create_task(failure(http, seconds=0.5))
         await server.arrival.wait()
@@ -244,7 +248,7 @@ async def test_a_request_waits_for_a_place_longer_than_for_a_connection() -> Non
 
 
 async def test_a_request_that_finds_the_line_full_is_refused_at_once() -> None:
-    async with peer(read_and_hang) as server, http_at(server.url, connection_limit=1, waiting_limit=1) as http:
+    async with peer(read_and_hang) as server, http_at(server.url, max_connections=1, max_waiting_requests=1) as http:
         first = asyncio.create_task(failure(http, seconds=0.5))
         await server.arrival.wait()
         second = asyncio.create_task(failure(http, seconds=0.3))
@@ -260,7 +264,7 @@ async def test_a_request_that_finds_the_line_full_is_refused_at_once() -> None:
 
 
 async def test_a_caller_that_leaves_the_line_gives_its_place_there_up() -> None:
-    async with peer(read_and_hang) as server, http_at(server.url, connection_limit=1, waiting_limit=1) as http:
+    async with peer(read_and_hang) as server, http_at(server.url, max_connections=1, max_waiting_requests=1) as http:
         first = asyncio.create_task(failure(http, seconds=0.5))
         await server.arrival.wait()
         second = asyncio.create_task(send(http))
@@ -321,15 +325,15 @@ async def test_a_put_that_was_sent_once_stays_unknown_when_its_repetition_cannot
 
 
 async def test_a_path_goes_out_exactly_as_it_was_given() -> None:
-    async with peer(read_and_say(b"HTTP/1.1 204 No Content\r\n\r\n")) as server, http_at(f"{server.url}/d1/") as http:
+    async with peer(read_and_say(b"HTTP/1.1 204 No Content\r\n\r\n")) as server, http_at(server.url) as http:
         await send(http, path="/a%2F%7eb/operations:renew")
 
-    assert server.requests[0].startswith(b"POST /d1/a%2F%7eb/operations:renew HTTP/1.1\r\n")
+    assert server.requests[0].startswith(b"POST /a%2F%7eb/operations:renew HTTP/1.1\r\n")
 
 
 async def test_an_answer_of_the_largest_size_is_read() -> None:
     content = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000
-    async with peer(read_and_say(content)) as server, http_at(server.url, answer_limit_bytes=1000) as http:
+    async with peer(read_and_say(content)) as server, http_at(server.url, max_response_bytes=1000) as http:
         assert len((await send(http)).body) == 1000
 
 
@@ -341,7 +345,7 @@ async def test_a_larger_answer_breaks_the_contract(status: bytes) -> None:
         for _ in range(1000):
             await wire.answer(b"x" * 1000)
 
-    async with peer(flood) as server, http_at(server.url, answer_limit_bytes=1000) as http:
+    async with peer(flood) as server, http_at(server.url, max_response_bytes=1000) as http:
         error = await failure(http)
 
     assert (error.reason, error.outcome) == (CONTRACT, UNKNOWN)
@@ -352,7 +356,7 @@ async def test_a_small_answer_that_unpacks_to_a_large_one_breaks_the_contract() 
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
     async with (
         peer(read_and_say(head.encode() + packed)) as server,
-        http_at(server.url, answer_limit_bytes=100_000) as http,
+        http_at(server.url, max_response_bytes=100_000) as http,
     ):
         error = await failure(http)
 
@@ -361,7 +365,7 @@ async def test_a_small_answer_that_unpacks_to_a_large_one_breaks_the_contract() 
 
 
 async def test_a_cancelled_request_is_cancelled_and_gives_its_connection_up() -> None:
-    async with peer(read_and_hang) as server, http_at(server.url, connection_limit=1) as http:
+    async with peer(read_and_hang) as server, http_at(server.url, max_connections=1) as http:
         task = asyncio.create_task(send(http))
         await server.arrival.wait()
         task.cancel()

@@ -12,10 +12,11 @@ from aiohttp import web
 from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped]
 from jwcrypto import jws as oracle_jws
 
-from adapters.d1.api import D1CardIssuer, D1Settings
+from adapters.d1.api import D1CardIssuer
 from adapters.d1.api.http import D1Http
 from adapters.d1.api.oauth import TokenSource
 from gateway.errors import GatewayError
+from gateway.settings import UpstreamSettings
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
 from tests.integration.d1.fake_d1 import (
@@ -42,10 +43,19 @@ class Clock:
 
 @asynccontextmanager
 async def tokens_at(d1: FakeD1, monotonic: Clock) -> AsyncIterator[TokenSource]:
-    settings = D1Settings(d1.url, assertion_audience="https://api.d1.example", total_timeout_seconds=5.0)
+    settings = UpstreamSettings(base_url=d1.url, total_timeout_seconds=5.0)
     async with (
         aclosing(D1Http(settings, None)) as http,
-        aclosing(TokenSource(http, KEYS, settings, clock=lambda: 1_700_000_000.9, monotonic=monotonic)) as tokens,
+        aclosing(
+            TokenSource(
+                http,
+                KEYS,
+                settings,
+                assertion_audience="https://api.d1.example",
+                clock=lambda: 1_700_000_000.9,
+                monotonic=monotonic,
+            )
+        ) as tokens,
     ):
         yield tokens
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from adapters.nats import NatsSettings, NatsStorage
+from adapters.nats import NatsStorage
 from adapters.sqlite import SqliteStorage
 from gateway.notifications.copy import Copied, LogCopy
 from gateway.ports import Event, EventLog, Storage
+from gateway.settings import EventLogSettings, NatsSettings
 from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
 from sandbox.nats import NatsServer
 from sandbox.pki import make_pki
@@ -34,7 +35,7 @@ class Stage:
         self.prefix = f"test-{secrets.token_hex(6)}"
 
     @asynccontextmanager
-    async def opened(self, engine: Engine, *, max_age_seconds: float | None = None) -> AsyncIterator[Storage]:
+    async def opened(self, engine: Engine, *, retention: EventLogSettings | None = None) -> AsyncIterator[Storage]:
         """Have one of them open, as a gateway has it."""
         storage: Storage
         if engine == "sqlite":
@@ -44,10 +45,11 @@ class Stage:
                 NatsSettings(
                     servers=(self.server.url,),
                     prefix=self.prefix,
+                    replicas=1,
                     # The machine may be busy with other tests.
                     request_timeout_seconds=15.0,
-                    max_age_seconds=max_age_seconds,
-                )
+                ),
+                retention=retention,
             )
         try:
             yield storage

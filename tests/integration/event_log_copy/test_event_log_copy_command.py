@@ -245,7 +245,7 @@ async def test_a_command_line_that_makes_no_sense_is_refused(stage: Stage) -> No
     nowhere = await _copy("sqlite", "nats", stage.folder / "missing.toml")
     assert (nowhere.status, nowhere.mistakes) == (
         2,
-        [f"d1-gateway: {stage.folder / 'missing.toml'}: there is no such file"],
+        [f"d1-gateway: {stage.folder / 'missing.toml'}: file not found"],
     )
 
 

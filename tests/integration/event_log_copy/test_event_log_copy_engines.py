@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.notifications import cursor
 from gateway.ports import Event, EventLog, StoredSubscription
+from gateway.settings import EventLogSettings
 from issuer.common.v1 import error_pb2
 from tests.integration.event_log_copy.copy_stage import ISSUERS, Engine, Stage, copied, fill, held, left, notifications
 
@@ -251,7 +252,8 @@ async def test_what_is_too_old_for_the_file_is_left_out_and_counted(stage: Stage
 
 async def test_nats_keeps_what_it_was_given_for_as_long_as_what_is_new(stage: Stage) -> None:
     events = [event._replace(receive_time_ms=1_000 + number) for number, event in enumerate(notifications(50))]
-    async with stage.opened("sqlite") as here, stage.opened("nats", max_age_seconds=600.0) as there:
+    retention = EventLogSettings(retention_seconds=600, retention_bytes=67_108_864)
+    async with stage.opened("sqlite") as here, stage.opened("nats", retention=retention) as there:
         await fill(here.log, events)
 
         await copied(here, there)

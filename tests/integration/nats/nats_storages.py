@@ -2,13 +2,16 @@
 
 import asyncio
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Literal
 
 import pytest
 
-from adapters.nats import NatsOpenError, NatsSettings, NatsStorage
+from adapters.nats import NatsOpenError, NatsStorage
 from gateway.errors import GatewayError, Reason
+from gateway.settings import EventLogSettings, NatsSettings
 from issuer.common.v1 import error_pb2
 from sandbox.nats import NatsServer
 
@@ -32,7 +35,9 @@ def fresh_prefix() -> str:
     return f"test-{secrets.token_hex(6)}"
 
 
-def settings_for_nats(*servers: NatsServer, timeout_seconds: float = 5.0, replicas: int = 1) -> NatsSettings:
+def settings_for_nats(
+    *servers: NatsServer, timeout_seconds: float = 5.0, replicas: Literal[1, 3, 5] = 1
+) -> NatsSettings:
     """Use servers, under names that nobody else uses."""
     return NatsSettings(
         servers=tuple(server.url for server in servers),
@@ -43,21 +48,23 @@ def settings_for_nats(*servers: NatsServer, timeout_seconds: float = 5.0, replic
 
 
 @asynccontextmanager
-async def opened(settings: NatsSettings) -> AsyncIterator[NatsStorage]:
+async def opened(
+    settings: NatsSettings, tls: ssl.SSLContext | None = None, *, retention: EventLogSettings | None = None
+) -> AsyncIterator[NatsStorage]:
     """Have a storage open for as long as the context lasts."""
-    storage = await NatsStorage.open(settings)
+    storage = await NatsStorage.open(settings, tls, retention=retention)
     try:
         yield storage
     finally:
         await storage.close()
 
 
-async def refusal(settings: NatsSettings) -> str:
+async def refusal(settings: NatsSettings, tls: ssl.SSLContext | None = None) -> str:
     """Try to open a storage that must not open; return what is said about it."""
     before = asyncio.all_tasks()
     with pytest.raises(NatsOpenError) as raised:
         async with asyncio.timeout(30):
-            await NatsStorage.open(settings)
+            await NatsStorage.open(settings, tls)
     assert asyncio.all_tasks() == before
     return str(raised.value)
 

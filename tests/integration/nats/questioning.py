@@ -9,8 +9,14 @@ from typing import Any
 
 import aiohttp
 
-from gateway.settings import CallbackSettings, IdempotencySettings, NatsSettings, QuestionSettings, Settings
-from gateway.settings.work import ResultPollSettings
+from gateway.settings import (
+    CallbackPolicySettings,
+    CallbackSettings,
+    IdempotencySettings,
+    NatsSettings,
+    ResultPollSettings,
+    Settings,
+)
 from sandbox import Sandbox
 from sandbox.nats import NatsServer
 from tests.running import Running, edge_session, running_gateway, settings_for
@@ -56,7 +62,7 @@ async def questioning(folder: Path, count: int = 2, *, deadline_seconds: float =
 
 
 def _shared(settings: Settings, nats: NatsServer, key_file: Path, deadline_seconds: float) -> Settings:
-    asked = QuestionSettings(deadline_seconds=deadline_seconds)
+    asked = CallbackPolicySettings(deadline_seconds=deadline_seconds)
     return settings.model_copy(
         update={
             "nats": NatsSettings(servers=(nats.url,), replicas=1),

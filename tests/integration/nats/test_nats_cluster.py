@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,7 +81,7 @@ async def test_what_was_acknowledged_is_there_once_though_the_leader_was_killed_
 
 async def test_a_gateway_that_was_told_of_one_server_finds_the_others(cluster: NatsCluster) -> None:
     first = cluster.servers[0]
-    settings = replace(settings_for_nats(first), replicas=3)
+    settings = settings_for_nats(first, replicas=3)
     async with opened(settings) as storage:
         await storage.log.append(an_event(1))
 
@@ -94,7 +93,7 @@ async def test_a_gateway_that_was_told_of_one_server_finds_the_others(cluster: N
 
 async def test_a_reader_at_any_server_sees_at_once_what_was_acknowledged_at_another(cluster: NatsCluster) -> None:
     settings = settings_for_nats(*cluster.servers, replicas=3)
-    at_each = [replace(settings, servers=(server.url,)) for server in cluster.servers]
+    at_each = [settings.model_copy(update={"servers": (server.url,)}) for server in cluster.servers]
     async with opened(at_each[0]) as writer, opened(at_each[1]) as one, opened(at_each[2]) as other:
         waiting = asyncio.create_task(one.log.wait_beyond(0))
         for number in range(1, 101):

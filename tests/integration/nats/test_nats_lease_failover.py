@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.nats import NatsSettings, NatsStorage
+from adapters.nats import NatsStorage
 from gateway.ports import Lease
+from gateway.settings import NatsSettings
 from sandbox.nats import NatsCluster
 
 ISSUER, NAME = "ISSUER0001", "fraud"

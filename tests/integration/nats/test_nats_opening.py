@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters.nats import NatsSettings, NatsStorage
+from adapters.nats import NatsStorage
 from adapters.nats.connection.connection import Connection
 from adapters.nats.connection.subjects import Names
 from adapters.nats.jetstream.jetstream import ask
+from gateway.settings import EventLogSettings, NatsSettings
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import ISSUER, an_event, append_all, read_all
 from tests.integration.nats.nats_storages import opened, refusal, settings_for_nats, unavailable
@@ -87,7 +87,8 @@ async def test_retention_follows_the_settings_of_the_gateway_that_started_last(s
     settings = settings_for_nats(server)
     async with opened(settings) as storage:
         await storage.log.append(an_event(1))
-    async with opened(replace(settings, max_age_seconds=3600, max_bytes=10_000_000)) as storage:
+    retention = EventLogSettings(retention_seconds=3600, retention_bytes=10_000_000)
+    async with opened(settings, retention=retention) as storage:
         config = (await ask(storage.connection, f"STREAM.INFO.{storage.names.event_stream}"))["config"]
 
         assert (config["max_age"], config["max_bytes"]) == (3600 * 10**9, 10_000_000)

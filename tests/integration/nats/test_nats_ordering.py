@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.nats import NatsSettings, NatsStorage
+from adapters.nats import NatsStorage
 from gateway.errors import GatewayError
 from gateway.ports import Event
+from gateway.settings import NatsSettings
 from sandbox.nats import NatsCluster, NatsServer
 
 _COUNT = 20_000
@@ -84,7 +85,7 @@ async def test_events_keep_their_order_when_the_leader_of_the_stream_dies_again_
 async def test_events_keep_their_order_when_the_server_is_killed_and_started_again(tmp_path: Path) -> None:
     events = _events()
     async with await NatsServer.start(tmp_path) as server:
-        storage = await NatsStorage.open(NatsSettings(servers=(server.url,), prefix="ordered"))
+        storage = await NatsStorage.open(NatsSettings(servers=(server.url,), prefix="ordered", replicas=1))
         try:
             storing = asyncio.create_task(_store(storage, events))
             for place in (2_000, 9_000):
@@ -102,7 +103,7 @@ async def test_an_event_that_cannot_be_stored_holds_up_those_behind_it(server: N
     events = _events()[:500]
     # Of each window, all are sent before the first answer comes.
     events[place] = events[place]._replace(payload=bytes(2_000_000))
-    storage = await NatsStorage.open(NatsSettings(servers=(server.url,), prefix="ordered"))
+    storage = await NatsStorage.open(NatsSettings(servers=(server.url,), prefix="ordered", replicas=1))
     try:
         with pytest.raises(GatewayError, match="larger than the NATS server takes"):
             await storage.log.append_in_order(events)

@@ -9,9 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.nats.connection.connection import Connection
-from adapters.nats.connection.settings import NatsSettings
 from adapters.nats.jetstream.jetstream import ask
 from d1gateway.peer.v1 import messages_pb2 as peer
+from gateway.settings import NatsSettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from sandbox.d1.notification import Notification, new_details

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ async def guarded(tmp_path: Path, pki: Pki) -> AsyncIterator[NatsServer]:
 
 async def test_with_our_certificate_we_are_let_in_and_let_in_again(guarded: NatsServer, pki: Pki) -> None:
     ours = client_context(pki.gateway_client, pki.server_ca)
-    async with opened(replace(settings_for_nats(guarded), tls=ours)) as storage:
+    async with opened(settings_for_nats(guarded), ours) as storage:
         assert await storage.log.append(an_event(1))
 
         await guarded.kill()
@@ -42,7 +41,7 @@ async def test_with_our_certificate_we_are_let_in_and_let_in_again(guarded: Nats
 
 async def test_a_server_that_hangs_is_left_soon_over_tls_too(guarded: NatsServer, pki: Pki) -> None:
     ours = client_context(pki.gateway_client, pki.server_ca)
-    async with opened(replace(settings_for_nats(guarded, timeout_seconds=1), tls=ours)) as storage:
+    async with opened(settings_for_nats(guarded, timeout_seconds=1), ours) as storage:
         guarded.pause()
         async with asyncio.timeout(10):
             # Nothing is heard from it, not even that it closes.
@@ -56,24 +55,19 @@ async def test_a_server_that_hangs_is_left_soon_over_tls_too(guarded: NatsServer
 async def test_without_our_certificate_we_are_not_let_in(guarded: NatsServer, pki: Pki, shown: str) -> None:
     tls = browser_context(pki.server_ca) if shown == "nothing" else client_context(pki.caller, pki.server_ca)
 
-    assert guarded.url in await refusal(replace(settings_for_nats(guarded), tls=tls))
+    assert guarded.url in await refusal(settings_for_nats(guarded), tls)
 
 
 async def test_a_server_that_nobody_vouches_for_is_not_trusted(guarded: NatsServer, pki: Pki) -> None:
     tls = client_context(pki.gateway_client, pki.caller_ca)
 
-    assert "certificate verify failed" in await refusal(replace(settings_for_nats(guarded), tls=tls))
+    assert "certificate verify failed" in await refusal(settings_for_nats(guarded), tls)
 
 
 async def test_nothing_is_said_in_plain_text_to_a_server_that_ought_to_encrypt(server: NatsServer, pki: Pki) -> None:
-    settings = settings_for_nats(server)
-    plaintext = replace(
-        settings,
-        servers=(server.url.replace("nats://", "tls://"),),
-        tls=client_context(pki.gateway_client, pki.server_ca),
-    )
+    settings = settings_for_nats(server).model_copy(update={"servers": (server.url.replace("nats://", "tls://"),)})
 
-    assert "does not encrypt" in await refusal(plaintext)
+    assert "does not encrypt" in await refusal(settings, client_context(pki.gateway_client, pki.server_ca))
 
 
 async def test_a_user_is_known_by_its_credentials(tmp_path: Path) -> None:
@@ -81,7 +75,7 @@ async def test_a_user_is_known_by_its_credentials(tmp_path: Path) -> None:
     credentials = operator.account.write_user(tmp_path / "gateway.creds")
     async with await NatsServer.start(tmp_path / "operated", settings=operator.settings) as server:
         settings = settings_for_nats(server)
-        async with opened(replace(settings, credentials_file=credentials)) as storage:
+        async with opened(settings.model_copy(update={"credentials_file": credentials})) as storage:
             assert await storage.log.append(an_event(1))
             # They are shown again at each connection.
             await server.kill()
@@ -94,6 +88,7 @@ async def test_a_user_is_known_by_its_credentials(tmp_path: Path) -> None:
 async def test_the_credentials_of_another_operators_user_are_refused(tmp_path: Path) -> None:
     stranger = Operator().account.write_user(tmp_path / "stranger.creds")
     async with await NatsServer.start(tmp_path / "operated", settings=Operator().settings) as server:
-        said = await refusal(replace(settings_for_nats(server), credentials_file=stranger))
+        settings = settings_for_nats(server).model_copy(update={"credentials_file": stranger})
+        said = await refusal(settings)
 
         assert "Authorization Violation" in said

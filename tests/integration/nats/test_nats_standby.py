@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.nats import NatsSettings, NatsStorage
+from adapters.nats import NatsStorage
 from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.leases.session import END
 from gateway.errors import GatewayError
 from gateway.notifications.watch import Watchers
+from gateway.settings import NatsSettings
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.nats import NatsServer
 from tests.fakes import ISSUER, an_event
@@ -41,7 +42,7 @@ class Cluster:
 
     def __init__(self, server: NatsServer) -> None:
         self.server = server
-        self._settings = NatsSettings(servers=(server.url,), prefix=f"test-{secrets.token_hex(4)}")
+        self._settings = NatsSettings(servers=(server.url,), prefix=f"test-{secrets.token_hex(4)}", replicas=1)
 
     @asynccontextmanager
     async def gateway(self) -> AsyncIterator[Gateway]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite import Retention, SqliteEventLog, SqliteStorage
+from adapters.sqlite import SqliteEventLog, SqliteStorage
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Event
+from gateway.settings import EventLogSettings
 from issuer.common.v1 import error_pb2
 
 __all__ = [
@@ -47,7 +48,7 @@ def event(
 async def opened_storage(
     path: Path,
     *,
-    retention: Retention = Retention(),  # noqa: B008  frozen
+    retention: EventLogSettings | None = None,
     trim_interval_seconds: float = 3600.0,
     now_ms: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[SqliteStorage]:
@@ -64,7 +65,7 @@ async def opened_storage(
 async def opened(
     path: Path,
     *,
-    retention: Retention = Retention(),  # noqa: B008  frozen
+    retention: EventLogSettings | None = None,
     trim_interval_seconds: float = 3600.0,
     now_ms: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[SqliteEventLog]:

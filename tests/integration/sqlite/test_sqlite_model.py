@@ -8,8 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from adapters.sqlite import Retention, SqliteStorage
+from adapters.sqlite import SqliteStorage
 from gateway.ports import Event
+from gateway.settings import EventLogSettings
 from tests.integration.sqlite.sqlite_events import append_all, event
 
 MAX_AGE_MS = 1_000
@@ -41,7 +42,7 @@ class LogBesideList(RuleBasedStateMachine):
         self.storage = self.runner.run(
             SqliteStorage.open(
                 Path(self.folder.name) / "events.db",
-                retention=Retention(max_age_seconds=MAX_AGE_MS / 1_000),
+                retention=EventLogSettings(retention_seconds=MAX_AGE_MS / 1_000),
                 trim_interval_seconds=3_600,
                 now_ms=lambda: self.now_ms,
             )

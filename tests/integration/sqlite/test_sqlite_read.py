@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sqlite import Retention, SqliteEventLog
+from adapters.sqlite import SqliteEventLog
 from gateway.ports import LogBounds
+from gateway.settings import EventLogSettings
 from tests.integration.sqlite.sqlite_events import append_all, event, locked, numbers, opened, unavailable
 
 
@@ -156,7 +157,7 @@ async def test_the_place_of_a_time_is_before_the_first_event_taken_then_or_later
 async def test_the_place_of_a_time_does_not_depend_on_events_that_are_gone(path: Path) -> None:
     """The clock went back by an hour, and what was stored before that is trimmed."""
     now_ms = 3_600_000
-    async with opened(path, retention=Retention(max_age_seconds=1_000), now_ms=lambda: now_ms) as log:
+    async with opened(path, retention=EventLogSettings(retention_seconds=1_000), now_ms=lambda: now_ms) as log:
         for number, time_ms in enumerate((0, 2_700_000, 2_650_000, 2_660_000, 2_800_000)):
             await log.append(event(number, time_ms=time_ms))
         assert await log.trim() == 1

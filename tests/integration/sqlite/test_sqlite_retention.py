@@ -3,17 +3,15 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
-from adapters.sqlite import Retention
 from gateway.ports import LogBounds
+from gateway.settings import EventLogSettings
 from tests.integration.sqlite.sqlite_events import append_all, event, locked, numbers, opened, unavailable
 
 MEBIBYTE = 1_048_576
 
 
 async def test_events_are_removed_when_they_are_older_than_the_limit(path: Path) -> None:
-    async with opened(path, retention=Retention(max_age_seconds=10), now_ms=lambda: 15_000) as log:
+    async with opened(path, retention=EventLogSettings(retention_seconds=10), now_ms=lambda: 15_000) as log:
         await append_all(log, [event(number, time_ms=number * 1_000) for number in range(10)])
 
         assert await log.trim() == 5
@@ -24,7 +22,7 @@ async def test_events_are_removed_when_they_are_older_than_the_limit(path: Path)
 
 
 async def test_what_was_removed_is_known_after_a_restart_and_no_sequence_comes_back(path: Path) -> None:
-    async with opened(path, retention=Retention(max_age_seconds=10), now_ms=lambda: 100_000) as log:
+    async with opened(path, retention=EventLogSettings(retention_seconds=10), now_ms=lambda: 100_000) as log:
         await append_all(log, [event(number) for number in range(250)])
         assert await log.trim() == 250
         assert await numbers(log) == []
@@ -37,7 +35,7 @@ async def test_what_was_removed_is_known_after_a_restart_and_no_sequence_comes_b
 
 
 async def test_the_oldest_events_are_removed_when_the_log_is_too_large(path: Path) -> None:
-    async with opened(path, retention=Retention(max_bytes=MEBIBYTE)) as log:
+    async with opened(path, retention=EventLogSettings(retention_bytes=MEBIBYTE)) as log:
         await append_all(log, [event(number, payload=bytes(1_000)) for number in range(2_000)])
 
         removed = await log.trim()
@@ -49,7 +47,7 @@ async def test_the_oldest_events_are_removed_when_the_log_is_too_large(path: Pat
 
 
 async def test_the_space_of_removed_events_is_used_again(path: Path) -> None:
-    async with opened(path, retention=Retention(max_bytes=MEBIBYTE)) as log:
+    async with opened(path, retention=EventLogSettings(retention_bytes=MEBIBYTE)) as log:
         for start in range(0, 6_000, 500):
             await append_all(log, [event(number, payload=bytes(1_000)) for number in range(start, start + 500)])
             await log.trim()
@@ -66,7 +64,7 @@ async def test_without_limits_nothing_is_removed(path: Path) -> None:
 
 
 async def test_the_log_trims_itself_regularly_also_after_a_failure(path: Path) -> None:
-    retention = Retention(max_age_seconds=10)
+    retention = EventLogSettings(retention_seconds=10)
     async with opened(path, retention=retention, trim_interval_seconds=0.02, now_ms=lambda: 15_000) as log:
         with locked(path):
             await asyncio.sleep(0.7)
@@ -79,7 +77,7 @@ async def test_the_log_trims_itself_regularly_also_after_a_failure(path: Path) -
 
 
 async def test_appends_are_stored_while_a_long_trim_goes_on(path: Path) -> None:
-    async with opened(path, retention=Retention(max_age_seconds=10), now_ms=lambda: 100_000) as log:
+    async with opened(path, retention=EventLogSettings(retention_seconds=10), now_ms=lambda: 100_000) as log:
         await append_all(log, [event(number) for number in range(5_000)])
         trim = asyncio.ensure_future(log.trim())
 
@@ -92,18 +90,10 @@ async def test_appends_are_stored_while_a_long_trim_goes_on(path: Path) -> None:
 
 
 async def test_a_trim_that_the_storage_fails_says_so_and_removes_nothing(path: Path) -> None:
-    async with opened(path, retention=Retention(max_age_seconds=10), now_ms=lambda: 100_000) as log:
+    async with opened(path, retention=EventLogSettings(retention_seconds=10), now_ms=lambda: 100_000) as log:
         await log.append(event(1))
         with locked(path), unavailable():
             await log.trim()
 
         assert await numbers(log) == [1]
         assert await log.trim() == 1
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_of_nothing_is_refused(limit: int) -> None:
-    with pytest.raises(ValueError, match="more than 0"):
-        Retention(max_age_seconds=limit)
-    with pytest.raises(ValueError, match="more than 0"):
-        Retention(max_bytes=limit)

@@ -5,9 +5,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from adapters.sqlite import Retention, SqliteStorage
+from adapters.sqlite import SqliteStorage
 from gateway.errors import GatewayError
 from gateway.ports import KeyValueStore
+from gateway.settings import EventLogSettings
 from issuer.common.v1 import error_pb2
 from tests.integration.sqlite.sqlite_events import append_all, event, locked, numbers, opened_storage, unavailable
 
@@ -122,7 +123,7 @@ async def test_expired_entries_are_removed_regularly(path: Path) -> None:
 
 
 async def test_many_and_large_entries_cost_no_event(path: Path) -> None:
-    async with opened_storage(path, retention=Retention(max_bytes=MEBIBYTE)) as storage:
+    async with opened_storage(path, retention=EventLogSettings(retention_bytes=MEBIBYTE)) as storage:
         await append_all(storage.log, [event(number, payload=bytes(1_000)) for number in range(500)])
         puts = [storage.entries.put(f"small-{each}", bytes(each % 400), 60) for each in range(5_000)]
         puts += [storage.entries.put(f"medium-{each}", bytes(1_200), 60) for each in range(1_000)]

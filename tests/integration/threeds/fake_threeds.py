@@ -8,9 +8,11 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+from pydantic import SecretStr
 
-from adapters.threeds import HttpThreeDSServer, Secret, ThreeDSSettings, codec, connect
+from adapters.threeds import HttpThreeDSServer, codec, connect
 from gateway.ports import Call
+from gateway.settings import ThreeDSSettings
 from issuer.threeds.v1 import areq_pb2
 
 API_KEY = "2f1c3b9e-0d5a-4b8e-9a47-0c5d8f6e7a10"
@@ -214,7 +216,7 @@ async def running_threeds(*replies: Reply) -> AsyncIterator[FakeThreeDS]:
 @asynccontextmanager
 async def server_at(url: str, **limits: Any) -> AsyncIterator[HttpThreeDSServer]:
     """Talk with a server."""
-    async with connect(ThreeDSSettings(base_url=url, api_key=Secret(API_KEY), **limits), None) as client:
+    async with connect(ThreeDSSettings(base_url=url, api_key=SecretStr(API_KEY), **limits), None) as client:
         yield HttpThreeDSServer(client)
 
 

@@ -200,7 +200,7 @@ async def test_a_silent_server_costs_no_more_than_the_callers_deadline(
 async def test_a_silent_server_costs_no_more_than_the_configured_time(threeds: FakeThreeDS) -> None:
     threeds.replies = [HANG]
 
-    async with server_at(threeds.url, total_timeout_seconds=0.2) as server:
+    async with server_at(threeds.url, total_timeout_seconds=0.2, connect_timeout_seconds=0.2) as server:
         error = await failure(server, seconds=30)
 
     assert (error.reason, error.outcome) == (LATE, UNKNOWN)

@@ -24,7 +24,7 @@ class Circuit:
     def __post_init__(self) -> None:
         self.breaker = CircuitBreaker(
             failures=_FAILURES,
-            longest_pause_seconds=_LONGEST,
+            max_pause_seconds=_LONGEST,
             note=self.states.append,
             clock=lambda: self.now,
             spread=lambda: self.spread,

@@ -85,7 +85,9 @@ class Calls:
 
     async def made(self, *, attempts: int = 3, seconds: float = 10.0, idempotent: bool = True) -> str:
         deadline = asyncio.get_running_loop().time() + seconds
-        return await repeated(self.attempt, attempts=attempts, deadline=deadline, idempotent=idempotent, note=self.note)
+        return await repeated(
+            self.attempt, max_attempts=attempts, deadline=deadline, idempotent=idempotent, note=self.note
+        )
 
 
 def failure(calls: Calls, *, attempts: int = 3, seconds: float = 10.0, idempotent: bool = True) -> GatewayError:

@@ -5,13 +5,11 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from joserfc.jwk import ECKey
 from pydantic import BaseModel, SecretStr
 
-from adapters.threeds.settings import Secret
 from gateway import settings
 from gateway.bootstrap import edge, upstreams
 from gateway.settings import Settings, SettingsError, ThreeDSSettings, load
@@ -71,9 +69,7 @@ def everything(value: object) -> Iterator[BaseModel]:
 
 def secret_fields(model: type[BaseModel]) -> set[str]:
     return {
-        f"{model.__name__}.{name}"
-        for name, field in model.model_fields.items()
-        if SecretStr in {field.annotation, *get_args(field.annotation)}
+        f"{model.__name__}.{name}" for name, field in model.model_fields.items() if "SecretStr" in str(field.annotation)
     }
 
 
@@ -125,25 +121,18 @@ def test_what_is_made_of_the_settings_shows_no_secret(files: Files) -> None:
     loaded = load(toml(files))
     assert loaded.threeds is not None
     assert loaded.edge.oauth is not None
-    threeds = upstreams.threeds_settings(loaded.threeds)
+    api_key = loaded.threeds.read_api_key()
     tokens = edge.tokens(loaded.edge.oauth)
     token = tokens.issue()
     keys = upstreams.issuer_keys(loaded)
     private = next(iter(keys.values())).assertion_keys[0].as_dict(private=True)["d"]
 
-    d1 = upstreams.d1_settings(loaded)
-    shown = f"{threeds} {threeds!r} {tokens!r} {tokens.client!r} {token!r} {keys!r} {d1!r}"
+    shown = f"{api_key} {api_key!r} {tokens!r} {tokens.client!r} {token!r} {keys!r}"
 
-    assert threeds.api_key.reveal() == _API_KEY
+    assert api_key.get_secret_value() == _API_KEY
     assert is_clean(shown)
     assert token.value not in shown
     assert str(private) not in shown
-
-
-def test_a_secret_of_an_adapter_prints_as_stars() -> None:
-    secret = Secret(_API_KEY)
-
-    assert {repr(secret), str(secret), f"{secret}"} == {"***"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import FILE_VARIABLE, SettingsError, load
+from gateway.settings import FILE_VARIABLE, EventLogSettings, SettingsError, load
 from tests.unit.settings.settings_files import Files
 
 OAUTH = f"""
@@ -153,8 +153,8 @@ def test_an_unknown_setting_in_the_environment_is_refused_with_its_place(
         ({"GRPC__PRT": "1"}, "grpc.prt (environment): Extra inputs"),
         ({"GRPC__PORT": ""}, "grpc.port (environment): Input should be"),
         ({"GRPC": '{"prt": 1}'}, "grpc.prt (environment): Extra inputs"),
-        ({"D1__TOTAL_TIMEOUT_SECONDS": "1"}, "d1 ({file} and environment): connect_timeout_seconds must not"),
-        ({"GRPC__TLS_KEY_FILE": "{private}"}, "grpc (environment): tls_certificate_file and"),
+        ({"D1__TOTAL_TIMEOUT_SECONDS": "1"}, "d1 ({file} and environment): connect_timeout_seconds must not exceed"),
+        ({"GRPC__TLS_KEY_FILE": "{private}"}, "grpc (environment): set both tls_certificate_file and"),
         ({"GRPC__PORT": "9443"}, "settings ({file} and environment): grpc.port and edge.port"),
         ({"NATS": "nats://localhost"}, "nats (environment): Input should be"),
         ({"ISSUERS": "{"}, "environment: error parsing value"),
@@ -249,7 +249,7 @@ def test_a_file_that_is_not_there_is_named(files: Files) -> None:
     (mistake,) = mistakes_of(files.write(d1=f'tls_ca_file = "{missing}"'))
 
     assert mistake.startswith("d1.tls_ca_file ")
-    assert f"there is no file {missing}" in mistake
+    assert f"file not found: {missing}" in mistake
 
 
 def test_a_folder_is_no_file(files: Files) -> None:
@@ -310,6 +310,12 @@ def test_a_value_that_cannot_be_meant_is_refused_with_its_place(files: Files, se
     assert mistake.startswith(f"{setting} ")
 
 
+@pytest.mark.parametrize("limit", [{"retention_seconds": 0}, {"retention_bytes": 0}, {"retention_bytes": -1}])
+def test_a_retention_of_nothing_is_refused(limit: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(limit))):
+        EventLogSettings.model_validate(limit)
+
+
 @pytest.mark.parametrize("issuer", ["SHORT", "TOOLONG00001", ""])
 def test_an_issuer_id_has_ten_characters(files: Files, issuer: str) -> None:
     (mistake,) = mistakes_of(files.write(issuer=issuer))
@@ -357,7 +363,7 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> No
     [
         ('issuer = "https://login.example"', "set either jwks_file or jwks_url"),
         ('issuer = "a"\njwks_file = "{public}"\njwks_url = "https://b.example"', "set either jwks_file or jwks_url"),
-        ('issuer = "a"\njwks_file = "{public}"\njwks_ca_file = "{public}"', "jwks_ca_file goes with jwks_url"),
+        ('issuer = "a"\njwks_file = "{public}"\njwks_ca_file = "{public}"', "jwks_ca_file requires jwks_url"),
         ('issuer = "a"\njwks_file = "{public}"\nalgorithms = ["HS256"]', "Input should be"),
         ('issuer = "a"\njwks_file = "{public}"\nalgorithms = ["none"]', "Input should be"),
     ],
@@ -377,7 +383,7 @@ def test_callers_that_cannot_be_known_are_refused_at_the_start(files: Files) -> 
 
     (mistake,) = mistakes_of(files.toml)
 
-    assert "grpc.tls_client_ca_file or by access.tokens" in mistake
+    assert "set grpc.tls_client_ca_file or access.tokens" in mistake
 
 
 @pytest.mark.parametrize("listener", ["grpc", "edge"])

@@ -127,7 +127,7 @@ def test_of_a_wrong_server_of_nats_it_is_not_said_that_there_is_none(
     (mistake,) = _mistakes(files, monkeypatch, "D1_GATEWAY_NATS__SERVERS", f'["{server}"]')
 
     assert mistake.startswith("nats")
-    assert "at least" not in mistake
+    assert "empty" not in mistake
     assert _SECRET not in mistake
 
 
@@ -144,4 +144,4 @@ def test_a_list_without_anything_is_refused(
 ) -> None:
     mistakes = _mistakes(files, monkeypatch, f"D1_GATEWAY_{variable}", "[]")
 
-    assert mistakes == [f"{setting} (environment): there has to be at least one"]
+    assert mistakes == [f"{setting} (environment): must not be empty"]

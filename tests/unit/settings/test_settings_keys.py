@@ -50,7 +50,9 @@ def test_a_third_key_is_one_too_many(files: Files, kind: str) -> None:
     make = assertion_key if kind == "assertion_keys" else encryption_key
     third = make(files, "2", "" if make is assertion_key else "active_from = 2027-03-01T06:00:00Z") + make(files, "3")
 
-    assert mistake_of(files.write(rest=third)).startswith(f"issuers.ISSUER0001.{kind} ")
+    mistake = mistake_of(files.write(rest=third))
+
+    assert mistake == f"issuers.ISSUER0001.{kind} ({files.toml}): expected one or two keys"
 
 
 @pytest.mark.parametrize("kind", ["assertion_keys", "d1_encryption_keys"])
@@ -67,14 +69,12 @@ def test_no_key_at_all_is_refused(files: Files, kind: str, left: str) -> None:
 def test_two_keys_under_one_kid_are_refused(files: Files) -> None:
     later = "active_from = 2027-03-01T06:00:00Z"
 
-    assert "both have the kid assertion-1" in mistake_of(files.write(rest=assertion_key(files, "assertion-1")))
-    assert "both have the kid encryption-1" in mistake_of(
-        files.write(rest=encryption_key(files, "encryption-1", later))
-    )
+    assert "duplicate kid assertion-1" in mistake_of(files.write(rest=assertion_key(files, "assertion-1")))
+    assert "duplicate kid encryption-1" in mistake_of(files.write(rest=encryption_key(files, "encryption-1", later)))
 
 
 def test_two_encryption_keys_of_which_neither_comes_first_are_refused(files: Files) -> None:
-    assert "active_from has to tell" in mistake_of(files.write(rest=encryption_key(files, "encryption-2")))
+    assert "active_from must differ" in mistake_of(files.write(rest=encryption_key(files, "encryption-2")))
 
 
 @pytest.mark.parametrize("moment", ["2027-03-01T06:00:00", "2027-03-01", '"soon"'])
@@ -109,4 +109,4 @@ def test_a_passphrase_that_others_can_read_is_refused(files: Files, table: str) 
 def test_a_passphrase_without_a_key_for_it_is_refused(files: Files) -> None:
     mistake = mistake_of(files.write(rest=f'[grpc]\ntls_key_passphrase_file = "{files.private}"'))
 
-    assert "tls_key_passphrase_file needs tls_key_file" in mistake
+    assert "tls_key_passphrase_file requires tls_key_file" in mistake

@@ -1,0 +1,52 @@
+"""Callbacks: deadlines, and the replies to D1 when no handler answers."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from gateway.settings.types import Seconds, Table
+
+__all__ = ["CallbackPolicySettings", "CallbackSettings", "ResultPollSettings"]
+
+_Deadline = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
+_ErrorStatus = Annotated[int, Field(ge=400, le=599)]
+_ErrorText = Annotated[str, StringConstraints(max_length=256)]
+
+
+class CallbackPolicySettings(Table):
+    """Deadline and fallback of one kind of callback."""
+
+    deadline_seconds: _Deadline = 2.0
+    """Time for handlers, all attempts together. D1 applies a timeout that it does not disclose."""
+    fallback_status: _ErrorStatus = 500
+    """HTTP status for D1 if no handler replies in time."""
+    fallback_error: _ErrorText = "no answer in time"
+    """Error text for D1 with the fallback status."""
+
+
+class ResultPollSettings(Table):
+    """D1's polls for the result of an authentication."""
+
+    deadline_seconds: _Deadline = 2.0
+    """Time for handlers, all attempts together."""
+    fallback_status: _ErrorStatus | None = None
+    """HTTP status for D1 if no handler replies in time. Unset: D1 gets the result "pending"."""
+    fallback_error: _ErrorText = "no answer in time"
+    """Error text for D1 with the fallback status."""
+
+
+class CallbackSettings(Table):
+    """D1's callbacks that handlers answer."""
+
+    consumer_information: CallbackPolicySettings = CallbackPolicySettings()
+    """Requests for a consumer's information."""
+    deliver_otp: CallbackPolicySettings = CallbackPolicySettings()
+    """Requests to deliver a one-time password."""
+    authenticate: CallbackPolicySettings = CallbackPolicySettings()
+    """Requests to authenticate a consumer in the issuer's app."""
+    authentication_result: ResultPollSettings = ResultPollSettings()
+    """Polls for the result of an authentication."""
+    card_credentials: CallbackPolicySettings = CallbackPolicySettings()
+    """Requests for a card's credentials."""
+    authentication_result_ttl_seconds: Seconds = 900.0
+    """Time to keep an authentication's result for D1's polls, from its first report."""
