@@ -22,6 +22,7 @@ check: $(INSTALLED) ## everything that can be known without running it
 	mypy
 	lint-imports
 	python tools/contracts.py check
+	python tools/settings_reference.py check
 
 bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs/benchmarks.md; a quarter of an hour
 	python -m bench
@@ -29,8 +30,9 @@ bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs
 bench-quick: $(INSTALLED) ## half a minute of it, and whether the floors of bench/floors.toml hold
 	python -m bench --quick
 
-generate: $(INSTALLED) ## gen/ and the client's contracts from proto/
+generate: $(INSTALLED) ## gen/ and the client's contracts from proto/, docs/settings.md from the settings
 	python tools/contracts.py generate
+	python tools/settings_reference.py write
 
 release-contracts: $(INSTALLED) ## make the present contracts the ones later ones may not break
 	python tools/contracts.py release

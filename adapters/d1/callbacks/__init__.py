@@ -12,7 +12,7 @@ from adapters.d1.callbacks.step_up import StepUp
 from gateway.edge.auth_tokens import Token
 from gateway.edge.platform import PlatformCallbacks
 from gateway.ports import Appendable, AuthenticationResultStore, CallbackBus, CardDataEncryption
-from gateway.settings import CallbackSettings, QuestionSettings
+from gateway.settings import CallbackSettings, CallbackPolicySettings
 
 __all__ = ["d1_callbacks", "token_body"]
 
@@ -76,5 +76,5 @@ def token_body(token: Token, scope: str) -> Mapping[str, str | int]:
     return body | ({"scope": scope} if scope else {})
 
 
-def _terms(settings: QuestionSettings) -> Terms:
+def _terms(settings: CallbackPolicySettings) -> Terms:
     return Terms(settings.deadline_seconds, settings.fallback_status, settings.fallback_error)
