@@ -4,7 +4,6 @@ What serves takes a second to import, so those that need it import it themselves
 """
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,28 +11,22 @@ from rich.console import Console
 
 from gateway.aio.signals import TAKEN, release
 from gateway.cli import event_log, keys
-from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
+from gateway.cli.output import FAILED, UNUSABLE, ConfigFile, load_settings, refused, tell
+from gateway.settings import SettingsError
 from gateway.settings.dump import effective
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="One typed gRPC door between a card issuer's services, Thales D1 and a 3-D Secure server.",
+    help="A typed gRPC gateway between a card issuer's services, Thales D1 and a 3-D Secure server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-config = typer.Typer(help="The settings.", no_args_is_help=True)
+config = typer.Typer(help="Inspect the configuration.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(keys.app, name="keys")
 app.add_typer(event_log.app, name="log")
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", envvar=FILE_VARIABLE, help="TOML file with settings.", dir_okay=False),
-]
-
-_errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.callback()
@@ -46,16 +39,15 @@ def begin(context: typer.Context) -> None:
 @app.command()
 def serve(config_file: ConfigFile = None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
-    settings = _load(config_file)
+    settings = load_settings(config_file)
     from gateway.bootstrap.serve import serve as run
 
     try:
         run(settings)
     except SettingsError as error:
-        raise _refused(error) from error
+        raise refused(UNUSABLE, *error.mistakes) from error
     except OSError as error:
-        _errors.print(f"d1-gateway: {error}")
-        raise typer.Exit(1) from error
+        raise refused(FAILED, str(error)) from error
 
 
 @config.command("check")
@@ -63,13 +55,13 @@ def config_check(config_file: ConfigFile = None) -> None:
     """Print the effective settings with secrets masked, or every mistake with its place."""
     from gateway import bootstrap
 
-    settings = _load(config_file)
+    settings = load_settings(config_file)
     try:
         warnings = bootstrap.check(settings)
     except SettingsError as error:
-        raise _refused(error) from error
+        raise refused(UNUSABLE, *error.mistakes) from error
     for warning in warnings:
-        _errors.print(f"d1-gateway: warning: {warning}")
+        tell(f"warning: {warning}")
     print(effective(settings))  # noqa: T201 (its output is what the command is for)
 
 
@@ -95,16 +87,3 @@ def sandbox() -> None:
     from sandbox.playground import playground
 
     asyncio.run(playground(Console(highlight=False)))
-
-
-def _load(config_file: Path | None) -> Settings:
-    try:
-        return load(config_file)
-    except SettingsError as error:
-        raise _refused(error) from error
-
-
-def _refused(error: SettingsError) -> typer.Exit:
-    for mistake in error.mistakes:
-        _errors.print(f"d1-gateway: {mistake}")
-    return typer.Exit(2)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.event_log_copy import oldest_kept_ms, opened
-from gateway.cli.event_log import tell
+from gateway.cli.output import tell
 from gateway.notifications.copy import Copied, LogCopy, Progress
 from gateway.ports import Engine
 from gateway.settings import Settings

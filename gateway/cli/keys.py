@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
-from rich.console import Console
 
+from gateway.cli.output import FAILED, refused
 from gateway.settings import SettingsError
 from gateway.tls import key_generation, keys
 from gateway.tls.key_generation import ENCRYPTION, SIGNING, ClientAlgorithm, KeyMakingError, NewFile, Purpose, Subject
@@ -31,8 +31,6 @@ Ask = Annotated[bool, typer.Option("--passphrase", help="Encrypt the private key
 PassphraseFile = Annotated[
     Path | None, typer.Option(help="Encrypt the private key, as PEM, with the passphrase in this file.")
 ]
-
-_errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
@@ -217,16 +215,11 @@ def _told_in_one_line() -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise _refused(f"{error.filename} is there already; no file is overwritten") from error
+        raise refused(FAILED, f"{error.filename} is there already; no file is overwritten") from error
     except OSError as error:
-        raise _refused(f"{error.filename or 'writing'}: {error.strerror}") from error
+        raise refused(FAILED, f"{error.filename or 'writing'}: {error.strerror}") from error
     except (KeyMakingError, SettingsError) as error:
-        raise _refused(str(error)) from error
-
-
-def _refused(line: str) -> typer.Exit:
-    _errors.print(f"d1-gateway: {line}")
-    return typer.Exit(1)
+        raise refused(FAILED, str(error)) from error
 
 
 def ask(what: str) -> bytes:

@@ -12,7 +12,7 @@ from adapters.d1.callbacks.step_up import StepUp
 from gateway.edge.auth_tokens import Token
 from gateway.edge.platform import PlatformCallbacks
 from gateway.ports import Appendable, AuthenticationResultStore, CallbackBus, CardDataEncryption
-from gateway.settings import CallbackSettings, CallbackPolicySettings
+from gateway.settings import CallbackPolicySettings, CallbackSettings
 
 __all__ = ["d1_callbacks", "token_body"]
 

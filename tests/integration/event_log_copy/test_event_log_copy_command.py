@@ -125,7 +125,7 @@ async def test_when_nats_goes_down_midway_the_copy_says_so_and_the_next_one_goes
         assert (broken.status, broken.stdout) == (1, "")
         assert len(broken.mistakes) == 1, broken.stderr
         assert re.match(r"d1-gateway: The (event log|key-value store) is not available\. ", broken.mistakes[0])
-        assert broken.mistakes[0].endswith(" Run it again: it goes on where it was.")
+        assert broken.mistakes[0].endswith(" Run it again: it resumes where it was.")
 
         refused = await _copy(source, target, settings)
         assert (refused.status, len(refused.mistakes)) == (2, 1)
@@ -151,7 +151,7 @@ async def test_ctrl_c_breaks_a_copy_off_and_the_next_one_goes_on(stage: Stage) -
         broken = await ended(process)
 
     assert (broken.status, broken.stdout) == (130, "")
-    assert broken.mistakes == ["d1-gateway: broken off. Run it again: it goes on where it was."]
+    assert broken.mistakes == ["d1-gateway: interrupted. Run it again: it resumes where it was."]
     copied, present, _, _ = _counts(await _copy("sqlite", "nats", settings))
     assert copied + present == 20_000
     assert await _is_all_there(stage, "sqlite", "nats", events)
