@@ -1,20 +1,19 @@
-"""The composition root, which joins the gateway with its adapters; the other ``bootstrap_`` modules are parts of it."""
+"""The composition root, which joins the gateway with its adapters; the other modules of this room are parts of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from adapters import threeds
-from adapters.d1 import api
-from adapters.d1.callbacks import d1_callbacks
 from gateway.aio.sockets import Addresses
 from gateway.auth.issuers import Issuers
 from gateway.bootstrap import access as guard
 from gateway.bootstrap import edge as edge_parts
+from gateway.bootstrap import platform as card_platform
 from gateway.bootstrap.application import Gateway
+from gateway.bootstrap.platform import CardPlatform
 from gateway.bootstrap.storage import check_storage, open_storage, sealing_key
-from gateway.bootstrap.upstreams import issuer_keys
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import Desk
 from gateway.callbacks.results import AuthenticationResults
@@ -67,7 +66,7 @@ def check(settings: Settings) -> list[str]:
     edge_parts.clients(settings.edge, certificates)
     check_storage(settings)
     guard.check(settings.access, settings.issuers)
-    issuer_keys(settings)
+    card_platform.check(settings)
     if settings.edge.oauth is not None:
         edge_parts.tokens(settings.edge.oauth)
     return certificates.warnings()
@@ -86,24 +85,19 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
     """
     async with AsyncExitStack() as stack:
         base = await _base(stack, settings)
-        client = await stack.enter_async_context(
-            api.connect(
-                settings.d1,
-                base.issuer_keys,
-                base.certificates.d1,
-                base.upstreams,
-                assertion_audience=settings.d1.assertion_audience,
-            )
+        platform = await stack.enter_async_context(
+            card_platform.connect(settings, base.issuers, base.certificates, base.upstreams)
         )
         three_ds = await _three_ds_server(stack, base)
         core = await _core(stack, base)
         readiness = Readiness(core.storage.log, core.storage.entries, lambda: base.upstreams.circuits)
         admin_address = await _admin(stack, base, core, readiness)
         callbacks = CallbackServicer(base.issuers, core.desk, core.validation)
-        rpc = await _rpc(stack, base, core, (*three_ds, callbacks, *_servicers(core, client)))
+        servicers = (*three_ds, callbacks, *_servicers(core, platform))
+        rpc = await _rpc(stack, base, core, servicers, platform.total_timeout_seconds)
         gateway = Gateway(
             rpc=rpc,
-            edge=_edge(base, core),
+            edge=_edge(base, core, platform),
             edge_tls=base.certificates.edge,
             watchers=core.watchers,
             callbacks=callbacks,
@@ -129,7 +123,6 @@ class _Base:
     traces: tracing.Tracing
     upstreams: Upstreams
     issuers: Issuers
-    issuer_keys: Mapping[str, api.IssuerKeys]
     certificates: Certificates
     clients: Clients
     tokens: Tokens | None
@@ -150,7 +143,7 @@ class _Core:
 async def _base(stack: AsyncExitStack, settings: Settings) -> _Base:
     metrics, traces = Metrics(), tracing.configured()
     stack.push_async_callback(asyncio.to_thread, traces.close)
-    keys, certificates = issuer_keys(settings), Certificates(settings)
+    certificates = Certificates(settings)
     clients = edge_parts.clients(settings.edge, certificates)
     await stack.enter_async_context(certificates.followed())
     oauth = settings.edge.oauth
@@ -160,7 +153,6 @@ async def _base(stack: AsyncExitStack, settings: Settings) -> _Base:
         traces=traces,
         upstreams=Upstreams(metrics, traces),
         issuers=Issuers(settings.issuers),
-        issuer_keys=keys,
         certificates=certificates,
         clients=clients,
         tokens=None if oauth is None else edge_parts.tokens(oauth),
@@ -206,20 +198,21 @@ async def _admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Rea
     return await admin.start(base.settings.admin.host, base.settings.admin.port)
 
 
-def _servicers(core: _Core, client: api.D1Client) -> Sequence[Servicer]:
+def _servicers(core: _Core, platform: CardPlatform) -> Sequence[Servicer]:
     return (
-        CardServicer(api.D1CardIssuer(client)),
-        ConsumerServicer(api.D1Authenticators(client), api.D1Consumers(client), core.results),
+        CardServicer(platform.cards),
+        ConsumerServicer(platform.authenticators, platform.consumers, core.results),
         NotificationServicer(core.storage.log, core.watchers),
-        OperationServicer(api.D1OperationHistory(client)),
+        OperationServicer(platform.history),
     )
 
 
-async def _rpc(stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer]) -> RpcServer:
+async def _rpc(
+    stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer], call_seconds: float
+) -> RpcServer:
     settings, grpc = base.settings, base.settings.grpc
     sealing = Sealing(await sealing_key(settings))
-    lease_seconds = settings.d1.total_timeout_seconds + _LEASE_MARGIN_SECONDS
-    first_replies = FirstReplies(core.storage.entries, sealing, lease_seconds=lease_seconds)
+    first_replies = FirstReplies(core.storage.entries, sealing, lease_seconds=call_seconds + _LEASE_MARGIN_SECONDS)
     stack.push_async_callback(first_replies.aclose)
     return RpcServer(
         servicers=servicers,
@@ -237,17 +230,10 @@ async def _rpc(stack: AsyncExitStack, base: _Base, core: _Core, servicers: Seque
     )
 
 
-def _edge(base: _Base, core: _Core) -> EdgeServer:
-    appended = MeasuredLog(core.storage.log, base.metrics, base.traces)
+def _edge(base: _Base, core: _Core, platform: CardPlatform) -> EdgeServer:
+    log = MeasuredLog(core.storage.log, base.metrics, base.traces)
     bus = MeasuredBus(core.broker, base.metrics, base.traces)
-    callbacks = d1_callbacks(
-        base.issuers,
-        log=appended,
-        bus=bus,
-        results=core.results,
-        encryption=api.D1CardDataEncryption(base.issuer_keys),
-        settings=base.settings.callbacks,
-    )
+    callbacks = platform.callbacks(log, bus, core.results)
     return EdgeServer(
         callbacks=callbacks,
         clients=base.clients,

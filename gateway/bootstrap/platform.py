@@ -1,0 +1,88 @@
+"""The card platform: what the gateway calls there, and what calls the gateway from there.
+
+No other module of the composition root knows which platform that is.
+"""
+
+from collections.abc import AsyncIterator, Callable, Container
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from adapters.d1 import api
+from adapters.d1.callbacks import d1_callbacks
+from gateway.bootstrap.upstreams import issuer_keys
+from gateway.edge.platform import PlatformCallbacks
+from gateway.ports import (
+    Appendable,
+    AuthenticationResultStore,
+    Authenticators,
+    CallbackBus,
+    CardIssuer,
+    Consumers,
+    OperationHistory,
+)
+from gateway.ports.meter import UpstreamMeter
+from gateway.settings import Settings
+from gateway.tls.certificates import Certificates
+
+__all__ = ["CardPlatform", "check", "connect"]
+
+_Callbacks: TypeAlias = Callable[[Appendable, CallbackBus, AuthenticationResultStore], PlatformCallbacks]
+
+
+@dataclass(frozen=True, slots=True)
+class CardPlatform:
+    """One card platform, both ways."""
+
+    cards: CardIssuer
+    consumers: Consumers
+    authenticators: Authenticators
+    history: OperationHistory
+    callbacks: _Callbacks
+    """Makes its callbacks from the event log, the way to handlers and the results of authentications."""
+    total_timeout_seconds: float
+    """How long a call to it takes at most."""
+
+
+def check(settings: Settings) -> None:
+    """Load the keys that the platform needs.
+
+    Raises:
+        SettingsError: One cannot be used.
+    """
+    issuer_keys(settings)
+
+
+@asynccontextmanager
+async def connect(
+    settings: Settings, issuers: Container[str], certificates: Certificates, meter: UpstreamMeter
+) -> AsyncIterator[CardPlatform]:
+    """Hold the connections to the platform for as long as the context lasts.
+
+    Args:
+        settings: Name the platform.
+        issuers: The configured issuers.
+        certificates: For the connections to it.
+        meter: Told of every request.
+
+    Raises:
+        SettingsError: A key cannot be used.
+    """
+    keys = issuer_keys(settings)
+
+    def callbacks(log: Appendable, bus: CallbackBus, results: AuthenticationResultStore) -> PlatformCallbacks:
+        encryption = api.D1CardDataEncryption(keys)
+        return d1_callbacks(
+            issuers, log=log, bus=bus, results=results, encryption=encryption, settings=settings.callbacks
+        )
+
+    audience = settings.d1.assertion_audience
+    async with api.connect(settings.d1, keys, certificates.d1, meter, assertion_audience=audience) as client:
+        yield CardPlatform(
+            cards=api.D1CardIssuer(client),
+            consumers=api.D1Consumers(client),
+            authenticators=api.D1Authenticators(client),
+            history=api.D1OperationHistory(client),
+            callbacks=callbacks,
+            total_timeout_seconds=settings.d1.total_timeout_seconds,
+        )
