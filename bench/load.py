@@ -93,7 +93,7 @@ class _Saturation:
 
 
 class _Schedule:
-    """Every request is due at its time; one that finds no connection free waits, and its latency grows."""
+    """Every request is due at its time; one that finds no connection free wait_for_handler, and its latency grows."""
 
     def __init__(self, traffic: Traffic, rate: float) -> None:
         self.latencies: list[float] = []

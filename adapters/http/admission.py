@@ -2,14 +2,14 @@
 
 import asyncio
 
-__all__ = ["Line", "LineFullError"]
+__all__ = ["AdmissionQueue", "QueueFullError"]
 
 
-class LineFullError(Exception):
+class QueueFullError(Exception):
     """As many wait as may."""
 
 
-class Line:
+class AdmissionQueue:
     """So many places, taken in the order in which they were asked for."""
 
     def __init__(self, max_connections: int, max_waiting_requests: int) -> None:
@@ -30,11 +30,11 @@ class Line:
             deadline: Until when to wait, in seconds of the event loop's clock.
 
         Raises:
-            LineFullError: There is no place, and none to wait in either.
+            QueueFullError: There is no place, and none to wait in either.
             TimeoutError: No place became free in time.
         """
         if self._places.locked() and self._waiting >= self._max_waiting_requests:
-            raise LineFullError
+            raise QueueFullError
         if not self._places.locked():
             # At once, and so without a timer.
             await self._places.acquire()

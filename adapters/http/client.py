@@ -11,11 +11,11 @@ from typing import Any, Final, TypeVar
 import aiohttp
 from yarl import URL
 
-from adapters.http.admission import Line, LineFullError
+from adapters.http.admission import AdmissionQueue, QueueFullError
 from adapters.http.circuit_breaker import CircuitBreaker
 from adapters.http.errors import Upstream
-from adapters.http.response import Answer
-from adapters.http.retry import repeated
+from adapters.http.response import UpstreamResponse
+from adapters.http.retry import retried
 from gateway.aio.sockets import client_socket
 from gateway.errors import GatewayError
 from gateway.ports import Call
@@ -59,7 +59,7 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
-def _is_server_error(answer: Answer) -> bool:
+def _is_server_error(answer: UpstreamResponse) -> bool:
     return answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -76,7 +76,7 @@ class HttpExchange:
         tls: ssl.SSLContext | None,
         meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
         *,
-        is_failure: Callable[[Answer], bool] = _is_server_error,
+        is_failure: Callable[[UpstreamResponse], bool] = _is_server_error,
         max_response_bytes: int = _MAX_RESPONSE_BYTES,
     ) -> None:
         """Prepare the pool; connections are made when they are needed.
@@ -101,7 +101,7 @@ class HttpExchange:
         self._is_failure = is_failure
         self._max_response_bytes = max_response_bytes
         self._loop = asyncio.get_running_loop()
-        self._line = Line(settings.max_connections, settings.max_waiting_requests)
+        self._line = AdmissionQueue(settings.max_connections, settings.max_waiting_requests)
         self._breaker = CircuitBreaker(
             failures=settings.circuit_failures,
             max_pause_seconds=settings.circuit_max_pause_seconds,
@@ -137,7 +137,7 @@ class HttpExchange:
             raise self._upstream.deadline_exceeded(sent=False)
         return self._loop.time() + seconds
 
-    async def repeated(
+    async def retried(
         self, attempt: Callable[[], Awaitable[_T]], *, method: str, endpoint: str, deadline: float, idempotent: bool
     ) -> _T:
         """Make a call, and where it is safe and can help make it again; see `adapters.http.retry.repeated`.
@@ -152,7 +152,7 @@ class HttpExchange:
         Raises:
             GatewayError: What `attempt` raises.
         """
-        return await repeated(
+        return await retried(
             attempt,
             max_attempts=self._settings.max_attempts,
             deadline=deadline,
@@ -169,7 +169,7 @@ class HttpExchange:
         headers: Mapping[str, str],
         body: bytes | None,
         deadline: float,
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """Send one request and read its answer, whatever its status.
 
         aiohttp repeats an idempotent request (PUT, GET) once when its connection turns out dead. Nothing else is
@@ -219,7 +219,7 @@ class HttpExchange:
         error: GatewayError
         try:
             await self._line.enter(deadline)
-        except LineFullError:
+        except QueueFullError:
             error = self._upstream.overcrowded()
         except TimeoutError:
             error = self._upstream.deadline_exceeded(sent=False)
@@ -234,7 +234,7 @@ class HttpExchange:
 
     async def _transmit(
         self, method: str, path: str, endpoint: str, headers: Mapping[str, str], body: bytes | None, deadline: float
-    ) -> Answer:
+    ) -> UpstreamResponse:
         transmission = _Transmission()
         _transmission.set(transmission)
         with self._meter.exchange(self._upstream.name, f"{method} {endpoint}") as measured:
@@ -249,7 +249,9 @@ class HttpExchange:
             # Raised out here, the error does not refer to aiohttp's, which may hold the request with its secrets.
             raise error
 
-    async def _exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    async def _exchange(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> UpstreamResponse:
         # `encoded` keeps yarl from rewriting the path: colons stay, and so do the escapes within ids.
         url = URL(self._base + path, encoded=True)
         async with self._session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
@@ -262,7 +264,7 @@ class HttpExchange:
                         f"The answer of {self._upstream.title} is too large.", status=response.status
                     )
             retry_after = response.headers.get("Retry-After", "")
-            return Answer(response.status, retry_after, _without_credentials(bytes(content), headers))
+            return UpstreamResponse(response.status, retry_after, _without_credentials(bytes(content), headers))
 
     def _explain(self, failure: Exception, *, sent: bool, late: bool) -> GatewayError:
         upstream = self._upstream

@@ -17,7 +17,7 @@ from typing import Final
 
 import aiohttp
 
-from adapters.http.response import Answer
+from adapters.http.response import UpstreamResponse
 from gateway.errors import FieldViolation, GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
 
@@ -126,7 +126,7 @@ class Upstream:
 
     def refusal(
         self,
-        answer: Answer,
+        answer: UpstreamResponse,
         special: Mapping[int, Meaning],
         *,
         code: str = "",

@@ -7,14 +7,14 @@ from typing import Any
 
 import orjson
 
-__all__ = ["Answer"]
+__all__ = ["UpstreamResponse"]
 
 _DEEPEST_JSON = 16
 """How deep an answer may be nested: more than any has reason for, and less than a protobuf Struct can carry."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class UpstreamResponse:
     """An HTTP answer, read to its end."""
 
     status: int

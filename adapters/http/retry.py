@@ -9,7 +9,7 @@ from adapters.http.errors import RefusedError
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 
-__all__ = ["is_worth_repeating", "pause_seconds", "repeated"]
+__all__ = ["is_retryable", "pause_seconds", "retried"]
 
 _T = TypeVar("_T")
 
@@ -26,7 +26,7 @@ _PASSING: Final = frozenset(
 """The reasons of a failure, of a request that was sent, that may be gone at the next one."""
 
 
-def is_worth_repeating(error: GatewayError, *, idempotent: bool) -> bool:
+def is_retryable(error: GatewayError, *, idempotent: bool) -> bool:
     """Tell whether a call may be made again, and whether that can help.
 
     Where no connection was made any call may. What was sent goes out again only if that does no harm.
@@ -49,7 +49,7 @@ def pause_seconds(error: GatewayError, attempt: int, spread: Callable[[], float]
     return backoff + (asked or 0.0)
 
 
-async def repeated(
+async def retried(
     attempt: Callable[[], Awaitable[_T]],
     *,
     max_attempts: int,
@@ -57,7 +57,7 @@ async def repeated(
     idempotent: bool,
     note: Callable[[], None],
 ) -> _T:
-    """Make a call, and make it again where `is_worth_repeating` says so and time is left after the pause.
+    """Make a call, and make it again where `is_retryable` says so and time is left after the pause.
 
     Args:
         attempt: Makes the call once.
@@ -79,7 +79,7 @@ async def repeated(
             # The outcomes are numbered by how much they leave open.
             telling = error if telling is None or error.outcome >= telling.outcome else telling
             pause = pause_seconds(error, number)
-            may_repeat = number < max_attempts and is_worth_repeating(error, idempotent=idempotent)
+            may_repeat = number < max_attempts and is_retryable(error, idempotent=idempotent)
         if not may_repeat or loop.time() + pause >= deadline:
             raise telling
         await asyncio.sleep(pause)

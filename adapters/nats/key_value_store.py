@@ -2,7 +2,7 @@
 
 import asyncio
 
-from adapters.nats.connection.errors import NoAnswerError
+from adapters.nats.connection.errors import RequestTimeoutError
 from adapters.nats.connection.failures import STORE
 from adapters.nats.connection.subjects import token
 from adapters.nats.jetstream.bucket import Bucket
@@ -41,7 +41,7 @@ class NatsKeyValueStore:
                     return found.value
                 # Another one is on its way and not there yet, or has just gone.
                 await asyncio.sleep(_PAUSE_SECONDS)
-            raise NoAnswerError("NATS does not make up its mind about a key.")
+            raise RequestTimeoutError("NATS does not make up its mind about a key.")
 
     async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
         """Store a value, whatever stood there."""

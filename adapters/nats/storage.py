@@ -38,7 +38,7 @@ class NatsStorage:
         """The names of all that is kept and said."""
         self.log = log
         """The event log."""
-        self.entries = NatsKeyValueStore(Bucket(connection, names.entry_bucket))
+        self.key_value_store = NatsKeyValueStore(Bucket(connection, names.entry_bucket))
         """The key-value store."""
         self.leases = leases
         """Who watches named subscriptions."""

@@ -8,7 +8,7 @@ from adapters.sqlite import entries, events, subscriptions
 from adapters.sqlite.access import Access
 from adapters.sqlite.database import Database
 from adapters.sqlite.retention import trim_some
-from gateway.aio.growth import Growth
+from gateway.aio.append_notifier import AppendNotifier
 from gateway.ports import Event, LogBounds, Read, Scope, StoredSubscription
 from gateway.settings import EventLogSettings
 
@@ -25,7 +25,7 @@ class SqliteEventLog:
         self,
         access: Access,
         database: Database,
-        growth: Growth,
+        growth: AppendNotifier,
         retention: EventLogSettings | None,
         now_ms: Callable[[], int],
     ) -> None:

@@ -16,7 +16,7 @@ from adapters.sqlite.log import SqliteEventLog
 from adapters.sqlite.reader import Reader
 from adapters.sqlite.store import SqliteKeyValueStore
 from adapters.sqlite.writer import Writer
-from gateway.aio.growth import Growth
+from gateway.aio.append_notifier import AppendNotifier
 from gateway.errors import GatewayError
 from gateway.settings import EventLogSettings
 from issuer.common.v1 import error_pb2
@@ -45,7 +45,7 @@ class SqliteStorage:
         now_ms: Callable[[], int],
     ) -> None:
         """Take over a claimed database. Use `open`."""
-        growth = Growth(database.bounds.last)
+        growth = AppendNotifier(database.bounds.last)
         self._database = database
         self._reader = Reader(database)
         self._writer = Writer(database, growth.reach, self._lose_file)
@@ -54,7 +54,7 @@ class SqliteStorage:
         self.log = SqliteEventLog(log_access, database, growth, retention, now_ms)
         """The event log."""
         entry_access = Access(self._reader, self._writer, "key-value store", error_pb2.ERROR_REASON_STORE_UNAVAILABLE)
-        self.entries = SqliteKeyValueStore(entry_access, now_ms)
+        self.key_value_store = SqliteKeyValueStore(entry_access, now_ms)
         """The key-value store."""
         self.leases = SqliteLeases(log_access, now_ms)
         """Who watches named subscriptions."""
@@ -120,7 +120,7 @@ class SqliteStorage:
             await asyncio.sleep(self._trim_interval_seconds)
             try:
                 await self.log.trim()
-                await self.entries.trim()
+                await self.key_value_store.trim()
             except GatewayError as error:
                 _logger.warning("event_log_not_trimmed", error=error.message)
 
@@ -130,4 +130,4 @@ class SqliteStorage:
 
     def _end(self, why: str) -> None:
         self.log.end(why)
-        self.entries.end(why)
+        self.key_value_store.end(why)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from adapters.http.client import HttpExchange
-from adapters.http.response import Answer
+from adapters.http.response import UpstreamResponse
 from adapters.threeds import codec
 from adapters.threeds.errors import THREEDS, ErroError, refusal
 from gateway.ports import Call
@@ -61,19 +61,19 @@ class ThreeDSClient:
             )
             return _read(answer, answer_type)
 
-        return await self._http.repeated(
+        return await self._http.retried(
             attempt, method=_METHOD, endpoint=path, deadline=deadline, idempotent=idempotent
         )
 
 
-def _is_failure(answer: Answer) -> bool:
+def _is_failure(answer: UpstreamResponse) -> bool:
     """Tell an answer of a server that does not work. An Erro is none, whatever its status: many speak of others."""
     if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return False
     return (answer.json_object() or {}).get("messageType") != _ERRO
 
 
-def _read(answer: Answer, answer_type: str) -> dict[str, Any]:
+def _read(answer: UpstreamResponse, answer_type: str) -> dict[str, Any]:
     """Read an answer. A failure is an Erro, whatever its status, or any status but 200, whatever its body."""
     message = answer.json_object()
     message_type = None if message is None else message.get("messageType")

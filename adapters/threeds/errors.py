@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from adapters.http.errors import RETRY_SECONDS, Meaning, Upstream, sanitised
-from adapters.http.response import Answer
+from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import erro_pb2
@@ -111,7 +111,7 @@ class ErroError(GatewayError):
         )
 
 
-def refusal(answer: Answer) -> GatewayError:
+def refusal(answer: UpstreamResponse) -> GatewayError:
     """Tell what an answer without success means that holds no Erro: a wrong API key, or a proxy's own words."""
     return THREEDS.refusal(answer, _MEANINGS)
 

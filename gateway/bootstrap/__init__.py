@@ -13,9 +13,9 @@ from gateway.bootstrap import edge as edge_parts
 from gateway.bootstrap import platform as card_platform
 from gateway.bootstrap.application import Gateway
 from gateway.bootstrap.platform import CardPlatform
-from gateway.bootstrap.storage import check_storage, open_storage, sealing_key
+from gateway.bootstrap.storage import check_storage, open_storage, record_cipher_key
 from gateway.callbacks.broker import Broker
-from gateway.callbacks.model import Desk
+from gateway.callbacks.model import CallbackRegistry
 from gateway.callbacks.results import AuthenticationResults
 from gateway.edge.auth_client_certificate import Clients
 from gateway.edge.auth_tokens import Tokens
@@ -30,8 +30,8 @@ from gateway.grpc_api.services.cards import CardServicer
 from gateway.grpc_api.services.consumers import ConsumerServicer
 from gateway.grpc_api.services.notifications import NotificationServicer
 from gateway.grpc_api.services.operations import OperationServicer
-from gateway.idempotency.encryption import Sealing
-from gateway.idempotency.replies import FirstReplies
+from gateway.idempotency.encryption import RecordCipher
+from gateway.idempotency.replies import IdempotencyStore
 from gateway.logging import setup
 from gateway.notifications.watch import Watchers
 from gateway.ports import Storage
@@ -39,7 +39,7 @@ from gateway.settings import Settings, SettingsError
 from gateway.telemetry import tracing
 from gateway.telemetry.admin_server import AdminServer
 from gateway.telemetry.collectors import State
-from gateway.telemetry.instrumented import MeasuredBus, MeasuredLog, Upstreams
+from gateway.telemetry.instrumented import InstrumentedBus, InstrumentedLog, Upstreams
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.readiness import Readiness
 from gateway.tls.certificates import Certificates
@@ -90,9 +90,9 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         )
         three_ds = await _three_ds_server(stack, base)
         core = await _core(stack, base)
-        readiness = Readiness(core.storage.log, core.storage.entries, lambda: base.upstreams.circuits)
+        readiness = Readiness(core.storage.log, core.storage.key_value_store, lambda: base.upstreams.circuits)
         admin_address = await _admin(stack, base, core, readiness)
-        callbacks = CallbackServicer(base.issuers, core.desk, core.validation)
+        callbacks = CallbackServicer(base.issuers, core.registry, core.validation)
         servicers = (*three_ds, callbacks, *_servicers(core, platform))
         rpc = await _rpc(stack, base, core, servicers, platform.total_timeout_seconds)
         gateway = Gateway(
@@ -135,7 +135,7 @@ class _Core:
     storage: Storage
     watchers: Watchers
     broker: Broker
-    desk: Desk
+    registry: CallbackRegistry
     results: AuthenticationResults
     validation: Validation
 
@@ -162,18 +162,20 @@ async def _base(stack: AsyncExitStack, settings: Settings) -> _Base:
 async def _core(stack: AsyncExitStack, base: _Base) -> _Core:
     storage = await open_storage(base.settings, base.certificates)
     stack.push_async_callback(storage.close)
-    broker, desk = await _broker(stack, base.settings, storage)
+    broker, registry = await _broker(stack, base.settings, storage)
     return _Core(
         storage=storage,
         watchers=Watchers(storage.log, storage.leases),
         broker=broker,
-        desk=desk,
-        results=AuthenticationResults(storage.entries, base.settings.callbacks.authentication_result_ttl_seconds),
+        registry=registry,
+        results=AuthenticationResults(
+            storage.key_value_store, base.settings.callbacks.authentication_result_ttl_seconds
+        ),
         validation=Validation(emv_violations),
     )
 
 
-async def _broker(stack: AsyncExitStack, settings: Settings, storage: Storage) -> tuple[Broker, Desk]:
+async def _broker(stack: AsyncExitStack, settings: Settings, storage: Storage) -> tuple[Broker, CallbackRegistry]:
     if settings.nats is None:
         broker = Broker(asyncio.get_running_loop())
         return broker, broker
@@ -211,8 +213,10 @@ async def _rpc(
     stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer], call_seconds: float
 ) -> RpcServer:
     settings, grpc = base.settings, base.settings.grpc
-    sealing = Sealing(await sealing_key(settings))
-    first_replies = FirstReplies(core.storage.entries, sealing, lease_seconds=call_seconds + _LEASE_MARGIN_SECONDS)
+    sealing = RecordCipher(await record_cipher_key(settings))
+    first_replies = IdempotencyStore(
+        core.storage.key_value_store, sealing, lease_seconds=call_seconds + _LEASE_MARGIN_SECONDS
+    )
     stack.push_async_callback(first_replies.aclose)
     return RpcServer(
         servicers=servicers,
@@ -231,8 +235,8 @@ async def _rpc(
 
 
 def _edge(base: _Base, core: _Core, platform: CardPlatform) -> EdgeServer:
-    log = MeasuredLog(core.storage.log, base.metrics, base.traces)
-    bus = MeasuredBus(core.broker, base.metrics, base.traces)
+    log = InstrumentedLog(core.storage.log, base.metrics, base.traces)
+    bus = InstrumentedBus(core.broker, base.metrics, base.traces)
     callbacks = platform.callbacks(log, bus, core.results)
     return EdgeServer(
         callbacks=callbacks,

@@ -9,7 +9,7 @@ from adapters import nats
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.cluster.broker import SharedBroker
 from gateway.callbacks.cluster.relay import Relay
-from gateway.callbacks.model import Desk
+from gateway.callbacks.model import CallbackRegistry
 from gateway.callbacks.tokens import CallbackTokens
 from gateway.ports import Storage
 from gateway.settings import NatsSettings, Settings, SettingsError
@@ -55,7 +55,7 @@ async def open_shared(settings: Settings, named: NatsSettings, certificates: Cer
 
 
 @asynccontextmanager
-async def joined(storage: Storage) -> AsyncIterator[tuple[Broker, Desk]]:
+async def joined(storage: Storage) -> AsyncIterator[tuple[Broker, CallbackRegistry]]:
     """Be one of the gateways that answer each other's questions, for as long as the context lasts.
 
     Args:

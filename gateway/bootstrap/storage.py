@@ -11,7 +11,7 @@ from gateway.ports import Storage
 from gateway.settings import NatsSettings, Settings, SettingsError
 from gateway.tls.certificates import Certificates
 
-__all__ = ["check_storage", "open_embedded", "open_shared", "open_storage", "sealing_key"]
+__all__ = ["check_storage", "open_embedded", "open_shared", "open_storage", "record_cipher_key"]
 
 
 def check_storage(settings: Settings) -> None:
@@ -68,7 +68,7 @@ async def open_shared(settings: Settings, named: NatsSettings, certificates: Cer
     return await nats.open_shared(settings, named, certificates)
 
 
-async def sealing_key(settings: Settings) -> bytes:
+async def record_cipher_key(settings: Settings) -> bytes:
     """Load the key under which first replies are kept; made now if there is none and it is this gateway's own.
 
     Raises:

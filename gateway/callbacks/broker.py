@@ -15,11 +15,11 @@ from gateway.callbacks.model import (
     KINDS,
     LEAST_SECONDS,
     Handler,
+    HandlerSession,
     OnEnd,
     Outcome,
-    Question,
+    PendingCallback,
     RemoteId,
-    Seat,
     Tell,
     Topic,
     kind_of,
@@ -28,7 +28,7 @@ from gateway.callbacks.model import (
 from gateway.callbacks.tokens import CallbackTokens
 from issuer.callback.v1 import messages_pb2 as callback
 
-__all__ = ["Broker", "Handler", "Outcome", "Seat", "Topic", "kind_of"]
+__all__ = ["Broker", "Handler", "HandlerSession", "Outcome", "Topic", "kind_of"]
 
 _MOST_OPEN = 10_000
 """More questions at a time than this are not asked: each holds memory until its deadline."""
@@ -57,14 +57,16 @@ class Broker:
         self._numbers = count(1)
         self._turns = count(1)
         # A dictionary where a set would do: its order is the same in every run.
-        self._seats: dict[Topic, dict[Seat, None]] = {}
-        self._questions: dict[str, Question] = {}
-        self._waiting: dict[Topic, list[Question]] = {}
+        self._sessions: dict[Topic, dict[HandlerSession, None]] = {}
+        self._questions: dict[str, PendingCallback] = {}
+        self._waiting: dict[Topic, list[PendingCallback]] = {}
         """The most urgent first."""
 
     # ------------------------------------------------------------------------------------------- for who asks
 
-    async def ask(self, question: callback.Question, seconds: float, *, waits: bool = True) -> callback.Reply | None:
+    async def ask(
+        self, question: callback.Question, seconds: float, *, wait_for_handler: bool = True
+    ) -> callback.Reply | None:
         """Ask, and wait for the reply that counts; see `gateway.ports.CallbackBus`."""
         ended: asyncio.Future[callback.Reply | None] = asyncio.get_running_loop().create_future()
 
@@ -73,14 +75,14 @@ class Broker:
             if not ended.done():
                 ended.set_result(reply)
 
-        abandon = self.begin(question, seconds, end, waits=waits)
+        abandon = self.begin(question, seconds, end, wait_for_handler=wait_for_handler)
         try:
             return await ended
         finally:
             abandon()
 
     def begin(
-        self, message: callback.Question, seconds: float, on_end: OnEnd, *, waits: bool = True
+        self, message: callback.Question, seconds: float, on_end: OnEnd, *, wait_for_handler: bool = True
     ) -> Callable[[], None]:
         """Ask without waiting.
 
@@ -88,19 +90,19 @@ class Broker:
             message: The question, with its issuer, its correlation id and its request. It belongs to the broker now.
             seconds: How long there is for the reply.
             on_end: Called once, perhaps before this returns.
-            waits: Whether there is a point in waiting for a handler to connect while none is.
+            wait_for_handler: Whether there is a point in waiting for a handler to connect while none is.
 
         Returns:
             What to call when nobody waits any more: `on_end` is not called after that.
         """
         topic = (message.issuer_id, kind_of(message))
-        if len(self._questions) >= _MOST_OPEN or not (waits or self._is_served(topic)):
+        if len(self._questions) >= _MOST_OPEN or not (wait_for_handler or self._is_served(topic)):
             on_end(None)
             return lambda: None
         deadline = self._clock.time() + seconds
         message.token = self._tokens.make(deadline)
         message.deadline.FromMilliseconds(round((self._wall_clock() + seconds) * 1000))
-        question = Question(message, topic, next(self._numbers), deadline, on_end, waits)
+        question = PendingCallback(message, topic, next(self._numbers), deadline, on_end, wait_for_handler)
         question.expiry = self._clock.call_at(deadline, self._expire, question)
         self._questions[message.token] = question
         self._place(question)
@@ -115,7 +117,7 @@ class Broker:
 
     def connect(
         self, handler: Handler, topics: Iterable[Topic], max_in_flight: int, remote_id: RemoteId | None = None
-    ) -> Seat:
+    ) -> HandlerSession:
         """Let a handler take part. What waits for one is sent to it before this returns.
 
         Args:
@@ -124,49 +126,52 @@ class Broker:
             max_in_flight: How many questions it takes at once.
             remote_id: Which handler of another gateway it is: one that is asked if none of ours can be.
         """
-        seat = Seat(handler, frozenset(topics), max_in_flight, remote_id=remote_id)
-        for topic in seat.topics:
-            self._seats.setdefault(topic, {})[seat] = None
-        self._fill(seat)
-        return seat
+        session = HandlerSession(handler, frozenset(topics), max_in_flight, remote_id=remote_id)
+        for topic in session.topics:
+            self._sessions.setdefault(topic, {})[session] = None
+        self._fill(session)
+        return session
 
-    def drain(self, seat: Seat) -> None:
+    def drain(self, session: HandlerSession) -> None:
         """Send a handler no further questions."""
-        seat.is_draining = True
-        self._give_up(seat.topics)
+        session.is_draining = True
+        self._give_up(session.topics)
 
-    def disconnect(self, seat: Seat) -> None:
+    def disconnect(self, session: HandlerSession) -> None:
         """Let a handler go; others get what it leaves undone."""
         # A reply of its own may still be under way: that must not get it a question.
-        seat.is_draining = True
-        for topic in seat.topics:
-            self._unseat(seat, topic)
-        for question in tuple(seat.held.values()):
-            self._release(seat, question)
+        session.is_draining = True
+        for topic in session.topics:
+            self._unseat(session, topic)
+        for question in tuple(session.held.values()):
+            self._release(session, question)
             # Those that had it before have used up their time for it.
-            if question.on_end is not None and question.asked_last is seat:
+            if question.on_end is not None and question.asked_last is session:
                 question.asked_last = None
                 self._place(question)
-        self._give_up(seat.topics)
+        self._give_up(session.topics)
 
-    def take(self, seat: Seat, reply: callback.Reply, tell: Tell) -> None:
-        """Take a handler's reply; see `gateway.callbacks.model.Desk`."""
-        tell(self.reply(seat, reply))
+    def take(self, session: HandlerSession, reply: callback.Reply, tell: Tell) -> None:
+        """Take a handler's reply; see `gateway.callbacks.model.CallbackRegistry`."""
+        tell(self.reply(session, reply))
 
-    def reply(self, seat: Seat | None, reply: callback.Reply) -> Outcome:
+    def reply(self, session: HandlerSession | None, reply: callback.Reply) -> Outcome:
         """Take a handler's reply, which keeps its contract, and tell what became of it.
 
         Args:
-            seat: Over whose stream it came; None for a handler of another gateway that has no seat here any more.
+            session: Over whose stream it came; None for a handler of another gateway that has no session here any more.
             reply: The reply.
         """
         question = self._questions.get(reply.token)
         outcome = self._outcome_of_unknown(reply.token) if question is None else self._settle(question, reply)
-        if seat is not None and outcome not in {callback.REPLY_OUTCOME_INVALID, callback.REPLY_OUTCOME_UNKNOWN_TOKEN}:
-            seat.is_tardy = False
+        if session is not None and outcome not in {
+            callback.REPLY_OUTCOME_INVALID,
+            callback.REPLY_OUTCOME_UNKNOWN_TOKEN,
+        }:
+            session.is_tardy = False
             if question is not None:
-                self._release(seat, question)
-                self._fill(seat)
+                self._release(session, question)
+                self._fill(session)
         return outcome
 
     def refresh(self, message: callback.Question) -> bool:
@@ -181,39 +186,45 @@ class Broker:
         return left > 0
 
     def leave(self) -> None:
-        """See `gateway.callbacks.model.Desk`: one that is alone has nobody to tell."""
+        """See `gateway.callbacks.model.CallbackRegistry`: one that is alone has nobody to tell."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits for a reply; see `gateway.callbacks.model.Desk`."""
+        """Whether nobody waits for a reply; see `gateway.callbacks.model.CallbackRegistry`."""
         return all(question.on_end is None for question in self._questions.values())
 
     @property
     def handler_counts(self) -> Mapping[str, int]:
         """How many handlers take questions here, by kind; 0 of a kind that has none."""
-        seats: dict[str, set[Seat]] = {kind: set() for kind in KINDS}
-        for (_, kind), taken in self._seats.items():
-            seats.setdefault(kind, set()).update(seat for seat in taken if not (seat.is_draining or seat.remote_id))
-        return {kind: len(found) for kind, found in seats.items()}
+        sessions: dict[str, set[HandlerSession]] = {kind: set() for kind in KINDS}
+        for (_, kind), taken in self._sessions.items():
+            sessions.setdefault(kind, set()).update(
+                session for session in taken if not (session.is_draining or session.remote_id)
+            )
+        return {kind: len(found) for kind, found in sessions.items()}
 
     @property
     def size(self) -> tuple[int, int]:
-        """How many questions, and how many seats at topics, are held in memory."""
+        """How many questions, and how many sessions at topics, are held in memory."""
         waiting = sum(len(questions) for questions in self._waiting.values())
-        return len(self._questions) + waiting, sum(len(seats) for seats in self._seats.values())
+        return len(self._questions) + waiting, sum(len(sessions) for sessions in self._sessions.values())
 
     # -------------------------------------------------------------------------------------------- the machine
 
     def _is_served(self, topic: Topic) -> bool:
-        return any(not seat.is_draining for seat in self._seats.get(topic, ()))
+        return any(not session.is_draining for session in self._sessions.get(topic, ()))
 
-    def _place(self, question: Question) -> None:
+    def _place(self, question: PendingCallback) -> None:
         """Give a question to the best handler that has not had it, or let it wait for one."""
         question.set_patience(None)
         if not question.may_be_given(self._clock.time()):
             return
-        seats = self._seats.get(question.topic, ())
-        best = min((seat for seat in seats if seat.has_room and seat.who not in question.tried), key=rank, default=None)
+        sessions = self._sessions.get(question.topic, ())
+        best = min(
+            (session for session in sessions if session.has_room and session.who not in question.tried),
+            key=rank,
+            default=None,
+        )
         if best is not None:
             self._give(question, best)
         elif not question.is_waiting:
@@ -223,45 +234,45 @@ class Broker:
                 latest = question.deadline - LEAST_SECONDS
                 question.set_patience(self._clock.call_at(latest, self._stop_waiting, question))
 
-    def _fill(self, seat: Seat) -> None:
+    def _fill(self, session: HandlerSession) -> None:
         """Give a handler what waits for one, the most urgent first."""
         now = self._clock.time()
-        while seat.has_room:
-            waiting = (self._waiting.get(topic, ()) for topic in seat.topics)
+        while session.has_room:
+            waiting = (self._waiting.get(topic, ()) for topic in session.topics)
             first = [
-                next((each for each in questions if each.may_be_given(now) and seat.who not in each.tried), None)
+                next((each for each in questions if each.may_be_given(now) and session.who not in each.tried), None)
                 for questions in waiting
             ]
             urgent = min((each for each in first if each is not None), default=None)
             if urgent is None:
-                on_room, seat.on_room = seat.on_room, None
+                on_room, session.on_room = session.on_room, None
                 if on_room is not None:
                     on_room()
                 return
-            self._give(urgent, seat)
+            self._give(urgent, session)
 
-    def _give(self, question: Question, seat: Seat) -> None:
+    def _give(self, question: PendingCallback, session: HandlerSession) -> None:
         self._stop_waiting(question)
-        question.tried[seat.who] = seat
-        question.holders.add(seat)
-        question.asked_last = seat
-        seat.held[question.message.token] = question
-        seat.last_turn = next(self._turns)
+        question.tried[session.who] = session
+        question.holders.add(session)
+        question.asked_last = session
+        session.held[question.message.token] = question
+        session.last_turn = next(self._turns)
         left = question.deadline - self._clock.time()
         question.set_patience(self._clock.call_at(question.deadline - left / 2, self._pass_on, question))
         message = callback.Question()
         message.CopyFrom(question.message)
         message.attempt = len(question.tried)
         self.refresh(message)
-        seat.handler.send(message)
+        session.handler.send(message)
 
-    def _pass_on(self, question: Question) -> None:
+    def _pass_on(self, question: PendingCallback) -> None:
         """Ask another handler as well, if that may be: those that have the question take too long."""
-        for seat in question.holders:
-            seat.is_tardy = True
+        for session in question.holders:
+            session.is_tardy = True
         self._place(question)
 
-    def _settle(self, question: Question, reply: callback.Reply) -> Outcome:
+    def _settle(self, question: PendingCallback, reply: callback.Reply) -> Outcome:
         if self._clock.time() >= question.deadline:
             return callback.REPLY_OUTCOME_LATE
         if question.on_end is None:
@@ -278,17 +289,17 @@ class Broker:
         late = self._clock.time() >= deadline
         return callback.REPLY_OUTCOME_LATE if late else callback.REPLY_OUTCOME_ALREADY_ANSWERED
 
-    def _expire(self, question: Question) -> None:
+    def _expire(self, question: PendingCallback) -> None:
         holders = tuple(question.holders)
-        for seat in holders:
-            seat.is_tardy = True
-            seat.handler.withdraw(question.message.token)
-            self._release(seat, question)
+        for session in holders:
+            session.is_tardy = True
+            session.handler.withdraw(question.message.token)
+            self._release(session, question)
         self._end(question, None)
-        for seat in sorted(holders, key=rank):
-            self._fill(seat)
+        for session in sorted(holders, key=rank):
+            self._fill(session)
 
-    def _end(self, question: Question, reply: callback.Reply | None) -> None:
+    def _end(self, question: PendingCallback, reply: callback.Reply | None) -> None:
         """Tell who asked, once. Handlers that have the question keep their place for it until they reply."""
         on_end, question.on_end = question.on_end, None
         question.set_patience(None)
@@ -297,18 +308,18 @@ class Broker:
         if on_end is not None:
             on_end(reply)
 
-    def _release(self, seat: Seat, question: Question) -> None:
-        seat.held.pop(question.message.token, None)
-        question.holders.discard(seat)
+    def _release(self, session: HandlerSession, question: PendingCallback) -> None:
+        session.held.pop(question.message.token, None)
+        question.holders.discard(session)
         self._forget_if_idle(question)
 
-    def _forget_if_idle(self, question: Question) -> None:
+    def _forget_if_idle(self, question: PendingCallback) -> None:
         if question.on_end is None and not question.holders:
             if question.expiry is not None:
                 question.expiry.cancel()
             self._questions.pop(question.message.token, None)
 
-    def _stop_waiting(self, question: Question) -> None:
+    def _stop_waiting(self, question: PendingCallback) -> None:
         if question.is_waiting:
             question.is_waiting = False
             waiting = self._waiting[question.topic]
@@ -316,16 +327,16 @@ class Broker:
             if not waiting:
                 del self._waiting[question.topic]
 
-    def _unseat(self, seat: Seat, topic: Topic) -> None:
-        seats = self._seats.get(topic, {})
-        seats.pop(seat, None)
-        if not seats:
-            self._seats.pop(topic, None)
+    def _unseat(self, session: HandlerSession, topic: Topic) -> None:
+        sessions = self._sessions.get(topic, {})
+        sessions.pop(session, None)
+        if not sessions:
+            self._sessions.pop(topic, None)
 
     def _give_up(self, topics: Iterable[Topic]) -> None:
         """End what does not wait for a handler to connect, where none is left."""
         for topic in topics:
             if not self._is_served(topic):
                 for question in tuple(self._waiting.get(topic, ())):
-                    if not (question.waits or question.holders):
+                    if not (question.wait_for_handler or question.holders):
                         self._end(question, None)

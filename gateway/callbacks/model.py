@@ -10,13 +10,13 @@ from issuer.callback.v1 import messages_pb2 as callback
 __all__ = [
     "KINDS",
     "LEAST_SECONDS",
-    "Desk",
+    "CallbackRegistry",
     "Handler",
+    "HandlerSession",
     "OnEnd",
     "Outcome",
-    "Question",
+    "PendingCallback",
     "RemoteId",
-    "Seat",
     "Tell",
     "Topic",
     "kind_of",
@@ -68,13 +68,13 @@ class Handler(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Seat:
+class HandlerSession:
     """A handler's place at the broker, as `gateway.callbacks.broker.Broker.connect` gives it."""
 
     handler: Handler
     topics: frozenset[Topic]
     max_in_flight: int
-    held: "dict[str, Question]" = field(default_factory=dict)
+    held: "dict[str, PendingCallback]" = field(default_factory=dict)
     """By token, the questions that it was sent, has not replied to, and still could."""
     is_draining: bool = False
     is_tardy: bool = False
@@ -93,27 +93,27 @@ class Seat:
         return not self.is_draining and not self.is_full and len(self.held) < self.max_in_flight
 
     @property
-    def who(self) -> "Seat | RemoteId":
+    def who(self) -> "HandlerSession | RemoteId":
         """Whoever sits there: a handler of another gateway is the same one when that gateway is heard again."""
         return self.remote_id or self
 
 
-class Desk(Protocol):
+class CallbackRegistry(Protocol):
     """Where the handlers of a gateway sign in."""
 
-    def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> Seat:
+    def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> HandlerSession:
         """Let a handler take part. What waits for one is sent to it before this returns."""
         ...
 
-    def drain(self, seat: Seat) -> None:
+    def drain(self, session: HandlerSession) -> None:
         """Send a handler no further questions."""
         ...
 
-    def disconnect(self, seat: Seat) -> None:
+    def disconnect(self, session: HandlerSession) -> None:
         """Let a handler go; others get what it leaves undone."""
         ...
 
-    def take(self, seat: Seat, reply: callback.Reply, tell: Tell) -> None:
+    def take(self, session: HandlerSession, reply: callback.Reply, tell: Tell) -> None:
         """Take a handler's reply, which keeps its contract; what became of it is told at once or in a while."""
         ...
 
@@ -132,7 +132,7 @@ class Desk(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Question:
+class PendingCallback:
     """A question that has no reply yet, or that a handler has not finished with."""
 
     message: callback.Question
@@ -142,11 +142,11 @@ class Question:
     deadline: float
     on_end: OnEnd | None
     """None once it has ended."""
-    waits: bool
-    tried: "dict[Seat | RemoteId, Seat]" = field(default_factory=dict)
+    wait_for_handler: bool
+    tried: "dict[HandlerSession | RemoteId, HandlerSession]" = field(default_factory=dict)
     """Who has had it, in that order, those that are gone included."""
-    holders: set[Seat] = field(default_factory=set)
-    asked_last: Seat | None = None
+    holders: set[HandlerSession] = field(default_factory=set)
+    asked_last: HandlerSession | None = None
     """Who has until half of the time that is left. None if nobody was asked, or that one is gone."""
     is_waiting: bool = False
     """Whether it is for the next handler that can take it."""
@@ -171,7 +171,7 @@ class Question:
             self.patience.cancel()
         self.patience = timer
 
-    def __lt__(self, other: "Question") -> bool:
+    def __lt__(self, other: "PendingCallback") -> bool:
         """Tell which is more urgent."""
         return (self.deadline, self.number) < (other.deadline, other.number)
 
@@ -184,6 +184,6 @@ def kind_of(question: callback.Question) -> str:
     return kind
 
 
-def rank(seat: Seat) -> tuple[bool, bool, int, int]:
+def rank(session: HandlerSession) -> tuple[bool, bool, int, int]:
     """Tell how a handler stands among those that could take a question: the least goes first."""
-    return seat.is_tardy, seat.remote_id is not None, len(seat.held), seat.last_turn
+    return session.is_tardy, session.remote_id is not None, len(session.held), session.last_turn

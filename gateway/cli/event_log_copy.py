@@ -15,7 +15,7 @@ from rich.text import Text
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.event_log_copy import oldest_kept_ms, opened
 from gateway.cli.output import tell
-from gateway.notifications.copy import Copied, LogCopy, Progress
+from gateway.notifications.copy import Copied, EventLogCopy, Progress
 from gateway.ports import Engine
 from gateway.settings import Settings
 
@@ -103,7 +103,7 @@ async def _copy(settings: Settings, source: Engine, target: Engine, shown: Displ
     async with opened(settings, source, target) as (first, second):
         began = time.monotonic()
         keep_from_ms = oldest_kept_ms(settings, target, time.time_ns() // 1_000_000)
-        copied = await LogCopy(first, second, keep_from_ms=keep_from_ms, tell=shown.show).run()
+        copied = await EventLogCopy(first, second, keep_from_ms=keep_from_ms, tell=shown.show).run()
         return copied, time.monotonic() - began
 
 

@@ -18,7 +18,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.cli.output import FAILED, refused
 from gateway.settings import SettingsError
 from gateway.tls import key_generation, keys
-from gateway.tls.key_generation import ENCRYPTION, SIGNING, ClientAlgorithm, KeyMakingError, NewFile, Purpose, Subject
+from gateway.tls.key_generation import (
+    ENCRYPTION,
+    SIGNING,
+    ClientAlgorithm,
+    KeyGenerationError,
+    NewFile,
+    Purpose,
+    Subject,
+)
 
 __all__ = ["app", "ask", "ask_twice"]
 
@@ -196,9 +204,9 @@ def _make_pair(purpose: Purpose, folder: Path, name: str, kid: str | None, wante
 def _free(folder: Path, name: str, *suffixes: str) -> list[Path]:
     """Name the files to be written; refuse before anybody types a passphrase for nothing."""
     if not name or Path(name).name != name:
-        raise KeyMakingError(f"{name!r} is no name of a file; --folder says where it goes")
+        raise KeyGenerationError(f"{name!r} is no name of a file; --folder says where it goes")
     if not folder.is_dir():
-        raise KeyMakingError(f"there is no folder {folder}")
+        raise KeyGenerationError(f"there is no folder {folder}")
     files = [folder / f"{name}{suffix}" for suffix in suffixes]
     for file in files:
         if os.path.lexists(file):
@@ -218,7 +226,7 @@ def _told_in_one_line() -> Iterator[None]:
         raise refused(FAILED, f"{error.filename} is there already; no file is overwritten") from error
     except OSError as error:
         raise refused(FAILED, f"{error.filename or 'writing'}: {error.strerror}") from error
-    except (KeyMakingError, SettingsError) as error:
+    except (KeyGenerationError, SettingsError) as error:
         raise refused(FAILED, str(error)) from error
 
 
@@ -229,7 +237,7 @@ def ask(what: str) -> bytes:
         what: Its name, such as ``passphrase``.
 
     Raises:
-        KeyMakingError: There is no terminal to ask on, or nothing was typed.
+        KeyGenerationError: There is no terminal to ask on, or nothing was typed.
     """
     return _typed(what, what.capitalize())
 
@@ -241,11 +249,11 @@ def ask_twice(what: str) -> bytes:
         what: Its name, such as ``passphrase``.
 
     Raises:
-        KeyMakingError: There is no terminal to ask on, nothing was typed, or not the same.
+        KeyGenerationError: There is no terminal to ask on, nothing was typed, or not the same.
     """
     first = _typed(what, what.capitalize())
     if _typed(what, f"The same {what} again") != first:
-        raise KeyMakingError(f"the {what} was not the same both times")
+        raise KeyGenerationError(f"the {what} was not the same both times")
     return first
 
 
@@ -256,11 +264,11 @@ def _typed(what: str, prompt: str) -> bytes:
             warnings.simplefilter("error", getpass.GetPassWarning)
             typed = getpass.getpass(f"{prompt}: ").encode()
     except getpass.GetPassWarning as error:
-        raise KeyMakingError(f"there is no terminal to ask for the {what} on") from error
+        raise KeyGenerationError(f"there is no terminal to ask for the {what} on") from error
     except EOFError:
         typed = b""
     except UnicodeError as error:
-        raise KeyMakingError(f"the {what} is no UTF-8 text") from error
+        raise KeyGenerationError(f"the {what} is no UTF-8 text") from error
     if not typed:
-        raise KeyMakingError(f"the {what} is empty")
+        raise KeyGenerationError(f"the {what} is empty")
     return typed

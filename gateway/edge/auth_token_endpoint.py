@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway.edge.auth_tokens import Tokens
 from gateway.edge.platform import TokenBody
-from gateway.edge.rate_limit import Throttle
+from gateway.edge.rate_limit import RateLimit
 from gateway.edge.request_body import read_body
 from gateway.edge.responses import HttpError, json_response
 
@@ -42,8 +42,8 @@ class TokenEndpoint:
         self.tokens = tokens
         self.path = path
         self._body = body
-        self._requests = Throttle(_MOST_REQUESTS, _WINDOW_SECONDS)
-        self._failures = Throttle(_MOST_FAILURES, _WINDOW_SECONDS)
+        self._requests = RateLimit(_MOST_REQUESTS, _WINDOW_SECONDS)
+        self._failures = RateLimit(_MOST_FAILURES, _WINDOW_SECONDS)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the one route."""

@@ -6,12 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Throttle"]
+__all__ = ["RateLimit"]
 
 _MOST_PEERS: Final = 1024
 
 
-class Throttle:
+class RateLimit:
     """A bucket of tokens for each peer, that fills up steadily; the peers least lately seen are forgotten."""
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float] | None = None) -> None:

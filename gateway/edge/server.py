@@ -15,7 +15,7 @@ from gateway.edge.auth_tokens import Tokens
 from gateway.edge.platform import PlatformCallbacks
 from gateway.edge.request_body import BODY_SECONDS
 from gateway.edge.responses import answer_errors
-from gateway.edge.server_connection import Complaints, Connection, timed
+from gateway.edge.server_connection import Connection, ConnectionLog, timed
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.edge.tls_listener import Listener
 
@@ -62,7 +62,7 @@ class EdgeServer:
         """
         middlewares: list[Middleware] = [
             timed,
-            self._parting(),
+            self._drain_interceptor(),
             answer_errors,
             telemetry.middleware(),
             require_client(clients),
@@ -77,8 +77,8 @@ class EdgeServer:
         app.add_routes(routes)
         self._limits = limits
         self._lull_seconds = min(_LULL_SECONDS, drain_grace_seconds / 4)
-        self._is_parting = False
-        self._complaints = Complaints()
+        self._is_draining = False
+        self._connection_log = ConnectionLog()
         self._telemetry = telemetry
         self._listener: Listener | None = None
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_grace_seconds)
@@ -118,18 +118,18 @@ class EdgeServer:
         For a moment whoever is answered is told to use its connection no more: what came over it while it is being
         closed would get no answer.
         """
-        self._is_parting = True
+        self._is_draining = True
         if self._listener is not None:
             await self._listener.close(self._lull_seconds)
         await self._runner.cleanup()
         if self._listener is not None:
             await self._listener.forget()
 
-    def _parting(self) -> Middleware:
+    def _drain_interceptor(self) -> Middleware:
         @web.middleware
         async def part(request: web.Request, handler: Handler) -> web.StreamResponse:
             response = await handler(request)
-            if self._is_parting or _ends_connection(request):
+            if self._is_draining or _ends_connection(request):
                 response.force_close()
             return response
 
@@ -138,7 +138,7 @@ class EdgeServer:
     def _connection(self) -> Connection:
         return Connection(
             cast("web.Server", self._runner.server),
-            self._complaints,
+            self._connection_log,
             self._telemetry.count_unread,
             idle_timeout_seconds=self._limits.idle_timeout_seconds,
             head_timeout_seconds=self._limits.request_timeout_seconds,

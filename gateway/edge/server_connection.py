@@ -14,7 +14,7 @@ from gateway.aio.http_server import HttpConnection
 from gateway.logging.throttled import ThrottledLog
 from gateway.tls.client_certificate import Certificate, read
 
-__all__ = ["Complaints", "Connection", "timed"]
+__all__ = ["Connection", "ConnectionLog", "timed"]
 
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADER_BYTES: Final = 8190
@@ -24,7 +24,7 @@ _LINGERING_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Complaints:
+class ConnectionLog:
     """What all connections have to complain of."""
 
     slow_head: ThrottledLog = field(default_factory=lambda: ThrottledLog("request_head_timed_out"))
@@ -41,7 +41,7 @@ class Connection(HttpConnection):
     def __init__(
         self,
         server: web.Server,
-        complaints: Complaints,
+        complaints: ConnectionLog,
         count_unread: Callable[[int], None],
         *,
         idle_timeout_seconds: float,
@@ -66,7 +66,7 @@ class Connection(HttpConnection):
             max_headers=_MAX_HEADERS,
             lingering_time=_LINGERING_SECONDS,
         )
-        self._complaints = complaints
+        self._connection_log = complaints
         self._count_unread = count_unread
         self._head_timeout_seconds = head_timeout_seconds
         self._head_timer: asyncio.TimerHandle | None = None
@@ -121,7 +121,7 @@ class Connection(HttpConnection):
 
     def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
         """Complain of what is no HTTP, and count it."""
-        self._complaints.no_http.warning(peer=request.remote, error=type(error).__name__)
+        self._connection_log.no_http.warning(peer=request.remote, error=type(error).__name__)
         self._count_unread(status)
 
     def _end_head(self) -> None:
@@ -130,7 +130,7 @@ class Connection(HttpConnection):
             self._head_timer = None
 
     def _give_up(self) -> None:
-        self._complaints.slow_head.warning(peer=self.peername[0] if self.peername else None)
+        self._connection_log.slow_head.warning(peer=self.peername[0] if self.peername else None)
         if self.transport is not None:
             self.transport.abort()
 

@@ -16,17 +16,17 @@ from gateway.grpc_api.health import Health
 from gateway.grpc_api.interceptors import (
     AccessInterceptor,
     CorrelationInterceptor,
+    DetachedCallInterceptor,
+    DrainInterceptor,
     ErrorInterceptor,
-    FinishingInterceptor,
     IdempotencyInterceptor,
     IssuerInterceptor,
-    PartingInterceptor,
     QuotaInterceptor,
     TelemetryInterceptor,
     ValidationInterceptor,
 )
 from gateway.grpc_api.interceptors.chain import Chain
-from gateway.grpc_api.interceptors.shield import Finishing
+from gateway.grpc_api.interceptors.shield import DetachedCalls
 from gateway.grpc_api.servicer import Servicer, register
 from gateway.validation.validator import Validation
 
@@ -92,18 +92,18 @@ class RpcServer:
         Raises:
             OSError: The port cannot be had.
         """
-        self._finishing = Finishing()
-        self._parting = PartingInterceptor()
+        self._finishing = DetachedCalls()
+        self._drain_interceptor = DrainInterceptor()
         chain = Chain(
             CorrelationInterceptor(),
             ErrorInterceptor(),
-            self._parting,
+            self._drain_interceptor,
             telemetry,
             access,
             quota,
             ValidationInterceptor(validation),
             IssuerInterceptor(issuers),
-            FinishingInterceptor(self._finishing),
+            DetachedCallInterceptor(self._finishing),
             idempotency,
         )
         options = {
@@ -135,7 +135,7 @@ class RpcServer:
         loop = asyncio.get_running_loop()
         end = loop.time() + grace_seconds
         lull_seconds = min(_LULL_SECONDS, grace_seconds / 4)
-        with self._parting.holding():
+        with self._drain_interceptor.holding():
             # Who was answered a moment ago has called again by then.
             await asyncio.sleep(lull_seconds)
             stopping = asyncio.create_task(self._server.stop(end - loop.time()))

@@ -8,7 +8,7 @@ from typing import Final
 from gateway.errors import GatewayError
 from gateway.ports import KeyValueStore
 
-__all__ = ["VoidMarkers"]
+__all__ = ["StaleMarkerCleaner"]
 
 _MOST: Final = 10_000
 _TICK_SECONDS: Final = 0.25
@@ -28,7 +28,7 @@ class _Removal:
     """How long to wait then."""
 
 
-class VoidMarkers:
+class StaleMarkerCleaner:
     """Removes markers as soon as the store works again, for the other instances of the gateway, which do not know them.
 
     The write of a marker may be late, and only then find its place, even long after the store works again: where one

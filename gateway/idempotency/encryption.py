@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-__all__ = ["FINGERPRINT_BYTES", "Sealing", "UnreadableError"]
+__all__ = ["FINGERPRINT_BYTES", "RecordCipher", "UnreadableError"]
 
 FINGERPRINT_BYTES: Final = 32
 _KEY_BYTES: Final = 32
@@ -25,7 +25,7 @@ class UnreadableError(Exception):
     """What stands in the store was not sealed under this key and for this entry."""
 
 
-class Sealing:
+class RecordCipher:
     """Names, fingerprints and seals, each under a key of its own, derived from one (HKDF, RFC 5869)."""
 
     def __init__(self, key: bytes) -> None:

@@ -11,8 +11,8 @@ import structlog
 from google.protobuf.message import Message
 
 from gateway.errors import FieldViolation, GatewayError
-from gateway.idempotency.cleanup import VoidMarkers
-from gateway.idempotency.encryption import Sealing, UnreadableError
+from gateway.idempotency.cleanup import StaleMarkerCleaner
+from gateway.idempotency.encryption import RecordCipher, UnreadableError
 from gateway.idempotency.records import (
     ADVICE,
     INSTANCE_BYTES,
@@ -28,7 +28,7 @@ from gateway.idempotency.requests import MutatingRpc
 from gateway.ports import KeyValueStore
 from issuer.common.v1 import error_pb2
 
-__all__ = ["TTL_SECONDS", "FirstReplies", "Reply"]
+__all__ = ["TTL_SECONDS", "IdempotencyStore", "Reply"]
 
 TTL_SECONDS: Final = 86_400.0
 """For how long a request id is remembered."""
@@ -48,7 +48,7 @@ class Reply:
     """Whether an earlier call got it first, and nothing was done now."""
 
 
-class FirstReplies:
+class IdempotencyStore:
     """Sees to it that a call is made once, however often it is asked for under one id.
 
     Before a call is made, a marker stands on disk; what became of the call takes its place. A call that changed nothing
@@ -56,7 +56,12 @@ class FirstReplies:
     """
 
     def __init__(
-        self, store: KeyValueStore, sealing: Sealing, *, lease_seconds: float, clock: Callable[[], float] = time.time
+        self,
+        store: KeyValueStore,
+        sealing: RecordCipher,
+        *,
+        lease_seconds: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Keep replies in a store.
 
@@ -73,7 +78,7 @@ class FirstReplies:
         self._clock = clock
         self._instance = token_bytes(INSTANCE_BYTES)
         self._running: dict[str, bytes] = {}
-        self._void = VoidMarkers(store)
+        self._void = StaleMarkerCleaner(store)
 
     async def reply(
         self, rpc: MutatingRpc, scope: Sequence[str], content: bytes, work: Callable[[], Awaitable[Message]]

@@ -9,13 +9,13 @@ from typing import Any, BinaryIO, Final, cast
 import orjson
 import structlog
 
-from gateway.logging.writer import LineWriter
+from gateway.logging.writer import LogWriter
 
 __all__ = ["WRITER", "configure"]
 
 _STANDARD_ERROR: Final = 2
 
-WRITER: Final = LineWriter(_STANDARD_ERROR)
+WRITER: Final = LogWriter(_STANDARD_ERROR)
 """A process has one standard error, and so one of these."""
 
 

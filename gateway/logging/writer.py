@@ -10,7 +10,7 @@ from typing import Final
 
 import orjson
 
-__all__ = ["LineWriter"]
+__all__ = ["LogWriter"]
 
 _GATHER_SECONDS: Final = 0.02
 _RETRY_SECONDS: Final = 0.05
@@ -18,7 +18,7 @@ _MAX_BATCH: Final = 1_000
 _FLUSH_SECONDS: Final = 1.0
 
 
-class LineWriter:
+class LogWriter:
     """The way to a file descriptor, as a file that takes whole lines of JSON from any thread.
 
     A line that cannot be written is lost and counted, and the next line that can be written follows one that says how

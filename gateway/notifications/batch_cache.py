@@ -12,7 +12,7 @@ from gateway.notifications import batch_encoding
 from gateway.notifications.filter import Predicate
 from gateway.ports import StoredEvent
 
-__all__ = ["Message", "Page", "Pages", "Wanted"]
+__all__ = ["BatchCache", "Message", "Page", "Wanted"]
 
 # A watcher that does not take its batch has it held for it, here and once more by gRPC. Far below the 4 MiB that a
 # client takes unless told otherwise; a single notification stays below as well.
@@ -49,7 +49,7 @@ class Page(NamedTuple):
     """The sequence after which to go on."""
 
 
-class Pages:
+class BatchCache:
     """Makes pages, and keeps the newest of them."""
 
     def __init__(self, log_id: str) -> None:

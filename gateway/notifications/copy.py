@@ -16,7 +16,7 @@ import orjson
 
 from gateway.ports import EventLog, KeyValueStore, LogBounds, Scope, StoredEvent, StoredSubscription
 
-__all__ = ["Copied", "LogCopy", "Progress", "Side"]
+__all__ = ["Copied", "EventLogCopy", "Progress", "Side"]
 
 _BATCH: Final = 1000
 _MARK_SECONDS: Final = 366 * 86_400.0
@@ -32,7 +32,7 @@ class Side(Protocol):
         ...
 
     @property
-    def entries(self) -> KeyValueStore:
+    def key_value_store(self) -> KeyValueStore:
         """The key-value store beside it."""
         ...
 
@@ -92,7 +92,7 @@ class _Mark:
         return self.source_same == self.through
 
 
-class LogCopy:
+class EventLogCopy:
     """One copy of a log."""
 
     def __init__(
@@ -158,7 +158,9 @@ class LogCopy:
             kept = [stored for stored in read.events if stored.sequence > too_old_through]
             news = await self._target.log.append_in_order([stored.event for stored in kept])
             mark = await self._advance(mark, read.through, kept, news)
-            await self._target.entries.put(_key(self._source, self._target), orjson.dumps(asdict(mark)), _MARK_SECONDS)
+            await self._target.key_value_store.put(
+                _key(self._source, self._target), orjson.dumps(asdict(mark)), _MARK_SECONDS
+            )
             self._progress = replace(
                 self._progress,
                 copied=self._progress.copied + sum(news),
@@ -218,7 +220,7 @@ class LogCopy:
 
 
 async def _mark(source: Side, target: Side) -> _Mark | None:
-    kept = await target.entries.get(_key(source, target))
+    kept = await target.key_value_store.get(_key(source, target))
     return None if kept is None else _Mark(**orjson.loads(kept))
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from gateway.ports import Lease, SubscriptionLeases
 
-__all__ = ["Seat", "Seats", "cut_short"]
+__all__ = ["SubscriptionWatcher", "SubscriptionWatchers", "cut_short"]
 
 
 def cut_short(wait: asyncio.Timeout) -> None:
@@ -17,11 +17,11 @@ def cut_short(wait: asyncio.Timeout) -> None:
         wait.reschedule(asyncio.get_running_loop().time())
 
 
-class Seat:
-    """A watcher's place in its gateway's row for a named subscription."""
+class SubscriptionWatcher:
+    """A watcher's place in its gateway's queue for a named subscription."""
 
     def __init__(self, leases: SubscriptionLeases, issuer_id: str, name: str) -> None:
-        """Use `Seats.take`."""
+        """Use `SubscriptionWatchers.take`."""
         self.is_first = asyncio.Event()
         """Whether nobody else of this gateway comes before."""
         self.wait: asyncio.Timeout | None = None
@@ -63,45 +63,45 @@ class Seat:
             cut_short(self.wait)
 
 
-class Seats:
+class SubscriptionWatchers:
     """Who of this gateway watches which named subscription, in the order of coming.
 
-    The first of each row competes with those of the other gateways; who is behind it takes over from it.
+    The first of each queue competes with those of the other gateways; who is behind it takes over from it.
     """
 
     def __init__(self, leases: SubscriptionLeases) -> None:
         self._leases = leases
-        self._rows: defaultdict[tuple[str, str], list[Seat]] = defaultdict(list)
+        self._waiting: defaultdict[tuple[str, str], list[SubscriptionWatcher]] = defaultdict(list)
         self._closed = False
 
     @contextmanager
-    def take(self, issuer_id: str, name: str) -> Iterator[Seat]:
-        """Take a seat for as long as the context lasts."""
-        row = self._rows[issuer_id, name]
-        seat = Seat(self._leases, issuer_id, name)
-        row.append(seat)
+    def take(self, issuer_id: str, name: str) -> Iterator[SubscriptionWatcher]:
+        """Take a watcher for as long as the context lasts."""
+        queue = self._waiting[issuer_id, name]
+        watcher = SubscriptionWatcher(self._leases, issuer_id, name)
+        queue.append(watcher)
         self._announce(issuer_id, name)
         try:
-            yield seat
+            yield watcher
         finally:
-            row.remove(seat)
+            queue.remove(watcher)
             self._announce(issuer_id, name)
-            if not row:
-                del self._rows[issuer_id, name]
+            if not queue:
+                del self._waiting[issuer_id, name]
 
     def close(self) -> None:
         """Let other gateways take over at once: whoever sits here leaves soon."""
         self._closed = True
-        for subscription in self._rows:
+        for subscription in self._waiting:
             self._announce(*subscription)
 
     @property
     def standby(self) -> int:
         """How many watchers stand by, at all subscriptions."""
-        return sum(not seat.is_active() for row in self._rows.values() for seat in row)
+        return sum(not watcher.is_active() for queue in self._waiting.values() for watcher in queue)
 
     def _announce(self, issuer_id: str, name: str) -> None:
-        row = self._rows[issuer_id, name]
-        if row:
-            row[0].is_first.set()
-        self._leases.set_watchers(issuer_id, name, 0 if self._closed else len(row))
+        queue = self._waiting[issuer_id, name]
+        if queue:
+            queue[0].is_first.set()
+        self._leases.set_watchers(issuer_id, name, 0 if self._closed else len(queue))

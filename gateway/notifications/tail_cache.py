@@ -9,7 +9,7 @@ from bisect import bisect_right
 
 from gateway.ports import EventLog, LogBounds, Read, Scope, StoredEvent
 
-__all__ = ["Tail"]
+__all__ = ["TailCache"]
 
 _READ = 1000
 _MOST_BYTES = 16 * 1_048_576
@@ -19,7 +19,7 @@ _MOST_BYTES_READ = 1_048_576
 _NOT_BEGUN = -1
 
 
-class Tail:
+class TailCache:
     """Reads a log through a window over its end."""
 
     def __init__(self, log: EventLog, *, window: int = 4096) -> None:

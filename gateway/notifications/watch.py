@@ -9,10 +9,10 @@ from functools import partial
 
 from gateway.errors import GatewayError
 from gateway.notifications import batch_encoding, cursor
-from gateway.notifications.batch_cache import Page, Pages, Wanted
-from gateway.notifications.failover import Seat, Seats, cut_short
+from gateway.notifications.batch_cache import BatchCache, Page, Wanted
+from gateway.notifications.failover import SubscriptionWatcher, SubscriptionWatchers, cut_short
 from gateway.notifications.filter import Predicate
-from gateway.notifications.tail_cache import Tail
+from gateway.notifications.tail_cache import TailCache
 from gateway.ports import EventLog, Scope, SubscriptionLeases
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
@@ -63,8 +63,8 @@ class _View:
 
     def __init__(self, log: EventLog) -> None:
         self.log_id = log.log_id
-        self.tail = Tail(log)
-        self.pages = Pages(log.log_id)
+        self.tail = TailCache(log)
+        self.pages = BatchCache(log.log_id)
 
     def message(self, after: int, stands: bytes) -> bytes:
         """Return a message that tells a place, and nothing else."""
@@ -80,14 +80,14 @@ class Watchers:
         self._newest_view = _View(log)
         self._waits: set[asyncio.Timeout] = set()
         self._draining = False
-        self.seats = Seats(leases)
+        self.failover = SubscriptionWatchers(leases)
         self.delivered_count = 0
         """How many notifications were handed to streams, once for each stream."""
 
     def drain(self) -> None:
         """End every watch, present and future, with SERVER_DRAINING."""
         self._draining = True
-        self.seats.close()
+        self.failover.close()
         for wait in self._waits:
             cut_short(wait)
 
@@ -111,23 +111,23 @@ class Watchers:
         The start that was asked for counts for the very first watch alone.
         """
         self._check_open()
-        with self.seats.take(issuer_id, name) as seat:
+        with self.failover.take(issuer_id, name) as watcher:
             place = await self._place(watch.start, issuer_id, name)
             view = self._view()
-            is_active = await seat.advance()
+            is_active = await watcher.advance()
             while True:
                 while not is_active:
                     self._check_view(view)
                     yield view.message(place, _STANDBY)
-                    is_active = await self._wait(seat.wait_turn, watch.heartbeat_seconds) and await seat.advance()
+                    is_active = await self._wait(watcher.wait_turn, watch.heartbeat_seconds) and await watcher.advance()
                 # Whoever was active may have committed since.
                 place = await self._place(watch.start, issuer_id, name)
                 view = self._view()
-                async with aclosing(self._follow(watch, place, seat)) as messages:
+                async with aclosing(self._follow(watch, place, watcher)) as messages:
                     async for message in messages:
                         # Nothing may come between this and handing the message over: the process may have been
                         # stopped at any moment until now, and another gateway's watcher be the active one.
-                        if not seat.is_active():
+                        if not watcher.is_active():
                             break
                         yield message
                 is_active = False
@@ -140,11 +140,15 @@ class Watchers:
             subscription = await self._log.commit(issuer_id, name, first, time.time_ns() // 1_000_000)
         return subscription.committed
 
-    async def _follow(self, watch: Watch, after: int, seat: Seat | None = None) -> AsyncGenerator[bytes, None]:
+    async def _follow(
+        self, watch: Watch, after: int, watcher: SubscriptionWatcher | None = None
+    ) -> AsyncGenerator[bytes, None]:
         # Nothing was waited for since the place was found: it is one of this view's.
         view = self._view()
         clock = asyncio.get_running_loop().time
-        stands = _ACTIVE if seat is None else batch_encoding.standing(notification.WATCHER_ROLE_ACTIVE, seat.fence)
+        stands = (
+            _ACTIVE if watcher is None else batch_encoding.standing(notification.WATCHER_ROLE_ACTIVE, watcher.fence)
+        )
         bounds = await self._log.bounds()
         self._check_view(view)
         cursor.check_kept(after, view.log_id, bounds)
@@ -163,7 +167,7 @@ class Watchers:
             # Else every watcher would hold its last one for as long as nothing comes.
             del page
             left = silent_since + watch.heartbeat_seconds - clock()
-            if left <= 0 or not await self._wait(partial(self._log.wait_beyond, after), left, seat):
+            if left <= 0 or not await self._wait(partial(self._log.wait_beyond, after), left, watcher):
                 self._check_view(view)
                 yield view.message(after, stands)
                 silent_since = clock()
@@ -187,25 +191,27 @@ class Watchers:
                 retry_after_seconds=0.0,
             )
 
-    async def _wait(self, happening: Callable[[], Awaitable[object]], seconds: float, seat: Seat | None = None) -> bool:
-        """Wait for something; tell whether it happened in time, and before the seat's lease was lost."""
+    async def _wait(
+        self, happening: Callable[[], Awaitable[object]], seconds: float, watcher: SubscriptionWatcher | None = None
+    ) -> bool:
+        """Wait for something; tell whether it happened in time, and before the watcher's lease was lost."""
         self._check_open()
-        if seat is not None and not seat.is_active():
+        if watcher is not None and not watcher.is_active():
             return False
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
                 self._waits.add(limit)
-                if seat is not None:
-                    seat.wait = limit
+                if watcher is not None:
+                    watcher.wait = limit
                 await happening()
         except TimeoutError:
             self._check_open()
             return False
         finally:
             self._waits.discard(limit)
-            if seat is not None:
-                seat.wait = None
+            if watcher is not None:
+                watcher.wait = None
         return True
 
     def _check_open(self) -> None:

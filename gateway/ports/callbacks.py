@@ -11,13 +11,15 @@ __all__ = ["AuthenticationResultStore", "CallbackBus"]
 class CallbackBus(Protocol):
     """Carries a question to a handler, and the one reply that counts back."""
 
-    async def ask(self, question: callback.Question, seconds: float, *, waits: bool = True) -> callback.Reply | None:
+    async def ask(
+        self, question: callback.Question, seconds: float, *, wait_for_handler: bool = True
+    ) -> callback.Reply | None:
         """Ask.
 
         Args:
             question: Its issuer, correlation id and request; the bus fills in the rest.
             seconds: How long there is for the reply.
-            waits: Whether there is a point in waiting for a handler to connect while none is.
+            wait_for_handler: Whether there is a point in waiting for a handler to connect while none is.
 
         Returns:
             A reply that keeps its contract and fits the question; None if none came in time.

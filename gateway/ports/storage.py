@@ -113,7 +113,7 @@ class Storage(Protocol):
         ...
 
     @property
-    def entries(self) -> KeyValueStore:
+    def key_value_store(self) -> KeyValueStore:
         """The key-value store."""
         ...
 

@@ -86,7 +86,7 @@ class State:
         yield _gauge(
             "watchers_standing_by",
             "Watchers of a subscription that another one receives.",
-            self._watchers.seats.standby,
+            self._watchers.failover.standby,
         )
         yield _counter(
             "notifications_delivered",

@@ -15,12 +15,12 @@ from gateway.telemetry.metrics import InProgress, Metrics
 from gateway.telemetry.tracing import Tracing, fail
 from issuer.callback.v1 import messages_pb2 as callback
 
-__all__ = ["MeasuredBus", "MeasuredLog", "Upstreams"]
+__all__ = ["InstrumentedBus", "InstrumentedLog", "Upstreams"]
 
 _STATES: Final[tuple[CircuitState, ...]] = ("closed", "half_open", "open")
 
 
-class MeasuredLog:
+class InstrumentedLog:
     """A `gateway.ports.Appendable` that counts and times what another one is given."""
 
     def __init__(self, log: Appendable, metrics: Metrics, tracing: Tracing) -> None:
@@ -54,7 +54,7 @@ class MeasuredLog:
         return is_new
 
 
-class MeasuredBus:
+class InstrumentedBus:
     """A `gateway.ports.CallbackBus` that counts and times what another one carries."""
 
     def __init__(self, bus: CallbackBus, metrics: Metrics, tracing: Tracing) -> None:
@@ -72,7 +72,9 @@ class MeasuredBus:
         self._seconds = cache(metrics.question_seconds.labels)
         self._ended = cache(metrics.questions.labels)
 
-    async def ask(self, question: callback.Question, seconds: float, *, waits: bool = True) -> callback.Reply | None:
+    async def ask(
+        self, question: callback.Question, seconds: float, *, wait_for_handler: bool = True
+    ) -> callback.Reply | None:
         """See `gateway.ports.CallbackBus`."""
         kind = question.WhichOneof("request") or "unknown"
         began = perf_counter()
@@ -80,7 +82,7 @@ class MeasuredBus:
         open_now.count += 1
         try:
             with self._tracing.span(kind, SpanKind.INTERNAL) as span:
-                reply = await self._bus.ask(question, seconds, waits=waits)
+                reply = await self._bus.ask(question, seconds, wait_for_handler=wait_for_handler)
                 outcome = _outcome(reply)
                 span.set_attribute("d1_gateway.outcome", outcome)
         finally:

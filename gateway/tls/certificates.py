@@ -17,7 +17,7 @@ from cryptography import x509
 from gateway.aio.clock import every
 from gateway.settings import Settings
 from gateway.tls import contexts
-from gateway.tls.file_watcher import LOOK_SECONDS, Following
+from gateway.tls.file_watcher import LOOK_SECONDS, FileWatcher
 
 __all__ = ["Certificates"]
 
@@ -46,7 +46,7 @@ class Certificates:
         Raises:
             SettingsError: A file is not what it should be.
         """
-        self.following = Following()
+        self.following = FileWatcher()
         """Follows the files; others may be added."""
         self._clock = clock
         self._lives: dict[str, _Life] = {}

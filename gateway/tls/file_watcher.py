@@ -12,7 +12,7 @@ import structlog
 from gateway.aio.clock import every
 from gateway.settings import SettingsError
 
-__all__ = ["LOOK_SECONDS", "Following"]
+__all__ = ["LOOK_SECONDS", "FileWatcher"]
 
 LOOK_SECONDS: Final = 2.0
 """How often files are looked at. A change counts once it looks the same twice, so it takes up to twice as long."""
@@ -30,7 +30,7 @@ class _Followed:
     seen: _State
 
 
-class Following:
+class FileWatcher:
     """Looks at files again and again. A change that cannot be used is logged, and changes nothing."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ __all__ = [
     "ClientAlgorithm",
     "ClientKey",
     "Environment",
-    "KeyMakingError",
+    "KeyGenerationError",
     "NewFile",
     "Purpose",
     "Subject",
@@ -48,7 +48,7 @@ _KID = re.compile(r"[!-~]+")
 _ENVIRONMENT = re.compile(r"(?<![A-Za-z0-9])(PPR|PRD)(?![A-Za-z0-9])")
 
 
-class KeyMakingError(Exception):
+class KeyGenerationError(Exception):
     """What was asked for cannot be made; the text is one line for people and holds no secret."""
 
 
@@ -94,7 +94,7 @@ class Subject:
     The other attributes stand in D1's example; none of them is known to be enforced.
 
     Raises:
-        KeyMakingError: X.509 has no place for it.
+        KeyGenerationError: X.509 has no place for it.
     """
 
     common_name: str
@@ -108,7 +108,7 @@ class Subject:
     def __post_init__(self) -> None:
         """Refuse what could not be written, before a key is made for it."""
         if self.country is not None and not _COUNTRY.fullmatch(self.country):
-            raise KeyMakingError("the country must be two capital letters")
+            raise KeyGenerationError("the country must be two capital letters")
         for what, value, longest in (
             ("state", self.state, 128),
             ("locality", self.locality, 128),
@@ -119,7 +119,7 @@ class Subject:
             if value is not None and not (
                 value.isprintable() and value == value.strip() and 1 <= len(value) <= longest
             ):
-                raise KeyMakingError(
+                raise KeyGenerationError(
                     f"the {what} must be 1 to {longest} printable characters, with no space around them"
                 )
 
@@ -155,10 +155,10 @@ def make_key(purpose: Purpose, kid: str | None = None) -> ECKey:
         kid: The id under which the other side knows it; None makes it the key's thumbprint (RFC 7638).
 
     Raises:
-        KeyMakingError: The kid is not made of visible ASCII characters.
+        KeyGenerationError: The kid is not made of visible ASCII characters.
     """
     if kid is not None and not _KID.fullmatch(kid):
-        raise KeyMakingError("the kid must be visible ASCII characters, at least one, without spaces")
+        raise KeyGenerationError("the kid must be visible ASCII characters, at least one, without spaces")
     key = ECKey.generate_key("P-256")
     described = key.as_dict(private=True, use=purpose.use, alg=purpose.algorithm, kid=kid or key.thumbprint())
     return ECKey.import_key(described)
@@ -168,7 +168,7 @@ def private_form(key: ECKey, passphrase: bytes | None) -> bytes:
     """Write a whole key: as JWK, or, since a JWK file cannot be encrypted, as PEM behind a passphrase.
 
     Raises:
-        KeyMakingError: The passphrase is longer than can be read back.
+        KeyGenerationError: The passphrase is longer than can be read back.
         ValueError: Only the public half is there.
     """
     if key.private_key is None:
@@ -187,10 +187,10 @@ def pem(key: ClientKey, passphrase: bytes | None) -> bytes:
     """Write a private key as PKCS#8 PEM (RFC 5958), encrypted if there is a passphrase for it.
 
     Raises:
-        KeyMakingError: The passphrase is longer than can be read back.
+        KeyGenerationError: The passphrase is longer than can be read back.
     """
     if passphrase is not None and len(passphrase) > _LONGEST_PASSPHRASE_BYTES:
-        raise KeyMakingError(f"the passphrase is longer than {_LONGEST_PASSPHRASE_BYTES} bytes")
+        raise KeyGenerationError(f"the passphrase is longer than {_LONGEST_PASSPHRASE_BYTES} bytes")
     encryption = (
         serialization.NoEncryption() if passphrase is None else serialization.BestAvailableEncryption(passphrase)
     )
@@ -208,16 +208,18 @@ def environment_of(common_name: str, algorithm: ClientAlgorithm) -> Environment:
     """Check a common name against what is known of D1's pattern, and read out which environment it is for.
 
     Raises:
-        KeyMakingError: D1 would refuse it: see `Subject`.
+        KeyGenerationError: D1 would refuse it: see `Subject`.
     """
     rsa_name = common_name.startswith(_RSA_PREFIX)
     if algorithm is ClientAlgorithm.RSA and not rsa_name:
-        raise KeyMakingError(f"the common name of an RSA key must start with {_RSA_PREFIX}")
+        raise KeyGenerationError(f"the common name of an RSA key must start with {_RSA_PREFIX}")
     if algorithm is ClientAlgorithm.ECDSA and (rsa_name or not common_name.startswith(_ANY_PREFIX)):
-        raise KeyMakingError(f"the common name of an ECDSA key must start with {_ANY_PREFIX}, but not {_RSA_PREFIX}")
+        raise KeyGenerationError(
+            f"the common name of an ECDSA key must start with {_ANY_PREFIX}, but not {_RSA_PREFIX}"
+        )
     codes = set(_ENVIRONMENT.findall(common_name))
     if len(codes) != 1:
-        raise KeyMakingError("the common name must name one environment: PPR (PreProd) or PRD (Production)")
+        raise KeyGenerationError("the common name must name one environment: PPR (PreProd) or PRD (Production)")
     return Environment(codes.pop())
 
 

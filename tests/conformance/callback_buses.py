@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from gateway.bootstrap.nats import joined
-from gateway.callbacks.broker import Broker, Seat, Topic
-from gateway.callbacks.model import Desk
+from gateway.callbacks.broker import Broker, HandlerSession, Topic
+from gateway.callbacks.model import CallbackRegistry
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.conformance.storage_engines import StorageEngine
 from tests.unit.callbacks.broker_samples import TOPICS
@@ -20,15 +20,15 @@ _SECONDS = 20.0
 class Connected:
     """A handler, what it is asked, and what it is told became of its replies."""
 
-    def __init__(self, desk: Desk, max_in_flight: int, topics: Sequence[Topic]) -> None:
+    def __init__(self, registry: CallbackRegistry, max_in_flight: int, topics: Sequence[Topic]) -> None:
         self.questions: list[callback.Question] = []
         self.withdrawn: list[str] = []
         self.told: list[int] = []
-        self._desk = desk
-        self.seat: Seat = desk.connect(self, topics, max_in_flight)
+        self._registry = registry
+        self.session: HandlerSession = registry.connect(self, topics, max_in_flight)
 
     def send(self, question: callback.Question) -> None:
-        assert self._desk.refresh(question)
+        assert self._registry.refresh(question)
         self.questions.append(question)
 
     def withdraw(self, token: str) -> None:
@@ -46,7 +46,7 @@ class Connected:
     async def reply(self, reply: callback.Reply) -> int:
         """Reply, and wait to be told what became of it."""
         count = len(self.told)
-        self._desk.take(self.seat, reply, self.told.append)
+        self._registry.take(self.session, reply, self.told.append)
         await until(lambda: len(self.told) > count)
         return self.told[-1]
 
@@ -56,7 +56,7 @@ class Bus:
     """A way from who asks to handlers."""
 
     asking: Broker
-    answering: Desk
+    answering: CallbackRegistry
     _seats: int = field(default=0)
 
     async def connect(self, max_in_flight: int = 16, topics: Sequence[Topic] = TOPICS) -> Connected:
@@ -68,13 +68,13 @@ class Bus:
 
     async def drain(self, connected: Connected) -> None:
         """Have a handler drain, and wait until that is known."""
-        self.answering.drain(connected.seat)
+        self.answering.drain(connected.session)
         await self._is_heard()
 
     async def disconnect(self, connected: Connected) -> None:
         """Have a handler leave, and wait until that is known."""
-        self.answering.disconnect(connected.seat)
-        self._seats -= len(connected.seat.topics)
+        self.answering.disconnect(connected.session)
+        self._seats -= len(connected.session.topics)
         await until(lambda: self.asking.size[1] == self._seats)
 
     async def _is_heard(self) -> None:

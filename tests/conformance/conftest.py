@@ -54,4 +54,4 @@ def log(storage: Storage) -> EventLog:
 
 @pytest.fixture
 def entries(storage: Storage) -> KeyValueStore:
-    return storage.entries
+    return storage.key_value_store

@@ -141,7 +141,7 @@ async def read_all(log: EventLog, after: int = 0, limit: int = 1000) -> list[Sto
 
 def uses(storage: Storage) -> Sequence[tuple[Reason, Callable[[], Coroutine[object, object, object]]]]:
     """List everything that can be asked of a storage, with the reason of its failures. The first one writes."""
-    log, entries = storage.log, storage.entries
+    log, entries = storage.log, storage.key_value_store
     return (
         (LOG_DOWN, lambda: log.append(an_event(99))),
         (LOG_DOWN, lambda: log.append_in_order([an_event(99), an_event(100)])),

@@ -34,9 +34,11 @@ async def bus(way: AbstractAsyncContextManager[Bus]) -> AsyncIterator[Bus]:
 
 
 def asking(
-    bus: Bus, name: str = "q", seconds: float = LONG, *, waits: bool = True
+    bus: Bus, name: str = "q", seconds: float = LONG, *, wait_for_handler: bool = True
 ) -> "asyncio.Task[callback.Reply | None]":
-    return asyncio.create_task(bus.asking.ask(a_question(correlation_id=name), seconds, waits=waits))
+    return asyncio.create_task(
+        bus.asking.ask(a_question(correlation_id=name), seconds, wait_for_handler=wait_for_handler)
+    )
 
 
 async def test_the_reply_that_counts_is_returned_and_its_handler_is_told_so(bus: Bus) -> None:
@@ -81,12 +83,12 @@ async def test_without_a_handler_anywhere_what_does_not_wait_for_one_is_over_at_
     await bus.connect(topics=TOPICS[1:])
 
     async with asyncio.timeout(LONG / 2):
-        assert await asking(bus, waits=False) is None
+        assert await asking(bus, wait_for_handler=False) is None
 
 
 async def test_what_does_not_wait_for_a_handler_is_answered_by_one_that_is_there(bus: Bus) -> None:
     handler = await bus.connect()
-    question = asking(bus, waits=False)
+    question = asking(bus, wait_for_handler=False)
 
     assert await handler.reply(a_reply((await handler.next()).token)) == ACCEPTED
     assert await question is not None

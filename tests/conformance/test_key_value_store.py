@@ -105,9 +105,9 @@ async def test_of_many_that_put_and_delete_at_several_gateways_nobody_loses_what
                     await entries.delete("key", standing[:-1])
             return times
 
-        holds = [hold((one, other)[each % 2].entries, b"holder-%d" % each) for each in range(4)]
+        holds = [hold((one, other)[each % 2].key_value_store, b"holder-%d" % each) for each in range(4)]
         assert sum(await asyncio.gather(*holds)) > 0
-        assert await one.entries.get("key") is None
+        assert await one.key_value_store.get("key") is None
 
 
 async def test_a_value_is_put_only_where_none_stands(entries: KeyValueStore) -> None:
@@ -141,7 +141,7 @@ async def test_of_many_that_put_at_the_same_time_one_succeeds_and_the_others_get
 async def test_of_many_at_several_gateways_one_succeeds(shared_engine: StorageEngine) -> None:
     async with shared_engine.opened() as one, shared_engine.opened() as other:
         for key in ("a", "b", "c"):
-            puts = ((one, other)[each % 2].entries.put_if_absent(key, b"%d" % each, 60) for each in range(20))
+            puts = ((one, other)[each % 2].key_value_store.put_if_absent(key, b"%d" % each, 60) for each in range(20))
             outcomes = await asyncio.gather(*puts)
 
             winner = outcomes.index(None)
@@ -151,10 +151,10 @@ async def test_of_many_at_several_gateways_one_succeeds(shared_engine: StorageEn
 async def test_what_one_gateway_has_put_another_one_gets_at_once(shared_engine: StorageEngine) -> None:
     async with shared_engine.opened() as one, shared_engine.opened() as other:
         for number in range(20):
-            await one.entries.put("key", b"%d" % number, 60)
-            assert await other.entries.get("key") == b"%d" % number
-        await one.entries.delete("key", b"19")
-        assert await other.entries.get("key") is None
+            await one.key_value_store.put("key", b"%d" % number, 60)
+            assert await other.key_value_store.get("key") == b"%d" % number
+        await one.key_value_store.delete("key", b"19")
+        assert await other.key_value_store.get("key") is None
 
 
 async def test_a_value_is_gone_when_its_time_is_over_and_another_may_take_its_place(entries: KeyValueStore) -> None:
@@ -215,7 +215,7 @@ async def test_keys_may_be_any_texts_and_are_never_confused(entries: KeyValueSto
 
 async def test_values_are_there_after_the_store_was_opened_again(storage_engine: StorageEngine) -> None:
     async with storage_engine.opened() as storage:
-        await storage.entries.put("key", b"value", 60)
+        await storage.key_value_store.put("key", b"value", 60)
 
     async with storage_engine.opened() as storage:
-        assert await storage.entries.get("key") == b"value"
+        assert await storage.key_value_store.get("key") == b"value"

@@ -15,7 +15,7 @@ from adapters.d1.api.errors import deadline_exceeded, refusal
 from adapters.d1.api.http import D1Http
 from adapters.d1.api.keys import IssuerKeys
 from adapters.d1.api.oauth import TokenSource
-from adapters.http.response import Answer
+from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
 from gateway.ports import Call
 from gateway.ports.meter import Unmeasured, UpstreamMeter
@@ -64,7 +64,7 @@ class D1Client:
         query: Mapping[str, int] | None = None,
         user_id: str = "",
         **ids: str,
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """Make a call and return its answer, which is one of success.
 
         A token that D1 refuses is replaced once, and the call, which D1 has not carried out then, made again. What has
@@ -96,14 +96,14 @@ class D1Client:
 
     async def _authorised(
         self, endpoint: Endpoint, path: str, call: Call, user_id: str, content: bytes | None, deadline: float
-    ) -> Answer:
+    ) -> UpstreamResponse:
         self._http.expect_closed_circuit()
         token = await self._token(call, deadline)
         headers = _headers(call, token, user_id)
         if content is not None:
             headers["Content-Type"] = "application/json"
 
-        async def attempt() -> Answer:
+        async def attempt() -> UpstreamResponse:
             answer = await self._http.send(
                 endpoint.method, path, endpoint=endpoint.template, headers=headers, body=content, deadline=deadline
             )
@@ -111,7 +111,7 @@ class D1Client:
                 return answer
             raise refusal(answer)
 
-        answer = await self._http.repeated(
+        answer = await self._http.retried(
             attempt,
             method=endpoint.method,
             endpoint=endpoint.template,

@@ -8,7 +8,7 @@ from typing import Final
 
 from adapters.d1.api.endpoints import FIELDS
 from adapters.http.errors import RETRY_SECONDS, RETRYABLE, Meaning, Upstream, sanitised
-from adapters.http.response import Answer
+from adapters.http.response import UpstreamResponse
 from gateway.errors import FieldViolation, GatewayError, Reason
 from issuer.common.v1 import error_pb2
 
@@ -51,7 +51,7 @@ _TOKEN_LOST: Final[Mapping[Reason, str]] = MappingProxyType(
 """How a token is lost on its way, without the effect that a call would have had."""
 
 
-def refusal(answer: Answer) -> GatewayError:
+def refusal(answer: UpstreamResponse) -> GatewayError:
     """Tell what an answer without success means.
 
     Statuses and codes that D1 adds later are read as D1 asks for: an unknown 4xx as 400, an unknown 5xx as 500 (D1 API:

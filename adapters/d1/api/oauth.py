@@ -19,7 +19,7 @@ from adapters.d1.api.endpoints import TOKEN
 from adapters.d1.api.errors import contract_broken, no_token, refusal
 from adapters.d1.api.http import D1Http
 from adapters.d1.api.keys import IssuerKeys
-from adapters.http.response import Answer
+from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
 from gateway.settings import UpstreamSettings
 
@@ -188,7 +188,7 @@ class TokenSource:
 
     async def _request(self, issuer_id: str, correlation_id: str) -> _Token:
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
-        return await self._http.repeated(
+        return await self._http.retried(
             lambda: self._exchange(issuer_id, correlation_id, deadline),
             method=TOKEN.method,
             endpoint=TOKEN.template,
@@ -210,7 +210,7 @@ class TokenSource:
         self._prefer(issuer_id, key)
         return token
 
-    async def _ask(self, issuer_id: str, key: ECKey, correlation_id: str, deadline: float) -> Answer:
+    async def _ask(self, issuer_id: str, key: ECKey, correlation_id: str, deadline: float) -> UpstreamResponse:
         assertion = sign_assertion(issuer_id, key, self._assertion_audience, self._clock())
         return await self._http.send(
             TOKEN.method,
@@ -235,7 +235,7 @@ class TokenSource:
             )
 
 
-def _read_token(answer: Answer, asked: float) -> _Token:
+def _read_token(answer: UpstreamResponse, asked: float) -> _Token:
     """Read a token answer (RFC 6749 section 5.1)."""
     body = answer.json_object() or {}
     value = body.get("access_token")

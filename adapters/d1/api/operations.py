@@ -8,7 +8,7 @@ from adapters.d1.api.endpoints import FIELDS
 from adapters.d1.api.errors import contract_broken
 from adapters.d1.callbacks.fields import FieldError, Fields
 from adapters.d1.callbacks.operations import parse_operation
-from adapters.http.response import Answer
+from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
 from gateway.ports import Call, HistoryPage
 from issuer.threeds.v1 import operation_pb2
@@ -59,7 +59,7 @@ def _count(value: Any) -> int | None:
     return value if is_count else None
 
 
-def _operation(value: Any, answer: Answer, place: str = "") -> operation_pb2.Operation:
+def _operation(value: Any, answer: UpstreamResponse, place: str = "") -> operation_pb2.Operation:
     if not isinstance(value, dict):
         raise _unreadable(answer, f"{place or 'it'} is no object")
     operation = operation_pb2.Operation()
@@ -70,5 +70,5 @@ def _operation(value: Any, answer: Answer, place: str = "") -> operation_pb2.Ope
     return operation
 
 
-def _unreadable(answer: Answer, why: str) -> GatewayError:
+def _unreadable(answer: UpstreamResponse, why: str) -> GatewayError:
     return contract_broken(f"D1's answer cannot be read: {why}.", status=answer.status)

@@ -4,11 +4,11 @@ from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 
 from adapters.d1.callbacks import schema as d1
-from adapters.d1.callbacks.card_credentials import CardCredentialsQuestion
-from adapters.d1.callbacks.consumers import ConsumerQuestions
+from adapters.d1.callbacks.card_credentials import CardCredentialsCallback
+from adapters.d1.callbacks.consumers import ConsumerCallbacks
+from adapters.d1.callbacks.dispatcher import CallbackDispatcher, CallbackPolicy
 from adapters.d1.callbacks.notifications import ConsumerNotifications, ThreeDSNotifications
-from adapters.d1.callbacks.questions import Questions, Terms
-from adapters.d1.callbacks.step_up import StepUp
+from adapters.d1.callbacks.step_up import StepUpCallbacks
 from gateway.edge.auth_tokens import Token
 from gateway.edge.platform import PlatformCallbacks
 from gateway.ports import Appendable, AuthenticationResultStore, CallbackBus, CardDataEncryption
@@ -36,23 +36,23 @@ def d1_callbacks(
         encryption: Encrypts card data for D1.
         settings: Deadlines and fallbacks.
     """
-    questions = Questions(bus)
+    dispatcher = CallbackDispatcher(bus)
     poll = settings.authentication_result
     groups = (
         ThreeDSNotifications(issuers, log),
         ConsumerNotifications(issuers, log),
-        ConsumerQuestions(
-            issuers, questions, information=_terms(settings.consumer_information), otp=_terms(settings.deliver_otp)
+        ConsumerCallbacks(
+            issuers, dispatcher, information=_policy(settings.consumer_information), otp=_policy(settings.deliver_otp)
         ),
-        StepUp(
+        StepUpCallbacks(
             issuers,
-            questions,
+            dispatcher,
             results,
-            authenticate=_terms(settings.authenticate),
-            result=Terms(poll.deadline_seconds, poll.fallback_status or 500, poll.fallback_error),
+            authenticate=_policy(settings.authenticate),
+            result=CallbackPolicy(poll.deadline_seconds, poll.fallback_status or 500, poll.fallback_error),
             pending_without_reply=poll.fallback_status is None,
         ),
-        CardCredentialsQuestion(issuers, questions, encryption, _terms(settings.card_credentials)),
+        CardCredentialsCallback(issuers, dispatcher, encryption, _policy(settings.card_credentials)),
     )
     return PlatformCallbacks(
         routes=[route for group in groups for route in group.routes()],
@@ -76,5 +76,5 @@ def token_body(token: Token, scope: str) -> Mapping[str, str | int]:
     return body | ({"scope": scope} if scope else {})
 
 
-def _terms(settings: CallbackPolicySettings) -> Terms:
-    return Terms(settings.deadline_seconds, settings.fallback_status, settings.fallback_error)
+def _policy(settings: CallbackPolicySettings) -> CallbackPolicy:
+    return CallbackPolicy(settings.deadline_seconds, settings.fallback_status, settings.fallback_error)

@@ -7,8 +7,8 @@ from aiohttp import web
 from google.protobuf.message import Message
 
 from adapters.d1.callbacks import schema as d1
+from adapters.d1.callbacks.dispatcher import CallbackDispatcher, CallbackPolicy
 from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, FieldError, Fields
-from adapters.d1.callbacks.questions import Questions, Terms
 from adapters.d1.callbacks.request import (
     MOST_TEXT,
     id_in_path,
@@ -22,7 +22,7 @@ from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2
 from issuer.consumer.v1 import personal_information_pb2 as personal
 
-__all__ = ["ConsumerQuestions"]
+__all__ = ["ConsumerCallbacks"]
 
 _NAMES: dict[type[Message], type] = {
     personal.PersonalInformation: d1.ConsumerInformation,
@@ -31,20 +31,27 @@ _NAMES: dict[type[Message], type] = {
 }
 
 
-class ConsumerQuestions:
+class ConsumerCallbacks:
     """Passes them on to handlers."""
 
-    def __init__(self, issuers: Container[str], questions: Questions, *, information: Terms, otp: Terms) -> None:
+    def __init__(
+        self,
+        issuers: Container[str],
+        dispatcher: CallbackDispatcher,
+        *,
+        information: CallbackPolicy,
+        otp: CallbackPolicy,
+    ) -> None:
         """Prepare.
 
         Args:
             issuers: Whose consumers they are.
-            questions: Asks the handlers.
-            information: The terms of consumer information.
-            otp: The terms of one-time passwords.
+            dispatcher: Asks the handlers.
+            information: The policy of consumer information.
+            otp: The policy of one-time passwords.
         """
         self._issuers = issuers
-        self._questions = questions
+        self._dispatcher = dispatcher
         self._information = information
         self._otp = otp
 
@@ -56,7 +63,7 @@ class ConsumerQuestions:
         ]
 
     async def get_information(self, request: web.Request) -> web.Response:
-        """Answer who a consumer is.
+        """UpstreamResponse who a consumer is.
 
         Raises:
             HttpError: No handler answers, or it refuses; or the ids are not right.
@@ -68,7 +75,7 @@ class ConsumerQuestions:
                 card_id=id_in_query(request, d1.CONSUMER_INFORMATION_CARD_PARAMETER, CARD_ID),
             ),
         )
-        reply = await self._questions.ask(question, self._information)
+        reply = await self._dispatcher.ask(question, self._information)
         return json_response(d1.CONSUMER_INFORMATION_STATUS, _named(reply.consumer_information.personal_information))
 
     async def post_otp(self, request: web.Request) -> web.Response:
@@ -84,7 +91,7 @@ class ConsumerQuestions:
             card_id=id_in_query(request, d1.DELIVER_OTP_CARD_PARAMETER, CARD_ID),
         )
         _parse_delivery(await read_fields(request), delivery)
-        await self._questions.ask(callback.Question(issuer_id=issuer_id, deliver_otp=delivery), self._otp)
+        await self._dispatcher.ask(callback.Question(issuer_id=issuer_id, deliver_otp=delivery), self._otp)
         return empty_response(d1.DELIVER_OTP_STATUS)
 
 

@@ -43,7 +43,7 @@ class ThreeDSNotifications:
         return [web.post(d1.THREE_DS_NOTIFICATION_PATH, self.post)]
 
     async def post(self, request: web.Request) -> web.Response:
-        """Answer 204 once the notification is on disk; a duplicate is answered 204 and not stored again.
+        """UpstreamResponse 204 once the notification is on disk; a duplicate is answered 204 and not stored again.
 
         Raises:
             HttpError: 404 for an unknown issuer, 400, 415 for what is no notification.
@@ -71,7 +71,7 @@ class ConsumerNotifications:
         return [web.post(d1.CONSUMER_NOTIFICATION_PATH, self.post)]
 
     async def post(self, request: web.Request) -> web.Response:
-        """Answer 204 once the notification is on disk; a duplicate is answered 204 and not stored again.
+        """UpstreamResponse 204 once the notification is on disk; a duplicate is answered 204 and not stored again.
 
         Raises:
             HttpError: 404 for an unknown issuer, 400, 415 for what is no notification.

@@ -6,8 +6,8 @@ import structlog
 from aiohttp import web
 
 from adapters.d1.callbacks import schema as d1
+from adapters.d1.callbacks.dispatcher import CallbackDispatcher, CallbackPolicy, NoReplyError
 from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields
-from adapters.d1.callbacks.questions import Questions, Terms, UnansweredError
 from adapters.d1.callbacks.request import MOST_TEXT, id_in_path, issuer_in_path, parse_transaction, read_fields
 from gateway.edge.responses import json_response
 from gateway.errors import GatewayError
@@ -16,36 +16,36 @@ from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2
 from issuer.consumer.v1 import authentication_pb2 as authentication
 
-__all__ = ["StepUp"]
+__all__ = ["StepUpCallbacks"]
 
 _log = structlog.get_logger(__name__)
 
 
-class StepUp:
+class StepUpCallbacks:
     """Passes both on to handlers, and answers polls from the results that are known."""
 
     def __init__(
         self,
         issuers: Container[str],
-        questions: Questions,
+        dispatcher: CallbackDispatcher,
         results: AuthenticationResultStore,
         *,
-        authenticate: Terms,
-        result: Terms,
+        authenticate: CallbackPolicy,
+        result: CallbackPolicy,
         pending_without_reply: bool,
     ) -> None:
         """Prepare.
 
         Args:
             issuers: Whose consumers are authenticated.
-            questions: Asks the handlers.
+            dispatcher: Asks the handlers.
             results: The final results.
-            authenticate: The terms of authentications.
-            result: The terms of polls.
+            authenticate: The policy of authentications.
+            result: The policy of polls.
             pending_without_reply: Whether a poll that no handler answers is answered that the result is pending.
         """
         self._issuers = issuers
-        self._questions = questions
+        self._dispatcher = dispatcher
         self._results = results
         self._authenticate = authenticate
         self._result = result
@@ -66,13 +66,13 @@ class StepUp:
         wanted = questions_pb2.AuthenticateRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
         _parse(await read_fields(request), wanted)
         question = callback.Question(issuer_id=issuer_id, authenticate=wanted)
-        reply = await self._questions.ask(question, self._authenticate)
+        reply = await self._dispatcher.ask(question, self._authenticate)
         return json_response(
             d1.AUTHENTICATE_STATUS, {d1.AuthenticationReference.AUTHENTICATION_ID: reply.authenticate.authentication_id}
         )
 
     async def get_result(self, request: web.Request) -> web.Response:
-        """Answer how an authentication stands. A final result is the same for every poll.
+        """UpstreamResponse how an authentication stands. A final result is the same for every poll.
 
         Raises:
             HttpError: The handler refuses, or no handler answers and that is not to mean that the result is pending; or
@@ -107,8 +107,8 @@ class StepUp:
         authentication_id = question.authentication_result.authentication_id
         try:
             # D1 polls again soon: no need to wait for a handler to connect.
-            reply = await self._questions.ask(question, self._result, waits=False)
-        except UnansweredError:
+            reply = await self._dispatcher.ask(question, self._result, wait_for_handler=False)
+        except NoReplyError:
             if not self._pending_without_reply:
                 raise
             return authentication.AuthenticationResult(status=authentication.AUTHENTICATION_STATUS_PENDING)

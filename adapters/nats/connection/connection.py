@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as ClientSubscription
 
 from adapters.nats.connection.dial import BROKEN, Server, dial, discovered, hang_up
-from adapters.nats.connection.errors import DisconnectedError, NatsError, NatsOpenError, NoAnswerError
+from adapters.nats.connection.errors import DisconnectedError, NatsError, NatsOpenError, RequestTimeoutError
 from adapters.nats.connection.request_reply import Exchange
 from gateway.settings import NatsSettings
 
@@ -188,8 +188,8 @@ class Connection:
 
         Raises:
             DisconnectedError: There is no connection, or it was lost before the answer came.
-            NobodyThereError: Nobody listens at the subject.
-            NoAnswerError: No answer came in time.
+            NoResponderError: Nobody listens at the subject.
+            RequestTimeoutError: No answer came in time.
             NatsError: It is larger than the server takes.
         """
         (answer,) = await self._exchange(subject, payload, headers, None, timeout_seconds)
@@ -220,7 +220,7 @@ class Connection:
         inbox = f"{self._inbox}.{self._exchange_count}"
         exchange = self._exchanges[inbox] = Exchange(self._loop.create_future(), is_last)
         seconds = self._settings.request_timeout_seconds if timeout_seconds is None else timeout_seconds
-        timer = self._loop.call_later(seconds, exchange.fail, NoAnswerError, "NATS gives no answer.")
+        timer = self._loop.call_later(seconds, exchange.fail, RequestTimeoutError, "NATS gives no answer.")
         try:
             await self.publish(subject, payload, reply=inbox, headers=headers)
             await exchange.done

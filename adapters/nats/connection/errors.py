@@ -1,6 +1,6 @@
 """Why NATS did not do what was asked of it."""
 
-__all__ = ["DisconnectedError", "NatsError", "NatsOpenError", "NoAnswerError", "NobodyThereError"]
+__all__ = ["DisconnectedError", "NatsError", "NatsOpenError", "NoResponderError", "RequestTimeoutError"]
 
 
 class NatsError(Exception):
@@ -11,11 +11,11 @@ class DisconnectedError(NatsError):
     """There is no connection, or it was lost before the answer came."""
 
 
-class NoAnswerError(NatsError):
+class RequestTimeoutError(NatsError):
     """No answer came in time; what was asked may be done all the same."""
 
 
-class NobodyThereError(NatsError):
+class NoResponderError(NatsError):
     """Nobody listens at the subject; nothing was done."""
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from nats.aio.msg import Msg
 
-from adapters.nats.connection.errors import NatsError, NobodyThereError
+from adapters.nats.connection.errors import NatsError, NoResponderError
 
 __all__ = ["Exchange"]
 
@@ -39,7 +39,7 @@ class Exchange:
         if self.done.done():
             return
         if message.headers and not message.data and message.headers.get("Status") == _NO_RESPONDERS:
-            self.fail(NobodyThereError, "Nobody at NATS listens there.")
+            self.fail(NoResponderError, "Nobody at NATS listens there.")
             return
         self.answer.append(message)
         if self._is_last is None or self._is_last(message):

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from adapters.nats.connection.connection import Connection, Msg
-from adapters.nats.connection.errors import NatsError, NobodyThereError
+from adapters.nats.connection.errors import NatsError, NoResponderError
 from adapters.nats.connection.failures import EVENT_LOG
 from adapters.nats.connection.subjects import Names
 from adapters.nats.event_log.continuity import Continuity
@@ -18,7 +18,7 @@ from adapters.nats.event_log.reader import Landmark, Reader
 from adapters.nats.event_log.subscriptions import Subscriptions
 from adapters.nats.jetstream.jetstream import EXPECTED_LAST, JetStreamError, is_other_one_there, may_pass, parse_ack
 from adapters.nats.jetstream.lineage import Lineage
-from gateway.aio.growth import Growth
+from gateway.aio.append_notifier import AppendNotifier
 from gateway.ports import Event, LogBounds, Read, Scope, StoredSubscription
 
 __all__ = ["NatsEventLog"]
@@ -53,13 +53,13 @@ class NatsEventLog:
         self._patience_seconds = patience_seconds
         self._reader = Reader(connection, names.event_stream)
         self._continuity = Continuity(connection, names, self._reader, lineage, subscriptions, self._begin_anew)
-        self._growth = Growth(0)
+        self._growth = AppendNotifier(0)
         self._hinted = 0
         self._ordering = Ordering(
             connection, names, self._reader, self._continuity.look, patience_seconds, self._note_appended
         )
         self._trimmed_through = 0
-        # Growth is told of as soon as somebody waits for it; what came before that is looked up.
+        # AppendNotifier is told of as soon as somebody waits for it; what came before that is looked up.
         self._is_following = False
         self._begin_following = asyncio.Lock()
         self._is_subscribed = False
@@ -213,7 +213,7 @@ class NatsEventLog:
             try:
                 answer = await self._connection.request(subject, content, headers=_IS_FIRST, timeout_seconds=left)
                 sequence = parse_ack(answer)
-            except (JetStreamError, NobodyThereError) as error:
+            except (JetStreamError, NoResponderError) as error:
                 # Only what is there is a duplicate: another gateway's may be on its way, and get lost with the leader.
                 if is_other_one_there(error) and await self._reader.holds(subject):
                     return False
@@ -239,7 +239,7 @@ class NatsEventLog:
 
     def _begin_anew(self) -> None:
         # Whoever waits for the growth of what was is told that it is no more.
-        former, self._growth = self._growth, Growth(0)
+        former, self._growth = self._growth, AppendNotifier(0)
         self._hinted = self._trimmed_through = 0
         former.wake()
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from adapters.nats.connection.connection import Connection, Msg
-from adapters.nats.connection.errors import NoAnswerError
+from adapters.nats.connection.errors import RequestTimeoutError
 from adapters.nats.event_log.envelope import unpack
 from adapters.nats.jetstream.jetstream import JetStreamError, ask
 from adapters.nats.jetstream.lineage import Lineage
@@ -163,7 +163,7 @@ class Reader:
             elif first.sequence > after + 1 and (begin is None or begin <= first.sequence):
                 return found, (begin or first.sequence) - 1
             await asyncio.sleep(self._pause_seconds)
-        raise NoAnswerError(_DISAGREE)
+        raise RequestTimeoutError(_DISAGREE)
 
     async def read_subjects(
         self, after: int, limit: int, subjects: str, last: int
@@ -186,7 +186,7 @@ class Reader:
             if bounds.last >= last and (first is None or (found and found[0].sequence == first.sequence)):
                 return found, bounds
             await asyncio.sleep(self._pause_seconds)
-        raise NoAnswerError(_DISAGREE)
+        raise RequestTimeoutError(_DISAGREE)
 
     async def _batch(self, sequence: int, limit: int, subjects: str | None) -> Sequence[StoredEvent]:
         """Read from one of the copies, up to where it leaves something out."""
@@ -196,7 +196,7 @@ class Reader:
         subject, body = f"$JS.API.DIRECT.GET.{self._stream}", orjson.dumps(wanted)
         try:
             messages = await self._connection.gather(subject, body, _is_end)
-        except NoAnswerError:
+        except RequestTimeoutError:
             # Any of the copies answers. One whose server hangs is asked until the others have noticed.
             messages = await self._connection.gather(subject, body, _is_end)
         found: list[StoredEvent] = []

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from adapters.nats.connection.errors import NoAnswerError
+from adapters.nats.connection.errors import RequestTimeoutError
 from adapters.nats.connection.subjects import token
 from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.jetstream.lineage import Lineage
@@ -79,7 +79,7 @@ class Subscriptions:
                 return wanted
             known = None
             await asyncio.sleep(_PAUSE_SECONDS)
-        raise NoAnswerError("NATS does not make up its mind about a cursor.")
+        raise RequestTimeoutError("NATS does not make up its mind about a cursor.")
 
     async def delete(self, issuer_id: str, name: str) -> bool:
         """Forget a subscription. Returns whether there was one."""

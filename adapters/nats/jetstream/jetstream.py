@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from adapters.nats.connection.connection import Connection, Msg
-from adapters.nats.connection.errors import NatsError, NobodyThereError
+from adapters.nats.connection.errors import NatsError, NoResponderError
 
 __all__ = ["EXPECTED_LAST", "JetStreamError", "ask", "is_other_one_there", "may_pass", "parse_ack"]
 
@@ -61,7 +61,7 @@ def may_pass(error: NatsError) -> bool:
     """Tell whether nothing was done, but may be in a moment: a leader is being found, or a message is on its way."""
     if isinstance(error, JetStreamError):
         return error.code == _UNAVAILABLE or error.number in _WRONG_LAST
-    return isinstance(error, NobodyThereError)
+    return isinstance(error, NoResponderError)
 
 
 def parse_ack(message: Msg) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from adapters.nats.connection.connection import Connection
-from adapters.nats.connection.errors import NatsError, NatsOpenError, NobodyThereError
+from adapters.nats.connection.errors import NatsError, NatsOpenError, NoResponderError
 from adapters.nats.connection.subjects import Names
 from adapters.nats.jetstream.jetstream import JetStreamError, ask
 from adapters.nats.jetstream.lineage import Lineage
@@ -63,7 +63,7 @@ async def prepare(
 
 def explain(error: NatsError, settings: NatsSettings) -> str:
     """Tell what to do about an error that does not go away."""
-    if isinstance(error, NobodyThereError):
+    if isinstance(error, NoResponderError):
         return "The NATS servers have no JetStream: enable it in their settings."
     number = error.number if isinstance(error, JetStreamError) else 0
     if number in JetStreamError.NOT_ENABLED:

@@ -17,7 +17,7 @@ from adapters.nats.connection.connection import Connection, Msg
 from adapters.nats.connection.errors import NatsError
 from adapters.nats.connection.subjects import token
 from adapters.nats.jetstream.bucket import Bucket
-from adapters.nats.leases.peer_sessions import OtherSessions
+from adapters.nats.leases.peer_sessions import PeerSessions
 from adapters.nats.leases.session import Life, OwnSession
 
 __all__ = ["NatsLeases"]
@@ -91,7 +91,7 @@ class NatsLeases:
         self._bucket = bucket
         self._now_ms = now_ms
         self._own = OwnSession(bucket, self._say, self._look_again, self._lose)
-        self._others = OtherSessions(bucket, self._look_again)
+        self._others = PeerSessions(bucket, self._look_again)
         self._places: dict[str, _Place] = {}
         """By the keys of their seats: what we have or had watchers of, until all is given back."""
         self._said = 0

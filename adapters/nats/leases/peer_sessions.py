@@ -17,7 +17,7 @@ from adapters.nats.connection.errors import NatsError
 from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.leases.session import END, END_TTL_SECONDS, SILENT_SECONDS, session_key
 
-__all__ = ["OtherSessions"]
+__all__ = ["PeerSessions"]
 
 _LOOK_SECONDS: Final = 0.25
 _log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ class _Heard:
     """Whether it was said to be ended, which counts only if it is stored."""
 
 
-class OtherSessions:
+class PeerSessions:
     """Knows every session but our own."""
 
     def __init__(self, bucket: Bucket, on_end: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from d1gateway.peer.v1 import messages_pb2 as peer
-from gateway.callbacks.model import Seat, Topic
+from gateway.callbacks.model import HandlerSession, Topic
 
 __all__ = ["Link", "add_sessions", "topics_of"]
 
@@ -21,7 +21,7 @@ class Link(Protocol):
         ...
 
 
-def add_sessions(presence: peer.Presence, sessions: Mapping[int, Seat], *, is_draining: bool) -> None:
+def add_sessions(presence: peer.Presence, sessions: Mapping[int, HandlerSession], *, is_draining: bool) -> None:
     """Add our handler sessions to a message.
 
     Args:

@@ -10,7 +10,7 @@ from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.aio.clock import Clock
 from gateway.callbacks.cluster.broker import SharedBroker
 from gateway.callbacks.cluster.messages import Link, topics_of
-from gateway.callbacks.model import RemoteId, Seat
+from gateway.callbacks.model import HandlerSession, RemoteId
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = ["Peers"]
@@ -62,7 +62,7 @@ class _Peer:
     transit: float = inf
     """What its fastest message took, plus what our clock is ahead of its own."""
     measured_at: float = 0.0
-    seats: dict[int, Seat] = field(default_factory=dict)
+    sessions: dict[int, HandlerSession] = field(default_factory=dict)
 
 
 class Peers:
@@ -101,8 +101,8 @@ class Peers:
         # Those that are there before those that are not: what the latter leave may be for the former.
         for session in presence.handler_sessions:
             self._follow(gateway, known, presence, session)
-        for session_id in sorted(known.seats.keys() - {session.id for session in presence.handler_sessions}):
-            self._broker.disconnect(known.seats.pop(session_id))
+        for session_id in sorted(known.sessions.keys() - {session.id for session in presence.handler_sessions}):
+            self._broker.disconnect(known.sessions.pop(session_id))
 
     def delay(self, gateway: str, sent_at_seconds: float) -> float:
         """Tell how many seconds longer than usual a message took, so that no work is done that is out of time.
@@ -121,19 +121,19 @@ class Peers:
 
     def decline(self, gateway: str, declined: peer.DeclinedRequest) -> None:
         """Take a callback request back that a handler was not sent."""
-        seat = self._seat(gateway, declined.handler_session_id)
-        if seat is not None:
-            self._broker.decline(seat, declined.token)
+        session = self._session(gateway, declined.handler_session_id)
+        if session is not None:
+            self._broker.decline(session, declined.token)
 
     def offer(self, gateway: str, capacity: peer.Capacity) -> None:
         """Give a handler what waits for one."""
-        seat = self._seat(gateway, capacity.handler_session_id)
-        if seat is not None:
-            self._broker.offer(seat)
+        session = self._session(gateway, capacity.handler_session_id)
+        if session is not None:
+            self._broker.offer(session)
 
     def reply(self, gateway: str, forwarded: peer.ForwardedReply) -> None:
         """Take a callback reply, also of a handler that is held to be gone, and say what became of it."""
-        outcome = self._broker.reply(self._seat(gateway, forwarded.handler_session_id), forwarded.callback_reply)
+        outcome = self._broker.reply(self._session(gateway, forwarded.handler_session_id), forwarded.callback_reply)
         result = peer.ReplyResult(number=forwarded.number, outcome=outcome)
         self._link.send(gateway, peer.PeerMessage(sender=self._us, reply_result=result))
 
@@ -146,22 +146,22 @@ class Peers:
             known.silent_ticks += 1
             if known.silent_ticks >= _MOST_SILENT_TICKS:
                 del self._known[gateway]
-                _log.info("peer_left", gateway=gateway, handlers=len(known.seats))
-                for seat in known.seats.values():
-                    self._broker.disconnect(seat)
+                _log.info("peer_left", gateway=gateway, handlers=len(known.sessions))
+                for session in known.sessions.values():
+                    self._broker.disconnect(session)
 
-    def _follow(self, gateway: str, known: _Peer, presence: peer.Presence, session: peer.HandlerSession) -> None:
-        seat = known.seats.get(session.id)
-        if seat is None and not session.is_draining:
-            who = RemoteId(gateway, session.id)
+    def _follow(self, gateway: str, known: _Peer, presence: peer.Presence, announced: peer.HandlerSession) -> None:
+        session = known.sessions.get(announced.id)
+        if session is None and not announced.is_draining:
+            who = RemoteId(gateway, announced.id)
             handler = _RemoteHandler(self._us, who, self._clock, self._link, self.decline)
-            topics = topics_of(presence, session)
-            known.seats[session.id] = self._broker.connect(handler, topics, session.max_in_flight, who)
-        elif seat is not None and session.is_draining and not seat.is_draining:
-            self._broker.drain(seat)
-        elif seat is not None and session.has_room and seat.is_full:
-            self._broker.offer(seat)
+            topics = topics_of(presence, announced)
+            known.sessions[announced.id] = self._broker.connect(handler, topics, announced.max_in_flight, who)
+        elif session is not None and announced.is_draining and not session.is_draining:
+            self._broker.drain(session)
+        elif session is not None and announced.has_room and session.is_full:
+            self._broker.offer(session)
 
-    def _seat(self, gateway: str, session_id: int) -> Seat | None:
+    def _session(self, gateway: str, session_id: int) -> HandlerSession | None:
         known = self._known.get(gateway)
-        return None if known is None else known.seats.get(session_id)
+        return None if known is None else known.sessions.get(session_id)

@@ -15,7 +15,7 @@ from gateway.aio.clock import Clock, Timer
 from gateway.callbacks.cluster.broker import SharedBroker
 from gateway.callbacks.cluster.messages import Link, add_sessions
 from gateway.callbacks.cluster.peers import Peers
-from gateway.callbacks.model import Handler, Outcome, Seat, Tell, Topic
+from gateway.callbacks.model import Handler, HandlerSession, Outcome, Tell, Topic
 from gateway.callbacks.tokens import owner_of
 from issuer.callback.v1 import messages_pb2 as callback
 
@@ -34,7 +34,7 @@ class _PassedOn:
     owner: str
     message: peer.PeerMessage
     is_sent: bool
-    seat: Seat
+    session: HandlerSession
     has_given_up_place: bool
     """Whether the handler may have been sent another callback request since."""
     tell: Tell
@@ -42,7 +42,7 @@ class _PassedOn:
 
 
 class Relay:
-    """The `gateway.callbacks.model.Desk` of a gateway that has peers."""
+    """The `gateway.callbacks.model.CallbackRegistry` of a gateway that has peers."""
 
     def __init__(self, us: str, broker: SharedBroker, clock: Clock, link: Link) -> None:
         """Begin alone.
@@ -58,8 +58,8 @@ class Relay:
         self._clock = clock
         self._link = link
         self._peers = Peers(us, broker, clock, link)
-        self._seats: dict[int, Seat] = {}
-        self._handlers: dict[Seat, int] = {}
+        self._sessions: dict[int, HandlerSession] = {}
+        self._handlers: dict[HandlerSession, int] = {}
         """Our handlers, each with the id of its session that the peers know it by."""
         self._declined: dict[int, dict[str, None]] = {}
         """Which peers to tell that one of our handlers has room."""
@@ -80,7 +80,7 @@ class Relay:
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
-        self._seats.clear()
+        self._sessions.clear()
         self._handlers.clear()
         self._announce()
         for number in tuple(self._passed_on):
@@ -94,65 +94,65 @@ class Relay:
 
     # ---------------------------------------------------------------------------------------- for our handlers
 
-    def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> Seat:
-        """Let a handler take part; see `gateway.callbacks.model.Desk`."""
-        seat = self._broker.connect(handler, topics, max_in_flight)
+    def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> HandlerSession:
+        """Let a handler take part; see `gateway.callbacks.model.CallbackRegistry`."""
+        session = self._broker.connect(handler, topics, max_in_flight)
         number = next(self._numbers)
-        self._seats[number], self._handlers[seat] = seat, number
+        self._sessions[number], self._handlers[session] = session, number
         self._announce()
-        return seat
+        return session
 
-    def drain(self, seat: Seat) -> None:
-        """Send a handler no further callback requests; see `gateway.callbacks.model.Desk`."""
-        self._broker.drain(seat)
+    def drain(self, session: HandlerSession) -> None:
+        """Send a handler no further callback requests; see `gateway.callbacks.model.CallbackRegistry`."""
+        self._broker.drain(session)
         self._announce()
 
-    def disconnect(self, seat: Seat) -> None:
-        """Let a handler go; see `gateway.callbacks.model.Desk`."""
-        number = self._handlers.pop(seat, 0)
-        self._seats.pop(number, None)
+    def disconnect(self, session: HandlerSession) -> None:
+        """Let a handler go; see `gateway.callbacks.model.CallbackRegistry`."""
+        number = self._handlers.pop(session, 0)
+        self._sessions.pop(number, None)
         self._declined.pop(number, None)
-        self._broker.disconnect(seat)
+        self._broker.disconnect(session)
         self._announce()
 
-    def take(self, seat: Seat, reply: callback.Reply, tell: Tell) -> None:
-        """Take a handler's reply; see `gateway.callbacks.model.Desk`. The gateway that D1 called decides if it counts.
+    def take(self, session: HandlerSession, reply: callback.Reply, tell: Tell) -> None:
+        """Take a handler's reply; the gateway that D1 called decides whether it counts.
 
         If that gateway does not say so in time, the reply is LATE: nobody waits for it there, as far as is known.
         """
         token, owner = reply.token, owner_of(reply.token)
-        question = seat.held.get(token)
+        question = session.held.get(token)
         if owner == self._us or (question is None and owner not in self._peers):
-            self._broker.take(seat, reply, tell)
+            self._broker.take(session, reply, tell)
             return
         number = next(self._numbers)
         patience = self._clock.call_at(
             self._clock.time() + _OUTCOME_SECONDS, self._settle, number, callback.REPLY_OUTCOME_LATE
         )
         message = peer.PeerMessage(sender=self._us)
-        message.reply.handler_session_id = self._handlers.get(seat, 0)
+        message.reply.handler_session_id = self._handlers.get(session, 0)
         message.reply.number = number
         message.reply.callback_reply.CopyFrom(reply)
         is_sent = self._link.send(owner, message)
         # A reply of the wrong kind is followed by a right one: until then the handler has the request.
         gives_up_place = question is not None and question.fits(reply)
-        self._passed_on[number] = _PassedOn(owner, message, is_sent, seat, gives_up_place, tell, patience)
+        self._passed_on[number] = _PassedOn(owner, message, is_sent, session, gives_up_place, tell, patience)
         if gives_up_place:
-            self._broker.hand_back(seat, token)
+            self._broker.hand_back(session, token)
 
     def refresh(self, message: callback.Question) -> bool:
-        """Set how long there is for a callback request; see `gateway.callbacks.model.Desk`."""
+        """Set how long there is for a callback request; see `gateway.callbacks.model.CallbackRegistry`."""
         return self._broker.refresh(message)
 
     def leave(self) -> None:
-        """Take no further callback requests of peers; see `gateway.callbacks.model.Desk`."""
+        """Take no further callback requests of peers; see `gateway.callbacks.model.CallbackRegistry`."""
         self._is_draining = True
         self._announce()
 
     @property
     def is_idle(self) -> bool:
         """Whether no gateway waits for what a handler here replies, nor a handler for what becomes of its reply."""
-        held = (token for seat in self._seats.values() for token in seat.held)
+        held = (token for session in self._sessions.values() for token in session.held)
         return self._broker.is_idle and not self._passed_on and all(owner_of(token) == self._us for token in held)
 
     # --------------------------------------------------------------------------------------------- for peers
@@ -182,20 +182,20 @@ class Relay:
 
     def _relay(self, sender: str, forwarded: peer.ForwardedRequest) -> None:
         session_id, question = forwarded.handler_session_id, forwarded.callback_request
-        seat = self._seats.get(session_id)
+        session = self._sessions.get(session_id)
         seconds = question.time_left.ToMilliseconds() / 1000 - self._peers.delay(sender, forwarded.sent_at_seconds)
-        if seat is not None and seconds > 0 and self._broker.relay(seat, question, seconds):
+        if session is not None and seconds > 0 and self._broker.relay(session, question, seconds):
             return
         declined = peer.DeclinedRequest(handler_session_id=session_id, token=question.token)
         self._link.send(sender, peer.PeerMessage(sender=self._us, declined=declined))
-        if seat is not None:
+        if session is not None:
             self._declined.setdefault(session_id, {})[sender] = None
-            seat.on_room = partial(self._offer, session_id)
+            session.on_room = partial(self._offer, session_id)
 
     def _withdraw(self, withdrawn: peer.WithdrawnRequest) -> None:
-        seat = self._seats.get(withdrawn.handler_session_id)
-        if seat is not None:
-            self._broker.withdraw(seat, withdrawn.token)
+        session = self._sessions.get(withdrawn.handler_session_id)
+        if session is not None:
+            self._broker.withdraw(session, withdrawn.token)
 
     def _offer(self, session_id: int) -> None:
         capacity = peer.Capacity(handler_session_id=session_id)
@@ -208,7 +208,7 @@ class Relay:
             return
         passed_on.patience.cancel()
         if not passed_on.has_given_up_place and outcome not in _KEEPS_THE_PLACE:
-            self._broker.hand_back(passed_on.seat, passed_on.message.reply.callback_reply.token)
+            self._broker.hand_back(passed_on.session, passed_on.message.reply.callback_reply.token)
         passed_on.tell(outcome)
 
     # ---------------------------------------------------------------------------------------------- presence
@@ -228,5 +228,5 @@ class Relay:
         message.presence.number = next(self._numbers)
         message.presence.wants_reply = wants_reply
         message.presence.sent_at_seconds = self._clock.time()
-        add_sessions(message.presence, self._seats, is_draining=self._is_draining)
+        add_sessions(message.presence, self._sessions, is_draining=self._is_draining)
         return message

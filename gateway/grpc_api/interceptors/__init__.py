@@ -4,22 +4,22 @@ Correlation id, errors, parting, telemetry, access, quota, validation, issuer, f
 """
 
 from gateway.grpc_api.interceptors.access import AccessInterceptor, IssuerInterceptor
-from gateway.grpc_api.interceptors.drain import PartingInterceptor
+from gateway.grpc_api.interceptors.drain import DrainInterceptor
 from gateway.grpc_api.interceptors.errors import CorrelationInterceptor, ErrorInterceptor
 from gateway.grpc_api.interceptors.idempotency import IdempotencyInterceptor
 from gateway.grpc_api.interceptors.quota import QuotaInterceptor
-from gateway.grpc_api.interceptors.shield import FinishingInterceptor
+from gateway.grpc_api.interceptors.shield import DetachedCallInterceptor
 from gateway.grpc_api.interceptors.telemetry import TelemetryInterceptor
 from gateway.grpc_api.interceptors.validation import ValidationInterceptor
 
 __all__ = [
     "AccessInterceptor",
     "CorrelationInterceptor",
+    "DetachedCallInterceptor",
+    "DrainInterceptor",
     "ErrorInterceptor",
-    "FinishingInterceptor",
     "IdempotencyInterceptor",
     "IssuerInterceptor",
-    "PartingInterceptor",
     "QuotaInterceptor",
     "TelemetryInterceptor",
     "ValidationInterceptor",

@@ -7,10 +7,10 @@ from typing import Any
 
 from gateway.grpc_api.interceptors.chain import Interceptor, Rpc
 
-__all__ = ["PartingInterceptor"]
+__all__ = ["DrainInterceptor"]
 
 
-class PartingInterceptor(Interceptor):
+class DrainInterceptor(Interceptor):
     """Holds ends of rpcs back until their callers have been told to go elsewhere; stands right within what sends them.
 
     A server of grpc's tells each connection with a GOAWAY that it shuts down. What comes in between that moment and the

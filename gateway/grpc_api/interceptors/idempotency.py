@@ -6,7 +6,7 @@ import structlog
 
 from gateway.auth import grant as access
 from gateway.grpc_api.interceptors.chain import Interceptor, Rpc
-from gateway.idempotency.replies import FirstReplies
+from gateway.idempotency.replies import IdempotencyStore
 from gateway.idempotency.requests import content, mutating_rpc
 
 __all__ = ["REPLAY_HEADER", "IdempotencyInterceptor"]
@@ -18,12 +18,12 @@ _log = structlog.get_logger(__name__)
 
 
 class IdempotencyInterceptor(Interceptor):
-    """Stands right around the service, within the `FinishingInterceptor`.
+    """Stands right around the service, within the `DetachedCallInterceptor`.
 
     So what is refused before leaves the request id free, and a change is recorded even if its caller goes away.
     """
 
-    def __init__(self, replies: FirstReplies) -> None:
+    def __init__(self, replies: IdempotencyStore) -> None:
         """Prepare.
 
         Args:
@@ -35,7 +35,7 @@ class IdempotencyInterceptor(Interceptor):
         """Proceed, or answer what was answered before.
 
         Raises:
-            GatewayError: As `FirstReplies.reply` does.
+            GatewayError: As `IdempotencyStore.reply` does.
         """
         request, mutating = rpc.request, mutating_rpc(rpc.method.path)
         request_id: str = getattr(request, "request_id", "")

@@ -10,14 +10,14 @@ from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors.chain import Interceptor, Rpc
 from gateway.idempotency.requests import mutating_rpc
 
-__all__ = ["Finishing", "FinishingInterceptor"]
+__all__ = ["DetachedCallInterceptor", "DetachedCalls"]
 
 _T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
 
 
-class Finishing:
+class DetachedCalls:
     """Runs changes in tasks of their own, which a caller that leaves does not cancel.
 
     A change cut short upstream is the worst of all ends: it may have happened, and nobody has heard of it. Each ends by
@@ -59,10 +59,10 @@ class Finishing:
         await asyncio.gather(*cut_off, return_exceptions=True)
 
 
-class FinishingInterceptor(Interceptor):
+class DetachedCallInterceptor(Interceptor):
     """What stands around it ends with the caller; what stands within is finished, if the rpc changes something."""
 
-    def __init__(self, finishing: Finishing) -> None:
+    def __init__(self, finishing: DetachedCalls) -> None:
         """Prepare.
 
         Args:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import structlog
 
 from gateway.auth.issuers import Issuers, authorized_issuer
-from gateway.callbacks.model import Desk, Outcome, Seat
+from gateway.callbacks.model import CallbackRegistry, HandlerSession, Outcome
 from gateway.errors import FieldViolation, GatewayError
 from gateway.grpc_api.interceptors.chain import Context
 from gateway.validation.truncate import invalid_request
@@ -40,7 +40,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
     def __init__(
         self,
         issuers: Issuers,
-        desk: Desk,
+        registry: CallbackRegistry,
         validation: Validation,
         *,
         registration_timeout_seconds: float = _REGISTRATION_SECONDS,
@@ -49,13 +49,13 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
 
         Args:
             issuers: Those that handlers may register for.
-            desk: Hands out the questions.
+            registry: Hands out the questions.
             validation: Checks what handlers send.
             registration_timeout_seconds: How long a stream may take to register.
         """
         self._registration_timeout_seconds = registration_timeout_seconds
         self._issuers = issuers
-        self._desk = desk
+        self._registry = registry
         self._validation = validation
         self._outboxes: set[_Outbox] = set()
         self._is_draining = False
@@ -63,13 +63,13 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
     def drain(self) -> None:
         """Tell every handler that this instance shuts down, and take no further ones."""
         self._is_draining = True
-        self._desk.leave()
+        self._registry.leave()
         for outbox in self._outboxes:
             outbox.put(callback.HandleCallbacksResponse(draining=callback.Draining()))
 
     async def close(self) -> None:
         """End every stream, as soon as nobody waits for a reply, here or at another gateway."""
-        while not self._desk.is_idle:  # noqa: ASYNC110 (it happens once, and takes seconds at most)
+        while not self._registry.is_idle:  # noqa: ASYNC110 (it happens once, and takes seconds at most)
             await asyncio.sleep(_IDLE_POLL_SECONDS)
         for outbox in self._outboxes:
             outbox.end(_draining())
@@ -85,19 +85,19 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         topics = [(issuer_id, _KINDS[kind]) for issuer_id in issuer_ids for kind in registration.kinds]
         max_in_flight = registration.max_in_flight or _DEFAULT_MAX_IN_FLIGHT
         reports_all = registration.receipts != callback.RECEIPT_MODE_NOT_ACCEPTED
-        outbox = _Outbox(self._desk.refresh, most_receipts=2 * max_in_flight, reports_all=reports_all)
+        outbox = _Outbox(self._registry.refresh, most_receipts=2 * max_in_flight, reports_all=reports_all)
         outbox.put(callback.HandleCallbacksResponse(registered=callback.Registered(max_in_flight=max_in_flight)))
         _log.info("handler_connected", handler=registration.name, issuers=issuer_ids, kinds=_names(registration))
-        seat = self._desk.connect(outbox, topics, max_in_flight)
+        session = self._registry.connect(outbox, topics, max_in_flight)
         self._outboxes.add(outbox)
-        reading = asyncio.create_task(self._read(requests, seat, outbox))
+        reading = asyncio.create_task(self._read(requests, session, outbox))
         try:
             async for message in outbox.messages():
                 await context.write(message)
         finally:
             self._outboxes.discard(outbox)
-            left = len(seat.held)
-            self._desk.disconnect(seat)
+            left = len(session.held)
+            self._registry.disconnect(session)
             _log.info("handler_disconnected", handler=registration.name, unanswered=left)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -114,20 +114,22 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
             raise _misplaced("registration", "the first message must be the registration")
         return first.registration
 
-    async def _read(self, requests: _Requests, seat: Seat, outbox: "_Outbox") -> None:
+    async def _read(self, requests: _Requests, session: HandlerSession, outbox: "_Outbox") -> None:
         """Take what a handler sends until it has no more to say."""
         failure: Exception | None = None
         try:
             async for request in requests:
                 await outbox.has_room_for_receipts()
-                self._take(request, seat, outbox)
+                self._take(request, session, outbox)
         except Exception as error:  # noqa: BLE001 (whatever it is, the stream ends with it)
             failure = error
         # It may be long before it has read the rest, and it cannot reply to anything new.
-        self._desk.drain(seat)
+        self._registry.drain(session)
         outbox.end(failure)
 
-    def _take(self, request: callback.HandleCallbacksRequest | None, seat: Seat, outbox: "_Outbox") -> None:
+    def _take(
+        self, request: callback.HandleCallbacksRequest | None, session: HandlerSession, outbox: "_Outbox"
+    ) -> None:
         violations, unnamed_count = self._validation.violations(request)
         match None if request is None else request.WhichOneof("message"):
             case "reply" if request is not None:
@@ -136,9 +138,9 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
                 if violations:
                     outbox.tell(token, callback.REPLY_OUTCOME_INVALID, violations)
                 else:
-                    self._desk.take(seat, request.reply, partial(outbox.tell, token))
+                    self._registry.take(session, request.reply, partial(outbox.tell, token))
             case "drain":
-                self._desk.drain(seat)
+                self._registry.drain(session)
             case "registration":
                 raise _misplaced("registration", "there must be one registration")
             case _:

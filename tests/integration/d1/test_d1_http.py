@@ -13,7 +13,7 @@ import pytest
 
 from adapters.d1.api.errors import D1
 from adapters.http.client import HttpExchange
-from adapters.http.response import Answer
+from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError, Outcome, Reason
 from gateway.settings import UpstreamSettings
 from issuer.common.v1 import error_pb2
@@ -97,7 +97,9 @@ async def http_at(
         yield http
 
 
-async def send(http: HttpExchange, method: str = "POST", path: str = "/path", *, seconds: float = 5.0) -> Answer:
+async def send(
+    http: HttpExchange, method: str = "POST", path: str = "/path", *, seconds: float = 5.0
+) -> UpstreamResponse:
     deadline = asyncio.get_running_loop().time() + seconds
     headers = {"Authorization": "Bearer top-secret"}
     return await http.send(method, path, endpoint=path, headers=headers, body=b"secret", deadline=deadline)

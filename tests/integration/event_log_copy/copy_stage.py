@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from adapters.nats import NatsStorage
 from adapters.sqlite import SqliteStorage
-from gateway.notifications.copy import Copied, LogCopy
+from gateway.notifications.copy import Copied, EventLogCopy
 from gateway.ports import Event, EventLog, Storage
 from gateway.settings import EventLogSettings, NatsSettings
 from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
@@ -135,4 +135,4 @@ async def left(log: EventLog) -> dict[tuple[str, str], list[Event]]:
 
 async def copied(source: Storage, target: Storage, *, keep_from_ms: int | None = None) -> Copied:
     """Copy to the end."""
-    return await LogCopy(source, target, keep_from_ms=keep_from_ms, tell=lambda _: None).run()
+    return await EventLogCopy(source, target, keep_from_ms=keep_from_ms, tell=lambda _: None).run()

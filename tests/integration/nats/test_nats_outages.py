@@ -52,7 +52,7 @@ async def test_what_is_on_its_way_when_the_connection_is_lost_fails_then(server:
 async def test_all_works_again_within_five_seconds_of_the_servers_return(server: NatsServer) -> None:
     async with opened(settings_for_nats(server)) as storage:
         await storage.log.append(an_event(1))
-        await storage.entries.put("key", b"value", 60)
+        await storage.key_value_store.put("key", b"value", 60)
         await server.kill()
         await disconnected(storage)
         await asyncio.sleep(2)
@@ -62,7 +62,7 @@ async def test_all_works_again_within_five_seconds_of_the_servers_return(server:
 
         assert not await storage.log.append(an_event(1))
         assert await storage.log.append(an_event(2))
-        assert await storage.entries.get("key") == b"value"
+        assert await storage.key_value_store.get("key") == b"value"
         assert [stored.sequence for stored in await read_all(storage.log)] == [1, 2]
 
 
@@ -95,7 +95,7 @@ async def test_a_server_that_hangs_costs_a_request_its_time_and_then_the_connect
         with unavailable():
             await asyncio.wait_for(storage.log.append(an_event(1)), 5)
         with unavailable(STORE_DOWN):
-            await asyncio.wait_for(storage.entries.get("key"), 5)
+            await asyncio.wait_for(storage.key_value_store.get("key"), 5)
         await disconnected(storage)
 
         server.resume()

@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.idempotency.encryption import Sealing
-from gateway.idempotency.replies import FirstReplies
+from gateway.idempotency.encryption import RecordCipher
+from gateway.idempotency.replies import IdempotencyStore
 from issuer.card.v1 import messages_pb2 as card
 from sandbox.nats import NatsServer
 from tests.integration.nats.nats_storages import opened, recovered, settings_for_nats
@@ -19,13 +19,13 @@ LEASE_SECONDS = 600.0
 SOON_SECONDS = 8.0
 
 
-async def told(replies: FirstReplies, upstream: Upstream, request_id: str) -> tuple[str, str]:
+async def told(replies: IdempotencyStore, upstream: Upstream, request_id: str) -> tuple[str, str]:
     with pytest.raises(GatewayError) as caught:
         await ask(replies, upstream, request_id=request_id)
     return caught.value.reason_name, caught.value.outcome_name
 
 
-async def made(replies: FirstReplies, upstream: Upstream, request_id: str) -> card.CreateCardResponse:
+async def made(replies: IdempotencyStore, upstream: Upstream, request_id: str) -> card.CreateCardResponse:
     """Repeat a call as long as its caller is told that it is being worked on; it must not be told anything else."""
     while True:
         try:
@@ -44,7 +44,7 @@ async def test_what_was_given_up_while_nats_hung_another_gateway_makes_soon_afte
     settings, upstream = settings_for_nats(server, timeout_seconds=1.0), Upstream()
     async with opened(settings) as one, opened(settings) as another:
         here, there = (
-            FirstReplies(storage.entries, Sealing(b"\x01" * 32), lease_seconds=LEASE_SECONDS)
+            IdempotencyStore(storage.key_value_store, RecordCipher(b"\x01" * 32), lease_seconds=LEASE_SECONDS)
             for storage in (one, another)
         )
         server.pause()

@@ -89,7 +89,7 @@ async def test_appends_and_changes_share_a_transaction(storage: SqliteStorage, p
         together = asyncio.gather(
             *(log.append(event(number)) for number in range(1, 300)),
             *(log.commit("issuer0001", f"watcher-{number}", number, 7) for number in range(50)),
-            *(storage.entries.put(f"key-{number}", b"value", 60) for number in range(50)),
+            *(storage.key_value_store.put(f"key-{number}", b"value", 60) for number in range(50)),
         )
         await asyncio.sleep(0.05)
 
@@ -100,7 +100,7 @@ async def test_appends_and_changes_share_a_transaction(storage: SqliteStorage, p
     assert {each.name: each.committed for each in await log.list_subscriptions("issuer0001")} == {
         f"watcher-{number}": number for number in range(50)
     }
-    assert await storage.entries.get("key-49") == b"value"
+    assert await storage.key_value_store.get("key-49") == b"value"
 
 
 async def test_an_append_whose_caller_gives_up_disturbs_nobody(log: SqliteEventLog, path: Path) -> None:

@@ -57,7 +57,7 @@ async def test_an_append_into_a_file_that_is_gone_is_not_acknowledged(
     with unavailable():
         await storage.log.append(event(3))
     with unavailable(NO_STORE):
-        await storage.entries.put("key", b"value", 60)
+        await storage.key_value_store.put("key", b"value", 60)
 
 
 @LOSSES
@@ -91,7 +91,7 @@ async def test_once_the_file_is_gone_every_call_fails_and_the_log_of_the_gateway
         with unavailable():
             await call
     with unavailable(NO_STORE):
-        await storage.entries.get("key")
+        await storage.key_value_store.get("key")
 
 
 async def test_a_file_that_is_gone_is_noticed_while_nothing_is_appended(path: Path) -> None:

@@ -107,11 +107,11 @@ async def test_a_log_of_version_1_knows_its_duplicates_and_takes_consumer_events
 
     async with opened_storage(path) as storage:
         assert await append_all(storage.log, [event(1), on_consumer, on_consumer]) == [False, True, False]
-        await storage.entries.put("key", b"value", 60)
+        await storage.key_value_store.put("key", b"value", 60)
 
     async with opened_storage(path) as storage:
         assert [stored.event for stored in (await storage.log.read(10, 10)).events] == [on_consumer]
-        assert await storage.entries.get("key") == b"value"
+        assert await storage.key_value_store.get("key") == b"value"
 
 
 async def test_a_migrated_log_looks_like_a_new_one(path: Path, tmp_path: Path) -> None:

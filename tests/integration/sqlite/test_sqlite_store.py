@@ -24,7 +24,7 @@ def held(path: Path) -> int:
 
 
 async def test_a_value_stands_until_it_is_replaced_or_deleted(storage: SqliteStorage) -> None:
-    store: KeyValueStore = storage.entries
+    store: KeyValueStore = storage.key_value_store
     assert await store.get("key") is None
 
     await store.put("key", b"one", 60)
@@ -41,7 +41,7 @@ async def test_a_value_stands_until_it_is_replaced_or_deleted(storage: SqliteSto
 
 
 async def test_a_value_is_put_only_where_none_stands(storage: SqliteStorage) -> None:
-    store = storage.entries
+    store = storage.key_value_store
 
     assert await store.put_if_absent("key", b"one", 60) is None
     assert await store.put_if_absent("key", b"two", 60) == b"one"
@@ -56,19 +56,21 @@ async def test_of_many_that_put_at_the_same_time_one_succeeds_and_the_others_get
     storage: SqliteStorage, path: Path
 ) -> None:
     with locked(path):  # So that all of them wait; the first for a transaction of its own.
-        puts = [asyncio.ensure_future(storage.entries.put_if_absent("key", b"%d" % each, 60)) for each in range(50)]
+        puts = [
+            asyncio.ensure_future(storage.key_value_store.put_if_absent("key", b"%d" % each, 60)) for each in range(50)
+        ]
         await asyncio.sleep(0.05)
 
     outcomes = await asyncio.gather(*puts)
 
     assert outcomes == [None] + [b"0"] * 49
-    assert await storage.entries.get("key") == b"0"
+    assert await storage.key_value_store.get("key") == b"0"
 
 
 async def test_an_entry_is_gone_the_moment_its_time_is_over(path: Path) -> None:
     now_ms = 1_000
     async with opened_storage(path, now_ms=lambda: now_ms) as storage:
-        store = storage.entries
+        store = storage.key_value_store
         await store.put("a", b"one", 10)
         assert await store.put_if_absent("b", b"one", 0.5) is None
         now_ms = 1_499
@@ -87,34 +89,34 @@ async def test_an_entry_is_gone_the_moment_its_time_is_over(path: Path) -> None:
 
 async def test_entries_survive_a_restart_and_expire_across_it(path: Path) -> None:
     async with opened_storage(path, now_ms=lambda: 0) as storage:
-        await storage.entries.put("short", b"one", 1)
-        await storage.entries.put("long", b"two", 10)
+        await storage.key_value_store.put("short", b"one", 1)
+        await storage.key_value_store.put("long", b"two", 10)
 
     async with opened_storage(path, now_ms=lambda: 1_000) as storage:
-        assert await storage.entries.get("short") is None
-        assert await storage.entries.get("long") == b"two"
+        assert await storage.key_value_store.get("short") is None
+        assert await storage.key_value_store.get("long") == b"two"
 
 
 async def test_trimming_removes_what_has_expired_a_few_at_a_time(path: Path) -> None:
     now_ms = 0
     async with opened_storage(path, now_ms=lambda: now_ms) as storage:
-        puts = (storage.entries.put(f"key-{each}", b"value", 1 if each % 2 else 100) for each in range(1_000))
+        puts = (storage.key_value_store.put(f"key-{each}", b"value", 1 if each % 2 else 100) for each in range(1_000))
         await asyncio.gather(*puts)
         now_ms = 50_000
         before = storage.commit_count
 
-        assert await storage.entries.trim() == 500
+        assert await storage.key_value_store.trim() == 500
 
         assert storage.commit_count - before == 6
         assert held(path) == 500
-        assert await storage.entries.get("key-0") == b"value"
-        assert await storage.entries.trim() == 0
+        assert await storage.key_value_store.get("key-0") == b"value"
+        assert await storage.key_value_store.trim() == 0
 
 
 async def test_expired_entries_are_removed_regularly(path: Path) -> None:
     now_ms = 0
     async with opened_storage(path, trim_interval_seconds=0.02, now_ms=lambda: now_ms) as storage:
-        await storage.entries.put("key", b"value", 1)
+        await storage.key_value_store.put("key", b"value", 1)
         assert held(path) == 1
         now_ms = 1_000
         async with asyncio.timeout(10):
@@ -125,9 +127,9 @@ async def test_expired_entries_are_removed_regularly(path: Path) -> None:
 async def test_many_and_large_entries_cost_no_event(path: Path) -> None:
     async with opened_storage(path, retention=EventLogSettings(retention_bytes=MEBIBYTE)) as storage:
         await append_all(storage.log, [event(number, payload=bytes(1_000)) for number in range(500)])
-        puts = [storage.entries.put(f"small-{each}", bytes(each % 400), 60) for each in range(5_000)]
-        puts += [storage.entries.put(f"medium-{each}", bytes(1_200), 60) for each in range(1_000)]
-        puts += [storage.entries.put(f"large-{each}", bytes(60_000), 60) for each in range(20)]
+        puts = [storage.key_value_store.put(f"small-{each}", bytes(each % 400), 60) for each in range(5_000)]
+        puts += [storage.key_value_store.put(f"medium-{each}", bytes(1_200), 60) for each in range(1_000)]
+        puts += [storage.key_value_store.put(f"large-{each}", bytes(60_000), 60) for each in range(20)]
         await asyncio.gather(*puts)
 
         assert await storage.log.trim() == 0
@@ -136,7 +138,7 @@ async def test_many_and_large_entries_cost_no_event(path: Path) -> None:
 
 
 async def test_storage_that_fails_is_told_as_the_store_s_and_recovers(storage: SqliteStorage, path: Path) -> None:
-    store = storage.entries
+    store = storage.key_value_store
     await store.put("key", b"one", 60)
     with locked(path):
         for call in (
@@ -153,7 +155,7 @@ async def test_storage_that_fails_is_told_as_the_store_s_and_recovers(storage: S
 
 async def test_a_closed_store_says_that_it_is_unavailable(path: Path) -> None:
     async with opened_storage(path) as storage:
-        store = storage.entries
+        store = storage.key_value_store
     for call in (
         store.get("key"),
         store.put("key", b"", 1),
@@ -167,8 +169,8 @@ async def test_a_closed_store_says_that_it_is_unavailable(path: Path) -> None:
 async def test_a_key_that_cannot_be_stored_fails_alone(storage: SqliteStorage, path: Path) -> None:
     with locked(path):
         together = asyncio.gather(
-            storage.entries.put("a", b"one", 60),
-            storage.entries.put("\ud800", b"no Unicode", 60),
+            storage.key_value_store.put("a", b"one", 60),
+            storage.key_value_store.put("\ud800", b"no Unicode", 60),
             storage.log.append(event(1)),
             return_exceptions=True,
         )
@@ -177,7 +179,7 @@ async def test_a_key_that_cannot_be_stored_fails_alone(storage: SqliteStorage, p
     first, broken, third = await together
     assert (first, third) == (None, True)
     assert isinstance(broken, UnicodeEncodeError)
-    assert await storage.entries.get("a") == b"one"
+    assert await storage.key_value_store.get("a") == b"one"
 
 
 async def test_a_put_that_the_storage_fails_and_an_append_beside_it_name_their_own_reasons(
@@ -185,7 +187,7 @@ async def test_a_put_that_the_storage_fails_and_an_append_beside_it_name_their_o
 ) -> None:
     with locked(path):
         outcomes = await asyncio.gather(
-            storage.entries.put("a", b"one", 60), storage.log.append(event(1)), return_exceptions=True
+            storage.key_value_store.put("a", b"one", 60), storage.log.append(event(1)), return_exceptions=True
         )
 
     reasons = [outcome.reason_name for outcome in outcomes if isinstance(outcome, GatewayError)]

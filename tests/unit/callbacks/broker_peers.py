@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
-from gateway.callbacks.broker import Seat, Topic
+from gateway.callbacks.broker import HandlerSession, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = ["Asked", "Peer", "Witness"]
@@ -26,7 +26,7 @@ class Asked:
     name: str
     topic: Topic
     deadline: float
-    waits: bool
+    wait_for_handler: bool
     abandon: Callable[[], None] = lambda: None
     token: str = ""
     peers: "list[Peer]" = field(default_factory=list)
@@ -50,7 +50,7 @@ class Peer:
     name: str
     topics: frozenset[Topic]
     max_in_flight: int
-    seat: Seat | None = None
+    session: HandlerSession | None = None
     held: dict[Asked, None] = field(default_factory=dict)
     unanswered: dict[Asked, int] = field(default_factory=dict)
     """What it was sent and never replied to, with its place among those that were sent it."""
@@ -79,7 +79,7 @@ class Peer:
 
     @property
     def is_tardy(self) -> bool:
-        return self.seat is not None and self.seat.is_tardy
+        return self.session is not None and self.session.is_tardy
 
     @property
     def burden(self) -> tuple[bool, int, int]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from gateway.callbacks.broker import Broker, Seat, Topic
+from gateway.callbacks.broker import Broker, HandlerSession, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question
 
-__all__ = ["ACCEPTED", "ALREADY_ANSWERED", "INVALID", "LATE", "UNKNOWN_TOKEN", "Desk"]
+__all__ = ["ACCEPTED", "ALREADY_ANSWERED", "INVALID", "LATE", "UNKNOWN_TOKEN", "CallbackRegistry"]
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 LATE = callback.REPLY_OUTCOME_LATE
@@ -16,7 +16,7 @@ UNKNOWN_TOKEN = callback.REPLY_OUTCOME_UNKNOWN_TOKEN
 INVALID = callback.REPLY_OUTCOME_INVALID
 
 
-class Desk:
+class CallbackRegistry:
     """A broker, its handlers and how its questions ended, at a time of its own."""
 
     def __init__(self) -> None:
@@ -24,18 +24,20 @@ class Desk:
         self.broker = Broker(self.clock, wall_clock=lambda: self.clock.time() + 700_000_000)
         self.ended: dict[str, callback.Reply | None] = {}
 
-    def connect(self, max_in_flight: int = 16, topics: tuple[Topic, ...] = TOPICS) -> tuple[RecordingHandler, Seat]:
+    def connect(
+        self, max_in_flight: int = 16, topics: tuple[Topic, ...] = TOPICS
+    ) -> tuple[RecordingHandler, HandlerSession]:
         handler = RecordingHandler()
         return handler, self.broker.connect(handler, topics, max_in_flight)
 
     def ask(
-        self, name: str = "q", seconds: float = 8.0, *, topic: Topic = TOPICS[0], waits: bool = True
+        self, name: str = "q", seconds: float = 8.0, *, topic: Topic = TOPICS[0], wait_for_handler: bool = True
     ) -> Callable[[], None]:
         def end(reply: callback.Reply | None) -> None:
             assert name not in self.ended
             self.ended[name] = reply
 
-        return self.broker.begin(a_question(topic, name), seconds, end, waits=waits)
+        return self.broker.begin(a_question(topic, name), seconds, end, wait_for_handler=wait_for_handler)
 
     def assert_nothing_is_left(self) -> None:
         assert self.broker.size[0] == 0

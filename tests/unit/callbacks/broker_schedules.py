@@ -114,7 +114,7 @@ def _connect(watch: WatchedBroker, step: Step) -> None:
 
 def _ask(watch: WatchedBroker, step: Step) -> None:
     if len(watch.asked) < _MOST_QUESTIONS:
-        watch.ask(TOPICS[step.topic], _SECONDS[step.pick % len(_SECONDS)], waits=step.option % 4 != 0)
+        watch.ask(TOPICS[step.topic], _SECONDS[step.pick % len(_SECONDS)], wait_for_handler=step.option % 4 != 0)
 
 
 def _reply(watch: WatchedBroker, step: Step) -> None:

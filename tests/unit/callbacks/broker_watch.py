@@ -7,7 +7,7 @@ found after each step.
 from math import inf
 from typing import NoReturn
 
-from gateway.callbacks.broker import Broker, Outcome, Seat, Topic
+from gateway.callbacks.broker import Broker, HandlerSession, Outcome, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_peers import Asked, Peer
@@ -51,7 +51,7 @@ class WatchedBroker:
         peer = Peer(self, f"h{len(self.peers)}", topics, max_in_flight)
         self._tell(f"{peer.name} connects for {sorted(topics)}, {max_in_flight} at once")
         self.peers.append(peer)
-        peer.seat = self.broker.connect(peer, sorted(topics), max_in_flight)
+        peer.session = self.broker.connect(peer, sorted(topics), max_in_flight)
 
     def drain(self, peer: Peer) -> None:
         self._tell(f"{peer.name} drains")
@@ -64,16 +64,18 @@ class WatchedBroker:
         peer.held.clear()
         self.broker.disconnect(_seat_of(peer))
 
-    def ask(self, topic: Topic, seconds: float, *, waits: bool) -> None:
-        asked = Asked(f"q{len(self.asked)}", topic, self.clock.time() + seconds, waits)
-        self._tell(f"{asked.name} is asked, {topic} within {seconds} s, {waits=}")
+    def ask(self, topic: Topic, seconds: float, *, wait_for_handler: bool) -> None:
+        asked = Asked(f"q{len(self.asked)}", topic, self.clock.time() + seconds, wait_for_handler)
+        self._tell(f"{asked.name} is asked, {topic} within {seconds} s, {wait_for_handler=}")
         self.asked.append(asked)
         self._open[asked] = None
 
         def on_end(reply: callback.Reply | None) -> None:
             self.has_ended(asked, reply)
 
-        asked.abandon = self.broker.begin(a_question(topic, asked.name), seconds, on_end, waits=waits)
+        asked.abandon = self.broker.begin(
+            a_question(topic, asked.name), seconds, on_end, wait_for_handler=wait_for_handler
+        )
 
     def abandon(self, asked: Asked) -> None:
         self._tell(f"nobody waits for {asked.name} any more")
@@ -167,7 +169,7 @@ class WatchedBroker:
     def check(self) -> None:
         """Look for what ought to have happened by now."""
         for asked in self._open:
-            if not asked.waits and self.clock.time() < asked.deadline and self._is_hopeless(asked):
+            if not asked.wait_for_handler and self.clock.time() < asked.deadline and self._is_hopeless(asked):
                 self._broken("what does not wait for a handler ends when there is none", asked)
         if self.clock.is_behind:
             return
@@ -218,12 +220,12 @@ class WatchedBroker:
 
     def _check_memory(self) -> None:
         remembered = set(self._open)
-        seats = 0
+        sessions = 0
         for peer in self.peers:
             if not peer.is_gone:
                 remembered.update(peer.held)
-                seats += len(peer.topics)
-        size, expected = self.broker.size, (len(remembered) + len(self._waiting), seats)
+                sessions += len(peer.topics)
+        size, expected = self.broker.size, (len(remembered) + len(self._waiting), sessions)
         if size != expected:
             self._broken("nothing is kept that is over", expected, "and not", size)
         if self.clock.pending > 2 * len(remembered):
@@ -238,7 +240,7 @@ class WatchedBroker:
         return not _was_asked_of_somebody_here(asked) or asked.halves[-1] <= now < _latest(asked)
 
     def _is_hopeless(self, asked: Asked) -> bool:
-        return not asked.waits and not any(
+        return not asked.wait_for_handler and not any(
             asked in peer.held or (peer.serves and asked.topic in peer.topics) for peer in self.peers
         )
 
@@ -272,10 +274,10 @@ def _latest(asked: Asked) -> float:
     return asked.deadline - _LEAST_SECONDS_FOR_THE_NEXT
 
 
-def _seat_of(peer: Peer) -> Seat:
-    if peer.seat is None:
-        raise AssertionError(f"{peer.name} never got a seat")
-    return peer.seat
+def _seat_of(peer: Peer) -> HandlerSession:
+    if peer.session is None:
+        raise AssertionError(f"{peer.name} never got a session")
+    return peer.session
 
 
 def _unwilling(peer: Peer, asked: Asked) -> str:

@@ -23,12 +23,12 @@ async def turns(number: int = 3) -> None:
 async def test_the_reply_that_counts_is_returned() -> None:
     broker = await a_broker()
     handler = RecordingHandler()
-    seat = broker.connect(handler, TOPICS, 1)
+    session = broker.connect(handler, TOPICS, 1)
     asking = asyncio.create_task(broker.ask(a_question(), 30))
     await turns()
     reply = a_reply(handler.questions[0].token)
 
-    broker.reply(seat, reply)
+    broker.reply(session, reply)
 
     assert await asking is reply
     assert broker.size == (0, 4)
@@ -37,7 +37,7 @@ async def test_the_reply_that_counts_is_returned() -> None:
 async def test_without_a_reply_none_is_returned_at_the_deadline_and_not_before() -> None:
     broker = await a_broker()
     handler = RecordingHandler()
-    seat = broker.connect(handler, TOPICS, 1)
+    session = broker.connect(handler, TOPICS, 1)
     loop = asyncio.get_running_loop()
     begin = loop.time()
 
@@ -45,19 +45,19 @@ async def test_without_a_reply_none_is_returned_at_the_deadline_and_not_before()
 
     assert loop.time() - begin >= 0.049
     assert handler.withdrawn == [handler.questions[0].token]
-    assert broker.reply(seat, a_reply(handler.questions[0].token)) == callback.REPLY_OUTCOME_LATE
+    assert broker.reply(session, a_reply(handler.questions[0].token)) == callback.REPLY_OUTCOME_LATE
 
 
 async def test_without_a_handler_to_wait_for_none_is_returned_at_once() -> None:
     broker = await a_broker()
 
-    assert await asyncio.wait_for(broker.ask(a_question(), 3600, waits=False), 5) is None
+    assert await asyncio.wait_for(broker.ask(a_question(), 3600, wait_for_handler=False), 5) is None
 
 
 async def test_who_asks_may_be_cancelled_and_a_reply_is_told_that_nobody_waits() -> None:
     broker = await a_broker()
     handler = RecordingHandler()
-    seat = broker.connect(handler, TOPICS, 1)
+    session = broker.connect(handler, TOPICS, 1)
     asking = asyncio.create_task(broker.ask(a_question(), 30))
     await turns()
 
@@ -65,7 +65,7 @@ async def test_who_asks_may_be_cancelled_and_a_reply_is_told_that_nobody_waits()
     with pytest.raises(asyncio.CancelledError):
         await asking
 
-    assert broker.reply(seat, a_reply(handler.questions[0].token)) == callback.REPLY_OUTCOME_ALREADY_ANSWERED
+    assert broker.reply(session, a_reply(handler.questions[0].token)) == callback.REPLY_OUTCOME_ALREADY_ANSWERED
     assert broker.size == (0, 4)
 
 
@@ -86,13 +86,13 @@ async def test_what_waits_for_a_handler_is_forgotten_when_who_asks_is_cancelled(
 async def test_a_reply_in_the_same_turn_as_the_cancellation_does_no_harm(*, reply_comes_first: bool) -> None:
     broker = await a_broker()
     handler = RecordingHandler()
-    seat = broker.connect(handler, TOPICS, 1)
+    session = broker.connect(handler, TOPICS, 1)
     asking = asyncio.create_task(broker.ask(a_question(), 30))
     await turns()
 
     if not reply_comes_first:
         asking.cancel()
-    outcome = broker.reply(seat, a_reply(handler.questions[0].token))
+    outcome = broker.reply(session, a_reply(handler.questions[0].token))
     if reply_comes_first:
         asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -105,18 +105,18 @@ async def test_a_reply_in_the_same_turn_as_the_cancellation_does_no_harm(*, repl
 async def test_many_ask_at_once_and_each_gets_its_own_reply() -> None:
     broker = await a_broker()
     handlers = [RecordingHandler() for _ in range(4)]
-    seats = [broker.connect(handler, TOPICS, 3) for handler in handlers]
+    sessions = [broker.connect(handler, TOPICS, 3) for handler in handlers]
     asking = [asyncio.create_task(broker.ask(a_question(correlation_id=str(number)), 30)) for number in range(100)]
     replies: dict[str, callback.Reply] = {}
 
     for _ in range(100):
         await turns(1)
-        for handler, seat in zip(handlers, seats, strict=True):
+        for handler, session in zip(handlers, sessions, strict=True):
             assert len(handler.questions) <= 3
             unanswered, handler.questions = handler.questions, []
             for question in unanswered:
                 replies[question.correlation_id] = a_reply(question.token)
-                broker.reply(seat, replies[question.correlation_id])
+                broker.reply(session, replies[question.correlation_id])
 
     assert [await each for each in asking] == [replies[str(number)] for number in range(100)]
     assert broker.size == (0, 16)
@@ -125,15 +125,15 @@ async def test_many_ask_at_once_and_each_gets_its_own_reply() -> None:
 async def test_a_handler_that_is_gone_is_held_by_nothing() -> None:
     broker = await a_broker()
     handler = RecordingHandler()
-    seat = broker.connect(handler, TOPICS, 2)
+    session = broker.connect(handler, TOPICS, 2)
     answered = asyncio.create_task(broker.ask(a_question(), 30))
     unanswered = asyncio.create_task(broker.ask(a_question(), 0.02))
     left = asyncio.create_task(broker.ask(a_question(), 30))
     await turns()
-    broker.reply(seat, a_reply(handler.questions[0].token))
+    broker.reply(session, a_reply(handler.questions[0].token))
     assert await answered is not None
     assert await unanswered is None
-    broker.disconnect(seat)
+    broker.disconnect(session)
     left.cancel()
     await asyncio.gather(left, return_exceptions=True)
     remains = weakref.ref(handler)
@@ -143,7 +143,7 @@ async def test_a_handler_that_is_gone_is_held_by_nothing() -> None:
 
     gc.disable()
     try:
-        del handler, seat
+        del handler, session
         assert remains() is None
     finally:
         gc.enable()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from gateway.auth.issuers import Issuers
-from gateway.callbacks.model import Handler, Seat, Tell, Topic
+from gateway.callbacks.model import Handler, HandlerSession, Tell, Topic
 from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
@@ -23,17 +23,17 @@ class SlowDesk:
         self.waiting: dict[str, Tell] = {}
         self.is_idle = True
 
-    def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> Seat:
-        return Seat(handler, frozenset(topics), max_in_flight)
+    def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> HandlerSession:
+        return HandlerSession(handler, frozenset(topics), max_in_flight)
 
-    def drain(self, seat: Seat) -> None:
-        seat.is_draining = True
+    def drain(self, session: HandlerSession) -> None:
+        session.is_draining = True
 
-    def disconnect(self, seat: Seat) -> None:
-        seat.is_draining = True
+    def disconnect(self, session: HandlerSession) -> None:
+        session.is_draining = True
 
-    def take(self, seat: Seat, reply: callback.Reply, tell: Tell) -> None:
-        del seat
+    def take(self, session: HandlerSession, reply: callback.Reply, tell: Tell) -> None:
+        del session
         self.waiting[reply.token] = tell
 
     def refresh(self, message: callback.Question) -> bool:
@@ -65,38 +65,38 @@ class Reader(Line):
 
 @asynccontextmanager
 async def registered(**fields: Any) -> AsyncIterator[tuple[SlowDesk, Reader, asyncio.Task[None], CallbackServicer]]:
-    desk, line = SlowDesk(), Reader()
-    servicer = CallbackServicer(Issuers([ISSUER]), desk, Validation())
+    registry, line = SlowDesk(), Reader()
+    servicer = CallbackServicer(Issuers([ISSUER]), registry, Validation())
     serving = asyncio.create_task(servicer.HandleCallbacks(line.requests(), cast("Any", line)))
     registration = callback.Registration(name="one", kinds=[callback.CALLBACK_KIND_DELIVER_OTP], **fields)
     try:
         await line.say(callback.HandleCallbacksRequest(registration=registration))
-        yield desk, line, serving, servicer
+        yield registry, line, serving, servicer
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
 
 
 async def test_a_reply_that_is_not_decided_holds_up_no_other() -> None:
-    async with registered() as (desk, line, _, _):
+    async with registered() as (registry, line, _, _):
         for token in "abc":
             await line.reply(token)
 
-        await desk.settle("c")
-        await desk.settle("a", callback.REPLY_OUTCOME_LATE)
+        await registry.settle("c")
+        await registry.settle("a", callback.REPLY_OUTCOME_LATE)
 
         assert line.receipts == [("c", ACCEPTED), ("a", callback.REPLY_OUTCOME_LATE)]
 
 
 async def test_a_stream_whose_handler_has_no_more_to_say_ends_after_the_last_receipt() -> None:
-    async with registered() as (desk, line, serving, _):
+    async with registered() as (registry, line, serving, _):
         await line.reply("a")
         await line.reply("b")
         await line.say(NO_MORE)
-        await desk.settle("b")
+        await registry.settle("b")
         assert not serving.done()
 
-        await desk.settle("a")
+        await registry.settle("a")
         await asyncio.wait({serving}, timeout=10)
 
         assert serving.done()
@@ -104,11 +104,11 @@ async def test_a_stream_whose_handler_has_no_more_to_say_ends_after_the_last_rec
 
 
 async def test_a_stream_ends_though_its_last_receipt_is_one_that_its_handler_does_not_want() -> None:
-    async with registered(receipts=callback.RECEIPT_MODE_NOT_ACCEPTED) as (desk, line, serving, _):
+    async with registered(receipts=callback.RECEIPT_MODE_NOT_ACCEPTED) as (registry, line, serving, _):
         await line.reply("a")
         await line.say(NO_MORE)
 
-        await desk.settle("a")
+        await registry.settle("a")
         await asyncio.wait({serving}, timeout=10)
 
         assert serving.done()
@@ -116,26 +116,26 @@ async def test_a_stream_ends_though_its_last_receipt_is_one_that_its_handler_doe
 
 
 async def test_no_more_replies_are_taken_than_are_decided() -> None:
-    async with registered(max_in_flight=2) as (desk, line, _, _):
+    async with registered(max_in_flight=2) as (registry, line, _, _):
         for number in range(20):
             await line.reply(str(number))
-        taken = len(desk.waiting)
+        taken = len(registry.waiting)
         assert taken < 20
 
-        await desk.settle("0")
+        await registry.settle("0")
 
-        assert len(desk.waiting) == taken
-        assert str(taken) in desk.waiting
+        assert len(registry.waiting) == taken
+        assert str(taken) in registry.waiting
 
 
 async def test_streams_end_once_no_gateway_waits_for_a_reply() -> None:
-    async with registered() as (desk, _, serving, servicer):
+    async with registered() as (registry, _, serving, servicer):
         servicer.drain()
         closing = asyncio.create_task(servicer.close())
         await settle()
         assert not closing.done()
 
-        desk.is_idle = True
+        registry.is_idle = True
         await asyncio.wait({serving}, timeout=10)
 
         assert serving.done()

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.d1.api.errors import D1, contract_broken, deadline_exceeded, no_token, refusal, sanitised
-from adapters.http.response import Answer
+from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
 
@@ -40,8 +40,8 @@ TABLE: list[tuple[int, Reason, Outcome]] = [
 ]
 
 
-def answer(status: int, body: object = None, retry_after: str = "") -> Answer:
-    return Answer(status, retry_after, b"" if body is None else orjson.dumps(body))
+def answer(status: int, body: object = None, retry_after: str = "") -> UpstreamResponse:
+    return UpstreamResponse(status, retry_after, b"" if body is None else orjson.dumps(body))
 
 
 @pytest.mark.parametrize(("status", "reason", "outcome"), TABLE)
@@ -81,7 +81,7 @@ def test_an_older_error_body_gives_its_text() -> None:
     ],
 )
 def test_a_body_of_no_use_leaves_the_status_to_speak(body: bytes) -> None:
-    error = refusal(Answer(409, body=body))
+    error = refusal(UpstreamResponse(409, body=body))
 
     assert error.reason == error_pb2.ERROR_REASON_UPSTREAM_CONFLICT
     assert error.message == "The card id or the PAN is in use at D1, or may not be used again (HTTP 409)."
@@ -195,13 +195,13 @@ def test_whatever_d1_says_is_short_printable_and_without_numbers(text: str) -> N
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        (refusal(Answer(400)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
-        (refusal(Answer(401)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
-        (refusal(Answer(404)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
-        (refusal(Answer(429)), error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED),
-        (refusal(Answer(500)), error_pb2.ERROR_REASON_UPSTREAM_FAILED),
-        (refusal(Answer(502)), error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE),
-        (refusal(Answer(503)), error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE),
+        (refusal(UpstreamResponse(400)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
+        (refusal(UpstreamResponse(401)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
+        (refusal(UpstreamResponse(404)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
+        (refusal(UpstreamResponse(429)), error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED),
+        (refusal(UpstreamResponse(500)), error_pb2.ERROR_REASON_UPSTREAM_FAILED),
+        (refusal(UpstreamResponse(502)), error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE),
+        (refusal(UpstreamResponse(503)), error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE),
         (contract_broken("No token in it.", status=200), error_pb2.ERROR_REASON_UPSTREAM_CONTRACT),
         (D1.unreachable(OSError()), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
         (D1.no_answer(), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
@@ -217,7 +217,7 @@ def test_a_call_without_a_token_was_never_sent_whatever_kept_the_token(failure: 
     assert "may have taken effect" not in error.message
 
 
-@pytest.mark.parametrize("failure", [refusal(Answer(502)), D1.no_answer(), D1.unreachable(OSError())])
+@pytest.mark.parametrize("failure", [refusal(UpstreamResponse(502)), D1.no_answer(), D1.unreachable(OSError())])
 def test_a_token_that_may_be_had_later_makes_the_call_worth_a_retry(failure: GatewayError) -> None:
     assert no_token(failure).retry_after_seconds == 1
 

@@ -1,4 +1,4 @@
-from gateway.edge.rate_limit import Throttle
+from gateway.edge.rate_limit import RateLimit
 
 
 class Clock:
@@ -11,8 +11,8 @@ class Clock:
         return self.now
 
 
-def used_up(clock: Clock, most: int = 3, seconds: float = 30.0) -> Throttle:
-    throttle = Throttle(most, seconds, clock)
+def used_up(clock: Clock, most: int = 3, seconds: float = 30.0) -> RateLimit:
+    throttle = RateLimit(most, seconds, clock)
     for _ in range(most):
         assert throttle.wait_seconds("peer") == 0
         throttle.take("peer")

@@ -4,7 +4,7 @@ from typing import cast
 import pytest
 
 from gateway.grpc_api.interceptors.chain import Context, Method, Rpc
-from gateway.grpc_api.interceptors.drain import PartingInterceptor
+from gateway.grpc_api.interceptors.drain import DrainInterceptor
 
 _METHOD = Method("/a.B/C", "a.B/C", has_request_stream=False, has_streams=False)
 
@@ -13,7 +13,7 @@ class _BrokeError(Exception):
     pass
 
 
-def _rpc(parting: PartingInterceptor, *, fails: bool = False, seconds: float = 0.0) -> "asyncio.Task[object]":
+def _rpc(parting: DrainInterceptor, *, fails: bool = False, seconds: float = 0.0) -> "asyncio.Task[object]":
     async def behave(request: object, context: Context) -> object:
         del context
         await asyncio.sleep(seconds)
@@ -27,7 +27,7 @@ def _rpc(parting: PartingInterceptor, *, fails: bool = False, seconds: float = 0
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_an_end_is_held_back_until_callers_have_been_told(*, fails: bool) -> None:
-    parting = PartingInterceptor()
+    parting = DrainInterceptor()
     with parting.holding():
         ending = _rpc(parting, fails=fails)
         await asyncio.sleep(0.02)
@@ -41,7 +41,7 @@ async def test_an_end_is_held_back_until_callers_have_been_told(*, fails: bool) 
 
 
 async def test_what_ends_before_and_after_is_not_held_back() -> None:
-    parting = PartingInterceptor()
+    parting = DrainInterceptor()
     assert await _rpc(parting) == "reply"
     with parting.holding():
         ending = _rpc(parting, seconds=0.02)
@@ -50,7 +50,7 @@ async def test_what_ends_before_and_after_is_not_held_back() -> None:
 
 
 async def test_a_caller_that_leaves_is_not_held_back() -> None:
-    parting = PartingInterceptor()
+    parting = DrainInterceptor()
     with parting.holding():
         ending = _rpc(parting, seconds=10)
         await asyncio.sleep(0)

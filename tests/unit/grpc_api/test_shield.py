@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import GatewayError
-from gateway.grpc_api.interceptors.shield import Finishing
+from gateway.grpc_api.interceptors.shield import DetachedCalls
 from issuer.common.v1 import error_pb2
 from tests.unit.http.virtual_time import in_virtual_time
 
@@ -22,7 +22,7 @@ async def _change(seconds: float, done: list[str], failure: Exception | None = N
     return "reply"
 
 
-async def _left(finishing: Finishing, change: Any) -> None:
+async def _left(finishing: DetachedCalls, change: Any) -> None:
     """Begin a change, and leave after a second."""
     caller = asyncio.create_task(finishing.run(change, _RPC))
     await asyncio.sleep(1)
@@ -39,7 +39,7 @@ def _logged(finishing_story: Any) -> list[tuple[Any, ...]]:
 
 def test_a_caller_that_waits_gets_the_reply_and_the_log_says_nothing() -> None:
     async def story() -> None:
-        assert await Finishing().run(_change(5, []), _RPC) == "reply"
+        assert await DetachedCalls().run(_change(5, []), _RPC) == "reply"
 
     assert _logged(story()) == []
 
@@ -48,7 +48,7 @@ def test_a_caller_that_waits_gets_the_failure_itself() -> None:
     async def story() -> None:
         failure = GatewayError(error_pb2.ERROR_REASON_UPSTREAM_CONFLICT, "In use.")
         with pytest.raises(GatewayError) as caught:
-            await Finishing().run(_change(5, [], failure), _RPC)
+            await DetachedCalls().run(_change(5, [], failure), _RPC)
         assert caught.value is failure
 
     assert _logged(story()) == []
@@ -56,7 +56,7 @@ def test_a_caller_that_waits_gets_the_failure_itself() -> None:
 
 def test_a_change_is_finished_without_its_caller_and_the_log_tells_of_it() -> None:
     async def story() -> None:
-        finishing, done = Finishing(), list[str]()
+        finishing, done = DetachedCalls(), list[str]()
         await _left(finishing, _change(5, done))
         assert done == []
         await finishing.drain(60)
@@ -77,7 +77,7 @@ def test_a_change_is_finished_without_its_caller_and_the_log_tells_of_it() -> No
 )
 def test_a_change_that_fails_without_its_caller_is_logged(failure: Exception, logged: tuple[Any, ...]) -> None:
     async def story() -> None:
-        finishing = Finishing()
+        finishing = DetachedCalls()
         await _left(finishing, _change(5, [], failure))
         await finishing.drain(60)
 
@@ -86,7 +86,7 @@ def test_a_change_that_fails_without_its_caller_is_logged(failure: Exception, lo
 
 def test_a_shutdown_waits_for_changes_and_for_those_that_begin_meanwhile() -> None:
     async def story() -> list[str]:
-        finishing, done = Finishing(), list[str]()
+        finishing, done = DetachedCalls(), list[str]()
         first = asyncio.create_task(finishing.run(_change(5, done), _RPC))
         await asyncio.sleep(1)
         draining = asyncio.create_task(finishing.drain(60))
@@ -102,7 +102,7 @@ def test_a_shutdown_waits_for_changes_and_for_those_that_begin_meanwhile() -> No
 
 def test_what_is_left_after_the_grace_is_cut_off_and_the_log_tells_of_it() -> None:
     async def story() -> None:
-        finishing, done = Finishing(), list[str]()
+        finishing, done = DetachedCalls(), list[str]()
         await _left(finishing, _change(100, done))
         began = asyncio.get_running_loop().time()
         await finishing.drain(7)
@@ -114,7 +114,7 @@ def test_what_is_left_after_the_grace_is_cut_off_and_the_log_tells_of_it() -> No
 
 def test_a_drain_without_time_still_ends_everything() -> None:
     async def story() -> None:
-        finishing = Finishing()
+        finishing = DetachedCalls()
         await _left(finishing, _change(100, []))
         await finishing.drain(-1)
 

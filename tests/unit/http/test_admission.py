@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from adapters.http.admission import Line, LineFullError
+from adapters.http.admission import AdmissionQueue, QueueFullError
 from tests.unit.http.virtual_time import in_virtual_time
 
 
@@ -14,7 +14,7 @@ def _soon(seconds: float) -> float:
 
 def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
     async def story() -> list[int]:
-        line, served = Line(2, 100), []
+        line, served = AdmissionQueue(2, 100), []
 
         async def visit(number: int) -> None:
             await line.enter(_soon(60))
@@ -30,7 +30,7 @@ def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
 
 def test_never_more_than_its_places_are_inside_whoever_leaves_the_line() -> None:
     async def story() -> tuple[int, int]:
-        line, inside, most, served = Line(3, 100), 0, 0, 0
+        line, inside, most, served = AdmissionQueue(3, 100), 0, 0, 0
 
         async def visit(seconds: float) -> None:
             nonlocal inside, most, served
@@ -57,7 +57,7 @@ def test_never_more_than_its_places_are_inside_whoever_leaves_the_line() -> None
 
 def test_the_wait_ends_with_the_deadline_and_the_place_goes_to_the_next() -> None:
     async def story() -> None:
-        line = Line(1, 100)
+        line = AdmissionQueue(1, 100)
         await line.enter(_soon(60))
         with pytest.raises(TimeoutError):
             await line.enter(_soon(2))
@@ -72,9 +72,9 @@ def test_the_wait_ends_with_the_deadline_and_the_place_goes_to_the_next() -> Non
 
 def test_a_line_without_room_refuses_at_once() -> None:
     async def story() -> None:
-        line = Line(1, 0)
+        line = AdmissionQueue(1, 0)
         await line.enter(_soon(60))
-        with pytest.raises(LineFullError):
+        with pytest.raises(QueueFullError):
             await line.enter(_soon(60))
         line.leave()
         await line.enter(_soon(60))
@@ -84,7 +84,7 @@ def test_a_line_without_room_refuses_at_once() -> None:
 
 def test_whoever_leaves_the_line_makes_room_in_it() -> None:
     async def story() -> None:
-        line = Line(1, 1)
+        line = AdmissionQueue(1, 1)
         await line.enter(_soon(60))
         waiting = asyncio.create_task(line.enter(_soon(60)))
         await asyncio.sleep(1)

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from adapters.d1.api.errors import D1
-from adapters.http.response import Answer
-from adapters.http.retry import is_worth_repeating, pause_seconds, repeated
+from adapters.http.response import UpstreamResponse
+from adapters.http.retry import is_retryable, pause_seconds, retried
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 from tests.unit.http.virtual_time import in_virtual_time
 
 
 def answered(status: int, retry_after: str = "") -> GatewayError:
-    return D1.refusal(Answer(status, retry_after), {})
+    return D1.refusal(UpstreamResponse(status, retry_after), {})
 
 
 def erro_403() -> GatewayError:
@@ -42,14 +42,14 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_what_may_be_made_again(case: tuple[GatewayError, bool, bool]) -> None:
     error, idempotent, other = case
-    assert is_worth_repeating(error, idempotent=True) is idempotent
-    assert is_worth_repeating(error, idempotent=False) is other
+    assert is_retryable(error, idempotent=True) is idempotent
+    assert is_retryable(error, idempotent=False) is other
 
 
 @pytest.mark.parametrize("error", [error for error, _, _ in CASES.values()], ids=CASES.keys())
 def test_nothing_but_an_idempotent_call_is_made_again_once_it_was_sent(error: GatewayError) -> None:
     if error.outcome != error_pb2.OUTCOME_NOT_SENT:
-        assert not is_worth_repeating(error, idempotent=False)
+        assert not is_retryable(error, idempotent=False)
 
 
 def test_pauses_grow_and_vary() -> None:
@@ -85,7 +85,7 @@ class Calls:
 
     async def made(self, *, attempts: int = 3, seconds: float = 10.0, idempotent: bool = True) -> str:
         deadline = asyncio.get_running_loop().time() + seconds
-        return await repeated(
+        return await retried(
             self.attempt, max_attempts=attempts, deadline=deadline, idempotent=idempotent, note=self.note
         )
 

@@ -1,11 +1,11 @@
-"""Calls of `gateway.idempotency.replies.FirstReplies`, and an upstream that counts them."""
+"""Calls of `gateway.idempotency.replies.IdempotencyStore`, and an upstream that counts them."""
 
 import asyncio
 from uuid import UUID
 
 from gateway.errors import GatewayError, Outcome
-from gateway.idempotency.encryption import Sealing
-from gateway.idempotency.replies import FirstReplies, Reply
+from gateway.idempotency.encryption import RecordCipher
+from gateway.idempotency.replies import IdempotencyStore, Reply
 from gateway.idempotency.requests import MutatingRpc
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
@@ -39,13 +39,18 @@ class Upstream:
         return card.CreateCardResponse(card_id=f"card-{number}")
 
 
-def instance(store: FakeKeyValueStore, key: bytes = b"\x01" * 32) -> FirstReplies:
+def instance(store: FakeKeyValueStore, key: bytes = b"\x01" * 32) -> IdempotencyStore:
     """Start a gateway on a store."""
-    return FirstReplies(store, Sealing(key), lease_seconds=LEASE_SECONDS, clock=lambda: store.now)
+    return IdempotencyStore(store, RecordCipher(key), lease_seconds=LEASE_SECONDS, clock=lambda: store.now)
 
 
 async def ask(
-    replies: FirstReplies, upstream: Upstream, *, rpc: MutatingRpc = CREATE, request_id: str = ID, content: bytes = b"a"
+    replies: IdempotencyStore,
+    upstream: Upstream,
+    *,
+    rpc: MutatingRpc = CREATE,
+    request_id: str = ID,
+    content: bytes = b"a",
 ) -> Reply:
     """Call."""
     return await replies.reply(rpc, ("caller", "ISSUER0001", request_id), content, upstream)

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.errors import GatewayError, Outcome
-from gateway.idempotency.cleanup import VoidMarkers
-from gateway.idempotency.replies import FirstReplies, Reply
+from gateway.idempotency.cleanup import StaleMarkerCleaner
+from gateway.idempotency.replies import IdempotencyStore, Reply
 from gateway.idempotency.requests import MutatingRpc
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
@@ -40,14 +40,14 @@ def store() -> DoubtfulStore:
 
 
 @pytest.fixture
-async def replies(store: DoubtfulStore) -> AsyncIterator[FirstReplies]:
+async def replies(store: DoubtfulStore) -> AsyncIterator[IdempotencyStore]:
     replies = instance(store)
     yield replies
     await replies.aclose()
 
 
 @pytest.fixture
-async def other(store: DoubtfulStore) -> AsyncIterator[FirstReplies]:
+async def other(store: DoubtfulStore) -> AsyncIterator[IdempotencyStore]:
     """Another gateway."""
     other = instance(store)
     yield other
@@ -63,14 +63,14 @@ def replied(card_id: str, *, is_replay: bool) -> Reply:
     return Reply(card.CreateCardResponse(card_id=card_id), is_replay=is_replay)
 
 
-async def told(replies: FirstReplies, upstream: Upstream, *, rpc: MutatingRpc = CREATE) -> tuple[str, str]:
+async def told(replies: IdempotencyStore, upstream: Upstream, *, rpc: MutatingRpc = CREATE) -> tuple[str, str]:
     with pytest.raises(GatewayError) as caught:
         await ask(replies, upstream, rpc=rpc)
     return caught.value.reason_name, caught.value.outcome_name
 
 
 async def give_up(
-    store: DoubtfulStore, replies: FirstReplies, upstream: Upstream, *, rpc: MutatingRpc = CREATE
+    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream, *, rpc: MutatingRpc = CREATE
 ) -> None:
     """Let a call fail whose marker stands all the same."""
     store.is_in_doubt = True
@@ -79,7 +79,7 @@ async def give_up(
 
 
 async def test_another_gateway_makes_the_call_as_soon_as_the_marker_is_removed(
-    store: DoubtfulStore, replies: FirstReplies, other: FirstReplies, upstream: Upstream
+    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     store.may_delete.clear()
     await give_up(store, replies, upstream)
@@ -93,7 +93,7 @@ async def test_another_gateway_makes_the_call_as_soon_as_the_marker_is_removed(
 
 
 async def test_a_marker_is_removed_when_the_store_works_again(
-    store: DoubtfulStore, replies: FirstReplies, other: FirstReplies, upstream: Upstream
+    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     await give_up(store, replies, upstream)
     store.fail()
@@ -106,7 +106,7 @@ async def test_a_marker_is_removed_when_the_store_works_again(
 
 
 async def test_a_marker_that_arrives_after_it_was_removed_is_removed_again(
-    store: DoubtfulStore, replies: FirstReplies, other: FirstReplies, upstream: Upstream
+    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     store.is_late = True
     assert await told(replies, upstream) == NOT_STORED
@@ -122,7 +122,7 @@ async def test_a_marker_that_arrives_after_it_was_removed_is_removed_again(
 
 
 async def test_what_another_gateway_has_put_in_its_place_stays(
-    store: DoubtfulStore, replies: FirstReplies, other: FirstReplies, upstream: Upstream
+    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     await give_up(store, replies, upstream, rpc=REGISTER)
     store.now += LEASE_SECONDS
@@ -141,7 +141,7 @@ async def test_what_another_gateway_has_put_in_its_place_stays(
 
 
 async def test_the_marker_of_a_repeat_that_runs_stays(
-    store: DoubtfulStore, replies: FirstReplies, other: FirstReplies, upstream: Upstream
+    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     await give_up(store, replies, upstream)
     upstream.released.clear()
@@ -158,7 +158,7 @@ async def test_the_marker_of_a_repeat_that_runs_stays(
 
 @pytest.mark.parametrize("outcome", [error_pb2.OUTCOME_NOT_SENT, error_pb2.OUTCOME_REJECTED])
 async def test_where_the_store_fails_after_a_call_that_changed_nothing_its_id_is_free_all_the_same(
-    store: DoubtfulStore, replies: FirstReplies, other: FirstReplies, upstream: Upstream, outcome: Outcome
+    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream, outcome: Outcome
 ) -> None:
     for here, repeats in ((replies, 0), (replies, 2)):
         upstream.failure = failure(outcome)
@@ -179,7 +179,7 @@ async def test_where_the_store_fails_after_a_call_that_changed_nothing_its_id_is
 
 
 async def test_a_call_that_outlived_its_lease_and_changed_nothing_leaves_what_took_its_place(
-    store: DoubtfulStore, replies: FirstReplies, other: FirstReplies, upstream: Upstream
+    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     outliving = Upstream()
     outliving.failure = failure(error_pb2.OUTCOME_REJECTED)
@@ -197,7 +197,7 @@ async def test_a_call_that_outlived_its_lease_and_changed_nothing_leaves_what_to
 
 
 async def test_at_its_end_a_gateway_removes_what_it_has_not_removed_yet(
-    store: DoubtfulStore, other: FirstReplies, upstream: Upstream
+    store: DoubtfulStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     ending = instance(store)
     await give_up(store, ending, upstream)
@@ -219,7 +219,7 @@ async def test_a_store_that_fails_or_hangs_does_not_keep_a_gateway_from_its_end(
 
 
 async def test_only_so_many_are_known_at_a_time(store: DoubtfulStore) -> None:
-    void = VoidMarkers(store)
+    void = StaleMarkerCleaner(store)
     for number in range(MOST + 1):
         void.add("name", b"%d" % number)
     try:

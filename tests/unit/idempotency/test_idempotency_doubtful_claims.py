@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.idempotency.replies import FirstReplies, Reply
+from gateway.idempotency.replies import IdempotencyStore, Reply
 from gateway.idempotency.requests import MutatingRpc
 from issuer.card.v1 import messages_pb2 as card
 from tests.unit.idempotency.doubtful_store import DoubtfulStore
@@ -23,7 +23,7 @@ def store() -> DoubtfulStore:
 
 
 @pytest.fixture
-async def replies(store: DoubtfulStore) -> AsyncIterator[FirstReplies]:
+async def replies(store: DoubtfulStore) -> AsyncIterator[IdempotencyStore]:
     replies = instance(store)
     yield replies
     await replies.aclose()
@@ -39,7 +39,7 @@ def replied(card_id: str, *, is_replay: bool) -> Reply:
 
 
 async def told(
-    replies: FirstReplies, upstream: Upstream, *, rpc: MutatingRpc = CREATE, content: bytes = b"a"
+    replies: IdempotencyStore, upstream: Upstream, *, rpc: MutatingRpc = CREATE, content: bytes = b"a"
 ) -> tuple[str, str]:
     with pytest.raises(GatewayError) as caught:
         await ask(replies, upstream, rpc=rpc, content=content)
@@ -48,7 +48,7 @@ async def told(
 
 @pytest.mark.parametrize("rpc", [CREATE, REGISTER])
 async def test_a_call_that_was_not_made_is_made_when_it_is_repeated_though_its_marker_stands(
-    store: DoubtfulStore, replies: FirstReplies, upstream: Upstream, rpc: MutatingRpc
+    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream, rpc: MutatingRpc
 ) -> None:
     store.is_in_doubt = True
     for _ in range(3):
@@ -60,7 +60,7 @@ async def test_a_call_that_was_not_made_is_made_when_it_is_repeated_though_its_m
 
 
 async def test_markers_that_arrive_late_keep_nobody_from_making_the_call_once(
-    store: DoubtfulStore, replies: FirstReplies, upstream: Upstream
+    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     store.is_late = True
     for _ in range(3):
@@ -74,7 +74,7 @@ async def test_markers_that_arrive_late_keep_nobody_from_making_the_call_once(
 
 
 async def test_a_marker_that_was_taken_over_counts_if_its_call_ends_without_a_record(
-    store: DoubtfulStore, replies: FirstReplies, upstream: Upstream
+    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     store.is_in_doubt = True
     assert await told(replies, upstream) == NOT_STORED
@@ -92,7 +92,7 @@ async def test_a_marker_that_was_taken_over_counts_if_its_call_ends_without_a_re
 
 
 async def test_the_id_of_a_call_that_was_not_made_is_free_for_a_different_request(
-    store: DoubtfulStore, replies: FirstReplies, upstream: Upstream
+    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     store.is_in_doubt = True
     assert await told(replies, upstream) == NOT_STORED

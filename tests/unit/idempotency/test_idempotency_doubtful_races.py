@@ -6,7 +6,7 @@ from random import Random
 from typing import TypeVar
 
 from gateway.errors import GatewayError
-from gateway.idempotency.replies import FirstReplies
+from gateway.idempotency.replies import IdempotencyStore
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore
@@ -80,7 +80,7 @@ class ErraticUpstream:
         return card.CreateCardResponse(card_id="card")
 
 
-async def ended(replies: FirstReplies, upstream: ErraticUpstream) -> str:
+async def ended(replies: IdempotencyStore, upstream: ErraticUpstream) -> str:
     """Call, and tell how that ended."""
     try:
         await replies.reply(CREATE, ("caller", "ISSUER0001", ID), b"a", upstream)

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.idempotency.encryption import FINGERPRINT_BYTES, Sealing, UnreadableError
+from gateway.idempotency.encryption import FINGERPRINT_BYTES, RecordCipher, UnreadableError
 from gateway.idempotency.records import InFlight, Record, Replied, State, Undecided, decode, encode
 
 KEY, OTHER_KEY = b"\x01" * 32, b"\x02" * 32
-SEALING = Sealing(KEY)
+SEALING = RecordCipher(KEY)
 
 states = st.one_of(
     st.builds(InFlight, st.binary(min_size=16, max_size=16), st.floats(0, 1e11)),
@@ -43,7 +43,7 @@ def test_what_was_sealed_for_an_entry_is_read_in_no_other_and_under_no_other_key
     with pytest.raises(UnreadableError):
         SEALING.open("b", sealed)
     with pytest.raises(UnreadableError):
-        Sealing(OTHER_KEY).open("a", sealed)
+        RecordCipher(OTHER_KEY).open("a", sealed)
 
 
 def test_the_same_content_is_never_sealed_into_the_same_bytes() -> None:
@@ -55,7 +55,7 @@ def test_a_name_stands_for_its_words_in_their_order_and_says_nothing_of_them() -
     names = {SEALING.name(each) for each in words}
     assert len(names) == len(words)
     assert names == {SEALING.name(each) for each in words}
-    assert names.isdisjoint({Sealing(OTHER_KEY).name(each) for each in words})
+    assert names.isdisjoint({RecordCipher(OTHER_KEY).name(each) for each in words})
     assert all(name.startswith("idempotency/") and len(name) == len("idempotency/") + 64 for name in names)
 
 
@@ -64,7 +64,7 @@ def test_a_fingerprint_cannot_be_made_without_the_key() -> None:
     fingerprint = SEALING.fingerprint(content)
     assert fingerprint == SEALING.fingerprint(content)
     without_key = {sha256(content).digest(), blake2b(content, digest_size=32).digest()}
-    other_keys = {Sealing(OTHER_KEY).fingerprint(content), blake2b(content, digest_size=32, key=KEY).digest()}
+    other_keys = {RecordCipher(OTHER_KEY).fingerprint(content), blake2b(content, digest_size=32, key=KEY).digest()}
     assert fingerprint not in without_key | other_keys
     assert SEALING.name([content.decode()]).removeprefix("idempotency/") != fingerprint.hex()
 

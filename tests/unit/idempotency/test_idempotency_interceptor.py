@@ -14,14 +14,14 @@ from gateway.auth.issuers import Issuers
 from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors import (
     CorrelationInterceptor,
+    DetachedCallInterceptor,
     ErrorInterceptor,
-    FinishingInterceptor,
     IdempotencyInterceptor,
     IssuerInterceptor,
     ValidationInterceptor,
 )
 from gateway.grpc_api.interceptors.chain import Chain, Interceptor, Rpc
-from gateway.grpc_api.interceptors.shield import Finishing
+from gateway.grpc_api.interceptors.shield import DetachedCalls
 from gateway.grpc_api.services.cards import CardServicer
 from gateway.logging.correlation import HEADER
 from gateway.validation.validator import Validation
@@ -68,7 +68,7 @@ class Served:
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    issuer, store, finishing = FakeCardIssuer(), FakeKeyValueStore(), Finishing()
+    issuer, store, finishing = FakeCardIssuer(), FakeKeyValueStore(), DetachedCalls()
     server = grpc.aio.server(
         interceptors=(
             Chain(
@@ -77,7 +77,7 @@ async def served() -> AsyncIterator[Served]:
                 _Access(),
                 ValidationInterceptor(Validation()),
                 IssuerInterceptor(Issuers([ISSUER])),
-                FinishingInterceptor(finishing),
+                DetachedCallInterceptor(finishing),
                 IdempotencyInterceptor(instance(store)),
             ),
         )
@@ -188,14 +188,14 @@ class _Slow(FakeCardIssuer):
 
 
 async def test_a_change_whose_caller_left_is_recorded_and_replayed() -> None:
-    slow, store, finishing = _Slow(), FakeKeyValueStore(), Finishing()
+    slow, store, finishing = _Slow(), FakeKeyValueStore(), DetachedCalls()
     server = grpc.aio.server(
         interceptors=(
             Chain(
                 CorrelationInterceptor(),
                 ErrorInterceptor(),
                 IssuerInterceptor(Issuers([ISSUER])),
-                FinishingInterceptor(finishing),
+                DetachedCallInterceptor(finishing),
                 IdempotencyInterceptor(instance(store)),
             ),
         )

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.idempotency.replies import TTL_SECONDS, FirstReplies, Reply
+from gateway.idempotency.replies import TTL_SECONDS, IdempotencyStore, Reply
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore
@@ -33,7 +33,7 @@ def store() -> FakeKeyValueStore:
 
 
 @pytest.fixture
-async def replies(store: FakeKeyValueStore) -> AsyncIterator[FirstReplies]:
+async def replies(store: FakeKeyValueStore) -> AsyncIterator[IdempotencyStore]:
     replies = instance(store)
     yield replies
     await replies.aclose()
@@ -74,14 +74,14 @@ async def die_in_flight(store: FakeKeyValueStore, upstream: Upstream, **call: ob
 
 
 async def test_a_repeated_call_gets_the_first_reply_and_is_not_made_again(
-    replies: FirstReplies, upstream: Upstream
+    replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     assert await ask(replies, upstream) == first()
     assert [await ask(replies, upstream) for _ in range(3)] == [replay()] * 3
     assert upstream.calls == 1
 
 
-async def test_another_id_rpc_issuer_or_caller_is_another_call(replies: FirstReplies, upstream: Upstream) -> None:
+async def test_another_id_rpc_issuer_or_caller_is_another_call(replies: IdempotencyStore, upstream: Upstream) -> None:
     scopes = [
         ("caller", "ISSUER0001", ID),
         ("caller", "ISSUER0001", str(UUID(int=2))),
@@ -98,7 +98,7 @@ async def test_a_restart_forgets_nothing(store: FakeKeyValueStore, upstream: Ups
     assert await told(ask(instance(store), upstream, content=b"b")) == REUSED
 
 
-async def test_a_different_request_under_the_same_id_is_refused(replies: FirstReplies, upstream: Upstream) -> None:
+async def test_a_different_request_under_the_same_id_is_refused(replies: IdempotencyStore, upstream: Upstream) -> None:
     await ask(replies, upstream)
     error = await refusal(ask(replies, upstream, content=b"b"))
     assert (error.reason_name, error.outcome_name) == REUSED
@@ -108,7 +108,7 @@ async def test_a_different_request_under_the_same_id_is_refused(replies: FirstRe
 
 
 async def test_a_call_in_flight_is_not_made_twice_and_a_different_one_is_told_apart(
-    replies: FirstReplies, upstream: Upstream
+    replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     upstream.released.clear()
     task = asyncio.create_task(ask(replies, upstream))
@@ -122,7 +122,7 @@ async def test_a_call_in_flight_is_not_made_twice_and_a_different_one_is_told_ap
     assert upstream.calls == 1
 
 
-async def test_of_a_hundred_identical_calls_at_once_one_is_made(replies: FirstReplies, upstream: Upstream) -> None:
+async def test_of_a_hundred_identical_calls_at_once_one_is_made(replies: IdempotencyStore, upstream: Upstream) -> None:
     upstream.released.clear()
     calls = [asyncio.create_task(ask(replies, upstream)) for _ in range(100)]
     await upstream.reached.wait()
@@ -152,7 +152,7 @@ async def test_of_calls_through_many_instances_at_once_one_is_made(
 
 @pytest.mark.parametrize("outcome", [error_pb2.OUTCOME_NOT_SENT, error_pb2.OUTCOME_REJECTED])
 async def test_a_call_that_changed_nothing_is_made_anew_and_even_as_a_different_one(
-    replies: FirstReplies, upstream: Upstream, outcome: "error_pb2.Outcome.ValueType"
+    replies: IdempotencyStore, upstream: Upstream, outcome: "error_pb2.Outcome.ValueType"
 ) -> None:
     upstream.failure = failure(outcome)
     assert await refusal(ask(replies, upstream)) is upstream.failure
@@ -161,7 +161,7 @@ async def test_a_call_that_changed_nothing_is_made_anew_and_even_as_a_different_
 
 
 async def test_a_call_whose_outcome_is_not_known_is_told_again_and_not_made_again(
-    store: FakeKeyValueStore, replies: FirstReplies, upstream: Upstream
+    store: FakeKeyValueStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     upstream.failure = failure(error_pb2.OUTCOME_UNKNOWN)
     assert await refusal(ask(replies, upstream)) is upstream.failure
@@ -179,7 +179,7 @@ async def test_a_call_whose_outcome_is_not_known_is_told_again_and_not_made_agai
 
 
 async def test_a_call_that_may_be_repeated_is_made_anew_where_its_outcome_is_not_known(
-    replies: FirstReplies, upstream: Upstream
+    replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     upstream.failure = failure(error_pb2.OUTCOME_UNKNOWN)
     assert await refusal(ask(replies, upstream, rpc=REGISTER)) is upstream.failure
@@ -189,7 +189,7 @@ async def test_a_call_that_may_be_repeated_is_made_anew_where_its_outcome_is_not
     assert await ask(replies, upstream, rpc=REGISTER) == replay("card-2")
 
 
-async def test_a_fault_of_ours_counts_as_an_unknown_outcome(replies: FirstReplies, upstream: Upstream) -> None:
+async def test_a_fault_of_ours_counts_as_an_unknown_outcome(replies: IdempotencyStore, upstream: Upstream) -> None:
     upstream.failure = ZeroDivisionError("4970101234567890")
     with pytest.raises(ZeroDivisionError):
         await ask(replies, upstream)
@@ -232,7 +232,7 @@ async def test_a_call_that_may_be_repeated_is_taken_over_from_an_instance_that_d
 
 
 async def test_an_instance_knows_at_once_that_a_call_of_its_own_was_cut_off(
-    replies: FirstReplies, upstream: Upstream
+    replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     upstream.released.clear()
     task = asyncio.create_task(ask(replies, upstream))
@@ -245,7 +245,7 @@ async def test_an_instance_knows_at_once_that_a_call_of_its_own_was_cut_off(
 
 
 async def test_after_a_day_the_id_is_forgotten(
-    store: FakeKeyValueStore, replies: FirstReplies, upstream: Upstream
+    store: FakeKeyValueStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     await ask(replies, upstream)
     store.now += 24 * 3600 - 1
@@ -255,7 +255,7 @@ async def test_after_a_day_the_id_is_forgotten(
 
 
 async def test_nothing_is_sent_while_the_store_cannot_be_used(
-    store: FakeKeyValueStore, replies: FirstReplies, upstream: Upstream
+    store: FakeKeyValueStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     store.fail()
     error = await refusal(ask(replies, upstream))
@@ -269,7 +269,7 @@ async def test_nothing_is_sent_while_the_store_cannot_be_used(
 @pytest.mark.parametrize("outcome", [None, error_pb2.OUTCOME_UNKNOWN])
 async def test_where_the_store_fails_after_the_call_its_caller_is_told_the_truth_and_the_next_one_that_it_is_not_known(
     store: FakeKeyValueStore,
-    replies: FirstReplies,
+    replies: IdempotencyStore,
     upstream: Upstream,
     outcome: "error_pb2.Outcome.ValueType | None",
 ) -> None:
@@ -289,7 +289,7 @@ async def test_where_the_store_fails_after_the_call_its_caller_is_told_the_truth
 
 
 async def test_what_cannot_be_read_any_more_counts_as_an_unknown_outcome(
-    store: FakeKeyValueStore, replies: FirstReplies, upstream: Upstream
+    store: FakeKeyValueStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     await ask(replies, upstream)
     await ask(replies, upstream, rpc=REGISTER)
@@ -305,7 +305,7 @@ async def test_under_another_key_nothing_is_known(store: FakeKeyValueStore, upst
 
 
 async def test_the_store_sees_neither_the_request_nor_the_reply_nor_who_asked(
-    store: FakeKeyValueStore, replies: FirstReplies, upstream: Upstream
+    store: FakeKeyValueStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:
     await ask(replies, upstream, content=b"4970101234567890")
     held = b"".join(name.encode() + value for name, (value, _) in store._held.items())

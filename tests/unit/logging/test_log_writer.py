@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.logging.writer import LineWriter
+from gateway.logging.writer import LogWriter
 
 _PIPE_BYTES = 65_536
 _AT_ONCE_SECONDS = 0.5
@@ -23,11 +23,11 @@ class Pipe:
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
-        self._writers: list[LineWriter] = []
+        self._writers: list[LogWriter] = []
         self._has_reader = True
 
-    def writer(self, max_waiting: int = 10_000) -> LineWriter:
-        writer = LineWriter(self.writing, max_waiting=max_waiting)
+    def writer(self, max_waiting: int = 10_000) -> LogWriter:
+        writer = LogWriter(self.writing, max_waiting=max_waiting)
         self._writers.append(writer)
         return writer
 
@@ -132,8 +132,8 @@ def test_where_there_is_no_room_lines_are_lost_and_told_of_when_there_is(tmp_pat
     file = tmp_path / "log"
     script = f"""
 import os, resource
-from gateway.logging.writer import LineWriter
-writer = LineWriter(os.open({str(file)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+from gateway.logging.writer import LogWriter
+writer = LogWriter(os.open({str(file)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (25, most))
 for number in range(5):
@@ -154,8 +154,8 @@ writer.write(b'{{"number":6}}\\n')
 
 def test_what_waits_when_the_process_ends_is_still_written(pipe: Pipe) -> None:
     script = f"""
-from gateway.logging.writer import LineWriter
-writer = LineWriter({pipe.writing})
+from gateway.logging.writer import LogWriter
+writer = LogWriter({pipe.writing})
 for number in range(1_000):
     writer.write(b"%d\\n" % number)
 """
@@ -168,8 +168,8 @@ for number in range(1_000):
 
 def test_a_process_whose_reader_has_stopped_ends_all_the_same(pipe: Pipe) -> None:
     script = f"""
-from gateway.logging.writer import LineWriter
-writer = LineWriter({pipe.writing})
+from gateway.logging.writer import LogWriter
+writer = LogWriter({pipe.writing})
 for number in range(1_000):
     writer.write(b"x" * 999 + b"\\n")
 """

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from adapters.nats.callbacks.codec import UnreadableError, decode
 from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.callbacks.cluster.messages import add_sessions, topics_of
-from gateway.callbacks.model import Seat, Topic
+from gateway.callbacks.model import HandlerSession, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2 as questions
 from issuer.callback.v1 import replies_pb2 as replies
@@ -70,8 +70,8 @@ def test_whatever_handlers_reply_to_is_read_as_it_was_written(
     is_draining: bool,  # noqa: FBT001  hypothesis passes what it draws
 ) -> None:
     written = peer.PeerMessage(sender=US, presence=peer.Presence())
-    seats = {number: Seat(RecordingHandler(), topics, 16) for number, topics in sessions.items()}
-    add_sessions(written.presence, seats, is_draining=is_draining)
+    ours = {number: HandlerSession(RecordingHandler(), topics, 16) for number, topics in sessions.items()}
+    add_sessions(written.presence, ours, is_draining=is_draining)
 
     presence = decode(written.SerializeToString()).presence
 
@@ -83,8 +83,8 @@ def test_a_hundred_handlers_that_answer_everything_for_a_hundred_issuers_fit_int
     kinds = ("consumer_information", "deliver_otp", "authenticate", "authentication_result", "card_credentials")
     everything = frozenset((f"ISSUER{number:04}", kind) for number in range(100) for kind in kinds)
     presence = peer.Presence()
-    seats = {number: Seat(RecordingHandler(), everything, 16) for number in range(100)}
-    add_sessions(presence, seats, is_draining=False)
+    sessions = {number: HandlerSession(RecordingHandler(), everything, 16) for number in range(100)}
+    add_sessions(presence, sessions, is_draining=False)
 
     assert presence.ByteSize() < 200_000
 

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from adapters.nats.connection.errors import NoAnswerError
+from adapters.nats.connection.errors import RequestTimeoutError
 from adapters.nats.jetstream.bucket import Bucket, Entry
 from adapters.nats.leases.leases import NatsLeases
-from adapters.nats.leases.peer_sessions import OtherSessions
+from adapters.nats.leases.peer_sessions import PeerSessions
 from adapters.nats.leases.session import END, OwnSession
 
 ISSUER, NAME, SEAT = "ISSUER0001", "fraud", "seat.ISSUER0001.fraud"
@@ -45,11 +45,11 @@ class FakeBucket(Bucket):
         await asyncio.sleep(0)
         if self.holds_back:
             self._late.append((key, value, expected))
-            raise NoAnswerError
+            raise RequestTimeoutError
         changed = self._change(key, value, expected)
         await asyncio.sleep(0)
         if self.loses_answers:
-            raise NoAnswerError
+            raise RequestTimeoutError
         return changed
 
     def _change(self, key: str, value: bytes, expected: int | None) -> int | None:
@@ -174,7 +174,7 @@ async def test_what_ran_out_stays_lost_even_if_the_renewal_comes_through() -> No
 async def test_an_end_that_is_only_said_ends_no_session() -> None:
     bucket = FakeBucket()
     ends: list[None] = []
-    others = OtherSessions(bucket, lambda: ends.append(None))
+    others = PeerSessions(bucket, lambda: ends.append(None))
     await bucket.put("session.x", b"1")
     others.hear("x", b"1")
     running = asyncio.create_task(others.run())
@@ -196,7 +196,7 @@ async def test_an_end_that_is_only_said_ends_no_session() -> None:
 async def test_a_session_whose_renewals_are_stored_lives_though_they_are_not_heard() -> None:
     bucket = FakeBucket()
     ends: list[None] = []
-    others = OtherSessions(bucket, lambda: ends.append(None))
+    others = PeerSessions(bucket, lambda: ends.append(None))
     await bucket.put("session.x", b"1")
     assert not await others.is_over("x")
     running = asyncio.create_task(others.run())
@@ -220,7 +220,7 @@ async def test_a_renewal_that_comes_just_before_the_end_keeps_the_session() -> N
             return await super().put(key, value, expected=expected, ttl_seconds=ttl_seconds)
 
     bucket = LateRenewal()
-    others = OtherSessions(bucket, pytest.fail)
+    others = PeerSessions(bucket, pytest.fail)
     await bucket.put("session.x", b"1")
     assert not await others.is_over("x")
     # As long ago as it takes.
@@ -235,7 +235,7 @@ async def test_a_renewal_that_comes_just_before_the_end_keeps_the_session() -> N
 async def test_what_is_heard_after_a_reconnection_is_not_too_late() -> None:
     bucket = FakeBucket()
     ends: list[None] = []
-    others = OtherSessions(bucket, lambda: ends.append(None))
+    others = PeerSessions(bucket, lambda: ends.append(None))
     await bucket.put("session.x", b"1")
     assert not await others.is_over("x")
     others._heard["x"].time -= 3.0

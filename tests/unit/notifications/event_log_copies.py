@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from gateway.errors import GatewayError
-from gateway.notifications.copy import Copied, LogCopy, Progress
+from gateway.notifications.copy import Copied, EventLogCopy, Progress
 from gateway.ports import Event, Read, Scope
 from tests.fakes import ISSUER, FakeEventLog, FakeKeyValueStore, an_event
 
@@ -39,7 +39,7 @@ class FakeSide:
 
     def __init__(self, log_id: str) -> None:
         self.log = _Log(log_id)
-        self.entries = FakeKeyValueStore()
+        self.key_value_store = FakeKeyValueStore()
 
     def put(self, *numbers: int, gap: int = 0) -> None:
         """Take notifications, the first one behind a gap."""
@@ -73,7 +73,7 @@ async def copied(
 ) -> Copied:
     """Copy to the end."""
     told = [] if told is None else told
-    return await LogCopy(source, target, keep_from_ms=keep_from_ms, tell=told.append).run()
+    return await EventLogCopy(source, target, keep_from_ms=keep_from_ms, tell=told.append).run()
 
 
 async def broken_off(source: FakeSide, target: FakeSide, after: int) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.notifications import batch_encoding
-from gateway.notifications.batch_cache import Pages, Wanted
+from gateway.notifications.batch_cache import BatchCache, Wanted
 from gateway.notifications.filter import Predicate, predicate
 from gateway.ports import StoredEvent
 from issuer.notification.v1 import messages_pb2 as notification
@@ -31,7 +31,7 @@ def parsed(content: bytes) -> notification.WatchNotificationsResponse:
 
 
 def test_who_wants_the_same_from_the_same_place_finds_the_very_bytes_that_were_made_for_another() -> None:
-    pages = Pages(LOG_ID)
+    pages = BatchCache(LOG_ID)
 
     made = pages.make(0, Wanted(everything(), 100, ACTIVE), stored(1, 3), 3)
     found = pages.find(0, Wanted(everything(), 100, ACTIVE))
@@ -40,7 +40,7 @@ def test_who_wants_the_same_from_the_same_place_finds_the_very_bytes_that_were_m
 
 
 def test_a_page_is_not_found_by_who_stands_elsewhere_or_wants_something_else() -> None:
-    pages = Pages(LOG_ID)
+    pages = BatchCache(LOG_ID)
     pages.make(0, Wanted(everything(), 100, ACTIVE), stored(1, 3), 3)
     fenced = batch_encoding.standing(notification.WATCHER_ROLE_ACTIVE, 7)
 
@@ -51,7 +51,7 @@ def test_a_page_is_not_found_by_who_stands_elsewhere_or_wants_something_else() -
 
 
 def test_a_page_of_nothing_is_not_kept_as_more_may_follow_its_place() -> None:
-    pages = Pages(LOG_ID)
+    pages = BatchCache(LOG_ID)
 
     pages.make(3, Wanted(everything(), 100, ACTIVE), [], 3)
 
@@ -59,7 +59,7 @@ def test_a_page_of_nothing_is_not_kept_as_more_may_follow_its_place() -> None:
 
 
 def test_a_page_tells_where_to_go_on_even_where_nothing_of_it_is_wanted() -> None:
-    pages = Pages(LOG_ID)
+    pages = BatchCache(LOG_ID)
 
     page = pages.make(0, Wanted(only("card-b"), 100, ACTIVE), stored(1, 3), 3)
 
@@ -68,7 +68,7 @@ def test_a_page_tells_where_to_go_on_even_where_nothing_of_it_is_wanted() -> Non
 
 
 def test_old_pages_are_given_up_for_new_ones() -> None:
-    pages = Pages(LOG_ID)
+    pages = BatchCache(LOG_ID)
     wanted = Wanted(everything(), 100, ACTIVE)
 
     for number in range(1, 101):
@@ -85,7 +85,7 @@ def test_the_messages_of_a_page_hold_in_order_what_is_wanted_and_their_cursors_j
     events = [StoredEvent(number, an_event(number, card_id=card)) for number, card in enumerate(cards, start=1)]
     through = len(events) + 2
 
-    page = Pages(LOG_ID).make(0, Wanted(only("card-a"), most, ACTIVE), events, through)
+    page = BatchCache(LOG_ID).make(0, Wanted(only("card-a"), most, ACTIVE), events, through)
     messages = [parsed(message.content) for message in page.messages]
 
     expected = [f"op-{number}" for number, card in enumerate(cards, start=1) if card == "card-a"]

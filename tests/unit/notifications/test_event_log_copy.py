@@ -396,7 +396,7 @@ async def test_a_log_that_was_made_anew_beside_the_same_store_gets_everything(
     source.put(*range(1, 6))
     await copied(source, target)
     anew = FakeSide("cccccccc")
-    anew.entries = target.entries
+    anew.key_value_store = target.key_value_store
 
     assert (await copied(source, anew)).progress.copied == 5
 

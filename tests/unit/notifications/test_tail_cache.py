@@ -6,19 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.notifications.tail_cache import Tail
+from gateway.notifications.tail_cache import TailCache
 from gateway.ports import LogBounds, Scope
 from tests.fakes import ISSUER, FakeEventLog, an_event
 from tests.unit.notifications.watches import a_log_of
 
 
-async def read(tail: Tail, after: int, limit: int = 1000) -> list[int]:
+async def read(tail: TailCache, after: int, limit: int = 1000) -> list[int]:
     return [stored.sequence for stored in (await tail.read(after, limit)).events]
 
 
 async def test_an_event_is_read_from_the_log_once_however_many_want_it() -> None:
     log = a_log_of(3)
-    tail = Tail(log)
+    tail = TailCache(log)
     await read(tail, 3)
     log.read_count = 0
     log.put(an_event(4))
@@ -31,7 +31,7 @@ async def test_an_event_is_read_from_the_log_once_however_many_want_it() -> None
 
 async def test_what_was_read_before_is_not_read_again() -> None:
     log = a_log_of(0)
-    tail = Tail(log)
+    tail = TailCache(log)
     await read(tail, 0)
     for number in range(1, 6):
         log.put(an_event(number))
@@ -44,7 +44,7 @@ async def test_what_was_read_before_is_not_read_again() -> None:
 
 async def test_history_is_read_from_the_log() -> None:
     log = a_log_of(5)
-    tail = Tail(log)
+    tail = TailCache(log)
 
     assert await read(tail, 0) == [1, 2, 3, 4, 5]
     assert await read(tail, 2, 2) == [3, 4]
@@ -52,7 +52,7 @@ async def test_history_is_read_from_the_log() -> None:
 
 async def test_no_more_is_returned_than_was_asked_for() -> None:
     log = a_log_of(0)
-    tail = Tail(log)
+    tail = TailCache(log)
     await read(tail, 0)
     for number in range(1, 6):
         log.put(an_event(number))
@@ -62,7 +62,7 @@ async def test_no_more_is_returned_than_was_asked_for() -> None:
 
 
 async def test_nothing_is_returned_where_there_is_nothing() -> None:
-    tail = Tail(a_log_of(3))
+    tail = TailCache(a_log_of(3))
 
     assert await read(tail, 3) == []
     assert await read(tail, 9) == []
@@ -72,7 +72,7 @@ async def test_who_lags_and_has_a_scope_skips_the_rest_and_goes_on_in_the_window
     log = a_log_of(0)
     for number in range(1, 101):
         log.put(an_event(number, card_id=f"card-{number % 10}"))
-    tail = Tail(log)
+    tail = TailCache(log)
     await tail.read(100, 1)
     log.put(an_event(101, card_id="card-3"))
     log.put(an_event(102, card_id="card-4"))
@@ -91,7 +91,7 @@ async def test_who_lags_and_has_a_scope_skips_the_rest_and_goes_on_in_the_window
 
 async def test_a_window_that_was_cut_leaves_nothing_out_for_those_that_lag() -> None:
     log = a_log_of(0)
-    tail = Tail(log, window=2)
+    tail = TailCache(log, window=2)
     await read(tail, 0)
     for number in range(1, 11):
         log.put(an_event(number))
@@ -113,7 +113,7 @@ async def test_readers_that_begin_together_agree_where_the_window_begins() -> No
 
     log = LogWithOneLateAnswer()
     log.delay = late = asyncio.Event()
-    tail = Tail(log)
+    tail = TailCache(log)
     first = asyncio.create_task(read(tail, 0))
     await asyncio.sleep(0.01)
     for number in (1, 2):
@@ -129,7 +129,7 @@ async def test_readers_that_begin_together_agree_where_the_window_begins() -> No
 
 async def test_a_reader_at_the_end_after_long_silence_does_not_have_all_read_that_came_meanwhile() -> None:
     log = a_log_of(3)
-    tail = Tail(log)
+    tail = TailCache(log)
     await read(tail, 2)
     for number in range(4, 5004):
         log.put(an_event(number))
@@ -146,7 +146,7 @@ async def test_a_reader_at_the_end_after_long_silence_does_not_have_all_read_tha
 
 async def test_the_window_does_not_grow_without_end() -> None:
     log = a_log_of(0)
-    tail = Tail(log, window=5)
+    tail = TailCache(log, window=5)
     last = 0
     for number in range(1, 101):
         log.put(an_event(number))
@@ -158,7 +158,7 @@ async def test_the_window_does_not_grow_without_end() -> None:
 
 async def test_large_events_are_held_and_given_out_in_bounds_of_bytes() -> None:
     log = a_log_of(0)
-    tail = Tail(log)
+    tail = TailCache(log)
     await read(tail, 0)
     for number in range(1, 101):
         log.put(an_event(number)._replace(payload=bytes(400_000)))
@@ -170,7 +170,7 @@ async def test_large_events_are_held_and_given_out_in_bounds_of_bytes() -> None:
 
 async def test_a_failure_of_the_log_is_passed_on_and_does_not_stay() -> None:
     log = a_log_of(0)
-    tail = Tail(log)
+    tail = TailCache(log)
     await read(tail, 0)
     log.put(an_event(1))
     log.fail()
@@ -184,7 +184,7 @@ async def test_a_failure_of_the_log_is_passed_on_and_does_not_stay() -> None:
 
 async def test_a_reader_that_is_cancelled_while_the_window_is_filled_holds_up_nobody() -> None:
     log = a_log_of(0)
-    tail = Tail(log)
+    tail = TailCache(log)
     await read(tail, 0)
     log.put(an_event(1))
     first = asyncio.create_task(read(tail, 0))
@@ -203,7 +203,7 @@ class Scene:
         self._pauses = cycle(turns)
         self._log = FakeEventLog(turn=self._turn)
         self._written = [self._log.put(an_event(number)) for number in range(1, history + 1)]
-        self._tail = Tail(self._log, window=window)
+        self._tail = TailCache(self._log, window=window)
 
     async def write(self, bursts: list[tuple[int, int, bool]]) -> None:
         """Write bursts of so many events, with gaps between their places, and perhaps a trim after each."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.telemetry.instrumented import MeasuredBus, MeasuredLog, Upstreams
+from gateway.telemetry.instrumented import InstrumentedBus, InstrumentedLog, Upstreams
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
 from issuer.callback.v1 import messages_pb2 as callback
@@ -31,7 +31,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 async def test_an_append_is_counted_by_what_came_of_it(metrics: Metrics) -> None:
     held = FakeEventLog()
-    log = MeasuredLog(held, metrics, Tracing())
+    log = InstrumentedLog(held, metrics, Tracing())
 
     assert [await log.append(an_event(number)) for number in (1, 2, 2)] == [True, True, False]
     held.fail()
@@ -63,7 +63,7 @@ async def test_a_question_is_counted_by_how_it_ended(
         open_while_asked.append(value(metrics, "questions_open", kind="consumer_information"))
         return reply
 
-    answer = await MeasuredBus(SimpleNamespace(ask=ask), metrics, Tracing()).ask(QUESTION, 1.0)
+    answer = await InstrumentedBus(SimpleNamespace(ask=ask), metrics, Tracing()).ask(QUESTION, 1.0)
 
     assert answer is reply
     assert open_while_asked == [1]

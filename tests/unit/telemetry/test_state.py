@@ -91,11 +91,11 @@ async def test_a_log_that_fails_is_left_out_and_the_rest_told() -> None:
 async def test_handlers_are_counted_once_for_each_kind_and_not_once_they_drain() -> None:
     observed = Observed(a_log_of(0))
     broker = observed.broker
-    seat = broker.connect(Deaf(), [(ISSUER, "deliver_otp"), ("ISSUER0002", "deliver_otp")], 1)
+    session = broker.connect(Deaf(), [(ISSUER, "deliver_otp"), ("ISSUER0002", "deliver_otp")], 1)
     broker.connect(Deaf(), [(ISSUER, "deliver_otp"), (ISSUER, "authenticate")], 1)
 
     before = (await observed.scrape())["handlers_connected"]
-    broker.drain(seat)
+    broker.drain(session)
     after = (await observed.scrape())["handlers_connected"]
 
     assert (before["deliver_otp",], before["authenticate",]) == (2, 1)
@@ -118,8 +118,12 @@ async def test_lines_of_the_log_that_were_lost_are_counted() -> None:
 
 async def test_watchers_that_stand_by_are_told() -> None:
     observed = Observed(a_log_of(0))
-    seats = observed.watchers.seats
-    with seats.take(ISSUER, "ledger") as ledger, seats.take(ISSUER, "ledger"), seats.take(ISSUER, "fraud") as fraud:
+    sessions = observed.watchers.failover
+    with (
+        sessions.take(ISSUER, "ledger") as ledger,
+        sessions.take(ISSUER, "ledger"),
+        sessions.take(ISSUER, "fraud") as fraud,
+    ):
         assert await ledger.advance()
         assert await fraud.advance()
         assert (await observed.scrape())["watchers_standing_by"] == {(): 1}

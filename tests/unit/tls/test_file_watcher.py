@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.settings import SettingsError
-from gateway.tls.file_watcher import Following
+from gateway.tls.file_watcher import FileWatcher
 
 
 class Copy:
@@ -35,13 +35,13 @@ def copy(tmp_path: Path) -> Copy:
 
 
 @pytest.fixture
-def following(copy: Copy) -> Following:
-    followed = Following()
+def following(copy: Copy) -> FileWatcher:
+    followed = FileWatcher()
     followed.add([copy.file], copy.renew)
     return followed
 
 
-def test_a_file_is_read_when_it_is_added_and_not_again_while_it_stays(following: Following, copy: Copy) -> None:
+def test_a_file_is_read_when_it_is_added_and_not_again_while_it_stays(following: FileWatcher, copy: Copy) -> None:
     for _ in range(3):
         following.look()
 
@@ -52,10 +52,10 @@ def test_a_file_that_cannot_be_used_at_first_is_refused(copy: Copy) -> None:
     copy.file.write_text("bad")
 
     with pytest.raises(SettingsError):
-        Following().add([copy.file], copy.renew)
+        FileWatcher().add([copy.file], copy.renew)
 
 
-def test_a_changed_file_is_read_once_it_has_stayed_as_it_is(following: Following, copy: Copy) -> None:
+def test_a_changed_file_is_read_once_it_has_stayed_as_it_is(following: FileWatcher, copy: Copy) -> None:
     copy.file.write_text("second!")
     following.look()
     assert copy.content == "first"
@@ -66,7 +66,7 @@ def test_a_changed_file_is_read_once_it_has_stayed_as_it_is(following: Following
     assert (copy.content, copy.reads) == ("half a third", 2)
 
 
-def test_a_file_replaced_by_another_of_the_same_size_is_read(following: Following, copy: Copy) -> None:
+def test_a_file_replaced_by_another_of_the_same_size_is_read(following: FileWatcher, copy: Copy) -> None:
     other = copy.file.with_name("other")
     other.write_text("FIRST")
     other.rename(copy.file)
@@ -81,7 +81,7 @@ def test_what_a_link_leads_to_is_followed(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
     (tmp_path / "now").symlink_to("one")
-    copy, following = Copy(tmp_path / "now" / "file"), Following()
+    copy, following = Copy(tmp_path / "now" / "file"), FileWatcher()
     following.add([copy.file], copy.renew)
     (tmp_path / "next").symlink_to("two")
     (tmp_path / "next").rename(tmp_path / "now")
@@ -93,7 +93,7 @@ def test_what_a_link_leads_to_is_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [lambda file: file.write_text("bad"), Path.unlink])
 def test_a_change_that_cannot_be_used_is_told_once_and_changes_nothing(
-    following: Following, copy: Copy, spoil: Callable[[Path], object]
+    following: FileWatcher, copy: Copy, spoil: Callable[[Path], object]
 ) -> None:
     spoil(copy.file)
     with capture_logs() as logged:
@@ -105,7 +105,7 @@ def test_a_change_that_cannot_be_used_is_told_once_and_changes_nothing(
     assert str(copy.file) in logged[0]["mistakes"][0]
 
 
-def test_a_bad_file_that_is_mended_is_read(following: Following, copy: Copy) -> None:
+def test_a_bad_file_that_is_mended_is_read(following: FileWatcher, copy: Copy) -> None:
     for content in ("bad", "mended"):
         copy.file.write_text(content)
         following.look()
@@ -119,7 +119,7 @@ def test_several_files_are_one_change(tmp_path: Path) -> None:
     for file in files:
         file.write_text("1")
     reads: list[str] = []
-    following = Following()
+    following = FileWatcher()
     following.add(files, lambda: reads.append("".join(file.read_text() for file in files)))
     files[0].write_text("2 ")
     following.look()
@@ -130,7 +130,7 @@ def test_several_files_are_one_change(tmp_path: Path) -> None:
     assert reads == ["11", "2 2 "]
 
 
-async def test_it_looks_by_itself_for_as_long_as_it_runs(following: Following, copy: Copy) -> None:
+async def test_it_looks_by_itself_for_as_long_as_it_runs(following: FileWatcher, copy: Copy) -> None:
     async with following.running(0.01):
         copy.file.write_text("second")
         async with asyncio.timeout(10):

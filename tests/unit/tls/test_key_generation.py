@@ -22,7 +22,7 @@ from gateway.tls.key_generation import (
     ClientAlgorithm,
     ClientKey,
     Environment,
-    KeyMakingError,
+    KeyGenerationError,
     NewFile,
     Purpose,
     Subject,
@@ -68,7 +68,7 @@ def test_a_chosen_kid_is_kept() -> None:
 
 @pytest.mark.parametrize("kid", ["", " ", "a kid", "kid\n", "schlüssel", "\x1b[2J"])
 def test_a_kid_that_is_not_visible_ascii_is_refused(kid: str) -> None:
-    with pytest.raises(KeyMakingError, match="kid"):
+    with pytest.raises(KeyGenerationError, match="kid"):
         key_generation.make_key(SIGNING, kid)
 
 
@@ -150,7 +150,7 @@ def test_a_passphrase_that_could_not_be_read_back_is_refused() -> None:
     key = key_generation.make_key(SIGNING)
 
     key_generation.private_form(key, b"x" * 1023)
-    with pytest.raises(KeyMakingError, match="longer than 1023"):
+    with pytest.raises(KeyGenerationError, match="longer than 1023"):
         key_generation.private_form(key, b"x" * 1024)
 
 
@@ -243,7 +243,7 @@ def test_the_environment_is_read_out_of_the_common_name(
     ],
 )
 def test_a_common_name_that_d1_would_refuse_is_refused(name: str, algorithm: ClientAlgorithm, fault: str) -> None:
-    with pytest.raises(KeyMakingError, match=fault):
+    with pytest.raises(KeyGenerationError, match=fault):
         key_generation.environment_of(name, algorithm)
 
 
@@ -263,7 +263,7 @@ def test_a_common_name_that_d1_would_refuse_is_refused(name: str, algorithm: Cli
     ],
 )
 def test_a_subject_that_x509_has_no_place_for_is_refused(attributes: dict[str, str], fault: str) -> None:
-    with pytest.raises(KeyMakingError, match=f"^the {fault} must be"):
+    with pytest.raises(KeyGenerationError, match=f"^the {fault} must be"):
         Subject(**{"common_name": RSA_NAME, **attributes})
 
 

@@ -1,6 +1,6 @@
 """Gateways for tests that play one thing through; nothing is lost unless a test says so."""
 
-from gateway.callbacks.broker import Seat, Topic
+from gateway.callbacks.broker import HandlerSession, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question
 from tests.unit.callbacks.cluster.cluster_network import Gateway, Network
@@ -17,17 +17,17 @@ class Connected:
         self.gateway = gateway
         self.handler = RecordingHandler()
         self.told: list[int] = []
-        self.seat: Seat = gateway.relay.connect(self.handler, topics, max_in_flight)
+        self.session: HandlerSession = gateway.relay.connect(self.handler, topics, max_in_flight)
 
     @property
     def asked(self) -> list[str]:
         return self.handler.asked
 
     def reply(self, reply: callback.Reply) -> None:
-        self.gateway.receive(lambda: self.gateway.relay.take(self.seat, reply, self.told.append))
+        self.gateway.receive(lambda: self.gateway.relay.take(self.session, reply, self.told.append))
 
     def leave(self) -> None:
-        self.gateway.relay.disconnect(self.seat)
+        self.gateway.relay.disconnect(self.session)
 
 
 class Alliance:
@@ -51,12 +51,14 @@ class Alliance:
         self.arrive()
         return connected
 
-    def ask(self, gateway: int, name: str = "q", seconds: float = 8.0, *, waits: bool = True) -> None:
+    def ask(self, gateway: int, name: str = "q", seconds: float = 8.0, *, wait_for_handler: bool = True) -> None:
         def end(reply: callback.Reply | None) -> None:
             assert name not in self.ended
             self.ended[name] = reply
 
-        self.gateways[gateway].broker.begin(a_question(TOPICS[0], name), seconds, end, waits=waits)
+        self.gateways[gateway].broker.begin(
+            a_question(TOPICS[0], name), seconds, end, wait_for_handler=wait_for_handler
+        )
         self.arrive()
 
     def assert_nothing_is_left(self) -> None:

@@ -114,7 +114,9 @@ def _connect(watch: WatchedCluster, step: Step) -> None:
 def _ask(watch: WatchedCluster, step: Step) -> None:
     gateway = _pick(watch, step.option // 4)
     if gateway is not None and len(watch.queries) < _MOST_QUESTIONS:
-        watch.ask(gateway, TOPICS[step.topic], _SECONDS[step.pick % len(_SECONDS)], waits=step.option % 4 != 0)
+        watch.ask(
+            gateway, TOPICS[step.topic], _SECONDS[step.pick % len(_SECONDS)], wait_for_handler=step.option % 4 != 0
+        )
 
 
 def _reply(watch: WatchedCluster, step: Step) -> None:

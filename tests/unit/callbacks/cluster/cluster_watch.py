@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from d1gateway.peer.v1 import messages_pb2 as peer_messages
-from gateway.callbacks.broker import Outcome, Seat, Topic
+from gateway.callbacks.broker import HandlerSession, Outcome, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_samples import a_question
 from tests.unit.callbacks.broker_watch import BrokenPromiseError
@@ -61,7 +61,7 @@ class Peer:
     gateway: Gateway
     topics: frozenset[Topic]
     max_in_flight: int
-    seat: Seat | None = None
+    session: HandlerSession | None = None
     held: dict[str, Query] = field(default_factory=dict)
     is_draining: bool = False
     is_gone: bool = False
@@ -115,13 +115,13 @@ class WatchedCluster:
         peer = Peer(self, f"h{len(self.peers)}", gateway, topics, max_in_flight)
         self.tell(f"{peer.name} connects to {_name(gateway)} for {sorted(topics)}, {max_in_flight} at once")
         self.peers.append(peer)
-        peer.seat = gateway.relay.connect(peer, sorted(topics), max_in_flight)
+        peer.session = gateway.relay.connect(peer, sorted(topics), max_in_flight)
 
     def drain(self, peer: Peer) -> None:
         self.tell(f"{peer.name} drains")
         peer.is_draining = True
-        seat = _seat_of(peer)
-        peer.gateway.receive(lambda: peer.gateway.relay.drain(seat))
+        session = _seat_of(peer)
+        peer.gateway.receive(lambda: peer.gateway.relay.drain(session))
 
     def disconnect(self, peer: Peer) -> None:
         self.tell(f"{peer.name} is gone")
@@ -133,15 +133,17 @@ class WatchedCluster:
         peer.has_left = True
         peer.gateway.relay.disconnect(_seat_of(peer))
 
-    def ask(self, gateway: Gateway, topic: Topic, seconds: float, *, waits: bool) -> None:
+    def ask(self, gateway: Gateway, topic: Topic, seconds: float, *, wait_for_handler: bool) -> None:
         query = Query(f"q{len(self.queries)}", topic, gateway, self.now + seconds, troubles=self.troubles)
-        self.tell(f"{query.name} is asked at {_name(gateway)}, {topic} within {seconds} s, {waits=}")
+        self.tell(f"{query.name} is asked at {_name(gateway)}, {topic} within {seconds} s, {wait_for_handler=}")
         self.queries.append(query)
 
         def on_end(reply: callback.Reply | None) -> None:
             self.has_ended(query, reply)
 
-        query.abandon = gateway.broker.begin(a_question(topic, query.name), seconds, on_end, waits=waits)
+        query.abandon = gateway.broker.begin(
+            a_question(topic, query.name), seconds, on_end, wait_for_handler=wait_for_handler
+        )
 
     def abandon(self, query: Query) -> None:
         self.tell(f"nobody waits for {query.name} any more")
@@ -157,12 +159,12 @@ class WatchedCluster:
         if message.WhichOneof("response") in {query.topic[1], "refusal"}:
             peer.is_done_with(query.token)
         peer.undecided.add(query.token)
-        seat = _seat_of(peer)
+        session = _seat_of(peer)
 
         def tell(outcome: Outcome) -> None:
             self.was_told(reply, outcome)
 
-        peer.gateway.receive(lambda: peer.gateway.relay.take(seat, message, tell))
+        peer.gateway.receive(lambda: peer.gateway.relay.take(session, message, tell))
 
     def pause(self, gateway: Gateway) -> None:
         self._befall(f"{_name(gateway)} pauses")
@@ -291,7 +293,7 @@ class WatchedCluster:
         query = self.queries[int(asked.request.callback_request.correlation_id[1:])]
         for peer in self.peers:
             is_ready = peer.gateway is gateway and peer.could_take(query)
-            if is_ready and peer.seat is not None and peer.seat.has_room and not peer.seat.is_tardy:
+            if is_ready and peer.session is not None and peer.session.has_room and not peer.session.is_tardy:
                 self._broken("a handler here goes first", peer.name, query.name)
 
     def _check_room(self, peer: Peer) -> None:
@@ -324,7 +326,7 @@ def _name(gateway: Gateway) -> str:
     return f"g{int(gateway.id, 16)}"
 
 
-def _seat_of(peer: Peer) -> Seat:
-    if peer.seat is None:
-        raise AssertionError(f"{peer.name} never got a seat")
-    return peer.seat
+def _seat_of(peer: Peer) -> HandlerSession:
+    if peer.session is None:
+        raise AssertionError(f"{peer.name} never got a session")
+    return peer.session

@@ -171,11 +171,11 @@ def test_what_is_out_of_time_is_taken_back_though_its_gateway_has_died() -> None
 
 def test_a_question_that_does_not_wait_ends_at_once_only_if_there_is_no_handler_anywhere() -> None:
     alliance = Alliance()
-    alliance.ask(0, "1", waits=False)
+    alliance.ask(0, "1", wait_for_handler=False)
     assert alliance.ended == {"1": None}
 
     there = alliance.connect(1)
-    alliance.ask(0, "2", waits=False)
+    alliance.ask(0, "2", wait_for_handler=False)
     assert there.asked == ["2"]
 
     there.leave()
@@ -188,9 +188,11 @@ def test_a_question_that_does_not_wait_ends_when_it_is_declined_and_nobody_is_le
     there = alliance.connect(1, max_in_flight=1)
     asker, server = alliance.gateways
     alliance.ask(1, "own")
-    asker.broker.begin(a_question(TOPICS[0], "q"), 8.0, lambda reply: alliance.ended.update(q=reply), waits=False)
+    asker.broker.begin(
+        a_question(TOPICS[0], "q"), 8.0, lambda reply: alliance.ended.update(q=reply), wait_for_handler=False
+    )
     # Both are on their way at once: that it drains, and what it is asked.
-    server.relay.drain(there.seat)
+    server.relay.drain(there.session)
 
     alliance.arrive()
 
@@ -201,7 +203,7 @@ def test_a_handler_that_drains_is_asked_nothing_more_and_what_it_has_counts() ->
     alliance = Alliance()
     there = alliance.connect(1)
     alliance.ask(0, "1")
-    there.gateway.relay.drain(there.seat)
+    there.gateway.relay.drain(there.session)
     alliance.arrive()
     alliance.ask(0, "2")
 
@@ -245,7 +247,7 @@ def test_a_gateway_that_shuts_down_is_asked_nothing_more_and_is_idle_when_its_ha
 def test_a_gateway_that_has_stopped_has_no_handlers_for_the_others() -> None:
     alliance = Alliance()
     alliance.connect(1)
-    alliance.ask(0, "1", waits=False)
+    alliance.ask(0, "1", wait_for_handler=False)
 
     alliance.gateways[1].relay.stop()
     alliance.arrive()
@@ -273,7 +275,7 @@ def test_a_gateway_that_is_not_heard_for_three_seconds_is_gone_and_not_before() 
 def test_a_gateway_that_was_held_up_itself_does_not_take_the_others_for_gone() -> None:
     alliance = Alliance()
     there = alliance.connect(1)
-    alliance.ask(0, seconds=64.0, waits=False)
+    alliance.ask(0, seconds=64.0, wait_for_handler=False)
     asker = alliance.gateways[0]
     asker.pause()
     alliance.pass_by(20)
@@ -525,7 +527,7 @@ def test_of_what_a_gateway_says_of_its_handlers_the_latest_holds() -> None:
     there = alliance.connect(1)
 
     asker.relay.receive(old)
-    alliance.ask(0, waits=False)
+    alliance.ask(0, wait_for_handler=False)
 
     assert there.asked == ["q"]
 

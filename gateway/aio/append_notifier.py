@@ -2,10 +2,10 @@
 
 import asyncio
 
-__all__ = ["Growth"]
+__all__ = ["AppendNotifier"]
 
 
-class Growth:
+class AppendNotifier:
     """The end of a log as its event loop knows it."""
 
     def __init__(self, last: int) -> None:

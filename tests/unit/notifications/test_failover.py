@@ -7,7 +7,7 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.grpc_api.services.notifications import NotificationServicer
-from gateway.notifications.failover import Seats
+from gateway.notifications.failover import SubscriptionWatchers
 from gateway.notifications.watch import Watch, Watchers
 from gateway.ports import Event, Read, Scope
 from issuer.common.v1 import error_pb2
@@ -260,7 +260,7 @@ async def test_while_another_gateway_has_the_active_watcher_the_first_one_here_s
     assert {beat.role for beat in beats} == {STANDBY}
     assert begin.cursor == "0a1b2c3d-1"
     assert (await receive(second)).role == STANDBY
-    assert watchers.seats.standby == 1
+    assert watchers.failover.standby == 1
     await first.aclose()
     await second.aclose()
 
@@ -385,10 +385,10 @@ async def test_a_subscription_that_another_gateways_watcher_has_is_in_use() -> N
 
 def test_a_seat_is_given_back_even_if_its_holder_raises() -> None:
     leases = FakeSubscriptionLeases()
-    seats = Seats(leases)
+    watchers = SubscriptionWatchers(leases)
 
     def hold() -> None:
-        with seats.take(ISSUER, NAME):
+        with watchers.take(ISSUER, NAME):
             assert leases.watchers(ISSUER) == {NAME: 1}
             raise ZeroDivisionError
 

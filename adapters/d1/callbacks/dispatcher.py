@@ -12,7 +12,7 @@ from gateway.ports import CallbackBus
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2
 
-__all__ = ["Questions", "Terms", "UnansweredError"]
+__all__ = ["CallbackDispatcher", "CallbackPolicy", "NoReplyError"]
 
 _REFUSALS: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
     {
@@ -25,7 +25,7 @@ _REFUSALS: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CallbackPolicy:
     """How long a kind of question waits for a reply, and what D1 is told if there is none."""
 
     deadline_seconds: float
@@ -33,11 +33,11 @@ class Terms:
     fallback_error: str
 
 
-class UnansweredError(HttpError):
+class NoReplyError(HttpError):
     """No handler replied in time: D1 gets the fallback."""
 
 
-class Questions:
+class CallbackDispatcher:
     """Asks handlers what D1 asks."""
 
     def __init__(self, bus: CallbackBus) -> None:
@@ -48,22 +48,24 @@ class Questions:
         """
         self._bus = bus
 
-    async def ask(self, question: callback.Question, terms: Terms, *, waits: bool = True) -> callback.Reply:
+    async def ask(
+        self, question: callback.Question, policy: CallbackPolicy, *, wait_for_handler: bool = True
+    ) -> callback.Reply:
         """Ask, and return the reply that counts.
 
         Args:
             question: Its issuer and its request.
-            terms: How long to wait, and what to say otherwise.
-            waits: Whether to wait for a handler to connect while none is.
+            policy: How long to wait, and what to say otherwise.
+            wait_for_handler: Whether to wait for a handler to connect while none is.
 
         Raises:
-            UnansweredError: There is no reply.
+            NoReplyError: There is no reply.
             HttpError: The handler refuses.
         """
         question.correlation_id = correlation.current()
-        reply = await self._bus.ask(question, terms.deadline_seconds, waits=waits)
+        reply = await self._bus.ask(question, policy.deadline_seconds, wait_for_handler=wait_for_handler)
         if reply is None:
-            raise UnansweredError(terms.fallback_status, terms.fallback_error)
+            raise NoReplyError(policy.fallback_status, policy.fallback_error)
         if reply.WhichOneof("response") == "refusal":
             status, text = _REFUSALS[reply.refusal.reason]
             raise HttpError(status, reply.refusal.message or text, logged=f"the handler refused: {text}")
