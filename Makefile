@@ -13,8 +13,8 @@ demo: $(INSTALLED) ## every way through the house, over real connections
 demo-cluster: $(INSTALLED) ## two gateways that share three NATS servers, one of each killed and started again
 	d1-gateway demo --cluster
 
-test: $(INSTALLED) ## every test
-	pytest -q -n 4 --dist worksteal
+test: $(INSTALLED) ## every test, and which lines no test reaches
+	pytest -q -n 4 --dist worksteal --cov
 
 check: $(INSTALLED) ## everything that can be known without running it
 	ruff check .
