@@ -1,6 +1,7 @@
-"""The README's Python, as it stands there, in processes of its own."""
+"""The code of README.md and docs/quickstart.md as it stands there: Python in processes of its own, settings loaded."""
 
 import asyncio
+import json
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -12,10 +13,18 @@ from sandbox import Sandbox
 from sandbox.d1.acs.purchase import Flow, Order, Status
 from sandbox.d1.contract import CardState
 from sandbox.d1.notification import Notification, new_operation_id
-from sandbox.gateway import GatewayProcess
+from sandbox.gateway import GatewayConfig, GatewayProcess
 
-_README = (Path(__file__).parents[2] / "README.md").read_text()
-_FIRST_CALL, _WATCH, _ANSWER, _AUTHENTICATE = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
+_ROOT = Path(__file__).parents[2]
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (_ROOT / page).read_text(), re.DOTALL)
+
+
+[_FIRST_CALL] = _blocks("README.md", "python")
+_WATCH, _ANSWER, _AUTHENTICATE = _blocks("docs/quickstart.md", "python")
+[_CONFIGURATION] = _blocks("docs/quickstart.md", "toml")
 
 
 @asynccontextmanager
@@ -73,3 +82,37 @@ async def test_the_authentication_is_told_what_its_request_lacks(sandbox: Sandbo
         _, said = await process.communicate()
     assert b"INVALID_ARGUMENT" in said
     assert b"areq.message_category" in said
+
+
+async def test_the_minimal_configuration_is_enough(sandbox: Sandbox, tmp_path: Path) -> None:
+    pki, named = sandbox.pki, GatewayConfig.of(sandbox, tmp_path)
+    files = {
+        "grpc.pem": pki.grpc_server.certificate,
+        "grpc-key.pem": pki.grpc_server.key,
+        "callers-ca.pem": pki.caller_ca,
+        "policy.toml": named.policy,
+        "edge.pem": pki.edge_server.certificate,
+        "edge-key.pem": pki.edge_server.key,
+        "d1-client-ca.pem": pki.d1_client_ca,
+        "d1-client.pem": pki.gateway_client.certificate,
+        "d1-client-key.pem": pki.gateway_client.key,
+        "assertion.jwk": pki.assertion_key,
+        "d1-encryption.jwk": pki.encryption_public_key,
+        "threeds-api-key": named.threeds_api_key_file,
+    }
+    here = _CONFIGURATION.replace("/var/lib/d1-gateway", str(tmp_path))
+    for name, file in files.items():
+        assert f'"/etc/d1-gateway/{name}"' in here
+        here = here.replace(f'"/etc/d1-gateway/{name}"', f'"{file}"')
+    # The keys that were exchanged have their own ids.
+    for kid, key in (("assertion-2026", pki.assertion_key), ("d1-2026", pki.encryption_public_key)):
+        here = here.replace(f'"{kid}"', f'"{json.loads(key.read_text())["kid"]}"')
+    settings = tmp_path / "d1-gateway.toml"
+    settings.write_text(here)
+    checked = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "config", "check", "--config", str(settings)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await checked.communicate()
+    assert checked.returncode == 0, said
