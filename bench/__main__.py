@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,13 +17,12 @@ import uvloop
 from rich.console import Console
 
 from bench import latest, tables
+from bench.common.report import console, rows_table, show_table
+from bench.common.results import Row
 from bench.conditions import conditions
-from bench.floors import Verdict, judge, read_requirements
+from bench.floors import Verdict, hold, judge, read_requirements
 from bench.plots import draw
-from bench.quick import hold
-from bench.report import console, show_table, show_verdicts
-from bench.results import Row
-from bench.scenarios import SCENARIOS
+from bench.suite import SCENARIOS
 from bench.unary.h2load import MissingToolError
 
 __all__: list[str] = []
@@ -41,7 +40,7 @@ def _main() -> int:
     except MissingToolError as error:
         shown.print(error)
         return 2
-    show_verdicts(shown, verdicts)
+    _show_verdicts(shown, verdicts)
     shown.print(f"{time.monotonic() - began:.0f} s")
     return 0 if all(verdict.is_met for verdict in verdicts) else 1
 
@@ -75,17 +74,24 @@ async def _quick(shown: Console, names: Sequence[str]) -> list[Verdict]:
         return [row for name in SCENARIOS if name in wanted for row in await _measure(shown, name, quick=True)]
 
     def missed(verdicts: Sequence[Verdict]) -> None:
-        show_verdicts(shown, verdicts)
+        _show_verdicts(shown, verdicts)
         shown.print("Measured once again, as that may be noise.")
 
     return await hold([each for each in read_requirements() if each.scenario in names], measure, missed)
+
+
+def _show_verdicts(shown: Console, verdicts: Iterable[Verdict]) -> None:
+    """Print whether each requirement is met."""
+    for verdict in verdicts:
+        mark = "[green]met[/green]   " if verdict.is_met else "[red]MISSED[/red]"
+        shown.print(f"{mark}  {verdict.name}: {verdict.text}")
 
 
 async def _measure(shown: Console, name: str, *, quick: bool) -> list[Row]:
     began = time.monotonic()
     with TemporaryDirectory(prefix="d1-gateway-bench-") as folder:
         rows = await SCENARIOS[name].measure(Path(folder), quick=quick)
-    show_table(shown, f"{SCENARIOS[name].title}, {time.monotonic() - began:.0f} s", tables.rows_table(rows))
+    show_table(shown, f"{SCENARIOS[name].title}, {time.monotonic() - began:.0f} s", rows_table(rows))
     return rows
 
 

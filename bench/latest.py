@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from bench.results import Row
+from bench.common.results import Row
 
 __all__ = ["LATEST", "Measured", "read", "write"]
 

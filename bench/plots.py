@@ -10,9 +10,8 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.common.results import Row, figures
 from bench.latest import Measured
-from bench.ratios import figures
-from bench.results import Row
 
 __all__ = ["PLOTS", "Panel", "draw"]
 

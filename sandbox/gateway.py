@@ -14,8 +14,8 @@ from typing import Self
 import grpc
 import orjson
 
+from sandbox.common.pki import Identity, Pki
 from sandbox.gateway_config import GatewayConfig, SharedStorage, write_policy
-from sandbox.pki import Identity, Pki
 
 __all__ = ["GatewayConfig", "GatewayProcess", "SharedStorage", "channel", "credentials", "write_policy"]
 

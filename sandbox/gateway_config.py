@@ -10,8 +10,8 @@ from typing import Self, TypeAlias
 
 import orjson
 
-from sandbox.d1.notifier import EdgeCredentials
-from sandbox.pki import CALLER, Pki
+from sandbox.common.pki import CALLER, Pki
+from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.sandbox import Sandbox
 
 __all__ = ["GatewayConfig", "SharedStorage", "write_policy"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from sandbox.common.pki import Identity
 from sandbox.nats_monitor import Copies, Monitor
-from sandbox.pki import Identity
 
 __all__ = ["NatsCluster", "NatsServer", "NatsServerMissingError", "ServerTls"]
 

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from sandbox.common.pki import CALLER
 from sandbox.gateway import GatewayConfig, GatewayProcess
-from sandbox.pki import CALLER
 from sandbox.sandbox import Sandbox
 
 __all__ = ["playground"]

@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from sandbox.d1 import contract
+from sandbox.common.faults import Faults
+from sandbox.common.pki import Pki, make_pki
+from sandbox.common.server import HOST, serve
+from sandbox.control import Control
+from sandbox.d1.acs.authenticators import Authenticators
+from sandbox.d1.acs.challenges import Phones
 from sandbox.d1.acs.control import AcsControl
-from sandbox.d1.acs.phones import Phones
 from sandbox.d1.acs.purchases import Purchases
-from sandbox.d1.authenticators import Authenticators
-from sandbox.d1.background import Background
-from sandbox.d1.contract import OUTBOUND_TIMEOUT_SECONDS, CardProduct
-from sandbox.d1.control import Control
-from sandbox.d1.edge import EdgeClient, EdgeCredentials
-from sandbox.d1.history import History
+from sandbox.d1.api.token import AccessTokens
+from sandbox.d1.callbacks.background import Background
+from sandbox.d1.callbacks.edge import EdgeClient, EdgeCredentials
+from sandbox.d1.callbacks.notifier import Notifier
 from sandbox.d1.key_control import KeyControl
-from sandbox.d1.notifier import Notifier
+from sandbox.d1.model import contract
+from sandbox.d1.model.contract import OUTBOUND_TIMEOUT_SECONDS, CardProduct
+from sandbox.d1.model.notification import History
+from sandbox.d1.model.store import CardStore
 from sandbox.d1.simulator import D1
-from sandbox.d1.store import CardStore
-from sandbox.d1.token import AccessTokens
-from sandbox.faults import Faults
-from sandbox.pki import Pki, make_pki
-from sandbox.server import HOST, serve
 from sandbox.threeds.contract import DELAYS, Delays
 from sandbox.threeds.control import ThreeDSControl
 from sandbox.threeds.simulator import ThreeDS

@@ -21,9 +21,9 @@ from issuer.consumer.v1 import service_pb2_grpc as consumer_grpc
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 from sandbox import Sandbox
-from sandbox.d1.notifier import EdgeCredentials
+from sandbox.common.tls import client_context
+from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.gateway import GatewayConfig, channel
-from sandbox.tls import client_context
 
 __all__ = [
     "SECOND_ISSUER",

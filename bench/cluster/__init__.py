@@ -7,7 +7,7 @@ from bench.cluster.cards import measure_cards
 from bench.cluster.fan_out import measure_fan_out
 from bench.cluster.intake import measure_intake
 from bench.cluster.questions import measure_questions
-from bench.results import Row
+from bench.common.results import Row
 from sandbox.gateway import GatewayConfig
 from sandbox.sandbox import Sandbox
 

@@ -1,7 +1,7 @@
 """``python -m bench.cluster [--quick]``: this scenario alone."""
 
-from bench.alone import run_alone
 from bench.cluster import measure_cluster
+from bench.common.report import run_alone
 
 __all__: list[str] = []
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from bench.cluster.rounds import SCENARIO
 from bench.cluster.stage import Site, Stage, started
-from bench.results import Row
+from bench.common.results import Row
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from sandbox.gateway import GatewayConfig, channel

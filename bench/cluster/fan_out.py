@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.audience import Audience, audience
+from bench.clients.audience import Audience, audience
+from bench.clients.posting import Poster, posting
+from bench.clients.watching import Sight
 from bench.cluster.rounds import SCENARIO
 from bench.cluster.stage import Site, Stage, started
-from bench.posting import Poster, posting
-from bench.results import Row
-from bench.watching import Sight
+from bench.common.results import Row
+from sandbox.common.pki import Pki
 from sandbox.gateway import GatewayConfig
-from sandbox.pki import Pki
 
 __all__ = ["measure_fan_out"]
 

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Final
 
+from bench.clients.loader import Load, loader
 from bench.cluster.rounds import load_sites
 from bench.cluster.stage import Stage, started
-from bench.processes import loader
-from bench.results import Row
-from bench.turns import Load
+from bench.common.results import Row
 from sandbox.gateway import GatewayConfig
 
 __all__ = ["measure_intake"]

@@ -5,17 +5,17 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
-from bench.client import connections
+from bench.clients.client import connections
+from bench.clients.loader import Load, loader
+from bench.clients.traffic import Questions
 from bench.cluster.rounds import load_sites
 from bench.cluster.stage import Site, Stage, started
-from bench.processes import handler, loader
-from bench.results import Row
-from bench.traffic import Questions
-from bench.turns import Load
+from bench.common.processes import handler
+from bench.common.results import Row
+from sandbox.common.pki import Pki
+from sandbox.common.tls import client_context
 from sandbox.gateway import GatewayConfig
-from sandbox.pki import Pki
 from sandbox.sandbox import ISSUER_ID
-from sandbox.tls import client_context
 
 __all__ = ["measure_questions"]
 

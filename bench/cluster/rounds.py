@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from bench.clients.load import Outcome
+from bench.clients.loader import Load, Loader, load_row
 from bench.cluster.stage import Site
-from bench.load import Outcome
-from bench.processes import Loader
-from bench.results import Row
-from bench.turns import Load, load_row
+from bench.common.results import Row
 
 __all__ = ["SCENARIO", "load_sites"]
 

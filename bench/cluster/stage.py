@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from bench.cpu import cpu_seconds
-from bench.memory import rss_mib
-from bench.processes import Server
+from bench.common.processes import Server
+from bench.common.usage import cpu_seconds, rss_mib
 from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage
 from sandbox.nats import NatsCluster, NatsServer
 

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from bench.alone import run_alone
-from bench.results import Row
+from bench.common.report import run_alone
+from bench.common.results import Row
 from bench.unary import MissingToolError, measure_authenticate, measure_unary
 
 __all__: list[str] = []

@@ -9,7 +9,7 @@ import orjson
 from google.protobuf.message import Message
 
 from adapters.threeds.codec import decode
-from bench.threeds_translation import AREQ
+from bench.common.threeds_messages import AREQ
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import card_data_pb2
 from issuer.threeds.v1 import areq_pb2

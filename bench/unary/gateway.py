@@ -10,8 +10,8 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from sandbox.common.pki import Pki
 from sandbox.gateway import GatewayConfig
-from sandbox.pki import Pki
 from sandbox.sandbox import ISSUER_ID
 
 __all__ = ["GatewayOfTokens", "Tokens"]

@@ -7,7 +7,7 @@ would be made once. What a first reply costs that is kept is not in these figure
 from pathlib import Path
 from typing import Final
 
-from bench.results import Row
+from bench.common.results import Row
 from bench.unary.calls import AUTHENTICATE, CALLS
 from bench.unary.h2load import H2Load, Shape
 from bench.unary.rounds import Case, Turns

@@ -7,9 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.cpu import cpu_seconds
-from bench.memory import rss_mib
-from bench.results import Row
+from bench.common.results import Row
+from bench.common.usage import cpu_seconds, rss_mib
 from bench.unary.calls import Call
 from bench.unary.h2load import Answered, H2Load, Shape
 from bench.unary.servers import Server, Stage

@@ -16,8 +16,8 @@ from bench.unary.calls import Call
 from bench.unary.child import Child, child
 from bench.unary.gateway import GatewayOfTokens, Tokens
 from bench.unary.surroundings import Surroundings
+from sandbox.common.pki import Pki, make_pki
 from sandbox.gateway import GatewayProcess
-from sandbox.pki import Pki, make_pki
 from sandbox.sandbox import ISSUER_ID
 
 __all__ = ["NAMES", "Server", "Stage", "staged"]

@@ -16,11 +16,11 @@ from typing import Any, Final, cast
 import orjson
 import uvloop
 
-from bench.threeds_translation import ARES
+from bench.common.threeds_messages import ARES
 from bench.unary.child import serve_counts
 from bench.unary.surroundings import TOKEN, collect_rarely
-from sandbox.pki import Identity
-from sandbox.tls import server_context
+from sandbox.common.pki import Identity
+from sandbox.common.tls import server_context
 
 __all__: list[str] = []
 

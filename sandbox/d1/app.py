@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from sandbox.d1.contract import TOKEN_PATH, Operation
-from sandbox.d1.errors import D1Error, bad_request, unauthorized
-from sandbox.d1.requests import is_v1
-from sandbox.d1.token import AccessTokens, TokenEndpoint
-from sandbox.faults import Faults, fault_middleware
-from sandbox.fields import InvalidFieldError, InvalidValueError, MalformedBodyError
+from sandbox.common.faults import Faults, fault_middleware
+from sandbox.common.fields import InvalidFieldError, InvalidValueError, MalformedBodyError
+from sandbox.d1.api.requests import is_v1
+from sandbox.d1.api.token import AccessTokens, TokenEndpoint
+from sandbox.d1.model.contract import TOKEN_PATH, Operation
+from sandbox.d1.model.errors import D1Error, bad_request, unauthorized
 
 __all__ = ["make_d1_app"]
 

@@ -9,8 +9,8 @@ from aiohttp import web
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from sandbox.d1.keys import D1Keys, KeyRing
-from sandbox.fields import InvalidFormatError, InvalidValueError, json_object, text
+from sandbox.common.fields import InvalidFormatError, InvalidValueError, json_object, text
+from sandbox.d1.model.keys import D1Keys, KeyRing
 
 __all__ = ["KeyControl"]
 

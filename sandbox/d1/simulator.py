@@ -4,26 +4,26 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from sandbox.d1.acs.challenges import Challenges
-from sandbox.d1.acs.phones import Phones
+from sandbox.common.faults import Faults
+from sandbox.common.pki import Pki
+from sandbox.common.server import HOST, serve
+from sandbox.common.tls import client_context, server_context
+from sandbox.d1.acs.authenticators import Authenticators
+from sandbox.d1.acs.challenges import Challenges, Phones
 from sandbox.d1.acs.purchases import Purchases
+from sandbox.d1.api.cards import CardEndpoints
+from sandbox.d1.api.consumers import ConsumerEndpoints
+from sandbox.d1.api.history import HistoryEndpoints
+from sandbox.d1.api.token import AccessTokens, AssertionVerifier, TokenEndpoint
 from sandbox.d1.app import make_d1_app
-from sandbox.d1.authenticators import Authenticators
-from sandbox.d1.background import Background
-from sandbox.d1.cards import CardEndpoints
-from sandbox.d1.consumers import ConsumerEndpoints
-from sandbox.d1.contract import CardProduct
-from sandbox.d1.credentials import CredentialsFetcher
-from sandbox.d1.edge import EdgeClient, EdgeCredentials
-from sandbox.d1.history import History, HistoryEndpoints
-from sandbox.d1.keys import D1Keys
-from sandbox.d1.notifier import Notifier
-from sandbox.d1.store import CardStore
-from sandbox.d1.token import AccessTokens, AssertionVerifier, TokenEndpoint
-from sandbox.faults import Faults
-from sandbox.pki import Pki
-from sandbox.server import HOST, serve
-from sandbox.tls import client_context, server_context
+from sandbox.d1.callbacks.background import Background
+from sandbox.d1.callbacks.credentials import CredentialsFetcher
+from sandbox.d1.callbacks.edge import EdgeClient, EdgeCredentials
+from sandbox.d1.callbacks.notifier import Notifier
+from sandbox.d1.model.contract import CardProduct
+from sandbox.d1.model.keys import D1Keys
+from sandbox.d1.model.notification import History
+from sandbox.d1.model.store import CardStore
 
 __all__ = ["D1"]
 

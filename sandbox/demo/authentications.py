@@ -11,10 +11,10 @@ import orjson
 
 from issuer.threeds.v1 import areq_pb2, codes_pb2, service_pb2_grpc
 from issuer.threeds.v1 import messages_pb2 as threeds
-from sandbox.browser import Form, post_form
+from sandbox.common.tls import browser_context
+from sandbox.demo.browser import Form, post_form
 from sandbox.demo.stage import CALL_SECONDS, Stage, error_info
 from sandbox.demo.steps import UnexpectedError, expect
-from sandbox.tls import browser_context
 
 __all__ = ["Authentications"]
 

@@ -9,11 +9,11 @@ from grpc_health.v1 import health_pb2
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from issuer.common.v1 import card_data_pb2
-from sandbox.d1.contract import Operation
+from sandbox.common.faults import Drop, Fault
+from sandbox.d1.model.contract import Operation
 from sandbox.demo.stage import CALL_SECONDS, Stage, error_info
 from sandbox.demo.steps import UnexpectedError, expect
 from sandbox.demo.told import CARD
-from sandbox.faults import Drop, Fault
 
 __all__ = ["Cards"]
 

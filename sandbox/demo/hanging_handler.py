@@ -11,9 +11,9 @@ from pathlib import Path
 import grpc
 
 from issuer.callback.v1 import messages_pb2 as callback
+from sandbox.common.pki import Identity
 from sandbox.gateway import credentials
 from sandbox.handler import Handler
-from sandbox.pki import Identity
 
 __all__: list[str] = []
 

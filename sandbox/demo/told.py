@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from sandbox.d1.notification import Notification, new_details, new_operation_id
+from sandbox.d1.model.notification import Notification, new_details, new_operation_id
 from sandbox.demo.steps import expect
 from sandbox.sandbox import Sandbox
 

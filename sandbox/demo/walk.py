@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from sandbox.d1.notifier import EdgeCredentials
+from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.demo.authentications import Authentications
 from sandbox.demo.cards import Cards
 from sandbox.demo.notifications import Notifications

@@ -1,6 +1,7 @@
 """The ACS's pages for browsers: 3DS Method and challenge. Each leads on by a form that the browser posts."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from html import escape
 from itertools import cycle
 from typing import Any, TypeAlias
 
@@ -13,7 +14,6 @@ from sandbox.threeds.contract import SESSION_DATA_MAX, STATUS_MALFORMED, VERSION
 from sandbox.threeds.encoding import decode, encode
 from sandbox.threeds.errors import ErroError
 from sandbox.threeds.messages import make_cres
-from sandbox.threeds.pages import empty_page, post_page, question_page, refusal_page
 from sandbox.threeds.store import Transactions
 from sandbox.threeds.transaction import FAILED, PASSED, Authentication, Phase, Transaction, Verdict
 from sandbox.threeds.validation import Scene, validate
@@ -51,9 +51,9 @@ class AcsEndpoints:
         if not is_url(url):
             raise ErroError("203", "threeDSMethodNotificationURL")
         if transaction.card.method is Method.HANGS:
-            return empty_page()
+            return _empty_page()
         completion = encode({"threeDSServerTransID": trans_id}, padded=next(self._padded))
-        return post_page(url, {"threeDSMethodData": completion})
+        return _post_page(url, {"threeDSMethodData": completion})
 
     async def _challenge(self, form: _Form) -> str:
         creq = _decoded(form, "creq")
@@ -71,7 +71,7 @@ class AcsEndpoints:
         if verdict is not None:
             return self._end(transaction, of, verdict)
         self._transactions.ask(transaction)
-        return question_page(
+        return _question_page(
             Path.DECISION, {"threeDSServerTransID": transaction.trans_id, "acsTransID": of.acs_trans_id}
         )
 
@@ -97,7 +97,7 @@ class AcsEndpoints:
         fields = {"cres": encode(make_cres(transaction, of, verdict), padded=next(self._padded))}
         if transaction.session_data is not None:
             fields["threeDSSessionData"] = transaction.session_data
-        return post_page(of.notification_url or "", fields)
+        return _post_page(of.notification_url or "", fields)
 
 
 def _endpoint(show: Callable[[_Form], Awaitable[str]]) -> Handler:
@@ -105,7 +105,7 @@ def _endpoint(show: Callable[[_Form], Awaitable[str]]) -> Handler:
         try:
             return _html(await show(await request.post()))
         except ErroError as error:
-            return _html(refusal_page(str(error)), STATUS_MALFORMED)
+            return _html(_refusal_page(str(error)), STATUS_MALFORMED)
 
     return handle
 
@@ -128,3 +128,42 @@ def _text(form: _Form, name: str) -> str:
     if not isinstance(value, str):
         raise ErroError("203", name)
     return value
+
+
+def _post_page(url: str, fields: Mapping[str, str]) -> str:
+    """Return a page that has the browser post a form as soon as it is loaded."""
+    without_script = "<noscript><button>Go on</button></noscript>"
+    return _document("One moment", f"{_form(url, fields, without_script)}<script>document.forms[0].submit()</script>")
+
+
+def _question_page(url: str, fields: Mapping[str, str]) -> str:
+    """Return a page that asks whether to pass or to fail, and posts the answer as ``decision``."""
+    buttons = "".join(
+        f'<button type="submit" name="decision" value="{value}">{text}</button>'
+        for value, text in (("pass", "Confirm"), ("fail", "Refuse"))
+    )
+    return _document("Is it you who pays?", _form(url, fields, buttons))
+
+
+def _empty_page() -> str:
+    """Return a page that does nothing."""
+    return _document("One moment", "")
+
+
+def _refusal_page(why: str) -> str:
+    """Return a page that says what is wrong."""
+    return _document("Not possible", f"<p>{escape(why)}</p>")
+
+
+def _form(url: str, fields: Mapping[str, str], buttons: str) -> str:
+    hidden = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in fields.items()
+    )
+    return f'<form method="post" action="{escape(url)}">{hidden}{buttons}</form>'
+
+
+def _document(title: str, body: str) -> str:
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{title}</title></head><body><h1>{title}</h1>{body}</body></html>"
+    )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from sandbox.fields import choice, json_object, text
+from sandbox.common.fields import choice, json_object, text
 from sandbox.threeds.store import PENDING, Transactions
 from sandbox.threeds.transaction import FAILED, PASSED, Transaction, Verdict
 

@@ -1,19 +1,27 @@
 """The 3-D Secure server as a whole: what it remembers, and the way to it."""
 
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from sandbox.faults import Faults
-from sandbox.pki import Identity
-from sandbox.server import HOST, serve
-from sandbox.threeds.app import make_threeds_app
-from sandbox.threeds.contract import Delays
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from sandbox.common.faults import Faults, fault_middleware
+from sandbox.common.pki import Identity
+from sandbox.common.server import HOST, serve
+from sandbox.common.tls import server_context
+from sandbox.threeds.acs import AcsEndpoints
+from sandbox.threeds.api import ServerEndpoints
+from sandbox.threeds.contract import Delays, Operation
 from sandbox.threeds.store import Transactions
-from sandbox.tls import server_context
 
 __all__ = ["ThreeDS"]
+
+_OPEN = frozenset({Operation.THREE_DS_METHOD, Operation.CHALLENGE, Operation.DECISION})
+"""What browsers call, which have no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,33 @@ class ThreeDS:
             OSError: The port is taken.
         """
         transactions, api_key = Transactions(clock), str(uuid.uuid4())
-        app = make_threeds_app(transactions, api_key, delays, faults)
+        app = _app(transactions, api_key, delays, faults)
         async with serve(app, port, server_context(identity)) as actual_port:
             yield cls(f"https://{HOST}:{actual_port}", api_key, transactions)
+
+
+def _app(transactions: Transactions, api_key: str, delays: Delays, faults: Faults) -> web.Application:
+    """Make the application that is to be served over TLS.
+
+    Args:
+        transactions: What it remembers.
+        api_key: What its clients have to send in the header ``APIKey``.
+        delays: How long some things take.
+        faults: What goes wrong.
+    """
+    app = web.Application(middlewares=[fault_middleware(faults), _authorise(api_key)])
+    app.add_routes([*ServerEndpoints(transactions, delays).routes(), *AcsEndpoints(transactions).routes()])
+    return app
+
+
+def _authorise(api_key: str) -> Middleware:
+    expected = api_key.encode()
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("APIKey", "").encode(errors="surrogateescape")
+        if request.match_info.route.name not in _OPEN and not secrets.compare_digest(given, expected):
+            return web.Response(status=401, text="Invalid API Key")
+        return await handler(request)
+
+    return middleware

@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 
 from d1_gateway_client import Options
 from gateway.errors import GatewayError
-from sandbox.pki import Identity, Pki
+from sandbox.common.pki import Identity, Pki
 
 __all__ = ["Call", "Scripted", "options_for", "scripted", "server_credentials"]
 

@@ -5,7 +5,7 @@ import pytest
 
 from d1_gateway_client import AsyncGatewayClient, Options
 from sandbox import Sandbox
-from sandbox.pki import Pki, make_pki
+from sandbox.common.pki import Pki, make_pki
 from tests.clients.client_gateways import options_for
 from tests.running import Running, running_gateway, settings_for
 

@@ -29,7 +29,7 @@ from d1_gateway_client.contracts.issuer.notification.v1 import (
 from d1_gateway_client.contracts.issuer.threeds.v1 import AuthenticationServiceAsyncStub, OperationServiceAsyncStub
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
-from sandbox.pki import Pki
+from sandbox.common.pki import Pki
 from tests.clients.client_gateways import CORRELATION_ID, Scripted, options_for, scripted
 from tests.clients.client_links import Link
 

@@ -21,8 +21,8 @@ from gateway.settings import EventLogSettings
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 from sandbox import Sandbox
-from sandbox.d1.notification import Notification as Sent
-from sandbox.d1.notification import new_details
+from sandbox.d1.model.notification import Notification as Sent
+from sandbox.d1.model.notification import new_details
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.clients.client_gateways import options_for
 from tests.clients.client_links import Link

@@ -14,10 +14,10 @@ from gateway.settings import Settings
 from issuer.threeds.v1 import areq_pb2, codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox import Sandbox
-from sandbox.faults import EVERY_OPERATION, Fault, Faults
+from sandbox.common.faults import EVERY_OPERATION, Fault, Faults
+from sandbox.common.tls import browser_context
 from sandbox.threeds.contract import Delays
 from sandbox.threeds.transaction import Phase
-from sandbox.tls import browser_context
 from tests.contract.areqs import NOTIFICATION_URL, VERSIONS, an_areq
 from tests.integration.sandbox.sandbox_caller import ManualClock
 from tests.integration.sandbox_threeds.threeds_sandbox_browser import Browser, Page

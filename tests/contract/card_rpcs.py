@@ -9,8 +9,8 @@ from google.protobuf.message import Message
 
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import card_data_pb2
-from sandbox.d1.contract import InitialState, Operation, SuspendReason
-from sandbox.d1.store import CardDetails, CardStore, Credentials
+from sandbox.d1.model.contract import InitialState, Operation, SuspendReason
+from sandbox.d1.model.store import CardDetails, CardStore, Credentials
 from tests.running import Running
 
 __all__ = ["ACTIVE_PAN", "RPCS", "SUSPENDED_PAN", "Rpc", "changed", "credentials", "prepare"]

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.consumer.v1 import personal_information_pb2 as personal
 from sandbox import Sandbox
-from sandbox.d1.contract import Operation
+from sandbox.d1.model.contract import Operation
 from tests.contract.card_rpcs import Rpc
 
 __all__ = ["RPCS", "enrol", "known"]

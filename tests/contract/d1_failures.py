@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import grpc
 
-from sandbox.d1.contract import Operation
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
+from sandbox.d1.model.contract import Operation
 
 __all__ = ["MOST_SENT", "REFUSALS", "TOKEN_REFUSALS", "Case", "is_idempotent"]
 

@@ -24,8 +24,8 @@ from issuer.card.v1.service_pb2_grpc import CardServiceStub
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox import Sandbox
+from sandbox.common.pki import STRANGER
 from sandbox.gateway import credentials
-from sandbox.pki import STRANGER
 from tests.running import SECOND_ISSUER, Running, failure_of, running_gateway, settings_for
 
 SUSPEND = card.SuspendCardRequest(

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox import Sandbox
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
 from sandbox.threeds.contract import Operation
 from sandbox.threeds.transaction import Phase
 from tests.contract.areqs import REQUESTOR, an_areq, pan_of

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from issuer.threeds.v1 import codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
 from sandbox.threeds.contract import Operation
 from sandbox.threeds.transaction import Phase
 from tests.contract.areqs import EMAIL, an_areq, pan_of

@@ -10,7 +10,7 @@ import pytest
 
 from issuer.threeds.v1 import codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
 from sandbox.threeds.contract import UNKNOWN_BIN, Operation
 from tests.contract.areqs import REQUESTOR, VERSIONS, an_areq, pan_of
 from tests.contract.authenticating import DECOUPLED_SECONDS, Authenticating

@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from sandbox import Sandbox
-from sandbox.d1.contract import CardState, Operation
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
+from sandbox.d1.model.contract import CardState, Operation
 from tests.contract.card_rpcs import RPCS, Rpc, prepare
 from tests.running import Failure, Running, failure_of, running_gateway, settings_for
 

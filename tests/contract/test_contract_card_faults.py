@@ -5,8 +5,8 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from sandbox.d1.contract import Operation
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
+from sandbox.d1.model.contract import Operation
 from tests.contract.card_rpcs import RPCS, Rpc, changed, credentials
 from tests.contract.d1_failures import MOST_SENT, REFUSALS, TOKEN_REFUSALS, Case, is_idempotent
 from tests.running import Running, failure_of

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.message import Message
 
 from issuer.card.v1 import messages_pb2 as card
-from sandbox.d1.contract import CardState
+from sandbox.d1.model.contract import CardState
 from tests.contract.card_rpcs import ACTIVE_PAN, RPCS, SUSPENDED_PAN, changed, credentials
 from tests.running import Failure, Running, failure_of
 

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import card_data_pb2
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
 from tests.contract.card_rpcs import RPCS, Rpc, changed, credentials
 from tests.running import SECOND_ISSUER, Failure, Running, failure_of
 

@@ -10,9 +10,9 @@ from jwcrypto import jwe, jwk  # type: ignore[import-untyped] # ships no types
 
 from issuer.card.v1 import messages_pb2 as card
 from sandbox import Sandbox
-from sandbox.d1.contract import CardState
-from sandbox.d1.store import Credentials
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
+from sandbox.d1.model.contract import CardState
+from sandbox.d1.model.store import Credentials
 from tests.contract.card_rpcs import ACTIVE_PAN, RPCS, Rpc, changed, credentials
 from tests.running import Running
 

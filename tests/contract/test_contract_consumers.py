@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 
 from issuer.consumer.v1 import messages_pb2 as consumer
 from sandbox import Sandbox
-from sandbox.d1.contract import CardState, Operation
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
+from sandbox.d1.model.contract import CardState, Operation
 from tests.contract.card_rpcs import Rpc, changed
 from tests.contract.consumer_rpcs import RPCS, enrol, known
 from tests.contract.d1_failures import MOST_SENT, REFUSALS, TOKEN_REFUSALS, Case, is_idempotent

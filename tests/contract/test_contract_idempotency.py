@@ -23,9 +23,9 @@ from issuer.card.v1 import messages_pb2 as card
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import messages_pb2 as consumer
 from sandbox import Sandbox
-from sandbox.d1.contract import Operation
-from sandbox.d1.store import CardStore
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
+from sandbox.d1.model.contract import Operation
+from sandbox.d1.model.store import CardStore
 from tests.contract import card_rpcs, consumer_rpcs
 from tests.contract.card_rpcs import Rpc, changed, credentials
 from tests.contract.d1_failures import REFUSALS, Case

@@ -13,9 +13,9 @@ import pytest
 
 from issuer.threeds.v1 import history_pb2, operation_pb2
 from sandbox import Sandbox
-from sandbox.d1.contract import Operation
-from sandbox.d1.notification import Notification, Variant, vary
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
+from sandbox.d1.model.contract import Operation
+from sandbox.d1.model.notification import Notification, Variant, vary
 from tests.contract.card_rpcs import Rpc, changed
 from tests.contract.d1_failures import MOST_SENT, REFUSALS, TOKEN_REFUSALS, Case
 from tests.running import SECOND_ISSUER, Failure, Running, failure_of, running_gateway, settings_for

@@ -17,8 +17,8 @@ from gateway import bootstrap
 from gateway.settings import SettingsError
 from issuer.card.v1 import messages_pb2 as card
 from sandbox import Sandbox
-from sandbox.d1.contract import CardState
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
+from sandbox.d1.model.contract import CardState
 from tests.contract.card_rpcs import RPCS
 from tests.contract.watching import watching
 from tests.running import Running, connected, failure_of, running_gateway, settings_for

@@ -19,7 +19,7 @@ from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 from sandbox import Sandbox
-from sandbox.d1.notification import ConsumerNotification, Notification
+from sandbox.d1.model.notification import ConsumerNotification, Notification
 from tests.contract.watching import EARLIEST, notify, watching
 from tests.running import (
     SECOND_ISSUER,

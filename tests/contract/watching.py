@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from issuer.notification.v1 import messages_pb2 as notification
-from sandbox.d1.notification import Notification, new_details, new_operation_id
+from sandbox.d1.model.notification import Notification, new_details, new_operation_id
 from tests.running import Failure, Running, failure_of
 
 __all__ = ["EARLIEST", "Watching", "notify", "watching"]

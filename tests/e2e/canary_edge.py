@@ -10,8 +10,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from sandbox.d1.contract import EDGE_TOKEN_PATH
-from sandbox.d1.edge import EdgeCredentials
+from sandbox.d1.callbacks.edge import EdgeCredentials
+from sandbox.d1.model.contract import EDGE_TOKEN_PATH
 from tests.e2e.canary_media import Evidence, Medium, seen_answer
 from tests.e2e.canary_requests import CARD, CONSUMER
 from tests.e2e.canary_values import Canaries

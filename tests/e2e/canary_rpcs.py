@@ -15,8 +15,8 @@ from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from issuer.threeds.v1 import messages_pb2 as threeds
 from issuer.threeds.v1.service_pb2_grpc import AuthenticationServiceStub
+from sandbox.common.pki import Pki
 from sandbox.gateway import credentials
-from sandbox.pki import Pki
 from tests.e2e.canary_media import Evidence
 from tests.e2e.canary_requests import CARD, Asked, Requests, changed, poisoned
 from tests.e2e.canary_values import Canaries

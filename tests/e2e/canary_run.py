@@ -10,8 +10,8 @@ import orjson
 from issuer.card.v1.service_pb2_grpc import CardServiceStub
 from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceStub
 from issuer.threeds.v1.service_pb2_grpc import AuthenticationServiceStub, OperationServiceStub
-from sandbox.d1.contract import Operation
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
+from sandbox.d1.model.contract import Operation
 from sandbox.threeds.contract import Operation as ThreeDSOperation
 from tests.e2e.canary_edge import QUESTIONS
 from tests.e2e.canary_handler import CanaryHandler, Manner

@@ -16,10 +16,10 @@ from joserfc import jwe, jwt
 from joserfc.jwk import ECKey, KeySet
 
 from sandbox import Sandbox
-from sandbox.d1.edge import EdgeCredentials
-from sandbox.d1.notification import Notification
+from sandbox.common.pki import Pki
+from sandbox.d1.callbacks.edge import EdgeCredentials
+from sandbox.d1.model.notification import Notification
 from sandbox.gateway import GatewayConfig, GatewayProcess
-from sandbox.pki import Pki
 from tests.e2e.canary_edge import Edge
 from tests.e2e.canary_media import Evidence, Medium
 from tests.e2e.canary_requests import APP, CARD, LEAVING, OPERATION

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from sandbox.common.pki import Pki
 from sandbox.gateway import GatewayProcess
-from sandbox.pki import Pki
 
 __all__ = ["Caller", "Ended", "calling", "d1_gateway", "d1_gateway_client", "ended", "running"]
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from sandbox.d1.notification import Notification, new_details
-from sandbox.d1.notifier import NotDeliveredError, Notifier
+from sandbox.d1.callbacks.notifier import NotDeliveredError, Notifier
+from sandbox.d1.model.notification import Notification, new_details
 
 __all__ = ["Load"]
 

@@ -15,7 +15,7 @@ from issuer.consumer.v1 import service_pb2 as consumer
 from issuer.notification.v1 import service_pb2 as notification
 from issuer.threeds.v1 import service_pb2 as threeds
 from sandbox import Sandbox
-from sandbox.d1.contract import CardState
+from sandbox.d1.model.contract import CardState
 from sandbox.gateway import GatewayProcess
 from tests.e2e.command import Caller, Ended, calling, d1_gateway_client, ended, running
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.d1.notifier import EdgeCredentials
+from sandbox.common.pki import Pki, make_pki
+from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.gateway import GatewayConfig, GatewayProcess, write_policy
-from sandbox.pki import Pki, make_pki
 from tests.e2e.command import Ended, d1_gateway
 
 _OAUTH = EdgeCredentials("d1", "client-secret", "notifications")

@@ -8,7 +8,7 @@ import pytest
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox import Sandbox
-from sandbox.d1.notification import Notification
+from sandbox.d1.model.notification import Notification
 from sandbox.gateway import GatewayProcess
 from tests.e2e.d1_load import Load
 from tests.e2e.watching import connect, follow, operation_ids, take

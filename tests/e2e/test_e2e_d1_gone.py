@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from sandbox import Sandbox
-from sandbox.d1.contract import Operation
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
+from sandbox.d1.model.contract import Operation
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.e2e.calls import register, suspend
 from tests.e2e.watching import connect

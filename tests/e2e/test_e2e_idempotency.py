@@ -15,8 +15,8 @@ from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1.service_pb2_grpc import CardServiceStub
 from issuer.common.v1 import card_data_pb2
 from sandbox import Sandbox
-from sandbox.d1.contract import Operation
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
+from sandbox.d1.model.contract import Operation
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.e2e.watching import connect
 from tests.running import failure_of

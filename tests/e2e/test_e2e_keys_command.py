@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped] # ships no types
 
 from gateway.tls.key_generation import SIGNING, make_key, private_form, public_jwk
-from sandbox.d1.notifier import EdgeCredentials
+from sandbox.common.pki import Identity, make_pki
+from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.gateway import GatewayConfig, write_policy
-from sandbox.pki import Identity, make_pki
 from tests.e2e.command import Ended, d1_gateway
 from tests.e2e.terminal import at_a_terminal, without_a_terminal
 

@@ -20,8 +20,8 @@ from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import history_pb2
 from issuer.threeds.v1.service_pb2_grpc import OperationServiceStub
 from sandbox import Sandbox
-from sandbox.d1 import contract
 from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
+from sandbox.d1.model import contract
 from sandbox.gateway import GatewayProcess, channel
 from sandbox.handler import Handler
 from tests.answering import PHONE, Issuer

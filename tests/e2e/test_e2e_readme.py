@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sandbox import Sandbox
 from sandbox.d1.acs.purchase import Flow, Order, Status
-from sandbox.d1.contract import CardState
-from sandbox.d1.notification import Notification, new_operation_id
+from sandbox.d1.model.contract import CardState
+from sandbox.d1.model.notification import Notification, new_operation_id
 from sandbox.gateway import GatewayConfig, GatewayProcess
 
 _ROOT = Path(__file__).parents[2]

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives import serialization
 from joserfc.jwk import ECKey
 
 from sandbox import Sandbox
-from sandbox.d1.edge import EdgeCredentials
-from sandbox.d1.notification import Notification, new_operation_id
+from sandbox.common.pki import Pki
+from sandbox.d1.callbacks.edge import EdgeCredentials
+from sandbox.d1.model.notification import Notification, new_operation_id
 from sandbox.gateway import GatewayConfig, GatewayProcess
-from sandbox.pki import Pki
 from tests.e2e.calls import register
 from tests.e2e.command import d1_gateway
 from tests.e2e.rotation_calls import Calls

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from issuer.card.v1 import messages_pb2 as card
 from sandbox import Sandbox
-from sandbox.d1.contract import Operation
-from sandbox.d1.notification import Notification
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
+from sandbox.d1.model.contract import Operation
+from sandbox.d1.model.notification import Notification
 from sandbox.gateway import GatewayProcess
 from tests.e2e.calls import register, suspend
 from tests.e2e.d1_load import Load

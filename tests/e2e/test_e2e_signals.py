@@ -11,8 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from sandbox.common.pki import make_pki
 from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
-from sandbox.pki import make_pki
 
 _COMMAND = Path(sys.executable).with_name("d1-gateway")
 _SECONDS = 30.0

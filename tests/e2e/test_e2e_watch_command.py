@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
-from sandbox.d1.notification import ConsumerNotification, Notification, new_operation_id
+from sandbox.d1.model.notification import ConsumerNotification, Notification, new_operation_id
 from sandbox.gateway import GatewayProcess
 from tests.e2e.command import Caller, Ended, calling, d1_gateway_client, ended, running
 

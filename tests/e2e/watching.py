@@ -7,8 +7,8 @@ import grpc
 
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
+from sandbox.common.pki import Pki
 from sandbox.gateway import credentials
-from sandbox.pki import Pki
 
 __all__ = ["EARLIEST", "connect", "follow", "operation_ids", "take"]
 

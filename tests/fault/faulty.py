@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from sandbox import Sandbox
-from sandbox.tls import browser_context, client_context, server_context
+from sandbox.common.tls import browser_context, client_context, server_context
 from tests.contract.card_rpcs import prepare
 from tests.fault.wire import Wire
 from tests.running import Running, running_gateway, settings_for

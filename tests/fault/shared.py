@@ -13,7 +13,7 @@ import grpc
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox import Sandbox
-from sandbox.d1.notification import Notification, new_details
+from sandbox.d1.model.notification import Notification, new_details
 from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage, channel
 from sandbox.nats import NatsServer
 

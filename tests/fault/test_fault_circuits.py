@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
 from tests.fault.calls import CHANGES, QUESTIONS
 from tests.fault.faulty import SLACK_SECONDS, Faulty, faulty_gateway, recovery_seconds
 from tests.running import failure_of

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from sandbox.d1.contract import CardState
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
+from sandbox.d1.model.contract import CardState
 from tests.fault.calls import QUESTIONS, list_operations, suspend
 from tests.fault.faulty import SLACK_SECONDS, Faulty, faulty_gateway
 

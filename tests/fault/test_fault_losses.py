@@ -13,7 +13,7 @@ import pytest
 from d1_gateway_client import AsyncGatewayClient, errors
 from d1_gateway_client.contracts.issuer.notification.v1 import StartPosition
 from sandbox import Sandbox
-from sandbox.d1.notification import Notification, new_details
+from sandbox.d1.model.notification import Notification, new_details
 from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage
 from sandbox.nats import NatsServer
 from tests.clients.client_gateways import options_for

@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
 from tests.fault.calls import Made, authenticate, create, list_operations, lookup, register, suspend
 from tests.fault.faulty import Faulty, faulty_gateway, recovery_seconds
 from tests.running import Failure, failure_of

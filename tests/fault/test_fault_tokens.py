@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
 from tests.fault.calls import list_operations
 from tests.fault.faulty import Faulty, faulty_gateway
 from tests.running import failure_of

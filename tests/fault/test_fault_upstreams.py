@@ -10,8 +10,8 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from sandbox.faults import Drop, Fault
-from sandbox.tls import browser_context, server_context
+from sandbox.common.faults import Drop, Fault
+from sandbox.common.tls import browser_context, server_context
 from tests.fault.calls import CHANGES, QUESTIONS, register, suspend
 from tests.fault.faulty import SLACK_SECONDS, Faulty, faulty_gateway
 from tests.fault.wire import Wire

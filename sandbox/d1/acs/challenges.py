@@ -1,22 +1,52 @@
-"""How D1 authenticates a cardholder, one way for each flow (D1 API: implement 3DS)."""
+"""How D1 authenticates a cardholder, one way for each flow (D1 API: implement 3DS), and the phones of its SMS."""
 
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from joserfc.jwk import ECKey
 
-from sandbox.d1 import contract
-from sandbox.d1.acs.phones import Phones, Sms
 from sandbox.d1.acs.purchase import Entry, Flow, NotAuthenticatedError, Purchase
-from sandbox.d1.contract import OperationStatus, PurchaseField
-from sandbox.d1.edge import EdgeClient
-from sandbox.d1.questions import Questions
-from sandbox.d1.store import CardStore
+from sandbox.d1.callbacks.edge import EdgeClient
+from sandbox.d1.callbacks.questions import Questions
+from sandbox.d1.model import contract
+from sandbox.d1.model.contract import OperationStatus, PurchaseField
+from sandbox.d1.model.store import CardStore
 
-__all__ = ["Challenges"]
+__all__ = ["Challenges", "Phones", "Sms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """A message that D1 sent."""
+
+    phone: str = field(repr=False)
+    """The number that it went to, for example ``+962790000000``."""
+    language: str
+    """What D1 was told the consumer speaks; the text is English all the same."""
+    text: str = field(repr=False)
+    otp: str = field(repr=False)
+    """The password in the text."""
+    purchase_id: str
+    sent: datetime
+
+
+class Phones:
+    """The phones of simulated consumers: every SMS since the sandbox was started, for people to read."""
+
+    def __init__(self) -> None:
+        self._messages: list[Sms] = []
+
+    def receive(self, message: Sms) -> None:
+        """Take a message."""
+        self._messages.append(message)
+
+    def messages(self, purchase_id: str | None = None) -> list[Sms]:
+        """The messages in the order in which they came; those of one purchase, or all."""
+        return [message for message in self._messages if purchase_id in {None, message.purchase_id}]
 
 
 class Challenges:

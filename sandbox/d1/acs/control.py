@@ -8,14 +8,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from sandbox.d1 import contract
-from sandbox.d1.acs.currency import Currency, find_currency
-from sandbox.d1.acs.phones import Phones, Sms
-from sandbox.d1.acs.purchase import Delivery, Flow, Order, Purchase
-from sandbox.d1.acs.purchases import Purchases
-from sandbox.d1.authenticators import Authenticators
-from sandbox.d1.background import Background
-from sandbox.fields import (
+from sandbox.common.fields import (
     InvalidFormatError,
     InvalidValueError,
     choice,
@@ -25,6 +18,13 @@ from sandbox.fields import (
     optional_text,
     text,
 )
+from sandbox.d1.acs.authenticators import Authenticators
+from sandbox.d1.acs.challenges import Phones, Sms
+from sandbox.d1.acs.currency import Currency, find_currency
+from sandbox.d1.acs.purchase import Delivery, Flow, Order, Purchase
+from sandbox.d1.acs.purchases import Purchases
+from sandbox.d1.callbacks.background import Background
+from sandbox.d1.model import contract
 
 __all__ = ["AcsControl", "NoSuchPurchaseError"]
 

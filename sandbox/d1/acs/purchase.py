@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from sandbox.d1 import contract
 from sandbox.d1.acs.currency import EUR, Currency
-from sandbox.d1.contract import OperationStatus, ThreeDSOperation
-from sandbox.d1.notification import Notification, new_details, new_operation_id
-from sandbox.d1.questions import MadeCall
-from sandbox.d1.store import Card
+from sandbox.d1.callbacks.questions import MadeCall
+from sandbox.d1.model import contract
+from sandbox.d1.model.contract import OperationStatus, ThreeDSOperation
+from sandbox.d1.model.notification import Notification, new_details, new_operation_id
+from sandbox.d1.model.store import Card
 
 __all__ = ["Delivery", "Entry", "Flow", "NotAuthenticatedError", "NotAwaitedError", "Order", "Purchase", "Status"]
 

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from sandbox.d1.acs.authenticators import Authenticators
 from sandbox.d1.acs.challenges import Challenges
 from sandbox.d1.acs.purchase import Delivery, Flow, NotAuthenticatedError, Order, Purchase
-from sandbox.d1.authenticators import Authenticators
-from sandbox.d1.background import Background
-from sandbox.d1.contract import CardState
-from sandbox.d1.edge import NotDeliveredError
-from sandbox.d1.history import History
-from sandbox.d1.notifier import Notifier
-from sandbox.d1.questions import QuestionError
-from sandbox.d1.store import CardStore
+from sandbox.d1.callbacks.background import Background
+from sandbox.d1.callbacks.edge import NotDeliveredError
+from sandbox.d1.callbacks.notifier import Notifier
+from sandbox.d1.callbacks.questions import QuestionError
+from sandbox.d1.model.contract import CardState
+from sandbox.d1.model.notification import History
+from sandbox.d1.model.store import CardStore
 
 __all__ = ["NotPossibleError", "Purchases"]
 

@@ -4,15 +4,15 @@ import time
 from http import HTTPStatus
 
 from issuer.notification.v1 import messages_pb2 as notification
+from sandbox.common.faults import Fault
 from sandbox.d1.acs.purchase import Flow, Purchase, Status
-from sandbox.d1.contract import Operation
+from sandbox.d1.model.contract import Operation
 from sandbox.demo.cluster.callers import SteadyCallers
 from sandbox.demo.cluster.site import Site
 from sandbox.demo.cluster.watcher import Watcher
 from sandbox.demo.hanging import HangingHandler
 from sandbox.demo.shopper import Shopper
 from sandbox.demo.steps import UnexpectedError, expect
-from sandbox.faults import Fault
 from sandbox.handler import Handler
 
 __all__ = ["GatewayLoss"]

@@ -8,7 +8,7 @@ from issuer.card.v1.service_pb2_grpc import CardServiceStub
 from issuer.common.v1.card_data_pb2 import CardCredentials, CardExpiry
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from sandbox.d1.acs.purchase import Status
-from sandbox.d1.contract import CardState
+from sandbox.d1.model.contract import CardState
 from sandbox.demo.authentications import Authentications
 from sandbox.demo.cards import Cards
 from sandbox.demo.cluster.site import Site, readiness

@@ -12,13 +12,13 @@ from typing import Final, Self
 import aiohttp
 import grpc
 
-from sandbox.d1.notifier import EdgeCredentials
+from sandbox.common.pki import Pki
+from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.demo.stage import Stage
 from sandbox.demo.steps import Steps, expect
 from sandbox.demo.told import Told
 from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage, credentials
 from sandbox.nats import NatsCluster, ServerTls
-from sandbox.pki import Pki
 from sandbox.sandbox import Sandbox
 
 __all__ = ["STREAM", "Site", "readiness"]

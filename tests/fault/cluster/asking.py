@@ -16,9 +16,9 @@ from d1_gateway_client.contracts.issuer.callback.v1 import (
     DeliverOtpResponse,
 )
 from d1_gateway_client.contracts.issuer.consumer.v1 import PersonalInformation
-from sandbox.d1.contract import DELIVER_OTP, GET_CONSUMER_INFORMATION, OutboundCall
-from sandbox.d1.edge import EdgeClient, NotDeliveredError
-from sandbox.pki import Pki
+from sandbox.common.pki import Pki
+from sandbox.d1.callbacks.edge import EdgeClient, NotDeliveredError
+from sandbox.d1.model.contract import DELIVER_OTP, GET_CONSUMER_INFORMATION, OutboundCall
 
 __all__ = ["IN_TIME_SECONDS", "Questions", "handlers"]
 

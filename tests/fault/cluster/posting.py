@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from sandbox.d1.edge import EdgeClient, NotDeliveredError
-from sandbox.d1.notification import Notification, new_details
+from sandbox.d1.callbacks.edge import EdgeClient, NotDeliveredError
+from sandbox.d1.model.notification import Notification, new_details
 
 __all__ = ["Posts"]
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sandbox.d1.contract import DELIVER_OTP, GET_CONSUMER_INFORMATION
+from sandbox.d1.model.contract import DELIVER_OTP, GET_CONSUMER_INFORMATION
 from tests.fault.cluster.calling import list_operations
 from tests.fault.cluster.load import Load, under_load
 from tests.fault.cluster.stage import Stage

@@ -11,7 +11,7 @@ import aiohttp
 from google.protobuf.duration_pb2 import Duration
 
 from issuer.notification.v1 import messages_pb2 as notification
-from sandbox.d1.notifier import EdgeCredentials
+from sandbox.d1.callbacks.notifier import EdgeCredentials
 from tests.running import Running, consumer_notification_path, edge_tls, notification_path
 
 __all__ = ["OAUTH", "TOKEN_PATH", "Answer", "EdgeCaller", "consumer_event", "event", "raw_request", "stored"]

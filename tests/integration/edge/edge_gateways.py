@@ -8,9 +8,9 @@ from typing import Any
 import aiohttp
 
 from sandbox import Sandbox
-from sandbox.d1.notifier import EdgeCredentials
-from sandbox.pki import Identity
-from sandbox.tls import client_context
+from sandbox.common.pki import Identity
+from sandbox.common.tls import client_context
+from sandbox.d1.callbacks.notifier import EdgeCredentials
 from tests.integration.edge.edge_caller import EdgeCaller
 from tests.running import Running, running_gateway, settings_for
 from tests.unit.auth.auth_pki import Authority, Pair

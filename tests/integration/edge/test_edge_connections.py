@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from sandbox import Sandbox
-from sandbox.pki import make_pki
-from sandbox.tls import client_context
+from sandbox.common.pki import make_pki
+from sandbox.common.tls import client_context
 from tests.integration.edge.edge_caller import EdgeCaller, event, raw_request, stored
 from tests.running import Running, edge_tls, notification_path
 

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from sandbox import Sandbox
+from sandbox.common.pki import CALLER, Identity
+from sandbox.common.tls import client_context
 from sandbox.gateway import channel
-from sandbox.pki import CALLER, Identity
-from sandbox.tls import client_context
 from tests.integration.edge.edge_caller import EdgeCaller, event
 from tests.integration.edge.edge_gateways import edge_with, write_authority, write_pair
 from tests.running import Running

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey
 from structlog.testing import capture_logs
 
 from sandbox import Sandbox
-from sandbox.d1.notification import Notification
+from sandbox.d1.model.notification import Notification
 from tests.integration.edge.edge_caller import OAUTH, TOKEN_PATH, Answer, EdgeCaller, event, stored
 from tests.running import notification_path
 

@@ -15,9 +15,9 @@ from adapters.sqlite import SqliteStorage
 from gateway.notifications.copy import Copied, EventLogCopy
 from gateway.ports import Event, EventLog, Storage
 from gateway.settings import EventLogSettings, NatsSettings
+from sandbox.common.pki import make_pki
 from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
 from sandbox.nats import NatsServer
-from sandbox.pki import make_pki
 
 __all__ = ["ISSUERS", "Engine", "Stage", "copied", "fill", "held", "left", "notifications"]
 

@@ -12,7 +12,7 @@ import pytest
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1 import service_pb2_grpc
 from sandbox import Sandbox
-from sandbox.d1.notification import Notification, new_details
+from sandbox.d1.model.notification import Notification, new_details
 from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage, channel
 from sandbox.nats import NatsServer
 from tests.e2e.command import Ended, d1_gateway

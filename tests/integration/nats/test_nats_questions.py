@@ -14,7 +14,7 @@ from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.settings import NatsSettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.consumer.v1 import authentication_pb2 as authentication
-from sandbox.d1.notification import Notification, new_details
+from sandbox.d1.model.notification import Notification, new_details
 from sandbox.handler import Handler
 from tests.answering import PHONE, Issuer, tell_person
 from tests.integration.nats.questioning import Questioning, questioning

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.common.pki import Pki, make_pki
+from sandbox.common.tls import browser_context, client_context
 from sandbox.nats import NatsServer, ServerTls
-from sandbox.pki import Pki, make_pki
-from sandbox.tls import browser_context, client_context
 from tests.conformance.storage_engines import an_event
 from tests.integration.nats.nats_accounts import Operator
 from tests.integration.nats.nats_storages import opened, recovered, refusal, settings_for_nats

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.d1.errors import D1Error
+from sandbox.d1.model.errors import D1Error
 from tests.integration.sandbox.sandbox_caller import OTHER_PAN, Answer, Caller
 from tests.integration.sandbox.sandbox_edge import INFORMATION, Edge
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.d1.store import Credentials
+from sandbox.d1.model.store import Credentials
 from tests.integration.sandbox.sandbox_caller import OTHER_PAN, PAN, Caller, jwk
 from tests.integration.sandbox.sandbox_edge import Edge, Reply
 

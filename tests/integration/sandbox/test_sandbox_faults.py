@@ -4,8 +4,8 @@ import json
 import aiohttp
 import pytest
 
-from sandbox.d1.contract import Operation
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
+from sandbox.d1.model.contract import Operation
 from tests.integration.sandbox.sandbox_caller import GRANT_TYPE, Caller
 
 NEITHER_TOKEN_NOR_CARD = (

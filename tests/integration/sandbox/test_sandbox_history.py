@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sandbox.d1.notification import Notification, new_details
+from sandbox.d1.model.notification import Notification, new_details
 from tests.integration.sandbox.sandbox_caller import Answer, Caller
 
 YEAR = timedelta(days=365)

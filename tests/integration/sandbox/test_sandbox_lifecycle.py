@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.d1.contract import CardState, ResumeReason, SuspendReason
+from sandbox.d1.model.contract import CardState, ResumeReason, SuspendReason
 from tests.integration.sandbox.sandbox_caller import OTHER_PAN, PAN, Caller
 
 LIFTED_BY = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
-from sandbox.d1.notification import Notification, Variant, new_details, vary
-from sandbox.d1.notifier import EdgeCredentials, NotDeliveredError
+from sandbox.d1.callbacks.notifier import EdgeCredentials, NotDeliveredError
+from sandbox.d1.model.notification import Notification, Variant, new_details, vary
 from tests.integration.sandbox.sandbox_caller import ManualClock
 from tests.integration.sandbox.sandbox_edge import Edge
 

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sandbox.pki import Identity, Pki, make_pki
+from sandbox.common.pki import Identity, Pki, make_pki
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from sandbox import Sandbox
 from sandbox.d1.acs.currency import find_currency
 from sandbox.d1.acs.purchase import Delivery, Flow, NotAwaitedError, Order, Purchase, Status
 from sandbox.d1.acs.purchases import NotPossibleError
-from sandbox.d1.contract import CardState, InitialState
-from sandbox.d1.errors import D1Error
-from sandbox.d1.personal import PersonalInformation
-from sandbox.d1.store import CardDetails, Credentials
+from sandbox.d1.model.contract import CardState, InitialState
+from sandbox.d1.model.errors import D1Error
+from sandbox.d1.model.personal import PersonalInformation
+from sandbox.d1.model.store import CardDetails, Credentials
 from tests.integration.sandbox.sandbox_caller import Caller
 from tests.integration.sandbox.sandbox_edge import INFORMATION, Edge, Reply
 

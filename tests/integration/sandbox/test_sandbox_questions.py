@@ -6,9 +6,9 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
-from sandbox.d1.contract import InitialState
-from sandbox.d1.edge import EdgeCredentials
-from sandbox.d1.store import CardDetails
+from sandbox.d1.callbacks.edge import EdgeCredentials
+from sandbox.d1.model.contract import InitialState
+from sandbox.d1.model.store import CardDetails
 from tests.integration.sandbox.sandbox_edge import INFORMATION, Edge, Reply
 
 FLOWS = {

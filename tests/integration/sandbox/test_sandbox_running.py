@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from sandbox import Sandbox
-from sandbox.faults import Fault
+from sandbox.common.faults import Fault
 from tests.integration.sandbox.sandbox_caller import authenticated, is_served
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sandbox.faults import Drop, Fault
+from sandbox.common.faults import Drop, Fault
 from sandbox.threeds.contract import Operation
 from sandbox.threeds.validation import Scene, problems
 from tests.integration.sandbox.sandbox_caller import Answer

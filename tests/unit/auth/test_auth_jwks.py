@@ -16,7 +16,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey
 from gateway.auth.errors import Unidentified
 from gateway.auth.jwks import Jwks, parse
 from gateway.auth.jwks_sources import FileSource, SourceError, url_source
-from sandbox.pki import make_pki
+from sandbox.common.pki import make_pki
 from tests.unit.auth.auth_provider import Provider, provider
 from tests.unit.auth.auth_tokens import ALGORITHMS, EC, ED, RSA, Held, jwk, jwk_set, signed, until, verifier
 

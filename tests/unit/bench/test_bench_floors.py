@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from bench import latest
+from bench.common.results import Row
 from bench.floors import Ceiling, Floor, Requirement, judge, read_requirements
-from bench.results import Row
-from bench.scenarios import SCENARIOS
+from bench.suite import SCENARIOS
 
 _FLOOR = Floor("ours", "intake", "64 connections", "bare", floor=0.8, quick_floor=0.7)
 _FULL_ONLY = Floor("slow", "intake", "64 connections", "bare", floor=0.9)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from bench.common.results import Row
 from bench.latest import Measured
 from bench.plots import PLOTS, draw
-from bench.results import Row
-from bench.scenarios import SCENARIOS
+from bench.suite import SCENARIOS
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ROWS = [

@@ -4,9 +4,8 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
-from bench.floors import Ceiling, Floor, Verdict
-from bench.quick import hold
-from bench.results import Row
+from bench.common.results import Row
+from bench.floors import Ceiling, Floor, Verdict, hold
 
 _REQUIREMENTS = (
     Floor("taken", "intake", "c", "bare", floor=0.8, quick_floor=0.7),

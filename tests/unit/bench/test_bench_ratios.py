@@ -2,8 +2,7 @@
 
 import pytest
 
-from bench.ratios import figures, find, format_figures, ratio, ratios
-from bench.results import Row
+from bench.common.results import Row, figures, find, format_figures, ratio, ratios
 
 _GATEWAY = Row("intake", "64 connections", "gateway", per_second=[80.0, 50.0, 90.0], more={"lost": [0.0, 1.0, 0.0]})
 _OTHER = Row("intake", "64 connections", "bare", per_second=[100.0, 50.0, 100.0])

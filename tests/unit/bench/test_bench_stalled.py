@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from bench.clients.watching import percentile_ms
+from bench.common.results import Row, figures
 from bench.floors import Ceiling, read_requirements
-from bench.ratios import figures
-from bench.results import Row
-from bench.stalled import Window, stalled_rows
-from bench.watching import percentile_ms
+from bench.scenarios.stalled import Window, stalled_rows
 
 _MILLISECOND_NS = 1_000_000
 

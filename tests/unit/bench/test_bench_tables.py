@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from bench import latest
+from bench.common.report import rows_table
+from bench.common.results import Row
 from bench.latest import Measured
-from bench.results import Row
-from bench.scenarios import SCENARIOS
-from bench.tables import PAGE, conditions_table, fill, markdown_tables, rows_table
+from bench.suite import SCENARIOS
+from bench.tables import PAGE, conditions_table, fill, markdown_tables
 
 _ROWS = [
     Row("intake", "1 connection", "gateway", [10.0, 30.0, 20.0], p50_ms=[0.5, 0.7, 0.6]),

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from gateway.settings import Settings, SettingsError, load
 from gateway.tls.certificates import Certificates
+from sandbox.common.pki import Pki, make_pki
 from sandbox.gateway import GatewayConfig, write_policy
-from sandbox.pki import Pki, make_pki
 from tests.unit.auth.auth_pki import LOOPBACK, Authority, Pair
 
 _DAY = timedelta(days=1)

@@ -9,7 +9,7 @@ from joserfc.jwk import ECKey
 
 from gateway.settings import SettingsError
 from gateway.tls import keys
-from sandbox.pki import make_pki
+from sandbox.common.pki import make_pki
 
 KEY = ECKey.generate_key("P-256")
 PRIVATE = KEY.as_dict(private=True)

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 
 from gateway.settings import D1Settings, EdgeSettings, GrpcSettings, SettingsError
 from gateway.tls import contexts
-from sandbox.pki import Identity, make_pki
+from sandbox.common.pki import Identity, make_pki
 
 
 @pytest.fixture(scope="module")

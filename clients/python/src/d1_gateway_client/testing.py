@@ -20,8 +20,8 @@ from d1_gateway_client.options import Options
 from sandbox import Sandbox
 from sandbox.d1.acs.purchase import Flow, Order, Status
 from sandbox.d1.acs.purchase import Purchase as _Purchase
-from sandbox.d1.contract import InitialState
-from sandbox.d1.store import CardDetails, Credentials
+from sandbox.d1.model.contract import InitialState
+from sandbox.d1.model.store import CardDetails, Credentials
 from sandbox.gateway import GatewayConfig, GatewayProcess
 
 __all__ = ["Flow", "Purchase", "SandboxGateway", "Status", "d1_gateway", "sandbox_gateway"]

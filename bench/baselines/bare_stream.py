@@ -1,0 +1,101 @@
+"""The least that gets a question to a handler and its reply back: what the broker and the checks are measured against.
+
+The same aiohttp with the same TLS, the same route and the same answer, over the same messages on a grpc stream. A reply
+is matched through a dictionary of futures. There is no registration, no deadline, no check, no receipt, no second
+handler, and nothing is done when one goes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import grpc
+import orjson
+from aiohttp import web
+
+from adapters.d1.callbacks.schema import CONSUMER_INFORMATION_PATH
+from bench.baselines.parts import credentials
+from gateway.aio.sockets import join
+from gateway.settings import Settings
+from gateway.tls import contexts
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import questions_pb2, service_pb2_grpc
+
+__all__ = ["bare_stream"]
+
+
+class _Stream(service_pb2_grpc.CallbackServiceServicer):
+    """Sends questions to whoever connected last."""
+
+    def __init__(self) -> None:
+        self._tokens = count()
+        self._questions: asyncio.Queue[callback.Question] = asyncio.Queue()
+        self._replies: dict[str, asyncio.Future[callback.Reply]] = {}
+
+    async def HandleCallbacks(  # type: ignore[override] # noqa: N802 (it writes to the context; the rpc's name)
+        self,
+        requests: AsyncIterator[callback.HandleCallbacksRequest],
+        context: "grpc.aio.ServicerContext[Any, Any]",
+    ) -> None:
+        await anext(requests)
+        # The handler of the measurement waits for it once.
+        await context.write(callback.HandleCallbacksResponse(registered=callback.Registered()))
+        reading = asyncio.create_task(self._read(requests))
+        try:
+            while True:
+                await context.write(callback.HandleCallbacksResponse(question=await self._questions.get()))
+        finally:
+            reading.cancel()
+
+    async def _read(self, requests: AsyncIterator[callback.HandleCallbacksRequest]) -> None:
+        async for request in requests:
+            self._replies.pop(request.reply.token).set_result(request.reply)
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Answer who a consumer is."""
+        token = str(next(self._tokens))
+        replied = self._replies[token] = asyncio.get_running_loop().create_future()
+        asked = questions_pb2.ConsumerInformationRequest(consumer_id=request.match_info["consumerId"])
+        self._questions.put_nowait(callback.Question(token=token, consumer_information=asked))
+        return web.Response(body=_json(await replied), content_type="application/json")
+
+
+def _json(reply: callback.Reply) -> bytes:
+    person = reply.consumer_information.personal_information
+    phone = person.mobile_phone_number
+    return orjson.dumps(
+        {
+            "language": person.language,
+            "firstName": person.first_name,
+            "lastName": person.last_name,
+            "mobilePhoneNumber": {"countryCode": phone.country_code, "phoneNumber": phone.phone_number},
+        }
+    )
+
+
+@asynccontextmanager
+async def bare_stream(settings: Settings) -> AsyncIterator[str]:
+    """Serve for as long as the block lasts.
+
+    Yields:
+        The port for D1, a blank, and the address for the handler.
+
+    Raises:
+        RuntimeError: No port can be had, or there is no mutual TLS for handlers.
+    """
+    stream, server = _Stream(), grpc.aio.server()
+    service_pb2_grpc.add_CallbackServiceServicer_to_server(stream, server)
+    port = server.add_secure_port(join(settings.grpc.host, 0), credentials(settings.grpc))
+    app = web.Application()
+    app.router.add_get(CONSUMER_INFORMATION_PATH, stream.get)
+    runner = web.AppRunner(app, access_log=None)
+    await server.start()
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.edge.host, 0, ssl_context=contexts.edge_context(settings.edge)).start()
+        yield f"{runner.addresses[0][1]} {join(settings.grpc.host, port)}"
+    finally:
+        await runner.cleanup()
+        await server.stop(None)

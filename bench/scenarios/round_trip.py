@@ -1,0 +1,43 @@
+"""How long D1 waits for what it asks: over the edge, the broker and a handler's stream, and back."""
+
+from pathlib import Path
+from typing import Final
+
+from bench.clients.loader import Load, loader, measure_in_turns
+from bench.common.processes import Ground, Server, baseline, handler, line
+from bench.common.results import Row
+
+__all__ = ["measure_round_trips"]
+
+_LOADS: Final = (
+    Load("questions", connections=1, rounds=5, seconds=0.7),
+    Load("questions", connections=16, rounds=7, seconds=1.0),
+    Load("questions", connections=16, rounds=5, seconds=1.5, rate=500.0),
+)
+_QUICK_LOADS: Final = (Load("questions", connections=16, rounds=5, seconds=0.35, warm_up_seconds=0.3),)
+
+
+async def measure_round_trips(folder: Path, *, quick: bool) -> list[Row]:
+    """Ask the gateway and a bare stream in turns, each with one handler in a process of its own.
+
+    Args:
+        folder: Where keys and settings go.
+        quick: Measure only what the floors of a quick run need.
+
+    Raises:
+        RuntimeError: A server did not start, or left a question without an answer.
+    """
+    ground = await Ground.prepare(folder)
+    pki = ground.config.pki
+    async with (
+        ground.gateway() as served,
+        baseline(ground, "stream") as stream,
+        loader(pki) as load,
+    ):
+        port, address = (await line(stream)).decode().split()
+        servers = (
+            Server("gateway", int(served.edge.rpartition(":")[2]), (served.pid,)),
+            Server("bare stream", int(port), (stream.pid,)),
+        )
+        async with handler(served.grpc, pki), handler(address, pki):
+            return await measure_in_turns("questions", load, servers, _QUICK_LOADS if quick else _LOADS)

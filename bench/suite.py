@@ -1,0 +1,40 @@
+"""What can be measured, by name, in the order of a run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from bench.cluster import measure_cluster
+from bench.common.results import Measure
+from bench.scenarios.fan_out import measure_fan_out
+from bench.scenarios.growth import measure_growth
+from bench.scenarios.intake import measure_intake
+from bench.scenarios.replay import measure_replay
+from bench.scenarios.round_trip import measure_round_trips
+from bench.scenarios.start import measure_start
+from bench.scenarios.threeds_translation import measure_translation
+from bench.unary import measure_authenticate, measure_unary
+
+__all__ = ["SCENARIOS", "Scenario"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Something that can be measured."""
+
+    title: str
+    measure: Measure
+
+
+SCENARIOS: Final[Mapping[str, Scenario]] = {
+    "unary": Scenario("Changes of cards", measure_unary),
+    "authenticate": Scenario("Authentications", measure_authenticate),
+    "translation": Scenario("An Authenticate translated, there and back", measure_translation),
+    "intake": Scenario("Notifications taken", measure_intake),
+    "fan-out": Scenario("Notifications delivered to many watchers", measure_fan_out),
+    "replay": Scenario("Notifications caught up with", measure_replay),
+    "growth": Scenario("As the log grows", measure_growth),
+    "questions": Scenario("D1's questions answered", measure_round_trips),
+    "cluster": Scenario("Several gateways over NATS", measure_cluster),
+    "start": Scenario("Start, and memory at rest", measure_start),
+}

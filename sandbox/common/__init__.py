@@ -1,0 +1,1 @@
+"""What both simulators use: certificates, TLS, the serving of an application, faults, and the fields of JSON."""

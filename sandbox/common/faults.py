@@ -1,0 +1,128 @@
+"""Faults on demand: what goes wrong between the gateway and a simulated system, for a number of calls."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDict
+
+__all__ = ["EVERY_OPERATION", "Drop", "Fault", "Faults", "fault_middleware"]
+
+EVERY_OPERATION = "*"
+
+_HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+_JSON = '{"error":"Fault on demand"}'
+
+
+class Drop(StrEnum):
+    """When the connection is aborted."""
+
+    BEFORE = "before"
+    """Before the request was acted on."""
+    AFTER = "after"
+    """After it was acted on, instead of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong. A delay goes with everything, truncation also with a status or an HTML page."""
+
+    operation: str = EVERY_OPERATION
+    """The call it happens to: a `sandbox.d1.model.contract.Operation` or `sandbox.threeds.contract.Operation`;
+    `EVERY_OPERATION` for whichever comes."""
+    times: int = 1
+    """How many calls it happens to."""
+    latency_ms: int = 0
+    """How long the call is held, in milliseconds, before anything else happens."""
+    status: int | None = None
+    """The answer's status; the request is then not acted on."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further headers of that answer, for example ``Retry-After``."""
+    body: str | None = None
+    """The body of that answer; None for one that says it is a fault."""
+    html: bool = False
+    """Whether that answer is a page of HTML, as a proxy sends it; its status is then 502 if none is given."""
+    drop: Drop | None = None
+    truncate: bool = False
+    """Whether the answer breaks off after half of the length that it declares."""
+
+
+class Faults:
+    """The faults asked for and not used up. They happen in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._pending: list[tuple[Fault, int]] = []
+
+    def add(self, fault: Fault) -> None:
+        """Have a fault happen to the next calls of its operation."""
+        self._pending.append((fault, fault.times))
+
+    def clear(self) -> None:
+        """Have no more faults happen."""
+        self._pending.clear()
+
+    def take(self, operation: str | None) -> Fault | None:
+        """Use one up for a call.
+
+        Args:
+            operation: The call; None for a path that leads nowhere.
+        """
+        for index, (fault, left) in enumerate(self._pending):
+            if fault.operation in {EVERY_OPERATION, operation}:
+                self._pending[index : index + 1] = [(fault, left - 1)] if left > 1 else []
+                return fault
+        return None
+
+
+def fault_middleware(faults: Faults) -> Middleware:
+    """Make the middleware that has them happen. It goes outside of every other one."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        fault = faults.take(request.match_info.route.name)
+        if fault is None:
+            return await handler(request)
+        # Read first: a call that is held is acted on even if its caller goes away meanwhile.
+        await request.read()
+        await asyncio.sleep(fault.latency_ms / 1000)
+        if fault.drop is Drop.BEFORE:
+            return _abort(request)
+        answer = _made_up(fault) or await handler(request)
+        if fault.drop is Drop.AFTER:
+            return _abort(request)
+        if fault.truncate:
+            return await _send_half(request, answer)
+        return answer
+
+    return middleware
+
+
+def _made_up(fault: Fault) -> web.Response | None:
+    if fault.status is None and not fault.html:
+        return None
+    body = fault.body if fault.body is not None else (_HTML if fault.html else _JSON)
+    headers = CIMultiDict(fault.headers)
+    headers.setdefault("Content-Type", "text/html" if fault.html else "application/json")
+    return web.Response(status=fault.status or 502, headers=headers, body=body.encode())
+
+
+def _abort(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+async def _send_half(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+    body = answer.body if isinstance(answer, web.Response) else None
+    if not isinstance(body, bytes) or not body:
+        # What has no body cannot break off in it, so one is made up.
+        body, answer = _JSON.encode(), web.json_response()
+    half = web.StreamResponse(status=answer.status, headers=answer.headers)
+    half.content_length = len(body)
+    half.force_close()
+    await half.prepare(request)
+    await half.write(body[: len(body) // 2])
+    return half

@@ -1,0 +1,251 @@
+"""The sandbox's own API, for people: faults, cards, consumers, tokens, keys, notifications, purchases, transactions.
+
+Plain HTTP on loopback.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from sandbox.common.faults import EVERY_OPERATION, Drop, Fault, Faults
+from sandbox.common.fields import (
+    InvalidFieldError,
+    InvalidFormatError,
+    InvalidValueError,
+    MalformedBodyError,
+    flag,
+    integer,
+    json_object,
+    optional_choice,
+    optional_text,
+    text,
+)
+from sandbox.d1.acs.control import AcsControl, NoSuchPurchaseError
+from sandbox.d1.acs.purchase import NotAwaitedError
+from sandbox.d1.acs.purchases import NotPossibleError
+from sandbox.d1.api.token import AccessTokens
+from sandbox.d1.callbacks.notifier import NotDeliveredError, Notifier
+from sandbox.d1.key_control import KeyControl
+from sandbox.d1.model import contract
+from sandbox.d1.model.contract import Operation
+from sandbox.d1.model.errors import D1Error
+from sandbox.d1.model.keys import KidTakenError, NoSuchKeyError
+from sandbox.d1.model.notification import Notification, Variant, new_details, new_operation_id, vary
+from sandbox.d1.model.store import Card, CardStore
+from sandbox.threeds import contract as threeds_contract
+from sandbox.threeds.control import NoSuchTransactionError, ThreeDSControl
+
+__all__ = ["Control"]
+
+_MOST_TIMES = 10_000
+_MOST_NOTIFICATIONS = 1_000
+_LONGEST_WAIT_MS = 60_000
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+_OPERATIONS = (*Operation, *threeds_contract.Operation)
+
+_ENDPOINTS = {
+    "POST /sandbox/faults": "operation, times, latency_ms, status, headers, body, html, drop, truncate",
+    "DELETE /sandbox/faults": "",
+    "GET /sandbox/cards": "",
+    "POST /sandbox/consumers": "consumerId",
+    "POST /sandbox/tokens/expire": "",
+    "POST /sandbox/notifications": (
+        "cardId, variant, count, delay_ms, operationId, operation, status, consumerId, details, error"
+    ),
+    **KeyControl.ENDPOINTS,
+    **AcsControl.ENDPOINTS,
+    **ThreeDSControl.ENDPOINTS,
+}
+
+_REFUSALS: Mapping[type[Exception], tuple[int, str]] = {
+    NotDeliveredError: (502, ""),
+    NotPossibleError: (409, ""),
+    NotAwaitedError: (409, "nothing of the kind is awaited of the consumer now"),
+    KidTakenError: (409, "there is a key of that kid already"),
+    NoSuchKeyError: (404, "there is no such key"),
+    NoSuchPurchaseError: (404, "there is no such purchase"),
+    NoSuchTransactionError: (404, "there is no such transaction, or nothing is awaited of it"),
+}
+"""The status of each, and a text for people where it has none of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the API lets people see and change."""
+
+    d1_url: str
+    store: CardStore
+    tokens: AccessTokens
+    faults: Faults
+    notifier: Notifier
+    keys: KeyControl
+    acs: AcsControl
+    threeds: ThreeDSControl
+    clock: Callable[[], float]
+    """Tells the time, in seconds since 1970 (UTC)."""
+
+    def app(self) -> web.Application:
+        """Make the application."""
+        app = web.Application(middlewares=[_refuse])
+        app.add_routes(
+            [
+                web.get("/", self._index),
+                web.post("/sandbox/faults", self._add_fault),
+                web.delete("/sandbox/faults", self._clear_faults),
+                web.get("/sandbox/cards", self._list_cards),
+                web.post("/sandbox/consumers", self._add_consumer),
+                web.post("/sandbox/tokens/expire", self._expire_tokens),
+                web.post("/sandbox/notifications", self._notify),
+                *self.keys.routes(),
+                *self.acs.routes(),
+                *self.threeds.routes(),
+            ]
+        )
+        return app
+
+    async def _index(self, _: web.Request) -> web.Response:
+        operations = [operation.value for operation in _OPERATIONS]
+        variants = [variant.value for variant in Variant]
+        return web.json_response(
+            {
+                "d1": self.d1_url,
+                "threeds": self.threeds.url,
+                "endpoints": _ENDPOINTS,
+                "operations": operations,
+                "variants": variants,
+            }
+        )
+
+    async def _add_fault(self, request: web.Request) -> web.Response:
+        self.faults.add(_fault(json_object(await request.read())))
+        return web.Response(status=204)
+
+    async def _clear_faults(self, _: web.Request) -> web.Response:
+        self.faults.clear()
+        return web.Response(status=204)
+
+    async def _list_cards(self, _: web.Request) -> web.Response:
+        return web.json_response({"cards": [_shown(card) for card in self.store.cards()]})
+
+    async def _add_consumer(self, request: web.Request) -> web.Response:
+        body = json_object(await request.read())
+        self.store.add_consumer(text(body, "consumerId", contract.CONSUMER_ID))
+        return web.Response(status=204)
+
+    async def _expire_tokens(self, _: web.Request) -> web.Response:
+        self.tokens.expire_all()
+        return web.Response(status=204)
+
+    async def _notify(self, request: web.Request) -> web.Response:
+        body = json_object(await request.read())
+        variant = optional_choice(body, "variant", Variant) or Variant.PLAIN
+        usual = 2 if variant in {Variant.DUPLICATE, Variant.OUT_OF_ORDER} else 1
+        count = integer(body, "count", usual, 1, _MOST_NOTIFICATIONS)
+        delay_ms = integer(body, "delay_ms", 0, 0, _LONGEST_WAIT_MS)
+        first = _notification(body, datetime.fromtimestamp(self.clock(), UTC))
+        notifications = vary(variant, first, count)
+        await asyncio.sleep(delay_ms / 1000)
+        statuses = await self.notifier.send_all(notifications)
+        sent = [
+            {"operationId": notification.operation_id, "status": status}
+            for notification, status in zip(notifications, statuses, strict=True)
+        ]
+        return web.json_response({"sent": sent})
+
+
+@web.middleware
+async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _refusal(error.status, error.reason)
+    except (InvalidFieldError, MalformedBodyError) as error:
+        return _refusal(400, _wrong(error))
+    except D1Error as error:
+        return _refusal(error.status, error.error or "")
+    except tuple(_REFUSALS) as error:
+        status, why = _REFUSALS[type(error)]
+        return _refusal(status, why or str(error))
+
+
+def _refusal(status: int, error: str) -> web.Response:
+    return web.json_response({"error": error}, status=status)
+
+
+def _wrong(error: InvalidFieldError | MalformedBodyError) -> str:
+    if isinstance(error, InvalidValueError):
+        return f"{error.field} is not one of the values allowed"
+    if isinstance(error, InvalidFieldError):
+        return f"{error.field} is missing or malformed"
+    return "body is not a JSON object"
+
+
+def _fault(body: Mapping[str, Any]) -> Fault:
+    operation = optional_text(body, "operation") or EVERY_OPERATION
+    if operation != EVERY_OPERATION and operation not in _OPERATIONS:
+        raise InvalidValueError("operation")
+    status = integer(body, "status", 200, 200, 599) if "status" in body else None
+    return Fault(
+        operation=operation,
+        times=integer(body, "times", 1, 1, _MOST_TIMES),
+        latency_ms=integer(body, "latency_ms", 0, 0, _LONGEST_WAIT_MS),
+        status=status,
+        headers=_headers(body),
+        body=_body_text(body),
+        html=flag(body, "html"),
+        drop=optional_choice(body, "drop", Drop),
+        truncate=flag(body, "truncate"),
+    )
+
+
+def _headers(body: Mapping[str, Any]) -> dict[str, str]:
+    headers = body.get("headers", {})
+    if not isinstance(headers, dict):
+        raise InvalidFormatError("headers")
+    if not all(_HEADER_NAME.fullmatch(name) for name in headers):
+        raise InvalidFormatError("headers")
+    return {name: text(headers, name, _HEADER_VALUE) for name in headers}
+
+
+def _body_text(body: Mapping[str, Any]) -> str | None:
+    if "body" not in body:
+        return None
+    value = body["body"]
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _notification(body: Mapping[str, Any], now: datetime) -> Notification:
+    details = body.get("details", {})
+    if not isinstance(details, dict):
+        raise InvalidFormatError("details")
+    return Notification(
+        card_id=text(body, "cardId", contract.CARD_ID),
+        operation_id=optional_text(body, "operationId", contract.OPERATION_ID) or new_operation_id(),
+        start_time=now,
+        operation=optional_text(body, "operation") or "3DS_CHALLENGE_OOB",
+        status=optional_text(body, "status") or "SUCCESSFUL",
+        consumer_id=optional_text(body, "consumerId", contract.CONSUMER_ID),
+        details=new_details() | details,
+        error=optional_text(body, "error"),
+    )
+
+
+def _shown(card: Card) -> dict[str, Any]:
+    return {
+        "cardId": card.card_id,
+        "consumerId": card.details.consumer_id,
+        "cardProductId": card.details.product_id,
+        "state": card.state.value,
+        "suspendedFor": card.suspended_for,
+        "createdByD1": card.created_by_d1,
+        "awaitsCredentials": card.awaits_credentials,
+    }

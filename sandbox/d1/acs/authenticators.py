@@ -1,0 +1,86 @@
+"""The authenticators that consumers enrolled in the issuer's app (D1 API: out-of-band authentication)."""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sandbox.d1.callbacks.background import Background
+from sandbox.d1.callbacks.notifier import Notifier
+from sandbox.d1.model.contract import FIELD_APP_INSTANCE_ID, ConsumerOperation
+from sandbox.d1.model.errors import forbidden, not_found
+from sandbox.d1.model.notification import ConsumerNotification, new_operation_id
+from sandbox.d1.model.store import CardStore
+
+__all__ = ["Authenticators"]
+
+
+class Authenticators:
+    """The authenticators of one issuer's consumers, in memory. The edge is told of every enrolment and removal."""
+
+    def __init__(
+        self, cards: CardStore, notifier: Notifier, background: Background, clock: Callable[[], float]
+    ) -> None:
+        """Have none.
+
+        Args:
+            cards: Knows the consumers.
+            notifier: Tells the edge.
+            background: Where it is told.
+            clock: Tells the time, in seconds since 1970 (UTC).
+        """
+        self._cards = cards
+        self._notifier = notifier
+        self._background = background
+        self._clock = clock
+        self._enrolled: dict[str, str] = {}
+
+    def all(self) -> dict[str, str]:
+        """The consumer of each app instance that has an authenticator."""
+        return dict(self._enrolled)
+
+    def has_any(self, consumer_id: str) -> bool:
+        """Tell whether a consumer has enrolled one."""
+        return consumer_id in self._enrolled.values()
+
+    def enrol(self, consumer_id: str, app_instance_id: str | None = None) -> str:
+        """Enrol an authenticator; returns the app instance's id, made if there is none.
+
+        Raises:
+            D1Error: The consumer is not known, or the app instance has one already.
+        """
+        self._cards.personal_information(consumer_id)
+        app_instance_id = app_instance_id or f"app_{secrets.token_hex(16)}"
+        if app_instance_id in self._enrolled:
+            raise forbidden("Application instance has an authenticator")
+        self._enrolled[app_instance_id] = consumer_id
+        self._tell(ConsumerOperation.ENROLL_AUTHN, consumer_id, app_instance_id)
+        return app_instance_id
+
+    def delete(self, app_instance_id: str) -> None:
+        """Remove an authenticator.
+
+        Raises:
+            D1Error: There is none.
+        """
+        try:
+            consumer_id = self._enrolled.pop(app_instance_id)
+        except KeyError:
+            raise not_found("Application instance") from None
+        self._tell(ConsumerOperation.DELETE_AUTHN, consumer_id, app_instance_id)
+
+    def forget(self, consumer_id: str) -> None:
+        """Remove every authenticator of a consumer who is deleted. The edge is not told of each."""
+        self._enrolled = {app: of for app, of in self._enrolled.items() if of != consumer_id}
+
+    def _tell(self, operation: ConsumerOperation, consumer_id: str, app_instance_id: str) -> None:
+        notification = ConsumerNotification(
+            consumer_id,
+            new_operation_id(),
+            datetime.fromtimestamp(self._clock(), UTC),
+            operation.value,
+            details={FIELD_APP_INSTANCE_ID: app_instance_id},
+        )
+        self._background.start(self._deliver(notification), f"{operation} of {app_instance_id}")
+
+    async def _deliver(self, notification: ConsumerNotification) -> None:
+        await self._notifier.deliver(notification)

@@ -1,0 +1,1 @@
+"""What is called at D1: its endpoints."""

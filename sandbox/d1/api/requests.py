@@ -1,0 +1,58 @@
+"""What D1's calls have in common: their headers, their bodies, and how they end."""
+
+from typing import Any
+
+from aiohttp import web
+
+from sandbox.common.fields import json_object, optional_choice, optional_text, text
+from sandbox.d1.model import contract
+from sandbox.d1.model.errors import bad_request, not_found
+
+__all__ = ["check_envelope", "is_v1", "json_body", "reason_v1"]
+
+
+def is_v1(request: web.Request) -> bool:
+    """Tell whether a call is one of version 1."""
+    return request.path.startswith(contract.V1_BASE)
+
+
+def check_envelope(request: web.Request, issuer_id: str) -> None:
+    """Check a call's headers and issuer.
+
+    Raises:
+        InvalidFormatError: A header or the issuer's id has not its form.
+        D1Error: It is another issuer.
+    """
+    if is_v1(request):
+        optional_text(request.headers, "x-correlation-id", contract.CORRELATION_ID_V1)
+    else:
+        optional_text(request.headers, "x-correlation-id", contract.CORRELATION_ID)
+        optional_text(request.headers, "x-user-id", contract.USER_ID)
+    if text(request.match_info, "issuerId", contract.ISSUER_ID) != issuer_id:
+        raise not_found("Issuer")
+
+
+async def json_body(request: web.Request) -> dict[str, Any]:
+    """Read a call's JSON object; no body is an empty one.
+
+    Raises:
+        D1Error: It is said to be something else.
+        MalformedBodyError: It is something else.
+    """
+    data = await request.read()
+    if data and request.content_type != "application/json":
+        raise bad_request()
+    return json_object(data)
+
+
+async def reason_v1(request: web.Request) -> None:
+    """Check the body of an operation of version 1: a reason, a reason code, both optional.
+
+    Raises:
+        D1Error: As for `json_body`.
+        MalformedBodyError: As for `json_body`.
+        InvalidFieldError: One of them is wrong.
+    """
+    body = await json_body(request)
+    optional_text(body, "reason", contract.REASON)
+    optional_choice(body, "reasonCode", contract.ReasonCode)

@@ -1,0 +1,124 @@
+"""D1's access tokens (D1 API: OAuth 2.0 access token; RFC 7523): a signed assertion in, a bearer token out."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, GuestProtocol
+
+from sandbox.common.fields import json_object
+from sandbox.d1.model.contract import GRANT_TYPE, STATUS_ASSERTION_REFUSED, TOKEN_LIFETIME_SECONDS
+from sandbox.d1.model.errors import D1Error, bad_request, unauthorized
+
+__all__ = ["AccessTokens", "AssertionVerifier", "TokenEndpoint"]
+
+
+class AssertionVerifier:
+    """Tells whether an assertion is the issuer's own and fresh."""
+
+    def __init__(self, issuer_id: str, keys: Mapping[str, ECKey], clock: Callable[[], float]) -> None:
+        """Trust one issuer.
+
+        Args:
+            issuer_id: Who has to be its issuer and subject.
+            keys: The issuer's public keys by ``kid``; several while one is replaced.
+            clock: Tells the time, in seconds since 1970 (UTC).
+        """
+        self._issuer_id = issuer_id
+        self._keys = keys
+        self._clock = clock
+
+    def verify(self, assertion: str) -> None:
+        """Check an assertion: ES256 with a registered key, ``iss`` and ``sub`` the issuer, ``exp`` within 15 minutes.
+
+        Raises:
+            D1Error: It is not in order.
+        """
+        claims = self._verified_claims(assertion)
+        if claims.get("iss") != self._issuer_id or claims.get("sub") != self._issuer_id:
+            raise _refused("iss and sub have to be the issuer")
+        expiry = claims.get("exp")
+        if not isinstance(expiry, int):
+            raise _refused("exp has to be a number of seconds")
+        if not 0 < expiry - self._clock() <= TOKEN_LIFETIME_SECONDS:
+            raise _refused("exp has to be ahead, by 15 minutes at most")
+
+    def _verified_claims(self, assertion: str) -> dict[str, Any]:
+        try:
+            return jwt.decode(assertion, self._key, algorithms=["ES256"]).claims
+        except (JoseError, ValueError):
+            raise _refused("Assertion is not signed with ES256 by the registered key") from None
+
+    def _key(self, signature: GuestProtocol) -> ECKey:
+        header = signature.headers()
+        if header.get("typ", "JWT") != "JWT":
+            raise _refused("typ has to be JWT")
+        try:
+            return self._keys[header["kid"]]
+        except (KeyError, TypeError):
+            raise _refused("kid is not registered") from None
+
+
+class AccessTokens:
+    """The tokens given out and not yet expired."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._expiries: dict[str, float] = {}
+
+    def issue(self) -> str:
+        """Make a token that is good for 15 minutes."""
+        now = self._clock()
+        self._expiries = {token: expiry for token, expiry in self._expiries.items() if expiry > now}
+        token = secrets.token_urlsafe(32)
+        self._expiries[token] = now + TOKEN_LIFETIME_SECONDS
+        return token
+
+    def accepts(self, authorization: str) -> bool:
+        """Tell whether an ``Authorization`` header carries a token that is good now."""
+        scheme, _, token = authorization.partition(" ")
+        return scheme.lower() == "bearer" and self._expiries.get(token, 0.0) > self._clock()
+
+    def expire_all(self) -> None:
+        """Make every token given out so far worthless."""
+        self._expiries.clear()
+
+
+class TokenEndpoint:
+    """Answers Get token."""
+
+    def __init__(self, assertions: AssertionVerifier, tokens: AccessTokens) -> None:
+        self._assertions = assertions
+        self._tokens = tokens
+
+    async def get_token(self, request: web.Request) -> web.Response:
+        """Exchange an assertion, in a form or in JSON, for a token."""
+        parameters = await _parameters(request)
+        assertion = parameters.get("assertion")
+        if parameters.get("grant_type") != GRANT_TYPE or not isinstance(assertion, str) or not assertion:
+            raise bad_request()
+        self._assertions.verify(assertion)
+        return web.json_response(
+            {
+                "access_token": self._tokens.issue(),
+                "expires_in": TOKEN_LIFETIME_SECONDS,
+                "scope": "d1",
+                "token_type": "Bearer",
+            },
+            headers={"Cache-Control": "no-store"},
+        )
+
+
+async def _parameters(request: web.Request) -> Mapping[str, Any]:
+    if request.content_type == "application/json":
+        return json_object(await request.read())
+    if request.content_type == "application/x-www-form-urlencoded":
+        return await request.post()
+    raise bad_request()
+
+
+def _refused(why: str) -> D1Error:
+    return unauthorized(why, STATUS_ASSERTION_REFUSED)

@@ -1,0 +1,1 @@
+"""What D1 calls at the gateway's edge: notifications and questions."""

@@ -1,0 +1,57 @@
+"""Work that goes on after a call was answered, and ends with the sandbox at the latest."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sandbox.d1.callbacks.edge import NotDeliveredError
+from sandbox.d1.callbacks.questions import QuestionError
+
+__all__ = ["Background"]
+
+
+class Background:
+    """The tasks of a sandbox."""
+
+    def __init__(self) -> None:
+        """Have none; `run` ends them with its block."""
+        self.errors: list[str] = []
+        """What went wrong: the work's name and the reason."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def run(cls) -> AsyncIterator["Background"]:
+        """Have tasks for as long as the block lasts; what is not done then is cancelled."""
+        background = cls()
+        try:
+            yield background
+        finally:
+            tasks = list(background._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Have something done.
+
+        Args:
+            work: What; that the edge does not do its part is expected of it, every other error is a bug and logged.
+            name: What to call it in `errors`; no secret.
+        """
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, NotDeliveredError | QuestionError):
+            self.errors.append(f"{task.get_name()}: {error}")
+        else:
+            # The text of an unexpected error could hold anything; its traceback goes to the log.
+            self.errors.append(f"{task.get_name()}: {type(error).__name__}")
+            context = {"message": f"{task.get_name()} broke off", "exception": error, "task": task}
+            task.get_loop().call_exception_handler(context)

@@ -1,0 +1,180 @@
+"""D1 as a client of the gateway's edge: mutual TLS, and a bearer token where one was agreed."""
+
+import asyncio
+import base64
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from sandbox.d1.model.contract import EDGE_TOKEN_PATH, OUTBOUND_TIMEOUT_SECONDS, OutboundCall
+
+__all__ = ["EdgeAnswer", "EdgeClient", "EdgeCredentials", "NotDeliveredError"]
+
+
+class NotDeliveredError(Exception):
+    """The edge did not answer, or did not take it, or D1 got no token from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeCredentials:
+    """With what D1 asks the edge for a token (D1 API: outbound OAuth 2.0)."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str | None = None
+
+    def authorization(self) -> str:
+        """The ``Authorization`` header: Basic, in base64url (RFC 4648, section 5) as D1 writes it."""
+        pair = f"{self.client_id}:{self.client_secret}".encode()
+        return f"Basic {base64.urlsafe_b64encode(pair).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeAnswer:
+    """What the edge answered."""
+
+    status: int
+    content_type: str
+    """The media type alone, without its parameters."""
+    body: bytes = field(repr=False)
+
+
+class EdgeClient:
+    """Calls the edge on behalf of one issuer."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        issuer_id: str,
+        *,
+        clock: Callable[[], float],
+        credentials: EdgeCredentials | None = None,
+    ) -> None:
+        """Make a client; `run` makes one with its session.
+
+        Args:
+            session: Shows D1's client certificate.
+            issuer_id: Whose cards and consumers the calls are about.
+            clock: Tells the time, in seconds since 1970 (UTC).
+            credentials: For a bearer token; None if mutual TLS alone was agreed.
+        """
+        self._session = session
+        self._issuer_id = issuer_id
+        self._clock = clock
+        self._credentials = credentials
+        self._edges: tuple[URL, ...] = ()
+        self._token = ""
+        self._token_expiry = 0.0
+        self._token_fetch = asyncio.Lock()
+
+    @classmethod
+    @asynccontextmanager
+    async def run(
+        cls,
+        tls: ssl.SSLContext,
+        issuer_id: str,
+        *,
+        clock: Callable[[], float],
+        credentials: EdgeCredentials | None = None,
+        timeout_seconds: float = OUTBOUND_TIMEOUT_SECONDS,
+    ) -> AsyncIterator["EdgeClient"]:
+        """Have a client for as long as the block lasts; the arguments are those of the class.
+
+        Args:
+            tls: Shows D1's client certificate.
+            issuer_id: As for the class.
+            clock: As for the class.
+            credentials: As for the class.
+            timeout_seconds: How long the edge may take for an answer.
+        """
+        connector, timeout = aiohttp.TCPConnector(ssl=tls), aiohttp.ClientTimeout(total=timeout_seconds)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            yield cls(session, issuer_id, clock=clock, credentials=credentials)
+
+    def set_edge(self, url: str, *others: str) -> None:
+        """Tell where the edge is, for example ``https://127.0.0.1:8443``. A token of an earlier one is forgotten.
+
+        Args:
+            url: Where it is.
+            others: Where it is too, in turn: one that cannot be reached is passed over, as a load balancer would.
+        """
+        self._edges = tuple(URL(each) for each in (url, *others))
+        self._token_expiry = 0.0
+
+    async def call(
+        self,
+        call: OutboundCall,
+        ids: Mapping[str, str],
+        *,
+        correlation_id: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> EdgeAnswer:
+        """Make a call and return whatever is answered.
+
+        Args:
+            call: Which one.
+            ids: What stands in its path, but for the issuer's id.
+            correlation_id: Goes along as ``x-correlation-id``.
+            body: The JSON body, if it has one.
+            query: The query, if it has one.
+
+        Raises:
+            NotDeliveredError: There was no answer in time, or no token.
+        """
+        path = call.path.format(issuerId=self._issuer_id, **ids)
+        headers = {"x-correlation-id": correlation_id}
+        if self._credentials is not None:
+            headers["Authorization"] = f"Bearer {await self._bearer_token(self._credentials)}"
+        try:
+            async with await self._request(
+                call.method, path, json=body, params=query, headers=headers, allow_redirects=False
+            ) as answer:
+                if answer.status == HTTPStatus.UNAUTHORIZED:
+                    self._token_expiry = 0.0
+                return EdgeAnswer(answer.status, answer.content_type, await answer.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NotDeliveredError(f"The edge did not answer: {type(error).__name__}") from None
+
+    async def _bearer_token(self, credentials: EdgeCredentials) -> str:
+        async with self._token_fetch:
+            if self._clock() >= self._token_expiry:
+                self._token, lifetime_seconds = await self._fetch_token(credentials)
+                self._token_expiry = self._clock() + lifetime_seconds
+            return self._token
+
+    async def _fetch_token(self, credentials: EdgeCredentials) -> tuple[str, float]:
+        form = {"grant_type": "client_credentials"}
+        if credentials.scope is not None:
+            form["scope"] = credentials.scope
+        headers = {"Authorization": credentials.authorization()}
+        try:
+            async with await self._request("POST", EDGE_TOKEN_PATH, data=form, headers=headers) as answer:
+                answer.raise_for_status()
+                token = await answer.json()
+                if token["token_type"] != "Bearer":  # noqa: S105 - not the token
+                    raise NotDeliveredError("The edge gave no bearer token")
+                # A string in D1's specification; without it, the token serves once.
+                return str(token["access_token"]), float(token.get("expires_in", 0))
+        except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise NotDeliveredError(f"The edge gave no token: {type(error).__name__}") from None
+
+    async def _request(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
+        if not self._edges:
+            raise NotDeliveredError("No edge is set")
+        *others, last = (edge / path.removeprefix("/") for edge in self._edges)
+        for url in others:
+            try:
+                return await self._session.request(method, url, **arguments)
+            except aiohttp.ClientSSLError:
+                # It was reached, and is not who it should be.
+                raise
+            except aiohttp.ClientConnectorError:
+                continue
+        return await self._session.request(method, last, **arguments)

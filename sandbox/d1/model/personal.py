@@ -1,0 +1,73 @@
+"""What D1 may know of a person (D1 API: consumer information), told at registration or when D1 asks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.common.fields import InvalidFormatError, optional_text
+from sandbox.d1.model import contract
+
+__all__ = ["PersonalInformation"]
+
+_TEXTS = {
+    "language": contract.LANGUAGE,
+    "firstName": contract.PERSON_NAME,
+    "middleName": contract.PERSON_NAME,
+    "lastName": contract.PERSON_NAME,
+    "title": contract.PERSON_TITLE,
+    "dateOfBirth": contract.BIRTH_DATE,
+    "email": contract.EMAIL,
+}
+_PHONE = "mobilePhoneNumber"
+_PHONE_PARTS = {"countryCode": contract.CALLING_CODE, "phoneNumber": contract.PHONE_NUMBER}
+_ADDRESS = "residencyAddress"
+_ADDRESS_LINES = ("line1", "line2", "city", "state", "zipCode")
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalInformation:
+    """Personal data that were checked. Never shown by being printed."""
+
+    fields: Mapping[str, Any] = field(repr=False)
+    """As they came, without fields that the contract does not name."""
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> "PersonalInformation":
+        """Check and take a JSON object; nothing in it has to be there.
+
+        Raises:
+            InvalidFormatError: A field has not its form.
+        """
+        for name, pattern in _TEXTS.items():
+            optional_text(body, name, pattern)
+        if _PHONE in body:
+            phone = _object(body, _PHONE)
+            for name, pattern in _PHONE_PARTS.items():
+                # A number of which a part is missing is none.
+                if optional_text(phone, name, pattern) is None:
+                    raise InvalidFormatError(f"{_PHONE}.{name}")
+        if _ADDRESS in body:
+            address = _object(body, _ADDRESS)
+            for name in _ADDRESS_LINES:
+                optional_text(address, name)
+            optional_text(address, "countryCode", contract.COUNTRY_CODE)
+        known = (*_TEXTS, _PHONE, _ADDRESS)
+        return cls({name: body[name] for name in known if name in body})
+
+    @property
+    def language(self) -> str | None:
+        """Language and country, for example ``en-US``."""
+        return self.fields.get("language")
+
+    @property
+    def phone(self) -> str | None:
+        """The mobile phone's number, for example ``+962790000000``."""
+        number = self.fields.get(_PHONE)
+        return None if number is None else f"{number['countryCode']}{number['phoneNumber']}"
+
+
+def _object(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = body[name]
+    if not isinstance(value, dict):
+        raise InvalidFormatError(name)
+    return value

@@ -1,0 +1,241 @@
+"""D1's cards and the rules of their life (D1 API: manage card life cycle, register cards). Knows nothing of HTTP."""
+
+import base64
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from sandbox.common.fields import InvalidValueError
+from sandbox.d1.model.contract import CardProduct, CardState, InitialState, ResumeReason, SuspendReason
+from sandbox.d1.model.errors import forbidden, not_found, not_reusable
+from sandbox.d1.model.personal import PersonalInformation
+
+__all__ = ["Card", "CardDetails", "CardStore", "Credentials"]
+
+_LIVE = frozenset({CardState.ACTIVE, CardState.INACTIVE, CardState.SUSPENDED})
+
+_LIFTED_BY = {
+    SuspendReason.CARD_LOST: ResumeReason.CARD_FOUND,
+    SuspendReason.USER_DECISION: ResumeReason.USER_DECISION,
+    SuspendReason.ISSUER_DECISION: ResumeReason.ISSUER_DECISION,
+}
+"""What resumes a suspension. The reasons that are not here last until the card is replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What is printed on a card. Never shown, not even to those who print it by mistake."""
+
+    pan: str = field(repr=False)
+    expiry: str = field(repr=False)
+    """MMYY."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardDetails:
+    """What the issuer says of a card when it is created or registered."""
+
+    consumer_id: str
+    product_id: str
+    initial_state: InitialState
+    name_on_card: str | None = field(default=None, repr=False)
+    second_name_on_card: str | None = field(default=None, repr=False)
+    credentials: Credentials | None = None
+    """None while D1 waits for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card as it stands."""
+
+    card_id: str
+    details: CardDetails
+    state: CardState
+    created_by_d1: bool
+    """Whether it was made with Create card, not registered."""
+    suspended_for: SuspendReason | None = None
+    awaits_credentials: bool = False
+    """Whether it was renewed or replaced without card data, which D1 would now ask the issuer for."""
+
+
+class CardStore:
+    """The cards and the consumers of one issuer, in memory.
+
+    Its methods raise `sandbox.d1.model.errors.D1Error` where a rule forbids the step, and
+    `sandbox.common.fields.InvalidValueError` where a field cannot mean what it has to.
+    """
+
+    def __init__(self, products: Iterable[CardProduct]) -> None:
+        self._products = {product.product_id: product for product in products}
+        self._consumers: dict[str, PersonalInformation | None] = {}
+        self._cards: dict[str, Card] = {}
+        self._used_pans: set[str] = set()
+        self._pans_made = 0
+
+    def cards(self) -> tuple[Card, ...]:
+        """All cards, in the order in which they came."""
+        return tuple(self._cards.values())
+
+    def card(self, card_id: str) -> Card:
+        """One card."""
+        try:
+            return self._cards[card_id]
+        except KeyError:
+            raise not_found("Card") from None
+
+    def add_consumer(self, consumer_id: str) -> None:
+        """Register a consumer, if it is not yet."""
+        self._consumers.setdefault(consumer_id, None)
+
+    def register_consumer(self, consumer_id: str, personal_information: PersonalInformation | None) -> None:
+        """Register a consumer, or change what is kept of one; None if nothing is."""
+        self._consumers[consumer_id] = personal_information
+
+    def personal_information(self, consumer_id: str) -> PersonalInformation | None:
+        """What is kept of a consumer."""
+        try:
+            return self._consumers[consumer_id]
+        except KeyError:
+            raise not_found("Consumer") from None
+
+    def delete_consumer(self, consumer_id: str) -> None:
+        """Forget a consumer and end the life of all its cards."""
+        self.personal_information(consumer_id)
+        del self._consumers[consumer_id]
+        for card in self.cards():
+            if card.details.consumer_id == consumer_id and card.state in _LIVE:
+                self._retire(card, CardState.DELETED)
+
+    def create(self, details: CardDetails) -> Card:
+        """Make a card with a PAN and an id of D1's own."""
+        self._product(details)
+        if details.consumer_id not in self._consumers:
+            raise not_found("Consumer")
+        card_id = "crd_" + base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+        credentials = Credentials(pan=self._new_pan(), expiry="1299")
+        return self._put(
+            Card(
+                card_id,
+                replace(details, credentials=credentials),
+                CardState(details.initial_state),
+                created_by_d1=True,
+            )
+        )
+
+    def register(self, card_id: str, details: CardDetails) -> None:
+        """Register a card. The same again changes nothing; with another consumer, it moves the card to that one."""
+        if not self._product(details).registers:
+            raise forbidden("Cards of this product are not registered")
+        present = self._cards.get(card_id)
+        if present is not None and present.state in _LIVE:
+            if present.details != replace(details, consumer_id=present.details.consumer_id):
+                raise not_reusable("Card id is in use")
+            self._cards[card_id] = replace(present, details=details)
+        else:
+            self._check_card_id(card_id)
+            self._check_pan(details.credentials)
+            self._put(Card(card_id, details, CardState(details.initial_state), created_by_d1=False))
+        self.add_consumer(details.consumer_id)
+
+    def renew(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> None:
+        """Give a card a new expiry, and perhaps a new id; its state stays."""
+        card = self._live(card_id)
+        known = card.details.credentials
+        self._check_credentials(card, credentials)
+        renewed = replace(
+            card,
+            card_id=new_card_id or card_id,
+            details=replace(card.details, credentials=credentials or known),
+            awaits_credentials=credentials is None,
+        )
+        if renewed.card_id != card_id:
+            self._check_card_id(renewed.card_id)
+            del self._cards[card_id]
+        self._put(renewed)
+
+    def replace(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> None:
+        """Put an active card with a new PAN in a card's place, under a new id or the old one."""
+        card = self._live(card_id)
+        successor = Card(
+            new_card_id or card_id,
+            replace(card.details, credentials=credentials),
+            CardState.ACTIVE,
+            card.created_by_d1,
+            awaits_credentials=credentials is None,
+        )
+        self._check_pan(credentials)
+        if successor.card_id != card_id:
+            self._check_card_id(successor.card_id)
+        self._retire(card, CardState.REPLACED)
+        self._put(successor)
+
+    def supply(self, card_id: str, credentials: Credentials) -> None:
+        """Give a card the data that it was renewed or replaced without."""
+        card = self._live(card_id)
+        self._check_credentials(card, credentials)
+        self._put(replace(card, details=replace(card.details, credentials=credentials), awaits_credentials=False))
+
+    def delete(self, card_id: str) -> None:
+        """End a card's life."""
+        self._retire(self._live(card_id), CardState.DELETED)
+
+    def suspend(self, card_id: str, reason: SuspendReason) -> None:
+        """Take an active card out of use."""
+        card = self.card(card_id)
+        if card.state is not CardState.ACTIVE:
+            raise forbidden("Card is not active")
+        self._cards[card_id] = replace(card, state=CardState.SUSPENDED, suspended_for=reason)
+
+    def resume(self, card_id: str, reason: ResumeReason) -> None:
+        """Take a suspended card into use again, if the reason lifts that suspension."""
+        card = self.card(card_id)
+        if card.suspended_for is None:
+            raise forbidden("Card is not suspended")
+        if _LIFTED_BY.get(card.suspended_for) is not reason:
+            raise forbidden("This reason does not lift the suspension")
+        self._cards[card_id] = replace(card, state=CardState.ACTIVE, suspended_for=None)
+
+    def _product(self, details: CardDetails) -> CardProduct:
+        try:
+            return self._products[details.product_id]
+        except KeyError:
+            raise InvalidValueError("cardProductId") from None
+
+    def _live(self, card_id: str) -> Card:
+        card = self.card(card_id)
+        if card.state not in _LIVE:
+            raise forbidden("Card is replaced or deleted")
+        return card
+
+    def _check_card_id(self, card_id: str) -> None:
+        present = self._cards.get(card_id)
+        if present is None:
+            return
+        transacts = self._products[present.details.product_id].transacts
+        if present.state in _LIVE or present.created_by_d1 or transacts:
+            raise not_reusable("Card id is in use or may not be used again")
+
+    def _check_credentials(self, card: Card, credentials: Credentials | None) -> None:
+        known = card.details.credentials
+        if known is None:
+            self._check_pan(credentials)
+        elif credentials is not None and credentials.pan != known.pan:
+            raise InvalidValueError("encryptedData")
+
+    def _check_pan(self, credentials: Credentials | None) -> None:
+        # That of a card deleted or replaced never becomes free again.
+        if credentials is not None and credentials.pan in self._used_pans:
+            raise not_reusable("Card number is in use or may not be used again")
+
+    def _put(self, card: Card) -> Card:
+        self._cards[card.card_id] = card
+        if card.details.credentials is not None:
+            self._used_pans.add(card.details.credentials.pan)
+        return card
+
+    def _retire(self, card: Card, state: CardState) -> None:
+        self._cards[card.card_id] = replace(card, state=state, suspended_for=None, awaits_credentials=False)
+
+    def _new_pan(self) -> str:
+        self._pans_made += 1
+        return f"999999{self._pans_made:010d}"
