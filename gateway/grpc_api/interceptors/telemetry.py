@@ -128,7 +128,8 @@ class TelemetryInterceptor(Interceptor):
         )
 
     def _issuer(self, request: Message | None) -> Mapping[str, str]:
-        issuer_id = self._issuers.resolve(getattr(request, "issuer_id", ""))
+        named = getattr(request, "issuer_id", None)
+        issuer_id = None if named is None else self._issuers.resolve(named)
         # Otherwise it is the caller's word.
         return {"issuer_id": issuer_id} if issuer_id in self._issuers else {}
 
