@@ -129,8 +129,8 @@ class TelemetryInterceptor(Interceptor):
 
     def _issuer(self, request: Message | None) -> Mapping[str, str]:
         named = getattr(request, "issuer_id", None)
-        issuer_id = None if named is None else self._issuers.resolve(named)
-        # Otherwise it is the caller's word.
+        issuer_id = "" if named is None else self._issuers.resolve(named)
+        # An id that is not configured is the caller's word.
         return {"issuer_id": issuer_id} if issuer_id in self._issuers else {}
 
 
