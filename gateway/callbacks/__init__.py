@@ -1,1 +1,1 @@
-"""Callbacks of the card platform that want an answer: who may answer, who does, and until when."""
+"""Callbacks that the card platform expects a reply to: who may reply, who does, and until when."""

@@ -1,7 +1,7 @@
-"""The broker: matches each question of D1 with a connected handler, so that exactly one reply counts.
+"""The broker: sends each callback request to a connected handler, and accepts exactly one reply.
 
-It is a state machine without I/O. Time comes from a clock, which an event loop is, so that whole lives of handlers can
-be played through in no time. What it promises to handlers stands in ``issuer/callback/v1/service.proto``.
+It is a state machine without I/O. Its clock may be simulated, so tests play long scenarios in no time.
+``issuer/callback/v1/service.proto`` documents what handlers can rely on.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from itertools import count
 from gateway.aio.clock import Clock
 from gateway.callbacks.model import (
     KINDS,
-    LEAST_SECONDS,
+    MIN_PASS_ON_SECONDS,
     Handler,
     HandlerSession,
     OnEnd,
+    OnOutcome,
     Outcome,
     PendingCallback,
     RemoteId,
-    Tell,
     Topic,
     kind_of,
     rank,
@@ -30,12 +30,12 @@ from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = ["Broker", "Handler", "HandlerSession", "Outcome", "Topic", "kind_of"]
 
-_MOST_OPEN = 10_000
-"""More questions at a time than this are not asked: each holds memory until its deadline."""
+_MAX_PENDING = 10_000
+"""The limit on open callbacks; each holds memory until its deadline."""
 
 
 class Broker:
-    """Asks handlers on behalf of whoever waits for a reply."""
+    """Sends callback requests to handlers and returns their replies."""
 
     def __init__(
         self,
@@ -44,72 +44,72 @@ class Broker:
         wall_clock: Callable[[], float] = time.time,
         tokens: CallbackTokens | None = None,
     ) -> None:
-        """Begin without handlers.
+        """Start without handlers.
 
         Args:
-            clock: Keeps the deadlines.
-            wall_clock: Tells the time that handlers are shown, in seconds since 1970 (UTC).
-            tokens: Makes the tokens; a key of its own unless given.
+            clock: Measures the deadlines.
+            wall_clock: Returns the time that handlers see, in seconds since 1970 (UTC).
+            tokens: Makes the tokens; by default under a new key.
         """
         self._clock = clock
         self._wall_clock = wall_clock
         self._tokens = tokens or CallbackTokens()
         self._numbers = count(1)
         self._turns = count(1)
-        # A dictionary where a set would do: its order is the same in every run.
+        # Dictionaries, not sets, so that the order is the same in every run.
         self._sessions: dict[Topic, dict[HandlerSession, None]] = {}
-        self._questions: dict[str, PendingCallback] = {}
+        self._pending: dict[str, PendingCallback] = {}
         self._waiting: dict[Topic, list[PendingCallback]] = {}
-        """The most urgent first."""
+        """By urgency, the most urgent first."""
 
-    # ------------------------------------------------------------------------------------------- for who asks
+    # ---------------------------------------------------------------------------------------- for the platform
 
     async def ask(
-        self, question: callback.Question, seconds: float, *, wait_for_handler: bool = True
+        self, request: callback.Question, seconds: float, *, wait_for_handler: bool = True
     ) -> callback.Reply | None:
-        """Ask, and wait for the reply that counts; see `gateway.ports.CallbackBus`."""
+        """Send a callback request and wait for the accepted reply; see `gateway.ports.CallbackBus`."""
         ended: asyncio.Future[callback.Reply | None] = asyncio.get_running_loop().create_future()
 
         def end(reply: callback.Reply | None) -> None:
-            # Whoever waited may have been cancelled in this very turn of the loop.
+            # The waiting task may have been cancelled in this turn of the loop.
             if not ended.done():
                 ended.set_result(reply)
 
-        abandon = self.begin(question, seconds, end, wait_for_handler=wait_for_handler)
+        abandon = self.begin(request, seconds, end, wait_for_handler=wait_for_handler)
         try:
             return await ended
         finally:
             abandon()
 
     def begin(
-        self, message: callback.Question, seconds: float, on_end: OnEnd, *, wait_for_handler: bool = True
+        self, request: callback.Question, seconds: float, on_end: OnEnd, *, wait_for_handler: bool = True
     ) -> Callable[[], None]:
-        """Ask without waiting.
+        """Send a callback request without waiting for the reply.
 
         Args:
-            message: The question, with its issuer, its correlation id and its request. It belongs to the broker now.
-            seconds: How long there is for the reply.
+            request: The callback request with its issuer, correlation id and content. The broker owns it.
+            seconds: The time for the reply.
             on_end: Called once, perhaps before this returns.
-            wait_for_handler: Whether there is a point in waiting for a handler to connect while none is.
+            wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Returns:
-            What to call when nobody waits any more: `on_end` is not called after that.
+            A function that abandons the callback; `on_end` is not called after that.
         """
-        topic = (message.issuer_id, kind_of(message))
-        if len(self._questions) >= _MOST_OPEN or not (wait_for_handler or self._is_served(topic)):
+        topic = (request.issuer_id, kind_of(request))
+        if len(self._pending) >= _MAX_PENDING or not (wait_for_handler or self._is_served(topic)):
             on_end(None)
             return lambda: None
         deadline = self._clock.time() + seconds
-        message.token = self._tokens.make(deadline)
-        message.deadline.FromMilliseconds(round((self._wall_clock() + seconds) * 1000))
-        question = PendingCallback(message, topic, next(self._numbers), deadline, on_end, wait_for_handler)
-        question.expiry = self._clock.call_at(deadline, self._expire, question)
-        self._questions[message.token] = question
-        self._place(question)
+        request.token = self._tokens.make(deadline)
+        request.deadline.FromMilliseconds(round((self._wall_clock() + seconds) * 1000))
+        pending = PendingCallback(request, topic, next(self._numbers), deadline, on_end, wait_for_handler)
+        pending.expiry = self._clock.call_at(deadline, self._expire, pending)
+        self._pending[request.token] = pending
+        self._dispatch(pending)
 
         def abandon() -> None:
-            question.on_end = None
-            self._end(question, None)
+            pending.on_end = None
+            self._end(pending, None)
 
         return abandon
 
@@ -118,13 +118,13 @@ class Broker:
     def connect(
         self, handler: Handler, topics: Iterable[Topic], max_in_flight: int, remote_id: RemoteId | None = None
     ) -> HandlerSession:
-        """Let a handler take part. What waits for one is sent to it before this returns.
+        """Register a handler, and send it what waits for one before this returns.
 
         Args:
-            handler: The way to it.
-            topics: What it answers.
-            max_in_flight: How many questions it takes at once.
-            remote_id: Which handler of another gateway it is: one that is asked if none of ours can be.
+            handler: The connection to the handler.
+            topics: The topics that it serves.
+            max_in_flight: The number of callback requests that it takes at once.
+            remote_id: The id of a handler of a peer; it is asked only if no local handler can be.
         """
         session = HandlerSession(handler, frozenset(topics), max_in_flight, remote_id=remote_id)
         for topic in session.topics:
@@ -133,115 +133,111 @@ class Broker:
         return session
 
     def drain(self, session: HandlerSession) -> None:
-        """Send a handler no further questions."""
+        """Send a handler no further callback requests."""
         session.is_draining = True
-        self._give_up(session.topics)
+        self._end_unserved(session.topics)
 
     def disconnect(self, session: HandlerSession) -> None:
-        """Let a handler go; others get what it leaves undone."""
-        # A reply of its own may still be under way: that must not get it a question.
+        """Unregister a handler, and pass its open callback requests on to others."""
+        # Its last reply may still be processed; that must not bring it another request.
         session.is_draining = True
         for topic in session.topics:
-            self._unseat(session, topic)
-        for question in tuple(session.held.values()):
-            self._release(session, question)
-            # Those that had it before have used up their time for it.
-            if question.on_end is not None and question.asked_last is session:
-                question.asked_last = None
-                self._place(question)
-        self._give_up(session.topics)
+            self._unregister(session, topic)
+        for pending in tuple(session.held.values()):
+            self._release(session, pending)
+            # Earlier holders have used up their time.
+            if pending.on_end is not None and pending.last_session is session:
+                pending.last_session = None
+                self._dispatch(pending)
+        self._end_unserved(session.topics)
 
-    def take(self, session: HandlerSession, reply: callback.Reply, tell: Tell) -> None:
-        """Take a handler's reply; see `gateway.callbacks.model.CallbackRegistry`."""
-        tell(self.reply(session, reply))
+    def take(self, session: HandlerSession, reply: callback.Reply, on_outcome: OnOutcome) -> None:
+        """Take a callback reply; see `gateway.callbacks.model.CallbackRegistry`."""
+        on_outcome(self.reply(session, reply))
 
     def reply(self, session: HandlerSession | None, reply: callback.Reply) -> Outcome:
-        """Take a handler's reply, which keeps its contract, and tell what became of it.
+        """Process a valid callback reply and return its outcome.
 
         Args:
-            session: Over whose stream it came; None for a handler of another gateway that has no session here any more.
+            session: The session that sent it; None for a handler of a peer that has left.
             reply: The reply.
         """
-        question = self._questions.get(reply.token)
-        outcome = self._outcome_of_unknown(reply.token) if question is None else self._settle(question, reply)
+        pending = self._pending.get(reply.token)
+        outcome = self._outcome_of_unknown(reply.token) if pending is None else self._settle(pending, reply)
         if session is not None and outcome not in {
             callback.REPLY_OUTCOME_INVALID,
             callback.REPLY_OUTCOME_UNKNOWN_TOKEN,
         }:
-            session.is_tardy = False
-            if question is not None:
-                self._release(session, question)
+            session.is_slow = False
+            if pending is not None:
+                self._release(session, pending)
                 self._fill(session)
         return outcome
 
-    def refresh(self, message: callback.Question) -> bool:
-        """Set how long there is for a question that is sent just now.
-
-        Returns:
-            Whether there is any time.
-        """
-        question = self._questions.get(message.token)
-        left = 0.0 if question is None else question.deadline - self._clock.time()
-        message.time_left.FromMilliseconds(round(left * 1000))
+    def refresh(self, request: callback.Question) -> bool:
+        """Set the time left of a callback request that is about to be sent; return whether any is left."""
+        pending = self._pending.get(request.token)
+        left = 0.0 if pending is None else pending.deadline - self._clock.time()
+        request.time_left.FromMilliseconds(round(left * 1000))
         return left > 0
 
     def leave(self) -> None:
-        """See `gateway.callbacks.model.CallbackRegistry`: one that is alone has nobody to tell."""
+        """Do nothing, as there are no peers; see `gateway.callbacks.model.CallbackRegistry`."""
 
     @property
     def is_idle(self) -> bool:
         """Whether nobody waits for a reply; see `gateway.callbacks.model.CallbackRegistry`."""
-        return all(question.on_end is None for question in self._questions.values())
+        return all(pending.on_end is None for pending in self._pending.values())
 
     @property
     def handler_counts(self) -> Mapping[str, int]:
-        """How many handlers take questions here, by kind; 0 of a kind that has none."""
+        """The number of local handlers by kind; 0 for a kind without handlers."""
         sessions: dict[str, set[HandlerSession]] = {kind: set() for kind in KINDS}
-        for (_, kind), taken in self._sessions.items():
+        for (_, kind), registered in self._sessions.items():
             sessions.setdefault(kind, set()).update(
-                session for session in taken if not (session.is_draining or session.remote_id)
+                session for session in registered if not (session.is_draining or session.remote_id)
             )
         return {kind: len(found) for kind, found in sessions.items()}
 
     @property
     def size(self) -> tuple[int, int]:
-        """How many questions, and how many sessions at topics, are held in memory."""
-        waiting = sum(len(questions) for questions in self._waiting.values())
-        return len(self._questions) + waiting, sum(len(sessions) for sessions in self._sessions.values())
+        """The number of callbacks, and of sessions per topic, held in memory."""
+        waiting = sum(len(queue) for queue in self._waiting.values())
+        return len(self._pending) + waiting, sum(len(sessions) for sessions in self._sessions.values())
 
     # -------------------------------------------------------------------------------------------- the machine
 
     def _is_served(self, topic: Topic) -> bool:
         return any(not session.is_draining for session in self._sessions.get(topic, ()))
 
-    def _place(self, question: PendingCallback) -> None:
-        """Give a question to the best handler that has not had it, or let it wait for one."""
-        question.set_patience(None)
-        if not question.may_be_given(self._clock.time()):
+    def _dispatch(self, pending: PendingCallback) -> None:
+        """Send a callback request to the best handler that has not had it, or let it wait for one."""
+        pending.set_timer(None)
+        if not pending.can_be_sent(self._clock.time()):
             return
-        sessions = self._sessions.get(question.topic, ())
+        sessions = self._sessions.get(pending.topic, ())
         best = min(
-            (session for session in sessions if session.has_room and session.who not in question.tried),
+            (session for session in sessions if session.has_room and session.identity not in pending.tried),
             key=rank,
             default=None,
         )
         if best is not None:
-            self._give(question, best)
-        elif not question.is_waiting:
-            question.is_waiting = True
-            insort(self._waiting.setdefault(question.topic, []), question)
-            if question.asked_last is not None:
-                latest = question.deadline - LEAST_SECONDS
-                question.set_patience(self._clock.call_at(latest, self._stop_waiting, question))
+            self._send(pending, best)
+        elif not pending.is_waiting:
+            pending.is_waiting = True
+            insort(self._waiting.setdefault(pending.topic, []), pending)
+            if pending.last_session is not None:
+                latest = pending.deadline - MIN_PASS_ON_SECONDS
+                pending.set_timer(self._clock.call_at(latest, self._stop_waiting, pending))
 
     def _fill(self, session: HandlerSession) -> None:
-        """Give a handler what waits for one, the most urgent first."""
+        """Send a handler what waits for one, the most urgent first."""
         now = self._clock.time()
         while session.has_room:
             waiting = (self._waiting.get(topic, ()) for topic in session.topics)
             first = [
-                next((each for each in questions if each.may_be_given(now) and session.who not in each.tried), None)
-                for questions in waiting
+                next((each for each in queue if each.can_be_sent(now) and session.identity not in each.tried), None)
+                for queue in waiting
             ]
             urgent = min((each for each in first if each is not None), default=None)
             if urgent is None:
@@ -249,37 +245,37 @@ class Broker:
                 if on_room is not None:
                     on_room()
                 return
-            self._give(urgent, session)
+            self._send(urgent, session)
 
-    def _give(self, question: PendingCallback, session: HandlerSession) -> None:
-        self._stop_waiting(question)
-        question.tried[session.who] = session
-        question.holders.add(session)
-        question.asked_last = session
-        session.held[question.message.token] = question
+    def _send(self, pending: PendingCallback, session: HandlerSession) -> None:
+        self._stop_waiting(pending)
+        pending.tried[session.identity] = session
+        pending.holders.add(session)
+        pending.last_session = session
+        session.held[pending.message.token] = pending
         session.last_turn = next(self._turns)
-        left = question.deadline - self._clock.time()
-        question.set_patience(self._clock.call_at(question.deadline - left / 2, self._pass_on, question))
-        message = callback.Question()
-        message.CopyFrom(question.message)
-        message.attempt = len(question.tried)
-        self.refresh(message)
-        session.handler.send(message)
+        left = pending.deadline - self._clock.time()
+        pending.set_timer(self._clock.call_at(pending.deadline - left / 2, self._pass_on, pending))
+        request = callback.Question()
+        request.CopyFrom(pending.message)
+        request.attempt = len(pending.tried)
+        self.refresh(request)
+        session.handler.send(request)
 
-    def _pass_on(self, question: PendingCallback) -> None:
-        """Ask another handler as well, if that may be: those that have the question take too long."""
-        for session in question.holders:
-            session.is_tardy = True
-        self._place(question)
+    def _pass_on(self, pending: PendingCallback) -> None:
+        """Send a callback request to another handler too, within limits, because its holders are slow."""
+        for session in pending.holders:
+            session.is_slow = True
+        self._dispatch(pending)
 
-    def _settle(self, question: PendingCallback, reply: callback.Reply) -> Outcome:
-        if self._clock.time() >= question.deadline:
+    def _settle(self, pending: PendingCallback, reply: callback.Reply) -> Outcome:
+        if self._clock.time() >= pending.deadline:
             return callback.REPLY_OUTCOME_LATE
-        if question.on_end is None:
+        if pending.on_end is None:
             return callback.REPLY_OUTCOME_ALREADY_ANSWERED
-        if not question.fits(reply):
+        if not pending.fits(reply):
             return callback.REPLY_OUTCOME_INVALID
-        self._end(question, reply)
+        self._end(pending, reply)
         return callback.REPLY_OUTCOME_ACCEPTED
 
     def _outcome_of_unknown(self, token: str) -> Outcome:
@@ -289,54 +285,54 @@ class Broker:
         late = self._clock.time() >= deadline
         return callback.REPLY_OUTCOME_LATE if late else callback.REPLY_OUTCOME_ALREADY_ANSWERED
 
-    def _expire(self, question: PendingCallback) -> None:
-        holders = tuple(question.holders)
+    def _expire(self, pending: PendingCallback) -> None:
+        holders = tuple(pending.holders)
         for session in holders:
-            session.is_tardy = True
-            session.handler.withdraw(question.message.token)
-            self._release(session, question)
-        self._end(question, None)
+            session.is_slow = True
+            session.handler.withdraw(pending.message.token)
+            self._release(session, pending)
+        self._end(pending, None)
         for session in sorted(holders, key=rank):
             self._fill(session)
 
-    def _end(self, question: PendingCallback, reply: callback.Reply | None) -> None:
-        """Tell who asked, once. Handlers that have the question keep their place for it until they reply."""
-        on_end, question.on_end = question.on_end, None
-        question.set_patience(None)
-        self._stop_waiting(question)
-        self._forget_if_idle(question)
+    def _end(self, pending: PendingCallback, reply: callback.Reply | None) -> None:
+        """Report the end, once. Handlers with the callback request hold it until they reply."""
+        on_end, pending.on_end = pending.on_end, None
+        pending.set_timer(None)
+        self._stop_waiting(pending)
+        self._forget_if_idle(pending)
         if on_end is not None:
             on_end(reply)
 
-    def _release(self, session: HandlerSession, question: PendingCallback) -> None:
-        session.held.pop(question.message.token, None)
-        question.holders.discard(session)
-        self._forget_if_idle(question)
+    def _release(self, session: HandlerSession, pending: PendingCallback) -> None:
+        session.held.pop(pending.message.token, None)
+        pending.holders.discard(session)
+        self._forget_if_idle(pending)
 
-    def _forget_if_idle(self, question: PendingCallback) -> None:
-        if question.on_end is None and not question.holders:
-            if question.expiry is not None:
-                question.expiry.cancel()
-            self._questions.pop(question.message.token, None)
+    def _forget_if_idle(self, pending: PendingCallback) -> None:
+        if pending.on_end is None and not pending.holders:
+            if pending.expiry is not None:
+                pending.expiry.cancel()
+            self._pending.pop(pending.message.token, None)
 
-    def _stop_waiting(self, question: PendingCallback) -> None:
-        if question.is_waiting:
-            question.is_waiting = False
-            waiting = self._waiting[question.topic]
-            del waiting[bisect_left(waiting, question)]
+    def _stop_waiting(self, pending: PendingCallback) -> None:
+        if pending.is_waiting:
+            pending.is_waiting = False
+            waiting = self._waiting[pending.topic]
+            del waiting[bisect_left(waiting, pending)]
             if not waiting:
-                del self._waiting[question.topic]
+                del self._waiting[pending.topic]
 
-    def _unseat(self, session: HandlerSession, topic: Topic) -> None:
+    def _unregister(self, session: HandlerSession, topic: Topic) -> None:
         sessions = self._sessions.get(topic, {})
         sessions.pop(session, None)
         if not sessions:
             self._sessions.pop(topic, None)
 
-    def _give_up(self, topics: Iterable[Topic]) -> None:
-        """End what does not wait for a handler to connect, where none is left."""
+    def _end_unserved(self, topics: Iterable[Topic]) -> None:
+        """End the callbacks that do not wait for a handler to connect, where none is left."""
         for topic in topics:
             if not self._is_served(topic):
-                for question in tuple(self._waiting.get(topic, ())):
-                    if not (question.wait_for_handler or question.holders):
-                        self._end(question, None)
+                for pending in tuple(self._waiting.get(topic, ())):
+                    if not (pending.wait_for_handler or pending.holders):
+                        self._end(pending, None)

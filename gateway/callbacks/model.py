@@ -1,4 +1,4 @@
-"""What the broker knows of a handler and of a question."""
+"""Handler sessions and pending callbacks, as the broker keeps them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -9,181 +9,181 @@ from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = [
     "KINDS",
-    "LEAST_SECONDS",
+    "MIN_PASS_ON_SECONDS",
     "CallbackRegistry",
     "Handler",
     "HandlerSession",
     "OnEnd",
+    "OnOutcome",
     "Outcome",
     "PendingCallback",
     "RemoteId",
-    "Tell",
     "Topic",
     "kind_of",
     "rank",
 ]
 
 Topic: TypeAlias = "tuple[str, str]"
-"""Whom and what a question is for: the issuer, and the kind as `kind_of` names it."""
+"""The issuer and the kind of callback, as `kind_of` names it."""
 
 Outcome: TypeAlias = "callback.ReplyOutcome.ValueType"
-"""What became of a reply."""
+"""The outcome of a callback reply."""
 
-Tell: TypeAlias = Callable[[Outcome], None]
-"""Told once what became of a reply."""
+OnOutcome: TypeAlias = Callable[[Outcome], None]
+"""Called once with the outcome of a callback reply."""
 
 OnEnd: TypeAlias = Callable[[callback.Reply | None], None]
-"""Told how a question ended: with the reply that counts, or with None if there was none in time."""
+"""Called with the accepted callback reply, or with None if none arrived in time."""
 
 KINDS = tuple(request.name for request in callback.Question.DESCRIPTOR.oneofs_by_name["request"].fields)
-"""Every kind of question."""
+"""All kinds of callbacks."""
 
-_MOST_ASKED = 3
-"""A question that so many handlers have had is not passed on because they dawdle: each of them may yet do the work, and
-a consumer get one OTP as many times."""
+_MAX_ATTEMPTS = 3
+"""The number of handlers after which a callback request is no longer passed on because of slowness. Each of them may
+still do the work, so a consumer may get one OTP per handler."""
 
-LEAST_SECONDS = 0.2
-"""With less time than this a question is not passed on because a handler dawdles: the next one would hardly be heard in
-time, and yet do the work once more."""
+MIN_PASS_ON_SECONDS = 0.2
+"""The time left below which a callback request is no longer passed on because of slowness. The next handler could
+hardly reply in time, yet would do the work again."""
 
 
 class RemoteId(NamedTuple):
-    """Names a handler of another gateway."""
+    """The id of a handler connected to a peer."""
 
     gateway: str
     number: int
-    """What that gateway calls it."""
+    """The id of its session at that peer."""
 
 
 class Handler(Protocol):
-    """The way to a connected handler."""
+    """The connection to a handler."""
 
-    def send(self, question: callback.Question) -> None:
-        """Send it a question, now or as soon as it reads on. The message is its own."""
+    def send(self, request: callback.Question) -> None:
+        """Send a callback request, now or as soon as the handler reads on. The handler owns the message."""
         ...
 
     def withdraw(self, token: str) -> None:
-        """Do not send a question that it has not taken yet: its time is over."""
+        """Drop a callback request that expired before the handler read it."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class HandlerSession:
-    """A handler's place at the broker, as `gateway.callbacks.broker.Broker.connect` gives it."""
+    """The registration of a handler at the broker."""
 
     handler: Handler
     topics: frozenset[Topic]
     max_in_flight: int
     held: "dict[str, PendingCallback]" = field(default_factory=dict)
-    """By token, the questions that it was sent, has not replied to, and still could."""
+    """The callbacks, by token, that were sent to the handler and that it can still reply to."""
     is_draining: bool = False
-    is_tardy: bool = False
-    """Whether it has taken too long for a question, and replied to none since."""
+    is_slow: bool = False
+    """Whether the handler took too long for a callback request and has replied to none since."""
     last_turn: int = 0
     remote_id: RemoteId | None = None
-    """Which handler of another gateway it is; None if its stream is here."""
+    """The id at the peer that has the handler's stream; None for a local handler."""
     is_full: bool = False
-    """Whether its own gateway has no room for it left, or cannot be reached: only of a handler of another gateway."""
+    """Whether the peer has no room for this handler or is unreachable. Always False for a local handler."""
     on_room: Callable[[], None] | None = None
-    """Called once, as soon as it has room that nothing here waits for."""
+    """Called once, as soon as the handler has room and no local callback waits for it."""
 
     @property
     def has_room(self) -> bool:
-        """Whether it takes a further question."""
+        """Whether the handler takes another callback request."""
         return not self.is_draining and not self.is_full and len(self.held) < self.max_in_flight
 
     @property
-    def who(self) -> "HandlerSession | RemoteId":
-        """Whoever sits there: a handler of another gateway is the same one when that gateway is heard again."""
+    def identity(self) -> "HandlerSession | RemoteId":
+        """The identity of the handler. A remote handler keeps it when its peer rejoins."""
         return self.remote_id or self
 
 
 class CallbackRegistry(Protocol):
-    """Where the handlers of a gateway sign in."""
+    """The registry where the handlers of a gateway connect."""
 
     def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> HandlerSession:
-        """Let a handler take part. What waits for one is sent to it before this returns."""
+        """Register a handler, and send it what waits for one before this returns."""
         ...
 
     def drain(self, session: HandlerSession) -> None:
-        """Send a handler no further questions."""
+        """Send a handler no further callback requests."""
         ...
 
     def disconnect(self, session: HandlerSession) -> None:
-        """Let a handler go; others get what it leaves undone."""
+        """Unregister a handler, and pass its open callback requests on to others."""
         ...
 
-    def take(self, session: HandlerSession, reply: callback.Reply, tell: Tell) -> None:
-        """Take a handler's reply, which keeps its contract; what became of it is told at once or in a while."""
+    def take(self, session: HandlerSession, reply: callback.Reply, on_outcome: OnOutcome) -> None:
+        """Take a valid callback reply. `on_outcome` is called at once or later."""
         ...
 
-    def refresh(self, message: callback.Question) -> bool:
-        """Set how long there is for a question that is sent just now; returns whether there is any time."""
+    def refresh(self, request: callback.Question) -> bool:
+        """Set the time left of a callback request that is about to be sent; return whether any is left."""
         ...
 
     def leave(self) -> None:
-        """Take no further questions of other gateways: this one shuts down."""
+        """Take no further callback requests from peers, because this gateway shuts down."""
         ...
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits for what a handler here replies."""
+        """Whether nobody waits for a reply of a local handler."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class PendingCallback:
-    """A question that has no reply yet, or that a handler has not finished with."""
+    """A callback without an accepted reply, or one that a handler still holds."""
 
     message: callback.Question
     topic: Topic
     number: int
-    """Counts up, in the order in which questions are asked."""
+    """The position in the order of arrival."""
     deadline: float
     on_end: OnEnd | None
-    """None once it has ended."""
+    """None once the callback has ended."""
     wait_for_handler: bool
     tried: "dict[HandlerSession | RemoteId, HandlerSession]" = field(default_factory=dict)
-    """Who has had it, in that order, those that are gone included."""
+    """All handlers that got the callback request, in order, disconnected ones included."""
     holders: set[HandlerSession] = field(default_factory=set)
-    asked_last: HandlerSession | None = None
-    """Who has until half of the time that is left. None if nobody was asked, or that one is gone."""
+    last_session: HandlerSession | None = None
+    """The handler that has half of the remaining time to itself; None before the first one or after it disconnected."""
     is_waiting: bool = False
-    """Whether it is for the next handler that can take it."""
+    """Whether the next handler with room gets it."""
     expiry: Timer | None = None
-    patience: Timer | None = None
-    """Until when nobody else is asked; or, if it waits because its handlers dawdle, until when it does."""
+    timer: Timer | None = None
+    """Ends the time that the last handler has to itself, or the wait for another handler if that one is slow."""
 
-    def may_be_given(self, now: float) -> bool:
-        """Tell whether a further handler may be asked. There are bounds if the last one is still there."""
+    def can_be_sent(self, now: float) -> bool:
+        """Return whether another handler may get it. Limits apply while the last one is still connected."""
         left = self.deadline - now
-        if self.asked_last is None:
+        if self.last_session is None:
             return left > 0
-        return left >= LEAST_SECONDS and len(self.tried) < _MOST_ASKED
+        return left >= MIN_PASS_ON_SECONDS and len(self.tried) < _MAX_ATTEMPTS
 
     def fits(self, reply: callback.Reply) -> bool:
-        """Tell whether a reply is of its kind, or a refusal."""
+        """Return whether a callback reply is of the same kind, or a refusal."""
         return reply.WhichOneof("response") in {self.topic[1], "refusal"}
 
-    def set_patience(self, timer: Timer | None) -> None:
-        """Replace the patience that there was."""
-        if self.patience is not None:
-            self.patience.cancel()
-        self.patience = timer
+    def set_timer(self, timer: Timer | None) -> None:
+        """Replace the running timer, if any."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = timer
 
     def __lt__(self, other: "PendingCallback") -> bool:
-        """Tell which is more urgent."""
+        """Return whether this callback is more urgent."""
         return (self.deadline, self.number) < (other.deadline, other.number)
 
 
-def kind_of(question: callback.Question) -> str:
-    """Name the kind of a question: the field of its request, which is also the field of a reply that fits."""
-    kind = question.WhichOneof("request")
+def kind_of(request: callback.Question) -> str:
+    """Return the kind of a callback request: the name of its request field and of the matching reply field."""
+    kind = request.WhichOneof("request")
     if kind is None:
-        raise ValueError("a question without a request")
+        raise ValueError("a callback request without content")
     return kind
 
 
 def rank(session: HandlerSession) -> tuple[bool, bool, int, int]:
-    """Tell how a handler stands among those that could take a question: the least goes first."""
-    return session.is_tardy, session.remote_id is not None, len(session.held), session.last_turn
+    """Return the rank of a handler among those with room; the lowest is asked first."""
+    return session.is_slow, session.remote_id is not None, len(session.held), session.last_turn

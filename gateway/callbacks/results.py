@@ -1,4 +1,4 @@
-"""How step-up authentications ended: what is told first stands, whoever tells it and however often D1 asks."""
+"""Results of step-up authentications. The first result is final, whoever reports it and however often it is read."""
 
 from gateway.ports import KeyValueStore
 from issuer.consumer.v1.authentication_pb2 import AuthenticationResult
@@ -7,43 +7,38 @@ __all__ = ["AuthenticationResults"]
 
 
 class AuthenticationResults:
-    """The final results, on disk for as long as D1 may ask for them."""
+    """The final results, stored for as long as the platform may ask for them."""
 
     def __init__(self, store: KeyValueStore, ttl_seconds: float) -> None:
-        """Keep results in a store.
-
-        Args:
-            store: Where they are kept.
-            ttl_seconds: For how long, from when each was told first.
-        """
+        """Keep each result in a store for a number of seconds."""
         self._store = store
         self._ttl_seconds = ttl_seconds
 
     async def settle(self, issuer_id: str, result: AuthenticationResult) -> AuthenticationResult:
-        """Tell a final result, which stands unless another one was told before.
+        """Store a final result unless there is an earlier one.
 
         Args:
-            issuer_id: Whose authentication it is.
-            result: Its id and how it ended: SUCCESSFUL or FAILED.
+            issuer_id: The issuer of the authentication.
+            result: The authentication's id and its final status: SUCCESSFUL or FAILED.
 
         Returns:
-            The result that stands: the given one, or the earlier one.
+            The final result: the given one, or the earlier one.
 
         Raises:
             GatewayError: STORE_UNAVAILABLE.
         """
         key = _key(issuer_id, result.authentication_id)
-        standing = await self._store.put_if_absent(key, result.SerializeToString(), self._ttl_seconds)
-        return result if standing is None else AuthenticationResult.FromString(standing)
+        earlier = await self._store.put_if_absent(key, result.SerializeToString(), self._ttl_seconds)
+        return result if earlier is None else AuthenticationResult.FromString(earlier)
 
     async def find(self, issuer_id: str, authentication_id: str) -> AuthenticationResult | None:
-        """Find the result of an authentication; None while it has no final one, or no more.
+        """Return the final result of an authentication; None if there is none yet or it has expired.
 
         Raises:
             GatewayError: STORE_UNAVAILABLE.
         """
-        standing = await self._store.get(_key(issuer_id, authentication_id))
-        return None if standing is None else AuthenticationResult.FromString(standing)
+        stored = await self._store.get(_key(issuer_id, authentication_id))
+        return None if stored is None else AuthenticationResult.FromString(stored)
 
 
 def _key(issuer_id: str, authentication_id: str) -> str:

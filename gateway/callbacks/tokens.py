@@ -1,7 +1,7 @@
-"""The tokens that name questions: they tell by themselves whether they are ours and until when they could be answered.
+"""Callback tokens. A token itself proves that this gateway made it, and contains the deadline of its callback.
 
-So nothing has to be remembered of a question that is over, and still a reply that comes too late is told apart from one
-to a question that was never asked.
+So the gateway remembers nothing of a callback that has ended, and still tells a late reply from one to an unknown
+callback.
 """
 
 import hashlib
@@ -16,34 +16,34 @@ _NONCE_BYTES = 12
 _DEADLINE_BYTES = 8
 _MAC_BYTES = 16
 _CHARACTERS = 48
-"""How long that is in Base64."""
+"""The length of a token in Base64, without its owner."""
 
 
 class CallbackTokens:
-    """Makes tokens and recognises them; no two of these recognise each other's."""
+    """Makes and verifies tokens under a random key of its own."""
 
     def __init__(self, random_bytes: Callable[[int], bytes] = secrets.token_bytes, *, owner: str = "") -> None:
         """Make the key.
 
         Args:
-            random_bytes: Where chance comes from.
-            owner: The gateway that gives the tokens out, where there are several: see `owner_of`.
+            random_bytes: The source of randomness.
+            owner: The id of this gateway in a cluster: see `owner_of`.
         """
         self._random_bytes = random_bytes
         self._owner = owner
         self._key = random_bytes(32)
 
     def make(self, deadline: float) -> str:
-        """Make a token that cannot be guessed.
+        """Make an unguessable token.
 
         Args:
-            deadline: In seconds of the broker's clock.
+            deadline: The deadline in seconds of the broker's clock.
         """
         body = self._random_bytes(_NONCE_BYTES) + int(deadline * 1e6).to_bytes(_DEADLINE_BYTES)
         return self._owner + urlsafe_b64encode(body + self._mac(body)).decode()
 
     def deadline(self, token: str) -> float | None:
-        """Tell a token's deadline; None if it is none of ours."""
+        """Return a token's deadline; None if the token is not from here."""
         if not token.startswith(self._owner):
             return None
         encoded = token.removeprefix(self._owner)
@@ -54,7 +54,7 @@ class CallbackTokens:
         body, mac = decoded[:-_MAC_BYTES], decoded[-_MAC_BYTES:]
         if len(body) != _NONCE_BYTES + _DEADLINE_BYTES or not hmac.compare_digest(mac, self._mac(body)):
             return None
-        # The decoder passes over what is no Base64; such a text was never given out.
+        # The decoder skips characters outside Base64; a token with such characters is forged.
         if urlsafe_b64encode(decoded).decode() != encoded:
             return None
         return int.from_bytes(body[_NONCE_BYTES:]) / 1e6
@@ -64,5 +64,5 @@ class CallbackTokens:
 
 
 def owner_of(token: str) -> str:
-    """Tell which gateway gave a token out, if any did: empty where there is but one."""
+    """Return the id of the gateway that made a token; empty outside a cluster."""
     return token[:-_CHARACTERS]

@@ -1,1 +1,1 @@
-"""Callbacks between gateways: what each sends its peers, and what it makes of what they send. No I/O."""
+"""Callbacks across the gateways of a cluster, without I/O."""

@@ -1,4 +1,4 @@
-"""The broker of a gateway that has peers."""
+"""The broker of a gateway in a cluster."""
 
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import HandlerSession, PendingCallback, kind_of
@@ -8,72 +8,72 @@ __all__ = ["SharedBroker"]
 
 
 class SharedBroker(Broker):
-    """A broker some of whose handlers are at peers, and whose handlers get callback requests of theirs."""
+    """A broker that shares handlers with those of peers, both ways."""
 
     def decline(self, session: HandlerSession, token: str) -> None:
-        """Note that a handler of a peer was not sent a callback request, and has no room until it says so."""
+        """Note that a handler of a peer did not get a callback request and has no room until further notice."""
         session.is_full = True
-        question = session.held.get(token)
-        if question is None:
+        pending = session.held.get(token)
+        if pending is None:
             return
-        del question.tried[session.who]
-        self._release(session, question)
-        if question.on_end is not None and question.asked_last is session:
-            before = next(reversed(question.tried.values()), None)
-            question.asked_last = before if before in question.holders else None
-            self._stop_waiting(question)
-            self._place(question)
-            self._give_up((question.topic,))
+        del pending.tried[session.identity]
+        self._release(session, pending)
+        if pending.on_end is not None and pending.last_session is session:
+            previous = next(reversed(pending.tried.values()), None)
+            pending.last_session = previous if previous in pending.holders else None
+            self._stop_waiting(pending)
+            self._dispatch(pending)
+            self._end_unserved((pending.topic,))
 
     def offer(self, session: HandlerSession) -> None:
         """Note that a handler of a peer has room again."""
         session.is_full = False
         self._fill(session)
 
-    def relay(self, session: HandlerSession, message: callback.Question, seconds: float) -> bool:
-        """Send a callback request of a peer to one of our handlers.
+    def relay(self, session: HandlerSession, request: callback.Question, seconds: float) -> bool:
+        """Send a callback request of a peer to a local handler.
 
         Args:
             session: The handler.
-            message: The callback request, whole. It belongs to the broker now.
-            seconds: How long there is for the reply.
+            request: The complete callback request. The broker owns it.
+            seconds: The time left for the reply.
 
         Returns:
             False if the handler has no room for it.
         """
-        topic = (message.issuer_id, kind_of(message))
-        if message.token in session.held:
+        topic = (request.issuer_id, kind_of(request))
+        if request.token in session.held:
             return True
         if topic not in session.topics or not session.has_room:
             return False
-        question = self._questions.get(message.token)
-        if question is None:
+        pending = self._pending.get(request.token)
+        if pending is None:
             deadline = self._clock.time() + seconds
-            # Nobody waits for it here: it takes a place until its handler has replied, or its time is over.
-            question = PendingCallback(
-                message, topic, next(self._numbers), deadline, on_end=None, wait_for_handler=False
+            # Nobody waits for it here: it only takes up room until its handler replies or it expires.
+            pending = PendingCallback(
+                request, topic, next(self._numbers), deadline, on_end=None, wait_for_handler=False
             )
-            question.expiry = self._clock.call_at(deadline, self._expire, question)
-            self._questions[message.token] = question
-        question.holders.add(session)
-        session.held[message.token] = question
+            pending.expiry = self._clock.call_at(deadline, self._expire, pending)
+            self._pending[request.token] = pending
+        pending.holders.add(session)
+        session.held[request.token] = pending
         session.last_turn = next(self._turns)
-        message.deadline.FromMilliseconds(round((self._wall_clock() + seconds) * 1000))
-        session.handler.send(message)
+        request.deadline.FromMilliseconds(round((self._wall_clock() + seconds) * 1000))
+        session.handler.send(request)
         return True
 
     def hand_back(self, session: HandlerSession, token: str) -> None:
         """Note that a handler has replied to a callback request of a peer."""
-        session.is_tardy = False
-        question = session.held.get(token)
-        if question is not None:
-            self._release(session, question)
+        session.is_slow = False
+        pending = session.held.get(token)
+        if pending is not None:
+            self._release(session, pending)
             self._fill(session)
 
     def withdraw(self, session: HandlerSession, token: str) -> None:
-        """Take a callback request of a peer back, as its time is over there."""
-        question = session.held.get(token)
-        if question is not None:
+        """Withdraw a callback request of a peer, because it has expired there."""
+        pending = session.held.get(token)
+        if pending is not None:
             session.handler.withdraw(token)
-            self._release(session, question)
+            self._release(session, pending)
             self._fill(session)

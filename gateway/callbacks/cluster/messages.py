@@ -1,4 +1,4 @@
-"""What gateways of a cluster send each other: the messages of ``proto/d1gateway/peer/v1``, and the way they go."""
+"""The messages between peers (``proto/d1gateway/peer/v1``), and the link that carries them."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -10,26 +10,26 @@ __all__ = ["Link", "add_sessions", "topics_of"]
 
 
 class Link(Protocol):
-    """The way to the peers. What is sent may be lost."""
+    """The connection to the peers. Messages may be lost."""
 
     def broadcast(self, message: peer.PeerMessage) -> None:
         """Send a message to every peer."""
         ...
 
     def send(self, gateway: str, message: peer.PeerMessage) -> bool:
-        """Send a message to one peer; returns whether there is a way at all."""
+        """Send a message to one peer; return whether there is a connection at all."""
         ...
 
 
 def add_sessions(presence: peer.Presence, sessions: Mapping[int, HandlerSession], *, is_draining: bool) -> None:
-    """Add our handler sessions to a message.
+    """Add local handler sessions to a message.
 
     Args:
         presence: The message.
         sessions: The sessions by id.
-        is_draining: Whether the gateway takes no further callback requests of its peers.
+        is_draining: Whether the gateway takes no further callback requests from its peers.
     """
-    # Handlers mostly reply to the same: each topic is in the message once.
+    # Most handlers share their topics, so the message lists each topic once.
     indexes: dict[Topic, int] = {}
     for session_id, session in sessions.items():
         presence.handler_sessions.add(
@@ -44,6 +44,6 @@ def add_sessions(presence: peer.Presence, sessions: Mapping[int, HandlerSession]
 
 
 def topics_of(presence: peer.Presence, session: peer.HandlerSession) -> list[Topic]:
-    """List what a handler of a peer replies to."""
+    """Return the topics of a handler of a peer."""
     topics = (presence.topics[index] for index in session.topic_indexes)
     return sorted((topic.issuer_id, topic.kind) for topic in topics)

@@ -69,7 +69,7 @@ class Peer:
     def withdraw(self, token: str) -> None:
         self.witness.was_withdrawn(self, token)
 
-    def could_be_tardy(self, now: float, stalled_until: float) -> bool:
+    def could_be_slow(self, now: float, stalled_until: float) -> bool:
         """Whether, since its last reply, somebody was found to take too long for a question that it had then."""
         return any(
             until <= now and self.last_reply <= max(until, stalled_until)
@@ -78,13 +78,13 @@ class Peer:
         )
 
     @property
-    def is_tardy(self) -> bool:
-        return self.session is not None and self.session.is_tardy
+    def is_slow(self) -> bool:
+        return self.session is not None and self.session.is_slow
 
     @property
     def burden(self) -> tuple[bool, int, int]:
         """What it has to do: who has the least goes first, and of equals the one that was asked longest ago."""
-        return self.is_tardy, len(self.held), self.last_sent
+        return self.is_slow, len(self.held), self.last_sent
 
     @property
     def serves(self) -> bool:

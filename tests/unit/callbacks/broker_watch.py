@@ -56,13 +56,13 @@ class WatchedBroker:
     def drain(self, peer: Peer) -> None:
         self._tell(f"{peer.name} drains")
         peer.is_draining = True
-        self.broker.drain(_seat_of(peer))
+        self.broker.drain(_session_of(peer))
 
     def disconnect(self, peer: Peer) -> None:
         self._tell(f"{peer.name} is gone")
         peer.is_gone = True
         peer.held.clear()
-        self.broker.disconnect(_seat_of(peer))
+        self.broker.disconnect(_session_of(peer))
 
     def ask(self, topic: Topic, seconds: float, *, wait_for_handler: bool) -> None:
         asked = Asked(f"q{len(self.asked)}", topic, self.clock.time() + seconds, wait_for_handler)
@@ -91,13 +91,13 @@ class WatchedBroker:
             peer.last_reply = self.clock.time()
             peer.unanswered.pop(asked, None)
             peer.held.pop(asked, None)
-        self._check_outcome(self.broker.reply(_seat_of(peer), reply), expected, peer, asked)
+        self._check_outcome(self.broker.reply(_session_of(peer), reply), expected, peer, asked)
         if expected == callback.REPLY_OUTCOME_ACCEPTED and not asked.is_over:
             self._broken("the asker is told at once of the reply that counts", peer, asked)
 
     def reply_unknown(self, peer: Peer, reply: callback.Reply) -> None:
         self._tell(f"{peer.name} replies to what was never asked")
-        outcome = self.broker.reply(_seat_of(peer), reply)
+        outcome = self.broker.reply(_session_of(peer), reply)
         self._check_outcome(outcome, callback.REPLY_OUTCOME_UNKNOWN_TOKEN, peer)
 
     def let_pass(self, when: float) -> None:
@@ -209,14 +209,14 @@ class WatchedBroker:
         for peer in self.peers:
             if peer.is_gone:
                 continue
-            if peer.is_tardy and not peer.could_be_tardy(now, self._stalled_until):
-                self._broken("only who let half of the time pass counts as tardy", peer)
+            if peer.is_slow and not peer.could_be_slow(now, self._stalled_until):
+                self._broken("only who let half of the time pass counts as slow", peer)
             for asked in peer.held:
                 if asked.deadline <= now:
                     self._broken("what is out of time is taken back", peer, asked)
                 is_passed_on = not asked.is_over and not asked.peers[-1].is_gone and asked.halves[-1] < now
-                if is_passed_on and peer.last_reply < asked.halves[-1] and not peer.is_tardy:
-                    self._broken("who let half of the time pass counts as tardy", peer, asked)
+                if is_passed_on and peer.last_reply < asked.halves[-1] and not peer.is_slow:
+                    self._broken("who let half of the time pass counts as slow", peer, asked)
 
     def _check_memory(self) -> None:
         remembered = set(self._open)
@@ -274,7 +274,7 @@ def _latest(asked: Asked) -> float:
     return asked.deadline - _LEAST_SECONDS_FOR_THE_NEXT
 
 
-def _seat_of(peer: Peer) -> HandlerSession:
+def _session_of(peer: Peer) -> HandlerSession:
     if peer.session is None:
         raise AssertionError(f"{peer.name} never got a session")
     return peer.session

@@ -97,7 +97,7 @@ def test_a_handler_that_connects_is_sent_what_waits_as_far_as_it_has_room(regist
 def test_what_a_handler_leaves_undone_goes_to_another_one_at_once(registry: CallbackRegistry) -> None:
     handler, session = registry.connect()
     registry.ask()
-    other, other_seat = registry.connect()
+    other, other_session = registry.connect()
     registry.clock.run_for(1)
 
     registry.broker.disconnect(session)
@@ -106,7 +106,7 @@ def test_what_a_handler_leaves_undone_goes_to_another_one_at_once(registry: Call
     assert question.attempt == 2
     assert question.time_left.ToSeconds() == 7
     assert question.token == handler.questions[0].token
-    assert registry.broker.reply(other_seat, a_reply(question.token)) == ACCEPTED
+    assert registry.broker.reply(other_session, a_reply(question.token)) == ACCEPTED
 
 
 def test_a_second_handler_that_disconnects_makes_way_for_a_third_though_the_first_still_has_the_question(
@@ -114,12 +114,12 @@ def test_a_second_handler_that_disconnects_makes_way_for_a_third_though_the_firs
 ) -> None:
     registry.connect()
     registry.ask(seconds=8.0)
-    second, second_seat = registry.connect()
+    second, second_session = registry.connect()
     third, _ = registry.connect()
     registry.clock.run_for(4)
     assert second.asked == ["q"]
 
-    registry.broker.disconnect(second_seat)
+    registry.broker.disconnect(second_session)
 
     assert third.asked == ["q"]
 
@@ -254,7 +254,7 @@ def test_a_question_that_waits_because_of_who_dawdles_waits_on_if_that_one_disco
 
 
 def test_a_handler_that_took_too_long_is_asked_after_the_others_until_it_replies(registry: CallbackRegistry) -> None:
-    slow, slow_seat = registry.connect()
+    slow, slow_session = registry.connect()
     registry.ask("slow", 8.0)
     prompt, _ = registry.connect()
     registry.clock.run_for(4)
@@ -262,7 +262,7 @@ def test_a_handler_that_took_too_long_is_asked_after_the_others_until_it_replies
 
     registry.ask("1")
     assert prompt.asked == ["slow", "1"]
-    registry.broker.reply(slow_seat, a_reply(slow.questions[0].token))
+    registry.broker.reply(slow_session, a_reply(slow.questions[0].token))
     registry.ask("2")
     assert slow.asked == ["slow", "2"]
 
@@ -271,32 +271,32 @@ def test_a_handler_that_took_too_long_is_asked_after_the_others_until_it_replies
 def test_a_reply_to_a_question_that_is_over_makes_a_handler_prompt_again(
     registry: CallbackRegistry, *, is_answered: bool
 ) -> None:
-    slow, slow_seat = registry.connect()
-    prompt, prompt_seat = registry.connect()
+    slow, slow_session = registry.connect()
+    prompt, prompt_session = registry.connect()
     registry.ask("slow", 8.0)
     registry.clock.run_until(1005.0)
     if is_answered:
-        registry.broker.reply(prompt_seat, a_reply(prompt.questions[0].token))
+        registry.broker.reply(prompt_session, a_reply(prompt.questions[0].token))
     registry.clock.run_until(1008.0)
-    assert slow_seat.is_tardy
+    assert slow_session.is_slow
 
-    assert registry.broker.reply(slow_seat, a_reply("never")) == UNKNOWN_TOKEN
-    assert slow_seat.is_tardy
-    assert registry.broker.reply(slow_seat, a_reply(slow.questions[0].token)) == LATE
-    assert not slow_seat.is_tardy
+    assert registry.broker.reply(slow_session, a_reply("never")) == UNKNOWN_TOKEN
+    assert slow_session.is_slow
+    assert registry.broker.reply(slow_session, a_reply(slow.questions[0].token)) == LATE
+    assert not slow_session.is_slow
 
 
 def test_a_second_reply_in_time_makes_a_handler_prompt_again(registry: CallbackRegistry) -> None:
-    slow, slow_seat = registry.connect()
+    slow, slow_session = registry.connect()
     registry.ask("quick")
     registry.ask("slow", 4.0)
-    registry.broker.reply(slow_seat, a_reply(slow.questions[0].token))
+    registry.broker.reply(slow_session, a_reply(slow.questions[0].token))
     registry.clock.run_for(3)
-    assert slow_seat.is_tardy
+    assert slow_session.is_slow
 
-    assert registry.broker.reply(slow_seat, a_reply(slow.questions[0].token)) == ALREADY_ANSWERED
+    assert registry.broker.reply(slow_session, a_reply(slow.questions[0].token)) == ALREADY_ANSWERED
 
-    assert not slow_seat.is_tardy
+    assert not slow_session.is_slow
 
 
 def test_how_long_there_is_for_a_question_is_told_anew_until_its_time_is_over(registry: CallbackRegistry) -> None:

@@ -100,9 +100,9 @@ def test_a_reply_counts_over_whichever_stream_it_comes(registry: CallbackRegistr
     handler, session = registry.connect()
     registry.ask()
     registry.broker.disconnect(session)
-    again, seat_again = registry.connect()
+    again, session_again = registry.connect()
 
-    assert registry.broker.reply(seat_again, a_reply(handler.questions[0].token)) == ACCEPTED
+    assert registry.broker.reply(session_again, a_reply(handler.questions[0].token)) == ACCEPTED
     assert again.asked == ["q"]
     registry.assert_nothing_is_left()
 
@@ -220,6 +220,6 @@ def test_beyond_ten_thousand_open_questions_none_is_asked(registry: CallbackRegi
     registry.assert_nothing_is_left()
 
 
-def test_a_question_without_a_request_is_refused() -> None:
-    with pytest.raises(ValueError, match="without a request"):
+def test_a_callback_request_without_content_is_rejected() -> None:
+    with pytest.raises(ValueError, match="without content"):
         kind_of(callback.Question(issuer_id=ISSUER))

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from gateway.auth.issuers import Issuers
-from gateway.callbacks.model import Handler, HandlerSession, Tell, Topic
+from gateway.callbacks.model import Handler, HandlerSession, OnOutcome, Topic
 from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
@@ -20,7 +20,7 @@ class SlowDesk:
     """Learns what became of replies when the test says so."""
 
     def __init__(self) -> None:
-        self.waiting: dict[str, Tell] = {}
+        self.waiting: dict[str, OnOutcome] = {}
         self.is_idle = True
 
     def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> HandlerSession:
@@ -32,7 +32,7 @@ class SlowDesk:
     def disconnect(self, session: HandlerSession) -> None:
         session.is_draining = True
 
-    def take(self, session: HandlerSession, reply: callback.Reply, tell: Tell) -> None:
+    def take(self, session: HandlerSession, reply: callback.Reply, tell: OnOutcome) -> None:
         del session
         self.waiting[reply.token] = tell
 

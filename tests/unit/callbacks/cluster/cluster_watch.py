@@ -120,7 +120,7 @@ class WatchedCluster:
     def drain(self, peer: Peer) -> None:
         self.tell(f"{peer.name} drains")
         peer.is_draining = True
-        session = _seat_of(peer)
+        session = _session_of(peer)
         peer.gateway.receive(lambda: peer.gateway.relay.drain(session))
 
     def disconnect(self, peer: Peer) -> None:
@@ -131,7 +131,7 @@ class WatchedCluster:
 
     def _part_from(self, peer: Peer) -> None:
         peer.has_left = True
-        peer.gateway.relay.disconnect(_seat_of(peer))
+        peer.gateway.relay.disconnect(_session_of(peer))
 
     def ask(self, gateway: Gateway, topic: Topic, seconds: float, *, wait_for_handler: bool) -> None:
         query = Query(f"q{len(self.queries)}", topic, gateway, self.now + seconds, troubles=self.troubles)
@@ -159,7 +159,7 @@ class WatchedCluster:
         if message.WhichOneof("response") in {query.topic[1], "refusal"}:
             peer.is_done_with(query.token)
         peer.undecided.add(query.token)
-        session = _seat_of(peer)
+        session = _session_of(peer)
 
         def tell(outcome: Outcome) -> None:
             self.was_told(reply, outcome)
@@ -293,7 +293,7 @@ class WatchedCluster:
         query = self.queries[int(asked.request.callback_request.correlation_id[1:])]
         for peer in self.peers:
             is_ready = peer.gateway is gateway and peer.could_take(query)
-            if is_ready and peer.session is not None and peer.session.has_room and not peer.session.is_tardy:
+            if is_ready and peer.session is not None and peer.session.has_room and not peer.session.is_slow:
                 self._broken("a handler here goes first", peer.name, query.name)
 
     def _check_room(self, peer: Peer) -> None:
@@ -326,7 +326,7 @@ def _name(gateway: Gateway) -> str:
     return f"g{int(gateway.id, 16)}"
 
 
-def _seat_of(peer: Peer) -> HandlerSession:
+def _session_of(peer: Peer) -> HandlerSession:
     if peer.session is None:
         raise AssertionError(f"{peer.name} never got a session")
     return peer.session
