@@ -1,7 +1,7 @@
 """The errors of the gateway: one class, one table from reason to status, one form on the wire.
 
-Everything that fails in an expected way raises `GatewayError`. On the gRPC side it becomes a ``google.rpc.Status`` with
-an ``ErrorInfo`` (see ``issuer/common/v1/error.proto``), on the edge an HTTP status with ``{"error": ...}``.
+Every expected failure raises `GatewayError`. Over gRPC it becomes a ``google.rpc.Status`` with an ``ErrorInfo`` (see
+``issuer/common/v1/error.proto``), at the edge an HTTP status with ``{"error": ...}``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,20 +68,20 @@ _STATUS: Mapping[Reason, grpc.StatusCode] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """A rule of the contract that one field of a request breaks. Never holds the field's value."""
+    """A contract rule that one field of a request breaks. Never holds the field's value."""
 
     field: str
     """The path of the field in proto names, for example ``credentials.expiry.month``."""
     description: str
-    """The rule, as text for people."""
+    """The rule in words."""
     rule: str
     """The id of the rule, for example ``string.pattern``."""
 
 
 class GatewayError(Exception):
-    """A failure that the caller is told of, with its reason and with whether the upstream may have acted.
+    """A failure that is reported to the caller.
 
-    The message is for people: it holds no secret, no card data and no upstream text that was not sanitised.
+    The message is for people: it holds no secret, no card data and no unsanitised upstream text.
     """
 
     def __init__(
@@ -94,14 +94,14 @@ class GatewayError(Exception):
         violations: Sequence[FieldViolation] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """Note what failed.
+        """Describe the failure.
 
         Args:
-            reason: Why; decides the gRPC status.
-            message: What to tell the caller, and what to do about it.
+            reason: The reason, which decides the gRPC status.
+            message: The failure in words, and what the caller can do about it.
             outcome: Whether the upstream may have acted.
-            retry_after_seconds: After how long a retry makes sense; None where it makes none.
-            violations: The fields of the request that break the contract.
+            retry_after_seconds: When a retry makes sense; None if it never does.
+            violations: The fields that break the contract.
             metadata: Facts for programs: ``upstream``, ``upstream_status``, ``upstream_code``, ``earliest_cursor``.
         """
         super().__init__(message)
@@ -114,12 +114,12 @@ class GatewayError(Exception):
 
     @property
     def reason_name(self) -> str:
-        """The reason as it stands in ``ErrorInfo.reason``."""
+        """The value of ``ErrorInfo.reason``."""
         return error_pb2.ErrorReason.Name(self.reason).removeprefix("ERROR_REASON_")
 
     @property
     def outcome_name(self) -> str:
-        """The outcome as it stands in ``ErrorInfo.metadata``."""
+        """The value of ``outcome`` in ``ErrorInfo.metadata``."""
         return error_pb2.Outcome.Name(self.outcome).removeprefix("OUTCOME_")
 
     @property
@@ -128,7 +128,7 @@ class GatewayError(Exception):
         return _STATUS[self.reason]
 
     def to_status(self, correlation_id: str) -> status_pb2.Status:
-        """Build the status that goes to the caller."""
+        """Return the status to send to the caller."""
         info = error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=self.metadata)
         info.metadata["outcome"] = self.outcome_name
         info.metadata["correlation_id"] = correlation_id

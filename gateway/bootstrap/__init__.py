@@ -22,8 +22,7 @@ from gateway.edge.auth_tokens import Tokens
 from gateway.edge.server import EdgeServer
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.grpc_api.interceptors import IdempotencyInterceptor, QuotaInterceptor, TelemetryInterceptor
-from gateway.grpc_api.server import RpcServer
-from gateway.grpc_api.servicer import Servicer
+from gateway.grpc_api.server import RpcServer, Servicer
 from gateway.grpc_api.services.authentication import AuthenticationServicer, emv_violations
 from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.grpc_api.services.cards import CardServicer

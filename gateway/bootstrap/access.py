@@ -12,7 +12,7 @@ from gateway.auth.jwt import TokenVerifier
 from gateway.auth.policy import Vocabulary, rpcs_of
 from gateway.auth.policy_file import PolicyFile
 from gateway.grpc_api.interceptors import AccessInterceptor
-from gateway.grpc_api.servicer import SERVICES
+from gateway.grpc_api.server import SERVICES
 from gateway.settings import AccessSettings, SettingsError, TokenSettings
 from gateway.tls import contexts
 

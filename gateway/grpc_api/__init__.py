@@ -1,1 +1,1 @@
-"""The gRPC side: one module a service."""
+"""The gRPC API: the server, its interceptors, and one servicer per service."""

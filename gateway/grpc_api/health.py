@@ -1,4 +1,4 @@
-"""Health (`grpc.health.v1`): per service, and NOT_SERVING for good once a shutdown begins."""
+"""Health (`grpc.health.v1`) per service. It stays NOT_SERVING once the drain begins."""
 
 import asyncio
 import contextlib
@@ -10,19 +10,19 @@ from gateway.grpc_api.interceptors.chain import Context
 
 __all__ = ["Health"]
 
-_TELL_SECONDS = 1.0
-_LAST_WORD_SECONDS = 0.1
+_NOTIFY_SECONDS = 1.0
+_FLUSH_SECONDS = 0.1
 
 
 class Health(health.aio.HealthServicer):
-    """The standard service, whose watches end with the shutdown instead of outlasting its grace."""
+    """The standard service, with watches that end at shutdown instead of using up its grace period."""
 
     def __init__(self) -> None:
         super().__init__()
         self._watches: set[asyncio.Task[object]] = set()
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
-        """Stream a service's status until the caller goes or the gateway does."""
+        """Stream a service's status until the caller or the gateway ends it."""
         watch = asyncio.current_task()
         if watch is None:
             raise RuntimeError("grpc.aio runs every rpc in a task")
@@ -33,17 +33,17 @@ class Health(health.aio.HealthServicer):
             self._watches.discard(watch)
 
     async def serve(self, services: Iterable[str]) -> None:
-        """Say SERVING of the services, and of the server as a whole."""
+        """Report SERVING for the services and for the server as a whole."""
         for service in ("", *services):
             await self.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self) -> None:
-        """Say NOT_SERVING for good, so that load balancers and clients go elsewhere, and end the watches."""
-        # A watcher that takes nothing must not hold up the others, nor the shutdown.
+        """Report NOT_SERVING from now on, so that load balancers and clients go elsewhere, and end the watches."""
+        # A watcher that does not read must not delay the others or the shutdown.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_TELL_SECONDS):
+            async with asyncio.timeout(_NOTIFY_SECONDS):
                 await self.enter_graceful_shutdown()
         if self._watches:
-            await asyncio.sleep(_LAST_WORD_SECONDS)
+            await asyncio.sleep(_FLUSH_SECONDS)
         for watch in tuple(self._watches):
             watch.cancel()

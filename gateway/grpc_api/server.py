@@ -1,12 +1,13 @@
-"""The gRPC server: services, health, reflection, and an end without cut-off calls."""
+"""The gRPC server: its services, health, reflection, and a drain that cuts no call off."""
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import grpc
+from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -27,31 +28,88 @@ from gateway.grpc_api.interceptors import (
 )
 from gateway.grpc_api.interceptors.chain import Chain
 from gateway.grpc_api.interceptors.shield import DetachedCalls
-from gateway.grpc_api.servicer import Servicer, register
+from gateway.grpc_api.services import notifications
+from gateway.grpc_api.services.authentication import AuthenticationServicer
+from gateway.grpc_api.services.callbacks import CallbackServicer
+from gateway.grpc_api.services.cards import CardServicer
+from gateway.grpc_api.services.consumers import ConsumerServicer
+from gateway.grpc_api.services.notifications import NotificationServicer
+from gateway.grpc_api.services.operations import OperationServicer
 from gateway.validation.validator import Validation
+from issuer.callback.v1 import service_pb2 as callback_service
+from issuer.callback.v1 import service_pb2_grpc as callback_grpc
+from issuer.card.v1 import service_pb2 as card_service
+from issuer.card.v1 import service_pb2_grpc as card_grpc
+from issuer.consumer.v1 import service_pb2 as consumer_service
+from issuer.consumer.v1 import service_pb2_grpc as consumer_grpc
+from issuer.notification.v1 import service_pb2 as notification_service
+from issuer.threeds.v1 import service_pb2 as threeds_service
+from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 
-__all__ = ["RpcServer"]
+__all__ = ["SERVICES", "RpcServer", "Servicer", "register"]
 
 _MAX_METADATA_BYTES: Final = 16_384
-# Within a connection, beyond what its caller may have in flight: for probes, and for what is about to be refused.
+# Per connection, beyond the caller's limit: for probes, and for calls that are about to be rejected.
 _SPARE_STREAMS: Final = 16
-# Far more than a round trip to a caller, far less than anybody's deadline.
+# Far more than a round trip to a caller, far less than any deadline.
 _LULL_SECONDS: Final = 0.05
 _OPTIONS: Mapping[str, int] = MappingProxyType(
     {
-        # A dead link is noticed, and its watcher's seat freed, within half a minute.
+        # A dead connection is noticed, and its watcher's lease freed, within half a minute.
         "grpc.keepalive_time_ms": 20_000,
         "grpc.keepalive_timeout_ms": 10_000,
-        # Clients may look after their own link as often as every 10 s.
+        # Clients may ping as often as every 10 s.
         "grpc.http2.min_ping_interval_without_data_ms": 10_000,
         "grpc.keepalive_permit_without_calls": 1,
-        # Who does not get through the TLS handshake must not hold a connection for the two minutes of grpc's default.
+        # grpc's default lets an unfinished TLS handshake hold a connection for two minutes.
         "grpc.server_handshake_timeout_ms": 10_000,
-        # One bound instead of grpc's two, between which it refuses by chance. A bearer token may have 8 KiB.
+        # One limit instead of grpc's two, between which it rejects at random. A bearer token may have 8 KiB.
         "grpc.max_metadata_size": _MAX_METADATA_BYTES,
         "grpc.absolute_max_metadata_size": _MAX_METADATA_BYTES,
     }
 )
+
+Servicer: TypeAlias = (
+    AuthenticationServicer
+    | CallbackServicer
+    | CardServicer
+    | ConsumerServicer
+    | NotificationServicer
+    | OperationServicer
+)
+"""A servicer of one of the gateway's services."""
+
+_Add: TypeAlias = Callable[[Any, grpc.aio.Server], None]
+
+_SERVICES: Final[Mapping[type[Servicer], tuple[FileDescriptor, str, _Add]]] = MappingProxyType(
+    {
+        AuthenticationServicer: (
+            threeds_service.DESCRIPTOR,
+            "AuthenticationService",
+            threeds_grpc.add_AuthenticationServiceServicer_to_server,
+        ),
+        CallbackServicer: (
+            callback_service.DESCRIPTOR,
+            "CallbackService",
+            callback_grpc.add_CallbackServiceServicer_to_server,
+        ),
+        CardServicer: (card_service.DESCRIPTOR, "CardService", card_grpc.add_CardServiceServicer_to_server),
+        ConsumerServicer: (
+            consumer_service.DESCRIPTOR,
+            "ConsumerService",
+            consumer_grpc.add_ConsumerServiceServicer_to_server,
+        ),
+        NotificationServicer: (notification_service.DESCRIPTOR, "NotificationService", notifications.add_to_server),
+        OperationServicer: (
+            threeds_service.DESCRIPTOR,
+            "OperationService",
+            threeds_grpc.add_OperationServiceServicer_to_server,
+        ),
+    }
+)
+
+SERVICES: Final = tuple(str(file.services_by_name[name].full_name) for file, name, _ in _SERVICES.values())
+"""The full names of all services."""
 
 
 class RpcServer:
@@ -76,23 +134,23 @@ class RpcServer:
         """Assemble the server.
 
         Args:
-            servicers: Serve one service each; what none of them serves, there is not.
-            issuers: The configured ones.
+            servicers: One per service; other services are unknown.
+            issuers: The configured issuers.
             validation: Checks every request.
             telemetry: Measures every rpc.
-            access: Lets in whom the policy grants something.
-            quota: Gives no caller more than its share.
-            idempotency: Answers repeated calls.
-            host: Address to listen on.
-            port: TCP port; 0 takes a free one.
-            reuse_port: Whether other processes may listen there too.
-            credentials: TLS; None for plaintext.
-            max_message_bytes: Largest request.
+            access: Checks every caller against the policy.
+            quota: Limits the calls of each caller.
+            idempotency: Replays repeated calls.
+            host: The address to listen on.
+            port: The TCP port; 0 for a free one.
+            reuse_port: Whether other processes may listen on the port too.
+            credentials: TLS credentials; None for plaintext.
+            max_message_bytes: The size limit of a request.
 
         Raises:
-            OSError: The port cannot be had.
+            OSError: The server cannot listen on the port.
         """
-        self._finishing = DetachedCalls()
+        self._detached_calls = DetachedCalls()
         self._drain_interceptor = DrainInterceptor()
         chain = Chain(
             CorrelationInterceptor(),
@@ -103,12 +161,12 @@ class RpcServer:
             quota,
             ValidationInterceptor(validation),
             IssuerInterceptor(issuers),
-            DetachedCallInterceptor(self._finishing),
+            DetachedCallInterceptor(self._detached_calls),
             idempotency,
         )
         options = {
             **_OPTIONS,
-            # Unless told, a second process must fail to start, not take half of the connections.
+            # By default a second process must fail to start, not take half of the connections.
             "grpc.so_reuseport": int(reuse_port),
             "grpc.max_receive_message_length": max_message_bytes,
             "grpc.max_concurrent_streams": quota.max_in_flight + _SPARE_STREAMS,
@@ -118,50 +176,58 @@ class RpcServer:
         self._services = _add_services(servicers, self._health, self._server)
         for service in self._services:
             validation.prepare(service)
-        _try(host, port, reuse_port=reuse_port)
+        _probe_port(host, port, reuse_port=reuse_port)
         self.port: int = _listen(self._server, join(host, port), credentials)
 
     async def start(self) -> None:
-        """Begin to serve, and say so in health."""
+        """Start serving, and report so in health."""
         await self._server.start()
         await self._health.serve(self._services)
 
     async def drain(self) -> None:
-        """Say NOT_SERVING for good, so that load balancers and clients go elsewhere."""
+        """Report NOT_SERVING from now on, so that load balancers and clients go elsewhere."""
         await self._health.drain()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no new calls, let those in flight finish within the grace, cancel the rest."""
+        """Accept no new calls, let those in flight finish within the grace period, cancel the rest."""
         loop = asyncio.get_running_loop()
         end = loop.time() + grace_seconds
         lull_seconds = min(_LULL_SECONDS, grace_seconds / 4)
         with self._drain_interceptor.holding():
-            # Who was answered a moment ago has called again by then.
+            # Callers that just got a reply have sent their next call by then.
             await asyncio.sleep(lull_seconds)
             stopping = asyncio.create_task(self._server.stop(end - loop.time()))
-            # And whoever waits has been told to go elsewhere by then.
+            # Callers that wait for a reply have got the GOAWAY by then.
             await asyncio.sleep(lull_seconds)
         await asyncio.shield(stopping)
-        await self._finishing.drain(end - loop.time())
+        await self._detached_calls.drain(end - loop.time())
 
 
-def _add_services(servicers: Sequence[Servicer], told: Health, server: grpc.aio.Server) -> Sequence[str]:
-    """Let a server serve services, their health and their reflection. Returns the services' full names."""
+def register(servicer: Servicer, server: grpc.aio.Server) -> str:
+    """Register a servicer at a server. Returns the service's full name."""
+    file, name, add = _SERVICES[type(servicer)]
+    add(servicer, server)
+    full_name: str = file.services_by_name[name].full_name
+    return full_name
+
+
+def _add_services(servicers: Sequence[Servicer], health_servicer: Health, server: grpc.aio.Server) -> Sequence[str]:
+    """Register servicers with health and reflection. Returns the services' full names."""
     services = [register(servicer, server) for servicer in servicers]
-    health_pb2_grpc.add_HealthServicer_to_server(told, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return services
 
 
-def _try(host: str, port: int, *, reuse_port: bool) -> None:
-    # grpc tells what is wrong with an address on standard error only, past our logs.
+def _probe_port(host: str, port: int, *, reuse_port: bool) -> None:
+    # grpc reports a bad address on standard error only, bypassing the log.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
-            # It never listens: connections meant for other processes would come to it.
-            tried.bind((host, port))
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
+            # Never listen: connections meant for other processes would arrive here.
+            probe.bind((host, port))
     except OSError as error:
         raise cannot_listen("grpc", host, port, error) from error
 

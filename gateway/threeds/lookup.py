@@ -19,17 +19,17 @@ _VERSIONS = codes_of(codes_pb2.MessageVersion.DESCRIPTOR).by_number
 _VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}")
 
 
-def describe(crd: crd_pb2.CRD, request: threeds.LookupCardRequest, asked_time: float) -> threeds.LookupCardResponse:
+def describe(crd: crd_pb2.CRD, request: threeds.LookupCardRequest, request_time: float) -> threeds.LookupCardResponse:
     """Tell what the directory server knows of a card that takes part, and what follows from it.
 
     Args:
         crd: The card range data.
         request: The question.
-        asked_time: When it was put to the 3DS server, in seconds since 1970 (UTC), from which the life of the
+        request_time: When it was put to the 3DS server, in seconds since 1970 (UTC), from which the life of the
             transaction id is counted, so that it never seems longer than it is.
     """
     expire_time = Timestamp()
-    expire_time.FromMilliseconds(int((asked_time + TRANSACTION_LIFE_SECONDS) * 1000))
+    expire_time.FromMilliseconds(int((request_time + TRANSACTION_LIFE_SECONDS) * 1000))
     version = choose_version(crd, request.message_versions)
     response = threeds.LookupCardResponse(
         enrolled=True,

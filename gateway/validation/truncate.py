@@ -51,7 +51,7 @@ def _error(named: Sequence[FieldViolation], count: int) -> GatewayError:
         summary += f"; {count - len(named)} further violations are left out for want of room"
     return GatewayError(
         error_pb2.ERROR_REASON_INVALID_REQUEST,
-        f"The request breaks its contract: {summary}",
+        f"Invalid request: {summary}",
         outcome=error_pb2.OUTCOME_NOT_SENT,
         violations=named,
     )

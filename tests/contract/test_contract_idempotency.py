@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
 from gateway import bootstrap
-from gateway.grpc_api.servicer import SERVICES
+from gateway.grpc_api.server import SERVICES
 from gateway.idempotency.requests import mutating_rpc
 from gateway.settings import IdempotencySettings, Settings, SettingsError
 from issuer.card.v1 import messages_pb2 as card

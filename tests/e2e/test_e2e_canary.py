@@ -11,7 +11,7 @@ import pytest
 
 from adapters.d1.callbacks import schema
 from gateway.auth.policy import rpcs_of
-from gateway.grpc_api.servicer import SERVICES
+from gateway.grpc_api.server import SERVICES
 from tests.e2e.canary_media import Evidence, Medium, collector
 from tests.e2e.canary_planting import PLANTERS, Plot
 from tests.e2e.canary_run import perform

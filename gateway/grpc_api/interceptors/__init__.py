@@ -1,6 +1,6 @@
-"""What happens around every rpc, from the outside in.
+"""The interceptors around every rpc, from the outside in.
 
-Correlation id, errors, parting, telemetry, access, quota, validation, issuer, finishing, idempotency.
+Correlation id, errors, drain, telemetry, access, quota, validation, issuer, detached calls, idempotency.
 """
 
 from gateway.grpc_api.interceptors.access import AccessInterceptor, IssuerInterceptor

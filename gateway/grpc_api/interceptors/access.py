@@ -1,4 +1,4 @@
-"""Lets nobody in who is not known, and nobody do what the policy does not grant."""
+"""Access control: identifies the caller and denies by default what the policy does not grant."""
 
 from typing import Any
 
@@ -16,29 +16,23 @@ from issuer.common.v1 import error_pb2
 __all__ = ["AccessInterceptor", "IssuerInterceptor"]
 
 _OPEN = "/grpc.health.v1.Health/"
-"""Load balancers and orchestrators ask it, and it tells nothing else than whether to send calls here."""
+"""Open to all, for load balancers and orchestrators. It only reveals whether to send calls here."""
 
 _log = structlog.get_logger(__name__)
 
 
 class AccessInterceptor(Interceptor):
-    """Finds out who calls, asks the policy, and notes the grant for `gateway.auth.grant`.
+    """Identifies the caller, applies the policy, and sets the grant for `gateway.auth.grant`.
 
-    The caller learns only that it is not known, or that it may not; the log says why.
+    The caller only learns that it is unknown or lacks permission; the log says why.
     """
 
     def __init__(self, callers: Callers, policy: PolicyFile) -> None:
-        """Prepare.
-
-        Args:
-            callers: Finds out who calls.
-            policy: Says what callers may do.
-        """
         self._callers = callers
         self._policy = policy
 
     async def serve(self, rpc: Rpc) -> Any:
-        """Decide, then proceed.
+        """Check access, then proceed.
 
         Raises:
             GatewayError: UNAUTHENTICATED or PERMISSION_DENIED.
@@ -51,40 +45,35 @@ class AccessInterceptor(Interceptor):
         path = rpc.method.path
         try:
             caller = await self._callers.identify(rpc.context.auth_context(), rpc.metadata)
-        except Unidentified as refusal:
-            _log.warning("access_denied", rpc=path, why=str(refusal))
+        except Unidentified as error:
+            _log.warning("access_denied", rpc=path, why=str(error))
             raise GatewayError(
                 error_pb2.ERROR_REASON_UNAUTHENTICATED,
-                "Show a client certificate or a bearer token that this gateway accepts.",
+                "A client certificate or a bearer token that this gateway accepts is required.",
                 outcome=error_pb2.OUTCOME_NOT_SENT,
-            ) from refusal
+            ) from error
         grant = self._policy.grant(caller, path)
         if grant is None:
             _log.warning("access_denied", rpc=path, caller=caller.identity, why="rpc not granted")
             raise GatewayError(
                 error_pb2.ERROR_REASON_PERMISSION_DENIED,
-                "The policy does not grant this caller this rpc.",
+                "The policy does not grant this rpc to this caller.",
                 outcome=error_pb2.OUTCOME_NOT_SENT,
             )
         return grant
 
 
 class IssuerInterceptor(Interceptor):
-    """Checks that the caller may act for the request's issuer, and fills in the issuer where there is only one.
+    """Checks that the caller may act for the request's issuer, and fills in the issuer if there is only one.
 
-    Behind it, ``issuer_id`` names a configured issuer. A request that comes in a stream is its service's to check.
+    After it, ``issuer_id`` names a configured issuer. The servicer checks the requests of a stream itself.
     """
 
     def __init__(self, issuers: Issuers) -> None:
-        """Prepare.
-
-        Args:
-            issuers: The configured ones.
-        """
         self._issuers = issuers
 
     async def serve(self, rpc: Rpc) -> Any:
-        """Decide, then proceed.
+        """Check the issuer, then proceed.
 
         Raises:
             GatewayError: PERMISSION_DENIED, ISSUER_UNKNOWN or ISSUER_REQUIRED.

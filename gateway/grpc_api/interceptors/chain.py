@@ -1,7 +1,7 @@
-"""How interceptors get around an rpc: each serves it, and what it does not do itself is one call further in.
+"""The interceptor chain: each interceptor serves an rpc by calling the next one.
 
-grpc has interceptors of its own and asks each anew for every call. This is one of those, and the only one: it puts the
-chain together once for each method, and parses what an rpc shows of itself once for each call.
+grpc runs its own interceptors anew for every call. The chain is the only grpc interceptor: it wraps each method once,
+and reads the metadata of each call once.
 """
 
 import inspect
@@ -34,79 +34,74 @@ _KINDS: Final[Mapping[tuple[bool, bool], str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What all rpcs of one name have in common."""
+    """The properties of an rpc method."""
 
     path: str
-    """As gRPC sends it: ``/issuer.card.v1.CardService/CreateCard``."""
+    """The path on the wire: ``/issuer.card.v1.CardService/CreateCard``."""
     name: str
     """The full name: ``issuer.card.v1.CardService/CreateCard``."""
     has_request_stream: bool
     has_streams: bool
-    """Whether there may be many requests, or many replies."""
+    """Whether requests or replies are a stream."""
 
 
 class Rpc:
-    """One rpc that is being served."""
+    """An rpc in progress."""
 
-    __slots__ = ("_behaviour", "_interceptors", "_metadata", "_place", "_requests", "context", "method", "request")
+    __slots__ = ("_behaviour", "_interceptors", "_metadata", "_position", "_requests", "context", "method", "request")
 
     def __init__(
         self, method: Method, requests: Any, context: Context, behaviour: _Behaviour, interceptors: "_Interceptors"
     ) -> None:
         self.method = method
         self.request: Message | None = None if method.has_request_stream else requests
-        """None if its bytes are no such message; and where there may be many, which their service looks at."""
+        """None if the bytes do not parse, and for a request stream, which the servicer reads."""
         self.context = context
-        """grpc's."""
         self._requests = requests
         self._behaviour = behaviour
         self._interceptors = interceptors
-        self._place = 0
+        self._position = 0
         self._metadata: Sequence[tuple[str, str | bytes]] | None = None
 
     @property
     def metadata(self) -> Sequence[tuple[str, str | bytes]]:
-        """What the caller sent along; grpc makes it anew each time that it is asked."""
+        """The caller's metadata, cached because grpc builds it anew on each access."""
         if self._metadata is None:
             self._metadata = tuple(self.context.invocation_metadata() or ())
         return self._metadata
 
     def proceed(self) -> Coroutine[Any, Any, Any]:
-        """Have the next interceptor serve it, or the service; once. Returns the reply; None where it is a stream."""
-        place = self._place
-        self._place = place + 1
-        if place < len(self._interceptors):
-            return self._interceptors[place].serve(self)
+        """Call the next interceptor or the servicer; call this once. Returns the reply, or None for a stream."""
+        position = self._position
+        self._position = position + 1
+        if position < len(self._interceptors):
+            return self._interceptors[position].serve(self)
         return self._behaviour(self._requests, self.context)
 
 
 class Interceptor(ABC):
-    """Serves every rpc, in the way that it chooses or as it would be served without it."""
+    """Wraps every rpc."""
 
     @abstractmethod
     async def serve(self, rpc: Rpc) -> Any:
-        """Serve an rpc. Returns the reply; None where it is a stream."""
+        """Serve an rpc. Returns the reply, or None for a stream."""
 
     def note_unknown(self) -> None:  # noqa: B027 (most have nothing to note)
-        """Note that an rpc was called that there is not."""
+        """Note a call to an unknown rpc."""
 
 
 _Interceptors: TypeAlias = tuple[Interceptor, ...]
 
 
 class Chain(grpc.aio.ServerInterceptor):
-    """Has interceptors around every rpc.
+    """Runs interceptors around every rpc.
 
-    The services of this gateway answer a stream by writing to the context, in a coroutine. What answers with a
-    generator (reflection) is made to do so too: nothing is served past an interceptor.
+    The servicers of this gateway are coroutines that write stream replies to the context. A servicer that yields its
+    replies (reflection) is adapted, so that interceptors see every rpc.
     """
 
     def __init__(self, *interceptors: Interceptor) -> None:
-        """Put a chain together.
-
-        Args:
-            interceptors: From the outside in.
-        """
+        """Build a chain of interceptors, from the outside in."""
         self._interceptors = interceptors
         self._handlers: dict[str, Handler] = {}
 
@@ -115,10 +110,10 @@ class Chain(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], "Awaitable[Handler | None]"],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler | None":
-        """Wrap the service's handler, once.
+        """Wrap the servicer's handler, once.
 
         Raises:
-            TypeError: It is of a kind that cannot be wrapped.
+            TypeError: The handler is of a kind that cannot be wrapped.
         """
         path = handler_call_details.method
         if path in self._handlers:
@@ -135,7 +130,7 @@ class Chain(grpc.aio.ServerInterceptor):
         kind = _KINDS[handler.request_streaming, handler.response_streaming]
         behaviour, parse = _coroutine(getattr(handler, kind)), handler.request_deserializer
         if parse is None:
-            raise TypeError("an rpc must be served by what takes parsed requests")
+            raise TypeError("an rpc handler must take parsed requests")
         has_streams = bool(handler.request_streaming or handler.response_streaming)
         method = Method(path, path[1:], bool(handler.request_streaming), has_streams)
 
@@ -144,7 +139,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapped: Handler = make(
-            serve, request_deserializer=partial(_parsed, parse), response_serializer=handler.response_serializer
+            serve, request_deserializer=partial(_parse_or_none, parse), response_serializer=handler.response_serializer
         )
         return wrapped
 
@@ -153,18 +148,18 @@ def _coroutine(behaviour: Any) -> _Behaviour:
     if inspect.iscoroutinefunction(behaviour):
         return cast("_Behaviour", behaviour)
     if not inspect.isasyncgenfunction(behaviour):
-        raise TypeError("an rpc must be served by a coroutine or an asynchronous generator")
+        raise TypeError("an rpc handler must be a coroutine function or an asynchronous generator")
 
-    async def written(requests: Any, context: Context) -> None:
-        async with aclosing(behaviour(requests, context)) as answers:
-            async for answer in answers:
-                await context.write(answer)
+    async def write_all(requests: Any, context: Context) -> None:
+        async with aclosing(behaviour(requests, context)) as replies:
+            async for reply in replies:
+                await context.write(reply)
 
-    return written
+    return write_all
 
 
-def _parsed(parse: Callable[[bytes], Message | None], request: bytes) -> Message | None:
-    # Left to itself, grpc answers what cannot be parsed with UNKNOWN, as if it might have taken effect.
+def _parse_or_none(parse: Callable[[bytes], Message | None], request: bytes) -> Message | None:
+    # By itself, grpc ends an unparsable request with UNKNOWN, as if it might have taken effect.
     try:
         return parse(request)
     except DecodeError:

@@ -1,4 +1,4 @@
-"""From grpc's context to what an outbound call has to know."""
+"""Turns grpc's context into the description of an upstream call."""
 
 import asyncio
 
@@ -8,19 +8,19 @@ from gateway.ports import Call
 
 __all__ = ["outbound"]
 
-_LONGEST_RESERVE_SECONDS = 0.1
+_MAX_RESERVE_SECONDS = 0.1
 _RESERVE_FRACTION = 0.1
 
 
 def outbound(issuer_id: str, context: Context) -> Call:
-    """Describe the calls that an rpc makes: for whom, under which correlation id, until when."""
-    # None without a deadline, whatever grpc's stubs say.
+    """Return the issuer, correlation id and deadline for the upstream calls of an rpc."""
+    # None without a deadline, although grpc's stubs say otherwise.
     remaining: float | None = context.time_remaining()
     deadline = None if remaining is None else asyncio.get_running_loop().time() + _usable(remaining)
     return Call(issuer_id, correlation.current(), deadline)
 
 
 def _usable(remaining: float) -> float:
-    # Some time is kept back for the way to the caller: at the deadline itself its own gRPC library ends the call, and
-    # with it goes the outcome that the caller has to know before it repeats a change.
-    return remaining - min(_LONGEST_RESERVE_SECONDS, _RESERVE_FRACTION * remaining)
+    # Reserve time for the way back. At the deadline the caller's gRPC library ends the call and drops the outcome,
+    # which the caller needs before it retries a change.
+    return remaining - min(_MAX_RESERVE_SECONDS, _RESERVE_FRACTION * remaining)

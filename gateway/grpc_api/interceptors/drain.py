@@ -1,4 +1,4 @@
-"""Lets callers go without cutting any of them off."""
+"""Drains connections without cutting calls off."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ __all__ = ["DrainInterceptor"]
 
 
 class DrainInterceptor(Interceptor):
-    """Holds ends of rpcs back until their callers have been told to go elsewhere; stands right within what sends them.
+    """Holds back the ends of rpcs until their connections got a GOAWAY; must be inside the `ErrorInterceptor`.
 
-    A server of grpc's tells each connection with a GOAWAY that it shuts down. What comes in between that moment and the
-    one when the caller hears of it ends with CANCELLED, and nobody has seen it here. But who waits for an answer sends
-    nothing: with the answer behind the GOAWAY, the next call goes to somebody else.
+    A grpc server that shuts down sends a GOAWAY on each connection. A call that arrives before the caller sees it ends
+    with CANCELLED, unseen here. But a caller that waits for a reply sends nothing: if the reply follows the GOAWAY, its
+    next call goes to another instance.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class DrainInterceptor(Interceptor):
         self._may_end.set()
 
     async def serve(self, rpc: Rpc) -> Any:
-        """Proceed, and wait with the end if it is held back."""
+        """Proceed, and delay the end if ends are held back."""
         try:
             reply = await rpc.proceed()
         except Exception:
@@ -35,7 +35,7 @@ class DrainInterceptor(Interceptor):
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Hold every end back for as long as the context lasts."""
+        """Hold every end back while the context lasts."""
         self._may_end.clear()
         try:
             yield

@@ -13,9 +13,9 @@ __all__ = ["CorrelationInterceptor", "ErrorInterceptor"]
 
 
 class CorrelationInterceptor(Interceptor):
-    """Takes the caller's correlation id, or makes one, and sends it back in the trailing metadata.
+    """Takes the caller's correlation id, or makes one, and returns it in the trailing metadata.
 
-    An id that D1 would not take is replaced: a caller's tracing must not fail its payments.
+    An id that upstreams would reject is replaced: a caller's tracing must not fail its payments.
     """
 
     async def serve(self, rpc: Rpc) -> Any:
@@ -33,11 +33,11 @@ _DETAILS = "grpc-status-details-bin"
 class ErrorInterceptor(Interceptor):
     """Ends a failed rpc with its status.
 
-    An exception that is no `GatewayError` is a fault of ours: the caller learns the correlation id and nothing else.
+    Any exception but a `GatewayError` is a gateway fault: the caller only learns the correlation id.
     """
 
     async def serve(self, rpc: Rpc) -> Any:
-        """Proceed, catch, abort."""
+        """Proceed, and turn an exception into a status."""
         try:
             return await rpc.proceed()
         except GatewayError as error:
@@ -47,7 +47,7 @@ class ErrorInterceptor(Interceptor):
         except Exception:  # noqa: BLE001 (the last resort: the caller gets a status)
             unexpected = GatewayError(
                 error_pb2.ERROR_REASON_INTERNAL,
-                "A fault in the gateway: report the correlation id to its operators.",
+                "Internal gateway error; report the correlation id to the gateway's operators.",
                 outcome=error_pb2.OUTCOME_UNKNOWN,
             )
             await _abort(rpc.context, unexpected)

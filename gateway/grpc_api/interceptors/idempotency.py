@@ -1,4 +1,4 @@
-"""Makes a call that is repeated under one request id only once."""
+"""Runs a call once, however often it is repeated under one request id."""
 
 from typing import Any
 
@@ -12,27 +12,22 @@ from gateway.idempotency.requests import content, mutating_rpc
 __all__ = ["REPLAY_HEADER", "IdempotencyInterceptor"]
 
 REPLAY_HEADER = "x-idempotent-replay"
-"""In the trailing metadata, ``true``: an earlier call got this reply first, and nothing was sent now."""
+"""Set to ``true`` in the trailing metadata of a replayed reply: nothing was sent upstream."""
 
 _log = structlog.get_logger(__name__)
 
 
 class IdempotencyInterceptor(Interceptor):
-    """Stands right around the service, within the `DetachedCallInterceptor`.
+    """The innermost interceptor, inside the `DetachedCallInterceptor`.
 
-    So what is refused before leaves the request id free, and a change is recorded even if its caller goes away.
+    So a call that is rejected earlier leaves the request id free, and a change is recorded even if its caller leaves.
     """
 
     def __init__(self, replies: IdempotencyStore) -> None:
-        """Prepare.
-
-        Args:
-            replies: Those that were given already.
-        """
         self._replies = replies
 
     async def serve(self, rpc: Rpc) -> Any:
-        """Proceed, or answer what was answered before.
+        """Proceed, or replay the first reply.
 
         Raises:
             GatewayError: As `IdempotencyStore.reply` does.
@@ -43,7 +38,7 @@ class IdempotencyInterceptor(Interceptor):
             return await rpc.proceed()
         grant = access.current()
         caller = "" if grant is None else grant.caller.identity
-        # A UUID is the same in either case.
+        # UUIDs are case-insensitive.
         scope = caller, getattr(request, "issuer_id", ""), request_id.lower()
         reply = await self._replies.reply(mutating, scope, content(request), rpc.proceed)
         if reply.is_replay:

@@ -1,4 +1,4 @@
-"""Gives no caller more than its share of what one process can do at a time."""
+"""Limits how many calls each caller has in flight."""
 
 from collections import Counter
 from typing import Any, Final
@@ -12,18 +12,18 @@ __all__ = ["QuotaInterceptor"]
 
 _RETRY_SECONDS: Final = 1.0
 _UNCOUNTED: Final = "/grpc.health.v1.Health/"
-"""Who probes must not be taken for broken because it also calls."""
+"""Not counted: a busy caller's health probes must not fail."""
 
 
 class QuotaInterceptor(Interceptor):
-    """Counts what each caller has in flight; stands right within the access, which tells who calls."""
+    """Counts the calls in flight by caller; must be right inside the access interceptor, which identifies it."""
 
     def __init__(self, *, max_calls: int, max_streams: int) -> None:
-        """Prepare.
+        """Set the limits.
 
         Args:
-            max_calls: How many rpcs without streams a caller may have in flight.
-            max_streams: How many with streams.
+            max_calls: Limit on a caller's rpcs without streams.
+            max_streams: Limit on a caller's rpcs with streams.
         """
         self._max_calls = max_calls
         self._max_streams = max_streams
@@ -32,11 +32,11 @@ class QuotaInterceptor(Interceptor):
 
     @property
     def max_in_flight(self) -> int:
-        """How many rpcs of any kind a caller may have in flight."""
+        """The limit on a caller's rpcs of both kinds."""
         return self._max_calls + self._max_streams
 
     async def serve(self, rpc: Rpc) -> Any:
-        """Count, proceed, count down.
+        """Proceed if the caller is below its limit.
 
         Raises:
             GatewayError: TOO_MANY_REQUESTS.
@@ -44,12 +44,12 @@ class QuotaInterceptor(Interceptor):
         if rpc.method.path.startswith(_UNCOUNTED):
             return await rpc.proceed()
         streams = rpc.method.has_streams
-        counts, most = (self._streams, self._max_streams) if streams else (self._calls, self._max_calls)
+        counts, limit = (self._streams, self._max_streams) if streams else (self._calls, self._max_calls)
         caller = _caller(rpc.context)
-        if counts[caller] >= most:
+        if counts[caller] >= limit:
             raise GatewayError(
                 error_pb2.ERROR_REASON_TOO_MANY_REQUESTS,
-                f"The caller has {most} {'streams' if streams else 'calls'} in flight, which is as many as it may.",
+                f"Concurrency limit reached: {limit} {'streams' if streams else 'calls'} in flight",
                 outcome=error_pb2.OUTCOME_NOT_SENT,
                 retry_after_seconds=_RETRY_SECONDS,
             )
@@ -64,5 +64,5 @@ class QuotaInterceptor(Interceptor):
 
 def _caller(context: Context) -> str:
     grant = access.current()
-    # Without a policy: the address, without the port, of which a caller may have many.
+    # Without a policy: the address without the port, because a caller may use many ports.
     return context.peer().rpartition(":")[0] if grant is None else grant.caller.identity

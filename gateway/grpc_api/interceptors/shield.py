@@ -1,4 +1,4 @@
-"""Detached calls: a change that has begun is finished, whether or not its caller waits."""
+"""Detached calls: once begun, a change finishes even if its caller leaves."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -18,24 +18,24 @@ _log = structlog.get_logger(__name__)
 
 
 class DetachedCalls:
-    """Runs changes in tasks of their own, which a caller that leaves does not cancel.
+    """Runs changes in separate tasks, which a leaving caller does not cancel.
 
-    A change cut short upstream is the worst of all ends: it may have happened, and nobody has heard of it. Each ends by
-    the deadline of its call.
+    Interrupting a change upstream is the worst end: it may have happened, and nobody knows. Each change ends by the
+    deadline of its call.
     """
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def run(self, change: Coroutine[Any, Any, _T], name: str) -> _T:
-        """Run a change and return its result. If the caller is cancelled meanwhile, the log tells how it ended.
+        """Run a change and return its result. If the caller is cancelled, the result goes to the log.
 
         Args:
             change: The change.
-            name: What the log calls it: the rpc.
+            name: The rpc, for the log.
 
         Raises:
-            Exception: What the change raises.
+            Exception: Whatever the change raises.
         """
         task = asyncio.create_task(change, name=name)
         self._running.add(task)
@@ -48,33 +48,28 @@ class DetachedCalls:
             raise
 
     async def drain(self, grace_seconds: float) -> None:
-        """Wait for what still runs, and cancel what is left after the grace."""
+        """Wait for running changes, and cancel those left after the grace period."""
         loop = asyncio.get_running_loop()
         end = loop.time() + grace_seconds
         while self._running and (left := end - loop.time()) > 0:
             await asyncio.wait(self._running, timeout=left)
-        cut_off = tuple(self._running)
-        for task in cut_off:
+        interrupted = tuple(self._running)
+        for task in interrupted:
             task.cancel()
-        await asyncio.gather(*cut_off, return_exceptions=True)
+        await asyncio.gather(*interrupted, return_exceptions=True)
 
 
 class DetachedCallInterceptor(Interceptor):
-    """What stands around it ends with the caller; what stands within is finished, if the rpc changes something."""
+    """Detaches what is inside it from the caller if the rpc changes something. The rest ends with the caller."""
 
-    def __init__(self, finishing: DetachedCalls) -> None:
-        """Prepare.
-
-        Args:
-            finishing: Runs the changes.
-        """
-        self._finishing = finishing
+    def __init__(self, detached_calls: DetachedCalls) -> None:
+        self._detached_calls = detached_calls
 
     async def serve(self, rpc: Rpc) -> Any:
-        """Proceed, in a task of its own if that changes something."""
+        """Proceed, as a detached call if the rpc changes something."""
         if mutating_rpc(rpc.method.path) is None:
             return await rpc.proceed()
-        return await self._finishing.run(rpc.proceed(), rpc.method.path)
+        return await self._detached_calls.run(rpc.proceed(), rpc.method.path)
 
 
 def _log_end(task: asyncio.Task[Any]) -> None:

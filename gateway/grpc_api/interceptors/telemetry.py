@@ -1,4 +1,4 @@
-"""Measures every rpc, and writes its one line into the log."""
+"""Measures every rpc, and writes one log line for each."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ from gateway.telemetry.tracing import Tracing, fail
 __all__ = ["TelemetryInterceptor"]
 
 _log = structlog.get_logger(__name__)
-# What probes and tools ask: a line for each would drown the others.
+# Probes and tools would drown the other log lines.
 _INCIDENTAL: Final = "/grpc."
 _CODES: Final[Mapping[object, grpc.StatusCode]] = MappingProxyType({code.value[0]: code for code in grpc.StatusCode})
 _LOGGED: Final = frozenset(
@@ -52,40 +52,40 @@ class _End:
 
 
 class TelemetryInterceptor(Interceptor):
-    """Stands right within the `ErrorInterceptor`, where errors still say all that they know.
+    """Measures, traces and logs; must be right inside the `ErrorInterceptor`, where errors are still complete.
 
-    An rpc that the gateway does not have is counted under ``unknown``: its name is the caller's.
+    Calls to unknown rpcs are counted as ``unknown``, because callers choose their names.
     """
 
     def __init__(self, issuers: Issuers, metrics: Metrics, tracing: Tracing) -> None:
-        """Prepare.
+        """Prepare the metrics.
 
         Args:
-            issuers: Those that a line may name.
-            metrics: Where to count.
-            tracing: Makes a span of each rpc without streams; one with streams may last for days.
+            issuers: The issuers that a log line may name.
+            metrics: The metrics to count in.
+            tracing: Makes a span for each rpc without streams; one with streams may last for days.
         """
         self._issuers = issuers
         self._tracing = tracing
-        # The one that is made anew for each line takes a fifth of it.
+        # Binding anew for each line takes a fifth of the line's time.
         self._log = _log.bind()
-        # Finding a series by its labels takes longer than to count in it.
+        # Looking a series up by its labels takes longer than counting in it.
         self._ended = cache(metrics.rpcs.labels)
         self._seconds = cache(metrics.rpc_seconds.labels)
         self._in_flight = InProgress.by_label(metrics.rpcs_in_flight)
         self._open = InProgress.by_label(metrics.streams_open)
 
     def note_unknown(self) -> None:
-        """Count it, and say so."""
+        """Count and log it."""
         self._ended("unknown", grpc.StatusCode.UNIMPLEMENTED.name).inc()
         _log.info("unknown_rpc_called")
 
     async def serve(self, rpc: Rpc) -> Any:
-        """Measure, count, log."""
+        """Measure, count and log the rpc."""
         is_stream, name, began = rpc.method.has_streams, rpc.method.name, perf_counter()
         running = self._open(name) if is_stream else self._in_flight(name)
         running.count += 1
-        end = _WELL
+        end = _OK
         try:
             reply = await (rpc.proceed() if is_stream else self._traced(rpc))
             end = _end(rpc.context)
@@ -134,17 +134,17 @@ class TelemetryInterceptor(Interceptor):
         return {"issuer_id": issuer_id} if issuer_id in self._issuers else {}
 
 
-_WELL: Final = _End(grpc.StatusCode.OK)
+_OK: Final = _End(grpc.StatusCode.OK)
 
 
 def _end(context: Context) -> _End:
     code = _code(context)
-    return _WELL if code is grpc.StatusCode.OK else _End(code)
+    return _OK if code is grpc.StatusCode.OK else _End(code)
 
 
 def _code(context: Context) -> grpc.StatusCode:
-    """Return the status that was set without an exception; none is OK."""
-    # A number, or nothing at all, whatever the stubs say.
+    """Return the status that was set without an exception; OK if none was."""
+    # A number or None, although the stubs say otherwise.
     number = cast("int | None", context.code())
     return _CODES.get(number or 0, grpc.StatusCode.UNKNOWN)
 
@@ -152,8 +152,8 @@ def _code(context: Context) -> grpc.StatusCode:
 def _failed(error: BaseException, context: Context) -> _End:
     match error:
         case GatewayError():
-            told = {"reason": error.reason_name, "outcome": error.outcome_name, **_facts(error)}
-            return _End(error.code, logging.WARNING, event="rpc_failed", facts=told)
+            facts = {"reason": error.reason_name, "outcome": error.outcome_name, **_facts(error)}
+            return _End(error.code, logging.WARNING, event="rpc_failed", facts=facts)
         case grpc.aio.AbortError():
             return _End(_code(context))
         case asyncio.CancelledError() | GeneratorExit():
@@ -167,5 +167,5 @@ def _failed(error: BaseException, context: Context) -> _End:
 
 def _facts(error: GatewayError) -> dict[str, str]:
     facts = {name: value for name, value in error.metadata.items() if name in _LOGGED}
-    # An upstream's own words, however sanitised, may name a person: they go to the caller, not into the log.
+    # Even sanitised, an upstream's own words may name a person: they go to the caller, never into the log.
     return facts if "upstream_status" in facts else {**facts, "message": error.message}

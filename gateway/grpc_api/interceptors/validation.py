@@ -1,4 +1,4 @@
-"""Refuses a request that breaks its contract, before any code of ours sees it."""
+"""Rejects an invalid request before any other code sees it."""
 
 from typing import Any
 
@@ -9,18 +9,13 @@ __all__ = ["ValidationInterceptor"]
 
 
 class ValidationInterceptor(Interceptor):
-    """Checks every request against the rules of its contract and names the fields that break one."""
+    """Checks every request against its contract."""
 
     def __init__(self, validation: Validation) -> None:
-        """Prepare.
-
-        Args:
-            validation: Checks them.
-        """
         self._validation = validation
 
     async def serve(self, rpc: Rpc) -> Any:
-        """Check, then proceed. The requests of a stream are its service's to check.
+        """Check the request, then proceed. The servicer checks the requests of a stream itself.
 
         Raises:
             GatewayError: INVALID_REQUEST.

@@ -1,1 +1,1 @@
-"""One servicer for each service of the contracts."""
+"""One servicer per service of the contracts."""

@@ -1,4 +1,4 @@
-"""AuthenticationService: hands each rpc to the 3DS server, and makes ready what the browser needs next."""
+"""AuthenticationService: forwards each rpc to the 3DS server, and prepares what the browser needs next."""
 
 import time
 from collections.abc import Sequence
@@ -19,22 +19,22 @@ __all__ = ["AuthenticationServicer", "emv_violations"]
 
 
 class AuthenticationServicer(service_pb2_grpc.AuthenticationServiceServicer):
-    """See ``issuer/threeds/v1/service.proto`` for what each rpc promises.
+    """See ``issuer/threeds/v1/service.proto`` for the contract of each rpc.
 
-    Requests have passed `emv_violations` before they come here.
+    Requests have passed `emv_violations` already.
     """
 
     def __init__(self, server: ThreeDSServer) -> None:
         self._server = server
 
     async def LookupCard(self, request: threeds.LookupCardRequest, context: Context) -> threeds.LookupCardResponse:
-        """Ask whether a card takes part."""
+        """Look up whether a card is enrolled in 3-D Secure."""
         call = outbound(request.issuer_id, context)
-        asked_time = time.time()
+        request_time = time.time()
         crd = await self._server.lookup(request.acct_number, request.ds, call)
         if crd is None:
             return threeds.LookupCardResponse(enrolled=False)
-        return lookup.describe(crd, request, asked_time)
+        return lookup.describe(crd, request, request_time)
 
     async def Authenticate(
         self, request: threeds.AuthenticateRequest, context: Context
@@ -54,14 +54,14 @@ class AuthenticationServicer(service_pb2_grpc.AuthenticationServiceServicer):
 
 
 def emv_violations(request: Message) -> Sequence[FieldViolation]:
-    """Find what a request breaks of the rules of EMV 3DS, which no annotation of the contract can say."""
+    """Return the violations of EMV 3DS rules that the contract's annotations cannot express."""
     if isinstance(request, threeds.AuthenticateRequest):
         return check_request(request.areq)
     return ()
 
 
 def _identified(areq: areq_pb2.AReq) -> areq_pb2.AReq:
-    """Give a request its transaction id where it may come without one."""
+    """Return the request with a transaction id, a new one unless it has one."""
     if areq.three_ds_server_trans_id:
         return areq
     identified = areq_pb2.AReq(three_ds_server_trans_id=str(uuid4()))

@@ -1,4 +1,4 @@
-"""CallbackService: connects handlers with the broker, over one stream each."""
+"""CallbackService: connects each handler to the broker over one stream."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,13 +29,13 @@ _KINDS = {
     if number != callback.CALLBACK_KIND_UNSPECIFIED
 }
 
-_OF_ANOTHER_KIND = FieldViolation("response", "must be of the question's kind", "reply.kind")
+_WRONG_KIND = FieldViolation("response", "must be of the callback request's kind", "reply.kind")
 
 _Requests: TypeAlias = AsyncIterator[callback.HandleCallbacksRequest | None]
 
 
 class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
-    """See ``issuer/callback/v1/service.proto`` for what it promises."""
+    """See ``issuer/callback/v1/service.proto`` for the contract."""
 
     def __init__(
         self,
@@ -45,13 +45,13 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         *,
         registration_timeout_seconds: float = _REGISTRATION_SECONDS,
     ) -> None:
-        """Prepare.
+        """Start without handlers.
 
         Args:
-            issuers: Those that handlers may register for.
-            registry: Hands out the questions.
+            issuers: The issuers that handlers may register for.
+            registry: Sends callback requests to handlers.
             validation: Checks what handlers send.
-            registration_timeout_seconds: How long a stream may take to register.
+            registration_timeout_seconds: The time that a stream has to register.
         """
         self._registration_timeout_seconds = registration_timeout_seconds
         self._issuers = issuers
@@ -61,14 +61,14 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         self._is_draining = False
 
     def drain(self) -> None:
-        """Tell every handler that this instance shuts down, and take no further ones."""
+        """Notify every handler of the shutdown, and accept no new ones."""
         self._is_draining = True
         self._registry.leave()
         for outbox in self._outboxes:
             outbox.put(callback.HandleCallbacksResponse(draining=callback.Draining()))
 
     async def close(self) -> None:
-        """End every stream, as soon as nobody waits for a reply, here or at another gateway."""
+        """End every stream, as soon as nobody waits for a reply, here or at a peer."""
         while not self._registry.is_idle:  # noqa: ASYNC110 (it happens once, and takes seconds at most)
             await asyncio.sleep(_IDLE_POLL_SECONDS)
         for outbox in self._outboxes:
@@ -77,7 +77,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
     async def HandleCallbacks(  # type: ignore[override] # it writes to the context
         self, requests: _Requests, context: Context
     ) -> None:
-        """Serve a handler for as long as it stays."""
+        """Serve a handler while it is connected."""
         if self._is_draining:
             raise _draining()
         registration = await self._registration(requests)
@@ -85,7 +85,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         topics = [(issuer_id, _KINDS[kind]) for issuer_id in issuer_ids for kind in registration.kinds]
         max_in_flight = registration.max_in_flight or _DEFAULT_MAX_IN_FLIGHT
         reports_all = registration.receipts != callback.RECEIPT_MODE_NOT_ACCEPTED
-        outbox = _Outbox(self._registry.refresh, most_receipts=2 * max_in_flight, reports_all=reports_all)
+        outbox = _Outbox(self._registry.refresh, max_outcomes=2 * max_in_flight, reports_all=reports_all)
         outbox.put(callback.HandleCallbacksResponse(registered=callback.Registered(max_in_flight=max_in_flight)))
         _log.info("handler_connected", handler=registration.name, issuers=issuer_ids, kinds=_names(registration))
         session = self._registry.connect(outbox, topics, max_in_flight)
@@ -96,9 +96,9 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
                 await context.write(message)
         finally:
             self._outboxes.discard(outbox)
-            left = len(session.held)
+            unanswered = len(session.held)
             self._registry.disconnect(session)
-            _log.info("handler_disconnected", handler=registration.name, unanswered=left)
+            _log.info("handler_disconnected", handler=registration.name, unanswered=unanswered)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
@@ -108,22 +108,22 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
                 first = await anext(requests, None)
         except TimeoutError:
             seconds = self._registration_timeout_seconds
-            raise _misplaced("registration", f"the registration must come within {seconds:g} s") from None
+            raise _out_of_order("registration", f"the registration must come within {seconds:g} s") from None
         self._validation.check(first)
         if first is None or first.WhichOneof("message") != "registration":
-            raise _misplaced("registration", "the first message must be the registration")
+            raise _out_of_order("registration", "the first message must be the registration")
         return first.registration
 
     async def _read(self, requests: _Requests, session: HandlerSession, outbox: "_Outbox") -> None:
-        """Take what a handler sends until it has no more to say."""
+        """Process what a handler sends until its side of the stream ends."""
         failure: Exception | None = None
         try:
             async for request in requests:
-                await outbox.has_room_for_receipts()
+                await outbox.wait_for_room()
                 self._take(request, session, outbox)
         except Exception as error:  # noqa: BLE001 (whatever it is, the stream ends with it)
             failure = error
-        # It may be long before it has read the rest, and it cannot reply to anything new.
+        # The handler may take long to read the rest, and cannot reply to anything new.
         self._registry.drain(session)
         outbox.end(failure)
 
@@ -134,26 +134,26 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         match None if request is None else request.WhichOneof("message"):
             case "reply" if request is not None:
                 token = request.reply.token
-                outbox.expect_receipt()
+                outbox.expect_outcome()
                 if violations:
-                    outbox.tell(token, callback.REPLY_OUTCOME_INVALID, violations)
+                    outbox.report(token, callback.REPLY_OUTCOME_INVALID, violations)
                 else:
-                    self._registry.take(session, request.reply, partial(outbox.tell, token))
+                    self._registry.take(session, request.reply, partial(outbox.report, token))
             case "drain":
                 self._registry.drain(session)
             case "registration":
-                raise _misplaced("registration", "there must be one registration")
+                raise _out_of_order("registration", "there must be one registration")
             case _:
                 raise invalid_request(violations, unnamed_count)
 
 
 class _Outbox:
-    """What a handler is sent next. A handler that does not read has as much waiting as it asked for, and no more."""
+    """The messages for a handler. A handler that does not read limits how many wait."""
 
-    def __init__(self, refresh: Callable[[callback.Question], bool], *, most_receipts: int, reports_all: bool) -> None:
+    def __init__(self, refresh: Callable[[callback.Question], bool], *, max_outcomes: int, reports_all: bool) -> None:
         self._refresh = refresh
         self._messages: list[callback.HandleCallbacksResponse] = []
-        self._most = most_receipts
+        self._max_outcomes = max_outcomes
         self._reports_all = reports_all
         self._expected = 0
         self._changed = asyncio.Event()
@@ -161,23 +161,23 @@ class _Outbox:
         self._is_over = False
         self._error: Exception | None = None
 
-    def send(self, question: callback.Question) -> None:
-        """Send a question; see `gateway.callbacks.broker.Handler`."""
-        self.put(callback.HandleCallbacksResponse(question=question))
+    def send(self, request: callback.Question) -> None:
+        """See `gateway.callbacks.model.Handler`."""
+        self.put(callback.HandleCallbacksResponse(question=request))
 
     def withdraw(self, token: str) -> None:
-        """Take a question back that has not been sent; see `gateway.callbacks.broker.Handler`."""
+        """See `gateway.callbacks.model.Handler`."""
         self._messages = [message for message in self._messages if message.question.token != token]
 
-    def expect_receipt(self) -> None:
-        """Note that `tell` will be called."""
+    def expect_outcome(self) -> None:
+        """Note that `report` will be called."""
         self._expected += 1
 
-    def tell(self, token: str, outcome: Outcome, violations: Sequence[FieldViolation] = ()) -> None:
-        """Send a receipt, if the handler wants such."""
+    def report(self, token: str, outcome: Outcome, violations: Sequence[FieldViolation] = ()) -> None:
+        """Acknowledge a reply, if the handler's acknowledgement mode includes this outcome."""
         self._expected -= 1
         if outcome == callback.REPLY_OUTCOME_INVALID:
-            violations = violations or [_OF_ANOTHER_KIND]
+            violations = violations or [_WRONG_KIND]
         if self._reports_all or outcome != callback.REPLY_OUTCOME_ACCEPTED:
             self.put(callback.HandleCallbacksResponse(receipt=_receipt(token, outcome, violations)))
         elif self._is_over:
@@ -185,14 +185,14 @@ class _Outbox:
         self._drained.set()
 
     def put(self, message: callback.HandleCallbacksResponse) -> None:
-        """Send a message after those before it."""
+        """Queue a message."""
         self._messages.append(message)
         self._changed.set()
 
     def end(self, error: Exception | None) -> None:
-        """End the stream, well or with an error, after all that is still to be sent but questions.
+        """End the stream, with an error if given, once all queued messages but callback requests are sent.
 
-        The first end stands.
+        Only the first call has an effect.
         """
         if not self._is_over:
             self._is_over = True
@@ -200,17 +200,17 @@ class _Outbox:
             self._messages = [message for message in self._messages if not message.HasField("question")]
             self._changed.set()
 
-    async def has_room_for_receipts(self) -> None:
-        """Wait until the handler has read enough of what it was sent, and was told what became of its replies."""
-        while len(self._messages) + self._expected > self._most:
+    async def wait_for_room(self) -> None:
+        """Wait until the handler has read enough messages and has got the outcomes of its replies."""
+        while len(self._messages) + self._expected > self._max_outcomes:
             self._drained.clear()
             await self._drained.wait()
 
     async def messages(self) -> AsyncIterator[callback.HandleCallbacksResponse]:
-        """Yield each message as it comes, but for questions whose time is over.
+        """Yield each message as it comes, except expired callback requests.
 
         Raises:
-            GatewayError: The stream ended so.
+            GatewayError: The error that ended the stream.
         """
         while True:
             while self._messages:
@@ -246,11 +246,11 @@ def _names(registration: callback.Registration) -> list[str]:
 def _draining() -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_SERVER_DRAINING,
-        "This instance is shutting down: open the stream at another one.",
+        "Server draining; open the stream at another instance.",
         outcome=error_pb2.OUTCOME_NOT_SENT,
         retry_after_seconds=0.0,
     )
 
 
-def _misplaced(field: str, description: str) -> GatewayError:
+def _out_of_order(field: str, description: str) -> GatewayError:
     return invalid_request([FieldViolation(field, description, "stream.order")])

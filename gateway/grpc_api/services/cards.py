@@ -1,4 +1,4 @@
-"""CardService: hands each rpc to the card system."""
+"""CardService: forwards each rpc to the card platform."""
 
 from gateway.grpc_api.interceptors.chain import Context
 from gateway.grpc_api.interceptors.context import outbound
@@ -10,13 +10,13 @@ __all__ = ["CardServicer"]
 
 
 class CardServicer(service_pb2_grpc.CardServiceServicer):
-    """See ``issuer/card/v1/service.proto`` for what each rpc promises."""
+    """See ``issuer/card/v1/service.proto`` for the contract of each rpc."""
 
     def __init__(self, cards: CardIssuer) -> None:
         self._cards = cards
 
     async def CreateCard(self, request: card.CreateCardRequest, context: Context) -> card.CreateCardResponse:
-        """Have a card made."""
+        """Create a card."""
         return await self._cards.create_card(request, outbound(request.issuer_id, context))
 
     async def RegisterCard(self, request: card.RegisterCardRequest, context: Context) -> card.RegisterCardResponse:

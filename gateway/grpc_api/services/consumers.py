@@ -1,4 +1,4 @@
-"""ConsumerService: hands each rpc to the card system, and keeps how authentications ended."""
+"""ConsumerService: forwards each rpc to the card platform, and records authentication results."""
 
 from gateway.callbacks.results import AuthenticationResults
 from gateway.errors import GatewayError
@@ -13,7 +13,7 @@ __all__ = ["ConsumerServicer"]
 
 
 class ConsumerServicer(service_pb2_grpc.ConsumerServiceServicer):
-    """See ``issuer/consumer/v1/service.proto`` for what each rpc promises."""
+    """See ``issuer/consumer/v1/service.proto`` for the contract of each rpc."""
 
     def __init__(self, authenticators: Authenticators, consumers: Consumers, results: AuthenticationResults) -> None:
         self._authenticators = authenticators
@@ -23,7 +23,7 @@ class ConsumerServicer(service_pb2_grpc.ConsumerServiceServicer):
     async def DeleteCredentials(
         self, request: consumer.DeleteCredentialsRequest, context: Context
     ) -> consumer.DeleteCredentialsResponse:
-        """Remove an authenticator."""
+        """Delete an authenticator."""
         return await self._authenticators.delete_credentials(request, outbound(request.issuer_id, context))
 
     async def RegisterConsumer(
@@ -41,12 +41,12 @@ class ConsumerServicer(service_pb2_grpc.ConsumerServiceServicer):
     async def CompleteAuthentication(
         self, request: consumer.CompleteAuthenticationRequest, context: Context
     ) -> consumer.CompleteAuthenticationResponse:
-        """Tell how an authentication ended."""
+        """Record the result of an authentication."""
         del context
-        standing = await self._results.settle(request.issuer_id, request.result)
-        if standing.status != request.result.status:
+        final = await self._results.settle(request.issuer_id, request.result)
+        if final.status != request.result.status:
             raise GatewayError(
                 error_pb2.ERROR_REASON_AUTHENTICATION_DECIDED,
-                "This authentication is known to have ended the other way. That result stands.",
+                "The authentication already has a different final result.",
             )
         return consumer.CompleteAuthenticationResponse()

@@ -24,7 +24,7 @@ _SERVICE = service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_n
 
 
 class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
-    """See ``issuer/notification/v1/service.proto`` for what each rpc promises."""
+    """See ``issuer/notification/v1/service.proto`` for the contract of each rpc."""
 
     def __init__(self, log: EventLog, watchers: Watchers) -> None:
         self._log = log
@@ -33,7 +33,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     async def WatchNotifications(  # type: ignore[override] # it writes bytes to the context, see add_to_server
         self, request: notification.WatchNotificationsRequest, context: Context
     ) -> None:
-        """Stream notifications, stored bytes and all."""
+        """Stream notifications, as the bytes that are stored."""
         issuer_id = request.issuer_id
         watch = Watch(
             start=_start(request),
@@ -66,7 +66,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     async def GetSubscription(
         self, request: notification.GetSubscriptionRequest, context: Context
     ) -> notification.GetSubscriptionResponse:
-        """Tell how a subscription stands."""
+        """Return the state of a subscription."""
         del context
         issuer_id = request.issuer_id
         bounds = await self._log.bounds()
@@ -92,12 +92,12 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     async def DeleteSubscription(
         self, request: notification.DeleteSubscriptionRequest, context: Context
     ) -> notification.DeleteSubscriptionResponse:
-        """Forget a subscription that nobody watches."""
+        """Delete a subscription that has no watcher."""
         del context
         issuer_id = request.issuer_id
         if request.subscription in self._watchers.counts(issuer_id):
             raise GatewayError(
-                error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE, "This subscription has a watcher; stop that first."
+                error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE, "The subscription has a watcher; stop the watcher first."
             )
         if not await self._log.delete_subscription(issuer_id, request.subscription):
             raise _not_found()
@@ -118,12 +118,12 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
 
 
 def add_to_server(servicer: NotificationServicer, server: grpc.aio.Server) -> None:
-    """Register the service, with a watch that sends bytes as they are."""
+    """Register the service, with a watch that sends bytes unchanged."""
     service_pb2_grpc.add_NotificationServiceServicer_to_server(servicer, server)
     watch: Handler = grpc.unary_stream_rpc_method_handler(
         servicer.WatchNotifications,
         request_deserializer=notification.WatchNotificationsRequest.FromString,
-        # None: the stored bytes are the message.
+        # The stored bytes are the message.
         response_serializer=None,
     )
     server.add_registered_method_handlers(_SERVICE, {"WatchNotifications": watch})
@@ -145,7 +145,7 @@ def _since_ms(request: notification.WatchNotificationsRequest) -> int:
     except ValueError:
         raise GatewayError(
             error_pb2.ERROR_REASON_INVALID_REQUEST,
-            "The request breaks its contract: since",
+            "Invalid request: since",
             outcome=error_pb2.OUTCOME_NOT_SENT,
             violations=[FieldViolation("since", "must be a time in the years 1 to 9999", "timestamp.valid")],
         ) from None
@@ -158,4 +158,4 @@ def _heartbeat_seconds(request: notification.WatchNotificationsRequest) -> float
 
 
 def _not_found() -> GatewayError:
-    return GatewayError(error_pb2.ERROR_REASON_SUBSCRIPTION_NOT_FOUND, "There is no subscription of this name.")
+    return GatewayError(error_pb2.ERROR_REASON_SUBSCRIPTION_NOT_FOUND, "No subscription has this name.")

@@ -1,4 +1,4 @@
-"""OperationService: hands each rpc to the history that the card system keeps."""
+"""OperationService: forwards each rpc to the history at the card platform."""
 
 from gateway.grpc_api.interceptors.chain import Context
 from gateway.grpc_api.interceptors.context import outbound
@@ -12,7 +12,7 @@ _DEFAULT_PAGE_SIZE = 10
 
 
 class OperationServicer(service_pb2_grpc.OperationServiceServicer):
-    """See ``issuer/threeds/v1/service.proto`` for what each rpc promises."""
+    """See ``issuer/threeds/v1/service.proto`` for the contract of each rpc."""
 
     def __init__(self, history: OperationHistory) -> None:
         self._history = history

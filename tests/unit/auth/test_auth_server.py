@@ -250,7 +250,7 @@ async def test_an_rpc_that_cannot_be_wrapped_is_not_served_past_the_policy(serve
         return grpc.unary_unary_rpc_method_handler(lambda request, _: request, request_deserializer=bytes)
 
     for continuation in (unparsed, blocking):
-        with pytest.raises(TypeError, match="must be served by"):
+        with pytest.raises(TypeError, match="an rpc handler must"):
             await Chain(interceptor).intercept_service(continuation, _Details())
 
 

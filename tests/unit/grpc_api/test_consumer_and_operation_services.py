@@ -18,7 +18,7 @@ from gateway.grpc_api.interceptors import (
     ValidationInterceptor,
 )
 from gateway.grpc_api.interceptors.chain import Chain
-from gateway.grpc_api.servicer import Servicer, register
+from gateway.grpc_api.server import Servicer, register
 from gateway.grpc_api.services.consumers import ConsumerServicer
 from gateway.grpc_api.services.operations import OperationServicer
 from gateway.ports import Call

@@ -22,18 +22,18 @@ async def _change(seconds: float, done: list[str], failure: Exception | None = N
     return "reply"
 
 
-async def _left(finishing: DetachedCalls, change: Any) -> None:
+async def _left(detached_calls: DetachedCalls, change: Any) -> None:
     """Begin a change, and leave after a second."""
-    caller = asyncio.create_task(finishing.run(change, _RPC))
+    caller = asyncio.create_task(detached_calls.run(change, _RPC))
     await asyncio.sleep(1)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
 
 
-def _logged(finishing_story: Any) -> list[tuple[Any, ...]]:
+def _logged(story: Any) -> list[tuple[Any, ...]]:
     with capture_logs() as logged:
-        in_virtual_time(finishing_story)
+        in_virtual_time(story)
     return [tuple(entry.get(key) for key in ("event", "rpc", "reason", "outcome")) for entry in logged]
 
 
@@ -56,10 +56,10 @@ def test_a_caller_that_waits_gets_the_failure_itself() -> None:
 
 def test_a_change_is_finished_without_its_caller_and_the_log_tells_of_it() -> None:
     async def story() -> None:
-        finishing, done = DetachedCalls(), list[str]()
-        await _left(finishing, _change(5, done))
+        detached_calls, done = DetachedCalls(), list[str]()
+        await _left(detached_calls, _change(5, done))
         assert done == []
-        await finishing.drain(60)
+        await detached_calls.drain(60)
         assert done == ["done"]
 
     assert _logged(story()) == [("detached_call_completed", _RPC, None, None)]
@@ -77,21 +77,21 @@ def test_a_change_is_finished_without_its_caller_and_the_log_tells_of_it() -> No
 )
 def test_a_change_that_fails_without_its_caller_is_logged(failure: Exception, logged: tuple[Any, ...]) -> None:
     async def story() -> None:
-        finishing = DetachedCalls()
-        await _left(finishing, _change(5, [], failure))
-        await finishing.drain(60)
+        detached_calls = DetachedCalls()
+        await _left(detached_calls, _change(5, [], failure))
+        await detached_calls.drain(60)
 
     assert _logged(story()) == [logged]
 
 
 def test_a_shutdown_waits_for_changes_and_for_those_that_begin_meanwhile() -> None:
     async def story() -> list[str]:
-        finishing, done = DetachedCalls(), list[str]()
-        first = asyncio.create_task(finishing.run(_change(5, done), _RPC))
+        detached_calls, done = DetachedCalls(), list[str]()
+        first = asyncio.create_task(detached_calls.run(_change(5, done), _RPC))
         await asyncio.sleep(1)
-        draining = asyncio.create_task(finishing.drain(60))
+        draining = asyncio.create_task(detached_calls.drain(60))
         await asyncio.sleep(1)
-        second = asyncio.create_task(finishing.run(_change(10, done), _RPC))
+        second = asyncio.create_task(detached_calls.run(_change(10, done), _RPC))
         await draining
         assert first.done()
         assert second.done()
@@ -102,10 +102,10 @@ def test_a_shutdown_waits_for_changes_and_for_those_that_begin_meanwhile() -> No
 
 def test_what_is_left_after_the_grace_is_cut_off_and_the_log_tells_of_it() -> None:
     async def story() -> None:
-        finishing, done = DetachedCalls(), list[str]()
-        await _left(finishing, _change(100, done))
+        detached_calls, done = DetachedCalls(), list[str]()
+        await _left(detached_calls, _change(100, done))
         began = asyncio.get_running_loop().time()
-        await finishing.drain(7)
+        await detached_calls.drain(7)
         assert asyncio.get_running_loop().time() - began == pytest.approx(7)
         assert done == []
 
@@ -114,8 +114,8 @@ def test_what_is_left_after_the_grace_is_cut_off_and_the_log_tells_of_it() -> No
 
 def test_a_drain_without_time_still_ends_everything() -> None:
     async def story() -> None:
-        finishing = DetachedCalls()
-        await _left(finishing, _change(100, []))
-        await finishing.drain(-1)
+        detached_calls = DetachedCalls()
+        await _left(detached_calls, _change(100, []))
+        await detached_calls.drain(-1)
 
     assert [event for event, *_ in _logged(story())] == ["detached_call_interrupted"]

@@ -68,7 +68,7 @@ class Served:
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    issuer, store, finishing = FakeCardIssuer(), FakeKeyValueStore(), DetachedCalls()
+    issuer, store, detached_calls = FakeCardIssuer(), FakeKeyValueStore(), DetachedCalls()
     server = grpc.aio.server(
         interceptors=(
             Chain(
@@ -77,7 +77,7 @@ async def served() -> AsyncIterator[Served]:
                 _Access(),
                 ValidationInterceptor(Validation()),
                 IssuerInterceptor(Issuers([ISSUER])),
-                DetachedCallInterceptor(finishing),
+                DetachedCallInterceptor(detached_calls),
                 IdempotencyInterceptor(instance(store)),
             ),
         )
@@ -88,7 +88,7 @@ async def served() -> AsyncIterator[Served]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Served(issuer, store, card_grpc.CardServiceStub(channel))
     await server.stop(None)
-    await finishing.drain(1)
+    await detached_calls.drain(1)
 
 
 def changed(**fields: Any) -> card.SuspendCardRequest:
@@ -188,14 +188,14 @@ class _Slow(FakeCardIssuer):
 
 
 async def test_a_change_whose_caller_left_is_recorded_and_replayed() -> None:
-    slow, store, finishing = _Slow(), FakeKeyValueStore(), DetachedCalls()
+    slow, store, detached_calls = _Slow(), FakeKeyValueStore(), DetachedCalls()
     server = grpc.aio.server(
         interceptors=(
             Chain(
                 CorrelationInterceptor(),
                 ErrorInterceptor(),
                 IssuerInterceptor(Issuers([ISSUER])),
-                DetachedCallInterceptor(finishing),
+                DetachedCallInterceptor(detached_calls),
                 IdempotencyInterceptor(instance(store)),
             ),
         )
@@ -210,7 +210,7 @@ async def test_a_change_whose_caller_left_is_recorded_and_replayed() -> None:
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         slow.answers.set()
-        await finishing.drain(10)
+        await detached_calls.drain(10)
         assert "x-idempotent-replay" in (await served.suspend())[1]
         assert served.calls == 1
     await server.stop(None)

@@ -3,7 +3,7 @@ from google.protobuf import descriptor_pool
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.grpc_api.servicer import SERVICES
+from gateway.grpc_api.server import SERVICES
 from gateway.idempotency.requests import content, mutating_rpc
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import card_data_pb2

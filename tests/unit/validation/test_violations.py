@@ -26,8 +26,7 @@ def test_a_few_violations_are_told_as_they_are() -> None:
     assert error.reason == error_pb2.ERROR_REASON_INVALID_REQUEST
     assert error.outcome == error_pb2.OUTCOME_NOT_SENT
     assert error.message == (
-        "The request breaks its contract: areq.field_0, areq.field_1, areq.field_10, areq.field_11, areq.field_2"
-        " and 7 more"
+        "Invalid request: areq.field_0, areq.field_1, areq.field_10, areq.field_11, areq.field_2 and 7 more"
     )
 
 
@@ -36,7 +35,7 @@ def test_a_field_that_breaks_two_rules_is_named_once_in_the_message() -> None:
         [FieldViolation("a", "x", "r1"), FieldViolation("a", "y", "r2"), FieldViolation("", "", "")]
     )
 
-    assert error.message == "The request breaks its contract: a, the request as a whole"
+    assert error.message == "Invalid request: a, the request as a whole"
     assert len(error.violations) == 3
 
 
