@@ -212,11 +212,11 @@ async def _rpc(
     stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer], call_seconds: float
 ) -> RpcServer:
     settings, grpc = base.settings, base.settings.grpc
-    sealing = RecordCipher(await record_cipher_key(settings))
-    first_replies = IdempotencyStore(
-        core.storage.key_value_store, sealing, lease_seconds=call_seconds + _LEASE_MARGIN_SECONDS
+    cipher = RecordCipher(await record_cipher_key(settings))
+    idempotency_store = IdempotencyStore(
+        core.storage.key_value_store, cipher, lease_seconds=call_seconds + _LEASE_MARGIN_SECONDS
     )
-    stack.push_async_callback(first_replies.aclose)
+    stack.push_async_callback(idempotency_store.aclose)
     return RpcServer(
         servicers=servicers,
         issuers=base.issuers,
@@ -224,7 +224,7 @@ async def _rpc(
         telemetry=TelemetryInterceptor(base.issuers, base.metrics, base.traces),
         access=await stack.enter_async_context(guard.guarding(settings.access, settings.issuers)),
         quota=QuotaInterceptor(max_calls=grpc.max_calls_per_caller, max_streams=grpc.max_streams_per_caller),
-        idempotency=IdempotencyInterceptor(first_replies),
+        idempotency=IdempotencyInterceptor(idempotency_store),
         host=grpc.host,
         port=grpc.port,
         reuse_port=grpc.reuse_port,

@@ -103,7 +103,7 @@ async def _copy(settings: Settings, source: Engine, target: Engine, shown: Displ
     async with opened(settings, source, target) as (first, second):
         began = time.monotonic()
         keep_from_ms = oldest_kept_ms(settings, target, time.time_ns() // 1_000_000)
-        copied = await EventLogCopy(first, second, keep_from_ms=keep_from_ms, tell=shown.show).run()
+        copied = await EventLogCopy(first, second, keep_from_ms=keep_from_ms, report=shown.show).run()
         return copied, time.monotonic() - began
 
 

@@ -1,1 +1,1 @@
-"""Repeated calls: the first reply to a request id, kept so that nothing is done twice and no card data is stored."""
+"""Idempotency: the first reply to a request id is stored, so that a repeated call is not run twice. No card data."""

@@ -1,6 +1,6 @@
-"""How what is kept of a request and its reply is hidden from who has the database and not the key.
+"""Encryption of idempotency records, so that the database without the key reveals nothing.
 
-A plain hash of a request would let such a one try every PAN; what a reply says of a card is nobody's but its caller's.
+Plain hashes of requests would let an attacker try every PAN, and replies describe cards.
 """
 
 import os
@@ -22,49 +22,45 @@ _NONCE_BYTES: Final = 12
 
 
 class UnreadableError(Exception):
-    """What stands in the store was not sealed under this key and for this entry."""
+    """A stored value was not encrypted with this key for this entry."""
 
 
 class RecordCipher:
-    """Names, fingerprints and seals, each under a key of its own, derived from one (HKDF, RFC 5869)."""
+    """Names, fingerprints and encrypts, each with its own key derived from one (HKDF, RFC 5869)."""
 
     def __init__(self, key: bytes) -> None:
-        """Derive the keys.
-
-        Args:
-            key: 32 random bytes.
-        """
-        self._naming = _derived(key, b"name")
-        self._fingerprinting = _derived(key, b"fingerprint")
-        self._sealing = _derived(key, b"seal")
+        """Derive the keys from 32 random bytes."""
+        self._name_key = _derived(key, b"name")
+        self._fingerprint_key = _derived(key, b"fingerprint")
+        self._encryption_key = _derived(key, b"seal")
 
     def name(self, parts: Sequence[str]) -> str:
-        """Make the name of the entry that some words stand for together."""
-        return f"idempotency/{_mac(self._naming, orjson.dumps(parts)).hex()}"
+        """Return the name of the entry for some words together."""
+        return f"idempotency/{_mac(self._name_key, orjson.dumps(parts)).hex()}"
 
     def fingerprint(self, content: bytes) -> bytes:
-        """Make what tells a request from another one, and nothing else about it."""
-        return _mac(self._fingerprinting, content)
+        """Return a value that identifies a request and reveals nothing else about it."""
+        return _mac(self._fingerprint_key, content)
 
-    def seal(self, name: str, content: bytes) -> bytes:
-        """Encrypt what is to stand in an entry (AES-256-GCM), so that it can be read in no other."""
+    def encrypt(self, name: str, content: bytes) -> bytes:
+        """Encrypt the content of an entry (AES-256-GCM). It decrypts for no other entry."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._cipher(name).encrypt(nonce, content, name.encode())
 
-    def open(self, name: str, sealed: bytes) -> bytes:
-        """Decrypt what stands in an entry.
+    def decrypt(self, name: str, encrypted: bytes) -> bytes:
+        """Decrypt the content of an entry.
 
         Raises:
-            UnreadableError: It was not sealed for it, or is damaged.
+            UnreadableError: It was not encrypted for this entry, or is damaged.
         """
         try:
-            return self._cipher(name).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.encode())
+            return self._cipher(name).decrypt(encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], name.encode())
         except (InvalidTag, ValueError) as error:
             raise UnreadableError from error
 
     def _cipher(self, name: str) -> AESGCM:
-        # Each entry has a key of its own: under one for all, random nonces would come to meet (after 2**32 of them).
-        return AESGCM(_mac(self._sealing, name.encode()))
+        # Each entry has its own key, because random nonces under one key would collide (after 2**32 of them).
+        return AESGCM(_mac(self._encryption_key, name.encode()))
 
 
 def _derived(key: bytes, purpose: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The key under which first replies are kept: in a file of its own, so that the database alone gives nothing away."""
+"""The key of the idempotency records, in a separate file, so that the database alone reveals nothing."""
 
 import os
 import re
@@ -23,10 +23,10 @@ def load(path: Path) -> bytes:
     """Read the key.
 
     Args:
-        path: A file that only its owner can read: 64 lower-case hexadecimal digits.
+        path: A file readable only by its owner, with 64 lower-case hexadecimal digits.
 
     Raises:
-        SettingsError: It cannot be read, can be read by others, or holds something else.
+        SettingsError: The file cannot be read, can be read by others, or has other content.
     """
     try:
         with path.open("rb") as file:
@@ -42,21 +42,21 @@ def load(path: Path) -> bytes:
 
 
 def load_or_make(path: Path) -> bytes:
-    """Read the key, made now if there is no such file. Of several that make it at the same time, one succeeds.
+    """Read the key, after making it if there is no such file. Safe when several processes do so at once.
 
     Raises:
-        SettingsError: As `load`; or it cannot be made.
+        SettingsError: As `load`, or the file cannot be created.
     """
     if not path.exists():
         try:
             _make(path)
         except OSError as error:
-            raise SettingsError([f"{_SETTING}: {path} cannot be made: {error.strerror}"]) from error
+            raise SettingsError([f"{_SETTING}: {path} cannot be created: {error.strerror}"]) from error
     return load(path)
 
 
 def _make(path: Path) -> None:
-    # Whole or not at all, whenever the power fails: it gets its name when it is on disk. mkstemp makes it 0600.
+    # Atomic even if power fails: the file gets its name only once it is on disk. mkstemp makes it 0600.
     descriptor, unnamed = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""What is kept of a call: that it is being worked on, its reply, or that its outcome is not known."""
+"""Idempotency records: a call is in flight, has a reply, or has an unknown outcome."""
 
 import struct
 from dataclasses import dataclass
@@ -25,31 +25,31 @@ __all__ = [
 
 INSTANCE_BYTES: Final = 16
 REPLAY: Final = "idempotent_replay"
-"""In ``ErrorInfo.metadata``: this is what became of an earlier call under the same id, and nothing was sent now."""
-ADVICE: Final = "It was not sent again: find out what became of it, then use a new request_id."
-"""What to tell the caller of a call that is not made because it may have taken effect."""
+"""Set in ``ErrorInfo.metadata`` if the error is that of an earlier call with the same id, and nothing was sent."""
+ADVICE: Final = "It was not sent again. Find out its outcome, then use a new request_id."
+"""The advice to a caller whose call may have taken effect before."""
 
 _HEAD: Final = struct.Struct(f"!c{FINGERPRINT_BYTES}s")
 _MARKER: Final = struct.Struct(f"!{INSTANCE_BYTES}sd")
 _IN_FLIGHT: Final = b"f"
 _REPLIED: Final = b"r"
 _UNDECIDED: Final = b"u"
-_OF_ITS_OWN_CALL: Final = frozenset({"outcome", "correlation_id"})
+_PER_CALL: Final = frozenset({"outcome", "correlation_id"})
 
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """Somebody works on it."""
+    """The call is running."""
 
     instance: bytes
-    """Which process."""
+    """The id of the process that runs it."""
     lease_end: float
     """When it has certainly finished or died, in seconds since 1970 (UTC)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """It succeeded."""
+    """The call succeeded."""
 
     reply: bytes
     """The serialised reply."""
@@ -57,22 +57,22 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """It failed and may have taken effect."""
+    """The call failed, and may have taken effect."""
 
     status: bytes
-    """The ``google.rpc.Status`` that its caller got."""
+    """The ``google.rpc.Status`` that the caller got."""
 
     @classmethod
     def of(cls, error: GatewayError) -> "Undecided":
-        """Keep an error."""
+        """Make the state for an error."""
         return cls(error.to_status("").SerializeToString())
 
     @property
     def error(self) -> GatewayError:
-        """The error, for a caller that repeats the call."""
+        """The error for a repeated call."""
         status, info = status_pb2.Status.FromString(self.status), error_details_pb2.ErrorInfo()
         status.details[0].Unpack(info)
-        facts = {name: value for name, value in info.metadata.items() if name not in _OF_ITS_OWN_CALL}
+        facts = {name: value for name, value in info.metadata.items() if name not in _PER_CALL}
         return GatewayError(
             error_pb2.ErrorReason.Value(f"ERROR_REASON_{info.reason}"),
             f"{status.message} {ADVICE}",
@@ -86,15 +86,15 @@ State: TypeAlias = InFlight | Replied | Undecided
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A call under an id."""
+    """The stored state of a call."""
 
     fingerprint: bytes
-    """Of the request."""
+    """The fingerprint of its request."""
     state: State
 
 
 def encode(record: Record) -> bytes:
-    """Write a record."""
+    """Serialise a record."""
     match record.state:
         case InFlight(instance, lease_end):
             kind, body = _IN_FLIGHT, _MARKER.pack(instance, lease_end)
@@ -106,10 +106,10 @@ def encode(record: Record) -> bytes:
 
 
 def decode(content: bytes) -> Record:
-    """Read a record.
+    """Parse a record.
 
     Raises:
-        UnreadableError: It is none that this version knows.
+        UnreadableError: This version does not know such a record.
     """
     try:
         kind, fingerprint = _HEAD.unpack_from(content)

@@ -1,4 +1,4 @@
-"""The first reply to each request id: found again by a repeated call, which then is not made a second time."""
+"""The idempotency store: repeated calls get the first reply and are not run a second time."""
 
 import hmac
 import time
@@ -31,7 +31,7 @@ from issuer.common.v1 import error_pb2
 __all__ = ["TTL_SECONDS", "IdempotencyStore", "Reply"]
 
 TTL_SECONDS: Final = 86_400.0
-"""For how long a request id is remembered."""
+"""How long a request id is remembered."""
 
 _RETRY_SECONDS: Final = 1.0
 _UNCHANGED: Final = frozenset({error_pb2.OUTCOME_NOT_SENT, error_pb2.OUTCOME_REJECTED})
@@ -41,61 +41,61 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a call is answered."""
+    """The reply to a call."""
 
     message: Message
     is_replay: bool
-    """Whether an earlier call got it first, and nothing was done now."""
+    """Whether an earlier call got it, and nothing was done now."""
 
 
 class IdempotencyStore:
-    """Sees to it that a call is made once, however often it is asked for under one id.
+    """Runs a call once, however often it is repeated under one id.
 
-    Before a call is made, a marker stands on disk; what became of the call takes its place. A call that changed nothing
-    leaves nothing behind, so that it can be made again. One that may have changed something is remembered as such.
+    A marker is on disk before a call is made, and the result replaces it. A call that changed nothing leaves no record
+    and can be made again. One that may have changed something leaves a record that says so.
     """
 
     def __init__(
         self,
         store: KeyValueStore,
-        sealing: RecordCipher,
+        cipher: RecordCipher,
         *,
         lease_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Keep replies in a store.
+        """Keep records in a store.
 
         Args:
-            store: Where they are kept, perhaps with other instances of the gateway.
-            sealing: Hides them there.
-            lease_seconds: How long a call takes at most. A marker of another instance that is older is taken for one
-                of an instance that died.
+            store: The store, perhaps shared with other instances of the gateway.
+            cipher: Encrypts the records.
+            lease_seconds: The longest time that a call takes. If a marker of another instance is older, that instance
+                has died.
             clock: Returns the time in seconds since 1970 (UTC).
         """
         self._store = store
-        self._sealing = sealing
+        self._cipher = cipher
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._instance = token_bytes(INSTANCE_BYTES)
         self._running: dict[str, bytes] = {}
-        self._void = StaleMarkerCleaner(store)
+        self._stale_markers = StaleMarkerCleaner(store)
 
     async def reply(
         self, rpc: MutatingRpc, scope: Sequence[str], content: bytes, work: Callable[[], Awaitable[Message]]
     ) -> Reply:
-        """Make a call, or find what became of it when it was made.
+        """Make a call, or return the reply of an earlier one.
 
         Args:
-            rpc: What is called.
-            scope: By whom, for which issuer and under which id: what has to be the same for two ids to be the same.
+            rpc: The rpc.
+            scope: The caller, the issuer and the request id, within which the id is unique.
             content: The request, as `gateway.idempotency.requests.content` writes it.
-            work: Makes the call. If this is cancelled, it counts as one whose outcome is not known.
+            work: Makes the call. If this is cancelled, the outcome of the call is unknown.
 
         Raises:
             GatewayError: REQUEST_ID_REUSED or REQUEST_IN_FLIGHT; STORE_UNAVAILABLE before the call was made; what the
-                call raised; with outcome UNKNOWN, what an earlier call raised that must not be made again.
+                call raised; with outcome UNKNOWN, the error of an earlier call that must not be made again.
         """
-        name, fingerprint = self._sealing.name([rpc.name, *scope]), self._sealing.fingerprint(content)
+        name, fingerprint = self._cipher.name([rpc.name, *scope]), self._cipher.fingerprint(content)
         running = self._running.get(name)
         if running is not None:
             _check_same(running, fingerprint)
@@ -110,42 +110,42 @@ class IdempotencyStore:
             del self._running[name]
 
     async def aclose(self) -> None:
-        """End what is done in the background, which takes about a second at most. No call may run any more."""
-        await self._void.aclose()
+        """End background work, within about a second. No call may be running."""
+        await self._stale_markers.aclose()
 
     async def _claim(self, name: str, fingerprint: bytes, rpc: MutatingRpc) -> Replied | bytes:
-        """Put a marker and return it, unless the call was made before: return its reply, or raise what became of it."""
+        """Store a marker and return it; or return or raise the result of the earlier call."""
         lease = InFlight(self._instance, self._clock() + self._lease_seconds)
-        marker = self._sealed(name, fingerprint, lease)
+        marker = self._encrypted(name, fingerprint, lease)
         try:
-            standing = await self._store.put_if_absent(name, marker, TTL_SECONDS)
-            if standing is None:
+            stored = await self._store.put_if_absent(name, marker, TTL_SECONDS)
+            if stored is None:
                 return marker
-            if standing not in self._void:
-                known = self._known(name, standing, fingerprint)
-                if isinstance(known, Replied):
-                    return known
+            if stored not in self._stale_markers:
+                earlier = self._earlier(name, stored, fingerprint)
+                if isinstance(earlier, Replied):
+                    return earlier
                 if not rpc.repeatable:
-                    raise known
-            # It is not taken over as it stands: a removal of it that is late would remove the marker of this call.
-            await self._store.delete(name, standing)
+                    raise earlier
+            # Replaced by a new marker, because a late removal of the old one would remove the claim of this call.
+            await self._store.delete(name, stored)
             if await self._store.put_if_absent(name, marker, TTL_SECONDS) is not None:
                 raise _in_flight()
         except GatewayError as error:
             if error.reason == error_pb2.ERROR_REASON_STORE_UNAVAILABLE:
-                self._void.add(name, marker)
+                self._stale_markers.add(name, marker)
                 raise _not_stored(error) from error
             raise
         return marker
 
-    def _known(self, name: str, standing: bytes, fingerprint: bytes) -> Replied | GatewayError:
-        """Return the reply to the earlier call; or the error that it may have taken effect.
+    def _earlier(self, name: str, stored: bytes, fingerprint: bytes) -> Replied | GatewayError:
+        """Return the reply to the earlier call, or the error that says that it may have taken effect.
 
         Raises:
             GatewayError: REQUEST_ID_REUSED or REQUEST_IN_FLIGHT.
         """
         try:
-            record = decode(self._sealing.open(name, standing))
+            record = decode(self._cipher.decrypt(name, stored))
         except UnreadableError:
             _log.exception("idempotency_record_not_decoded")
             return _lost()
@@ -156,7 +156,7 @@ class IdempotencyStore:
             case Undecided() as undecided:
                 return undecided.error
             case InFlight(instance, lease_end):
-                # What this instance works on is in `_running`, so its own marker is of a call that did not end well.
+                # This instance's running calls are in `_running`, so its own marker is of a call that broke off.
                 if instance != self._instance and self._clock() < lease_end:
                     raise _in_flight()
                 return _lost()
@@ -168,47 +168,47 @@ class IdempotencyStore:
             message = await work()
         except GatewayError as error:
             if error.outcome in _UNCHANGED:
-                await self._forget(name, marker)
+                await self._release(name, marker)
             else:
-                await self._keep(name, fingerprint, Undecided.of(error))
+                await self._record(name, fingerprint, Undecided.of(error))
             raise
         except Exception:
-            await self._keep(name, fingerprint, Undecided.of(_broke()))
+            await self._record(name, fingerprint, Undecided.of(_internal()))
             raise
-        await self._keep(name, fingerprint, Replied(message.SerializeToString()))
+        await self._record(name, fingerprint, Replied(message.SerializeToString()))
         return message
 
-    async def _keep(self, name: str, fingerprint: bytes, state: Replied | Undecided) -> None:
-        # Another one's record stands there only if this call outlived its lease and may be repeated: either will do.
+    async def _record(self, name: str, fingerprint: bytes, state: Replied | Undecided) -> None:
+        # This may overwrite a later call's record, if the lease ended and the rpc is repeatable. Either record will do.
         try:
-            await self._store.put(name, self._sealed(name, fingerprint, state), TTL_SECONDS)
+            await self._store.put(name, self._encrypted(name, fingerprint, state), TTL_SECONDS)
         except GatewayError as error:
-            # What became of the call is true all the same; a repeated one is told that it is not known.
+            # The result is valid all the same; a repeated call gets outcome UNKNOWN.
             _log.warning("reply_not_stored", reason=error.reason_name, message=error.message)
 
-    async def _forget(self, name: str, marker: bytes) -> None:
+    async def _release(self, name: str, marker: bytes) -> None:
         try:
             await self._store.delete(name, marker)
         except GatewayError as error:
             _log.warning("request_id_not_released", reason=error.reason_name, message=error.message)
-            self._void.add(name, marker)
+            self._stale_markers.add(name, marker)
 
-    def _sealed(self, name: str, fingerprint: bytes, state: InFlight | Replied | Undecided) -> bytes:
-        return self._sealing.seal(name, encode(Record(fingerprint, state)))
+    def _encrypted(self, name: str, fingerprint: bytes, state: InFlight | Replied | Undecided) -> bytes:
+        return self._cipher.encrypt(name, encode(Record(fingerprint, state)))
 
 
 def _check_same(first: bytes, second: bytes) -> None:
     if not hmac.compare_digest(first, second):
         raise GatewayError(
             error_pb2.ERROR_REASON_REQUEST_ID_REUSED,
-            "A different request was made under this request_id before. Nothing was sent.",
+            "This request_id was used for a different request. Nothing was sent.",
             outcome=error_pb2.OUTCOME_NOT_SENT,
             violations=[FieldViolation("request_id", "must be new for a different request", "request_id.reused")],
         )
 
 
 def _not_stored(error: GatewayError) -> GatewayError:
-    # Whatever the store says of itself: the call was not made.
+    # Whatever outcome the store reports, the call itself was not made.
     return GatewayError(
         error.reason,
         f"{error.message} Nothing was sent.",
@@ -220,7 +220,7 @@ def _not_stored(error: GatewayError) -> GatewayError:
 def _in_flight() -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_REQUEST_IN_FLIGHT,
-        "The request of this request_id is being worked on: repeat it a little later to get its reply.",
+        "The request with this request_id is in flight. Repeat it a little later to get its reply.",
         outcome=error_pb2.OUTCOME_NOT_SENT,
         retry_after_seconds=_RETRY_SECONDS,
     )
@@ -229,15 +229,15 @@ def _in_flight() -> GatewayError:
 def _lost() -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
-        f"The gateway lost the first call under this request_id, which may have taken effect. {ADVICE}",
+        f"The gateway lost the first call with this request_id, which may have taken effect. {ADVICE}",
         outcome=error_pb2.OUTCOME_UNKNOWN,
         metadata={REPLAY: "true"},
     )
 
 
-def _broke() -> GatewayError:
+def _internal() -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_INTERNAL,
-        "A fault in the gateway: report the correlation id to its operators.",
+        "Internal gateway error; report the correlation id to the gateway's operators.",
         outcome=error_pb2.OUTCOME_UNKNOWN,
     )

@@ -1,4 +1,4 @@
-"""Which rpcs have idempotent requests, and when two of those are the same."""
+"""Which rpcs are idempotent by request id, and when two requests are the same."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +16,7 @@ _REPEATABLE: Final = frozenset(
         "issuer.consumer.v1.ConsumerService.RegisterConsumer",
     }
 )
-"""Made again, they leave everything as it is: see their comments in the contract."""
+"""Rpcs that change nothing when made again: see their comments in the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,15 @@ class MutatingRpc:
     """The full name, for example ``issuer.card.v1.CardService.CreateCard``."""
     reply: type[Message]
     repeatable: bool
-    """Whether it may be made again where it is not known if it has taken effect."""
+    """Whether a call may be made again while its outcome is unknown."""
 
 
 @cache
 def mutating_rpc(method: str) -> MutatingRpc | None:
-    """Find an rpc among those that change something; None if it is none of them.
+    """Return an rpc that changes something; None for any other.
 
     Args:
-        method: The full name as gRPC has it, for example ``/issuer.card.v1.CardService/CreateCard``.
+        method: The full name on the wire, for example ``/issuer.card.v1.CardService/CreateCard``.
     """
     name = method.removeprefix("/").replace("/", ".")
     try:
@@ -48,16 +48,16 @@ def mutating_rpc(method: str) -> MutatingRpc | None:
 
 
 def content(request: Any) -> bytes:
-    """Write what has to be the same in two requests for them to be the same request.
+    """Return the bytes that two requests share if they are the same.
 
-    Fields that this version does not know are left out: it does not act on them, and their order is not fixed.
+    Unknown fields are left out: this version does not act on them, and their order is not fixed.
 
     Args:
-        request: One that has a ``request_id``, its ``issuer_id`` resolved.
+        request: A request with a ``request_id`` and a resolved ``issuer_id``.
     """
     copy = type(request)()
     copy.CopyFrom(request)
     copy.DiscardUnknownFields()
     copy.request_id = ""
-    written: bytes = copy.SerializeToString(deterministic=True)
-    return written
+    serialized: bytes = copy.SerializeToString(deterministic=True)
+    return serialized

@@ -1,1 +1,1 @@
-"""Notifications on their way from the event log to watchers: cursors, filters, batches, failover."""
+"""Notifications from the event log to watchers: cursors, filters, batches, subscription failover."""

@@ -1,7 +1,7 @@
-"""Notifications as watchers are sent them: filtered, cut into batches and serialised once for all who want the same.
+"""Batches of notifications, filtered, cut and serialised once for all watchers that want the same.
 
-Watchers at the end of the log stand at the same few places, and most of them have the same filter. What one of them is
-sent, the others are sent as well, byte for byte.
+Watchers at the end of the event log are at the same few positions, and most have the same filter. They share the
+batches, byte for byte.
 """
 
 from collections import OrderedDict
@@ -12,82 +12,78 @@ from gateway.notifications import batch_encoding
 from gateway.notifications.filter import Predicate
 from gateway.ports import StoredEvent
 
-__all__ = ["BatchCache", "Message", "Page", "Wanted"]
+__all__ = ["Batch", "BatchCache", "Batches", "Selection"]
 
-# A watcher that does not take its batch has it held for it, here and once more by gRPC. Far below the 4 MiB that a
-# client takes unless told otherwise; a single notification stays below as well.
+# A slow watcher has one batch waiting here and another in gRPC. Even with one more notification, a batch stays far
+# below the 4 MiB that a client takes by default.
 _BATCH_BYTES: Final = 262_144
-_PAGES: Final = 8
-"""How many are kept: few, as each may be as large as what is read of the log at a time, and who lags that far does
-better with a page of its own, whose batches are larger."""
+_MAX_ENTRIES: Final = 8
+"""Few, because an entry may be as large as one read of the event log. A watcher that lags further does better with
+batches of its own, which are larger."""
 
 
-class Wanted(NamedTuple):
-    """What a watcher is sent of the events behind its place."""
+class Selection(NamedTuple):
+    """Which events a watcher gets, and how they are batched."""
 
     wants: Predicate
     """The same function for all watchers with the same filter."""
     max_batch_size: int
-    stands: bytes
-    """See `gateway.notifications.batch_encoding.standing`."""
+    watcher_fields: bytes
+    """See `gateway.notifications.batch_encoding.watcher_fields`."""
 
 
-class Message(NamedTuple):
-    """A batch."""
+class Batch(NamedTuple):
+    """A batch of notifications."""
 
     size: int
-    """How many notifications it holds."""
+    """The number of notifications."""
     content: bytes
     """The serialised ``WatchNotificationsResponse``."""
 
 
-class Page(NamedTuple):
-    """What comes of the events from one place of the log to another."""
+class Batches(NamedTuple):
+    """The batches from one position of the event log to another."""
 
-    messages: Sequence[Message]
+    batches: Sequence[Batch]
     through: int
-    """The sequence after which to go on."""
+    """The sequence to continue after."""
 
 
 class BatchCache:
-    """Makes pages, and keeps the newest of them."""
+    """Makes batches, and keeps the newest."""
 
     def __init__(self, log_id: str) -> None:
-        """Begin with none.
-
-        Args:
-            log_id: The log that the events come from.
-        """
+        """Start empty, for the events of one log."""
         self._log_id = log_id
-        self._kept: OrderedDict[tuple[int, Wanted], Page] = OrderedDict()
+        self._cached: OrderedDict[tuple[int, Selection], Batches] = OrderedDict()
 
-    def find(self, after: int, wanted: Wanted) -> Page | None:
-        """Find a page of events after a sequence; None if none is kept."""
-        return self._kept.get((after, wanted))
+    def find(self, after: int, selection: Selection) -> Batches | None:
+        """Return the cached batches of events after a sequence; None if there are none."""
+        return self._cached.get((after, selection))
 
-    def make(self, after: int, wanted: Wanted, events: Iterable[StoredEvent], through: int) -> Page:
-        """Make a page of all events after a sequence through another one."""
-        passing = [stored for stored in events if wanted.wants(stored.event)]
-        page = Page([self._message(part, passing, through, wanted) for part in _parts(passing, wanted)], through)
+    def make(self, after: int, selection: Selection, events: Iterable[StoredEvent], through: int) -> Batches:
+        """Make and cache the batches of all events after a sequence through another one."""
+        wanted = [stored for stored in events if selection.wants(stored.event)]
+        made = Batches([self._batch(part, wanted, through, selection) for part in _parts(wanted, selection)], through)
         if through > after:
-            self._kept[after, wanted] = page
-            if len(self._kept) > _PAGES:
-                self._kept.popitem(last=False)
-        return page
+            self._cached[after, selection] = made
+            if len(self._cached) > _MAX_ENTRIES:
+                self._cached.popitem(last=False)
+        return made
 
-    def _message(
-        self, part: Sequence[StoredEvent], passing: Sequence[StoredEvent], through: int, wanted: Wanted
-    ) -> Message:
-        place = through if part[-1] is passing[-1] else part[-1].sequence
-        return Message(len(part), batch_encoding.batch(self._log_id, part, place, wanted.stands))
+    def _batch(
+        self, part: Sequence[StoredEvent], wanted: Sequence[StoredEvent], through: int, selection: Selection
+    ) -> Batch:
+        position = through if part[-1] is wanted[-1] else part[-1].sequence
+        return Batch(len(part), batch_encoding.batch(self._log_id, part, position, selection.watcher_fields))
 
 
-def _parts(events: Iterable[StoredEvent], wanted: Wanted) -> Iterator[list[StoredEvent]]:
+def _parts(events: Iterable[StoredEvent], selection: Selection) -> Iterator[list[StoredEvent]]:
     part: list[StoredEvent] = []
     size = 0
     for stored in events:
         length = len(stored.event.payload)
-        if part and (len(part) == wanted.max_batch_size or size + length > _BATCH_BYTES):
+        if part and (len(part) == selection.max_batch_size or size + length > _BATCH_BYTES):
             yield part
             part, size = [], 0
         part.append(stored)

@@ -1,8 +1,7 @@
-"""Builds `WatchNotificationsResponse` out of stored bytes, without parsing or serialising a notification again.
+"""Builds `WatchNotificationsResponse` from stored bytes, without parsing or serialising a notification again.
 
 A serialised message may have its fields in any order and in any number of pieces (protobuf encoding, "Field order" and
-"Last one wins"), so a notification's cursor is appended to its stored bytes, and a batch is its entries one after the
-other.
+"Last one wins"). So a notification's cursor is appended to its stored bytes, and a batch is a concatenation of entries.
 """
 
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from gateway.notifications import cursor
 from gateway.ports import StoredEvent
 from issuer.notification.v1 import messages_pb2 as notification
 
-__all__ = ["batch", "standing"]
+__all__ = ["batch", "watcher_fields"]
 
 _LENGTH_DELIMITED = 2
 
@@ -21,7 +20,7 @@ def _tag(message: type[notification.Notification] | type[notification.WatchNotif
     return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | _LENGTH_DELIMITED)
 
 
-# The lengths of notifications are much the same.
+# Cached because most notifications are of similar lengths.
 @lru_cache(maxsize=1024)
 def _varint(value: int) -> bytes:
     encoded = bytearray()
@@ -37,31 +36,31 @@ _BATCH_NOTIFICATION = _tag(notification.WatchNotificationsResponse, "notificatio
 _BATCH_CURSOR = _tag(notification.WatchNotificationsResponse, "cursor")
 
 
-def standing(role: "notification.WatcherRole.ValueType", fence: int = 0) -> bytes:
-    """Return the part of a batch that is the same in all batches of a watcher, from one take-over to the next.
+def watcher_fields(role: "notification.WatcherRole.ValueType", fencing_token: int = 0) -> bytes:
+    """Return the serialised fields that all batches of a watcher share until the next take-over.
 
     Args:
-        role: Whether the watcher receives or stands by.
-        fence: The fence of a named subscription's active watcher.
+        role: Active or standby.
+        fencing_token: The fencing token of a named subscription's active watcher.
     """
-    return notification.WatchNotificationsResponse(role=role, fence=fence).SerializeToString()
+    return notification.WatchNotificationsResponse(role=role, fence=fencing_token).SerializeToString()
 
 
-def batch(log_id: str, events: Iterable[StoredEvent], after: int, stands: bytes) -> bytes:
+def batch(log_id: str, events: Iterable[StoredEvent], after: int, watcher_fields: bytes) -> bytes:
     """Return the serialised `WatchNotificationsResponse`.
 
     Args:
-        log_id: The log that the events come from.
+        log_id: The id of the events' log.
         events: The events of the batch; none for a heartbeat.
-        after: The sequence that the batch's cursor stands for.
-        stands: How its watcher stands, as `standing` has it.
+        after: The sequence for the batch's cursor.
+        watcher_fields: The result of `watcher_fields`.
     """
     parts: list[bytes] = []
     for stored in events:
-        place = cursor.encode(log_id, stored.sequence).encode()
+        position = cursor.encode(log_id, stored.sequence).encode()
         payload = stored.event.payload
-        tail = _NOTIFICATION_CURSOR + _varint(len(place)) + place
+        tail = _NOTIFICATION_CURSOR + _varint(len(position)) + position
         parts += (_BATCH_NOTIFICATION, _varint(len(payload) + len(tail)), payload, tail)
-    place = cursor.encode(log_id, after).encode()
-    parts += (_BATCH_CURSOR, _varint(len(place)), place, stands)
+    position = cursor.encode(log_id, after).encode()
+    parts += (_BATCH_CURSOR, _varint(len(position)), position, watcher_fields)
     return b"".join(parts)

@@ -1,11 +1,11 @@
-"""Copying an event log into another one, whatever engines they have, with the cursors of its subscriptions.
+"""Copies an event log into another one, of the same engine or not, with the cursors of its subscriptions.
 
-Notifications go in the order of the source, and those that the target has already are not stored again. How far a copy
-has come stands in the target, so that one that was broken off goes on there, and a later one brings what is new.
+Notifications keep the order of the source; those that the target already has are not stored again. The target stores
+the progress, so an interrupted copy resumes, and a later copy brings what is new.
 
-A cursor is a place in one log. It can be said in another one as far as that holds the same, in the same order and
-nothing in between: so that is looked after, and no cursor moves beyond it. From there on a watcher may be given again
-what it had committed; it never misses anything.
+A cursor is a position in one log. It translates to another log only as far as both hold the same notifications, in the
+same order and with nothing in between. The copy tracks how far that is, and moves no cursor beyond it. Watchers may get
+committed notifications again from there, but never miss one.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ __all__ = ["Copied", "EventLogCopy", "Progress", "Side"]
 
 _BATCH: Final = 1000
 _MARK_SECONDS: Final = 366 * 86_400.0
-"""How long is remembered how far a copy has come. After that, every notification is looked at again."""
+"""How long the progress is remembered. After that, a copy compares every notification again."""
 
 
 class Side(Protocol):
-    """Of a storage, what is copied, and what remembers it."""
+    """A storage to copy from or to."""
 
     @property
     def log(self) -> EventLog:
@@ -33,62 +33,62 @@ class Side(Protocol):
 
     @property
     def key_value_store(self) -> KeyValueStore:
-        """The key-value store beside it."""
+        """The key-value store, which remembers the progress."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What this copy has done so far."""
+    """The progress of a copy, in notifications."""
 
     expected: int
-    """How many notifications there were to look at when it began, at most."""
+    """The most that there was to compare at the start."""
     earlier: int = 0
-    """How many an earlier copy has seen to, at most; they are not looked at again."""
+    """The most that earlier copies have dealt with; they are not compared again."""
     copied: int = 0
-    """How many were stored."""
+    """Stored in the target."""
     present: int = 0
-    """How many the target had already."""
+    """Present in the target already."""
     too_old: int = 0
-    """How many the target would not keep, so that they were left out."""
+    """Left out, because the target would not keep them."""
 
     @property
     def seen(self) -> int:
-        """How many were looked at."""
+        """Compared so far."""
         return self.copied + self.present + self.too_old
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a copy did that came to its end."""
+    """The result of a complete copy."""
 
     progress: Progress
-    """Of the notifications."""
+    """The final progress."""
     subscriptions: int
-    """How many subscriptions the source has; all of them are in the target."""
+    """The number of the source's subscriptions; the target has all of them."""
     behind: Sequence[StoredSubscription]
-    """Those that had not committed all of what is not in the target: it was trimmed, or is too old."""
+    """Those with uncommitted notifications that are not in the target, because they were trimmed or are too old."""
     is_exact: bool
-    """Whether every cursor is where it was. Otherwise the target has taken notifications of its own in between, and
-    watchers are given some again."""
+    """Whether every cursor kept its position. If not, the target has stored other notifications in between, and
+    watchers get some again."""
     newer: int
-    """How many notifications the source has taken since the copy began; another copy brings them."""
+    """The number of notifications that the source got since the copy began; another copy brings them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """How far the copy from one log to another one has come."""
+    """How far the copy from one log to another has come."""
 
     through: int = 0
-    """Of the source: all up to here were copied, or need not be."""
+    """Up to this position of the source, everything is copied or need not be."""
     source_same: int = 0
-    """Of the source: up to here both logs have the same notifications, in the same order and nothing in between."""
+    """Up to this position of the source, both logs hold the same, in the same order and with nothing in between."""
     target_same: int = 0
-    """Of the target: the same place."""
+    """The same position in the target."""
 
     @property
     def is_exact(self) -> bool:
-        """Whether that is so of all that was copied."""
+        """Whether both logs hold the same as far as the copy has come."""
         return self.source_same == self.through
 
 
@@ -96,57 +96,57 @@ class EventLogCopy:
     """One copy of a log."""
 
     def __init__(
-        self, source: Side, target: Side, *, keep_from_ms: int | None = None, tell: Callable[[Progress], None]
+        self, source: Side, target: Side, *, keep_from_ms: int | None = None, report: Callable[[Progress], None]
     ) -> None:
-        """Prepare.
+        """Prepare a copy.
 
         Args:
-            source: What is copied from; gateways may go on to use it.
-            target: What is copied into.
-            keep_from_ms: What was taken before that, in milliseconds since 1970 (UTC), the target would not keep; None
-                if it keeps everything at first.
-            tell: Told of the progress, again and again.
+            source: The storage to copy from; gateways may still use it.
+            target: The storage to copy into.
+            keep_from_ms: The time, in milliseconds since 1970 (UTC), before which the target would keep nothing; None
+                to keep everything.
+            report: Called with the progress after each step.
         """
         self._source = source
         self._target = target
         self._keep_from_ms = keep_from_ms
-        self._tell = tell
+        self._report = report
         self._progress = Progress(expected=0)
 
     async def run(self) -> Copied:
         """Copy what the source holds now.
 
         Raises:
-            GatewayError: One of the storages failed. Run again, it goes on where it was.
+            GatewayError: A storage failed. The next run resumes.
         """
         source = self._source.log
         too_old_through = 0 if self._keep_from_ms is None else await source.sequence_before(self._keep_from_ms)
         bounds = await source.bounds()
         mark = await self._begin(bounds)
         self._progress = Progress(expected=bounds.lag(mark.through), earlier=bounds.lag(0) - bounds.lag(mark.through))
-        self._tell(self._progress)
+        self._report(self._progress)
         mark = await self._copy_events(mark, bounds.last, too_old_through)
         subscriptions = await source.list_subscriptions()
         for each in subscriptions:
             await self._commit(each, mark, too_old_through)
-        gone_through = max(bounds.trimmed_through, too_old_through)
+        missing_through = max(bounds.trimmed_through, too_old_through)
         return Copied(
             progress=self._progress,
             subscriptions=len(subscriptions),
-            behind=[each for each in subscriptions if each.committed < gone_through],
+            behind=[each for each in subscriptions if each.committed < missing_through],
             is_exact=mark.is_exact,
             newer=(await source.bounds()).lag(mark.through),
         )
 
     async def _begin(self, source: LogBounds) -> _Mark:
-        """Find out how far earlier copies have come, those the other way round too."""
+        """Find the progress of earlier copies, in either direction."""
         target = await self._target.log.bounds()
         found = [_Mark()]
-        if there := await _mark(self._source, self._target):
-            found.append(there)
+        if forward := await _mark(self._source, self._target):
+            found.append(forward)
         if back := await _mark(self._target, self._source):
             found.append(_Mark(back.target_same, back.target_same, back.source_same))
-        # A log that was put back from a backup may end before its mark.
+        # A log restored from a backup may end before its mark.
         usable = (each for each in found if each.through <= source.last and each.target_same <= target.last)
         return max(usable, key=lambda each: each.through)
 
@@ -167,17 +167,17 @@ class EventLogCopy:
                 present=self._progress.present + len(news) - sum(news),
                 too_old=self._progress.too_old + len(read.events) - len(kept),
             )
-            self._tell(self._progress)
+            self._report(self._progress)
         return mark
 
     async def _advance(self, mark: _Mark, through: int, copied: Sequence[StoredEvent], news: Sequence[bool]) -> _Mark:
-        """Move the mark on, and find out how far both logs are the same now."""
+        """Return the next mark, which includes how far both logs are the same now."""
         if not mark.is_exact:
             return replace(mark, through=through)
         last = (await self._target.log.bounds()).last
         if all(news) and last == mark.target_same + len(copied):
             return _Mark(through, through, last)
-        # An earlier copy was broken off, or somebody else has stored something.
+        # An earlier copy was interrupted, or someone else has stored notifications.
         same, target_same, source_same = 0, mark.target_same, mark.source_same
         while same < len(copied):
             read = await self._target.log.read(target_same, len(copied) - same)
@@ -191,19 +191,19 @@ class EventLogCopy:
 
     async def _commit(self, subscription: StoredSubscription, mark: _Mark, too_old_through: int) -> None:
         log, issuer_id, name = self._target.log, subscription.issuer_id, subscription.name
-        place = await self._place(subscription.committed, mark)
-        if place is None and subscription.committed < too_old_through:
-            place = await self._place(too_old_through, mark)
-        if place is None:
-            # The target has trimmed it, and knows by itself what that means for a subscription that it has.
-            place = 0
+        position = await self._position(subscription.committed, mark)
+        if position is None and subscription.committed < too_old_through:
+            position = await self._position(too_old_through, mark)
+        if position is None:
+            # The target has trimmed it, and handles that itself for a subscription that it has.
+            position = 0
         if await log.get_subscription(issuer_id, name) is None:
-            # One that is new there has missed nothing that the target has trimmed.
-            place = max(place, (await log.bounds()).trimmed_through)
-        await log.commit(issuer_id, name, place, subscription.commit_time_ms)
+            # A new subscription has missed nothing that the target trimmed.
+            position = max(position, (await log.bounds()).trimmed_through)
+        await log.commit(issuer_id, name, position, subscription.commit_time_ms)
 
-    async def _place(self, committed: int, mark: _Mark) -> int | None:
-        """Return the place of the target before what follows a place of the source; None if the target has not that."""
+    async def _position(self, committed: int, mark: _Mark) -> int | None:
+        """Return the target's position before what follows a position of the source; None if it is not there."""
         following = (await self._source.log.read(committed, 1)).events
         if not following or following[0].sequence > mark.source_same:
             return mark.target_same
@@ -212,7 +212,7 @@ class EventLogCopy:
         after = 0
         while after < mark.target_same and (read := await self._target.log.read(after, _BATCH, scope)).events:
             for stored in read.events:
-                # One behind that place has come again, after the target had trimmed the first one.
+                # A match beyond the mark is a repetition, stored after the target trimmed the first one.
                 if _identity(stored) == _identity(following[0]) and stored.sequence <= mark.target_same:
                     return stored.sequence - 1
             after = read.through
@@ -220,12 +220,12 @@ class EventLogCopy:
 
 
 async def _mark(source: Side, target: Side) -> _Mark | None:
-    kept = await target.key_value_store.get(_key(source, target))
-    return None if kept is None else _Mark(**orjson.loads(kept))
+    stored = await target.key_value_store.get(_key(source, target))
+    return None if stored is None else _Mark(**orjson.loads(stored))
 
 
 def _key(source: Side, target: Side) -> str:
-    # Of both: a store may outlive the log beside it.
+    # With both ids, because a store may outlive its log.
     return f"log-copy/{source.log.log_id}/{target.log.log_id}"
 
 

@@ -1,7 +1,7 @@
-"""Cursors: places in a log, as callers see them.
+"""Cursors: positions in an event log, as callers see them.
 
-A cursor carries the identity of its log, so that one of another log (restored, remade, moved) is told apart instead of
-being taken for a place where it is not.
+A cursor contains the id of its log, so that a cursor of another log (restored, recreated, migrated) is rejected instead
+of meaning a wrong position.
 """
 
 import re
@@ -24,27 +24,27 @@ def parse(cursor: str, log_id: str, bounds: LogBounds) -> int:
     """Return the sequence of a cursor of this log.
 
     Raises:
-        GatewayError: CURSOR_UNKNOWN if this log has not given it out.
+        GatewayError: CURSOR_UNKNOWN if the cursor is not from this log.
     """
     match = _FORM.fullmatch(cursor)
     if match is None or match[1] != log_id or int(match[2]) > bounds.last:
         raise GatewayError(
             error_pb2.ERROR_REASON_CURSOR_UNKNOWN,
-            "This cursor was not given out by this log. Start at a time or at EARLIEST instead.",
+            "This cursor is not from this event log. Start at a time or at EARLIEST instead.",
         )
     return int(match[2])
 
 
 def check_kept(sequence: int, log_id: str, bounds: LogBounds) -> None:
-    """Make sure that nothing after a sequence was trimmed.
+    """Check that nothing after a sequence was trimmed.
 
     Raises:
-        GatewayError: CURSOR_EXPIRED, with the earliest cursor that can be used.
+        GatewayError: CURSOR_EXPIRED, with the earliest usable cursor.
     """
     if sequence < bounds.trimmed_through:
         raise GatewayError(
             error_pb2.ERROR_REASON_CURSOR_EXPIRED,
-            "Notifications after this cursor were trimmed. Go on after metadata earliest_cursor (for a subscription: "
-            "commit it), and fetch what was missed from D1's operation history.",
+            "Notifications after this cursor were trimmed. Continue after metadata earliest_cursor (for a "
+            "subscription: commit it), and fetch what you missed from D1's operation history.",
             metadata={"earliest_cursor": encode(log_id, bounds.trimmed_through)},
         )

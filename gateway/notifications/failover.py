@@ -1,4 +1,4 @@
-"""Who of a named subscription's watchers is active, and who stands by."""
+"""Subscription failover: which watcher of a named subscription is active, and which stand by."""
 
 import asyncio
 from collections import defaultdict
@@ -11,37 +11,37 @@ __all__ = ["SubscriptionWatcher", "SubscriptionWatchers", "cut_short"]
 
 
 def cut_short(wait: asyncio.Timeout) -> None:
-    """Let a wait run out now."""
-    # One that has run out but not returned yet cannot be moved, and looks for itself.
+    """End a wait now."""
+    # An expired wait cannot be rescheduled; its task is about to run anyway.
     if not wait.expired():
         wait.reschedule(asyncio.get_running_loop().time())
 
 
 class SubscriptionWatcher:
-    """A watcher's place in its gateway's queue for a named subscription."""
+    """A watcher in its gateway's queue for a named subscription."""
 
     def __init__(self, leases: SubscriptionLeases, issuer_id: str, name: str) -> None:
         """Use `SubscriptionWatchers.take`."""
         self.is_first = asyncio.Event()
-        """Whether nobody else of this gateway comes before."""
+        """Set once the watcher is first in its gateway's queue."""
         self.wait: asyncio.Timeout | None = None
-        """What the watcher waits for while it is active; ends when it no longer is."""
+        """The active watcher's current wait, which ends when it loses the lease."""
         self._leases = leases
         self._subscription = issuer_id, name
         self._lease: Lease | None = None
         self._has_tried = False
 
     @property
-    def fence(self) -> int:
-        """The fence of what it is granted; 0 before."""
+    def fencing_token(self) -> int:
+        """The fencing token of the latest lease; 0 before the first."""
         return 0 if self._lease is None else self._lease.fence
 
     def is_active(self) -> bool:
-        """Tell whether it is the active one of all gateways' watchers. To be asked right before each message."""
+        """Return whether this is the active watcher of all gateways. Call this right before each message."""
         return self._lease is not None and self._lease.is_held()
 
     async def advance(self) -> bool:
-        """Become the active one, if it is its turn and no other gateway's watcher is.
+        """Become the active watcher, if it is first in its queue and no other gateway has the lease.
 
         Raises:
             GatewayError: EVENT_LOG_UNAVAILABLE.
@@ -53,7 +53,7 @@ class SubscriptionWatcher:
         return self._lease is not None
 
     async def wait_turn(self) -> None:
-        """Wait until there is a point in trying to advance."""
+        """Wait until `advance` may succeed."""
         await self.is_first.wait()
         if self._has_tried:
             await self._leases.wait_free(*self._subscription)
@@ -64,9 +64,9 @@ class SubscriptionWatcher:
 
 
 class SubscriptionWatchers:
-    """Who of this gateway watches which named subscription, in the order of coming.
+    """The watchers of this gateway by named subscription, in order of arrival.
 
-    The first of each queue competes with those of the other gateways; who is behind it takes over from it.
+    The first of each queue competes with those of other gateways; the next one takes over from it.
     """
 
     def __init__(self, leases: SubscriptionLeases) -> None:
@@ -76,7 +76,7 @@ class SubscriptionWatchers:
 
     @contextmanager
     def take(self, issuer_id: str, name: str) -> Iterator[SubscriptionWatcher]:
-        """Take a watcher for as long as the context lasts."""
+        """Queue a watcher while the context lasts."""
         queue = self._waiting[issuer_id, name]
         watcher = SubscriptionWatcher(self._leases, issuer_id, name)
         queue.append(watcher)
@@ -90,14 +90,14 @@ class SubscriptionWatchers:
                 del self._waiting[issuer_id, name]
 
     def close(self) -> None:
-        """Let other gateways take over at once: whoever sits here leaves soon."""
+        """Let other gateways take over at once, because the watchers here are about to end."""
         self._closed = True
         for subscription in self._waiting:
             self._announce(*subscription)
 
     @property
     def standby(self) -> int:
-        """How many watchers stand by, at all subscriptions."""
+        """The number of standby watchers, over all subscriptions."""
         return sum(not watcher.is_active() for queue in self._waiting.values() for watcher in queue)
 
     def _announce(self, issuer_id: str, name: str) -> None:

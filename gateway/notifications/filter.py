@@ -1,4 +1,4 @@
-"""Which notifications a watcher wants."""
+"""Filters: which notifications a watcher gets."""
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -15,10 +15,10 @@ _CONSUMER = notification.NOTIFICATION_KIND_CONSUMER_OPERATION
 
 
 def predicate(issuer_id: str, wanted: notification.NotificationFilter) -> Predicate:
-    """Make the test that an event must pass: its issuer, and every list of the filter that is not empty.
+    """Return the test for an event: it must match the issuer, and every non-empty list of the filter.
 
-    The lists of types and statuses are of one kind each, and say nothing of the other. Whoever asks for the same soon
-    after gets the same function, by which those who want the same can be told.
+    The lists of types and statuses apply to one kind each, and do not restrict the other. Equal filters share one
+    function while it is cached, so that watchers with the same filter can share batches.
     """
     return _predicate(issuer_id, wanted.SerializeToString(deterministic=True))
 
@@ -46,25 +46,25 @@ def _predicate(issuer_id: str, serialized: bytes) -> Predicate:
 
 
 def scope(issuer_id: str, wanted: notification.NotificationFilter) -> Scope:
-    """Tell what a log may leave out for a watcher: nothing that passes its `predicate` is out of the scope."""
+    """Return what a log may leave out for a watcher. Everything that passes its `predicate` is in the scope."""
     kinds = {_THREE_DS} if wanted.card_ids else _kinds(wanted)
     if len(kinds) != 1:
         return Scope(issuer_id)
     (kind,) = kinds
-    # An operation on a consumer is about the consumer whom it names.
+    # An operation on a consumer has the consumer as its subject.
     subjects = frozenset(wanted.card_ids if kind == _THREE_DS else wanted.consumer_ids)
     return Scope(issuer_id, kind, next(iter(subjects)) if len(subjects) == 1 else None)
 
 
 def _kinds(wanted: notification.NotificationFilter) -> frozenset[int]:
-    """Return the kinds to which it restricts; empty for no restriction."""
+    """Return the kinds that the filter allows; empty for all."""
     if wanted.kinds:
         return frozenset(wanted.kinds)
-    spoken_of = {
+    restricted = {
         _THREE_DS: bool(wanted.operation_types or wanted.statuses),
         _CONSUMER: bool(wanted.consumer_operation_types or wanted.consumer_operation_statuses),
     }
-    return frozenset(kind for kind, is_spoken_of in spoken_of.items() if is_spoken_of)
+    return frozenset(kind for kind, is_restricted in restricted.items() if is_restricted)
 
 
 def _of_kind(kind: int, types: Iterable[int], statuses: Iterable[int]) -> list[Predicate]:

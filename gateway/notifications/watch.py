@@ -1,4 +1,4 @@
-"""Watching: heartbeats, batches and named subscriptions."""
+"""Watches: batches, heartbeats and named subscriptions."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from functools import partial
 
 from gateway.errors import GatewayError
 from gateway.notifications import batch_encoding, cursor
-from gateway.notifications.batch_cache import BatchCache, Page, Wanted
+from gateway.notifications.batch_cache import BatchCache, Batches, Selection
 from gateway.notifications.failover import SubscriptionWatcher, SubscriptionWatchers, cut_short
 from gateway.notifications.filter import Predicate
 from gateway.notifications.tail_cache import TailCache
@@ -19,9 +19,9 @@ from issuer.notification.v1 import messages_pb2 as notification
 
 __all__ = ["Start", "Watch", "Watchers"]
 
-_SCAN = 1000
-_ACTIVE = batch_encoding.standing(notification.WATCHER_ROLE_ACTIVE)
-_STANDBY = batch_encoding.standing(notification.WATCHER_ROLE_STANDBY)
+_READ_SIZE = 1000
+_ACTIVE = batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE)
+_STANDBY = batch_encoding.watcher_fields(notification.WATCHER_ROLE_STANDBY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +48,26 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What a watcher asked for."""
+    """The request of a watcher."""
 
     start: Start
     wants: Predicate
     max_batch_size: int
     heartbeat_seconds: float
     scope: Scope | None = None
-    """All that it may want; None for everything."""
+    """A superset of what `wants` accepts; None for everything."""
 
 
-class _View:
-    """A log under one of its identities, and what of it is held in memory for all who watch it."""
+class _Epoch:
+    """An event log under one id, with the caches that all its watchers share."""
 
     def __init__(self, log: EventLog) -> None:
         self.log_id = log.log_id
         self.tail = TailCache(log)
-        self.pages = BatchCache(log.log_id)
+        self.batches = BatchCache(log.log_id)
 
-    def message(self, after: int, stands: bytes) -> bytes:
-        """Return a message that tells a place, and nothing else."""
-        return batch_encoding.batch(self.log_id, (), after, stands)
+    def heartbeat(self, after: int, watcher_fields: bytes) -> bytes:
+        return batch_encoding.batch(self.log_id, (), after, watcher_fields)
 
 
 class Watchers:
@@ -77,26 +76,26 @@ class Watchers:
     def __init__(self, log: EventLog, leases: SubscriptionLeases) -> None:
         self._log = log
         self._leases = leases
-        self._newest_view = _View(log)
+        self._latest_epoch = _Epoch(log)
         self._waits: set[asyncio.Timeout] = set()
-        self._draining = False
+        self._is_draining = False
         self.failover = SubscriptionWatchers(leases)
         self.delivered_count = 0
-        """How many notifications were handed to streams, once for each stream."""
+        """The number of notifications handed to streams, once per stream."""
 
     def drain(self) -> None:
         """End every watch, present and future, with SERVER_DRAINING."""
-        self._draining = True
+        self._is_draining = True
         self.failover.close()
         for wait in self._waits:
             cut_short(wait)
 
     def counts(self, issuer_id: str) -> Mapping[str, int]:
-        """Tell how many watchers an issuer's subscriptions have by name, at all gateways; without those of none."""
+        """Return the number of watchers at all gateways by subscription, without those that have none."""
         return self._leases.watchers(issuer_id)
 
     async def watch(self, watch: Watch) -> AsyncGenerator[bytes, None]:
-        """Yield serialised batches and heartbeats; ends only by an error.
+        """Yield serialised batches and heartbeats until an error ends the watch.
 
         Raises:
             GatewayError: CURSOR_UNKNOWN, CURSOR_EXPIRED, SERVER_DRAINING or EVENT_LOG_UNAVAILABLE.
@@ -106,34 +105,34 @@ class Watchers:
             yield message
 
     async def watch_subscription(self, watch: Watch, issuer_id: str, name: str) -> AsyncGenerator[bytes, None]:
-        """As `watch`, for a named subscription: goes on at its cursor, stands by while another watcher is active.
+        """Watch a named subscription from its cursor, and stand by while another watcher is active; see `watch`.
 
-        The start that was asked for counts for the very first watch alone.
+        The watch's own start counts only if the subscription is new.
         """
         self._check_open()
         with self.failover.take(issuer_id, name) as watcher:
-            place = await self._place(watch.start, issuer_id, name)
-            view = self._view()
+            position = await self._position(watch.start, issuer_id, name)
+            epoch = self._epoch()
             is_active = await watcher.advance()
             while True:
                 while not is_active:
-                    self._check_view(view)
-                    yield view.message(place, _STANDBY)
+                    self._check_epoch(epoch)
+                    yield epoch.heartbeat(position, _STANDBY)
                     is_active = await self._wait(watcher.wait_turn, watch.heartbeat_seconds) and await watcher.advance()
-                # Whoever was active may have committed since.
-                place = await self._place(watch.start, issuer_id, name)
-                view = self._view()
-                async with aclosing(self._follow(watch, place, watcher)) as messages:
+                # The watcher that was active may have committed in the meantime.
+                position = await self._position(watch.start, issuer_id, name)
+                epoch = self._epoch()
+                async with aclosing(self._follow(watch, position, watcher)) as messages:
                     async for message in messages:
-                        # Nothing may come between this and handing the message over: the process may have been
-                        # stopped at any moment until now, and another gateway's watcher be the active one.
+                        # Nothing may run between this check and the hand-over: until here the process may have been
+                        # stopped at any moment, and another gateway's watcher may have become active.
                         if not watcher.is_active():
                             break
                         yield message
                 is_active = False
 
-    async def _place(self, start: Start, issuer_id: str, name: str) -> int:
-        """Tell where a subscription stands; one that is new stands where its first watch begins."""
+    async def _position(self, start: Start, issuer_id: str, name: str) -> int:
+        """Return a subscription's committed sequence, after creating the subscription if it is new."""
         subscription = await self._log.get_subscription(issuer_id, name)
         if subscription is None:
             first = await start.sequence(self._log)
@@ -143,58 +142,58 @@ class Watchers:
     async def _follow(
         self, watch: Watch, after: int, watcher: SubscriptionWatcher | None = None
     ) -> AsyncGenerator[bytes, None]:
-        # Nothing was waited for since the place was found: it is one of this view's.
-        view = self._view()
+        # Nothing was awaited since the position was found, so it belongs to this epoch.
+        epoch = self._epoch()
         clock = asyncio.get_running_loop().time
-        stands = (
-            _ACTIVE if watcher is None else batch_encoding.standing(notification.WATCHER_ROLE_ACTIVE, watcher.fence)
-        )
+        fields = _ACTIVE
+        if watcher is not None:
+            fields = batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE, watcher.fencing_token)
         bounds = await self._log.bounds()
-        self._check_view(view)
-        cursor.check_kept(after, view.log_id, bounds)
-        yield view.message(after, stands)
-        wanted = Wanted(watch.wants, watch.max_batch_size, stands)
+        self._check_epoch(epoch)
+        cursor.check_kept(after, epoch.log_id, bounds)
+        yield epoch.heartbeat(after, fields)
+        selection = Selection(watch.wants, watch.max_batch_size, fields)
         silent_since = clock()
         while True:
             self._check_open()
-            self._check_view(view)
-            page = view.pages.find(after, wanted) or await self._page(view, after, wanted, watch.scope)
-            for size, message in page.messages:
+            self._check_epoch(epoch)
+            found = epoch.batches.find(after, selection) or await self._batches(epoch, after, selection, watch.scope)
+            for size, message in found.batches:
                 self.delivered_count += size
                 yield message
                 silent_since = clock()
-            after = page.through
-            # Else every watcher would hold its last one for as long as nothing comes.
-            del page
+            after = found.through
+            # Otherwise every watcher holds its last batches until new ones come.
+            del found
             left = silent_since + watch.heartbeat_seconds - clock()
             if left <= 0 or not await self._wait(partial(self._log.wait_beyond, after), left, watcher):
-                self._check_view(view)
-                yield view.message(after, stands)
+                self._check_epoch(epoch)
+                yield epoch.heartbeat(after, fields)
                 silent_since = clock()
 
-    async def _page(self, view: _View, after: int, wanted: Wanted, scope: Scope | None) -> Page:
-        events, through, bounds = await view.tail.read(after, _SCAN, scope)
-        self._check_view(view)
-        cursor.check_kept(after, view.log_id, bounds)
-        return view.pages.find(after, wanted) or view.pages.make(after, wanted, events, through)
+    async def _batches(self, epoch: _Epoch, after: int, selection: Selection, scope: Scope | None) -> Batches:
+        events, through, bounds = await epoch.tail.read(after, _READ_SIZE, scope)
+        self._check_epoch(epoch)
+        cursor.check_kept(after, epoch.log_id, bounds)
+        return epoch.batches.find(after, selection) or epoch.batches.make(after, selection, events, through)
 
-    def _view(self) -> _View:
-        if self._newest_view.log_id != self._log.log_id:
-            self._newest_view = _View(self._log)
-        return self._newest_view
+    def _epoch(self) -> _Epoch:
+        if self._latest_epoch.log_id != self._log.log_id:
+            self._latest_epoch = _Epoch(self._log)
+        return self._latest_epoch
 
-    def _check_view(self, view: _View) -> None:
-        if self._log.log_id != view.log_id:
+    def _check_epoch(self, epoch: _Epoch) -> None:
+        if self._log.log_id != epoch.log_id:
             raise GatewayError(
                 error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE,
-                "The event log goes on under a new identity, without its newest notifications: open the stream again.",
+                "The event log has a new epoch, without its newest notifications; open the stream again.",
                 retry_after_seconds=0.0,
             )
 
     async def _wait(
-        self, happening: Callable[[], Awaitable[object]], seconds: float, watcher: SubscriptionWatcher | None = None
+        self, wait_for: Callable[[], Awaitable[object]], seconds: float, watcher: SubscriptionWatcher | None = None
     ) -> bool:
-        """Wait for something; tell whether it happened in time, and before the watcher's lease was lost."""
+        """Wait for something; return whether it happened in time and before the watcher lost its lease."""
         self._check_open()
         if watcher is not None and not watcher.is_active():
             return False
@@ -204,7 +203,7 @@ class Watchers:
                 self._waits.add(limit)
                 if watcher is not None:
                     watcher.wait = limit
-                await happening()
+                await wait_for()
         except TimeoutError:
             self._check_open()
             return False
@@ -215,10 +214,10 @@ class Watchers:
         return True
 
     def _check_open(self) -> None:
-        if self._draining:
+        if self._is_draining:
             raise GatewayError(
                 error_pb2.ERROR_REASON_SERVER_DRAINING,
-                "This instance is shutting down: open the stream again after the last cursor.",
+                "Server draining; reconnect with the last cursor.",
                 outcome=error_pb2.OUTCOME_NOT_SENT,
                 retry_after_seconds=0.0,
             )

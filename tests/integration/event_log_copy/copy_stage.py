@@ -135,4 +135,4 @@ async def left(log: EventLog) -> dict[tuple[str, str], list[Event]]:
 
 async def copied(source: Storage, target: Storage, *, keep_from_ms: int | None = None) -> Copied:
     """Copy to the end."""
-    return await EventLogCopy(source, target, keep_from_ms=keep_from_ms, tell=lambda _: None).run()
+    return await EventLogCopy(source, target, keep_from_ms=keep_from_ms, report=lambda _: None).run()

@@ -108,7 +108,7 @@ async def test_a_gateway_moves_to_nats_and_back_and_its_subscribers_go_on(tmp_pa
             with pytest.raises(grpc.aio.AioRpcError) as unknown:
                 await _watched(stub, notification.WatchNotificationsRequest(after_cursor=cursor), 1)
             assert unknown.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-            assert "was not given out by this log" in (unknown.value.details() or "")
+            assert "is not from this event log" in (unknown.value.details() or "")
 
             first = await issuer.copy("nats", "sqlite")
             assert first.stdout.startswith("copied 5 notifications, 25 were there already; 1 subscriptions; ")

@@ -193,7 +193,7 @@ def delivered(operation: threeds.Operation) -> threeds.Operation:
         payload=taken.SerializeToString(),
     )
     sent = batch_encoding.batch(
-        "0a1b2c3d", [StoredEvent(1, event)], 1, batch_encoding.standing(notification.WATCHER_ROLE_ACTIVE)
+        "0a1b2c3d", [StoredEvent(1, event)], 1, batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE)
     )
     (received,) = notification.WatchNotificationsResponse.FromString(sent).notifications
     return received.three_ds_operation

@@ -68,7 +68,7 @@ def test_a_key_without_a_line_ending_is_read_too(tmp_path: Path) -> None:
 def test_a_key_that_is_not_there_or_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read: No such file"):
         load(tmp_path / "key")
-    with pytest.raises(SettingsError, match="cannot be made: No such file"):
+    with pytest.raises(SettingsError, match="cannot be created: No such file"):
         load_or_make(tmp_path / "no-folder" / "key")
     (tmp_path / "folder").mkdir()
     with pytest.raises(SettingsError, match="cannot be read: Is a directory"):

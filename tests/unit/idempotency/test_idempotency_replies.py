@@ -169,7 +169,7 @@ async def test_a_call_whose_outcome_is_not_known_is_told_again_and_not_made_agai
     for each in (replies, instance(store)):
         again = await refusal(ask(each, upstream))
         assert (again.reason_name, again.outcome_name) == UNKNOWN
-        assert again.message.startswith("D1 failed. It was not sent again: find out")
+        assert again.message.startswith("D1 failed. It was not sent again. Find out")
         assert again.metadata == {"upstream": "d1", "upstream_status": "500", "idempotent_replay": "true"}
         assert again.retry_after_seconds is None
         assert await told(ask(each, upstream, content=b"b")) == REUSED

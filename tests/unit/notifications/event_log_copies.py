@@ -73,7 +73,7 @@ async def copied(
 ) -> Copied:
     """Copy to the end."""
     told = [] if told is None else told
-    return await EventLogCopy(source, target, keep_from_ms=keep_from_ms, tell=told.append).run()
+    return await EventLogCopy(source, target, keep_from_ms=keep_from_ms, report=told.append).run()
 
 
 async def broken_off(source: FakeSide, target: FakeSide, after: int) -> None:

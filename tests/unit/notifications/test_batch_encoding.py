@@ -66,14 +66,14 @@ def test_the_bytes_of_a_batch_are_those_of_the_message_they_stand_for(
         added.CopyFrom(each)
         added.cursor = cursor.encode("0a1b2c3d", event.sequence)
 
-    sent = batch_encoding.batch("0a1b2c3d", events, last, batch_encoding.standing(role, fence))
+    sent = batch_encoding.batch("0a1b2c3d", events, last, batch_encoding.watcher_fields(role, fence))
 
     assert notification.WatchNotificationsResponse.FromString(sent) == expected
     assert all(event.event.payload in sent for event in events)
 
 
 def test_a_batch_of_nothing_is_a_heartbeat() -> None:
-    sent = batch_encoding.batch("0a1b2c3d", (), 7, batch_encoding.standing(notification.WATCHER_ROLE_STANDBY))
+    sent = batch_encoding.batch("0a1b2c3d", (), 7, batch_encoding.watcher_fields(notification.WATCHER_ROLE_STANDBY))
 
     assert notification.WatchNotificationsResponse.FromString(sent) == notification.WatchNotificationsResponse(
         cursor="0a1b2c3d-7", role=notification.WATCHER_ROLE_STANDBY
@@ -85,7 +85,7 @@ def test_a_payload_keeps_fields_that_this_version_does_not_know() -> None:
     payload = an_event(1).payload + unknown
 
     sent = batch_encoding.batch(
-        "0a1b2c3d", [stored(1, payload)], 1, batch_encoding.standing(notification.WATCHER_ROLE_ACTIVE)
+        "0a1b2c3d", [stored(1, payload)], 1, batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE)
     )
 
     (received,) = notification.WatchNotificationsResponse.FromString(sent).notifications
@@ -99,7 +99,7 @@ def test_a_payload_of_any_length_is_framed() -> None:
         payload = notification.Notification(correlation_id=text).SerializeToString()
 
         sent = batch_encoding.batch(
-            "0a1b2c3d", [stored(1, payload)] * 2, 1, batch_encoding.standing(notification.WATCHER_ROLE_ACTIVE)
+            "0a1b2c3d", [stored(1, payload)] * 2, 1, batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE)
         )
 
         received = notification.WatchNotificationsResponse.FromString(sent)

@@ -124,7 +124,7 @@ async def test_when_the_active_watcher_breaks_the_next_one_takes_over() -> None:
     assert operations(await collect(standby, log, 2)) == ["op-1", "op-2"]
 
 
-async def test_when_the_active_watcher_is_cancelled_the_next_one_takes_over_and_no_seat_is_left() -> None:
+async def test_when_the_active_watcher_is_cancelled_the_next_one_takes_over_and_no_watcher_is_left() -> None:
     log = a_log_of(2)
     watchers = watchers_of(log)
 
@@ -193,7 +193,7 @@ async def test_watchers_of_other_subscriptions_do_not_wait_for_each_other() -> N
     assert roles == [ACTIVE, ACTIVE, ACTIVE]
 
 
-async def test_a_watch_that_fails_to_begin_leaves_no_seat() -> None:
+async def test_a_watch_that_fails_to_begin_leaves_no_watcher() -> None:
     log = a_log_of(1)
     watchers = watchers_of(log)
     log.fail()
@@ -265,7 +265,7 @@ async def test_while_another_gateway_has_the_active_watcher_the_first_one_here_s
     await second.aclose()
 
 
-async def test_a_free_seat_is_taken_before_the_next_heartbeat() -> None:
+async def test_a_free_lease_is_taken_before_the_next_heartbeat() -> None:
     leases = FakeSubscriptionLeases()
     leases.take_elsewhere(NAME)
     async with aclosing(subscribe(Watchers(a_log_of(1), leases), a_watch(heartbeat_seconds=300))) as stream:
@@ -383,7 +383,7 @@ async def test_a_subscription_that_another_gateways_watcher_has_is_in_use() -> N
     assert log.subscriptions == {}
 
 
-def test_a_seat_is_given_back_even_if_its_holder_raises() -> None:
+def test_a_watcher_leaves_the_queue_even_if_its_task_raises() -> None:
     leases = FakeSubscriptionLeases()
     watchers = SubscriptionWatchers(leases)
 
