@@ -1,1 +1,1 @@
-"""Who calls, and what they may do: certificates, bearer tokens, the policy file."""
+"""Access: client certificates, bearer tokens, and the policy."""

@@ -1,4 +1,4 @@
-"""The name in a client certificate (RFC 5280 section 4.2.1.6; SPIFFE X.509-SVID section 2)."""
+"""The caller's name in a client certificate (RFC 5280 section 4.2.1.6; SPIFFE X.509-SVID section 2)."""
 
 import re
 from collections.abc import Iterable
@@ -13,47 +13,47 @@ from gateway.auth.jose import base64url
 
 __all__ = ["Certificate", "Certificates"]
 
-_MOST_READ = 1024
+_MAX_CACHED = 1024
 _SPIFFE: Final = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)+")
-_LONGEST_SPIFFE = 2048
+_MAX_SPIFFE_LENGTH = 2048
 _DNS: Final = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What the gateway has to know of a client certificate."""
+    """The facts that the gateway needs about a client certificate."""
 
     identity: str | None
-    """The caller that it names (see `gateway.auth.caller`); None if it does not name exactly one."""
+    """The caller's identity (see `gateway.auth.caller`); None unless the certificate names exactly one."""
     not_before: float
-    """From when it is valid, in seconds since 1970 (UTC)."""
+    """The begin of its validity, in seconds since 1970 (UTC)."""
     not_after: float
-    """Until when it is valid, in seconds since 1970 (UTC)."""
+    """The end of its validity, in seconds since 1970 (UTC)."""
     thumbprint: str
-    """SHA-256 of its DER form, in base64url: ``x5t#S256`` (RFC 8705 section 3.1)."""
+    """The SHA-256 digest of its DER form, in base64url: ``x5t#S256`` (RFC 8705 section 3.1)."""
 
 
 class Certificates:
-    """Reads certificates, each one once."""
+    """Parses certificates, and caches the results."""
 
     def __init__(self) -> None:
-        self._read: dict[bytes, Certificate] = {}
+        self._cached: dict[bytes, Certificate] = {}
 
     def read(self, pem: bytes) -> Certificate:
-        """Read a certificate that TLS has verified.
+        """Parse a certificate that TLS has verified.
 
         Raises:
-            Unidentified: It cannot be read.
+            Unidentified: The certificate is malformed.
         """
-        certificate = self._read.get(pem)
+        certificate = self._cached.get(pem)
         if certificate is None:
             try:
                 certificate = _certificate(x509.load_pem_x509_certificate(pem))
             except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-                raise Unidentified("certificate: it cannot be read") from error
-            if len(self._read) >= _MOST_READ:
-                self._read.clear()
-            self._read[pem] = certificate
+                raise Unidentified("certificate: malformed") from error
+            if len(self._cached) >= _MAX_CACHED:
+                self._cached.clear()
+            self._cached[pem] = certificate
         return certificate
 
 
@@ -67,7 +67,7 @@ def _certificate(parsed: x509.Certificate) -> Certificate:
 
 
 def _identity(parsed: x509.Certificate) -> str | None:
-    # The common name is passed over: what it says has no kind, and RFC 9525 section 2 takes names from here alone.
+    # The common name is ignored: it has no type, and RFC 9525 section 2 takes names from here alone.
     try:
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -85,7 +85,7 @@ def _only(names: Iterable[str | None]) -> str | None:
 
 
 def _spiffe_id(uri: str) -> str | None:
-    return uri if len(uri) <= _LONGEST_SPIFFE and _SPIFFE.fullmatch(uri) is not None else None
+    return uri if len(uri) <= _MAX_SPIFFE_LENGTH and _SPIFFE.fullmatch(uri) is not None else None
 
 
 def _dns(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What the caller of the rpc at hand may do."""
+"""The grant of the current rpc's caller."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,30 +22,30 @@ class Grant:
     rpc: str
     """The full name, for example ``/issuer.card.v1.CardService/CreateCard``."""
     issuers: frozenset[str] | None
-    """The issuers for which the caller may call it; None for all."""
+    """The issuers that the grant covers; None for all."""
 
 
 _current: ContextVar[Grant | None] = ContextVar("grant", default=None)
 
 
 def use(grant: Grant) -> None:
-    """Make it the one of the running task, and of the tasks that it starts."""
+    """Set the grant of the current task, and of the tasks that it starts."""
     _current.set(grant)
 
 
 def current() -> Grant | None:
-    """Return the one of the running task; None outside of any rpc, in health, and where no policy is configured."""
+    """Return the current task's grant; None outside of rpcs, in health, and without a configured policy."""
     return _current.get()
 
 
 def require_issuer(issuer_id: str) -> None:
-    """Refuse the rpc at hand if its caller may not act for an issuer.
+    """Deny the current rpc if its caller may not act for an issuer.
 
-    Where there is no grant nothing is refused: the interceptor lets no rpc pass without one, and what runs besides
-    rpcs (D1's callbacks) has no caller to ask about.
+    Without a grant nothing is denied: the interceptor passes no rpc without one, and code outside of rpcs (the card
+    platform's callbacks) has no caller.
 
     Args:
-        issuer_id: The issuer that the request means; an empty ``issuer_id`` resolved.
+        issuer_id: The resolved issuer of the request.
 
     Raises:
         GatewayError: PERMISSION_DENIED.
@@ -56,6 +56,6 @@ def require_issuer(issuer_id: str) -> None:
     _log.warning("access_denied", rpc=grant.rpc, caller=grant.caller.identity, why="not granted for this issuer")
     raise GatewayError(
         error_pb2.ERROR_REASON_PERMISSION_DENIED,
-        "The policy does not grant this caller this rpc for this issuer.",
+        "The policy does not grant this rpc to this caller for this issuer.",
         outcome=error_pb2.OUTCOME_NOT_SENT,
     )

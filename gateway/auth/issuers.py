@@ -1,4 +1,4 @@
-"""The issuers that the gateway serves, and whether a caller may act for one."""
+"""The configured issuers, and whether a caller may act for one."""
 
 from collections.abc import Iterable
 
@@ -20,18 +20,16 @@ class Issuers:
         return issuer_id in self._ids
 
     def resolve(self, issuer_id: str) -> str:
-        """Return the issuer that a request names, configured or not; if it names none, the only one, or nothing."""
+        """Return the issuer that a request names, configured or not; otherwise the only one, or an empty string."""
         return issuer_id or self._only
 
 
 def authorized_issuer(issuers: Issuers, issuer_id: str) -> str:
-    """Return the issuer that a request means, once its caller is known to be allowed to act for it.
-
-    The one place where that is decided.
+    """Return the issuer of a request, after checking that the caller may act for it.
 
     Args:
-        issuers: The configured ones.
-        issuer_id: As the request names it; empty for the only one.
+        issuers: The configured issuers.
+        issuer_id: The issuer that the request names; empty for the only one.
 
     Raises:
         GatewayError: PERMISSION_DENIED, ISSUER_UNKNOWN or ISSUER_REQUIRED.
@@ -40,11 +38,11 @@ def authorized_issuer(issuers: Issuers, issuer_id: str) -> str:
     if not resolved:
         raise GatewayError(
             error_pb2.ERROR_REASON_ISSUER_REQUIRED,
-            "The gateway serves several issuers: set issuer_id.",
+            "The gateway serves several issuers; set issuer_id.",
             outcome=error_pb2.OUTCOME_NOT_SENT,
             violations=[FieldViolation("issuer_id", "must name one of the configured issuers", "issuer.required")],
         )
-    # First: only who may act for an issuer learns whether it is configured.
+    # Checked first, so that only authorised callers learn whether an issuer is configured.
     grant.require_issuer(resolved)
     if resolved not in issuers:
         raise GatewayError(

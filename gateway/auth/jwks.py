@@ -1,4 +1,4 @@
-"""The keys that callers' tokens are signed with (RFC 7517), kept fresh."""
+"""The keys that verify callers' tokens (RFC 7517), reloaded regularly."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ Algorithm: TypeAlias = Literal["ES256", "PS256", "RS256", "EdDSA", "Ed25519"]
 """A signature algorithm of RFC 7518 section 3.1, RFC 8037 section 3.1 or RFC 9864; none of them has a shared secret."""
 
 Keys: TypeAlias = Mapping[tuple[str, str], Key]
-"""Public keys, by ``kid`` and ``alg``: a key is found only for an algorithm that it is made for."""
+"""Public keys by ``kid`` and ``alg``. A key is listed only under algorithms that it is made for."""
 
 _KINDS: Final[Mapping[Algorithm, tuple[str, str | None]]] = {
     "ES256": ("EC", "P-256"),
@@ -32,28 +32,28 @@ _KINDS: Final[Mapping[Algorithm, tuple[str, str | None]]] = {
 }
 """The ``kty`` and ``crv`` of each algorithm's keys."""
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_LEAST_RSA_BITS = 2048
-_MOST_RSA_BITS = 8192
-_UNKNOWN_KEY_FLOOR_SECONDS = 30.0
+_MIN_RSA_BITS = 2048
+_MAX_RSA_BITS = 8192
+_MIN_RELOAD_SECONDS = 30.0
 
 _log = structlog.get_logger(__name__)
 
 
 def parse(document: bytes, algorithms: Collection[Algorithm]) -> Keys:
-    """Read the keys that can be used out of a JWK set; pass over the others, as RFC 7517 section 5 says.
+    """Return the usable keys of a JWK set; ignore the others, as RFC 7517 section 5 says.
 
-    Passed over are keys without ``kid``, for encryption, of no listed algorithm, RSA keys below 2048 bits, and keys
-    whose private half stands in the set: whoever can read the set could sign with them.
+    Ignored are keys without ``kid``, for encryption, of other algorithms, RSA keys below 2048 bits, and private keys,
+    because anyone who can read the set could sign with them.
 
     Raises:
-        SourceError: It is no JWK set.
+        SourceError: The document is not a JWK set.
     """
     try:
         listed = orjson.loads(document)["keys"]
     except (ValueError, TypeError, KeyError):
-        raise SourceError("it is no JWK set") from None
+        raise SourceError("not a JWK set") from None
     if not isinstance(listed, list):
-        raise SourceError("it is no JWK set")
+        raise SourceError("not a JWK set")
     found: dict[tuple[str, str], Key] = {}
     for jwk in listed:
         if not _may_verify(jwk):
@@ -85,7 +85,7 @@ def _import(jwk: Mapping[str, Any], algorithm: Algorithm) -> Key | None:
                 return OKPKey.import_key({name: jwk[name] for name in ("kty", "crv", "x")})
             case _:
                 bits = int.from_bytes(from_base64url(jwk["n"])).bit_length()
-                if not _LEAST_RSA_BITS <= bits <= _MOST_RSA_BITS:
+                if not _MIN_RSA_BITS <= bits <= _MAX_RSA_BITS:
                     return None
                 return RSAKey.import_key({name: jwk[name] for name in ("kty", "n", "e")})
     except (JoseError, ValueError, TypeError, KeyError, AttributeError):
@@ -93,9 +93,9 @@ def _import(jwk: Mapping[str, Any], algorithm: Algorithm) -> Key | None:
 
 
 class Jwks:
-    """The keys of one source: read again at a regular age, and when a token names a key that is not among them.
+    """The keys of one source, reloaded regularly, and when a token names an unknown key.
 
-    A reading that fails keeps the keys there are. There is never more than one at a time.
+    A failed load keeps the present keys. Only one load runs at a time.
     """
 
     def __init__(
@@ -103,75 +103,77 @@ class Jwks:
         source: Source,
         algorithms: Collection[Algorithm],
         *,
-        unknown_key_floor_seconds: float = _UNKNOWN_KEY_FLOOR_SECONDS,
+        unknown_key_floor_seconds: float = _MIN_RELOAD_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare; `kept_fresh` reads the keys.
+        """Start without keys; `kept_fresh` loads them.
 
         Args:
-            source: Where the JWK set is.
-            algorithms: The algorithms that are taken.
-            unknown_key_floor_seconds: How long after a reading unknown keys cause no other one, so that a caller
-                that invents key ids cannot make the gateway load its identity provider.
-            clock: Returns seconds that never go back.
+            source: The source of the JWK set.
+            algorithms: The accepted algorithms.
+            unknown_key_floor_seconds: The time after a load during which unknown keys cause no other one, so that
+                invented key ids cannot make the gateway overload its identity provider.
+            clock: Returns monotonic seconds.
         """
         self.algorithms: frozenset[Algorithm] = frozenset(algorithms)
         self.generation = 0
-        """Counts how often the keys have changed."""
+        """Incremented whenever the keys change."""
         self._source = source
         self._keys: Keys = {}
-        self._floor_seconds = unknown_key_floor_seconds
+        self._min_reload_seconds = unknown_key_floor_seconds
         self._clock = clock
-        self._read_at = -float("inf")
-        self._reading: asyncio.Task[None] | None = None
+        self._loaded_at = -float("inf")
+        self._loading: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def kept_fresh(self, age_seconds: float) -> AsyncIterator[None]:
-        """Read the keys, and go on reading them for as long as the context lasts.
+        """Load the keys, and reload them while the context lasts.
 
-        Without keys every token is refused; that a source is out of order at a start-up is no reason not to start.
+        A source that fails at start-up does not prevent the start. Until keys are loaded, every token is rejected.
 
         Args:
-            age_seconds: How long after the end of a reading the next one begins.
+            age_seconds: The pause between two loads.
         """
         try:
-            await self._read_again()
-            async with every(age_seconds, self._read_again):
+            await self._reload()
+            async with every(age_seconds, self._reload):
                 yield
         finally:
-            if self._reading is not None:
-                self._reading.cancel()
-                await asyncio.gather(self._reading, return_exceptions=True)
+            if self._loading is not None:
+                self._loading.cancel()
+                await asyncio.gather(self._loading, return_exceptions=True)
 
     async def find(self, kid: str, algorithm: str) -> Key | None:
-        """Return a key, after another reading if it is unknown; None if there is none."""
+        """Return a key, after a reload if it is unknown; None if there is none."""
         wanted = (kid, algorithm)
-        if wanted not in self._keys and (self._is_reading or self._clock() >= self._read_at + self._floor_seconds):
-            await self._read_again()
+        if wanted not in self._keys and (
+            self._is_loading or self._clock() >= self._loaded_at + self._min_reload_seconds
+        ):
+            await self._reload()
         return self._keys.get(wanted)
 
     @property
-    def _is_reading(self) -> bool:
-        return self._reading is not None and not self._reading.done()
+    def _is_loading(self) -> bool:
+        return self._loading is not None and not self._loading.done()
 
-    async def _read_again(self) -> None:
-        if self._reading is None or self._reading.done():
-            self._read_at = self._clock()
-            self._reading = asyncio.create_task(self._read())
-        # Shielded: a caller that hangs up does not end what others wait for.
-        await asyncio.shield(self._reading)
+    async def _reload(self) -> None:
+        if self._loading is None or self._loading.done():
+            self._loaded_at = self._clock()
+            self._loading = asyncio.create_task(self._load())
+        # Shielded, because other callers may wait for the same load.
+        await asyncio.shield(self._loading)
 
-    async def _read(self) -> None:
+    async def _load(self) -> None:
         try:
             document = await self._source.read()
             if document is None:
                 return
             keys = parse(document, self.algorithms)
         except SourceError as error:
-            _log.error("jwks_load_failed", source=self._source.place, why=str(error))
+            _log.error("jwks_load_failed", source=self._source.location, why=str(error))
             return
         self._keys = keys
         self.generation += 1
-        _log.info("jwks_loaded", source=self._source.place, count=len(keys))
+        _log.info("jwks_loaded", source=self._source.location, count=len(keys))
         if not keys:
-            _log.warning("jwks_found_empty", source=self._source.place)
+            _log.warning("jwks_found_empty", source=self._source.location)

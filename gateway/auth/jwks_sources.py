@@ -1,4 +1,4 @@
-"""Where what the gateway reads again while it runs comes from: files and https."""
+"""Sources of documents that the gateway reloads while it runs: files and https URLs."""
 
 import asyncio
 import os
@@ -15,39 +15,39 @@ from gateway.aio.sockets import client_socket
 
 __all__ = ["FileSource", "Source", "SourceError", "UrlSource", "url_source"]
 
-_MOST_BYTES = 262_144
-_TOTAL_SECONDS = 5.0
+_MAX_BYTES = 262_144
+_TIMEOUT_SECONDS = 5.0
 _OK = 200
 
 
 class SourceError(Exception):
-    """What was to be read cannot be read; the text says why and holds none of it."""
+    """A source cannot be read. The text says why, and contains nothing of the document."""
 
 
 class Source(Protocol):
-    """Something that may change."""
+    """A document that may change."""
 
     @property
-    def place(self) -> str:
-        """Where it is, for people."""
+    def location(self) -> str:
+        """The path or URL, for people."""
 
     async def read(self) -> bytes | None:
-        """Return its content; None if that has not changed since the last time.
+        """Return the content; None if it has not changed since the last call.
 
         Raises:
-            SourceError: It cannot be read. Where the reason stays the same this may be said only once.
+            SourceError: It cannot be read. This may be raised only once while the reason stays the same.
         """
 
 
 class FileSource:
-    """A file, read again when its inode, time or size differ."""
+    """A file, read again when its inode, time or size changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: tuple[int, int, int] | str | None = None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The path."""
         return str(self._path)
 
@@ -59,7 +59,7 @@ class FileSource:
         """Return the content if it may have changed; blocks.
 
         Raises:
-            SourceError: The file is not there, not readable or too large; said once until that changes.
+            SourceError: The file is missing, unreadable or too large; raised once until that changes.
         """
         try:
             with self._path.open("rb") as file:
@@ -68,20 +68,20 @@ class FileSource:
                 if seen == self._seen:
                     return None
                 self._seen = seen
-                content = file.read(_MOST_BYTES + 1)
+                content = file.read(_MAX_BYTES + 1)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             if reason == self._seen:
                 return None
             self._seen = reason
             raise SourceError(reason) from error
-        if len(content) > _MOST_BYTES:
-            raise SourceError(f"it is larger than {_MOST_BYTES} bytes")
+        if len(content) > _MAX_BYTES:
+            raise SourceError(f"larger than {_MAX_BYTES} bytes")
         return content
 
 
 class UrlSource:
-    """A document behind a URL. No redirects, no proxies of the environment, a small body, an answer soon."""
+    """A document at a URL, without redirects or the environment's proxies, and with limits on size and time."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
@@ -89,20 +89,20 @@ class UrlSource:
         self._content: bytes | None = None
 
     @property
-    def place(self) -> str:
-        """The URL, without what may be a secret."""
+    def location(self) -> str:
+        """The URL without its query, which may be a secret."""
         return str(URL(self._url).with_query(None))
 
     async def read(self) -> bytes | None:
         """Return the document if it differs from the last one.
 
         Raises:
-            SourceError: It cannot be had.
+            SourceError: It cannot be fetched.
         """
         try:
             content = await self._get()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # A time-out is an OSError.
+            # A timeout is an OSError.
             raise SourceError(type(error).__name__) from error
         if content == self._content:
             return None
@@ -116,21 +116,21 @@ class UrlSource:
                 raise SourceError(f"HTTP {response.status}")
             async for part in response.content.iter_any():
                 content += part
-                if len(content) > _MOST_BYTES:
-                    raise SourceError(f"it is larger than {_MOST_BYTES} bytes")
+                if len(content) > _MAX_BYTES:
+                    raise SourceError(f"larger than {_MAX_BYTES} bytes")
         return bytes(content)
 
 
 @asynccontextmanager
 async def url_source(
-    url: str, tls: ssl.SSLContext, *, total_timeout_seconds: float = _TOTAL_SECONDS
+    url: str, tls: ssl.SSLContext, *, total_timeout_seconds: float = _TIMEOUT_SECONDS
 ) -> AsyncIterator[UrlSource]:
-    """Open the source behind a URL.
+    """Open the source at a URL.
 
     Args:
         url: An https URL; plain http only on loopback (`gateway.settings.types.DocumentUrl`).
-        tls: Whom to trust.
-        total_timeout_seconds: How long a reading may take.
+        tls: The trusted CAs.
+        total_timeout_seconds: The time limit of a read.
     """
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=tls, limit=1, socket_factory=client_socket),

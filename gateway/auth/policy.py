@@ -1,4 +1,4 @@
-"""The policy file: which caller may call which rpcs for which issuers. What it does not grant is refused.
+"""The policy: which caller may call which rpcs for which issuers. Deny by default.
 
 The file is TOML:
 
@@ -9,9 +9,9 @@ The file is TOML:
         { rpcs = ["issuer.notification.v1.NotificationService/WatchNotifications"], issuers = ["*"] },
     ]
 
-An ``identity`` is one of `gateway.auth.caller`, or ends in ``/*`` and then stands for all that begin as it does. An
-entry of ``rpcs`` is a method, all methods of a service, or ``*`` for all that the gateway has; ``issuers`` lists issuer
-ids, or ``*`` for all. A caller on whom several entries fit has the grants of all of them.
+An ``identity`` is one of `gateway.auth.caller`, or a pattern that ends in ``/*`` and matches all with that prefix. An
+entry of ``rpcs`` is a method, all methods of a service, or ``*`` for all rpcs of the gateway. ``issuers`` lists issuer
+ids, or ``*`` for all. A caller has the grants of all entries that match it.
 """
 
 import tomllib
@@ -35,21 +35,21 @@ _IDENTITY: Final = (
     r"|dns:[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?"
     r"|jwt:([!-)+-~]+|[!-)+-~]+/\*))$"
 )
-"""Without ``*`` but in the end of a pattern: one in another place would look as if it meant something."""
+"""``*`` is allowed only at the end of a pattern; elsewhere it would seem to have a meaning."""
 
 _Issuers: TypeAlias = frozenset[str] | None
 _Rights: TypeAlias = Mapping[str, _Issuers]
-"""By rpc, the issuers for which it may be called; None for all."""
+"""The granted issuers by rpc; None for all."""
 
 
 def rpcs_of(services: Iterable[str]) -> frozenset[str]:
-    """Return the full names of all rpcs of some services, as grpc writes them.
+    """Return the paths of all rpcs of some services, as on the wire.
 
     Args:
         services: Full names whose generated code is imported, for example ``issuer.card.v1.CardService``.
 
     Raises:
-        KeyError: There is no such service.
+        KeyError: A service is unknown.
     """
     pool = descriptor_pool.Default()
     return frozenset(
@@ -59,24 +59,24 @@ def rpcs_of(services: Iterable[str]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What a policy can speak of. Anything else in it is a slip of the pen, and refused."""
+    """The names that a policy may use. Any other name is an error."""
 
     rpcs: frozenset[str]
-    """The full names of all rpcs, see `rpcs_of`."""
+    """The paths of all rpcs, see `rpcs_of`."""
     issuer_ids: Collection[str]
     """The configured issuers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What every caller may do."""
+    """The grants of all callers."""
 
     _exact: Mapping[str, _Rights]
     _patterns: tuple[tuple[str, _Rights], ...]
-    """With the prefix that an identity has to have, and be longer than."""
+    """By prefix; a matching identity is longer than it."""
 
     def grant(self, caller: Caller, rpc: str) -> Grant | None:
-        """Return what a caller may do in an rpc; None if it may not call it at all."""
+        """Return a caller's grant for an rpc; None if it may not call it."""
         issuers: set[str] = set()
         is_granted = False
         for rights in self._rights_of(caller.identity):
@@ -96,27 +96,27 @@ class Policy:
                 yield rights
 
     @classmethod
-    def parse(cls, document: bytes, place: Path, vocabulary: Vocabulary) -> "Policy":
+    def parse(cls, document: bytes, path: Path, vocabulary: Vocabulary) -> "Policy":
         """Read a policy file.
 
         Args:
-            document: What stands in it.
-            place: Its path, for the errors.
-            vocabulary: What it can speak of.
+            document: The content.
+            path: The path, for the errors.
+            vocabulary: The names that it may use.
 
         Raises:
-            SettingsError: It has mistakes; all of them are named.
+            SettingsError: The policy has mistakes; all of them are named.
         """
         try:
             file = _File.model_validate(tomllib.loads(document.decode("utf-8-sig")))
         except ValidationError as error:
             raise SettingsError(
-                [f"{_dotted(each['loc'])}: {each['msg']} ({place})" for each in error.errors()]
+                [f"{_dotted(each['loc'])}: {each['msg']} ({path})" for each in error.errors()]
             ) from None
         except ValueError as error:
-            # Of TOML, or of UTF-8.
-            raise SettingsError([f"{place}: {error}"]) from None
-        mistakes = [f"{where}: {what} ({place})" for where, what in _mistakes(file, vocabulary)]
+            # Invalid TOML or UTF-8.
+            raise SettingsError([f"{path}: {error}"]) from None
+        mistakes = [f"{where}: {what} ({path})" for where, what in _mistakes(file, vocabulary)]
         if mistakes:
             raise SettingsError(mistakes)
         rights = {each.identity: _rights(each, vocabulary) for each in file.callers}
@@ -152,16 +152,16 @@ def _dotted(location: Iterable[int | str]) -> str:
 
 
 def _mistakes(file: _File, vocabulary: Vocabulary) -> Iterator[tuple[str, str]]:
-    """Find what is well formed and still wrong; yield place and text."""
+    """Yield the location and text of each mistake in a well-formed file."""
     identities: set[str] = set()
     for number, caller in enumerate(file.callers):
         if caller.identity in identities:
-            yield f"callers.{number}.identity", f"{caller.identity} stands twice"
+            yield f"callers.{number}.identity", f"{caller.identity} is listed twice"
         identities.add(caller.identity)
         for grant_number, grant in enumerate(caller.grants):
-            place = f"callers.{number}.grants.{grant_number}"
-            yield from ((f"{place}.rpcs", what) for what in _mistakes_in_rpcs(grant.rpcs, vocabulary))
-            yield from ((f"{place}.issuers", what) for what in _mistakes_in_issuers(grant.issuers, vocabulary))
+            location = f"callers.{number}.grants.{grant_number}"
+            yield from ((f"{location}.rpcs", what) for what in _mistakes_in_rpcs(grant.rpcs, vocabulary))
+            yield from ((f"{location}.issuers", what) for what in _mistakes_in_issuers(grant.issuers, vocabulary))
 
 
 def _mistakes_in_rpcs(patterns: Collection[str], vocabulary: Vocabulary) -> Iterator[str]:
@@ -180,9 +180,9 @@ def _mistakes_in_issuers(issuer_ids: Collection[str], vocabulary: Vocabulary) ->
 
 def _superfluous(values: Collection[str]) -> Iterator[str]:
     if len({*values}) != len(values):
-        yield "an entry stands twice"
+        yield "an entry is listed twice"
     if _ALL in values and len(values) > 1:
-        yield f"beside {_ALL} there is nothing left to grant"
+        yield f"{_ALL} must be the only entry"
 
 
 def _matching(pattern: str, rpcs: frozenset[str]) -> frozenset[str]:

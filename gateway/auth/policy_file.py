@@ -1,4 +1,4 @@
-"""The policy in force: read at the start, and again when its file changes."""
+"""The policy in force, reloaded when its file changes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,58 +17,54 @@ from gateway.settings import SettingsError
 
 __all__ = ["PolicyFile"]
 
-_LOOK_SECONDS = 3.0
-_MOST_GRANTS: Final = 10_000
+_POLL_SECONDS = 3.0
+_MAX_CACHED_GRANTS: Final = 10_000
 
 _log = structlog.get_logger(__name__)
 
 
 class PolicyFile:
-    """A policy that follows its file. A change that has mistakes is logged and changes nothing.
+    """A policy that follows its file. A change with mistakes is logged and ignored.
 
-    A change reaches the next call of an rpc. It does not reach into streams that run.
+    A change applies to the next call of an rpc, but not to running streams.
     """
 
     def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
-        """Read the file; blocks for as long as the disk takes.
+        """Read the file; blocks on the disk.
 
         Args:
             path: The file.
-            vocabulary: What it can speak of.
+            vocabulary: The names that the policy may use.
 
         Raises:
-            SettingsError: It cannot be read, or has mistakes.
+            SettingsError: The file cannot be read, or has mistakes.
         """
         self._path = path
         self._vocabulary = vocabulary
         self._source = FileSource(path)
         self._grants: dict[tuple[str, str, str], Grant | None] = {}
-        """What was found out already: callers call again and again."""
+        """A cache, because callers send many calls."""
         try:
             self._policy = Policy.parse(self._source.read_now() or b"", path, vocabulary)
         except SourceError as error:
             raise SettingsError([f"{path}: {error}"]) from error
 
     def grant(self, caller: Caller, rpc: str) -> Grant | None:
-        """Return what a caller may do in an rpc now; None if it may not call it at all."""
+        """Return a caller's present grant for an rpc; None if it may not call it."""
         key = caller.identity, caller.shown_by, rpc
         if key not in self._grants:
-            if len(self._grants) >= _MOST_GRANTS:
+            if len(self._grants) >= _MAX_CACHED_GRANTS:
                 self._grants.clear()
             self._grants[key] = self._policy.grant(caller, rpc)
         return self._grants[key]
 
     @asynccontextmanager
-    async def followed(self, look_seconds: float = _LOOK_SECONDS) -> AsyncIterator[None]:
-        """Look for changes for as long as the context lasts.
-
-        Args:
-            look_seconds: How often.
-        """
-        async with every(look_seconds, self._look):
+    async def followed(self, poll_seconds: float = _POLL_SECONDS) -> AsyncIterator[None]:
+        """Watch the file while the context lasts, polling every `poll_seconds`."""
+        async with every(poll_seconds, self._poll):
             yield
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         try:
             document = await self._source.read()
             if document is None:

@@ -1,1 +1,1 @@
-"""The card platform's history of 3DS operations, page by page."""
+"""Pagination of the card platform's history of 3DS operations."""

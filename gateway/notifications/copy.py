@@ -69,7 +69,7 @@ class Copied:
     behind: Sequence[StoredSubscription]
     """Those with uncommitted notifications that are not in the target, because they were trimmed or are too old."""
     is_exact: bool
-    """Whether every cursor kept its position. If not, the target has stored other notifications in between, and
+    """Whether every cursor recent its position. If not, the target has stored other notifications in between, and
     watchers get some again."""
     newer: int
     """The number of notifications that the source got since the copy began; another copy brings them."""
@@ -155,9 +155,9 @@ class EventLogCopy:
             read = await self._source.log.read(mark.through, min(_BATCH, end - mark.through))
             if not read.events:
                 break
-            kept = [stored for stored in read.events if stored.sequence > too_old_through]
-            news = await self._target.log.append_in_order([stored.event for stored in kept])
-            mark = await self._advance(mark, read.through, kept, news)
+            recent = [stored for stored in read.events if stored.sequence > too_old_through]
+            news = await self._target.log.append_in_order([stored.event for stored in recent])
+            mark = await self._advance(mark, read.through, recent, news)
             await self._target.key_value_store.put(
                 _key(self._source, self._target), orjson.dumps(asdict(mark)), _MARK_SECONDS
             )
@@ -165,7 +165,7 @@ class EventLogCopy:
                 self._progress,
                 copied=self._progress.copied + sum(news),
                 present=self._progress.present + len(news) - sum(news),
-                too_old=self._progress.too_old + len(read.events) - len(kept),
+                too_old=self._progress.too_old + len(read.events) - len(recent),
             )
             self._report(self._progress)
         return mark

@@ -1,1 +1,1 @@
-"""What EMV 3DS asks of a requestor: message versions, 3DS Method, challenges, and the rules of each message."""
+"""The duties of an EMV 3DS requestor: message versions, 3DS Method, challenges, and the rules of each message."""

@@ -1,4 +1,4 @@
-"""What follows an ARes that is not final: a challenge in the browser, or a decoupled authentication."""
+"""The next step after an ARes that is not final: a browser challenge or decoupled authentication."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -12,13 +12,13 @@ from issuer.threeds.v1 import messages_pb2 as threeds
 __all__ = ["challenge", "creq", "decoupled", "describe"]
 
 _START_SECONDS = 30
-"""Within what time after the ARes a challenge has to begin."""
-_LONGEST_SESSION_DATA = 1024
-"""EMV 3DS: 3DS Requestor session data, in characters of base64url."""
+"""The time after the ARes within which a challenge must start."""
+_MAX_SESSION_DATA = 1024
+"""The limit of 3DS Requestor session data (EMV 3DS), in characters of base64url."""
 
 _POLLS = 60
-_LEAST_POLL_SECONDS = 5
-_GREATEST_POLL_SECONDS = 300
+_MIN_POLL_SECONDS = 5
+_MAX_POLL_SECONDS = 300
 """Well below the 20 minutes for which the 3DS server keeps a result."""
 
 _VERSIONS = codes_of(codes_pb2.MessageVersion.DESCRIPTOR).by_number
@@ -28,15 +28,15 @@ _WINDOW_SIZES = codes_of(codes_pb2.ChallengeWindowSize.DESCRIPTOR).by_number
 def describe(
     request: threeds.AuthenticateRequest, ares: ares_pb2.ARes, received_time: float
 ) -> threeds.AuthenticateResponse:
-    """Tell how an authentication ended, or how it goes on.
+    """Return the result of an authentication, or its next step.
 
     Args:
         request: The request.
-        ares: Its answer.
-        received_time: When the answer came, in seconds since 1970 (UTC).
+        ares: The ARes.
+        received_time: When the ARes arrived, in seconds since 1970 (UTC).
 
     Raises:
-        GatewayError: UPSTREAM_CONTRACT: what has to follow cannot be done with this answer.
+        GatewayError: UPSTREAM_CONTRACT: the ARes does not allow the next step.
     """
     response = threeds.AuthenticateResponse(ares=ares)
     in_browser = request.areq.device_channel == codes_pb2.DEVICE_CHANNEL_BROWSER
@@ -50,28 +50,28 @@ def describe(
 def challenge(
     ares: ares_pb2.ARes, window_size: "codes_pb2.ChallengeWindowSize.ValueType", received_time: float
 ) -> threeds.Challenge:
-    """Make a challenge ready for the browser (EMV 3DS: challenge flow, browser channel).
+    """Prepare a challenge for the browser (EMV 3DS: challenge flow, browser channel).
 
     Args:
-        ares: An ARes with the status C.
-        window_size: How large its window is; the full screen if unspecified.
-        received_time: When the ARes came, in seconds since 1970 (UTC).
+        ares: An ARes with status C.
+        window_size: The size of the challenge window; full screen if unspecified.
+        received_time: When the ARes arrived, in seconds since 1970 (UTC).
 
     Raises:
-        GatewayError: UPSTREAM_CONTRACT: the ARes lacks what a challenge needs.
+        GatewayError: UPSTREAM_CONTRACT: the ARes lacks data for the challenge.
     """
     if not (ares.acs_url and ares.acs_trans_id):
-        raise _contradiction("The ARes asks for a challenge and does not say where.")
+        raise _contradiction("The ARes requires a challenge but has no ACS URL or transaction id.")
     return threeds.Challenge(
         acs_url=ares.acs_url,
         creq=creq(ares, window_size),
-        session_data_max=_LONGEST_SESSION_DATA,
+        session_data_max=_MAX_SESSION_DATA,
         expire_time=_timestamp(received_time + _START_SECONDS),
     )
 
 
 def creq(ares: ares_pb2.ARes, window_size: "codes_pb2.ChallengeWindowSize.ValueType") -> str:
-    """Write the form field ``creq``: base64url without padding (EMV 3DS: CReq, browser channel)."""
+    """Return the form field ``creq``: base64url without padding (EMV 3DS: CReq, browser channel)."""
     return form_fields.encode(
         {
             "threeDSServerTransID": ares.three_ds_server_trans_id,
@@ -84,27 +84,27 @@ def creq(ares: ares_pb2.ARes, window_size: "codes_pb2.ChallengeWindowSize.ValueT
 
 
 def decoupled(areq: areq_pb2.AReq, received_time: float) -> threeds.Decoupled:
-    """Tell how to await the result of a decoupled authentication (EMV 3DS: decoupled authentication).
+    """Return how to poll for the result of a decoupled authentication (EMV 3DS: decoupled authentication).
 
     Args:
-        areq: The request, which says how many minutes it may take.
-        received_time: When the ARes came, in seconds since 1970 (UTC).
+        areq: The request, with the time limit in minutes.
+        received_time: When the ARes arrived, in seconds since 1970 (UTC).
 
     Raises:
-        GatewayError: UPSTREAM_CONTRACT: the request did not ask for decoupled authentication.
+        GatewayError: UPSTREAM_CONTRACT: the request does not allow decoupled authentication.
     """
     if not areq.three_ds_requestor_dec_max_time:
-        raise _contradiction("The ARes decouples an authentication that was not to be decoupled.")
+        raise _contradiction("The ARes decouples the authentication, which the AReq does not allow.")
     seconds = 60 * int(areq.three_ds_requestor_dec_max_time)
-    found = threeds.Decoupled(poll_until_time=_timestamp(received_time + seconds))
-    found.poll_interval.FromSeconds(min(max(seconds // _POLLS, _LEAST_POLL_SECONDS), _GREATEST_POLL_SECONDS))
-    return found
+    polling = threeds.Decoupled(poll_until_time=_timestamp(received_time + seconds))
+    polling.poll_interval.FromSeconds(min(max(seconds // _POLLS, _MIN_POLL_SECONDS), _MAX_POLL_SECONDS))
+    return polling
 
 
 def _timestamp(seconds: float) -> Timestamp:
-    made = Timestamp()
-    made.FromMilliseconds(int(seconds * 1000))
-    return made
+    timestamp = Timestamp()
+    timestamp.FromMilliseconds(int(seconds * 1000))
+    return timestamp
 
 
 def _contradiction(message: str) -> GatewayError:

@@ -1,4 +1,4 @@
-"""What to do with a card that takes part in 3-D Secure: which version to speak, and the 3DS Method to run first."""
+"""The next steps for a card enrolled in 3-D Secure: the version to use, and the 3DS Method to run first."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -13,20 +13,20 @@ from issuer.threeds.v1 import messages_pb2 as threeds
 __all__ = ["TRANSACTION_LIFE_SECONDS", "choose_version", "describe", "three_ds_method"]
 
 TRANSACTION_LIFE_SECONDS = 80
-"""How long the 3DS server keeps a transaction id for the Authenticate that has to follow."""
+"""How long the 3DS server keeps a transaction id for the Authenticate that must follow."""
 
 _VERSIONS = codes_of(codes_pb2.MessageVersion.DESCRIPTOR).by_number
 _VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}")
 
 
 def describe(crd: crd_pb2.CRD, request: threeds.LookupCardRequest, request_time: float) -> threeds.LookupCardResponse:
-    """Tell what the directory server knows of a card that takes part, and what follows from it.
+    """Return what the directory server knows of an enrolled card, and the next steps.
 
     Args:
         crd: The card range data.
-        request: The question.
-        request_time: When it was put to the 3DS server, in seconds since 1970 (UTC), from which the life of the
-            transaction id is counted, so that it never seems longer than it is.
+        request: The request.
+        request_time: When the request was sent to the 3DS server, in seconds since 1970 (UTC). The life of the
+            transaction id counts from then, so that it never seems longer than it is.
     """
     expire_time = Timestamp()
     expire_time.FromMilliseconds(int((request_time + TRANSACTION_LIFE_SECONDS) * 1000))
@@ -46,16 +46,16 @@ def describe(crd: crd_pb2.CRD, request: threeds.LookupCardRequest, request_time:
 
 
 def choose_version(
-    crd: crd_pb2.CRD, spoken: Collection["codes_pb2.MessageVersion.ValueType"]
+    crd: crd_pb2.CRD, supported: Collection["codes_pb2.MessageVersion.ValueType"]
 ) -> "codes_pb2.MessageVersion.ValueType":
-    """Choose the highest version that everybody speaks: the caller, the 3DS server, the directory server, the ACS.
+    """Choose the highest version that the caller, the 3DS server, the directory server and the ACS support.
 
-    Where card range data has a list of versions beside a range, both have to include it; an end that is not named
-    excludes nothing (EMV 3DS: card range data).
+    Where card range data has both a list of versions and a range, both must include the version. A missing end of a
+    range excludes nothing (EMV 3DS: card range data).
 
     Args:
         crd: The card range data.
-        spoken: The versions that the caller speaks; all that the contract knows if empty.
+        supported: The versions that the caller supports; all of the contract if empty.
 
     Returns:
         The version; unspecified if there is none.
@@ -72,7 +72,7 @@ def choose_version(
     common = [
         number
         for number, version in _VERSIONS.items()
-        if (not spoken or number in spoken)
+        if (not supported or number in supported)
         and all(_is_within(version, start, end) for start, end in ranges)
         and all(_is_listed(version, listed) for listed in lists)
     ]
@@ -83,15 +83,15 @@ def choose_version(
 def three_ds_method(
     crd: crd_pb2.CRD, version: "codes_pb2.MessageVersion.ValueType", notification_url: str
 ) -> threeds.ThreeDSMethod | None:
-    """Make the form of the 3DS Method ready (EMV 3DS: 3DS Method handling; 3DS Method data).
+    """Prepare the form of the 3DS Method (EMV 3DS: 3DS Method handling; 3DS Method data).
 
     Args:
         crd: The card range data.
-        version: The version chosen. The ACS can have another URL for each.
-        notification_url: Where the ACS posts its completion.
+        version: The chosen version. The ACS may have a different URL for each.
+        notification_url: The URL to which the ACS posts the completion.
 
     Returns:
-        The form, without its time; None if the ACS has no 3DS Method, or if it could not be run.
+        The form, without its expiry; None if the ACS has no 3DS Method, or if it cannot be run.
     """
     url = _method_url(crd, version)
     if not (url and version and notification_url):
@@ -111,8 +111,8 @@ def _method_url(crd: crd_pb2.CRD, version: "codes_pb2.MessageVersion.ValueType")
 
 
 def _is_within(version: str, start: str, end: str) -> bool:
-    asked, lowest, highest = _comparable(version), _comparable(start), _comparable(end)
-    return (not lowest or lowest <= asked) and (not highest or asked <= highest)
+    wanted, lowest, highest = _comparable(version), _comparable(start), _comparable(end)
+    return (not lowest or lowest <= wanted) and (not highest or wanted <= highest)
 
 
 def _is_listed(version: str, listed: Iterable[str]) -> bool:

@@ -1,1 +1,1 @@
-"""Requests checked against the annotations of their contract."""
+"""Validation of requests against their contract."""

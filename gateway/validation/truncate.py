@@ -1,4 +1,4 @@
-"""Makes the violations of a request fit into the metadata that a gRPC client takes."""
+"""Truncates the violations of a request to fit into the metadata that a gRPC client accepts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,30 +6,30 @@ from dataclasses import replace
 from gateway.errors import FieldViolation, GatewayError
 from issuer.common.v1 import error_pb2
 
-__all__ = ["MOST_NAMED", "invalid_request"]
+__all__ = ["MAX_VIOLATIONS", "invalid_request"]
 
-MOST_NAMED = 200
-"""More violations than this never fit, so that nobody has to look at them."""
+MAX_VIOLATIONS = 200
+"""More violations than this never fit, so they are not translated."""
 
-_MOST_BYTES = 5_000
-"""A client takes 8 KiB of trailing metadata unless told otherwise. A status stands there in base64, which adds a third,
-and its message once more beside the correlation id."""
+_MAX_BYTES = 5_000
+"""By default a client accepts 8 KiB of trailing metadata. The status is sent there in base64, which adds a third, and
+its message a second time, beside the correlation id."""
 
 _DESCRIPTION_LENGTHS = (120, 60, 30, 0)
-_MOST_SUMMARISED = 5
+_MAX_SUMMARISED = 5
 
 
 def invalid_request(violations: Sequence[FieldViolation], unnamed_count: int = 0) -> GatewayError:
-    """Refuse a request, and tell all that it breaks.
+    """Return the error for an invalid request.
 
-    Where that is too much, descriptions are cut short first, as the rule's id stands beside them; only then are the
-    last violations left out, and their number told.
+    If it is too large, descriptions are shortened first, because the rule's id is still there. Only then the last
+    violations are left out, and their number is given.
 
     Args:
-        violations: What it breaks.
-        unnamed_count: How many violations there are beyond these.
+        violations: The violations.
+        unnamed_count: The number of further violations.
     """
-    named = violations[:MOST_NAMED]
+    named = violations[:MAX_VIOLATIONS]
     count = len(violations) + unnamed_count
     error = _error(named, count)
     for length in _DESCRIPTION_LENGTHS:
@@ -45,10 +45,10 @@ def invalid_request(violations: Sequence[FieldViolation], unnamed_count: int = 0
 
 def _error(named: Sequence[FieldViolation], count: int) -> GatewayError:
     fields = sorted({violation.field or "the request as a whole" for violation in named})
-    beyond = len(fields) - _MOST_SUMMARISED
-    summary = ", ".join(fields[:_MOST_SUMMARISED]) + (f" and {beyond} more" if beyond > 0 else "")
+    beyond = len(fields) - _MAX_SUMMARISED
+    summary = ", ".join(fields[:_MAX_SUMMARISED]) + (f" and {beyond} more" if beyond > 0 else "")
     if count > len(named):
-        summary += f"; {count - len(named)} further violations are left out for want of room"
+        summary += f"; {count - len(named)} more violations omitted"
     return GatewayError(
         error_pb2.ERROR_REASON_INVALID_REQUEST,
         f"Invalid request: {summary}",
@@ -59,7 +59,7 @@ def _error(named: Sequence[FieldViolation], count: int) -> GatewayError:
 
 def _fits(error: GatewayError) -> bool:
     longest_correlation_id = "x" * 64
-    return len(error.to_status(longest_correlation_id).SerializeToString()) <= _MOST_BYTES
+    return len(error.to_status(longest_correlation_id).SerializeToString()) <= _MAX_BYTES
 
 
 def _shortened(violation: FieldViolation, length: int) -> FieldViolation:

@@ -1,4 +1,4 @@
-"""Checks messages against the rules of their contract, before any code of ours looks into them."""
+"""Checks messages against their contract before any other code reads them."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -8,53 +8,45 @@ from google.protobuf.message import Message
 from protovalidate import Validator, Violation
 
 from gateway.errors import FieldViolation
-from gateway.validation.truncate import MOST_NAMED, invalid_request
+from gateway.validation.truncate import MAX_VIOLATIONS, invalid_request
 
 __all__ = ["Rules", "Validation"]
 
 Rules: TypeAlias = Callable[[Message], Sequence[FieldViolation]]
-"""Finds what a message breaks of the rules that no annotation can say."""
+"""Returns the violations of rules that annotations cannot express."""
 
-_UNREADABLE = FieldViolation("", "the bytes are no message of this type", "protobuf.encoding")
+_UNREADABLE = FieldViolation("", "the bytes are not a message of this type", "protobuf.encoding")
 
 
 class Validation:
-    """Names the fields of a message that break a rule."""
+    """Finds the violations of a message."""
 
     def __init__(self, rules: Rules | None = None) -> None:
-        """Prepare.
-
-        Args:
-            rules: What to check beside the protovalidate annotations.
-        """
+        """Use protovalidate annotations, and further rules if given."""
         self._validator = Validator()
         self._rules = rules
 
     def prepare(self, service: str) -> None:
-        """Compile the rules of a service's requests now, so that its first caller does not wait for it.
-
-        Args:
-            service: The service's full name.
-        """
+        """Compile the rules of a service (by full name) now, so that its first caller does not wait for it."""
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
             self._validator.collect_violations(message_factory.GetMessageClass(method.input_type)())
 
     def violations(self, message: Message | None) -> tuple[Sequence[FieldViolation], int]:
-        """Find what a message breaks; None stands for bytes that are no such message.
+        """Find the violations of a message; None stands for bytes that do not parse.
 
         Returns:
-            The violations, and how many there are beyond these.
+            The violations, and the number of further ones.
         """
         if message is None:
             return [_UNREADABLE], 0
         found = self._validator.collect_violations(message)
-        violations = [_translate(violation) for violation in found[:MOST_NAMED]]
+        violations = [_translate(violation) for violation in found[:MAX_VIOLATIONS]]
         if self._rules is not None:
             violations += self._rules(message)
-        return violations, len(found[MOST_NAMED:])
+        return violations, len(found[MAX_VIOLATIONS:])
 
     def check(self, message: Message | None) -> None:
-        """Refuse a message that breaks a rule.
+        """Reject a message that breaks a rule.
 
         Raises:
             GatewayError: INVALID_REQUEST.
@@ -66,7 +58,7 @@ class Validation:
 
 def _translate(violation: Violation) -> FieldViolation:
     proto = violation.proto
-    # A field's value never goes into the description; protovalidate's own texts hold none.
+    # protovalidate's texts never contain a field's value.
     return FieldViolation(_path(violation), proto.message, proto.rule_id)
 
 

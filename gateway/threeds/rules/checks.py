@@ -1,4 +1,4 @@
-"""Checks of a single protobuf field, made from its row of the tables."""
+"""Checks of a single protobuf field, built from its row of the tables."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,79 +13,79 @@ from gateway.threeds.rules.formats import Requirement, count_requirements, json_
 from gateway.threeds.rules.structs import struct_to_json, value_to_json
 from gateway.threeds.rules.tables import CATEGORIES, CHANNELS, Row
 
-__all__ = ["Fault", "FieldCheck", "MessageCheck", "Scene", "field_check", "refusal"]
+__all__ = ["Fault", "FieldCheck", "MessageCheck", "Profile", "field_check", "forbidden"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """What decides which rules hold: codes of version, channel and category."""
+class Profile:
+    """What decides which rules apply: the codes of version, channel and category."""
 
     version: str
     channel: str
     category: str
     acs_dec_con_ind: str = ""
-    """What the ARes said, for the RReq, which does not repeat it; empty if nothing."""
+    """The value from the ARes, for the RReq, which does not repeat it; empty if none."""
 
     @property
     def known(self) -> dict[str, str]:
-        """What conditions ask of it."""
+        """The fields with fixed values, for conditions."""
         return {"messageVersion": self.version, "deviceChannel": self.channel, "messageCategory": self.category}
 
     @property
-    def place(self) -> str:
-        """Channel and category as the tables call them."""
+    def name(self) -> str:
+        """The channel and category, by their names in the tables."""
         return f"{CHANNELS[self.channel]}/{CATEGORIES[self.category]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A rule that is broken, and where: a path of proto names below the message that was checked."""
+    """A broken rule, with a path of proto names below the checked message."""
 
     path: str
     requirement: Requirement
 
     def inside(self, name: str) -> "Fault":
-        """Return the same as seen from the message around, in which it stands in a field or list item."""
-        between = "." if self.path and not self.path.startswith("[") else ""
-        return Fault(f"{name}{between}{self.path}", self.requirement)
+        """Return the fault with a path from the enclosing field or list item."""
+        separator = "." if self.path and not self.path.startswith("[") else ""
+        return Fault(f"{name}{separator}{self.path}", self.requirement)
 
 
 @dataclass(frozen=True, slots=True)
 class FieldCheck:
-    """The check of a field's value: in two steps, since nearly every value is a good one."""
+    """The check of a field's value. It has two steps, because nearly every value is valid."""
 
     met_by: Callable[[Any], object]
-    """Tells whether a value follows every rule: what it returns is true or not."""
+    """Returns something true if a value follows every rule."""
     faults: Callable[[Any], Sequence[Fault]]
-    """Finds what a value breaks. The paths are seen from the field."""
+    """Returns the rules that a value breaks, with paths below the field."""
 
 
 class MessageCheck(Protocol):
     """The check of a message."""
 
     def met_by(self, message: Message) -> bool:
-        """Tell whether a message follows every rule."""
+        """Return whether a message follows every rule."""
         ...
 
     def faults(self, message: Message) -> list[Fault]:
-        """Find what a message breaks."""
+        """Return the rules that a message breaks."""
         ...
 
 
-def refusal(requirement: Requirement) -> FieldCheck:
-    """Make the check of a field that may not be there at all."""
+def forbidden(requirement: Requirement) -> FieldCheck:
+    """Return the check of a field that must be absent."""
     faults = (Fault("", requirement),)
     return FieldCheck(lambda _: False, lambda _: faults)
 
 
 def field_check(field: FieldDescriptor, row: Row, inner: MessageCheck | None, *, ascii_only: bool) -> FieldCheck:
-    """Make the check of a field.
+    """Return the check of a field.
 
     Args:
         field: The protobuf field.
-        row: What the tables say of it.
-        inner: The check of what it holds, if that is an object.
-        ascii_only: Whether the message's text has to be ASCII.
+        row: The field's row of the tables.
+        inner: The check of the field's object, if it is one.
+        ascii_only: Whether the message's text must be ASCII.
     """
     one = _one(field, row, inner, ascii_only=ascii_only)
     if not field.is_repeated:
@@ -93,9 +93,9 @@ def field_check(field: FieldDescriptor, row: Row, inner: MessageCheck | None, *,
     return _each(one, count_requirements(row) if row.array else (_SINGLE,))
 
 
-_SINGLE = Requirement("emv.single", "takes one item only in this version", lambda items: len(items) == 1)
-_NUMBERS = Requirement("emv.json", "has to be JSON, which has no infinite numbers", bool)
-_TEXT = Requirement("emv.type", "has to be a text in this version", bool)
+_SINGLE = Requirement("emv.single", "must have exactly one item in this version", lambda items: len(items) == 1)
+_NUMBERS = Requirement("emv.json", "must be JSON, without infinite numbers", bool)
+_TEXT = Requirement("emv.type", "must be a text in this version", bool)
 
 
 def _one(field: FieldDescriptor, row: Row, inner: MessageCheck | None, *, ascii_only: bool) -> FieldCheck:
@@ -107,12 +107,12 @@ def _one(field: FieldDescriptor, row: Row, inner: MessageCheck | None, *, ascii_
         return _object(field.message_type.full_name, row, ascii_only=ascii_only)
     if field.type == FieldDescriptor.TYPE_BOOL:
         allowed = frozenset(code == "true" for code in row.codes or ("true", "false"))
-        return _in_set(allowed, Requirement("emv.code", f"has to be {' or '.join(row.codes)}", bool))
+        return _in_set(allowed, Requirement("emv.code", f"must be {' or '.join(row.codes)}", bool))
     return _text(text_requirements(row, ascii_only=ascii_only))
 
 
 def _object(name: str, row: Row, *, ascii_only: bool) -> FieldCheck:
-    """Check what the tables do not take apart: free JSON, or an object that is a text in this version."""
+    """Check what the tables do not describe: free JSON, or an object that is a text in this version."""
     if name == "google.protobuf.Struct":
         return _json(struct_to_json, json_requirements(row, ascii_only=ascii_only))
     text = _text(text_requirements(row, ascii_only=ascii_only))
@@ -133,7 +133,7 @@ def _enum(field: FieldDescriptor, row: Row) -> FieldCheck:
     requirements = text_requirements(row, ascii_only=False)
     codes = [code for code in numbers if all(requirement.met_by(code) for requirement in requirements)]
     allowed = frozenset(numbers[code] for code in codes)
-    return _in_set(allowed, Requirement("emv.code", f"has to be one of {', '.join(codes)}", bool))
+    return _in_set(allowed, Requirement("emv.code", f"must be one of {', '.join(codes)}", bool))
 
 
 def _text(requirements: Sequence[Requirement]) -> FieldCheck:
@@ -178,12 +178,12 @@ def _text_value(text: FieldCheck) -> FieldCheck:
 
 
 def _bare_text(text: FieldCheck) -> FieldCheck:
-    """Check an object that is a bare text in this version, which then stands in the object's field ``text``."""
+    """Check an object that is a bare text in this version, held in the object's field ``text``."""
 
     def faults(message: Any) -> Sequence[Fault]:
-        beyond = [field.name for field, _ in message.ListFields() if field.name != "text"]
+        others = [field.name for field, _ in message.ListFields() if field.name != "text"]
         return [
-            *(Fault(name, _TEXT) for name in beyond),
+            *(Fault(name, _TEXT) for name in others),
             *(fault.inside("text") for fault in text.faults(message.text)),
         ]
 
@@ -191,12 +191,12 @@ def _bare_text(text: FieldCheck) -> FieldCheck:
 
 
 def _each(one: FieldCheck, counts: Sequence[Requirement]) -> FieldCheck:
-    # Loops, as generators cost more than most of the tests in them.
+    # Loops, because generators cost more than most of the tests in them.
     def met_by(items: Any) -> bool:
         for count in counts:
             if not count.met_by(items):
                 return False
-        for item in items:  # noqa: SIM110 (all() would make a generator, see above)
+        for item in items:  # noqa: SIM110 (all() needs a generator, see above)
             if not one.met_by(item):
                 return False
         return True

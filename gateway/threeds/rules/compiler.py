@@ -1,7 +1,7 @@
 """Checks a message against the rule tables of its version, channel and category.
 
-The tables are compiled once for every combination that occurs into a plan: per protobuf field what its value has to
-be, and what has to be there. A check then walks the fields that are set.
+The tables are compiled once for every combination that occurs. The resulting plan has a check per protobuf field, and
+the required fields. Checking a message then walks the fields that are set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from gateway.errors import FieldViolation
-from gateway.threeds.rules.checks import Fault, FieldCheck, Scene, field_check, refusal
+from gateway.threeds.rules.checks import Fault, FieldCheck, Profile, field_check, forbidden
 from gateway.threeds.rules.codes import codes_of
 from gateway.threeds.rules.conditions import Getter, Predicate, bind
 from gateway.threeds.rules.formats import Requirement
@@ -26,25 +26,27 @@ _SUPPLIED: Mapping[str, frozenset[str]] = {
     "02": frozenset(),
     "03": frozenset({"threeDSServerTransID"}),
 }
-"""What the gateway adds to an AReq by itself, per channel. In a browser the id is the one that LookupCard gave."""
+"""The fields that the gateway adds to an AReq, by channel. In a browser, LookupCard has given the id."""
 
-_SCENE = ("message_version", "device_channel", "message_category")
-"""The fields of an AReq that decide which rules hold for it."""
+_PROFILE_FIELDS = ("message_version", "device_channel", "message_category")
+"""The fields of an AReq that decide which rules apply."""
 
 
 def check_request(areq: areq_pb2.AReq, path: str = "areq") -> list[FieldViolation]:
-    """Check an AReq by the version, channel and category that it names itself.
+    """Check an AReq by its own version, channel and category.
 
     Args:
         areq: The request.
-        path: What the path of every field begins with.
+        path: The prefix of every field's path.
 
     Returns:
-        Every rule that it breaks; none of them holds a value.
+        All violations; none contains a value.
     """
     plan = _request_plan(areq.message_version, areq.device_channel, areq.message_category)
     if plan is None:
-        return [_violation(path, Fault(name, _REQUIRED)) for name in _SCENE if not _code(name, getattr(areq, name))]
+        return [
+            _violation(path, Fault(name, _REQUIRED)) for name in _PROFILE_FIELDS if not _code(name, getattr(areq, name))
+        ]
     return _violations(plan, areq, path)
 
 
@@ -58,49 +60,49 @@ def check(
         version: The protocol version, for example ``2.2.0``.
         channel: The code of the device channel.
         category: The code of the message category.
-        acs_dec_con_ind: The code that the ARes had, if the message is an RReq.
-        path: What the path of every field begins with.
+        acs_dec_con_ind: The code in the ARes, if the message is an RReq.
+        path: The prefix of every field's path.
 
     Returns:
-        Every rule that it breaks; none of them holds a value.
+        All violations; none contains a value.
     """
-    return _violations(_plan(message.DESCRIPTOR, Scene(version, channel, category, acs_dec_con_ind)), message, path)
+    return _violations(_plan(message.DESCRIPTOR, Profile(version, channel, category, acs_dec_con_ind)), message, path)
 
 
 class _Plan:
-    """What the fields of one message or object have to be, in one version, channel and category."""
+    """The rules of a message or object in one version, channel and category."""
 
-    def __init__(self, descriptor: Descriptor, rules: Table, scene: Scene, supplied: frozenset[str]) -> None:
-        rows = rules.fields(scene.version)
+    def __init__(self, descriptor: Descriptor, rules: Table, profile: Profile, supplied: frozenset[str]) -> None:
+        rows = rules.fields(profile.version)
         self._checks: dict[FieldDescriptor, FieldCheck] = {}
         self._required: set[FieldDescriptor] = set()
         self._conditional: list[tuple[FieldDescriptor, Predicate, Requirement]] = []
         for field in descriptor.fields:
             row = rows.get(field.json_name)
-            if row is None or not row.used_in(scene.channel, scene.category):
-                self._checks[field] = refusal(_why_not(row, scene))
+            if row is None or not row.used_in(profile.channel, profile.category):
+                self._checks[field] = forbidden(_why_not(row, profile))
                 continue
-            inner = self._inner(row, field.message_type, scene, ascii_only=rules.ascii)
+            inner = self._inner(row, field.message_type, profile, ascii_only=rules.ascii)
             self._checks[field] = field_check(field, row, inner, ascii_only=rules.ascii)
             if row.name not in supplied:
-                self._require(field, row, descriptor, scene)
-        # For the frequent case only the test, with the field itself as the key.
+                self._require(field, row, descriptor, profile)
+        # Valid values need only the test, by field.
         self._tests = {field: check.met_by for field, check in self._checks.items()}
 
     @staticmethod
-    def _inner(row: Row, descriptor: Descriptor | None, scene: Scene, *, ascii_only: bool) -> "_Plan | None":
+    def _inner(row: Row, descriptor: Descriptor | None, profile: Profile, *, ascii_only: bool) -> "_Plan | None":
         nested = objects().get(row.type)
         if nested is None or descriptor is None:
             return None
-        return _Plan(descriptor, Table(nested.name, nested.rows, ascii=ascii_only), scene, frozenset())
+        return _Plan(descriptor, Table(nested.name, nested.rows, ascii=ascii_only), profile, frozenset())
 
-    def _require(self, field: FieldDescriptor, row: Row, descriptor: Descriptor, scene: Scene) -> None:
+    def _require(self, field: FieldDescriptor, row: Row, descriptor: Descriptor, profile: Profile) -> None:
         condition = row.condition
         needed: Predicate | bool = row.required == ALWAYS
         if condition is not None:
-            known = scene.known
+            known = profile.known
             if "acsDecConInd" not in (other.json_name for other in descriptor.fields):
-                known["acsDecConInd"] = scene.acs_dec_con_ind
+                known["acsDecConInd"] = profile.acs_dec_con_ind
             needed = bind(condition, lambda path: _getter(descriptor, path), known)
         if needed is True:
             self._required.add(field)
@@ -109,7 +111,7 @@ class _Plan:
             self._conditional.append((field, needed, requirement))
 
     def met_by(self, message: Message) -> bool:
-        """Tell whether a message follows every rule."""
+        """Return whether a message follows every rule."""
         tests = self._tests
         fields = dict(message.ListFields())
         for field, value in fields.items():
@@ -117,13 +119,13 @@ class _Plan:
                 return False
         if not self._required <= fields.keys():
             return False
-        for field, needed, _ in self._conditional:  # noqa: SIM110 - as a generator it costs three times as much
+        for field, needed, _ in self._conditional:  # noqa: SIM110 - a generator costs three times as much
             if field not in fields and needed(message):
                 return False
         return True
 
     def faults(self, message: Message) -> list[Fault]:
-        """Find every rule that a message breaks."""
+        """Return every rule that a message breaks."""
         fields = dict(message.ListFields())
         found = [fault.inside(field.name) for field, value in fields.items() for fault in self._broken(field, value)]
         found += [Fault(field.name, _REQUIRED) for field in self._checks if field in self._required - fields.keys()]
@@ -141,22 +143,22 @@ _REQUIRED = Requirement("emv.required", "is required", bool)
 
 
 @cache
-def _plan(descriptor: Descriptor, scene: Scene, supplied: frozenset[str] = frozenset()) -> _Plan:
-    return _Plan(descriptor, table(descriptor.name), scene, supplied)
+def _plan(descriptor: Descriptor, profile: Profile, supplied: frozenset[str] = frozenset()) -> _Plan:
+    return _Plan(descriptor, table(descriptor.name), profile, supplied)
 
 
-@lru_cache(maxsize=64)  # bounded, as a caller may send any number for an enum; there are 27 with a meaning
+@lru_cache(maxsize=64)  # bounded, because callers may send any enum number; 27 combinations are valid
 def _request_plan(*numbers: int) -> _Plan | None:
-    """Return the plan for an AReq by the enum values of `_SCENE`; None if one of them has no code."""
-    codes = [_code(name, number) for name, number in zip(_SCENE, numbers, strict=True)]
-    scene = Scene(*codes)
-    return _plan(areq_pb2.AReq.DESCRIPTOR, scene, _SUPPLIED[scene.channel]) if all(codes) else None
+    """Return the plan for an AReq by the enum values of `_PROFILE_FIELDS`; None if one has no code."""
+    codes = [_code(name, number) for name, number in zip(_PROFILE_FIELDS, numbers, strict=True)]
+    profile = Profile(*codes)
+    return _plan(areq_pb2.AReq.DESCRIPTOR, profile, _SUPPLIED[profile.channel]) if all(codes) else None
 
 
-def _why_not(row: Row | None, scene: Scene) -> Requirement:
+def _why_not(row: Row | None, profile: Profile) -> Requirement:
     if row is None:
-        return Requirement("emv.version", f"is no field of version {scene.version}", bool)
-    return Requirement("emv.scope", f"is a field of {', '.join(row.scope)} only, not of {scene.place}", bool)
+        return Requirement("emv.version", f"is not a field of version {profile.version}", bool)
+    return Requirement("emv.scope", f"is a field of {', '.join(row.scope)} only, not of {profile.name}", bool)
 
 
 def _code(name: str, number: int) -> str:
@@ -164,7 +166,7 @@ def _code(name: str, number: int) -> str:
 
 
 def _getter(descriptor: Descriptor, path: str) -> Getter:
-    """Make what reads a field by its EMV name, or a field of an object by both names with a dot."""
+    """Return a getter for a field by its EMV name, or for a field of an object by both names with a dot."""
     name, _, inner = path.partition(".")
     field = next(field for field in descriptor.fields if field.json_name == name)
     attribute = field.name

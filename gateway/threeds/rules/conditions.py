@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 __all__ = ["All", "AnyOf", "Condition", "ConditionError", "Getter", "Predicate", "Test", "bind", "parse"]
 
 Getter: TypeAlias = Callable[[Any], "str | bool | None"]
-"""Reads a field of a message: a code or text, a boolean, or None if it is absent."""
+"""Returns a field of a message: a code or text, a boolean, or None if it is absent."""
 
 Predicate: TypeAlias = Callable[[Any], bool]
-"""Tells whether a condition holds for a message."""
+"""Returns whether a condition holds for a message."""
 
 
 class ConditionError(ValueError):
@@ -27,30 +27,30 @@ class ConditionError(ValueError):
 class Test:
     """A test of one field."""
 
-    __test__ = False  # or pytest takes it for a test of its own
+    __test__ = False  # or pytest would collect it
 
     name: str
     """The field's EMV name."""
     values: frozenset[str | bool | None]
-    """What to compare with; None stands for an absent field."""
+    """The values to compare with; None stands for an absent field."""
     negated: bool = False
-    """Whether it holds where the field's value is none of these."""
+    """Whether the field must have none of these values."""
 
-    def holds(self, value: str | bool | None) -> bool:  # noqa: FBT001 - a field's value, no switch
-        """Tell whether a value passes."""
+    def holds(self, value: str | bool | None) -> bool:  # noqa: FBT001 - a field's value, not a switch
+        """Return whether a value passes."""
         return (value in self.values) is not self.negated
 
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Holds where every part does."""
+    """Holds if every part does."""
 
     parts: tuple["Condition", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """Holds where at least one part does."""
+    """Holds if at least one part does."""
 
     parts: tuple["Condition", ...]
 
@@ -59,10 +59,10 @@ Condition: TypeAlias = Test | All | AnyOf
 
 
 def parse(text: str) -> Condition:
-    """Read a condition.
+    """Parse a condition.
 
     Raises:
-        ConditionError: It does not follow the grammar.
+        ConditionError: The text does not follow the grammar.
     """
     parser = _Parser(text)
     condition = parser.disjunction()
@@ -71,21 +71,21 @@ def parse(text: str) -> Condition:
 
 
 def bind(condition: Condition, getter: Callable[[str], Getter], known: Mapping[str, str]) -> Predicate | bool:
-    """Make a condition ready to be asked many times.
+    """Compile a condition.
 
     Args:
         condition: The condition.
-        getter: Tells how to read a field of a message, by its EMV name.
-        known: Fields whose value is known beforehand; what depends on these alone is decided now.
+        getter: Returns the getter of a field by its EMV name.
+        known: Fields with a known value; parts that depend only on these are decided now.
 
     Returns:
-        What to ask, or the answer if it is the same for every message.
+        The predicate, or its result if that is the same for every message.
     """
     if isinstance(condition, Test):
         if condition.name in known:
             return condition.holds(known[condition.name])
         return _test(condition, getter(condition.name))
-    # An `and` is decided by its first part that fails, an `or` by its first that holds.
+    # The first part that fails decides an `and`, the first that holds an `or`.
     deciding = isinstance(condition, AnyOf)
     open_parts: list[Predicate] = []
     for part in condition.parts:
@@ -123,22 +123,22 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._place = 0
+        self._position = 0
         self._token = ""
         self._advance()
 
     def _advance(self) -> str:
         token = self._token
-        match = _TOKEN.match(self._text, self._place)
+        match = _TOKEN.match(self._text, self._position)
         if match is None:
-            raise ConditionError(f"unreadable at {self._place} in: {self._text}")
-        self._place = match.end()
+            raise ConditionError(f"unreadable at {self._position} in: {self._text}")
+        self._position = match.end()
         self._token = match[1]
         return token
 
     def expect(self, token: str) -> None:
         if self._token != token:
-            raise ConditionError(f"{token or 'the end'} expected before {self._place} in: {self._text}")
+            raise ConditionError(f"{token or 'the end'} expected before {self._position} in: {self._text}")
         self._advance()
 
     def _accept(self, token: str) -> bool:

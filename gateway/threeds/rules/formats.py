@@ -1,4 +1,4 @@
-"""What one value has to be: the rules that a row of the tables sets for it."""
+"""The rules for a single value, from its row of the tables."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,9 +21,9 @@ class Requirement:
     rule: str
     """The rule's id, for example ``emv.pattern``."""
     description: str
-    """The rule, as text for people."""
+    """The rule in words."""
     met_by: Callable[[Any], object]
-    """Tells whether a value follows it: what it returns is true or not."""
+    """Returns something true if a value follows the rule."""
 
 
 def text_requirements(row: Row, *, ascii_only: bool) -> tuple[Requirement, ...]:
@@ -31,29 +31,29 @@ def text_requirements(row: Row, *, ascii_only: bool) -> tuple[Requirement, ...]:
 
     Args:
         row: The field.
-        ascii_only: Whether the message's text has to be ASCII; what the row says of itself comes first.
+        ascii_only: Whether the message's text must be ASCII; the row takes precedence.
     """
     found = [requirement for make in (_codes, _pattern, _format, _number) if (requirement := make(row))]
     if not row.array and (length := _length(row, "characters", len)):
         found.append(length)
-    # Codes, patterns, formats and numbers are ASCII by themselves.
+    # Codes, patterns, formats and numbers are ASCII anyway.
     if ascii_only and not row.utf8 and all(requirement.rule == "emv.length" for requirement in found):
         found.append(_ASCII)
     return tuple(found)
 
 
 def count_requirements(row: Row) -> tuple[Requirement, ...]:
-    """Return the rules for how many items a list has."""
+    """Return the rules for the length of a list."""
     length = _length(row, "items", len)
     return (length,) if length else ()
 
 
 def json_requirements(row: Row, *, ascii_only: bool) -> tuple[Requirement, ...]:
-    """Return the rules for a ``json`` value, which is looked at as its compact text."""
+    """Return the rules for a ``json`` value, which apply to its compact text."""
     length = _length(row, "characters as JSON", lambda value: len(_compact(value)))
     found = [length] if length else []
     if ascii_only:
-        found.append(Requirement("emv.ascii", "has to be ASCII", lambda value: _compact(value).isascii()))
+        found.append(Requirement("emv.ascii", "must be ASCII", lambda value: _compact(value).isascii()))
     return tuple(found)
 
 
@@ -67,7 +67,7 @@ def expand(codes: Iterable[str]) -> Iterator[str]:
             yield code
 
 
-_ASCII = Requirement("emv.ascii", "has to be ASCII", str.isascii)
+_ASCII = Requirement("emv.ascii", "must be ASCII", str.isascii)
 
 
 def _compact(value: Any) -> str:
@@ -77,49 +77,49 @@ def _compact(value: Any) -> str:
 def _codes(row: Row) -> Requirement | None:
     if not row.codes:
         return None
-    return Requirement(
-        "emv.code", f"has to be one of {', '.join(row.codes)}", frozenset(expand(row.codes)).__contains__
-    )
+    return Requirement("emv.code", f"must be one of {', '.join(row.codes)}", frozenset(expand(row.codes)).__contains__)
 
 
 def _pattern(row: Row) -> Requirement | None:
     if not row.pattern:
         return None
-    return Requirement("emv.pattern", f"has to match {row.pattern}", _matcher(row.pattern))
+    return Requirement("emv.pattern", f"must match {row.pattern}", _matcher(row.pattern))
 
 
 def _format(row: Row) -> Requirement | None:
     if not row.format:
         return None
     description, met_by = FORMATS[row.format]
-    return Requirement(f"emv.format.{row.format}", f"has to be {description}", met_by)
+    return Requirement(f"emv.format.{row.format}", f"must be {description}", met_by)
 
 
 def _number(row: Row) -> Requirement | None:
     if row.range is None:
         return None
-    least, greatest = row.range
+    minimum, maximum = row.range
 
     def within(value: str) -> bool:
-        # The length first: a number of a million digits is not to be computed.
-        return len(value) <= len("10000000") and _digits(value) is not None and least <= int(value) <= greatest
+        # The length first, because converting a million digits is slow.
+        return len(value) <= len("10000000") and _digits(value) is not None and minimum <= int(value) <= maximum
 
-    return Requirement("emv.range", f"has to be a number from {least} to {greatest}", within)
+    return Requirement("emv.range", f"must be a number from {minimum} to {maximum}", within)
 
 
 def _length(row: Row, unit: str, measure: Callable[[Any], int]) -> Requirement | None:
-    least, greatest = row.min, row.max
-    if greatest is None:
-        if not least:
+    minimum, maximum = row.min, row.max
+    if maximum is None:
+        if not minimum:
             return None
-        return Requirement("emv.length", f"has to have at least {least} {unit}", lambda value: measure(value) >= least)
-    if least == greatest:
-        text = f"has to have {least} {unit}"
-    elif least:
-        text = f"has to have {least} to {greatest} {unit}"
+        return Requirement(
+            "emv.length", f"must have at least {minimum} {unit}", lambda value: measure(value) >= minimum
+        )
+    if minimum == maximum:
+        text = f"must have {minimum} {unit}"
+    elif minimum:
+        text = f"must have {minimum} to {maximum} {unit}"
     else:
-        text = f"has to have at most {greatest} {unit}"
-    return Requirement("emv.length", text, lambda value: least <= measure(value) <= greatest)
+        text = f"must have at most {maximum} {unit}"
+    return Requirement("emv.length", text, lambda value: minimum <= measure(value) <= maximum)
 
 
 def _matcher(pattern: str) -> Callable[[str], object]:
@@ -130,9 +130,9 @@ _digits = re.compile("[0-9]+").fullmatch
 
 
 def _time(length: int) -> Callable[[str], object]:
-    parts = [slice(0, 4)] + [slice(place, place + 2) for place in range(4, length, 2)]
+    parts = [slice(0, 4)] + [slice(start, start + 2) for start in range(4, length, 2)]
     clock = ("", "([01][0-9]|2[0-3])", "([01][0-9]|2[0-3])[0-5][0-9]", "([01][0-9]|2[0-3])([0-5][0-9]){2}")
-    # Every month has 28 days; beyond them the calendar is asked.
+    # Every month has 28 days; datetime checks the others.
     certain = _matcher("[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|1[0-9]|2[0-8])" + clock[(length - 8) // 2])
 
     def met_by(value: str) -> bool:
@@ -141,7 +141,7 @@ def _time(length: int) -> Callable[[str], object]:
         if len(value) != length or not _digits(value):
             return False
         try:
-            datetime(*(int(value[part]) for part in parts))  # type: ignore[arg-type]  # noqa: DTZ001 - a check, no time
+            datetime(*(int(value[part]) for part in parts))  # type: ignore[arg-type]  # noqa: DTZ001 - only a check
         except ValueError:
             return False
         return True
@@ -160,7 +160,7 @@ def _ip(value: str) -> bool:
         IPv6Address(value)
     except ValueError:
         return False
-    return "%" not in value  # a zone means nothing to another machine
+    return "%" not in value  # zones are local to a machine
 
 
 _NO_COUNTRY = range(901, 1000)
@@ -174,7 +174,7 @@ def _number_but(excluded: Iterable[int]) -> Callable[[str], object]:
 
 _PLAIN = "-A-Za-z0-9._~!$&'()*+,;="
 _ESCAPED = "%[0-9A-Fa-f]{2}"
-# RFC 3986, without user information; possessive, so that no input makes it slow.
+# RFC 3986, without user information; possessive quantifiers, so that no input is slow.
 _AFTER_SCHEME = (
     rf"://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?:[{_PLAIN}]++|{_ESCAPED})++)(?::[0-9]{{1,5}})?"
     rf"(?:/(?:[{_PLAIN}:@/]++|{_ESCAPED})*+)?(?:\?(?:[{_PLAIN}:@/?]++|{_ESCAPED})*+)?"
@@ -221,4 +221,4 @@ FORMATS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "validVersion": ("a protocol version such as 2.2.0", _matcher(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")),
     "base64url": ("base64url", _matcher(r"[A-Za-z0-9_-]+={0,2}")),
 }
-"""The formats that rows name: what each is, for people, and what tells whether a text is one. All of them are ASCII."""
+"""The formats that rows name: a description and a test of each. All of them are ASCII."""

@@ -1,4 +1,4 @@
-"""Free JSON in messages: between ``google.protobuf.Struct`` or ``Value`` and plain values."""
+"""Free JSON in messages: converts ``google.protobuf.Struct`` and ``Value`` from and to plain values."""
 
 from collections.abc import Mapping
 from math import copysign, isfinite
@@ -9,14 +9,14 @@ from google.protobuf import struct_pb2
 __all__ = ["struct_from_json", "struct_to_json", "value_from_json", "value_to_json"]
 
 _EXACT = 2**53
-"""Below this a double holds every whole number."""
+"""A double holds every integer below this."""
 
 
 def struct_to_json(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """Return a Struct as a plain JSON object. A whole number comes as int where a double holds it exactly.
+    """Return a Struct as a plain JSON object, with exact integers as int.
 
     Raises:
-        ValueError: It holds a number that JSON does not have.
+        ValueError: It contains a number that JSON does not have.
     """
     return {name: value_to_json(value) for name, value in struct.fields.items()}
 
@@ -38,7 +38,7 @@ def value_to_json(value: struct_pb2.Value) -> Any:
 
 
 def struct_from_json(plain: Mapping[str, Any]) -> struct_pb2.Struct:
-    """Return a plain JSON object as a Struct. A whole number of 2**53 or more is rounded as any double."""
+    """Return a plain JSON object as a Struct. Integers of 2**53 or more are rounded."""
     struct = struct_pb2.Struct()
     struct.update(plain)
     return struct
@@ -51,7 +51,7 @@ def value_from_json(plain: Any) -> struct_pb2.Value:
 
 def _number(number: float) -> int | float:
     if not isfinite(number):
-        raise ValueError("JSON has no such number")
+        raise ValueError("not a JSON number")
     # -0.0 would lose its sign as an int.
     whole = number.is_integer() and abs(number) < _EXACT and copysign(1.0, number) == copysign(1.0, int(number))
     return int(number) if whole else number

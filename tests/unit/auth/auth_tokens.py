@@ -45,7 +45,7 @@ SignatureKey = ECKey | RSAKey | OKPKey | OctKey
 class Held:
     """A `gateway.auth.jwks_sources.Source` that says what it is told to."""
 
-    place = "in memory"
+    location = "in memory"
 
     def __init__(self, document: bytes) -> None:
         self.document: bytes | Exception | None = document

@@ -97,7 +97,7 @@ def test_keys_are_public_whatever_they_are_made_from() -> None:
 
 @pytest.mark.parametrize("document", [b"", b"\xff", b"[]", b"{}", b'"keys"', b'{"keys":{}}', b'{"keys":' + b"[" * 5000])
 def test_what_is_no_jwk_set_is_an_error(document: bytes) -> None:
-    with pytest.raises(SourceError, match="no JWK set"):
+    with pytest.raises(SourceError, match="not a JWK set"):
         parse(document, ALGORITHMS)
 
 
@@ -213,7 +213,7 @@ async def test_a_provider_that_is_gone_or_silent_keeps_the_keys() -> None:
 
     async with provider(jwk_set(jwk(EC))) as served, url_source(served.url, NO_TLS) as source:
         keys = Jwks(source, ALGORITHMS, clock=lambda: clock[0])
-        await keys._read_again()
+        await keys._reload()
     async with url_source(served.url, NO_TLS) as keys._source:
         clock[0] = 120.0
         assert await keys.find("new", "ES256") is None
@@ -299,7 +299,7 @@ async def test_keys_come_over_tls_only_from_a_server_of_the_trusted_ca(tmp_path:
 
 async def test_the_query_of_a_url_is_not_told() -> None:
     async with url_source("https://identity.bank/jwks?key=secret", NO_TLS) as source:
-        assert source.place == "https://identity.bank/jwks"
+        assert source.location == "https://identity.bank/jwks"
 
 
 async def test_a_file_is_read_again_only_when_it_changes(tmp_path: Path) -> None:
@@ -355,5 +355,5 @@ async def test_what_a_source_says_is_logged_without_what_stands_in_it() -> None:
         async with keys.kept_fresh(3600):
             pass
 
-    assert [line["why"] for line in lines] == ["it is no JWK set"]
+    assert [line["why"] for line in lines] == ["not a JWK set"]
     assert "s3cret" not in str(lines)

@@ -138,12 +138,12 @@ def _granting(rpcs: str = '["*"]', issuers: str = '["*"]', identity: str = "jwt:
         (_granting(rpcs='[""]'), ["callers.0.grants.0.rpcs.0: String should have at least 1 character"]),
         (
             _granting(rpcs='["*", "*"]'),
-            ["callers.0.grants.0.rpcs: an entry stands twice", "callers.0.grants.0.rpcs: b"],
+            ["callers.0.grants.0.rpcs: an entry is listed twice", "callers.0.grants.0.rpcs: * must"],
         ),
-        (_granting(issuers=f'["*", "{ONE}"]'), ["callers.0.grants.0.issuers: beside *"]),
-        (_granting(issuers=f'["{ONE}", "{ONE}"]'), ["callers.0.grants.0.issuers: an entry stands twice"]),
+        (_granting(issuers=f'["*", "{ONE}"]'), ["callers.0.grants.0.issuers: * must"]),
+        (_granting(issuers=f'["{ONE}", "{ONE}"]'), ["callers.0.grants.0.issuers: an entry is listed twice"]),
         (_granting(issuers='["ISSUER0009"]'), ["callers.0.grants.0.issuers: no issuer ISSUER0009 is configured"]),
-        (_granting() + _granting(), ["callers.1.identity: jwt:a stands twice"]),
+        (_granting() + _granting(), ["callers.1.identity: jwt:a is listed twice"]),
         *[
             (_granting(rpcs=f'["{rpc}"]'), [f"callers.0.grants.0.rpcs: the gateway has no rpc {rpc}"])
             for rpc in (

@@ -140,7 +140,7 @@ async def test_a_certificate_without_a_name_shows_nobody(
         await resume(channel, metadata=bearer())
 
     (refusal,) = [line for line in logged if line["event"] == "access_denied"]
-    assert refusal["why"].startswith("certificate: it names")
+    assert refusal["why"].startswith("certificate: must name")
 
 
 BAD_METADATA: dict[str, Sequence[tuple[str, str]]] = {

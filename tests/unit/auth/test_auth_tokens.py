@@ -101,38 +101,38 @@ def _with_der_signature() -> str:
 
 
 BAD: dict[str, tuple[Callable[[], str], str]] = {
-    "nothing": (lambda: "", "no signed JWT"),
-    "garbage": (lambda: "not-a-token", "no signed JWT"),
-    "garbage in three parts": (lambda: "a.b.c", "header cannot be read"),
-    "text beyond ASCII": (lambda: signed() + "\u00e9", "no signed JWT"),
-    "a lone surrogate": (lambda: signed() + "\ud800", "no signed JWT"),
-    "a line break": (lambda: signed() + "\n", "no signed JWT"),
-    "padding": (lambda: signed() + "=", "no signed JWT"),
-    "five parts, as of a JWE": (lambda: signed() + ".a.b", "no signed JWT"),
+    "nothing": (lambda: "", "not a signed JWT"),
+    "garbage": (lambda: "not-a-token", "not a signed JWT"),
+    "garbage in three parts": (lambda: "a.b.c", "malformed header"),
+    "text beyond ASCII": (lambda: signed() + "\u00e9", "not a signed JWT"),
+    "a lone surrogate": (lambda: signed() + "\ud800", "not a signed JWT"),
+    "a line break": (lambda: signed() + "\n", "not a signed JWT"),
+    "padding": (lambda: signed() + "=", "not a signed JWT"),
+    "five parts, as of a JWE": (lambda: signed() + ".a.b", "not a signed JWT"),
     "oversized": (lambda: signed(sub="x" * 8192), "too long"),
-    "a header nested too deeply": (lambda: sign(b'{"alg":' + b"[" * 3000, b"{}", EC, "ES256"), "header cannot be read"),
-    "a payload nested too deeply": (lambda: sign(HEADER, b'{"a":' + b"[" * 3000, EC, "ES256"), "cannot be read"),
-    "a header that is a list": (lambda: sign(b"[]", PAYLOAD, EC, "ES256"), "header cannot be read"),
-    "a payload that is a list": (lambda: sign(HEADER, b"[]", EC, "ES256"), "cannot be read"),
-    "a payload that is no JSON": (lambda: sign(HEADER, b"\xff", EC, "ES256"), "cannot be read"),
+    "a header nested too deeply": (lambda: sign(b'{"alg":' + b"[" * 3000, b"{}", EC, "ES256"), "malformed header"),
+    "a payload nested too deeply": (lambda: sign(HEADER, b'{"a":' + b"[" * 3000, EC, "ES256"), "malformed payload"),
+    "a header that is a list": (lambda: sign(b"[]", PAYLOAD, EC, "ES256"), "malformed header"),
+    "a payload that is a list": (lambda: sign(HEADER, b"[]", EC, "ES256"), "malformed payload"),
+    "a payload that is no JSON": (lambda: sign(HEADER, b"\xff", EC, "ES256"), "malformed payload"),
     "a parameter twice in the header": (
         lambda: sign(b'{"alg":"none","alg":"ES256","kid":"ec"}', PAYLOAD, EC, "ES256"),
-        "header cannot be read",
+        "malformed header",
     ),
     "a claim twice": (
         lambda: sign(HEADER, PAYLOAD[:-1] + b',"sub":"admin"}', EC, "ES256"),
-        "cannot be read",
+        "malformed payload",
     ),
-    "alg none": (lambda: _unsigned("none"), "no signed JWT"),
-    "alg none with a signature": (lambda: _with_junk_for_signature("none"), "alg is not taken"),
-    "alg None": (lambda: _with_junk_for_signature("None"), "alg is not taken"),
-    "alg HS256 with the public EC key in PEM": (lambda: _hs256_with(_pem(EC), "ec"), "alg is not taken"),
-    "alg HS256 with the public RSA key in PEM": (lambda: _hs256_with(_pem(RSA), "rsa"), "alg is not taken"),
-    "alg HS256 with the public RSA key in DER": (lambda: _hs256_with(_der(RSA), "rsa"), "alg is not taken"),
-    "alg HS256 with the public RSA key as JWK": (lambda: _hs256_with(_json(RSA), "rsa"), "alg is not taken"),
-    "an alg that is not configured": (lambda: signed(RSA, "RS512"), "alg is not taken"),
-    "no alg": (lambda: signed(header={"alg": None}), "alg is not taken"),
-    "an alg that is no text": (lambda: signed(header={"alg": ["ES256"]}), "alg is not taken"),
+    "alg none": (lambda: _unsigned("none"), "not a signed JWT"),
+    "alg none with a signature": (lambda: _with_junk_for_signature("none"), "alg not accepted"),
+    "alg None": (lambda: _with_junk_for_signature("None"), "alg not accepted"),
+    "alg HS256 with the public EC key in PEM": (lambda: _hs256_with(_pem(EC), "ec"), "alg not accepted"),
+    "alg HS256 with the public RSA key in PEM": (lambda: _hs256_with(_pem(RSA), "rsa"), "alg not accepted"),
+    "alg HS256 with the public RSA key in DER": (lambda: _hs256_with(_der(RSA), "rsa"), "alg not accepted"),
+    "alg HS256 with the public RSA key as JWK": (lambda: _hs256_with(_json(RSA), "rsa"), "alg not accepted"),
+    "an alg that is not configured": (lambda: signed(RSA, "RS512"), "alg not accepted"),
+    "no alg": (lambda: signed(header={"alg": None}), "alg not accepted"),
+    "an alg that is no text": (lambda: signed(header={"alg": ["ES256"]}), "alg not accepted"),
     "an alg of another kind of key": (lambda: signed(header={"alg": "RS256"}), "no key"),
     "an alg of another curve": (lambda: signed(P384, "ES384", header={"alg": "ES256"}), "no key"),
     "an alg that the key is not meant for": (lambda: signed(BOUND_TO_PS256, "RS256"), "no key"),
@@ -157,7 +157,7 @@ BAD: dict[str, tuple[Callable[[], str], str]] = {
     "its own certificate in x5c": (lambda: signed(OTHER_EC, header={"x5c": ["MIIB"]}), "BadSignature"),
     "another payload": (_with_another_payload, "BadSignature"),
     "a signature in DER": (_with_der_signature, "BadSignature"),
-    "no signature": (lambda: signed().rpartition(".")[0] + ".", "no signed JWT"),
+    "no signature": (lambda: signed().rpartition(".")[0] + ".", "not a signed JWT"),
     "half a signature": (lambda: signed()[:-43], "BadSignature"),
     "crit": (lambda: signed(header={"crit": ["exp"], "exp": NOW}), "crit"),
     "an empty crit": (lambda: signed(header={"crit": []}), "crit"),
@@ -246,7 +246,7 @@ async def test_an_algorithm_that_is_not_configured_is_refused_though_the_key_wou
 
     async with keys.kept_fresh(3600):
         assert (await verifier(keys).verify(signed(RSA, "PS256"))).subject == "card-service"
-        with pytest.raises(Unidentified, match="alg is not taken"):
+        with pytest.raises(Unidentified, match="alg not accepted"):
             await verifier(keys).verify(signed(RSA, "RS256"))
 
 

@@ -26,7 +26,7 @@ def test_a_handler_is_told_what_is_asked_by_whom_and_until_when(registry: Callba
     assert 1 <= len(question.token) <= 128
 
 
-def test_a_question_goes_only_to_handlers_of_its_issuer_and_its_kind(registry: CallbackRegistry) -> None:
+def test_a_callback_goes_only_to_handlers_of_its_issuer_and_its_kind(registry: CallbackRegistry) -> None:
     others, _ = registry.connect(topics=TOPICS[1:])
     handler, _ = registry.connect(topics=TOPICS[:1])
 
@@ -35,7 +35,7 @@ def test_a_question_goes_only_to_handlers_of_its_issuer_and_its_kind(registry: C
     assert (handler.asked, others.asked) == (["q"], [])
 
 
-def test_a_question_goes_to_the_handler_with_the_fewest_unanswered_ones(registry: CallbackRegistry) -> None:
+def test_a_callback_goes_to_the_handler_with_the_fewest_unanswered_ones(registry: CallbackRegistry) -> None:
     handler, session = registry.connect()
     other, _ = registry.connect()
     for name in ("1", "2", "3", "4"):
@@ -72,7 +72,7 @@ def test_no_handler_has_more_than_it_takes_at_once_and_each_reply_makes_room(reg
     assert handler.asked == ["1", "2", "3"]
 
 
-def test_a_place_that_becomes_free_goes_to_the_most_urgent_question_of_all_kinds(registry: CallbackRegistry) -> None:
+def test_a_place_that_becomes_free_goes_to_the_most_urgent_callback_of_all_kinds(registry: CallbackRegistry) -> None:
     handler, session = registry.connect(max_in_flight=1)
     registry.ask("first")
     registry.ask("unhurried", 8.0)
@@ -109,7 +109,7 @@ def test_what_a_handler_leaves_undone_goes_to_another_one_at_once(registry: Call
     assert registry.broker.reply(other_session, a_reply(question.token)) == ACCEPTED
 
 
-def test_a_second_handler_that_disconnects_makes_way_for_a_third_though_the_first_still_has_the_question(
+def test_a_second_handler_that_disconnects_makes_way_for_a_third_though_the_first_still_has_the_callback(
     registry: CallbackRegistry,
 ) -> None:
     registry.connect()
@@ -145,7 +145,7 @@ def test_at_half_of_the_time_that_is_left_another_handler_is_asked_and_either_ma
     registry.assert_nothing_is_left()
 
 
-def test_a_question_that_took_too_long_goes_to_the_next_handler_that_connects(registry: CallbackRegistry) -> None:
+def test_a_callback_that_took_too_long_goes_to_the_next_handler_that_connects(registry: CallbackRegistry) -> None:
     registry.connect()
     registry.ask(seconds=8.0)
     registry.clock.run_until(1005.0)
@@ -210,7 +210,7 @@ def test_nobody_else_is_asked_because_a_handler_takes_too_long_if_there_is_next_
 
 
 @pytest.mark.parametrize("is_prompt", [True, False])
-def test_with_next_to_no_time_a_question_of_who_takes_too_long_waits_for_nobody(
+def test_with_next_to_no_time_a_callback_of_who_takes_too_long_waits_for_nobody(
     registry: CallbackRegistry, *, is_prompt: bool
 ) -> None:
     registry.connect()
@@ -239,7 +239,7 @@ def test_a_handler_that_disconnects_is_replaced_however_little_time_there_is(reg
     assert other.asked == ["q"]
 
 
-def test_a_question_that_waits_because_of_who_dawdles_waits_on_if_that_one_disconnects(
+def test_a_callback_that_waits_because_of_who_dawdles_waits_on_if_that_one_disconnects(
     registry: CallbackRegistry,
 ) -> None:
     _, session = registry.connect()
@@ -268,7 +268,7 @@ def test_a_handler_that_took_too_long_is_asked_after_the_others_until_it_replies
 
 
 @pytest.mark.parametrize("is_answered", [True, False])
-def test_a_reply_to_a_question_that_is_over_makes_a_handler_prompt_again(
+def test_a_reply_to_a_callback_that_is_over_makes_a_handler_prompt_again(
     registry: CallbackRegistry, *, is_answered: bool
 ) -> None:
     slow, slow_session = registry.connect()
@@ -299,7 +299,7 @@ def test_a_second_reply_in_time_makes_a_handler_prompt_again(registry: CallbackR
     assert not slow_session.is_slow
 
 
-def test_how_long_there_is_for_a_question_is_told_anew_until_its_time_is_over(registry: CallbackRegistry) -> None:
+def test_how_long_there_is_for_a_callback_is_told_anew_until_its_time_is_over(registry: CallbackRegistry) -> None:
     handler, _ = registry.connect()
     registry.ask(seconds=8.0)
     (question,) = handler.questions
@@ -313,7 +313,7 @@ def test_how_long_there_is_for_a_question_is_told_anew_until_its_time_is_over(re
     assert not registry.broker.refresh(question)
 
 
-def test_no_handler_is_sent_a_question_twice(registry: CallbackRegistry) -> None:
+def test_no_handler_is_sent_a_callback_twice(registry: CallbackRegistry) -> None:
     handler, session = registry.connect()
     registry.ask("slow", 8.0)
     registry.ask("quick", 8.0)
@@ -324,7 +324,7 @@ def test_no_handler_is_sent_a_question_twice(registry: CallbackRegistry) -> None
     assert handler.asked == ["slow", "quick"]
 
 
-def test_a_draining_handler_gets_no_question_and_its_replies_count(registry: CallbackRegistry) -> None:
+def test_a_draining_handler_gets_no_callback_and_its_replies_count(registry: CallbackRegistry) -> None:
     handler, session = registry.connect(max_in_flight=1)
     registry.ask("1")
     registry.ask("2")

@@ -42,7 +42,7 @@ def test_a_reply_just_before_the_deadline_counts(registry: CallbackRegistry) -> 
 
 
 @pytest.mark.parametrize("has_expired", [True, False])
-def test_a_reply_at_the_deadline_is_late_whether_or_not_the_question_has_ended(
+def test_a_reply_at_the_deadline_is_late_whether_or_not_the_callback_has_ended(
     registry: CallbackRegistry, *, has_expired: bool
 ) -> None:
     handler, session = registry.connect()
@@ -69,7 +69,7 @@ def test_a_reply_to_what_this_gateway_never_asked_is_unknown(registry: CallbackR
     assert registry.ended == {}
 
 
-def test_a_reply_of_another_kind_is_invalid_and_the_question_stays_open_and_in_its_place(
+def test_a_reply_of_another_kind_is_invalid_and_the_callback_stays_open_and_in_its_place(
     registry: CallbackRegistry,
 ) -> None:
     handler, session = registry.connect(max_in_flight=1)
@@ -108,7 +108,7 @@ def test_a_reply_counts_over_whichever_stream_it_comes(registry: CallbackRegistr
 
 
 @pytest.mark.parametrize("is_connected", [True, False])
-def test_without_a_reply_a_question_ends_with_none_at_its_deadline(
+def test_without_a_reply_a_callback_ends_with_none_at_its_deadline(
     registry: CallbackRegistry, *, is_connected: bool
 ) -> None:
     if is_connected:
@@ -148,7 +148,7 @@ def test_after_a_stall_nothing_is_sent_that_is_out_of_time(registry: CallbackReg
     assert registry.ended == {"1": None, "2": None}
 
 
-def test_a_question_that_does_not_wait_ends_at_once_if_nobody_serves_it(registry: CallbackRegistry) -> None:
+def test_a_callback_that_does_not_wait_ends_at_once_if_nobody_serves_it(registry: CallbackRegistry) -> None:
     registry.connect(topics=TOPICS[1:])
     _, draining = registry.connect()
     registry.broker.drain(draining)
@@ -159,7 +159,7 @@ def test_a_question_that_does_not_wait_ends_at_once_if_nobody_serves_it(registry
     registry.assert_nothing_is_left()
 
 
-def test_a_question_that_does_not_wait_for_a_handler_waits_for_its_room(registry: CallbackRegistry) -> None:
+def test_a_callback_that_does_not_wait_for_a_handler_waits_for_its_room(registry: CallbackRegistry) -> None:
     handler, session = registry.connect(max_in_flight=1)
     registry.ask("1")
     registry.ask("2", wait_for_handler=False)
@@ -170,7 +170,7 @@ def test_a_question_that_does_not_wait_for_a_handler_waits_for_its_room(registry
 
 
 @pytest.mark.parametrize("leave", [Broker.drain, Broker.disconnect])
-def test_a_question_that_does_not_wait_ends_when_the_last_handler_leaves(
+def test_a_callback_that_does_not_wait_ends_when_the_last_handler_leaves(
     registry: CallbackRegistry, leave: Callable[[Broker, HandlerSession], None]
 ) -> None:
     _, session = registry.connect(max_in_flight=1)
@@ -208,7 +208,7 @@ def test_what_nobody_waits_for_any_more_is_forgotten_as_soon_as_no_handler_has_i
     registry.assert_nothing_is_left()
 
 
-def test_beyond_ten_thousand_open_questions_none_is_asked(registry: CallbackRegistry) -> None:
+def test_beyond_ten_thousand_open_callbacks_none_is_asked(registry: CallbackRegistry) -> None:
     for number in range(10_000):
         registry.ask(str(number))
 

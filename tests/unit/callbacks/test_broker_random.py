@@ -27,7 +27,7 @@ def test_every_promise_is_kept_whatever_handlers_and_askers_do(first: int) -> No
             pytest.fail(_report(seed, shortest(steps)), pytrace=False)
 
 
-def test_the_schedules_reach_all_that_can_happen_to_a_question() -> None:
+def test_the_schedules_reach_all_that_can_happen_to_a_callback() -> None:
     seen: Counter[str] = Counter()
     for seed in range(300):
         watch = WatchedBroker()

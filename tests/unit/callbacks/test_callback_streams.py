@@ -85,7 +85,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_handler_is_told_how_long_there_is_when_the_question_leaves() -> None:
+async def test_a_handler_is_told_how_long_there_is_when_the_callback_leaves() -> None:
     async with an_exchange() as (exchange, _):
         exchange.ask("1")
         exchange.ask("2")
@@ -97,7 +97,7 @@ async def test_a_handler_is_told_how_long_there_is_when_the_question_leaves() ->
         assert exchange.line.asked == [("1", 5000), ("2", 4500)]
 
 
-async def test_a_question_whose_time_is_over_does_not_leave_though_its_end_is_still_to_come() -> None:
+async def test_a_callback_whose_time_is_over_does_not_leave_though_its_end_is_still_to_come() -> None:
     async with an_exchange() as (exchange, _):
         exchange.ask("1", 2.0)
         exchange.ask("2", 8.0)

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError, Outcome
-from gateway.history.pagination import LONGEST_READ, MOST_READS, Anchor, decode, encode, read_page
+from gateway.history.pagination import MAX_READ_SIZE, MAX_READS, Anchor, decode, encode, read_page
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import history_pb2
 from tests.unit.history.history_pages import CALL, CARD, ISSUER, Change, FakeOperationHistory
@@ -115,14 +115,14 @@ async def test_the_list_ends_where_its_last_operation_has_vanished() -> None:
 async def test_a_search_past_too_many_new_operations_ends_and_says_so() -> None:
     history = FakeOperationHistory(3)
     token = (await page_of(history, 1)).next_page_token
-    history.change(Change(new=MOST_READS * LONGEST_READ))
+    history.change(Change(new=MAX_READS * MAX_READ_SIZE))
 
     with pytest.raises(GatewayError) as caught:
         await page_of(history, 1, token)
 
     assert caught.value.reason == error_pb2.ERROR_REASON_PAGE_TOKEN_INVALID
     assert caught.value.outcome == error_pb2.OUTCOME_REJECTED
-    assert len(history.reads) == 1 + MOST_READS
+    assert len(history.reads) == 1 + MAX_READS
 
 
 async def test_a_foreign_token_is_refused_before_anything_is_read() -> None:

@@ -187,7 +187,7 @@ async def test_what_a_caller_with_default_limits_has_no_room_for_is_counted(fake
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert metadata["reason"] == "INVALID_REQUEST"
     assert len(rules) > 60
-    assert re.search(r"; (19|20)[0-9]{3} further violations are left out", error.details() or "")
+    assert re.search(r"; (19|20)[0-9]{3} more violations omitted", error.details() or "")
     assert fake.asked == []
 
 

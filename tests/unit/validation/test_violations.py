@@ -2,7 +2,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from gateway.errors import FieldViolation, GatewayError
-from gateway.validation.truncate import MOST_NAMED, invalid_request
+from gateway.validation.truncate import MAX_VIOLATIONS, invalid_request
 from issuer.common.v1 import error_pb2
 
 LIMIT = 5_000
@@ -47,7 +47,7 @@ def test_descriptions_give_way_before_violations_do(count: int) -> None:
 
     assert [violation.field for violation in error.violations] == [violation.field for violation in violations]
     assert all(len(violation.description) < 300 for violation in error.violations)
-    assert "left out" not in error.message
+    assert "omitted" not in error.message
     assert size_of(error) <= LIMIT
 
 
@@ -55,11 +55,11 @@ def test_descriptions_give_way_before_violations_do(count: int) -> None:
 def test_what_does_not_fit_is_counted(count: int) -> None:
     violations = some(count, 300)
 
-    error = invalid_request(violations[:MOST_NAMED], unnamed_count=len(violations[MOST_NAMED:]))
+    error = invalid_request(violations[:MAX_VIOLATIONS], unnamed_count=len(violations[MAX_VIOLATIONS:]))
 
     named = len(error.violations)
     assert 60 < named < 200
-    assert f"; {count - named} further violations are left out" in error.message
+    assert f"; {count - named} more violations omitted" in error.message
     assert [violation.field for violation in error.violations] == [f"areq.field_{number}" for number in range(named)]
     assert size_of(error) <= LIMIT
 
@@ -68,7 +68,7 @@ def test_even_a_path_without_end_is_cut_off_somewhere() -> None:
     error = invalid_request([FieldViolation("a" * 10_000, "", "rule")])
 
     assert size_of(error) <= LIMIT
-    assert error.message.endswith("; 1 further violations are left out for want of room")
+    assert error.message.endswith("; 1 more violations omitted")
 
 
 def test_a_shortened_description_is_seen_to_be_one() -> None:

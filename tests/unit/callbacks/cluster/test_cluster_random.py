@@ -35,7 +35,7 @@ def test_gateways_keep_every_promise_whatever_befalls_them(first: int) -> None:
             pytest.fail(_report(shortest(schedule)), pytrace=False)
 
 
-def test_the_schedules_reach_all_that_can_happen_to_a_question_between_gateways() -> None:
+def test_the_schedules_reach_all_that_can_happen_to_a_callback_between_gateways() -> None:
     seen: Counter[str] = Counter()
     for seed in range(500):
         schedule = a_schedule(seed)

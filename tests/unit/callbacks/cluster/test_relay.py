@@ -27,7 +27,7 @@ def test_a_handler_of_another_gateway_answers() -> None:
     alliance.assert_nothing_is_left()
 
 
-def test_a_handler_sees_a_question_of_another_gateway_as_it_sees_any_other() -> None:
+def test_a_handler_sees_a_callback_of_another_gateway_as_it_sees_any_other() -> None:
     alliance = Alliance()
     there = alliance.connect(1)
     asker, server = alliance.gateways
@@ -96,7 +96,7 @@ def test_a_handler_gets_no_more_than_it_takes_whoever_asks_and_what_waits_is_sen
     assert {name for name, reply in alliance.ended.items() if reply is not None} == {"own", "1"}
 
 
-def test_a_question_that_one_handler_has_no_room_for_goes_to_another() -> None:
+def test_a_callback_that_one_handler_has_no_room_for_goes_to_another() -> None:
     alliance = Alliance(3)
     full, free = alliance.connect(1, max_in_flight=1), alliance.connect(2, max_in_flight=1)
     alliance.ask(1, "own")
@@ -108,7 +108,7 @@ def test_a_question_that_one_handler_has_no_room_for_goes_to_another() -> None:
     assert free.handler.questions[0].attempt == 1
 
 
-def test_a_question_that_was_declined_is_not_sent_again_before_there_is_room() -> None:
+def test_a_callback_that_was_declined_is_not_sent_again_before_there_is_room() -> None:
     alliance = Alliance()
     sent: list[peer.PeerMessage] = []
     alliance.network.on_asked = lambda _, message: sent.append(message)
@@ -169,7 +169,7 @@ def test_what_is_out_of_time_is_taken_back_though_its_gateway_has_died() -> None
     alliance.assert_nothing_is_left()
 
 
-def test_a_question_that_does_not_wait_ends_at_once_only_if_there_is_no_handler_anywhere() -> None:
+def test_a_callback_that_does_not_wait_ends_at_once_only_if_there_is_no_handler_anywhere() -> None:
     alliance = Alliance()
     alliance.ask(0, "1", wait_for_handler=False)
     assert alliance.ended == {"1": None}
@@ -183,7 +183,7 @@ def test_a_question_that_does_not_wait_ends_at_once_only_if_there_is_no_handler_
     assert alliance.ended == {"1": None, "2": None}
 
 
-def test_a_question_that_does_not_wait_ends_when_it_is_declined_and_nobody_is_left_who_could_take_it() -> None:
+def test_a_callback_that_does_not_wait_ends_when_it_is_declined_and_nobody_is_left_who_could_take_it() -> None:
     alliance = Alliance()
     there = alliance.connect(1, max_in_flight=1)
     asker, server = alliance.gateways
@@ -289,7 +289,7 @@ def test_a_gateway_that_was_held_up_itself_does_not_take_the_others_for_gone() -
     assert there.told == [ACCEPTED]
 
 
-def test_a_reply_of_a_gateway_that_was_held_up_counts_as_long_as_the_question_is_open() -> None:
+def test_a_reply_of_a_gateway_that_was_held_up_counts_as_long_as_the_callback_is_open() -> None:
     alliance = Alliance()
     there = alliance.connect(1)
     alliance.ask(0, seconds=16.0)
@@ -327,7 +327,7 @@ def test_a_reply_of_a_gateway_that_was_held_up_is_told_that_there_is_another_or_
     assert paused.told == [ALREADY_ANSWERED, LATE]
 
 
-def test_a_handler_that_had_a_question_does_not_get_it_again_when_its_gateway_is_heard_again() -> None:
+def test_a_handler_that_had_a_callback_does_not_get_it_again_when_its_gateway_is_heard_again() -> None:
     alliance = Alliance()
     there = alliance.connect(1)
     alliance.ask(0, seconds=64.0)
@@ -341,7 +341,7 @@ def test_a_handler_that_had_a_question_does_not_get_it_again_when_its_gateway_is
     assert there.asked == ["q", "2"]
 
 
-def test_a_question_that_was_under_way_for_too_long_is_not_sent() -> None:
+def test_a_callback_that_was_under_way_for_too_long_is_not_sent() -> None:
     alliance = Alliance()
     there = alliance.connect(1)
     alliance.pass_by(5)
@@ -545,7 +545,7 @@ def test_what_a_gateway_that_nobody_has_heard_of_asks_is_declined() -> None:
     assert there.asked == []
 
 
-def test_a_question_is_sent_once_though_its_message_comes_twice() -> None:
+def test_a_callback_is_sent_once_though_its_message_comes_twice() -> None:
     alliance = Alliance()
     there = alliance.connect(1)
     asked: list[peer.PeerMessage] = []
