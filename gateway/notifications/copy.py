@@ -69,7 +69,7 @@ class Copied:
     behind: Sequence[StoredSubscription]
     """Those with uncommitted notifications that are not in the target, because they were trimmed or are too old."""
     is_exact: bool
-    """Whether every cursor recent its position. If not, the target has stored other notifications in between, and
+    """Whether every cursor kept its position. If not, the target has stored other notifications in between, and
     watchers get some again."""
     newer: int
     """The number of notifications that the source got since the copy began; another copy brings them."""
