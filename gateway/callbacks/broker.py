@@ -181,7 +181,7 @@ class Broker:
         request.time_left.FromMilliseconds(round(left * 1000))
         return left > 0
 
-    def leave(self) -> None:
+    def begin_drain(self) -> None:
         """Do nothing, as there are no peers; see `gateway.callbacks.model.CallbackRegistry`."""
 
     @property

@@ -121,7 +121,7 @@ class CallbackRegistry(Protocol):
         """Set the time left of a callback request that is about to be sent; return whether any is left."""
         ...
 
-    def leave(self) -> None:
+    def begin_drain(self) -> None:
         """Take no further callback requests from peers, because this gateway shuts down."""
         ...
 

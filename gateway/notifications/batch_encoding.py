@@ -46,14 +46,14 @@ def watcher_fields(role: "notification.WatcherRole.ValueType", fencing_token: in
     return notification.WatchNotificationsResponse(role=role, fence=fencing_token).SerializeToString()
 
 
-def batch(log_id: str, events: Iterable[StoredEvent], after: int, watcher_fields: bytes) -> bytes:
+def batch(log_id: str, events: Iterable[StoredEvent], after: int, fields: bytes) -> bytes:
     """Return the serialised `WatchNotificationsResponse`.
 
     Args:
         log_id: The id of the events' log.
         events: The events of the batch; none for a heartbeat.
         after: The sequence for the batch's cursor.
-        watcher_fields: The result of `watcher_fields`.
+        fields: The result of `watcher_fields`.
     """
     parts: list[bytes] = []
     for stored in events:
@@ -62,5 +62,5 @@ def batch(log_id: str, events: Iterable[StoredEvent], after: int, watcher_fields
         tail = _NOTIFICATION_CURSOR + _varint(len(position)) + position
         parts += (_BATCH_NOTIFICATION, _varint(len(payload) + len(tail)), payload, tail)
     position = cursor.encode(log_id, after).encode()
-    parts += (_BATCH_CURSOR, _varint(len(position)), position, watcher_fields)
+    parts += (_BATCH_CURSOR, _varint(len(position)), position, fields)
     return b"".join(parts)

@@ -143,7 +143,7 @@ class Relay:
         """Set the time left of a callback request; see `gateway.callbacks.model.CallbackRegistry`."""
         return self._broker.refresh(request)
 
-    def leave(self) -> None:
+    def begin_drain(self) -> None:
         """Take no further callback requests from peers; see `gateway.callbacks.model.CallbackRegistry`."""
         self._is_draining = True
         self._announce()

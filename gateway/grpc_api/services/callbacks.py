@@ -63,7 +63,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
     def drain(self) -> None:
         """Notify every handler of the shutdown, and accept no new ones."""
         self._is_draining = True
-        self._registry.leave()
+        self._registry.begin_drain()
         for outbox in self._outboxes:
             outbox.put(callback.HandleCallbacksResponse(draining=callback.Draining()))
 

@@ -39,7 +39,7 @@ class SlowDesk:
     def refresh(self, message: callback.Question) -> bool:
         return bool(message.token)
 
-    def leave(self) -> None:
+    def begin_drain(self) -> None:
         self.is_idle = False
 
     async def settle(self, token: str, outcome: "callback.ReplyOutcome.ValueType" = ACCEPTED) -> None:

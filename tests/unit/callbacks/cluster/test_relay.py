@@ -230,7 +230,7 @@ def test_a_gateway_that_shuts_down_is_asked_nothing_more_and_is_idle_when_its_ha
     alliance = Alliance()
     there = alliance.connect(1)
     alliance.ask(0, "1")
-    there.gateway.relay.leave()
+    there.gateway.relay.begin_drain()
     alliance.arrive()
     alliance.ask(0, "2")
     assert not there.gateway.relay.is_idle
