@@ -1,1 +1,1 @@
-"""Helpers for asyncio that know nothing of the gateway: addresses, clock, periodic work, signals."""
+"""Helpers for asyncio that know nothing of the gateway: sockets, clock, HTTP connections, signals."""

@@ -1,4 +1,4 @@
-"""How those who wait for the next event learn of it."""
+"""Wakes those who wait for a log to grow."""
 
 import asyncio
 
@@ -6,25 +6,25 @@ __all__ = ["AppendNotifier"]
 
 
 class AppendNotifier:
-    """The end of a log as its event loop knows it."""
+    """The last sequence of a log, as the event loop knows it."""
 
     def __init__(self, last: int) -> None:
-        """Begin at the log's last sequence."""
+        """Start at the log's last sequence."""
         self.last = last
         """The log's last sequence."""
         self._changed = asyncio.Event()
 
     async def wait(self) -> None:
-        """Wait until there is something to look at: a new last sequence, or the end."""
+        """Wait for the next wake-up: a new last sequence, or the end of the log's service."""
         await self._changed.wait()
 
     def reach(self, last: int) -> None:
-        """Note the last sequence, and wake everybody if it is a new one."""
+        """Set the last sequence, and wake all waiters if it is new."""
         if last > self.last:
             self.last = last
             self.wake()
 
     def wake(self) -> None:
-        """Let everybody look who waits."""
+        """Wake all waiters."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

@@ -1,4 +1,4 @@
-"""Time on the event loop: a clock that tests replace, and work that is done every so often."""
+"""Time on the event loop: a clock that tests replace, and periodic work."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,22 +11,22 @@ __all__ = ["Clock", "Timer", "every"]
 
 
 class Timer(Protocol):
-    """What `Clock.call_at` returns."""
+    """A pending call of `Clock.call_at`."""
 
     def cancel(self) -> None:
-        """Do not call any more."""
+        """Cancel the call."""
         ...
 
 
 class Clock(Protocol):
-    """Time, as `asyncio.AbstractEventLoop` has it."""
+    """The time methods of `asyncio.AbstractEventLoop`."""
 
     def time(self) -> float:
-        """Tell the time in seconds; it never goes back."""
+        """Return the monotonic time in seconds."""
         ...
 
     def call_at(self, when: float, callback: Callable[..., object], /, *args: object) -> Timer:
-        """Call something at a time, never before this returns."""
+        """Schedule a call for a time; the call never happens before this method returns."""
         ...
 
 
@@ -35,11 +35,11 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Do some work repeatedly for as long as the context lasts; the first time after the given time.
+    """Do work periodically for as long as the context lasts, first after one interval.
 
     Args:
-        seconds: How long to wait between the end of one time and the beginning of the next.
-        work: What to do. A failure is logged and ends only that one time.
+        seconds: Interval between the end of one run and the start of the next.
+        work: The work. A failure is logged and does not affect the next run.
     """
 
     async def repeat() -> None:
@@ -47,7 +47,7 @@ async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> AsyncIte
             await asyncio.sleep(seconds)
             try:
                 await work()
-            except Exception:  # noqa: BLE001 (whatever broke this time, the next time has to come)
+            except Exception:  # noqa: BLE001 (the next run must follow, whatever failed in this one)
                 _log.exception("periodic_task_failed")
 
     task = asyncio.create_task(repeat())

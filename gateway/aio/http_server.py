@@ -1,8 +1,8 @@
-"""What aiohttp's HTTP server does not do as it should: malformed requests, and the header ``Expect``.
+"""Corrects two behaviours of aiohttp's HTTP server: for malformed requests, and for the header ``Expect``.
 
-aiohttp's own answer to what is not HTTP quotes it and names the versions of aiohttp and Python. It answers ``Expect``
-(RFC 9110, section 10.1.1) before any middleware runs, and quotes an expectation that it does not know; here the body is
-asked for once it is wanted.
+aiohttp's response to a malformed request quotes it and names the versions of aiohttp and Python. It responds to
+``Expect`` (RFC 9110, section 10.1.1) before any middleware runs, and quotes an unknown expectation; here the server
+asks for the body when it needs it.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 __all__ = ["HttpConnection", "defer_continue", "is_awaiting_continue", "send_continue"]
 
-_Make: TypeAlias = Callable[
+_RequestFactory: TypeAlias = Callable[
     [RawRequestMessage, StreamReader, web.RequestHandler, AbstractStreamWriter, "asyncio.Task[None]"], web.BaseRequest
 ]
 
 _CONTINUE: Final = "100-continue"
-_WAITS: Final = web.RequestKey("WAITS", bool)
+_AWAITS_CONTINUE: Final = web.RequestKey("AWAITS_CONTINUE", bool)
 
 
 class HttpConnection(web.RequestHandler, ABC):
-    """Reads requests off a connection, and answers them in order."""
+    """Reads requests from a connection and responds in order."""
 
     def handle_error(
         self,
@@ -36,15 +36,15 @@ class HttpConnection(web.RequestHandler, ABC):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is no HTTP; aiohttp's own answer would quote it, and name the versions of aiohttp and Python."""
+        """Respond to a malformed request, without quoting it or naming versions as aiohttp does."""
         del message
         self.note_error(request, status, exc)
         if request.writer.output_size > 0:
-            raise ConnectionError("half of an answer has been sent")
+            raise ConnectionError("half of a response has been sent")
         is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
         response = web.Response(
             status=status,
-            body=b'{"error":"internal error"}' if is_ours else b'{"error":"this is no HTTP request"}',
+            body=b'{"error":"internal error"}' if is_ours else b'{"error":"malformed HTTP request"}',
             content_type="application/json",
             headers={hdrs.SERVER: "d1-gateway"},
         )
@@ -53,40 +53,40 @@ class HttpConnection(web.RequestHandler, ABC):
 
     @abstractmethod
     def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
-        """Be told of what is answered so.
+        """Report such a response.
 
         Args:
-            request: Nothing but where it came from.
-            status: 400 for what is no HTTP; otherwise something of ours broke.
-            error: Why. Its text may quote what was sent.
+            request: Holds only the sender's address.
+            status: 400 for a malformed request; otherwise the fault is the gateway's.
+            error: The cause. Its text may quote the request.
         """
 
 
 def defer_continue(server: web.Server) -> None:
-    """Keep the header of the requests to come from aiohttp. Expectations other than to be told to go on are ignored.
+    """Hide ``Expect`` from aiohttp in all requests to come. Expectations other than ``100-continue`` are ignored.
 
     Args:
-        server: One that has no connections yet.
+        server: A server without connections.
     """
     server.request_factory = _without_expectation(server.request_factory)
 
 
 def is_awaiting_continue(request: web.BaseRequest) -> bool:
-    """Tell whether the client waits to be told to go on, as far as can be seen: no body, or not all of it, is there."""
-    return request.get(_WAITS, False) and not request.content.is_eof()
+    """Return whether the client waits for ``100 Continue``, as far as visible: its body has not fully arrived."""
+    return request.get(_AWAITS_CONTINUE, False) and not request.content.is_eof()
 
 
 async def send_continue(request: web.BaseRequest) -> None:
-    """Tell a client that waits to send its body."""
+    """Send ``100 Continue`` to a client that waits for it."""
     if is_awaiting_continue(request):
-        request[_WAITS] = False
+        request[_AWAITS_CONTINUE] = False
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # aiohttp would take it for the beginning of the answer.
+        # aiohttp would take this for the start of the response.
         request.writer.output_size = 0
 
 
-def _without_expectation(make: _Make) -> _Make:
-    def made(
+def _without_expectation(make: _RequestFactory) -> _RequestFactory:
+    def make_request(
         message: RawRequestMessage,
         payload: StreamReader,
         protocol: web.RequestHandler,
@@ -99,8 +99,10 @@ def _without_expectation(make: _Make) -> _Make:
         expected = ",".join(headers.popall(hdrs.EXPECT)).split(",")
         plain = message._replace(headers=CIMultiDictProxy(headers))
         request = make(plain, payload, protocol, writer, task)
-        # HTTP/1.0 does not know it.
-        request[_WAITS] = message.version == HttpVersion11 and _CONTINUE in (each.strip().lower() for each in expected)
+        # HTTP/1.0 has no 100 Continue.
+        request[_AWAITS_CONTINUE] = message.version == HttpVersion11 and _CONTINUE in (
+            each.strip().lower() for each in expected
+        )
         return request
 
-    return made
+    return make_request

@@ -1,4 +1,4 @@
-"""Signals that come before there is anybody to do what they mean: they wait."""
+"""Defers signals that arrive before their handlers are installed."""
 
 import signal
 from typing import Final
@@ -6,14 +6,14 @@ from typing import Final
 __all__ = ["TAKEN", "hold", "release"]
 
 TAKEN: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Those that mean something to a process that serves."""
+"""The signals that a serving process handles."""
 
 
 def hold(*numbers: signal.Signals) -> None:
-    """Let signals wait, until they are released, that come to this process or to what it starts from now on."""
+    """Defer signals to this process, and to those it starts, until they are released."""
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
 
 def release(*numbers: signal.Signals) -> None:
-    """Let signals through again, those that have waited first."""
+    """Deliver deferred signals, and those to come."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)

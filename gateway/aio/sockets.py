@@ -1,4 +1,4 @@
-"""Addresses to listen on, and the sockets of clients."""
+"""Addresses to listen on, and client sockets."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ __all__ = ["Addresses", "cannot_listen", "client_socket", "join", "resolved"]
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the gateway listens, as ``host:port``."""
+    """The addresses that the gateway listens on, as ``host:port``."""
 
     grpc: str
     edge: str
@@ -20,34 +20,34 @@ class Addresses:
 
 
 def cannot_listen(listener: str, host: str, port: int, error: OSError) -> OSError:
-    """Make the error that says in one line which listener cannot have its port, and why.
+    """Return an error that says in one line which listener has no port, and why.
 
     Args:
-        listener: Its table in the settings.
+        listener: The listener's table in the settings.
         host: Address to listen on.
         port: TCP port.
-        error: What the system says of it.
+        error: The operating system's error.
     """
-    # What Python adds to the system's own word is the address once more. Of a name that does not resolve it adds none.
+    # Python appends the address to the operating system's text, but not if a name does not resolve.
     number = error.errno or 0
     reason = os.strerror(number) if number > 0 else error.strerror or str(error)
     return OSError(f"{listener}: cannot listen on {join(host, port)}: {reason}")
 
 
 def join(host: str, port: int) -> str:
-    """Join host and port; an IPv6 address gets its brackets (RFC 3986, section 3.2.2)."""
+    """Join host and port, with brackets around an IPv6 address (RFC 3986, section 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def resolved(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
-    """Find what there is to listen on: a family and an address each, none twice.
+    """Resolve an address to listen on to distinct pairs of family and address.
 
     Args:
         host: Address or name; empty for all.
         port: TCP port.
 
     Raises:
-        OSError: There is nothing of that name.
+        OSError: The name does not resolve.
     """
     found = await asyncio.get_running_loop().getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -56,17 +56,17 @@ async def resolved(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
 
 
 class _Socket(socket.socket):
-    """Is closed by those who use it, and not by being collected.
+    """A socket that is closed by its users, not by garbage collection.
 
-    Where a connection is lost in the moment in which it is made, uvloop has closed the descriptor and has not told the
-    socket. Its number may be another connection's by the time the socket is collected, which would be closed then.
+    If a connection is lost while being established, uvloop closes the descriptor without telling the socket. By the
+    time the socket is collected, its number may be another connection's, which would be closed instead.
     """
 
     def __del__(self) -> None:
-        """Leave the descriptor to whom it belongs."""
+        """Leave the descriptor alone."""
 
 
 def client_socket(address: AddrInfoType) -> socket.socket:
-    """Make a socket; see ``socket_factory`` of `aiohttp.TCPConnector`."""
+    """Return a socket; see ``socket_factory`` of `aiohttp.TCPConnector`."""
     family, kind, protocol, _, _ = address
     return _Socket(family, kind, protocol)

@@ -1,1 +1,1 @@
-"""The aiohttp side: D1's HTTPS callbacks, one module a group."""
+"""The HTTPS server for a card platform's callbacks: TLS, client authentication, limits, errors."""

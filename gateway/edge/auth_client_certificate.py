@@ -1,4 +1,4 @@
-"""Which clients may call at all: by their certificate, shown in TLS or handed on by a proxy."""
+"""Authenticates clients by certificate, presented in TLS or forwarded by a proxy."""
 
 import ipaddress
 import time
@@ -18,73 +18,73 @@ __all__ = ["Clients", "Network", "Proxy", "require_client"]
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_MOST_NAMES_LOGGED: Final = 8
+_MAX_NAMES_LOGGED: Final = 8
 
 
 class Proxy:
-    """A proxy that ends D1's TLS connections."""
+    """A proxy that terminates the card platform's TLS connections."""
 
     def __init__(self, networks: Iterable[Network], certificates: ForwardedCertificates) -> None:
-        """Prepare.
+        """Initialise.
 
         Args:
-            networks: Where it connects from.
-            certificates: Verifies those that it hands on.
+            networks: The networks that the proxy connects from.
+            certificates: Verifies the certificates that it forwards.
         """
         self._networks = tuple(networks)
         self.certificates = certificates
 
     def sent(self, request: web.Request) -> bool:
-        """Tell whether a request comes from it."""
+        """Return whether a request comes from the proxy."""
         try:
             peer = ipaddress.ip_address(str(request.remote))
         except ValueError:
-            # The connection broke before its address could be asked for.
+            # The connection broke before its address was read.
             return False
         return any(peer in network for network in self._networks)
 
 
 class Clients:
-    """Tells whether a request may be served, whatever it asks for."""
+    """Authenticates requests by client certificate."""
 
     def __init__(
         self, subjects: Iterable[str] = (), proxy: Proxy | None = None, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """Prepare.
+        """Initialise.
 
         Args:
-            subjects: The names of which a client's certificate has to bear one; empty for any certificate.
-            proxy: Whose word on certificates is taken; None if there is none.
-            clock: Returns the time in seconds since 1970.
+            subjects: Accepted names, of which a certificate must have at least one; empty to accept any.
+            proxy: The proxy whose forwarded certificates are trusted; None if there is none.
+            clock: Time in seconds since 1970.
         """
         self._subjects = frozenset(subjects)
         self._proxy = proxy
         self._clock = clock
 
     def check(self, request: web.Request) -> None:
-        """Let a request pass.
+        """Check a request's client certificate.
 
         Raises:
-            HttpError: 403 or 400; its client may not call.
+            HttpError: 403 if the client is not allowed; 400 for a malformed header.
         """
         certificate = self._certificate(request)
-        # TLS looked at the dates when the connection was made, and a connection may outlive its certificate.
+        # TLS checks the dates during the handshake only, and a connection may outlive its certificate.
         if not certificate.not_before <= self._clock() <= certificate.not_after:
-            raise HttpError(HTTPStatus.FORBIDDEN, "the client certificate is not valid now")
+            raise HttpError(HTTPStatus.FORBIDDEN, "the client certificate has expired or is not yet valid")
         if self._subjects and self._subjects.isdisjoint(certificate.names):
             raise HttpError(
                 HTTPStatus.FORBIDDEN,
-                "the client certificate is not one of those that may call",
-                cause=f"edge.tls_client_subjects has none of {sorted(certificate.names)[:_MOST_NAMES_LOGGED]}",
+                "the client certificate is not allowed",
+                cause=f"edge.tls_client_subjects has none of {sorted(certificate.names)[:_MAX_NAMES_LOGGED]}",
             )
 
     def _certificate(self, request: web.Request) -> Certificate:
         if self._proxy is not None and self._proxy.sent(request):
             return self._proxy.certificates.certificate(request.headers.getall(HEADERS[0], []))
-        # Refused and not just passed over: who sends it means to be taken for another, or there is a proxy that
-        # nobody has told the gateway of.
+        # Rejected, not ignored: the sender tries to impersonate another client, or there is a proxy that is missing
+        # from the settings.
         if any(name in request.headers for name in HEADERS):
-            raise HttpError(HTTPStatus.FORBIDDEN, "the header Client-Cert is taken from the proxy alone")
+            raise HttpError(HTTPStatus.FORBIDDEN, "the header Client-Cert is accepted from the proxy only")
         try:
             certificate = cast("Connection", request.protocol).certificate
         except ValueError as error:
@@ -95,7 +95,7 @@ class Clients:
 
 
 def require_client(clients: Clients) -> Middleware:
-    """Make the middleware that refuses what no client that may call has sent."""
+    """Return the middleware that rejects requests from clients that are not allowed."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:

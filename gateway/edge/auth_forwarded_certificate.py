@@ -1,4 +1,4 @@
-"""The client certificate that a proxy hands on, in the header ``Client-Cert`` (RFC 9440)."""
+"""The client certificate that a proxy forwards in the header ``Client-Cert`` (RFC 9440)."""
 
 import base64
 import binascii
@@ -29,34 +29,34 @@ from gateway.tls.client_certificate import Certificate, read
 __all__ = ["HEADERS", "ForwardedCertificates"]
 
 HEADERS: Final = ("Client-Cert", "Client-Cert-Chain")
-"""What only a proxy may send. The chain is not read: the CA file has to lead to D1's certificate by itself."""
+"""Headers that only a proxy may send. The chain is not read: the CA file must hold all intermediate certificates."""
 
-_MOST_VERIFIED: Final = 64
+_MAX_VERIFIED: Final = 64
 # A byte sequence of RFC 8941, section 3.3.5: base64 between colons.
 _BYTE_SEQUENCE: Final = re.compile(r":([A-Za-z0-9+/]+={0,2}):")
 
 
 class ForwardedCertificates:
-    """Verifies the certificates that a proxy hands on as TLS would: their authority, their time, their use."""
+    """Verifies forwarded certificates as TLS would: chain, validity period, key usage."""
 
     def __init__(self, ca_file: Path, *, clock: Callable[[], float] = time.time) -> None:
-        """Prepare; `renew` reads the file.
+        """Initialise; `renew` reads the file.
 
         Args:
-            ca_file: The authorities that are trusted, PEM.
-            clock: Returns the time in seconds since 1970.
+            ca_file: Trusted CA certificates (PEM).
+            clock: Time in seconds since 1970.
         """
         self._ca_file = ca_file
         self._clock = clock
         self._authorities: list[x509.Certificate] = []
-        # One client shows one certificate with all its requests: it is verified once, its dates every time.
+        # A client sends the same certificate with every request: it is verified once, its dates every time.
         self._verified: dict[str, Certificate] = {}
 
     def renew(self) -> None:
-        """Read the file; blocks.
+        """Read the CA file; blocks.
 
         Raises:
-            SettingsError: It holds no certificates that can be read.
+            SettingsError: A certificate in the file cannot be read.
         """
         try:
             authorities = x509.load_pem_x509_certificates(self._ca_file.read_bytes())
@@ -66,37 +66,37 @@ class ForwardedCertificates:
         self._authorities, self._verified = authorities, {}
 
     def certificate(self, values: Sequence[str]) -> Certificate:
-        """Tell whose certificate a request shows.
+        """Return a request's client certificate.
 
         Args:
-            values: All headers ``Client-Cert`` of the request.
+            values: All ``Client-Cert`` headers of the request.
 
         Raises:
-            HttpError: 403 if there is none or it is not trusted, 400 if it cannot be read or there are several.
+            HttpError: 403 if it is missing or not trusted, 400 if it is malformed or repeated.
         """
         if not values:
-            raise HttpError(HTTPStatus.FORBIDDEN, "the proxy shows no client certificate")
+            raise HttpError(HTTPStatus.FORBIDDEN, "the proxy sends no client certificate")
         if len(values) > 1:
             raise HttpError(HTTPStatus.BAD_REQUEST, "there is more than one header Client-Cert")
         verified = self._verified
         certificate = verified.get(values[0])
         if certificate is None:
             certificate = self._verify(values[0])
-            if len(verified) >= _MOST_VERIFIED:
+            if len(verified) >= _MAX_VERIFIED:
                 verified.clear()
             verified[values[0]] = certificate
         return certificate
 
     def _verify(self, value: str) -> Certificate:
         try:
-            shown = _parse(value)
+            parsed = _parse(value)
         except ValueError as error:
             raise HttpError(HTTPStatus.BAD_REQUEST, "the header Client-Cert holds no certificate") from error
         try:
-            self._verifier().verify(shown, [])
+            self._verifier().verify(parsed, [])
         except VerificationError as error:
             raise HttpError(HTTPStatus.FORBIDDEN, "the client certificate is not trusted") from error
-        return read(shown)
+        return read(parsed)
 
     def _verifier(self) -> ClientVerifier:
         authority = (
@@ -104,7 +104,7 @@ class ForwardedCertificates:
             .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_authority)
             .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _may_sign)
         )
-        # D1's certificates are not those of the web: their name may stand in the subject alone.
+        # Unlike web certificates, the card platform's may have their name in the subject alone.
         client = ExtensionPolicy.permit_all().may_be_present(
             x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _is_for_clients
         )
@@ -120,26 +120,26 @@ class ForwardedCertificates:
 def _parse(value: str) -> x509.Certificate:
     encoded = _BYTE_SEQUENCE.fullmatch(value)
     if encoded is None:
-        raise ValueError("it is no byte sequence")
+        raise ValueError("not a byte sequence")
     try:
         return x509.load_der_x509_certificate(base64.b64decode(encoded[1], validate=True))
     except binascii.Error as error:
-        raise ValueError("it is no base64") from error
+        raise ValueError("not base64") from error
 
 
 def _is_authority(policy: Policy, certificate: x509.Certificate, constraints: x509.BasicConstraints) -> None:
     del policy, certificate
     if not constraints.ca:
-        raise ValueError("it is no authority")
+        raise ValueError("not a CA certificate")
 
 
 def _may_sign(policy: Policy, certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
     del policy, certificate
     if usage is not None and not usage.key_cert_sign:
-        raise ValueError("its key may not sign certificates")
+        raise ValueError("the key may not sign certificates")
 
 
 def _is_for_clients(policy: Policy, certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
     del policy, certificate
     if usage is not None and ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
-        raise ValueError("it is not for clients")
+        raise ValueError("not a client certificate")

@@ -1,7 +1,7 @@
-"""OAuth 2.0 for the edge's one client: the token endpoint, and the check of the tokens that it issued.
+"""OAuth 2.0 for the edge's only client: the token endpoint, and the check of its bearer tokens.
 
-Client credentials grant: RFC 6749, section 4.4. Bearer tokens: RFC 6750. The client certificate comes first: TLS lets
-in no client without one of the configured CA.
+Client credentials grant: RFC 6749, section 4.4. Bearer tokens: RFC 6750. TLS has already authenticated the client by
+certificate.
 """
 
 import base64
@@ -21,39 +21,39 @@ from gateway.edge.responses import HttpError, json_response
 
 __all__ = ["TokenEndpoint", "parse_basic", "require_bearer"]
 
-# A client needs one token a quarter of an hour.
+# A client needs one token in a quarter of an hour.
 _WINDOW_SECONDS: Final = 60.0
-_MOST_REQUESTS: Final = 120
-_MOST_FAILURES: Final = 10
+_MAX_REQUESTS: Final = 120
+_MAX_FAILURES: Final = 10
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class TokenEndpoint:
-    """Issues tokens to the one client whose credentials are configured."""
+    """Issues tokens to the client whose credentials are configured."""
 
     def __init__(self, tokens: Tokens, *, path: str, body: TokenBody) -> None:
-        """Prepare.
+        """Initialise.
 
         Args:
-            tokens: Issues and verifies.
-            path: Where the client asks for them.
-            body: Makes the body of the response.
+            tokens: Issues and verifies tokens.
+            path: Path of the endpoint.
+            body: Builds the response body.
         """
         self.tokens = tokens
         self.path = path
         self._body = body
-        self._requests = RateLimit(_MOST_REQUESTS, _WINDOW_SECONDS)
-        self._failures = RateLimit(_MOST_FAILURES, _WINDOW_SECONDS)
+        self._requests = RateLimit(_MAX_REQUESTS, _WINDOW_SECONDS)
+        self._failures = RateLimit(_MAX_FAILURES, _WINDOW_SECONDS)
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the one route."""
+        """Return the endpoint's route."""
         return [web.post(self.path, self.post)]
 
     async def post(self, request: web.Request) -> web.Response:
-        """Answer with a token.
+        """Issue a token.
 
         Raises:
-            HttpError: 401 for wrong credentials, 429 for too many requests, 415 and 400 for what is no token request.
+            HttpError: 401 for wrong credentials, 429 for too many requests, 415 or 400 for a malformed request.
         """
         self._authenticate(request)
         if request.content_type != "application/x-www-form-urlencoded":
@@ -64,9 +64,9 @@ class TokenEndpoint:
 
     def _authenticate(self, request: web.Request) -> None:
         peer = str(request.remote)
-        # Before the secret is looked at: else the answer would tell when a guess is right.
-        for throttle in (self._failures, self._requests):
-            seconds = throttle.wait_seconds(peer)
+        # Checked before the secret, because the response must not reveal that a guess is right.
+        for limit in (self._failures, self._requests):
+            seconds = limit.wait_seconds(peer)
             if seconds:
                 raise HttpError(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", {"Retry-After": str(seconds)})
         self._requests.take(peer)
@@ -90,7 +90,7 @@ class TokenEndpoint:
 
 
 def require_bearer(endpoint: TokenEndpoint) -> Middleware:
-    """Make the middleware that refuses every request without a valid token, but for one to the token endpoint."""
+    """Return the middleware that rejects requests without a valid token, except to the token endpoint."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -104,20 +104,18 @@ def require_bearer(endpoint: TokenEndpoint) -> Middleware:
 
 
 def _is_authorized(request: web.Request, tokens: Tokens) -> bool:
-    given = request.headers.getall(hdrs.AUTHORIZATION, [])
-    if len(given) != 1:
+    values = request.headers.getall(hdrs.AUTHORIZATION, [])
+    if len(values) != 1:
         return False
-    scheme, _, value = given[0].partition(" ")
+    scheme, _, value = values[0].partition(" ")
     return scheme.lower() == "bearer" and tokens.is_valid(value.strip())
 
 
 def parse_basic(headers: list[str]) -> tuple[str, str] | None:
-    """Read client id and secret out of the one ``Authorization: Basic`` header.
-
-    Base64url, padded and unpadded, and plain base64 are taken.
+    """Parse an ``Authorization: Basic`` header; accepts base64url, padded or not, and plain base64.
 
     Returns:
-        Client id and secret, or None if there is no such header, more than one, or it cannot be read.
+        Client id and secret; None if the header is missing, repeated or malformed.
     """
     if len(headers) != 1:
         return None

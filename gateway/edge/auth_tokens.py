@@ -1,4 +1,4 @@
-"""The edge's own bearer tokens: short-lived JWTs that D1 fetches and then presents with every callback."""
+"""The edge's own bearer tokens: short-lived JWTs that the card platform fetches and sends with every callback."""
 
 import hashlib
 import hmac
@@ -17,22 +17,22 @@ _ALGORITHMS = ["ES256"]
 _ISSUER = "d1-gateway"
 _AUDIENCE = "d1-gateway-edge"
 _TYPE = "at+jwt"
-_MOST_VERIFIED = 256
-_LONGEST = 4096
+_MAX_VERIFIED = 256
+_MAX_TOKEN_CHARACTERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The one client of the token endpoint, as agreed with D1."""
+    """The token endpoint's only client, as agreed with the card platform."""
 
     client_id: str
     secret_sha256: str = field(repr=False)
-    """SHA-256 of the client secret, in lower-case hexadecimal."""
+    """SHA-256 of the client secret, lower-case hexadecimal."""
     scope: str
-    """The agreed scope: names separated by spaces; empty if none was agreed."""
+    """Agreed scope: names separated by spaces; empty if none was agreed."""
 
     def matches(self, client_id: str, secret: str) -> bool:
-        """Check credentials, in a time that does not depend on how much of them is right."""
+        """Check credentials in constant time."""
         digest = hashlib.sha256(secret.encode()).hexdigest()
         same_id = hmac.compare_digest(client_id.encode(), self.client_id.encode())
         return hmac.compare_digest(digest, self.secret_sha256) and same_id
@@ -40,12 +40,12 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token and its life."""
+    """A token and its lifetime."""
 
     value: str
     lifetime_seconds: int
     expires_at: float
-    """In seconds since 1970 (UTC)."""
+    """Expiry, in seconds since 1970 (UTC)."""
 
     def __repr__(self) -> str:
         return f"Token(value=***, expires_at={self.expires_at})"
@@ -63,14 +63,14 @@ class Tokens:
         lifetime_seconds: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the key that signs.
+        """Initialise.
 
         Args:
-            key: Private P-256 key.
-            other_keys: Public P-256 keys whose tokens are taken besides: those of other instances, during a rotation.
-            client: Whom tokens are for.
-            lifetime_seconds: How long a token is good for.
-            clock: Returns the time in seconds since 1970.
+            key: Private P-256 key that signs.
+            other_keys: Public P-256 keys whose tokens are also accepted: those of other instances, during a rotation.
+            client: The client that tokens are issued to.
+            lifetime_seconds: Lifetime of a token.
+            clock: Time in seconds since 1970.
         """
         self.client = client
         self._key = key
@@ -78,11 +78,11 @@ class Tokens:
         self._lifetime_seconds = lifetime_seconds
         self._clock = clock
         self._header = {"alg": "ES256", "typ": _TYPE, "kid": key.thumbprint()}
-        # D1 presents one token for a quarter of an hour: its signature is checked once, its expiry every time.
+        # The platform sends one token for a quarter of an hour: its signature is checked once, its expiry every time.
         self._verified: dict[bytes, float] = {}
 
     def issue(self) -> Token:
-        """Make a token for the client."""
+        """Issue a token to the client."""
         now = self._clock()
         expires_at = int(now) + self._lifetime_seconds
         claims = {
@@ -98,8 +98,8 @@ class Tokens:
         return Token(value, self._lifetime_seconds, expires_at)
 
     def is_valid(self, token: str) -> bool:
-        """Tell whether a token is one of ours, for our client and with the agreed scope, and good now."""
-        if not token.isascii() or len(token) > _LONGEST:
+        """Return whether a token is ours, was issued to the client with the agreed scope, and has not expired."""
+        if not token.isascii() or len(token) > _MAX_TOKEN_CHARACTERS:
             return False
         digest = hashlib.sha256(token.encode()).digest()
         expires_at = self._verified.get(digest)
@@ -107,7 +107,7 @@ class Tokens:
             expires_at = self._verify(token)
             if expires_at is None:
                 return False
-            if len(self._verified) >= _MOST_VERIFIED:
+            if len(self._verified) >= _MAX_VERIFIED:
                 self._verified.clear()
             self._verified[digest] = expires_at
         return self._clock() < expires_at
@@ -124,7 +124,7 @@ class Tokens:
             decoded = jwt.decode(token, self._key_of, algorithms=_ALGORITHMS)
             registry.validate(decoded.claims)
         except (JoseError, ValueError, TypeError, KeyError):
-            # joserfc takes the types of some header parameters for granted.
+            # joserfc does not check the types of some header parameters.
             return None
         scope = decoded.claims.get("scope")
         if decoded.header.get("typ") != _TYPE or not isinstance(scope, str):

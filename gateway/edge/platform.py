@@ -1,4 +1,4 @@
-"""What an adapter tells the edge of the card platform that calls it."""
+"""What an adapter declares about the card platform whose callbacks the edge serves."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from gateway.edge.auth_tokens import Token
 __all__ = ["PlatformCallbacks", "TokenBody", "standard_token_body"]
 
 TokenBody: TypeAlias = Callable[[Token, str], Mapping[str, str | int]]
-"""Makes the response of the token endpoint out of a token and its scope, which is empty if none was agreed."""
+"""Builds the token endpoint's response body from a token and its scope (empty if none was agreed)."""
 
 
 def standard_token_body(token: Token, scope: str) -> Mapping[str, str | int]:
-    """Return the response of RFC 6749, section 5.1."""
+    """Return the response body of RFC 6749, section 5.1."""
     body: dict[str, str | int] = {
         "access_token": token.value,
         "token_type": "Bearer",
@@ -31,10 +31,10 @@ class PlatformCallbacks:
     """The callbacks of one card platform."""
 
     routes: Sequence[web.RouteDef]
-    """The path and the handler of each callback. An issuer's id in a path is named ``{issuerId}``."""
+    """Path and handler of each callback. The path parameter of an issuer's id is named ``{issuerId}``."""
     quiet_routes: frozenset[str] = frozenset()
-    """The paths whose successes are logged at debug level only."""
+    """Paths whose successful requests are logged at debug level only."""
     token_path: str = "/oauth2/token"  # noqa: S105 (a path)
-    """Where the platform fetches bearer tokens, if OAuth was agreed with it."""
+    """Path of the token endpoint, used if OAuth was agreed with the platform."""
     token_body: TokenBody = standard_token_body
-    """Makes the response that the platform expects there."""
+    """Builds the response that the platform expects from the token endpoint."""

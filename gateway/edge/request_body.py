@@ -1,4 +1,4 @@
-"""Reads the bodies of requests: bounded in size, time and depth."""
+"""Reads request bodies, limited in size, time and depth."""
 
 import asyncio
 from collections.abc import Iterable
@@ -15,18 +15,18 @@ from gateway.edge.responses import HttpError
 __all__ = ["BODY_SECONDS", "read_body", "read_json"]
 
 BODY_SECONDS: Final = web.AppKey("BODY_SECONDS", float)
-"""How long a body may take: an application's setting."""
+"""Application key: time limit for a body, in seconds."""
 
 _JSON = "application/json"
-_MOST_LEVELS: Final = 32
+_MAX_LEVELS: Final = 32
 _CLOSE: Final = {"Connection": "close"}
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Read a request's body; a client that waits to be told to send it is told so now.
+    """Read a request's body; sends ``100 Continue`` to a client that waits for it.
 
     Raises:
-        HttpError: 413 for one that is too large, 408 for one that takes too long; both end the connection.
+        HttpError: 413 for a body that is too large, 408 for one that takes too long; both close the connection.
     """
     if (request.content_length or 0) > request.client_max_size:
         raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large", _CLOSE)
@@ -46,7 +46,7 @@ async def read_json(request: web.Request) -> dict[str, Any]:
     """Read a request's body as a JSON object.
 
     Raises:
-        HttpError: 415 for another content type, 400 for what is no JSON object or nests too deep, and what `read_body`
+        HttpError: 415 for another content type; 400 if it is not a JSON object or nests too deep; what `read_body`
             raises.
     """
     # The usual header is recognised as it is; aiohttp parses any other.
@@ -59,9 +59,9 @@ async def read_json(request: web.Request) -> dict[str, Any]:
         raise HttpError(400, "the body is not JSON") from None
     if not isinstance(value, dict):
         raise HttpError(400, "the body must be a JSON object")
-    # What has few brackets cannot nest deep, whatever its strings hold: nearly every callback.
-    if body.count(b"{") + body.count(b"[") > _MOST_LEVELS and _nests_deeper(value, _MOST_LEVELS):
-        raise HttpError(400, f"the body nests deeper than {_MOST_LEVELS} levels")
+    # A text with few brackets cannot nest deep, whatever its strings hold. That spares nearly every callback the walk.
+    if body.count(b"{") + body.count(b"[") > _MAX_LEVELS and _nests_deeper(value, _MAX_LEVELS):
+        raise HttpError(400, f"the body nests deeper than {_MAX_LEVELS} levels")
     return value
 
 

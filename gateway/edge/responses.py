@@ -1,4 +1,4 @@
-"""What the edge answers: JSON or nothing, and for every failure a status and ``{"error": ...}``."""
+"""The edge's responses: JSON or an empty body; for every failure a status and ``{"error": ...}``."""
 
 from collections.abc import Mapping
 
@@ -14,15 +14,14 @@ from issuer.common.v1 import error_pb2
 __all__ = ["HttpError", "InternalHttpError", "answer_errors", "empty_response", "http_error_of", "json_response"]
 
 _HTTP_STATUS = {error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: 503, error_pb2.ERROR_REASON_STORE_UNAVAILABLE: 503}
-# aiohttp would send its own version and Python's. Copied for each response, as aiohttp writes into it.
+# Without it aiohttp sends its version and Python's. Copied for each response, because aiohttp modifies the headers.
 _HEADERS = CIMultiDict({hdrs.SERVER: "d1-gateway"})
 
 
 class HttpError(Exception):
-    """A request that is refused, with its HTTP status.
+    """A rejected request, with its HTTP status.
 
-    The text goes to the sender and, unless another one is given for it, into the log: it names fields and rules, never
-    values.
+    The text goes to the sender and, unless `logged` replaces it, into the log. It names fields and rules, never values.
     """
 
     def __init__(
@@ -38,26 +37,26 @@ class HttpError(Exception):
         self.status = status
         self.error = error
         self.logged = error if logged is None else logged
-        """The text for the log, where the sender's is not ours and may say more than a log should hold."""
+        """The text for the log, if the sender's text is not ours and may hold what a log must not."""
         self.headers = headers
         self.cause = cause
-        """What is at fault on our side: for the log, not for the sender."""
+        """What is wrong on our side; logged, never sent."""
 
 
 class InternalHttpError(HttpError):
-    """A fault of the gateway: the sender learns that, and nothing else."""
+    """A fault of the gateway. The sender learns nothing else."""
 
     def __init__(self) -> None:
         super().__init__(500, "internal error")
 
 
 def empty_response(status: int) -> web.Response:
-    """Build a response without a body."""
+    """Return a response without a body."""
     return web.Response(status=status, headers=_HEADERS.copy())
 
 
 def json_response(status: int, body: object, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Build a response with a JSON body."""
+    """Return a response with a JSON body."""
     own = _HEADERS.copy()
     own.update(headers or {})
     response = web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=own)
@@ -68,18 +67,18 @@ def json_response(status: int, body: object, headers: Mapping[str, str] | None =
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request its correlation id, and every failure its status and its body."""
+    """Set the request's correlation id, and turn every failure into an error response."""
     given = request.headers.get(correlation.HEADER, "")
     correlation.use(given if correlation.is_valid(given) else correlation.new())
     try:
         return await handler(request)
-    except Exception as error:  # noqa: BLE001 (the last resort: the sender gets a response)
+    except Exception as error:  # noqa: BLE001 (last resort: every request gets a response)
         failure = http_error_of(error)
         return json_response(failure.status, {"error": failure.error}, failure.headers)
 
 
 def http_error_of(error: Exception) -> HttpError:
-    """Return the HTTP error that answers an exception."""
+    """Return the HTTP error for an exception."""
     match error:
         case HttpError():
             return error
@@ -88,7 +87,7 @@ def http_error_of(error: Exception) -> HttpError:
             headers = None if retry is None else {"Retry-After": str(max(1, round(retry)))}
             return HttpError(_HTTP_STATUS.get(error.reason, 500), error.reason_name, headers, cause=error.message)
         case web.RequestPayloadError() | ConnectionResetError():
-            # Broken chunks or compression, or a sender that hung up: nothing of ours is at fault.
+            # Broken chunks or compression, or a sender that hung up: not a fault of the gateway.
             return HttpError(400, "the body cannot be read", {"Connection": "close"})
         case web.HTTPException():
             return _of_aiohttp(error)

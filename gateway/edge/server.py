@@ -21,24 +21,24 @@ from gateway.edge.tls_listener import Listener
 
 __all__ = ["EdgeServer", "Limits"]
 
-# Far more than a round trip to the platform's network, far less than its patience.
-_LULL_SECONDS: Final = 0.1
+# Far longer than a round trip to the platform's network, far shorter than its time-outs.
+_DRAIN_PAUSE_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may ask of the edge."""
+    """Limits for clients of the edge."""
 
     max_body_bytes: int = 65_536
     max_connections: int = 1000
     request_timeout_seconds: float = 10.0
-    """How long the TLS handshake, the head of a request and its body may each take."""
+    """Time limit for each of: the TLS handshake, a request's head, its body."""
     idle_timeout_seconds: float = 75.0
-    """How long a connection is kept without a request."""
+    """How long a connection without a request stays open."""
 
 
 class EdgeServer:
-    """Serves a card platform's callbacks on one port."""
+    """Serves a card platform's callbacks."""
 
     def __init__(
         self,
@@ -53,16 +53,16 @@ class EdgeServer:
         """Assemble the server.
 
         Args:
-            callbacks: The card platform's.
-            clients: The clients that may call.
-            tokens: Issues and verifies bearer tokens; None where the client certificate alone is required.
-            telemetry: Measures every request.
-            limits: What a client may ask.
-            drain_grace_seconds: How long requests in flight may go on once `stop` is called.
+            callbacks: The card platform's callbacks.
+            clients: Authenticates clients by certificate.
+            tokens: Issues and verifies bearer tokens; None if the client certificate alone is required.
+            telemetry: Measures and logs every request.
+            limits: Limits for clients.
+            drain_grace_seconds: How long `stop` waits for requests in flight.
         """
         middlewares: list[Middleware] = [
             timed,
-            self._drain_interceptor(),
+            self._drain_middleware(),
             answer_errors,
             telemetry.middleware(),
             require_client(clients),
@@ -76,7 +76,7 @@ class EdgeServer:
         app[BODY_SECONDS] = limits.request_timeout_seconds
         app.add_routes(routes)
         self._limits = limits
-        self._lull_seconds = min(_LULL_SECONDS, drain_grace_seconds / 4)
+        self._drain_pause_seconds = min(_DRAIN_PAUSE_SECONDS, drain_grace_seconds / 4)
         self._is_draining = False
         self._connection_log = ConnectionLog()
         self._telemetry = telemetry
@@ -84,19 +84,19 @@ class EdgeServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_grace_seconds)
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext, *, reuse_port: bool = False) -> int:
-        """Begin to serve.
+        """Start to serve.
 
         Args:
             host: Address to listen on.
-            port: TCP port; 0 takes a free one.
-            tls: Asks for client certificates.
-            reuse_port: Whether other processes may listen there too.
+            port: TCP port; 0 for any free port.
+            tls: Server context that requires client certificates.
+            reuse_port: Whether other processes may listen on the same port.
 
         Returns:
             The port.
 
         Raises:
-            OSError: The port cannot be had.
+            OSError: The port is not available.
         """
         await self._runner.setup()
         http_server.defer_continue(cast("web.Server", self._runner.server))
@@ -113,27 +113,27 @@ class EdgeServer:
             raise cannot_listen("edge", host, port, error) from error
 
     async def stop(self) -> None:
-        """Take no new connections, let requests in flight be answered, close.
+        """Accept no new connections, complete requests in flight, then close.
 
-        For a moment whoever is answered is told to use its connection no more: what came over it while it is being
-        closed would get no answer.
+        For a short time responses carry ``Connection: close``: a request that arrives while its connection is being
+        closed would get no response.
         """
         self._is_draining = True
         if self._listener is not None:
-            await self._listener.close(self._lull_seconds)
+            await self._listener.close(self._drain_pause_seconds)
         await self._runner.cleanup()
         if self._listener is not None:
-            await self._listener.forget()
+            await self._listener.cancel_connections()
 
-    def _drain_interceptor(self) -> Middleware:
+    def _drain_middleware(self) -> Middleware:
         @web.middleware
-        async def part(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def close_when_draining(request: web.Request, handler: Handler) -> web.StreamResponse:
             response = await handler(request)
             if self._is_draining or _ends_connection(request):
                 response.force_close()
             return response
 
-        return part
+        return close_when_draining
 
     def _connection(self) -> Connection:
         return Connection(
@@ -146,6 +146,6 @@ class EdgeServer:
 
 
 def _ends_connection(request: web.Request) -> bool:
-    # What follows a request that asks for another protocol aiohttp may drop. A body that nobody asked for may follow
-    # or not: what comes next could be either.
+    # aiohttp may drop what follows an upgrade request. And after a body that the gateway did not ask for, the next
+    # bytes may be that body or the next request.
     return hdrs.UPGRADE in request.headers or http_server.is_awaiting_continue(request)

@@ -1,4 +1,4 @@
-"""One connection at the edge: with the time-out that aiohttp's lacks."""
+"""One connection at the edge, with the time limit for request heads that aiohttp lacks."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -19,54 +19,54 @@ __all__ = ["Connection", "ConnectionLog", "timed"]
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADER_BYTES: Final = 8190
 _MAX_HEADERS: Final = 64
-# The rest of a body that nobody wants is read for so long, for the sender to get its answer (RFC 9112, section 9.6).
+# How long the rest of an unwanted body is read, so that the sender gets its response (RFC 9112, section 9.6).
 _LINGERING_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLog:
-    """What all connections have to complain of."""
+    """Throttled logs that all connections share."""
 
     slow_head: ThrottledLog = field(default_factory=lambda: ThrottledLog("request_head_timed_out"))
     no_http: ThrottledLog = field(default_factory=lambda: ThrottledLog("malformed_request_rejected"))
 
 
 class Connection(HttpConnection):
-    """Reads requests off a connection, and answers them in order.
+    """Reads requests from a connection and responds in order.
 
-    aiohttp bounds the idle time between two requests, what it reads ahead (32 requests), and the size of a head. The
-    time from a head's first byte to its last is bounded here.
+    aiohttp limits the idle time between two requests, read-ahead (32 requests) and the size of a head. This class
+    limits the time from a head's first byte to its last.
     """
 
     def __init__(
         self,
         server: web.Server,
-        complaints: ConnectionLog,
+        connection_log: ConnectionLog,
         count_unread: Callable[[int], None],
         *,
         idle_timeout_seconds: float,
         head_timeout_seconds: float,
     ) -> None:
-        """Prepare.
+        """Initialise.
 
         Args:
-            server: Whose connection it is.
-            complaints: Where to complain.
-            count_unread: Called with the status of each answer that no middleware gets to see.
-            idle_timeout_seconds: How long it is kept without a request.
-            head_timeout_seconds: How long the head of a request may take.
+            server: The server that the connection belongs to.
+            connection_log: Logs shared by all connections.
+            count_unread: Called with the status of each response that bypasses the middlewares.
+            idle_timeout_seconds: How long the connection stays open without a request.
+            head_timeout_seconds: Time limit for a request's head.
         """
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=idle_timeout_seconds,
-            access_log=None,  # type: ignore[arg-type] # none is written
+            access_log=None,  # type: ignore[arg-type] # aiohttp's way to disable it
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
             max_headers=_MAX_HEADERS,
             lingering_time=_LINGERING_SECONDS,
         )
-        self._connection_log = complaints
+        self._connection_log = connection_log
         self._count_unread = count_unread
         self._head_timeout_seconds = head_timeout_seconds
         self._head_timer: asyncio.TimerHandle | None = None
@@ -77,10 +77,10 @@ class Connection(HttpConnection):
 
     @property
     def certificate(self) -> Certificate | None:
-        """The certificate that the client showed, read once for the connection; None if it showed none.
+        """The client's certificate, parsed once for each connection; None if the client presented none.
 
         Raises:
-            ValueError: It cannot be read.
+            ValueError: It cannot be parsed.
         """
         if self._certificate is None and self.transport is not None:
             shown = self.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -89,28 +89,28 @@ class Connection(HttpConnection):
         return self._certificate
 
     async def wait_lost(self) -> None:
-        """Wait until it is gone."""
+        """Wait until the connection is lost."""
         await self._is_lost.wait()
 
     def data_received(self, data: bytes) -> None:
-        """Give the head that begins here its time."""
-        # aiohttp calls this itself too, with nothing, to go on with what it holds.
+        """Start the timer of a head that begins here."""
+        # aiohttp itself calls this with no data to continue with what it has buffered.
         if data and self._head_timer is None and not self._is_serving and self._body.is_eof():
-            self._head_timer = self._loop.call_later(self._head_timeout_seconds, self._give_up)
+            self._head_timer = self._loop.call_later(self._head_timeout_seconds, self._abort)
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Note that it is gone."""
+        """Stop the timer, and release `wait_lost`."""
         self._end_head()
         self._is_lost.set()
         super().connection_lost(exc)
 
     @contextmanager
     def serving(self, body: StreamReader) -> Iterator[None]:
-        """To be entered when a request's head is there, and left when it is answered.
+        """Mark a request as being served: enter when its head is complete, leave after the response.
 
         Args:
-            body: What follows, some of which may still come when the request is answered.
+            body: The request's body, part of which may still arrive after the response.
         """
         self._end_head()
         self._is_serving, self._body = True, body
@@ -120,7 +120,7 @@ class Connection(HttpConnection):
             self._is_serving = False
 
     def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
-        """Complain of what is no HTTP, and count it."""
+        """Log and count a malformed request."""
         self._connection_log.no_http.warning(peer=request.remote, error=type(error).__name__)
         self._count_unread(status)
 
@@ -129,7 +129,7 @@ class Connection(HttpConnection):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _give_up(self) -> None:
+    def _abort(self) -> None:
         self._connection_log.slow_head.warning(peer=self.peername[0] if self.peername else None)
         if self.transport is not None:
             self.transport.abort()
@@ -137,6 +137,6 @@ class Connection(HttpConnection):
 
 @web.middleware
 async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tell the connection when a request is served."""
+    """Mark the request as being served, on its connection."""
     with cast("Connection", request.protocol).serving(request.content):
         return await handler(request)

@@ -1,4 +1,4 @@
-"""Takes connections in: so many and no more, and none that does not get through its TLS handshake in time."""
+"""Accepts TLS connections, limited in number and in the time of their handshake."""
 
 import asyncio
 import socket
@@ -15,8 +15,8 @@ from gateway.logging.throttled import ThrottledLog
 __all__ = ["Listener"]
 
 _BACKLOG: Final = 128
-_PAUSE_SECONDS: Final = 1.0
-_TLS_GOODBYE_SECONDS: Final = 2.0
+_ACCEPT_PAUSE_SECONDS: Final = 1.0
+_TLS_SHUTDOWN_SECONDS: Final = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -24,8 +24,8 @@ _log = structlog.get_logger(__name__)
 class Listener:
     """A TCP port with TLS.
 
-    Unlike a server of asyncio's it counts connections from when they come in. Whoever never finishes the handshake
-    takes a place too, for as long as it may.
+    Unlike an asyncio server, it counts connections from the moment they are accepted: one that never completes its
+    handshake counts until the handshake times out.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Listener:
         max_connections: int,
         handshake_timeout_seconds: float,
     ) -> None:
-        """Prepare.
+        """Initialise.
 
         Args:
-            make: Makes what serves a connection.
-            tls: Asked anew for each connection.
-            max_connections: How many there may be at a time; a further one is closed at once.
-            handshake_timeout_seconds: How long a handshake may take.
+            make: Creates the protocol of a connection.
+            tls: TLS context, consulted anew for each connection.
+            max_connections: Connections at a time; excess ones are closed at once.
+            handshake_timeout_seconds: Time limit for a handshake.
         """
         self._make = make
         self._tls = tls
@@ -56,18 +56,18 @@ class Listener:
         self._failed = ThrottledLog("tls_handshake_failed")
 
     async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
-        """Begin to take connections.
+        """Start to accept connections.
 
         Args:
             host: Address to listen on.
-            port: TCP port; 0 takes a free one.
-            reuse_port: Whether other processes may listen there too.
+            port: TCP port; 0 for any free port.
+            reuse_port: Whether other processes may listen on the same port.
 
         Returns:
             The port.
 
         Raises:
-            OSError: The port cannot be had.
+            OSError: The port is not available.
         """
         for family, address in await resolved(host, port):
             self._sockets.append(socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=reuse_port))
@@ -76,70 +76,70 @@ class Listener:
             self._listen(listening)
         return int(self._sockets[0].getsockname()[1])
 
-    async def close(self, lull_seconds: float = 0.0) -> None:
-        """Take no further connections, and give up those that are still at their handshake; the others stay.
+    async def close(self, handshake_grace_seconds: float = 0.0) -> None:
+        """Accept no further connections and abort pending handshakes; established connections stay.
 
         Args:
-            lull_seconds: How long a handshake may still take.
+            handshake_grace_seconds: How long pending handshakes may still take.
         """
         for listening in self._sockets:
             asyncio.get_running_loop().remove_reader(listening)
-            # What waits to be taken would be reset.
+            # The kernel would reset the connections that wait in the backlog.
             for _ in range(_BACKLOG):
                 if not self._accept(listening):
                     break
             listening.close()
         for pause in self._pauses:
             pause.cancel()
-        # What came in a moment ago has to begin before it can be given up.
-        await asyncio.sleep(lull_seconds)
+        # Connections accepted just now need time for their handshake.
+        await asyncio.sleep(handshake_grace_seconds)
         await _cancel(self._handshaking)
 
-    async def forget(self) -> None:
-        """Wait for no connection any more; whose they are has closed them."""
+    async def cancel_connections(self) -> None:
+        """Stop waiting for connections; their owner has closed them."""
         await _cancel(self._connections)
 
     def _listen(self, listening: socket.socket) -> None:
-        # Not `sock_accept`: cancelled at the wrong moment, it loses the connection that it has just taken.
+        # Not `sock_accept`: cancelled at the wrong moment, it loses the connection that it has just accepted.
         asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> bool:
-        """Take a connection; returns whether there was one."""
+        """Accept a connection; returns whether one was pending."""
         loop = asyncio.get_running_loop()
         try:
-            arrived, address = listening.accept()
+            accepted, address = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as error:
-            # Out of file descriptors or of memory: it is the others that have to go first.
+            # Out of file descriptors or memory: wait for other connections to end.
             _log.error("edge_accept_failed", error=error.strerror)
             loop.remove_reader(listening)
-            self._pauses.append(loop.call_later(_PAUSE_SECONDS, self._listen, listening))
+            self._pauses.append(loop.call_later(_ACCEPT_PAUSE_SECONDS, self._listen, listening))
             return False
-        arrived.settimeout(0)
+        accepted.settimeout(0)
         peer = str(address[0])
         if len(self._connections) >= self._max_connections:
-            arrived.close()
+            accepted.close()
             self._full.warning(peer=peer, max_connections=self._max_connections)
             return True
-        task = asyncio.create_task(self._serve(arrived, peer))
+        task = asyncio.create_task(self._serve(accepted, peer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
         return True
 
-    async def _serve(self, arrived: socket.socket, peer: str) -> None:
+    async def _serve(self, accepted: socket.socket, peer: str) -> None:
         connection, task = self._make(), cast("asyncio.Task[None]", asyncio.current_task())
         self._handshaking.add(task)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection,
-                arrived,
+                accepted,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._handshake_timeout_seconds,
-                ssl_shutdown_timeout=_TLS_GOODBYE_SECONDS,
+                ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
             )
         except OSError as error:
-            # OpenSSL's reasons are constants; other texts may quote.
+            # OpenSSL's reasons are constants; other texts may quote the sender.
             reason = error.reason if isinstance(error, ssl.SSLError) else None
             self._failed.warning(peer=peer, error=reason or type(error).__name__)
             return

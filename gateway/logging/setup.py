@@ -1,4 +1,4 @@
-"""What every process of ours writes its log with: one JSON object a line on standard error."""
+"""Log configuration of every process: one JSON object per line on standard error."""
 
 import json
 import logging
@@ -16,15 +16,15 @@ __all__ = ["WRITER", "configure"]
 _STANDARD_ERROR: Final = 2
 
 WRITER: Final = LogWriter(_STANDARD_ERROR)
-"""A process has one standard error, and so one of these."""
+"""The only writer of a process, as a process has one standard error."""
 
 
 def configure(level: str, *context: structlog.types.Processor) -> None:
-    """Set up structlog, and the standard library's logging of the libraries we use.
+    """Configure structlog, and the standard library's logging for libraries.
 
     Args:
-        level: The least severe level that is written.
-        context: Add to each line what belongs to it.
+        level: Lowest level that is written.
+        context: Processors that add context to each line.
     """
     shared: list[structlog.types.Processor] = [
         *context,
@@ -40,7 +40,7 @@ def configure(level: str, *context: structlog.types.Processor) -> None:
     handler = _Handler()
     as_text = structlog.processors.JSONRenderer(serializer=lambda value, **_: _dumps(value).decode())
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=as_text, foreign_pre_chain=shared))
-    # What libraries say below a warning (paths, peers, bytes of a bad request) stays out of our logs.
+    # Libraries' messages below warning (paths, peers, bytes of a bad request) stay out of the log.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("aiohttp.server").addFilter(_without_quotation)
 
@@ -49,12 +49,12 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             WRITER.write(f"{self.format(record)}\n".encode())
-        except Exception:  # noqa: BLE001 (as the handlers of the standard library do it)
+        except Exception:  # noqa: BLE001 (as the standard library's handlers do)
             self.handleError(record)
 
 
 def _without_quotation(record: logging.LogRecord) -> bool:
-    # What aiohttp raises over a malformed request quotes it, and it may hold a token or card data.
+    # aiohttp's exception for a malformed request quotes it, and a request may hold a token or card data.
     if record.exc_info and record.exc_info[0] is not None:
         record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", ()
         record.exc_info = record.exc_text = None
@@ -65,7 +65,7 @@ def _dumps(value: object, **_: object) -> bytes:
     try:
         return orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z)
     except TypeError:
-        # A lone surrogate, or a number beyond 64 bits: a log line must not break the work it tells of.
+        # A lone surrogate, or a number beyond 64 bits: a log line must not break the work that it reports.
         return json.dumps(value, default=_text).encode()
 
 
@@ -75,7 +75,7 @@ def _text(value: object) -> str:
 
 def _stamp(_: object, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event["level"] = level
-    # orjson writes it; structlog's own stamp is a text that takes longer to make than the rest of the line.
+    # orjson formats it; structlog's own time stamp would take longer than the rest of the line.
     event["timestamp"] = datetime.now(UTC)
     return event
 

@@ -1,4 +1,4 @@
-"""Log lines that a stranger cannot multiply."""
+"""Log warnings whose number an unauthenticated client cannot inflate."""
 
 from time import monotonic
 from typing import Final
@@ -13,24 +13,16 @@ _log = structlog.get_logger(__name__)
 
 
 class ThrottledLog:
-    """Warns of an event that anybody who connects can cause at will, at most once in ten seconds."""
+    """Warns of an event that any client can cause, at most once in ten seconds."""
 
     def __init__(self, event: str) -> None:
-        """Prepare.
-
-        Args:
-            event: The event's name in the log.
-        """
+        """Start with the event's name in the log."""
         self._event = event
         self._silent_until = float("-inf")
         self._suppressed = 0
 
     def warning(self, **facts: object) -> None:
-        """Log the event, and how often it was suppressed before; or suppress it.
-
-        Args:
-            facts: Fields of the line.
-        """
+        """Log the event with `facts` and the number of events suppressed before it, or suppress it."""
         now = monotonic()
         if now < self._silent_until:
             self._suppressed += 1

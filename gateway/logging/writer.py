@@ -1,4 +1,4 @@
-"""Writes lines in a thread of its own: a reader that stops reading, or goes away, holds nobody up and fails nobody."""
+"""Writes log lines in a thread, so that a reader that stops or goes away neither blocks nor fails the gateway."""
 
 import atexit
 import os
@@ -19,21 +19,21 @@ _FLUSH_SECONDS: Final = 1.0
 
 
 class LogWriter:
-    """The way to a file descriptor, as a file that takes whole lines of JSON from any thread.
+    """A file-like object that writes whole JSON lines from any thread to a file descriptor.
 
-    A line that cannot be written is lost and counted, and the next line that can be written follows one that says how
-    many were lost. The thread starts with the first line; what waits when the process ends has a second.
+    A line that cannot be written is lost and counted; the next line that can be written follows a report of the loss.
+    The thread starts with the first line. When the process ends, pending lines have a second to be written.
 
-    The standard library's `QueueHandler` and `QueueListener` would double what a line costs, its making included: 12 us
-    here, 22 us with them, at 3,000 lines a second. And `QueueListener.stop` waits for a stopped reader without end.
+    The standard library's `QueueHandler` and `QueueListener` would double the cost of a line, formatting included:
+    12 us here, 22 us with them, at 3,000 lines a second. And `QueueListener.stop` waits forever for a stopped reader.
     """
 
     def __init__(self, descriptor: int, *, max_waiting: int = 10_000) -> None:
-        """Prepare.
+        """Initialise.
 
         Args:
-            descriptor: Where the lines go.
-            max_waiting: How many lines may wait for a reader; further ones are lost.
+            descriptor: File descriptor to write to.
+            max_waiting: Lines that may wait for the reader; further ones are lost.
         """
         self._descriptor = descriptor
         self._max_waiting = max_waiting
@@ -46,11 +46,11 @@ class LogWriter:
 
     @property
     def lost_count(self) -> int:
-        """How many lines are lost."""
+        """Number of lost lines."""
         return self._lost_count
 
     def write(self, line: bytes) -> None:
-        """Have a line written, its end included. Never waits, and never fails."""
+        """Queue a line, which includes its line ending. Never blocks and never fails."""
         if self._waiting.qsize() >= self._max_waiting:
             self._lose(1)
             return
@@ -59,10 +59,10 @@ class LogWriter:
             self._start()
 
     def flush(self) -> None:
-        """Do nothing: lines go out by themselves."""
+        """Do nothing: the thread writes without delay."""
 
     def finish(self) -> None:
-        """Wait until what waits now is written, but no longer than a second."""
+        """Wait until all queued lines are written, for a second at most."""
         if self._thread is not None:
             done = Event()
             self._waiting.put(done)
@@ -82,7 +82,7 @@ class LogWriter:
     def _run(self) -> None:
         while True:
             batch = [self._waiting.get()]
-            # Where there is one there are soon more, and it is the wakening that costs.
+            # More lines usually follow soon, and waking the thread is the expensive part.
             time.sleep(_GATHER_SECONDS)
             batch += [self._waiting.get() for _ in range(min(self._waiting.qsize(), _MAX_BATCH))]
             self._write_all([each for each in batch if isinstance(each, bytes)])
@@ -108,7 +108,7 @@ class LogWriter:
             try:
                 text = text[os.write(self._descriptor, text) :]
             except BlockingIOError:
-                # Another process that shares the pipe does not want to wait. Here there is time.
+                # Another process that shares the pipe has made it non-blocking; this thread can wait.
                 time.sleep(_RETRY_SECONDS)
             except OSError:
                 break

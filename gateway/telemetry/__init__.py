@@ -1,1 +1,1 @@
-"""What the gateway tells of itself: metrics, traces, whether it is ready."""
+"""Metrics, traces, readiness, and the admin server that publishes them."""

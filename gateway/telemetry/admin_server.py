@@ -1,4 +1,4 @@
-"""The port for operators: metrics and probes, over plain HTTP. It serves no secrets and changes nothing."""
+"""The operators' server: metrics and probes over plain HTTP. It exposes no secrets and changes nothing."""
 
 import asyncio
 from http import HTTPStatus
@@ -29,9 +29,9 @@ class AdminServer:
         """Assemble the server.
 
         Args:
-            registry: What a scrape gets.
-            state: Refreshed before each scrape.
-            readiness: What ``/readyz`` asks.
+            registry: Metrics for ``/metrics``.
+            state: Collector to refresh before each scrape.
+            readiness: Check for ``/readyz``.
         """
         self._registry = registry
         self._state = state
@@ -49,17 +49,17 @@ class AdminServer:
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> str:
-        """Begin to serve.
+        """Start to serve.
 
         Args:
             host: Address to listen on.
-            port: TCP port; 0 takes a free one.
+            port: TCP port; 0 for any free port.
 
         Returns:
-            Where it listens: ``host:port``.
+            The address, as ``host:port``.
 
         Raises:
-            OSError: The port cannot be had.
+            OSError: The port is not available.
         """
         await self._runner.setup()
         http_server.defer_continue(cast("web.Server", self._runner.server))
@@ -70,14 +70,14 @@ class AdminServer:
         return join(host, int(self._listener.sockets[0].getsockname()[1]))
 
     async def stop(self) -> None:
-        """Answer what was asked, then close."""
+        """Complete requests in flight, then close."""
         if self._listener is not None:
             self._listener.close()
         await self._runner.cleanup()
 
     def _connection(self) -> "_Connection":
         server = cast("web.Server", self._runner.server)
-        return _Connection(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type] # none is written
+        return _Connection(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type] # disables it
 
     async def _metrics(self, request: web.Request) -> web.Response:
         await self._state.refresh()
@@ -86,7 +86,7 @@ class AdminServer:
 
     async def _healthz(self, request: web.Request) -> web.Response:
         del request
-        # That there is an answer is the answer: the process lives and its event loop turns.
+        # Any response proves that the process lives and its event loop runs.
         return web.Response(text="ok\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:
@@ -102,7 +102,7 @@ class _Connection(HttpConnection):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("admin_request_failed", exc_info=error)
         else:
-            # The error would quote what was sent.
+            # The error's text would quote the request.
             _log.warning("malformed_admin_request_rejected", peer=request.remote, error=type(error).__name__)
 
 

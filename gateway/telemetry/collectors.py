@@ -1,4 +1,4 @@
-"""What is read off the gateway's state whenever its metrics are scraped."""
+"""Metrics that are read from the gateway's state at each scrape."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
@@ -14,14 +14,14 @@ from gateway.ports import EventLog, LogBounds, StoredSubscription
 
 __all__ = ["State"]
 
-_MOST_SUBSCRIPTIONS: Final = 100
-"""Subscribers name their subscriptions: no more series than this are made of that."""
+_MAX_SUBSCRIPTIONS: Final = 100
+"""Limits the number of series, because subscribers choose the names of subscriptions."""
 _PREFIX: Final = "d1_gateway"
 _log = structlog.get_logger(__name__)
 
 
 class State:
-    """A collector for a registry, to be refreshed before each scrape."""
+    """A Prometheus collector, to be refreshed before each scrape."""
 
     def __init__(
         self,
@@ -34,16 +34,16 @@ class State:
         certificate_expiries: Callable[[], Mapping[str, float]],
         lost_line_count: Callable[[], int],
     ) -> None:
-        """Look at the parts of a gateway.
+        """Initialise.
 
         Args:
-            issuer_ids: The configured issuers.
+            issuer_ids: Ids of the configured issuers.
             log: The event log.
-            log_bytes: Tells how large its files are.
-            broker: Knows the handlers.
-            watchers: Knows the watchers.
-            certificate_expiries: Tells when what is in use expires, in seconds since 1970 (UTC), by setting.
-            lost_line_count: Tells how many lines of the process's log were lost.
+            log_bytes: Returns the event log's size in bytes.
+            broker: Counts handlers.
+            watchers: Counts watchers and deliveries.
+            certificate_expiries: Returns expiry times by setting, in seconds since 1970 (UTC).
+            lost_line_count: Returns the number of lost log lines.
         """
         self._issuer_ids = tuple(issuer_ids)
         self._log = log
@@ -52,11 +52,11 @@ class State:
         self._watchers = watchers
         self._certificate_expiries = certificate_expiries
         self._lost_line_count = lost_line_count
-        self._of_log: tuple[Metric, ...] = ()
+        self._log_metrics: tuple[Metric, ...] = ()
 
     async def refresh(self) -> None:
-        """Read what takes a while to read. Where the event log cannot be read, its metrics are left out."""
-        self._of_log = ()
+        """Read the event log's metrics; they are left out if it cannot be read."""
+        self._log_metrics = ()
         try:
             subscriptions = [
                 each for issuer_id in self._issuer_ids for each in await self._log.list_subscriptions(issuer_id)
@@ -66,40 +66,40 @@ class State:
         except (GatewayError, OSError) as error:
             _log.warning("event_log_not_measured", error=str(error))
             return
-        self._of_log = (
-            _gauge("event_log_last_sequence", "The sequence of the newest notification ever stored.", bounds.last),
-            _gauge("event_log_trimmed_sequence", "Up to which retention has removed them.", bounds.trimmed_through),
-            _gauge("event_log_size_bytes", "How much disk the event log takes.", size),
+        self._log_metrics = (
+            _gauge("event_log_last_sequence", "Sequence of the newest notification ever stored.", bounds.last),
+            _gauge("event_log_trimmed_sequence", "Last sequence removed by retention.", bounds.trimmed_through),
+            _gauge("event_log_size_bytes", "Disk space used by the event log.", size),
             _gauge("subscriptions", "Named subscriptions.", len(subscriptions)),
             _lags(subscriptions, bounds),
         )
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; see `prometheus_client.registry.Collector`."""
-        yield from self._of_log
+        yield from self._log_metrics
         handlers = GaugeMetricFamily(
-            f"{_PREFIX}_handlers_connected", "Handlers that take questions of a kind.", labels=["kind"]
+            f"{_PREFIX}_handlers_connected", "Connected handlers by kind of callback.", labels=["kind"]
         )
         for kind, count in self._broker.handler_counts.items():
             handlers.add_metric([kind], count)
         yield handlers
         yield _gauge(
             "watchers_standing_by",
-            "Watchers of a subscription that another one receives.",
+            "Watchers that wait to take over a subscription.",
             self._watchers.failover.standby,
         )
         yield _counter(
             "notifications_delivered",
-            "Notifications handed to streams, once for each stream.",
+            "Notifications written to streams, counted for each stream.",
             self._watchers.delivered_count,
         )
         yield _counter(
             "log_lines_lost",
-            "Lines of the log that nobody read in time, or that could not be written.",
+            "Log lines that were not read in time or could not be written.",
             self._lost_line_count(),
         )
         expiries = GaugeMetricFamily(
-            f"{_PREFIX}_certificate_expiry_timestamp_seconds", "When a certificate in use expires.", labels=["setting"]
+            f"{_PREFIX}_certificate_expiry_timestamp_seconds", "Expiry of a certificate in use.", labels=["setting"]
         )
         for setting, expiry in self._certificate_expiries().items():
             expiries.add_metric([setting], expiry)
@@ -115,13 +115,13 @@ def _counter(name: str, text: str, value: float) -> Metric:
 
 
 def _lags(subscriptions: Iterable[StoredSubscription], bounds: LogBounds) -> Metric:
-    """Tell how far behind subscriptions are: of very many, those that are furthest."""
+    """Measure how far subscriptions lag behind; beyond the limit, only those that lag most."""
     family = GaugeMetricFamily(
         f"{_PREFIX}_subscription_lag",
-        "Notifications that a subscription has not committed.",
+        "Notifications not yet committed by a subscription.",
         labels=["issuer", "subscription"],
     )
     lags = sorted(((bounds.lag(each.committed), each) for each in subscriptions), key=lambda pair: -pair[0])
-    for lag, subscription in lags[:_MOST_SUBSCRIPTIONS]:
+    for lag, subscription in lags[:_MAX_SUBSCRIPTIONS]:
         family.add_metric([subscription.issuer_id, subscription.name], lag)
     return family

@@ -1,4 +1,4 @@
-"""Parts of the gateway with a meter around each: whoever uses one does not notice."""
+"""Wrappers that measure parts of the gateway behind the same interface."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,16 +21,10 @@ _STATES: Final[tuple[CircuitState, ...]] = ("closed", "half_open", "open")
 
 
 class InstrumentedLog:
-    """A `gateway.ports.Appendable` that counts and times what another one is given."""
+    """A `gateway.ports.Appendable` that counts and times the appends to another one."""
 
     def __init__(self, log: Appendable, metrics: Metrics, tracing: Tracing) -> None:
-        """Put a meter around a log.
-
-        Args:
-            log: Stores the events.
-            metrics: Where to count.
-            tracing: Makes a span of each append.
-        """
+        """Measure the appends to `log`."""
         self._log = log
         self._tracing = tracing
         self._seconds = metrics.append_seconds
@@ -40,54 +34,48 @@ class InstrumentedLog:
 
     async def append(self, event: Event) -> bool:
         """See `gateway.ports.Appendable`."""
-        began = perf_counter()
+        started = perf_counter()
         with self._tracing.span("event log append", SpanKind.INTERNAL) as span:
             try:
                 is_new = await self._log.append(event)
             except GatewayError as error:
                 self._failed.inc()
-                self._seconds.observe(perf_counter() - began)
+                self._seconds.observe(perf_counter() - started)
                 fail(span, error.reason_name.lower())
                 raise
         (self._stored if is_new else self._duplicate).inc()
-        self._seconds.observe(perf_counter() - began)
+        self._seconds.observe(perf_counter() - started)
         return is_new
 
 
 class InstrumentedBus:
-    """A `gateway.ports.CallbackBus` that counts and times what another one carries."""
+    """A `gateway.ports.CallbackBus` that counts and times the callbacks of another one."""
 
     def __init__(self, bus: CallbackBus, metrics: Metrics, tracing: Tracing) -> None:
-        """Put a meter around a bus.
-
-        Args:
-            bus: Asks.
-            metrics: Where to count.
-            tracing: Makes a span of each question.
-        """
+        """Measure the callbacks that `bus` carries."""
         self._bus = bus
         self._tracing = tracing
-        # Finding a series by its labels takes longer than to count in it.
-        self._open = InProgress.by_label(metrics.questions_open)
-        self._seconds = cache(metrics.question_seconds.labels)
-        self._ended = cache(metrics.questions.labels)
+        # Looking up a series by its labels takes longer than counting.
+        self._open = InProgress.by_label(metrics.callbacks_open)
+        self._seconds = cache(metrics.callback_seconds.labels)
+        self._ended = cache(metrics.callbacks.labels)
 
     async def ask(
-        self, question: callback.Question, seconds: float, *, wait_for_handler: bool = True
+        self, request: callback.Question, seconds: float, *, wait_for_handler: bool = True
     ) -> callback.Reply | None:
         """See `gateway.ports.CallbackBus`."""
-        kind = question.WhichOneof("request") or "unknown"
-        began = perf_counter()
+        kind = request.WhichOneof("request") or "unknown"
+        started = perf_counter()
         open_now = self._open(kind)
         open_now.count += 1
         try:
             with self._tracing.span(kind, SpanKind.INTERNAL) as span:
-                reply = await self._bus.ask(question, seconds, wait_for_handler=wait_for_handler)
+                reply = await self._bus.ask(request, seconds, wait_for_handler=wait_for_handler)
                 outcome = _outcome(reply)
                 span.set_attribute("d1_gateway.outcome", outcome)
         finally:
             open_now.count -= 1
-        self._seconds(kind).observe(perf_counter() - began)
+        self._seconds(kind).observe(perf_counter() - started)
         self._ended(kind, outcome).inc()
         return reply
 
@@ -96,12 +84,7 @@ class Upstreams:
     """The `gateway.ports.meter.UpstreamMeter` of a running gateway."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
-        """Listen to adapters.
-
-        Args:
-            metrics: Where to count.
-            tracing: Makes a span of each request, and sends its trace on.
-        """
+        """Count requests to upstreams, and create a span for each."""
         self._metrics = metrics
         self._in_flight = InProgress.by_label(metrics.upstream_in_flight)
         self._seconds = cache(metrics.upstream_seconds.labels)
@@ -111,14 +94,14 @@ class Upstreams:
 
     @property
     def circuits(self) -> dict[str, CircuitState]:
-        """How the circuit breaker of each upstream stands, as far as that was told."""
+        """State of each upstream's circuit breaker, by the upstream's name."""
         return dict(self._circuits)
 
     @contextmanager
     def exchange(self, upstream: str, endpoint: str) -> Iterator[Exchange]:
         """See `gateway.ports.meter.UpstreamMeter`."""
         result = "cancelled"
-        began = perf_counter()
+        started = perf_counter()
         in_flight = self._in_flight(upstream)
         in_flight.count += 1
         with self._tracing.span(f"{upstream} {endpoint}", SpanKind.CLIENT) as span:
@@ -134,7 +117,7 @@ class Upstreams:
                 in_flight.count -= 1
                 if exchange.status is not None:
                     span.set_attribute("http.response.status_code", exchange.status)
-                self._seconds(upstream, endpoint).observe(perf_counter() - began)
+                self._seconds(upstream, endpoint).observe(perf_counter() - started)
                 self._ended(upstream, endpoint, result).inc()
 
     def retried(self, upstream: str, endpoint: str) -> None:

@@ -1,4 +1,4 @@
-"""The gateway's Prometheus metrics. No label ever holds an id, or a word that a caller chose."""
+"""The gateway's Prometheus metrics. No label ever holds an id or a text that a caller chose."""
 
 from collections.abc import Callable
 from functools import cache
@@ -16,78 +16,80 @@ from prometheus_client import (
 __all__ = ["InProgress", "Metrics"]
 
 _PREFIX: Final = "d1_gateway"
-# A call that goes through to an upstream: from a local refusal to D1's own patience.
+# A call that includes an upstream: from a rejection by the gateway itself to the longest time-out.
 _CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-# What ends at our own disk.
+# Work that ends at the local disk.
 _DISK_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class InProgress:
-    """How much of something goes on: counted here and read when it is asked for, which takes no lock for either."""
+    """Counts work in progress for a gauge that reads the count when scraped, so that neither takes a lock."""
 
     __slots__ = ("count",)
 
     def __init__(self, gauge: Gauge) -> None:
-        """Be what a gauge shows."""
+        """Attach to a gauge."""
         self.count = 0
         gauge.set_function(lambda: self.count)
 
     @classmethod
     def by_label(cls, gauge: Gauge) -> Callable[[str], Self]:
-        """Return what finds the one of each label, and makes it where there is none."""
+        """Return a function that finds or creates the counter of a label value."""
         return cache(lambda label: cls(gauge.labels(label)))
 
 
 class Metrics:
-    """What is counted while the gateway works. What is read off its state stands at `gateway.telemetry.collectors`."""
+    """Metrics that are counted as the gateway works; those read from its state: `gateway.telemetry.collectors`."""
 
     def __init__(self) -> None:
-        """Make a registry of its own, with what the process says of itself."""
-        # A time of birth beside each counter doubles the series and tells what `process_start_time_seconds` tells.
+        """Create the metrics in a new registry, with the process metrics."""
+        # Creation times double the number of series, and `process_start_time_seconds` has the information already.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        """What is scraped."""
+        """The registry to scrape."""
         ProcessCollector(registry=self.registry)
 
-        self.rpcs = self._counter("rpcs", "Rpcs that ended, by the status they ended with.", "rpc", "code")
-        self.rpc_seconds = self._histogram("rpc_duration", "How long rpcs without streams took.", _CALL_SECONDS, "rpc")
-        self.rpcs_in_flight = self._gauge("rpcs_in_flight", "Rpcs without streams that run now.", "rpc")
-        self.streams_open = self._gauge("streams_open", "Rpcs with streams that run now.", "rpc")
+        self.rpcs = self._counter("rpcs", "Completed rpcs by status code.", "rpc", "code")
+        self.rpc_seconds = self._histogram("rpc_duration", "Duration of unary rpcs.", _CALL_SECONDS, "rpc")
+        self.rpcs_in_flight = self._gauge("rpcs_in_flight", "Unary rpcs in progress.", "rpc")
+        self.streams_open = self._gauge("streams_open", "Streaming rpcs in progress.", "rpc")
 
         self.upstream_requests = self._counter(
             "upstream_requests",
-            "Requests to an upstream that ended, by the class of the answer's status or by why there was none.",
+            "Completed requests to an upstream by class of response status or reason for its absence.",
             *("upstream", "endpoint", "result"),
         )
         self.upstream_seconds = self._histogram(
-            "upstream_request_duration", "How long they took.", _CALL_SECONDS, "upstream", "endpoint"
+            "upstream_request_duration", "Duration of requests to an upstream.", _CALL_SECONDS, "upstream", "endpoint"
         )
         self.upstream_in_flight = self._gauge(
-            "upstream_requests_in_flight", "Requests to an upstream that wait for their answer now.", "upstream"
+            "upstream_requests_in_flight", "Requests to an upstream in progress.", "upstream"
         )
         self.upstream_retries = self._counter(
-            "upstream_retries", "Requests to an upstream that were repeats.", "upstream", "endpoint"
+            "upstream_retries", "Requests to an upstream that were retries.", "upstream", "endpoint"
         )
         self.upstream_circuit = self._gauge(
-            "upstream_circuit", "1 for the state that an upstream's circuit breaker is in.", "upstream", "state"
+            "upstream_circuit", "1 for the current state of an upstream's circuit breaker.", "upstream", "state"
         )
 
         self.edge_requests = self._counter(
-            "edge_requests", "Requests of D1 that were answered.", "route", "method", "status"
+            "edge_requests", "Completed requests at the edge.", "route", "method", "status"
         )
-        self.edge_seconds = self._histogram("edge_request_duration", "How long that took.", _CALL_SECONDS, "route")
+        self.edge_seconds = self._histogram(
+            "edge_request_duration", "Duration of requests at the edge.", _CALL_SECONDS, "route"
+        )
 
-        self.questions = self._counter("questions", "Questions of D1 that ended, by how.", "kind", "outcome")
-        self.question_seconds = self._histogram(
-            "question_duration", "How long D1's questions waited for their reply.", _CALL_SECONDS, "kind"
+        self.callbacks = self._counter("callbacks", "Completed callbacks by outcome.", "kind", "outcome")
+        self.callback_seconds = self._histogram(
+            "callback_duration", "Time that callback requests waited for a reply.", _CALL_SECONDS, "kind"
         )
-        self.questions_open = self._gauge("questions_open", "Questions that wait for a reply now.", "kind")
+        self.callbacks_open = self._gauge("callbacks_open", "Callback requests waiting for a reply.", "kind")
 
         self.appends = self._counter(
-            "event_log_appends", "Notifications handed to the event log, by what came of it.", "outcome"
+            "event_log_appends", "Notifications appended to the event log by outcome.", "outcome"
         )
         self.append_seconds = self._histogram(
-            "event_log_append_duration", "How long they took to be on disk, failures included.", _DISK_SECONDS
+            "event_log_append_duration", "Duration of appends, failed ones included.", _DISK_SECONDS
         )
         for outcome in ("stored", "duplicate", "failed"):
             self.appends.labels(outcome)

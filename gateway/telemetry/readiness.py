@@ -1,4 +1,4 @@
-"""Whether this instance should be sent work."""
+"""Readiness: whether this instance should receive work."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,85 +11,85 @@ from gateway.ports import EventLog, KeyValueStore
 __all__ = ["OK", "Phase", "Readiness", "Report"]
 
 Phase: TypeAlias = Literal["starting", "serving", "draining"]
-"""Where in its life a gateway is: ``serving`` once both servers take calls."""
+"""Phase in the life of a gateway: ``serving`` while both servers accept calls."""
 
 OK: Final = "ok"
-"""What a check says of which nothing is wrong."""
+"""Result of a check that passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found."""
+    """Result of a readiness check."""
 
     checks: Mapping[str, str]
-    """``ok``, or what is wrong, for each."""
+    """Result by check: ``ok``, or the problem."""
     circuits: Mapping[str, str]
-    """How the circuit breaker of each upstream stands. For people: it decides nothing."""
+    """State of each upstream's circuit breaker. For information only: it does not affect readiness."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether all is well."""
+        """Whether all checks passed."""
         return all(result == OK for result in self.checks.values())
 
 
 _KEY: Final = "readiness"
-_ENTRY_SECONDS: Final = 60.0
+_KEY_TTL_SECONDS: Final = 60.0
 
 
 class Readiness:
-    """Looks whether the gateway can do its work.
+    """Checks whether the gateway can work.
 
-    An upstream that is down does not count. Every instance has the same upstream, so all would be taken out of service
-    at once, and with them D1's callbacks and the streams, which need no upstream.
+    An unavailable upstream does not count. All instances share it, so they would all be taken out of service at once,
+    and with them the callbacks and the streams, which need no upstream.
     """
 
     def __init__(
         self,
         log: EventLog,
-        entries: KeyValueStore,
+        key_value_store: KeyValueStore,
         circuits: Callable[[], Mapping[str, str]],
         *,
-        patience_seconds: float = 2.0,
-        fresh_seconds: float = 1.0,
+        timeout_seconds: float = 2.0,
+        max_age_seconds: float = 1.0,
     ) -> None:
-        """Look at a gateway that starts.
+        """Start in the phase ``starting``.
 
         Args:
-            log: Has to be readable.
-            entries: Has to be writable; it shares its storage with the log.
-            circuits: Tells how the upstreams' circuit breakers stand.
-            patience_seconds: How long the storage may take.
-            fresh_seconds: How long a finding stands: asking often does not wear the disk.
+            log: The event log, which must be readable.
+            key_value_store: The key-value store, which must be writable; it shares its storage with the log.
+            circuits: Returns the state of each upstream's circuit breaker.
+            timeout_seconds: Time limit for each check of the storage.
+            max_age_seconds: How long a result is reused, so that frequent probes do not wear the disk.
         """
         self.phase: Phase = "starting"
         self._log = log
-        self._entries = entries
+        self._key_value_store = key_value_store
         self._circuits = circuits
-        self._patience_seconds = patience_seconds
-        self._fresh_seconds = fresh_seconds
+        self._timeout_seconds = timeout_seconds
+        self._max_age_seconds = max_age_seconds
         self._storage: dict[str, str] = {}
         self._stale_from = float("-inf")
-        self._looking = asyncio.Lock()
+        self._checking = asyncio.Lock()
 
     async def report(self) -> Report:
-        """Look, and tell."""
-        async with self._looking:
+        """Check readiness."""
+        async with self._checking:
             clock = asyncio.get_running_loop().time
             if clock() >= self._stale_from:
                 self._storage = {
                     "event_log_read": await self._result(self._read),
                     "event_log_write": await self._result(self._write),
                 }
-                self._stale_from = clock() + self._fresh_seconds
+                self._stale_from = clock() + self._max_age_seconds
         serving = OK if self.phase == "serving" else self.phase
         return Report({"serving": serving, **self._storage}, dict(self._circuits()))
 
-    async def _result(self, look: Callable[[], Awaitable[object]]) -> str:
+    async def _result(self, check: Callable[[], Awaitable[object]]) -> str:
         try:
-            async with asyncio.timeout(self._patience_seconds):
-                await look()
+            async with asyncio.timeout(self._timeout_seconds):
+                await check()
         except TimeoutError:
-            return f"no answer within {self._patience_seconds:g} s"
+            return f"no response within {self._timeout_seconds:g} s"
         except GatewayError as error:
             return error.message
         return OK
@@ -98,4 +98,4 @@ class Readiness:
         await self._log.read((await self._log.bounds()).last, 1)
 
     async def _write(self) -> None:
-        await self._entries.put(_KEY, b"", _ENTRY_SECONDS)
+        await self._key_value_store.put(_KEY, b"", _KEY_TTL_SECONDS)

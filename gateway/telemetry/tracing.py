@@ -1,4 +1,4 @@
-"""Traces: spans around what the gateway does, and the trace context that goes from callers to upstreams."""
+"""Traces: spans around the gateway's work, and trace context that passes from callers to upstreams."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -22,42 +22,42 @@ _log = structlog.get_logger(__name__)
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _CONTEXT: Final = frozenset({"traceparent", "tracestate"})
-# Nothing but the trace context: baggage may hold whatever a caller likes.
+# Propagates the trace context alone: baggage may hold anything that a caller likes.
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """Starts OpenTelemetry's spans. Attributes never hold card data, or an id of a card or a person."""
+    """Starts OpenTelemetry spans. Attributes never hold card data or the id of a card or a person."""
 
     def __init__(self, provider: "TracerProvider | None" = None) -> None:
-        """Prepare.
+        """Initialise.
 
         Args:
-            provider: Records and exports the spans, and is shut down with this; None for no spans at all.
+            provider: Records and exports spans; `close` shuts it down. None to create no spans.
         """
         self._provider = provider
         self._tracer = None if provider is None else provider.get_tracer("d1-gateway")
 
     def span(self, name: str, kind: SpanKind, carrier: Carrier = ()) -> AbstractContextManager[Span]:
-        """Return a span to be entered, within the one that the running task is in.
+        """Return a span to enter; it becomes a child of the running task's span.
 
         Args:
-            name: What is done: a name from the code, never a path with an id.
-            kind: On whose behalf.
-            carrier: What may hold the caller's trace context (W3C Trace Context); for a server.
+            name: A name from the code, never a path with an id.
+            kind: OpenTelemetry's kind of span.
+            carrier: For a server: where the caller's trace context may be (W3C Trace Context).
         """
         if self._tracer is None:
-            # OpenTelemetry's own tracer without an SDK takes 3 us for a span, this 0.2 us.
+            # OpenTelemetry's no-op tracer takes 3 us for a span, this 0.2 us.
             return INVALID_SPAN
         given = {key.lower(): value for key, value in carrier if key.lower() in _CONTEXT and isinstance(value, str)}
         parent = _PROPAGATOR.extract(given) if given else None
-        # What an exception says may quote an upstream: it stays out of the trace.
+        # An exception's text may quote an upstream, so it stays out of the trace.
         return self._tracer.start_as_current_span(
             name, parent, kind, record_exception=False, set_status_on_exception=False
         )
 
     def headers(self) -> Mapping[str, str]:
-        """Return what an upstream has to be sent to continue the trace that the running task is in."""
+        """Return the headers that let an upstream continue the running task's trace."""
         if self._tracer is None:
             return _NONE
         headers: dict[str, str] = {}
@@ -65,22 +65,22 @@ class Tracing:
         return headers
 
     def close(self) -> None:
-        """Send what has not been sent. Blocks."""
+        """Export pending spans and shut down; blocks."""
         if self._provider is not None:
             self._provider.shutdown()
 
 
 def fail(span: Span, why: str) -> None:
-    """Note that the work of a span failed, and why in a word of our own."""
+    """Mark a span as failed, with an error type from the code."""
     span.set_attribute("error.type", why)
     span.set_status(StatusCode.ERROR)
 
 
 def configured(environment: Mapping[str, str] | None = None) -> Tracing:
-    """Trace if an OTLP endpoint is configured in OpenTelemetry's own variables, and the extra ``otel`` is installed.
+    """Export traces if OpenTelemetry's variables name an OTLP endpoint and the extra ``otel`` is installed.
 
     Args:
-        environment: Where the variables are; the process's own environment if None.
+        environment: Environment variables; None for those of the process.
     """
     found = os.environ if environment is None else environment
     is_disabled = found.get("OTEL_SDK_DISABLED", "").lower() == "true" or found.get("OTEL_TRACES_EXPORTER") == "none"
@@ -94,8 +94,8 @@ def configured(environment: Mapping[str, str] | None = None) -> Tracing:
 
 
 def _exporting() -> "TracerProvider":
-    """Make a provider that exports by OTLP over HTTP, as the environment's ``OTEL_*`` variables say."""
-    # The extra `otel`: it need not be there, and takes long to import.
+    """Return a provider that exports by OTLP over HTTP, configured by the environment's ``OTEL_*`` variables."""
+    # The extra `otel` is optional, and slow to import.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415

@@ -473,7 +473,7 @@ def with_unhurried_otps(used: Settings) -> Settings:
 
 async def until_open(running: Running, count: int) -> None:
     """Wait until so many OTPs wait for their replies."""
-    line = f'd1_gateway_questions_open{{kind="deliver_otp"}} {count:.1f}'
+    line = f'd1_gateway_callbacks_open{{kind="deliver_otp"}} {count:.1f}'
     async with aiohttp.ClientSession(f"http://{running.addresses.admin}") as session, asyncio.timeout(10):
         metrics = ""
         while line not in metrics.splitlines():

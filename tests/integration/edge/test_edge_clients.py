@@ -69,7 +69,7 @@ async def test_a_connection_does_not_outlive_its_certificate(sandbox: Sandbox, t
         async with calling_with(running, identity) as caller:
             assert (await caller.notify()).status == 204
             await asyncio.sleep(ends - time.time() + 0.1)
-            assert (await caller.notify()).error(403) == "the client certificate is not valid now"
+            assert (await caller.notify()).error(403) == "the client certificate has expired or is not yet valid"
 
 
 def _forwarded(pair: Pair) -> str:
@@ -129,7 +129,7 @@ async def test_behind_a_proxy_only_listed_names_may_call_too(sandbox: Sandbox, t
 
 
 async def test_a_proxy_that_hands_on_no_certificate_gets_nothing(proxied: _Proxied) -> None:
-    assert (await proxied.caller.notify()).error(403) == "the proxy shows no client certificate"
+    assert (await proxied.caller.notify()).error(403) == "the proxy sends no client certificate"
 
 
 async def test_a_proxy_is_not_d1_though_it_has_a_certificate_of_the_same_authority(
@@ -214,7 +214,7 @@ async def test_nobody_else_may_send_the_header_even_with_a_certificate_of_its_ow
         shown = _forwarded(proxied.authority.issue())
         assert (await proxied.caller.notify(**{header: shown})).status == 403
         async with calling_with(proxied.running, write_pair(tmp_path, "d1", proxied.authority.issue())) as direct:
-            assert (await direct.notify(**{header: shown})).error(403).startswith("the header Client-Cert is taken")
+            assert (await direct.notify(**{header: shown})).error(403).startswith("the header Client-Cert is accepted")
             assert (await direct.notify()).status == 204
         assert len(await stored(proxied.running)) == 1
 

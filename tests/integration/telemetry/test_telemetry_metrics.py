@@ -86,11 +86,11 @@ async def test_a_question_is_counted_by_how_it_ended(view: OperatorView) -> None
 
     found = await view.scrape()
     counted = {
-        outcome: found.value("questions_total", kind=kind, outcome=outcome)
+        outcome: found.value("callbacks_total", kind=kind, outcome=outcome)
         for outcome in ("replied", "refused", "unanswered")
     }
     assert counted == {"replied": 1, "refused": 1, "unanswered": 1}
-    assert found.value("questions_open", kind=kind) == 0
+    assert found.value("callbacks_open", kind=kind) == 0
 
 
 async def test_no_label_holds_an_id_or_a_word_of_a_caller(view: OperatorView) -> None:

@@ -17,7 +17,7 @@ from issuer.common.v1 import error_pb2
 from tests.fakes import FakeEventLog, an_event
 
 SUSPEND = "POST /cards/{card_id}/operations:suspend"
-QUESTION = callback.Question(consumer_information=questions_pb2.ConsumerInformationRequest(consumer_id="consumer-1"))
+REQUEST = callback.Question(consumer_information=questions_pb2.ConsumerInformationRequest(consumer_id="consumer-1"))
 
 
 @pytest.fixture
@@ -54,22 +54,22 @@ async def test_an_append_is_counted_by_what_came_of_it(metrics: Metrics) -> None
         (None, "unanswered"),
     ],
 )
-async def test_a_question_is_counted_by_how_it_ended(
+async def test_a_callback_is_counted_by_its_outcome(
     metrics: Metrics, reply: callback.Reply | None, outcome: str
 ) -> None:
-    open_while_asked = []
+    open_while_pending = []
 
     async def ask(*_: Any, **__: Any) -> callback.Reply | None:
-        open_while_asked.append(value(metrics, "questions_open", kind="consumer_information"))
+        open_while_pending.append(value(metrics, "callbacks_open", kind="consumer_information"))
         return reply
 
-    answer = await InstrumentedBus(SimpleNamespace(ask=ask), metrics, Tracing()).ask(QUESTION, 1.0)
+    received = await InstrumentedBus(SimpleNamespace(ask=ask), metrics, Tracing()).ask(REQUEST, 1.0)
 
-    assert answer is reply
-    assert open_while_asked == [1]
-    assert value(metrics, "questions_open", kind="consumer_information") == 0
-    assert value(metrics, "questions_total", kind="consumer_information", outcome=outcome) == 1
-    assert value(metrics, "question_duration_seconds_count", kind="consumer_information") == 1
+    assert received is reply
+    assert open_while_pending == [1]
+    assert value(metrics, "callbacks_open", kind="consumer_information") == 0
+    assert value(metrics, "callbacks_total", kind="consumer_information", outcome=outcome) == 1
+    assert value(metrics, "callback_duration_seconds_count", kind="consumer_information") == 1
 
 
 def outcome_unknown() -> GatewayError:
@@ -121,7 +121,7 @@ def test_the_circuit_of_an_upstream_is_in_one_state(metrics: Metrics) -> None:
 
 def test_two_gateways_in_a_process_count_for_themselves() -> None:
     one, other = Metrics(), Metrics()
-    one.questions.labels("deliver_otp", "replied").inc()
+    one.callbacks.labels("deliver_otp", "replied").inc()
 
-    assert value(one, "questions_total", kind="deliver_otp", outcome="replied") == 1
-    assert value(other, "questions_total", kind="deliver_otp", outcome="replied") is None
+    assert value(one, "callbacks_total", kind="deliver_otp", outcome="replied") == 1
+    assert value(other, "callbacks_total", kind="deliver_otp", outcome="replied") is None

@@ -8,8 +8,8 @@ from gateway.telemetry.readiness import Phase, Readiness
 from tests.fakes import FakeEventLog, FakeKeyValueStore
 
 
-def readiness(log: FakeEventLog, store: FakeKeyValueStore, *, fresh_seconds: float = 0.0) -> Readiness:
-    made = Readiness(log, store, lambda: {"d1": "open"}, patience_seconds=0.05, fresh_seconds=fresh_seconds)
+def readiness(log: FakeEventLog, store: FakeKeyValueStore, *, max_age_seconds: float = 0.0) -> Readiness:
+    made = Readiness(log, store, lambda: {"d1": "open"}, timeout_seconds=0.05, max_age_seconds=max_age_seconds)
     made.phase = "serving"
     return made
 
@@ -51,12 +51,12 @@ async def test_a_disk_that_does_not_answer_is_given_up_after_a_while() -> None:
 
     report = await readiness(FakeEventLog(turn=never), FakeKeyValueStore()).report()
 
-    assert report.checks["event_log_read"] == "no answer within 0.05 s"
+    assert report.checks["event_log_read"] == "no response within 0.05 s"
 
 
 async def test_asking_often_does_not_reach_the_disk_each_time() -> None:
     log = FakeEventLog()
-    found = readiness(log, FakeKeyValueStore(), fresh_seconds=60.0)
+    found = readiness(log, FakeKeyValueStore(), max_age_seconds=60.0)
     await asyncio.gather(*(found.report() for _ in range(20)))
 
     assert log.read_count == 1
