@@ -1,4 +1,4 @@
-"""A limit to what is done at a time, with a line of bounded length before it."""
+"""Limits concurrent requests; excess ones wait in a queue of limited length."""
 
 import asyncio
 
@@ -6,46 +6,41 @@ __all__ = ["AdmissionQueue", "QueueFullError"]
 
 
 class QueueFullError(Exception):
-    """As many wait as may."""
+    """The queue is full."""
 
 
 class AdmissionQueue:
-    """So many places, taken in the order in which they were asked for."""
+    """Slots for concurrent requests, granted in order of arrival."""
 
     def __init__(self, max_connections: int, max_waiting_requests: int) -> None:
-        """Begin with every place free.
-
-        Args:
-            max_connections: How many are inside at a time.
-            max_waiting_requests: How many may wait for a place.
-        """
-        self._places = asyncio.Semaphore(max_connections)
+        """Start with `max_connections` free slots and room for `max_waiting_requests` in the queue."""
+        self._slots = asyncio.Semaphore(max_connections)
         self._max_waiting_requests = max_waiting_requests
         self._waiting = 0
 
     async def enter(self, deadline: float) -> None:
-        """Wait for a place, and take it.
+        """Acquire a slot.
 
         Args:
-            deadline: Until when to wait, in seconds of the event loop's clock.
+            deadline: When to give up, in seconds of the event loop's clock.
 
         Raises:
-            QueueFullError: There is no place, and none to wait in either.
-            TimeoutError: No place became free in time.
+            QueueFullError: No slot is free and the queue is full.
+            TimeoutError: No slot became free in time.
         """
-        if self._places.locked() and self._waiting >= self._max_waiting_requests:
+        if self._slots.locked() and self._waiting >= self._max_waiting_requests:
             raise QueueFullError
-        if not self._places.locked():
-            # At once, and so without a timer.
-            await self._places.acquire()
+        if not self._slots.locked():
+            # Without waiting, so that no timer is needed.
+            await self._slots.acquire()
             return
         self._waiting += 1
         try:
             async with asyncio.timeout_at(deadline):
-                await self._places.acquire()
+                await self._slots.acquire()
         finally:
             self._waiting -= 1
 
     def leave(self) -> None:
-        """Give a place back."""
-        self._places.release()
+        """Release a slot."""
+        self._slots.release()

@@ -1,4 +1,4 @@
-"""A circuit breaker: an upstream that keeps failing is left alone for a moment, and tried again with one request."""
+"""A circuit breaker: stops requests to a failing upstream for a while, then probes it with a single one."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -14,22 +14,22 @@ _PAUSE_GROWTH: Final = 2.0
 
 
 class Attempt:
-    """A request that the breaker let through. One that ends without a word says nothing of the upstream."""
+    """A request that the breaker lets through."""
 
-    __slots__ = ("went_well",)
+    __slots__ = ("succeeded",)
 
     def __init__(self) -> None:
-        self.went_well: bool | None = None
-        """Whether the upstream did its part; None while, and if, that cannot be told."""
+        self.succeeded: bool | None = None
+        """Whether the upstream did its part; None if the request proves nothing about the upstream."""
 
 
 class CircuitBreaker:
-    """The circuit of one upstream: a state machine on a clock, without I/O and without timers.
+    """The circuit of one upstream: a state machine on a clock, without I/O and timers.
 
-    Closed, it lets every request through; failures in a row open it. Open, it lets none through until a pause is over,
-    and then one to try (half open). If that one fails the next pause is longer, up to a limit; if it goes well the
-    circuit closes. A try that takes longer than the longest pause does not hold up the next one: an upstream that comes
-    back is found out within that time, whatever became of the requests that it never answered.
+    Closed, it lets all requests through; consecutive failures open it. Open, it blocks all requests until a pause is
+    over, then lets a single probe through (half open). If the probe fails, the next pause is longer, up to a limit; if
+    it succeeds, the circuit closes. A probe that takes longer than the longest pause does not delay the next probe, so
+    a recovery is found within that time even if earlier requests never get a response.
     """
 
     def __init__(
@@ -37,77 +37,77 @@ class CircuitBreaker:
         *,
         failures: int,
         max_pause_seconds: float,
-        note: Callable[[CircuitState], None],
+        on_state_change: Callable[[CircuitState], None],
         clock: Callable[[], float],
         spread: Callable[[], float] = random.random,
     ) -> None:
-        """Begin closed.
+        """Start closed.
 
         Args:
-            failures: How many in a row open it.
-            max_pause_seconds: For how long at most no request is let through.
-            note: Told of the state now, and whenever it changes.
-            clock: Seconds of a clock that never goes back.
-            spread: Numbers from 0 to 1, so that the instances of a gateway do not all try at the same moment.
+            failures: Consecutive failures that open the circuit.
+            max_pause_seconds: Longest time for which all requests are blocked.
+            on_state_change: Called with the initial state and with each new one.
+            clock: Monotonic time in seconds.
+            spread: Random numbers from 0 to 1, so that the gateway's instances do not all probe at the same moment.
         """
         self._failures = failures
         self._max_pause_seconds = max_pause_seconds
-        self._note = note
+        self._on_state_change = on_state_change
         self._clock = clock
         self._spread = spread
         self._failed = 0
         self._pause_seconds = 0.0
-        self._next_try = 0.0
-        # Counts how often it opened and closed: what a request says that went out before is out of date.
-        self._era = 0
+        self._next_probe = 0.0
+        # Counts openings and closings: the result of a request sent before the last one is out of date.
+        self._generation = 0
         self._state: CircuitState = "closed"
-        note(self._state)
+        on_state_change(self._state)
 
     def seconds_left(self) -> float:
-        """Tell for how long no request is let through; 0 if the next one is."""
-        return 0.0 if self._state == "closed" else max(0.0, self._next_try - self._clock())
+        """Return for how long requests are blocked; 0 if the next one is let through."""
+        return 0.0 if self._state == "closed" else max(0.0, self._next_probe - self._clock())
 
     @contextmanager
     def attempt(self) -> Iterator[Attempt]:
-        """Let one request through. To be entered only while `seconds_left` is 0."""
-        attempt, era = Attempt(), self._era
+        """Let one request through. Enter only while `seconds_left` is 0."""
+        attempt, generation = Attempt(), self._generation
         if self._state != "closed":
-            self._next_try = self._clock() + self._max_pause_seconds
+            self._next_probe = self._clock() + self._max_pause_seconds
             self._enter("half_open")
         try:
             yield attempt
         finally:
-            if era == self._era:
-                self._settle(attempt.went_well)
+            if generation == self._generation:
+                self._settle(attempt.succeeded)
 
-    def _settle(self, went_well: bool | None) -> None:  # noqa: FBT001 (what the attempt says)
-        if went_well:
+    def _settle(self, succeeded: bool | None) -> None:  # noqa: FBT001 (the attempt's own result)
+        if succeeded:
             self._failed = 0
             self._close()
-        elif went_well is False:
+        elif succeeded is False:
             self._failed += 1
             if self._state != "closed" or self._failed >= self._failures:
                 self._open()
         elif self._state == "half_open":
-            # The one to try was given up, and leaves that to the next.
-            self._next_try = self._clock()
+            # The probe was abandoned; the next request becomes the probe.
+            self._next_probe = self._clock()
 
     def _close(self) -> None:
         if self._state != "closed":
-            self._era += 1
+            self._generation += 1
             self._enter("closed")
 
     def _open(self) -> None:
         if self._state == "closed":
-            self._era += 1
+            self._generation += 1
             self._pause_seconds = _FIRST_PAUSE_SECONDS
         else:
             self._pause_seconds *= _PAUSE_GROWTH
         self._pause_seconds = min(self._pause_seconds, self._max_pause_seconds)
-        self._next_try = self._clock() + self._pause_seconds * (0.5 + 0.5 * self._spread())
+        self._next_probe = self._clock() + self._pause_seconds * (0.5 + 0.5 * self._spread())
         self._enter("open")
 
     def _enter(self, state: CircuitState) -> None:
         if state != self._state:
             self._state = state
-            self._note(state)
+            self._on_state_change(state)

@@ -1,4 +1,4 @@
-"""One HTTP exchange with an upstream: sent at most once, bounded in time, size and number, and with its fate known."""
+"""HTTP requests to an upstream: sent once at most, limited in time, size and number, with a known outcome."""
 
 import asyncio
 import ssl
@@ -28,17 +28,17 @@ __all__ = ["HttpExchange"]
 _T = TypeVar("_T")
 
 _CREDENTIALS: Final = ("Authorization", "APIKey")
-"""The headers that hold them."""
+"""Request headers that hold credentials."""
 _MAX_RESPONSE_BYTES: Final = 1024 * 1024
-_SHORTEST_CREDENTIAL: Final = 8
-"""What is shorter stands in an answer by chance."""
+_MIN_CREDENTIAL_BYTES: Final = 8
+"""A shorter credential may occur in a response by chance."""
 _SILENCES: Final = frozenset({error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER})
-"""The reasons that count as failures of the upstream, whatever the circumstances."""
+"""Reasons that always count as failures of the upstream."""
 
 
 @dataclass(slots=True)
 class _Transmission:
-    """How far one request got, over all attempts that aiohttp makes for it."""
+    """Whether a request may have left, over all attempts that aiohttp makes for it."""
 
     sent: bool = False
 
@@ -47,9 +47,9 @@ _transmission: ContextVar[_Transmission] = ContextVar("transmission")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes when a request gets its connection, right before it is written: without one it has certainly not left.
+    """Records when a request gets its connection, right before it is written. Without one, nothing was sent.
 
-    aiohttp's own tracing tells it more exactly, and costs as much as a tenth of a call.
+    aiohttp's tracing is more exact, but costs up to a tenth of a call.
     """
 
     async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
@@ -59,14 +59,14 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
-def _is_server_error(answer: UpstreamResponse) -> bool:
-    return answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+def _is_server_error(response: UpstreamResponse) -> bool:
+    return response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class HttpExchange:
-    """The connections to one environment of an upstream: one session with its pool, for as long as this lives.
+    """The connection pool for one environment of an upstream.
 
-    To be made inside a running event loop and closed with `aclose`.
+    Create it inside a running event loop and close it with `aclose`.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class HttpExchange:
         is_failure: Callable[[UpstreamResponse], bool] = _is_server_error,
         max_response_bytes: int = _MAX_RESPONSE_BYTES,
     ) -> None:
-        """Prepare the pool; connections are made when they are needed.
+        """Create the pool; connections are opened when needed.
 
         Args:
-            upstream: How errors name it.
-            settings: Where it is, and the limits.
-            tls: With the trusted authorities, and the client certificate for mTLS; None only for plain HTTP.
-            meter: Told of every request, of repetitions, and of the circuit breaker.
-            is_failure: Tells an answer that counts as a failure of the upstream: by its status, unless told otherwise.
-            max_response_bytes: The largest body that is read, after decompression.
+            upstream: The upstream's names in errors.
+            settings: Address and limits.
+            tls: Trusted CAs, and the client certificate for mTLS; None for plain HTTP only.
+            meter: Receives requests, retries and circuit breaker states.
+            is_failure: Returns whether a response counts as a failure of the upstream; by default, any 5xx does.
+            max_response_bytes: Limit for a body, after decompression.
 
         Raises:
             ValueError: HTTPS without a TLS context.
@@ -101,11 +101,11 @@ class HttpExchange:
         self._is_failure = is_failure
         self._max_response_bytes = max_response_bytes
         self._loop = asyncio.get_running_loop()
-        self._line = AdmissionQueue(settings.max_connections, settings.max_waiting_requests)
+        self._queue = AdmissionQueue(settings.max_connections, settings.max_waiting_requests)
         self._breaker = CircuitBreaker(
             failures=settings.circuit_failures,
             max_pause_seconds=settings.circuit_max_pause_seconds,
-            note=lambda state: meter.circuit(upstream.name, state),
+            on_state_change=lambda state: meter.circuit(upstream.name, state),
             clock=self._loop.time,
         )
         self._session = aiohttp.ClientSession(
@@ -114,7 +114,7 @@ class HttpExchange:
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": "application/json", "User-Agent": "d1-gateway"},
-            # The total is up to the caller of `send`.
+            # The caller of `send` sets the total time limit.
             timeout=aiohttp.ClientTimeout(total=None, connect=settings.connect_timeout_seconds),
             trust_env=False,
         )
@@ -124,10 +124,10 @@ class HttpExchange:
         await self._session.close()
 
     def deadline(self, call: Call) -> float:
-        """Tell when a call has to be over, in seconds of the event loop's clock.
+        """Return a call's deadline, in seconds of the event loop's clock.
 
         Raises:
-            GatewayError: DEADLINE_EXCEEDED; it is over already.
+            GatewayError: DEADLINE_EXCEEDED; it has passed already.
         """
         seconds = self._settings.total_timeout_seconds
         remaining = call.remaining_seconds()
@@ -140,24 +140,24 @@ class HttpExchange:
     async def retried(
         self, attempt: Callable[[], Awaitable[_T]], *, method: str, endpoint: str, deadline: float, idempotent: bool
     ) -> _T:
-        """Make a call, and where it is safe and can help make it again; see `adapters.http.retry.repeated`.
+        """Make a call, and retry it where that is safe and can help; see `adapters.http.retry.retried`.
 
         Args:
             attempt: Makes the call once, with `send`.
-            method: The HTTP method, for the meter.
-            endpoint: The path's template, for the meter.
-            deadline: When the call has to be over, in seconds of the event loop's clock.
+            method: HTTP method, for the meter.
+            endpoint: Template of the path, for the meter.
+            deadline: The call's deadline, in seconds of the event loop's clock.
             idempotent: Whether a request that was sent may be sent again.
 
         Raises:
-            GatewayError: What `attempt` raises.
+            GatewayError: As raised by `attempt`.
         """
         return await retried(
             attempt,
             max_attempts=self._settings.max_attempts,
             deadline=deadline,
             idempotent=idempotent,
-            note=lambda: self._meter.retried(self._upstream.name, f"{method} {endpoint}"),
+            on_retry=lambda: self._meter.retried(self._upstream.name, f"{method} {endpoint}"),
         )
 
     async def send(
@@ -170,43 +170,43 @@ class HttpExchange:
         body: bytes | None,
         deadline: float,
     ) -> UpstreamResponse:
-        """Send one request and read its answer, whatever its status.
+        """Send a request and read its response, whatever its status.
 
-        aiohttp repeats an idempotent request (PUT, GET) once when its connection turns out dead. Nothing else is
-        repeated here, so a POST goes out once at most.
+        aiohttp resends an idempotent request (PUT, GET) once if its connection turns out to be dead. Nothing else is
+        resent here, so a POST is sent once at most.
 
         Args:
-            method: The HTTP method.
-            path: Percent-encoded, sent as it is.
-            endpoint: The path's template: what the meter is told, as no id is in it.
-            headers: Beyond what every request has.
-            body: What to send; None to send none.
+            method: HTTP method.
+            path: Percent-encoded path, sent as it is.
+            endpoint: Template of the path, free of ids, for the meter.
+            headers: Headers beyond those of every request.
+            body: Body to send; None for no body.
             deadline: When to give up, in seconds of the event loop's clock.
 
         Raises:
             GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, TOO_MANY_REQUESTS (nothing was sent),
-                DEADLINE_EXCEEDED, UPSTREAM_NO_ANSWER, or UPSTREAM_CONTRACT for what is no HTTP or too large.
+                DEADLINE_EXCEEDED, UPSTREAM_NO_ANSWER, or UPSTREAM_CONTRACT if the response is not HTTP or too large.
         """
-        # Asked before as well, so that nobody stands in line behind what a dead upstream holds up.
+        # Checked before queueing too, so that no request queues for an upstream that is known to be down.
         self.expect_closed_circuit()
         await self._enter(deadline)
         try:
             self.expect_closed_circuit()
-            began = self._loop.time()
+            started = self._loop.time()
             with self._breaker.attempt() as attempt:
                 try:
-                    answer = await self._transmit(method, path, endpoint, headers, body, deadline)
+                    response = await self._transmit(method, path, endpoint, headers, body, deadline)
                 except GatewayError as error:
-                    if self._is_its_failure(error, self._loop.time() - began):
-                        attempt.went_well = False
+                    if self._is_upstream_failure(error, self._loop.time() - started):
+                        attempt.succeeded = False
                     raise
-                attempt.went_well = not self._is_failure(answer)
-                return answer
+                attempt.succeeded = not self._is_failure(response)
+                return response
         finally:
-            self._line.leave()
+            self._queue.leave()
 
     def expect_closed_circuit(self) -> None:
-        """Make sure that a request would be let through, before work is done for one.
+        """Check that a request would be let through, before preparing one.
 
         Raises:
             GatewayError: UPSTREAM_CIRCUIT_OPEN; nothing was sent.
@@ -218,17 +218,17 @@ class HttpExchange:
     async def _enter(self, deadline: float) -> None:
         error: GatewayError
         try:
-            await self._line.enter(deadline)
+            await self._queue.enter(deadline)
         except QueueFullError:
-            error = self._upstream.overcrowded()
+            error = self._upstream.queue_full()
         except TimeoutError:
             error = self._upstream.deadline_exceeded(sent=False)
         else:
             return
         raise error
 
-    def _is_its_failure(self, error: GatewayError, seconds: float) -> bool:
-        # A time-out that came sooner tells of the caller's deadline more than of the upstream.
+    def _is_upstream_failure(self, error: GatewayError, seconds: float) -> bool:
+        # An earlier time-out is due to the caller's deadline rather than the upstream.
         is_time_out = error.reason == error_pb2.ERROR_REASON_DEADLINE_EXCEEDED
         return error.reason in _SILENCES or (is_time_out and seconds >= self._settings.connect_timeout_seconds)
 
@@ -241,18 +241,18 @@ class HttpExchange:
             sent_headers = {**headers, **measured.headers}
             try:
                 async with asyncio.timeout_at(deadline) as timer:
-                    answer = await self._exchange(method, path, sent_headers, body)
-                    measured.status = answer.status
-                    return answer
+                    response = await self._exchange(method, path, sent_headers, body)
+                    measured.status = response.status
+                    return response
             except (aiohttp.ClientError, OSError) as failure:
                 error = self._explain(failure, sent=transmission.sent, late=timer.expired())
-            # Raised out here, the error does not refer to aiohttp's, which may hold the request with its secrets.
+            # Raised outside the handler, the error does not refer to aiohttp's, which may hold the request's secrets.
             raise error
 
     async def _exchange(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> UpstreamResponse:
-        # `encoded` keeps yarl from rewriting the path: colons stay, and so do the escapes within ids.
+        # `encoded` keeps yarl from rewriting the path: colons stay, and so do escapes within ids.
         url = URL(self._base + path, encoded=True)
         async with self._session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
             content = bytearray()
@@ -261,7 +261,7 @@ class HttpExchange:
                 if len(content) > self._max_response_bytes:
                     response.close()
                     raise self._upstream.contract_broken(
-                        f"The answer of {self._upstream.title} is too large.", status=response.status
+                        f"The response of {self._upstream.title} is too large.", status=response.status
                     )
             retry_after = response.headers.get("Retry-After", "")
             return UpstreamResponse(response.status, retry_after, _without_credentials(bytes(content), headers))
@@ -273,15 +273,15 @@ class HttpExchange:
         if not sent:
             return upstream.unreachable(failure)
         if isinstance(failure, aiohttp.ClientResponseError):
-            # The status it carries is aiohttp's own, not the upstream's.
-            return upstream.contract_broken(f"The answer of {upstream.title} is no HTTP.", status=None)
-        return upstream.no_answer()
+            # Its status is aiohttp's, not the upstream's.
+            return upstream.contract_broken(f"The response of {upstream.title} is not HTTP.", status=None)
+        return upstream.no_response()
 
 
 def _without_credentials(body: bytes, headers: Mapping[str, str]) -> bytes:
-    """Mask the credentials of the request in its answer: an upstream's words reach callers."""
+    """Mask the request's credentials in the response, because an upstream's words reach callers."""
     for name in _CREDENTIALS:
         secret = headers.get(name, "").removeprefix("Bearer ").encode()
-        if len(secret) >= _SHORTEST_CREDENTIAL:
+        if len(secret) >= _MIN_CREDENTIAL_BYTES:
             body = body.replace(secret, b"****")
     return body

@@ -1,7 +1,7 @@
-"""How an adapter tells of an upstream's failure: one form of error for all of them.
+"""The errors of all upstreams.
 
-Every error says whether the upstream may have acted (its outcome). Where that is not certain it is UNKNOWN: taking an
-executed change for one that was not sent would make a caller repeat it.
+Every error says whether the upstream may have acted (its outcome). If that is not certain, the outcome is UNKNOWN: a
+caller that took an executed change for one that was not sent would repeat it.
 """
 
 import re
@@ -21,56 +21,58 @@ from adapters.http.response import UpstreamResponse
 from gateway.errors import FieldViolation, GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
 
-__all__ = ["RETRYABLE", "RETRY_SECONDS", "Meaning", "RefusedError", "Upstream", "sanitised"]
+__all__ = ["RETRYABLE", "RETRY_SECONDS", "Meaning", "RejectedError", "Upstream", "sanitised"]
 
 RETRY_SECONDS: Final = 1.0
-"""After how long a retry makes sense where the upstream does not say."""
+"""Delay before a retry if the upstream names none."""
 
 RETRYABLE: Final = frozenset(
     {error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED, error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE}
 )
-"""The reasons of a refusal that is worth a retry as it is."""
+"""Reasons of a rejection that is worth a retry."""
 
-_LONGEST_RETRY_SECONDS: Final = 86_400.0
-_LONGEST_TEXT: Final = 200
+_MAX_RETRY_SECONDS: Final = 86_400.0
+_MAX_TEXT_LENGTH: Final = 200
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
-# What could be a token or encrypted data: the start of a JOSE header, or a run longer than any id.
+# Text that may be a token or encrypted data: the start of a JOSE header, or a run longer than any id.
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_.=-]*|[A-Za-z0-9_.+/=~-]{65,}")
-# What could be a card, account or phone number, in groups or not.
+# Text that may be a card, account or phone number, grouped or not.
 _NUMBER = re.compile(r"[0-9](?:[ ._-]?[0-9]){3,}")
 _EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What an HTTP status means."""
+    """Meaning of an HTTP status."""
 
     reason: Reason
     outcome: Outcome
     text: str
-    """For people; ``{upstream}`` stands for the upstream's name."""
+    """Text for people; ``{upstream}`` is replaced by the upstream's name."""
 
 
 _INVALID = Meaning(
-    error_pb2.ERROR_REASON_UPSTREAM_INVALID, error_pb2.OUTCOME_REJECTED, "{upstream} refuses the request"
+    error_pb2.ERROR_REASON_UPSTREAM_INVALID, error_pb2.OUTCOME_REJECTED, "{upstream} rejects the request"
 )
 _FAILED = Meaning(error_pb2.ERROR_REASON_UPSTREAM_FAILED, error_pb2.OUTCOME_UNKNOWN, "{upstream} failed")
 _UNEXPECTED = Meaning(
     error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
     error_pb2.OUTCOME_UNKNOWN,
-    "{upstream} answered with an unexpected status",
+    "{upstream} responded with an unexpected status",
 )
-# A proxy says 502 or 504 when it may have passed the request on.
+# A proxy that responds with 502 or 504 may have forwarded the request.
 _BEHIND_PROXY = Meaning(
-    error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, error_pb2.OUTCOME_UNKNOWN, "{upstream} did not answer its own proxy"
+    error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE,
+    error_pb2.OUTCOME_UNKNOWN,
+    "{upstream} did not respond to its proxy",
 )
 _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
     {
         HTTPStatus.UNAUTHORIZED: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION,
             error_pb2.OUTCOME_REJECTED,
-            "{upstream} refuses the gateway's credentials",
+            "{upstream} rejects the gateway's credentials",
         ),
         HTTPStatus.TOO_MANY_REQUESTS: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED,
@@ -78,7 +80,7 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
             "{upstream} limits the rate of calls",
         ),
         HTTPStatus.SERVICE_UNAVAILABLE: Meaning(
-            error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, error_pb2.OUTCOME_REJECTED, "{upstream} cannot serve now"
+            error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, error_pb2.OUTCOME_REJECTED, "{upstream} is unavailable"
         ),
         HTTPStatus.BAD_GATEWAY: _BEHIND_PROXY,
         HTTPStatus.GATEWAY_TIMEOUT: _BEHIND_PROXY,
@@ -86,21 +88,21 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
 )
 
 
-class RefusedError(GatewayError):
-    """An answer without success."""
+class RejectedError(GatewayError):
+    """A response other than success."""
 
-    asked_seconds: float | None = None
-    """For how long the answer asks to be left alone (Retry-After), whatever became of the request."""
+    requested_pause_seconds: float | None = None
+    """Pause that the response asks for (Retry-After), whatever became of the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A system outside, as errors name it."""
+    """An external system, as errors name it."""
 
     name: str
-    """For programs: ``ErrorInfo.metadata["upstream"]``."""
+    """Name for programs: ``ErrorInfo.metadata["upstream"]``."""
     title: str
-    """For people, as it stands within a sentence."""
+    """Name for people, within a sentence."""
 
     def error(
         self,
@@ -111,7 +113,7 @@ class Upstream:
         retry_after_seconds: float | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> GatewayError:
-        """Make an error that names this upstream. Metadata that is empty is left out."""
+        """Return an error that names this upstream; empty metadata is left out."""
         return GatewayError(
             reason,
             message,
@@ -121,48 +123,48 @@ class Upstream:
         )
 
     def metadata(self, facts: Mapping[str, str]) -> dict[str, str]:
-        """Return the facts that are known, and whose they are."""
+        """Return the non-empty facts, and the upstream's name."""
         return {"upstream": self.name} | {name: value for name, value in facts.items() if value}
 
-    def refusal(
+    def rejection(
         self,
-        answer: UpstreamResponse,
+        response: UpstreamResponse,
         special: Mapping[int, Meaning],
         *,
         code: str = "",
         detail: str = "",
         violations: Sequence[FieldViolation] = (),
-    ) -> RefusedError:
-        """Tell what an answer without success means by its status.
+    ) -> RejectedError:
+        """Return the error for a response other than success, by its status.
 
-        A status that nobody listed is read as its class is: a 4xx as 400, a 5xx as 500.
+        An unlisted status has the meaning of its class: a 4xx that of 400, a 5xx that of 500.
 
         Args:
-            answer: The answer.
-            special: The statuses that have a meaning of their own at this upstream.
+            response: The response.
+            special: Statuses with a special meaning at this upstream.
             code: The upstream's own error code, fit for a caller.
             detail: The upstream's own words, sanitised.
-            violations: The fields that the upstream finds wrong.
+            violations: Fields that the upstream rejects.
         """
-        meaning = special.get(answer.status) or _meaning(answer.status)
+        meaning = special.get(response.status) or _meaning(response.status)
         text = _sentence(meaning.text.format(upstream=self.title))
-        status = f"HTTP {answer.status}, {code}" if code else f"HTTP {answer.status}"
-        # Where the outcome is unknown, a delay would read as leave to repeat the call.
+        status = f"HTTP {response.status}, {code}" if code else f"HTTP {response.status}"
+        # If the outcome is unknown, a delay would read as permission to repeat the call.
         retryable = meaning.reason in RETRYABLE and meaning.outcome == error_pb2.OUTCOME_REJECTED
-        asked = _retry_after_seconds(answer.retry_after)
-        error = RefusedError(
+        pause = _retry_after_seconds(response.retry_after)
+        error = RejectedError(
             meaning.reason,
             f"{text} ({status}): {detail}" if detail else f"{text} ({status}).",
             outcome=meaning.outcome,
-            retry_after_seconds=(RETRY_SECONDS if asked is None else asked) if retryable else None,
+            retry_after_seconds=(RETRY_SECONDS if pause is None else pause) if retryable else None,
             violations=violations,
-            metadata=self.metadata({"upstream_status": str(answer.status), "upstream_code": code}),
+            metadata=self.metadata({"upstream_status": str(response.status), "upstream_code": code}),
         )
-        error.asked_seconds = asked
+        error.requested_pause_seconds = pause
         return error
 
     def contract_broken(self, message: str, *, status: int | None) -> GatewayError:
-        """Tell of an answer that cannot be read, or that lacks what it has to hold. The request was sent."""
+        """Return the error for an unreadable or incomplete response. The request was sent."""
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
             message,
@@ -171,55 +173,55 @@ class Upstream:
         )
 
     def unreachable(self, failure: Exception) -> GatewayError:
-        """Tell that no connection could be made, and what kind of failure it was. Nothing was sent."""
+        """Return the error for a failed connection, with the kind of failure. Nothing was sent."""
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE,
-            f"No connection to {self.title} could be made: {_connection_fault(failure)}.",
+            f"Cannot connect to {self.title}: {_connection_fault(failure)}.",
             error_pb2.OUTCOME_NOT_SENT,
             retry_after_seconds=RETRY_SECONDS,
         )
 
     def circuit_open(self, seconds: float) -> GatewayError:
-        """Tell that the upstream has failed so often that it is left alone for so many seconds. Nothing was sent."""
+        """Return the error for an open circuit, which stays open for `seconds`. Nothing was sent."""
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_CIRCUIT_OPEN,
-            _sentence(f"{self.title} has failed so often lately that it is left alone for a moment."),
+            f"Circuit open for {self.title}; retry later.",
             error_pb2.OUTCOME_NOT_SENT,
             retry_after_seconds=seconds,
         )
 
-    def overcrowded(self) -> GatewayError:
-        """Tell that too many calls wait for the upstream already. Nothing was sent."""
+    def queue_full(self) -> GatewayError:
+        """Return the error for a full admission queue. Nothing was sent."""
         return self.error(
             error_pb2.ERROR_REASON_TOO_MANY_REQUESTS,
-            f"Too many calls wait for {self.title} already.",
+            f"Too many requests are queued for {self.title}.",
             error_pb2.OUTCOME_NOT_SENT,
             retry_after_seconds=RETRY_SECONDS,
         )
 
-    def no_answer(self) -> GatewayError:
-        """Tell that the connection broke after the request was sent and before its answer was complete."""
+    def no_response(self) -> GatewayError:
+        """Return the error for a connection that broke after the request and before the complete response."""
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
-            f"The connection to {self.title} broke before its answer was complete. The request may have taken effect.",
+            f"The connection to {self.title} broke before the full response. The request may have taken effect.",
             error_pb2.OUTCOME_UNKNOWN,
         )
 
     def deadline_exceeded(self, *, sent: bool) -> GatewayError:
-        """Tell that time ran out, and whether the request had been sent by then."""
+        """Return the error for a missed deadline; `sent` says whether the request had been sent."""
         effect = "The request was sent and may have taken effect." if sent else "Nothing was sent."
         return self.error(
             error_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
-            f"The time for the call to {self.title} is over. {effect}",
+            f"Deadline exceeded calling {self.title}. {effect}",
             error_pb2.OUTCOME_UNKNOWN if sent else error_pb2.OUTCOME_NOT_SENT,
         )
 
 
-def sanitised(text: str, longest: int = _LONGEST_TEXT) -> str:
-    """Make an upstream's words fit for a message: printable ASCII, short, no number, token or e-mail address in it."""
-    text = _UNPRINTABLE.sub(" ", text[: 20 * longest])
+def sanitised(text: str, max_length: int = _MAX_TEXT_LENGTH) -> str:
+    """Make an upstream's words fit for a message: short printable ASCII without numbers, tokens, e-mail addresses."""
+    text = _UNPRINTABLE.sub(" ", text[: 20 * max_length])
     text = _EMAIL.sub("****", _NUMBER.sub("****", _TOKEN.sub("****", text)))
-    return text[:longest].strip()
+    return text[:max_length].strip()
 
 
 def _sentence(text: str) -> str:
@@ -235,24 +237,24 @@ def _meaning(status: int) -> Meaning:
 
 
 def _retry_after_seconds(header: str) -> float | None:
-    """Read a Retry-After header: seconds or a date (RFC 9110 section 10.2.3); None if it is neither, or not there."""
+    """Parse a Retry-After header: seconds or a date (RFC 9110 section 10.2.3); None if it is missing or malformed."""
     header = header.strip()
     if header.isascii() and header.isdigit():
-        return min(float(header), _LONGEST_RETRY_SECONDS)
+        return min(float(header), _MAX_RETRY_SECONDS)
     try:
         date = parsedate_to_datetime(header)
     except (ValueError, OverflowError):
         return None
-    # A date whose zone is "-0000" is UTC and comes without a zone.
+    # A date with the zone "-0000" is UTC and is parsed without a zone.
     seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()
-    return min(max(seconds, 0.0), _LONGEST_RETRY_SECONDS)
+    return min(max(seconds, 0.0), _MAX_RETRY_SECONDS)
 
 
 def _connection_fault(failure: Exception) -> str:
-    """Say what kind of failure it was, in words that hold no upstream text but OpenSSL's own."""
+    """Describe a connection failure, quoting nothing but OpenSSL's own words."""
     match failure:
         case aiohttp.ConnectionTimeoutError():
-            return "none was free or made in time"
+            return "no connection was available in time"
         case aiohttp.ClientConnectorDNSError():
             return "its name does not resolve"
         case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as fault):
@@ -262,4 +264,4 @@ def _connection_fault(failure: Exception) -> str:
         case aiohttp.ClientConnectorSSLError(os_error=ssl.SSLError() as fault):
             return f"the TLS handshake failed ({sanitised(fault.reason or 'no reason given')})"
         case _:
-            return "it was refused or broke"
+            return "the connection was refused or broke"

@@ -1,4 +1,4 @@
-"""What an upstream answered, before anyone has made sense of it."""
+"""An upstream's response, before it is interpreted."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -9,31 +9,31 @@ import orjson
 
 __all__ = ["UpstreamResponse"]
 
-_DEEPEST_JSON = 16
-"""How deep an answer may be nested: more than any has reason for, and less than a protobuf Struct can carry."""
+_MAX_JSON_DEPTH = 16
+"""More than any response needs, and less than a protobuf Struct can carry."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamResponse:
-    """An HTTP answer, read to its end."""
+    """A complete HTTP response."""
 
     status: int
     retry_after: str = ""
-    """The header of that name, as it came; empty if there was none."""
+    """The header Retry-After as received; empty if absent."""
     body: bytes = field(default=b"", repr=False)
 
     @property
     def succeeded(self) -> bool:
-        """Whether the status is one of success. Upstreams move between them, so any of them will do."""
+        """Whether the status is any 2xx: upstreams change from one to another."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     def json_object(self) -> dict[str, Any] | None:
-        """Read the body as a JSON object; None if it is nothing of that kind."""
+        """Parse the body as a JSON object; None if it is none or nests too deep."""
         try:
             value: Any = orjson.loads(self.body)
         except orjson.JSONDecodeError:
             return None
-        return value if isinstance(value, dict) and _within(value, _DEEPEST_JSON) else None
+        return value if isinstance(value, dict) and _within(value, _MAX_JSON_DEPTH) else None
 
 
 def _within(value: Any, levels: int) -> bool:

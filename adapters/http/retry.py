@@ -1,11 +1,11 @@
-"""The repetition of calls to an upstream: only where it is safe, never past the deadline, never without end."""
+"""Retries of calls to an upstream: only where safe, never past the deadline, limited in number."""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from adapters.http.errors import RefusedError
+from adapters.http.errors import RejectedError
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _PAUSE_GROWTH: Final = 2.0
-_PASSING: Final = frozenset(
+_TRANSIENT: Final = frozenset(
     {
         error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
         error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED,
@@ -23,30 +23,30 @@ _PASSING: Final = frozenset(
         error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE,
     }
 )
-"""The reasons of a failure, of a request that was sent, that may be gone at the next one."""
+"""Reasons for which a request that was sent may succeed the next time."""
 
 
 def is_retryable(error: GatewayError, *, idempotent: bool) -> bool:
-    """Tell whether a call may be made again, and whether that can help.
+    """Return whether a call may be retried, and whether that can help.
 
-    Where no connection was made any call may. What was sent goes out again only if that does no harm.
+    Without a connection any call may be retried. What was sent may be sent again only if the call is idempotent.
     """
     if error.outcome == error_pb2.OUTCOME_NOT_SENT:
         return error.reason == error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE
-    return idempotent and error.reason in _PASSING
+    return idempotent and error.reason in _TRANSIENT
 
 
 def pause_seconds(error: GatewayError, attempt: int, spread: Callable[[], float] = random.random) -> float:
-    """Tell how long to wait before the next attempt: longer each time, never the same, never less than was asked for.
+    """Return the pause before the next attempt: growing, jittered, and no shorter than the upstream asks for.
 
     Args:
-        error: How the attempt failed; what its answer asked for (Retry-After) is in it.
-        attempt: Its number, from 1.
-        spread: Numbers from 0 to 1.
+        error: The failure, which holds the pause that the response asks for (Retry-After).
+        attempt: Number of the failed attempt, from 1.
+        spread: Random numbers from 0 to 1.
     """
     backoff = _FIRST_PAUSE_SECONDS * _PAUSE_GROWTH ** (attempt - 1) * (0.5 + spread())
-    asked = error.asked_seconds if isinstance(error, RefusedError) else None
-    return backoff + (asked or 0.0)
+    requested = error.requested_pause_seconds if isinstance(error, RejectedError) else None
+    return backoff + (requested or 0.0)
 
 
 async def retried(
@@ -55,33 +55,33 @@ async def retried(
     max_attempts: int,
     deadline: float,
     idempotent: bool,
-    note: Callable[[], None],
+    on_retry: Callable[[], None],
 ) -> _T:
-    """Make a call, and make it again where `is_retryable` says so and time is left after the pause.
+    """Make a call; retry it if `is_retryable` and if time is left after the pause.
 
     Args:
         attempt: Makes the call once.
-        max_attempts: How many to make at most.
-        deadline: When the call has to be over, in seconds of the event loop's clock.
+        max_attempts: Limit for the number of attempts.
+        deadline: The call's deadline, in seconds of the event loop's clock.
         idempotent: Whether a request that was sent may be sent again.
-        note: Told before each repetition.
+        on_retry: Called before each retry.
 
     Raises:
-        GatewayError: Of the failures of all attempts, the one that leaves most open of what the upstream may have done:
-            where an answer was lost, a refusal of the repetition does not undo what came before.
+        GatewayError: Of all attempts' failures, the one with the least certain outcome: if a response was lost, a
+            rejection of the retry does not undo what came before.
     """
     loop = asyncio.get_running_loop()
-    number, telling = 1, None
+    number, least_certain = 1, None
     while True:
         try:
             return await attempt()
         except GatewayError as error:
-            # The outcomes are numbered by how much they leave open.
-            telling = error if telling is None or error.outcome >= telling.outcome else telling
+            # Outcomes are numbered by uncertainty.
+            least_certain = error if least_certain is None or error.outcome >= least_certain.outcome else least_certain
             pause = pause_seconds(error, number)
-            may_repeat = number < max_attempts and is_retryable(error, idempotent=idempotent)
-        if not may_repeat or loop.time() + pause >= deadline:
-            raise telling
+            may_retry = number < max_attempts and is_retryable(error, idempotent=idempotent)
+        if not may_retry or loop.time() + pause >= deadline:
+            raise least_certain
         await asyncio.sleep(pause)
-        note()
+        on_retry()
         number += 1

@@ -1,4 +1,4 @@
-"""A call of the 3-D Secure server: its key, its deadline, its repetition, and the meaning of its answer."""
+"""Calls to the 3-D Secure server: API key, deadline, retries, interpretation of responses."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
 from adapters.threeds import codec
-from adapters.threeds.errors import THREEDS, ErroError, refusal
+from adapters.threeds.errors import THREEDS, ErroError, rejection
 from gateway.ports import Call
 from gateway.ports.meter import Unmeasured, UpstreamMeter
 from gateway.settings import ThreeDSSettings
@@ -24,66 +24,61 @@ _ERRO: Final = "Erro"
 
 
 class ThreeDSClient:
-    """One environment of the 3-D Secure server. Made by `connect`."""
+    """Client of one environment of the 3-D Secure server, created by `connect`."""
 
     def __init__(self, http: HttpExchange, api_key: SecretStr) -> None:
-        """Join the parts.
-
-        Args:
-            http: The exchange of a request for an answer.
-            api_key: Goes with every call.
-        """
+        """Send requests over `http`, with the API key."""
         self._http = http
         self._headers = {
             "APIKey": api_key.get_secret_value(),
             "Content-Type": "application/json; charset=utf-8",
         }
 
-    async def call(self, path: str, body: bytes, call: Call, *, answer_type: str, idempotent: bool) -> dict[str, Any]:
-        """Make a call and return the JSON object that it is answered with, which is one of success.
+    async def call(self, path: str, body: bytes, call: Call, *, expected_type: str, idempotent: bool) -> dict[str, Any]:
+        """Make a call and return the JSON object of its successful response.
 
         Args:
-            path: Which call.
+            path: Path of the call.
             body: The JSON object to send.
-            call: Until when.
-            answer_type: The ``messageType`` of a success.
-            idempotent: Whether the call may go out again after it was sent. Without a connection any call may.
+            call: Context of the caller, with its deadline.
+            expected_type: ``messageType`` of a successful response.
+            idempotent: Whether a request that was sent may be sent again. Without a connection any call may be retried.
 
         Raises:
-            ErroError: A party answered with an Erro.
-            GatewayError: Anything else; its outcome tells whether the request may have taken effect.
+            ErroError: A party responded with an Erro.
+            GatewayError: Any other failure; its outcome says whether the request may have taken effect.
         """
         deadline = self._http.deadline(call)
 
         async def attempt() -> dict[str, Any]:
-            answer = await self._http.send(
+            response = await self._http.send(
                 _METHOD, path, endpoint=path, headers=self._headers, body=body, deadline=deadline
             )
-            return _read(answer, answer_type)
+            return _read(response, expected_type)
 
         return await self._http.retried(
             attempt, method=_METHOD, endpoint=path, deadline=deadline, idempotent=idempotent
         )
 
 
-def _is_failure(answer: UpstreamResponse) -> bool:
-    """Tell an answer of a server that does not work. An Erro is none, whatever its status: many speak of others."""
-    if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+def _is_failure(response: UpstreamResponse) -> bool:
+    # An Erro does not count, whatever its status, because many report the fault of another party.
+    if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return False
-    return (answer.json_object() or {}).get("messageType") != _ERRO
+    return (response.json_object() or {}).get("messageType") != _ERRO
 
 
-def _read(answer: UpstreamResponse, answer_type: str) -> dict[str, Any]:
-    """Read an answer. A failure is an Erro, whatever its status, or any status but 200, whatever its body."""
-    message = answer.json_object()
+def _read(response: UpstreamResponse, expected_type: str) -> dict[str, Any]:
+    """Interpret a response. An Erro is a failure whatever its status, any status but 200 whatever its body."""
+    message = response.json_object()
     message_type = None if message is None else message.get("messageType")
     if message is not None and message_type == _ERRO:
-        raise ErroError(codec.decode(erro_pb2.Erro, message), answer.status)
-    if answer.status != HTTPStatus.OK:
-        raise refusal(answer)
+        raise ErroError(codec.decode(erro_pb2.Erro, message), response.status)
+    if response.status != HTTPStatus.OK:
+        raise rejection(response)
     # The server's documentation shows card range data without a type.
-    if message is None or message_type not in (answer_type, None):
-        raise THREEDS.contract_broken(f"The answer of the 3DS server is no {answer_type}.", status=answer.status)
+    if message is None or message_type not in (expected_type, None):
+        raise THREEDS.contract_broken(f"The 3DS server's response is no {expected_type}.", status=response.status)
     return message
 
 
@@ -93,15 +88,15 @@ async def connect(
     tls: ssl.SSLContext | None,
     meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
 ) -> AsyncIterator[ThreeDSClient]:
-    """Hold the connections to one environment for as long as the context lasts.
+    """Connect to one environment for as long as the context lasts.
 
     Args:
-        settings: Where it is, who we are there, and the limits.
-        tls: With the trusted authorities; None only for plain HTTP on loopback.
-        meter: Told of every request.
+        settings: Address, API key and limits.
+        tls: Trusted CAs; None for plain HTTP on loopback only.
+        meter: Receives requests, retries and circuit breaker states.
 
     Raises:
-        ValueError: HTTPS without a TLS context, or the file of the API key holds none.
+        ValueError: HTTPS without a TLS context, or the API key file holds no key.
     """
     api_key = settings.read_api_key()
     async with aclosing(HttpExchange(THREEDS, settings, tls, meter, is_failure=_is_failure)) as http:

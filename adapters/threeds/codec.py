@@ -1,8 +1,8 @@
-"""Translates EMV 3DS messages between protobuf and JSON, driven by their descriptors and the rule tables.
+"""Translates EMV 3DS messages between protobuf and JSON, driven by descriptors and rule tables.
 
-A field's JSON name is its ``json_name``, an enum's code is an option of its value, and where versions write a field in
-different ways (one object or a list, a text or an object) the tables say which. What an answer holds beyond the
-contract is kept in ``unrecognized`` and written back from there. Plans are made once per kind of message and version.
+A field's JSON name is its ``json_name``, an enum value's code is an option of the value, and where versions differ in a
+field's form (one object or a list, a text or an object) the tables say which. Data beyond the contract is kept in
+``unrecognized`` and written back from there. Readers and writers are compiled once per kind of message and version.
 """
 
 import json
@@ -27,18 +27,18 @@ _Write: TypeAlias = Callable[[Any], Any]
 _Read: TypeAlias = Callable[[Any], Any]
 
 _UNREADABLE: Final = object()
-"""What a reader returns for a value that its field cannot hold."""
+"""Result of a reader for a value that its field cannot hold."""
 
 _UNRECOGNIZED = "unrecognized"
 _TYPE = "messageType"
 
 
 class UnwritableError(ValueError):
-    """A message has something that its version does not have; names the field, never its value."""
+    """The protocol version cannot hold the message. The text names the field, never its value."""
 
 
 class UnreadableError(ValueError):
-    """A JSON object holds something that the message has no place for, and no ``unrecognized`` either."""
+    """The message cannot hold the JSON object, and has no ``unrecognized``."""
 
 
 def encode(message: Message, version: str) -> dict[str, Any]:
@@ -49,16 +49,16 @@ def encode(message: Message, version: str) -> dict[str, Any]:
         version: The protocol version, for example ``2.2.0``.
 
     Raises:
-        UnwritableError: It has a field that the version does not have, or several items where the version has one.
+        UnwritableError: The version lacks a field of the message, or allows one item where there are several.
     """
     return _writer(message.DESCRIPTOR, version).write(message)
 
 
 def to_body(message: Message, version: str) -> bytes:
-    """Write a message as the body of a request: JSON in ASCII, whatever its texts hold.
+    """Write a message as the body of a request: JSON in ASCII.
 
     Raises:
-        UnwritableError: As `encode`.
+        UnwritableError: As in `encode`.
     """
     plain = encode(message, version)
     body = orjson.dumps(plain)
@@ -66,16 +66,16 @@ def to_body(message: Message, version: str) -> bytes:
 
 
 def decode(kind: type[M], data: Mapping[str, Any]) -> M:
-    """Read a message from a JSON object of any version. Whatever an answer holds, nothing is lost.
+    """Read a message from a JSON object of any version, without losing data.
 
-    An empty text or list counts as absent. What the contract has no place for goes to ``unrecognized``, as it came.
+    An empty text or list counts as absent. Data beyond the contract goes to ``unrecognized`` as received.
 
     Args:
         kind: The message's class.
         data: The JSON object.
 
     Raises:
-        UnreadableError: It is no answer but an AReq, which has no ``unrecognized``, and holds more than an AReq may.
+        UnreadableError: The object holds more than an AReq may, which has no ``unrecognized``.
     """
     message = _reader(kind.DESCRIPTOR).read(data)
     if not isinstance(message, kind):
@@ -84,7 +84,7 @@ def decode(kind: type[M], data: Mapping[str, Any]) -> M:
 
 
 class _Writer:
-    """Writes one kind of message in one version."""
+    """Writes one kind of message for one version."""
 
     def __init__(self, descriptor: Descriptor, version: str) -> None:
         rules = table(descriptor.name) if descriptor.name in MESSAGES else objects()[descriptor.name]
@@ -98,7 +98,7 @@ class _Writer:
             elif field.name != _UNRECOGNIZED:
                 self._fields[field] = (
                     field.json_name,
-                    _refuse(f"{field.name} is no field of version {version}"),
+                    _forbidden(f"{field.name} does not exist in version {version}"),
                 )
 
     def write(self, message: Message) -> dict[str, Any]:
@@ -120,13 +120,13 @@ def _writer(descriptor: Descriptor, version: str) -> _Writer:
 
 
 def _field_writer(field: FieldDescriptor, row: Row, version: str) -> _Write | None:
-    """Make what writes a field's value; None where the value is its own JSON."""
+    """Return the writer of a field's value; None if the value is its own JSON."""
     one = _value_writer(field, row, version)
     if not field.is_repeated:
         return one
     if row.array:
         return list if one is None else lambda items: [one(item) for item in items]
-    return _single(one, f"{field.name} has one item only in version {version}")
+    return _single(one, f"{field.name} has a single item in version {version}")
 
 
 def _value_writer(field: FieldDescriptor, row: Row, version: str) -> _Write | None:
@@ -139,44 +139,44 @@ def _value_writer(field: FieldDescriptor, row: Row, version: str) -> _Write | No
     if field.message_type.full_name == "google.protobuf.Value":
         return value_to_json
     if row.type == "string":
-        return _text_of(f"{field.name} has a text only in version {version}")
+        return _text_of(f"{field.name} has only a text in version {version}")
     return _writer(field.message_type, version).write
 
 
-def _code(codes: Codes, refusal: str) -> _Write:
+def _code(codes: Codes, error: str) -> _Write:
     def write(number: int) -> str:
         code = codes.by_number.get(number)
         if code is None:
-            raise UnwritableError(refusal)
+            raise UnwritableError(error)
         return code
 
     return write
 
 
-def _single(one: _Write | None, refusal: str) -> _Write:
+def _single(one: _Write | None, error: str) -> _Write:
     def write(items: Any) -> Any:
         if len(items) > 1:
-            raise UnwritableError(refusal)
+            raise UnwritableError(error)
         return items[0] if one is None else one(items[0])
 
     return write
 
 
-def _text_of(refusal: str) -> _Write:
-    """Write an object that is a bare text in this version, which stands in the object's field ``text``."""
+def _text_of(error: str) -> _Write:
+    """Return the writer of an object that is a bare text in this version; the object has it in its field ``text``."""
 
     def write(message: Any) -> str:
         if any(field.name != "text" for field, _ in message.ListFields()):
-            raise UnwritableError(refusal)
+            raise UnwritableError(error)
         return str(message.text)
 
     return write
 
 
-def _refuse(refusal: str) -> _Write:
+def _forbidden(error: str) -> _Write:
     def write(value: object) -> Any:
         del value
-        raise UnwritableError(refusal)
+        raise UnwritableError(error)
 
     return write
 
@@ -205,11 +205,11 @@ class _Reader:
                     rest[name] = value
                 continue
             attribute, read = entry
-            held = read(value)
-            if held is _UNREADABLE:
+            result = read(value)
+            if result is _UNREADABLE:
                 rest[name] = value
             else:
-                values[attribute] = held
+                values[attribute] = result
         if rest:
             if not self._keeps_rest:
                 return _UNREADABLE
@@ -229,7 +229,7 @@ def _field_reader(field: FieldDescriptor) -> _Read:
 
 def _list_of(one: _Read) -> _Read:
     def read(value: Any) -> Any:
-        # A version that has one item writes it without a list.
+        # A version with a single item writes it without a list.
         items = [one(item) for item in (value if isinstance(value, list) else [value])]
         return _UNREADABLE if any(item is _UNREADABLE for item in items) else items
 
@@ -252,7 +252,7 @@ def _message_reader(inner: Descriptor) -> _Read:
     if inner.full_name == "google.protobuf.Value":
         return value_from_json
     nested = _reader(inner)
-    # In some versions a bare text, see `_text_of`.
+    # A bare text in some versions, see `_text_of`.
     may_be_text = "text" in inner.fields_by_name
 
     def read(value: Any) -> Any:

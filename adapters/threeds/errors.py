@@ -1,4 +1,4 @@
-"""From what the 3-D Secure server answers without success to a `GatewayError`."""
+"""Translates the 3-D Secure server's error responses to `GatewayError`."""
 
 import re
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from gateway.errors import GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import erro_pb2
 
-__all__ = ["THREEDS", "ErroError", "refusal", "transaction_unknown"]
+__all__ = ["THREEDS", "ErroError", "rejection", "transaction_unknown"]
 
 THREEDS: Final = Upstream("threeds", "the 3DS server")
 
-_LONGEST_DETAIL: Final = 500
-"""Room for the names of many fields, within what a gRPC client takes of metadata."""
+_MAX_DETAIL_LENGTH: Final = 500
+"""Room for the names of many fields, within a gRPC client's limit for metadata."""
 
 _CODE = re.compile(r"[0-9]{3}")
-_REFUSED = re.compile(r"[123][0-9]{2}")
+_REJECTION = re.compile(r"[123][0-9]{2}")
 _WORD = re.compile(r"[A-Za-z]{1,8}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -32,22 +32,22 @@ _COMPONENTS: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """What an error code means."""
+    """Meaning of an error code."""
 
     reason: Reason
     outcome: Outcome
     text: str
-    """For people, after who found it."""
+    """Text for people, after the name of the component that reports it."""
 
 
-_REJECTED = _Fault(error_pb2.ERROR_REASON_THREE_DS_REJECTED, error_pb2.OUTCOME_REJECTED, "refuses the request")
+_REJECTED = _Fault(error_pb2.ERROR_REASON_THREE_DS_REJECTED, error_pb2.OUTCOME_REJECTED, "rejects the request")
 _UNLISTED = _Fault(
-    error_pb2.ERROR_REASON_UPSTREAM_CONTRACT, error_pb2.OUTCOME_UNKNOWN, "tells of an error with an unknown code"
+    error_pb2.ERROR_REASON_UPSTREAM_CONTRACT, error_pb2.OUTCOME_UNKNOWN, "reports an error with an unknown code"
 )
 _TIMED_OUT = _Fault(
     error_pb2.ERROR_REASON_THREE_DS_TIMED_OUT,
     error_pb2.OUTCOME_REJECTED,
-    "tells of a party that did not answer in time or could not be reached",
+    "reports that a party did not respond in time or could not be reached",
 )
 _FAULTS: Final[Mapping[str, _Fault]] = MappingProxyType(
     {
@@ -55,23 +55,23 @@ _FAULTS: Final[Mapping[str, _Fault]] = MappingProxyType(
         "403": _Fault(
             error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE,
             error_pb2.OUTCOME_REJECTED,
-            "tells of a passing fault of a party",
+            "reports a transient fault of a party",
         ),
         "404": _Fault(
             error_pb2.ERROR_REASON_THREE_DS_PERMANENT_FAILURE,
             error_pb2.OUTCOME_REJECTED,
-            "tells of a lasting fault of a party",
+            "reports a permanent fault of a party",
         ),
         "405": _TIMED_OUT,
     }
 )
-# What the server has to say of a request stands in an Erro. Without one, these say something of the gateway's settings.
+# The server reports errors in a request by an Erro. Without an Erro, these point to the gateway's settings.
 _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
     {
         HTTPStatus.FORBIDDEN: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION,
             error_pb2.OUTCOME_REJECTED,
-            "{upstream} does not let the gateway in",
+            "{upstream} denies access to the gateway",
         ),
         HTTPStatus.NOT_FOUND: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
@@ -81,25 +81,25 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
         HTTPStatus.METHOD_NOT_ALLOWED: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
             error_pb2.OUTCOME_REJECTED,
-            "{upstream} takes no such call at this address",
+            "{upstream} does not accept this call at this address",
         ),
     }
 )
 
 
 class ErroError(GatewayError):
-    """An Erro that some party of a 3-D Secure transaction answered with (EMV 3DS: error message)."""
+    """An Erro from a party of a 3-D Secure transaction (EMV 3DS: error message)."""
 
     def __init__(self, erro: erro_pb2.Erro, status: int) -> None:
-        """Tell what an Erro means.
+        """Interpret an Erro.
 
         Args:
-            erro: The message, of which nothing is taken on trust.
-            status: The HTTP status that it came with.
+            erro: The message, whose content is not trusted.
+            status: HTTP status of the response.
         """
         self.error_code = erro.error_code if _CODE.fullmatch(erro.error_code) else ""
         self.error_component = erro.error_component if erro.error_component in _COMPONENTS else ""
-        fault = _FAULTS.get(self.error_code, _REJECTED if _REFUSED.fullmatch(self.error_code) else _UNLISTED)
+        fault = _FAULTS.get(self.error_code, _REJECTED if _REJECTION.fullmatch(self.error_code) else _UNLISTED)
         super().__init__(
             fault.reason,
             _message(self.error_code, self.error_component, fault.text, erro),
@@ -111,26 +111,26 @@ class ErroError(GatewayError):
         )
 
 
-def refusal(answer: UpstreamResponse) -> GatewayError:
-    """Tell what an answer without success means that holds no Erro: a wrong API key, or a proxy's own words."""
-    return THREEDS.refusal(answer, _MEANINGS)
+def rejection(response: UpstreamResponse) -> GatewayError:
+    """Return the error for a failure without an Erro: a wrong API key, or a proxy's own response."""
+    return THREEDS.rejection(response, _MEANINGS)
 
 
 def transaction_unknown(error: ErroError) -> GatewayError:
-    """Tell that the 3DS server does not know a transaction, or has forgotten it."""
+    """Return the error for a transaction that the 3DS server does not know, or knows no more."""
     return GatewayError(
         error_pb2.ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN,
-        "The 3DS server does not know this transaction, or has forgotten it.",
+        "The 3DS server does not know this transaction, or no longer does.",
         outcome=error_pb2.OUTCOME_REJECTED,
         metadata=error.metadata,
     )
 
 
 def _message(code: str, component: str, text: str, erro: erro_pb2.Erro) -> str:
-    who = _COMPONENTS.get(component, "A party of the transaction")
+    component_name = _COMPONENTS.get(component, "A party of the transaction")
     name = f"Erro {code}" if code else "Erro"
     words = ": ".join(filter(None, (sanitised(erro.error_description), sanitised(erro.error_detail))))
-    return f"{who} {text} ({name}): {words}" if words else f"{who} {text} ({name})."
+    return f"{component_name} {text} ({name}): {words}" if words else f"{component_name} {text} ({name})."
 
 
 def _metadata(code: str, component: str, erro: erro_pb2.Erro, status: int) -> dict[str, str]:
@@ -140,9 +140,9 @@ def _metadata(code: str, component: str, erro: erro_pb2.Erro, status: int) -> di
             "upstream_code": code,
             "error_component": component,
             "error_description": sanitised(erro.error_description),
-            "error_detail": sanitised(erro.error_detail, _LONGEST_DETAIL),
+            "error_detail": sanitised(erro.error_detail, _MAX_DETAIL_LENGTH),
             "error_message_type": _only(_WORD, erro.error_message_type),
-            # Their digits would fall to what looks for card numbers.
+            # Not sanitised, because that would mask their digits as card numbers.
             "three_ds_server_trans_id": _only(_UUID, erro.three_ds_server_trans_id),
             "acs_trans_id": _only(_UUID, erro.acs_trans_id),
             "ds_trans_id": _only(_UUID, erro.ds_trans_id),

@@ -1,4 +1,4 @@
-"""Thales D1: the client of its REST API, behind the gateway's ports."""
+"""The client of D1's REST API, behind the gateway's ports."""
 
 from adapters.d1.api.cards import D1CardIssuer
 from adapters.d1.api.client import D1Client, connect

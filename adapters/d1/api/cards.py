@@ -1,4 +1,4 @@
-"""The card life cycle at D1 (D1 API: card API v2): the port `gateway.ports.CardIssuer`."""
+"""The card life cycle at D1 (D1 API: card API v2), behind the port `gateway.ports.CardIssuer`."""
 
 import re
 
@@ -17,20 +17,20 @@ _CARD_ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
 
 
 class D1CardIssuer:
-    """Cards at D1. What each method means, and what it raises, stands at `gateway.ports.CardIssuer`."""
+    """Cards at D1; `gateway.ports.CardIssuer` documents each method and its errors."""
 
     def __init__(self, client: D1Client) -> None:
-        """Work through a client that outlives this."""
+        """Call through a client that outlives this object."""
         self._client = client
 
     async def create_card(self, request: card.CreateCardRequest, call: Call) -> card.CreateCardResponse:
-        """Have a card made. Not idempotent."""
+        """Create a card. Not idempotent."""
         content = body(
             consumer_id=request.consumer_id,
             card_product_id=request.card_product_id,
             state=word(card.CardState.Name(request.state), "CARD_STATE_"),
             accounts=[
-                # D1 wants `default` said even where it is false.
+                # D1 requires `default` even if it is false.
                 body(
                     default=account.default,
                     type=account.type,
@@ -42,15 +42,15 @@ class D1CardIssuer:
             name_on_card=request.name_on_card,
             second_name_on_card=request.second_name_on_card,
         )
-        answer = await self._client.call(endpoints.CREATE_CARD, call, content, user_id=request.user_id)
-        made = answer.json_object() or {}
-        card_id = made.pop(FIELDS["card_id"], None)
+        response = await self._client.call(endpoints.CREATE_CARD, call, content, user_id=request.user_id)
+        created = response.json_object() or {}
+        card_id = created.pop(FIELDS["card_id"], None)
         if not isinstance(card_id, str) or not _CARD_ID.fullmatch(card_id):
-            raise contract_broken("D1's answer names no card. A card may have been made.", status=answer.status)
-        response = card.CreateCardResponse(card_id=card_id)
-        if made:
-            response.unrecognized.update(made)
-        return response
+            raise contract_broken("D1's response names no card. A card may have been created.", status=response.status)
+        reply = card.CreateCardResponse(card_id=card_id)
+        if created:
+            reply.unrecognized.update(created)
+        return reply
 
     async def register_card(self, request: card.RegisterCardRequest, call: Call) -> card.RegisterCardResponse:
         """Register a card under the caller's id. Idempotent."""
@@ -68,7 +68,7 @@ class D1CardIssuer:
         return card.RegisterCardResponse()
 
     async def renew_card(self, request: card.RenewCardRequest, call: Call) -> card.RenewCardResponse:
-        """Tell of a new expiry, perhaps with a new id."""
+        """Renew a card with a new expiry, and optionally a new id."""
         content = body(
             reason=request.reason,
             new_card_id=request.new_card_id,
@@ -78,7 +78,7 @@ class D1CardIssuer:
         return card.RenewCardResponse()
 
     async def replace_card(self, request: card.ReplaceCardRequest, call: Call) -> card.ReplaceCardResponse:
-        """Replace a card by one with a new PAN."""
+        """Replace a card with one that has a new PAN."""
         content = body(
             reason=request.reason,
             reason_code=request.reason_code,
@@ -89,7 +89,7 @@ class D1CardIssuer:
         return card.ReplaceCardResponse()
 
     async def delete_card(self, request: card.DeleteCardRequest, call: Call) -> card.DeleteCardResponse:
-        """Delete a card for good."""
+        """Delete a card permanently."""
         content = body(reason=request.reason, reason_code=request.reason_code)
         await self._client.call(endpoints.DELETE_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
         return card.DeleteCardResponse()
@@ -113,7 +113,7 @@ class D1CardIssuer:
     def _card_data(
         self, request: card.RegisterCardRequest | card.RenewCardRequest | card.ReplaceCardRequest, call: Call
     ) -> str:
-        """Get the card data as D1 takes it: what the caller encrypted as it is, else encrypted here; empty if none."""
+        """Return the card data encrypted, by the caller or here; empty if the request has none."""
         if request.WhichOneof("card_data") == "credentials":
             return encrypt_credentials(request.credentials, self._client.keys(call.issuer_id).d1_encryption_key)
         return request.encrypted_data

@@ -1,4 +1,4 @@
-"""A call of D1's API: its token, its deadline, and the meaning of its answer."""
+"""Calls to D1's API: access token, deadline, retries, interpretation of responses."""
 
 import asyncio
 import ssl
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import orjson
 
 from adapters.d1.api.endpoints import Endpoint
-from adapters.d1.api.errors import deadline_exceeded, refusal
+from adapters.d1.api.errors import deadline_exceeded, rejection
 from adapters.d1.api.http import D1Http
 from adapters.d1.api.keys import IssuerKeys
 from adapters.d1.api.oauth import TokenSource
@@ -26,22 +26,22 @@ __all__ = ["D1Client", "connect"]
 
 
 class D1Client:
-    """One D1 environment, as several ports use it. Made by `connect`."""
+    """Client of one D1 environment, created by `connect`."""
 
     def __init__(self, http: D1Http, tokens: TokenSource, keys: Mapping[str, IssuerKeys]) -> None:
-        """Join the parts.
+        """Initialise.
 
         Args:
-            http: The exchange of a request for an answer.
-            tokens: The access tokens.
-            keys: The keys of each issuer, by its id.
+            http: Sends requests.
+            tokens: Source of access tokens.
+            keys: Keys by issuer id.
         """
         self._http = http
         self._tokens = tokens
         self._keys = keys
 
     def keys(self, issuer_id: str) -> IssuerKeys:
-        """Get an issuer's keys.
+        """Return an issuer's keys.
 
         Raises:
             GatewayError: ISSUER_UNKNOWN.
@@ -65,21 +65,21 @@ class D1Client:
         user_id: str = "",
         **ids: str,
     ) -> UpstreamResponse:
-        """Make a call and return its answer, which is one of success.
+        """Make a call and return its successful response.
 
-        A token that D1 refuses is replaced once, and the call, which D1 has not carried out then, made again. What has
-        failed is repeated where that is safe, see `adapters.http.retry`.
+        If D1 rejects the token, and so has not executed the call, the call is repeated once with a new token. Other
+        failures are retried where that is safe, see `adapters.http.retry`.
 
         Args:
-            endpoint: Which call.
-            call: For whom, and until when.
-            body: The JSON object to send; None to send none.
-            query: The parameters to send behind the path.
-            user_id: Goes to D1 as ``x-user-id``, unless it is empty.
-            **ids: What stands in the path beside the issuer's id.
+            endpoint: The call to make.
+            call: Context of the caller: issuer, correlation id, deadline.
+            body: The JSON object to send; None for no body.
+            query: Query parameters.
+            user_id: Value of ``x-user-id``; empty to send none.
+            **ids: Ids in the path other than the issuer's.
 
         Raises:
-            GatewayError: Anything else; its outcome tells whether D1 may have acted.
+            GatewayError: The call failed; the outcome says whether D1 may have acted.
         """
         self.keys(call.issuer_id)
         path = endpoint.path(issuer_id=call.issuer_id, **ids)
@@ -87,12 +87,12 @@ class D1Client:
             path += f"?{urlencode(query)}"
         content = None if body is None else orjson.dumps(body)
         deadline = self._http.deadline(call)
-        answer = await self._authorised(endpoint, path, call, user_id, content, deadline)
-        if answer.status == HTTPStatus.UNAUTHORIZED:
-            answer = await self._authorised(endpoint, path, call, user_id, content, deadline)
-        if not answer.succeeded:
-            raise refusal(answer)
-        return answer
+        response = await self._authorised(endpoint, path, call, user_id, content, deadline)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            response = await self._authorised(endpoint, path, call, user_id, content, deadline)
+        if not response.succeeded:
+            raise rejection(response)
+        return response
 
     async def _authorised(
         self, endpoint: Endpoint, path: str, call: Call, user_id: str, content: bytes | None, deadline: float
@@ -104,28 +104,28 @@ class D1Client:
             headers["Content-Type"] = "application/json"
 
         async def attempt() -> UpstreamResponse:
-            answer = await self._http.send(
+            response = await self._http.send(
                 endpoint.method, path, endpoint=endpoint.template, headers=headers, body=content, deadline=deadline
             )
-            if answer.succeeded or answer.status == HTTPStatus.UNAUTHORIZED:
-                return answer
-            raise refusal(answer)
+            if response.succeeded or response.status == HTTPStatus.UNAUTHORIZED:
+                return response
+            raise rejection(response)
 
-        answer = await self._http.retried(
+        response = await self._http.retried(
             attempt,
             method=endpoint.method,
             endpoint=endpoint.template,
             deadline=deadline,
             idempotent=endpoint.idempotent,
         )
-        if answer.status == HTTPStatus.UNAUTHORIZED:
+        if response.status == HTTPStatus.UNAUTHORIZED:
             self._tokens.discard(call.issuer_id, token)
-        return answer
+        return response
 
     async def _token(self, call: Call, deadline: float) -> str:
-        held = self._tokens.held(call.issuer_id, call.correlation_id)
-        if held is not None:
-            return held
+        cached = self._tokens.cached(call.issuer_id, call.correlation_id)
+        if cached is not None:
+            return cached
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._tokens.get(call.issuer_id, call.correlation_id)
@@ -152,14 +152,14 @@ async def connect(
     *,
     assertion_audience: str | None = None,
 ) -> AsyncIterator[D1Client]:
-    """Hold the connections to one D1 environment for as long as the context lasts.
+    """Connect to one D1 environment for as long as the context lasts.
 
     Args:
-        settings: Where D1 is, and the limits.
-        keys: The keys of each issuer, by its id.
-        tls: With the client certificate for mTLS and the trusted authorities; None only for plain HTTP on loopback.
-        meter: Told of every request.
-        assertion_audience: The ``aud`` claim of assertions; None leaves it out.
+        settings: Address and limits.
+        keys: Keys by issuer id.
+        tls: Trusted CAs and the client certificate for mTLS; None for plain HTTP on loopback only.
+        meter: Receives requests, retries and circuit breaker states.
+        assertion_audience: The ``aud`` claim of assertions; None to leave it out.
 
     Raises:
         ValueError: HTTPS without a TLS context.

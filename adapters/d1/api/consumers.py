@@ -1,4 +1,4 @@
-"""The consumers that D1 knows (D1 API: inbound consumer API), and their authenticators."""
+"""Consumers at D1 (D1 API: inbound consumer API) and their authenticators."""
 
 from adapters.d1.api import endpoints
 from adapters.d1.api.client import D1Client
@@ -10,18 +10,18 @@ __all__ = ["D1Authenticators", "D1Consumers"]
 
 
 class D1Consumers:
-    """Consumers at D1. What each method means, and what it raises, stands at `gateway.ports.Consumers`."""
+    """Consumers at D1; `gateway.ports.Consumers` documents each method and its errors."""
 
     def __init__(self, client: D1Client) -> None:
-        """Work through a client that outlives this."""
+        """Call through a client that outlives this object."""
         self._client = client
 
     async def register_consumer(
         self, request: consumer.RegisterConsumerRequest, call: Call
     ) -> consumer.RegisterConsumerResponse:
-        """Register a consumer, or change what is kept of one. Idempotent."""
-        said = request.HasField("personal_information")
-        content = body(personal_information=nested(request.personal_information) if said else None)
+        """Register a consumer, or update a registered one. Idempotent."""
+        has_information = request.HasField("personal_information")
+        content = body(personal_information=nested(request.personal_information) if has_information else None)
         await self._client.call(
             endpoints.REGISTER_CONSUMER, call, content, user_id=request.user_id, consumer_id=request.consumer_id
         )
@@ -30,16 +30,16 @@ class D1Consumers:
     async def delete_consumer(
         self, request: consumer.DeleteConsumerRequest, call: Call
     ) -> consumer.DeleteConsumerResponse:
-        """Delete a consumer for good."""
+        """Delete a consumer permanently."""
         await self._client.call(endpoints.DELETE_CONSUMER, call, decision(request), consumer_id=request.consumer_id)
         return consumer.DeleteConsumerResponse()
 
 
 class D1Authenticators:
-    """Authenticators at D1. What each method means, and what it raises, stands at `gateway.ports.Authenticators`."""
+    """Authenticators at D1; `gateway.ports.Authenticators` documents each method and its errors."""
 
     def __init__(self, client: D1Client) -> None:
-        """Work through a client that outlives this."""
+        """Call through a client that outlives this object."""
         self._client = client
 
     async def delete_credentials(

@@ -1,7 +1,7 @@
-"""What of D1's API this adapter relies on: every path and every property name, each in one line.
+"""D1's inbound API: every path and property name that this adapter relies on, one per line.
 
-D1's full specification goes to its customers only. What is not confirmed by its public documentation is marked as
-assumed, so that whoever has the specification knows where to look, and corrects one line.
+D1 gives its full specification to customers only. Facts that its public documentation does not confirm are marked as
+assumed. Compare them with the specification; each is corrected in one line.
 """
 
 from collections.abc import Mapping
@@ -43,39 +43,39 @@ class Endpoint:
 
     method: str
     template: str
-    """The path, with ``{issuer_id}`` and the like where the ids stand. Its colons stay colons on the wire."""
+    """Path, with placeholders such as ``{issuer_id}``. Its colons are sent unencoded."""
     success_status: int
-    """The status D1 is expected to answer; the adapter takes any 2xx as success."""
+    """Status that D1 is expected to respond with; the adapter accepts any 2xx."""
     assumed: tuple[str, ...] = ()
-    """What of this line is not confirmed: ``colon`` (its spelling in the path), ``status``, ``request``, ``answer``."""
+    """Unconfirmed parts: ``colon`` (its spelling in the path), ``status``, ``request``, ``response``."""
 
     @property
     def idempotent(self) -> bool:
-        """Whether the same request again changes nothing more (RFC 9110 section 9.2.2)."""
+        """Whether repeating the request changes nothing more (RFC 9110 section 9.2.2)."""
         return self.method in _IDEMPOTENT_METHODS
 
     def path(self, **ids: str) -> str:
-        """Fill in the ids, percent-encoded, so that no id changes the path.
+        """Insert percent-encoded ids, so that no id changes the path.
 
         Raises:
-            GatewayError: INVALID_REQUEST for an id that no encoding keeps in its place (RFC 3986 section 6.2.2.3).
+            GatewayError: INVALID_REQUEST for an id that encoding cannot protect (RFC 3986 section 6.2.2.3).
         """
         for name, value in ids.items():
             if value in ("", ".", ".."):
                 raise GatewayError(
                     error_pb2.ERROR_REASON_INVALID_REQUEST,
-                    f"{name} cannot stand in a path.",
+                    f"{name} cannot be part of a path.",
                     outcome=error_pb2.OUTCOME_NOT_SENT,
                 )
         return self.template.format_map({name: _quoted(value) for name, value in ids.items()})
 
 
 def _quoted(value: str) -> str:
-    # Nearly all ids are of letters and digits, and `quote` takes longer than to see that.
+    # Nearly all ids are alphanumeric, and checking that takes less time than `quote`.
     return value if value.isascii() and value.isalnum() else quote(value, safe="")
 
 
-# D1's two versions stand side by side: what has not moved to v2 yet is called at v1.
+# D1 runs two versions side by side; calls that have not moved to v2 go to v1.
 _V1 = "/banking/v1/issuers/{issuer_id}"
 _V2 = "/banking/v2/issuers/{issuer_id}"
 _CARDS = _V2 + "/cards"
@@ -84,7 +84,7 @@ _OPERATIONS = _V1 + "/cards/{card_id}/3ds/operations"
 _AUTHENTICATOR = _V1 + "/appinstances/{app_instance_id}/authncredentials"
 
 TOKEN: Final = Endpoint("POST", "/authz/v1/oauth2/token", 200)
-CREATE_CARD: Final = Endpoint("POST", _CARDS, 201, assumed=("status", "answer"))
+CREATE_CARD: Final = Endpoint("POST", _CARDS, 201, assumed=("status", "response"))
 REGISTER_CARD: Final = Endpoint("PUT", _CARD, 204, assumed=("status",))
 RENEW_CARD: Final = Endpoint("POST", _CARD + "/operations:renew", 204, assumed=("colon", "status", "request"))
 REPLACE_CARD: Final = Endpoint("POST", _CARD + "/operations:replace", 204, assumed=("colon", "status", "request"))
@@ -93,7 +93,7 @@ SUSPEND_CARD: Final = Endpoint("POST", _CARD + "/operations:suspend", 204, assum
 RESUME_CARD: Final = Endpoint("POST", _CARD + "/operations:resume", 204, assumed=("colon", "status", "request"))
 
 LIST_OPERATIONS: Final = Endpoint("GET", _OPERATIONS, 200)
-GET_OPERATION: Final = Endpoint("GET", _OPERATIONS + "/{operation_id}", 200, assumed=("answer",))
+GET_OPERATION: Final = Endpoint("GET", _OPERATIONS + "/{operation_id}", 200, assumed=("response",))
 
 DELETE_CREDENTIALS: Final = Endpoint(
     "POST", _AUTHENTICATOR + "/operations:delete", 204, assumed=("colon", "status", "request")
@@ -102,9 +102,9 @@ REGISTER_CONSUMER: Final = Endpoint("PUT", _V2 + "/consumers/{consumer_id}", 204
 DELETE_CONSUMER: Final = Endpoint("POST", _V1 + "/consumers/{consumer_id}/operations:delete", 204, assumed=("status",))
 
 OFFSET: Final = "offset"
-"""The parameter of `LIST_OPERATIONS` that says how many of the newest to pass over."""
+"""Query parameter of `LIST_OPERATIONS`: number of newest operations to skip."""
 LIMIT: Final = "limit"
-"""The parameter of `LIST_OPERATIONS` that says how many to list at most: 1 to 50."""
+"""Query parameter of `LIST_OPERATIONS`: maximum number of operations to list, 1 to 50."""
 
 FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -143,16 +143,16 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "zip_code": "zipCode",
     }
 )
-"""The properties of the bodies: their names in the gateway's contract, and D1's names for them.
+"""Property names in request bodies: the name in the gateway's contract, and D1's name for it.
 
-Those of a 3DS operation, which D1 notifies too, stand at `adapters.d1.callbacks.operations`.
+Those of a 3DS operation, which also occurs in callbacks, are in `adapters.d1.callbacks.operations`.
 """
 
 ASSUMED_FIELDS: Final = frozenset(
     {"accounts", "type", "name_on_card", "second_name_on_card", "card_id", "new_card_id", "reason", "reason_code"}
 )
-"""The keys of `FIELDS` whose D1 name is not confirmed.
+"""Keys of `FIELDS` whose D1 name is unconfirmed.
 
-D1's older API (v1) does use ``reason`` and ``reasonCode``, so they are confirmed for calls at v1; and ``cardId`` is
-D1's word wherever a card's id was seen. That the bodies of the calls at v2 carry them too is the assumption.
+D1's older API (v1) uses ``reason`` and ``reasonCode``, so they are confirmed for calls at v1, and D1 uses ``cardId``
+for a card's id wherever it was seen. The assumption is that request bodies at v2 use these names too.
 """

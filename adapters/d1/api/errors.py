@@ -1,4 +1,4 @@
-"""From what D1 answers, or fails to answer, to a `GatewayError`."""
+"""Translates D1's error responses, and missing ones, to `GatewayError`."""
 
 import re
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from adapters.http.response import UpstreamResponse
 from gateway.errors import FieldViolation, GatewayError, Reason
 from issuer.common.v1 import error_pb2
 
-__all__ = ["D1", "contract_broken", "deadline_exceeded", "no_token", "refusal", "sanitised"]
+__all__ = ["D1", "contract_broken", "deadline_exceeded", "no_token", "rejection", "sanitised"]
 
 D1: Final = Upstream("d1", "D1")
 
 contract_broken = D1.contract_broken
 deadline_exceeded = D1.deadline_exceeded
 
-# Codes go out unchanged, so none may be a card number in disguise.
+# Codes are passed on unchanged, so none may be a card number in disguise.
 _CODE = re.compile(r"(?!.*[0-9]{8})[A-Z0-9_]{1,64}")
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]]{0,63}")
 
@@ -28,47 +28,47 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
         HTTPStatus.FORBIDDEN: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_FORBIDDEN,
             error_pb2.OUTCOME_REJECTED,
-            "{upstream} does not allow this in the present state, or not with this reason code",
+            "{upstream} does not allow this in the current state, or not with this reason code",
         ),
         HTTPStatus.NOT_FOUND: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_NOT_FOUND,
             error_pb2.OUTCOME_REJECTED,
-            "{upstream} does not know the issuer, or what the call is about",
+            "{upstream} does not know the issuer or the subject of the call",
         ),
         HTTPStatus.CONFLICT: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_CONFLICT,
             error_pb2.OUTCOME_REJECTED,
-            "The card id or the PAN is in use at {upstream}, or may not be used again",
+            "The card id or the PAN is in use at {upstream}, or may not be reused",
         ),
     }
 )
 _TOKEN_LOST: Final[Mapping[Reason, str]] = MappingProxyType(
     {
-        error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER: "The connection to D1 broke before its answer was complete.",
-        error_pb2.ERROR_REASON_DEADLINE_EXCEEDED: "D1 did not answer in time.",
+        error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER: "The connection to D1 broke before the full response.",
+        error_pb2.ERROR_REASON_DEADLINE_EXCEEDED: "D1 did not respond in time.",
     }
 )
-"""How a token is lost on its way, without the effect that a call would have had."""
+"""Reasons for which the response with a token is missing; unlike that of a call, its loss has no effect."""
 
 
-def refusal(answer: UpstreamResponse) -> GatewayError:
-    """Tell what an answer without success means.
+def rejection(response: UpstreamResponse) -> GatewayError:
+    """Return the error for a response other than success.
 
-    Statuses and codes that D1 adds later are read as D1 asks for: an unknown 4xx as 400, an unknown 5xx as 500 (D1 API:
-    change policy). Both forms of error body are understood, and their absence.
+    Statuses and codes that D1 may add are read as D1 asks for: an unknown 4xx as 400, an unknown 5xx as 500 (D1 API:
+    change policy). Both forms of error body are understood, and a missing body.
     """
-    body = answer.json_object() or {}
+    body = response.json_object() or {}
     code = _text_of(body.get("errorCode"))
     code = code if _CODE.fullmatch(code) else ""
     detail = sanitised(_text_of(body.get("error")))
-    return D1.refusal(answer, _MEANINGS, code=code, detail=detail, violations=_violations(code, detail))
+    return D1.rejection(response, _MEANINGS, code=code, detail=detail, violations=_violations(code, detail))
 
 
 def no_token(failure: GatewayError) -> GatewayError:
-    """Tell a call that it cannot be made because no token could be fetched. It has not been sent itself.
+    """Return the error for a call that was not sent because no token could be fetched.
 
-    What the token endpoint refuses is the gateway's own assertion, whatever the status: a 404 there must not reach the
-    caller as an unknown card.
+    The token endpoint rejects the gateway's own assertion, whatever the status: its 404 must not reach the caller as an
+    unknown card.
     """
     reason = failure.reason
     if failure.outcome == error_pb2.OUTCOME_REJECTED and reason not in RETRYABLE:
@@ -81,7 +81,7 @@ def no_token(failure: GatewayError) -> GatewayError:
     cause = _TOKEN_LOST.get(failure.reason, failure.message)
     return GatewayError(
         reason,
-        f"Nothing was sent, for want of an access token. {cause}",
+        f"Nothing was sent, because no access token could be obtained. {cause}",
         outcome=error_pb2.OUTCOME_NOT_SENT,
         retry_after_seconds=retry_after_seconds,
         metadata=failure.metadata,
@@ -93,9 +93,9 @@ def _text_of(value: object) -> str:
 
 
 def _violations(code: str, detail: str) -> tuple[FieldViolation, ...]:
-    """Name the field that D1 finds wrong: with FIELD_INVALID_FORMAT and its kin the error text is its name."""
+    """Name the field that D1 rejects: for FIELD_INVALID_FORMAT and similar codes the error text is its name."""
     if not code.startswith("FIELD_INVALID_") or not _FIELD_NAME.fullmatch(detail):
         return ()
     names = {theirs: ours for ours, theirs in FIELDS.items()}
     field = ".".join(names.get(part, part) for part in detail.split("."))
-    return (FieldViolation(field=field, description="D1 refuses this field.", rule=code),)
+    return (FieldViolation(field=field, description="D1 rejects this field.", rule=code),)

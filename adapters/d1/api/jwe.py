@@ -1,4 +1,4 @@
-"""Card data encrypted for D1, as compact JWE (RFC 7516; RFC 7518 section 4.6; D1 API: encrypt sensitive data)."""
+"""Encrypts card data for D1, as compact JWE (RFC 7516; RFC 7518 section 4.6; D1 API: encrypt sensitive data)."""
 
 from collections.abc import Mapping
 
@@ -17,18 +17,14 @@ _ENCRYPTION = "A256GCM"
 
 
 class D1CardDataEncryption:
-    """Encrypts a card's details for D1: the port `gateway.ports.CardDataEncryption`."""
+    """Encrypts a card's details for D1, behind the port `gateway.ports.CardDataEncryption`."""
 
     def __init__(self, keys: Mapping[str, IssuerKeys]) -> None:
-        """Encrypt with D1's keys.
-
-        Args:
-            keys: The keys of each issuer, by its id.
-        """
+        """Encrypt with D1's keys, given by issuer id."""
         self._keys = keys
 
     def encrypt(self, issuer_id: str, details: replies_pb2.CardDetails) -> str:
-        """Encrypt what stands on a card, as D1 takes it in answer to its question for a card's credentials."""
+        """Encrypt a card's details for the reply to D1's callback for a card's credentials."""
         plaintext = _plaintext(details.credentials)
         if details.name:
             plaintext["name"] = details.name
@@ -38,10 +34,10 @@ class D1CardDataEncryption:
 
 
 def encrypt_credentials(credentials: card_data_pb2.CardCredentials, recipient: ECKey) -> str:
-    """Encrypt a card's credentials as D1 takes them with a call.
+    """Encrypt a card's credentials for a call to D1.
 
     Args:
-        credentials: The PAN and the expiry.
+        credentials: PAN and expiry.
         recipient: D1's public key on P-256, with its ``kid`` (see `adapters.d1.api.keys.IssuerKeys`).
 
     Returns:
@@ -51,7 +47,7 @@ def encrypt_credentials(credentials: card_data_pb2.CardCredentials, recipient: E
 
 
 def mmyy(expiry: card_data_pb2.CardExpiry) -> str:
-    """Write an expiry as D1 reads it: month, then year without its century."""
+    """Format an expiry for D1: month, then year without century."""
     return f"{expiry.month:02}{expiry.year % 100:02}"
 
 

@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from adapters.d1.api.endpoints import TOKEN
-from adapters.d1.api.errors import contract_broken, no_token, refusal
+from adapters.d1.api.errors import contract_broken, no_token, rejection
 from adapters.d1.api.http import D1Http
 from adapters.d1.api.keys import IssuerKeys
 from adapters.http.response import UpstreamResponse
@@ -30,13 +30,13 @@ _ALGORITHM = "ES256"
 _ASSERTION_LIFETIME_SECONDS = 300
 """D1 accepts 900 at most."""
 _REFRESH_FRACTION = 0.8
-"""The part of a token's life after which a new one is fetched."""
+"""Part of a token's lifetime after which a new token is fetched."""
 _REFRESH_PAUSE_SECONDS = 5.0
-"""How long the next early refresh waits after one has failed."""
-_DOCUMENTED_LIFE_SECONDS = 900
-"""The life of a token whose answer does not name it."""
-_ASSERTION_REFUSED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED})
-"""How D1 answers an assertion that it does not take. Another key may still do, while one is being replaced."""
+"""Delay of the next early refresh after a failed one."""
+_DOCUMENTED_LIFETIME_SECONDS = 900
+"""Lifetime of a token whose response does not state it."""
+_ASSERTION_REJECTED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED})
+"""Statuses by which D1 rejects an assertion. During a replacement, another key may still be accepted."""
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750 section 2.1."""
 
@@ -47,10 +47,10 @@ def sign_assertion(issuer_id: str, key: ECKey, audience: str | None, now: float)
     """Sign the JWT that the issuer exchanges for a token (RFC 7523 section 3).
 
     Args:
-        issuer_id: The ``iss`` and the ``sub``.
-        key: What signs: an assertion key of the issuer.
-        audience: The ``aud``; None leaves it out.
-        now: Seconds since 1970 (UTC).
+        issuer_id: Value of ``iss`` and ``sub``.
+        key: Assertion key of the issuer.
+        audience: Value of ``aud``; None to leave it out.
+        now: Time in seconds since 1970 (UTC).
     """
     issued = int(now)
     claims: dict[str, Any] = {
@@ -70,23 +70,23 @@ def sign_assertion(issuer_id: str, key: ECKey, audience: str | None, now: float)
 class _Token:
     value: str = field(repr=False)
     refresh_time: float
-    """From when on a new one is fetched while this one still serves, on the source's monotonic clock."""
+    """When a new one is fetched while this one stays in use, on the source's monotonic clock."""
     expiry_time: float
-    """From when on this one serves no more."""
+    """When this one is no longer used."""
 
 
 @dataclass(slots=True)
 class _Cache:
-    """What is known for one issuer: its keys, a token, and the fetch of the next one while it runs."""
+    """State of one issuer: its keys, its token, and the fetch of the next one if it is running."""
 
     assertion_keys: Sequence[ECKey]
-    """In the order in which they are tried: the one that D1 took last comes first."""
+    """Keys in the order in which they are tried: the one that D1 accepted last comes first."""
     token: _Token | None = None
     fetch: asyncio.Task[_Token | GatewayError] | None = None
 
 
 class TokenSource:
-    """The access tokens of all issuers: cached, refreshed before they expire, and never fetched twice at a time."""
+    """Access tokens of all issuers: cached, refreshed before they expire, fetched once at a time."""
 
     def __init__(
         self,
@@ -98,15 +98,15 @@ class TokenSource:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare; nothing is fetched before a token is asked for.
+        """Initialise, without fetching a token.
 
         Args:
-            http: How to reach the token endpoint.
-            keys: The keys of each issuer, by its id.
-            settings: How long a fetch may take.
-            assertion_audience: The ``aud`` claim of assertions; None leaves it out.
-            clock: Seconds since 1970 (UTC), for the assertions.
-            monotonic: Seconds of a clock that never goes back, for the age of tokens.
+            http: Sends requests.
+            keys: Keys by issuer id.
+            settings: Settings with the time limit of a fetch.
+            assertion_audience: The ``aud`` claim of assertions; None to leave it out.
+            clock: Time in seconds since 1970 (UTC), for assertions.
+            monotonic: Monotonic time in seconds, for the age of tokens.
         """
         self._http = http
         self._timeout_seconds = settings.total_timeout_seconds
@@ -116,29 +116,29 @@ class TokenSource:
         self._caches = {issuer_id: _Cache(of_issuer.assertion_keys) for issuer_id, of_issuer in keys.items()}
 
     async def get(self, issuer_id: str, correlation_id: str) -> str:
-        """Get a token that is valid now, as far as is known.
+        """Return a token that is valid as far as known.
 
-        Without one, all callers wait for the same fetch; whoever is cancelled meanwhile leaves it running for the
-        others. While a token is being refreshed it still serves.
+        Without one, all callers wait for the same fetch; cancelling a caller does not stop it. While a token is being
+        refreshed it stays in use.
 
         Args:
-            issuer_id: One of the issuers that the source was made with.
-            correlation_id: Goes with the fetch, if this call is the one that starts it.
+            issuer_id: A configured issuer.
+            correlation_id: Sent with the fetch if this call starts one.
 
         Raises:
-            GatewayError: No token could be fetched; the outcome is NOT_SENT. The next call tries anew.
+            GatewayError: No token could be fetched; the outcome is NOT_SENT. The next call starts a new fetch.
         """
-        held = self.held(issuer_id, correlation_id)
-        if held is not None:
-            return held
+        cached = self.cached(issuer_id, correlation_id)
+        if cached is not None:
+            return cached
         fetch = self._caches[issuer_id].fetch or self._start_fetch(issuer_id, correlation_id)
         fetched = await asyncio.shield(fetch)
         if isinstance(fetched, GatewayError):
             raise no_token(fetched)
         return fetched.value
 
-    def held(self, issuer_id: str, correlation_id: str) -> str | None:
-        """Get a token without waiting, as `get` would; None if there is none."""
+    def cached(self, issuer_id: str, correlation_id: str) -> str | None:
+        """Return a token without waiting, as `get` would; None if there is none."""
         cache = self._caches[issuer_id]
         now = self._monotonic()
         if cache.token is None or now >= cache.token.expiry_time:
@@ -148,13 +148,13 @@ class TokenSource:
         return cache.token.value
 
     def discard(self, issuer_id: str, token: str) -> None:
-        """Forget a token that D1 refused, unless another one has taken its place."""
+        """Discard a token that D1 rejected, unless it was replaced already."""
         cache = self._caches[issuer_id]
         if cache.token is not None and cache.token.value == token:
             cache.token = None
 
     async def aclose(self) -> None:
-        """Give up the fetches that still run."""
+        """Cancel running fetches."""
         fetches = [cache.fetch for cache in self._caches.values() if cache.fetch is not None]
         for fetch in fetches:
             fetch.cancel()
@@ -168,8 +168,8 @@ class TokenSource:
     async def _fetch(self, issuer_id: str, correlation_id: str) -> _Token | GatewayError:
         """Fetch a token into the cache.
 
-        A failure is returned, not raised: nobody may be left to receive it, and each of many waiters needs an exception
-        of its own.
+        A failure is returned, not raised: perhaps no caller is left to receive it, and each of several callers needs
+        its own exception.
         """
         cache = self._caches[issuer_id]
         try:
@@ -193,24 +193,24 @@ class TokenSource:
             method=TOKEN.method,
             endpoint=TOKEN.template,
             deadline=deadline,
-            # A second token does no harm, and its assertion is a new one.
+            # A second token does no harm, and it gets a new assertion.
             idempotent=True,
         )
 
     async def _exchange(self, issuer_id: str, correlation_id: str, deadline: float) -> _Token:
-        # A token's life counts from before it was asked for, so that it never seems longer than it is.
-        asked = self._monotonic()
+        # A token's lifetime counts from before the request, so that it is never overestimated.
+        requested = self._monotonic()
         for key in self._caches[issuer_id].assertion_keys:
-            answer = await self._ask(issuer_id, key, correlation_id, deadline)
-            if answer.status not in _ASSERTION_REFUSED:
+            response = await self._send(issuer_id, key, correlation_id, deadline)
+            if response.status not in _ASSERTION_REJECTED:
                 break
-        if not answer.succeeded:
-            raise refusal(answer)
-        token = _read_token(answer, asked)
+        if not response.succeeded:
+            raise rejection(response)
+        token = _read_token(response, requested)
         self._prefer(issuer_id, key)
         return token
 
-    async def _ask(self, issuer_id: str, key: ECKey, correlation_id: str, deadline: float) -> UpstreamResponse:
+    async def _send(self, issuer_id: str, key: ECKey, correlation_id: str, deadline: float) -> UpstreamResponse:
         assertion = sign_assertion(issuer_id, key, self._assertion_audience, self._clock())
         return await self._http.send(
             TOKEN.method,
@@ -222,7 +222,7 @@ class TokenSource:
         )
 
     def _prefer(self, issuer_id: str, key: ECKey) -> None:
-        """Sign with a key from now on: D1 has just taken it, and refused those that were tried before."""
+        """Try a key first from now on: D1 has just accepted it, and rejected those tried before."""
         cache = self._caches[issuer_id]
         first = cache.assertion_keys[0]
         if key is not first:
@@ -235,23 +235,23 @@ class TokenSource:
             )
 
 
-def _read_token(answer: UpstreamResponse, asked: float) -> _Token:
-    """Read a token answer (RFC 6749 section 5.1)."""
-    body = answer.json_object() or {}
+def _read_token(response: UpstreamResponse, requested: float) -> _Token:
+    """Parse a token response (RFC 6749 section 5.1)."""
+    body = response.json_object() or {}
     value = body.get("access_token")
-    life = _life_seconds(body.get("expires_in", _DOCUMENTED_LIFE_SECONDS))
+    lifetime = _lifetime_seconds(body.get("expires_in", _DOCUMENTED_LIFETIME_SECONDS))
     is_bearer = str(body.get("token_type", "Bearer")).lower() == "bearer"
-    if not isinstance(value, str) or not _BEARER_TOKEN.fullmatch(value) or life is None or not is_bearer:
-        raise contract_broken("D1's token answer cannot be read.", status=answer.status)
-    return _Token(value, refresh_time=asked + _REFRESH_FRACTION * life, expiry_time=asked + life)
+    if not isinstance(value, str) or not _BEARER_TOKEN.fullmatch(value) or lifetime is None or not is_bearer:
+        raise contract_broken("D1's token response is malformed.", status=response.status)
+    return _Token(value, refresh_time=requested + _REFRESH_FRACTION * lifetime, expiry_time=requested + lifetime)
 
 
-def _life_seconds(expires_in: object) -> float | None:
-    """Read ``expires_in``, which D1 writes as a number in one place and as text in another; None if it is neither."""
+def _lifetime_seconds(expires_in: object) -> float | None:
+    """Parse ``expires_in``, which D1 writes as a number in one place and as text in another; None if malformed."""
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | str):
         return None
     try:
-        life = float(expires_in)
+        lifetime = float(expires_in)
     except ValueError:
         return None
-    return life if math.isfinite(life) and life > 0 else None
+    return lifetime if math.isfinite(lifetime) and lifetime > 0 else None

@@ -1,4 +1,4 @@
-"""The history of 3DS operations at D1 (D1 API: 3DS operations): the port `gateway.ports.OperationHistory`."""
+"""D1's history of 3DS operations (D1 API: 3DS operations), behind the port `gateway.ports.OperationHistory`."""
 
 from typing import Any
 
@@ -15,60 +15,60 @@ from issuer.threeds.v1 import operation_pb2
 
 __all__ = ["D1OperationHistory"]
 
-_MOST_REMAINING = 2**32 - 1
+_MAX_REMAINING = 2**32 - 1
 
 
 class D1OperationHistory:
-    """Operations at D1. What each method means, and what it raises, stands at `gateway.ports.OperationHistory`.
+    """Operations at D1; `gateway.ports.OperationHistory` documents each method and its errors.
 
-    Kinds, states and fields that D1 adds are taken as they come. An operation that cannot be read in what D1 has to say
-    (its id, kind, state or time) fails the whole answer with UPSTREAM_CONTRACT, which names the place: a history with a
-    hole in it would pass for the whole one.
+    Unknown kinds, states and fields are accepted. An operation that is malformed in its id, kind, state or time fails
+    the whole response with UPSTREAM_CONTRACT, which names the place: a history with a gap would pass for a complete
+    one.
     """
 
     def __init__(self, client: D1Client) -> None:
-        """Work through a client that outlives this."""
+        """Call through a client that outlives this object."""
         self._client = client
 
     async def list_operations(self, card_id: str, offset: int, limit: int, call: Call) -> HistoryPage:
         """List operations, newest first."""
         query = {endpoints.OFFSET: offset, endpoints.LIMIT: limit}
-        answer = await self._client.call(endpoints.LIST_OPERATIONS, call, query=query, card_id=card_id)
-        page = answer.json_object() or {}
+        response = await self._client.call(endpoints.LIST_OPERATIONS, call, query=query, card_id=card_id)
+        page = response.json_object() or {}
         name = FIELDS["operations"]
         items = page.get(name)
         remaining = _count(page.get(FIELDS["remaining_operations"]))
         if not isinstance(items, list) or remaining is None:
-            raise _unreadable(answer, "it lists no operations, or does not say how many remain")
+            raise _malformed(response, "it lacks the operations or the number of remaining ones")
         if len(items) > limit or (remaining and not items):
-            raise _unreadable(answer, "it lists more operations than were asked for, or none where some remain")
-        operations = [_operation(item, answer, f"{name}[{place}]") for place, item in enumerate(items)]
+            raise _malformed(response, "it has more operations than requested, or none although some remain")
+        operations = [_operation(item, response, f"{name}[{place}]") for place, item in enumerate(items)]
         return HistoryPage(operations, remaining)
 
     async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.Operation:
-        """Get one operation."""
-        answer = await self._client.call(endpoints.GET_OPERATION, call, card_id=card_id, operation_id=operation_id)
-        operation = _operation(answer.json_object(), answer)
+        """Get an operation."""
+        response = await self._client.call(endpoints.GET_OPERATION, call, card_id=card_id, operation_id=operation_id)
+        operation = _operation(response.json_object(), response)
         if operation.operation_id != operation_id:
-            raise _unreadable(answer, "it is another operation than was asked for")
+            raise _malformed(response, "it has another operation than the requested one")
         return operation
 
 
 def _count(value: Any) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_REMAINING
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_REMAINING
     return value if is_count else None
 
 
-def _operation(value: Any, answer: UpstreamResponse, place: str = "") -> operation_pb2.Operation:
+def _operation(value: Any, response: UpstreamResponse, place: str = "") -> operation_pb2.Operation:
     if not isinstance(value, dict):
-        raise _unreadable(answer, f"{place or 'it'} is no object")
+        raise _malformed(response, f"{place or 'it'} is not an object")
     operation = operation_pb2.Operation()
     try:
         parse_operation(Fields(value, f"{place}." if place else ""), operation)
     except FieldError as error:
-        raise _unreadable(answer, str(error)) from None
+        raise _malformed(response, str(error)) from None
     return operation
 
 
-def _unreadable(answer: UpstreamResponse, why: str) -> GatewayError:
-    return contract_broken(f"D1's answer cannot be read: {why}.", status=answer.status)
+def _malformed(response: UpstreamResponse, why: str) -> GatewayError:
+    return contract_broken(f"D1's response is malformed: {why}.", status=response.status)

@@ -1,4 +1,4 @@
-"""D1's callbacks: their paths and JSON, and their translation to the messages of the contracts."""
+"""D1's callbacks: paths, JSON, and translation to the messages of the contracts."""
 
 from collections.abc import Container, Mapping
 from datetime import UTC, datetime
@@ -29,10 +29,10 @@ def d1_callbacks(
     """Assemble all callbacks of D1.
 
     Args:
-        issuers: The issuers whose callbacks are served.
+        issuers: Ids of the configured issuers.
         log: Stores notifications.
-        bus: Leads to the handlers.
-        results: The final results of authentications.
+        bus: Carries callback requests to handlers.
+        results: Final results of authentications.
         encryption: Encrypts card data for D1.
         settings: Deadlines and fallbacks.
     """
@@ -56,7 +56,7 @@ def d1_callbacks(
     )
     return PlatformCallbacks(
         routes=[route for group in groups for route in group.routes()],
-        # The event log has each notification, correlation id and all.
+        # The event log has every notification with its correlation id.
         quiet_routes=frozenset({d1.THREE_DS_NOTIFICATION_PATH, d1.CONSUMER_NOTIFICATION_PATH, d1.TOKEN_PATH}),
         token_path=d1.TOKEN_PATH,
         token_body=token_body,
@@ -64,7 +64,7 @@ def d1_callbacks(
 
 
 def token_body(token: Token, scope: str) -> Mapping[str, str | int]:
-    """Return the response of the token endpoint (D1 API: outbound OAuth 2.0)."""
+    """Return the response body of the token endpoint (D1 API: outbound OAuth 2.0)."""
     expires_at = datetime.fromtimestamp(token.expires_at, UTC)
     body = {
         "access_token": token.value,

@@ -1,4 +1,4 @@
-"""What D1 asks about a card that was renewed or replaced without its credentials (D1 API: outbound card API)."""
+"""D1's callback for the credentials of a renewed or replaced card (D1 API: outbound card API)."""
 
 from collections.abc import Container
 
@@ -17,7 +17,7 @@ __all__ = ["CardCredentialsCallback"]
 
 
 class CardCredentialsCallback:
-    """Passes it on to handlers, and encrypts what they know in clear."""
+    """Passes the callback to a handler, and encrypts credentials that the handler returns in clear."""
 
     def __init__(
         self,
@@ -26,13 +26,13 @@ class CardCredentialsCallback:
         encryption: CardDataEncryption,
         policy: CallbackPolicy,
     ) -> None:
-        """Prepare.
+        """Initialise.
 
         Args:
-            issuers: Whose cards they are.
-            dispatcher: Asks the handlers.
-            encryption: Encrypts for D1.
-            policy: The policy of the question.
+            issuers: Ids of the configured issuers.
+            dispatcher: Carries callback requests to handlers.
+            encryption: Encrypts card data for D1.
+            policy: Policy of this callback.
         """
         self._issuers = issuers
         self._dispatcher = dispatcher
@@ -40,19 +40,21 @@ class CardCredentialsCallback:
         self._policy = policy
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the path and the handler of each callback."""
+        """Return the routes."""
         return [web.get(d1.CARD_CREDENTIALS_PATH, self.get)]
 
     async def get(self, request: web.Request) -> web.Response:
-        """UpstreamResponse with a card's credentials, encrypted.
+        """Respond with a card's credentials, encrypted.
 
         Raises:
-            HttpError: No handler answers, or it refuses; or the ids are not right.
+            HttpError: An id is malformed, no handler replies, or the handler declines.
         """
         issuer_id = issuer_in_path(request, self._issuers)
-        asked = questions_pb2.CardCredentialsRequest(card_id=id_in_path(request, "cardId", CARD_ID))
-        question = callback.Question(issuer_id=issuer_id, card_credentials=asked)
-        credentials = (await self._dispatcher.ask(question, self._policy)).card_credentials
+        wanted = questions_pb2.CardCredentialsRequest(card_id=id_in_path(request, "cardId", CARD_ID))
+        reply = await self._dispatcher.ask(
+            callback.Question(issuer_id=issuer_id, card_credentials=wanted), self._policy
+        )
+        credentials = reply.card_credentials
         encrypted = (
             self._encryption.encrypt(issuer_id, credentials.details)
             if credentials.WhichOneof("card_data") == "details"

@@ -1,4 +1,4 @@
-"""What D1 asks about a consumer: who it is, and to send it a one-time password (D1 API: outbound consumer API)."""
+"""D1's callbacks about a consumer: personal information, one-time passwords (D1 API: outbound consumer API)."""
 
 from collections.abc import Container
 from typing import Any
@@ -10,7 +10,7 @@ from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.dispatcher import CallbackDispatcher, CallbackPolicy
 from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, FieldError, Fields
 from adapters.d1.callbacks.request import (
-    MOST_TEXT,
+    MAX_TEXT_LENGTH,
     id_in_path,
     id_in_query,
     issuer_in_path,
@@ -32,7 +32,7 @@ _NAMES: dict[type[Message], type] = {
 
 
 class ConsumerCallbacks:
-    """Passes them on to handlers."""
+    """Passes the callbacks to handlers."""
 
     def __init__(
         self,
@@ -42,13 +42,13 @@ class ConsumerCallbacks:
         information: CallbackPolicy,
         otp: CallbackPolicy,
     ) -> None:
-        """Prepare.
+        """Initialise.
 
         Args:
-            issuers: Whose consumers they are.
-            dispatcher: Asks the handlers.
-            information: The policy of consumer information.
-            otp: The policy of one-time passwords.
+            issuers: Ids of the configured issuers.
+            dispatcher: Carries callback requests to handlers.
+            information: Policy for consumer information.
+            otp: Policy for one-time passwords.
         """
         self._issuers = issuers
         self._dispatcher = dispatcher
@@ -56,34 +56,34 @@ class ConsumerCallbacks:
         self._otp = otp
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the path and the handler of each callback."""
+        """Return the routes."""
         return [
             web.get(d1.CONSUMER_INFORMATION_PATH, self.get_information),
             web.post(d1.DELIVER_OTP_PATH, self.post_otp),
         ]
 
     async def get_information(self, request: web.Request) -> web.Response:
-        """UpstreamResponse who a consumer is.
+        """Respond with a consumer's personal information.
 
         Raises:
-            HttpError: No handler answers, or it refuses; or the ids are not right.
+            HttpError: An id is malformed, no handler replies, or the handler declines.
         """
-        question = callback.Question(
+        wanted = callback.Question(
             issuer_id=issuer_in_path(request, self._issuers),
             consumer_information=questions_pb2.ConsumerInformationRequest(
                 consumer_id=id_in_path(request, "consumerId", CONSUMER_ID),
                 card_id=id_in_query(request, d1.CONSUMER_INFORMATION_CARD_PARAMETER, CARD_ID),
             ),
         )
-        reply = await self._dispatcher.ask(question, self._information)
+        reply = await self._dispatcher.ask(wanted, self._information)
         return json_response(d1.CONSUMER_INFORMATION_STATUS, _named(reply.consumer_information.personal_information))
 
     async def post_otp(self, request: web.Request) -> web.Response:
-        """Have a one-time password delivered.
+        """Pass a one-time password to a handler, which delivers it.
 
         Raises:
-            HttpError: No handler answers, or it refuses; or the request is not right.
-            FieldError: There is no password.
+            HttpError: The request is malformed, no handler replies, or the handler declines.
+            FieldError: The password is missing.
         """
         issuer_id = issuer_in_path(request, self._issuers)
         delivery = questions_pb2.DeliverOtpRequest(
@@ -99,11 +99,11 @@ def _parse_delivery(fields: Fields, delivery: questions_pb2.DeliverOtpRequest) -
     otp = fields.fitting_nested(d1.OtpDelivery.OTP)
     if otp is None:
         raise FieldError(f"{d1.OtpDelivery.OTP} must be an object")
-    delivery.otp = otp.text(d1.Otp.VALUE, max_length=MOST_TEXT, required=True)
-    delivery.expiration_date_text = otp.fitting_text(d1.Otp.EXPIRATION_DATE, max_length=MOST_TEXT)
-    delivery.reason = otp.fitting_text(d1.Otp.REASON, max_length=MOST_TEXT)
-    delivery.delivery_channel = fields.fitting_text(d1.OtpDelivery.DELIVERY_CHANNEL, max_length=MOST_TEXT)
-    delivery.pan_suffix = fields.fitting_text(d1.OtpDelivery.PAN_SUFFIX, max_length=MOST_TEXT)
+    delivery.otp = otp.text(d1.Otp.VALUE, max_length=MAX_TEXT_LENGTH, required=True)
+    delivery.expiration_date_text = otp.fitting_text(d1.Otp.EXPIRATION_DATE, max_length=MAX_TEXT_LENGTH)
+    delivery.reason = otp.fitting_text(d1.Otp.REASON, max_length=MAX_TEXT_LENGTH)
+    delivery.delivery_channel = fields.fitting_text(d1.OtpDelivery.DELIVERY_CHANNEL, max_length=MAX_TEXT_LENGTH)
+    delivery.pan_suffix = fields.fitting_text(d1.OtpDelivery.PAN_SUFFIX, max_length=MAX_TEXT_LENGTH)
     transaction = fields.fitting_nested(d1.OtpDelivery.TRANSACTION)
     if transaction is not None:
         parse_transaction(transaction, delivery.transaction)
@@ -114,7 +114,7 @@ def _parse_delivery(fields: Fields, delivery: questions_pb2.DeliverOtpRequest) -
 
 
 def _named(message: Message) -> dict[str, Any]:
-    """Give what is said of a person the names that D1 knows it by."""
+    """Rename the fields of a person's data to D1's names."""
     names = _NAMES[type(message)]
     return {
         getattr(names, field.name.upper()): _named(value) if isinstance(value, Message) else value

@@ -1,4 +1,4 @@
-"""Hands D1's questions to the handlers, and finds the answer if there is no reply, or a refusal."""
+"""Sends callback requests to handlers, and turns a declining or missing reply into a response to D1."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from issuer.callback.v1 import replies_pb2
 
 __all__ = ["CallbackDispatcher", "CallbackPolicy", "NoReplyError"]
 
-_REFUSALS: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
+_DECLINED: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
     {
-        replies_pb2.REFUSAL_REASON_INVALID: (HTTPStatus.BAD_REQUEST, "the request cannot be understood"),
-        replies_pb2.REFUSAL_REASON_NOT_ALLOWED: (HTTPStatus.FORBIDDEN, "not allowed in the present state"),
+        replies_pb2.REFUSAL_REASON_INVALID: (HTTPStatus.BAD_REQUEST, "the request is invalid"),
+        replies_pb2.REFUSAL_REASON_NOT_ALLOWED: (HTTPStatus.FORBIDDEN, "not allowed in the current state"),
         replies_pb2.REFUSAL_REASON_NOT_FOUND: (HTTPStatus.NOT_FOUND, "not found"),
         replies_pb2.REFUSAL_REASON_FAILED: (HTTPStatus.INTERNAL_SERVER_ERROR, "the issuer failed"),
     }
@@ -26,7 +26,7 @@ _REFUSALS: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class CallbackPolicy:
-    """How long a kind of question waits for a reply, and what D1 is told if there is none."""
+    """How long a callback request waits for a reply, and the response to D1 if there is none."""
 
     deadline_seconds: float
     fallback_status: int
@@ -34,39 +34,34 @@ class CallbackPolicy:
 
 
 class NoReplyError(HttpError):
-    """No handler replied in time: D1 gets the fallback."""
+    """No handler replied in time; D1 gets the fallback."""
 
 
 class CallbackDispatcher:
-    """Asks handlers what D1 asks."""
+    """Sends callback requests to handlers over the bus."""
 
     def __init__(self, bus: CallbackBus) -> None:
-        """Ask over a bus.
-
-        Args:
-            bus: Leads to the handlers.
-        """
         self._bus = bus
 
     async def ask(
-        self, question: callback.Question, policy: CallbackPolicy, *, wait_for_handler: bool = True
+        self, request: callback.Question, policy: CallbackPolicy, *, wait_for_handler: bool = True
     ) -> callback.Reply:
-        """Ask, and return the reply that counts.
+        """Send a callback request and return the reply.
 
         Args:
-            question: Its issuer and its request.
-            policy: How long to wait, and what to say otherwise.
-            wait_for_handler: Whether to wait for a handler to connect while none is.
+            request: The request, with its issuer.
+            policy: Deadline and fallback.
+            wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Raises:
-            NoReplyError: There is no reply.
-            HttpError: The handler refuses.
+            NoReplyError: No handler replied in time.
+            HttpError: The handler declined.
         """
-        question.correlation_id = correlation.current()
-        reply = await self._bus.ask(question, policy.deadline_seconds, wait_for_handler=wait_for_handler)
+        request.correlation_id = correlation.current()
+        reply = await self._bus.ask(request, policy.deadline_seconds, wait_for_handler=wait_for_handler)
         if reply is None:
             raise NoReplyError(policy.fallback_status, policy.fallback_error)
         if reply.WhichOneof("response") == "refusal":
-            status, text = _REFUSALS[reply.refusal.reason]
-            raise HttpError(status, reply.refusal.message or text, logged=f"the handler refused: {text}")
+            status, text = _DECLINED[reply.refusal.reason]
+            raise HttpError(status, reply.refusal.message or text, logged=f"the handler declined: {text}")
         return reply

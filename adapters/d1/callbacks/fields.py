@@ -1,4 +1,4 @@
-"""Reads the JSON that D1 sends: strict about the fields it is known to send, tolerant of everything it may add."""
+"""Parses JSON from D1: strict about the fields that D1 is known to send, tolerant of everything else."""
 
 import re
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ OPERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_EXACT_INTEGER = 2**53
 _NUMBER = re.compile(r"[0-9](?:[ ._-]?[0-9]){3,}")
-# A Struct nests three messages a level, and readers of protobuf stop at a hundred.
+# A Struct uses three nested messages per level, and protobuf readers accept a hundred.
 _MAX_DEPTH = 16
 
 
@@ -32,7 +32,7 @@ class FieldError(HttpError):
 
 
 class Fields:
-    """The fields of a JSON object, taken out one by one; what is left was not known."""
+    """The fields of a JSON object, taken one by one; the rest is unknown."""
 
     __slots__ = ("_prefix", "_values")
 
@@ -41,60 +41,60 @@ class Fields:
         self._prefix = prefix
 
     def text(self, name: str, *, max_length: int, required: bool = False) -> str:
-        """Take a string; empty if it is absent or null.
+        """Take a string; empty if absent or null.
 
         Raises:
-            FieldError: It is not that.
+            FieldError: It is not a string, or too long.
         """
         value = self._values.pop(name, None)
         if isinstance(value, str) and len(value) <= max_length and (value or not required):
             return value
         if value is None and not required:
             return ""
-        raise self._refuse(name, f"must be a string of {1 if required else 0} to {max_length} characters")
+        raise self._error(name, f"must be a string of {1 if required else 0} to {max_length} characters")
 
     def fitting_text(self, name: str, *, max_length: int) -> str:
-        """Take a string; empty if it is absent or null. Anything else is left, for `rest_into`."""
+        """Take a string; empty if absent or null. Any other value stays for `rest_into`."""
         value = self._values.get(name)
         if value is None or (isinstance(value, str) and len(value) <= max_length):
             return self._values.pop(name, None) or ""
         return ""
 
     def identifier(self, name: str, form: re.Pattern[str], *, required: bool = False) -> str:
-        """Take an id; empty if it is absent or null.
+        """Take an id; empty if absent or null.
 
         Raises:
-            FieldError: It is not that.
+            FieldError: It is not an id of that form.
         """
         value = self._values.pop(name, None)
         if isinstance(value, str) and form.fullmatch(value) is not None:
             return value
         if value is None and not required:
             return ""
-        raise self._refuse(name, f"must match {form.pattern}")
+        raise self._error(name, f"must match {form.pattern}")
 
     def nested(self, name: str) -> "Fields | None":
-        """Take an object; None if it is absent or null.
+        """Take an object; None if absent or null.
 
         Raises:
-            FieldError: It is not that.
+            FieldError: It is not an object.
         """
         value = self._values.pop(name, None)
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise self._refuse(name, "must be an object")
+            raise self._error(name, "must be an object")
         return Fields(value, f"{self._prefix}{name}.")
 
     def fitting_nested(self, name: str) -> "Fields | None":
-        """Take an object; None if it is absent or null. Anything else is left, for `rest_into`."""
+        """Take an object; None if absent or null. Any other value stays for `rest_into`."""
         value = self._values.get(name)
         return self.nested(name) if value is None or isinstance(value, dict) else None
 
     def rest_into(self, struct: struct_pb2.Struct) -> None:
-        """Put what was not taken into a Struct, as it came.
+        """Copy the remaining fields into a Struct.
 
-        A whole number that a double cannot hold exactly is kept as text.
+        An integer that a double cannot represent exactly is kept as text.
 
         Raises:
             FieldError: A field nests too deep.
@@ -103,23 +103,23 @@ class Fields:
             try:
                 _fill(struct.fields[name], value, _MAX_DEPTH)
             except _TooDeepError:
-                raise self._refuse(name, f"nests deeper than {_MAX_DEPTH} levels") from None
+                raise self._error(name, f"nests deeper than {_MAX_DEPTH} levels") from None
 
     def __bool__(self) -> bool:
         return bool(self._values)
 
-    def _refuse(self, name: str, rule: str) -> FieldError:
-        # An unknown field's name is the sender's text: only its printable start goes into the answer and the log, and
-        # no number that is long enough for a card's or a phone's.
+    def _error(self, name: str, rule: str) -> FieldError:
+        # An unknown field's name is the sender's text: the response and the log get its printable start only, without
+        # any number that could be a card's or a phone's.
         shown = _NUMBER.sub("****", "".join(character for character in name[:64] if character.isprintable()))
         return FieldError(f"{self._prefix}{shown} {rule}")
 
 
 def parse_time(text: str) -> tuple[int, int] | None:
-    """Read an ISO 8601 time with its zone, in the years 1 to 9999 of UTC (D1 API: times).
+    """Parse an ISO 8601 time with a zone, in the years 1 to 9999 UTC (D1 API: times).
 
     Returns:
-        Seconds since 1970 (UTC) and nanoseconds, as a ``google.protobuf.Timestamp`` has them; None if it is no time.
+        Seconds since 1970 (UTC) and nanoseconds, as in ``google.protobuf.Timestamp``; None if malformed.
     """
     try:
         time = datetime.fromisoformat(text)
@@ -150,7 +150,7 @@ def _fill(value: struct_pb2.Value, source: Any, depth: int) -> None:
         case int() | float():
             value.number_value = source
         case list():
-            # Set even if it is empty: an empty list is a list all the same.
+            # Set even if empty, so that the value stays a list.
             value.list_value.SetInParent()
             for item in source:
                 _fill(value.list_value.values.add(), item, depth - 1)

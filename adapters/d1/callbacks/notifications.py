@@ -1,6 +1,6 @@
 """D1's notifications of operations, on cards (D1 API: outbound 3DS API) and on consumers (outbound consumer API).
 
-Each is parsed once, serialised once, and on disk before it is answered.
+Each is parsed once and serialised once; it is on disk before D1 gets a response.
 """
 
 import re
@@ -32,23 +32,23 @@ _Kind: TypeAlias = "NotificationKind.ValueType"
 
 
 class ThreeDSNotifications:
-    """Takes 3DS notifications into the log."""
+    """Appends 3DS notifications to the event log."""
 
     def __init__(self, issuers: Container[str], log: Appendable) -> None:
         self._issuers = issuers
         self._log = log
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the path and the handler of each callback."""
+        """Return the route."""
         return [web.post(d1.THREE_DS_NOTIFICATION_PATH, self.post)]
 
     async def post(self, request: web.Request) -> web.Response:
-        """UpstreamResponse 204 once the notification is on disk; a duplicate is answered 204 and not stored again.
+        """Respond with 204 once the notification is on disk; a duplicate also gets 204 and is not stored again.
 
         Raises:
-            HttpError: 404 for an unknown issuer, 400, 415 for what is no notification.
+            HttpError: 404 for an unknown issuer; 400 or 415 for a malformed notification.
             FieldError: A field is missing or malformed.
-            GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored, D1 sends it again.
+            GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored, and D1 sends it again.
         """
         arrival = await _receive(request, self._issuers, "cardId", CARD_ID)
         operation = arrival.notification.three_ds_operation
@@ -60,23 +60,23 @@ class ThreeDSNotifications:
 
 
 class ConsumerNotifications:
-    """Takes consumer notifications into the log."""
+    """Appends consumer notifications to the event log."""
 
     def __init__(self, issuers: Container[str], log: Appendable) -> None:
         self._issuers = issuers
         self._log = log
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the path and the handler of each callback."""
+        """Return the route."""
         return [web.post(d1.CONSUMER_NOTIFICATION_PATH, self.post)]
 
     async def post(self, request: web.Request) -> web.Response:
-        """UpstreamResponse 204 once the notification is on disk; a duplicate is answered 204 and not stored again.
+        """Respond with 204 once the notification is on disk; a duplicate also gets 204 and is not stored again.
 
         Raises:
-            HttpError: 404 for an unknown issuer, 400, 415 for what is no notification.
+            HttpError: 404 for an unknown issuer; 400 or 415 for a malformed notification.
             FieldError: The operation's id, name or status is missing or malformed, or a field nests too deep.
-            GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored, D1 sends it again.
+            GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored, and D1 sends it again.
         """
         arrival = await _receive(request, self._issuers, "consumerId", CONSUMER_ID)
         operation = arrival.notification.consumer_operation
@@ -87,19 +87,19 @@ class ConsumerNotifications:
 
 
 class _Arrival(NamedTuple):
-    """A notification that has come in, before its operation is read."""
+    """A received notification, before its operation is parsed."""
 
     subject_id: str
-    """The id in the path: what it is about."""
+    """Id in the path: the card or the consumer."""
     fields: Fields
-    """The operation."""
+    """Fields of the operation."""
     notification: Notification
-    """Where the operation and the ids of its subject go."""
+    """Message to complete with the operation and the ids of its subject."""
     receive_time_ms: int
-    """When it was taken, in milliseconds since 1970 (UTC)."""
+    """Time of receipt, in milliseconds since 1970 (UTC)."""
 
     def event(self, kind: _Kind, operation: Operation | ConsumerOperation) -> Event:
-        """Make the log's event, once the notification is complete."""
+        """Return the event for the log; the notification must be complete."""
         return Event(
             issuer_id=self.notification.issuer_id,
             kind=kind,
@@ -114,22 +114,22 @@ class _Arrival(NamedTuple):
 
 
 async def _receive(request: web.Request, issuers: Container[str], subject: str, form: re.Pattern[str]) -> _Arrival:
-    """Take in a notification.
+    """Receive a notification.
 
     Args:
-        request: What D1 sent.
-        issuers: Whose notifications are taken.
-        subject: The name of its subject's id in the path.
-        form: What such an id looks like.
+        request: D1's request.
+        issuers: Ids of the configured issuers.
+        subject: Path parameter with the id of the subject.
+        form: Form of such an id.
 
     Raises:
-        HttpError: 404 for an unknown issuer; 400, 415 for a malformed id, or what is no JSON object.
+        HttpError: 404 for an unknown issuer; 400 or 415 for a malformed id or body.
     """
     issuer_id = issuer_in_path(request, issuers)
     subject_id = id_in_path(request, subject, form)
     fields = await read_fields(request)
     receive_time_ns = time.time_ns()
-    taken = Notification(issuer_id=issuer_id, correlation_id=correlation.current())
-    # As FromNanoseconds would, at a third of its cost.
-    taken.receive_time.seconds, taken.receive_time.nanos = divmod(receive_time_ns, 1_000_000_000)
-    return _Arrival(subject_id, fields, taken, receive_time_ns // 1_000_000)
+    notification = Notification(issuer_id=issuer_id, correlation_id=correlation.current())
+    # Equivalent to FromNanoseconds, at a third of its cost.
+    notification.receive_time.seconds, notification.receive_time.nanos = divmod(receive_time_ns, 1_000_000_000)
+    return _Arrival(subject_id, fields, notification, receive_time_ns // 1_000_000)

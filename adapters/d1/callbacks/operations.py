@@ -1,7 +1,7 @@
-"""Reads the operations that D1 reports, on cards (D1 API: 3DS operation) and on consumers (D1 API: consumer operation).
+"""Parses the operations that D1 reports, on cards (D1 API: 3DS operation) and consumers (D1 API: consumer operation).
 
-A 3DS operation is the same in D1's notifications and in its history. The body of a consumer operation is assumed, so
-nothing of it is refused but what lacks its identity or its words.
+A 3DS operation has the same form in D1's notifications and in its history. The form of a consumer operation is assumed,
+so it is rejected only without its id, name or status.
 """
 
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ __all__ = ["parse_consumer_operation", "parse_operation"]
 
 _Number = TypeVar("_Number", bound=int)
 
-_MAX_WORD = 64
-_MAX_ERROR = 4096
+_MAX_WORD_LENGTH = 64
+_MAX_ERROR_LENGTH = 4096
 
 
 def _words(values: Iterable[tuple[str, _Number]], prefix: str, word_prefix: str = "") -> dict[str, _Number]:
-    """Tell which of D1's words stands for which value of an enum."""
+    """Map D1's words to the values of an enum."""
     return {word_prefix + name.removeprefix(prefix): number for name, number in values if number}
 
 
@@ -34,19 +34,19 @@ _CONSUMER_STATUSES = _words(consumer.ConsumerOperationStatus.items(), "CONSUMER_
 
 
 def parse_operation(fields: Fields, operation: threeds.Operation) -> None:
-    """Read a 3DS operation.
+    """Parse a 3DS operation.
 
     Args:
-        fields: What D1 sent.
-        operation: Where it goes; filled in place, because a message is copied when it is put into another.
+        fields: The JSON fields.
+        operation: The message to fill, in place because protobuf copies a message that is assigned to a field.
 
     Raises:
         FieldError: A field is missing or malformed.
     """
     names = d1.ThreeDSOperation
-    operation_text = fields.text(names.OPERATION, max_length=_MAX_WORD, required=True)
-    status_text = fields.text(names.STATUS, max_length=_MAX_WORD, required=True)
-    start_time_text = fields.text(names.START_TIME, max_length=_MAX_WORD, required=True)
+    operation_text = fields.text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)
+    status_text = fields.text(names.STATUS, max_length=_MAX_WORD_LENGTH, required=True)
+    start_time_text = fields.text(names.START_TIME, max_length=_MAX_WORD_LENGTH, required=True)
     operation.operation_id = fields.identifier(names.OPERATION_ID, OPERATION_ID, required=True)
     operation.type = _TYPES.get(operation_text, threeds.OPERATION_TYPE_UNSPECIFIED)
     operation.operation_text = operation_text
@@ -54,7 +54,7 @@ def parse_operation(fields: Fields, operation: threeds.Operation) -> None:
     operation.status_text = status_text
     operation.start_time_text = start_time_text
     operation.consumer_id = fields.identifier(names.CONSUMER_ID, CONSUMER_ID)
-    operation.error = fields.text(names.ERROR, max_length=_MAX_ERROR)
+    operation.error = fields.text(names.ERROR, max_length=_MAX_ERROR_LENGTH)
     _put_time(operation.start_time, start_time_text)
     details = fields.nested(names.DETAILS)
     if details is not None:
@@ -66,35 +66,35 @@ def parse_operation(fields: Fields, operation: threeds.Operation) -> None:
 def _parse_details(fields: Fields, details: threeds.OperationDetails) -> None:
     details.SetInParent()
     names = d1.ThreeDSOperationDetails
-    details.acs_transaction_id = fields.text(names.ACS_TRANSACTION_ID, max_length=_MAX_WORD)
-    details.three_ds_server_trans_id = fields.text(names.THREE_DS_SERVER_TRANS_ID, max_length=_MAX_WORD)
+    details.acs_transaction_id = fields.text(names.ACS_TRANSACTION_ID, max_length=_MAX_WORD_LENGTH)
+    details.three_ds_server_trans_id = fields.text(names.THREE_DS_SERVER_TRANS_ID, max_length=_MAX_WORD_LENGTH)
     if fields:
         fields.rest_into(details.unrecognized)
 
 
 def parse_consumer_operation(fields: Fields, operation: consumer.ConsumerOperation) -> None:
-    """Read an operation on a consumer. A field of another type than assumed is kept as one that is not known.
+    """Parse a consumer operation. A field of another type than assumed is kept as an unknown one.
 
     Args:
-        fields: What D1 sent.
-        operation: Where it goes, as for `parse_operation`.
+        fields: The JSON fields.
+        operation: The message to fill, as in `parse_operation`.
 
     Raises:
         FieldError: The operation's id, name or status is missing or malformed, or a field nests too deep.
     """
     names = d1.ConsumerOperation
-    operation_text = fields.text(names.OPERATION, max_length=_MAX_WORD, required=True)
-    status_text = fields.text(names.STATUS, max_length=_MAX_WORD, required=True)
+    operation_text = fields.text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)
+    status_text = fields.text(names.STATUS, max_length=_MAX_WORD_LENGTH, required=True)
     operation.operation_id = fields.identifier(names.OPERATION_ID, OPERATION_ID, required=True)
     operation.type = _CONSUMER_TYPES.get(operation_text, consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED)
     operation.operation_text = operation_text
     operation.status = _CONSUMER_STATUSES.get(status_text, consumer.CONSUMER_OPERATION_STATUS_UNSPECIFIED)
     operation.status_text = status_text
-    operation.start_time_text = fields.fitting_text(names.START_TIME, max_length=_MAX_WORD)
-    operation.end_time_text = fields.fitting_text(names.END_TIME, max_length=_MAX_WORD)
+    operation.start_time_text = fields.fitting_text(names.START_TIME, max_length=_MAX_WORD_LENGTH)
+    operation.end_time_text = fields.fitting_text(names.END_TIME, max_length=_MAX_WORD_LENGTH)
     _put_time(operation.start_time, operation.start_time_text)
     _put_time(operation.end_time, operation.end_time_text)
-    operation.error = fields.fitting_text(names.ERROR, max_length=_MAX_ERROR)
+    operation.error = fields.fitting_text(names.ERROR, max_length=_MAX_ERROR_LENGTH)
     details = fields.fitting_nested(names.DETAILS)
     if details is not None:
         _parse_consumer_details(details, operation.details)
@@ -105,13 +105,12 @@ def parse_consumer_operation(fields: Fields, operation: consumer.ConsumerOperati
 def _parse_consumer_details(fields: Fields, details: consumer.ConsumerOperationDetails) -> None:
     details.SetInParent()
     names = d1.ConsumerOperationDetails
-    details.app_instance_id = fields.fitting_text(names.APP_INSTANCE_ID, max_length=_MAX_WORD)
+    details.app_instance_id = fields.fitting_text(names.APP_INSTANCE_ID, max_length=_MAX_WORD_LENGTH)
     if fields:
         fields.rest_into(details.unrecognized)
 
 
 def _put_time(time: Timestamp, text: str) -> None:
-    """Put a text's time in its place; one that is no time leaves it absent."""
-    read = parse_time(text)
-    if read is not None:
-        time.seconds, time.nanos = read
+    parsed = parse_time(text)
+    if parsed is not None:
+        time.seconds, time.nanos = parsed

@@ -1,7 +1,7 @@
-"""What the gateway relies on of the calls that D1 makes: their paths, success statuses and JSON names, in one table.
+"""D1's callbacks: their paths, success statuses and JSON names, in one table.
 
-Most of it stands in D1's public documentation. What does not is marked `Assumed`: when D1's own specification says
-otherwise, its line here is what to correct.
+Most of it is in D1's public documentation. The rest is marked `Assumed`: if D1's own specification differs, correct its
+line here.
 """
 
 from http import HTTPStatus
@@ -46,49 +46,49 @@ __all__ = [
 _T = TypeVar("_T")
 
 Assumed: TypeAlias = Annotated[_T, "assumed"]
-"""The mark of what D1's public documentation does not show."""
+"""Mark of facts that D1's public documentation does not show."""
 
 _CONSUMER = "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}"
 
 TOKEN_PATH = "/authz/d1/v1/oauth2/token"  # noqa: S105  a path
-"""POST: D1 asks for a token (D1 API: outbound OAuth 2.0)."""
+"""POST: issues a token to D1 (D1 API: outbound OAuth 2.0)."""
 TOKEN_STATUS = HTTPStatus.OK
 
 THREE_DS_NOTIFICATION_PATH = "/notifications/d1/v1/issuers/{issuerId}/cards/{cardId}/3ds/notifications"
-"""POST `ThreeDSOperation`: D1 tells of a 3DS operation (D1 API: outbound 3DS API)."""
+"""POST `ThreeDSOperation`: notification of a 3DS operation (D1 API: outbound 3DS API)."""
 THREE_DS_NOTIFICATION_STATUS = HTTPStatus.NO_CONTENT
 
 CONSUMER_NOTIFICATION_PATH = f"{_CONSUMER}/notifications"
-"""POST `ConsumerOperation`: D1 tells of an operation on a consumer (D1 API: outbound consumer API)."""
+"""POST `ConsumerOperation`: notification of an operation on a consumer (D1 API: outbound consumer API)."""
 CONSUMER_NOTIFICATION_STATUS: Assumed[HTTPStatus] = HTTPStatus.NO_CONTENT
 
 CONSUMER_INFORMATION_PATH = _CONSUMER
-"""GET, answered with `ConsumerInformation`: D1 asks who a consumer is (D1 API: outbound consumer API)."""
+"""GET `ConsumerInformation`: a consumer's personal information (D1 API: outbound consumer API)."""
 CONSUMER_INFORMATION_STATUS = HTTPStatus.OK
 CONSUMER_INFORMATION_CARD_PARAMETER = "cardId"
-"""In the query, where personal data were tied to cards at onboarding."""
+"""Query parameter, present if personal data were tied to cards at onboarding."""
 
 DELIVER_OTP_PATH = f"{_CONSUMER}/otp"
-"""POST `OtpDelivery`: D1 hands over a one-time password (D1 API: outbound consumer API)."""
+"""POST `OtpDelivery`: a one-time password to deliver (D1 API: outbound consumer API)."""
 DELIVER_OTP_STATUS = HTTPStatus.NO_CONTENT
 DELIVER_OTP_CARD_PARAMETER: Assumed[str] = "cardId"
-"""In the query."""
+"""Query parameter."""
 
 AUTHENTICATE_PATH = f"{_CONSUMER}/authentication"
-"""POST `AuthenticationRequest`, answered with `AuthenticationReference`: D1 has a consumer authenticated."""
+"""POST `AuthenticationRequest`, response `AuthenticationReference`: authenticates a consumer."""
 AUTHENTICATE_STATUS: Assumed[HTTPStatus] = HTTPStatus.OK
 
 AUTHENTICATION_RESULT_PATH = f"{AUTHENTICATE_PATH}/{{authenticationId}}"
-"""GET, answered with `AuthenticationResult`: D1 asks how that ended."""
+"""GET `AuthenticationResult`: the state of an authentication."""
 AUTHENTICATION_RESULT_STATUS: Assumed[HTTPStatus] = HTTPStatus.OK
 
 CARD_CREDENTIALS_PATH = "/cms/api/v1/issuers/{issuerId}/cards/{cardId}/credentials"
-"""GET, answered with `CardCredentials`: D1 asks for a card's credentials (D1 API: outbound card API)."""
+"""GET `CardCredentials`: a card's credentials (D1 API: outbound card API)."""
 CARD_CREDENTIALS_STATUS = HTTPStatus.OK
 
 
 class ThreeDSOperation:
-    """A 3DS operation: in a notification, and in the history that D1 is asked for."""
+    """A 3DS operation, in a notification and in D1's history."""
 
     OPERATION_ID = "operationId"
     OPERATION = "operation"
@@ -125,7 +125,7 @@ class ConsumerOperationDetails:
 
 
 class ConsumerInformation:
-    """Who a consumer is."""
+    """A consumer's personal information."""
 
     LANGUAGE = "language"
     FIRST_NAME = "firstName"
@@ -157,7 +157,7 @@ class Address:
 
 
 class OtpDelivery:
-    """A one-time password to deliver. Wallets' own fields are not read."""
+    """A one-time password to deliver. Fields for wallets are not read."""
 
     OTP = "otp"
     DELIVERY_CHANNEL = "deliveryChannel"
@@ -174,7 +174,7 @@ class Otp:
 
 
 class ThreeDSTransaction:
-    """The purchase that a one-time password or an authentication is for. Named as in EMV 3DS and in D1's SDK."""
+    """The purchase that needs a one-time password or an authentication. Named as in EMV 3DS and in D1's SDK."""
 
     ACS_TRANSACTION_ID: Assumed[str] = "acsTransactionId"
     MERCHANT_NAME: Assumed[str] = "merchantName"
@@ -185,20 +185,20 @@ class ThreeDSTransaction:
 
 
 class AuthenticationRequest:
-    """A consumer to authenticate."""
+    """A request to authenticate a consumer."""
 
     CARD_ID: Assumed[str] = "cardId"
     TRANSACTION: Assumed[str] = "threeDSDetails"
 
 
 class AuthenticationReference:
-    """An authentication that has begun."""
+    """Reference to a started authentication."""
 
     AUTHENTICATION_ID: Assumed[str] = "authenticationId"
 
 
 class AuthenticationResult:
-    """How an authentication stands."""
+    """State of an authentication."""
 
     AUTHENTICATION_ID: Assumed[str] = "authenticationId"
     STATUS: Assumed[str] = "status"

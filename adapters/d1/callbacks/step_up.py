@@ -1,4 +1,4 @@
-"""Step-up authentication: D1 has the issuer authenticate a consumer, then polls for the result (D1 API: OOB flow)."""
+"""Step-up authentication: the issuer authenticates a consumer, and D1 polls for the result (D1 API: OOB flow)."""
 
 from collections.abc import Container
 
@@ -8,7 +8,7 @@ from aiohttp import web
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.dispatcher import CallbackDispatcher, CallbackPolicy, NoReplyError
 from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields
-from adapters.d1.callbacks.request import MOST_TEXT, id_in_path, issuer_in_path, parse_transaction, read_fields
+from adapters.d1.callbacks.request import MAX_TEXT_LENGTH, id_in_path, issuer_in_path, parse_transaction, read_fields
 from gateway.edge.responses import json_response
 from gateway.errors import GatewayError
 from gateway.ports import AuthenticationResultStore
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 class StepUpCallbacks:
-    """Passes both on to handlers, and answers polls from the results that are known."""
+    """Passes both callbacks to handlers; responds to polls from the stored results if possible."""
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class StepUpCallbacks:
         result: CallbackPolicy,
         pending_without_reply: bool,
     ) -> None:
-        """Prepare.
+        """Initialise.
 
         Args:
-            issuers: Whose consumers are authenticated.
-            dispatcher: Asks the handlers.
-            results: The final results.
-            authenticate: The policy of authentications.
-            result: The policy of polls.
-            pending_without_reply: Whether a poll that no handler answers is answered that the result is pending.
+            issuers: Ids of the configured issuers.
+            dispatcher: Carries callback requests to handlers.
+            results: Final results of authentications.
+            authenticate: Policy for authentications.
+            result: Policy for polls.
+            pending_without_reply: Whether a poll without a handler's reply is answered as pending.
         """
         self._issuers = issuers
         self._dispatcher = dispatcher
@@ -52,41 +52,41 @@ class StepUpCallbacks:
         self._pending_without_reply = pending_without_reply
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the path and the handler of each callback."""
+        """Return the routes."""
         return [web.post(d1.AUTHENTICATE_PATH, self.post), web.get(d1.AUTHENTICATION_RESULT_PATH, self.get_result)]
 
     async def post(self, request: web.Request) -> web.Response:
-        """Begin an authentication, and answer with its id.
+        """Begin an authentication, and respond with its id.
 
         Raises:
-            HttpError: No handler answers, or it refuses; or the request is not right.
+            HttpError: The request is malformed, no handler replies, or the handler declines.
             FieldError: A field nests too deep.
         """
         issuer_id = issuer_in_path(request, self._issuers)
         wanted = questions_pb2.AuthenticateRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
         _parse(await read_fields(request), wanted)
-        question = callback.Question(issuer_id=issuer_id, authenticate=wanted)
-        reply = await self._dispatcher.ask(question, self._authenticate)
+        reply = await self._dispatcher.ask(
+            callback.Question(issuer_id=issuer_id, authenticate=wanted), self._authenticate
+        )
         return json_response(
             d1.AUTHENTICATE_STATUS, {d1.AuthenticationReference.AUTHENTICATION_ID: reply.authenticate.authentication_id}
         )
 
     async def get_result(self, request: web.Request) -> web.Response:
-        """UpstreamResponse how an authentication stands. A final result is the same for every poll.
+        """Respond with the state of an authentication. A final result is the same for every poll.
 
         Raises:
-            HttpError: The handler refuses, or no handler answers and that is not to mean that the result is pending; or
-                the ids are not right.
+            HttpError: An id is malformed, the handler declines, or no handler replies and that does not mean pending.
         """
         issuer_id = issuer_in_path(request, self._issuers)
         consumer_id = id_in_path(request, "consumerId", CONSUMER_ID)
         authentication_id = id_in_path(request, "authenticationId", OPERATION_ID)
-        result = await self._known(issuer_id, authentication_id)
+        result = await self._stored(issuer_id, authentication_id)
         if result is None:
-            asked = questions_pb2.AuthenticationResultRequest(
+            wanted = questions_pb2.AuthenticationResultRequest(
                 consumer_id=consumer_id, authentication_id=authentication_id
             )
-            result = await self._ask(callback.Question(issuer_id=issuer_id, authentication_result=asked))
+            result = await self._ask(callback.Question(issuer_id=issuer_id, authentication_result=wanted))
         body = {
             d1.AuthenticationResult.AUTHENTICATION_ID: authentication_id,
             d1.AuthenticationResult.STATUS: _word(result.status),
@@ -95,34 +95,34 @@ class StepUpCallbacks:
             body[d1.AuthenticationResult.ERROR] = result.error
         return json_response(d1.AUTHENTICATION_RESULT_STATUS, body)
 
-    async def _known(self, issuer_id: str, authentication_id: str) -> authentication.AuthenticationResult | None:
+    async def _stored(self, issuer_id: str, authentication_id: str) -> authentication.AuthenticationResult | None:
         try:
             return await self._results.find(issuer_id, authentication_id)
         except GatewayError as error:
-            # A handler may know, and D1 polls again.
+            # A handler may know the result, and D1 polls again.
             _log.warning("authentication_result_not_read", reason=error.reason_name)
             return None
 
-    async def _ask(self, question: callback.Question) -> authentication.AuthenticationResult:
-        authentication_id = question.authentication_result.authentication_id
+    async def _ask(self, request: callback.Question) -> authentication.AuthenticationResult:
+        authentication_id = request.authentication_result.authentication_id
         try:
-            # D1 polls again soon: no need to wait for a handler to connect.
-            reply = await self._dispatcher.ask(question, self._result, wait_for_handler=False)
+            # D1 polls again soon, so there is no need to wait for a handler.
+            reply = await self._dispatcher.ask(request, self._result, wait_for_handler=False)
         except NoReplyError:
             if not self._pending_without_reply:
                 raise
             return authentication.AuthenticationResult(status=authentication.AUTHENTICATION_STATUS_PENDING)
-        told = reply.authentication_result
+        received = reply.authentication_result
         result = authentication.AuthenticationResult(
-            authentication_id=authentication_id, status=told.status, error=told.error
+            authentication_id=authentication_id, status=received.status, error=received.error
         )
-        if told.status == authentication.AUTHENTICATION_STATUS_PENDING:
+        if received.status == authentication.AUTHENTICATION_STATUS_PENDING:
             return result
-        return await self._results.settle(question.issuer_id, result)
+        return await self._results.settle(request.issuer_id, result)
 
 
 def _parse(fields: Fields, wanted: questions_pb2.AuthenticateRequest) -> None:
-    wanted.card_id = fields.fitting_text(d1.AuthenticationRequest.CARD_ID, max_length=MOST_TEXT)
+    wanted.card_id = fields.fitting_text(d1.AuthenticationRequest.CARD_ID, max_length=MAX_TEXT_LENGTH)
     transaction = fields.fitting_nested(d1.AuthenticationRequest.TRANSACTION)
     if transaction is not None:
         parse_transaction(transaction, wanted.transaction)
@@ -131,5 +131,5 @@ def _parse(fields: Fields, wanted: questions_pb2.AuthenticateRequest) -> None:
 
 
 def _word(status: "authentication.AuthenticationStatus.ValueType") -> str:
-    """Return D1's word for a status, which is the value's name without the prefix."""
+    """Return D1's word for a status: the enum value's name without prefix."""
     return authentication.AuthenticationStatus.Name(status).removeprefix("AUTHENTICATION_STATUS_")

@@ -201,7 +201,7 @@ async def test_a_tls_handshake_that_hangs_ends_with_the_connect_timeout_and_noth
         error = await failure(http)
 
     assert (error.reason, error.outcome) == (UNREACHABLE, NOT_SENT)
-    assert "none was free or made in time" in error.message
+    assert "no connection was available in time" in error.message
 
 
 async def test_a_deadline_that_passes_during_the_handshake_means_nothing_was_sent() -> None:

@@ -114,7 +114,7 @@ async def test_the_fields_of_an_erro_are_handed_on(threeds: FakeThreeDS, server:
         "sdk_trans_id": OTHER_TRANSACTION,
     }
     assert error.message == (
-        "The directory server refuses the request (Erro 203): "
+        "The directory server rejects the request (Erro 203): "
         "Format of one or more Data Elements is Invalid: acctNumber, purchaseDate"
     )
 

@@ -9,7 +9,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.d1.api.errors import D1, contract_broken, deadline_exceeded, no_token, refusal, sanitised
+from adapters.d1.api.errors import D1, contract_broken, deadline_exceeded, no_token, rejection, sanitised
 from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError, Outcome, Reason
 from issuer.common.v1 import error_pb2
@@ -46,7 +46,7 @@ def answer(status: int, body: object = None, retry_after: str = "") -> UpstreamR
 
 @pytest.mark.parametrize(("status", "reason", "outcome"), TABLE)
 def test_every_status_has_its_reason_and_its_outcome(status: int, reason: Reason, outcome: Outcome) -> None:
-    error = refusal(answer(status))
+    error = rejection(answer(status))
 
     assert (error.reason, error.outcome) == (reason, outcome)
     assert error.metadata == {"upstream": "d1", "upstream_status": str(status)}
@@ -54,14 +54,14 @@ def test_every_status_has_its_reason_and_its_outcome(status: int, reason: Reason
 
 
 def test_a_newer_error_body_gives_its_code_and_its_text() -> None:
-    error = refusal(answer(403, {"errorCode": "STATE_INVALID", "error": "Card is suspended"}))
+    error = rejection(answer(403, {"errorCode": "STATE_INVALID", "error": "Card is suspended"}))
 
     assert error.metadata["upstream_code"] == "STATE_INVALID"
     assert error.message.endswith("(HTTP 403, STATE_INVALID): Card is suspended")
 
 
 def test_an_older_error_body_gives_its_text() -> None:
-    error = refusal(answer(404, {"error": "Card does not exist"}))
+    error = rejection(answer(404, {"error": "Card does not exist"}))
 
     assert "upstream_code" not in error.metadata
     assert error.message.endswith("(HTTP 404): Card does not exist")
@@ -81,7 +81,7 @@ def test_an_older_error_body_gives_its_text() -> None:
     ],
 )
 def test_a_body_of_no_use_leaves_the_status_to_speak(body: bytes) -> None:
-    error = refusal(UpstreamResponse(409, body=body))
+    error = rejection(UpstreamResponse(409, body=body))
 
     assert error.reason == error_pb2.ERROR_REASON_UPSTREAM_CONFLICT
     assert error.message == "The card id or the PAN is in use at D1, or may not be used again (HTTP 409)."
@@ -103,23 +103,23 @@ def test_a_body_of_no_use_leaves_the_status_to_speak(body: bytes) -> None:
     ],
 )
 def test_a_code_that_is_no_code_is_not_passed_on(code: object) -> None:
-    assert "upstream_code" not in refusal(answer(400, {"errorCode": code})).metadata
+    assert "upstream_code" not in rejection(answer(400, {"errorCode": code})).metadata
 
 
 def test_the_field_that_d1_finds_wrong_is_named_as_the_caller_knows_it() -> None:
-    (violation,) = refusal(answer(400, {"errorCode": "FIELD_INVALID_FORMAT", "error": "cardProductId"})).violations
+    (violation,) = rejection(answer(400, {"errorCode": "FIELD_INVALID_FORMAT", "error": "cardProductId"})).violations
 
     assert (violation.field, violation.rule) == ("card_product_id", "FIELD_INVALID_FORMAT")
 
 
 def test_a_wrong_field_that_the_gateway_does_not_know_is_named_as_d1_knows_it() -> None:
-    (violation,) = refusal(answer(400, {"errorCode": "FIELD_INVALID_VALUE", "error": "accounts[0].iban"})).violations
+    (violation,) = rejection(answer(400, {"errorCode": "FIELD_INVALID_VALUE", "error": "accounts[0].iban"})).violations
 
     assert violation.field == "accounts[0].iban"
 
 
 def test_a_sentence_is_not_taken_for_a_field() -> None:
-    error = refusal(answer(400, {"errorCode": "FIELD_INVALID_VALUE", "error": "Something is wrong"}))
+    error = rejection(answer(400, {"errorCode": "FIELD_INVALID_VALUE", "error": "Something is wrong"}))
 
     assert error.violations == ()
     assert error.message.endswith(": Something is wrong")
@@ -127,28 +127,28 @@ def test_a_sentence_is_not_taken_for_a_field() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_the_seconds_of_a_retry_after_are_passed_on(status: int) -> None:
-    assert refusal(answer(status, retry_after=" 17 ")).retry_after_seconds == 17
+    assert rejection(answer(status, retry_after=" 17 ")).retry_after_seconds == 17
 
 
 def test_the_date_of_a_retry_after_is_passed_on_as_seconds() -> None:
-    seconds = refusal(answer(429, retry_after=formatdate(time() + 60, usegmt=True))).retry_after_seconds
+    seconds = rejection(answer(429, retry_after=formatdate(time() + 60, usegmt=True))).retry_after_seconds
 
     assert seconds is not None
     assert 55 < seconds <= 61
 
 
 def test_a_date_that_is_over_means_now() -> None:
-    assert refusal(answer(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT")).retry_after_seconds == 0
+    assert rejection(answer(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT")).retry_after_seconds == 0
 
 
-def test_a_refusal_that_may_be_repeated_always_says_when() -> None:
-    assert refusal(answer(429)).retry_after_seconds == 1
-    assert refusal(answer(503, retry_after="soon")).retry_after_seconds == 1
+def test_a_rejection_that_may_be_retried_always_says_when() -> None:
+    assert rejection(answer(429)).retry_after_seconds == 1
+    assert rejection(answer(503, retry_after="soon")).retry_after_seconds == 1
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 500, 502, 504])
 def test_no_delay_is_named_where_it_would_invite_a_wrong_repetition(status: int) -> None:
-    assert refusal(answer(status, retry_after="5")).retry_after_seconds is None
+    assert rejection(answer(status, retry_after="5")).retry_after_seconds is None
 
 
 @given(st.text(max_size=60) | st.from_regex(r"[0-9]{1,5000}", fullmatch=True))
@@ -157,7 +157,7 @@ def test_no_delay_is_named_where_it_would_invite_a_wrong_repetition(status: int)
 @example("Fri, 31 Dec 9999 23:59:59 -2359")
 @example("Fri, 1 Jan 0001 00:00:00 -0000")
 def test_no_retry_after_breaks_anything_or_asks_for_more_than_a_day(header: str) -> None:
-    error = refusal(answer(429, retry_after=header))
+    error = rejection(answer(429, retry_after=header))
 
     assert error.retry_after_seconds is not None
     assert 0 <= error.retry_after_seconds <= 86_400
@@ -195,16 +195,16 @@ def test_whatever_d1_says_is_short_printable_and_without_numbers(text: str) -> N
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        (refusal(UpstreamResponse(400)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
-        (refusal(UpstreamResponse(401)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
-        (refusal(UpstreamResponse(404)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
-        (refusal(UpstreamResponse(429)), error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED),
-        (refusal(UpstreamResponse(500)), error_pb2.ERROR_REASON_UPSTREAM_FAILED),
-        (refusal(UpstreamResponse(502)), error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE),
-        (refusal(UpstreamResponse(503)), error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE),
+        (rejection(UpstreamResponse(400)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
+        (rejection(UpstreamResponse(401)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
+        (rejection(UpstreamResponse(404)), error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION),
+        (rejection(UpstreamResponse(429)), error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED),
+        (rejection(UpstreamResponse(500)), error_pb2.ERROR_REASON_UPSTREAM_FAILED),
+        (rejection(UpstreamResponse(502)), error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE),
+        (rejection(UpstreamResponse(503)), error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE),
         (contract_broken("No token in it.", status=200), error_pb2.ERROR_REASON_UPSTREAM_CONTRACT),
         (D1.unreachable(OSError()), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
-        (D1.no_answer(), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
+        (D1.no_response(), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
         (deadline_exceeded(sent=True), error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE),
     ],
 )
@@ -213,11 +213,11 @@ def test_a_call_without_a_token_was_never_sent_whatever_kept_the_token(failure: 
 
     assert error is not failure
     assert (error.reason, error.outcome) == (reason, error_pb2.OUTCOME_NOT_SENT)
-    assert error.message.startswith("Nothing was sent, for want of an access token.")
+    assert error.message.startswith("Nothing was sent, because no access token could be obtained.")
     assert "may have taken effect" not in error.message
 
 
-@pytest.mark.parametrize("failure", [refusal(UpstreamResponse(502)), D1.no_answer(), D1.unreachable(OSError())])
+@pytest.mark.parametrize("failure", [rejection(UpstreamResponse(502)), D1.no_response(), D1.unreachable(OSError())])
 def test_a_token_that_may_be_had_later_makes_the_call_worth_a_retry(failure: GatewayError) -> None:
     assert no_token(failure).retry_after_seconds == 1
 
@@ -226,7 +226,7 @@ def test_a_name_that_does_not_resolve_is_told_as_such() -> None:
     connection = ConnectionKey("d1.invalid", 443, True, True, None, None, None)  # noqa: FBT003
     error = D1.unreachable(aiohttp.ClientConnectorDNSError(connection, OSError(-2, "Name or service not known")))
 
-    assert error.message == "No connection to D1 could be made: its name does not resolve."
+    assert error.message == "Cannot connect to D1: its name does not resolve."
     assert (error.reason, error.outcome) == (
         error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE,
         error_pb2.OUTCOME_NOT_SENT,

@@ -1,4 +1,4 @@
-"""A line before a limited number of places."""
+"""A queue before a limited number of places."""
 
 import asyncio
 
@@ -14,13 +14,13 @@ def _soon(seconds: float) -> float:
 
 def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
     async def story() -> list[int]:
-        line, served = AdmissionQueue(2, 100), []
+        queue, served = AdmissionQueue(2, 100), []
 
         async def visit(number: int) -> None:
-            await line.enter(_soon(60))
+            await queue.enter(_soon(60))
             served.append(number)
             await asyncio.sleep(1)
-            line.leave()
+            queue.leave()
 
         await asyncio.gather(*(visit(number) for number in range(9)))
         return served
@@ -28,20 +28,20 @@ def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
     assert in_virtual_time(story()) == list(range(9))
 
 
-def test_never_more_than_its_places_are_inside_whoever_leaves_the_line() -> None:
+def test_never_more_than_its_places_are_inside_whoever_leaves_the_queue() -> None:
     async def story() -> tuple[int, int]:
-        line, inside, most, served = AdmissionQueue(3, 100), 0, 0, 0
+        queue, inside, most, served = AdmissionQueue(3, 100), 0, 0, 0
 
         async def visit(seconds: float) -> None:
             nonlocal inside, most, served
-            await line.enter(_soon(60))
+            await queue.enter(_soon(60))
             inside += 1
             most = max(most, inside)
             try:
                 await asyncio.sleep(seconds)
             finally:
                 inside -= 1
-                line.leave()
+                queue.leave()
             served += 1
 
         visits = [asyncio.create_task(visit(number % 5)) for number in range(30)]
@@ -57,41 +57,41 @@ def test_never_more_than_its_places_are_inside_whoever_leaves_the_line() -> None
 
 def test_the_wait_ends_with_the_deadline_and_the_place_goes_to_the_next() -> None:
     async def story() -> None:
-        line = AdmissionQueue(1, 100)
-        await line.enter(_soon(60))
+        queue = AdmissionQueue(1, 100)
+        await queue.enter(_soon(60))
         with pytest.raises(TimeoutError):
-            await line.enter(_soon(2))
-        next_one = asyncio.create_task(line.enter(_soon(60)))
+            await queue.enter(_soon(2))
+        next_one = asyncio.create_task(queue.enter(_soon(60)))
         await asyncio.sleep(1)
         assert not next_one.done()
-        line.leave()
+        queue.leave()
         await next_one
 
     in_virtual_time(story())
 
 
-def test_a_line_without_room_refuses_at_once() -> None:
+def test_a_full_queue_rejects_at_once() -> None:
     async def story() -> None:
-        line = AdmissionQueue(1, 0)
-        await line.enter(_soon(60))
+        queue = AdmissionQueue(1, 0)
+        await queue.enter(_soon(60))
         with pytest.raises(QueueFullError):
-            await line.enter(_soon(60))
-        line.leave()
-        await line.enter(_soon(60))
+            await queue.enter(_soon(60))
+        queue.leave()
+        await queue.enter(_soon(60))
 
     in_virtual_time(story())
 
 
-def test_whoever_leaves_the_line_makes_room_in_it() -> None:
+def test_whoever_leaves_the_queue_makes_room_in_it() -> None:
     async def story() -> None:
-        line = AdmissionQueue(1, 1)
-        await line.enter(_soon(60))
-        waiting = asyncio.create_task(line.enter(_soon(60)))
+        queue = AdmissionQueue(1, 1)
+        await queue.enter(_soon(60))
+        waiting = asyncio.create_task(queue.enter(_soon(60)))
         await asyncio.sleep(1)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         with pytest.raises(TimeoutError):
-            await line.enter(_soon(1))
+            await queue.enter(_soon(1))
 
     in_virtual_time(story())

@@ -25,19 +25,19 @@ class Circuit:
         self.breaker = CircuitBreaker(
             failures=_FAILURES,
             max_pause_seconds=_LONGEST,
-            note=self.states.append,
+            on_state_change=self.states.append,
             clock=lambda: self.now,
             spread=lambda: self.spread,
         )
 
-    def request(self, *, went_well: bool | None) -> None:
+    def request(self, *, succeeded: bool | None) -> None:
         assert self.breaker.seconds_left() == 0
         with self.breaker.attempt() as attempt:
-            attempt.went_well = went_well
+            attempt.succeeded = succeeded
 
     def fail_until_open(self) -> None:
         for _ in range(_FAILURES):
-            self.request(went_well=False)
+            self.request(succeeded=False)
         assert self.states[-1] == "open"
 
     def wait(self) -> float:
@@ -56,11 +56,11 @@ def test_it_begins_closed_and_says_so() -> None:
 
 def test_failures_in_a_row_open_it_and_one_success_between_them_does_not() -> None:
     circuit = Circuit()
-    for went_well in (False, False, True, False, False):
-        circuit.request(went_well=went_well)
+    for succeeded in (False, False, True, False, False):
+        circuit.request(succeeded=succeeded)
     assert circuit.states == ["closed"]
 
-    circuit.request(went_well=False)
+    circuit.request(succeeded=False)
 
     assert circuit.states == ["closed", "open"]
     assert circuit.breaker.seconds_left() == 0.5
@@ -68,11 +68,11 @@ def test_failures_in_a_row_open_it_and_one_success_between_them_does_not() -> No
 
 def test_what_says_nothing_of_the_upstream_changes_nothing() -> None:
     circuit = Circuit()
-    for went_well in (False, None, False, None, None):
-        circuit.request(went_well=went_well)
+    for succeeded in (False, None, False, None, None):
+        circuit.request(succeeded=succeeded)
     assert circuit.states == ["closed"]
 
-    circuit.request(went_well=False)
+    circuit.request(succeeded=False)
 
     assert circuit.states[-1] == "open"
 
@@ -84,11 +84,11 @@ def test_after_the_pause_one_request_is_let_through_and_closes_it_if_it_goes_wel
 
     with circuit.breaker.attempt() as attempt:
         assert circuit.breaker.seconds_left() > 0, "a second one is let through"
-        attempt.went_well = True
+        attempt.succeeded = True
 
     assert circuit.states == ["closed", "open", "half_open", "closed"]
-    circuit.request(went_well=False)
-    circuit.request(went_well=False)
+    circuit.request(succeeded=False)
+    circuit.request(succeeded=False)
     assert circuit.states[-1] == "closed", "old failures count still"
 
 
@@ -98,12 +98,12 @@ def test_each_pause_is_longer_up_to_a_limit_and_the_first_one_is_short_again_aft
     pauses = []
     for _ in range(2000):
         pauses.append(circuit.wait())
-        circuit.request(went_well=False)
+        circuit.request(succeeded=False)
     assert pauses[:4] == [0.5, 1.0, 2.0, 2.0]
     assert max(pauses) == _LONGEST
 
     circuit.wait()
-    circuit.request(went_well=True)
+    circuit.request(succeeded=True)
     circuit.fail_until_open()
 
     assert circuit.wait() == 0.5
@@ -123,10 +123,10 @@ def test_a_try_that_was_given_up_leaves_it_to_the_next_one_at_once() -> None:
     circuit = Circuit()
     circuit.fail_until_open()
     circuit.wait()
-    circuit.request(went_well=None)
+    circuit.request(succeeded=None)
     assert circuit.breaker.seconds_left() == 0
 
-    circuit.request(went_well=True)
+    circuit.request(succeeded=True)
 
     assert circuit.states[-1] == "closed"
 
@@ -137,9 +137,9 @@ def test_a_try_that_hangs_holds_the_next_one_up_no_longer_than_the_longest_pause
     circuit.wait()
     with circuit.breaker.attempt() as hanging:
         assert circuit.wait() == _LONGEST
-        circuit.request(went_well=True)
+        circuit.request(succeeded=True)
         assert circuit.states[-1] == "closed"
-        hanging.went_well = False
+        hanging.succeeded = False
 
     assert circuit.states[-1] == "closed", "the one that hung was from before"
 
@@ -157,7 +157,7 @@ def test_what_went_out_before_it_opened_is_out_of_date() -> None:
     circuit = Circuit()
     with circuit.breaker.attempt() as good, circuit.breaker.attempt() as bad:
         circuit.fail_until_open()
-        good.went_well, bad.went_well = True, False
+        good.succeeded, bad.succeeded = True, False
 
     assert circuit.states == ["closed", "open"]
     assert circuit.breaker.seconds_left() == 0.5
@@ -168,13 +168,13 @@ def test_whatever_happens_a_request_is_let_through_after_the_longest_pause(
     story: list[tuple[bool | None, float]], spread: float
 ) -> None:
     circuit = Circuit(spread=spread)
-    for went_well, seconds in story:
+    for succeeded, seconds in story:
         assert circuit.breaker.seconds_left() <= _LONGEST
         circuit.wait()
-        circuit.request(went_well=went_well)
+        circuit.request(succeeded=succeeded)
         circuit.now += seconds
     circuit.wait()
-    circuit.request(went_well=True)
+    circuit.request(succeeded=True)
 
     assert circuit.states[-1] == "closed"
     assert all(before != after for before, after in zip(circuit.states, circuit.states[1:], strict=False))

@@ -14,7 +14,7 @@ from tests.unit.http.virtual_time import in_virtual_time
 
 
 def answered(status: int, retry_after: str = "") -> GatewayError:
-    return D1.refusal(UpstreamResponse(status, retry_after), {})
+    return D1.rejection(UpstreamResponse(status, retry_after), {})
 
 
 def erro_403() -> GatewayError:
@@ -22,17 +22,17 @@ def erro_403() -> GatewayError:
 
 
 UNREACHABLE = D1.unreachable(ConnectionRefusedError())
-LOST = D1.no_answer()
+LOST = D1.no_response()
 
 CASES = {
     # What failed, whether an idempotent call is made again, whether any other is.
     "no connection": (UNREACHABLE, True, True),
     "circuit open": (D1.circuit_open(1.0), False, False),
-    "line full": (D1.overcrowded(), False, False),
+    "queue full": (D1.queue_full(), False, False),
     "deadline, nothing sent": (D1.deadline_exceeded(sent=False), False, False),
     "deadline": (D1.deadline_exceeded(sent=True), False, False),
     "connection broke": (LOST, True, False),
-    "no HTTP": (D1.contract_broken("", status=None), False, False),
+    "not HTTP": (D1.contract_broken("", status=None), False, False),
     "Erro 403": (erro_403(), True, False),
     **{f"HTTP {status}": (answered(status), True, False) for status in (429, 502, 503, 504)},
     **{f"HTTP {status}": (answered(status), False, False) for status in (301, 400, 401, 403, 404, 409, 500, 501, 507)},
@@ -86,7 +86,7 @@ class Calls:
     async def made(self, *, attempts: int = 3, seconds: float = 10.0, idempotent: bool = True) -> str:
         deadline = asyncio.get_running_loop().time() + seconds
         return await retried(
-            self.attempt, max_attempts=attempts, deadline=deadline, idempotent=idempotent, note=self.note
+            self.attempt, max_attempts=attempts, deadline=deadline, idempotent=idempotent, on_retry=self.note
         )
 
 
