@@ -4,10 +4,9 @@ import re
 
 from adapters.d1.api import endpoints
 from adapters.d1.api.client import D1Client
-from adapters.d1.api.endpoints import FIELDS
+from adapters.d1.api.endpoints import FIELDS, body, word
 from adapters.d1.api.errors import contract_broken
 from adapters.d1.api.jwe import encrypt_credentials
-from adapters.d1.api.request_bodies import body, word
 from gateway.ports import Call
 from issuer.card.v1 import messages_pb2 as card
 

@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 import orjson
 
 from adapters.d1.api.endpoints import Endpoint
-from adapters.d1.api.errors import deadline_exceeded, rejection
-from adapters.d1.api.http import D1Http
+from adapters.d1.api.errors import D1, deadline_exceeded, rejection
 from adapters.d1.api.keys import IssuerKeys
 from adapters.d1.api.oauth import TokenSource
+from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
 from gateway.ports import Call
@@ -28,7 +28,7 @@ __all__ = ["D1Client", "connect"]
 class D1Client:
     """Client of one D1 environment, created by `connect`."""
 
-    def __init__(self, http: D1Http, tokens: TokenSource, keys: Mapping[str, IssuerKeys]) -> None:
+    def __init__(self, http: HttpExchange, tokens: TokenSource, keys: Mapping[str, IssuerKeys]) -> None:
         """Initialise.
 
         Args:
@@ -165,7 +165,7 @@ async def connect(
         ValueError: HTTPS without a TLS context.
     """
     async with (
-        aclosing(D1Http(settings, tls, meter)) as http,
+        aclosing(HttpExchange(D1, settings, tls, meter)) as http,
         aclosing(TokenSource(http, keys, settings, assertion_audience=assertion_audience)) as tokens,
     ):
         yield D1Client(http, tokens, keys)

@@ -1,8 +1,10 @@
 """Consumers at D1 (D1 API: inbound consumer API) and their authenticators."""
 
+from typing import Any
+
 from adapters.d1.api import endpoints
 from adapters.d1.api.client import D1Client
-from adapters.d1.api.request_bodies import body, decision, nested
+from adapters.d1.api.endpoints import body, nested, word
 from gateway.ports import Call
 from issuer.consumer.v1 import messages_pb2 as consumer
 
@@ -31,7 +33,7 @@ class D1Consumers:
         self, request: consumer.DeleteConsumerRequest, call: Call
     ) -> consumer.DeleteConsumerResponse:
         """Delete a consumer permanently."""
-        await self._client.call(endpoints.DELETE_CONSUMER, call, decision(request), consumer_id=request.consumer_id)
+        await self._client.call(endpoints.DELETE_CONSUMER, call, _decision(request), consumer_id=request.consumer_id)
         return consumer.DeleteConsumerResponse()
 
 
@@ -47,6 +49,12 @@ class D1Authenticators:
     ) -> consumer.DeleteCredentialsResponse:
         """Remove the authenticator of one installation of the issuer's app."""
         await self._client.call(
-            endpoints.DELETE_CREDENTIALS, call, decision(request), app_instance_id=request.app_instance_id
+            endpoints.DELETE_CREDENTIALS, call, _decision(request), app_instance_id=request.app_instance_id
         )
         return consumer.DeleteCredentialsResponse()
+
+
+def _decision(request: consumer.DeleteCredentialsRequest | consumer.DeleteConsumerRequest) -> dict[str, Any]:
+    # D1 requires a reason code for every change (D1 API v1: reason).
+    code = request.reason_code or consumer.REASON_CODE_ISSUER_DECISION
+    return body(reason=request.reason, reason_code=word(consumer.ReasonCode.Name(code), "REASON_CODE_"))

@@ -7,8 +7,10 @@ assumed. Compare them with the specification; each is corrected in one line.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
+
+from google.protobuf.message import Message
 
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
@@ -32,6 +34,9 @@ __all__ = [
     "SUSPEND_CARD",
     "TOKEN",
     "Endpoint",
+    "body",
+    "nested",
+    "word",
 ]
 
 _IDEMPOTENT_METHODS: Final = frozenset({"GET", "PUT"})
@@ -156,3 +161,22 @@ ASSUMED_FIELDS: Final = frozenset(
 D1's older API (v1) uses ``reason`` and ``reasonCode``, so they are confirmed for calls at v1, and D1 uses ``cardId``
 for a card's id wherever it was seen. The assumption is that request bodies at v2 use these names too.
 """
+
+
+def body(**properties: Any) -> dict[str, Any]:
+    """Return a request body with D1's property names, without properties that are None or empty."""
+    return {FIELDS[name]: value for name, value in properties.items() if value not in (None, "", [])}
+
+
+def nested(message: Message) -> dict[str, Any]:
+    """Return the set fields of a message of texts and messages, with D1's property names."""
+    return {
+        FIELDS[field.name]: nested(value) if isinstance(value, Message) else value
+        for field, value in message.ListFields()
+    }
+
+
+def word(name: str, prefix: str) -> str:
+    """Return D1's word for an enum value: its name without the prefix; empty for the unspecified value."""
+    found = name.removeprefix(prefix)
+    return "" if found == "UNSPECIFIED" else found

@@ -17,8 +17,8 @@ from joserfc.jwk import ECKey
 
 from adapters.d1.api.endpoints import TOKEN
 from adapters.d1.api.errors import contract_broken, no_token, rejection
-from adapters.d1.api.http import D1Http
 from adapters.d1.api.keys import IssuerKeys
+from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
 from gateway.settings import UpstreamSettings
@@ -90,7 +90,7 @@ class TokenSource:
 
     def __init__(
         self,
-        http: D1Http,
+        http: HttpExchange,
         keys: Mapping[str, IssuerKeys],
         settings: UpstreamSettings,
         *,

@@ -13,8 +13,9 @@ from jwcrypto import jws as oracle_jws
 from structlog.testing import capture_logs
 
 from adapters.d1.api import EncryptionKey, IssuerKeys
-from adapters.d1.api.http import D1Http
+from adapters.d1.api.errors import D1
 from adapters.d1.api.oauth import TokenSource
+from adapters.http.client import HttpExchange
 from gateway.errors import GatewayError
 from gateway.settings import UpstreamSettings
 from issuer.common.v1 import error_pb2
@@ -58,7 +59,7 @@ async def tokens_at(
     recipient = KEYS[ISSUER].d1_encryption_key
     keys = IssuerKeys(signers, [EncryptionKey(recipient)])
     async with (
-        aclosing(D1Http(settings, None)) as http,
+        aclosing(HttpExchange(D1, settings, None)) as http,
         aclosing(TokenSource(http, {ISSUER: keys, OTHER_ISSUER: keys}, settings, monotonic=monotonic)) as tokens,
     ):
         yield tokens

@@ -13,8 +13,9 @@ from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped]
 from jwcrypto import jws as oracle_jws
 
 from adapters.d1.api import D1CardIssuer
-from adapters.d1.api.http import D1Http
+from adapters.d1.api.errors import D1
 from adapters.d1.api.oauth import TokenSource
+from adapters.http.client import HttpExchange
 from gateway.errors import GatewayError
 from gateway.settings import UpstreamSettings
 from issuer.card.v1 import messages_pb2 as card
@@ -45,7 +46,7 @@ class Clock:
 async def tokens_at(d1: FakeD1, monotonic: Clock) -> AsyncIterator[TokenSource]:
     settings = UpstreamSettings(base_url=d1.url, total_timeout_seconds=5.0)
     async with (
-        aclosing(D1Http(settings, None)) as http,
+        aclosing(HttpExchange(D1, settings, None)) as http,
         aclosing(
             TokenSource(
                 http,

@@ -142,7 +142,7 @@ async def test_an_answer_that_is_no_page_breaks_the_contract(
         (FRICTIONLESS | {"startTime": 1655360882}, "operations[1].startTime"),
         (FRICTIONLESS | {"details": "none"}, "operations[1].details"),
         (FRICTIONLESS | {"details": {"acsTransactionId": 4111111111111111}}, "operations[1].details.acsTransactionId"),
-        (None, "operations[1] is no object"),
+        (None, "operations[1] is not an object"),
     ],
 )
 async def test_one_operation_that_cannot_be_read_fails_the_page_and_is_named_without_its_value(

@@ -1,6 +1,7 @@
 import pytest
 
-from adapters.d1.api.http import D1Http
+from adapters.d1.api.errors import D1
+from adapters.http.client import HttpExchange
 from gateway.settings import UpstreamSettings
 
 
@@ -34,4 +35,4 @@ def test_a_limit_of_nothing_is_refused(limit: str) -> None:
 
 def test_https_without_a_tls_context_is_refused() -> None:
     with pytest.raises(ValueError, match="TLS context"):
-        D1Http(UpstreamSettings(base_url="https://api.d1.example"), None)
+        HttpExchange(D1, UpstreamSettings(base_url="https://api.d1.example"), None)

@@ -84,7 +84,7 @@ def test_a_body_of_no_use_leaves_the_status_to_speak(body: bytes) -> None:
     error = rejection(UpstreamResponse(409, body=body))
 
     assert error.reason == error_pb2.ERROR_REASON_UPSTREAM_CONFLICT
-    assert error.message == "The card id or the PAN is in use at D1, or may not be used again (HTTP 409)."
+    assert error.message == "The card id or the PAN is in use at D1, or may not be reused (HTTP 409)."
 
 
 @pytest.mark.parametrize(
