@@ -262,7 +262,7 @@ class FakeKeyValueStore:
 
 class _FakeLease:
     def __init__(self, fence: int, on_loss: Callable[[], None]) -> None:
-        self.fence = fence
+        self.fencing_token = fence
         self.on_loss = on_loss
         self.has_ended = False
 

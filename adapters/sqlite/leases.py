@@ -13,7 +13,7 @@ class _Lease:
     """Stands until it is given back or replaced: the file has no other user who could take it."""
 
     def __init__(self, fence: int) -> None:
-        self.fence = fence
+        self.fencing_token = fence
         self.has_ended = False
 
     def is_held(self) -> bool:

@@ -34,7 +34,7 @@ class SubscriptionWatcher:
     @property
     def fencing_token(self) -> int:
         """The fencing token of the latest lease; 0 before the first."""
-        return 0 if self._lease is None else self._lease.fence
+        return 0 if self._lease is None else self._lease.fencing_token
 
     def is_active(self) -> bool:
         """Return whether this is the active watcher of all gateways. Call this right before each message."""

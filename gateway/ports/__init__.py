@@ -1,9 +1,12 @@
-"""What the gateway asks of the outside. Adapters implement these protocols; the gateway imports nothing else of them.
+"""What the gateway needs from outside. Adapters implement these protocols; the gateway knows nothing else of them.
 
 The protobuf messages are the model: a port takes and returns them.
 """
 
 from gateway.ports.callbacks import AuthenticationResultStore, CallbackBus
+from gateway.ports.calls import Call
+from gateway.ports.cards import CardDataEncryption, CardIssuer
+from gateway.ports.consumers import Authenticators, Consumers
 from gateway.ports.event_log import (
     Appendable,
     Event,
@@ -14,17 +17,9 @@ from gateway.ports.event_log import (
     StoredEvent,
     StoredSubscription,
 )
+from gateway.ports.history import HistoryPage, OperationHistory
 from gateway.ports.storage import Engine, KeyValueStore, Lease, Storage, SubscriptionLeases
-from gateway.ports.upstreams import (
-    Authenticators,
-    Call,
-    CardDataEncryption,
-    CardIssuer,
-    Consumers,
-    HistoryPage,
-    OperationHistory,
-    ThreeDSServer,
-)
+from gateway.ports.threeds import ThreeDSServer
 
 __all__ = [
     "Appendable",

@@ -1,4 +1,4 @@
-"""Callbacks that want an answer: the way to handlers, and the results of authentications."""
+"""Callbacks that need a reply: the bus to handlers, and the results of authentications."""
 
 from typing import Protocol
 
@@ -9,34 +9,34 @@ __all__ = ["AuthenticationResultStore", "CallbackBus"]
 
 
 class CallbackBus(Protocol):
-    """Carries a question to a handler, and the one reply that counts back."""
+    """Carries a callback request to a handler, and its reply back."""
 
     async def ask(
-        self, question: callback.Question, seconds: float, *, wait_for_handler: bool = True
+        self, request: callback.Question, seconds: float, *, wait_for_handler: bool = True
     ) -> callback.Reply | None:
-        """Ask.
+        """Send a callback request and wait for the reply.
 
         Args:
-            question: Its issuer, correlation id and request; the bus fills in the rest.
-            seconds: How long there is for the reply.
-            wait_for_handler: Whether there is a point in waiting for a handler to connect while none is.
+            request: The request with its issuer and correlation id; the bus sets the other fields.
+            seconds: Time limit for the reply.
+            wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Returns:
-            A reply that keeps its contract and fits the question; None if none came in time.
+            A valid reply that fits the request; None if none arrived in time.
         """
         ...
 
 
 class AuthenticationResultStore(Protocol):
-    """The final results of step-up authentications. The first one stands.
+    """Final results of step-up authentications. The first result of an authentication is final.
 
     Every method raises `gateway.errors.GatewayError` with STORE_UNAVAILABLE when the storage fails.
     """
 
     async def settle(self, issuer_id: str, result: AuthenticationResult) -> AuthenticationResult:
-        """Store a final result unless there is one. Returns the result that stands."""
+        """Store a final result unless there is one already; return the stored one."""
         ...
 
     async def find(self, issuer_id: str, authentication_id: str) -> AuthenticationResult | None:
-        """Return the final result of an authentication; None while there is none, or after its time to live."""
+        """Return an authentication's final result; None if there is none, or if it has expired."""
         ...

@@ -1,4 +1,4 @@
-"""The event log: what came from D1, in order, kept until retention removes it."""
+"""The event log: the card platform's notifications, in order, kept until retention removes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,69 +8,70 @@ __all__ = ["Appendable", "Event", "EventLog", "LogBounds", "Read", "Scope", "Sto
 
 
 class Event(NamedTuple):
-    """A notification on its way into the log: its bytes, and what filters and the duplicate check look at."""
+    """A notification to append: its bytes, and the fields for filters and the duplicate check."""
 
     issuer_id: str
     kind: int
     """A value of ``issuer.notification.v1.NotificationKind``."""
     subject_id: str
-    """What it is about: the card of a 3DS operation, the consumer of an operation on one."""
+    """The subject: the card of a 3DS operation, the consumer of a consumer operation."""
     operation_id: str
-    """With the issuer, the kind and the subject: what makes a notification the same as an earlier one."""
+    """Identifies the operation of a subject; a repeated notification is a duplicate."""
     consumer_id: str
-    """The consumer, or the card's holder; empty if D1 named none."""
+    """The consumer, or the card's holder; empty if unknown."""
     operation_type: int
-    """A value of the kind's own type (``OperationType``, ``ConsumerOperationType``); 0 for one that is not known."""
+    """A value of the kind's own type (``OperationType``, ``ConsumerOperationType``); 0 if unknown."""
     status: int
-    """A value of the kind's own status (``OperationStatus``, ``ConsumerOperationStatus``); 0 for an unknown word."""
+    """A value of the kind's own status (``OperationStatus``, ``ConsumerOperationStatus``); 0 if unknown."""
     receive_time_ms: int
-    """When it was taken, in milliseconds since 1970 (UTC)."""
+    """Time of receipt, in milliseconds since 1970 (UTC)."""
     payload: bytes
     """The serialised ``issuer.notification.v1.Notification``, without its cursor."""
 
 
 class StoredEvent(NamedTuple):
-    """A notification in the log."""
+    """A stored notification."""
 
     sequence: int
-    """Its place: 1 or more, growing, with gaps allowed."""
+    """Position in the log: 1 or more, increasing, possibly with gaps."""
     event: Event
 
 
 @dataclass(frozen=True, slots=True)
 class LogBounds:
-    """What the log holds."""
+    """The range of a log."""
 
     trimmed_through: int
-    """The highest sequence that retention removed; 0 if none. A reader that stood before it has missed something."""
+    """Highest sequence removed by retention; 0 if none. A reader at an earlier position has missed events."""
     last: int
-    """The highest sequence ever given out; 0 while the log has never held anything."""
+    """Highest sequence ever assigned; 0 for a log that never held an event."""
 
     def lag(self, committed: int) -> int:
-        """Tell how many events follow a sequence at most: there may be gaps."""
+        """Return how many events follow a sequence at most: there may be gaps."""
         return self.last - max(committed, self.trimmed_through)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a reader may want at all, so that a log need not hand out the rest."""
+    """Limits what a reader needs, so that a log may omit the rest."""
 
     issuer_id: str
     kind: int | None = None
-    """The only kind; None for any."""
+    """The only kind; None for all."""
     subject_id: str | None = None
-    """The only subject, of that kind; None for any."""
+    """The only subject of that kind; None for all."""
 
 
 class Read(NamedTuple):
-    """What was read of the log."""
+    """Result of a read."""
 
     events: Sequence[StoredEvent]
-    """In order. With a scope, others may be among them, and be left out."""
+    """Events in order. A log may return events outside the scope, or omit them."""
     through: int
-    """Up to here nothing of the scope was left out: where to read on. At least the place that was read after."""
+    """Position to continue after: no event of the scope up to here was omitted. Not before the requested position."""
     bounds: LogBounds
-    """What the log held then or a little later. If nothing behind the place was trimmed, none of it was missed."""
+    """Range of the log at the time of the read or a little later. Nothing was missed unless it is trimmed beyond the
+    requested position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +81,22 @@ class StoredSubscription:
     issuer_id: str
     name: str
     committed: int
-    """The sequence up to which its watcher is done."""
+    """Sequence that its watcher has committed."""
     commit_time_ms: int
-    """When that was committed, in milliseconds since 1970 (UTC)."""
+    """Time of the commit, in milliseconds since 1970 (UTC)."""
 
 
 class Appendable(Protocol):
-    """Where notifications go."""
+    """The writing side of an event log."""
 
     async def append(self, event: Event) -> bool:
-        """Store an event; when this returns, it is on disk.
+        """Store an event durably.
 
         Returns:
-            True if it is new, False if the log holds one of the same issuer, kind, subject and operation already.
+            True if it is new, False if the log already holds one of the same issuer, kind, subject and operation.
 
         Raises:
-            GatewayError: EVENT_LOG_UNAVAILABLE. It may be stored all the same, and be a duplicate when it comes again.
+            GatewayError: EVENT_LOG_UNAVAILABLE. The event may be stored nevertheless; a retry is then a duplicate.
         """
         ...
 
@@ -108,66 +109,64 @@ class EventLog(Appendable, Protocol):
 
     @property
     def log_id(self) -> str:
-        """The identity of this log, made with it: 8 lower-case hexadecimal digits.
+        """The log's identity, created with it: 8 lower-case hexadecimal digits.
 
-        Cursors carry it, so that a cursor of another log is told apart. A log that has lost its newest events, and
-        gives out their places anew, goes on under another identity. What waits meanwhile raises, and whatever returns
-        a place returns one of the log that has the identity then.
+        Cursors contain it, so that a cursor of another log is recognised. If a log loses its newest events and assigns
+        their positions again, its identity changes. Pending waits then raise, and every returned position belongs to
+        the log with the current identity.
         """
         ...
 
     async def append_in_order(self, events: Sequence[Event]) -> Sequence[bool]:
-        """Store several events, each behind those before it. When this returns, all of them are on disk.
+        """Store several events durably and in order.
 
-        Where others append at the same time, the order may only be kept among those of a card or of a consumer.
+        If others append at the same time, the order may be kept only among events of a card or of a consumer.
 
         Returns:
-            Of each, what `append` does.
+            For each event, the result of `append`.
 
         Raises:
-            GatewayError: EVENT_LOG_UNAVAILABLE; the first of them may be stored, but none without those before it.
+            GatewayError: EVENT_LOG_UNAVAILABLE; some may be stored, but none without those before it.
         """
         ...
 
     async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
-        """Read at most ``limit`` events after a sequence, in order.
-
-        None if there are none. Fewer than there are where they are large: what is read stays small enough to be held.
+        """Read at most ``limit`` events after a sequence, in order; fewer if they are large, to limit memory.
 
         Args:
-            after: The place to read after.
-            limit: How many events at most.
-            scope: Leaves out what is not in it, as far as that spares something; None for everything.
+            after: Position to read after.
+            limit: Maximum number of events.
+            scope: Events needed; a log may omit others if that saves work. None for all events.
         """
         ...
 
     async def bounds(self) -> LogBounds:
-        """Tell what the log holds now, whoever put it there."""
+        """Return the log's current range, including other gateways' appends."""
         ...
 
     async def sequence_before(self, receive_time_ms: int) -> int:
-        """Tell after which sequence to read to begin with the first event taken at that time or later."""
+        """Return the position to read after to start with the first event received at that time or later."""
         ...
 
     async def wait_beyond(self, sequence: int) -> None:
-        """Wait until the log holds an event after that sequence, or may. Returns at once if it does."""
+        """Wait until the log holds, or may hold, an event after a sequence. Returns at once if it does."""
         ...
 
     async def get_subscription(self, issuer_id: str, name: str) -> StoredSubscription | None:
-        """Get a subscription; None if there is none."""
+        """Return a subscription; None if it does not exist."""
         ...
 
     async def list_subscriptions(self, issuer_id: str | None = None) -> Sequence[StoredSubscription]:
-        """List an issuer's subscriptions by name; with None those of all issuers, by issuer and name."""
+        """List an issuer's subscriptions by name; with None, those of all issuers, by issuer and name."""
         ...
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
-        """Move a subscription's cursor forward, making the subscription if there is none.
+        """Advance a subscription's cursor, creating the subscription if needed.
 
-        A sequence before the committed one changes nothing. Returns what stands now.
+        An earlier sequence than the committed one changes nothing. Returns the subscription's current state.
         """
         ...
 
     async def delete_subscription(self, issuer_id: str, name: str) -> bool:
-        """Forget a subscription. Returns whether there was one."""
+        """Delete a subscription; return whether it existed."""
         ...

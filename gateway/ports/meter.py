@@ -1,4 +1,4 @@
-"""What an adapter reports of its calls to an upstream; it need not know who listens."""
+"""Receives an adapter's measurements of its calls to an upstream."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -8,46 +8,46 @@ from typing import Final, Literal, Protocol, TypeAlias
 __all__ = ["CircuitState", "Exchange", "Unmeasured", "UpstreamMeter"]
 
 CircuitState: TypeAlias = Literal["closed", "half_open", "open"]
-"""Whether calls go out: all, a few to try, none."""
+"""State of a circuit breaker: all requests pass, one probes, none passes."""
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Exchange:
-    """One request on its way, and its answer."""
+    """A request in progress."""
 
     __slots__ = ("headers", "status")
 
     def __init__(self, headers: Mapping[str, str] = _NONE) -> None:
         self.headers = headers
-        """What to send along, beside the adapter's own headers."""
+        """Headers to send besides the adapter's own."""
         self.status: int | None = None
-        """The HTTP status of the answer: to be set when there is one."""
+        """HTTP status of the response; the adapter sets it."""
 
 
 class UpstreamMeter(Protocol):
-    """Listens to adapters. What it is told becomes labels: names from the code, never an id or a path with one."""
+    """Receives measurements. Arguments become labels: names from the code, never an id or a path with one."""
 
     def exchange(self, upstream: str, endpoint: str) -> AbstractContextManager[Exchange]:
-        """Return what is entered before one request is sent and left with its answer, or with why there is none.
+        """Return a context to enter before a request is sent, and to leave with its response or exception.
 
         Args:
             upstream: The upstream's name.
-            endpoint: The call: its method and the template of its path.
+            endpoint: HTTP method and template of the path.
         """
         ...
 
     def retried(self, upstream: str, endpoint: str) -> None:
-        """Note that a request is about to be sent once more."""
+        """Count a retry that is about to be sent."""
         ...
 
     def circuit(self, upstream: str, state: CircuitState) -> None:
-        """Note how the circuit breaker of an upstream stands: at the start, and whenever that changes."""
+        """Record the state of an upstream's circuit breaker: initially, and at each change."""
         ...
 
 
 class Unmeasured:
-    """An `UpstreamMeter` to which nobody listens."""
+    """An `UpstreamMeter` that discards all measurements."""
 
     @contextmanager
     def exchange(self, upstream: str, endpoint: str) -> Iterator[Exchange]:

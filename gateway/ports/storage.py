@@ -1,4 +1,4 @@
-"""What a storage engine provides: the event log, a key-value store, leases of subscriptions."""
+"""The parts of a storage engine: event log, key-value store, leases of subscriptions."""
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -10,102 +10,103 @@ __all__ = ["Engine", "KeyValueStore", "Lease", "Storage", "SubscriptionLeases"]
 
 
 class Engine(StrEnum):
-    """Where an event log is."""
+    """A storage engine."""
 
     SQLITE = "sqlite"
-    """In the file that `event_log.path` names."""
+    """The file at `event_log.path`."""
     NATS = "nats"
-    """At the servers that `[nats]` names."""
+    """The servers in `[nats]`."""
 
 
 class KeyValueStore(Protocol):
-    """Small values that are on disk when a write returns, and gone when their time is over.
+    """Small values with a time to live, on disk when a write returns.
 
     Every method raises `gateway.errors.GatewayError` with STORE_UNAVAILABLE when the storage fails.
     """
 
     async def get(self, key: str) -> bytes | None:
-        """Get a value; None if there is none, or none any more."""
+        """Return a value; None if it does not exist or has expired."""
         ...
 
     async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
-        """Store a value unless there is one. Of several that try at the same time, one succeeds.
+        """Store a value unless there is one. Of several concurrent calls, one succeeds.
 
         Returns:
-            None if it was stored; otherwise the value that stands.
+            None if the value was stored; otherwise the existing value.
         """
         ...
 
     async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        """Store a value, whatever stood there."""
+        """Store a value, replacing any other."""
         ...
 
     async def delete(self, key: str, value: bytes) -> None:
-        """Forget a value if it still stands; that there is none, or another one, is no failure.
+        """Delete a key if it still has this value; otherwise do nothing.
 
-        Where this raises or is cancelled it may be done all the same, and late: even then what has taken the value's
-        place stays, unless it is the same again.
+        A call that raises or is cancelled may still take effect, even late. It never deletes a value that replaced this
+        one, unless that is equal.
         """
         ...
 
 
 class Lease(Protocol):
-    """The right of this process to have the active watcher of a named subscription."""
+    """This process's right to run the active watcher of a named subscription."""
 
     @property
-    def fence(self) -> int:
-        """More than in every earlier lease of the subscription, whichever process had it, over restarts too."""
+    def fencing_token(self) -> int:
+        """Greater than the token of every earlier lease of the subscription, in all processes and over restarts."""
         ...
 
     def is_held(self) -> bool:
-        """Tell whether the right still stands; once it does not, it never does again.
+        """Return whether the lease is held; once lost, it stays lost.
 
-        Waits for nothing and asks nobody, so that nothing comes between the answer and what is done upon it. No other
-        process is granted the subscription before this says no, however long this one was held up.
+        The check is local and immediate, so nothing comes between it and an action based on it. No other process gets
+        the lease before this returns False, however long this process was suspended.
         """
         ...
 
 
 class SubscriptionLeases(Protocol):
-    """Which of several gateways has the active watcher of a named subscription, and how many watchers each has.
+    """Leases that decide which gateway runs the active watcher of a named subscription; counts watchers, too.
 
-    The watchers that a gateway has of one subscription share its lease: one of them at a time asks for it.
+    The watchers of a subscription at one gateway share its lease; one of them at a time acquires it.
     """
 
     def set_watchers(self, issuer_id: str, name: str, count: int) -> None:
-        """Note how many watchers this process has, before the first one asks for the lease.
+        """Set this process's number of watchers, before the first one acquires the lease.
 
-        If there are none any more, the lease is given back at once.
+        At 0 the lease is released at once.
         """
         ...
 
     async def acquire(self, issuer_id: str, name: str, on_loss: Callable[[], None]) -> Lease | None:
-        """Try to get the lease. One that this process has is replaced, by one with a larger fence.
+        """Try to acquire the lease. A lease that this process holds is replaced by one with a greater fencing token.
 
         Args:
             issuer_id: The subscription's issuer.
             name: The subscription's name.
-            on_loss: Called when the lease is lost; not when it is given back or replaced.
+            on_loss: Called when the lease is lost; not when it is released or replaced.
 
         Returns:
-            None if another process has it, if nobody can tell, or if all watchers of this process left meanwhile.
+            None if another process holds the lease, if that cannot be determined, or if all watchers of this process
+            have left.
 
         Raises:
-            GatewayError: EVENT_LOG_UNAVAILABLE, where nothing is to be had without the storage.
+            GatewayError: EVENT_LOG_UNAVAILABLE if the engine needs its storage for that.
         """
         ...
 
     async def wait_free(self, issuer_id: str, name: str) -> None:
-        """Wait until there is a point in trying again."""
+        """Wait until another attempt makes sense."""
         ...
 
     def watchers(self, issuer_id: str) -> Mapping[str, int]:
-        """Tell how many watchers an issuer's subscriptions have by name, at all gateways; without those of none."""
+        """Return the number of watchers at all gateways by an issuer's subscription; those without any are left out."""
         ...
 
 
 class Storage(Protocol):
-    """What both engines have."""
+    """A storage engine's parts."""
 
     @property
     def log(self) -> EventLog:
@@ -119,17 +120,17 @@ class Storage(Protocol):
 
     @property
     def leases(self) -> SubscriptionLeases:
-        """Who watches named subscriptions."""
+        """The leases of named subscriptions."""
         ...
 
     def size_bytes(self) -> int:
-        """Tell how much space the log takes, as of when its bounds were looked at last.
+        """Return the event log's size, as of the last call of its `bounds`.
 
         Raises:
-            OSError: It cannot be told.
+            OSError: The size is not available.
         """
         ...
 
     async def close(self) -> None:
-        """Finish what was begun, then let go."""
+        """Complete pending work, then close."""
         ...

@@ -68,7 +68,7 @@ async def test_a_watcher_that_comes_after_the_last_one_left_is_granted_a_new_lea
         fences = []
         for _ in range(5):
             leases.set_watchers(ISSUER, NAME, 1)
-            fences.append((await granted(leases, ISSUER, NAME)).fence)
+            fences.append((await granted(leases, ISSUER, NAME)).fencing_token)
             leases.set_watchers(ISSUER, NAME, 0)
 
         assert fences == sorted(set(fences))
@@ -84,7 +84,7 @@ async def test_the_next_watcher_of_the_process_replaces_the_lease_by_one_with_a_
         second = await granted(leases, ISSUER, NAME, pytest.fail)
 
         assert (first.is_held(), second.is_held()) == (False, True)
-        assert second.fence > first.fence
+        assert second.fencing_token > first.fencing_token
 
 
 async def test_whoever_leaves_while_it_is_decided_is_granted_nothing_and_hinders_nobody(
@@ -115,7 +115,7 @@ async def test_fences_grow_over_restarts_even_if_the_clock_goes_back(engine: Sql
     for _ in range(3):
         async with engine.gateway(clock) as leases:
             leases.set_watchers(ISSUER, NAME, 1)
-            fences += [(await granted(leases, ISSUER, NAME)).fence for _ in range(3)]
+            fences += [(await granted(leases, ISSUER, NAME)).fencing_token for _ in range(3)]
         clock.now_ms -= 60_000
 
     assert fences == list(range(begin, begin + 9))
@@ -130,7 +130,7 @@ async def test_a_fence_is_not_below_the_clock(engine: SqliteEngine | NatsEngine)
         second = await granted(leases, ISSUER, NAME)
 
     # So a log that begins anew, or moves to another engine, goes on above its earlier fences.
-    assert (first.fence, second.fence) == (clock.now_ms - 60_000, clock.now_ms)
+    assert (first.fencing_token, second.fencing_token) == (clock.now_ms - 60_000, clock.now_ms)
 
 
 async def test_subscriptions_of_other_names_and_other_issuers_are_others(engine: SqliteEngine | NatsEngine) -> None:
@@ -182,7 +182,7 @@ async def test_what_is_given_back_goes_to_the_next_gateway_at_once_and_never_to_
             ((task,), _) = await asyncio.wait(competing, return_when=asyncio.FIRST_COMPLETED)
             # Far below the time after which a gateway is taken for dead.
             assert time.monotonic() - began < 2.0
-            fences.append(task.result().fence)
+            fences.append(task.result().fencing_token)
             await asyncio.sleep(0.2)
             assert not [other for other in competing if other.done() and other is not task]
             competing.pop(task).leases.set_watchers(ISSUER, NAME, 0)
@@ -204,7 +204,7 @@ async def test_a_gateway_that_leaves_in_order_leaves_its_leases_at_once(nats: Na
         await leaving.close()
 
         async with asyncio.timeout(2.0):
-            assert (await waiting).fence > first.fence
+            assert (await waiting).fencing_token > first.fencing_token
         assert not first.is_held()
         assert staying.leases.watchers(ISSUER) == {NAME: 1}
 
@@ -230,7 +230,7 @@ async def test_what_a_gateway_had_that_died_goes_to_another_one_within_five_seco
         taken = await asyncio.gather(*waiting)
 
         assert time.monotonic() - died < 5.0
-        assert all(after.fence > before.fence for before, after in zip(held, taken, strict=True))
+        assert all(after.fencing_token > before.fencing_token for before, after in zip(held, taken, strict=True))
         assert staying.leases.watchers(ISSUER) == {NAME: 1, "another": 1}
         await dying.leases.close()
 
@@ -294,7 +294,7 @@ async def test_while_nats_is_gone_leases_are_lost_and_later_granted_anew(nats: N
         again = await waiting
 
         assert time.monotonic() - back < 5.0
-        assert again.fence > lease.fence
+        assert again.fencing_token > lease.fencing_token
         assert not lease.is_held()
         assert len(losses) == 1
 

@@ -36,7 +36,7 @@ class _Lease:
     """Stands until it is given back, replaced or lost, and no longer than its session is valid."""
 
     def __init__(self, fence: int, life: Life, on_loss: Callable[[], None]) -> None:
-        self.fence = fence
+        self.fencing_token = fence
         self.has_ended = False
         self.on_loss = on_loss
         self._life = life

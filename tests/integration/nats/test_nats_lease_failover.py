@@ -58,11 +58,11 @@ async def test_never_are_two_active_while_leaders_die_one_after_the_other(tmp_pa
             await leader.restart()
         await _until_somebody_is_active(watching)
 
-        fences = [lease.fence for each in watching for lease in each.leases]
+        fences = [lease.fencing_token for each in watching for lease in each.leases]
         assert most == 1
         assert len(set(fences)) == len(fences)
         for each in watching:
-            own = [lease.fence for lease in each.leases]
+            own = [lease.fencing_token for lease in each.leases]
             assert own == sorted(own)
         for task in competing:
             task.cancel()

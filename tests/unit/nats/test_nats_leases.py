@@ -282,7 +282,7 @@ async def test_a_seat_that_was_taken_without_an_answer_is_taken_again() -> None:
         lease = await leases.acquire(ISSUER, NAME, pytest.fail)
 
         assert lease is not None
-        assert lease.fence == 2
+        assert lease.fencing_token == 2
         assert seat(bucket) == leases._own.life.session_id
 
 
@@ -363,7 +363,7 @@ async def test_a_watcher_that_comes_while_the_seat_is_given_back_gets_it() -> No
         second = await leases.acquire(ISSUER, NAME, pytest.fail)
 
         assert second is not None
-        assert second.fence > first.fence
+        assert second.fencing_token > first.fencing_token
         await asyncio.sleep(0.01)
         assert second.is_held()
         assert seat(bucket) == leases._own.life.session_id

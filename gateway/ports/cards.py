@@ -1,0 +1,53 @@
+"""The card life cycle at the card platform."""
+
+from typing import Protocol
+
+from gateway.ports.calls import Call
+from issuer.callback.v1 import replies_pb2
+from issuer.card.v1 import messages_pb2 as card
+
+__all__ = ["CardDataEncryption", "CardIssuer"]
+
+
+class CardIssuer(Protocol):
+    """The card life cycle at the card platform.
+
+    Every method returns after the platform's successful response. Otherwise it raises `gateway.errors.GatewayError`,
+    whose outcome says whether the platform may have acted.
+    """
+
+    async def create_card(self, request: card.CreateCardRequest, call: Call) -> card.CreateCardResponse:
+        """Create a card. Not idempotent."""
+        ...
+
+    async def register_card(self, request: card.RegisterCardRequest, call: Call) -> card.RegisterCardResponse:
+        """Register a card under the caller's id. Idempotent."""
+        ...
+
+    async def renew_card(self, request: card.RenewCardRequest, call: Call) -> card.RenewCardResponse:
+        """Renew a card with a new expiry, and optionally a new id."""
+        ...
+
+    async def replace_card(self, request: card.ReplaceCardRequest, call: Call) -> card.ReplaceCardResponse:
+        """Replace a card with one that has a new PAN."""
+        ...
+
+    async def delete_card(self, request: card.DeleteCardRequest, call: Call) -> card.DeleteCardResponse:
+        """Delete a card permanently."""
+        ...
+
+    async def suspend_card(self, request: card.SuspendCardRequest, call: Call) -> card.SuspendCardResponse:
+        """Suspend an active card."""
+        ...
+
+    async def resume_card(self, request: card.ResumeCardRequest, call: Call) -> card.ResumeCardResponse:
+        """Resume a suspended card."""
+        ...
+
+
+class CardDataEncryption(Protocol):
+    """Encrypts card data for the card platform."""
+
+    def encrypt(self, issuer_id: str, details: replies_pb2.CardDetails) -> str:
+        """Encrypt a card's details for a configured issuer; returns a compact JWE."""
+        ...

@@ -1,0 +1,37 @@
+"""The card platform's history of 3DS operations."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from gateway.ports.calls import Call
+from issuer.threeds.v1 import operation_pb2
+
+__all__ = ["HistoryPage", "OperationHistory"]
+
+
+class HistoryPage(NamedTuple):
+    """A page of a card's operations."""
+
+    operations: Sequence[operation_pb2.Operation]
+    """Newest first."""
+    remaining: int
+    """Number of older operations."""
+
+
+class OperationHistory(Protocol):
+    """The 3DS operations of each card at the card platform. Raises as `gateway.ports.CardIssuer` does."""
+
+    async def list_operations(self, card_id: str, offset: int, limit: int, call: Call) -> HistoryPage:
+        """List a card's operations, newest first.
+
+        Args:
+            card_id: The card.
+            offset: Number of newest operations to skip, those that are new since the last call included.
+            limit: Maximum number of operations, 1 to 50.
+            call: Context of the caller.
+        """
+        ...
+
+    async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.Operation:
+        """Return an operation."""
+        ...
