@@ -144,7 +144,7 @@ async def _base(stack: AsyncExitStack, settings: Settings) -> _Base:
     stack.push_async_callback(asyncio.to_thread, traces.close)
     certificates = Certificates(settings)
     clients = edge_parts.clients(settings.edge, certificates)
-    await stack.enter_async_context(certificates.followed())
+    await stack.enter_async_context(certificates.watched())
     oauth = settings.edge.oauth
     return _Base(
         settings=settings,

@@ -24,7 +24,7 @@ def clients(settings: EdgeSettings, certificates: Certificates) -> Clients:
     if settings.proxy is None:
         return Clients(settings.tls_client_subjects)
     forwarded = ForwardedCertificates(settings.tls_client_ca_file)
-    certificates.following.add([settings.tls_client_ca_file], forwarded.renew)
+    certificates.file_watcher.add([settings.tls_client_ca_file], forwarded.renew)
     return Clients(settings.tls_client_subjects, Proxy(settings.proxy.networks, forwarded))
 
 

@@ -1,1 +1,1 @@
-"""Certificates and keys: loaded, checked, watched for changes, generated."""
+"""Certificates and keys: loading, validation, reloading, generation."""

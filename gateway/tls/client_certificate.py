@@ -1,4 +1,4 @@
-"""What the edge has to know of a client certificate."""
+"""The facts about a client certificate that the edge needs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ __all__ = ["Certificate", "read"]
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A client certificate that was verified."""
+    """A verified client certificate."""
 
     names: frozenset[str]
-    """Its common name and its subject alternative names, as they stand there; none if they cannot be read."""
+    """Common name and subject alternative names, unmodified; empty if they cannot be parsed."""
     not_before: float
-    """From when it is valid, in seconds since 1970 (UTC)."""
+    """Start of validity, in seconds since 1970 (UTC)."""
     not_after: float
-    """Until when it is valid, in seconds since 1970 (UTC)."""
+    """End of validity, in seconds since 1970 (UTC)."""
 
 
 def read(certificate: x509.Certificate) -> Certificate:
-    """Read a certificate."""
+    """Extract the facts from a certificate."""
     try:
         names = frozenset(_names(certificate))
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):

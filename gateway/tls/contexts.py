@@ -1,4 +1,4 @@
-"""TLS 1.2 and up, from the files that the settings name (D1 API: transport, mutual TLS in both directions)."""
+"""TLS contexts, TLS 1.2 or later, from the files in the settings (D1 API: transport, mutual TLS in both directions)."""
 
 import ssl
 from pathlib import Path
@@ -20,13 +20,13 @@ __all__ = ["d1_context", "edge_context", "grpc_configuration", "nats_context", "
 
 
 def edge_context(settings: EdgeSettings) -> ssl.SSLContext:
-    """Make the context of the edge: nobody gets in without a certificate of the configured CA.
+    """Return the edge's context: every client needs a certificate issued by the configured CA.
 
-    Where there is a proxy, which shows D1's certificate in a header, a connection needs none; a request then does (see
-    `gateway.edge.auth_client_certificate`).
+    Behind a proxy, which forwards the client's certificate in a header, a connection needs none but a request does
+    (see `gateway.edge.auth_client_certificate`).
 
     Raises:
-        SettingsError: A file is not what it should be.
+        SettingsError: A file cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -37,10 +37,10 @@ def edge_context(settings: EdgeSettings) -> ssl.SSLContext:
 
 
 def d1_context(settings: D1Settings) -> ssl.SSLContext:
-    """Make the context of the connection to D1: its certificate is checked, ours is presented.
+    """Return the context for connections to D1, with server verification and a client certificate.
 
     Raises:
-        SettingsError: A file is not what it should be.
+        SettingsError: A file cannot be used.
     """
     context = _server_trust("d1.tls_ca_file", settings.tls_ca_file)
     _present(context, "d1", settings.tls_certificate_file, settings.tls_key_file, settings.tls_key_passphrase_file)
@@ -48,19 +48,19 @@ def d1_context(settings: D1Settings) -> ssl.SSLContext:
 
 
 def threeds_context(settings: ThreeDSSettings) -> ssl.SSLContext:
-    """Make the context of the connection to the 3-D Secure server: its certificate is checked.
+    """Return the context for connections to the 3-D Secure server, with server verification.
 
     Raises:
-        SettingsError: The file is not what it should be.
+        SettingsError: The file cannot be used.
     """
     return _server_trust("threeds.tls_ca_file", settings.tls_ca_file)
 
 
 def nats_context(settings: NatsSettings) -> ssl.SSLContext:
-    """Make the context of the connection to NATS: its certificate is checked, ours is presented if there is one.
+    """Return the context for connections to NATS, with server verification and, if configured, a client certificate.
 
     Raises:
-        SettingsError: A file is not what it should be.
+        SettingsError: A file cannot be used.
     """
     context = _server_trust("nats.tls_ca_file", settings.tls_ca_file)
     if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
@@ -69,25 +69,25 @@ def nats_context(settings: NatsSettings) -> ssl.SSLContext:
 
 
 def tokens_context(settings: TokenSettings) -> ssl.SSLContext:
-    """Make the context of the connection to the server of callers' keys: its certificate is checked.
+    """Return the context for connections to the JWKS server, with server verification.
 
     Raises:
-        SettingsError: The file is not what it should be.
+        SettingsError: The file cannot be used.
     """
     return _server_trust("access.tokens.jwks_ca_file", settings.jwks_ca_file)
 
 
 def grpc_configuration(settings: GrpcSettings) -> grpc.ServerCertificateConfiguration:
-    """Read what the listener for internal callers presents, and whom it trusts.
+    """Return the certificate and trusted CAs of the gRPC listener.
 
     Raises:
-        SettingsError: A file is not what it should be.
+        SettingsError: A file cannot be used.
         ValueError: The listener is plaintext.
     """
     if settings.tls_certificate_file is None or settings.tls_key_file is None:
         raise ValueError("the listener is plaintext")
     ca_file = settings.tls_client_ca_file
-    # grpc looks into the files only when it listens, and tells what is wrong with them past our logs.
+    # grpc reads the files only when it starts to listen, and reports errors outside our log.
     trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     key = _present(
         trial, "grpc", settings.tls_certificate_file, settings.tls_key_file, settings.tls_key_passphrase_file
@@ -101,7 +101,7 @@ def grpc_configuration(settings: GrpcSettings) -> grpc.ServerCertificateConfigur
 
 
 def _server_trust(setting: str, ca_file: Path | None) -> ssl.SSLContext:
-    """Make the context of a client that checks its server's certificate, by the system's CAs if no file is named."""
+    """Return a client context that verifies the server, against the system's CAs if no file is given."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file is None:
@@ -111,21 +111,21 @@ def _server_trust(setting: str, ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-# OpenSSL's own texts name what is wrong with a file, never what stands in it.
+# OpenSSL's error texts say what is wrong with a file, and never quote its content.
 
 
 def _present(
     context: ssl.SSLContext, table: str, certificate_file: Path, key_file: Path, passphrase_file: Path | None
 ) -> bytes:
-    """Let a context present a certificate; returns its private key as unencrypted PEM."""
+    """Load a certificate and its key into a context; return the private key as unencrypted PEM."""
     passphrase = keys.read_passphrase(f"{table}.tls_key_passphrase_file", passphrase_file)
-    # OpenSSL would not tell a wrong passphrase from a broken file, nor mind one that is not needed.
+    # OpenSSL does not distinguish a wrong passphrase from a broken file, and ignores one that is not needed.
     key = keys.open_pem(f"{table}.tls_key_file", key_file, passphrase)
     try:
-        # With none at all OpenSSL asks for one on the terminal, and waits.
+        # Without a passphrase OpenSSL would ask for one on the terminal and wait.
         context.load_cert_chain(certificate_file, key_file, password=passphrase or b"")
     except (OSError, ValueError) as error:
-        text = f"{table}.tls_certificate_file, {table}.tls_key_file: they are no certificate and its key ({error})"
+        text = f"{table}.tls_certificate_file, {table}.tls_key_file: not a certificate and its key ({error})"
         raise SettingsError([text]) from error
     return key
 

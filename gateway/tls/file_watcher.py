@@ -1,4 +1,4 @@
-"""Follows files: what was made of them is made again when they change."""
+"""Watches files, and reloads what was made from them when they change."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
@@ -12,10 +12,10 @@ import structlog
 from gateway.aio.clock import every
 from gateway.settings import SettingsError
 
-__all__ = ["LOOK_SECONDS", "FileWatcher"]
+__all__ = ["CHECK_SECONDS", "FileWatcher"]
 
-LOOK_SECONDS: Final = 2.0
-"""How often files are looked at. A change counts once it looks the same twice, so it takes up to twice as long."""
+CHECK_SECONDS: Final = 2.0
+"""Interval between checks. A change takes up to twice as long, because two checks have to see the same files."""
 
 _State: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Followed:
+class _Watched:
     files: Collection[Path]
     renew: Callable[[], None]
     used: _State
@@ -31,55 +31,51 @@ class _Followed:
 
 
 class FileWatcher:
-    """Looks at files again and again. A change that cannot be used is logged, and changes nothing."""
+    """Checks files periodically. A change that cannot be loaded is logged and has no effect."""
 
     def __init__(self) -> None:
-        self._all: list[_Followed] = []
+        self._watched: list[_Watched] = []
 
     def add(self, files: Collection[Path], renew: Callable[[], None]) -> None:
-        """Use files, and follow them from now on; blocks for as long as the disk takes.
+        """Load files, and watch them from now on; blocks.
 
         Args:
-            files: What to look at.
-            renew: Makes what is made of them, and puts it in the place of what was there before. Raises SettingsError,
-                and leaves everything as it was, where that cannot be done. Called here, and later in another thread.
+            files: Files to watch.
+            renew: Loads the files and replaces what was loaded before; if that fails, raises SettingsError and changes
+                nothing. Called here, and later in another thread.
 
         Raises:
-            SettingsError: They cannot be used.
+            SettingsError: The files cannot be used.
         """
         state = _state(files)
         renew()
-        self._all.append(_Followed(files, renew, state, state))
+        self._watched.append(_Watched(files, renew, state, state))
 
     @asynccontextmanager
-    async def running(self, look_seconds: float = LOOK_SECONDS) -> AsyncIterator[None]:
-        """Look for changes for as long as the context lasts.
+    async def running(self, check_seconds: float = CHECK_SECONDS) -> AsyncIterator[None]:
+        """Check for changes at this interval for as long as the context lasts."""
 
-        Args:
-            look_seconds: How often.
-        """
+        async def check() -> None:
+            await asyncio.to_thread(self.check)
 
-        async def look() -> None:
-            await asyncio.to_thread(self.look)
-
-        async with every(look_seconds, look):
+        async with every(check_seconds, check):
             yield
 
-    def look(self) -> None:
-        """Look once; blocks."""
-        for followed in self._all:
-            state = _state(followed.files)
-            # Certificate and key are written one after the other: wait until nothing moves any more.
-            has_settled, followed.seen = state == followed.seen, state
-            if has_settled and state != followed.used:
-                followed.used = state
-                _renew(followed)
+    def check(self) -> None:
+        """Check once; blocks."""
+        for watched in self._watched:
+            state = _state(watched.files)
+            # Certificate and key are written one after the other: wait until both are complete.
+            has_settled, watched.seen = state == watched.seen, state
+            if has_settled and state != watched.used:
+                watched.used = state
+                _renew(watched)
 
 
-def _renew(followed: _Followed) -> None:
-    files = [str(file) for file in followed.files]
+def _renew(watched: _Watched) -> None:
+    files = [str(file) for file in watched.files]
     try:
-        followed.renew()
+        watched.renew()
     except SettingsError as error:
         _log.error("file_reload_failed", files=files, mistakes=error.mistakes)
     except OSError as error:

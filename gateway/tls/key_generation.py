@@ -1,4 +1,4 @@
-"""Makes the keys of an issuer, and the request for its client certificate, as D1 wants them at onboarding."""
+"""Generates an issuer's keys and the signing request for its client certificate, as D1's onboarding requires them."""
 
 import os
 import re
@@ -39,7 +39,7 @@ ClientKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 _RSA_BITS = 4096
 _RSA_EXPONENT = 65537
-_LONGEST_PASSPHRASE_BYTES = 1023  # OpenSSL's
+_MAX_PASSPHRASE_BYTES = 1023  # OpenSSL's
 _RSA_PREFIX = "TLSMA-RSA/"
 _ANY_PREFIX = "TLSMA-"
 _COUNTRY = re.compile(r"[A-Z]{2}")
@@ -49,11 +49,11 @@ _ENVIRONMENT = re.compile(r"(?<![A-Za-z0-9])(PPR|PRD)(?![A-Za-z0-9])")
 
 
 class KeyGenerationError(Exception):
-    """What was asked for cannot be made; the text is one line for people and holds no secret."""
+    """The request is invalid. The text is a single line without secrets."""
 
 
 class ClientAlgorithm(StrEnum):
-    """What the key of a client certificate may be (D1 API: set up TLS mutual authentication)."""
+    """Algorithms for the key of a client certificate (D1 API: set up TLS mutual authentication)."""
 
     RSA = "rsa"
     """RSA, 4096 bits."""
@@ -62,7 +62,7 @@ class ClientAlgorithm(StrEnum):
 
 
 class Environment(StrEnum):
-    """An environment of D1, by its code in a common name. Each has its own keys and certificate."""
+    """A D1 environment, by its code in a common name. Each has its own keys and certificate."""
 
     PREPROD = "PPR"
     PRODUCTION = "PRD"
@@ -70,31 +70,30 @@ class Environment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a key on P-256 is for, in the words of a JWK (RFC 7517 section 4)."""
+    """Purpose of a key on P-256, as in a JWK (RFC 7517 section 4)."""
 
     use: Literal["sig", "enc"]
     algorithm: str
 
 
 SIGNING = Purpose("sig", "ES256")
-"""Signs our assertions to D1, or the tokens that we give to D1."""
+"""For a key that signs assertions to D1, or tokens issued to D1."""
 ENCRYPTION = Purpose("enc", "ECDH-ES")
-"""D1 encrypts card data for us with its public half."""
+"""For a key whose public half D1 uses to encrypt card data for the issuer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who asks for a client certificate: the subject of the request (RFC 2986), its lengths those of RFC 5280.
+    """Subject of a signing request (RFC 2986), with the lengths of RFC 5280.
 
     D1 enforces the common name (D1 API: set up TLS mutual authentication). Known of its pattern: with an RSA key it
-    starts with ``TLSMA-RSA/``, and what follows names the issuer id and the environment, ``PPR`` or ``PRD``. Assumed:
-    with an ECDSA key it starts with ``TLSMA-``, but not as RSA's; the environment's code does not touch a letter or a
-    digit. How the parts are ordered, and whether there are more, is not known; so the whole name is taken as Thales
-    gave it, and only this much of it is checked.
-    The other attributes stand in D1's example; none of them is known to be enforced.
+    starts with ``TLSMA-RSA/``, and the rest names the issuer id and the environment, ``PPR`` or ``PRD``. Assumed: with
+    an ECDSA key it starts with ``TLSMA-`` but not with RSA's prefix; no letter or digit adjoins the environment's code.
+    The order of the parts, and whether there are more, is unknown, so the name is used as Thales provides it and only
+    these points are checked. The other attributes are in D1's example; none is known to be enforced.
 
     Raises:
-        KeyGenerationError: X.509 has no place for it.
+        KeyGenerationError: X.509 cannot hold an attribute.
     """
 
     common_name: str
@@ -106,10 +105,10 @@ class Subject:
     organization_unit: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what could not be written, before a key is made for it."""
+        """Reject invalid attributes before a key is generated."""
         if self.country is not None and not _COUNTRY.fullmatch(self.country):
             raise KeyGenerationError("the country must be two capital letters")
-        for what, value, longest in (
+        for name, value, max_length in (
             ("state", self.state, 128),
             ("locality", self.locality, 128),
             ("organization", self.organization, 64),
@@ -117,15 +116,15 @@ class Subject:
             ("common name", self.common_name, 64),
         ):
             if value is not None and not (
-                value.isprintable() and value == value.strip() and 1 <= len(value) <= longest
+                value.isprintable() and value == value.strip() and 1 <= len(value) <= max_length
             ):
                 raise KeyGenerationError(
-                    f"the {what} must be 1 to {longest} printable characters, with no space around them"
+                    f"the {name} must be 1 to {max_length} printable characters, without surrounding spaces"
                 )
 
     @property
     def name(self) -> x509.Name:
-        """The subject as X.509 has it, in the order of D1's example."""
+        """The subject as an X.509 name, in the order of D1's example."""
         attributes = {
             NameOID.COUNTRY_NAME: self.country,
             NameOID.STATE_OR_PROVINCE_NAME: self.state,
@@ -139,58 +138,58 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NewFile:
-    """A file to be written; its repr is Python's own, since the content may be private."""
+    """A file to write. The repr is Python's default, because the content may be private."""
 
     path: Path
     content: bytes
     private: bool
-    """Whether nobody but its owner may read it."""
+    """Whether only its owner may read the file."""
 
 
 def make_key(purpose: Purpose, kid: str | None = None) -> ECKey:
-    """Make a key on P-256.
+    """Generate a key on P-256.
 
     Args:
-        purpose: What it is for.
-        kid: The id under which the other side knows it; None makes it the key's thumbprint (RFC 7638).
+        purpose: Purpose of the key.
+        kid: Id by which the other side knows the key; None for its thumbprint (RFC 7638).
 
     Raises:
-        KeyGenerationError: The kid is not made of visible ASCII characters.
+        KeyGenerationError: The kid contains other than visible ASCII characters.
     """
     if kid is not None and not _KID.fullmatch(kid):
-        raise KeyGenerationError("the kid must be visible ASCII characters, at least one, without spaces")
+        raise KeyGenerationError("the kid must be one or more visible ASCII characters, without spaces")
     key = ECKey.generate_key("P-256")
     described = key.as_dict(private=True, use=purpose.use, alg=purpose.algorithm, kid=kid or key.thumbprint())
     return ECKey.import_key(described)
 
 
 def private_form(key: ECKey, passphrase: bytes | None) -> bytes:
-    """Write a whole key: as JWK, or, since a JWK file cannot be encrypted, as PEM behind a passphrase.
+    """Serialise a whole key: as JWK, or as encrypted PEM because a JWK file cannot be encrypted.
 
     Raises:
-        KeyGenerationError: The passphrase is longer than can be read back.
-        ValueError: Only the public half is there.
+        KeyGenerationError: The passphrase is too long to be used again.
+        ValueError: The key has no private half.
     """
     if key.private_key is None:
-        raise ValueError("only the public half is there")
+        raise ValueError("the key has no private half")
     return orjson.dumps(key.as_dict(private=True)) if passphrase is None else pem(key.private_key, passphrase)
 
 
 def public_jwk(key: ECKey) -> bytes:
-    """Write the public half of a key as JWK, with its thumbprint as the kid where it has none."""
+    """Serialise the public half of a key as JWK, with the thumbprint as kid if it has none."""
     members = {"kid": key.thumbprint(), **key.as_dict(private=False)}
-    # Only what is known to be public: a JWK may hold anything besides.
+    # Only members known to be public: a JWK may hold any others.
     return orjson.dumps({member: members[member] for member in _PUBLIC_MEMBERS if member in members})
 
 
 def pem(key: ClientKey, passphrase: bytes | None) -> bytes:
-    """Write a private key as PKCS#8 PEM (RFC 5958), encrypted if there is a passphrase for it.
+    """Serialise a private key as PKCS#8 PEM (RFC 5958), encrypted if a passphrase is given.
 
     Raises:
-        KeyGenerationError: The passphrase is longer than can be read back.
+        KeyGenerationError: The passphrase is too long to be used again.
     """
-    if passphrase is not None and len(passphrase) > _LONGEST_PASSPHRASE_BYTES:
-        raise KeyGenerationError(f"the passphrase is longer than {_LONGEST_PASSPHRASE_BYTES} bytes")
+    if passphrase is not None and len(passphrase) > _MAX_PASSPHRASE_BYTES:
+        raise KeyGenerationError(f"the passphrase is longer than {_MAX_PASSPHRASE_BYTES} bytes")
     encryption = (
         serialization.NoEncryption() if passphrase is None else serialization.BestAvailableEncryption(passphrase)
     )
@@ -198,17 +197,17 @@ def pem(key: ClientKey, passphrase: bytes | None) -> bytes:
 
 
 def make_client_key(algorithm: ClientAlgorithm) -> ClientKey:
-    """Make the key of a client certificate. RSA takes seconds."""
+    """Generate the key of a client certificate. RSA takes seconds."""
     if algorithm is ClientAlgorithm.RSA:
         return rsa.generate_private_key(_RSA_EXPONENT, _RSA_BITS)
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def environment_of(common_name: str, algorithm: ClientAlgorithm) -> Environment:
-    """Check a common name against what is known of D1's pattern, and read out which environment it is for.
+    """Check a common name against D1's pattern as far as known, and return its environment.
 
     Raises:
-        KeyGenerationError: D1 would refuse it: see `Subject`.
+        KeyGenerationError: D1 would reject the name, see `Subject`.
     """
     rsa_name = common_name.startswith(_RSA_PREFIX)
     if algorithm is ClientAlgorithm.RSA and not rsa_name:
@@ -224,16 +223,16 @@ def environment_of(common_name: str, algorithm: ClientAlgorithm) -> Environment:
 
 
 def signing_request(key: ClientKey, subject: Subject) -> x509.CertificateSigningRequest:
-    """Ask for a client certificate: PKCS#10 (RFC 2986), signed with SHA-256."""
+    """Create a signing request: PKCS#10 (RFC 2986), signed with SHA-256."""
     return x509.CertificateSigningRequestBuilder().subject_name(subject.name).sign(key, hashes.SHA256())
 
 
 def write_new(*files: NewFile) -> None:
-    """Write files that are not there yet, to the disk: all of them, or none.
+    """Write new files durably: all of them, or none.
 
     Raises:
-        FileExistsError: One is there; it stays as it is.
-        OSError: One cannot be written.
+        FileExistsError: A file exists already; it stays unchanged.
+        OSError: A file cannot be written.
     """
     written: list[Path] = []
     try:

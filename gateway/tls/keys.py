@@ -1,4 +1,4 @@
-"""Reads the keys that the settings name, and the passphrases that open them."""
+"""Loads the keys and passphrases that the settings name."""
 
 from pathlib import Path
 
@@ -21,29 +21,29 @@ _CURVE = "P-256"
 
 
 def load(setting: str, file: Path, *, kid: str | None = None, private: bool, passphrase: bytes | None = None) -> ECKey:
-    """Read a key on P-256.
+    """Load a key on P-256.
 
     Args:
-        setting: Where the file is named, for the error.
+        setting: Name of the setting, for errors.
         file: PEM or JWK (RFC 7517).
-        kid: The id under which the other side knows it.
-        private: Whether the private half is needed; a public half is made of a private key where it is not.
-        passphrase: What opens an encrypted PEM file; None where the file is not encrypted.
+        kid: Id by which the other side knows the key.
+        private: Whether the private half is required; if not, it is not allowed.
+        passphrase: Passphrase of an encrypted PEM file; None if the file is not encrypted.
 
     Raises:
-        SettingsError: It is no such key, or the passphrase does not fit it.
+        SettingsError: The file holds no such key, or the passphrase is wrong.
     """
     content = file.read_bytes()
     _check_passphrase_is_due(setting, file, content, passphrase)
     try:
         source = orjson.loads(content) if _is_json(content) else content
         key = ECKey.import_key(source, None if kid is None else {"kid": kid}, passphrase)
-    # Neither error's own text is passed on: it could hold part of the key.
+    # The errors' own texts are not passed on, because they may hold part of the key.
     except (JoseError, KeyError, TypeError):
         raise SettingsError([f"{setting}: {file} holds no EC key in PEM or JWK"]) from None
     except ValueError:
-        fault = "holds no EC key in PEM or JWK" if passphrase is None else "does not open with this passphrase"
-        raise SettingsError([f"{setting}: {file} {fault}"]) from None
+        problem = "holds no EC key in PEM or JWK" if passphrase is None else "does not open with this passphrase"
+        raise SettingsError([f"{setting}: {file} {problem}"]) from None
     if key.curve_name != _CURVE:
         raise SettingsError([f"{setting}: {file} is on the curve {key.curve_name}, not on {_CURVE}"])
     if private and not key.is_private:
@@ -54,15 +54,15 @@ def load(setting: str, file: Path, *, kid: str | None = None, private: bool, pas
 
 
 def open_pem(setting: str, file: Path, passphrase: bytes | None) -> bytes:
-    """Read a private key of any kind as unencrypted PEM.
+    """Load a private key of any type as unencrypted PEM.
 
     Args:
-        setting: Where the file is named, for the error.
-        file: PEM.
-        passphrase: What opens it; None where the file is not encrypted.
+        setting: Name of the setting, for errors.
+        file: PEM file.
+        passphrase: Passphrase of the file; None if it is not encrypted.
 
     Raises:
-        SettingsError: It is no such key, or the passphrase does not fit it.
+        SettingsError: The file holds no such key, or the passphrase is wrong.
     """
     content = file.read_bytes()
     _check_passphrase_is_due(setting, file, content, passphrase)
@@ -76,19 +76,19 @@ def open_pem(setting: str, file: Path, passphrase: bytes | None) -> bytes:
 
 
 def is_encrypted(content: bytes) -> bool:
-    """Tell whether what stands in a key file is PEM behind a passphrase (RFC 7468 section 11, or RFC 1421)."""
+    """Return whether a key file's content is encrypted PEM (RFC 7468 section 11, or RFC 1421)."""
     return not _is_json(content) and b"ENCRYPTED" in content
 
 
 def read_passphrase(setting: str, file: Path | None) -> bytes | None:
-    """Read the passphrase of an encrypted key out of a file that holds nothing else.
+    """Read the passphrase of an encrypted key.
 
     Args:
-        setting: Where the file is named, for the error.
-        file: One line, with or without its line ending. None where the key is not encrypted.
+        setting: Name of the setting, for errors.
+        file: File with a single line, with or without line ending; None if the key is not encrypted.
 
     Raises:
-        SettingsError: The file can be read by others, or holds no passphrase.
+        SettingsError: Others can read the file, or it holds no passphrase.
     """
     if file is None:
         return None
@@ -98,14 +98,14 @@ def read_passphrase(setting: str, file: Path | None) -> bytes | None:
 
 
 def only_line(place: str, content: bytes) -> bytes:
-    """Take a secret out of what was read, without the line ending that editors and ``echo`` put after it.
+    """Return a secret without the line ending that editors and ``echo`` append.
 
     Args:
-        place: Where it was read, for the error.
-        content: What was read.
+        place: Where the content comes from, for errors.
+        content: The content.
 
     Raises:
-        SettingsError: There is nothing, or more than one line.
+        SettingsError: There is no line, or more than one.
     """
     line = content.removesuffix(b"\n").removesuffix(b"\r")
     if not line:

@@ -32,12 +32,12 @@ def test_what_is_well_gives_no_warning(used: Settings) -> None:
 def test_a_certificate_that_ends_soon_is_a_warning(used: Settings) -> None:
     _present(used, 10 * _DAY)
     (warning,) = bootstrap.check(used)
-    assert warning.startswith("edge.tls_certificate_file: it expires on ")
+    assert warning.startswith("edge.tls_certificate_file: expires on ")
 
 
 def test_a_certificate_of_ours_that_has_expired_is_a_mistake(used: Settings) -> None:
     _present(used, -_DAY)
-    with pytest.raises(SettingsError, match=r"^edge\.tls_certificate_file: it has expired on "):
+    with pytest.raises(SettingsError, match=r"^edge\.tls_certificate_file: expired on "):
         bootstrap.check(used)
 
 

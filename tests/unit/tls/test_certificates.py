@@ -55,8 +55,8 @@ def used(tmp_path: Path) -> Used:
 
 
 def looked_at(certificates: Certificates) -> None:
-    certificates.following.look()
-    certificates.following.look()
+    certificates.file_watcher.check()
+    certificates.file_watcher.check()
 
 
 @asynccontextmanager
@@ -250,14 +250,14 @@ def test_what_of_ours_has_expired_is_told_apart_from_what_of_others_has(used: Us
     certificates = Certificates(used.settings)
 
     day = expired.parsed.not_valid_after_utc.strftime("%Y-%m-%d %H:%M UTC")
-    assert certificates.expired() == [f"d1.tls_certificate_file: it has expired on {day}"]
-    assert certificates.warnings() == [f"d1.tls_ca_file: it has expired on {day}"]
+    assert certificates.expired() == [f"d1.tls_certificate_file: expired on {day}"]
+    assert certificates.warnings() == [f"d1.tls_ca_file: expired on {day}"]
 
 
 async def test_a_gateway_warns_when_it_starts(used: Used) -> None:
     used.present(Authority().issue(begins=-300 * _DAY, ends=-_DAY))
     with capture_logs() as logged:
-        async with Certificates(used.settings).followed():
+        async with Certificates(used.settings).watched():
             pass
     assert [(entry["log_level"], entry["event"]) for entry in logged] == [("error", "certificate_expired")]
 

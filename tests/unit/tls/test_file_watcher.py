@@ -35,15 +35,15 @@ def copy(tmp_path: Path) -> Copy:
 
 
 @pytest.fixture
-def following(copy: Copy) -> FileWatcher:
+def watcher(copy: Copy) -> FileWatcher:
     followed = FileWatcher()
     followed.add([copy.file], copy.renew)
     return followed
 
 
-def test_a_file_is_read_when_it_is_added_and_not_again_while_it_stays(following: FileWatcher, copy: Copy) -> None:
+def test_a_file_is_read_when_it_is_added_and_not_again_while_it_stays(watcher: FileWatcher, copy: Copy) -> None:
     for _ in range(3):
-        following.look()
+        watcher.check()
 
     assert (copy.content, copy.reads) == ("first", 1)
 
@@ -55,23 +55,23 @@ def test_a_file_that_cannot_be_used_at_first_is_refused(copy: Copy) -> None:
         FileWatcher().add([copy.file], copy.renew)
 
 
-def test_a_changed_file_is_read_once_it_has_stayed_as_it_is(following: FileWatcher, copy: Copy) -> None:
+def test_a_changed_file_is_read_once_it_has_stayed_as_it_is(watcher: FileWatcher, copy: Copy) -> None:
     copy.file.write_text("second!")
-    following.look()
+    watcher.check()
     assert copy.content == "first"
     copy.file.write_text("half a third")
-    following.look()
+    watcher.check()
     assert copy.content == "first"
-    following.look()
+    watcher.check()
     assert (copy.content, copy.reads) == ("half a third", 2)
 
 
-def test_a_file_replaced_by_another_of_the_same_size_is_read(following: FileWatcher, copy: Copy) -> None:
+def test_a_file_replaced_by_another_of_the_same_size_is_read(watcher: FileWatcher, copy: Copy) -> None:
     other = copy.file.with_name("other")
     other.write_text("FIRST")
     other.rename(copy.file)
-    following.look()
-    following.look()
+    watcher.check()
+    watcher.check()
 
     assert copy.content == "FIRST"
 
@@ -81,35 +81,35 @@ def test_what_a_link_leads_to_is_followed(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
     (tmp_path / "now").symlink_to("one")
-    copy, following = Copy(tmp_path / "now" / "file"), FileWatcher()
-    following.add([copy.file], copy.renew)
+    copy, watcher = Copy(tmp_path / "now" / "file"), FileWatcher()
+    watcher.add([copy.file], copy.renew)
     (tmp_path / "next").symlink_to("two")
     (tmp_path / "next").rename(tmp_path / "now")
-    following.look()
-    following.look()
+    watcher.check()
+    watcher.check()
 
     assert copy.content == "two"
 
 
 @pytest.mark.parametrize("spoil", [lambda file: file.write_text("bad"), Path.unlink])
 def test_a_change_that_cannot_be_used_is_told_once_and_changes_nothing(
-    following: FileWatcher, copy: Copy, spoil: Callable[[Path], object]
+    watcher: FileWatcher, copy: Copy, spoil: Callable[[Path], object]
 ) -> None:
     spoil(copy.file)
     with capture_logs() as logged:
         for _ in range(5):
-            following.look()
+            watcher.check()
 
     assert copy.content == "first"
     assert [(entry["log_level"], entry["files"]) for entry in logged] == [("error", [str(copy.file)])]
     assert str(copy.file) in logged[0]["mistakes"][0]
 
 
-def test_a_bad_file_that_is_mended_is_read(following: FileWatcher, copy: Copy) -> None:
+def test_a_bad_file_that_is_mended_is_read(watcher: FileWatcher, copy: Copy) -> None:
     for content in ("bad", "mended"):
         copy.file.write_text(content)
-        following.look()
-        following.look()
+        watcher.check()
+        watcher.check()
 
     assert copy.content == "mended"
 
@@ -119,19 +119,19 @@ def test_several_files_are_one_change(tmp_path: Path) -> None:
     for file in files:
         file.write_text("1")
     reads: list[str] = []
-    following = FileWatcher()
-    following.add(files, lambda: reads.append("".join(file.read_text() for file in files)))
+    watcher = FileWatcher()
+    watcher.add(files, lambda: reads.append("".join(file.read_text() for file in files)))
     files[0].write_text("2 ")
-    following.look()
+    watcher.check()
     files[1].write_text("2 ")
-    following.look()
-    following.look()
+    watcher.check()
+    watcher.check()
 
     assert reads == ["11", "2 2 "]
 
 
-async def test_it_looks_by_itself_for_as_long_as_it_runs(following: FileWatcher, copy: Copy) -> None:
-    async with following.running(0.01):
+async def test_it_looks_by_itself_for_as_long_as_it_runs(watcher: FileWatcher, copy: Copy) -> None:
+    async with watcher.running(0.01):
         copy.file.write_text("second")
         async with asyncio.timeout(10):
             # A file has no event to wait for.

@@ -157,7 +157,7 @@ def test_a_passphrase_that_could_not_be_read_back_is_refused() -> None:
 def test_a_public_half_has_no_private_form() -> None:
     public = key_generation.make_key(SIGNING).as_dict(private=False)
 
-    with pytest.raises(ValueError, match="public half"):
+    with pytest.raises(ValueError, match="no private half"):
         key_generation.private_form(ECKey.import_key(public), None)
 
 
