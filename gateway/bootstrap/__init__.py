@@ -222,7 +222,7 @@ async def _rpc(
         issuers=base.issuers,
         validation=core.validation,
         telemetry=TelemetryInterceptor(base.issuers, base.metrics, base.traces),
-        access=await stack.enter_async_context(guard.guarding(settings.access, settings.issuers)),
+        access=await stack.enter_async_context(guard.opened(settings.access, settings.issuers)),
         quota=QuotaInterceptor(max_calls=grpc.max_calls_per_caller, max_streams=grpc.max_streams_per_caller),
         idempotency=IdempotencyInterceptor(idempotency_store),
         host=grpc.host,

@@ -1,4 +1,4 @@
-"""Who may call the gRPC services: put together from the settings."""
+"""Assembles access control for the gRPC services from the settings."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,13 +16,13 @@ from gateway.grpc_api.server import SERVICES
 from gateway.settings import AccessSettings, SettingsError, TokenSettings
 from gateway.tls import contexts
 
-__all__ = ["check", "guarding"]
+__all__ = ["check", "opened"]
 
-_FILE_LOOK_SECONDS = 5.0
+_FILE_CHECK_SECONDS = 5.0
 
 
 def check(settings: AccessSettings, issuer_ids: Collection[str]) -> None:
-    """Read the policy and the key file.
+    """Load the policy and the JWKS file.
 
     Raises:
         SettingsError: One of them cannot be used.
@@ -35,16 +35,16 @@ def check(settings: AccessSettings, issuer_ids: Collection[str]) -> None:
         except (OSError, SourceError) as error:
             raise SettingsError([f"access.tokens.jwks_file: {error}"]) from error
         if not keys:
-            raise SettingsError([f"access.tokens.jwks_file: {tokens.jwks_file} holds no key that could be used"])
+            raise SettingsError([f"access.tokens.jwks_file: {tokens.jwks_file} holds no usable key"])
 
 
 @asynccontextmanager
-async def guarding(settings: AccessSettings, issuer_ids: Collection[str]) -> AsyncIterator[AccessInterceptor]:
-    """Have the interceptor that lets in whom the policy grants something, for as long as the context lasts.
+async def opened(settings: AccessSettings, issuer_ids: Collection[str]) -> AsyncIterator[AccessInterceptor]:
+    """Provide the access interceptor, with its policy and keys kept up to date, for as long as the context lasts.
 
     Args:
-        settings: The policy, and the bearer tokens.
-        issuer_ids: The configured issuers.
+        settings: Policy and bearer tokens.
+        issuer_ids: Ids of the configured issuers.
 
     Raises:
         SettingsError: The policy cannot be used.
@@ -57,7 +57,7 @@ async def guarding(settings: AccessSettings, issuer_ids: Collection[str]) -> Asy
 
 
 def _policy(settings: AccessSettings, issuer_ids: Collection[str]) -> PolicyFile:
-    # All services, not only those that this instance serves, so that one policy fits every instance.
+    # All services, not only this instance's, so that one policy fits every instance.
     names = (*SERVICES, reflection.SERVICE_NAME)
     return PolicyFile(settings.policy_file, Vocabulary(rpcs_of(names), issuer_ids))
 
@@ -68,7 +68,7 @@ async def _verifier(stack: AsyncExitStack, settings: TokenSettings) -> TokenVeri
         source = await stack.enter_async_context(url_source(settings.jwks_url, contexts.tokens_context(settings)))
         age_seconds = settings.jwks_refresh_seconds
     elif settings.jwks_file is not None:
-        source, age_seconds = FileSource(settings.jwks_file), _FILE_LOOK_SECONDS
+        source, age_seconds = FileSource(settings.jwks_file), _FILE_CHECK_SECONDS
     else:
         raise SettingsError(["access.tokens: set jwks_file or jwks_url"])
     keys = jwks.Jwks(source, settings.algorithms)

@@ -1,4 +1,4 @@
-"""The whole gateway as one thing: both servers, started together and stopped without cutting anything off."""
+"""The running gateway: both servers, started together and drained together."""
 
 import asyncio
 import ssl
@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Both servers, and the streams that a shutdown has to end."""
+    """Both servers, and the streams to end at shutdown."""
 
     rpc: RpcServer
     edge: EdgeServer
@@ -36,10 +36,10 @@ class Gateway:
     drain_grace_seconds: float
 
     async def start(self) -> Addresses:
-        """Begin to serve.
+        """Start to serve.
 
         Raises:
-            OSError: A port cannot be had.
+            OSError: A port is not available.
         """
         edge_port = await self.edge.start(
             self.edge_host, self.edge_port, self.edge_tls, reuse_port=self.edge_reuse_port
@@ -50,7 +50,7 @@ class Gateway:
         return addresses
 
     async def stop(self) -> None:
-        """End: say so in health, tell streams to go elsewhere, finish calls in flight."""
+        """Drain: change the health status, redirect streams, complete calls in flight."""
         _log.info("drain_started", grace_seconds=self.drain_grace_seconds)
         self.readiness.phase = "draining"
         await self.rpc.drain()
@@ -61,5 +61,5 @@ class Gateway:
 
     async def _stop_edge(self) -> None:
         await self.edge.stop()
-        # Not before: until now D1 may have waited for what a handler replies.
+        # Not earlier: until now a callback may have waited for a handler's reply.
         await self.callbacks.close()

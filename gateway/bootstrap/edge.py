@@ -1,4 +1,4 @@
-"""Who may call back, and how much of it: put together from the settings."""
+"""Assembles the edge's client authentication and limits from the settings."""
 
 from gateway.edge.auth_client_certificate import Clients, Proxy
 from gateway.edge.auth_forwarded_certificate import ForwardedCertificates
@@ -12,14 +12,14 @@ __all__ = ["clients", "limits", "tokens"]
 
 
 def clients(settings: EdgeSettings, certificates: Certificates) -> Clients:
-    """Make what tells which clients may call.
+    """Return the check of client certificates.
 
     Args:
-        settings: The edge's.
-        certificates: Follow the authorities that are trusted.
+        settings: Settings of the edge.
+        certificates: Reloads the CA file when it changes.
 
     Raises:
-        SettingsError: The authorities cannot be read.
+        SettingsError: The CA file cannot be used.
     """
     if settings.proxy is None:
         return Clients(settings.tls_client_subjects)
@@ -29,7 +29,7 @@ def clients(settings: EdgeSettings, certificates: Certificates) -> Clients:
 
 
 def limits(settings: EdgeSettings) -> Limits:
-    """Tell what a client may ask of the edge."""
+    """Return the limits for clients of the edge."""
     return Limits(
         max_body_bytes=settings.max_body_bytes,
         max_connections=settings.max_connections,
@@ -39,7 +39,7 @@ def limits(settings: EdgeSettings) -> Limits:
 
 
 def tokens(settings: EdgeOAuthSettings) -> Tokens:
-    """Make what issues and verifies bearer tokens.
+    """Return the issuer and verifier of bearer tokens.
 
     Raises:
         SettingsError: A key cannot be used.

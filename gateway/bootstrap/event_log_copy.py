@@ -1,4 +1,4 @@
-"""The two storages of a copy, which the settings of one gateway name."""
+"""Opens the two storages between which an event log is copied."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,10 +14,10 @@ __all__ = ["oldest_kept_ms", "opened"]
 
 @asynccontextmanager
 async def opened(settings: Settings, source: Engine, target: Engine) -> AsyncIterator[tuple[Storage, Storage]]:
-    """Have both storages open for as long as the context lasts.
+    """Provide both storages for as long as the context lasts.
 
     Raises:
-        SettingsError: One of them cannot be opened as the settings are, or is not there.
+        SettingsError: A storage does not exist, or cannot be opened with the settings.
     """
     first = await _open(settings, source, is_source=True)
     try:
@@ -31,9 +31,9 @@ async def opened(settings: Settings, source: Engine, target: Engine) -> AsyncIte
 
 
 def oldest_kept_ms(settings: Settings, target: Engine, now_ms: int) -> int | None:
-    """Tell what a target would not keep even for a moment, by the time at which it was taken; None if it keeps all.
+    """Return the oldest time of receipt that a target keeps, in milliseconds since 1970; None if it keeps all.
 
-    The file forgets what was taken too long ago. NATS forgets what it was given too long ago, which a copy begins anew.
+    SQLite removes what was received too long ago. NATS removes what was stored too long ago, and a copy is stored anew.
     """
     if target is Engine.NATS:
         return None
@@ -43,10 +43,10 @@ def oldest_kept_ms(settings: Settings, target: Engine, now_ms: int) -> int | Non
 async def _open(settings: Settings, engine: Engine, *, is_source: bool) -> Storage:
     if engine is Engine.NATS:
         if settings.nats is None:
-            raise SettingsError(["nats: it is not set: a copy is between event_log.path and [nats]"])
+            raise SettingsError(["nats: not set; a copy is between event_log.path and [nats]"])
         return await open_shared(settings, settings.nats, await asyncio.to_thread(Certificates, settings))
     path = settings.event_log.path
     if is_source and not await asyncio.to_thread(path.exists):
-        raise SettingsError([f"event_log.path: there is no {path} to copy from"])
-    # What is copied from stays as it is, in case that somebody wants to go back.
+        raise SettingsError([f"event_log.path: {path} does not exist, so there is nothing to copy"])
+    # The source stays unchanged, in case somebody wants to go back to it.
     return await open_embedded(settings, trims=not is_source)

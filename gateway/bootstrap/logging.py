@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, with the correlation id of the work at hand, and who caused it."""
+"""Log configuration of the gateway: adds the correlation id and the caller to every line."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -10,11 +10,7 @@ __all__ = ["configure"]
 
 
 def configure(level: str) -> None:
-    """Set up structlog, and the standard library's logging of the libraries we use.
-
-    Args:
-        level: The least severe level that is written.
-    """
+    """Configure logging, with `level` as the lowest level that is written."""
     setup.configure(level, _add_context)
 
 

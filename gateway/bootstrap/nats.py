@@ -1,4 +1,4 @@
-"""What several gateways share over NATS. Not imported where nothing is shared: the client of NATS is an extra."""
+"""The parts that gateways share over NATS. Imported only if NATS is configured, because its client is an extra."""
 
 import asyncio
 import secrets
@@ -17,18 +17,18 @@ from gateway.tls.certificates import Certificates
 
 __all__ = ["check_shared", "joined", "open_shared"]
 
-_BYTES_OF_EVENT_PER_BYTE_OF_BODY = 8
-"""What D1 adds beyond the contract is kept as a `Struct`, in which a short JSON value takes some times its length."""
+_EVENT_BYTES_PER_BODY_BYTE = 8
+"""Unknown fields are kept as a `Struct`, which is several times longer than their JSON if values are short."""
 
 
 def check_shared(settings: Settings, named: NatsSettings) -> None:
-    """Look whether the settings can be used, without connecting. Blocks for as long as the disk takes.
+    """Check the settings without connecting; blocks.
 
     Raises:
-        SettingsError: They cannot.
+        SettingsError: They cannot be used.
     """
     if settings.idempotency.key_file is None:
-        advice = "make one (openssl rand -hex 32, mode 0600), and give it to each of them"
+        advice = "create one (openssl rand -hex 32, mode 0600) and copy it to all of them"
         raise SettingsError([f"idempotency.key_file: gateways that share a store need the same key: {advice}"])
     if named.credentials_file is not None:
         try:
@@ -38,17 +38,17 @@ def check_shared(settings: Settings, named: NatsSettings) -> None:
 
 
 async def open_shared(settings: Settings, named: NatsSettings, certificates: Certificates) -> nats.NatsStorage:
-    """Connect.
+    """Connect to the shared storage.
 
     Raises:
-        SettingsError: The servers cannot be reached or used as the settings are.
+        SettingsError: The servers cannot be reached, or cannot be used with the settings.
     """
     try:
         return await nats.NatsStorage.open(
             named,
             certificates.nats,
             retention=settings.event_log,
-            max_event_bytes=settings.edge.max_body_bytes * _BYTES_OF_EVENT_PER_BYTE_OF_BODY,
+            max_event_bytes=settings.edge.max_body_bytes * _EVENT_BYTES_PER_BODY_BYTE,
         )
     except nats.NatsOpenError as error:
         raise SettingsError([f"nats: {error}"]) from error
@@ -56,17 +56,17 @@ async def open_shared(settings: Settings, named: NatsSettings, certificates: Cer
 
 @asynccontextmanager
 async def joined(storage: Storage) -> AsyncIterator[tuple[Broker, CallbackRegistry]]:
-    """Be one of the gateways that answer each other's questions, for as long as the context lasts.
+    """Join the cluster, in which any gateway's handlers reply to callbacks, for as long as the context lasts.
 
     Args:
-        storage: What `open_shared` returned.
+        storage: The result of `open_shared`.
     """
     if not isinstance(storage, nats.NatsStorage):
-        raise TypeError("gateways reach each other over the connection of what they share")
-    us, loop = secrets.token_hex(8), asyncio.get_running_loop()
-    broker = SharedBroker(loop, tokens=CallbackTokens(owner=us))
-    link = nats.NatsLink(storage.connection, storage.names.prefix, us)
-    relay = Relay(us, broker, loop, link)
+        raise TypeError("gateways of a cluster communicate over the connection of their shared storage")
+    gateway_id, loop = secrets.token_hex(8), asyncio.get_running_loop()
+    broker = SharedBroker(loop, tokens=CallbackTokens(owner=gateway_id))
+    link = nats.NatsLink(storage.connection, storage.names.prefix, gateway_id)
+    relay = Relay(gateway_id, broker, loop, link)
     storage.connection.on_change(lambda is_connected: relay.linked() if is_connected else None)
     await link.start(relay.receive)
     relay.start()

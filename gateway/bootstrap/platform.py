@@ -1,6 +1,6 @@
-"""The card platform: what the gateway calls there, and what calls the gateway from there.
+"""The card platform: its API, and its callbacks.
 
-No other module of the composition root knows which platform that is.
+No other module of the composition root knows which platform it is.
 """
 
 from collections.abc import AsyncIterator, Callable, Container
@@ -32,23 +32,23 @@ _Callbacks: TypeAlias = Callable[[Appendable, CallbackBus, AuthenticationResultS
 
 @dataclass(frozen=True, slots=True)
 class CardPlatform:
-    """One card platform, both ways."""
+    """A card platform's ports and callbacks."""
 
     cards: CardIssuer
     consumers: Consumers
     authenticators: Authenticators
     history: OperationHistory
     callbacks: _Callbacks
-    """Makes its callbacks from the event log, the way to handlers and the results of authentications."""
+    """Creates the callbacks, from the event log, the bus to handlers and the results of authentications."""
     total_timeout_seconds: float
-    """How long a call to it takes at most."""
+    """Time limit of a call to the platform."""
 
 
 def check(settings: Settings) -> None:
-    """Load the keys that the platform needs.
+    """Load the platform's keys.
 
     Raises:
-        SettingsError: One cannot be used.
+        SettingsError: A key cannot be used.
     """
     issuer_keys(settings)
 
@@ -57,13 +57,13 @@ def check(settings: Settings) -> None:
 async def connect(
     settings: Settings, issuers: Container[str], certificates: Certificates, meter: UpstreamMeter
 ) -> AsyncIterator[CardPlatform]:
-    """Hold the connections to the platform for as long as the context lasts.
+    """Connect to the platform for as long as the context lasts.
 
     Args:
-        settings: Name the platform.
-        issuers: The configured issuers.
-        certificates: For the connections to it.
-        meter: Told of every request.
+        settings: All settings.
+        issuers: Ids of the configured issuers.
+        certificates: TLS context for the connections.
+        meter: Receives measurements of all requests.
 
     Raises:
         SettingsError: A key cannot be used.

@@ -1,4 +1,4 @@
-"""The process that serves."""
+"""The serving process."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ from gateway.settings import Settings
 
 __all__ = ["serve"]
 
-# Rarer collections than Python's own: requests make little that refers to itself. Worth 4 % of a notification.
+# Less frequent collections than Python's default, as requests create few reference cycles. Saves 4 % per notification.
 _GC_THRESHOLD: Final = (10_000, 20, 50)
 
 _log = structlog.get_logger(__name__)
@@ -27,16 +27,16 @@ def serve(settings: Settings) -> None:
     """Run the gateway until SIGTERM, SIGINT or SIGHUP.
 
     Args:
-        settings: All of them.
+        settings: All settings.
 
     Raises:
         SettingsError: A key or certificate cannot be used, or the storage cannot be opened.
-        OSError: A port cannot be had.
+        OSError: A port is not available.
     """
     logs.configure(settings.log.level)
-    # Every connection takes one, and the shell's usual 1024 are soon gone.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # Every connection takes a file descriptor, and the usual limit is 1024.
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     uvloop.run(_serve(settings))
 
 
@@ -46,11 +46,11 @@ async def _serve(settings: Settings) -> None:
 
     def stop() -> None:
         if not ready.is_set() and not stopped.is_set():
-            # Nobody is served yet, and what it waits for may take long to come.
+            # Nothing is served yet, and what the start waits for may never come.
             running.cancel()
         stopped.set()
 
-    _take_signals(stop)
+    _handle_signals(stop)
     await asyncio.wait((running,))
     if running.cancelled():
         _log.info("gateway_start_cancelled")
@@ -58,9 +58,9 @@ async def _serve(settings: Settings) -> None:
         running.result()
 
 
-def _take_signals(stop: Callable[[], None]) -> None:
+def _handle_signals(stop: Callable[[], None]) -> None:
     numbers = [signal.SIGTERM, signal.SIGINT]
-    # Whoever says `nohup` wants it ignored.
+    # `nohup` ignores SIGHUP; keep it so.
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     for number in numbers:
@@ -70,7 +70,7 @@ def _take_signals(stop: Callable[[], None]) -> None:
 
 async def _run(settings: Settings, ready: asyncio.Event, stopped: asyncio.Event) -> None:
     async with bootstrap.running(settings) as addresses:
-        # What was made at the start lives to the end: the collector need not look at it again and again.
+        # Objects created at the start live to the end; the garbage collector can skip them.
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLD)
         _log.info("gateway_started", grpc=addresses.grpc, edge=addresses.edge, admin=addresses.admin)

@@ -1,4 +1,4 @@
-"""The storage that the settings name: a file of this gateway's own, or one that it shares with others over NATS."""
+"""Opens the storage that the settings name: SQLite for a single gateway, or NATS for a cluster."""
 
 import asyncio
 from functools import partial
@@ -15,10 +15,10 @@ __all__ = ["check_storage", "open_embedded", "open_shared", "open_storage", "rec
 
 
 def check_storage(settings: Settings) -> None:
-    """Look whether the settings of the storage can be used, without opening it.
+    """Check the storage's settings without opening it.
 
     Raises:
-        SettingsError: They cannot.
+        SettingsError: They cannot be used.
     """
     if settings.nats is None:
         _check_writable("event_log.path", settings.event_log.path.parent)
@@ -32,7 +32,7 @@ async def open_storage(settings: Settings, certificates: Certificates) -> Storag
     """Open the storage.
 
     Raises:
-        SettingsError: It cannot be opened as the settings are.
+        SettingsError: It cannot be opened with the settings.
     """
     if settings.nats is not None:
         return await open_shared(settings, settings.nats, certificates)
@@ -40,14 +40,14 @@ async def open_storage(settings: Settings, certificates: Certificates) -> Storag
 
 
 async def open_embedded(settings: Settings, *, trims: bool = True) -> Storage:
-    """Open the file of this gateway's own, whether or not it shares another storage.
+    """Open this gateway's SQLite file, whether or not the settings also name a shared storage.
 
     Args:
-        settings: Name the file.
-        trims: Whether notifications go as the settings say; otherwise all of them stay.
+        settings: All settings.
+        trims: Whether retention applies; otherwise all notifications stay.
 
     Raises:
-        SettingsError: It cannot be opened as the settings are.
+        SettingsError: It cannot be opened with the settings.
     """
     event_log = settings.event_log
     try:
@@ -57,32 +57,32 @@ async def open_embedded(settings: Settings, *, trims: bool = True) -> Storage:
 
 
 async def open_shared(settings: Settings, named: NatsSettings, certificates: Certificates) -> Storage:
-    """Open what several gateways share.
+    """Open the storage that a cluster shares.
 
     Raises:
-        SettingsError: It cannot be opened as the settings are.
+        SettingsError: It cannot be opened with the settings.
     """
     await asyncio.to_thread(_check_shared, settings, named)
-    from gateway.bootstrap import nats  # noqa: PLC0415  it is there, as was just looked
+    from gateway.bootstrap import nats  # noqa: PLC0415  the extra is installed, as was just checked
 
     return await nats.open_shared(settings, named, certificates)
 
 
 async def record_cipher_key(settings: Settings) -> bytes:
-    """Load the key under which first replies are kept; made now if there is none and it is this gateway's own.
+    """Load the key that encrypts idempotency records; without a configured file it is created beside the event log.
 
     Raises:
         SettingsError: It cannot be used.
     """
-    place, named = settings.event_log.path, settings.idempotency.key_file
-    beside = place.with_name(f"{place.name}.key")
-    load = partial(key_file.load_or_make, beside) if named is None else partial(key_file.load, named)
+    event_log, configured = settings.event_log.path, settings.idempotency.key_file
+    default = event_log.with_name(f"{event_log.name}.key")
+    load = partial(key_file.load_or_make, default) if configured is None else partial(key_file.load, configured)
     return await asyncio.to_thread(load)
 
 
 def _check_shared(settings: Settings, named: NatsSettings) -> None:
     try:
-        from gateway.bootstrap.nats import check_shared  # noqa: PLC0415  who shares nothing need not have the extra
+        from gateway.bootstrap.nats import check_shared  # noqa: PLC0415  the extra is optional
     except ModuleNotFoundError as error:
         raise SettingsError([f"nats: {error.name} is not installed: pip install 'd1-gateway[nats]'"]) from error
     check_shared(settings, named)
@@ -90,7 +90,7 @@ def _check_shared(settings: Settings, named: NatsSettings) -> None:
 
 def _check_writable(setting: str, folder: Path) -> None:
     try:
-        # The only way to know: a file system may be read-only, whatever the folder's mode says.
+        # Only writing proves it: a file system may be read-only, whatever the folder's mode.
         TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise SettingsError([f"{setting}: the folder {folder} cannot be written: {error.strerror}"]) from error
+        raise SettingsError([f"{setting}: the folder {folder} is not writable: {error.strerror}"]) from error

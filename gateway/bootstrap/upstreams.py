@@ -1,4 +1,4 @@
-"""The keys of the issuers, read for the adapter of D1."""
+"""Loads the issuers' keys for the card platform's adapter."""
 
 from joserfc.jwk import ECKey
 
@@ -10,10 +10,10 @@ __all__ = ["issuer_keys"]
 
 
 def issuer_keys(settings: Settings) -> dict[str, api.IssuerKeys]:
-    """Read the keys of all issuers, by issuer id.
+    """Load the keys of all issuers, by issuer id.
 
     Raises:
-        SettingsError: One cannot be used.
+        SettingsError: A key cannot be used.
     """
     loaded = {}
     for issuer_id, issuer in settings.issuers.items():

@@ -1,6 +1,6 @@
 """The commands: ``d1-gateway demo | sandbox | serve | config check | keys | log copy``.
 
-What serves takes a second to import, so those that need it import it themselves, and the others answer sooner.
+The gateway takes a second to import, so each command imports what it needs and the others start faster.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gateway.aio.signals import TAKEN, release
 from gateway.cli import event_log, keys
-from gateway.cli.output import FAILED, UNUSABLE, ConfigFile, load_settings, refused, tell
+from gateway.cli.output import FAILED, UNUSABLE, ConfigFile, failed, load_settings, report
 from gateway.settings import SettingsError
 from gateway.settings.dump import effective
 
@@ -31,7 +31,7 @@ app.add_typer(event_log.app, name="log")
 
 @app.callback()
 def begin(context: typer.Context) -> None:
-    """Do what signals mean that have come meanwhile, unless that is for the command to say."""
+    """Deliver signals that arrived meanwhile, unless the command handles them itself."""
     if context.invoked_subcommand != serve.__name__:
         release(*TAKEN)
 
@@ -45,9 +45,9 @@ def serve(config_file: ConfigFile = None) -> None:
     try:
         run(settings)
     except SettingsError as error:
-        raise refused(UNUSABLE, *error.mistakes) from error
+        raise failed(UNUSABLE, *error.mistakes) from error
     except OSError as error:
-        raise refused(FAILED, str(error)) from error
+        raise failed(FAILED, str(error)) from error
 
 
 @config.command("check")
@@ -59,20 +59,20 @@ def config_check(config_file: ConfigFile = None) -> None:
     try:
         warnings = bootstrap.check(settings)
     except SettingsError as error:
-        raise refused(UNUSABLE, *error.mistakes) from error
+        raise failed(UNUSABLE, *error.mistakes) from error
     for warning in warnings:
-        tell(f"warning: {warning}")
-    print(effective(settings))  # noqa: T201 (its output is what the command is for)
+        report(f"warning: {warning}")
+    print(effective(settings))  # noqa: T201 (the command's output)
 
 
 @app.command()
 def demo(
     cluster: Annotated[  # noqa: FBT002 (an option of the command line)
         bool,
-        typer.Option("--cluster", help="Two gateways that share three NATS servers, and one of each dies; a minute."),
+        typer.Option("--cluster", help="Run two gateways and three NATS servers; one of each is killed. A minute."),
     ] = False,
 ) -> None:
-    """Walk cards, authentications and notifications through simulators and gateway; under half a minute."""
+    """Demonstrate cards, authentications and notifications against simulators. Under half a minute."""
     from sandbox.demo import demo as demo_alone
     from sandbox.demo.cluster import demo_cluster
 
@@ -83,7 +83,7 @@ def demo(
 
 @app.command()
 def sandbox() -> None:
-    """Keep the simulators and a gateway up, with commands to paste; Ctrl-C ends all."""
+    """Run the simulators and a gateway, with commands to paste, until Ctrl-C."""
     from sandbox.playground import playground
 
     asyncio.run(playground(Console(highlight=False)))

@@ -1,4 +1,4 @@
-"""Copies the event log, and shows how it goes and what came of it."""
+"""Copies the event log; reports progress and result."""
 
 import time
 from contextlib import AbstractContextManager
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.event_log_copy import oldest_kept_ms, opened
-from gateway.cli.output import tell
+from gateway.cli.output import report
 from gateway.notifications.copy import Copied, EventLogCopy, Progress
 from gateway.ports import Engine
 from gateway.settings import Settings
@@ -25,15 +25,15 @@ _LINE_SECONDS: Final = 5.0
 
 
 class Display(AbstractContextManager["Display"], Protocol):
-    """Shows how far a copy has come, for as long as the context lasts."""
+    """Shows the progress of a copy for as long as the context lasts."""
 
     def show(self, progress: Progress) -> None:
-        """Show that it has come so far."""
+        """Show the progress."""
         ...
 
 
 def display() -> Display:
-    """Choose what fits standard error."""
+    """Return a progress bar for a terminal, lines otherwise."""
     console = Console(stderr=True)
     return _Bar(console) if console.is_terminal else _Lines()
 
@@ -65,7 +65,7 @@ class _Bar:
 class _Lines:
     def __init__(self, pause_seconds: float = _LINE_SECONDS) -> None:
         self._pause_seconds = pause_seconds
-        self._begin = self._told = time.monotonic()
+        self._started = self._last_shown = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -73,20 +73,20 @@ class _Lines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave what was written."""
+        """Leave the lines."""
 
     def show(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now < self._told + self._pause_seconds:
+        if now < self._last_shown + self._pause_seconds:
             return
-        self._told = now
-        rate = progress.seen / (now - self._begin)
+        self._last_shown = now
+        rate = progress.seen / (now - self._started)
         left = "" if not rate else f", {(progress.expected - progress.seen) / rate:.0f} s left"
         typer.echo(f"d1-gateway: {progress.seen} of {progress.expected} notifications, {rate:.0f}/s{left}", err=True)
 
 
 def copy_log(settings: Settings, source: Engine, target: Engine) -> None:
-    """Copy what the source has and the target has not.
+    """Copy what the target does not have yet.
 
     Raises:
         SettingsError: An engine is not configured, or cannot be opened.
@@ -95,32 +95,32 @@ def copy_log(settings: Settings, source: Engine, target: Engine) -> None:
     logs.configure("error")
     with display() as shown:
         copied, seconds = uvloop.run(_copy(settings, source, target, shown))
-    _tell_shortcomings(copied)
+    _report_shortcomings(copied)
     typer.echo(_summary(copied, seconds))
 
 
 async def _copy(settings: Settings, source: Engine, target: Engine, shown: Display) -> tuple[Copied, float]:
     async with opened(settings, source, target) as (first, second):
-        began = time.monotonic()
+        started = time.monotonic()
         keep_from_ms = oldest_kept_ms(settings, target, time.time_ns() // 1_000_000)
         copied = await EventLogCopy(first, second, keep_from_ms=keep_from_ms, report=shown.show).run()
-        return copied, time.monotonic() - began
+        return copied, time.monotonic() - started
 
 
-def _tell_shortcomings(copied: Copied) -> None:
+def _report_shortcomings(copied: Copied) -> None:
     if copied.behind:
         names = ", ".join(f"{each.name} of {each.issuer_id}" for each in copied.behind)
-        tell(f"not all that these subscriptions have not committed is still kept: {names}")
+        report(f"retention has removed notifications that these subscriptions have not committed: {names}")
     if not copied.is_exact:
-        tell("the target holds notifications of its own among these: watchers may be given some again")
+        report("the target holds other notifications among these: watchers may receive some again")
     if copied.newer:
-        tell(f"{copied.newer} notifications came meanwhile: run it again once nobody takes any there")
+        report(f"{copied.newer} notifications arrived meanwhile: run it again once the source receives no more")
 
 
 def _summary(copied: Copied, seconds: float) -> str:
     progress = copied.progress
-    too_old = f", {progress.too_old} were too old to be kept" if progress.too_old else ""
+    too_old = f", {progress.too_old} were too old to keep" if progress.too_old else ""
     return (
-        f"copied {progress.copied} notifications, {progress.earlier + progress.present} were there already{too_old}; "
+        f"copied {progress.copied} notifications, {progress.earlier + progress.present} already present{too_old}; "
         f"{copied.subscriptions} subscriptions; {seconds:.1f} s, {progress.seen / seconds:.0f} notifications/s"
     )

@@ -7,7 +7,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line."""
-    # What follows takes a second. Until then a signal could only kill without a word, or print a traceback.
+    # The import takes a second. A signal during it would kill the process silently, or print a traceback.
     hold(*TAKEN)
     from gateway.cli.app import app  # noqa: PLC0415 (see above)
 

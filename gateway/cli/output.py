@@ -1,4 +1,4 @@
-"""What the commands share: the option that names the settings, messages on standard error, exit statuses."""
+"""Shared by the commands: the settings option, messages on standard error, exit statuses."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 
-__all__ = ["FAILED", "INTERRUPTED", "UNUSABLE", "ConfigFile", "load_settings", "refused", "tell"]
+__all__ = ["FAILED", "INTERRUPTED", "UNUSABLE", "ConfigFile", "failed", "load_settings", "report"]
 
 FAILED = 1
 UNUSABLE = 2
@@ -20,16 +20,16 @@ ConfigFile = Annotated[
 ]
 
 
-def tell(text: str) -> None:
-    """Write one line to standard error, without characters that could steer a terminal."""
+def report(text: str) -> None:
+    """Write a line to standard error, without characters that could control a terminal."""
     line = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
     typer.echo(f"d1-gateway: {line}", err=True)
 
 
-def refused(status: int, *messages: str) -> typer.Exit:
-    """Write messages, and return the exit that follows them."""
+def failed(status: int, *messages: str) -> typer.Exit:
+    """Report messages, and return the exit to raise."""
     for message in messages:
-        tell(message)
+        report(message)
     return typer.Exit(status)
 
 
@@ -37,9 +37,9 @@ def load_settings(config_file: Path | None) -> Settings:
     """Load the settings.
 
     Raises:
-        Exit: They cannot be used; every mistake was written.
+        Exit: They cannot be used; every mistake was reported.
     """
     try:
         return load(config_file)
     except SettingsError as error:
-        raise refused(UNUSABLE, *error.mistakes) from error
+        raise failed(UNUSABLE, *error.mistakes) from error

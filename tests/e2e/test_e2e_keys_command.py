@@ -141,7 +141,7 @@ async def test_what_is_there_is_never_overwritten(folder: Path, command: tuple[s
 
     again = await d1_gateway("keys", *command, "--folder", folder)
 
-    assert "is there already" in _only_line(again)
+    assert "exists already" in _only_line(again)
     assert _contents(folder) == before
 
 
@@ -155,7 +155,7 @@ async def test_a_public_key_that_is_there_stops_the_private_one_too(folder: Path
 async def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     ended = await d1_gateway("keys", *_CSR, "--folder", tmp_path / "missing")
 
-    assert f"there is no folder {tmp_path / 'missing'}" in _only_line(ended)
+    assert f"the folder {tmp_path / 'missing'} does not exist" in _only_line(ended)
     assert not (tmp_path / "missing").exists()
 
 
@@ -168,7 +168,7 @@ async def test_a_folder_that_cannot_be_written_to_is_named() -> None:
 
 @pytest.mark.parametrize("name", ["", "../assertion", "a/b"])
 async def test_a_name_that_leads_elsewhere_is_refused(folder: Path, name: str) -> None:
-    assert "no name of a file" in _only_line(await d1_gateway("keys", "assertion", "--folder", folder, "--name", name))
+    assert "not a file name" in _only_line(await d1_gateway("keys", "assertion", "--folder", folder, "--name", name))
     assert _names(folder) == []
 
 
@@ -203,7 +203,7 @@ async def test_a_key_encrypted_at_the_terminal_is_shown_with_the_same_passphrase
     assert _names(folder) == ["assertion-public.jwk.json", "assertion.pem"]
     assert _mode(folder / "assertion.pem") == 0o600
     assert (folder / "assertion.pem").read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
-    assert made.stderr == "Passphrase: \nThe same passphrase again: \n", "nothing that is typed is shown"
+    assert made.stderr == "Passphrase: \nRepeat the passphrase: \n", "nothing that is typed is shown"
     shown = await at_a_terminal("keys", "show", folder / "assertion.pem", typed=[_PASSPHRASE])
     assert shown.stderr == "Passphrase: \n"
     assert _said(shown, "kid") == _said(made, "kid")
@@ -291,7 +291,7 @@ async def test_a_client_secret_is_hashed_from_a_pipe_and_from_a_terminal() -> No
     typed = await at_a_terminal("keys", "hash-secret", typed=[secret, secret])
 
     assert piped == Ended(0, expected, "")
-    assert typed == Ended(0, expected, "Client secret: \nThe same client secret again: \n")
+    assert typed == Ended(0, expected, "Client secret: \nRepeat the client secret: \n")
 
 
 async def test_no_client_secret_is_not_hashed() -> None:

@@ -19,7 +19,7 @@ from tests.integration.event_log_copy.copy_stage import ISSUERS, Engine, Stage, 
 
 WAYS: list[tuple[Engine, Engine]] = [("sqlite", "nats"), ("nats", "sqlite")]
 _COPIED = re.compile(
-    r"copied (\d+) notifications, (\d+) were there already(?:, (\d+) were too old to be kept)?; "
+    r"copied (\d+) notifications, (\d+) already present(?:, (\d+) were too old to keep)?; "
     r"(\d+) subscriptions; \d+\.\d s, \d+ notifications/s\n"
 )
 
@@ -125,7 +125,7 @@ async def test_when_nats_goes_down_midway_the_copy_says_so_and_the_next_one_goes
         assert (broken.status, broken.stdout) == (1, "")
         assert len(broken.mistakes) == 1, broken.stderr
         assert re.match(r"d1-gateway: The (event log|key-value store) is not available\. ", broken.mistakes[0])
-        assert broken.mistakes[0].endswith(" Run it again: it resumes where it was.")
+        assert broken.mistakes[0].endswith(" Run it again: it resumes where it stopped.")
 
         refused = await _copy(source, target, settings)
         assert (refused.status, len(refused.mistakes)) == (2, 1)
@@ -151,7 +151,7 @@ async def test_ctrl_c_breaks_a_copy_off_and_the_next_one_goes_on(stage: Stage) -
         broken = await ended(process)
 
     assert (broken.status, broken.stdout) == (130, "")
-    assert broken.mistakes == ["d1-gateway: interrupted. Run it again: it resumes where it was."]
+    assert broken.mistakes == ["d1-gateway: interrupted. Run it again: it resumes where it stopped."]
     copied, present, _, _ = _counts(await _copy("sqlite", "nats", settings))
     assert copied + present == 20_000
     assert await _is_all_there(stage, "sqlite", "nats", events)
@@ -190,7 +190,7 @@ async def test_retention_counts_for_the_file_alone_and_nothing_is_taken_out_of_t
 
     assert _counts(back) == (300, 0, 200, 1)
     assert back.mistakes == [
-        f"d1-gateway: not all that these subscriptions have not committed is still kept: fraud of {ISSUERS[0]}"
+        f"d1-gateway: retention has removed notifications that these subscriptions have not committed: fraud of {ISSUERS[0]}"
     ]
 
 
@@ -204,7 +204,7 @@ async def test_a_target_that_has_taken_some_itself_is_told(stage: Stage) -> None
 
     assert _counts(done) == (50, 0, 0, 4)
     assert done.mistakes == [
-        "d1-gateway: the target holds notifications of its own among these: watchers may be given some again"
+        "d1-gateway: the target holds other notifications among these: watchers may receive some again"
     ]
 
 
@@ -223,7 +223,7 @@ async def test_the_file_of_a_gateway_that_runs_is_refused(stage: Stage) -> None:
 async def test_settings_without_both_sides_are_refused(stage: Stage) -> None:
     async with stage.opened("sqlite"):
         pass
-    missing = "nats: it is not set: a copy is between event_log.path and [nats]"
+    missing = "nats: not set; a copy is between event_log.path and [nats]"
     for source, target in WAYS:
         done = await _copy(source, target, stage.settings_file(with_nats=False))
         assert (done.status, done.stdout, done.mistakes) == (2, "", [f"d1-gateway: {missing}"])
@@ -232,7 +232,7 @@ async def test_settings_without_both_sides_are_refused(stage: Stage) -> None:
     done = await _copy("sqlite", "nats", stage.settings_file())
     assert (done.status, done.mistakes) == (
         2,
-        [f"d1-gateway: event_log.path: there is no {stage.file} to copy from"],
+        [f"d1-gateway: event_log.path: {stage.file} does not exist, so there is nothing to copy"],
     )
     assert not stage.file.exists()
 

@@ -96,7 +96,7 @@ async def test_a_gateway_moves_to_nats_and_back_and_its_subscribers_go_on(tmp_pa
             assert "in use by another process: stop that one first" in refused.stderr
 
         moved = await issuer.copy("sqlite", "nats")
-        assert moved.stdout.startswith("copied 25 notifications, 0 were there already; 1 subscriptions; ")
+        assert moved.stdout.startswith("copied 25 notifications, 0 already present; 1 subscriptions; ")
 
         async with issuer.serving(sharing) as stub:
             await issuer.notify(5)
@@ -111,13 +111,13 @@ async def test_a_gateway_moves_to_nats_and_back_and_its_subscribers_go_on(tmp_pa
             assert "is not from this event log" in (unknown.value.details() or "")
 
             first = await issuer.copy("nats", "sqlite")
-            assert first.stdout.startswith("copied 5 notifications, 25 were there already; 1 subscriptions; ")
+            assert first.stdout.startswith("copied 5 notifications, 25 already present; 1 subscriptions; ")
             await issuer.notify(3)
             _, cursor = await _watched(stub, _subscribed(), 20)
             await stub.CommitCursor(notification.CommitCursorRequest(subscription="ledger", cursor=cursor))
 
         second = await issuer.copy("nats", "sqlite")
-        assert second.stdout.startswith("copied 3 notifications, 30 were there already; 1 subscriptions; ")
+        assert second.stdout.startswith("copied 3 notifications, 30 already present; 1 subscriptions; ")
 
         async with issuer.serving(alone) as stub:
             await issuer.notify(1)
