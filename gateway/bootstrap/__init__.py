@@ -1,4 +1,7 @@
-"""The composition root, which joins the gateway with its adapters; the other modules of this room are parts of it."""
+"""The composition root: `running` says what happens at ``serve``, step by step.
+
+The other modules of this room assemble parts of it.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from adapters import threeds
 from gateway.aio.sockets import Addresses
 from gateway.auth.issuers import Issuers
-from gateway.bootstrap import access as guard
+from gateway.bootstrap import access
 from gateway.bootstrap import edge as edge_parts
 from gateway.bootstrap import platform as card_platform
 from gateway.bootstrap.application import Gateway
@@ -47,24 +50,24 @@ from gateway.validation.validator import Validation
 __all__ = ["check", "running"]
 
 _LEASE_MARGIN_SECONDS = 5.0
-"""What a call may take beyond its time upstream, and by how much the clocks of two instances may differ."""
+"""Time of a call beyond its time limit upstream, and tolerated difference between the clocks of two instances."""
 
 
 def check(settings: Settings) -> list[str]:
     """Load every key and certificate that the settings name, without starting anything.
 
     Returns:
-        What is good for now, but not for long: a line each.
+        Warnings about certificates that expire soon.
 
     Raises:
-        SettingsError: Something cannot be used.
+        SettingsError: A setting, or a file that it names, cannot be used.
     """
     certificates = Certificates(settings)
     if mistakes := certificates.expired():
         raise SettingsError(mistakes)
     edge_parts.clients(settings.edge, certificates)
     check_storage(settings)
-    guard.check(settings.access, settings.issuers)
+    access.check(settings.access, settings.issuers)
     card_platform.check(settings)
     if settings.edge.oauth is not None:
         edge_parts.tokens(settings.edge.oauth)
@@ -73,40 +76,42 @@ def check(settings: Settings) -> list[str]:
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Addresses]:
-    """Run the gateway for as long as the context lasts; leaving it is a graceful shutdown.
+    """Run the gateway for as long as the context lasts; leaving it drains the gateway.
 
     Args:
-        settings: All of them.
+        settings: All settings.
 
     Raises:
-        SettingsError: A key or certificate cannot be used, or the event log cannot be opened.
-        OSError: A port cannot be had.
+        SettingsError: A key or certificate cannot be used, or the storage cannot be opened.
+        OSError: A port is not available.
     """
     async with AsyncExitStack() as stack:
-        base = await _base(stack, settings)
+        base = await _load(stack, settings)
         platform = await stack.enter_async_context(
             card_platform.connect(settings, base.issuers, base.certificates, base.upstreams)
         )
-        three_ds = await _three_ds_server(stack, base)
-        core = await _core(stack, base)
+        three_ds = await _connect_three_ds_server(stack, base)
+        core = await _open_core(stack, base)
         readiness = Readiness(core.storage.log, core.storage.key_value_store, lambda: base.upstreams.circuits)
-        admin_address = await _admin(stack, base, core, readiness)
+        admin_address = await _start_admin(stack, base, core, readiness)
         callbacks = CallbackServicer(base.issuers, core.registry, core.validation)
-        servicers = (*three_ds, callbacks, *_servicers(core, platform))
-        rpc = await _rpc(stack, base, core, servicers, platform.total_timeout_seconds)
+        servicers = (
+            *three_ds,
+            callbacks,
+            CardServicer(platform.cards),
+            ConsumerServicer(platform.authenticators, platform.consumers, core.results),
+            NotificationServicer(core.storage.log, core.watchers),
+            OperationServicer(platform.history),
+        )
         gateway = Gateway(
-            rpc=rpc,
-            edge=_edge(base, core, platform),
+            settings=settings,
+            rpc=await _rpc_server(stack, base, core, servicers, platform.total_timeout_seconds),
+            edge=_edge_server(base, core, platform),
             edge_tls=base.certificates.edge,
             watchers=core.watchers,
             callbacks=callbacks,
             readiness=readiness,
-            grpc_host=settings.grpc.host,
-            edge_host=settings.edge.host,
-            edge_port=settings.edge.port,
-            edge_reuse_port=settings.edge.reuse_port,
             admin=admin_address,
-            drain_grace_seconds=settings.drain_grace_seconds,
         )
         addresses = await gateway.start()
         stack.push_async_callback(gateway.stop)
@@ -115,7 +120,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """What the settings say, read and checked, and what measures."""
+    """What the settings name, loaded and validated; metrics and traces."""
 
     settings: Settings
     metrics: Metrics
@@ -129,7 +134,7 @@ class _Base:
 
 @dataclass(frozen=True, slots=True)
 class _Core:
-    """What is kept, and who waits for it."""
+    """The storage, and what works on it: watchers, broker, results of authentications."""
 
     storage: Storage
     watchers: Watchers
@@ -139,7 +144,7 @@ class _Core:
     validation: Validation
 
 
-async def _base(stack: AsyncExitStack, settings: Settings) -> _Base:
+async def _load(stack: AsyncExitStack, settings: Settings) -> _Base:
     metrics, traces = Metrics(), tracing.configured()
     stack.push_async_callback(asyncio.to_thread, traces.close)
     certificates = Certificates(settings)
@@ -158,10 +163,18 @@ async def _base(stack: AsyncExitStack, settings: Settings) -> _Base:
     )
 
 
-async def _core(stack: AsyncExitStack, base: _Base) -> _Core:
+async def _connect_three_ds_server(stack: AsyncExitStack, base: _Base) -> Sequence[Servicer]:
+    settings = base.settings.threeds
+    if settings is None:
+        return ()
+    client = await stack.enter_async_context(threeds.connect(settings, base.certificates.threeds, base.upstreams))
+    return (AuthenticationServicer(threeds.HttpThreeDSServer(client)),)
+
+
+async def _open_core(stack: AsyncExitStack, base: _Base) -> _Core:
     storage = await open_storage(base.settings, base.certificates)
     stack.push_async_callback(storage.close)
-    broker, registry = await _broker(stack, base.settings, storage)
+    broker, registry = await _start_broker(stack, base.settings, storage)
     return _Core(
         storage=storage,
         watchers=Watchers(storage.log, storage.leases),
@@ -174,16 +187,16 @@ async def _core(stack: AsyncExitStack, base: _Base) -> _Core:
     )
 
 
-async def _broker(stack: AsyncExitStack, settings: Settings, storage: Storage) -> tuple[Broker, CallbackRegistry]:
+async def _start_broker(stack: AsyncExitStack, settings: Settings, storage: Storage) -> tuple[Broker, CallbackRegistry]:
     if settings.nats is None:
         broker = Broker(asyncio.get_running_loop())
         return broker, broker
-    from gateway.bootstrap.nats import joined  # noqa: PLC0415  as for the storage: who shares nothing need not have it
+    from gateway.bootstrap.nats import joined  # noqa: PLC0415  the extra is optional
 
     return await stack.enter_async_context(joined(storage))
 
 
-async def _admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness) -> str:
+async def _start_admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness) -> str:
     state = State(
         issuer_ids=base.settings.issuers,
         log=core.storage.log,
@@ -199,16 +212,7 @@ async def _admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Rea
     return await admin.start(base.settings.admin.host, base.settings.admin.port)
 
 
-def _servicers(core: _Core, platform: CardPlatform) -> Sequence[Servicer]:
-    return (
-        CardServicer(platform.cards),
-        ConsumerServicer(platform.authenticators, platform.consumers, core.results),
-        NotificationServicer(core.storage.log, core.watchers),
-        OperationServicer(platform.history),
-    )
-
-
-async def _rpc(
+async def _rpc_server(
     stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer], call_seconds: float
 ) -> RpcServer:
     settings, grpc = base.settings, base.settings.grpc
@@ -222,7 +226,7 @@ async def _rpc(
         issuers=base.issuers,
         validation=core.validation,
         telemetry=TelemetryInterceptor(base.issuers, base.metrics, base.traces),
-        access=await stack.enter_async_context(guard.opened(settings.access, settings.issuers)),
+        access=await stack.enter_async_context(access.opened(settings.access, settings.issuers)),
         quota=QuotaInterceptor(max_calls=grpc.max_calls_per_caller, max_streams=grpc.max_streams_per_caller),
         idempotency=IdempotencyInterceptor(idempotency_store),
         host=grpc.host,
@@ -233,7 +237,7 @@ async def _rpc(
     )
 
 
-def _edge(base: _Base, core: _Core, platform: CardPlatform) -> EdgeServer:
+def _edge_server(base: _Base, core: _Core, platform: CardPlatform) -> EdgeServer:
     log = InstrumentedLog(core.storage.log, base.metrics, base.traces)
     bus = InstrumentedBus(core.broker, base.metrics, base.traces)
     callbacks = platform.callbacks(log, bus, core.results)
@@ -245,11 +249,3 @@ def _edge(base: _Base, core: _Core, platform: CardPlatform) -> EdgeServer:
         limits=edge_parts.limits(base.settings.edge),
         drain_grace_seconds=base.settings.drain_grace_seconds,
     )
-
-
-async def _three_ds_server(stack: AsyncExitStack, base: _Base) -> Sequence[Servicer]:
-    settings = base.settings.threeds
-    if settings is None:
-        return ()
-    client = await stack.enter_async_context(threeds.connect(settings, base.certificates.threeds, base.upstreams))
-    return (AuthenticationServicer(threeds.HttpThreeDSServer(client)),)

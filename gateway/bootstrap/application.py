@@ -11,6 +11,7 @@ from gateway.edge.server import EdgeServer
 from gateway.grpc_api.server import RpcServer
 from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.notifications.watch import Watchers
+from gateway.settings import Settings
 from gateway.telemetry.readiness import Readiness
 
 __all__ = ["Gateway"]
@@ -22,18 +23,15 @@ _log = structlog.get_logger(__name__)
 class Gateway:
     """Both servers, and the streams to end at shutdown."""
 
+    settings: Settings
     rpc: RpcServer
     edge: EdgeServer
     edge_tls: ssl.SSLContext
     watchers: Watchers
     callbacks: CallbackServicer
     readiness: Readiness
-    grpc_host: str
-    edge_host: str
-    edge_port: int
-    edge_reuse_port: bool
     admin: str
-    drain_grace_seconds: float
+    """The admin server's address, as ``host:port``."""
 
     async def start(self) -> Addresses:
         """Start to serve.
@@ -41,22 +39,22 @@ class Gateway:
         Raises:
             OSError: A port is not available.
         """
-        edge_port = await self.edge.start(
-            self.edge_host, self.edge_port, self.edge_tls, reuse_port=self.edge_reuse_port
-        )
+        edge = self.settings.edge
+        edge_port = await self.edge.start(edge.host, edge.port, self.edge_tls, reuse_port=edge.reuse_port)
         await self.rpc.start()
-        addresses = Addresses(join(self.grpc_host, self.rpc.port), join(self.edge_host, edge_port), self.admin)
+        addresses = Addresses(join(self.settings.grpc.host, self.rpc.port), join(edge.host, edge_port), self.admin)
         self.readiness.phase = "serving"
         return addresses
 
     async def stop(self) -> None:
         """Drain: change the health status, redirect streams, complete calls in flight."""
-        _log.info("drain_started", grace_seconds=self.drain_grace_seconds)
+        grace_seconds = self.settings.drain_grace_seconds
+        _log.info("drain_started", grace_seconds=grace_seconds)
         self.readiness.phase = "draining"
         await self.rpc.drain()
         self.watchers.drain()
         self.callbacks.drain()
-        await asyncio.gather(self.rpc.stop(self.drain_grace_seconds), self._stop_edge())
+        await asyncio.gather(self.rpc.stop(grace_seconds), self._stop_edge())
         _log.info("gateway_stopped")
 
     async def _stop_edge(self) -> None:
