@@ -140,18 +140,7 @@ class HttpExchange:
     async def retried(
         self, attempt: Callable[[], Awaitable[_T]], *, method: str, endpoint: str, deadline: float, idempotent: bool
     ) -> _T:
-        """Make a call, and retry it where that is safe and can help; see `adapters.http.retry.retried`.
-
-        Args:
-            attempt: Makes the call once, with `send`.
-            method: HTTP method, for the meter.
-            endpoint: Template of the path, for the meter.
-            deadline: The call's deadline, in seconds of the event loop's clock.
-            idempotent: Whether a request that was sent may be sent again.
-
-        Raises:
-            GatewayError: As raised by `attempt`.
-        """
+        """Make a call with `send`, and retry it where that is safe and can help: see `adapters.http.retry.retried`."""
         return await retried(
             attempt,
             max_attempts=self._settings.max_attempts,

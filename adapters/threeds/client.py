@@ -27,7 +27,6 @@ class ThreeDSClient:
     """Client of one environment of the 3-D Secure server, created by `connect`."""
 
     def __init__(self, http: HttpExchange, api_key: SecretStr) -> None:
-        """Send requests over `http`, with the API key."""
         self._http = http
         self._headers = {
             "APIKey": api_key.get_secret_value(),

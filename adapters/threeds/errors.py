@@ -91,12 +91,7 @@ class ErroError(GatewayError):
     """An Erro from a party of a 3-D Secure transaction (EMV 3DS: error message)."""
 
     def __init__(self, erro: erro_pb2.Erro, status: int) -> None:
-        """Interpret an Erro.
-
-        Args:
-            erro: The message, whose content is not trusted.
-            status: HTTP status of the response.
-        """
+        """Interpret an Erro, whose content is not trusted, and the HTTP status that it came with."""
         self.error_code = erro.error_code if _CODE.fullmatch(erro.error_code) else ""
         self.error_component = erro.error_component if erro.error_component in _COMPONENTS else ""
         fault = _FAULTS.get(self.error_code, _REJECTED if _REJECTION.fullmatch(self.error_code) else _UNLISTED)

@@ -27,7 +27,6 @@ class HttpThreeDSServer:
     """A 3-D Secure server; `gateway.ports.ThreeDSServer` documents each method and its errors."""
 
     def __init__(self, client: ThreeDSClient) -> None:
-        """Call through a client that outlives this object."""
         self._client = client
 
     async def lookup(self, acct_number: str, ds: str, call: Call) -> crd_pb2.CRD | None:

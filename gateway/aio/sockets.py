@@ -20,14 +20,7 @@ class Addresses:
 
 
 def cannot_listen(listener: str, host: str, port: int, error: OSError) -> OSError:
-    """Return an error that says in one line which listener has no port, and why.
-
-    Args:
-        listener: The listener's table in the settings.
-        host: Address to listen on.
-        port: TCP port.
-        error: The operating system's error.
-    """
+    """Return an error that says in one line which listener (its table in the settings) has no port, and why."""
     # Python appends the address to the operating system's text, but not if a name does not resolve.
     number = error.errno or 0
     reason = os.strerror(number) if number > 0 else error.strerror or str(error)
@@ -40,11 +33,7 @@ def join(host: str, port: int) -> str:
 
 
 async def resolved(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
-    """Resolve an address to listen on to distinct pairs of family and address.
-
-    Args:
-        host: Address or name; empty for all.
-        port: TCP port.
+    """Resolve an address to listen on (empty for all) to distinct pairs of family and address.
 
     Raises:
         OSError: The name does not resolve.

@@ -78,9 +78,6 @@ def check(settings: Settings) -> list[str]:
 async def running(settings: Settings) -> AsyncIterator[Addresses]:
     """Run the gateway for as long as the context lasts; leaving it drains the gateway.
 
-    Args:
-        settings: All settings.
-
     Raises:
         SettingsError: A key or certificate cannot be used, or the storage cannot be opened.
         OSError: A port is not available.

@@ -42,10 +42,6 @@ def check(settings: AccessSettings, issuer_ids: Collection[str]) -> None:
 async def opened(settings: AccessSettings, issuer_ids: Collection[str]) -> AsyncIterator[AccessInterceptor]:
     """Provide the access interceptor, with its policy and keys kept up to date, for as long as the context lasts.
 
-    Args:
-        settings: Policy and bearer tokens.
-        issuer_ids: Ids of the configured issuers.
-
     Raises:
         SettingsError: The policy cannot be used.
     """

@@ -12,11 +12,7 @@ __all__ = ["clients", "limits", "tokens"]
 
 
 def clients(settings: EdgeSettings, certificates: Certificates) -> Clients:
-    """Return the check of client certificates.
-
-    Args:
-        settings: Settings of the edge.
-        certificates: Reloads the CA file when it changes.
+    """Return the check of client certificates; its CA file is reloaded when it changes.
 
     Raises:
         SettingsError: The CA file cannot be used.

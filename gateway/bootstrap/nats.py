@@ -56,11 +56,7 @@ async def open_shared(settings: Settings, named: NatsSettings, certificates: Cer
 
 @asynccontextmanager
 async def joined(storage: Storage) -> AsyncIterator[tuple[Broker, CallbackRegistry]]:
-    """Join the cluster, in which any gateway's handlers reply to callbacks, for as long as the context lasts.
-
-    Args:
-        storage: The result of `open_shared`.
-    """
+    """Join the cluster, in which any gateway's handlers reply to callbacks, for as long as the context lasts."""
     if not isinstance(storage, nats.NatsStorage):
         raise TypeError("gateways of a cluster communicate over the connection of their shared storage")
     gateway_id, loop = secrets.token_hex(8), asyncio.get_running_loop()

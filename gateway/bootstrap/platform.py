@@ -59,12 +59,6 @@ async def connect(
 ) -> AsyncIterator[CardPlatform]:
     """Connect to the platform for as long as the context lasts.
 
-    Args:
-        settings: All settings.
-        issuers: Ids of the configured issuers.
-        certificates: TLS context for the connections.
-        meter: Receives measurements of all requests.
-
     Raises:
         SettingsError: A key cannot be used.
     """

@@ -26,9 +26,6 @@ _log = structlog.get_logger(__name__)
 def serve(settings: Settings) -> None:
     """Run the gateway until SIGTERM, SIGINT or SIGHUP.
 
-    Args:
-        settings: All settings.
-
     Raises:
         SettingsError: A key or certificate cannot be used, or the storage cannot be opened.
         OSError: A port is not available.

@@ -231,10 +231,7 @@ def _failures_in_one_line() -> Iterator[None]:
 
 
 def ask(what: str) -> bytes:
-    """Prompt for a secret.
-
-    Args:
-        what: Name of the secret, such as ``passphrase``.
+    """Prompt for a secret by its name, such as ``passphrase``.
 
     Raises:
         KeyGenerationError: There is no terminal, or nothing was typed.
@@ -243,10 +240,7 @@ def ask(what: str) -> bytes:
 
 
 def ask_twice(what: str) -> bytes:
-    """Prompt for a new secret twice.
-
-    Args:
-        what: Name of the secret, such as ``passphrase``.
+    """Prompt twice for a new secret by its name.
 
     Raises:
         KeyGenerationError: There is no terminal, nothing was typed, or the inputs differ.

@@ -25,12 +25,6 @@ class Proxy:
     """A proxy that terminates the card platform's TLS connections."""
 
     def __init__(self, networks: Iterable[Network], certificates: ForwardedCertificates) -> None:
-        """Initialise.
-
-        Args:
-            networks: The networks that the proxy connects from.
-            certificates: Verifies the certificates that it forwards.
-        """
         self._networks = tuple(networks)
         self.certificates = certificates
 

@@ -40,12 +40,7 @@ class ForwardedCertificates:
     """Verifies forwarded certificates as TLS would: chain, validity period, key usage."""
 
     def __init__(self, ca_file: Path, *, clock: Callable[[], float] = time.time) -> None:
-        """Initialise; `renew` reads the file.
-
-        Args:
-            ca_file: Trusted CA certificates (PEM).
-            clock: Time in seconds since 1970.
-        """
+        """Initialise with the trusted CAs (PEM), which `renew` reads."""
         self._ca_file = ca_file
         self._clock = clock
         self._authorities: list[x509.Certificate] = []

@@ -32,13 +32,6 @@ class TokenEndpoint:
     """Issues tokens to the client whose credentials are configured."""
 
     def __init__(self, tokens: Tokens, *, path: str, body: TokenBody) -> None:
-        """Initialise.
-
-        Args:
-            tokens: Issues and verifies tokens.
-            path: Path of the endpoint.
-            body: Builds the response body.
-        """
         self.tokens = tokens
         self.path = path
         self._body = body

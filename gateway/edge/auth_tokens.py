@@ -63,14 +63,9 @@ class Tokens:
         lifetime_seconds: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Initialise.
+        """Initialise with the private P-256 key that signs, and the public ones of other instances.
 
-        Args:
-            key: Private P-256 key that signs.
-            other_keys: Public P-256 keys whose tokens are also accepted: those of other instances, during a rotation.
-            client: The client that tokens are issued to.
-            lifetime_seconds: Lifetime of a token.
-            clock: Time in seconds since 1970.
+        Tokens of `other_keys` are accepted too, for the time of a rotation.
         """
         self.client = client
         self._key = key

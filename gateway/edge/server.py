@@ -84,16 +84,7 @@ class EdgeServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_grace_seconds)
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext, *, reuse_port: bool = False) -> int:
-        """Start to serve.
-
-        Args:
-            host: Address to listen on.
-            port: TCP port; 0 for any free port.
-            tls: Server context that requires client certificates.
-            reuse_port: Whether other processes may listen on the same port.
-
-        Returns:
-            The port.
+        """Start to serve, on any free port if `port` is 0; return the port.
 
         Raises:
             OSError: The port is not available.

@@ -35,14 +35,6 @@ class EdgeTelemetry:
     def __init__(
         self, issuers: Issuers, metrics: Metrics, tracing: Tracing, *, quiet_routes: frozenset[str] = frozenset()
     ) -> None:
-        """Initialise.
-
-        Args:
-            issuers: Issuers that a log entry may name.
-            metrics: The gateway's metrics.
-            tracing: Creates a span for each request.
-            quiet_routes: Routes whose successful requests are logged at debug level only.
-        """
         self._issuers = issuers
         self._metrics = metrics
         self._tracing = tracing

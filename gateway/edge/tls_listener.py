@@ -56,15 +56,7 @@ class Listener:
         self._failed = ThrottledLog("tls_handshake_failed")
 
     async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
-        """Start to accept connections.
-
-        Args:
-            host: Address to listen on.
-            port: TCP port; 0 for any free port.
-            reuse_port: Whether other processes may listen on the same port.
-
-        Returns:
-            The port.
+        """Start to accept connections, on any free port if `port` is 0; return the port.
 
         Raises:
             OSError: The port is not available.

@@ -26,13 +26,6 @@ class AdminServer:
     """Serves ``/metrics``, ``/healthz`` and ``/readyz``."""
 
     def __init__(self, registry: CollectorRegistry, state: State, readiness: Readiness) -> None:
-        """Assemble the server.
-
-        Args:
-            registry: Metrics for ``/metrics``.
-            state: Collector to refresh before each scrape.
-            readiness: Check for ``/readyz``.
-        """
         self._registry = registry
         self._state = state
         self._readiness = readiness
@@ -49,14 +42,7 @@ class AdminServer:
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> str:
-        """Start to serve.
-
-        Args:
-            host: Address to listen on.
-            port: TCP port; 0 for any free port.
-
-        Returns:
-            The address, as ``host:port``.
+        """Start to serve, on any free port if `port` is 0; return the address as ``host:port``.
 
         Raises:
             OSError: The port is not available.

@@ -34,17 +34,6 @@ class State:
         certificate_expiries: Callable[[], Mapping[str, float]],
         lost_line_count: Callable[[], int],
     ) -> None:
-        """Initialise.
-
-        Args:
-            issuer_ids: Ids of the configured issuers.
-            log: The event log.
-            log_bytes: Returns the event log's size in bytes.
-            broker: Counts handlers.
-            watchers: Counts watchers and deliveries.
-            certificate_expiries: Returns expiry times by setting, in seconds since 1970 (UTC).
-            lost_line_count: Returns the number of lost log lines.
-        """
         self._issuer_ids = tuple(issuer_ids)
         self._log = log
         self._log_bytes = log_bytes

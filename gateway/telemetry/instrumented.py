@@ -24,7 +24,6 @@ class InstrumentedLog:
     """A `gateway.ports.Appendable` that counts and times the appends to another one."""
 
     def __init__(self, log: Appendable, metrics: Metrics, tracing: Tracing) -> None:
-        """Measure the appends to `log`."""
         self._log = log
         self._tracing = tracing
         self._seconds = metrics.append_seconds
@@ -52,7 +51,6 @@ class InstrumentedBus:
     """A `gateway.ports.CallbackBus` that counts and times the callbacks of another one."""
 
     def __init__(self, bus: CallbackBus, metrics: Metrics, tracing: Tracing) -> None:
-        """Measure the callbacks that `bus` carries."""
         self._bus = bus
         self._tracing = tracing
         # Looking up a series by its labels takes longer than counting.
@@ -84,7 +82,6 @@ class Upstreams:
     """The `gateway.ports.meter.UpstreamMeter` of a running gateway."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
-        """Count requests to upstreams, and create a span for each."""
         self._metrics = metrics
         self._in_flight = InProgress.by_label(metrics.upstream_in_flight)
         self._seconds = cache(metrics.upstream_seconds.labels)

@@ -19,7 +19,6 @@ class D1CardIssuer:
     """Cards at D1; `gateway.ports.CardIssuer` documents each method and its errors."""
 
     def __init__(self, client: D1Client) -> None:
-        """Call through a client that outlives this object."""
         self._client = client
 
     async def create_card(self, request: card.CreateCardRequest, call: Call) -> card.CreateCardResponse:

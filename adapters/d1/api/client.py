@@ -29,13 +29,6 @@ class D1Client:
     """Client of one D1 environment, created by `connect`."""
 
     def __init__(self, http: HttpExchange, tokens: TokenSource, keys: Mapping[str, IssuerKeys]) -> None:
-        """Initialise.
-
-        Args:
-            http: Sends requests.
-            tokens: Source of access tokens.
-            keys: Keys by issuer id.
-        """
         self._http = http
         self._tokens = tokens
         self._keys = keys

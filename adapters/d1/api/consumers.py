@@ -15,7 +15,6 @@ class D1Consumers:
     """Consumers at D1; `gateway.ports.Consumers` documents each method and its errors."""
 
     def __init__(self, client: D1Client) -> None:
-        """Call through a client that outlives this object."""
         self._client = client
 
     async def register_consumer(
@@ -41,7 +40,6 @@ class D1Authenticators:
     """Authenticators at D1; `gateway.ports.Authenticators` documents each method and its errors."""
 
     def __init__(self, client: D1Client) -> None:
-        """Call through a client that outlives this object."""
         self._client = client
 
     async def delete_credentials(

@@ -20,7 +20,6 @@ class D1CardDataEncryption:
     """Encrypts a card's details for D1, behind the port `gateway.ports.CardDataEncryption`."""
 
     def __init__(self, keys: Mapping[str, IssuerKeys]) -> None:
-        """Encrypt with D1's keys, given by issuer id."""
         self._keys = keys
 
     def encrypt(self, issuer_id: str, details: replies_pb2.CardDetails) -> str:

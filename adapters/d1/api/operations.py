@@ -27,7 +27,6 @@ class D1OperationHistory:
     """
 
     def __init__(self, client: D1Client) -> None:
-        """Call through a client that outlives this object."""
         self._client = client
 
     async def list_operations(self, card_id: str, offset: int, limit: int, call: Call) -> HistoryPage:

@@ -26,16 +26,7 @@ def d1_callbacks(
     encryption: CardDataEncryption,
     settings: CallbackSettings,
 ) -> PlatformCallbacks:
-    """Assemble all callbacks of D1.
-
-    Args:
-        issuers: Ids of the configured issuers.
-        log: Stores notifications.
-        bus: Carries callback requests to handlers.
-        results: Final results of authentications.
-        encryption: Encrypts card data for D1.
-        settings: Deadlines and fallbacks.
-    """
+    """Assemble all callbacks of D1 for the configured issuers."""
     dispatcher = CallbackDispatcher(bus)
     poll = settings.authentication_result
     groups = (

@@ -26,14 +26,6 @@ class CardCredentialsCallback:
         encryption: CardDataEncryption,
         policy: CallbackPolicy,
     ) -> None:
-        """Initialise.
-
-        Args:
-            issuers: Ids of the configured issuers.
-            dispatcher: Carries callback requests to handlers.
-            encryption: Encrypts card data for D1.
-            policy: Policy of this callback.
-        """
         self._issuers = issuers
         self._dispatcher = dispatcher
         self._encryption = encryption

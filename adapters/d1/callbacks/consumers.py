@@ -42,14 +42,6 @@ class ConsumerCallbacks:
         information: CallbackPolicy,
         otp: CallbackPolicy,
     ) -> None:
-        """Initialise.
-
-        Args:
-            issuers: Ids of the configured issuers.
-            dispatcher: Carries callback requests to handlers.
-            information: Policy for consumer information.
-            otp: Policy for one-time passwords.
-        """
         self._issuers = issuers
         self._dispatcher = dispatcher
         self._information = information

@@ -114,17 +114,6 @@ class _Arrival(NamedTuple):
 
 
 async def _receive(request: web.Request, issuers: Container[str], subject: str, form: re.Pattern[str]) -> _Arrival:
-    """Receive a notification.
-
-    Args:
-        request: D1's request.
-        issuers: Ids of the configured issuers.
-        subject: Path parameter with the id of the subject.
-        form: Form of such an id.
-
-    Raises:
-        HttpError: 404 for an unknown issuer; 400 or 415 for a malformed id or body.
-    """
     issuer_id = issuer_in_path(request, issuers)
     subject_id = id_in_path(request, subject, form)
     fields = await read_fields(request)

@@ -34,11 +34,7 @@ _CONSUMER_STATUSES = _words(consumer.ConsumerOperationStatus.items(), "CONSUMER_
 
 
 def parse_operation(fields: Fields, operation: threeds.Operation) -> None:
-    """Parse a 3DS operation.
-
-    Args:
-        fields: The JSON fields.
-        operation: The message to fill, in place because protobuf copies a message that is assigned to a field.
+    """Parse a 3DS operation into `operation`, in place because protobuf copies a message that is assigned to a field.
 
     Raises:
         FieldError: A field is missing or malformed.
@@ -73,11 +69,7 @@ def _parse_details(fields: Fields, details: threeds.OperationDetails) -> None:
 
 
 def parse_consumer_operation(fields: Fields, operation: consumer.ConsumerOperation) -> None:
-    """Parse a consumer operation. A field of another type than assumed is kept as an unknown one.
-
-    Args:
-        fields: The JSON fields.
-        operation: The message to fill, as in `parse_operation`.
+    """Parse a consumer operation into `operation`. A field of another type than assumed is kept as an unknown one.
 
     Raises:
         FieldError: The operation's id, name or status is missing or malformed, or a field nests too deep.

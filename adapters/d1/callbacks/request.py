@@ -63,11 +63,7 @@ def id_in_query(request: web.Request, name: str, form: re.Pattern[str]) -> str:
 
 
 def parse_transaction(fields: Fields, transaction: questions_pb2.ThreeDSTransaction) -> None:
-    """Parse a purchase; an unexpected field is kept as received.
-
-    Args:
-        fields: The JSON fields.
-        transaction: The message to fill.
+    """Parse a purchase into `transaction`; an unexpected field is kept as received.
 
     Raises:
         FieldError: A field nests too deep.

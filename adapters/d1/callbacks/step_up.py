@@ -34,16 +34,7 @@ class StepUpCallbacks:
         result: CallbackPolicy,
         pending_without_reply: bool,
     ) -> None:
-        """Initialise.
-
-        Args:
-            issuers: Ids of the configured issuers.
-            dispatcher: Carries callback requests to handlers.
-            results: Final results of authentications.
-            authenticate: Policy for authentications.
-            result: Policy for polls.
-            pending_without_reply: Whether a poll without a handler's reply is answered as pending.
-        """
+        """Initialise; with `pending_without_reply`, a poll without a handler's reply gets the response pending."""
         self._issuers = issuers
         self._dispatcher = dispatcher
         self._results = results
