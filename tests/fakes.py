@@ -261,8 +261,8 @@ class FakeKeyValueStore:
 
 
 class _FakeLease:
-    def __init__(self, fence: int, on_loss: Callable[[], None]) -> None:
-        self.fencing_token = fence
+    def __init__(self, fencing_token: int, on_loss: Callable[[], None]) -> None:
+        self.fencing_token = fencing_token
         self.on_loss = on_loss
         self.has_ended = False
 

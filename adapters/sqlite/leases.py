@@ -12,8 +12,8 @@ __all__ = ["SqliteLeases"]
 class _Lease:
     """Stands until it is given back or replaced: the file has no other user who could take it."""
 
-    def __init__(self, fence: int) -> None:
-        self.fencing_token = fence
+    def __init__(self, fencing_token: int) -> None:
+        self.fencing_token = fencing_token
         self.has_ended = False
 
     def is_held(self) -> bool:

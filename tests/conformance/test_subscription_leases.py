@@ -65,16 +65,16 @@ async def test_a_watcher_that_comes_after_the_last_one_left_is_granted_a_new_lea
     engine: SqliteEngine | NatsEngine,
 ) -> None:
     async with engine.gateway(Clock()) as leases:
-        fences = []
+        tokens = []
         for _ in range(5):
             leases.set_watchers(ISSUER, NAME, 1)
-            fences.append((await granted(leases, ISSUER, NAME)).fencing_token)
+            tokens.append((await granted(leases, ISSUER, NAME)).fencing_token)
             leases.set_watchers(ISSUER, NAME, 0)
 
-        assert fences == sorted(set(fences))
+        assert tokens == sorted(set(tokens))
 
 
-async def test_the_next_watcher_of_the_process_replaces_the_lease_by_one_with_a_larger_fence(
+async def test_the_next_watcher_of_the_process_replaces_the_lease_by_one_with_a_larger_fencing_token(
     engine: SqliteEngine | NatsEngine,
 ) -> None:
     async with engine.gateway(Clock()) as leases:
@@ -108,20 +108,20 @@ async def test_whoever_leaves_while_it_is_decided_is_granted_nothing_and_hinders
         assert (await granted(leases, ISSUER, NAME)).is_held()
 
 
-async def test_fences_grow_over_restarts_even_if_the_clock_goes_back(engine: SqliteEngine | NatsEngine) -> None:
+async def test_fencing_tokens_grow_over_restarts_even_if_the_clock_goes_back(engine: SqliteEngine | NatsEngine) -> None:
     clock = Clock()
     begin = clock.now_ms
-    fences = []
+    tokens = []
     for _ in range(3):
         async with engine.gateway(clock) as leases:
             leases.set_watchers(ISSUER, NAME, 1)
-            fences += [(await granted(leases, ISSUER, NAME)).fencing_token for _ in range(3)]
+            tokens += [(await granted(leases, ISSUER, NAME)).fencing_token for _ in range(3)]
         clock.now_ms -= 60_000
 
-    assert fences == list(range(begin, begin + 9))
+    assert tokens == list(range(begin, begin + 9))
 
 
-async def test_a_fence_is_not_below_the_clock(engine: SqliteEngine | NatsEngine) -> None:
+async def test_a_fencing_token_is_not_below_the_clock(engine: SqliteEngine | NatsEngine) -> None:
     clock = Clock()
     async with engine.gateway(clock) as leases:
         leases.set_watchers(ISSUER, NAME, 1)
@@ -129,7 +129,7 @@ async def test_a_fence_is_not_below_the_clock(engine: SqliteEngine | NatsEngine)
         clock.now_ms += 60_000
         second = await granted(leases, ISSUER, NAME)
 
-    # So a log that begins anew, or moves to another engine, goes on above its earlier fences.
+    # So a log that begins anew, or moves to another engine, goes on above its earlier tokens.
     assert (first.fencing_token, second.fencing_token) == (clock.now_ms - 60_000, clock.now_ms)
 
 
@@ -176,19 +176,19 @@ async def test_what_is_given_back_goes_to_the_next_gateway_at_once_and_never_to_
         for gateway in gateways:
             gateway.leases.set_watchers(ISSUER, NAME, 1)
             competing[asyncio.create_task(granted(gateway.leases, ISSUER, NAME))] = gateway
-        fences = []
+        tokens = []
         while competing:
             began = time.monotonic()
             ((task,), _) = await asyncio.wait(competing, return_when=asyncio.FIRST_COMPLETED)
             # Far below the time after which a gateway is taken for dead.
             assert time.monotonic() - began < 2.0
-            fences.append(task.result().fencing_token)
+            tokens.append(task.result().fencing_token)
             await asyncio.sleep(0.2)
             assert not [other for other in competing if other.done() and other is not task]
             competing.pop(task).leases.set_watchers(ISSUER, NAME, 0)
 
-        assert fences == sorted(set(fences))
-        assert len(fences) == 4
+        assert tokens == sorted(set(tokens))
+        assert len(tokens) == 4
 
 
 async def test_a_gateway_that_leaves_in_order_leaves_its_leases_at_once(nats: NatsEngine) -> None:

@@ -35,8 +35,8 @@ def _wall_clock_ms() -> int:
 class _Lease:
     """Stands until it is given back, replaced or lost, and no longer than its session is valid."""
 
-    def __init__(self, fence: int, life: Life, on_loss: Callable[[], None]) -> None:
-        self.fencing_token = fence
+    def __init__(self, fencing_token: int, life: Life, on_loss: Callable[[], None]) -> None:
+        self.fencing_token = fencing_token
         self.has_ended = False
         self.on_loss = on_loss
         self._life = life

@@ -58,9 +58,9 @@ async def test_never_are_two_active_while_leaders_die_one_after_the_other(tmp_pa
             await leader.restart()
         await _until_somebody_is_active(watching)
 
-        fences = [lease.fencing_token for each in watching for lease in each.leases]
+        tokens = [lease.fencing_token for each in watching for lease in each.leases]
         assert most == 1
-        assert len(set(fences)) == len(fences)
+        assert len(set(tokens)) == len(tokens)
         for each in watching:
             own = [lease.fencing_token for lease in each.leases]
             assert own == sorted(own)
