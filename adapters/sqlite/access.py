@@ -1,92 +1,123 @@
-"""How the log and the store reach the database that they share."""
+"""Access of the event log, the key-value store and the leases to the database that they share."""
 
+import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from adapters.sqlite.reader import Reader
+from adapters.sqlite.database import Database, connect_reader
 from adapters.sqlite.writer import Writer
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Event
 from issuer.common.v1 import error_pb2
 
-__all__ = ["Access"]
+__all__ = ["Access", "Reader"]
 
+_A = TypeVar("_A")
 _T = TypeVar("_T")
 
 _RETRY_AFTER_SECONDS = 1.0
+_READER_THREADS = 4
+
+
+class Reader:
+    """Runs queries on its own connections and threads, so that reads never wait for the writer.
+
+    Each query sees the snapshot of the moment at which it begins.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Prepare. Threads and connections are created on demand."""
+        self._database = database
+        self._executor = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="event-log-reader")
+        self._idle: list[sqlite3.Connection] = []
+
+    async def run(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run a query and return its result.
+
+        Raises:
+            sqlite3.Error: The storage fails.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, query)
+
+    def close(self) -> None:
+        """Finish the running queries, then close the connections. Blocks."""
+        self._executor.shutdown()
+        for connection in self._idle:
+            connection.close()
+
+    def _run(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = connect_reader(self._database)
+        try:
+            result = query(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+        return result
 
 
 class Access:
-    """One user's way to the database, until it ends. A failure of the storage is told with the user's own reason."""
+    """Access of one component to the database, until `end`. Storage failures carry the component's own reason.
 
-    def __init__(self, reader: Reader, writer: Writer, user: str, reason: Reason) -> None:
-        """Give a user its way.
+    Every method that waits raises `GatewayError` if the storage fails or the access has ended.
+    """
+
+    def __init__(self, reader: Reader, writer: Writer, component: str, reason: Reason) -> None:
+        """Grant access.
 
         Args:
-            reader: Runs its queries.
-            writer: Makes its changes.
-            user: Its name, for messages.
-            reason: The reason of its failures.
+            reader: Runs the queries.
+            writer: Makes the changes.
+            component: The component's name in error messages.
+            reason: The reason of its errors.
         """
         self._reader = reader
         self._writer = writer
-        self._user = user
+        self._component = component
         self._reason = reason
         self._end = ""
 
     async def append(self, event: Event) -> bool:
-        """Store an event; when this returns, it is on disk. Returns whether it is new.
-
-        Raises:
-            GatewayError: The storage fails, or the access has ended.
-        """
-        self.check()
-        try:
-            return await self._writer.append(event)
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+        """Store an event. It is on disk when this returns. Returns whether it is new."""
+        return await self._run(self._writer.append, event)
 
     async def append_in_order(self, events: Sequence[Event]) -> Sequence[bool]:
-        """Store events in one transaction, in order. Returns of each whether it is new. Raises as `append`."""
-        self.check()
-        try:
-            return await self._writer.append_in_order(events)
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+        """Store events in one transaction, in order. Returns for each whether it is new."""
+        return await self._run(self._writer.append_in_order, events)
 
     async def change(self, change: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Run statements in a transaction that others may share, and return what they return. Raises as `append`."""
-        self.check()
-        try:
-            return await self._writer.change(change)
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+        """Run statements in a transaction that others may share, and return their result."""
+        return await self._run(self._writer.change, change)
 
     async def read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Run a query and return what it returns. Raises as `append`."""
-        self.check()
-        try:
-            return await self._reader.run(query)
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+        """Run a query and return its result."""
+        return await self._run(self._reader.run, query)
 
     def check(self) -> None:
         """Raise `GatewayError` if the access has ended."""
         if self._end:
-            raise self._error(f"The {self._user} {self._end}.")
+            raise self._error(f"The {self._component} {self._end}.")
 
     def end(self, why: str) -> None:
-        """Refuse every call from now on.
+        """Reject every call from now on.
 
         Args:
-            why: What follows the user's name in the message, for example ``is closed``.
+            why: The rest of the message after the component's name, for example ``is closed``.
         """
         self._end = self._end or why
 
-    def _unavailable(self, cause: sqlite3.Error) -> GatewayError:
-        name = getattr(cause, "sqlite_errorname", None) or type(cause).__name__
-        return self._error(f"The {self._user}'s storage fails ({name}).")
+    async def _run(self, operation: Callable[[_A], Awaitable[_T]], argument: _A) -> _T:
+        self.check()
+        try:
+            return await operation(argument)
+        except sqlite3.Error as error:
+            name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+            raise self._error(f"The {self._component}'s storage failed ({name}).") from error
 
     def _error(self, message: str) -> GatewayError:
         return GatewayError(

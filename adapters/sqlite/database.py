@@ -1,4 +1,4 @@
-"""The database's files: who may open them, and how connections are made."""
+"""The database files: exclusive access, and connections."""
 
 import contextlib
 import fcntl
@@ -15,37 +15,37 @@ from gateway.ports import LogBounds
 __all__ = ["Database", "EventLogOpenError", "FileLostError", "connect_reader", "connect_writer", "open_database"]
 
 _BUSY_TIMEOUT_SECONDS = 0.5
-"""How long a connection waits for a lock of another process before it gives up."""
+"""How long a connection waits for another process's lock."""
 
 _STATEMENT_CACHE_SIZE = 256
 
 
 class EventLogOpenError(Exception):
-    """The event log cannot be opened. The message says which file, and why."""
+    """The event log cannot be opened. The message names the file and the reason."""
 
 
 class FileLostError(sqlite3.OperationalError):
-    """The database's file is no longer in its place."""
+    """The database file was deleted, moved or replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An event log's database that this process owns."""
+    """A database that this process owns."""
 
     path: Path
-    """Where it is, without symbolic links."""
+    """The path without symbolic links."""
     log_id: str
     """The log's identity."""
     bounds: LogBounds
-    """What it holds."""
+    """The log's bounds when the database was opened."""
     lock: FileIO
-    """Keeps other gateways out as long as it is open."""
+    """Excludes other gateways while it is open."""
     device: int
-    """With the inode: which file it is, whatever its name."""
+    """With the inode, identifies the file under any name."""
     inode: int
 
     def is_in_place(self) -> bool:
-        """Tell whether the file is still the one with its name: not deleted, moved or replaced."""
+        """Return whether the path still leads to this file: not deleted, moved or replaced."""
         try:
             found = self.path.stat()
         except OSError:
@@ -54,18 +54,18 @@ class Database:
 
 
 def open_database(path: Path) -> Database:
-    """Claim an event log's database, made now if there is none. Blocks.
+    """Lock a database, creating it if needed. Blocks.
 
     Raises:
-        EventLogOpenError: The folder or the file cannot be written, another process has the log open, the file has
-            hard links, or it is not an event log that this version can use. Such a file is left as it is.
+        EventLogOpenError: The folder or the file is not writable, another process has the log open, the file has hard
+            links, or it is not an event log that this version can use. Such a file stays unchanged.
     """
     path = path.resolve()
     with contextlib.ExitStack() as undo:
         try:
-            lock = undo.enter_context(_claim(path))
+            lock = undo.enter_context(_lock(path))
             _create_private(path)
-            _refuse_other_names(path)
+            _reject_hard_links(path)
             with contextlib.closing(_connect(path, "rw")) as connection:
                 _prepare(path, connection)
                 _make_durable(connection)
@@ -79,10 +79,10 @@ def open_database(path: Path) -> Database:
 
 
 def connect_writer(database: Database) -> sqlite3.Connection:
-    """Open a connection that writes; what stands in the database then is on disk.
+    """Open a connection that writes. The database's present content is on disk when this returns.
 
     Raises:
-        sqlite3.Error: The storage is still not usable.
+        sqlite3.Error: The storage is not usable.
     """
     connection = _connect_in_place(database, "rw")
     try:
@@ -104,7 +104,7 @@ def connect_reader(database: Database) -> sqlite3.Connection:
 
 def _connect_in_place(database: Database, mode: str) -> sqlite3.Connection:
     connection = _connect(database.path, mode)
-    # Not before: what is in place now was so when it was opened.
+    # After connecting: a file that is in place now was in place then.
     if not database.is_in_place():
         connection.close()
         raise FileLostError
@@ -112,7 +112,7 @@ def _connect_in_place(database: Database, mode: str) -> sqlite3.Connection:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    # A connection moves between threads, but only one uses it at a time.
+    # A connection moves between threads; one thread uses it at a time.
     return sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         uri=True,
@@ -123,25 +123,25 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def _claim(path: Path) -> FileIO:
+def _lock(path: Path) -> FileIO:
     lock = FileIO(path.with_name(f"{path.name}.lock"), "a", opener=_private)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise EventLogOpenError(f"The event log {path} is in use by another process: stop that one first.") from None
+        raise EventLogOpenError(f"The event log {path} is in use by another process; stop it first.") from None
     return lock
 
 
 def _create_private(path: Path) -> None:
-    # SQLite gives the -wal and -shm files the permissions of the database.
+    # SQLite gives the -wal and -shm files the same permissions.
     FileIO(path, "a", opener=_private).close()
 
 
-def _refuse_other_names(path: Path) -> None:
-    # Neither our lock nor SQLite's write-ahead log is found under another name of the same file.
+def _reject_hard_links(path: Path) -> None:
+    # Under another name of the file, neither our lock nor SQLite's write-ahead log is found.
     if path.stat().st_nlink > 1:
-        raise EventLogOpenError(f"The event log {path} has other names too (hard links): remove them first.")
+        raise EventLogOpenError(f"The event log {path} has hard links; remove them first.")
 
 
 def _private(path: str, flags: int) -> int:
@@ -155,7 +155,7 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise EventLogOpenError(f"The event log {path} is on a file system without shared memory for SQLite's WAL.")
-    # Also when there is nothing to make: a database that cannot be written is found out here.
+    # Even without changes: this detects a database that is not writable.
     connection.execute("BEGIN IMMEDIATE")
     if new:
         schema.create(connection)
@@ -166,8 +166,8 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
 
 def _make_durable(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
-    # A process that died, or a commit that failed, may have left a transaction that can be read but was never synced.
-    # A duplicate of it would be answered from memory only. The checkpoint writes and syncs it anew.
+    # A crash or a failed commit may leave a transaction that is readable but was never synced. A duplicate of it would
+    # be acknowledged without being on disk. The checkpoint writes and syncs it again.
     (blocked, _, _) = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
     if blocked:
         raise sqlite3.OperationalError("database is locked")

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from adapters.sqlite.access import Access
 
@@ -10,7 +9,7 @@ __all__ = ["SqliteLeases"]
 
 
 class _Lease:
-    """Stands until it is given back or replaced: the file has no other user who could take it."""
+    """Lasts until it is released or replaced: no other process uses the file, so none can take it."""
 
     def __init__(self, fencing_token: int) -> None:
         self.fencing_token = fencing_token
@@ -21,11 +20,11 @@ class _Lease:
 
 
 class SqliteLeases:
-    """`gateway.ports.SubscriptionLeases` for the one gateway that a SQLite file has: always granted.
+    """`gateway.ports.SubscriptionLeases` for the only gateway of a SQLite file: always granted.
 
-    Fences are counted in the file, one count for all subscriptions, so that they grow over restarts, whatever the
-    clock does, and over the end of a subscription. The clock only says where the count may not be below: so they also
-    grow when the file is put back from a backup, or when an event log moves from one engine to another.
+    The file counts fencing tokens, one count for all subscriptions. So they grow over restarts, clock corrections and
+    the deletion of a subscription. The clock sets the count's lower bound, so they also grow when the file is restored
+    from a backup, or when an event log moves between engines.
     """
 
     def __init__(self, access: Access, now_ms: Callable[[], int]) -> None:
@@ -36,7 +35,7 @@ class SqliteLeases:
         self._leases: dict[tuple[str, str], _Lease] = {}
 
     def set_watchers(self, issuer_id: str, name: str, count: int) -> None:
-        """Note how many watchers there are. Without any, the lease is over."""
+        """Note the number of watchers. Without any, the lease ends."""
         if count:
             self._watchers[issuer_id, name] = count
         else:
@@ -44,13 +43,14 @@ class SqliteLeases:
             self._end(issuer_id, name)
 
     async def acquire(self, issuer_id: str, name: str, on_loss: Callable[[], None]) -> _Lease | None:
-        """Get the lease, in the place of an earlier one; None if all watchers left meanwhile. It is never lost.
+        """Acquire the lease, replacing an earlier one; None if all watchers left meanwhile. It is never lost.
 
         Raises:
             GatewayError: EVENT_LOG_UNAVAILABLE.
         """
         del on_loss
-        lease = _Lease(await self._access.change(partial(_next_fence, now_ms=self._now_ms())))
+        now_ms = self._now_ms()
+        lease = _Lease(await self._access.change(lambda connection: _next_fencing_token(connection, now_ms)))
         self._end(issuer_id, name)
         if (issuer_id, name) not in self._watchers:
             return None
@@ -58,10 +58,10 @@ class SqliteLeases:
         return lease
 
     async def wait_free(self, issuer_id: str, name: str) -> None:
-        """Return at once: nobody else can have it."""
+        """Return immediately: no other process can hold it."""
 
     def watchers(self, issuer_id: str) -> Mapping[str, int]:
-        """Tell how many watchers an issuer's subscriptions have by name, without those of none."""
+        """Return the number of watchers of an issuer's subscriptions by name, without zeros."""
         return {name: count for (issuer, name), count in self._watchers.items() if issuer == issuer_id}
 
     def _end(self, issuer_id: str, name: str) -> None:
@@ -70,7 +70,7 @@ class SqliteLeases:
             lease.has_ended = True
 
 
-def _next_fence(connection: sqlite3.Connection, now_ms: int) -> int:
+def _next_fencing_token(connection: sqlite3.Connection, now_ms: int) -> int:
     row = connection.execute("UPDATE meta SET fence = max(fence + 1, ?) RETURNING fence", (now_ms,)).fetchone()
-    fence: int = row[0]
-    return fence
+    fencing_token: int = row[0]
+    return fencing_token

@@ -1,4 +1,4 @@
-"""What the database looks like, and how its file is recognised."""
+"""The database schema, and how its file is recognised."""
 
 import secrets
 import sqlite3
@@ -8,10 +8,10 @@ from issuer.notification.v1.messages_pb2 import NOTIFICATION_KIND_THREE_DS_OPERA
 __all__ = ["create", "is_empty", "migrate", "mismatch", "read_log_id"]
 
 _APPLICATION_ID = 0x44314C47
-"""Stands in the file's header (``PRAGMA application_id``): "D1LG" in ASCII."""
+"""``PRAGMA application_id`` in the file's header: "D1LG" in ASCII."""
 
 _SCHEMA_VERSION = 3
-"""Stands in the file's header (``PRAGMA user_version``)."""
+"""``PRAGMA user_version`` in the file's header."""
 
 _IDENTITY_INDEX = "CREATE UNIQUE INDEX event_identity ON event (issuer_id, kind, subject_id, operation_id)"
 
@@ -33,10 +33,10 @@ _STATEMENTS = (
         fence INTEGER NOT NULL DEFAULT 0
     ) STRICT
     """,
-    # No AUTOINCREMENT: the writer gives out sequences, and meta.trimmed_through remembers them when the rows are gone.
-    # SQLite's own memory would also count the duplicates that were passed over.
-    # latest_receive_time_ms never falls from one row to the next and is never below receive_time_ms. It makes times
-    # searchable although events taken at the same moment, or around a clock's correction, may be stored out of order.
+    # No AUTOINCREMENT: the writer assigns sequences, and meta.trimmed_through keeps the last one of removed rows.
+    # SQLite's own counter would also count skipped duplicates.
+    # latest_receive_time_ms never decreases from row to row and is never below receive_time_ms. It makes times
+    # searchable although concurrent events, or events around a clock correction, may be stored out of order.
     """
     CREATE TABLE event (
         sequence INTEGER PRIMARY KEY,
@@ -70,7 +70,7 @@ _STATEMENTS = (
 )
 
 _FROM_VERSION_1 = (
-    # Version 1 knew the notifications of 3DS operations alone. Rows that it wrote are not written anew.
+    # Version 1 knew notifications of 3DS operations only. Its rows are not rewritten.
     "ALTER TABLE event RENAME COLUMN card_id TO subject_id",
     f"ALTER TABLE event ADD COLUMN kind INTEGER NOT NULL DEFAULT {NOTIFICATION_KIND_THREE_DS_OPERATION}",
     "DROP INDEX event_identity",
@@ -83,30 +83,30 @@ _FROM_VERSION_2 = ("ALTER TABLE meta ADD COLUMN fence INTEGER NOT NULL DEFAULT 0
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
-    """Tell whether nothing was ever made in the database."""
+    """Return whether the database is new."""
     tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     return tables == 0 and _pragma(connection, "application_id") == 0
 
 
 def mismatch(connection: sqlite3.Connection) -> str | None:
-    """Tell why the database is not an event log that this version can use; None if it is one."""
+    """Return why this version cannot use the database as an event log; None if it can."""
     if _pragma(connection, "application_id") != _APPLICATION_ID:
-        return "it is the database of another application"
+        return "it belongs to another application"
     version = _pragma(connection, "user_version")
     if version > _SCHEMA_VERSION:
-        return f"it was made by a newer version (schema {version}, known is {_SCHEMA_VERSION})"
+        return f"a newer version created it (schema {version}, supported up to {_SCHEMA_VERSION})"
     return None
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the tables of a new log, and its identity. Runs in the caller's transaction."""
+    """Create the tables of a new log, and its identity. Runs in the caller's transaction."""
     for statement in _STATEMENTS:
         connection.execute(statement)
     connection.execute("INSERT INTO meta (only_row, log_id, trimmed_through) VALUES (1, ?, 0)", (secrets.token_hex(4),))
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a log of an older version up to date. Runs in the caller's transaction."""
+    """Migrate a log of an older version. Runs in the caller's transaction."""
     changes = (_FROM_VERSION_1, _FROM_VERSION_2)
     for change in changes[_pragma(connection, "user_version") - 1 :]:
         for statement in change:
@@ -115,7 +115,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def read_log_id(connection: sqlite3.Connection) -> str:
-    """Tell the log's identity."""
+    """Return the log's identity."""
     row: tuple[str] | None = connection.execute("SELECT log_id FROM meta").fetchone()
     if row is None:
         raise sqlite3.DatabaseError("it has lost its identity")

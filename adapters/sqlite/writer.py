@@ -1,4 +1,4 @@
-"""The one thread that writes: everything that waits at a moment shares one transaction and one sync to disk."""
+"""The writer thread: all pending changes share one transaction and one sync to disk."""
 
 import asyncio
 import sqlite3
@@ -19,31 +19,31 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class _InOrder:
-    """Events that are stored together, or none of them."""
+    """Events that are stored together or not at all."""
 
     events: Sequence[Event]
 
 
 _Work: TypeAlias = Event | _InOrder | Callable[[sqlite3.Connection], object]
-_Entry: TypeAlias = "tuple[_Work, asyncio.Future[Any]]"
+_Task: TypeAlias = "tuple[_Work, asyncio.Future[Any]]"
 
 
 class Writer:
-    """Stores events and makes changes, in transactions that are on disk when their callers are told.
+    """Stores events and makes changes. Their transactions are on disk before callers get their results.
 
-    One batch is with the thread at a time, and what comes meanwhile makes up the next one: so both share out the
-    interpreter's lock a few times a batch, not a few times an event.
+    The thread has one batch at a time; what arrives meanwhile forms the next one. So the interpreter lock changes
+    hands a few times for each batch, not for each event.
 
-    Its methods belong to the event loop on which it was made, those below the line to its thread.
+    Methods run on the event loop that created the writer, those below the dividing line on its thread.
     """
 
     def __init__(self, database: Database, on_commit: Callable[[int], None], on_lost: Callable[[], None]) -> None:
         """Start the thread.
 
         Args:
-            database: Where it writes.
-            on_commit: Told on the event loop, after each transaction, the log's last sequence.
-            on_lost: Told on the event loop, once, that the database's file is no longer in its place.
+            database: The database to write to.
+            on_commit: Called on the event loop after each transaction, with the log's last sequence.
+            on_lost: Called on the event loop, once, if the database file was deleted, moved or replaced.
         """
         self.commit_count = 0
         self._database = database
@@ -52,59 +52,59 @@ class Writer:
         self._on_lost = on_lost
         self._is_lost = False
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[_Entry] = []
+        self._pending: list[_Task] = []
         self._is_busy = False
         self._is_ending = False
-        self._batches: SimpleQueue[Sequence[_Entry]] = SimpleQueue()
+        self._batches: SimpleQueue[Sequence[_Task]] = SimpleQueue()
         self._thread = Thread(target=self._run, name="event-log-writer", daemon=True)
         self._thread.start()
 
     def append(self, event: Event) -> "asyncio.Future[bool]":
-        """Hand over an event. The result tells whether it is new; a failure of the storage is a `sqlite3.Error`."""
+        """Submit an event. The result is whether it is new; if the storage fails, the future raises `sqlite3.Error`."""
         future: asyncio.Future[bool] = self._loop.create_future()
-        self._hand_over((event, future))
+        self._submit((event, future))
         return future
 
     def append_in_order(self, events: Sequence[Event]) -> "asyncio.Future[Sequence[bool]]":
-        """Hand over events that are stored together, in order. Otherwise as `append`, for each of them."""
+        """Submit events that are stored together, in order. The result is that of `append` for each."""
         future: asyncio.Future[Sequence[bool]] = self._loop.create_future()
-        self._hand_over((_InOrder(events), future))
+        self._submit((_InOrder(events), future))
         return future
 
     def change(self, change: Callable[[sqlite3.Connection], _T]) -> "asyncio.Future[_T]":
-        """Hand over statements to run in a transaction that others may share. Otherwise as `append`."""
+        """Submit statements that run in a transaction which others may share. The result is theirs."""
         future: asyncio.Future[_T] = self._loop.create_future()
-        self._hand_over((change, future))
+        self._submit((change, future))
         return future
 
     async def close(self) -> None:
-        """Finish what was handed over, then end the thread. Nothing may be handed over any more."""
+        """Finish the submitted work, then end the thread. Nothing may be submitted after this."""
         self._is_ending = True
         self._send()
         await asyncio.to_thread(self._thread.join)
 
-    def _hand_over(self, entry: _Entry) -> None:
-        self._waiting.append(entry)
-        if len(self._waiting) == 1 and not self._is_busy:
-            # At the end of this turn of the loop, for what else comes in it.
+    def _submit(self, task: _Task) -> None:
+        self._pending.append(task)
+        if len(self._pending) == 1 and not self._is_busy:
+            # At the end of this iteration of the loop, so that the batch includes its other submissions.
             self._loop.call_soon(self._send)
 
     def _send(self) -> None:
-        if not self._is_busy and (self._waiting or self._is_ending):
+        if not self._is_busy and (self._pending or self._is_ending):
             self._is_busy = True
-            batch, self._waiting = self._waiting, []
+            batch, self._pending = self._pending, []
             self._batches.put(batch)
 
-    def _settle(self, entries: Sequence[_Entry], outcomes: Sequence[object], last: int) -> None:
-        # Here, because the thread would have to give up the interpreter's lock once more for it. It looks up a name
-        # that is in use, which waits for no disk.
+    def _settle(self, tasks: Sequence[_Task], outcomes: Sequence[object], last: int) -> None:
+        # Here, because the thread would release the interpreter lock once more for it. The lookup of a path in use
+        # does not wait for the disk.
         if not self._database.is_in_place():
-            outcomes = [FileLostError()] * len(entries)
+            outcomes = [FileLostError()] * len(tasks)
             if not self._is_lost:
                 self._is_lost = True
                 self._on_lost()
-        for (_, future), outcome in zip(entries, outcomes, strict=True):
-            if future.done():  # Its caller was cancelled.
+        for (_, future), outcome in zip(tasks, outcomes, strict=True):
+            if future.done():  # The caller was cancelled.
                 continue
             if isinstance(outcome, Exception):
                 future.set_exception(outcome)
@@ -117,40 +117,40 @@ class Writer:
     # ------------------------------------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        # An empty batch is the end.
-        while entries := self._batches.get():
-            outcomes = self._store(entries)
+        # An empty batch ends the thread.
+        while tasks := self._batches.get():
+            outcomes = self._store(tasks)
             last = self._appender.last if self._appender else 0
-            self._loop.call_soon_threadsafe(self._settle, entries, outcomes, last)
+            self._loop.call_soon_threadsafe(self._settle, tasks, outcomes, last)
         self._disconnect()
 
-    def _store(self, entries: Sequence[_Entry]) -> list[object]:
-        """Store all entries, and tell of each its result or why it is not stored."""
+    def _store(self, tasks: Sequence[_Task]) -> list[object]:
+        """Run all tasks. Returns for each its result, or the error."""
         try:
-            return self._commit(entries)
-        except Exception as error:  # noqa: BLE001  whatever it is, its caller is told and the thread goes on
+            return self._commit(tasks)
+        except Exception as error:  # noqa: BLE001  the caller gets it, and the thread continues
             self._disconnect()
-            if len(entries) == 1 or isinstance(error, sqlite3.OperationalError):
-                return [error] * len(entries)
-        # It is the fault of an entry, a text that is no Unicode for example, which must not fail its neighbours.
-        return [outcome for entry in entries for outcome in self._store([entry])]
+            if len(tasks) == 1 or isinstance(error, sqlite3.OperationalError):
+                return [error] * len(tasks)
+        # One task is at fault, for example with a text that is not Unicode. It must not fail the others.
+        return [outcome for task in tasks for outcome in self._store([task])]
 
-    def _commit(self, entries: Sequence[_Entry]) -> list[object]:
+    def _commit(self, tasks: Sequence[_Task]) -> list[object]:
         appender = self._appender = self._appender or self._connect()
         connection = appender.connection
-        events = [work for work, _ in entries if isinstance(work, Event)]
-        if len(entries) == len(events) <= ROWS_PER_STATEMENT:
-            # One statement is a transaction by itself. From its beginning to the end of the sync it needs no Python, so
-            # it does not wait for a busy event loop to give up the interpreter's lock halfway.
+        events = [work for work, _ in tasks if isinstance(work, Event)]
+        if len(tasks) == len(events) <= ROWS_PER_STATEMENT:
+            # A single statement is its own transaction. It needs no Python until the sync ends, so it does not wait
+            # halfway for a busy event loop to release the interpreter lock.
             outcomes: list[object] = [*appender.append(events)]
         else:
             connection.execute("BEGIN IMMEDIATE")
-            news = iter(appender.append(events))
+            are_new = iter(appender.append(events))
             outcomes = []
-            for work, _ in entries:
+            for work, _ in tasks:
                 match work:
                     case Event():
-                        outcomes.append(next(news))
+                        outcomes.append(next(are_new))
                     case _InOrder():
                         outcomes.append(appender.append(work.events))
                     case _:

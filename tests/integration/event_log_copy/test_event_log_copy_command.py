@@ -216,7 +216,7 @@ async def test_the_file_of_a_gateway_that_runs_is_refused(stage: Stage) -> None:
 
         assert (done.status, done.stdout) == (2, "")
         assert done.mistakes == [
-            f"d1-gateway: event_log.path: The event log {stage.file} is in use by another process: stop that one first."
+            f"d1-gateway: event_log.path: The event log {stage.file} is in use by another process; stop it first."
         ]
 
 

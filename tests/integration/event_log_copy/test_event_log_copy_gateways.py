@@ -93,7 +93,7 @@ async def test_a_gateway_moves_to_nats_and_back_and_its_subscribers_go_on(tmp_pa
             await issuer.notify(5)
             refused = await issuer.copy("sqlite", "nats")
             assert refused.status == 2
-            assert "in use by another process: stop that one first" in refused.stderr
+            assert "in use by another process; stop it first" in refused.stderr
 
         moved = await issuer.copy("sqlite", "nats")
         assert moved.stdout.startswith("copied 25 notifications, 0 already present; 1 subscriptions; ")

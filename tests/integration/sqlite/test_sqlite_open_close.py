@@ -96,10 +96,10 @@ async def test_a_log_with_two_names_is_refused_by_either_of_them(path: Path) -> 
     async with opened(path) as log:
         await log.append(event(1))
         other.hardlink_to(path)
-        with pytest.raises(EventLogOpenError, match=f"{other} has other names too"):
+        with pytest.raises(EventLogOpenError, match=f"{other} has hard links"):
             await SqliteStorage.open(other)
         assert await log.append(event(2))
-    with pytest.raises(EventLogOpenError, match=f"{path} has other names too"):
+    with pytest.raises(EventLogOpenError, match=f"{path} has hard links"):
         await SqliteStorage.open(path)
 
     other.unlink()

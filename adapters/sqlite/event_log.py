@@ -1,0 +1,186 @@
+"""The event log, with the cursors of named subscriptions and retention."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from adapters.sqlite import events
+from adapters.sqlite.access import Access
+from adapters.sqlite.database import Database
+from adapters.sqlite.key_value_store import estimate_bytes
+from gateway.aio.append_notifier import AppendNotifier
+from gateway.ports import Event, LogBounds, Read, Scope, StoredSubscription
+from gateway.settings import EventLogSettings
+
+__all__ = ["SqliteEventLog"]
+
+_MAX_EVENTS_PER_TRIM = 100
+"""Maximum events that one transaction removes: few enough not to delay the appends that wait for it."""
+
+
+class SqliteEventLog:
+    """A `gateway.ports.EventLog` in a SQLite file.
+
+    A duplicate is recognised as long as the log holds the first event, that is until retention removes it. If a caller
+    of a method that writes is cancelled, the change may still be made.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        database: Database,
+        appends: AppendNotifier,
+        retention: EventLogSettings | None,
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Use `SqliteStorage.open`."""
+        self._access = access
+        self._log_id = database.log_id
+        self._appends = appends
+        self._retention = retention
+        self._now_ms = now_ms
+        self._trimmed_through = database.bounds.trimmed_through
+
+    @property
+    def log_id(self) -> str:
+        """The log's identity since its creation: 8 lower-case hexadecimal digits."""
+        return self._log_id
+
+    async def append(self, event: Event) -> bool:
+        """Store an event. It is on disk when this returns. Returns whether it is new."""
+        return await self._access.append(event)
+
+    async def append_in_order(self, events: Sequence[Event]) -> Sequence[bool]:
+        """Store events in order in one transaction: all or none. Returns for each whether it is new."""
+        return await self._access.append_in_order(events)
+
+    async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
+        """Read at most ``limit`` events after a sequence, in order; fewer if they are large.
+
+        The scope has an effect only with a subject, for which there is an index.
+        """
+        if scope is not None and scope.kind is not None and scope.subject_id is not None:
+            identity = (scope.issuer_id, scope.kind, scope.subject_id)
+            found, through = await self._access.read(
+                partial(events.read_subject, after=after, limit=limit, identity=identity)
+            )
+        else:
+            found = await self._access.read(partial(events.read, after=after, limit=limit))
+            through = found[-1].sequence if found else after
+        # The bounds come after the read: what the read did not see was then not trimmed either.
+        return Read(found, through, self._bounds())
+
+    async def bounds(self) -> LogBounds:
+        """Return the present bounds of the log."""
+        self._access.check()
+        return self._bounds()
+
+    async def sequence_before(self, receive_time_ms: int) -> int:
+        """Return the sequence before the first event received at that time or later."""
+        return await self._access.read(partial(events.sequence_before, receive_time_ms=receive_time_ms))
+
+    async def wait_beyond(self, sequence: int) -> None:
+        """Wait until the log holds an event after that sequence."""
+        self._access.check()
+        while self._appends.last <= sequence:
+            await self._appends.wait()
+            self._access.check()
+
+    async def get_subscription(self, issuer_id: str, name: str) -> StoredSubscription | None:
+        """Return a subscription, or None."""
+        return await self._access.read(lambda connection: _subscription(connection, issuer_id, name))
+
+    async def list_subscriptions(self, issuer_id: str | None = None) -> Sequence[StoredSubscription]:
+        """List an issuer's subscriptions by name; with None those of all issuers, by issuer and name."""
+        if issuer_id is None:
+            return await self._access.read(_subscriptions)
+        return await self._access.read(lambda connection: _subscriptions(connection, "WHERE issuer_id = ?", issuer_id))
+
+    async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
+        """Move a subscription's cursor forward, creating the subscription if needed.
+
+        A sequence that is not after the committed one changes nothing. Returns the stored subscription.
+        """
+
+        def change(connection: sqlite3.Connection) -> StoredSubscription:
+            connection.execute(
+                """
+                INSERT INTO subscription (issuer_id, name, committed, commit_time_ms) VALUES (?, ?, ?, ?)
+                ON CONFLICT (issuer_id, name) DO UPDATE
+                SET committed = excluded.committed, commit_time_ms = excluded.commit_time_ms
+                WHERE subscription.committed < excluded.committed
+                """,
+                (issuer_id, name, sequence, commit_time_ms),
+            )
+            (stored,) = _subscriptions(connection, _BY_NAME, issuer_id, name)
+            return stored
+
+        return await self._access.change(change)
+
+    async def delete_subscription(self, issuer_id: str, name: str) -> bool:
+        """Delete a subscription. Returns whether there was one."""
+        statement = f"DELETE FROM subscription {_BY_NAME}"  # noqa: S608  constant
+        return await self._access.change(
+            lambda connection: connection.execute(statement, (issuer_id, name)).rowcount == 1
+        )
+
+    async def trim(self) -> int:
+        """Remove what retention no longer requires, a few events in each transaction. Returns their number."""
+        # Estimated once, not for each transaction: it reads every entry.
+        other_bytes = 0 if self._retention is None else await self._access.read(estimate_bytes)
+        removed = 0
+        # Even without retention: the transaction detects that the file was lost.
+        while count := await self._access.change(partial(self._trim_some, other_bytes=other_bytes)):
+            removed += count
+        return removed
+
+    def end(self, why: str) -> None:
+        """Reject every call from now on, including those that wait for an append."""
+        self._access.end(why)
+        self._appends.wake()
+
+    def _bounds(self) -> LogBounds:
+        return LogBounds(self._trimmed_through, self._appends.last)
+
+    def _trim_some(self, connection: sqlite3.Connection, other_bytes: int) -> int:
+        if self._retention is None:
+            return 0
+        # The file does not shrink: SQLite reuses the free space.
+        oldest = "SELECT sequence FROM event"
+        if _content_bytes(connection) - other_bytes <= self._retention.retention_bytes:
+            keep_from_ms = self._now_ms() - round(self._retention.retention_seconds * 1000)
+            oldest += f" WHERE sequence <= {events.sequence_before(connection, keep_from_ms)}"
+        row: tuple[int, int] = connection.execute(
+            f"SELECT count(*), max(sequence) FROM ({oldest} ORDER BY sequence LIMIT {_MAX_EVENTS_PER_TRIM})"  # noqa: S608  numbers
+        ).fetchone()
+        count, through = row
+        if count:
+            connection.execute("DELETE FROM event WHERE sequence <= ?", (through,))
+            connection.execute("UPDATE meta SET trimmed_through = ?", (through,))
+            # Before the commit: no reader may miss an event that the bounds still include.
+            self._trimmed_through = max(self._trimmed_through, through)
+        return count
+
+
+_BY_NAME = "WHERE issuer_id = ? AND name = ?"
+
+
+def _subscriptions(connection: sqlite3.Connection, where: str = "", *values: str) -> list[StoredSubscription]:
+    rows = connection.execute(
+        f"SELECT issuer_id, name, committed, commit_time_ms FROM subscription {where} ORDER BY issuer_id, name",  # noqa: S608  constants
+        values,
+    )
+    return [StoredSubscription(*row) for row in rows.fetchall()]
+
+
+def _subscription(connection: sqlite3.Connection, issuer_id: str, name: str) -> StoredSubscription | None:
+    return next(iter(_subscriptions(connection, _BY_NAME, issuer_id, name)), None)
+
+
+def _content_bytes(connection: sqlite3.Connection) -> int:
+    row = connection.execute(
+        "SELECT (page_count - freelist_count) * page_size "
+        "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+    ).fetchone()
+    size: int = row[0]
+    return size
