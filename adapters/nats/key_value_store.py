@@ -2,22 +2,21 @@
 
 import asyncio
 
-from adapters.nats.connection.errors import RequestTimeoutError
-from adapters.nats.connection.failures import STORE
-from adapters.nats.connection.subjects import token
+from adapters.nats.connection.errors import STORE, RequestTimeoutError
 from adapters.nats.jetstream.bucket import Bucket
+from adapters.nats.jetstream.streams import token
 
 __all__ = ["NatsKeyValueStore"]
 
-_ATTEMPTS = 50
+_MAX_ATTEMPTS = 50
 _PAUSE_SECONDS = 0.02
 
 
 class NatsKeyValueStore:
     """A `gateway.ports.KeyValueStore` in a bucket that all gateways share.
 
-    The server removes what has expired, within about a second. Whoever gets an error does not know: what was to be
-    changed may be changed all the same.
+    The server removes expired entries within about a second. If a method that writes raises, the change may still be
+    made.
     """
 
     def __init__(self, bucket: Bucket) -> None:
@@ -25,33 +24,31 @@ class NatsKeyValueStore:
         self._bucket = bucket
 
     async def get(self, key: str) -> bytes | None:
-        """Get a value; None if there is none, or none any more."""
-        with STORE.telling():
+        """Return a value; None if there is none or it has expired."""
+        with STORE.translated():
             found = await self._bucket.get(token(key))
         return None if found is None else found.value
 
     async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
-        """Store a value unless there is one. Returns None if it was stored, otherwise the value that stands."""
-        place = token(key)
-        with STORE.telling():
-            for _ in range(_ATTEMPTS):
-                if await self._bucket.put(place, value, expected=0, ttl_seconds=ttl_seconds) is not None:
+        """Store a value unless there is one. Returns None if it was stored, otherwise the present value."""
+        with STORE.translated():
+            for _ in range(_MAX_ATTEMPTS):
+                if await self._bucket.put(token(key), value, expected=0, ttl_seconds=ttl_seconds) is not None:
                     return None
-                if (found := await self._bucket.get(place)) is not None:
+                if (found := await self._bucket.get(token(key))) is not None:
                     return found.value
-                # Another one is on its way and not there yet, or has just gone.
+                # Another value is being stored, or has just expired.
                 await asyncio.sleep(_PAUSE_SECONDS)
-            raise RequestTimeoutError("NATS does not make up its mind about a key.")
+            raise RequestTimeoutError("Conflicting changes of an entry at NATS did not settle in time.")
 
     async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        """Store a value, whatever stood there."""
-        with STORE.telling():
+        """Store a value in place of any other."""
+        with STORE.translated():
             await self._bucket.put(token(key), value, ttl_seconds=ttl_seconds)
 
     async def delete(self, key: str, value: bytes) -> None:
-        """Forget a value if it still stands; that there is none, or another one, is no failure."""
-        place = token(key)
-        with STORE.telling():
-            found = await self._bucket.get(place)
+        """Remove an entry if it has this value; otherwise do nothing."""
+        with STORE.translated():
+            found = await self._bucket.get(token(key))
             if found is not None and found.value == value:
-                await self._bucket.delete(place, revision=found.revision)
+                await self._bucket.delete(token(key), revision=found.revision)

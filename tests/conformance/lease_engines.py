@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from adapters.nats.connection.connection import Connection
-from adapters.nats.connection.subjects import Names
-from adapters.nats.jetstream.streams import prepare
+from adapters.nats.jetstream.streams import Names, prepare
 from adapters.nats.leases.leases import NatsLeases
 from adapters.sqlite import SqliteStorage
 from gateway.ports import Lease, SubscriptionLeases

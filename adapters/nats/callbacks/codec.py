@@ -1,4 +1,4 @@
-"""Reads the messages of peers; drops what no gateway can have sent, or what this version does not know."""
+"""Parses peers' messages; rejects what no gateway can have sent and what this version does not know."""
 
 import re
 from math import isfinite
@@ -12,14 +12,14 @@ from issuer.callback.v1 import messages_pb2 as callback
 __all__ = ["UnreadableError", "decode"]
 
 _MAX_BYTES: Final = 8 * 1_048_576
-"""What NATS advises its operators not to exceed."""
+"""The upper limit that NATS recommends."""
 _MAX_TIME_LEFT_SECONDS: Final = 86_400
 _SENDER: Final = re.compile(r"[0-9a-f]{16}")
-"""It becomes part of a subject, so nothing else may be in it."""
+"""Strict, because the sender becomes part of a subject."""
 
 
 class UnreadableError(ValueError):
-    """A message cannot be used. The text says why, and nothing of its content."""
+    """A message is not usable. The text gives the reason, and nothing of the content."""
 
 
 def decode(data: bytes) -> peer.PeerMessage:
@@ -35,15 +35,15 @@ def decode(data: bytes) -> peer.PeerMessage:
     except DecodeError:
         raise UnreadableError("malformed") from None
     if not _SENDER.fullmatch(message.sender):
-        raise UnreadableError("not of a gateway")
+        raise UnreadableError("not from a gateway")
     if message.WhichOneof("content") is None:
-        raise UnreadableError("of an unknown kind")
-    if not _makes_sense(message):
-        raise UnreadableError("contradictory")
+        raise UnreadableError("unknown kind")
+    if not _is_consistent(message):
+        raise UnreadableError("inconsistent")
     return message
 
 
-def _makes_sense(message: peer.PeerMessage) -> bool:
+def _is_consistent(message: peer.PeerMessage) -> bool:
     match message.WhichOneof("content"):
         case "presence":
             presence = message.presence

@@ -1,6 +1,6 @@
-"""What gateways send each other about callbacks, over core NATS: nothing of it is ever stored.
+"""Messages between gateways about callbacks, over core NATS, which stores nothing.
 
-Each gateway listens where all are spoken to, and where it alone is. The event log's stream takes neither.
+Each gateway subscribes to a subject for all gateways and to its own. The event log's stream includes neither.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from d1gateway.peer.v1 import messages_pb2 as peer
 
 __all__ = ["NatsLink"]
 
-_MOST_OUTGOING: Final = 20_000
-"""More than this is not kept to be sent: the connection hangs, and what waits for it is soon of no use."""
+_MAX_OUTGOING: Final = 20_000
+"""Maximum messages that wait to be sent. With more, the connection hangs, and the messages are soon obsolete."""
 _LOG_PAUSE_SECONDS: Final = 60.0
 _ALL: Final = "all"
 
@@ -28,20 +28,20 @@ class NatsLink:
     """The `gateway.callbacks.cluster.messages.Link` of a gateway."""
 
     def __init__(self, connection: Connection, prefix: str, us: str) -> None:
-        """Prepare.
+        """Prepare; `start` subscribes.
 
         Args:
-            connection: To NATS.
-            prefix: What the subjects begin with.
-            us: Our own id.
+            connection: The connection to NATS.
+            prefix: The prefix of the subjects.
+            us: This gateway's id.
         """
         self._connection = connection
         self._base = f"{prefix}.gateway"
         self._us = us
-        self._outgoing: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MOST_OUTGOING)
+        self._outgoing: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MAX_OUTGOING)
         self._receive: Callable[[peer.PeerMessage], None] = lambda _: None
-        self._listening: list[Subscription] = []
-        self._carrying: asyncio.Task[None] | None = None
+        self._subscriptions: list[Subscription] = []
+        self._sending: asyncio.Task[None] | None = None
         self._ignored_count = 0
         self._quiet_until = 0.0
 
@@ -50,41 +50,41 @@ class NatsLink:
         self._put(_ALL, message)
 
     def send(self, gateway: str, message: peer.PeerMessage) -> bool:
-        """Send a message to one peer; returns whether there is a way at all."""
+        """Send a message to one peer. Returns whether it was queued: connected, and with room."""
         return self._put(gateway, message)
 
     async def start(self, receive: Callable[[peer.PeerMessage], None]) -> None:
-        """Begin to listen and to speak.
+        """Begin to receive and to send.
 
         Args:
-            receive: Given what peers send.
+            receive: Called with each message of a peer.
         """
         self._receive = receive
         for name in (_ALL, self._us):
-            self._listening.append(await self._connection.subscribe(f"{self._base}.{name}", self._take))
-        self._carrying = asyncio.create_task(self._carry())
+            self._subscriptions.append(await self._connection.subscribe(f"{self._base}.{name}", self._take))
+        self._sending = asyncio.create_task(self._send_all())
 
     async def close(self) -> None:
-        """Say what is still to be said, then neither speak nor listen."""
-        for subscription in self._listening:
+        """Unsubscribe, and send what is queued."""
+        for subscription in self._subscriptions:
             await self._connection.unsubscribe(subscription)
-        if self._carrying is not None:
-            self._carrying.cancel()
-            await asyncio.gather(self._carrying, return_exceptions=True)
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
         while not self._outgoing.empty():
             await self._publish(*self._outgoing.get_nowait())
 
-    async def _carry(self) -> None:
+    async def _send_all(self) -> None:
         while True:
             await self._publish(*await self._outgoing.get())
 
     def _take(self, message: Msg) -> None:
         try:
-            said = decode(message.data)
+            decoded = decode(message.data)
         except UnreadableError as error:
             self._ignore(str(error))
         else:
-            self._receive(said)
+            self._receive(decoded)
 
     def _put(self, name: str, message: peer.PeerMessage) -> bool:
         if not self._connection.is_connected or self._outgoing.full():
@@ -96,7 +96,7 @@ class NatsLink:
         try:
             await self._connection.publish(subject, payload)
         except DisconnectedError:
-            # The relay is told of that, and knows what to do about it.
+            # The relay reacts to the loss of the connection.
             return
         except NatsError as error:
             _log.warning("peer_message_not_sent", size=len(payload), cause=str(error))

@@ -1,56 +1,107 @@
-"""Making one connection to one server. What goes on after that is `adapters.nats.connection.connection`'s."""
+"""One connection to one server: authentication, TLS and closing. `connection` reconnects."""
 
 import asyncio
+import base64
+import binascii
 import contextlib
 import ipaddress
 import logging
+import re
 import ssl
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import nats.errors
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
-from adapters.nats.connection.credentials import Credentials
 from gateway.settings import NatsSettings
 
-__all__ = ["BROKEN", "Server", "dial", "discovered", "hang_up"]
+__all__ = ["BROKEN", "Credentials", "CredentialsError", "Server", "dial", "discovered", "hang_up"]
 
 _PING_SECONDS: Final = 1
-_PINGS_UNANSWERED: Final = 2
+_MAX_OUTSTANDING_PINGS: Final = 2
 _CLOSE_SECONDS: Final = 1.0
 
 BROKEN: Final = (nats.errors.Error, OSError, RuntimeError)
-"""What using a client raises whose connection is lost; a transport of uvloop's that is closed raises RuntimeError."""
+"""Errors of a client whose connection is lost. A closed transport of uvloop raises RuntimeError."""
+
+_BLOCK: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----\s+([A-Za-z0-9_.-]+)\s+-+END [A-Z ]+-+")
+_SEED_BYTES: Final = 2 + 32 + 2
+"""The type of the key, the key, and a checksum."""
 
 _log = structlog.get_logger(__name__)
 
 
-def _is_ours_to_tell(record: logging.LogRecord) -> bool:
-    # An error of a client ends its connection; `adapters.nats.connection.connection` logs that once and reconnects.
+def _is_not_client_error(record: logging.LogRecord) -> bool:
+    # An error of a client ends its connection; `connection` logs that once and reconnects.
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         _log.debug("nats_client_failed", error=str(error) or type(error).__name__)
     return error is None
 
 
-logging.getLogger("nats.aio.client").addFilter(_is_ours_to_tell)
+logging.getLogger("nats.aio.client").addFilter(_is_not_client_error)
+
+
+class CredentialsError(Exception):
+    """A file holds no usable credentials. The message reveals nothing of its content."""
+
+
+class Credentials:
+    """The credentials of a NATS user, from a ``.creds`` file: a JWT, and the key that proves its possession."""
+
+    def __init__(self, jwt: str, key: Ed25519PrivateKey) -> None:
+        """Use `load`."""
+        self._jwt = jwt
+        self._key = key
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a file. Blocks.
+
+        Raises:
+            CredentialsError: The file holds no user credentials, or is not readable.
+        """
+        try:
+            blocks = dict(_BLOCK.findall(path.read_text(encoding="ascii")))
+        except (OSError, UnicodeDecodeError) as error:
+            raise CredentialsError(f"The credentials file {path} cannot be read: {type(error).__name__}.") from error
+        try:
+            jwt, seed = blocks["NATS USER JWT"], blocks["USER NKEY SEED"]
+            raw = base64.b32decode(seed + "=" * (-len(seed) % 8))
+        except (KeyError, binascii.Error):
+            raise CredentialsError(f"The file {path} does not hold a NATS user's JWT and seed.") from None
+        if len(raw) != _SEED_BYTES or int.from_bytes(raw[-2:], "little") != binascii.crc_hqx(raw[:-2], 0):
+            raise CredentialsError(f"The seed in {path} is damaged.")
+        if not seed.startswith("SU"):
+            raise CredentialsError(f"The seed in {path} is not a user's seed.")
+        return cls(jwt, Ed25519PrivateKey.from_private_bytes(raw[2:-2]))
+
+    def jwt(self) -> bytes:
+        """Return the user's JWT."""
+        return self._jwt.encode()
+
+    def sign(self, nonce: str) -> bytes:
+        """Sign the server's nonce."""
+        return base64.b64encode(self._key.sign(nonce.encode()))
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a server is."""
+    """The address of a server."""
 
     url: str
     tls_name: str | None = None
-    """The name that its certificate has to be for; None for the one in the URL."""
+    """The name expected in its certificate; None for the host of the URL."""
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether nothing may be said to it in plain text."""
+        """Whether the connection must use TLS."""
         return self.url.startswith("tls:")
 
 
@@ -58,16 +109,16 @@ async def dial(server: Server, settings: NatsSettings, tls: ssl.SSLContext | Non
     """Connect to a server.
 
     Args:
-        server: Where.
-        settings: Who we are, and how long it may take.
-        tls: For ``tls://``: whom we trust, and our certificate.
-        lost: Set when the connection is lost, sooner or later: `Client.is_connected` knows first.
+        server: The server.
+        settings: Credentials and timeout.
+        tls: For ``tls://``: the trusted CAs and our certificate.
+        lost: Set when the connection is lost, possibly late: `Client.is_connected` changes first.
 
     Raises:
-        OSError: It cannot be reached, or TLS fails.
-        TimeoutError: It took too long.
-        nats.errors.Error: It does not let us in.
-        CredentialsError: We do not know who we are.
+        OSError: The server is unreachable, or TLS fails.
+        TimeoutError: The connect timeout has passed.
+        nats.errors.Error: The server rejects us.
+        CredentialsError: Our credentials are not usable.
     """
     client = Client()
     try:
@@ -77,31 +128,31 @@ async def dial(server: Server, settings: NatsSettings, tls: ssl.SSLContext | Non
         await hang_up(client)
         raise
     if server.is_encrypted and not _is_encrypted(client):
-        # The client encrypts only where the server asks for it, whatever the URL says.
+        # The client encrypts only if the server requests it, whatever the URL says.
         await hang_up(client)
         raise nats.errors.Error("nats: the server does not encrypt")
     return client
 
 
 async def hang_up(client: Client) -> None:
-    """Close a connection. Takes a moment at most, even if its other end hangs."""
+    """Close a connection, within a second even if the server hangs."""
     with contextlib.suppress(TimeoutError, *BROKEN):
         async with asyncio.timeout(_CLOSE_SECONDS):
             await client.close()
-    # A client whose own closing has failed midway takes itself for closed, and has left these behind.
+    # A client whose closing failed midway considers itself closed, but leaves these tasks behind.
     for subscription in tuple(client._subs.values()):  # noqa: SLF001
         subscription._stop_processing()  # noqa: SLF001
 
 
 def discovered(client: Client, server: Server) -> list[Server]:
-    """Tell which other servers one has told of. Those that could be spoken to in plain text only are left out."""
+    """Return the other servers that a server has announced, except those reachable in plaintext only."""
     name = server.tls_name or urlsplit(server.url).hostname
     found = []
     for uri in client.discovered_servers:
         host = uri.hostname or ""
         is_address = _is_address(host)
         if server.is_encrypted:
-            # A certificate is rarely for an address: the server is one of those that are known by that name.
+            # Certificates rarely name addresses: expect the name by which the announcing server is known.
             found.append(Server(f"tls://{uri.netloc}", name if is_address else None))
         elif is_address and ipaddress.ip_address(host).is_loopback:
             found.append(Server(f"nats://{uri.netloc}"))
@@ -113,8 +164,8 @@ async def _connect(
 ) -> None:
     extra: dict[str, Any] = {} if server.tls_name is None else {"tls_hostname": server.tls_name}
     if settings.credentials_file is not None:
-        loaded = await asyncio.to_thread(Credentials.load, settings.credentials_file)
-        extra |= {"user_jwt_cb": loaded.jwt, "signature_cb": loaded.sign}
+        credentials = await asyncio.to_thread(Credentials.load, settings.credentials_file)
+        extra |= {"user_jwt_cb": credentials.jwt, "signature_cb": credentials.sign}
 
     causes: list[Exception] = []
 
@@ -132,11 +183,11 @@ async def _connect(
             closed_cb=closed,
             error_cb=failed,
             allow_reconnect=False,
-            # With a limit of attempts it fails after the second one instead of never.
+            # Without a limit it would never fail; with 1 it fails after the second attempt.
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             ping_interval=_PING_SECONDS,
-            max_outstanding_pings=_PINGS_UNANSWERED,
+            max_outstanding_pings=_MAX_OUTSTANDING_PINGS,
             pending_size=0,
             tls=tls,
             **extra,
@@ -146,7 +197,7 @@ async def _connect(
 
 
 def _is_encrypted(client: Client) -> bool:
-    # There is no public way to know. If this one should end, no connection is made, rather than one without TLS.
+    # There is no public attribute. If these private ones change, connections with TLS fail rather than go unencrypted.
     transport = client._transport  # noqa: SLF001
     writer = transport._io_writer if isinstance(transport, TcpTransport) else None  # noqa: SLF001
     return writer is not None and writer.get_extra_info("ssl_object") is not None

@@ -1,23 +1,68 @@
-"""Why NATS did not do what was asked of it."""
+"""Errors of NATS, and their translation to the gateway's."""
 
-__all__ = ["DisconnectedError", "NatsError", "NatsOpenError", "NoResponderError", "RequestTimeoutError"]
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.errors import GatewayError, Reason
+from issuer.common.v1 import error_pb2
+
+__all__ = [
+    "EVENT_LOG",
+    "STORE",
+    "DisconnectedError",
+    "NatsError",
+    "NatsOpenError",
+    "NoResponderError",
+    "RequestTimeoutError",
+]
+
+_RETRY_AFTER_SECONDS = 1.0
 
 
 class NatsError(Exception):
-    """What was asked was not done, or it is not known whether it was. The message says why, for people."""
+    """An operation failed, or its outcome is unknown. The message gives the cause."""
 
 
 class DisconnectedError(NatsError):
-    """There is no connection, or it was lost before the answer came."""
+    """There is no connection, or it was lost before the response."""
 
 
 class RequestTimeoutError(NatsError):
-    """No answer came in time; what was asked may be done all the same."""
+    """No response arrived in time. The operation may still be done."""
 
 
 class NoResponderError(NatsError):
-    """Nobody listens at the subject; nothing was done."""
+    """The subject has no subscriber. Nothing was done."""
 
 
 class NatsOpenError(Exception):
-    """NATS cannot be used as it is. The message says what to do about it."""
+    """NATS cannot be used as it is. The message says what to do."""
+
+
+class _Translator:
+    """Translates the errors of one component that uses NATS."""
+
+    def __init__(self, component: str, reason: Reason) -> None:
+        self._component = component
+        self._reason = reason
+
+    def error(self, cause: NatsError) -> GatewayError:
+        """Return the gateway's error for a cause."""
+        return GatewayError(
+            self._reason,
+            f"The {self._component} is not available. {cause}",
+            outcome=error_pb2.OUTCOME_REJECTED,
+            retry_after_seconds=_RETRY_AFTER_SECONDS,
+        )
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise the gateway's error for a `NatsError` inside the context."""
+        try:
+            yield
+        except NatsError as error:
+            raise self.error(error) from error
+
+
+EVENT_LOG = _Translator("event log", error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE)
+STORE = _Translator("key-value store", error_pb2.ERROR_REASON_STORE_UNAVAILABLE)

@@ -1,42 +1,38 @@
-"""The cursors of named subscriptions: an entry each, changed only by who knows what stands there.
+"""The cursors of named subscriptions: an entry each, changed by compare-and-set only.
 
-Each names the log that it is a place of, so that one of an earlier log is not taken for a place of the present one, by
-whichever gateway and however late it was committed.
+Each entry names its event log, so that a cursor of an earlier log is never taken for one of the present log, whichever
+gateway committed it and however late.
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import orjson
 
 from adapters.nats.connection.errors import RequestTimeoutError
-from adapters.nats.connection.subjects import token
 from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.jetstream.lineage import Lineage
+from adapters.nats.jetstream.streams import token
 from gateway.ports import StoredSubscription
 
 __all__ = ["Subscriptions"]
 
-_ATTEMPTS = 50
+_MAX_ATTEMPTS = 50
 _PAUSE_SECONDS = 0.02
 _LOG_ID = "log_id"
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What stood there when we looked last, or what we put there."""
+class _Known(NamedTuple):
+    """The entry as last read or written."""
 
     subscription: StoredSubscription | None
     revision: int
 
 
-_NOTHING = _Known(None, 0)
-
-
 class Subscriptions:
-    """The cursors that all gateways share. Every method raises `NatsError` if it cannot be done."""
+    """The cursors that all gateways share. Every method that waits raises `NatsError` on failure."""
 
     def __init__(self, bucket: Bucket) -> None:
         """Use `NatsStorage.open`."""
@@ -44,32 +40,32 @@ class Subscriptions:
         self._lineage = Lineage("", {})
         self._known: dict[str, _Known] = {}
 
-    def belong_to(self, lineage: Lineage) -> None:
-        """Take cursors from now on for places in a log. Those of its earlier identities stand where it is the same."""
+    def use(self, lineage: Lineage) -> None:
+        """Use a log from now on. Cursors of its earlier identities count up to the last sequence that they share."""
         self._lineage = lineage
         self._known.clear()
 
     async def get(self, issuer_id: str, name: str) -> StoredSubscription | None:
-        """Get a subscription; None if there is none."""
-        return (await self._look(_key(issuer_id, name))).subscription
+        """Return a subscription, or None."""
+        return (await self._load(_key(issuer_id, name))).subscription
 
     async def list(self, issuer_id: str | None) -> Sequence[StoredSubscription]:
         """List an issuer's subscriptions by name; with None those of all issuers, by issuer and name."""
         keys = await self._bucket.keys(f"{'*' if issuer_id is None else token(issuer_id)}.*")
-        found = await asyncio.gather(*(self._look(key) for key in keys))
+        found = await asyncio.gather(*(self._load(key) for key in keys))
         listed = (each.subscription for each in found if each.subscription)
         return sorted(listed, key=lambda each: (each.issuer_id, each.name))
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
-        """Move a cursor forward, making the subscription if there is none. Returns what stands now."""
+        """Move a cursor forward, creating the subscription if needed. Returns the stored subscription."""
         key = _key(issuer_id, name)
         wanted, lineage = StoredSubscription(issuer_id, name, sequence, commit_time_ms), self._lineage
         value = orjson.dumps(asdict(wanted) | {_LOG_ID: lineage.log_id})
         known = self._known.get(key)
-        for _ in range(_ATTEMPTS):
-            # What is known from before may only be acted upon where the entry's revision is compared.
+        for _ in range(_MAX_ATTEMPTS):
+            # An entry known from before may be outdated: it only serves where its revision is compared.
             if known is None or (known.subscription is not None and known.subscription.committed >= sequence):
-                known = await self._look(key)
+                known = await self._load(key)
                 if known.subscription is not None and known.subscription.committed >= sequence:
                     return known.subscription
             revision = await self._bucket.put(key, value, expected=known.revision)
@@ -79,25 +75,25 @@ class Subscriptions:
                 return wanted
             known = None
             await asyncio.sleep(_PAUSE_SECONDS)
-        raise RequestTimeoutError("NATS does not make up its mind about a cursor.")
+        raise RequestTimeoutError("Conflicting changes of a cursor at NATS did not settle in time.")
 
     async def delete(self, issuer_id: str, name: str) -> bool:
-        """Forget a subscription. Returns whether there was one."""
+        """Delete a subscription. Returns whether there was one."""
         key = _key(issuer_id, name)
         self._known.pop(key, None)
         return await self._bucket.delete(key)
 
-    async def _look(self, key: str) -> _Known:
-        found = await self._bucket.get(key)
-        if found is None:
+    async def _load(self, key: str) -> _Known:
+        entry = await self._bucket.get(key)
+        if entry is None:
             self._known.pop(key, None)
-            return _NOTHING
-        self._known[key] = known = _Known(self._read(orjson.loads(found.value)), found.revision)
+            return _Known(None, 0)
+        self._known[key] = known = _Known(self._parse(orjson.loads(entry.value)), entry.revision)
         return known
 
-    def _read(self, stored: dict[str, Any]) -> StoredSubscription:
+    def _parse(self, stored: dict[str, Any]) -> StoredSubscription:
         log_id = stored.pop(_LOG_ID, self._lineage.log_id)
-        return StoredSubscription(**stored | {"committed": self._lineage.place(log_id, stored["committed"])})
+        return StoredSubscription(**stored | {"committed": self._lineage.translate(log_id, stored["committed"])})
 
 
 def _key(issuer_id: str, name: str) -> str:

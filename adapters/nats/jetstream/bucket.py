@@ -1,4 +1,4 @@
-"""A key-value bucket: the last value of each key, read from and changed at the leader of its stream."""
+"""A key-value bucket. Every access goes to the leader of its stream."""
 
 import base64
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from math import ceil
 from typing import NamedTuple
 
 from adapters.nats.connection.connection import Connection
-from adapters.nats.jetstream.jetstream import EXPECTED_LAST, JetStreamError, ask, is_other_one_there, parse_ack
+from adapters.nats.jetstream.jetstream import EXPECTED_LAST, JetStreamError, api_request, is_conflict, parse_ack
 
 __all__ = ["Bucket", "Entry"]
 
 
 class Entry(NamedTuple):
-    """What stands under a key."""
+    """The entry of a key."""
 
     value: bytes
     revision: int
@@ -20,28 +20,26 @@ class Entry(NamedTuple):
 
 
 class Bucket:
-    """The values of a bucket. Keys are tokens of `adapters.nats.connection.subjects`, joined by dots.
+    """A bucket's entries. Keys consist of tokens (`adapters.nats.jetstream.streams.token`), joined by dots.
 
-    Every method raises `NatsError` if it cannot be done; what changes something may be done all the same then.
+    Every method raises `NatsError` on failure; a change may still be made then.
     """
 
     def __init__(self, connection: Connection, name: str) -> None:
-        """Use a bucket that is there already: `adapters.nats.jetstream.streams` makes it."""
+        """Use an existing bucket."""
         self._connection = connection
         self._stream = f"KV_{name}"
         self._prefix = f"$KV.{name}."
 
     async def get(self, key: str) -> Entry | None:
-        """Get what stands under a key, or None."""
+        """Return the entry of a key, or None."""
+        last = {"last_by_subj": f"{self._prefix}{key}"}
         try:
-            found = await ask(
-                self._connection, f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": f"{self._prefix}{key}"}
-            )
+            message = (await api_request(self._connection, f"STREAM.MSG.GET.{self._stream}", last))["message"]
         except JetStreamError as error:
             if error.number in JetStreamError.NOT_FOUND:
                 return None
             raise
-        message = found["message"]
         return Entry(base64.b64decode(message.get("data", "")), message["seq"])
 
     async def put(
@@ -50,13 +48,13 @@ class Bucket:
         """Store a value.
 
         Args:
-            key: Where.
-            value: What.
-            expected: The revision that has to stand there, 0 for nothing; None for whatever it is.
-            ttl_seconds: After how long it is to be gone, a second more or less; None for never.
+            key: The key.
+            value: The value.
+            expected: The required present revision, 0 for no entry; None for any.
+            ttl_seconds: Time to live, rounded up to seconds; None for ever.
 
         Returns:
-            Its revision; None if another one stood there than expected, or is just being stored.
+            The new revision; None if the present one is not as expected, or another change is in flight.
         """
         headers = {} if expected is None else {EXPECTED_LAST: str(expected)}
         if ttl_seconds is not None:
@@ -64,32 +62,32 @@ class Bucket:
         try:
             return parse_ack(await self._connection.request(f"{self._prefix}{key}", value, headers=headers))
         except JetStreamError as error:
-            if is_other_one_there(error):
+            if is_conflict(error):
                 return None
             raise
 
     async def delete(self, key: str, *, revision: int | None = None) -> bool:
-        """Forget what stands under a key.
+        """Delete an entry.
 
         Args:
-            key: Where.
-            revision: Leave it if another one stands there by then; None for whatever it is.
+            key: The key.
+            revision: The revision to delete; None for any.
 
         Returns:
-            Whether something was forgotten.
+            Whether there was such an entry.
         """
         body: dict[str, object] = {"filter": f"{self._prefix}{key}"}
         if revision is not None:
             body["seq"] = revision + 1
-        purged: int = (await ask(self._connection, f"STREAM.PURGE.{self._stream}", body))["purged"]
+        purged: int = (await api_request(self._connection, f"STREAM.PURGE.{self._stream}", body))["purged"]
         return purged > 0
 
     async def keys(self, pattern: str) -> Sequence[str]:
-        """List the keys that match a pattern, in which ``*`` is any one token, in no order."""
+        """List the keys that match a pattern, unordered. A ``*`` matches one token."""
         body: dict[str, object] = {"subjects_filter": f"{self._prefix}{pattern}", "offset": 0}
         found: list[str] = []
         while True:
-            info = await ask(self._connection, f"STREAM.INFO.{self._stream}", body)
+            info = await api_request(self._connection, f"STREAM.INFO.{self._stream}", body)
             found += (subject.removeprefix(self._prefix) for subject in info["state"].get("subjects") or ())
             if len(found) >= info.get("total", 0):
                 return found

@@ -1,4 +1,4 @@
-"""Requests to JetStream. They go to the leader of the stream that they are about."""
+"""Requests to the JetStream API. The leader of the stream concerned responds."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,18 +8,17 @@ import orjson
 from adapters.nats.connection.connection import Connection, Msg
 from adapters.nats.connection.errors import NatsError, NoResponderError
 
-__all__ = ["EXPECTED_LAST", "JetStreamError", "ask", "is_other_one_there", "may_pass", "parse_ack"]
+__all__ = ["EXPECTED_LAST", "JetStreamError", "api_request", "is_conflict", "is_transient", "parse_ack"]
 
 EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
-"""The header that has a message stored only if the last one of its subject has that sequence; 0 for none."""
-
+"""Header with the required sequence of the subject's last message, 0 for none; otherwise the message is rejected."""
 
 _UNAVAILABLE: Final = 503
 _WRONG_LAST: Final = frozenset({10071, 10164})
 
 
 class JetStreamError(NatsError):
-    """JetStream refuses. Nothing was done."""
+    """JetStream returned an error. Nothing was done."""
 
     NOT_FOUND: Final = frozenset({10037, 10059})
     """No such message, no such stream."""
@@ -28,59 +27,59 @@ class JetStreamError(NatsError):
     NAME_IN_USE: Final = 10058
 
     def __init__(self, error: Mapping[str, Any]) -> None:
-        """Note what it says."""
-        super().__init__(f"JetStream refuses: {error.get('description', 'no reason given')}.")
+        """Read an error response."""
+        super().__init__(f"JetStream error: {error.get('description', 'no description')}.")
         self.number: int = error.get("err_code", 0)
-        """Which error it is, of those that JetStream has."""
+        """JetStream's error code."""
         self.code: int = error.get("code", 0)
-        """What kind of error it is, as in HTTP."""
+        """The class of the error, an HTTP status."""
 
 
-async def ask(connection: Connection, what: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
-    """Ask JetStream.
+async def api_request(connection: Connection, api: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """Send a request to the JetStream API.
 
     Args:
-        connection: The way to it.
-        what: The subject, after ``$JS.API.``.
-        body: What it wants to know.
+        connection: The connection.
+        api: The subject after ``$JS.API.``.
+        body: The request.
 
     Raises:
-        JetStreamError: It refuses.
-        NatsError: It does not answer.
+        JetStreamError: JetStream returned an error.
+        NatsError: There was no response.
     """
     payload = b"" if body is None else orjson.dumps(body)
-    return _checked(await connection.request(f"$JS.API.{what}", payload))
+    return _parse(await connection.request(f"$JS.API.{api}", payload))
 
 
-def is_other_one_there(error: NatsError) -> bool:
-    """Tell whether a message was refused because its subject's last one is not as expected, or one is on its way."""
+def is_conflict(error: NatsError) -> bool:
+    """Return whether a message was rejected because its subject's last one differs, or another one is in flight."""
     return isinstance(error, JetStreamError) and error.number in _WRONG_LAST
 
 
-def may_pass(error: NatsError) -> bool:
-    """Tell whether nothing was done, but may be in a moment: a leader is being found, or a message is on its way."""
+def is_transient(error: NatsError) -> bool:
+    """Return whether nothing was done and a retry may succeed: during an election, or with a message in flight."""
     if isinstance(error, JetStreamError):
         return error.code == _UNAVAILABLE or error.number in _WRONG_LAST
     return isinstance(error, NoResponderError)
 
 
 def parse_ack(message: Msg) -> int:
-    """Return the sequence under which a message was stored.
+    """Return the sequence of a stored message.
 
     Raises:
-        JetStreamError: It was not.
+        JetStreamError: It was not stored.
     """
-    sequence: int = _checked(message)["seq"]
+    sequence: int = _parse(message)["seq"]
     return sequence
 
 
-def _checked(message: Msg) -> dict[str, Any]:
+def _parse(message: Msg) -> dict[str, Any]:
     try:
-        answer = orjson.loads(message.data)
+        response = orjson.loads(message.data)
     except orjson.JSONDecodeError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise NatsError("The answer is not JetStream's.")
-    if "error" in answer:
-        raise JetStreamError(answer["error"])
-    return answer
+        response = None
+    if not isinstance(response, dict):
+        raise NatsError("The response is not from JetStream.")
+    if "error" in response:
+        raise JetStreamError(response["error"])
+    return response

@@ -1,76 +1,134 @@
-"""The streams and buckets that the gateways share: made by the first, checked by the others."""
+"""The streams, buckets and subjects that gateways share. The first gateway creates them, the others check them."""
 
+import base64
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from adapters.nats.connection.connection import Connection
 from adapters.nats.connection.errors import NatsError, NatsOpenError, NoResponderError
-from adapters.nats.connection.subjects import Names
-from adapters.nats.jetstream.jetstream import JetStreamError, ask
+from adapters.nats.jetstream.jetstream import JetStreamError, api_request
 from adapters.nats.jetstream.lineage import Lineage
+from gateway.ports import Event, Scope
 from gateway.settings import EventLogSettings, NatsSettings
 
-__all__ = ["expect_capable", "explain", "prepare"]
+__all__ = ["Names", "check_servers", "explain", "prepare", "token"]
 
-_OLDEST_SERVER: Final = (2, 11)
-"""The first one that reads in batches, and that forgets single messages in time."""
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MAX_TOKEN_LENGTH: Final = 200
+"""A subject has several tokens, and the server limits the line that holds it to 4096 bytes."""
+
+_MIN_SERVER_VERSION: Final = (2, 11)
+"""The first version with batched reads and a time to live for each message."""
 _FORMAT: Final = "d1-gateway.format"
 _FORMAT_VERSION: Final = "1"
 _BILLION: Final = 1_000_000_000
 
+_FIXED: Final = (
+    "subjects",
+    "retention",
+    "discard",
+    "storage",
+    "max_msgs_per_subject",
+    "allow_direct",
+    "allow_msg_ttl",
+    "republish",
+)
+"""Properties that must be as the gateway creates them."""
+_VARIABLE: Final = ("num_replicas", "max_age", "max_bytes", "duplicate_window")
+"""Properties that follow the settings."""
 
-async def expect_capable(connection: Connection, max_event_bytes: int) -> None:
-    """Make sure that the servers can do what is asked of them.
+
+def token(text: str) -> str:
+    """Encode a text as one token of a subject. Different texts have different tokens."""
+    if _PLAIN.fullmatch(text):
+        return text
+    raw = text.encode("utf-8", "surrogatepass")
+    encoded = "=" + base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return encoded if len(encoded) <= _MAX_TOKEN_LENGTH else "#" + hashlib.sha256(raw).hexdigest()
+
+
+class Names:
+    """The names that cooperating gateways share. All begin with the same prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        """Derive the names from a prefix, which must be a token."""
+        self.prefix = prefix
+        self.event_stream = f"{prefix}-events"
+        """The stream of the event log."""
+        self.events = f"{prefix}.event"
+        """The prefix of events' subjects."""
+        self.appends = f"{prefix}.append"
+        """The subject that announces each stored event."""
+        self.key_value_bucket = f"{prefix}-key-value"
+        self.subscription_bucket = f"{prefix}-subscriptions"
+        self.lease_bucket = f"{prefix}-leases"
+
+    def event(self, event: Event) -> str:
+        """Return an event's subject. Only its duplicates have the same one."""
+        issuer, subject, operation = map(token, (event.issuer_id, event.subject_id, event.operation_id))
+        return f"{self.events}.{issuer}.{event.kind}.{subject}.{operation}"
+
+    def scope(self, scope: Scope) -> str:
+        """Return the pattern that matches exactly the subjects of a scope."""
+        kind = "*" if scope.kind is None else str(scope.kind)
+        subject = "*" if scope.subject_id is None else token(scope.subject_id)
+        return f"{self.events}.{token(scope.issuer_id)}.{kind}.{subject}.*"
+
+
+async def check_servers(connection: Connection, max_event_bytes: int) -> None:
+    """Check that the servers have the required version, limits and JetStream.
 
     Raises:
-        NatsOpenError: They cannot. The message says what to do.
-        NatsError: They do not answer, or refuse: `explain` tells more.
+        NatsOpenError: They are unsuitable. The message says what to do.
+        NatsError: They do not respond, or return an error; see `explain`.
     """
-    if connection.server_version < _OLDEST_SERVER:
-        found, needed = (".".join(map(str, each)) for each in (connection.server_version, _OLDEST_SERVER))
-        raise NatsOpenError(f"The NATS server is of version {found}: version {needed} or newer is needed.")
-    if connection.largest_message < max_event_bytes:
+    if connection.server_version < _MIN_SERVER_VERSION:
+        found, needed = (".".join(map(str, each)) for each in (connection.server_version, _MIN_SERVER_VERSION))
+        raise NatsOpenError(f"The NATS server has version {found}; version {needed} or newer is required.")
+    if connection.max_message_bytes < max_event_bytes:
         raise NatsOpenError(
-            f"The NATS server takes messages of {connection.largest_message} bytes: set its max_payload to "
+            f"The NATS server accepts messages of up to {connection.max_message_bytes} bytes; set its max_payload to "
             f"{max_event_bytes} or more."
         )
-    await ask(connection, "INFO")
+    await api_request(connection, "INFO")
 
 
 async def prepare(
     connection: Connection, names: Names, settings: NatsSettings, retention: EventLogSettings | None = None
 ) -> Lineage:
-    """Make what is not there yet, and have what is there keep things as the settings say.
+    """Create missing streams and buckets, and adapt existing ones to the settings.
 
     Args:
-        connection: To servers that `expect_capable` has accepted.
-        names: Of what is made.
-        settings: How many servers keep each thing.
-        retention: How long events are kept; None for ever.
+        connection: A connection to servers that `check_servers` accepts.
+        names: The names to use.
+        settings: The number of replicas.
+        retention: Retention of events by age and size; None keeps them for ever.
 
     Returns:
-        The identity of the event log.
+        The lineage of the event log.
 
     Raises:
-        NatsOpenError: Something else has these names. The message says what to do.
-        NatsError: They do not answer, or refuse: `explain` tells more.
+        NatsOpenError: Something else uses these names. The message says what to do.
+        NatsError: The servers do not respond, or return an error; see `explain`.
     """
     config = await _prepare(connection, _event_log(names, settings, retention))
-    for bucket in (names.entry_bucket, names.subscription_bucket, names.lease_bucket):
+    for bucket in (names.key_value_bucket, names.subscription_bucket, names.lease_bucket):
         await _prepare(connection, _bucket(bucket, settings))
     return Lineage.of(config)
 
 
 def explain(error: NatsError, settings: NatsSettings) -> str:
-    """Tell what to do about an error that does not go away."""
+    """Return what to do about a lasting error."""
     if isinstance(error, NoResponderError):
-        return "The NATS servers have no JetStream: enable it in their settings."
+        return "The NATS servers have no JetStream; enable it in their configuration."
     number = error.number if isinstance(error, JetStreamError) else 0
     if number in JetStreamError.NOT_ENABLED:
-        return "JetStream is not enabled for our account at NATS: enable it there."
+        return "JetStream is not enabled for the gateway's NATS account; enable it there."
     if number in JetStreamError.TOO_FEW_SERVERS:
         return (
-            f"The NATS servers with JetStream are too few, or too full, for {settings.replicas} copies of each thing: "
+            f"There are too few NATS servers with JetStream, or too little space, for {settings.replicas} replicas: "
             "add servers, or set nats.replicas to 1."
         )
     return str(error)
@@ -88,18 +146,18 @@ def _event_log(names: Names, settings: NatsSettings, retention: EventLogSettings
         "num_replicas": settings.replicas,
         "max_age": max_age,
         "max_bytes": -1 if retention is None else retention.retention_bytes,
-        # Of no use here: a duplicate is what has the subject of an event that is there.
+        # Not used, but not below zero or above max_age: an event's subject identifies its duplicates.
         "duplicate_window": min(max_age or _BILLION, _BILLION),
         "allow_direct": True,
-        # Nobody may take one out of the middle: who reads takes a gap for the work of retention.
+        # Readers attribute a gap to retention, so no message may be deleted from the middle.
         "deny_delete": True,
-        "republish": {"src": f"{names.events}.*.*.*.*", "dest": names.growth, "headers_only": True},
+        "republish": {"src": f"{names.events}.*.*.*.*", "dest": names.appends, "headers_only": True},
         "metadata": Lineage.new().metadata() | {_FORMAT: _FORMAT_VERSION},
     }
 
 
 def _bucket(name: str, settings: NatsSettings) -> dict[str, Any]:
-    # As other clients make and know buckets: ``nats kv`` shows them.
+    # The form of other clients' buckets, so that ``nats kv`` can show them.
     return {
         "name": f"KV_{name}",
         "subjects": [f"$KV.{name}.>"],
@@ -116,35 +174,19 @@ def _bucket(name: str, settings: NatsSettings) -> dict[str, Any]:
     }
 
 
-_FIXED: Final = (
-    "subjects",
-    "retention",
-    "discard",
-    "storage",
-    "max_msgs_per_subject",
-    "allow_direct",
-    "allow_msg_ttl",
-    "republish",
-)
-"""What cannot be another way in a stream of ours."""
-_VARIABLE: Final = ("num_replicas", "max_age", "max_bytes", "duplicate_window")
-"""What follows the settings."""
-
-
 async def _prepare(connection: Connection, wanted: dict[str, Any]) -> Mapping[str, Any]:
-    """Make or check a stream; returns its configuration."""
     name = wanted["name"]
-    found = await _find(connection, name) or await _make(connection, wanted)
-    _check(found, wanted)
+    config = await _find(connection, name) or await _create(connection, wanted)
+    _check(config, wanted)
     variable = {key: wanted[key] for key in _VARIABLE if key in wanted}
-    if any(found.get(key) != value for key, value in variable.items()):
-        found = (await ask(connection, f"STREAM.UPDATE.{name}", dict(found) | variable))["config"]
-    return found
+    if any(config.get(key) != value for key, value in variable.items()):
+        config = (await api_request(connection, f"STREAM.UPDATE.{name}", dict(config) | variable))["config"]
+    return config
 
 
 async def _find(connection: Connection, name: str) -> Mapping[str, Any] | None:
     try:
-        config: Mapping[str, Any] = (await ask(connection, f"STREAM.INFO.{name}"))["config"]
+        config: Mapping[str, Any] = (await api_request(connection, f"STREAM.INFO.{name}"))["config"]
     except JetStreamError as error:
         if error.number in JetStreamError.NOT_FOUND:
             return None
@@ -152,12 +194,12 @@ async def _find(connection: Connection, name: str) -> Mapping[str, Any] | None:
     return config
 
 
-async def _make(connection: Connection, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _create(connection: Connection, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
     name = wanted["name"]
     try:
-        config: Mapping[str, Any] = (await ask(connection, f"STREAM.CREATE.{name}", wanted))["config"]
+        config: Mapping[str, Any] = (await api_request(connection, f"STREAM.CREATE.{name}", wanted))["config"]
     except JetStreamError as error:
-        # Another gateway that starts now may have been quicker.
+        # Another gateway that is starting may have created it first.
         found = await _find(connection, name) if error.number == JetStreamError.NAME_IN_USE else None
         if found is None:
             raise
@@ -165,16 +207,16 @@ async def _make(connection: Connection, wanted: Mapping[str, Any]) -> Mapping[st
     return config
 
 
-def _check(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _check(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     name = wanted["name"]
-    advice = "Set nats.prefix to another name, or remove the stream if nothing that it holds is needed."
-    format_version = found.get("metadata", {}).get(_FORMAT)
+    advice = "Set nats.prefix to another name, or remove the stream if its content is not needed."
+    format_version = config.get("metadata", {}).get(_FORMAT)
     if format_version is None:
-        raise NatsOpenError(f"The stream {name} was not made by a gateway. {advice}")
+        raise NatsOpenError(f"No gateway created the stream {name}. {advice}")
     if format_version != _FORMAT_VERSION:
         raise NatsOpenError(
-            f"The stream {name} was made by a newer version (format {format_version}, known is {_FORMAT_VERSION})."
+            f"A newer version created the stream {name} (format {format_version}, supported: {_FORMAT_VERSION})."
         )
-    different = [key for key in _FIXED if key in wanted and found.get(key) != wanted[key]]
+    different = [key for key in _FIXED if key in wanted and config.get(key) != wanted[key]]
     if different:
-        raise NatsOpenError(f"The stream {name} was changed, in {', '.join(different)}. {advice}")
+        raise NatsOpenError(f"The stream {name} was changed: {', '.join(different)}. {advice}")

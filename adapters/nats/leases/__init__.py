@@ -1,1 +1,1 @@
-"""Leases of subscriptions, kept in a bucket."""
+"""Leases of named subscriptions, in a bucket."""

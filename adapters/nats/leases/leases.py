@@ -1,8 +1,8 @@
-"""Which of several gateways has the active watcher of a named subscription.
+"""Leases of named subscriptions: which gateway has the active watcher.
 
-A subscription's seat is an entry that names the session of the gateway that has it, and the fence of its lease. It is
-taken by a change that names the one before it, so of several gateways one succeeds, and only where it is free: given
-back, or its session ended (`adapters.nats.leases.session` says why nobody uses it then).
+A subscription's lease is an entry with the session of the gateway that holds it, and the fencing token. A gateway takes
+it by a compare-and-set on the entry's revision, so one of several succeeds, and only if it is free: released, or its
+session has ended (`adapters.nats.leases.session` explains why nobody uses the lease then).
 """
 
 import asyncio
@@ -15,16 +15,17 @@ import structlog
 
 from adapters.nats.connection.connection import Connection, Msg
 from adapters.nats.connection.errors import NatsError
-from adapters.nats.connection.subjects import token
 from adapters.nats.jetstream.bucket import Bucket
+from adapters.nats.jetstream.streams import token
 from adapters.nats.leases.peer_sessions import PeerSessions
-from adapters.nats.leases.session import Life, OwnSession
+from adapters.nats.leases.session import OwnSession, Session
 
 __all__ = ["NatsLeases"]
 
-_NOBODY: Final = "-"
-_LOOK_SECONDS: Final = 3.0
-"""How often is looked for seats that were given back without our hearing of it."""
+_FREE: Final = "-"
+"""The session id in the entry of a lease that nobody holds."""
+_CHECK_SECONDS: Final = 3.0
+"""Interval between checks for leases that were released unnoticed."""
 _log = structlog.get_logger(__name__)
 
 
@@ -33,40 +34,40 @@ def _wall_clock_ms() -> int:
 
 
 class _Lease:
-    """Stands until it is given back, replaced or lost, and no longer than its session is valid."""
+    """Lasts until it is released, replaced or lost, and at most as long as its session is valid."""
 
-    def __init__(self, fencing_token: int, life: Life, on_loss: Callable[[], None]) -> None:
+    def __init__(self, fencing_token: int, session: Session, on_loss: Callable[[], None]) -> None:
         self.fencing_token = fencing_token
         self.has_ended = False
         self.on_loss = on_loss
-        self._life = life
+        self._session = session
 
     def is_held(self) -> bool:
-        return not self.has_ended and self._life.is_valid()
+        return not self.has_ended and self._session.is_valid()
 
 
-class _Seat(NamedTuple):
-    """What stands in a seat's entry."""
+class _Record(NamedTuple):
+    """The entry of a lease."""
 
     session_id: str
-    fence: int
+    fencing_token: int
     revision: int
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
-    """What we have to do with a subscription's seat."""
+class _Subscription:
+    """A subscription that this gateway has, or had, watchers of."""
 
     issuer_id: str
     name: str
     key: str
-    """Of the seat's entry."""
+    """The key of the lease's entry."""
     watchers: int = 0
     lease: _Lease | None = None
-    last: _Seat | None = None
-    """What stood in the entry before our last change, or because of it; None if it surely is not ours."""
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by what changes the entry."""
+    last_record: _Record | None = None
+    """The entry before or after our last change, whichever is known; None if the lease is surely not ours."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while changing the entry."""
     may_be_free: asyncio.Event = field(default_factory=asyncio.Event)
 
     def is_watched(self) -> bool:
@@ -81,210 +82,216 @@ class _Place:
 class NatsLeases:
     """`gateway.ports.SubscriptionLeases` in a bucket that all gateways share.
 
-    A fence is more than the one before, which the seat's entry keeps also while nobody has it. The clock only says
-    where it may not be below: so it also grows when the bucket is lost, or when an event log moves from one engine to
-    another.
+    A fencing token exceeds the previous one, which the entry keeps while the lease is free. The clock sets its lower
+    bound, so it also grows when the bucket is lost, or when an event log moves between engines.
     """
 
     def __init__(self, bucket: Bucket, now_ms: Callable[[], int]) -> None:
         """Use `open`."""
         self._bucket = bucket
         self._now_ms = now_ms
-        self._own = OwnSession(bucket, self._say, self._look_again, self._lose)
-        self._others = PeerSessions(bucket, self._look_again)
-        self._places: dict[str, _Place] = {}
-        """By the keys of their seats: what we have or had watchers of, until all is given back."""
-        self._said = 0
+        self._own = OwnSession(bucket, self._renewal, self._wake_waiting, self._lose)
+        self._peers = PeerSessions(bucket, self._wake_waiting)
+        self._subscriptions: dict[str, _Subscription] = {}
+        """By the keys of their leases, until these are released."""
+        self._renewal_count = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(cls, connection: Connection, bucket: str, *, now_ms: Callable[[], int] = _wall_clock_ms) -> Self:
-        """Take part. Close it with `close`, before the connection.
+        """Begin a session and follow those of peers. Close it with `close`, before the connection.
 
         Args:
-            connection: The way to NATS.
-            bucket: The name of the bucket, which is there already.
+            connection: The connection to NATS.
+            bucket: The name of an existing bucket.
             now_ms: The wall clock, in milliseconds since 1970 (UTC).
 
         Raises:
-            NatsError: NATS does not answer.
+            NatsError: NATS does not respond.
         """
         leases = cls(Bucket(connection, bucket), now_ms)
-        # Before looking at what is there: nothing may be said in between.
-        listening = await connection.subscribe(f"$KV.{bucket}.>", leases._hear)
+        # Before loading the present sessions, so that no renewal is missed in between.
+        subscription = await connection.subscribe(f"$KV.{bucket}.>", leases._receive)
         try:
-            await leases._others.find()
+            await leases._peers.load()
         except BaseException:
-            await connection.unsubscribe(listening)
+            await connection.unsubscribe(subscription)
             raise
-        connection.on_change(leases._reconnected)
+        connection.on_change(leases._connection_changed)
         await leases._own.renew()
-        for each in (leases._own.run(), leases._others.run(), leases._look_regularly()):
-            leases._begin(each)
+        for each in (leases._own.run(), leases._peers.run(), leases._check_regularly()):
+            leases._start(each)
         return leases
 
     def set_watchers(self, issuer_id: str, name: str, count: int) -> None:
-        """Note how many watchers this process has; without any, give the seat back at once."""
-        key = _seat_key(issuer_id, name)
+        """Note this process's number of watchers. Without any, release the lease at once."""
+        key = _lease_key(issuer_id, name)
         if count:
-            self._places.setdefault(key, _Place(issuer_id, name, key)).watchers = count
-        elif key in self._places:
-            place = self._places[key]
-            place.watchers = 0
-            place.end_lease()
-            self._begin(self._give_back(place))
+            self._subscriptions.setdefault(key, _Subscription(issuer_id, name, key)).watchers = count
+        elif key in self._subscriptions:
+            subscription = self._subscriptions[key]
+            subscription.watchers = 0
+            subscription.end_lease()
+            self._start(self._release(subscription))
         self._own.renew_soon()
 
     async def acquire(self, issuer_id: str, name: str, on_loss: Callable[[], None]) -> _Lease | None:
-        """Try to get the lease; None if another process has it, NATS cannot be asked, or nobody watches any more."""
-        place = self._places.get(_seat_key(issuer_id, name))
-        return None if place is None else await self._take(place, on_loss)
+        """Try to acquire the lease; None if a peer holds it, NATS does not respond, or all watchers have left."""
+        subscription = self._subscriptions.get(_lease_key(issuer_id, name))
+        return None if subscription is None else await self._acquire(subscription, on_loss)
 
     async def wait_free(self, issuer_id: str, name: str) -> None:
-        """Wait until the seat may have become free."""
-        place = self._places.get(_seat_key(issuer_id, name))
-        if place is not None:
-            await place.may_be_free.wait()
+        """Wait until the lease may be free."""
+        subscription = self._subscriptions.get(_lease_key(issuer_id, name))
+        if subscription is not None:
+            await subscription.may_be_free.wait()
 
     def watchers(self, issuer_id: str) -> Mapping[str, int]:
-        """Tell how many watchers an issuer's subscriptions have by name, at all gateways; without those of none."""
-        sums = {place.name: place.watchers for place in self._places.values() if place.issuer_id == issuer_id}
-        for value in self._others.values():
-            for issuer, name, count in _watchers_in(value):
+        """Return the number of watchers of an issuer's subscriptions by name, at all gateways, without zeros."""
+        sums = {each.name: each.watchers for each in self._subscriptions.values() if each.issuer_id == issuer_id}
+        for renewal in self._peers.renewals():
+            for issuer, name, count in _parse_watchers(renewal):
                 if issuer == issuer_id:
                     sums[name] = sums.get(name, 0) + count
         return {name: count for name, count in sums.items() if count}
 
     async def close(self) -> None:
-        """Give everything back."""
-        for place in self._places.values():
-            place.end_lease()
+        """Release all leases by ending the session."""
+        for subscription in self._subscriptions.values():
+            subscription.end_lease()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._own.end()
 
-    # --------------------------------------------------------------------------------------------- seats
+    # -------------------------------------------------------------------------------------------- leases
 
-    async def _take(self, place: _Place, on_loss: Callable[[], None]) -> _Lease | None:
-        async with place.turn:
-            place.may_be_free.clear()
-            life = self._own.life
+    async def _acquire(self, subscription: _Subscription, on_loss: Callable[[], None]) -> _Lease | None:
+        async with subscription.lock:
+            subscription.may_be_free.clear()
+            session = self._own.session
             try:
-                seat = await self._find(place)
-                if not (place.is_watched() and life.is_valid() and await self._is_free(seat)):
+                found = await self._find(subscription)
+                if not (subscription.is_watched() and session.is_valid() and await self._is_free(found)):
                     return None
-                place.end_lease()
-                place.last = seat
-                taken = await self._write(place, life.session_id, max(seat.fence + 1, self._now_ms()), seat.revision)
+                subscription.end_lease()
+                subscription.last_record = found
+                fencing_token = max(found.fencing_token + 1, self._now_ms())
+                record = await self._write(subscription, session.session_id, fencing_token, found.revision)
             except NatsError:
                 return None
-            if taken is None:
-                place.may_be_free.set()
+            if record is None:
+                subscription.may_be_free.set()
                 return None
-            place.last = taken
-            lease = _Lease(taken.fence, life, on_loss)
-            if not (place.is_watched() and lease.is_held()):
-                place.may_be_free.set()
+            subscription.last_record = record
+            lease = _Lease(record.fencing_token, session, on_loss)
+            if not (subscription.is_watched() and lease.is_held()):
+                subscription.may_be_free.set()
                 return None
-            place.lease = lease
+            subscription.lease = lease
             return lease
 
-    async def _give_back(self, place: _Place) -> None:
-        async with place.turn:
-            if place.is_watched():
+    async def _release(self, subscription: _Subscription) -> None:
+        async with subscription.lock:
+            if subscription.is_watched():
                 return
             try:
-                # What was sent to take it may yet arrive, though no answer came or nobody waited for one: then this
-                # comes after it, or makes it fail.
-                while (seat := place.last) is not None:
-                    if await self._write(place, _NOBODY, seat.fence, seat.revision) is None:
-                        found = await self._find(place)
-                        place.last = found if found.session_id == self._own.life.session_id else None
+                # A change that acquires the lease may still arrive late, without a response or after a cancellation.
+                # This change then follows it, or makes it fail.
+                while (record := subscription.last_record) is not None:
+                    if await self._write(subscription, _FREE, record.fencing_token, record.revision) is None:
+                        found = await self._find(subscription)
+                        subscription.last_record = found if found.session_id == self._own.session.session_id else None
                     else:
-                        place.last = None
+                        subscription.last_record = None
             except NatsError:
-                return  # Tried again with the next look.
-            # Somebody may have come meanwhile.
-            if not place.is_watched() and self._places.get(place.key) is place:
-                del self._places[place.key]
+                return  # The next check retries.
+            # A watcher may have arrived meanwhile.
+            if not subscription.is_watched() and self._subscriptions.get(subscription.key) is subscription:
+                del self._subscriptions[subscription.key]
 
-    async def _find(self, place: _Place) -> _Seat:
-        found = await self._bucket.get(place.key)
-        if found is None:
-            return _Seat(_NOBODY, 0, 0)
-        session_id, fence = found.value.decode().split(" ")[:2]
-        return _Seat(session_id, int(fence), found.revision)
+    async def _find(self, subscription: _Subscription) -> _Record:
+        entry = await self._bucket.get(subscription.key)
+        if entry is None:
+            return _Record(_FREE, 0, 0)
+        session_id, fencing_token = entry.value.decode().split(" ")[:2]
+        return _Record(session_id, int(fencing_token), entry.revision)
 
-    async def _write(self, place: _Place, session_id: str, fence: int, expected: int) -> _Seat | None:
-        revision = await self._bucket.put(place.key, f"{session_id} {fence}".encode(), expected=expected)
-        return None if revision is None else _Seat(session_id, fence, revision)
+    async def _write(
+        self, subscription: _Subscription, session_id: str, fencing_token: int, expected: int
+    ) -> _Record | None:
+        value = f"{session_id} {fencing_token}".encode()
+        revision = await self._bucket.put(subscription.key, value, expected=expected)
+        return None if revision is None else _Record(session_id, fencing_token, revision)
 
-    async def _is_free(self, seat: _Seat) -> bool:
-        return seat.session_id in (_NOBODY, self._own.life.session_id) or await self._others.is_over(seat.session_id)
+    async def _is_free(self, record: _Record) -> bool:
+        return record.session_id in (_FREE, self._own.session.session_id) or await self._peers.has_ended(
+            record.session_id
+        )
 
     # ------------------------------------------------------------------------------------------ sessions
 
-    def _say(self) -> bytes:
-        self._said += 1
-        lines = [f"{each.issuer_id} {each.name} {each.watchers}" for each in self._places.values() if each.watchers]
-        return "\n".join([str(self._said), *lines]).encode()
+    def _renewal(self) -> bytes:
+        self._renewal_count += 1
+        watched = (each for each in self._subscriptions.values() if each.watchers)
+        lines = (f"{each.issuer_id} {each.name} {each.watchers}" for each in watched)
+        return "\n".join((str(self._renewal_count), *lines)).encode()
 
-    def _hear(self, message: Msg) -> None:
+    def _receive(self, message: Msg) -> None:
         _, _, kind, rest = message.subject.split(".", 3)
-        if kind == "seat":
-            place = self._places.get(f"seat.{rest}")
-            if place is not None and message.data.startswith(_NOBODY.encode()):
-                place.may_be_free.set()
-        elif rest != self._own.life.session_id:
-            self._others.hear(rest, message.data)
+        if kind == "lease":
+            subscription = self._subscriptions.get(f"lease.{rest}")
+            if subscription is not None and message.data.startswith(_FREE.encode()):
+                subscription.may_be_free.set()
+        elif rest != self._own.session.session_id:
+            self._peers.receive(rest, message.data)
 
-    def _reconnected(self, is_connected: bool) -> None:  # noqa: FBT001  as the connection tells it
+    def _connection_changed(self, is_connected: bool) -> None:  # noqa: FBT001  the connection's interface
         if is_connected:
-            self._others.excuse()
-            self._look_again()
+            self._peers.restart_timers()
+            self._wake_waiting()
 
-    def _look_again(self) -> None:
-        for place in self._places.values():
-            place.may_be_free.set()
+    def _wake_waiting(self) -> None:
+        for subscription in self._subscriptions.values():
+            subscription.may_be_free.set()
 
     def _lose(self) -> None:
-        lost = [place.lease for place in self._places.values() if place.lease is not None]
+        lost = [each.lease for each in self._subscriptions.values() if each.lease is not None]
         if lost:
             _log.warning("subscription_leases_lost", count=len(lost))
-        self._look_again()
-        for place in self._places.values():
-            place.end_lease()
+        self._wake_waiting()
+        for subscription in self._subscriptions.values():
+            subscription.end_lease()
         for lease in lost:
             lease.on_loss()
 
-    async def _look_regularly(self) -> None:
+    async def _check_regularly(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            for place in list(self._places.values()):
-                if not place.is_watched():
-                    await self._give_back(place)
-                elif place.lease is None and not place.turn.locked():
-                    await self._look(place)
+            await asyncio.sleep(_CHECK_SECONDS)
+            for subscription in list(self._subscriptions.values()):
+                if not subscription.is_watched():
+                    await self._release(subscription)
+                elif subscription.lease is None and not subscription.lock.locked():
+                    await self._check(subscription)
 
-    async def _look(self, place: _Place) -> None:
+    async def _check(self, subscription: _Subscription) -> None:
         try:
-            if await self._is_free(await self._find(place)):
-                place.may_be_free.set()
+            if await self._is_free(await self._find(subscription)):
+                subscription.may_be_free.set()
         except NatsError:
             pass
 
-    def _begin(self, work: Coroutine[object, object, None]) -> None:
+    def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-def _seat_key(issuer_id: str, name: str) -> str:
-    return f"seat.{token(issuer_id)}.{token(name)}"
+def _lease_key(issuer_id: str, name: str) -> str:
+    return f"lease.{token(issuer_id)}.{token(name)}"
 
 
-def _watchers_in(value: bytes) -> Iterator[tuple[str, str, int]]:
-    for line in value.decode().splitlines()[1:]:
+def _parse_watchers(renewal: bytes) -> Iterator[tuple[str, str, int]]:
+    for line in renewal.decode().splitlines()[1:]:
         issuer_id, name, count = line.split(" ")[:3]
         yield issuer_id, name, int(count)

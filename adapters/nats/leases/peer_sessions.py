@@ -1,7 +1,7 @@
-"""The sessions of the other gateways: which of them live, and what they say.
+"""The sessions of peers: which are alive, and what they announce.
 
-Renewals are heard as they are published. Whose session says nothing for `SILENT_SECONDS` is looked at, and ended if the
-last renewal that is stored is the last one that was heard; `own_session` says why nobody uses it then.
+Renewals are received as they are published. A session without renewals for `SILENT_SECONDS` is looked up, and ended if
+its stored renewal is the last one received; `adapters.nats.leases.session` explains why nobody uses it then.
 """
 
 import asyncio
@@ -19,105 +19,106 @@ from adapters.nats.leases.session import END, END_TTL_SECONDS, SILENT_SECONDS, s
 
 __all__ = ["PeerSessions"]
 
-_LOOK_SECONDS: Final = 0.25
+_CHECK_SECONDS: Final = 0.25
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Heard:
-    value: bytes
-    """What it said last."""
+class _PeerSession:
+    renewal: bytes
+    """The last renewal."""
     time: float
-    """When that was heard."""
-    says_end: bool = False
-    """Whether it was said to be ended, which counts only if it is stored."""
+    """When it was received."""
+    is_end_announced: bool = False
+    """Whether an end was published, which counts only if it is stored."""
 
 
 class PeerSessions:
-    """Knows every session but our own."""
+    """Knows every session except this gateway's."""
 
     def __init__(self, bucket: Bucket, on_end: Callable[[], None]) -> None:
-        """Know none yet.
+        """Prepare; `load` and `receive` add sessions.
 
         Args:
-            bucket: Where sessions are.
-            on_end: Told when a session has ended.
+            bucket: The bucket of the sessions.
+            on_end: Called when a session has ended.
         """
         self._bucket = bucket
         self._on_end = on_end
-        self._heard: dict[str, _Heard] = {}
+        self._alive: dict[str, _PeerSession] = {}
         self._ended: set[str] = set()
-        self._hint = asyncio.Event()
+        self._check_soon = asyncio.Event()
 
-    async def find(self) -> None:
-        """Find those that are there.
+    async def load(self) -> None:
+        """Load the present sessions.
 
         Raises:
-            NatsError: It cannot be known.
+            NatsError: NATS does not respond.
         """
         for key in await self._bucket.keys(session_key("*")):
-            await self.is_over(key.removeprefix(session_key("")))
+            await self.has_ended(key.removeprefix(session_key("")))
 
-    def hear(self, session_id: str, value: bytes) -> None:
-        """Note what a session says."""
+    def receive(self, session_id: str, renewal: bytes) -> None:
+        """Note a renewal, or the end, of a session."""
         if session_id in self._ended:
             return
-        if value != END:
-            self._heard[session_id] = _Heard(value, time.monotonic())
-        elif session_id in self._heard:
-            self._heard[session_id].says_end = True
-            self._hint.set()
+        if renewal != END:
+            self._alive[session_id] = _PeerSession(renewal, time.monotonic())
+        elif session_id in self._alive:
+            self._alive[session_id].is_end_announced = True
+            self._check_soon.set()
 
-    def excuse(self) -> None:
-        """Let silence count from now on: we could not hear them until now."""
-        for heard in self._heard.values():
-            heard.time = time.monotonic()
+    def restart_timers(self) -> None:
+        """Measure silence from now on: renewals could not be received before."""
+        for session in self._alive.values():
+            session.time = time.monotonic()
 
-    async def is_over(self, session_id: str) -> bool:
-        """Tell whether a session has ended; from now on it is listened for.
+    async def has_ended(self, session_id: str) -> bool:
+        """Return whether a session has ended. If not, it is observed from now on.
 
         Raises:
-            NatsError: It cannot be known.
+            NatsError: NATS does not respond.
         """
-        if session_id not in self._heard and session_id not in self._ended:
-            found = await self._bucket.get(session_key(session_id))
-            if found is not None and found.value == END:
+        if session_id not in self._alive and session_id not in self._ended:
+            entry = await self._bucket.get(session_key(session_id))
+            if entry is not None and entry.value == END:
                 self._ended.add(session_id)
             else:
-                self._heard.setdefault(session_id, _Heard(END if found is None else found.value, time.monotonic()))
+                renewal = END if entry is None else entry.value
+                self._alive.setdefault(session_id, _PeerSession(renewal, time.monotonic()))
         return session_id in self._ended
 
-    def values(self) -> Iterator[bytes]:
-        """Tell what each living session says."""
-        return (heard.value for heard in self._heard.values())
+    def renewals(self) -> Iterator[bytes]:
+        """Return the last renewal of each living session."""
+        return (session.renewal for session in self._alive.values())
 
     async def run(self) -> None:
         """End the sessions of gateways that are gone."""
         while True:
-            self._hint.clear()
-            for session_id, heard in list(self._heard.items()):
-                is_silent = time.monotonic() - heard.time >= SILENT_SECONDS
-                if is_silent or heard.says_end:
+            self._check_soon.clear()
+            for session_id, session in list(self._alive.items()):
+                is_silent = time.monotonic() - session.time >= SILENT_SECONDS
+                if is_silent or session.is_end_announced:
                     with suppress(NatsError):
-                        await self._look(session_id, heard.value, is_silent=is_silent)
+                        await self._check(session_id, session.renewal, is_silent=is_silent)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._hint.wait()
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await self._check_soon.wait()
 
-    async def _look(self, session_id: str, last_heard: bytes, *, is_silent: bool) -> None:
+    async def _check(self, session_id: str, last_received: bytes, *, is_silent: bool) -> None:
         key = session_key(session_id)
-        found = await self._bucket.get(key)
-        if found is None or found.value != END:
+        entry = await self._bucket.get(key)
+        if entry is None or entry.value != END:
             if not is_silent:
                 return
-            if found is not None and found.value != last_heard:
-                self.hear(session_id, found.value)
+            if entry is not None and entry.value != last_received:
+                self.receive(session_id, entry.value)
                 return
-            revision = 0 if found is None else found.revision
+            revision = 0 if entry is None else entry.revision
             if await self._bucket.put(key, END, expected=revision, ttl_seconds=END_TTL_SECONDS) is None:
-                # It lives: a renewal came before this.
+                # It is alive: a renewal was stored first.
                 return
-        del self._heard[session_id]
+        del self._alive[session_id]
         self._ended.add(session_id)
         _log.info("peer_session_ended", session=session_id)
         self._on_end()

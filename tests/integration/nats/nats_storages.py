@@ -19,9 +19,9 @@ __all__ = [
     "LOG_DOWN",
     "STORE_DOWN",
     "fresh_prefix",
+    "open_error",
     "opened",
     "recovered",
-    "refusal",
     "settings_for_nats",
     "unavailable",
 ]
@@ -59,8 +59,8 @@ async def opened(
         await storage.close()
 
 
-async def refusal(settings: NatsSettings, tls: ssl.SSLContext | None = None) -> str:
-    """Try to open a storage that must not open; return what is said about it."""
+async def open_error(settings: NatsSettings, tls: ssl.SSLContext | None = None) -> str:
+    """Try to open a storage that must not open. Returns the error's message."""
     before = asyncio.all_tasks()
     with pytest.raises(NatsOpenError) as raised:
         async with asyncio.timeout(30):

@@ -1,6 +1,6 @@
 """What is taken out of the stream, or put there by somebody else, is not passed over in silence."""
 
-from adapters.nats.jetstream.jetstream import ask
+from adapters.nats.jetstream.jetstream import api_request
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import an_event, append_all, read_all
 from tests.integration.nats.nats_storages import opened, settings_for_nats, unavailable
@@ -12,7 +12,7 @@ async def test_whoever_has_not_read_what_was_purged_is_told(server: NatsServer) 
         for number in range(1, 11):
             await log.append(an_event(number))
         for number in (5, 6):
-            await ask(
+            await api_request(
                 storage.connection, f"STREAM.PURGE.{names.event_stream}", {"filter": names.event(an_event(number))}
             )
 
@@ -29,7 +29,7 @@ async def test_whoever_stood_at_the_end_when_all_was_purged_goes_on(server: Nats
     async with opened(settings_for_nats(server)) as storage:
         log = storage.log
         await append_all(log, [an_event(number) for number in range(5)])
-        await ask(storage.connection, f"STREAM.PURGE.{storage.names.event_stream}")
+        await api_request(storage.connection, f"STREAM.PURGE.{storage.names.event_stream}")
 
         assert (await log.read(2, 10)).bounds.trimmed_through == 5
         assert await log.append(an_event(9))
@@ -41,7 +41,9 @@ async def test_the_last_event_may_be_purged(server: NatsServer) -> None:
         log, names = storage.log, storage.names
         for number in (1, 2, 3):
             await log.append(an_event(number))
-        await ask(storage.connection, f"STREAM.PURGE.{names.event_stream}", {"filter": names.event(an_event(3))})
+        await api_request(
+            storage.connection, f"STREAM.PURGE.{names.event_stream}", {"filter": names.event(an_event(3))}
+        )
 
         assert (await log.read(2, 10)).bounds.trimmed_through == 3
         assert await log.append(an_event(4))

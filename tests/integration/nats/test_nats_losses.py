@@ -138,7 +138,7 @@ def knowing(storage: NatsStorage, former: Lineage, known: Landmark, reader: Read
     subscriptions = Subscriptions(Bucket(connection, names.subscription_bucket))
     reader = reader or Reader(connection, names.event_stream)
     continuity = Continuity(connection, names, reader, former, subscriptions, lambda: None)
-    continuity.saw(known)
+    continuity.note_seen(known)
     return continuity
 
 
@@ -151,7 +151,7 @@ async def test_a_loss_is_noticed_even_where_another_gateway_has_filled_the_place
         lost = Landmark(16, storage.names.event(old(16)), old(16).receive_time_ms)
 
         continuity = knowing(storage, former, lost)
-        assert (await continuity.look()).last == 31
+        assert (await continuity.check()).last == 31
 
         assert continuity.lineage.former == {former.log_id: 11}
         await renewed(storage, former.log_id)
@@ -187,9 +187,9 @@ class Behind(Reader):
 
     looks = 0
 
-    async def look(self) -> State:
+    async def state(self) -> State:
         self.looks += 1
-        state = await super().look()
+        state = await super().state()
         return state if self.looks > 2 else replace(state, bounds=replace(state.bounds, last=state.last - 3))
 
 
@@ -200,10 +200,10 @@ async def test_a_leader_that_is_behind_for_a_moment_is_no_loss(server: NatsServe
         behind = Behind(storage.connection, storage.names.event_stream)
 
         continuity = knowing(storage, former, Landmark(5, storage.names.event(old(5)), 0), behind)
-        assert (await continuity.look()).last == 5
+        assert (await continuity.check()).last == 5
 
         assert continuity.lineage == former
-        assert continuity.is_settled
+        assert continuity.is_verified
         assert behind.looks == 3
         assert len(await read_all(storage.log)) == 5
 
@@ -230,7 +230,7 @@ async def test_who_says_that_there_is_more_than_there_is_holds_up_nobody(
                 pass
             waiting = asyncio.create_task(anext(stream))
             await asyncio.sleep(0.1)
-            await storage.connection.publish(storage.names.growth, b"", headers=headers)
+            await storage.connection.publish(storage.names.appends, b"", headers=headers)
             await asyncio.sleep(0.2)
             assert not waiting.done()
             await log.append(new(2))

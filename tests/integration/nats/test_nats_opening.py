@@ -1,4 +1,4 @@
-"""What is said when NATS is not as it has to be, and what is made there when it is."""
+"""Errors when NATS is unsuitable, and what the gateway creates there when it is suitable."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ import pytest
 
 from adapters.nats import NatsStorage
 from adapters.nats.connection.connection import Connection
-from adapters.nats.connection.subjects import Names
-from adapters.nats.jetstream.jetstream import ask
+from adapters.nats.jetstream.jetstream import api_request
+from adapters.nats.jetstream.streams import Names
 from gateway.settings import EventLogSettings, NatsSettings
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import ISSUER, an_event, append_all, read_all
-from tests.integration.nats.nats_storages import opened, refusal, settings_for_nats, unavailable
+from tests.integration.nats.nats_storages import open_error, opened, settings_for_nats, unavailable
 
 
 async def ask_server(settings: NatsSettings, what: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
     connection = await Connection.open(settings)
     try:
-        return await ask(connection, what, body)
+        return await api_request(connection, what, body)
     finally:
         await connection.close()
 
@@ -29,56 +29,56 @@ async def test_servers_that_cannot_be_reached_are_named(server: NatsServer) -> N
     settings = settings_for_nats(server)
     await server.kill()
 
-    said = await refusal(settings)
+    message = await open_error(settings)
 
-    assert server.url in said
-    assert "Connection refused" in said
+    assert server.url in message
+    assert "Connection refused" in message
 
 
 async def test_servers_without_jetstream_are_told_apart(tmp_path: Path) -> None:
     async with await NatsServer.start(tmp_path / "plain", jetstream=False) as server:
-        assert await refusal(settings_for_nats(server)) == (
-            "The NATS servers have no JetStream: enable it in their settings."
+        assert await open_error(settings_for_nats(server)) == (
+            "The NATS servers have no JetStream; enable it in their configuration."
         )
 
 
 async def test_too_few_servers_for_the_copies_are_told_apart(server: NatsServer) -> None:
-    said = await refusal(settings_for_nats(server, replicas=3))
+    message = await open_error(settings_for_nats(server, replicas=3))
 
-    assert "too few" in said
-    assert "set nats.replicas to 1" in said
+    assert "too few" in message
+    assert "set nats.replicas to 1" in message
 
 
 async def test_a_server_that_takes_small_messages_only_is_refused(tmp_path: Path) -> None:
     async with await NatsServer.start(tmp_path / "small", settings="max_payload: 65536") as server:
-        assert "set its max_payload to 1048576 or more" in await refusal(settings_for_nats(server))
+        assert "set its max_payload to 1048576 or more" in await open_error(settings_for_nats(server))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
-        ({"metadata": {}}, "was not made by a gateway"),
-        ({"metadata": {"d1-gateway.format": "2"}}, "made by a newer version"),
-        ({"storage": "memory", "metadata": {"d1-gateway.format": "1"}}, "was changed, in storage"),
-        ({"discard": "new", "metadata": {"d1-gateway.format": "1"}}, "was changed, in discard"),
+        ({"metadata": {}}, "No gateway created"),
+        ({"metadata": {"d1-gateway.format": "2"}}, "A newer version created"),
+        ({"storage": "memory", "metadata": {"d1-gateway.format": "1"}}, "was changed: storage"),
+        ({"discard": "new", "metadata": {"d1-gateway.format": "1"}}, "was changed: discard"),
     ],
 )
 async def test_a_stream_that_is_not_as_ours_are_is_left_as_it_is(
-    server: NatsServer, change: dict[str, object], said: str
+    server: NatsServer, change: dict[str, object], expected: str
 ) -> None:
     settings = settings_for_nats(server)
     async with opened(settings) as storage:
         names = storage.names
-        config = (await ask(storage.connection, f"STREAM.INFO.{names.event_stream}"))["config"]
+        config = (await api_request(storage.connection, f"STREAM.INFO.{names.event_stream}"))["config"]
     await ask_server(settings, f"STREAM.DELETE.{names.event_stream}")
     await ask_server(settings, f"STREAM.CREATE.{names.event_stream}", config | change)
 
-    refused = await refusal(settings)
+    message = await open_error(settings)
 
-    assert said in refused
-    assert names.event_stream in refused
-    if "newer" not in said:
-        assert "Set nats.prefix to another name, or remove the stream" in refused
+    assert expected in message
+    assert names.event_stream in message
+    if "newer" not in expected:
+        assert "Set nats.prefix to another name, or remove the stream" in message
     found = (await ask_server(settings, f"STREAM.INFO.{names.event_stream}"))["config"]
     assert all(found.get(key, {}) == value or key == "metadata" for key, value in change.items())
 
@@ -89,7 +89,7 @@ async def test_retention_follows_the_settings_of_the_gateway_that_started_last(s
         await storage.log.append(an_event(1))
     retention = EventLogSettings(retention_seconds=3600, retention_bytes=10_000_000)
     async with opened(settings, retention=retention) as storage:
-        config = (await ask(storage.connection, f"STREAM.INFO.{storage.names.event_stream}"))["config"]
+        config = (await api_request(storage.connection, f"STREAM.INFO.{storage.names.event_stream}"))["config"]
 
         assert (config["max_age"], config["max_bytes"]) == (3600 * 10**9, 10_000_000)
         assert [stored.event for stored in await read_all(storage.log)] == [an_event(1)]
@@ -123,7 +123,7 @@ async def test_a_gateway_whose_stream_another_one_made_anew_goes_on_with_that(se
         former = storage.log.log_id
         await append_all(storage.log, [an_event(1), an_event(2)])
         await storage.log.commit(ISSUER, "fraud", 2, 1_000)
-        await ask(storage.connection, f"STREAM.DELETE.{Names(settings.prefix).event_stream}")
+        await api_request(storage.connection, f"STREAM.DELETE.{Names(settings.prefix).event_stream}")
         with unavailable():
             await storage.log.append(an_event(1))
         async with opened(settings) as maker:

@@ -105,7 +105,7 @@ async def test_an_event_that_cannot_be_stored_holds_up_those_behind_it(server: N
     events[place] = events[place]._replace(payload=bytes(2_000_000))
     storage = await NatsStorage.open(NatsSettings(servers=(server.url,), prefix="ordered", replicas=1))
     try:
-        with pytest.raises(GatewayError, match="larger than the NATS server takes"):
+        with pytest.raises(GatewayError, match="exceeds max_payload of the NATS server"):
             await storage.log.append_in_order(events)
 
         assert await _held(storage) == events[:place]

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.nats.connection.connection import Connection
-from adapters.nats.jetstream.jetstream import ask
+from adapters.nats.jetstream.jetstream import api_request
 from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.settings import NatsSettings
 from issuer.callback.v1 import messages_pb2 as callback
@@ -166,9 +166,9 @@ async def test_nothing_of_a_question_or_a_reply_is_stored_or_logged(cluster: Que
     connection = await Connection.open(NatsSettings(servers=(cluster.nats.url,)))
     try:
         for subject in ("all", asked.token[:16]):
-            takers = await ask(connection, "STREAM.NAMES", {"subject": f"d1-gateway.gateway.{subject}"})
+            takers = await api_request(connection, "STREAM.NAMES", {"subject": f"d1-gateway.gateway.{subject}"})
             assert not takers.get("streams")
-        assert len((await ask(connection, "STREAM.NAMES"))["streams"]) > 1
+        assert len((await api_request(connection, "STREAM.NAMES"))["streams"]) > 1
     finally:
         await connection.close()
     await cluster.nats.stop()
@@ -195,5 +195,5 @@ async def test_what_others_or_newer_peers_say_is_ignored_and_logged_once(cluster
         await stranger.close()
 
     ignored = [each for each in logged if each["event"] == "peer_messages_ignored"]
-    assert [(each["count"], each["cause"]) for each in ignored] == [(1, "of an unknown kind")] * len(cluster.gateways)
+    assert [(each["count"], each["cause"]) for each in ignored] == [(1, "unknown kind")] * len(cluster.gateways)
     assert "hello" not in repr(ignored)

@@ -11,7 +11,7 @@ from sandbox.common.tls import browser_context, client_context
 from sandbox.nats import NatsServer, ServerTls
 from tests.conformance.storage_engines import an_event
 from tests.integration.nats.nats_accounts import Operator
-from tests.integration.nats.nats_storages import opened, recovered, refusal, settings_for_nats
+from tests.integration.nats.nats_storages import open_error, opened, recovered, settings_for_nats
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +55,19 @@ async def test_a_server_that_hangs_is_left_soon_over_tls_too(guarded: NatsServer
 async def test_without_our_certificate_we_are_not_let_in(guarded: NatsServer, pki: Pki, shown: str) -> None:
     tls = browser_context(pki.server_ca) if shown == "nothing" else client_context(pki.caller, pki.server_ca)
 
-    assert guarded.url in await refusal(settings_for_nats(guarded), tls)
+    assert guarded.url in await open_error(settings_for_nats(guarded), tls)
 
 
 async def test_a_server_that_nobody_vouches_for_is_not_trusted(guarded: NatsServer, pki: Pki) -> None:
     tls = client_context(pki.gateway_client, pki.caller_ca)
 
-    assert "certificate verify failed" in await refusal(settings_for_nats(guarded), tls)
+    assert "certificate verify failed" in await open_error(settings_for_nats(guarded), tls)
 
 
 async def test_nothing_is_said_in_plain_text_to_a_server_that_ought_to_encrypt(server: NatsServer, pki: Pki) -> None:
     settings = settings_for_nats(server).model_copy(update={"servers": (server.url.replace("nats://", "tls://"),)})
 
-    assert "does not encrypt" in await refusal(settings, client_context(pki.gateway_client, pki.server_ca))
+    assert "does not encrypt" in await open_error(settings, client_context(pki.gateway_client, pki.server_ca))
 
 
 async def test_a_user_is_known_by_its_credentials(tmp_path: Path) -> None:
@@ -82,13 +82,13 @@ async def test_a_user_is_known_by_its_credentials(tmp_path: Path) -> None:
             await server.restart()
             await recovered(storage, within_seconds=5)
 
-        assert "Authorization Violation" in await refusal(settings)
+        assert "Authorization Violation" in await open_error(settings)
 
 
 async def test_the_credentials_of_another_operators_user_are_refused(tmp_path: Path) -> None:
     stranger = Operator().account.write_user(tmp_path / "stranger.creds")
     async with await NatsServer.start(tmp_path / "operated", settings=Operator().settings) as server:
         settings = settings_for_nats(server).model_copy(update={"credentials_file": stranger})
-        said = await refusal(settings)
+        message = await open_error(settings)
 
-        assert "Authorization Violation" in said
+        assert "Authorization Violation" in message

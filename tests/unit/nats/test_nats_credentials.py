@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from adapters.nats.connection.credentials import Credentials, CredentialsError
+from adapters.nats.connection.dial import Credentials, CredentialsError
 
 _USER = bytes([0x95, 0x00])
 _ACCOUNT = bytes([0x90, 0x00])
@@ -41,7 +41,7 @@ def test_a_file_tells_who_we_are_and_lets_us_prove_it(tmp_path: Path) -> None:
     [
         (seed()[:-1] + ("A" if seed()[-1] != "A" else "B"), "damaged"),
         (seed()[:-8], "damaged"),
-        (seed(kind=_ACCOUNT), "not that of a user"),
+        (seed(kind=_ACCOUNT), "not a user's seed"),
         ("S0", "does not hold"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Leases at NATS, when its answers get lost or come late."""
+"""Leases at NATS, when its responses are lost or late."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,18 +12,18 @@ from adapters.nats.leases.leases import NatsLeases
 from adapters.nats.leases.peer_sessions import PeerSessions
 from adapters.nats.leases.session import END, OwnSession
 
-ISSUER, NAME, SEAT = "ISSUER0001", "fraud", "seat.ISSUER0001.fraud"
+ISSUER, NAME, LEASE = "ISSUER0001", "fraud", "lease.ISSUER0001.fraud"
 
 
 class FakeBucket(Bucket):
-    """A bucket in a dictionary, whose answers can get lost and whose changes can come late."""
+    """A bucket in a dictionary, whose responses can be lost and whose changes can be late."""
 
     def __init__(self) -> None:
         self.held: dict[str, Entry] = {}
-        self.loses_answers = False
-        """Whether changes are made and not answered."""
+        self.loses_responses = False
+        """Whether changes are made without a response."""
         self.holds_back = False
-        """Whether changes are neither made nor answered, until `let_through`."""
+        """Whether changes wait, without a response, for `let_through`."""
         self._late: list[tuple[str, bytes, int | None]] = []
         self._revision = 0
 
@@ -48,7 +48,7 @@ class FakeBucket(Bucket):
             raise RequestTimeoutError
         changed = self._change(key, value, expected)
         await asyncio.sleep(0)
-        if self.loses_answers:
+        if self.loses_responses:
             raise RequestTimeoutError
         return changed
 
@@ -61,8 +61,8 @@ class FakeBucket(Bucket):
         return self._revision
 
 
-class Told:
-    """What a session of ours tells."""
+class Recorder:
+    """Records what a session reports."""
 
     def __init__(self) -> None:
         self.says = 0
@@ -88,50 +88,50 @@ class Clock:
         return self.now
 
 
-def a_session(bucket: FakeBucket, clock: Clock | None = None) -> tuple[OwnSession, Told]:
-    told = Told()
-    return OwnSession(bucket, told.say, told.begin, told.lose, clock or Clock()), told
+def a_session(bucket: FakeBucket, clock: Clock | None = None) -> tuple[OwnSession, Recorder]:
+    recorder = Recorder()
+    return OwnSession(bucket, recorder.say, recorder.begin, recorder.lose, clock or Clock()), recorder
 
 
 def key_of(session: OwnSession) -> str:
-    return f"session.{session.life.session_id}"
+    return f"session.{session.session.session_id}"
 
 
-async def test_a_renewal_whose_answer_got_lost_does_not_end_the_session() -> None:
+async def test_a_renewal_whose_response_was_lost_does_not_end_the_session() -> None:
     bucket = FakeBucket()
-    session, told = a_session(bucket)
+    session, recorder = a_session(bucket)
     await session.renew()
-    life = session.life
+    before = session.session
 
-    bucket.loses_answers = True
+    bucket.loses_responses = True
     await session.renew()
-    bucket.loses_answers = False
+    bucket.loses_responses = False
     # It names the one before as the last, which it no longer is.
     await session.renew()
     assert await session.renew()
 
-    assert session.life is life
-    assert life.is_valid()
-    assert (told.begins, told.losses) == (1, 0)
+    assert session.session is before
+    assert before.is_valid()
+    assert (recorder.begins, recorder.losses) == (1, 0)
 
 
 async def test_a_session_that_another_gateway_ended_is_lost_and_a_new_one_begins() -> None:
     bucket = FakeBucket()
-    session, told = a_session(bucket)
+    session, recorder = a_session(bucket)
     await session.renew()
-    before = session.life
+    before = session.session
 
     await bucket.put(key_of(session), END)
     await session.renew()
-    assert told.losses == 1
+    assert recorder.losses == 1
     await session.renew()
 
-    assert session.life.session_id != before.session_id
-    assert (session.life.is_valid(), told.begins) == (True, 2)
+    assert session.session.session_id != before.session_id
+    assert (session.session.is_valid(), recorder.begins) == (True, 2)
     assert bucket.held[f"session.{before.session_id}"].value == END
 
 
-async def test_a_session_is_valid_from_when_its_renewal_was_sent_not_from_its_answer() -> None:
+async def test_a_session_is_valid_from_when_its_renewal_was_sent_not_from_its_response() -> None:
     clock = Clock()
 
     class SlowBucket(FakeBucket):
@@ -144,62 +144,62 @@ async def test_a_session_is_valid_from_when_its_renewal_was_sent_not_from_its_an
             return await super().put(key, value, expected=expected, ttl_seconds=ttl_seconds)
 
     bucket = SlowBucket()
-    session, told = a_session(bucket, clock)
+    session, recorder = a_session(bucket, clock)
     await session.renew()
     clock.now += 2.4
-    assert session.life.is_valid()
+    assert session.session.is_valid()
     clock.now += 0.2
-    assert not session.life.is_valid()
+    assert not session.session.is_valid()
 
     # As if the process had been stopped between sending and the answer.
     bucket.seconds = 3.0
     await session.renew()
 
-    assert not session.life.is_valid()
-    assert told.losses == 1
+    assert not session.session.is_valid()
+    assert recorder.losses == 1
 
 
 async def test_what_ran_out_stays_lost_even_if_the_renewal_comes_through() -> None:
     clock = Clock()
-    session, told = a_session(FakeBucket(), clock)
+    session, recorder = a_session(FakeBucket(), clock)
     await session.renew()
 
     clock.now += 8.0
     await session.renew()
 
-    assert session.life.is_valid()
-    assert (told.begins, told.losses) == (2, 1)
+    assert session.session.is_valid()
+    assert (recorder.begins, recorder.losses) == (2, 1)
 
 
-async def test_an_end_that_is_only_said_ends_no_session() -> None:
+async def test_an_end_that_is_only_announced_ends_no_session() -> None:
     bucket = FakeBucket()
     ends: list[None] = []
-    others = PeerSessions(bucket, lambda: ends.append(None))
+    peers = PeerSessions(bucket, lambda: ends.append(None))
     await bucket.put("session.x", b"1")
-    others.hear("x", b"1")
-    running = asyncio.create_task(others.run())
+    peers.receive("x", b"1")
+    running = asyncio.create_task(peers.run())
 
-    others.hear("x", END)
+    peers.receive("x", END)
     await asyncio.sleep(0.6)
     assert not ends
-    assert not await others.is_over("x")
+    assert not await peers.has_ended("x")
 
     await bucket.put("session.x", END)
-    others.hear("x", END)
+    peers.receive("x", END)
     await asyncio.sleep(0.1)
     assert len(ends) == 1
-    assert await others.is_over("x")
+    assert await peers.has_ended("x")
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_session_whose_renewals_are_stored_lives_though_they_are_not_heard() -> None:
+async def test_a_session_whose_renewals_are_stored_lives_though_they_are_not_received() -> None:
     bucket = FakeBucket()
     ends: list[None] = []
-    others = PeerSessions(bucket, lambda: ends.append(None))
+    peers = PeerSessions(bucket, lambda: ends.append(None))
     await bucket.put("session.x", b"1")
-    assert not await others.is_over("x")
-    running = asyncio.create_task(others.run())
+    assert not await peers.has_ended("x")
+    running = asyncio.create_task(peers.run())
 
     for number in range(2, 9):
         await asyncio.sleep(0.5)
@@ -220,28 +220,28 @@ async def test_a_renewal_that_comes_just_before_the_end_keeps_the_session() -> N
             return await super().put(key, value, expected=expected, ttl_seconds=ttl_seconds)
 
     bucket = LateRenewal()
-    others = PeerSessions(bucket, pytest.fail)
+    peers = PeerSessions(bucket, pytest.fail)
     await bucket.put("session.x", b"1")
-    assert not await others.is_over("x")
+    assert not await peers.has_ended("x")
     # As long ago as it takes.
-    others._heard["x"].time -= 3.0
+    peers._alive["x"].time -= 3.0
 
-    await others._look("x", b"1", is_silent=True)
+    await peers._check("x", b"1", is_silent=True)
 
-    assert not await others.is_over("x")
+    assert not await peers.has_ended("x")
     assert bucket.held["session.x"].value == b"2"
 
 
-async def test_what_is_heard_after_a_reconnection_is_not_too_late() -> None:
+async def test_what_is_received_after_a_reconnection_is_not_too_late() -> None:
     bucket = FakeBucket()
     ends: list[None] = []
-    others = PeerSessions(bucket, lambda: ends.append(None))
+    peers = PeerSessions(bucket, lambda: ends.append(None))
     await bucket.put("session.x", b"1")
-    assert not await others.is_over("x")
-    others._heard["x"].time -= 3.0
+    assert not await peers.has_ended("x")
+    peers._alive["x"].time -= 3.0
 
-    others.excuse()
-    running = asyncio.create_task(others.run())
+    peers.restart_timers()
+    running = asyncio.create_task(peers.run())
     await asyncio.sleep(0.3)
 
     assert not ends
@@ -259,8 +259,8 @@ async def a_gateway(bucket: FakeBucket) -> AsyncIterator[NatsLeases]:
         await leases.close()
 
 
-def seat(bucket: FakeBucket) -> str:
-    return bucket.held[SEAT].value.decode().split(" ")[0]
+def holder(bucket: FakeBucket) -> str:
+    return bucket.held[LEASE].value.decode().split(" ")[0]
 
 
 async def settled(condition: Callable[[], bool]) -> None:
@@ -271,37 +271,37 @@ async def settled(condition: Callable[[], bool]) -> None:
     raise AssertionError("it has not come to that")
 
 
-async def test_a_seat_that_was_taken_without_an_answer_is_taken_again() -> None:
+async def test_a_lease_that_was_taken_without_a_response_is_taken_again() -> None:
     bucket = FakeBucket()
     async with a_gateway(bucket) as leases:
         leases.set_watchers(ISSUER, NAME, 1)
-        bucket.loses_answers = True
+        bucket.loses_responses = True
         assert await leases.acquire(ISSUER, NAME, pytest.fail) is None
-        bucket.loses_answers = False
+        bucket.loses_responses = False
 
         lease = await leases.acquire(ISSUER, NAME, pytest.fail)
 
         assert lease is not None
         assert lease.fencing_token == 2
-        assert seat(bucket) == leases._own.life.session_id
+        assert holder(bucket) == leases._own.session.session_id
 
 
-async def test_a_seat_that_was_taken_without_an_answer_is_given_back_when_the_watcher_leaves() -> None:
+async def test_a_lease_that_was_taken_without_a_response_is_released_when_the_watcher_leaves() -> None:
     bucket = FakeBucket()
     async with a_gateway(bucket) as leases:
         leases.set_watchers(ISSUER, NAME, 1)
-        bucket.loses_answers = True
+        bucket.loses_responses = True
         assert await leases.acquire(ISSUER, NAME, pytest.fail) is None
-        bucket.loses_answers = False
+        bucket.loses_responses = False
 
         leases.set_watchers(ISSUER, NAME, 0)
 
-        await settled(lambda: leases._places == {})
-        assert seat(bucket) == "-"
+        await settled(lambda: leases._subscriptions == {})
+        assert holder(bucket) == "-"
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_watcher_that_leaves_while_it_asks_leaves_no_seat_taken(turns: int) -> None:
+async def test_a_watcher_that_leaves_while_it_asks_leaves_no_lease_held(turns: int) -> None:
     bucket = FakeBucket()
     async with a_gateway(bucket) as leases:
         leases.set_watchers(ISSUER, NAME, 1)
@@ -313,11 +313,11 @@ async def test_a_watcher_that_leaves_while_it_asks_leaves_no_seat_taken(turns: i
         await asyncio.gather(asking, return_exceptions=True)
         leases.set_watchers(ISSUER, NAME, 0)
 
-        await settled(lambda: leases._places == {})
-        assert SEAT not in bucket.held or seat(bucket) == "-"
+        await settled(lambda: leases._subscriptions == {})
+        assert LEASE not in bucket.held or holder(bucket) == "-"
 
 
-async def test_a_seat_is_not_taken_late_for_a_watcher_that_has_left() -> None:
+async def test_a_lease_is_not_taken_late_for_a_watcher_that_has_left() -> None:
     bucket = FakeBucket()
     async with a_gateway(bucket) as leases:
         leases.set_watchers(ISSUER, NAME, 1)
@@ -325,14 +325,14 @@ async def test_a_seat_is_not_taken_late_for_a_watcher_that_has_left() -> None:
         assert await leases.acquire(ISSUER, NAME, pytest.fail) is None
         bucket.holds_back = False
         leases.set_watchers(ISSUER, NAME, 0)
-        await settled(lambda: leases._places == {})
+        await settled(lambda: leases._subscriptions == {})
 
         bucket.let_through()
 
-        assert seat(bucket) == "-"
+        assert holder(bucket) == "-"
 
 
-async def test_a_seat_that_could_not_be_given_back_is_given_back_with_the_next_look() -> None:
+async def test_a_lease_that_could_not_be_released_is_released_with_the_next_check() -> None:
     bucket = FakeBucket()
     async with a_gateway(bucket) as leases:
         leases.set_watchers(ISSUER, NAME, 1)
@@ -340,17 +340,17 @@ async def test_a_seat_that_could_not_be_given_back_is_given_back_with_the_next_l
         bucket.holds_back = True
         leases.set_watchers(ISSUER, NAME, 0)
         await settled(lambda: bool(bucket._late))
-        assert seat(bucket) == leases._own.life.session_id
-        (place,) = leases._places.values()
+        assert holder(bucket) == leases._own.session.session_id
+        (subscription,) = leases._subscriptions.values()
         bucket.let_through()
 
-        await leases._give_back(place)
+        await leases._release(subscription)
 
-        assert seat(bucket) == "-"
-        assert leases._places == {}
+        assert holder(bucket) == "-"
+        assert leases._subscriptions == {}
 
 
-async def test_a_watcher_that_comes_while_the_seat_is_given_back_gets_it() -> None:
+async def test_a_watcher_that_comes_while_the_lease_is_released_gets_it() -> None:
     bucket = FakeBucket()
     async with a_gateway(bucket) as leases:
         leases.set_watchers(ISSUER, NAME, 1)
@@ -366,7 +366,7 @@ async def test_a_watcher_that_comes_while_the_seat_is_given_back_gets_it() -> No
         assert second.fencing_token > first.fencing_token
         await asyncio.sleep(0.01)
         assert second.is_held()
-        assert seat(bucket) == leases._own.life.session_id
+        assert holder(bucket) == leases._own.session.session_id
         assert leases.watchers(ISSUER) == {NAME: 1}
 
 
@@ -375,8 +375,8 @@ async def test_a_lease_that_is_granted_after_its_session_was_lost_is_none() -> N
         async def put(
             self, key: str, value: bytes, *, expected: int | None = None, ttl_seconds: float | None = None
         ) -> int | None:
-            if key == SEAT:
-                leases._own.life.valid_until = 0.0
+            if key == LEASE:
+                leases._own.session.valid_until = 0.0
             return await super().put(key, value, expected=expected, ttl_seconds=ttl_seconds)
 
     bucket = LosingBucket()
@@ -386,14 +386,14 @@ async def test_a_lease_that_is_granted_after_its_session_was_lost_is_none() -> N
         assert await leases.acquire(ISSUER, NAME, pytest.fail) is None
 
 
-async def test_no_two_gateways_are_granted_a_lease_whose_answers_get_lost() -> None:
+async def test_no_two_gateways_are_granted_a_lease_whose_responses_are_lost() -> None:
     bucket = FakeBucket()
     async with a_gateway(bucket) as one, a_gateway(bucket) as two:
         for leases in (one, two):
             leases.set_watchers(ISSUER, NAME, 1)
-        bucket.loses_answers = True
+        bucket.loses_responses = True
         assert await one.acquire(ISSUER, NAME, pytest.fail) is None
-        bucket.loses_answers = False
+        bucket.loses_responses = False
 
         assert await two.acquire(ISSUER, NAME, pytest.fail) is None
         assert await one.acquire(ISSUER, NAME, pytest.fail) is not None

@@ -8,11 +8,11 @@ def test_a_place_of_a_former_log_counts_as_far_as_all_logs_since_are_the_same() 
     second = first.renewed(20)
     third = second.renewed(11)
 
-    assert second.place(first.log_id, 25) == 20
-    assert [third.place(first.log_id, place) for place in (5, 11, 15, 25)] == [5, 11, 11, 11]
-    assert third.place(second.log_id, 30) == 11
-    assert third.place(third.log_id, 30) == 30
-    assert third.place("00000000", 30) == 0
+    assert second.translate(first.log_id, 25) == 20
+    assert [third.translate(first.log_id, place) for place in (5, 11, 15, 25)] == [5, 11, 11, 11]
+    assert third.translate(second.log_id, 30) == 11
+    assert third.translate(third.log_id, 30) == 30
+    assert third.translate("00000000", 30) == 0
 
 
 def test_a_lineage_is_read_as_it_was_written() -> None:

@@ -5,8 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.nats.connection.errors import NatsError
-from adapters.nats.connection.subjects import Names, token
 from adapters.nats.event_log.envelope import pack, unpack
+from adapters.nats.jetstream.streams import Names, token
 from gateway.ports import Event, Scope
 
 texts = st.text(max_size=300) | st.text(st.characters(codec="ascii"), max_size=80)
@@ -71,5 +71,5 @@ def test_an_event_is_unpacked_as_it_was_packed(event: Event) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x01", b"{}", b"\x02" + bytes(100)])
 def test_what_is_no_event_is_told_apart(content: bytes) -> None:
-    with pytest.raises(NatsError, match="no event"):
+    with pytest.raises(NatsError, match="not an event"):
         unpack(content)
