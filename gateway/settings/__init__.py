@@ -1,7 +1,7 @@
-"""Every setting of the gateway, typed, with its unit in its name.
+"""The settings of the gateway, typed, with units in their names.
 
-Settings come from a TOML file and from the environment, where ``D1_GATEWAY_D1__BASE_URL`` stands for ``base_url`` in
-the table ``[d1]``; the environment wins. Unknown settings are rejected.
+Settings come from a TOML file and from the environment, where ``D1_GATEWAY_D1__BASE_URL`` sets ``base_url`` of the
+table ``[d1]``. The environment takes precedence. Unknown settings are rejected.
 """
 
 from gateway.settings.callbacks import CallbackPolicySettings, CallbackSettings, ResultPollSettings

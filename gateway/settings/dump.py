@@ -1,4 +1,4 @@
-"""Settings as text, for people: TOML with every default filled in and every secret masked."""
+"""Settings as TOML for people, with all defaults and with secrets masked."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def effective(settings: Settings) -> str:
-    """Return the effective settings as TOML that `load` reads again, but for what is masked."""
+    """Return the effective settings as TOML. `load` can read it, except for masked values."""
     return "\n".join(_table("", settings.model_dump())).strip()
 
 
@@ -47,5 +47,5 @@ def _value(value: object) -> str:
         return '"***"'
     if isinstance(value, datetime):
         return value.isoformat()
-    # A JSON string, number or boolean is one of TOML's too.
+    # JSON strings, numbers and booleans are valid TOML.
     return orjson.dumps(str(value) if isinstance(value, Path) else value).decode()

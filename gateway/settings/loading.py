@@ -1,4 +1,4 @@
-"""Every setting together, read from a TOML file and from the environment."""
+"""All settings, and their sources: a TOML file and the environment."""
 
 import os
 import tomllib
@@ -30,8 +30,8 @@ FILE_VARIABLE = "D1_GATEWAY_CONFIG_FILE"
 """Environment variable with the path of the TOML file."""
 
 _CLIENT_PREFIX = "d1_gateway_client_"
-"""Of the client's options, which may be set in the same environment."""
-_WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (looked for, not listened on)
+"""Prefix of the client's options, which may share the environment."""
+_WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (compared, not listened on)
 
 
 class Settings(BaseSettings):
@@ -74,29 +74,29 @@ class Settings(BaseSettings):
     """Time for calls and callbacks in flight to finish during a shutdown."""
 
     @model_validator(mode="after")
-    def _callers_can_be_known(self) -> "Settings":
+    def _callers_are_identified(self) -> "Settings":
         if self.access.tokens is None and self.grpc.tls_client_ca_file is None:
             raise ValueError("access: callers cannot be identified; set grpc.tls_client_ca_file or access.tokens")
         return self
 
     @model_validator(mode="after")
-    def _listeners_have_a_port_each(self) -> "Settings":
+    def _ports_are_distinct(self) -> "Settings":
         listeners: dict[str, GrpcSettings | EdgeSettings | AdminSettings] = {
             "grpc": self.grpc,
             "edge": self.edge,
             "admin": self.admin,
         }
         for (one, first), (other, second) in combinations(listeners.items(), 2):
-            meet = first.host == second.host or not _WILDCARDS.isdisjoint({first.host, second.host})
-            if first.port == second.port != 0 and meet:
+            overlap = first.host == second.host or not _WILDCARDS.isdisjoint({first.host, second.host})
+            if first.port == second.port != 0 and overlap:
                 raise ValueError(f"{one}.port and {other}.port are both {first.port}")
         return self
 
     @model_validator(mode="after")
-    def _gateways_that_share_a_port_share_their_storage(self) -> "Settings":
+    def _shared_port_requires_shared_storage(self) -> "Settings":
         for name, listener in (("grpc", self.grpc), ("edge", self.edge)):
             if listener.reuse_port and self.nats is None:
-                raise ValueError(f"{name}.reuse_port needs [nats]: the embedded event log belongs to one process")
+                raise ValueError(f"{name}.reuse_port requires [nats]: the embedded event log belongs to one process")
         return self
 
     @classmethod
@@ -108,13 +108,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the file; leave out what pydantic-settings offers besides."""
+        """Prefer the environment to the file, and use no other sources."""
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; ``mistakes`` has one line each, with its place."""
+    """The settings are not usable. ``mistakes`` has one line for each problem, with its location."""
 
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("; ".join(mistakes))
@@ -125,18 +125,18 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Set
     """Read the settings.
 
     Args:
-        file: The TOML file; None where everything comes from the environment.
-        environment: What to look for unknown settings in; the process's own environment if None.
+        file: The TOML file; None to use the environment only.
+        environment: Where to look for unknown settings; None for the process's environment.
 
     Raises:
-        SettingsError: Something is missing, unknown, wrong or contradictory.
+        SettingsError: A setting is missing, unknown, invalid or contradictory.
     """
     mistakes = list(_unknown_in_environment(os.environ if environment is None else environment))
     try:
         sources = _Sources(file)
         settings = Settings(**sources.file_values)
     except ValidationError as error:
-        mistakes += [f"{sources.place(detail['loc'])}: {_text(detail['msg'])}" for detail in error.errors()]
+        mistakes += [f"{sources.locate(detail['loc'])}: {_text(detail['msg'])}" for detail in error.errors()]
     except SourceError as error:
         mistakes.append(f"environment: {error}")
     except (OSError, ValueError) as error:
@@ -147,15 +147,15 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Set
 
 
 class _Sources:
-    """Where settings came from, to tell where a mistake is."""
+    """The sources of settings, to locate problems."""
 
     def __init__(self, file: Path | None) -> None:
         self.file_values = {} if file is None else _read_toml(file)
         self._environment = EnvSettingsSource(Settings)()
         self._file = file
 
-    def place(self, location: tuple[int | str, ...]) -> str:
-        # Pydantic's mark for the key of a table, where it is the key that is wrong.
+    def locate(self, location: tuple[int | str, ...]) -> str:
+        # Pydantic marks an invalid key of a table with this part.
         keys = [part for part in location if part != "[key]"]
         setting = ".".join(map(str, keys)) or "settings"
         if self._file is None:
@@ -163,13 +163,13 @@ class _Sources:
         given = _find(self._environment, keys)
         if given in (None, {}):
             return f"{setting} ({self._file})"
-        # Of a table each may have set a part.
+        # Both sources may set parts of a table.
         is_shared = isinstance(given, dict) and _find(self.file_values, keys) is not None
         return f"{setting} ({self._file} and environment)" if is_shared else f"{setting} (environment)"
 
 
 def _find(values: Any, keys: Iterable[int | str]) -> Any:
-    """Return what stands there, or in the place of a table or list that it would be in; None if there is nothing."""
+    """Return the value at a path, or the value that replaces one of its tables; None if there is none."""
     for key in keys:
         if not isinstance(values, dict):
             return values
@@ -180,7 +180,7 @@ def _find(values: Any, keys: Iterable[int | str]) -> Any:
 def _read_toml(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError("file not found")
-    # Editors put a byte order mark before it, which is no TOML.
+    # Some editors write a byte order mark, which is invalid in TOML.
     return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
 
 
@@ -191,7 +191,7 @@ def _text(message: str) -> str:
 def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:
     prefix = ENVIRONMENT_PREFIX.lower()
     for variable in sorted(environment):
-        # pydantic-settings takes a variable's name in any case, and passes over what it does not know.
+        # pydantic-settings ignores the case of variables, and skips unknown ones.
         name = variable.lower()
         if name.startswith(prefix) and variable != FILE_VARIABLE and not name.startswith(_CLIENT_PREFIX):
             setting, nested, _ = name.removeprefix(prefix).partition("__")

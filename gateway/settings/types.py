@@ -31,7 +31,7 @@ __all__ = [
 
 _Values = TypeVar("_Values", bound=Sized)
 
-# Without a user: what is read here is printed by `config check`, and quoted in messages.
+# Without user info, because `config check` and error messages show the URL.
 _ORIGIN: Final = r"(https://[^/\s?#@]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?)"
 _USER: Final = re.compile("://[^/?#]*@")
 
@@ -43,7 +43,7 @@ KeyId = Annotated[str, StringConstraints(min_length=1)]
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine alone."""
+    """Return whether a host is a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -53,12 +53,9 @@ def is_loopback(host: str) -> bool:
 
 
 def not_empty(values: _Values) -> _Values:
-    """Return a collection that has an entry.
+    """Return a collection, or raise `ValueError` if it is empty.
 
-    A constraint of the field would report an empty collection, too, where every entry of it is wrong.
-
-    Raises:
-        ValueError: It is empty.
+    A constraint of the field would also report an empty collection if all its entries are invalid.
     """
     if not values:
         raise ValueError("must not be empty")
@@ -98,7 +95,7 @@ def _without_query(url: str) -> str:
     return f"{path}?***" if query else path + mark
 
 
-# The formats are the words of docs/settings.md.
+# docs/settings.md shows the formats.
 _URL: Final = WithJsonSchema({"type": "string", "format": "URL"})
 
 Origin = Annotated[str, StringConstraints(pattern=f"^{_ORIGIN}$"), AfterValidator(_with_host_and_port), _URL]
@@ -118,7 +115,7 @@ DocumentUrl = Annotated[
     PlainSerializer(_without_query),
     _URL,
 ]
-"""A document's address. Plain HTTP on loopback only. The query may hold a secret, and is not printed."""
+"""A document's address. Plain HTTP on loopback only. The query may hold a secret and is masked in output."""
 Identifier = Annotated[str, AfterValidator(_without_user)]
 """An agreed name, often in the form of a URL."""
 ReadableFile = Annotated[Path, AfterValidator(_readable), WithJsonSchema({"type": "string", "format": "file"})]

@@ -117,10 +117,10 @@ class ThreeDSSettings(UpstreamSettings):
         return self
 
     def read_api_key(self) -> SecretStr:
-        """Return the API key, out of its file if there is one.
+        """Return the API key, from its file if there is one.
 
         Raises:
-            ValueError: The file has changed since the settings were loaded, and holds no API key now.
+            ValueError: The file has changed and no longer holds an API key.
         """
         if self.api_key is not None:
             return self.api_key

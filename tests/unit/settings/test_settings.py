@@ -394,7 +394,7 @@ def test_a_port_is_reused_only_by_gateways_that_share_their_storage(
 
     (mistake,) = mistakes_of(files.write())
 
-    assert f"{listener}.reuse_port needs [nats]: the embedded event log belongs to one process" in mistake
+    assert f"{listener}.reuse_port requires [nats]: the embedded event log belongs to one process" in mistake
     shared = load(files.write(rest='[nats]\nservers = ["nats://127.0.0.1:4222"]'))
     assert [shared.grpc.reuse_port, shared.edge.reuse_port].count(True) == 1
 
