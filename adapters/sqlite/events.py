@@ -15,6 +15,7 @@ ROWS_PER_STATEMENT = 128
 _MAX_READ_BYTES = 1_048_576
 """Size of payloads after which a read ends: readers may hold them for long."""
 
+# The columns are the fields of `Event` in their order; the payload comes last.
 _COLUMNS = "sequence, issuer_id, kind, subject_id, operation_id, consumer_id, operation_type, status, receive_time_ms"
 
 # The inner query needs the index only. Without it, SQLite would sort the payloads of all of a subject's events.
@@ -66,21 +67,8 @@ class Appender:
         values: list[object] = []
         for event in events:
             sequence += 1
-            time_ms = event.receive_time_ms
-            latest_ms = max(latest_ms, time_ms)
-            values += (
-                sequence,
-                event.issuer_id,
-                event.kind,
-                event.subject_id,
-                event.operation_id,
-                event.consumer_id,
-                event.operation_type,
-                event.status,
-                time_ms,
-                latest_ms,
-                event.payload,
-            )
+            latest_ms = max(latest_ms, event.receive_time_ms)
+            values += (sequence, *event[:-1], latest_ms, event.payload)
         before, self._latest_ms = self.last, latest_ms
         if self.connection.execute(_insert(len(events)), values).rowcount == len(events):
             self.last = sequence

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -16,6 +15,7 @@ from adapters.sqlite.key_value_store import SqliteKeyValueStore
 from adapters.sqlite.leases import SqliteLeases
 from adapters.sqlite.writer import Writer
 from gateway.aio.append_notifier import AppendNotifier
+from gateway.aio.clock import wall_clock_ms
 from gateway.errors import GatewayError
 from gateway.settings import EventLogSettings
 from issuer.common.v1 import error_pb2
@@ -23,10 +23,6 @@ from issuer.common.v1 import error_pb2
 __all__ = ["SqliteStorage"]
 
 _log = structlog.get_logger(__name__)
-
-
-def _wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class SqliteStorage:
@@ -67,7 +63,7 @@ class SqliteStorage:
         *,
         retention: EventLogSettings | None = None,
         trim_interval_seconds: float = 60.0,
-        now_ms: Callable[[], int] = _wall_clock_ms,
+        now_ms: Callable[[], int] = wall_clock_ms,
     ) -> Self:
         """Open a storage, creating the file if needed. Close it with `close`.
 

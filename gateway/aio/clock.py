@@ -1,13 +1,14 @@
 """Time on the event loop: a clock that tests replace, and periodic work."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 import structlog
 
-__all__ = ["Clock", "Timer", "every"]
+__all__ = ["Clock", "Timer", "every", "wall_clock_ms"]
 
 
 class Timer(Protocol):
@@ -31,6 +32,11 @@ class Clock(Protocol):
 
 
 _log = structlog.get_logger(__name__)
+
+
+def wall_clock_ms() -> int:
+    """Return the time in milliseconds since 1970 (UTC)."""
+    return time.time_ns() // 1_000_000
 
 
 @asynccontextmanager

@@ -57,13 +57,13 @@ class Bus:
 
     asking: Broker
     answering: CallbackRegistry
-    _seats: int = field(default=0)
+    _sessions: int = field(default=0)
 
     async def connect(self, max_in_flight: int = 16, topics: Sequence[Topic] = TOPICS) -> Connected:
         """Have a handler, and wait until it can be asked."""
         connected = Connected(self.answering, max_in_flight, topics)
-        self._seats += len(topics)
-        await until(lambda: self.asking.size[1] == self._seats)
+        self._sessions += len(topics)
+        await until(lambda: self.asking.size[1] == self._sessions)
         return connected
 
     async def drain(self, connected: Connected) -> None:
@@ -74,8 +74,8 @@ class Bus:
     async def disconnect(self, connected: Connected) -> None:
         """Have a handler leave, and wait until that is known."""
         self.answering.disconnect(connected.session)
-        self._seats -= len(connected.session.topics)
-        await until(lambda: self.asking.size[1] == self._seats)
+        self._sessions -= len(connected.session.topics)
+        await until(lambda: self.asking.size[1] == self._sessions)
 
     async def _is_heard(self) -> None:
         # What is said of one handler is said of all: once a new one is known, so is the other one's state.

@@ -53,7 +53,7 @@ async def test_the_reply_that_counts_is_returned_and_its_handler_is_told_so(bus:
     await bus.settled()
 
 
-async def test_a_question_arrives_as_it_was_asked_with_all_that_a_handler_has_to_know(bus: Bus) -> None:
+async def test_a_callback_request_arrives_unchanged_with_all_that_a_handler_needs(bus: Bus) -> None:
     handler = await bus.connect()
     question = asking(bus, "c-1", 8.0)
 
@@ -67,7 +67,7 @@ async def test_a_question_arrives_as_it_was_asked_with_all_that_a_handler_has_to
     question.cancel()
 
 
-async def test_without_a_reply_none_is_returned_at_the_deadline_and_the_question_is_taken_back(bus: Bus) -> None:
+async def test_without_a_reply_none_is_returned_at_the_deadline_and_the_callback_request_is_withdrawn(bus: Bus) -> None:
     handler = await bus.connect()
     began = time.monotonic()
 
@@ -94,7 +94,7 @@ async def test_what_does_not_wait_for_a_handler_is_answered_by_one_that_is_there
     assert await question is not None
 
 
-async def test_a_question_waits_for_a_handler_to_connect(bus: Bus) -> None:
+async def test_a_callback_waits_for_a_handler_to_connect(bus: Bus) -> None:
     question = asking(bus)
     await asyncio.sleep(0.05)
 
@@ -150,7 +150,7 @@ async def test_a_reply_is_told_when_nobody_waits_any_more(bus: Bus) -> None:
     await bus.settled()
 
 
-async def test_a_handler_has_no_more_questions_than_it_takes_and_gets_the_next_when_it_replies(bus: Bus) -> None:
+async def test_a_handler_has_no_more_callbacks_than_it_takes_and_gets_the_next_when_it_replies(bus: Bus) -> None:
     handler = await bus.connect(max_in_flight=2)
     questions = [asking(bus, str(number)) for number in range(5)]
 

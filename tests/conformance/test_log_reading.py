@@ -212,7 +212,7 @@ async def test_a_time_leads_to_the_first_event_taken_then_or_later(log: EventLog
     assert await log.sequence_before(1_000_001) == 100
 
 
-async def test_nothing_is_missed_where_neighbours_are_out_of_order(log: EventLog) -> None:
+async def test_nothing_is_missed_if_events_are_out_of_order(log: EventLog) -> None:
     # As with two gateways, one of whose clocks is two seconds behind.
     times = [1_000 * number - 2_000 * (number % 2) for number in range(10, 60)]
     for number, time_ms in enumerate(times, 1):

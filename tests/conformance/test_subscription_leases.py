@@ -30,7 +30,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> SqliteEngine | Nat
 # --------------------------------------------------------------------------------------------- every engine
 
 
-async def test_whoever_watches_is_granted_the_lease(engine: SqliteEngine | NatsEngine) -> None:
+async def test_a_watcher_is_granted_the_lease(engine: SqliteEngine | NatsEngine) -> None:
     async with engine.gateway(Clock()) as leases:
         leases.set_watchers(ISSUER, NAME, 1)
 
@@ -87,7 +87,7 @@ async def test_the_next_watcher_of_the_process_replaces_the_lease_by_one_with_a_
         assert second.fencing_token > first.fencing_token
 
 
-async def test_whoever_leaves_while_it_is_decided_is_granted_nothing_and_hinders_nobody(
+async def test_a_watcher_that_leaves_while_acquiring_is_granted_nothing_and_hinders_nobody(
     engine: SqliteEngine | NatsEngine,
 ) -> None:
     async with engine.gateway(Clock()) as leases:

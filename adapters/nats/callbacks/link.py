@@ -13,12 +13,12 @@ from adapters.nats.callbacks.codec import UnreadableError, decode
 from adapters.nats.connection.connection import Connection, Msg, Subscription
 from adapters.nats.connection.errors import DisconnectedError, NatsError
 from d1gateway.peer.v1 import messages_pb2 as peer
+from gateway.logging.throttled import ThrottledLog
 
 __all__ = ["NatsLink"]
 
 _MAX_OUTGOING: Final = 20_000
 """Maximum messages that wait to be sent. With more, the connection hangs, and the messages are soon obsolete."""
-_LOG_PAUSE_SECONDS: Final = 60.0
 _ALL: Final = "all"
 
 _log = structlog.get_logger(__name__)
@@ -42,8 +42,7 @@ class NatsLink:
         self._receive: Callable[[peer.PeerMessage], None] = lambda _: None
         self._subscriptions: list[Subscription] = []
         self._sending: asyncio.Task[None] | None = None
-        self._ignored_count = 0
-        self._quiet_until = 0.0
+        self._ignored_log = ThrottledLog("peer_messages_ignored")
 
     def broadcast(self, message: peer.PeerMessage) -> None:
         """Send a message to every peer."""
@@ -82,7 +81,7 @@ class NatsLink:
         try:
             decoded = decode(message.data)
         except UnreadableError as error:
-            self._ignore(str(error))
+            self._ignored_log.warning(cause=str(error))
         else:
             self._receive(decoded)
 
@@ -100,10 +99,3 @@ class NatsLink:
             return
         except NatsError as error:
             _log.warning("peer_message_not_sent", size=len(payload), cause=str(error))
-
-    def _ignore(self, cause: str) -> None:
-        self._ignored_count += 1
-        now = asyncio.get_running_loop().time()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _LOG_PAUSE_SECONDS
-            _log.warning("peer_messages_ignored", count=self._ignored_count, cause=cause)

@@ -6,7 +6,6 @@ session has ended (`adapters.nats.leases.session` explains why nobody uses the l
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
@@ -19,6 +18,7 @@ from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.jetstream.streams import token
 from adapters.nats.leases.peer_sessions import PeerSessions
 from adapters.nats.leases.session import OwnSession, Session
+from gateway.aio.clock import wall_clock_ms
 
 __all__ = ["NatsLeases"]
 
@@ -27,10 +27,6 @@ _FREE: Final = "-"
 _CHECK_SECONDS: Final = 3.0
 """Interval between checks for leases that were released unnoticed."""
 _log = structlog.get_logger(__name__)
-
-
-def _wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class _Lease:
@@ -98,7 +94,7 @@ class NatsLeases:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def open(cls, connection: Connection, bucket: str, *, now_ms: Callable[[], int] = _wall_clock_ms) -> Self:
+    async def open(cls, connection: Connection, bucket: str, *, now_ms: Callable[[], int] = wall_clock_ms) -> Self:
         """Begin a session and follow those of peers. Close it with `close`, before the connection.
 
         Args:

@@ -40,7 +40,7 @@ async def outcomes(handler: Handler, count: int = 1) -> list[int]:
     return [receipt.outcome for receipt in handler.receipts]
 
 
-async def test_every_kind_of_question_is_answered_by_a_handler_at_the_other_gateway(cluster: Questioning) -> None:
+async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gateway(cluster: Questioning) -> None:
     issuer = Issuer()
     async with Handler.connect(cluster.gateways[THERE].channel, issuer.answers()) as handler:
         status, person = await cluster.ask(HERE, "?cardId=card-7", **{"x-correlation-id": "ask-1"})
@@ -82,7 +82,7 @@ async def test_a_handler_here_is_asked_before_one_at_the_other_gateway(cluster: 
     assert (len(own.questions), len(other.questions)) == (3, 0)
 
 
-async def test_a_handler_has_no_more_questions_than_it_takes_though_both_gateways_ask_it(cluster: Questioning) -> None:
+async def test_a_handler_has_no_more_callbacks_than_it_takes_though_both_gateways_ask_it(cluster: Questioning) -> None:
     busy, most = 0, 0
 
     async def slowly(question: callback.Question) -> callback.Reply:
@@ -150,7 +150,7 @@ async def test_while_nats_is_down_handlers_here_answer_and_after_that_those_else
     assert elsewhere.questions[-1].deliver_otp.otp == "2"
 
 
-async def test_nothing_of_a_question_or_a_reply_is_stored_or_logged(cluster: Questioning, tmp_path: Path) -> None:
+async def test_nothing_of_a_callback_or_a_reply_is_stored_or_logged(cluster: Questioning, tmp_path: Path) -> None:
     sandbox = cluster.gateways[THERE].sandbox
     with capture_logs() as logged:
         async with Handler.connect(cluster.gateways[THERE].channel, Issuer().answers()) as handler:
@@ -195,5 +195,5 @@ async def test_what_others_or_newer_peers_say_is_ignored_and_logged_once(cluster
         await stranger.close()
 
     ignored = [each for each in logged if each["event"] == "peer_messages_ignored"]
-    assert [(each["count"], each["cause"]) for each in ignored] == [(1, "unknown kind")] * len(cluster.gateways)
+    assert [(each["suppressed"], each["cause"]) for each in ignored] == [(0, "unknown kind")] * len(cluster.gateways)
     assert "hello" not in repr(ignored)

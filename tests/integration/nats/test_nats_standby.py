@@ -124,7 +124,7 @@ async def test_a_gateway_that_drains_hands_over_at_once(cluster: Cluster) -> Non
         await active.aclose()
 
 
-async def test_the_row_of_a_gateway_keeps_its_lease_when_its_first_watcher_leaves(cluster: Cluster) -> None:
+async def test_a_gateway_keeps_its_lease_when_its_first_watcher_leaves(cluster: Cluster) -> None:
     async with cluster.gateway() as one, cluster.gateway() as two:
         first, other, second = one.subscribe(), two.subscribe(), one.subscribe()
         begin = await receive(first)
