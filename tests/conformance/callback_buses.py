@@ -1,4 +1,4 @@
-"""Both ways from a question to a handler: a broker alone, and two gateways, one that is asked and one with handlers."""
+"""Two forms of `gateway.ports.CallbackBus`: a broker alone, and two gateways of which one has the handlers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,84 +18,84 @@ _SECONDS = 20.0
 
 
 class Connected:
-    """A handler, what it is asked, and what it is told became of its replies."""
+    """A handler, the requests that it gets, and the outcomes of its replies."""
 
     def __init__(self, registry: CallbackRegistry, max_in_flight: int, topics: Sequence[Topic]) -> None:
-        self.questions: list[callback.Question] = []
+        self.requests: list[callback.Question] = []
         self.withdrawn: list[str] = []
-        self.told: list[int] = []
+        self.outcomes: list[int] = []
         self._registry = registry
         self.session: HandlerSession = registry.connect(self, topics, max_in_flight)
 
-    def send(self, question: callback.Question) -> None:
-        assert self._registry.refresh(question)
-        self.questions.append(question)
+    def send(self, request: callback.Question) -> None:
+        assert self._registry.refresh(request)
+        self.requests.append(request)
 
     def withdraw(self, token: str) -> None:
         self.withdrawn.append(token)
 
     @property
-    def asked(self) -> list[str]:
-        return [question.correlation_id for question in self.questions]
+    def correlation_ids(self) -> list[str]:
+        return [request.correlation_id for request in self.requests]
 
     async def next(self, count: int = 1) -> callback.Question:
-        """Wait until it has been asked so often; returns the last question."""
-        await until(lambda: len(self.questions) >= count)
-        return self.questions[count - 1]
+        """Wait until it has got ``count`` requests. Returns the last one."""
+        await until(lambda: len(self.requests) >= count)
+        return self.requests[count - 1]
 
     async def reply(self, reply: callback.Reply) -> int:
-        """Reply, and wait to be told what became of it."""
-        count = len(self.told)
-        self._registry.take(self.session, reply, self.told.append)
-        await until(lambda: len(self.told) > count)
-        return self.told[-1]
+        """Send a reply. Returns its outcome."""
+        count = len(self.outcomes)
+        self._registry.take(self.session, reply, self.outcomes.append)
+        await until(lambda: len(self.outcomes) > count)
+        return self.outcomes[-1]
 
 
 @dataclass(slots=True)
 class Bus:
-    """A way from who asks to handlers."""
+    """A bus, from its caller to its handlers."""
 
     asking: Broker
     answering: CallbackRegistry
     _sessions: int = field(default=0)
 
     async def connect(self, max_in_flight: int = 16, topics: Sequence[Topic] = TOPICS) -> Connected:
-        """Have a handler, and wait until it can be asked."""
+        """Connect a handler, and wait until it can get callbacks."""
         connected = Connected(self.answering, max_in_flight, topics)
         self._sessions += len(topics)
         await until(lambda: self.asking.size[1] == self._sessions)
         return connected
 
     async def drain(self, connected: Connected) -> None:
-        """Have a handler drain, and wait until that is known."""
+        """Drain a handler, and wait until that is known."""
         self.answering.drain(connected.session)
-        await self._is_heard()
+        await self._is_known()
 
     async def disconnect(self, connected: Connected) -> None:
-        """Have a handler leave, and wait until that is known."""
+        """Disconnect a handler, and wait until that is known."""
         self.answering.disconnect(connected.session)
         self._sessions -= len(connected.session.topics)
         await until(lambda: self.asking.size[1] == self._sessions)
 
-    async def _is_heard(self) -> None:
-        # What is said of one handler is said of all: once a new one is known, so is the other one's state.
+    async def _is_known(self) -> None:
+        # One message has the state of all handlers: once a new one is known, so is the state of the others.
         await self.disconnect(await self.connect(topics=[("ISSUER0009", "deliver_otp")]))
 
     async def settled(self) -> None:
-        """Wait until no question is kept anywhere."""
+        """Wait until no callback is pending."""
         await until(lambda: self.asking.size[0] == 0 and self.answering.is_idle)
 
 
 @asynccontextmanager
 async def alone() -> AsyncIterator[Bus]:
-    """Have a broker that has no peers."""
+    """Run a broker without peers."""
     broker = Broker(asyncio.get_running_loop())
     yield Bus(broker, broker)
 
 
 @asynccontextmanager
 async def over_two_gateways(engine: StorageEngine) -> AsyncIterator[Bus]:
-    """Have two gateways: one is asked, the other one has the handlers."""
+    """Run two gateways: one gets the callbacks, the other one has the handlers."""
     async with AsyncExitStack() as stack:
         members = []
         for _ in range(2):
@@ -106,7 +106,7 @@ async def over_two_gateways(engine: StorageEngine) -> AsyncIterator[Bus]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something has become true."""
+    """Wait until a condition is true."""
     async with asyncio.timeout(_SECONDS):
         while not condition():  # noqa: ASYNC110  what happens at another gateway sets no event for tests
             await asyncio.sleep(0.005)

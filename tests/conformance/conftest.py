@@ -25,7 +25,7 @@ def storage_engine(request: pytest.FixtureRequest, tmp_path: Path) -> StorageEng
 
 @pytest.fixture
 def shared_engine(nats_server: NatsServer) -> StorageEngine:
-    """An engine that several gateways can have open at the same time."""
+    """An engine that several gateways can share."""
     return NatsEngine(nats_server)
 
 

@@ -1,4 +1,4 @@
-"""Both engines of `gateway.ports.SubscriptionLeases`, each as a gateway process has it."""
+"""Both engines of `gateway.ports.SubscriptionLeases`, as a gateway process uses them."""
 
 import asyncio
 import secrets
@@ -30,15 +30,15 @@ class Clock:
 
 
 class Engine(Protocol):
-    """Something that keeps leases."""
+    """An engine with leases."""
 
     def gateway(self, now_ms: Callable[[], int]) -> "AsyncIterator[SubscriptionLeases]":
-        """Be a gateway process for as long as the context lasts; it leaves in order."""
+        """Run a gateway process during the context. It drains at the end."""
         ...
 
 
 class SqliteEngine:
-    """A file, which one process at a time can have."""
+    """A file of one process."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "d1-gateway.db"
@@ -53,7 +53,7 @@ class SqliteEngine:
 
 
 class NatsGateway:
-    """A gateway process, as far as leases go."""
+    """The leases of a gateway process."""
 
     def __init__(self, connection: Connection, leases: NatsLeases) -> None:
         self.connection = connection
@@ -71,12 +71,12 @@ class NatsGateway:
         await self.connection.close()
 
     async def die(self) -> None:
-        """End without a word to anybody, as a process does that is killed."""
+        """End like a process that is killed."""
         await self.connection.close()
 
 
 class NatsEngine:
-    """A server, which any number of processes share."""
+    """A server that processes share."""
 
     def __init__(self, server: NatsServer) -> None:
         self.server = server
@@ -92,7 +92,7 @@ class NatsEngine:
 
     @asynccontextmanager
     async def gateways(self, count: int) -> AsyncIterator[list[NatsGateway]]:
-        """Be several gateway processes."""
+        """Run several gateway processes."""
         async with AsyncExitStack() as stack:
             opened = []
             for _ in range(count):
@@ -101,21 +101,21 @@ class NatsEngine:
             yield opened
 
     async def open(self, now_ms: Callable[[], int]) -> NatsGateway:
-        """Begin a gateway process; close it, or let it die."""
+        """Start a gateway process. End it with `close` or `die`."""
         return await NatsGateway.open(self._settings, now_ms)
 
 
 async def granted(
     leases: SubscriptionLeases, issuer_id: str, name: str, on_loss: Callable[[], None] = lambda: None
 ) -> Lease:
-    """Compete for a lease until it is granted, as a watcher does."""
+    """Compete for a lease until it is granted, like a watcher."""
     while (lease := await leases.acquire(issuer_id, name, on_loss)) is None:
         await leases.wait_free(issuer_id, name)
     return lease
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until something has become true."""
+    """Wait until a condition is true."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  what a gateway hears sets no event for tests
             await asyncio.sleep(0.01)

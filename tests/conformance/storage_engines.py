@@ -1,4 +1,4 @@
-"""Both engines that keep notifications, cursors and entries, and what the tests put into them."""
+"""Both storage engines, and events for them."""
 
 import asyncio
 import secrets
@@ -37,18 +37,18 @@ STORE_DOWN = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 
 
 class StorageEngine(Protocol):
-    """Something that keeps things."""
+    """A storage engine."""
 
     def opened(self, *, retention: EventLogSettings | None = None) -> AbstractAsyncContextManager[Storage]:
-        """Have it open as a gateway has it, for as long as the context lasts."""
+        """Open the storage during the context, like a gateway."""
         ...
 
     async def break_down(self) -> None:
-        """Take away what it keeps things in, from under those that have it open."""
+        """Break the engine while storages are open."""
         ...
 
     async def mend(self) -> None:
-        """Give back what was taken away, once nobody has it open."""
+        """Repair the engine once no storage is open."""
         ...
 
 
@@ -74,7 +74,7 @@ class SqliteEngine:
 
 
 class NatsEngine:
-    """A server, in which each test has names of its own."""
+    """A server, with a prefix for each test."""
 
     def __init__(self, server: NatsServer) -> None:
         self._server = server
@@ -122,7 +122,7 @@ def an_event(
 
 
 async def append_all(log: EventLog, events: Sequence[Event]) -> list[bool]:
-    """Store events, many at a time."""
+    """Store events, many concurrently."""
     return [
         is_new
         for start in range(0, len(events), 64)
@@ -131,7 +131,7 @@ async def append_all(log: EventLog, events: Sequence[Event]) -> list[bool]:
 
 
 async def read_all(log: EventLog, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
-    """Read to the end, as a watcher does."""
+    """Read to the end, like a watcher."""
     found: list[StoredEvent] = []
     while (read := await log.read(after, limit)).through > after:
         found += read.events
@@ -140,7 +140,7 @@ async def read_all(log: EventLog, after: int = 0, limit: int = 1000) -> list[Sto
 
 
 def uses(storage: Storage) -> Sequence[tuple[Reason, Callable[[], Coroutine[object, object, object]]]]:
-    """List everything that can be asked of a storage, with the reason of its failures. The first one writes."""
+    """List all calls of a storage with the reasons of their errors. The first one writes."""
     log, entries = storage.log, storage.key_value_store
     return (
         (LOG_DOWN, lambda: log.append(an_event(99))),
@@ -162,7 +162,7 @@ def uses(storage: Storage) -> Sequence[tuple[Reason, Callable[[], Coroutine[obje
 
 
 async def failure_reason(use: Coroutine[object, object, object]) -> Reason:
-    """Await something that has to fail, and return why it did."""
+    """Await a call that must fail. Returns the reason of its error."""
     with pytest.raises(GatewayError) as raised:
         async with asyncio.timeout(10):
             await use

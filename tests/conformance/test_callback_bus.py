@@ -1,4 +1,4 @@
-"""What every way from D1's question to a handler does, be the handler connected here or at another gateway."""
+"""The contract of `gateway.ports.CallbackBus`, with handlers at this gateway or at another one."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ def asking(
     )
 
 
-async def test_the_reply_that_counts_is_returned_and_its_handler_is_told_so(bus: Bus) -> None:
+async def test_the_reply_that_counts_is_returned_and_its_handler_learns_so(bus: Bus) -> None:
     handler = await bus.connect()
     question = asking(bus)
     reply = a_reply((await handler.next()).token)
@@ -75,8 +75,8 @@ async def test_without_a_reply_none_is_returned_at_the_deadline_and_the_callback
 
     assert time.monotonic() - began >= 0.499
     await bus.settled()
-    assert handler.withdrawn == [handler.questions[0].token]
-    assert await handler.reply(a_reply(handler.questions[0].token)) == LATE
+    assert handler.withdrawn == [handler.requests[0].token]
+    assert await handler.reply(a_reply(handler.requests[0].token)) == LATE
 
 
 async def test_without_a_handler_anywhere_what_does_not_wait_for_one_is_over_at_once(bus: Bus) -> None:
@@ -113,7 +113,7 @@ async def test_a_refusal_counts(bus: Bus) -> None:
     assert await question == refusal
 
 
-async def test_a_second_reply_is_told_that_there_is_one(bus: Bus) -> None:
+async def test_a_second_reply_is_reported_as_such(bus: Bus) -> None:
     handler = await bus.connect()
     question = asking(bus)
     reply = a_reply((await handler.next()).token)
@@ -133,13 +133,13 @@ async def test_a_reply_of_another_kind_is_invalid_and_a_right_one_is_taken(bus: 
 
 
 @pytest.mark.parametrize("token", ["never", "0" * 48, "0" * 64])
-async def test_a_reply_to_what_was_never_asked_is_unknown(bus: Bus, token: str) -> None:
+async def test_a_reply_without_a_callback_is_unknown(bus: Bus, token: str) -> None:
     handler = await bus.connect()
 
     assert await handler.reply(a_reply(token)) == UNKNOWN_TOKEN
 
 
-async def test_a_reply_is_told_when_nobody_waits_any_more(bus: Bus) -> None:
+async def test_a_reply_is_late_when_nobody_waits(bus: Bus) -> None:
     handler = await bus.connect()
     question = asking(bus)
     token = (await handler.next()).token
@@ -157,10 +157,10 @@ async def test_a_handler_has_no_more_callbacks_than_it_takes_and_gets_the_next_w
     for count in range(1, 6):
         question = await handler.next(count)
         await asyncio.sleep(0.02)
-        assert len(handler.questions) <= count + 1
+        assert len(handler.requests) <= count + 1
         assert await handler.reply(a_reply(question.token)) == ACCEPTED
 
-    assert handler.asked == ["0", "1", "2", "3", "4"]
+    assert handler.correlation_ids == ["0", "1", "2", "3", "4"]
     assert all(await asyncio.gather(*questions))
 
 
@@ -168,12 +168,12 @@ async def test_what_a_handler_leaves_undone_goes_to_another(bus: Bus) -> None:
     first, second = await bus.connect(), await bus.connect()
     question = asking(bus)
     await asyncio.wait({asyncio.ensure_future(each.next()) for each in (first, second)}, return_when="FIRST_COMPLETED")
-    gone, left = (first, second) if first.questions else (second, first)
+    gone, left = (first, second) if first.requests else (second, first)
 
     await bus.disconnect(gone)
 
     again = await left.next()
-    assert (again.token, again.attempt) == (gone.questions[0].token, 2)
+    assert (again.token, again.attempt) == (gone.requests[0].token, 2)
     assert await left.reply(a_reply(again.token)) == ACCEPTED
     assert await question is not None
 
@@ -182,15 +182,15 @@ async def test_who_takes_too_long_is_not_waited_for_and_the_first_reply_counts(b
     first, second = await bus.connect(), await bus.connect()
     question = asking(bus, seconds=4.0)
     await asyncio.gather(first.next(), second.next())
-    slow, quick = (first, second) if first.questions[0].attempt == 1 else (second, first)
-    reply = a_reply(quick.questions[0].token)
+    slow, quick = (first, second) if first.requests[0].attempt == 1 else (second, first)
+    reply = a_reply(quick.requests[0].token)
 
     assert await quick.reply(reply) == ACCEPTED
     assert await slow.reply(a_reply(reply.token)) == ALREADY_ANSWERED
     assert await question == reply
 
 
-async def test_a_handler_that_drains_is_asked_nothing_more_and_what_it_has_counts(bus: Bus) -> None:
+async def test_a_handler_that_drains_gets_no_more_callbacks_and_its_replies_count(bus: Bus) -> None:
     draining, other = await bus.connect(), None
     question = asking(bus, "1")
     token = (await draining.next()).token
@@ -200,8 +200,8 @@ async def test_a_handler_that_drains_is_asked_nothing_more_and_what_it_has_count
 
     assert (await other.next()).correlation_id == "2"
     assert await draining.reply(a_reply(token)) == ACCEPTED
-    assert await other.reply(a_reply(other.questions[0].token)) == ACCEPTED
-    assert draining.asked == ["1"]
+    assert await other.reply(a_reply(other.requests[0].token)) == ACCEPTED
+    assert draining.correlation_ids == ["1"]
     assert all(await asyncio.gather(question, second))
 
 
@@ -223,5 +223,5 @@ async def test_many_ask_at_once_and_each_gets_its_own_reply(bus: Bus) -> None:
     await asyncio.gather(*answering, return_exceptions=True)
 
     assert [reply.refusal.message for reply in replies if reply is not None] == [str(number) for number in range(150)]
-    assert sum(len(handler.questions) for handler in handlers) == 150
+    assert sum(len(handler.requests) for handler in handlers) == 150
     await bus.settled()

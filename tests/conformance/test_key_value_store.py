@@ -1,4 +1,4 @@
-"""What a key-value store keeps and for how long, whichever engine it is."""
+"""The contract of `gateway.ports.KeyValueStore`."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What an event log does with what it is given, whichever engine it is."""
+"""The contract of `gateway.ports.EventLog`: appends."""
 
 import asyncio
 from collections import defaultdict
@@ -20,7 +20,7 @@ async def test_an_event_is_kept_whole_and_in_its_place(log: EventLog) -> None:
     assert (read.through, read.bounds) == (1, LogBounds(trimmed_through=0, last=1))
 
 
-async def test_a_duplicate_is_told_and_not_stored_again(log: EventLog) -> None:
+async def test_a_duplicate_is_reported_and_not_stored_again(log: EventLog) -> None:
     first = an_event(1, payload=b"first")
     assert await log.append(first)
 

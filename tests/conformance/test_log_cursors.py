@@ -1,4 +1,4 @@
-"""The cursors of named subscriptions, whichever engine keeps them."""
+"""The contract of `gateway.ports.EventLog`: cursors of named subscriptions."""
 
 import asyncio
 

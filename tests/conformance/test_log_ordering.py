@@ -1,4 +1,4 @@
-"""What an event log does with many events that are to stand one behind the other, whichever engine it is."""
+"""The contract of `gateway.ports.EventLog`: ordered appends."""
 
 import asyncio
 

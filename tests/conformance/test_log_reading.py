@@ -1,4 +1,4 @@
-"""How an event log is read, whichever engine it is."""
+"""The contract of `gateway.ports.EventLog`: reads."""
 
 import asyncio
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What an event log says of what it no longer holds, whichever engine it is."""
+"""The contract of `gateway.ports.EventLog`: retention."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.conformance.storage_engines import StorageEngine, an_event, append_al
 KIBIBYTE = 1024
 BRIEF = EventLogSettings(retention_seconds=1, retention_bytes=64 * 1024 * KIBIBYTE)
 SMALL = EventLogSettings(retention_seconds=5e9, retention_bytes=1024 * KIBIBYTE)
-"""Of any age: the events here are old."""
+"""Without a limit of age, as the events here are old."""
 
 
 async def until_trimmed_through(log: EventLog, sequence: int) -> LogBounds:
@@ -51,7 +51,7 @@ async def test_what_is_too_much_goes_oldest_first_and_a_reader_can_tell(storage_
         assert [stored.sequence for stored in await read_all(log, read.bounds.trimmed_through)][-1] == last
 
 
-async def test_a_reader_that_lags_never_passes_over_what_was_trimmed_without_being_told(
+async def test_a_reader_that_lags_always_learns_that_events_were_trimmed(
     storage_engine: StorageEngine,
 ) -> None:
     async with storage_engine.opened(retention=SMALL) as storage:

@@ -1,4 +1,4 @@
-"""How a storage ends, in order or not, whichever engine it is."""
+"""The contract of `gateway.ports.Storage`: closing and failures."""
 
 import asyncio
 

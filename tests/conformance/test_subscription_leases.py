@@ -1,4 +1,4 @@
-"""What every engine of `gateway.ports.SubscriptionLeases` does; then what those do that several processes share."""
+"""The contract of `gateway.ports.SubscriptionLeases`: of every engine, then of those that processes share."""
 
 import asyncio
 import time
@@ -129,7 +129,7 @@ async def test_a_fencing_token_is_not_below_the_clock(engine: SqliteEngine | Nat
         clock.now_ms += 60_000
         second = await granted(leases, ISSUER, NAME)
 
-    # So a log that begins anew, or moves to another engine, goes on above its earlier tokens.
+    # So tokens exceed the earlier ones of a log that was recreated or moved to another engine.
     assert (first.fencing_token, second.fencing_token) == (clock.now_ms - 60_000, clock.now_ms)
 
 

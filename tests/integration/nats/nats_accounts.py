@@ -28,7 +28,7 @@ class _Identity:
 
 
 class Account:
-    """A part of a server with users of its own."""
+    """An account of a server, with its users."""
 
     def __init__(self, operator: _Identity, *, is_system: bool = False) -> None:
         self._identity = _Identity(_ACCOUNT)
@@ -37,7 +37,7 @@ class Account:
         self.jwt = operator.vouch(self._identity, {"type": "account", "limits": limits})
 
     def write_user(self, path: Path) -> Path:
-        """Make a user, and write its credentials."""
+        """Create a user, and write its credentials."""
         user = _Identity(_USER)
         jwt = self._identity.vouch(user, {"type": "user", "subs": -1, "data": -1, "payload": -1})
         path.touch(mode=0o600)
@@ -49,7 +49,7 @@ class Account:
 
 
 class Operator:
-    """Who runs a server."""
+    """The operator of a server."""
 
     def __init__(self) -> None:
         self._identity = _Identity(_OPERATOR)
@@ -58,7 +58,7 @@ class Operator:
 
     @property
     def settings(self) -> str:
-        """The lines for the server's settings file."""
+        """The lines for the server's configuration."""
         jwt = self._identity.vouch(self._identity, {"type": "operator"})
         preloaded = "\n".join(f'{each.name}: "{each.jwt}"' for each in (self._system, self.account))
         return (

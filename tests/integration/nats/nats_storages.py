@@ -1,4 +1,4 @@
-"""Storages over a NATS server, as gateways have them open."""
+"""Storages over a NATS server."""
 
 import asyncio
 import secrets
@@ -31,14 +31,14 @@ STORE_DOWN = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 
 
 def fresh_prefix() -> str:
-    """Make up a name that nobody has used."""
+    """Return an unused prefix."""
     return f"test-{secrets.token_hex(6)}"
 
 
 def settings_for_nats(
     *servers: NatsServer, timeout_seconds: float = 5.0, replicas: Literal[1, 3, 5] = 1
 ) -> NatsSettings:
-    """Use servers, under names that nobody else uses."""
+    """Return settings for servers, with an unused prefix."""
     return NatsSettings(
         servers=tuple(server.url for server in servers),
         prefix=fresh_prefix(),
@@ -51,7 +51,7 @@ def settings_for_nats(
 async def opened(
     settings: NatsSettings, tls: ssl.SSLContext | None = None, *, retention: EventLogSettings | None = None
 ) -> AsyncIterator[NatsStorage]:
-    """Have a storage open for as long as the context lasts."""
+    """Open a storage during the context."""
     storage = await NatsStorage.open(settings, tls, retention=retention)
     try:
         yield storage
@@ -71,7 +71,7 @@ async def open_error(settings: NatsSettings, tls: ssl.SSLContext | None = None) 
 
 @contextmanager
 def unavailable(reason: Reason = LOG_DOWN) -> Iterator[None]:
-    """Have something fail with a reason."""
+    """Expect an error with a reason."""
     with pytest.raises(GatewayError) as raised:
         yield
     assert raised.value.reason == reason
@@ -90,7 +90,7 @@ async def recovered(storage: NatsStorage, *, within_seconds: float) -> None:
 
 
 async def seconds_of(work: Awaitable[object]) -> float:
-    """Tell how long something takes."""
+    """Return how long something takes."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     await work

@@ -1,4 +1,4 @@
-"""Gateways in this process that share a NATS server, and D1 asking one of them."""
+"""Gateways in this process that share a NATS server, and D1's callbacks to one of them."""
 
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -35,7 +35,7 @@ class Questioning:
     session: aiohttp.ClientSession
 
     async def ask(self, gateway: int, path: str = "", body: object = None, **headers: str) -> tuple[int, Any]:
-        """Ask a gateway's edge as D1 does: post a body, or get without one; returns status and JSON."""
+        """Call a gateway's edge like D1: POST with a body, GET without. Returns status and JSON."""
         url = self.gateways[gateway].edge + CONSUMER + path
         method = "GET" if body is None else "POST"
         async with self.session.request(method, url, json=body, headers=headers) as answer:

@@ -1,4 +1,4 @@
-"""Three servers that keep a copy each: what was acknowledged is there, whichever of them goes."""
+"""Three servers with a replica each: acknowledged events survive the loss of any of them."""
 
 import asyncio
 from collections import Counter
@@ -31,7 +31,7 @@ async def leader_of(cluster: NatsCluster, storage: NatsStorage) -> NatsServer:
 
 
 async def insist(storage: NatsStorage, number: int, acknowledged: Counter[int]) -> None:
-    """Bring an event until it is acknowledged, as D1 does."""
+    """Send an event until it is acknowledged, like D1."""
     while True:
         try:
             await storage.log.append(an_event(number, subject_id=f"card-{number % 5}"))
@@ -79,7 +79,7 @@ async def test_what_was_acknowledged_is_there_once_though_the_leader_was_killed_
         assert {one.log.log_id, other.log.log_id} == {log_id}
 
 
-async def test_a_gateway_that_was_told_of_one_server_finds_the_others(cluster: NatsCluster) -> None:
+async def test_a_gateway_that_knows_one_server_finds_the_others(cluster: NatsCluster) -> None:
     first = cluster.servers[0]
     settings = settings_for_nats(first, replicas=3)
     async with opened(settings) as storage:

@@ -1,4 +1,4 @@
-"""An event that comes twice is stored once, whatever became of the answer to the first."""
+"""An event that arrives twice is stored once, even if the first response was lost."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What is taken out of the stream, or put there by somebody else, is not passed over in silence."""
+"""Messages that others remove from the stream, or add to it, are never skipped silently."""
 
 from adapters.nats.jetstream.jetstream import api_request
 from sandbox.nats import NatsServer
@@ -6,7 +6,7 @@ from tests.conformance.storage_engines import an_event, append_all, read_all
 from tests.integration.nats.nats_storages import opened, settings_for_nats, unavailable
 
 
-async def test_whoever_has_not_read_what_was_purged_is_told(server: NatsServer) -> None:
+async def test_a_reader_that_missed_purged_events_learns_so(server: NatsServer) -> None:
     async with opened(settings_for_nats(server)) as storage:
         log, names = storage.log, storage.names
         for number in range(1, 11):
@@ -25,7 +25,7 @@ async def test_whoever_has_not_read_what_was_purged_is_told(server: NatsServer) 
         assert [stored.sequence for stored in await read_all(log, 6)] == [7, 8, 9, 10]
 
 
-async def test_whoever_stood_at_the_end_when_all_was_purged_goes_on(server: NatsServer) -> None:
+async def test_a_reader_at_the_end_when_all_was_purged_reads_on(server: NatsServer) -> None:
     async with opened(settings_for_nats(server)) as storage:
         log = storage.log
         await append_all(log, [an_event(number) for number in range(5)])

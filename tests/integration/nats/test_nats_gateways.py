@@ -1,4 +1,4 @@
-"""Gateways in this process that keep what they keep together, over a real server."""
+"""Gateways in this process with a shared storage, over a real server."""
 
 import asyncio
 import uuid
@@ -30,7 +30,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 def shared(sandbox: Sandbox, server: NatsServer, tmp_path: Path) -> Settings:
-    """The settings of gateways that work together."""
+    """The settings of gateways of one cluster."""
     key_file = tmp_path / "first-replies.key"
     key_file.touch(mode=0o600)
     key_file.write_text("0a" * 32)
@@ -114,7 +114,7 @@ async def test_a_call_that_is_repeated_at_the_other_gateway_gets_the_first_reply
         assert (await failure_of(other.cards.SuspendCard(anew))).outcome == "REJECTED"
 
 
-async def test_while_nats_is_gone_d1_is_told_503_and_the_gateway_is_not_ready_and_all_ends_when_it_returns(
+async def test_while_nats_is_gone_d1_gets_503_and_the_gateway_is_not_ready_and_all_ends_when_it_returns(
     sandbox: Sandbox, shared: Settings, server: NatsServer
 ) -> None:
     async with (

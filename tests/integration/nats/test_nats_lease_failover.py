@@ -1,4 +1,4 @@
-"""Leases while the servers that keep them change their leader."""
+"""Leases while the servers change their leader."""
 
 import asyncio
 import secrets

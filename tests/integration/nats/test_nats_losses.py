@@ -1,4 +1,4 @@
-"""A stream that has lost its newest events: whoever stood there is told, and nothing new is passed over."""
+"""A stream that has lost its newest events: readers beyond that place fail, and no new event is missed."""
 
 import asyncio
 import shutil
@@ -33,12 +33,12 @@ _PATIENCE_SECONDS = 30
 
 
 def old(number: int) -> Event:
-    """Make an event of which everybody knows that it came long before those that come now."""
+    """Make an event that was clearly received before those that are received now."""
     return an_event(number, receive_time_ms=time.time_ns() // 1_000_000 - (1_000 - number) * 60_000)
 
 
 def new(number: int) -> Event:
-    """Make an event that comes now."""
+    """Make an event that is received now."""
     return an_event(number, receive_time_ms=time.time_ns() // 1_000_000)
 
 
@@ -48,7 +48,7 @@ def numbers(stored: Sequence[StoredEvent]) -> list[int]:
 
 @asynccontextmanager
 async def losing(server: NatsServer, stream: str = "") -> AsyncIterator[None]:
-    """Have the server, or one stream of it, lose what it takes in the context, as by a power failure."""
+    """Have the server, or one of its streams, lose what it stores in the context, like in a power failure."""
     folder = next(server.folder.rglob(stream)) if stream else server.folder
     copy = server.folder.with_name("copy")
     await server.stop()
@@ -133,7 +133,7 @@ async def test_cursors_that_stand_beyond_what_is_left_go_back_when_gateways_are_
 
 
 def knowing(storage: NatsStorage, former: Lineage, known: Landmark, reader: Reader | None = None) -> Continuity:
-    """Make one of another gateway, which has seen an event."""
+    """Make the continuity of another gateway, which has seen an event."""
     names, connection = storage.names, storage.connection
     subscriptions = Subscriptions(Bucket(connection, names.subscription_bucket))
     reader = reader or Reader(connection, names.event_stream)
@@ -183,7 +183,7 @@ async def test_gateways_that_notice_at_the_same_time_agree_on_one_identity(serve
 
 
 class Behind(Reader):
-    """Is told of the stream by a leader that does not know its newest events for a while."""
+    """Reads from a leader that does not know the newest events for a while."""
 
     looks = 0
 

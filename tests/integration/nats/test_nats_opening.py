@@ -35,21 +35,21 @@ async def test_servers_that_cannot_be_reached_are_named(server: NatsServer) -> N
     assert "Connection refused" in message
 
 
-async def test_servers_without_jetstream_are_told_apart(tmp_path: Path) -> None:
+async def test_servers_without_jetstream_are_rejected(tmp_path: Path) -> None:
     async with await NatsServer.start(tmp_path / "plain", jetstream=False) as server:
         assert await open_error(settings_for_nats(server)) == (
             "The NATS servers have no JetStream; enable it in their configuration."
         )
 
 
-async def test_too_few_servers_for_the_copies_are_told_apart(server: NatsServer) -> None:
+async def test_too_few_servers_for_the_replicas_are_rejected(server: NatsServer) -> None:
     message = await open_error(settings_for_nats(server, replicas=3))
 
     assert "too few" in message
     assert "set nats.replicas to 1" in message
 
 
-async def test_a_server_that_takes_small_messages_only_is_refused(tmp_path: Path) -> None:
+async def test_a_server_that_accepts_small_messages_only_is_rejected(tmp_path: Path) -> None:
     async with await NatsServer.start(tmp_path / "small", settings="max_payload: 65536") as server:
         assert "set its max_payload to 1048576 or more" in await open_error(settings_for_nats(server))
 
@@ -136,7 +136,7 @@ async def test_a_gateway_whose_stream_another_one_made_anew_goes_on_with_that(se
                 assert subscription.committed == 0
 
 
-async def test_the_space_that_events_take_is_told(server: NatsServer) -> None:
+async def test_the_size_of_the_events_is_reported(server: NatsServer) -> None:
     async with opened(settings_for_nats(server)) as storage:
         await storage.log.append(an_event(1, payload=bytes(100_000)))
         await storage.log.bounds()

@@ -1,4 +1,4 @@
-"""Many events in one order, in a stream whose servers come and go."""
+"""Ordered appends to a stream whose servers fail and return."""
 
 import asyncio
 from contextlib import suppress
@@ -23,7 +23,7 @@ def _events() -> list[Event]:
 
 
 async def _store(storage: NatsStorage, events: list[Event]) -> int:
-    """Store events, however often that takes; returns how many attempts failed."""
+    """Store events with as many attempts as needed. Returns the number of failed ones."""
     failures = 0
     for start in range(0, _COUNT, 1000):
         async with asyncio.timeout(60):
@@ -38,7 +38,7 @@ async def _store(storage: NatsStorage, events: list[Event]) -> int:
 
 
 async def _reached(storage: NatsStorage, place: int) -> None:
-    """Wait until so many are stored, through every outage."""
+    """Wait until ``place`` events are stored, through every outage."""
     async with asyncio.timeout(60):
         while True:
             with suppress(GatewayError):

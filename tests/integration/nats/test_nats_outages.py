@@ -66,7 +66,7 @@ async def test_all_works_again_within_five_seconds_of_the_servers_return(server:
         assert [stored.sequence for stored in await read_all(storage.log)] == [1, 2]
 
 
-async def test_who_waits_is_told_of_the_loss_and_who_waits_anew_learns_what_came_meanwhile(server: NatsServer) -> None:
+async def test_waiting_calls_fail_at_the_loss_and_later_ones_learn_what_came_meanwhile(server: NatsServer) -> None:
     settings = settings_for_nats(server)
     async with opened(settings) as storage:
         waiting = asyncio.create_task(storage.log.wait_beyond(0))

@@ -1,4 +1,4 @@
-"""D1 asks one gateway, a handler at another one answers: real edges, real gRPC streams, a real NATS server."""
+"""D1 calls one gateway, a handler at another one replies: real edges, real gRPC streams, a real NATS server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -82,7 +82,9 @@ async def test_a_handler_here_is_asked_before_one_at_the_other_gateway(cluster: 
     assert (len(own.questions), len(other.questions)) == (3, 0)
 
 
-async def test_a_handler_has_no_more_callbacks_than_it_takes_though_both_gateways_ask_it(cluster: Questioning) -> None:
+async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(
+    cluster: Questioning,
+) -> None:
     busy, most = 0, 0
 
     async def slowly(question: callback.Question) -> callback.Reply:

@@ -1,4 +1,4 @@
-"""A call under a request id while NATS hangs: what one gateway gave up, another one makes."""
+"""A call with a request id while NATS hangs: another gateway makes the call that one gave up."""
 
 import asyncio
 from uuid import UUID
@@ -26,7 +26,7 @@ async def told(replies: IdempotencyStore, upstream: Upstream, request_id: str) -
 
 
 async def made(replies: IdempotencyStore, upstream: Upstream, request_id: str) -> card.CreateCardResponse:
-    """Repeat a call as long as its caller is told that it is being worked on; it must not be told anything else."""
+    """Repeat a call while its error is REQUEST_IN_FLIGHT; any other error fails."""
     while True:
         try:
             reply = await ask(replies, upstream, request_id=request_id)

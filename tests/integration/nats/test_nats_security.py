@@ -1,4 +1,4 @@
-"""Who is let in, and who is trusted."""
+"""Authentication and trust at NATS."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 @pytest.fixture
 async def guarded(tmp_path: Path, pki: Pki) -> AsyncIterator[NatsServer]:
-    """A server that lets in whoever has a certificate of the authority for gateways."""
+    """A server that accepts clients with a certificate of the gateways' CA."""
     tls = ServerTls(pki.d1_server, pki.gateway_client_ca)
     async with await NatsServer.start(tmp_path / "guarded", tls=tls) as server:
         yield server
@@ -85,7 +85,7 @@ async def test_a_user_is_known_by_its_credentials(tmp_path: Path) -> None:
         assert "Authorization Violation" in await open_error(settings)
 
 
-async def test_the_credentials_of_another_operators_user_are_refused(tmp_path: Path) -> None:
+async def test_the_credentials_of_another_operators_user_are_rejected(tmp_path: Path) -> None:
     stranger = Operator().account.write_user(tmp_path / "stranger.creds")
     async with await NatsServer.start(tmp_path / "operated", settings=Operator().settings) as server:
         settings = settings_for_nats(server).model_copy(update={"credentials_file": stranger})

@@ -26,7 +26,7 @@ NAME = "fraud"
 
 
 class Gateway:
-    """A gateway, as far as watchers see it."""
+    """The watchers of a gateway."""
 
     def __init__(self, storage: NatsStorage) -> None:
         self.storage = storage
@@ -53,7 +53,7 @@ class Cluster:
             await storage.close()
 
     async def end_sessions(self) -> None:
-        """End every gateway's session, as others do that have not heard of it."""
+        """End every gateway's session, like peers that receive no renewals."""
         storage = await NatsStorage.open(self._settings)
         bucket = Bucket(storage.connection, storage.names.lease_bucket)
         for key in await bucket.keys("session.*"):

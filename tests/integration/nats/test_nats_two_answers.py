@@ -1,4 +1,4 @@
-"""A request that two answer: as servers do of which two take themselves for the leader, for a moment."""
+"""A request with two responses: for a moment, two servers may both consider themselves the leader."""
 
 import asyncio
 

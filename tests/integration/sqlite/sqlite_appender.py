@@ -1,4 +1,4 @@
-"""Appends to the log at the path given without end, and prints the number of each event that was acknowledged."""
+"""Appends to the log at a path without end, and prints the number of each acknowledged event."""
 
 import asyncio
 import itertools

@@ -86,7 +86,7 @@ async def numbers(log: SqliteEventLog) -> list[int]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock that every writer needs, as another program at the file would."""
+    """Hold the write lock, like another program with the file."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         try:

@@ -1,4 +1,4 @@
-"""Fills a file system of its own, frees some of it, and reports as JSON how the log took that. Needs own mounts."""
+"""Fills a separate file system, frees some of it, and reports the log's behaviour as JSON. Needs its own mounts."""
 
 import asyncio
 import json

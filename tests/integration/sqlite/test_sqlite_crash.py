@@ -9,7 +9,7 @@ from tests.integration.sqlite.sqlite_events import event, numbers, opened
 
 
 async def killed_appender(path: Path, first: int, acknowledgements: int) -> list[int]:
-    """Let a process append, kill it after some acknowledgements, and tell what it acknowledged."""
+    """Let a process append, and kill it after some acknowledgements. Returns the acknowledged events."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, Path(__file__).with_name("sqlite_appender.py"), path, str(first), stdout=subprocess.PIPE
     )

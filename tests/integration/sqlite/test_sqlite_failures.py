@@ -1,4 +1,4 @@
-"""Storage that fails: the callers are told, nothing acknowledged is lost, and the log recovers."""
+"""Storage failures: callers get an error, acknowledged events survive, and the log recovers."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.integration.sqlite.sqlite_events import ISSUER, append_all, event, lo
 
 @contextmanager
 def files_limited_to(size: int) -> Iterator[None]:
-    """Let every write beyond a size fail, as on a broken disk (Python ignores the signal that comes with it)."""
+    """Let every write beyond a size fail, like on a broken disk (Python ignores the signal)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

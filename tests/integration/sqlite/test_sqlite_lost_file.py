@@ -1,4 +1,4 @@
-"""A database file that is taken away from under a running log: nothing more is acknowledged into it."""
+"""A database file that is removed under an open log: nothing more is acknowledged."""
 
 # ruff: noqa: ASYNC240  the files are small and nothing else runs
 import asyncio

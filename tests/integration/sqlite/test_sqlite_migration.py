@@ -1,4 +1,4 @@
-"""A log of schema version 1, as earlier gateways made it, is brought up to date and loses nothing."""
+"""The migration of a log of schema version 1 loses nothing."""
 
 import sqlite3
 import subprocess
@@ -164,7 +164,7 @@ async def test_a_large_log_is_migrated_in_moments(path: Path) -> None:
         assert time.perf_counter() - begin < 5.0
 
 
-async def test_a_log_of_version_1_that_cannot_be_migrated_is_refused_and_left_as_it_is(path: Path) -> None:
+async def test_a_log_of_version_1_that_cannot_be_migrated_is_rejected_and_left_as_it_is(path: Path) -> None:
     make_version_1(path)
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE entry (key)")

@@ -1,4 +1,4 @@
-"""The log against a list: whatever is done to it, it holds what the list holds."""
+"""The log against a list as its model."""
 
 import asyncio
 import tempfile

@@ -1,4 +1,4 @@
-"""Opening and closing: whose file it is, who may open it, and what is left."""
+"""Opening and closing: permissions, locks, and the files left behind."""
 
 # ruff: noqa: ASYNC240  the files are small and nothing else runs
 import asyncio
@@ -34,7 +34,7 @@ asyncio.run(main())
 
 
 def open_elsewhere(path: Path, *user_id: str) -> str:
-    """Open and close the log in another process, as another user if one is named. Returns what it complains of."""
+    """Open and close the log in another process, as another user if one is named. Returns its error output."""
     done = subprocess.run(  # noqa: S603  this interpreter
         [sys.executable, "-c", OPEN_AND_CLOSE, str(path), *user_id],
         check=False,

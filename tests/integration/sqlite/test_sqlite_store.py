@@ -1,4 +1,4 @@
-"""The key-value store: what it keeps, for how long, and beside the events."""
+"""The key-value store beside the event log."""
 
 import asyncio
 import sqlite3
@@ -17,7 +17,7 @@ NO_STORE = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 
 
 def held(path: Path) -> int:
-    """Tell how many entries the file holds, those included that have expired."""
+    """Return the number of entries in the file, expired ones included."""
     with closing(sqlite3.connect(path)) as database:
         count: int = database.execute("SELECT count(*) FROM entry").fetchone()[0]
         return count

@@ -1,4 +1,4 @@
-"""What gateways send each other, as it is read from NATS."""
+"""Messages of peers, as received from NATS."""
 
 from contextlib import suppress
 from math import inf, nan
@@ -106,13 +106,13 @@ def test_a_field_of_a_callback_request_that_only_newer_gateways_know_reaches_the
     assert read.request.callback_request.SerializeToString().endswith(NEWER_FIELD)
 
 
-def test_a_kind_of_message_that_only_newer_gateways_know_is_told_apart() -> None:
+def test_a_kind_of_message_that_only_newer_gateways_know_is_rejected() -> None:
     with pytest.raises(UnreadableError, match="unknown kind"):
         decode(peer.PeerMessage(sender=US).SerializeToString() + NEWER_FIELD)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"PING\r\n", b'{"otp": "135790"}' * 3])
-def test_what_no_gateway_wrote_is_told_apart(data: bytes) -> None:
+def test_what_no_gateway_wrote_is_rejected(data: bytes) -> None:
     with pytest.raises(UnreadableError) as refused:
         decode(data)
 

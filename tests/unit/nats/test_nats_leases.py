@@ -28,7 +28,7 @@ class FakeBucket(Bucket):
         self._revision = 0
 
     def let_through(self) -> None:
-        """Make the changes that were held back."""
+        """Make the pending changes."""
         self.holds_back = False
         late, self._late = self._late, []
         for key, value, expected in late:

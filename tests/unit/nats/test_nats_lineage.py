@@ -1,4 +1,4 @@
-"""Places of a log that has had several identities."""
+"""Sequences of a log that has had several identities."""
 
 from adapters.nats.jetstream.lineage import Lineage
 

@@ -70,6 +70,6 @@ def test_an_event_is_unpacked_as_it_was_packed(event: Event) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x01", b"{}", b"\x02" + bytes(100)])
-def test_what_is_no_event_is_told_apart(content: bytes) -> None:
+def test_content_that_is_not_an_event_is_rejected(content: bytes) -> None:
     with pytest.raises(NatsError, match="not an event"):
         unpack(content)

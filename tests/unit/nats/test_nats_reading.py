@@ -1,4 +1,4 @@
-"""Reading a stream whose copies lag behind, trim early and lose messages: nothing is passed over in silence."""
+"""Reads of a stream whose replicas lag, trim early and lose messages: nothing is missed silently."""
 
 import asyncio
 import base64
@@ -31,10 +31,10 @@ def subject(sequence: int) -> str:
 
 
 class Servers:
-    """The leader of a stream, and copies of it in the order in which they answer, each in the state of that moment.
+    """The leader of a stream, and the states of the replicas that respond, in order.
 
-    A copy is told by how far it lags behind the leader, how much more it has trimmed, and which of the messages that
-    it sends gets lost.
+    A state is how far the replica lags behind the leader, how much more it has trimmed, and which of its messages is
+    lost.
     """
 
     def __init__(self, first: int, last: int, copies: Sequence[tuple[int, int, int]], holes: frozenset[int]) -> None:
@@ -94,7 +94,7 @@ def reader_of(servers: Servers) -> Reader:
 
 
 async def follow(servers: Servers, limit: int, trims: list[int]) -> tuple[list[int], int]:
-    """Read everything as the log does, while retention goes on. Returns what was read, and what was told as trimmed."""
+    """Read everything like the log, during retention. Returns what was read, and the highest reported trimming."""
     reader = reader_of(servers)
     seen: list[int] = []
     after = trimmed_through = 0
@@ -124,7 +124,7 @@ copies = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5), st.integers(-
     holes=st.frozensets(st.integers(1, 60), max_size=4),
 )
 @settings(deadline=None, max_examples=300)
-def test_whoever_reads_on_gets_every_event_once_or_is_told_that_it_is_gone(
+def test_a_reader_gets_every_event_once_or_learns_that_it_is_gone(
     first: int, size: int, limit: int, copies: list[tuple[int, int, int]], trims: list[int], holes: frozenset[int]
 ) -> None:
     servers = Servers(first, first + size, copies, holes)
@@ -134,7 +134,7 @@ def test_whoever_reads_on_gets_every_event_once_or_is_told_that_it_is_gone(
     assert seen == sorted(set(seen))
     missed = set(range(1, servers.last + 1)) - set(seen)
     assert all(sequence <= trimmed_through for sequence in missed)
-    # And nobody is told so of what could be had.
+    # And nothing that is there is reported as trimmed.
     assert trimmed_through < servers.first + 6 or any(sequence <= trimmed_through for sequence in holes)
 
 
@@ -146,7 +146,7 @@ def test_whoever_reads_on_gets_every_event_once_or_is_told_that_it_is_gone(
     card=st.integers(0, 3),
 )
 @settings(deadline=None, max_examples=300)
-def test_whoever_reads_one_card_gets_each_of_its_events_that_are_there(
+def test_a_reader_of_one_card_gets_each_of_its_events_that_is_there(
     first: int, size: int, limit: int, copies: list[tuple[int, int, int]], card: int
 ) -> None:
     servers = Servers(first, first + size, copies, frozenset())
@@ -168,7 +168,7 @@ def test_whoever_reads_one_card_gets_each_of_its_events_that_are_there(
     assert asyncio.run(read()) == [place for place in range(first, first + size + 1) if place % 3 == card]
 
 
-async def test_copies_that_never_agree_are_a_failure_and_no_end() -> None:
+async def test_replicas_that_never_agree_are_an_error_and_not_the_end() -> None:
     class Behind(Servers):
         async def gather(self, where: str, payload: bytes, is_last: Callable[[Msg], bool]) -> Sequence[Msg]:
             del where, payload, is_last
