@@ -67,7 +67,7 @@ async def test_while_the_storage_is_taken_d1_is_asked_to_come_back(caller: EdgeC
         assert _on_disk(caller) == []
     refused = [entry for entry in logged if entry["event"] == "callback_rejected"]
     assert [entry["status"] for entry in refused] == [503] * 5
-    assert all(entry["cause"].startswith("The event log's storage fails (") for entry in refused), "the log says why"
+    assert all(entry["cause"].startswith("The event log's storage failed (") for entry in refused), "the log says why"
     assert (await caller.notify(event(operationId="op_1"))).status == 204
     assert _on_disk(caller) == ["op_1"]
 
