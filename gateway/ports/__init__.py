@@ -4,8 +4,7 @@ The protobuf messages are the model: a port takes and returns them.
 """
 
 from gateway.ports.callbacks import AuthenticationResultStore, CallbackBus
-from gateway.ports.calls import Call
-from gateway.ports.cards import CardDataEncryption, CardIssuer
+from gateway.ports.cards import Call, CardDataEncryption, CardIssuer
 from gateway.ports.consumers import Authenticators, Consumers
 from gateway.ports.event_log import (
     Appendable,

@@ -1,12 +1,31 @@
-"""The card life cycle at the card platform."""
+"""The card life cycle at the card platform, and what every call to it carries."""
 
+import asyncio
+from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.ports.calls import Call
 from issuer.callback.v1 import replies_pb2
 from issuer.card.v1 import messages_pb2 as card
 
-__all__ = ["CardDataEncryption", "CardIssuer"]
+__all__ = ["Call", "CardDataEncryption", "CardIssuer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a call to an upstream needs to know of the rpc that causes it."""
+
+    issuer_id: str
+    """The issuer on whose behalf the call is made."""
+    correlation_id: str
+    """Sent to the upstream as ``x-correlation-id``, and part of every log line."""
+    deadline: float | None = None
+    """The caller's deadline, in seconds of the event loop's clock; None if there is none."""
+
+    def remaining_seconds(self) -> float | None:
+        """Return the time left, never less than 0; None without a deadline."""
+        if self.deadline is None:
+            return None
+        return max(0.0, self.deadline - asyncio.get_running_loop().time())
 
 
 class CardIssuer(Protocol):

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from gateway.ports.calls import Call
+from gateway.ports.cards import Call
 from issuer.consumer.v1 import messages_pb2 as consumer
 
 __all__ = ["Authenticators", "Consumers"]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from gateway.ports.calls import Call
+from gateway.ports.cards import Call
 from issuer.threeds.v1 import operation_pb2
 
 __all__ = ["HistoryPage", "OperationHistory"]

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from gateway.ports.calls import Call
+from gateway.ports.cards import Call
 from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, rreq_pb2
 
 __all__ = ["ThreeDSServer"]

@@ -190,7 +190,8 @@ async def test_retention_counts_for_the_file_alone_and_nothing_is_taken_out_of_t
 
     assert _counts(back) == (300, 0, 200, 1)
     assert back.mistakes == [
-        f"d1-gateway: retention has removed notifications that these subscriptions have not committed: fraud of {ISSUERS[0]}"
+        "d1-gateway: retention has removed notifications that these subscriptions have not committed: "
+        f"fraud of {ISSUERS[0]}"
     ]
 
 
