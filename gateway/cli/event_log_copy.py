@@ -93,17 +93,17 @@ def copy_log(settings: Settings, source: Engine, target: Engine) -> None:
         GatewayError: An engine failed midway.
     """
     logs.configure("error")
-    with display() as shown:
-        copied, seconds = uvloop.run(_copy(settings, source, target, shown))
+    with display() as progress_display:
+        copied, seconds = uvloop.run(_copy(settings, source, target, progress_display))
     _report_shortcomings(copied)
     typer.echo(_summary(copied, seconds))
 
 
-async def _copy(settings: Settings, source: Engine, target: Engine, shown: Display) -> tuple[Copied, float]:
+async def _copy(settings: Settings, source: Engine, target: Engine, progress_display: Display) -> tuple[Copied, float]:
     async with opened(settings, source, target) as (first, second):
         started = time.monotonic()
         keep_from_ms = oldest_kept_ms(settings, target, time.time_ns() // 1_000_000)
-        copied = await EventLogCopy(first, second, keep_from_ms=keep_from_ms, report=shown.show).run()
+        copied = await EventLogCopy(first, second, keep_from_ms=keep_from_ms, report=progress_display.show).run()
         return copied, time.monotonic() - started
 
 

@@ -83,9 +83,9 @@ class Connection(HttpConnection):
             ValueError: It cannot be parsed.
         """
         if self._certificate is None and self.transport is not None:
-            shown = self.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            if shown is not None:
-                self._certificate = read(x509.load_der_x509_certificate(shown))
+            encoded = self.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            if encoded is not None:
+                self._certificate = read(x509.load_der_x509_certificate(encoded))
         return self._certificate
 
     async def wait_lost(self) -> None:

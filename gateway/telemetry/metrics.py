@@ -72,11 +72,9 @@ class Metrics:
             "upstream_circuit", "1 for the current state of an upstream's circuit breaker.", "upstream", "state"
         )
 
-        self.edge_requests = self._counter(
-            "edge_requests", "Completed requests at the edge.", "route", "method", "status"
-        )
+        self.edge_requests = self._counter("edge_requests", "Completed edge requests.", "route", "method", "status")
         self.edge_seconds = self._histogram(
-            "edge_request_duration", "Duration of requests at the edge.", _CALL_SECONDS, "route"
+            "edge_request_duration", "Duration of edge requests.", _CALL_SECONDS, "route"
         )
 
         self.callbacks = self._counter("callbacks", "Completed callbacks by outcome.", "kind", "outcome")
