@@ -10,7 +10,7 @@ from adapters.d1.callbacks.notifications import ThreeDSNotifications
 from gateway.auth.issuers import Issuers
 from gateway.edge.auth_client_certificate import Clients
 from gateway.edge.platform import PlatformCallbacks
-from gateway.edge.server import EdgeServer, Limits
+from gateway.edge.server import EdgeServer
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.ports import Appendable
 from gateway.settings import GrpcSettings, Settings
@@ -33,7 +33,7 @@ async def edge(settings: Settings, log: Appendable) -> AsyncIterator[int]:
         clients=Clients(),
         tokens=None,
         telemetry=EdgeTelemetry(issuers, Metrics(), Tracing()),
-        limits=Limits(max_body_bytes=settings.edge.max_body_bytes),
+        settings=settings.edge,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
     try:

@@ -226,11 +226,8 @@ async def _rpc_server(
         access=await stack.enter_async_context(access.opened(settings.access, settings.issuers)),
         quota=QuotaInterceptor(max_calls=grpc.max_calls_per_caller, max_streams=grpc.max_streams_per_caller),
         idempotency=IdempotencyInterceptor(idempotency_store),
-        host=grpc.host,
-        port=grpc.port,
-        reuse_port=grpc.reuse_port,
+        settings=grpc,
         credentials=base.certificates.grpc,
-        max_message_bytes=grpc.max_message_bytes,
     )
 
 
@@ -243,6 +240,6 @@ def _edge_server(base: _Base, core: _Core, platform: CardPlatform) -> EdgeServer
         clients=base.clients,
         tokens=base.tokens,
         telemetry=EdgeTelemetry(base.issuers, base.metrics, base.traces, quiet_routes=callbacks.quiet_routes),
-        limits=edge_parts.limits(base.settings.edge),
+        settings=base.settings.edge,
         drain_grace_seconds=base.settings.drain_grace_seconds,
     )

@@ -1,14 +1,13 @@
-"""Assembles the edge's client authentication and limits from the settings."""
+"""Assembles the edge's client authentication from the settings."""
 
 from gateway.edge.auth_client_certificate import Clients, Proxy
 from gateway.edge.auth_forwarded_certificate import ForwardedCertificates
 from gateway.edge.auth_tokens import Client, Tokens
-from gateway.edge.server import Limits
 from gateway.settings import EdgeOAuthSettings, EdgeSettings
 from gateway.tls import keys
 from gateway.tls.certificates import Certificates
 
-__all__ = ["clients", "limits", "tokens"]
+__all__ = ["clients", "tokens"]
 
 
 def clients(settings: EdgeSettings, certificates: Certificates) -> Clients:
@@ -22,16 +21,6 @@ def clients(settings: EdgeSettings, certificates: Certificates) -> Clients:
     forwarded = ForwardedCertificates(settings.tls_client_ca_file)
     certificates.file_watcher.add([settings.tls_client_ca_file], forwarded.renew)
     return Clients(settings.tls_client_subjects, Proxy(settings.proxy.networks, forwarded))
-
-
-def limits(settings: EdgeSettings) -> Limits:
-    """Return the limits for clients of the edge."""
-    return Limits(
-        max_body_bytes=settings.max_body_bytes,
-        max_connections=settings.max_connections,
-        request_timeout_seconds=settings.request_timeout_seconds,
-        idle_timeout_seconds=settings.idle_timeout_seconds,
-    )
 
 
 def tokens(settings: EdgeOAuthSettings) -> Tokens:

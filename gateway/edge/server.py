@@ -1,7 +1,6 @@
 """The edge's HTTPS server."""
 
 import ssl
-from dataclasses import dataclass
 from typing import Final, cast
 
 from aiohttp import hdrs, web
@@ -18,23 +17,12 @@ from gateway.edge.responses import answer_errors
 from gateway.edge.server_connection import Connection, ConnectionLog, timed
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.edge.tls_listener import Listener
+from gateway.settings import EdgeSettings
 
-__all__ = ["EdgeServer", "Limits"]
+__all__ = ["EdgeServer"]
 
 # Far longer than a round trip to the platform's network, far shorter than its time-outs.
 _DRAIN_PAUSE_SECONDS: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits for clients of the edge."""
-
-    max_body_bytes: int = 65_536
-    max_connections: int = 1000
-    request_timeout_seconds: float = 10.0
-    """Time limit for each of: the TLS handshake, a request's head, its body."""
-    idle_timeout_seconds: float = 75.0
-    """How long a connection without a request stays open."""
 
 
 class EdgeServer:
@@ -47,7 +35,7 @@ class EdgeServer:
         clients: Clients,
         tokens: Tokens | None,
         telemetry: EdgeTelemetry,
-        limits: Limits,
+        settings: EdgeSettings,
         drain_grace_seconds: float,
     ) -> None:
         """Assemble the server.
@@ -57,7 +45,7 @@ class EdgeServer:
             clients: Authenticates clients by certificate.
             tokens: Issues and verifies bearer tokens; None if the client certificate alone is required.
             telemetry: Measures and logs every request.
-            limits: Limits for clients.
+            settings: Limits for clients.
             drain_grace_seconds: How long `stop` waits for requests in flight.
         """
         middlewares: list[Middleware] = [
@@ -72,10 +60,10 @@ class EdgeServer:
             endpoint = TokenEndpoint(tokens, path=callbacks.token_path, body=callbacks.token_body)
             middlewares.append(require_bearer(endpoint))
             routes += endpoint.routes()
-        app = web.Application(middlewares=middlewares, client_max_size=limits.max_body_bytes)
-        app[BODY_SECONDS] = limits.request_timeout_seconds
+        app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
+        app[BODY_SECONDS] = settings.request_timeout_seconds
         app.add_routes(routes)
-        self._limits = limits
+        self._settings = settings
         self._drain_pause_seconds = min(_DRAIN_PAUSE_SECONDS, drain_grace_seconds / 4)
         self._is_draining = False
         self._connection_log = ConnectionLog()
@@ -94,8 +82,8 @@ class EdgeServer:
         self._listener = Listener(
             self._connection,
             tls,
-            max_connections=self._limits.max_connections,
-            handshake_timeout_seconds=self._limits.request_timeout_seconds,
+            max_connections=self._settings.max_connections,
+            handshake_timeout_seconds=self._settings.request_timeout_seconds,
         )
         try:
             return await self._listener.open(host, port, reuse_port=reuse_port)
@@ -131,8 +119,8 @@ class EdgeServer:
             cast("web.Server", self._runner.server),
             self._connection_log,
             self._telemetry.count_unread,
-            idle_timeout_seconds=self._limits.idle_timeout_seconds,
-            head_timeout_seconds=self._limits.request_timeout_seconds,
+            idle_timeout_seconds=self._settings.idle_timeout_seconds,
+            head_timeout_seconds=self._settings.request_timeout_seconds,
         )
 
 

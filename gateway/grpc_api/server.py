@@ -35,6 +35,7 @@ from gateway.grpc_api.services.cards import CardServicer
 from gateway.grpc_api.services.consumers import ConsumerServicer
 from gateway.grpc_api.services.notifications import NotificationServicer
 from gateway.grpc_api.services.operations import OperationServicer
+from gateway.settings import GrpcSettings
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import service_pb2 as callback_service
 from issuer.callback.v1 import service_pb2_grpc as callback_grpc
@@ -125,11 +126,8 @@ class RpcServer:
         access: AccessInterceptor,
         quota: QuotaInterceptor,
         idempotency: IdempotencyInterceptor,
-        host: str,
-        port: int,
-        reuse_port: bool = False,
+        settings: GrpcSettings,
         credentials: grpc.ServerCredentials | None,
-        max_message_bytes: int,
     ) -> None:
         """Assemble the server.
 
@@ -141,11 +139,8 @@ class RpcServer:
             access: Checks every caller against the policy.
             quota: Limits the calls of each caller.
             idempotency: Replays repeated calls.
-            host: The address to listen on.
-            port: The TCP port; 0 for a free one.
-            reuse_port: Whether other processes may listen on the port too.
+            settings: Address, and limits of a request.
             credentials: TLS credentials; None for plaintext.
-            max_message_bytes: The size limit of a request.
 
         Raises:
             OSError: The server cannot listen on the port.
@@ -167,8 +162,8 @@ class RpcServer:
         options = {
             **_OPTIONS,
             # By default a second process must fail to start, not take half of the connections.
-            "grpc.so_reuseport": int(reuse_port),
-            "grpc.max_receive_message_length": max_message_bytes,
+            "grpc.so_reuseport": int(settings.reuse_port),
+            "grpc.max_receive_message_length": settings.max_message_bytes,
             "grpc.max_concurrent_streams": quota.max_in_flight + _SPARE_STREAMS,
         }
         self._server = grpc.aio.server(interceptors=(chain,), options=[*options.items()])
@@ -176,8 +171,8 @@ class RpcServer:
         self._services = _add_services(servicers, self._health, self._server)
         for service in self._services:
             validation.prepare(service)
-        _probe_port(host, port, reuse_port=reuse_port)
-        self.port: int = _listen(self._server, join(host, port), credentials)
+        _probe_port(settings.host, settings.port, reuse_port=settings.reuse_port)
+        self.port: int = _listen(self._server, join(settings.host, settings.port), credentials)
 
     async def start(self) -> None:
         """Start serving, and report so in health."""

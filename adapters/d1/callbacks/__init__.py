@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.card_credentials import CardCredentialsCallback
 from adapters.d1.callbacks.consumers import ConsumerCallbacks
-from adapters.d1.callbacks.dispatcher import CallbackDispatcher, CallbackPolicy
+from adapters.d1.callbacks.dispatcher import CallbackDispatcher
 from adapters.d1.callbacks.notifications import ConsumerNotifications, ThreeDSNotifications
 from adapters.d1.callbacks.step_up import StepUpCallbacks
 from gateway.edge.auth_tokens import Token
@@ -32,18 +32,20 @@ def d1_callbacks(
     groups = (
         ThreeDSNotifications(issuers, log),
         ConsumerNotifications(issuers, log),
-        ConsumerCallbacks(
-            issuers, dispatcher, information=_policy(settings.consumer_information), otp=_policy(settings.deliver_otp)
-        ),
+        ConsumerCallbacks(issuers, dispatcher, information=settings.consumer_information, otp=settings.deliver_otp),
         StepUpCallbacks(
             issuers,
             dispatcher,
             results,
-            authenticate=_policy(settings.authenticate),
-            result=CallbackPolicy(poll.deadline_seconds, poll.fallback_status or 500, poll.fallback_error),
+            authenticate=settings.authenticate,
+            result=CallbackPolicySettings(
+                deadline_seconds=poll.deadline_seconds,
+                fallback_status=poll.fallback_status or 500,
+                fallback_error=poll.fallback_error,
+            ),
             pending_without_reply=poll.fallback_status is None,
         ),
-        CardCredentialsCallback(issuers, dispatcher, encryption, _policy(settings.card_credentials)),
+        CardCredentialsCallback(issuers, dispatcher, encryption, settings.card_credentials),
     )
     return PlatformCallbacks(
         routes=[route for group in groups for route in group.routes()],
@@ -65,7 +67,3 @@ def token_body(token: Token, scope: str) -> Mapping[str, str | int]:
         "expires_at": expires_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
     return body | ({"scope": scope} if scope else {})
-
-
-def _policy(settings: CallbackPolicySettings) -> CallbackPolicy:
-    return CallbackPolicy(settings.deadline_seconds, settings.fallback_status, settings.fallback_error)

@@ -5,11 +5,12 @@ from collections.abc import Container
 from aiohttp import web
 
 from adapters.d1.callbacks import schema as d1
-from adapters.d1.callbacks.dispatcher import CallbackDispatcher, CallbackPolicy
+from adapters.d1.callbacks.dispatcher import CallbackDispatcher
 from adapters.d1.callbacks.fields import CARD_ID
 from adapters.d1.callbacks.request import id_in_path, issuer_in_path
 from gateway.edge.responses import json_response
 from gateway.ports import CardDataEncryption
+from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2
 
@@ -24,7 +25,7 @@ class CardCredentialsCallback:
         issuers: Container[str],
         dispatcher: CallbackDispatcher,
         encryption: CardDataEncryption,
-        policy: CallbackPolicy,
+        policy: CallbackPolicySettings,
     ) -> None:
         self._issuers = issuers
         self._dispatcher = dispatcher

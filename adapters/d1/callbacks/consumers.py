@@ -7,7 +7,7 @@ from aiohttp import web
 from google.protobuf.message import Message
 
 from adapters.d1.callbacks import schema as d1
-from adapters.d1.callbacks.dispatcher import CallbackDispatcher, CallbackPolicy
+from adapters.d1.callbacks.dispatcher import CallbackDispatcher
 from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, FieldError, Fields
 from adapters.d1.callbacks.request import (
     MAX_TEXT_LENGTH,
@@ -18,6 +18,7 @@ from adapters.d1.callbacks.request import (
     read_fields,
 )
 from gateway.edge.responses import empty_response, json_response
+from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2
 from issuer.consumer.v1 import personal_information_pb2 as personal
@@ -39,8 +40,8 @@ class ConsumerCallbacks:
         issuers: Container[str],
         dispatcher: CallbackDispatcher,
         *,
-        information: CallbackPolicy,
-        otp: CallbackPolicy,
+        information: CallbackPolicySettings,
+        otp: CallbackPolicySettings,
     ) -> None:
         self._issuers = issuers
         self._dispatcher = dispatcher

@@ -1,7 +1,6 @@
 """Sends callback requests to handlers, and turns a declining or missing reply into a response to D1."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
@@ -9,10 +8,11 @@ from typing import Final
 from gateway.edge.responses import HttpError
 from gateway.logging import correlation
 from gateway.ports import CallbackBus
+from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2
 
-__all__ = ["CallbackDispatcher", "CallbackPolicy", "NoReplyError"]
+__all__ = ["CallbackDispatcher", "NoReplyError"]
 
 _DECLINED: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
     {
@@ -22,15 +22,6 @@ _DECLINED: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
         replies_pb2.REFUSAL_REASON_FAILED: (HTTPStatus.INTERNAL_SERVER_ERROR, "the issuer failed"),
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackPolicy:
-    """How long a callback request waits for a reply, and the response to D1 if there is none."""
-
-    deadline_seconds: float
-    fallback_status: int
-    fallback_error: str
 
 
 class NoReplyError(HttpError):
@@ -44,7 +35,7 @@ class CallbackDispatcher:
         self._bus = bus
 
     async def ask(
-        self, request: callback.Question, policy: CallbackPolicy, *, wait_for_handler: bool = True
+        self, request: callback.Question, policy: CallbackPolicySettings, *, wait_for_handler: bool = True
     ) -> callback.Reply:
         """Send a callback request and return the reply.
 

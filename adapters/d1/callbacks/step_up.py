@@ -6,12 +6,13 @@ import structlog
 from aiohttp import web
 
 from adapters.d1.callbacks import schema as d1
-from adapters.d1.callbacks.dispatcher import CallbackDispatcher, CallbackPolicy, NoReplyError
+from adapters.d1.callbacks.dispatcher import CallbackDispatcher, NoReplyError
 from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields
 from adapters.d1.callbacks.request import MAX_TEXT_LENGTH, id_in_path, issuer_in_path, parse_transaction, read_fields
 from gateway.edge.responses import json_response
 from gateway.errors import GatewayError
 from gateway.ports import AuthenticationResultStore
+from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import questions_pb2
 from issuer.consumer.v1 import authentication_pb2 as authentication
@@ -30,8 +31,8 @@ class StepUpCallbacks:
         dispatcher: CallbackDispatcher,
         results: AuthenticationResultStore,
         *,
-        authenticate: CallbackPolicy,
-        result: CallbackPolicy,
+        authenticate: CallbackPolicySettings,
+        result: CallbackPolicySettings,
         pending_without_reply: bool,
     ) -> None:
         """Initialise; with `pending_without_reply`, a poll without a handler's reply gets the response pending."""
