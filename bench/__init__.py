@@ -1,1 +1,1 @@
-"""What it costs to take a notification and to pass on a question, beside servers that do less: ``python -m bench``."""
+"""The cost of storing a notification and of passing on a callback, beside servers that do less: ``python -m bench``."""

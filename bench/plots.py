@@ -45,10 +45,10 @@ PLOTS: Final[Mapping[str, Sequence[Panel]]] = {
     ),
     "growth": (
         Panel("ready_ms", "until ready, ms", r"(.+) stored, start"),
-        Panel("per_second", "caught up with a second", r"(.+) stored, replay of .+"),
-        Panel("per_second", "taken a second", r"(.+) stored, intake over .+"),
+        Panel("per_second", "replayed a second", r"(.+) stored, replay of .+"),
+        Panel("per_second", "received a second", r"(.+) stored, intake over .+"),
     ),
-    "questions": (Panel("per_second", "answers a second"),),
+    "callbacks": (Panel("per_second", "callbacks a second"),),
     "cluster": (
         Panel("per_second", "notifications a second", r"notifications, (64 connections)"),
         Panel("cpu_us", "gateway's CPU, us a notification", r"notifications, (64 connections|500/s).*"),

@@ -27,14 +27,14 @@ class Scenario:
 
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
-    "unary": Scenario("Changes of cards", measure_unary),
+    "unary": Scenario("Card changes", measure_unary),
     "authenticate": Scenario("Authentications", measure_authenticate),
-    "translation": Scenario("An Authenticate translated, there and back", measure_translation),
-    "intake": Scenario("Notifications taken", measure_intake),
-    "fan-out": Scenario("Notifications delivered to many watchers", measure_fan_out),
-    "replay": Scenario("Notifications caught up with", measure_replay),
-    "growth": Scenario("As the log grows", measure_growth),
-    "questions": Scenario("D1's questions answered", measure_round_trips),
+    "translation": Scenario("Translation of an Authenticate, both ways", measure_translation),
+    "intake": Scenario("Notification intake", measure_intake),
+    "fan-out": Scenario("Notification delivery to many watchers", measure_fan_out),
+    "replay": Scenario("Catching up", measure_replay),
+    "growth": Scenario("Growth of the event log", measure_growth),
+    "callbacks": Scenario("Callbacks through a handler", measure_round_trips),
     "cluster": Scenario("Several gateways over NATS", measure_cluster),
     "start": Scenario("Start, and memory at rest", measure_start),
 }

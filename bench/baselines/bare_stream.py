@@ -1,4 +1,4 @@
-"""The least that gets a question to a handler and its reply back: what the broker and the checks are measured against.
+"""The minimum that takes a callback request to a handler and its reply back: the baseline of broker and checks.
 
 The same aiohttp with the same TLS, the same route and the same answer, over the same messages on a grpc stream. A reply
 is matched through a dictionary of futures. There is no registration, no deadline, no check, no receipt, no second
@@ -27,11 +27,11 @@ __all__ = ["bare_stream"]
 
 
 class _Stream(service_pb2_grpc.CallbackServiceServicer):
-    """Sends questions to whoever connected last."""
+    """Sends callback requests to the handler that connected last."""
 
     def __init__(self) -> None:
         self._tokens = count()
-        self._questions: asyncio.Queue[callback.Question] = asyncio.Queue()
+        self._requests: asyncio.Queue[callback.Question] = asyncio.Queue()
         self._replies: dict[str, asyncio.Future[callback.Reply]] = {}
 
     async def HandleCallbacks(  # type: ignore[override] # noqa: N802 (it writes to the context; the rpc's name)
@@ -45,7 +45,7 @@ class _Stream(service_pb2_grpc.CallbackServiceServicer):
         reading = asyncio.create_task(self._read(requests))
         try:
             while True:
-                await context.write(callback.HandleCallbacksResponse(question=await self._questions.get()))
+                await context.write(callback.HandleCallbacksResponse(question=await self._requests.get()))
         finally:
             reading.cancel()
 
@@ -57,8 +57,8 @@ class _Stream(service_pb2_grpc.CallbackServiceServicer):
         """Answer who a consumer is."""
         token = str(next(self._tokens))
         replied = self._replies[token] = asyncio.get_running_loop().create_future()
-        asked = questions_pb2.ConsumerInformationRequest(consumer_id=request.match_info["consumerId"])
-        self._questions.put_nowait(callback.Question(token=token, consumer_information=asked))
+        wanted = questions_pb2.ConsumerInformationRequest(consumer_id=request.match_info["consumerId"])
+        self._requests.put_nowait(callback.Question(token=token, consumer_information=wanted))
         return web.Response(body=_json(await replied), content_type="application/json")
 
 

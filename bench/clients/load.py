@@ -18,7 +18,7 @@ import orjson
 import uvloop
 
 from bench.clients.client import Connection, connections
-from bench.clients.traffic import Kind, Notifications, Questions, Traffic
+from bench.clients.traffic import ConsumerRequests, Kind, Notifications, Traffic
 from bench.common.usage import cpu_seconds, rss_mib
 from sandbox.common.pki import Identity
 from sandbox.common.tls import client_context
@@ -171,7 +171,7 @@ def _cpu_seconds(pids: Sequence[int]) -> float:
 
 def _main(issuer_id: str, certificate: str, key: str, server_ca: str) -> None:
     tls = client_context(Identity(Path(certificate), Path(key)), Path(server_ca))
-    traffic: dict[Kind, Traffic] = {"notifications": Notifications(issuer_id), "questions": Questions(issuer_id)}
+    traffic: dict[Kind, Traffic] = {"notifications": Notifications(issuer_id), "callbacks": ConsumerRequests(issuer_id)}
     for line in sys.stdin:
         order = Order(**orjson.loads(line))
         outcome = uvloop.run(_carry_out(order, traffic[order.traffic], tls))

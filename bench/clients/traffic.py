@@ -1,4 +1,4 @@
-"""The requests of the load, as D1 makes them and as ready bytes: notifications, and questions who a consumer is."""
+"""The requests of the load, as D1 makes them and as ready bytes: notifications, and consumer information."""
 
 import itertools
 import secrets
@@ -8,9 +8,9 @@ import orjson
 
 from sandbox.d1.model.notification import new_details
 
-__all__ = ["Kind", "Notifications", "Questions", "Traffic"]
+__all__ = ["ConsumerRequests", "Kind", "Notifications", "Traffic"]
 
-Kind: TypeAlias = Literal["notifications", "questions"]
+Kind: TypeAlias = Literal["notifications", "callbacks"]
 """What D1 sends."""
 
 _SUBJECTS = 1000
@@ -67,7 +67,7 @@ class Notifications:
         return self._form % (place % _SUBJECTS, place, place)
 
 
-class Questions:
+class ConsumerRequests:
     """Makes requests for the information of one consumer after the other."""
 
     def __init__(self, issuer_id: str) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from bench.cluster.cards import measure_cards
 from bench.cluster.fan_out import measure_fan_out
 from bench.cluster.intake import measure_intake
-from bench.cluster.questions import measure_questions
+from bench.cluster.questions import measure_callbacks
 from bench.common.results import Row
 from sandbox.gateway import GatewayConfig
 from sandbox.sandbox import Sandbox
@@ -27,7 +27,7 @@ async def measure_cluster(folder: Path, *, quick: bool) -> list[Row]:
     Raises:
         RuntimeError: A NATS server did not start, a request was refused or a stream ended.
         ExceptionGroup: A gateway did not start.
-        TimeoutError: A watcher did not get everything, or a question found no handler.
+        TimeoutError: A watcher did not get everything, or a callback request found no handler.
     """
     rounds = _QUICK_ROUNDS if quick else _ROUNDS
     async with Sandbox.start(folder / "keys") as sandbox:
@@ -35,6 +35,6 @@ async def measure_cluster(folder: Path, *, quick: bool) -> list[Row]:
         return [
             *await measure_intake(config, folder / "intake", rounds),
             *await measure_fan_out(config, folder / "fan-out", rounds),
-            *await measure_questions(config, folder / "questions", rounds),
+            *await measure_callbacks(config, folder / "callbacks", rounds),
             *await measure_cards(sandbox, config, folder / "cards", rounds),
         ]

@@ -1,4 +1,4 @@
-"""D1's questions, answered by a handler at the gateway that was asked, or at another one."""
+"""Callback requests, answered by a handler at the gateway that D1 calls, or at a peer."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.clients.client import connections
 from bench.clients.loader import Load, loader
-from bench.clients.traffic import Questions
+from bench.clients.traffic import ConsumerRequests
 from bench.cluster.rounds import load_sites
 from bench.cluster.stage import Site, Stage, started
 from bench.common.processes import handler
@@ -17,7 +17,7 @@ from sandbox.common.tls import client_context
 from sandbox.gateway import GatewayConfig
 from sandbox.sandbox import ISSUER_ID
 
-__all__ = ["measure_questions"]
+__all__ = ["measure_callbacks"]
 
 _SECONDS: Final = 0.7
 _STEADY_SECONDS: Final = 0.8
@@ -25,8 +25,8 @@ _HEARD_OF_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.1
 
 
-async def measure_questions(config: GatewayConfig, folder: Path, rounds: int) -> list[Row]:
-    """Ask sites in turns; of two gateways, D1 asks the first.
+async def measure_callbacks(config: GatewayConfig, folder: Path, rounds: int) -> list[Row]:
+    """Load sites in turns; of two gateways, D1 calls the first.
 
     Args:
         config: The settings of a gateway.
@@ -34,13 +34,13 @@ async def measure_questions(config: GatewayConfig, folder: Path, rounds: int) ->
         rounds: How often each is loaded.
 
     Raises:
-        RuntimeError: A NATS server did not start, or a question was left without an answer.
+        RuntimeError: A NATS server did not start, or a callback request was left without a reply.
         ExceptionGroup: A gateway did not start.
-        TimeoutError: A gateway does not hear of the handler at the other one.
+        TimeoutError: A gateway does not learn of the handler at its peer.
     """
     loads = (
-        Load("questions", connections=16, rounds=rounds, seconds=_SECONDS),
-        Load("questions", connections=16, rounds=rounds, seconds=_STEADY_SECONDS, rate=500.0),
+        Load("callbacks", connections=16, rounds=rounds, seconds=_SECONDS),
+        Load("callbacks", connections=16, rounds=rounds, seconds=_STEADY_SECONDS, rate=500.0),
     )
     pki = config.pki
     async with AsyncExitStack() as stack:
@@ -55,12 +55,12 @@ async def measure_questions(config: GatewayConfig, folder: Path, rounds: int) ->
         for served in (alone.gateways[0], here.gateways[0], there.gateways[1]):
             await stack.enter_async_context(handler(served.grpc, pki))
         await _heard_of(there, pki)
-        return [row for each in loads for row in await load_sites("questions", load, sites, each)]
+        return [row for each in loads for row in await load_sites("callbacks", load, sites, each)]
 
 
 async def _heard_of(site: Site, pki: Pki) -> None:
-    """Wait until the gateway that is asked knows of the handler at the other one."""
-    tls, traffic = client_context(pki.d1_client, pki.server_ca), Questions(ISSUER_ID)
+    """Wait until the gateway that D1 calls knows of the handler at its peer."""
+    tls, traffic = client_context(pki.d1_client, pki.server_ca), ConsumerRequests(ISSUER_ID)
     async with asyncio.timeout(_HEARD_OF_SECONDS):
         while True:
             async with connections(site.server.port, 1, tls) as ((connection,), broken):

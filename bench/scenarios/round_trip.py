@@ -10,11 +10,11 @@ from bench.common.results import Row
 __all__ = ["measure_round_trips"]
 
 _LOADS: Final = (
-    Load("questions", connections=1, rounds=5, seconds=0.7),
-    Load("questions", connections=16, rounds=7, seconds=1.0),
-    Load("questions", connections=16, rounds=5, seconds=1.5, rate=500.0),
+    Load("callbacks", connections=1, rounds=5, seconds=0.7),
+    Load("callbacks", connections=16, rounds=7, seconds=1.0),
+    Load("callbacks", connections=16, rounds=5, seconds=1.5, rate=500.0),
 )
-_QUICK_LOADS: Final = (Load("questions", connections=16, rounds=5, seconds=0.35, warm_up_seconds=0.3),)
+_QUICK_LOADS: Final = (Load("callbacks", connections=16, rounds=5, seconds=0.35, warm_up_seconds=0.3),)
 
 
 async def measure_round_trips(folder: Path, *, quick: bool) -> list[Row]:
@@ -25,7 +25,7 @@ async def measure_round_trips(folder: Path, *, quick: bool) -> list[Row]:
         quick: Measure only what the floors of a quick run need.
 
     Raises:
-        RuntimeError: A server did not start, or left a question without an answer.
+        RuntimeError: A server did not start, or left a callback request without a reply.
     """
     ground = await Ground.prepare(folder)
     pki = ground.config.pki
@@ -40,4 +40,4 @@ async def measure_round_trips(folder: Path, *, quick: bool) -> list[Row]:
             Server("bare stream", int(port), (stream.pid,)),
         )
         async with handler(served.grpc, pki), handler(address, pki):
-            return await measure_in_turns("questions", load, servers, _QUICK_LOADS if quick else _LOADS)
+            return await measure_in_turns("callbacks", load, servers, _QUICK_LOADS if quick else _LOADS)

@@ -9,7 +9,7 @@ from bench.floors import Ceiling, Floor, Verdict, hold
 
 _REQUIREMENTS = (
     Floor("taken", "intake", "c", "bare", floor=0.8, quick_floor=0.7),
-    Floor("asked", "questions", "c", "bare", floor=0.8, quick_floor=0.7),
+    Floor("asked", "callbacks", "c", "bare", floor=0.8, quick_floor=0.7),
     Floor("grown", "growth", "c", "bare", floor=0.8),
     Ceiling("late", "start", "c", "p99_ms", ceiling=1.0),
 )
@@ -39,24 +39,24 @@ class _Run:
 
 
 async def test_what_is_met_is_measured_once() -> None:
-    run = _Run(intake=[0.75], questions=[1.0])
+    run = _Run(intake=[0.75], callbacks=[1.0])
 
     assert await run.hold() == {"taken": True, "asked": True}
-    assert run.measured == [["intake", "questions"]]
+    assert run.measured == [["callbacks", "intake"]]
     assert run.said == []
 
 
 async def test_what_is_missed_is_said_and_measured_once_again() -> None:
-    run = _Run(intake=[0.5, 0.75], questions=[1.0])
+    run = _Run(intake=[0.5, 0.75], callbacks=[1.0])
 
     assert await run.hold() == {"taken": True, "asked": True}
-    assert run.measured == [["intake", "questions"], ["intake"]]
+    assert run.measured == [["callbacks", "intake"], ["intake"]]
     assert run.said == ["taken"]
 
 
 @pytest.mark.parametrize("second", [0.5, 0.69])
 async def test_what_is_missed_twice_is_missed(second: float) -> None:
-    run = _Run(intake=[0.5, second], questions=[0.6, 0.9])
+    run = _Run(intake=[0.5, second], callbacks=[0.6, 0.9])
 
     assert await run.hold() == {"taken": False, "asked": True}
     assert run.said == ["taken", "asked"]
