@@ -306,5 +306,5 @@ async def test_a_caller_who_may_not_be_a_handler_is_told_so(running: Running) ->
 
 
 async def test_a_handler_without_functions_is_refused(client: AsyncGatewayClient) -> None:
-    with pytest.raises(ValueError, match="There is no function"):
+    with pytest.raises(ValueError, match="has no function"):
         await CallbackHandler("idle").serve(client)

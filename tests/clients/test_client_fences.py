@@ -1,4 +1,4 @@
-"""What a watch does with the fences of its batches, and when its gateway lets it stand by again."""
+"""The fencing tokens of a watch's batches, and a watch that stands by again."""
 
 from d1_gateway_client._watching import Progress
 from d1_gateway_client.contracts.issuer.notification.v1 import (
@@ -33,7 +33,7 @@ def a_subscription() -> Progress:
     return Progress(WatchNotificationsRequest(subscription="fraud"))
 
 
-def test_a_batch_of_a_watcher_that_has_lost_its_place_is_dropped() -> None:
+def test_a_batch_with_a_smaller_fencing_token_is_dropped() -> None:
     progress = a_subscription()
     progress.take(active(7, "1", "2"))
     assert handed_out(progress) == ["1", "2"]
@@ -43,16 +43,16 @@ def test_a_batch_of_a_watcher_that_has_lost_its_place_is_dropped() -> None:
     progress.take(active(7, "4"))
 
     assert handed_out(progress) == []
-    assert (progress.cursor, progress.fence) == ("3", 8)
+    assert (progress.cursor, progress.fencing_token) == ("3", 8)
 
 
-def test_standing_by_keeps_the_highest_fence() -> None:
+def test_standing_by_keeps_the_highest_fencing_token() -> None:
     progress = a_subscription()
     progress.take(active(7, "1"))
 
     progress.take(standby("0"))
 
-    assert (progress.role, progress.fence) == (WatcherRole.STANDBY, 7)
+    assert (progress.role, progress.fencing_token) == (WatcherRole.STANDBY, 7)
 
 
 def test_a_watch_without_a_subscription_drops_nothing() -> None:
@@ -61,7 +61,7 @@ def test_a_watch_without_a_subscription_drops_nothing() -> None:
         progress.take(active(0, cursor))
         assert handed_out(progress) == [cursor]
 
-    assert progress.fence == 0
+    assert progress.fencing_token == 0
 
 
 def test_what_comes_again_after_standing_by_is_not_handed_out_twice() -> None:

@@ -41,12 +41,12 @@ def run(title: str, **known: Any) -> None:
 def test_quickstart_and_errors(capsys: pytest.CaptureFixture[str]) -> None:
     run("Quickstart")
     run("Errors")
-    assert re.fullmatch(r"suspended already: UPSTREAM_FORBIDDEN \w{32}\n", capsys.readouterr().out)
+    assert re.fullmatch(r"already suspended: UPSTREAM_FORBIDDEN \w{32}\n", capsys.readouterr().out)
 
 
 def test_what_the_browser_brings_back() -> None:
     known: dict[str, Any] = {"__name__": "snippet"}
-    exec(snippets()["What the browser brings back"], known)  # noqa: S102
+    exec(snippets()["Form fields from the browser"], known)  # noqa: S102
     transaction = "d461f105-1792-407f-95ff-9a496fd918a9"
     message = {"messageType": "CRes", "threeDSServerTransID": transaction}
     field = base64.urlsafe_b64encode(json.dumps(message).encode()).decode()
@@ -69,7 +69,7 @@ def test_watching_notifications(gateway: SandboxGateway) -> None:
     buyer.join()
 
 
-def test_answering_questions(gateway: SandboxGateway) -> None:
+def test_handling_callbacks(gateway: SandboxGateway) -> None:
     sent: list[tuple[str, str]] = []
 
     async def send_sms(number: str, otp: str) -> None:
@@ -88,7 +88,7 @@ def test_answering_questions(gateway: SandboxGateway) -> None:
     gateway.add_card("card-3", "consumer-3", pan="4970101234560003")
     playing = threading.Thread(target=consumer)
     playing.start()
-    run("Answering D1's questions", phone_numbers={"consumer-3": "+447700900123"}, send_sms=send_sms)
+    run("Handling callbacks", phone_numbers={"consumer-3": "+447700900123"}, send_sms=send_sms)
     playing.join()
     assert ended == [Status.SUCCESSFUL]
     assert sent[-1][0] == "+447700900123"
@@ -116,9 +116,9 @@ def test_every_snippet_is_run() -> None:
     assert set(snippets()) == {
         "Quickstart",
         "Errors",
-        "What the browser brings back",
+        "Form fields from the browser",
         "Watching notifications",
-        "Answering D1's questions",
+        "Handling callbacks",
         "Testing your service",
     }
 

@@ -253,5 +253,5 @@ async def test_a_watch_without_a_subscription_commits_nothing(client: AsyncGatew
     async with client.notifications.watch() as watch:
         with pytest.raises(ValueError, match="keep `cursor` yourself"):
             await watch.commit()
-    with pytest.raises(ValueError, match="say one of them"):
+    with pytest.raises(ValueError, match="set at most one"):
         client.notifications.watch(after_cursor="x", position=StartPosition.LATEST)

@@ -139,7 +139,7 @@ async def test_what_comes_is_printed_across_a_crash_of_the_gateway_until_ctrl_c(
     assert header.startswith("TIME ")
     assert (before.split()[-1], after.split()[-1]) == ("op_5", "op_6")
     assert (command.status, command.stdout) == (0, "")
-    assert all("watch interrupted, going on in" in line for line in command.mistakes)
+    assert all("watch interrupted, resuming in" in line for line in command.mistakes)
 
 
 async def test_a_subscription_goes_on_after_what_was_printed(sandbox: Sandbox, caller: Caller) -> None:

@@ -1,6 +1,6 @@
 """The Python client of d1-gateway.
 
-`AsyncGatewayClient` and `GatewayClient` call it and watch its notifications; `CallbackHandler` answers D1's questions;
+`AsyncGatewayClient` and `GatewayClient` call it and watch its notifications; `CallbackHandler` answers D1's callbacks;
 `d1_gateway_client.browser` reads what a cardholder's browser brings back.
 The messages are in ``d1_gateway_client.contracts.issuer.<area>.v1``, with the contracts' comments.
 """

@@ -1,4 +1,4 @@
-"""Calls over asyncio: deadline, retries, errors. The generated stubs ride on it."""
+"""Calls over asyncio: deadlines, retries, errors. The generated stubs use it."""
 
 import asyncio
 import time
@@ -23,23 +23,23 @@ _END = grpc.aio.EOF
 
 
 class Stream(Protocol):
-    """What is used of a call of grpc.aio."""
+    """The part of a grpc.aio call that the client uses."""
 
     async def read(self) -> Any:
-        """Get the next message."""
+        """Return the next message."""
 
     async def write(self, request: betterproto2.Message) -> None:
-        """Send one."""
+        """Send a message."""
 
     async def done_writing(self) -> None:
-        """Say that none follows."""
+        """Announce that no message follows."""
 
     def cancel(self) -> bool:
         """End the call."""
 
 
 class Connection:
-    """A channel to the gateway, and how calls are made over it."""
+    """A channel to the gateway, with deadlines and retries for its calls."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -48,11 +48,11 @@ class Connection:
         )
 
     def another(self) -> "Connection":
-        """Make another one, for when this one may be dead."""
+        """Open a second connection, for when this one may be dead."""
         return Connection(self._options)
 
     async def close(self) -> None:
-        """Close it, with all calls."""
+        """Close the connection and end its calls."""
         await self._channel.close()
 
     async def unary(
@@ -64,10 +64,10 @@ class Connection:
         timeout_seconds: float | None = None,
         metadata: _Metadata = (),
     ) -> _Response:
-        """Make a call, again where that is safe, until its deadline.
+        """Make a call, and retry it where that is safe, until its deadline.
 
         Raises:
-            GatewayError: It failed.
+            GatewayError: The call failed.
         """
         options, backoff = self._options, Backoff()
         end = time.monotonic() + (options.deadline_seconds if timeout_seconds is None else timeout_seconds)
@@ -92,7 +92,7 @@ class Connection:
         timeout_seconds: float | None = None,
         metadata: _Metadata = (),
     ) -> Stream:
-        """Open a stream of responses. It is read with `Stream.read` until `is_end`."""
+        """Open a stream of responses. `Stream.read` returns grpc.aio's EOF at its end."""
         method = self._channel.unary_stream(route, bytes, response_type.parse)
         call = method(request, timeout=timeout_seconds, metadata=await self._metadata(metadata))
         return cast("Stream", call)
@@ -110,16 +110,16 @@ class Connection:
         end: float,
         metadata: _Metadata,
     ) -> _Response:
-        sent = await self._metadata(metadata)
+        pairs = await self._metadata(metadata)
         await self._connected(end)
         method = self._channel.unary_unary(route, bytes, response_type.parse)
         try:
-            return await method(request, timeout=end - time.monotonic(), metadata=sent)
+            return await method(request, timeout=end - time.monotonic(), metadata=pairs)
         except grpc.aio.AioRpcError as error:
             raise failure(error) from error
 
     async def _connected(self, end: float) -> None:
-        """Wait for the connection, so that a call which finds none is known not to have been sent."""
+        """Wait for the connection. A call that gets none was certainly not sent."""
         try:
             async with asyncio.timeout(end - time.monotonic()):
                 while (state := self._channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
@@ -127,7 +127,7 @@ class Connection:
                         raise _wire.not_sent("The client is closed.")
                     await self._channel.wait_for_state_change(state)
         except TimeoutError:
-            raise _wire.not_sent(f"There is no connection to {self._options.address}.") from None
+            raise _wire.not_sent(f"No connection to {self._options.address}.") from None
 
     async def _metadata(self, given: _Metadata) -> tuple[tuple[str, str | bytes], ...]:
         pairs = tuple(given.items() if isinstance(given, Mapping) else given)
@@ -138,7 +138,7 @@ class Connection:
 
 
 class Calls(ServiceStub):
-    """The base of the services: makes the calls of the generated stubs over a `Connection`."""
+    """The base of the services: sends the calls of the generated stubs over a `Connection`."""
 
     def __init__(self, connection: Connection, timeout_seconds: float | None = None) -> None:
         self._connection = connection
@@ -150,7 +150,7 @@ class Calls(ServiceStub):
         request: Any,
         response_type: Any,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 (the generated stubs' name for it)
+        timeout: float | None = None,  # noqa: ASYNC109 (the generated stubs' parameter)
         deadline: Deadline | None = None,
         metadata: _Metadata | None = None,
     ) -> Any:
@@ -189,7 +189,7 @@ class Calls(ServiceStub):
 
 
 def failure(error: grpc.aio.AioRpcError) -> GatewayError:
-    """Make the error of a failed call."""
+    """Return the `GatewayError` of a failed call."""
     trailing: Any = error.trailing_metadata() or ()
     return _wire.error_of(error.code(), error.details(), trailing)
 

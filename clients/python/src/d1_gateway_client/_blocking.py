@@ -1,4 +1,4 @@
-"""Blocking calls: deadline, retries, errors. The generated stubs ride on it."""
+"""Blocking calls: deadlines, retries, errors. The generated stubs use it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ _Parser = Callable[[bytes], Any]
 
 
 class Connection:
-    """A channel to the gateway, and how calls are made over it.
+    """A channel to the gateway, with deadlines and retries for its calls.
 
-    It is what the generated stubs use of a `grpc.Channel`.
+    It has the methods of `grpc.Channel` that the generated stubs use.
     """
 
     def __init__(
@@ -38,33 +38,33 @@ class Connection:
         self._timeout_seconds = options.deadline_seconds if timeout_seconds is None else timeout_seconds
 
     def within(self, timeout_seconds: float) -> "Connection":
-        """Share the connection, with another deadline for each call."""
+        """Return a connection over the same channel with another deadline for each call."""
         return Connection(self._channel, self._options, is_own=self._is_own, timeout_seconds=timeout_seconds)
 
     def as_channel(self) -> grpc.Channel:
-        """Be what the generated stubs take."""
-        # They call the two methods below, and nothing else.
+        """Return the connection in the type that the generated stubs take."""
+        # They call only `unary_unary` and `unary_stream`.
         return cast("grpc.Channel", self)
 
     def another(self) -> "Connection":
-        """Make another one, for when this one may be dead."""
+        """Open a second connection, for when this one may be dead."""
         return opened(self._options)
 
     def close(self) -> None:
-        """Close it, with all calls."""
+        """Close the connection and end its calls."""
         self._channel.close()
 
     def unary_unary(self, route: str, serializer: _Serializer, parser: _Parser) -> Callable[[Any], Any]:
-        """Get what makes a call, again where that is safe, until its deadline; it raises `GatewayError`."""
+        """Return a function that makes a call, with retries where that is safe; it raises `GatewayError`."""
         method = self._channel.unary_unary(route, serializer, parser)
         return lambda request: self._call(route, method, request)
 
     def unary_stream(self, route: str, serializer: _Serializer, parser: _Parser) -> Callable[[Any], Iterator[Any]]:
-        """Get what opens a stream of responses; reading it raises `GatewayError`."""
+        """Return a function that opens a stream of responses; reading the stream raises `GatewayError`."""
         return lambda request: self._read(self.open(route, serializer, parser, request))
 
     def open(self, route: str, serializer: _Serializer, parser: _Parser, request: betterproto2.Message) -> Any:
-        """Open a stream of responses, as gRPC has it."""
+        """Open a stream of responses that raises gRPC's own errors."""
         return self._channel.unary_stream(route, serializer, parser)(request, metadata=self._metadata())
 
     def _read(self, stream: Any) -> Iterator[Any]:
@@ -93,30 +93,30 @@ class Connection:
     def _attempt(self, method: Any, request: Any, end: float) -> Any:
         left, metadata = end - time.monotonic(), self._metadata()
         if not self._is_own:
-            return _made(lambda: method(request, timeout=left, metadata=metadata))
-        departure = _Departure(metadata)
-        credentials = grpc.metadata_call_credentials(departure)
+            return _translated(lambda: method(request, timeout=left, metadata=metadata))
+        plugin = _CallCredentials(metadata)
+        credentials = grpc.metadata_call_credentials(plugin)
         try:
-            return _made(lambda: method(request, timeout=left, credentials=credentials, wait_for_ready=True))
+            return _translated(lambda: method(request, timeout=left, credentials=credentials, wait_for_ready=True))
         except (errors.UnavailableError, errors.DeadlineExceededError) as error:
-            if departure.was_ready:
+            if plugin.is_connected:
                 raise
-            raise _wire.not_sent(f"There is no connection to {self._options.address}.") from error
+            raise _wire.not_sent(f"No connection to {self._options.address}.") from error
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return _channel.authorization(self._options.bearer_token())
 
 
-class _Departure(grpc.AuthMetadataPlugin):
-    """Whether a call found a connection: gRPC asks for its credentials once it has one, before it sends anything."""
+class _CallCredentials(grpc.AuthMetadataPlugin):
+    """The credentials of a call. gRPC asks for them when it has a connection, before it sends anything."""
 
     def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
-        self.was_ready = False
+        self.is_connected = False
         self._metadata = metadata
 
     def __call__(self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
         del context
-        self.was_ready = True
+        self.is_connected = True
         callback(self._metadata, None)
 
 
@@ -127,14 +127,14 @@ def opened(options: Options) -> Connection:
 
 
 def failure(error: grpc.RpcError) -> GatewayError:
-    """Make the error of a failed call."""
-    # Every error of a call is the call as well.
+    """Return the `GatewayError` of a failed call."""
+    # gRPC's errors are the calls as well.
     call = cast("grpc.Call", error)
     trailing: Any = call.trailing_metadata() or ()
     return _wire.error_of(call.code(), call.details(), trailing)
 
 
-def _made(call: Callable[[], Any]) -> Any:
+def _translated(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except grpc.RpcError as error:

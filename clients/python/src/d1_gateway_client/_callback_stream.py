@@ -1,13 +1,15 @@
-"""One stream over which questions come and replies go."""
+"""One stream of callback requests and replies."""
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 import betterproto2
 import grpc
 
 from d1_gateway_client import _aio
-from d1_gateway_client._answers import Answers, failed
+from d1_gateway_client._answers import Replies, failed
 from d1_gateway_client.contracts.issuer.callback.v1 import (
     Drain,
     HandleCallbacksRequest,
@@ -23,45 +25,45 @@ from d1_gateway_client.errors import GatewayError
 __all__ = ["CallbackStream"]
 
 _ROUTE = "/issuer.callback.v1.CallbackService/HandleCallbacks"
-_SETTLING_SECONDS = 0.5
+_DRAIN_PAUSE_SECONDS = 0.5
 
 _log = logging.getLogger("d1_gateway_client")
 
 
 class CallbackStream:
-    """A stream, from the registration to its end."""
+    """A `HandleCallbacks` stream, from the registration to its end."""
 
     def __init__(
-        self, connection: _aio.Connection, registration: Registration, answers: Answers, registered: asyncio.Event
+        self, connection: _aio.Connection, registration: Registration, replies: Replies, registered: asyncio.Event
     ) -> None:
-        """Prepare.
+        """Create a stream; `run` opens it.
 
         Args:
-            connection: Leads to the gateway.
-            registration: What to tell of the handler.
-            answers: Makes the replies.
-            registered: Set when the gateway has taken the handler.
+            connection: The connection to the gateway.
+            registration: The handler's registration.
+            replies: Makes the replies.
+            registered: Set when the gateway has registered the handler.
         """
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when another stream is needed: this one has ended, or its gateway shuts down."""
+        """Done when the handler needs another stream: this one has ended, or its gateway drains."""
         self.is_registered = False
         self.is_draining = False
-        """Whether its gateway shuts down, while D1 may still wait for replies there."""
+        """Whether its gateway drains. D1 may still wait for replies there."""
         self._connection = connection
         self._registration = registration
-        self._answers = answers
+        self._replies = replies
         self._registered = registered
         self._stream: _aio.Stream | None = None
-        self._replies: set[asyncio.Task[None]] = set()
-        self._awaited: dict[str, Reply] = {}
-        """Replies whose receipts have not come yet, by token."""
-        self._quiet = asyncio.Event()
-        self._quiet.set()
-        # gRPC writes one message at a time.
-        self._writing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unacknowledged: dict[str, Reply] = {}
+        """Replies that the gateway has not acknowledged yet, by token."""
+        self._idle = asyncio.Event()
+        self._idle.set()
+        # gRPC allows one write at a time.
+        self._write_lock = asyncio.Lock()
 
     async def run(self) -> GatewayError | None:
-        """Register, then answer questions until the stream ends; tells how it failed, if it did."""
+        """Register, and reply to callback requests until the stream ends. Returns the error that ended it, if any."""
         try:
             self._stream = await self._connection.both_streams(_ROUTE, HandleCallbacksResponse)
             await self._write(HandleCallbacksRequest(registration=self._registration))
@@ -74,21 +76,21 @@ class CallbackStream:
         finally:
             self.is_draining = False
             self._leave()
-            self._quiet.set()
+            self._idle.set()
             if self._stream is not None:
                 self._stream.cancel()
-            for reply in self._replies:
-                reply.cancel()
-            await asyncio.gather(*self._replies, return_exceptions=True)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def drain(self) -> None:
-        """Take no further questions, reply to those that came, then end the stream."""
+        """Accept no further callback requests, reply to those received, then end the stream."""
         await self._write(HandleCallbacksRequest(drain=Drain()))
-        # A question may be on its way already.
-        await asyncio.sleep(_SETTLING_SECONDS)
-        await self._quiet.wait()
+        # A callback request may already be in transit.
+        await asyncio.sleep(_DRAIN_PAUSE_SECONDS)
+        await self._idle.wait()
         if self._stream is not None:
-            async with self._writing:
+            async with self._write_lock:
                 await self._stream.done_writing()
 
     def _take(self, message: HandleCallbacksResponse) -> None:
@@ -97,13 +99,11 @@ class CallbackStream:
                 self.is_registered = True
                 self._registered.set()
                 _log.info("handler registered: %s", self._registration.name)
-            case "question", Question() as question:
-                replying = asyncio.create_task(self._reply(question))
-                self._replies.add(replying)
-                self._quiet.clear()
-                replying.add_done_callback(self._replied)
+            case "question", Question() as request:
+                self._idle.clear()
+                self._start(self._reply(request))
             case "receipt", ReplyReceipt() as receipt:
-                self._note(receipt)
+                self._acknowledge(receipt)
             case "draining", _:
                 self.is_draining = True
                 self._leave()
@@ -112,39 +112,42 @@ class CallbackStream:
         if not self.left.done():
             self.left.set_result(None)
 
-    async def _reply(self, question: Question) -> None:
-        reply = await self._answers.reply(question)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def _reply(self, request: Question) -> None:
+        reply = await self._replies.reply(request)
         if reply is not None:
-            self._awaited[reply.token] = reply
+            self._unacknowledged[reply.token] = reply
             await self._write(HandleCallbacksRequest(reply=reply))
 
-    def _replied(self, replying: asyncio.Task[None]) -> None:
-        self._replies.discard(replying)
-        self._settle()
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._set_if_idle()
 
-    def _note(self, receipt: ReplyReceipt) -> None:
-        reply = self._awaited.pop(receipt.token, None)
+    def _acknowledge(self, receipt: ReplyReceipt) -> None:
+        reply = self._unacknowledged.pop(receipt.token, None)
         if receipt.outcome is not ReplyOutcome.ACCEPTED:
-            wrong = "".join(f"; {each.field}: {each.description}" for each in receipt.violations)
-            _log.warning("reply not taken: %s%s", receipt.outcome.name, wrong)
+            violations = "".join(f"; {each.field}: {each.description}" for each in receipt.violations)
+            _log.warning("reply not accepted: %s%s", receipt.outcome.name, violations)
         if receipt.outcome is ReplyOutcome.INVALID and reply is not None and reply.refusal is None:
-            # The question is still open: better that D1 is told now than that it waits for the deadline.
-            self._awaited[receipt.token] = failed(receipt.token)
-            replying = asyncio.create_task(self._write(HandleCallbacksRequest(reply=failed(receipt.token))))
-            self._replies.add(replying)
-            replying.add_done_callback(self._replied)
-        self._settle()
+            # The callback request is still open: D1 gets the failure now instead of at the deadline.
+            self._unacknowledged[receipt.token] = failed(receipt.token)
+            self._start(self._write(HandleCallbacksRequest(reply=failed(receipt.token))))
+        self._set_if_idle()
 
-    def _settle(self) -> None:
-        if not self._replies and not self._awaited:
-            self._quiet.set()
+    def _set_if_idle(self) -> None:
+        if not self._tasks and not self._unacknowledged:
+            self._idle.set()
 
     async def _write(self, message: HandleCallbacksRequest) -> None:
         if self._stream is None:
             return
         try:
-            async with self._writing:
+            async with self._write_lock:
                 await self._stream.write(message)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            # The stream is over: whoever reads it is told how. The gateway asks again over another one.
-            _log.info("reply not sent: the stream is over")
+            # `run` reports how the stream ended. The gateway sends the request again over another one.
+            _log.info("reply not sent: the stream has ended")

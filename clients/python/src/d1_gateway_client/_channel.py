@@ -1,4 +1,4 @@
-"""Credentials and settings of the connections."""
+"""Credentials and channel arguments of the connections."""
 
 from collections.abc import Sequence
 
@@ -23,23 +23,23 @@ def credentials(options: Options) -> grpc.ChannelCredentials:
 
 
 def settings(options: Options) -> Sequence[tuple[str, int | str]]:
-    """Say how a channel keeps its connection."""
-    named = [] if options.server_name is None else [("grpc.ssl_target_name_override", options.server_name)]
+    """Return the arguments of a channel."""
+    target_name = [] if options.server_name is None else [("grpc.ssl_target_name_override", options.server_name)]
     return [
         ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),
         ("grpc.keepalive_timeout_ms", 10_000),
-        # A dead link is found before the next call, and by a watch that hears nothing.
+        # Finds a dead connection before the next call, and under a silent watch.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        # gRPC would wait for two minutes after a long outage.
+        # gRPC's default is two minutes after a long outage.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
-        # Two channels have two connections, so that the second helps where the first is dead.
+        # Each channel has its own connection, so a second channel works if the first one's is dead.
         ("grpc.use_local_subchannel_pool", 1),
-        *named,
+        *target_name,
     ]
 
 
 def authorization(token: str | None) -> tuple[tuple[str, str], ...]:
-    """Make the metadata that shows a token."""
+    """Return the metadata that carries a bearer token."""
     return () if token is None else (("authorization", f"Bearer {token}"),)

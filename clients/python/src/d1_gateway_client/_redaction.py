@@ -1,4 +1,4 @@
-"""Hides from ``repr`` what the contracts mark as sensitive."""
+"""Hides the fields that the contracts mark as sensitive from ``repr``."""
 
 import dataclasses
 from typing import Any
@@ -9,11 +9,11 @@ __all__ = ["redact"]
 
 
 def redact(message: type[Message], *hidden: str) -> None:
-    """Have a message hide some of its fields when it is printed: logs, tracebacks and failed tests show ``***``.
+    """Make a message print some of its fields as ``***``, in logs, tracebacks and failed tests.
 
     Args:
         message: The class; its ``repr`` is replaced.
-        hidden: The names of the fields.
+        hidden: Names of the fields.
     """
 
     def redacted(self: Any) -> str:
@@ -24,4 +24,4 @@ def redact(message: type[Message], *hidden: str) -> None:
         )
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    message.__repr__ = redacted  # type: ignore[method-assign] # what the generated class inherits cannot hide anything
+    message.__repr__ = redacted  # type: ignore[method-assign] # the inherited method cannot hide fields

@@ -1,10 +1,10 @@
-"""How far a watch has come, and what to do when it is interrupted. Does no I/O itself."""
+"""The progress of a watch, and its reaction to interruptions. Without I/O."""
 
 import logging
 from collections import deque
 from datetime import datetime, timedelta
 
-from d1_gateway_client._retries import Backoff, is_passing
+from d1_gateway_client._retries import Backoff, is_transient
 from d1_gateway_client.contracts.issuer.notification.v1 import (
     CommitCursorRequest,
     Notification,
@@ -34,13 +34,13 @@ def start(
     max_batch_size: int,
     heartbeat_seconds: float,
 ) -> WatchNotificationsRequest:
-    """Make the request with which a watch begins.
+    """Return the first request of a watch.
 
     Raises:
-        ValueError: It is told to begin in more than one place.
+        ValueError: More than one start is set.
     """
     if sum(given is not None for given in (after_cursor, position, since)) > 1:
-        raise ValueError("after_cursor, position, since: say one of them")
+        raise ValueError("after_cursor, position, since: set at most one")
     return WatchNotificationsRequest(
         issuer_id=issuer_id,
         subscription=subscription,
@@ -54,7 +54,7 @@ def start(
 
 
 class Progress:
-    """How far a watch has come."""
+    """The progress of a watch."""
 
     def __init__(self, request: WatchNotificationsRequest) -> None:
         self._request = request
@@ -62,55 +62,55 @@ class Progress:
         self._batch_cursor = ""
         self._backoff = Backoff()
         self._uncommitted: dict[str, None] = {}
-        """What a subscription's watch has handed out since its last commit, in order: it is sent that again when it
-        comes back."""
-        self._to_come_again: set[str] = set()
-        """Which of these have not come again yet."""
+        """Cursors of a subscription's notifications handed out since the last commit, in order. The gateway sends these
+        again after a reconnect."""
+        self._expected_again: set[str] = set()
+        """Those of them that have not arrived again yet."""
         self.cursor = request.after_cursor or ""
-        """Where to go on after what was handed out; empty while that is not known."""
+        """Where to resume after what was handed out; empty if unknown."""
         self.role = WatcherRole.UNSPECIFIED
-        self.fence = 0
-        """The highest fence received."""
+        self.fencing_token = 0
+        """The highest fencing token received."""
 
     @property
     def silence_seconds(self) -> float:
-        """After how much silence the link is given up."""
+        """Seconds of silence after which the watch reconnects."""
         interval = self._request.heartbeat_interval
         if interval is None:
             raise AssertionError("`start` sets it")
         return 2 * interval.total_seconds()
 
     def request(self) -> WatchNotificationsRequest:
-        """Make the request with which to begin, or to go on."""
-        self._to_come_again = set(self._uncommitted)
+        """Return the request that starts or resumes the watch."""
+        self._expected_again = set(self._uncommitted)
         if not self.cursor:
             return self._request
-        going_on = WatchNotificationsRequest.parse(bytes(self._request))
-        going_on.position = going_on.since = None
-        going_on.after_cursor = self.cursor
-        return going_on
+        resumed = WatchNotificationsRequest.parse(bytes(self._request))
+        resumed.position = resumed.since = None
+        resumed.after_cursor = self.cursor
+        return resumed
 
     def take(self, response: WatchNotificationsResponse) -> None:
-        """Take a batch or a heartbeat. Everything before must have been handed out."""
+        """Accept a batch or a heartbeat, after everything before was handed out."""
         self._backoff.reset()
-        if response.role is WatcherRole.ACTIVE and response.fence < self.fence:
-            _log.warning("batch dropped: it is of a watcher that has lost its place")
+        if response.role is WatcherRole.ACTIVE and response.fence < self.fencing_token:
+            _log.warning("batch dropped: its watcher is no longer active")
             return
         if response.role is WatcherRole.STANDBY and self.role is WatcherRole.ACTIVE:
-            # What is not committed is sent again, as after a break.
-            self._to_come_again = set(self._uncommitted)
+            # The gateway sends uncommitted notifications again, as after a reconnect.
+            self._expected_again = set(self._uncommitted)
         self.role = response.role
-        self.fence = max(self.fence, response.fence)
+        self.fencing_token = max(self.fencing_token, response.fence)
         self._batch_cursor = response.cursor
         self._waiting.extend(each for each in response.notifications if each.cursor not in self._uncommitted)
-        self._to_come_again.difference_update(each.cursor for each in response.notifications)
+        self._expected_again.difference_update(each.cursor for each in response.notifications)
         if self._waiting:
-            self._to_come_again.clear()
-        elif not self._to_come_again:
+            self._expected_again.clear()
+        elif not self._expected_again:
             self.cursor = response.cursor
 
     def next(self) -> Notification | None:
-        """Hand the next notification out; None if none is waiting."""
+        """Return the next notification; None if none is waiting."""
         if not self._waiting:
             return None
         notification = self._waiting.popleft()
@@ -120,13 +120,13 @@ class Progress:
         return notification
 
     def commit(self, notification: Notification | None) -> CommitCursorRequest:
-        """Make the request that commits a notification and those before it; None: all that were handed out.
+        """Return the request that commits a notification and those before it; None: all that were handed out.
 
         Raises:
-            ValueError: The watch has no subscription, or has not begun.
+            ValueError: The watch has no subscription, or has received nothing yet.
         """
         if not self._request.subscription:
-            raise ValueError("Only the watch of a subscription can commit: keep `cursor` yourself")
+            raise ValueError("A watch without a subscription cannot commit: keep `cursor` yourself")
         cursor = self.cursor if notification is None else notification.cursor
         if not cursor:
             raise ValueError("Nothing has been received yet")
@@ -135,26 +135,26 @@ class Progress:
         )
 
     def committed(self, notification: Notification | None) -> None:
-        """Forget what was committed."""
+        """Drop what was committed."""
         if notification is None:
             self._uncommitted.clear()
-            self._to_come_again.clear()
+            self._expected_again.clear()
         elif notification.cursor in self._uncommitted:
             while (first := next(iter(self._uncommitted))) != notification.cursor:
                 del self._uncommitted[first]
             del self._uncommitted[first]
 
     def interrupted(self, error: GatewayError | None) -> float:
-        """Say after how many seconds to go on.
+        """Return the seconds to wait before the watch resumes.
 
         Args:
-            error: How the stream ended; None if it fell silent or ended without an error.
+            error: The error of the stream; None if it fell silent or ended without one.
 
         Raises:
-            GatewayError: That cannot be mended by going on.
+            GatewayError: Reconnecting does not help.
         """
-        if error is not None and not is_passing(error):
+        if error is not None and not is_transient(error):
             raise error
         pause = self._backoff.seconds(None if error is None else error.retry_after_seconds)
-        _log.warning("watch interrupted, going on in %.1f s: %s", pause, error or "no heartbeat")
+        _log.warning("watch interrupted, resuming in %.1f s: %s", pause, error or "no heartbeat")
         return pause

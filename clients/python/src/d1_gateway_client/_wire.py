@@ -1,4 +1,4 @@
-"""Errors as they come over the wire: ``google.rpc.Status`` in the trailing metadata."""
+"""Errors from the wire: ``google.rpc.Status`` in the trailing metadata."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -34,13 +34,7 @@ _Detail = TypeVar("_Detail", bound=betterproto2.Message)
 
 
 def error_of(code: grpc.StatusCode, message: str | None, trailing: Iterable[tuple[str, str | bytes]]) -> GatewayError:
-    """Make the error of a call that failed.
-
-    Args:
-        code: Its status.
-        message: The status's text.
-        trailing: Its trailing metadata.
-    """
+    """Return the `GatewayError` of a failed call, from its status, the status's text and its trailing metadata."""
     metadata = dict(trailing)
     status = _status(metadata.get(_DETAILS))
     info = _detail(status, ErrorInfo)
@@ -64,7 +58,7 @@ def error_of(code: grpc.StatusCode, message: str | None, trailing: Iterable[tupl
 
 
 def not_sent(message: str) -> GatewayError:
-    """Make the error of a call for which there is no connection."""
+    """Return the error of a call that got no connection."""
     return errors.UnavailableError(Facts(grpc.StatusCode.UNAVAILABLE, message, outcome=Outcome.NOT_SENT))
 
 
@@ -77,7 +71,7 @@ def _status(details: str | bytes | None) -> Status:
         return Status()
     try:
         return Status.parse(details)
-    except Exception:  # noqa: BLE001 (a proxy's bytes; the status itself still says that the call failed)
+    except Exception:  # noqa: BLE001 (a proxy may have set these bytes; the status code still counts)
         return Status()
 
 

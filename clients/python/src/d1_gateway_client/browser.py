@@ -1,6 +1,6 @@
-"""Reads the form fields that a cardholder's browser brings back: after a challenge, and after the 3DS Method.
+"""Reads the form fields that a cardholder's browser brings back after a challenge and after the 3DS Method.
 
-They came through the browser, so they prove nothing: look the transaction up among those that wait for one, and take
+They came through the browser, so they prove nothing: find the transaction among those that wait for a result, and take
 the result from ``GetChallengeResult``.
 """
 
@@ -14,12 +14,12 @@ from uuid import UUID
 __all__ = ["CRes", "FormFieldError", "parse_cres", "parse_method_completion"]
 
 _MAX_CHARACTERS = 100_000
-"""More than any message of a browser needs, its extensions included."""
+"""More than any browser message needs, extensions included."""
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class FormFieldError(ValueError):
-    """A form field that does not hold what it should. The text never quotes it."""
+    """A form field with unexpected content. The text never quotes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class CRes:
     acs_trans_id: str
     message_version: str
     trans_status: str
-    """The code as it came; empty if there was none."""
+    """The code as received; empty if absent."""
 
 
 def parse_cres(cres: str) -> CRes:
@@ -40,11 +40,11 @@ def parse_cres(cres: str) -> CRes:
         cres: The form field ``cres``.
 
     Raises:
-        FormFieldError: It is no CRes.
+        FormFieldError: The field contains no CRes.
     """
     message = _decode(cres)
     if message.get("messageType") != "CRes":
-        raise FormFieldError("a form field that holds no CRes")
+        raise FormFieldError("the form field contains no CRes")
     parsed = CRes(
         three_ds_server_trans_id=_text(message, "threeDSServerTransID"),
         acs_trans_id=_text(message, "acsTransID"),
@@ -52,7 +52,7 @@ def parse_cres(cres: str) -> CRes:
         trans_status=_text(message, "transStatus"),
     )
     if not parsed.three_ds_server_trans_id:
-        raise FormFieldError("a CRes without a transaction id")
+        raise FormFieldError("the CRes has no transaction id")
     return parsed
 
 
@@ -66,33 +66,33 @@ def parse_method_completion(three_ds_method_data: str) -> str:
         The ``three_ds_server_trans_id``, in lower case.
 
     Raises:
-        FormFieldError: It is no completion.
+        FormFieldError: The field contains no completion.
     """
     transaction = _decode(three_ds_method_data).get("threeDSServerTransID")
     try:
         return str(UUID(transaction))
     except (AttributeError, TypeError, ValueError):
-        raise FormFieldError("a 3DS Method completion without a transaction id") from None
+        raise FormFieldError("the 3DS Method completion has no transaction id") from None
 
 
 def _decode(field: str) -> dict[str, Any]:
-    """Read a JSON object from base64url. EMV 3DS wants no padding, but not every ACS keeps to it."""
+    """Read a JSON object from base64url. EMV 3DS forbids padding, but not every ACS complies."""
     if len(field) > _MAX_CHARACTERS:
-        raise FormFieldError(f"a form field of more than {_MAX_CHARACTERS} characters")
+        raise FormFieldError(f"the form field has more than {_MAX_CHARACTERS} characters")
     digits = field.strip().rstrip("=")
     if not _ALPHABET.fullmatch(digits):
-        raise FormFieldError("a form field that is not base64url")
+        raise FormFieldError("the form field is not base64url")
     try:
         message: Any = json.loads(base64.urlsafe_b64decode(digits + "=" * (-len(digits) % 4)).decode())
     except (ValueError, RecursionError):
-        raise FormFieldError("a form field that holds no JSON") from None
+        raise FormFieldError("the form field contains no JSON") from None
     if not isinstance(message, dict):
-        raise FormFieldError("a form field that holds no JSON object")
+        raise FormFieldError("the form field contains no JSON object")
     return message
 
 
 def _text(message: dict[str, Any], name: str) -> str:
     value = message.get(name, "")
     if not isinstance(value, str):
-        raise FormFieldError(f"a CRes whose {name} is no text")
+        raise FormFieldError(f"the CRes's {name} is not text")
     return value

@@ -1,4 +1,4 @@
-"""Answers what D1 asks, with plain async functions."""
+"""Handles D1's callbacks with plain async functions."""
 
 import asyncio
 import logging
@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import betterproto2
 
-from d1_gateway_client._answers import Answers, CallbackContext, Function, Refuse
+from d1_gateway_client._answers import CallbackContext, Function, Refuse, Replies
 from d1_gateway_client._callback_stream import CallbackStream
-from d1_gateway_client._retries import Backoff, is_passing
+from d1_gateway_client._retries import Backoff, is_transient
 from d1_gateway_client.client import AsyncGatewayClient
 from d1_gateway_client.contracts.issuer.callback.v1 import (
     AuthenticateRequest,
@@ -48,22 +48,22 @@ _RESPONSES: Mapping[str, type[betterproto2.Message]] = {
 
 
 class CallbackHandler:
-    """Answers D1's questions of the kinds for which it has functions.
+    """Handles the kinds of callbacks for which it has functions.
 
-    A function gets the request and a `CallbackContext`, and returns the response. It raises `Refuse` to refuse. If it
-    raises anything else, D1 is told that it failed, and nothing of the exception's text.
+    A function takes the request and a `CallbackContext`, and returns the response. It raises `Refuse` to refuse. On any
+    other exception D1 learns that the callback failed, but nothing of the exception's text.
     """
 
     def __init__(
         self, name: str, *, issuer_ids: Iterable[str] = (), max_in_flight: int = 16, drain_seconds: float = 30.0
     ) -> None:
-        """Have no functions yet.
+        """Create a handler without functions.
 
         Args:
-            name: For the gateway's logs: 1 to 64 of ``A-Za-z0-9_.-``.
-            issuer_ids: Whose questions; none for the only issuer that the gateway has.
-            max_in_flight: How many questions to work on at once, 1 to 1000.
-            drain_seconds: How long questions may still be worked on after `drain`.
+            name: Name in the gateway's logs: 1 to 64 of ``A-Za-z0-9_.-``.
+            issuer_ids: The issuers to handle callbacks for; none if the gateway has only one.
+            max_in_flight: Maximum callback requests in work at once, 1 to 1000.
+            drain_seconds: Time to finish callback requests after `drain`.
         """
         self._name = name
         self._issuer_ids = list(issuer_ids)
@@ -75,40 +75,40 @@ class CallbackHandler:
     def consumer_information(
         self, function: _Typed[ConsumerInformationRequest, ConsumerInformationResponse]
     ) -> _Typed[ConsumerInformationRequest, ConsumerInformationResponse]:
-        """Have a function tell who a consumer is."""
+        """Decorate the function that returns a consumer's information."""
         self._functions["consumer_information"] = function
         return function
 
     def deliver_otp(
         self, function: _Typed[DeliverOtpRequest, DeliverOtpResponse]
     ) -> _Typed[DeliverOtpRequest, DeliverOtpResponse]:
-        """Have a function send one-time passwords."""
+        """Decorate the function that delivers one-time passwords."""
         self._functions["deliver_otp"] = function
         return function
 
     def authenticate(
         self, function: _Typed[AuthenticateRequest, AuthenticateResponse]
     ) -> _Typed[AuthenticateRequest, AuthenticateResponse]:
-        """Have a function begin authentications in the issuer's own app."""
+        """Decorate the function that starts authentications in the issuer's app."""
         self._functions["authenticate"] = function
         return function
 
     def authentication_result(
         self, function: _Typed[AuthenticationResultRequest, AuthenticationResultResponse]
     ) -> _Typed[AuthenticationResultRequest, AuthenticationResultResponse]:
-        """Have a function tell how such authentications stand."""
+        """Decorate the function that returns the results of such authentications."""
         self._functions["authentication_result"] = function
         return function
 
     def card_credentials(
         self, function: _Typed[CardCredentialsRequest, CardCredentialsResponse]
     ) -> _Typed[CardCredentialsRequest, CardCredentialsResponse]:
-        """Have a function tell a card's credentials."""
+        """Decorate the function that returns a card's credentials."""
         self._functions["card_credentials"] = function
         return function
 
     async def run(self, client: AsyncGatewayClient) -> None:
-        """As `serve`, until SIGTERM or SIGINT. For a service's main task.
+        """Run `serve` until SIGTERM or SIGINT. For a service's main task.
 
         Raises:
             GatewayError: As `serve`.
@@ -124,26 +124,29 @@ class CallbackHandler:
                 loop.remove_signal_handler(number)
 
     def drain(self) -> None:
-        """Take no further questions; `serve` returns when those that came are answered. Does nothing before."""
+        """Accept no further callback requests; `serve` returns when those received have replies.
+
+        Without a running `serve` it does nothing.
+        """
         if self._stopping is not None:
             self._stopping.set()
 
     async def serve(self, client: AsyncGatewayClient) -> None:
-        """Answer questions until `drain`, across broken links, restarts and deployments of the gateway.
+        """Handle callbacks until `drain`, across broken connections, restarts and deployments of the gateway.
 
         Raises:
-            GatewayError: What coming back cannot mend: the gateway does not let this caller be a handler, for example.
-            ValueError: There is no function.
-            RuntimeError: It is serving already.
+            GatewayError: Reconnecting does not help, for example because the policy does not grant the rpc.
+            ValueError: The handler has no function.
+            RuntimeError: The handler is serving already.
         """
         await self._serve(client, asyncio.Event())
 
     @asynccontextmanager
     async def serving(self, client: AsyncGatewayClient) -> AsyncIterator[None]:
-        """Answer questions for as long as the block lasts; it is entered when the gateway has taken the handler.
+        """Handle callbacks during the block, which is entered when the gateway has registered the handler.
 
         Raises:
-            GatewayError: As `serve`, at the beginning of the block or at its end.
+            GatewayError: As `serve`, at the start of the block or at its end.
         """
         registered = asyncio.Event()
         task = asyncio.create_task(self._serve(client, registered))
@@ -165,16 +168,16 @@ class CallbackHandler:
 
     async def _serve(self, client: AsyncGatewayClient, registered: asyncio.Event) -> None:
         if not self._functions:
-            raise ValueError("There is no function: decorate one, for example with @handler.deliver_otp")
+            raise ValueError("The handler has no function: decorate one, for example with @handler.deliver_otp")
         if self._stopping is not None:
-            raise RuntimeError("It is serving already")
-        answers = Answers(self._functions, _RESPONSES, self._max_in_flight)
+            raise RuntimeError("The handler is serving already")
+        replies = Replies(self._functions, _RESPONSES, self._max_in_flight)
         self._stopping = asyncio.Event()
         stopping = asyncio.create_task(self._stopping.wait())
         running: dict[CallbackStream, asyncio.Task[GatewayError | None]] = {}
         try:
             await self._keep_connected(
-                lambda: CallbackStream(client._connection, self._registration(), answers, registered), stopping, running
+                lambda: CallbackStream(client._connection, self._registration(), replies, registered), stopping, running
             )
             await self._finish(running)
         finally:
@@ -183,7 +186,7 @@ class CallbackHandler:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await answers.aclose()
+            await replies.aclose()
 
     async def _keep_connected(
         self,
@@ -191,7 +194,7 @@ class CallbackHandler:
         stopping: asyncio.Task[bool],
         running: dict[CallbackStream, asyncio.Task[GatewayError | None]],
     ) -> None:
-        """Have a stream to a gateway that does not shut down, and beside it those that are coming to their end."""
+        """Keep one stream to a gateway that does not drain, beside those that are ending."""
         backoff = Backoff()
         while not stopping.done():
             stream = new_stream()
@@ -201,19 +204,19 @@ class CallbackHandler:
             if stopping.done():
                 break
             error = None if stream.is_draining else await running[stream]
-            if error is not None and not is_passing(error):
+            if error is not None and not is_transient(error):
                 raise error
             for each in [each for each, task in running.items() if task.done()]:
                 del running[each]
             if stream.is_registered:
                 backoff.reset()
             pause = backoff.seconds(None if error is None else error.retry_after_seconds)
-            why = error or ("its gateway shuts down" if stream.is_draining else "the stream ended")
-            _log.warning("handler %s: connecting again in %.1f s: %s", self._name, pause, why)
+            why = error or ("its gateway drains" if stream.is_draining else "the stream ended")
+            _log.warning("handler %s: reconnecting in %.1f s: %s", self._name, pause, why)
             await asyncio.wait({stopping}, timeout=pause)
 
     async def _finish(self, running: Mapping[CallbackStream, asyncio.Task[GatewayError | None]]) -> None:
-        """Answer what was asked, within the time for draining."""
+        """Finish the callback requests received, within `drain_seconds`."""
         _log.info("handler %s: draining", self._name)
         for stream, task in running.items():
             if not stream.is_registered:
@@ -224,7 +227,7 @@ class CallbackHandler:
             async with asyncio.timeout(self._drain_seconds):
                 await ending
         except TimeoutError:
-            _log.warning("handler %s: not all questions were answered in the time for draining", self._name)
+            _log.warning("handler %s: drain timed out with callback requests open", self._name)
 
     def _registration(self) -> Registration:
         return Registration(

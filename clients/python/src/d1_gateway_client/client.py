@@ -1,4 +1,4 @@
-"""The clients: one for asyncio, one that blocks."""
+"""The clients: one for asyncio, one for threads."""
 
 from datetime import datetime
 from types import TracebackType
@@ -49,7 +49,7 @@ class _Operations(_aio.Calls, OperationServiceAsyncStub):
 
 
 class AsyncNotifications(_aio.Calls, NotificationServiceAsyncStub):
-    """NotificationService, with watches that outlive their link."""
+    """NotificationService, with watches that reconnect by themselves."""
 
     def watch(
         self,
@@ -66,17 +66,17 @@ class AsyncNotifications(_aio.Calls, NotificationServiceAsyncStub):
         """Watch notifications.
 
         Args:
-            subscription: The name under which the gateway keeps the committed cursor; empty to keep it yourself.
-            issuer_id: Whose notifications; empty for the only issuer that the gateway has.
-            after_cursor: Begin after this cursor. A subscription that exists goes on at its committed cursor instead.
-            position: Begin with the oldest that is kept, or with what comes from now on (which is the default).
-            since: Begin with what was taken at this time or later; needs a time zone.
-            filter: Which are wanted; None for all.
-            max_batch_size: How many the gateway sends at once, at most 1000; 0 for its default.
-            heartbeat_seconds: How long the link may be silent, 0.1 to 300; it is given up after twice as long.
+            subscription: Name under which the gateway keeps the committed cursor; empty to keep the cursor yourself.
+            issuer_id: The issuer; empty if the gateway has only one.
+            after_cursor: Start after this cursor. An existing subscription continues at its committed cursor instead.
+            position: Start with the oldest notification kept, or with new ones only (the default).
+            since: Start with notifications received at this time or later; needs a time zone.
+            filter: The notifications to receive; None for all.
+            max_batch_size: Maximum notifications in one message, up to 1000; 0 for the gateway's default.
+            heartbeat_seconds: Interval of heartbeats, 0.1 to 300; after twice as much silence the watch reconnects.
 
         Raises:
-            ValueError: It is told to begin in more than one place.
+            ValueError: More than one of `after_cursor`, `position` and `since` is set.
         """
         request = _watching.start(
             issuer_id=issuer_id,
@@ -92,7 +92,7 @@ class AsyncNotifications(_aio.Calls, NotificationServiceAsyncStub):
 
 
 class AsyncGatewayClient:
-    """The gateway, for asyncio. Make it where the event loop runs, and close it.
+    """The gateway, for asyncio. Create it in a running event loop, and close it.
 
     Attributes:
         cards: CardService.
@@ -105,13 +105,13 @@ class AsyncGatewayClient:
     """
 
     def __init__(self, options: Options | None = None) -> None:
-        """Make a client; it connects when it is first used.
+        """Create a client. It connects when it is first used.
 
         Args:
-            options: Where the gateway is, and who calls. None: from the environment.
+            options: Address and credentials. None: from the environment.
 
         Raises:
-            ValueError: The environment does not say enough.
+            ValueError: The environment is incomplete or invalid.
             OSError: A certificate or key cannot be read.
         """
         self._set(_aio.Connection(options or Options.from_environment()), None)
@@ -125,13 +125,13 @@ class AsyncGatewayClient:
         self.notifications = AsyncNotifications(connection, timeout_seconds)
 
     def within(self, timeout_seconds: float) -> Self:
-        """Share the connection, with another deadline for each call: ``client.within(2).cards.create_card(...)``."""
+        """Return a client on the same connection with another deadline: ``client.within(2).cards.create_card(...)``."""
         other = object.__new__(type(self))
         other._set(self._connection, timeout_seconds)
         return other
 
     async def aclose(self) -> None:
-        """Close the connection, with all calls and watches."""
+        """Close the connection and end all calls and watches."""
         await self._connection.close()
 
     async def __aenter__(self) -> Self:
@@ -144,7 +144,7 @@ class AsyncGatewayClient:
 
 
 class Notifications(NotificationServiceSyncStub):
-    """NotificationService, with watches that outlive their link."""
+    """NotificationService, with watches that reconnect by themselves."""
 
     def __init__(self, connection: _blocking.Connection) -> None:
         super().__init__(connection.as_channel())
@@ -162,7 +162,7 @@ class Notifications(NotificationServiceSyncStub):
         max_batch_size: int = 0,
         heartbeat_seconds: float = 15.0,
     ) -> Watch:
-        """Watch notifications. The arguments and what is raised are those of `AsyncNotifications.watch`."""
+        """Watch notifications. Arguments and errors are those of `AsyncNotifications.watch`."""
         request = _watching.start(
             issuer_id=issuer_id,
             subscription=subscription,
@@ -177,7 +177,7 @@ class Notifications(NotificationServiceSyncStub):
 
 
 class GatewayClient:
-    """The gateway, for threads. Close it. Its methods may be called from several threads at once.
+    """The gateway, for threads. Its methods are thread-safe. Close it after use.
 
     Attributes:
         cards: CardService.
@@ -190,14 +190,14 @@ class GatewayClient:
     """
 
     def __init__(self, options: Options | None = None, *, channel: grpc.Channel | None = None) -> None:
-        """Make a client; it connects when it is first used.
+        """Create a client. It connects when it is first used.
 
         Args:
-            options: Where the gateway is, and who calls. None: from the environment.
-            channel: A channel to use in place of one to `Options.address`, for example `grpc_testing`'s.
+            options: Address and credentials. None: from the environment.
+            channel: Used instead of a channel to `Options.address`, for example one of `grpc_testing`.
 
         Raises:
-            ValueError: The environment does not say enough.
+            ValueError: The environment is incomplete or invalid.
             OSError: A certificate or key cannot be read.
         """
         options = options or Options.from_environment()
@@ -214,13 +214,13 @@ class GatewayClient:
         self.notifications = Notifications(connection)
 
     def within(self, timeout_seconds: float) -> Self:
-        """Share the connection, with another deadline for each call: ``client.within(2).cards.create_card(...)``."""
+        """Return a client on the same connection with another deadline: ``client.within(2).cards.create_card(...)``."""
         other = object.__new__(type(self))
         other._set(self._connection.within(timeout_seconds))
         return other
 
     def close(self) -> None:
-        """Close the connection, with all calls and watches."""
+        """Close the connection and end all calls and watches."""
         self._connection.close()
 
     def __enter__(self) -> Self:

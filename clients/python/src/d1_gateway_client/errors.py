@@ -1,4 +1,4 @@
-"""What calls raise: one class for each kind of failure, and always why it failed and what may have happened."""
+"""The errors of calls: a class for each kind of failure, each with its reason and outcome."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,19 +29,19 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """A rule of the contract that one field of a request breaks. Never holds the field's value."""
+    """A rule of the contract that a field of a request breaks. Never contains the field's value."""
 
     field: str
-    """The path of the field in proto names, for example ``credentials.expiry.month``."""
+    """Path of the field in proto names, for example ``credentials.expiry.month``."""
     description: str
     """The rule, as text for people."""
     rule: str
-    """The id of the rule, for example ``string.pattern``."""
+    """Id of the rule, for example ``string.pattern``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a failure. An error has all of it as attributes of its own."""
+    """The facts of a failure. A `GatewayError` has the same attributes."""
 
     code: grpc.StatusCode
     message: str
@@ -61,22 +61,22 @@ class GatewayError(Exception):
         self.code = facts.code
         """The gRPC status."""
         self.message = facts.message
-        """What the gateway says to people: no secret, no card data."""
+        """Text for people, without secrets or card data."""
         self.reason_name = facts.reason_name
-        """The reason as it came, for example ``UPSTREAM_CONFLICT``; empty if gRPC itself ended the call."""
+        """The reason as received, for example ``UPSTREAM_CONFLICT``; empty if gRPC itself ended the call."""
         self.outcome = facts.outcome
-        """Whether the call may have changed anything: UNKNOWN also where nobody said."""
+        """Whether an upstream may have acted; UNKNOWN also if the status does not say."""
         self.violations = facts.violations
-        """With an invalid request: every field that breaks a rule."""
+        """Every field that breaks a rule, for an invalid request."""
         self.retry_after_seconds = facts.retry_after_seconds
-        """After how long a retry makes sense; None if nobody said."""
+        """Seconds after which a retry makes sense; None if unknown."""
         self.correlation_id = facts.correlation_id
-        """Names the call in the gateway's logs and in D1's."""
+        """The call's id in the gateway's logs and in D1's."""
         self.metadata = facts.metadata
         """Further facts, for example ``upstream`` and ``upstream_code``: see ``issuer/common/v1/error.proto``."""
         self.request_id: str | None = None
-        """Under which the change was asked for: ask again under it, and it is not made twice. None for what changes
-        nothing."""
+        """The idempotency key of a mutation: a repeated call with it makes the change only once. None for other
+        calls."""
 
     @property
     def reason(self) -> ErrorReason:
@@ -91,7 +91,7 @@ class GatewayError(Exception):
 
 
 class InvalidRequestError(GatewayError):
-    """The request breaks a rule, of the gateway's contract (`violations` names the fields) or of D1's."""
+    """The request breaks a rule of the contract (`violations` names the fields) or of D1."""
 
 
 class UnauthenticatedError(GatewayError):
@@ -103,37 +103,37 @@ class PermissionDeniedError(GatewayError):
 
 
 class NotFoundError(GatewayError):
-    """The card, consumer, issuer, operation or subscription is not known."""
+    """The card, consumer, issuer, operation or subscription does not exist."""
 
 
 class AlreadyExistsError(GatewayError):
-    """The card id or the PAN is in use, or may not be used again."""
+    """The card id or the PAN is in use, or must not be reused."""
 
 
 class NotAllowedError(GatewayError):
-    """Not in the present state."""
+    """The operation is not allowed in the present state."""
 
 
 class RequestInFlightError(GatewayError):
-    """The first call under this `request_id` is still being worked on."""
+    """The first call with this `request_id` is still in flight."""
 
 
 class RateLimitedError(GatewayError):
-    """Too many calls: wait for `retry_after_seconds`."""
+    """Too many calls; wait for `retry_after_seconds`."""
 
 
 class DeadlineExceededError(GatewayError):
-    """There was no answer in time. Look at `outcome` before you ask again."""
+    """No response in time. Look at `outcome` before you repeat the call."""
 
 
 class UnavailableError(GatewayError):
-    """The gateway, or what is behind it, cannot be reached or cannot serve now."""
+    """The gateway or an upstream cannot be reached, or cannot serve now."""
 
 
 class CursorExpiredError(GatewayError):
-    """The cursor is older than the notifications that are kept; those between are gone."""
+    """The cursor is older than the notifications that are kept; those in between are gone."""
 
     @property
     def earliest_cursor(self) -> str:
-        """The oldest cursor that can be used."""
+        """The oldest valid cursor."""
         return self.metadata.get("earliest_cursor", "")

@@ -1,4 +1,4 @@
-"""Where the gateway is, who the caller is, and how long calls may take."""
+"""The gateway's address, the caller's credentials, and time limits of calls."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -13,53 +13,53 @@ _PREFIX = "D1_GATEWAY_CLIENT_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to reach the gateway. The connection is always TLS.
+    """Connection options. The connection is always TLS.
 
     Raises:
-        ValueError: They cannot be used together, or a number is out of its range.
+        ValueError: The options contradict each other, or a number is out of range.
     """
 
     address: str
-    """``host:port`` of the gateway's gRPC listener, or any other target that gRPC knows (``dns:///gateway:8443``)."""
+    """``host:port`` of the gateway's gRPC listener, or another gRPC target (``dns:///gateway:8443``)."""
     ca_file: Path | None = None
-    """Whom to trust, PEM. None: the authorities that gRPC ships."""
+    """CA bundle (PEM). None: the authorities that gRPC ships."""
     certificate_file: Path | None = None
-    """The client certificate and those that it hangs on, PEM. None: none is shown."""
+    """Client certificate with its intermediates (PEM). None: no client certificate."""
     key_file: Path | None = None
-    """The private key of the certificate, PEM."""
+    """Private key of the client certificate (PEM)."""
     token: str | Callable[[], str] | None = field(default=None, repr=False)
-    """A bearer token (JWT), or what returns one: it is called before every call, in a thread if the client is async."""
+    """Bearer token (JWT), or a function that returns one before every call; an async client runs it in a thread."""
     token_file: Path | None = None
-    """A file with the bearer token, read before every call, so that it can be renewed."""
+    """File with the bearer token. It is read before every call, so it can be renewed."""
     server_name: str | None = None
-    """The name in the gateway's certificate, where it is not the address's. None: the address's."""
+    """Name in the gateway's certificate, if it differs from the address's host. None: the address's host."""
     deadline_seconds: float = 10.0
-    """How long a call may take with all its retries, unless it says otherwise itself."""
+    """Default deadline of a call, retries included, in seconds."""
     keepalive_seconds: float = 20.0
-    """After how much silence the link is tried. The gateway asks for at least 10."""
+    """Seconds of silence before a keepalive ping. The gateway requires at least 10."""
     max_attempts: int = 5
-    """How often a call is made at most, the first time included. 1: no retries."""
+    """Maximum attempts of a call, the first one included. 1: no retries."""
 
     def __post_init__(self) -> None:
         if not self.address:
-            raise ValueError("address: say where the gateway is")
+            raise ValueError("address: must be set")
         if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file, key_file: set both or none")
+            raise ValueError("certificate_file, key_file: set both or neither")
         if self.token is not None and self.token_file is not None:
-            raise ValueError("token, token_file: set one of them")
+            raise ValueError("token, token_file: set at most one")
         if self.deadline_seconds <= 0:
             raise ValueError("deadline_seconds: must be above 0")
-        if self.keepalive_seconds < 10:  # noqa: PLR2004 (what the gateway permits)
-            raise ValueError("keepalive_seconds: must be 10 at least, or the gateway closes the connection")
+        if self.keepalive_seconds < 10:  # noqa: PLR2004 (the gateway's minimum)
+            raise ValueError("keepalive_seconds: must be at least 10, or the gateway closes the connection")
         if self.max_attempts < 1:
-            raise ValueError("max_attempts: must be 1 at least")
+            raise ValueError("max_attempts: must be at least 1")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read what is set as ``D1_GATEWAY_CLIENT_<NAME>``, for example ``D1_GATEWAY_CLIENT_CA_FILE``.
+        """Read options from ``D1_GATEWAY_CLIENT_<NAME>``, for example ``D1_GATEWAY_CLIENT_CA_FILE``.
 
         Raises:
-            ValueError: Something cannot be used; the text names it.
+            ValueError: An option is invalid; the text names it.
         """
 
         def path(name: str) -> Path | None:
@@ -85,7 +85,7 @@ class Options:
         )
 
     def bearer_token(self) -> str | None:
-        """Get the bearer token of the moment; None if callers are known by certificate alone. May block."""
+        """Return the current bearer token; None if the client certificate alone identifies the caller. May block."""
         if self.token_file is not None:
             return self.token_file.read_text().strip()
         return self.token() if callable(self.token) else self.token

@@ -1,10 +1,10 @@
-"""A sandbox for the tests of your service: simulators of D1 and of a 3-D Secure server, and a real gateway between.
+"""A sandbox for the tests of your service: a real gateway between simulators of D1 and of a 3-D Secure server.
 
 Needs the extra ``testing``. In ``conftest.py``::
 
     pytest_plugins = ["d1_gateway_client.testing"]
 
-Then a test that takes `d1_gateway` has a gateway of its own to call, and D1's side in its hand.
+A test that takes `d1_gateway` can call a gateway and control D1's side.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 class _Background:
-    """An event loop in a thread of its own: the sandbox lives in it, whatever loops the tests have."""
+    """An event loop in a separate thread. The sandbox runs in it, independent of the tests' loops."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -49,11 +49,11 @@ class _Background:
         self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, _T], timeout_seconds: float = _WAIT_SECONDS) -> _T:
-        """Do something there and wait for it."""
+        """Run a coroutine there and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_seconds)
 
     def call(self, function: Callable[[], _T]) -> _T:
-        """Call something there, and get its result."""
+        """Call a function there and return its result."""
 
         async def called() -> _T:
             return function()
@@ -61,7 +61,7 @@ class _Background:
         return self.run(called())
 
     async def wait(self, work: Coroutine[Any, Any, _T], timeout_seconds: float = _WAIT_SECONDS) -> _T:
-        """Do something there, and wait for it without holding this loop up."""
+        """Run a coroutine there and wait for it without blocking this loop."""
         async with asyncio.timeout(timeout_seconds):
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
@@ -69,8 +69,8 @@ class _Background:
 class Purchase:
     """A purchase at a simulated merchant, whose cardholder D1 authenticates. The test plays the consumer.
 
-    What is asked of the service while it runs, the service's own handler has seen. Methods that wait come in two kinds:
-    those that are awaited, and those named ``wait_``, which block; both give up after 30 s with `TimeoutError`.
+    The service's own handler receives the callback requests. Methods that wait exist in two forms: to be awaited, and
+    blocking with the prefix ``wait_``. Both raise `TimeoutError` after 30 s.
     """
 
     def __init__(self, background: _Background, purchase: _Purchase) -> None:
@@ -79,39 +79,39 @@ class Purchase:
 
     @property
     def status(self) -> Status:
-        """How far it has come."""
+        """The status of the purchase."""
         return self._purchase.status
 
     @property
     def error(self) -> str | None:
-        """Why it failed, in D1's words; None if it has not."""
+        """Why the purchase failed, in D1's words; None if it has not."""
         return self._purchase.error
 
     @property
     def answers(self) -> list[int | None]:
-        """The HTTP statuses that D1's questions about it were answered with, in order."""
+        """The HTTP statuses that D1 got for its callback requests about this purchase, in order."""
         return [call.status for call in self._purchase.calls]
 
     async def rests(self) -> Status:
-        """Wait until it is the consumer's turn, or it is over and notified."""
+        """Wait until the consumer has to act, or the purchase is over and D1 has sent its notification."""
         return await self._background.wait(self._purchase.awaiting())
 
     def wait_rests(self) -> Status:
-        """As `rests`, but it blocks."""
+        """Block as `rests` waits."""
         return self._background.run(self._purchase.awaiting())
 
     async def ends(self) -> Status:
-        """Wait until it is over and notified."""
+        """Wait until the purchase is over and D1 has sent its notification."""
         await self._background.wait(self._purchase.notified())
         return self.status
 
     def wait_ends(self) -> Status:
-        """As `ends`, but it blocks."""
+        """Block as `ends` waits."""
         self._background.run(self._purchase.notified())
         return self.status
 
     def type_otp(self, otp: str) -> bool:
-        """Type a one-time password in; tells whether it is the right one."""
+        """Enter a one-time password. Returns whether it is the right one."""
         return self._background.call(lambda: self._purchase.type_otp(otp))
 
     def approve(self) -> None:
@@ -124,7 +124,7 @@ class Purchase:
 
 
 class SandboxGateway:
-    """A running gateway, and D1's side of it."""
+    """A running gateway, with D1's side under control."""
 
     def __init__(self, background: _Background, sandbox: Sandbox, process: GatewayProcess) -> None:
         self._background = background
@@ -133,7 +133,7 @@ class SandboxGateway:
 
     @property
     def options(self) -> Options:
-        """For a client who may call everything."""
+        """The options of a client that may call every rpc."""
         pki = self._sandbox.pki
         return Options(
             address=self._process.grpc,
@@ -144,7 +144,7 @@ class SandboxGateway:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The same, as the environment of a service."""
+        """The same options as environment variables of a service."""
         options = self.options
         return {
             "D1_GATEWAY_CLIENT_ADDRESS": options.address,
@@ -154,17 +154,17 @@ class SandboxGateway:
         }
 
     def add_card(self, card_id: str, consumer_id: str = "consumer-1", pan: str = "4970101234567890") -> None:
-        """Have D1 know an active card, and its consumer without any personal data."""
+        """Register an active card at D1, and its consumer without personal data."""
         details = CardDetails(consumer_id, "light", InitialState.ACTIVE, credentials=Credentials(pan, "1235"))
         self._background.call(lambda: self._sandbox.store.register(card_id, details))
 
     def buy(self, card_id: str, flow: Flow = Flow.FRICTIONLESS, amount: int = 1999) -> Purchase:
-        """Begin a purchase.
+        """Start a purchase.
 
         Args:
-            card_id: With which card.
-            flow: How its cardholder is authenticated: decides what D1 asks.
-            amount: In minor units of the currency.
+            card_id: The card.
+            flow: How D1 authenticates the cardholder; decides which callback requests it sends.
+            amount: Amount in minor units of the currency.
         """
         order = Order(card_id, flow, amount=amount, poll_seconds=0.1)
         return Purchase(self._background, self._background.call(lambda: self._sandbox.purchases.start(order)))
@@ -176,13 +176,13 @@ class SandboxGateway:
 
 @contextmanager
 def sandbox_gateway(folder: Path) -> Iterator[SandboxGateway]:
-    """Run a sandbox and a gateway for as long as the block lasts, on loopback.
+    """Run a sandbox and a gateway on loopback during the block.
 
     Args:
-        folder: Where keys, settings, the log of the gateway and its notifications go.
+        folder: For keys, settings, the gateway's log and its notifications.
 
     Raises:
-        RuntimeError: The gateway did not start; the text is what it said.
+        RuntimeError: The gateway did not start; the text has its output.
     """
     with _Background() as background:
         running = AsyncExitStack()
@@ -202,6 +202,6 @@ def sandbox_gateway(folder: Path) -> Iterator[SandboxGateway]:
 
 @pytest.fixture(scope="session")
 def d1_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxGateway]:
-    """A gateway between simulators, one for all tests; give each test cards of its own."""
+    """Return a gateway between simulators. All tests share it; use different cards in each test."""
     with sandbox_gateway(tmp_path_factory.mktemp("d1-gateway")) as running:
         yield running

@@ -1,4 +1,4 @@
-"""Watches: notifications one by one, across broken links, restarts and deployments of the gateway."""
+"""Watches: notifications one by one, across broken connections, restarts and deployments of the gateway."""
 
 import asyncio
 import threading
@@ -25,58 +25,58 @@ _COMMIT = "/issuer.notification.v1.NotificationService/CommitCursor"
 
 
 class AsyncWatch:
-    """Notifications, oldest first, without an end: ``async for notification in watch``.
+    """An endless stream of notifications, oldest first: ``async for notification in watch``.
 
-    The watch reconnects by itself and goes on where it was: each notification comes once, in order. Use it as a context
-    manager, or close it.
+    The watch reconnects by itself and resumes where it was: each notification arrives once, in order. Use it as a
+    context manager, or close it.
 
     Raises:
-        GatewayError: While it is iterated: a failure that coming back cannot mend, for example `CursorExpiredError`.
+        GatewayError: During iteration, if reconnecting does not help, for example `CursorExpiredError`.
     """
 
     def __init__(self, connection: _aio.Connection, request: WatchNotificationsRequest) -> None:
         self._connection = connection
-        self._own: _aio.Connection | None = None
-        """In place of one that was dead."""
+        self._replacement: _aio.Connection | None = None
+        """Replaces a dead connection."""
         self._progress = Progress(request)
         self._stream: _aio.Stream | None = None
         self._closed = asyncio.Event()
 
     @property
     def cursor(self) -> str:
-        """Where to go on after what was received, for another watch's ``after_cursor``; empty before the beginning."""
+        """Where to resume after what was received, for another watch's ``after_cursor``; empty before the start."""
         return self._progress.cursor
 
     @property
     def role(self) -> WatcherRole:
-        """Whether it receives, or stands by for another watcher of its subscription."""
+        """Whether the watch is active, or stands by for another watcher of its subscription."""
         return self._progress.role
 
     @property
-    def fence(self) -> int:
-        """What grows whenever a watcher of its subscription takes over; 0 before the beginning, or without one.
+    def fencing_token(self) -> int:
+        """The fencing token, which grows with each take-over of the subscription; 0 before the start, or without one.
 
-        Store it with what comes of a notification, and refuse to overwrite what has a larger one: then a watcher that
-        lost its place without knowing, because it was held up, does no harm.
+        Store it with the result of a notification, and refuse to overwrite a result with a larger one. Then a watcher
+        that was paused, and does not know that another one is active, does no harm.
         """
-        return self._progress.fence
+        return self._progress.fencing_token
 
     async def commit(self, notification: Notification | None = None) -> None:
-        """Note at the gateway that a notification and all before it are done with; without one, all received so far.
+        """Commit a notification and all before it; without one, all received so far.
 
         Raises:
-            GatewayError: The commit failed; nothing is lost, commit again.
+            GatewayError: The commit failed. Nothing is lost; commit again.
             ValueError: The watch has no subscription, or nothing was received yet.
         """
         request = self._progress.commit(notification)
-        await (self._own or self._connection).unary(_COMMIT, request, CommitCursorResponse)
+        await (self._replacement or self._connection).unary(_COMMIT, request, CommitCursorResponse)
         self._progress.committed(notification)
 
     async def aclose(self) -> None:
-        """Stop: whoever waits for the next notification is told that there is none."""
+        """Stop. The iteration ends."""
         self._closed.set()
         self._drop()
-        await self._close_own()
+        await self._close_replacement()
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,7 +100,7 @@ class AsyncWatch:
         error = None
         try:
             if self._stream is None:
-                self._stream = await (self._own or self._connection).server_stream(
+                self._stream = await (self._replacement or self._connection).server_stream(
                     ROUTE, self._progress.request(), WatchNotificationsResponse
                 )
             async with asyncio.timeout(self._progress.silence_seconds):
@@ -111,17 +111,17 @@ class AsyncWatch:
         except grpc.aio.AioRpcError as failed:
             error = _aio.failure(failed)
         except TimeoutError:
-            await self._close_own()
-            self._own = self._connection.another()
+            await self._close_replacement()
+            self._replacement = self._connection.another()
         except asyncio.CancelledError:
             self._drop()
             if self._closed.is_set() and not _is_being_cancelled():
                 return
             raise
         self._drop()
-        await self._rest(self._progress.interrupted(error))
+        await self._pause(self._progress.interrupted(error))
 
-    async def _rest(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self._closed.wait()
@@ -133,61 +133,61 @@ class AsyncWatch:
             self._stream.cancel()
             self._stream = None
 
-    async def _close_own(self) -> None:
-        if self._own is not None:
-            await self._own.close()
+    async def _close_replacement(self) -> None:
+        if self._replacement is not None:
+            await self._replacement.close()
 
 
 class Watch:
-    """Notifications, oldest first, without an end: ``for notification in watch``. As `AsyncWatch`, but it blocks.
+    """The blocking counterpart of `AsyncWatch`: ``for notification in watch``.
 
     `close` may be called from another thread.
     """
 
     def __init__(self, connection: _blocking.Connection, request: WatchNotificationsRequest) -> None:
         self._connection = connection
-        self._own: _blocking.Connection | None = None
-        """In place of one that was dead."""
+        self._replacement: _blocking.Connection | None = None
+        """Replaces a dead connection."""
         self._progress = Progress(request)
         self._stream: Any = None
         self._closed = threading.Event()
 
     @property
     def cursor(self) -> str:
-        """Where to go on after what was received, for another watch's ``after_cursor``; empty before the beginning."""
+        """Where to resume after what was received, for another watch's ``after_cursor``; empty before the start."""
         return self._progress.cursor
 
     @property
     def role(self) -> WatcherRole:
-        """Whether it receives, or stands by for another watcher of its subscription."""
+        """Whether the watch is active, or stands by for another watcher of its subscription."""
         return self._progress.role
 
     @property
-    def fence(self) -> int:
-        """What grows whenever a watcher of its subscription takes over; 0 before the beginning, or without one.
+    def fencing_token(self) -> int:
+        """The fencing token, which grows with each take-over of the subscription; 0 before the start, or without one.
 
-        Store it with what comes of a notification, and refuse to overwrite what has a larger one: then a watcher that
-        lost its place without knowing, because it was held up, does no harm.
+        Store it with the result of a notification, and refuse to overwrite a result with a larger one. Then a watcher
+        that was paused, and does not know that another one is active, does no harm.
         """
-        return self._progress.fence
+        return self._progress.fencing_token
 
     def commit(self, notification: Notification | None = None) -> None:
-        """Note at the gateway that a notification and all before it are done with; without one, all received so far.
+        """Commit a notification and all before it; without one, all received so far.
 
         Raises:
-            GatewayError: The commit failed; nothing is lost, commit again.
+            GatewayError: The commit failed. Nothing is lost; commit again.
             ValueError: The watch has no subscription, or nothing was received yet.
         """
         request = self._progress.commit(notification)
-        connection = self._own or self._connection
+        connection = self._replacement or self._connection
         connection.unary_unary(_COMMIT, CommitCursorRequest.SerializeToString, CommitCursorResponse.FromString)(request)
         self._progress.committed(notification)
 
     def close(self) -> None:
-        """Stop: whoever waits for the next notification is told that there is none."""
+        """Stop. The iteration ends."""
         self._closed.set()
         self._cancel()
-        self._close_own()
+        self._close_replacement()
 
     def __enter__(self) -> Self:
         return self
@@ -210,7 +210,7 @@ class Watch:
     def _receive(self) -> None:
         error = None
         if self._stream is None:
-            self._stream = (self._own or self._connection).open(
+            self._stream = (self._replacement or self._connection).open(
                 ROUTE,
                 WatchNotificationsRequest.SerializeToString,
                 WatchNotificationsResponse.FromString,
@@ -229,14 +229,14 @@ class Watch:
         self._stream = None
         if self._closed.is_set():
             return
-        if watchdog.has_barked:
-            self._close_own()
-            self._own = self._connection.another()
-        self._closed.wait(self._progress.interrupted(None if watchdog.has_barked else error))
+        if watchdog.has_fired:
+            self._close_replacement()
+            self._replacement = self._connection.another()
+        self._closed.wait(self._progress.interrupted(None if watchdog.has_fired else error))
 
-    def _close_own(self) -> None:
-        if self._own is not None:
-            self._own.close()
+    def _close_replacement(self) -> None:
+        if self._replacement is not None:
+            self._replacement.close()
 
     def _cancel(self) -> None:
         if (stream := self._stream) is not None:
@@ -244,12 +244,12 @@ class Watch:
 
 
 class _Watchdog:
-    """Does something if a block takes too long."""
+    """Runs an action if a block takes too long."""
 
     def __init__(self, seconds: float, action: Callable[[], None]) -> None:
-        self.has_barked = False
+        self.has_fired = False
         self._action = action
-        self._timer = threading.Timer(seconds, self._bark)
+        self._timer = threading.Timer(seconds, self._fire)
         self._timer.daemon = True
 
     def __enter__(self) -> None:
@@ -260,8 +260,8 @@ class _Watchdog:
     ) -> None:
         self._timer.cancel()
 
-    def _bark(self) -> None:
-        self.has_barked = True
+    def _fire(self) -> None:
+        self.has_fired = True
         self._action()
 
 

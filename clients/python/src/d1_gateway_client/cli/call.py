@@ -30,7 +30,7 @@ from d1_gateway_client.cli.rpc_names import Rpc, UnusableRpcError, find
 
 __all__ = ["call"]
 
-_LONGEST_SECONDS = 3600.0
+_MAX_SECONDS = 3600.0
 
 
 def call(
@@ -69,8 +69,8 @@ def call(
 
     - 130: Ctrl-C; a mutation may have been made
     """
-    if timeout is not None and not 0 < timeout <= _LONGEST_SECONDS:
-        raise refused(f"--timeout: must be above 0 and at most {_LONGEST_SECONDS:.0f}")
+    if timeout is not None and not 0 < timeout <= _MAX_SECONDS:
+        raise refused(f"--timeout: must be above 0 and at most {_MAX_SECONDS:.0f}")
     connection = Connection(address, ca_file, certificate_file, key_file, token_file, server_name)
     try:
         rpc = _found(name)

@@ -90,7 +90,7 @@ def connected(connection: Connection) -> Iterator[GatewayClient]:
 
 
 def failure(error: GatewayError, client: GatewayClient) -> str:
-    """Say why a call failed; if there was no connection, also why not."""
+    """Return why a call failed; without a connection, also why there is none."""
     if isinstance(error, CursorExpiredError) and error.earliest_cursor:
         return f"{error}; the earliest cursor is {error.earliest_cursor}"
     if error.code is StatusCode.UNAVAILABLE and error.outcome is Outcome.NOT_SENT and not error.reason_name:
@@ -105,11 +105,11 @@ def _why_not_connected(client: GatewayClient) -> str:
     except GatewayError as error:
         if error.code is StatusCode.UNAVAILABLE:
             return error.message
-    return "The gateway can be reached now."
+    return "The gateway is reachable now."
 
 
 def _token(options: Options) -> str:
-    # gRPC would quote a token that it cannot send.
+    # gRPC quotes a token that it cannot send.
     try:
         token = options.bearer_token() or ""
     except UnicodeError:
@@ -120,7 +120,7 @@ def _token(options: Options) -> str:
 
 
 def _check_files(options: Options) -> None:
-    # gRPC would not say what is wrong with them.
+    # gRPC does not say what is wrong with the files.
     try:
         context = ssl.create_default_context(cafile=options.ca_file)
     except ssl.SSLError:

@@ -53,7 +53,7 @@ def _files() -> FileDescriptorSet:
 
 @cache
 def _pool() -> DescriptorPool:
-    # A pool of its own: stubs that the process also holds are in the default one, perhaps of another version.
+    # A separate pool: the default one may hold other versions of the same stubs.
     pool = DescriptorPool()
     for file in _files().file:
         pool.Add(file)

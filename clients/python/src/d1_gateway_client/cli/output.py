@@ -1,4 +1,4 @@
-"""What the commands write: their output, and one line for each mistake."""
+"""The output of the commands, and one line for each mistake."""
 
 import os
 import sys
@@ -10,23 +10,23 @@ __all__ = ["FAILED", "INTERRUPTED", "UNUSABLE", "one_line", "put", "refused", "t
 FAILED = 1
 """The exit status of a call that failed."""
 UNUSABLE = 2
-"""The exit status where the command line or its input cannot be used: nothing was sent."""
+"""The exit status of an invalid command line or input: nothing was sent."""
 INTERRUPTED = 130
-"""The exit status where Ctrl-C came before the end."""
+"""The exit status after Ctrl-C before the end."""
 
 
 def put(text: str) -> None:
     """Write to standard output at once.
 
     Raises:
-        typer.Exit: Nobody reads it any more (quietly, status 0), or it cannot be written.
+        typer.Exit: The reader is gone (without a message, status 0), or the output cannot be written.
     """
     try:
-        # A terminal that knows fewer characters than the text has them escaped.
+        # Escapes the characters that the terminal's encoding lacks.
         sys.stdout.buffer.write(f"{text}\n".encode(sys.stdout.encoding, "backslashreplace"))
         sys.stdout.buffer.flush()
     except OSError as error:
-        # Python tries once more at its end, and would complain then.
+        # Otherwise Python flushes again at its end, and prints an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise typer.Exit from None
@@ -45,5 +45,5 @@ def refused(text: str, status: int = UNUSABLE) -> typer.Exit:
 
 
 def one_line(text: str) -> str:
-    """Replace the characters of a text that could steer a terminal."""
+    """Replace the characters that could control a terminal."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))

@@ -32,12 +32,12 @@ class Layout:
 
 
 def as_json() -> Layout:
-    """Write each as one JSON object, with the contract's names, in ASCII."""
+    """Lay each notification out as one JSON object, with the contract's names, in ASCII."""
     return Layout(None, lambda shown: to_json(shown, indent=None))
 
 
 def as_table() -> Layout:
-    """Write each as a line of a table: in color if standard output is a terminal.
+    """Lay each notification out as a line of a table, in color if standard output is a terminal.
 
     Columns have a fixed width; a longer text shifts those after it.
     """
@@ -64,7 +64,7 @@ def _rendered(console: Console, cells: tuple[str, ...]) -> str:
     for number, cell in enumerate(cells):
         width = _WIDTHS[number] if number < len(_WIDTHS) else 0
         style = _STYLES.get(cell, "") if number == _STATUS else ""
-        # D1's own words: they must not steer a terminal.
+        # D1's own words: they must not control a terminal.
         line.append(f"{one_line(cell) or '-':{width}}", style=style).append("  ")
     line.rstrip()
     with console.capture() as captured:

@@ -1,4 +1,4 @@
-"""``d1-gateway-client watch``: notifications in a terminal, without end or up to the current end of the event log."""
+"""``d1-gateway-client watch``: notifications in a terminal, endless or up to the current end of the event log."""
 
 import logging
 from collections.abc import Iterator
@@ -174,7 +174,7 @@ def _set_start(
 
 def _follow(connection: Connection, request: WatchNotificationsRequest, layout: Layout) -> None:
     with _opened(connection) as client:
-        # Asked first: a wrong address fails here, where a watch would retry forever.
+        # Read first: a wrong address fails here, whereas a watch would retry forever.
         end = _end(client, request.issuer_id)
         if request.position is None and request.after_cursor is None and request.since is None:
             request.after_cursor = end
@@ -216,7 +216,7 @@ def _read_to_the_end(connection: Connection, request: WatchNotificationsRequest,
 
 
 def _end(client: GatewayClient, issuer_id: str) -> str:
-    """Ask for the cursor at the end of the event log."""
+    """Return the cursor at the end of the event log."""
     request = WatchNotificationsRequest(issuer_id=issuer_id, position=StartPosition.LATEST)
     return next(iter(client.notifications.watch_notifications(request))).cursor
 
@@ -240,10 +240,10 @@ def _put_header(layout: Layout) -> None:
 
 @contextmanager
 def _opened(connection: Connection) -> Iterator[GatewayClient]:
-    """Open a client that says in one line why it fails, and why it reconnects."""
-    told = _Told()
+    """Open a client that prints one line for each failure and each reconnect."""
+    handler = _StandardError()
     log = logging.getLogger("d1_gateway_client")
-    log.addHandler(told)
+    log.addHandler(handler)
     try:
         with connected(connection) as client:
             try:
@@ -251,9 +251,9 @@ def _opened(connection: Connection) -> Iterator[GatewayClient]:
             except GatewayError as error:
                 raise refused(failure(error, client), FAILED) from None
     finally:
-        log.removeHandler(told)
+        log.removeHandler(handler)
 
 
-class _Told(logging.Handler):
+class _StandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         tell(record.getMessage())
