@@ -1,4 +1,4 @@
-"""A simulator of the outside systems, for tests and demonstrations: throw-away keys, loopback only, nothing kept."""
+"""Simulators of the upstream systems, for tests and demonstrations: throw-away keys, loopback only, in memory."""
 
 from sandbox.sandbox import Sandbox
 

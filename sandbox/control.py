@@ -1,4 +1,4 @@
-"""The sandbox's own API, for people: faults, cards, consumers, tokens, keys, notifications, purchases, transactions.
+"""The sandbox's control API: faults, cards, consumers, tokens, keys, notifications, purchases, transactions.
 
 Plain HTTP on loopback.
 """
@@ -69,18 +69,18 @@ _ENDPOINTS = {
 _REFUSALS: Mapping[type[Exception], tuple[int, str]] = {
     NotDeliveredError: (502, ""),
     NotPossibleError: (409, ""),
-    NotAwaitedError: (409, "nothing of the kind is awaited of the consumer now"),
-    KidTakenError: (409, "there is a key of that kid already"),
-    NoSuchKeyError: (404, "there is no such key"),
-    NoSuchPurchaseError: (404, "there is no such purchase"),
-    NoSuchTransactionError: (404, "there is no such transaction, or nothing is awaited of it"),
+    NotAwaitedError: (409, "the purchase does not wait for this action"),
+    KidTakenError: (409, "a key with this kid exists"),
+    NoSuchKeyError: (404, "no such key"),
+    NoSuchPurchaseError: (404, "no such purchase"),
+    NoSuchTransactionError: (404, "no such transaction, or it does not wait for a result"),
 }
-"""The status of each, and a text for people where it has none of its own."""
+"""The status of each error, and a text for errors without their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What the API lets people see and change."""
+    """The control API."""
 
     d1_url: str
     store: CardStore
@@ -91,10 +91,10 @@ class Control:
     acs: AcsControl
     threeds: ThreeDSControl
     clock: Callable[[], float]
-    """Tells the time, in seconds since 1970 (UTC)."""
+    """Returns the time, in seconds since 1970 (UTC)."""
 
     def app(self) -> web.Application:
-        """Make the application."""
+        """Return the aiohttp application."""
         app = web.Application(middlewares=[_refuse])
         app.add_routes(
             [

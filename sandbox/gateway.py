@@ -1,4 +1,4 @@
-"""A gateway of its own for a sandbox: the process that serves with its settings."""
+"""A gateway process for a sandbox."""
 
 import asyncio
 import os
@@ -33,10 +33,10 @@ class _Ready:
 
 
 class GatewayProcess:
-    """A gateway in a process of its own, started as in production: ``d1-gateway serve``."""
+    """A gateway in its own process, started as in production: ``d1-gateway serve``."""
 
     def __init__(self, process: asyncio.subprocess.Process, config: GatewayConfig, folder: Path, ready: _Ready) -> None:
-        """Hold a gateway that is ready; `start` makes one."""
+        """Wrap a gateway that is ready; `start` makes one."""
         self._process = process
         self._config = config
         self._folder = folder
@@ -47,47 +47,47 @@ class GatewayProcess:
         """Start a gateway and wait until it is ready.
 
         Args:
-            config: Its settings.
-            folder: Where its settings and its log go.
+            config: The settings.
+            folder: The folder of settings and log.
 
         Raises:
-            RuntimeError: It did not become ready; the text is what it said.
+            RuntimeError: The gateway did not become ready; the text is its output.
         """
         process, ready = await _start(config, folder)
         return cls(process, config, folder, ready)
 
     async def restart(self) -> None:
-        """Kill it as a power cut would (SIGKILL), and start it again at the same addresses."""
+        """Kill it (SIGKILL), as in a power cut, and start it again at the same addresses."""
         await self.kill()
         config = replace(self._config, grpc_port=_port(self._ready.grpc), edge_port=_port(self._ready.edge))
         self._process, self._ready = await _start(config, self._folder)
 
     @property
     def grpc(self) -> str:
-        """Where internal callers connect: ``host:port``."""
+        """The gRPC address for internal callers: ``host:port``."""
         return self._ready.grpc
 
     @property
     def edge(self) -> str:
-        """Where D1 calls back: ``https://host:port``."""
+        """The URL of D1's callbacks: ``https://host:port``."""
         return f"https://{self._ready.edge}"
 
     @property
     def admin(self) -> str:
-        """Where metrics and probes are: ``http://host:port``."""
+        """The URL of metrics and probes: ``http://host:port``."""
         return f"http://{self._ready.admin}"
 
     @property
     def log(self) -> Path:
-        """What it logged since its last start: one JSON object a line."""
+        """The log since its last start: one JSON object per line."""
         return self._folder / _LOG
 
     async def stop(self) -> int:
-        """End it gracefully (SIGTERM); returns its exit status."""
+        """Stop it gracefully (SIGTERM); return its exit status."""
         return await _end(self._process, signal.SIGTERM)
 
     async def kill(self) -> None:
-        """End it at once (SIGKILL), as a power cut would."""
+        """Kill it (SIGKILL), as in a power cut."""
         await _end(self._process, signal.SIGKILL)
 
     @property
@@ -112,7 +112,7 @@ async def channel(address: str, pki: Pki) -> AsyncIterator[grpc.aio.Channel]:
 
 
 def credentials(server_ca: Path, caller: Identity) -> grpc.ChannelCredentials:
-    """Make the credentials of an internal service: whom it trusts, and what it shows."""
+    """Return an internal service's credentials: the trusted CA and its own certificate."""
     return grpc.ssl_channel_credentials(
         server_ca.read_bytes(),
         private_key=caller.key.read_bytes(),
@@ -133,7 +133,7 @@ async def _start(config: GatewayConfig, folder: Path) -> tuple[asyncio.subproces
     ready = None
     try:
         async with asyncio.timeout(_READY_SECONDS):
-            # A file that another process writes has no event to wait for.
+            # Another process's file sends no events.
             while (ready := _ready(log)) is None and process.returncode is None:  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
@@ -142,7 +142,7 @@ async def _start(config: GatewayConfig, folder: Path) -> tuple[asyncio.subproces
         await _end(process, signal.SIGKILL)
         raise
     if ready is None:
-        raise RuntimeError(f"The gateway ended with {process.returncode}: {log.read_text().strip()}")
+        raise RuntimeError(f"The gateway exited with {process.returncode}: {log.read_text().strip()}")
     return process, ready
 
 

@@ -1,4 +1,4 @@
-"""The settings of a gateway that uses a sandbox."""
+"""Gateway settings for a sandbox."""
 
 import hashlib
 import secrets
@@ -21,25 +21,25 @@ _Table: TypeAlias = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class SharedStorage:
-    """What gateways that work together have in common."""
+    """What the gateways of a cluster share."""
 
     servers: Sequence[str]
-    """Where NATS is: ``tls://host:port``, or ``nats://host:port`` without TLS."""
+    """The NATS servers: ``tls://host:port``, or ``nats://host:port`` without TLS."""
     key_file: Path
-    """The key under which first replies are kept."""
+    """The encryption key of idempotency records."""
     replicas: int = 1
-    """How many servers keep each thing."""
+    """The number of replicas."""
 
     @classmethod
     def make(cls, servers: Sequence[str], folder: Path, *, replicas: int = 1) -> Self:
-        """Make it, with a new key in a folder."""
+        """Make the shared settings, with a new key in a folder."""
         key_file = folder / "idempotency-key"
         key_file.touch(mode=0o600)
         key_file.write_text(secrets.token_hex(32))
         return cls(servers, key_file, replicas)
 
     def to_tables(self, pki: Pki) -> dict[str, _Table]:
-        """Make the tables of the settings."""
+        """Return the settings' tables."""
         nats: dict[str, object] = {"servers": list(self.servers), "replicas": self.replicas}
         if self.servers[0].startswith("tls:"):
             nats |= {
@@ -59,23 +59,23 @@ class GatewayConfig:
     d1_url: str
     event_log: Path
     policy: Path
-    """Who may call what."""
+    """The policy file."""
     threeds_url: str | None = None
-    """Where the 3-D Secure server is; None for a gateway without one."""
+    """The 3-D Secure server; None for a gateway without one."""
     threeds_api_key_file: Path | None = None
     grpc_port: int = 0
     edge_port: int = 0
     oauth: EdgeCredentials | None = None
-    """With what D1 fetches tokens; None where the client certificate alone is asked for."""
+    """D1's credentials for tokens; None for client certificates alone."""
     retention_seconds: float = 86_400.0
     assertion_keys: tuple[Path, ...] = ()
-    """The private JWKs that sign assertions, the one to be tried first in front. Empty: the one that D1 began with."""
+    """The private JWKs that sign assertions, in order of preference. Empty: D1's first registered key."""
     d1_encryption_keys: tuple[tuple[Path, datetime | None], ...] = ()
-    """D1's public JWKs, each with when it is used from. Empty: the one that D1 began with."""
+    """D1's public JWKs, each with its first day of use. Empty: D1's first key."""
     shared: SharedStorage | None = None
-    """What it has in common with others; None for a gateway that is alone."""
+    """What the gateways of a cluster share; None for a single gateway."""
     more: Mapping[str, _Table] = field(default_factory=dict)
-    """Settings beyond these, or in the place of these, by table: ``{"d1": {"total_timeout_seconds": 1.0}}``."""
+    """Further or overriding settings, by table: ``{"d1": {"total_timeout_seconds": 1.0}}``."""
 
     @classmethod
     def of(
@@ -103,7 +103,7 @@ class GatewayConfig:
         )
 
     def to_toml(self) -> str:
-        """Write them as the gateway reads them."""
+        """Return the settings as TOML."""
         tables = self._listeners() | self._upstreams() | self._storage()
         for name, values in self.more.items():
             tables[name] = {**tables.get(name, {}), **values}
@@ -172,7 +172,7 @@ class GatewayConfig:
 
 
 def write_policy(path: Path) -> Path:
-    """Write a policy that grants `CALLER` everything, and nobody else anything."""
+    """Write a policy that grants `CALLER` everything and nobody else anything."""
     path.write_text(f"""[[callers]]
 identity = "{CALLER}"
 grants = [{{ rpcs = ["*"], issuers = ["*"] }}]
@@ -191,5 +191,5 @@ def _toml(header: str, values: _Table) -> str:
 def _value(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
-    # A JSON string or number is one of TOML's too.
+    # A JSON string or number is valid TOML too.
     return orjson.dumps(str(value) if isinstance(value, Path) else value).decode()

@@ -1,4 +1,4 @@
-"""A handler of D1's questions, as an issuer's internal service would write one with the plain generated stubs."""
+"""A handler of D1's callbacks, as an issuer's service would write one with the plain generated stubs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -13,28 +13,28 @@ from issuer.callback.v1 import service_pb2_grpc
 __all__ = ["Answer", "Handler"]
 
 Answer: TypeAlias = Callable[[callback.Question], Awaitable[callback.Reply | None]]
-"""Makes the reply to a question, without its token; None to leave it unanswered."""
+"""Makes the reply to a callback request, without its token; None for no reply."""
 
 _Stream: TypeAlias = "grpc.aio.StreamStreamCall[Any, Any]"
 
 
 class Handler:
-    """Answers questions over one stream. Made by `connect`."""
+    """Replies to callback requests over one stream. Made by `connect`."""
 
     def __init__(self, stream: _Stream, answers: Mapping[str, Answer]) -> None:
         self.questions: list[callback.Question] = []
-        """What it was asked, in order."""
+        """The callback requests received, in order."""
         self.receipts: list[callback.ReplyReceipt] = []
-        """What became of its replies, in order."""
+        """The acknowledgements of its replies, in order."""
         self.is_told_to_go = False
-        """Whether the gateway has said that it shuts down."""
+        """Whether the gateway has announced its shutdown."""
         self.error: grpc.aio.AioRpcError | None = None
-        """How the stream failed, if it did."""
+        """The stream's error, if any."""
         self._stream = stream
         self._answers = answers
         self._replies: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        # grpc writes one message at a time.
+        # gRPC writes one message at a time.
         self._writing = asyncio.Lock()
 
     @classmethod
@@ -48,17 +48,17 @@ class Handler:
         max_in_flight: int = 0,
         receipts: "callback.ReceiptMode.ValueType" = callback.RECEIPT_MODE_UNSPECIFIED,
     ) -> AsyncIterator[Self]:
-        """Be connected for as long as the block lasts.
+        """Connect for the duration of the block.
 
         Args:
-            channel: Leads to the gateway.
-            answers: What to answer, by the kind's name: ``consumer_information`` and so on.
-            name: Under which the gateway logs it.
-            max_in_flight: How many questions to take at once; 0 for the gateway's default.
-            receipts: Of which replies to be told what became of them.
+            channel: A channel to the gateway.
+            answers: The callbacks by kind: ``consumer_information`` and so on.
+            name: The name in the gateway's log.
+            max_in_flight: The maximum number of concurrent callbacks; 0 for the gateway's default.
+            receipts: The acknowledgement mode of replies.
 
         Raises:
-            grpc.aio.AioRpcError: The gateway does not take it.
+            grpc.aio.AioRpcError: The gateway rejects the handler.
         """
         stream: _Stream = service_pb2_grpc.CallbackServiceStub(channel).HandleCallbacks()
         kinds = [callback.CallbackKind.Value(f"CALLBACK_KIND_{kind.upper()}") for kind in answers]
@@ -77,15 +77,15 @@ class Handler:
             stream.cancel()
 
     async def drain(self) -> None:
-        """Take no further questions."""
+        """Accept no further callbacks."""
         await self._write(callback.HandleCallbacksRequest(drain=callback.Drain()))
 
     async def reply(self, reply: callback.Reply) -> None:
-        """Send a reply, token and all."""
+        """Send a reply with its token."""
         await self._write(callback.HandleCallbacksRequest(reply=reply))
 
     async def until(self, condition: Callable[[Self], bool]) -> None:
-        """Wait for something to come true of it."""
+        """Wait for a condition."""
         while not condition(self):
             self._changed.clear()
             await self._changed.wait()

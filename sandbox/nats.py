@@ -1,4 +1,4 @@
-"""Real NATS servers with JetStream on loopback: one, or three in a cluster. They need the ``nats-server`` binary."""
+"""Real NATS servers with JetStream on loopback: one, or a cluster of three. They need the ``nats-server`` binary."""
 
 import asyncio
 import os
@@ -23,24 +23,24 @@ _READY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.02
 _PORTS: Final = range(20_000, 32_000)
-"""Below those that the system gives to outgoing connections: a server that is down for a while finds its own free."""
+"""Below the ephemeral port range: a server that is down for a while finds its port free."""
 
 
 class NatsServerMissingError(RuntimeError):
-    """There is no ``nats-server`` to start."""
+    """``nats-server`` is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """With what a server shows itself, and whom it lets in."""
+    """A server's certificate, and the CA of its clients."""
 
     identity: Identity
-    """In a cluster it is shown to the other servers as well, by the one that connects too."""
+    """In a cluster also for connections between servers, in both directions."""
     client_ca: Path
-    """Who signed the certificates of those it lets in; in a cluster, of the other servers too."""
+    """The CA of clients and, in a cluster, of the other servers."""
 
     def to_settings(self) -> str:
-        """Write it as a block of a server's settings file."""
+        """Return a block of a server's settings file."""
         files = f'cert_file: "{self.identity.certificate}", key_file: "{self.identity.key}"'
         return f'tls {{ {files}, ca_file: "{self.client_ca}", verify: true }}'
 
@@ -53,18 +53,18 @@ class _Ports:
 
 
 class NatsServer:
-    """A NATS server in a process of its own. It keeps its ports and its folder when it is started again."""
+    """A NATS server in its own process. It keeps its ports and folder across restarts."""
 
     def __init__(self, name: str, folder: Path, ports: _Ports, config: Path, *, scheme: str) -> None:
         """Use `start`."""
         self.name = name
-        """Its name, as it stands in what a cluster tells of its leaders."""
+        """Its name, as in the cluster's reports of leaders."""
         self.folder = folder
-        """Where its settings, its log and JetStream's files are."""
+        """The folder of settings, log and JetStream files."""
         self.url = f"{scheme}://127.0.0.1:{ports.client}"
-        """Where clients connect."""
+        """The URL for clients."""
         self.monitor = Monitor(ports.monitor)
-        """What it tells of itself."""
+        """The client of its monitoring port."""
         self._config = config
         self._log = folder / "nats.log"
         self._process: asyncio.subprocess.Process | None = None
@@ -76,13 +76,13 @@ class NatsServer:
         """Start a server and wait until it is ready.
 
         Args:
-            folder: Where its files go; made if missing. A folder that was used before has its streams.
-            jetstream: Whether it keeps anything at all.
-            tls: Has its clients show a certificate; None for plaintext without any.
-            settings: More lines for its settings file.
+            folder: The folder of its files, created if missing. A used folder has its earlier streams.
+            jetstream: Whether JetStream is on.
+            tls: Requires client certificates; None for plaintext.
+            settings: Further lines of its settings file.
 
         Raises:
-            RuntimeError: It did not become ready; the text is the end of its log.
+            RuntimeError: The server did not become ready; the text is the end of its log.
         """
         (ports,) = _free_ports(1)
         server = cls._prepared("nats", folder, ports, (), jetstream=jetstream, tls=tls, settings=settings)
@@ -127,27 +127,27 @@ class NatsServer:
         return 0 if self._process is None else self._process.pid
 
     async def restart(self) -> None:
-        """Start it again where it was, and wait until it is ready; one that still runs is stopped first."""
+        """Start it again in place and wait until it is ready; stop it first if it runs."""
         await self.stop()
         await self._launch()
         await self._become_ready()
 
     async def stop(self) -> None:
-        """End it in order (SIGTERM)."""
+        """Stop it gracefully (SIGTERM)."""
         await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """End it at once (SIGKILL)."""
+        """Kill it (SIGKILL)."""
         await self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Let it neither work nor close its connections (SIGSTOP): as a machine that is cut off, or hangs."""
+        """Freeze it with its connections open (SIGSTOP), like a machine that hangs or is cut off."""
         os.kill(self.pid, signal.SIGSTOP)
-        # It goes on for a moment, which is not to be noticed.
+        # It runs on for a moment, which callers must not notice.
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
+        """Resume it (SIGCONT)."""
         os.kill(self.pid, signal.SIGCONT)
 
     async def __aenter__(self) -> Self:
@@ -166,7 +166,7 @@ class NatsServer:
         process = self._process
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                # Another process has no event to wait for.
+                # Another process sends no events.
                 while process is not None and process.returncode is None and not await self.monitor.is_healthy():  # noqa: ASYNC110
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
@@ -183,7 +183,7 @@ class NatsServer:
         if process is None or process.returncode is not None:
             return
         if number == signal.SIGTERM:
-            # One that was paused would not hear it.
+            # A paused process would not handle the signal.
             process.send_signal(signal.SIGCONT)
         process.send_signal(number)
         try:
@@ -195,27 +195,27 @@ class NatsServer:
 
 
 class NatsCluster:
-    """Three NATS servers, each of which knows the others."""
+    """A cluster of three NATS servers."""
 
     def __init__(self, servers: Sequence[NatsServer]) -> None:
         """Use `start`."""
         self.servers = tuple(servers)
-        """The servers, by their numbers."""
+        """The servers, by number."""
 
     @classmethod
     async def start(
         cls, folder: Path, *, syncs_always: bool = False, tls: ServerTls | None = None, settings: str = ""
     ) -> Self:
-        """Start three servers and wait until they are a cluster.
+        """Start three servers and wait until they form a cluster.
 
         Args:
-            folder: Each server gets a folder in it.
-            syncs_always: Whether each syncs what it keeps before it says that it has it, rather than every two minutes.
-            tls: Has clients and servers show each other certificates; None for plaintext without any.
-            settings: More lines for the settings file of each.
+            folder: The folder of the servers' folders.
+            syncs_always: Whether each server syncs to disk before it acknowledges, rather than every two minutes.
+            tls: Requires certificates of clients and servers; None for plaintext.
+            settings: Further lines of each settings file.
 
         Raises:
-            RuntimeError: They did not become one; the text is the end of a server's log.
+            RuntimeError: They did not form a cluster; the text is the end of a server's log.
         """
         ports = _free_ports(3)
         routes = [each.route for each in ports]
@@ -245,17 +245,17 @@ class NatsCluster:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where clients connect."""
+        """The URLs for clients."""
         return tuple(server.url for server in self.servers)
 
     async def leader(self, stream: str) -> NatsServer | None:
-        """Tell which server leads a stream; None while there is no leader."""
+        """Return the server that leads a stream; None without a leader."""
         copies = await self.copies(stream)
         leader = None if copies is None else copies.leader
         return next((server for server in self.servers if server.name == leader and server.pid), None)
 
     async def copies(self, stream: str) -> Copies | None:
-        """Tell how the copies of a stream stand, as its leader sees it; None while there is no leader."""
+        """Return the state of a stream's copies, as its leader reports it; None without a leader."""
         for server in self.servers:
             copies = await server.monitor.copies(stream) if server.pid else None
             if copies is not None and copies.leader == server.name:
@@ -263,11 +263,11 @@ class NatsCluster:
         return None
 
     async def stop(self) -> None:
-        """End all servers in order."""
+        """Stop all servers gracefully."""
         await asyncio.gather(*(server.stop() for server in self.servers))
 
     async def kill(self) -> None:
-        """End all servers at once."""
+        """Kill all servers."""
         await asyncio.gather(*(server.kill() for server in self.servers))
 
     async def __aenter__(self) -> Self:
@@ -276,7 +276,7 @@ class NatsCluster:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Nothing of theirs is looked at any more, and three that leave a cluster in order take their time.
+        # Their data are no longer needed, and three servers that leave a cluster gracefully take a while.
         await self.kill()
 
 
@@ -289,7 +289,7 @@ def _binary() -> str:
 
 
 def _free_ports(servers: int) -> list[_Ports]:
-    # Each is held until all are found: no two are to be the same.
+    # All ports are held until the last is found, so that no two are the same.
     with ExitStack() as held:
         return [_Ports(_free_port(held), _free_port(held), _free_port(held)) for _ in range(servers)]
 

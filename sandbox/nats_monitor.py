@@ -1,4 +1,4 @@
-"""What a NATS server tells of itself and of its streams, over HTTP on its monitoring port."""
+"""A client of a NATS server's HTTP monitoring port."""
 
 import asyncio
 import contextlib
@@ -13,21 +13,21 @@ __all__ = ["Copies", "Monitor"]
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Which servers have a stream, as one of them sees it."""
+    """The copies of a stream, as one server reports them."""
 
     leader: str
-    """The server that takes what is published."""
+    """The leader."""
     in_step: frozenset[str]
-    """The others that have all that the leader has."""
+    """The followers that have all that the leader has."""
     behind: frozenset[str]
-    """The others that do not, or are not there."""
+    """The followers that lag or are down."""
 
 
 class Monitor:
-    """Asks one server."""
+    """Queries one server."""
 
     def __init__(self, port: int) -> None:
-        """Ask on loopback.
+        """Use a port on loopback.
 
         Args:
             port: The server's monitoring port.
@@ -35,12 +35,12 @@ class Monitor:
         self._port = port
 
     async def is_healthy(self) -> bool:
-        """Tell whether it serves; in a cluster also that JetStream has a leader, and that it keeps up with it."""
+        """Return whether the server serves; in a cluster also whether it is current and JetStream has a leader."""
         status, _ = await self._get("/healthz")
         return status == b"200"
 
     async def copies(self, stream: str) -> Copies | None:
-        """Tell how the copies of a stream stand; None if the server is not there, or knows of no leader."""
+        """Return the state of a stream's copies; None if the server is down or knows no leader."""
         _, body = await self._get("/jsz?streams=true")
         for known in _streams(orjson.loads(body or b"{}")):
             cluster = known.get("cluster", {})
@@ -51,7 +51,7 @@ class Monitor:
         return None
 
     async def _get(self, path: str) -> tuple[bytes, bytes]:
-        """Return status and body, or nothing if the server is not there."""
+        """Return status and body, or empty bytes if the server is down."""
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:

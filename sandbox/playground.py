@@ -1,4 +1,4 @@
-"""``d1-gateway sandbox``: simulator and gateway stay up, with commands to paste."""
+"""``d1-gateway sandbox``: runs simulators and a gateway, and prints commands to paste."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ __all__ = ["playground"]
 
 
 async def playground(console: Console) -> None:
-    """Run a simulator and a gateway that uses it, until SIGINT or SIGTERM."""
+    """Run the simulators and a gateway until SIGINT or SIGTERM."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -47,12 +47,12 @@ def _text(sandbox: Sandbox, gateway: GatewayProcess, folder: Path) -> str:
     return f"""\
 D1 simulator       {sandbox.d1_url}
 3-D Secure server  {sandbox.threeds_url}
-their control API  {sandbox.control_url}
+control API        {sandbox.control_url}
 gateway, gRPC      {gateway.grpc}
 gateway, callbacks {gateway.edge}
-gateway, operators {gateway.admin}/metrics
+gateway, admin     {gateway.admin}/metrics
 issuer id          {sandbox.issuer_id}
-caller             {CALLER}, who may call everything (policy.toml)
+caller             {CALLER}, granted all calls (policy.toml)
 keys, settings     {folder}
 
 Register a card:
@@ -66,25 +66,25 @@ In another terminal, for `d1-gateway-client watch` and `d1-gateway-client call`:
 Watch notifications there (leave it running):
   d1-gateway-client watch --from-start
 
-Have D1 notify:
+Have D1 send a notification:
   curl -sS {sandbox.control_url}/sandbox/notifications -d '{{"cardId":"card_1","variant":"unknown_fields"}}'
 
-Call back as D1 would:
+Send a callback as D1 does:
   curl -sS -i --cacert {pki.server_ca} --cert {pki.d1_client.certificate} --key {pki.d1_client.key} \\
     -H 'Content-Type: application/json' -d '{notification}' \\
     {callback}
 
-Look a card up at the 3-D Secure server:
+Look up a card at the 3-D Secure server:
   {curl} -d '{{"acct_number":"9000100111110103"}}' \
     {service}.threeds.v1.AuthenticationService/LookupCard
 
-Buy with the card, D1 being its ACS:
+Make a purchase with the card (D1 is its ACS):
   curl -sS {sandbox.control_url}/sandbox/purchases -d '{{"cardId":"card_1","flow":"frictionless"}}'
 
-Have D1's next answer get lost:
+Lose D1's next response:
   curl -sS {sandbox.control_url}/sandbox/faults -d '{{"operation":"suspendCard","drop":"after"}}'
 
-What else the simulators can do:
+List everything that the simulators can do:
   curl -sS {sandbox.control_url}/
 
-Stop with Ctrl-C; everything in {folder} goes with it."""
+Stop with Ctrl-C, which deletes {folder}."""

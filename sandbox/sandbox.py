@@ -1,4 +1,4 @@
-"""The sandbox as a whole: started, found, and stopped."""
+"""The sandbox as a whole."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ PRODUCTS = (
     CardProduct("light-transacting", registers=True, transacts=True),
     CardProduct("full", registers=False, transacts=True),
 )
-"""The card products that are set up: two whose cards may be registered, one whose cards can only be created."""
+"""The card products: two whose cards may be registered, one whose cards can only be created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +49,33 @@ class Sandbox:
 
     issuer_id: str
     pki: Pki
-    """The certificates and keys that the gateway needs to talk with it."""
+    """The certificates and keys that the gateway needs."""
     d1_url: str
-    """Where D1 is: ``https://127.0.0.1:<port>``."""
+    """D1's URL: ``https://127.0.0.1:<port>``."""
     control_url: str
-    """Where the control API is: ``http://127.0.0.1:<port>``."""
+    """The control API's URL: ``http://127.0.0.1:<port>``."""
     threeds_url: str
-    """Where the 3-D Secure server is: ``https://127.0.0.1:<port>``."""
+    """The 3-D Secure server's URL: ``https://127.0.0.1:<port>``."""
     threeds_api_key: str
-    """What its clients have to send in the header ``APIKey``."""
+    """The value that clients must send in the header ``APIKey``."""
     store: CardStore
     tokens: AccessTokens
     transactions: Transactions
-    """Those of the 3-D Secure server."""
+    """The transactions of the 3-D Secure server."""
     faults: Faults
     """The faults of D1 and of the 3-D Secure server."""
     edge: EdgeClient
-    """With which D1 calls the gateway's edge."""
+    """Sends D1's notifications to the gateway's edge."""
     notifier: Notifier
     history: History
-    """The 3DS operations that D1 keeps."""
+    """D1's stored 3DS operations."""
     authenticators: Authenticators
     purchases: Purchases
-    """Those at a simulated merchant, for which D1 is the ACS."""
+    """The purchases at a simulated merchant, with D1 as the ACS."""
     phones: Phones
-    """Where D1's SMS go."""
+    """The recipients of D1's SMS."""
     background: Background
-    """What D1 does on its own, and what went wrong there."""
+    """D1's background work, and its failures."""
 
     @classmethod
     @asynccontextmanager
@@ -93,26 +93,26 @@ class Sandbox:
         threeds_delays: Delays = DELAYS,
         clock: Callable[[], float] = time.time,
     ) -> AsyncIterator["Sandbox"]:
-        """Run a sandbox for as long as the block lasts.
+        """Run a sandbox for the duration of the block.
 
         Args:
-            folder: Where the certificates and keys go.
+            folder: The folder of certificates and keys.
             issuer_id: The only issuer that D1 knows, 10 characters.
-            products: Its card products.
-            d1_port: Where D1 listens; 0 for any free port.
-            threeds_port: Where the 3-D Secure server listens; 0 for any free port.
-            control_port: Where the control API listens; 0 for any free port.
-            edge_credentials: With what D1 fetches tokens from the edge; None if mutual TLS alone was agreed.
-            edge_timeout_seconds: How long the edge may take for an answer to D1.
-            threeds_delays: How long some things take at the 3-D Secure server.
-            clock: Tells the time, in seconds since 1970 (UTC).
+            products: The issuer's card products.
+            d1_port: D1's port; 0 for any free port.
+            threeds_port: The 3-D Secure server's port; 0 for any free port.
+            control_port: The control API's port; 0 for any free port.
+            edge_credentials: D1's credentials for tokens of the edge; None for mutual TLS alone.
+            edge_timeout_seconds: The edge's time limit for a response to D1.
+            threeds_delays: Delays of the 3-D Secure server.
+            clock: Returns the time, in seconds since 1970 (UTC).
 
         Raises:
-            ValueError: The issuer's id is not as D1 gives it.
-            OSError: A port is taken, or the folder cannot be written.
+            ValueError: The issuer's id does not have 10 characters.
+            OSError: A port is taken, or the folder is not writable.
         """
         if not contract.ISSUER_ID.fullmatch(issuer_id):
-            raise ValueError("issuer_id has to be 10 characters")
+            raise ValueError("issuer_id must have 10 characters")
         pki = await asyncio.to_thread(make_pki, folder)
         faults = Faults()
         async with (
@@ -154,7 +154,7 @@ class Sandbox:
         )
 
     def set_edge(self, url: str, *others: str) -> None:
-        """Tell D1 where the gateway's edge is, for example ``https://127.0.0.1:8443``; see `EdgeClient.set_edge`."""
+        """Tell D1 the URL of the gateway's edge, for example ``https://127.0.0.1:8443``; see `EdgeClient.set_edge`."""
         self.edge.set_edge(url, *others)
 
 

@@ -1,1 +1,1 @@
-"""What both simulators use: certificates, TLS, the serving of an application, faults, and the fields of JSON."""
+"""What both simulators share: certificates, TLS, an HTTP server, faults, and readers of JSON fields."""

@@ -1,4 +1,4 @@
-"""Faults on demand: what goes wrong between the gateway and a simulated system, for a number of calls."""
+"""Faults on demand: inject failures between the gateway and a simulated system for a number of calls."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,54 +21,54 @@ class Drop(StrEnum):
     """When the connection is aborted."""
 
     BEFORE = "before"
-    """Before the request was acted on."""
+    """Before the request takes effect."""
     AFTER = "after"
-    """After it was acted on, instead of the answer."""
+    """After the request took effect, instead of the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong. A delay goes with everything, truncation also with a status or an HTML page."""
+    """A fault. A delay combines with every other field, truncation also with a status or an HTML page."""
 
     operation: str = EVERY_OPERATION
-    """The call it happens to: a `sandbox.d1.model.contract.Operation` or `sandbox.threeds.contract.Operation`;
-    `EVERY_OPERATION` for whichever comes."""
+    """The affected call: a `sandbox.d1.model.contract.Operation` or `sandbox.threeds.contract.Operation`;
+    `EVERY_OPERATION` for any call."""
     times: int = 1
-    """How many calls it happens to."""
+    """The number of calls affected."""
     latency_ms: int = 0
-    """How long the call is held, in milliseconds, before anything else happens."""
+    """How long the call is held before anything else happens, in milliseconds."""
     status: int | None = None
-    """The answer's status; the request is then not acted on."""
+    """The response's status; the request then has no effect."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Further headers of that answer, for example ``Retry-After``."""
+    """Further headers of that response, for example ``Retry-After``."""
     body: str | None = None
-    """The body of that answer; None for one that says it is a fault."""
+    """The body of that response; None for a JSON body that names the fault."""
     html: bool = False
-    """Whether that answer is a page of HTML, as a proxy sends it; its status is then 502 if none is given."""
+    """Whether that response is an HTML page, as a proxy sends it; its status is 502 unless given."""
     drop: Drop | None = None
     truncate: bool = False
-    """Whether the answer breaks off after half of the length that it declares."""
+    """Whether the response ends after half of its declared length."""
 
 
 class Faults:
-    """The faults asked for and not used up. They happen in the order in which they were added."""
+    """The pending faults, applied in the order in which they were added."""
 
     def __init__(self) -> None:
         self._pending: list[tuple[Fault, int]] = []
 
     def add(self, fault: Fault) -> None:
-        """Have a fault happen to the next calls of its operation."""
+        """Apply a fault to the next calls of its operation."""
         self._pending.append((fault, fault.times))
 
     def clear(self) -> None:
-        """Have no more faults happen."""
+        """Remove all pending faults."""
         self._pending.clear()
 
     def take(self, operation: str | None) -> Fault | None:
-        """Use one up for a call.
+        """Return the fault of a call, if any, and count it as used.
 
         Args:
-            operation: The call; None for a path that leads nowhere.
+            operation: The call; None for an unknown path.
         """
         for index, (fault, left) in enumerate(self._pending):
             if fault.operation in {EVERY_OPERATION, operation}:
@@ -78,14 +78,14 @@ class Faults:
 
 
 def fault_middleware(faults: Faults) -> Middleware:
-    """Make the middleware that has them happen. It goes outside of every other one."""
+    """Return the middleware that applies the faults. It must be the outermost one."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         fault = faults.take(request.match_info.route.name)
         if fault is None:
             return await handler(request)
-        # Read first: a call that is held is acted on even if its caller goes away meanwhile.
+        # Read first: a held call takes effect even if its caller disconnects meanwhile.
         await request.read()
         await asyncio.sleep(fault.latency_ms / 1000)
         if fault.drop is Drop.BEFORE:
@@ -118,7 +118,7 @@ def _abort(request: web.Request) -> web.Response:
 async def _send_half(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
     body = answer.body if isinstance(answer, web.Response) else None
     if not isinstance(body, bytes) or not body:
-        # What has no body cannot break off in it, so one is made up.
+        # A response without a body cannot be truncated, so one is added.
         body, answer = _JSON.encode(), web.json_response()
     half = web.StreamResponse(status=answer.status, headers=answer.headers)
     half.content_length = len(body)

@@ -1,4 +1,4 @@
-"""Reading the fields of a JSON object, with the name of the first wrong one in every refusal."""
+"""Readers of JSON fields; every error names the first invalid field."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _ANY_TEXT = re.compile(r"(?s).*")
 
 
 class InvalidFieldError(Exception):
-    """A field is wrong. Holds its name, never its value."""
+    """A field is invalid. Holds its name, never its value."""
 
     def __init__(self, field: str) -> None:
         super().__init__(field)
@@ -35,11 +35,11 @@ class InvalidFieldError(Exception):
 
 
 class InvalidFormatError(InvalidFieldError):
-    """A field is missing, of the wrong type, or does not have its form."""
+    """A field is missing, has the wrong type or does not match its pattern."""
 
 
 class InvalidValueError(InvalidFieldError):
-    """A field has its form, but a value that is not known or not allowed."""
+    """A field is well-formed, but its value is unknown or not allowed."""
 
 
 class MalformedBodyError(Exception):
@@ -47,10 +47,10 @@ class MalformedBodyError(Exception):
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """Parse a JSON object; nothing at all is an empty one.
+    """Parse a JSON object; an empty body is an empty object.
 
     Raises:
-        MalformedBodyError: It is something else.
+        MalformedBodyError: The body is not a JSON object.
     """
     try:
         value = orjson.loads(data or b"{}")
@@ -62,10 +62,10 @@ def json_object(data: bytes) -> dict[str, Any]:
 
 
 def text(body: Mapping[str, Any], name: str, pattern: re.Pattern[str] = _ANY_TEXT) -> str:
-    """Read a string that has to be there and to match as a whole.
+    """Read a required string that must match the whole pattern.
 
     Raises:
-        InvalidFormatError: It is not there or does not.
+        InvalidFormatError: The string is missing or does not match.
     """
     value = body.get(name)
     if not isinstance(value, str) or not pattern.fullmatch(value):
@@ -74,20 +74,20 @@ def text(body: Mapping[str, Any], name: str, pattern: re.Pattern[str] = _ANY_TEX
 
 
 def optional_text(body: Mapping[str, Any], name: str, pattern: re.Pattern[str] = _ANY_TEXT) -> str | None:
-    """Read a string that has to match if it is there.
+    """Read an optional string that must match the pattern if present.
 
     Raises:
-        InvalidFormatError: It does not.
+        InvalidFormatError: The string does not match.
     """
     return text(body, name, pattern) if name in body else None
 
 
 def choice(body: Mapping[str, Any], name: str, words: type[_Word]) -> _Word:
-    """Read one of a set of words that has to be there.
+    """Read a required enum value.
 
     Raises:
-        InvalidFormatError: It is not there or no string.
-        InvalidValueError: It is another word.
+        InvalidFormatError: The field is missing or not a string.
+        InvalidValueError: The value is not one of the enum.
     """
     value = text(body, name)
     try:
@@ -97,21 +97,21 @@ def choice(body: Mapping[str, Any], name: str, words: type[_Word]) -> _Word:
 
 
 def optional_choice(body: Mapping[str, Any], name: str, words: type[_Word]) -> _Word | None:
-    """Read one of a set of words, if it is there.
+    """Read an optional enum value.
 
     Raises:
-        InvalidFormatError: It is no string.
-        InvalidValueError: It is another word.
+        InvalidFormatError: The field is not a string.
+        InvalidValueError: The value is not one of the enum.
     """
     return choice(body, name, words) if name in body else None
 
 
 def integer(body: Mapping[str, Any], name: str, default: int, lowest: int, highest: int) -> int:
-    """Read a whole number.
+    """Read an integer.
 
     Raises:
-        InvalidFormatError: It is there, but no whole number.
-        InvalidValueError: It is out of bounds.
+        InvalidFormatError: The field is present but not an integer.
+        InvalidValueError: The value is out of range.
     """
     value = body.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -122,10 +122,10 @@ def integer(body: Mapping[str, Any], name: str, default: int, lowest: int, highe
 
 
 def flag(body: Mapping[str, Any], name: str) -> bool:
-    """Read true or false; false if it is not there.
+    """Read a boolean; false if absent.
 
     Raises:
-        InvalidFormatError: It is neither.
+        InvalidFormatError: The field is not a boolean.
     """
     value = body.get(name, False)
     if not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Throw-away certificates and keys, as issuer and D1 exchange them at onboarding."""
+"""Throw-away certificates and keys, as an issuer and D1 exchange them at onboarding."""
 
 import ipaddress
 import json
@@ -19,7 +19,7 @@ __all__ = ["CALLER", "STRANGER", "Identity", "Pki", "make_pki"]
 CALLER = "spiffe://sandbox/caller"
 """An internal service, as its certificate names it."""
 STRANGER = "spiffe://sandbox/stranger"
-"""Another one."""
+"""Another internal service."""
 
 _LIFETIME = timedelta(days=7)
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -42,44 +42,44 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Pki:
-    """The files of one set of certificates and keys. Each authority signs for one purpose; its own key is not kept."""
+    """The files of one set of certificates and keys. Each authority signs for one purpose; its key is discarded."""
 
     server_ca: Path
-    """Whom to trust in servers: D1, the 3-D Secure server, the gateway's gRPC port, the gateway's edge."""
+    """The CA of servers: D1, the 3-D Secure server, the gateway's gRPC port and edge."""
     gateway_client_ca: Path
-    """Whom D1 trusts in its callers."""
+    """The CA that D1 trusts for its clients."""
     d1_client_ca: Path
-    """Whom the gateway's edge trusts in its callers."""
+    """The CA that the gateway's edge trusts for its clients."""
     caller_ca: Path
-    """Whom the gateway's gRPC port trusts in its callers."""
+    """The CA that the gateway's gRPC port trusts for its clients."""
     nats_ca: Path
-    """Whom NATS servers and their clients trust in each other."""
+    """The CA of NATS servers and their clients."""
     d1_server: Identity
     threeds_server: Identity
     grpc_server: Identity
     edge_server: Identity
     gateway_client: Identity
-    """What the gateway shows to D1: ECDSA P-256, its common name starting with ``TLSMA-``."""
+    """The gateway's client certificate at D1: ECDSA P-256, its common name starting with ``TLSMA-``."""
     d1_client: Identity
-    """What D1 shows to the gateway's edge."""
+    """D1's client certificate at the gateway's edge."""
     nats_server: Identity
-    """What a NATS server shows, to its clients and to the other servers of its cluster."""
+    """A NATS server's certificate, for its clients and for the other servers of its cluster."""
     nats_client: Identity
-    """What the gateway shows to NATS servers."""
+    """The gateway's client certificate at NATS."""
     caller: Identity
-    """What an internal service shows to the gateway's gRPC port: it is `CALLER`."""
+    """An internal service's client certificate at the gateway's gRPC port: `CALLER`."""
     stranger: Identity
-    """As `caller`, of a service that is granted nothing: it is `STRANGER`."""
+    """As `caller`, for a service without grants: `STRANGER`."""
     assertion_key: Path
-    """The gateway's key for token assertions, the first one: a private JWK (ES256) with its ``kid``."""
+    """The gateway's first key for token assertions: a private JWK (ES256) with its ``kid``."""
     assertion_public_key: Path
-    """The same for D1: the public JWK."""
+    """The public JWK of `assertion_key`, for D1."""
     encryption_key: Path
-    """D1's key for card data, the first one: a private JWK (P-256) with its ``kid``."""
+    """D1's first key for card data: a private JWK (P-256) with its ``kid``."""
     encryption_public_key: Path
-    """The same for the gateway: the public JWK."""
+    """The public JWK of that key, for the gateway."""
     edge_token_key: Path
-    """The key with which the gateway's edge signs the tokens it gives to D1: a private JWK (ES256)."""
+    """The edge's signing key for the tokens it issues to D1: a private JWK (ES256)."""
 
 
 class _Authority:
@@ -113,10 +113,10 @@ class _Authority:
 
 
 def make_pki(folder: Path) -> Pki:
-    """Make a new set of certificates and keys, good for 7 days. Takes some milliseconds and writes files: it blocks.
+    """Make a new set of certificates and keys, valid for 7 days. Blocks for some milliseconds.
 
     Args:
-        folder: Where to put them, made if missing; files of an earlier set are replaced. Private files get mode 0600.
+        folder: The target folder, created if missing; an earlier set is replaced. Private files get mode 0600.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     servers, gateway_clients, d1_clients, callers, nats = (
@@ -142,7 +142,7 @@ def make_pki(folder: Path) -> Pki:
             folder, "gateway-client", gateway_clients.issue("TLSMA-ECDSA/PPR/SANDBOX", client)
         ),
         d1_client=_write_identity(folder, "d1-client", d1_clients.issue("D1 sandbox client", client)),
-        # One server connects to the other as its client.
+        # Within the cluster a server is also a client.
         nats_server=_write_identity(folder, "nats-server", nats.issue("NATS sandbox", server, client, names=_LOOPBACK)),
         nats_client=_write_identity(folder, "nats-client", nats.issue("Gateway at NATS", client)),
         caller=_write_identity(folder, "caller", callers.issue("Sandbox caller", client, names=_uri(CALLER))),
@@ -214,7 +214,7 @@ def _write_jwk(folder: Path, name: str, use: Literal["sig", "enc"]) -> tuple[Pat
 
 
 def _write_private(path: Path, content: bytes) -> Path:
-    # Removed first: an existing file would keep its own mode.
+    # Removed first: an existing file would keep its mode.
     path.unlink(missing_ok=True)
     path.touch(mode=0o600, exist_ok=False)
     path.write_bytes(content)

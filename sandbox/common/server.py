@@ -1,4 +1,4 @@
-"""Serving an application on loopback for as long as a block lasts."""
+"""An HTTP server on loopback."""
 
 import asyncio
 import ssl
@@ -18,15 +18,15 @@ _SHUTDOWN_SECONDS = 0.2
 
 @asynccontextmanager
 async def serve(app: web.Application, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Serve an application.
+    """Serve an application for the duration of the block.
 
     Args:
-        app: What to serve.
-        port: Where; 0 for any free port.
+        app: The application.
+        port: The port; 0 for any free port.
         tls: None for plain HTTP.
 
     Yields:
-        The port.
+        The port in use.
 
     Raises:
         OSError: The port is taken.
@@ -41,7 +41,7 @@ async def serve(app: web.Application, port: int, tls: ssl.SSLContext | None = No
         yield actual_port
     finally:
         await runner.cleanup()
-        # aiohttp forgets a call whose client has gone away; held by a delay, it would outlive the server.
+        # aiohttp drops a handler task whose client disconnected; held by a delay, it would outlive the server.
         for task in handling:
             task.cancel()
         await asyncio.gather(*handling, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""TLS contexts: with certificates on both sides (D1 API: mutual TLS, version 1.2 or 1.3) or the server's only."""
+"""TLS contexts, mutual or server-only (D1 API: mutual TLS, version 1.2 or 1.3)."""
 
 import ssl
 from pathlib import Path
@@ -9,7 +9,7 @@ __all__ = ["browser_context", "client_context", "server_context"]
 
 
 def server_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLContext:
-    """Serve as ``identity``: to anybody, or only to clients whose certificate that authority signed."""
+    """Return the context of a server with this identity; with ``client_ca``, clients must have its certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if client_ca is not None:
@@ -20,7 +20,7 @@ def server_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSL
 
 
 def client_context(identity: Identity, server_ca: Path) -> ssl.SSLContext:
-    """Call as ``identity``, only servers whose certificate that authority signed for the name called."""
+    """Return the context of a client with this identity, which verifies the server's certificate and name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(server_ca)
@@ -29,5 +29,5 @@ def client_context(identity: Identity, server_ca: Path) -> ssl.SSLContext:
 
 
 def browser_context(server_ca: Path) -> ssl.SSLContext:
-    """Call as nobody in particular, only servers whose certificate that authority signed for the name called."""
+    """Return the context of a client without a certificate, which verifies the server's certificate and name."""
     return ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(server_ca))

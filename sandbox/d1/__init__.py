@@ -1,1 +1,1 @@
-"""A stateful simulator of Thales D1: cards, consumers, purchases, what D1 tells and asks, and faults on demand."""
+"""A stateful simulator of Thales D1: cards, consumers, purchases, notifications, callbacks and faults on demand."""

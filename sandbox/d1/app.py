@@ -1,4 +1,4 @@
-"""D1's HTTP API put together: routes, and around them faults, refusals and the bearer token."""
+"""D1's HTTP API: the routes, with faults, error responses and the bearer token check around them."""
 
 from collections.abc import Iterable
 
@@ -18,13 +18,13 @@ __all__ = ["make_d1_app"]
 def make_d1_app(
     token_endpoint: TokenEndpoint, tokens: AccessTokens, routes: Iterable[web.RouteDef], faults: Faults
 ) -> web.Application:
-    """Make the application that is to be served over mutual TLS.
+    """Return the application to serve over mutual TLS.
 
     Args:
-        token_endpoint: Answers Get token.
-        tokens: What every other call needs one of.
-        routes: Every other call, named after its operation.
-        faults: What goes wrong.
+        token_endpoint: The endpoint of Get token.
+        tokens: The tokens that every other call requires.
+        routes: All other endpoints, named after their operations.
+        faults: The faults on demand.
     """
     app = web.Application(middlewares=[fault_middleware(faults), _refuse, _authorise(tokens)])
     app.add_routes([web.post(TOKEN_PATH, token_endpoint.get_token, name=Operation.GET_TOKEN.value), *routes])

@@ -1,4 +1,4 @@
-"""The part of the sandbox's own API that replaces keys."""
+"""The part of the control API that rotates keys."""
 
 import secrets
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ __all__ = ["KeyControl"]
 
 @dataclass(frozen=True, slots=True)
 class KeyControl:
-    """What the API lets people see and do of the keys that D1 and the issuer gave each other."""
+    """The control API of the keys that D1 and the issuer exchanged."""
 
     ENDPOINTS: ClassVar[Mapping[str, str]] = {
         "GET /sandbox/keys": "",
@@ -31,7 +31,7 @@ class KeyControl:
     keys: D1Keys
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes."""
+        """Return the routes."""
         return [
             web.get("/sandbox/keys", self._list),
             web.post("/sandbox/keys/assertion", self._add_assertion_key),

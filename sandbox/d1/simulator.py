@@ -1,4 +1,4 @@
-"""D1 as a whole: what it holds, what it answers and what it asks."""
+"""The D1 simulator as a whole."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,7 +33,7 @@ class D1:
     """A running D1 of one issuer."""
 
     url: str
-    """Where it is: ``https://127.0.0.1:<port>``."""
+    """D1's URL: ``https://127.0.0.1:<port>``."""
     store: CardStore
     tokens: AccessTokens
     keys: D1Keys
@@ -59,17 +59,17 @@ class D1:
         edge_timeout_seconds: float,
         clock: Callable[[], float],
     ) -> AsyncIterator["D1"]:
-        """Run D1 for as long as the block lasts.
+        """Run D1 for the duration of the block.
 
         Args:
-            pki: Its certificates and keys, and whom it trusts.
-            issuer_id: The only issuer that it knows.
+            pki: The certificates and keys.
+            issuer_id: The only known issuer.
             products: The issuer's card products.
-            faults: What goes wrong.
-            port: Where it listens; 0 for any free port.
-            edge_credentials: With what it fetches tokens from the edge; None if mutual TLS alone was agreed.
-            edge_timeout_seconds: How long the edge may take for an answer.
-            clock: Tells the time, in seconds since 1970 (UTC).
+            faults: The faults on demand.
+            port: The port to listen on; 0 for any free port.
+            edge_credentials: D1's credentials for tokens of the edge; None for mutual TLS alone.
+            edge_timeout_seconds: The edge's time limit for a response.
+            clock: Returns the time, in seconds since 1970 (UTC).
         """
         keys = D1Keys.of(pki)
         verifier = AssertionVerifier(issuer_id, keys.assertion, clock)

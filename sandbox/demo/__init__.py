@@ -1,4 +1,4 @@
-"""The demonstration: cards, authentications and notifications, through a real gateway process."""
+"""The demonstration: cards, authentications, purchases and notifications through a real gateway process."""
 
 from sandbox.demo.walk import demo
 

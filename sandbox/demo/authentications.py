@@ -1,4 +1,4 @@
-"""The second part: cardholders are authenticated through the 3-D Secure server, in the browser's way."""
+"""Second part: cardholders authenticate through the 3-D Secure server, as in a browser."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ from sandbox.demo.steps import UnexpectedError, expect
 __all__ = ["Authentications"]
 
 _NOTIFICATION_URL = "https://shop.example/3ds/result"
-# The last four digits say what happens to a card, see sandbox/threeds/cards.py; each of these has no 3DS Method.
+# The last four digits select the outcome, see sandbox/threeds/cards.py; each of these has no 3DS Method.
 _AUTHENTICATED = "9000100111110103"
 _NOT_AUTHENTICATED = "9000100111110113"
 _DIRECTORY_SERVER_SILENT = "9000100111110163"
@@ -39,7 +39,7 @@ class Authentications:
         self._tls = browser_context(stage.sandbox.pki.server_ca)
 
     async def walk(self) -> None:
-        """Take the steps."""
+        """Run the steps."""
         steps = self._stage.steps
         steps.title("3-D Secure: gRPC -> gateway -> 3-D Secure server -> ACS")
         for name, action in self._steps():
@@ -47,19 +47,19 @@ class Authentications:
 
     def _steps(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
         return [
-            ("a card that takes no part is no error", self._not_enrolled),
+            ("a card that is not enrolled is not an error", self._not_enrolled),
             ("frictionless: authenticated", lambda: self._frictionless(_AUTHENTICATED, "AUTHENTICATED")),
             ("frictionless: not authenticated", lambda: self._frictionless(_NOT_AUTHENTICATED, "NOT_AUTHENTICATED")),
-            ("a challenge in the browser is passed", lambda: self._challenged(_CHALLENGE_PASSES, "AUTHENTICATED")),
-            ("a challenge in the browser is failed", lambda: self._challenged(_CHALLENGE_FAILS, "NOT_AUTHENTICATED")),
-            ("decoupled: the result is polled for", self._decoupled),
-            ("the directory server does not answer", self._silent),
-            ("an AReq that breaks three rules is not sent", self._broken),
+            ("a challenge in the browser passes", lambda: self._challenged(_CHALLENGE_PASSES, "AUTHENTICATED")),
+            ("a challenge in the browser fails", lambda: self._challenged(_CHALLENGE_FAILS, "NOT_AUTHENTICATED")),
+            ("decoupled: the caller polls for the result", self._decoupled),
+            ("the directory server does not respond", self._silent),
+            ("an AReq that breaks three rules is rejected unsent", self._broken),
         ]
 
     async def _not_enrolled(self) -> str:
         found = await self._stub.LookupCard(threeds.LookupCardRequest(acct_number=_NOT_ENROLLED), timeout=CALL_SECONDS)
-        expect(not found.enrolled, "the card is said to take part")
+        expect(not found.enrolled, "the response says that the card is enrolled")
         return "enrolled: false"
 
     async def _frictionless(self, pan: str, expected: str) -> str:
@@ -71,18 +71,18 @@ class Authentications:
         answer = await self._authenticate(areq)
         _status(answer.ares.trans_status, "CHALLENGE")
         form = await self._post(answer.challenge.acs_url, {"creq": answer.challenge.creq})
-        expect(form.action == _NOTIFICATION_URL, f"the browser is sent to {form.action}")
+        expect(form.action == _NOTIFICATION_URL, f"the form posts to {form.action}")
         # base64url, padded or not.
         brought = orjson.loads(base64.urlsafe_b64decode(form.fields["cres"].rstrip("=") + "=="))
         result = await self._result(areq.three_ds_server_trans_id)
         told = _status(result.rreq.trans_status, expected)
-        return f"the browser brings transStatus {brought['transStatus']}, GetChallengeResult says {told}"
+        return f"the browser returns transStatus {brought['transStatus']}, GetChallengeResult says {told}"
 
     async def _post(self, url: str, fields: dict[str, str]) -> Form:
         try:
             return await post_form(url, fields, self._tls)
         except (aiohttp.ClientError, LookupError) as error:
-            raise UnexpectedError(f"the ACS gave no page with a form: {error}") from error
+            raise UnexpectedError(f"the ACS returned no page with a form: {error}") from error
 
     async def _decoupled(self) -> str:
         areq = await self._areq(_DECOUPLED)
@@ -96,7 +96,7 @@ class Authentications:
             await asyncio.sleep(_POLL_SECONDS)
             polls += 1
         told = _status(result.rreq.trans_status, "AUTHENTICATED")
-        return f"{told}, found by call {polls} after {time.perf_counter() - began:.1f} s"
+        return f"{told}, on call {polls} after {time.perf_counter() - began:.1f} s"
 
     async def _silent(self) -> str:
         try:
@@ -121,7 +121,7 @@ class Authentications:
             threeds.LookupCardRequest(acct_number=pan, message_versions=[codes_pb2.MESSAGE_VERSION_2_2_0]),
             timeout=CALL_SECONDS,
         )
-        expect(found.enrolled, "the card is said to take no part")
+        expect(found.enrolled, "the response says that the card is not enrolled")
         return areq_pb2.AReq(
             message_version=found.message_version,
             device_channel=codes_pb2.DEVICE_CHANNEL_BROWSER,

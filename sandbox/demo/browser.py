@@ -1,4 +1,4 @@
-"""A browser, as far as a challenge needs one: it posts forms and reads the forms of the pages that come back."""
+"""A minimal browser for challenges: it posts forms and reads the forms of the response pages."""
 
 import ssl
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Form:
     """A form on a page."""
 
     action: str
-    """Where it is to be posted."""
+    """The URL that the form posts to."""
     fields: dict[str, str]
 
 
@@ -34,11 +34,11 @@ class _Reader(HTMLParser):
 
 
 async def post_form(url: str, fields: dict[str, str], tls: ssl.SSLContext) -> Form:
-    """Post a form and return the one on the page that comes back.
+    """Post a form and return the form on the response page.
 
     Raises:
-        aiohttp.ClientError: No page came back.
-        LookupError: There is no form on it.
+        aiohttp.ClientError: The request failed.
+        LookupError: The page has no form.
     """
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls), timeout=_TIMEOUT) as session,

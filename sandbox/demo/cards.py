@@ -1,4 +1,4 @@
-"""The first part: a card's life, from gRPC to D1."""
+"""First part: a card's life cycle, from gRPC to D1."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,22 +22,22 @@ _PRODUCT = "light"
 
 
 class Cards:
-    """A card's life, and what goes wrong in it."""
+    """A card's life cycle, and its errors."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
     async def walk(self) -> None:
-        """Take the steps."""
+        """Run the steps."""
         steps = self._stage.steps
-        steps.title("A card's life: gRPC -> gateway -> D1")
-        await steps.run("the gateway says that it serves", self._health)
+        steps.title("A card's life cycle: gRPC -> gateway -> D1")
+        await steps.run("the health check reports SERVING", self._health)
         for name, action in self._card_steps():
             await steps.run(name, action)
-        steps.title("What goes wrong is told: reason and outcome")
+        steps.title("Errors carry a reason and an outcome")
         await steps.run("a malformed PAN never leaves the gateway", self._malformed)
-        await steps.run("D1 refuses a state change", self._wrong_state)
-        await steps.run("D1's answer is lost: the outcome is unknown", self._answer_lost)
+        await steps.run("D1 rejects a state change", self._wrong_state)
+        await steps.run("D1's response is lost: the outcome is unknown", self._answer_lost)
 
     def _card_steps(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
         cards = card_grpc.CardServiceStub(self._stage.channel)
@@ -69,7 +69,7 @@ class Cards:
                 ),
                 timeout=CALL_SECONDS,
             )
-            return f"D1 chose the id {created.card_id}"
+            return f"D1 assigned the id {created.card_id}"
 
         return [
             ("RegisterCard, its PAN encrypted for D1 (JWE)", changes(cards.RegisterCard, register, f"{CARD} ACTIVE")),
@@ -79,12 +79,12 @@ class Cards:
             ("RenewCard: a new expiry", changes(cards.RenewCard, renew, f"{CARD} ACTIVE")),
             ("ReplaceCard: a new PAN and id", changes(cards.ReplaceCard, replace, f"{CARD} REPLACED")),
             ("DeleteCard", changes(cards.DeleteCard, delete, "card_demo_2 DELETED")),
-            ("CreateCard: D1 makes the card", create),
+            ("CreateCard: D1 creates the card", create),
         ]
 
     def _states(self, then: str) -> str:
         states = [f"{each.card_id} {each.state.value}" for each in self._stage.sandbox.store.cards()]
-        expect(then in states, f"D1 holds {', '.join(states)}")
+        expect(then in states, f"D1 has {', '.join(states)}")
         return f"at D1: {', '.join(states)}"
 
     async def _health(self) -> str:
@@ -95,7 +95,7 @@ class Cards:
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
         answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=CALL_SECONDS)
-        expect(answer.status == health_pb2.HealthCheckResponse.SERVING, "it does not")
+        expect(answer.status == health_pb2.HealthCheckResponse.SERVING, "the gateway is not serving")
         return f"{service} SERVING"
 
     async def _malformed(self) -> str:

@@ -13,7 +13,7 @@ __all__ = ["HangingHandler"]
 
 
 class HangingHandler:
-    """Takes every question and answers none."""
+    """Takes every callback request and replies to none."""
 
     def __init__(self, process: asyncio.subprocess.Process, said: asyncio.StreamReader) -> None:
         """Use `connect`."""
@@ -23,7 +23,7 @@ class HangingHandler:
     @classmethod
     @asynccontextmanager
     async def connect(cls, stage: Stage) -> AsyncIterator[Self]:
-        """Have one at a gateway for as long as the block lasts, unless it is killed before."""
+        """Run one at a gateway for the duration of the block, unless it is killed before."""
         pki = stage.sandbox.pki
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sandbox.demo.hanging_handler"),
@@ -32,7 +32,7 @@ class HangingHandler:
         )
         try:
             if process.stdout is None:
-                raise RuntimeError("it has no standard output")
+                raise RuntimeError("the handler's process has no standard output")
             handler = cls(process, process.stdout)
             await handler._line()
             yield handler
@@ -42,7 +42,7 @@ class HangingHandler:
             await process.wait()
 
     async def asked(self) -> str:
-        """Wait for the next question that it takes; returns the kind."""
+        """Wait for its next callback request; return the kind."""
         return (await self._line()).rpartition(" ")[2]
 
     def kill(self) -> None:

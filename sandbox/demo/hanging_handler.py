@@ -1,7 +1,7 @@
-"""A handler that takes every question and answers none, for the demonstration to kill.
+"""A handler that takes every callback request and replies to none, for the demonstration to kill.
 
 Runs as a process of its own: ``python -m sandbox.demo.hanging_handler ADDRESS SERVER_CA CERTIFICATE KEY``. Writes a
-line to standard output when it is connected, and one for each question.
+line to standard output when it is connected, and one for each callback request.
 """
 
 import asyncio

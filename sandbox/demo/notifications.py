@@ -1,4 +1,4 @@
-"""The last part: what D1 notifies, from its HTTPS callback to a gRPC subscriber, across a kill and a shutdown."""
+"""Last part: D1's notifications, from the HTTPS callback to a gRPC subscriber, across a kill and a shutdown."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ _Watch: TypeAlias = (
 
 
 class Notifications:
-    """What D1 notifies reaches a subscriber, once each, and goes on where it left off."""
+    """Each notification reaches a subscriber once, and streams resume where they stopped."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -32,21 +32,21 @@ class Notifications:
         self._told = stage.told
 
     async def walk(self) -> None:
-        """Take the steps; the last of them end the gateway."""
-        self._stage.steps.title("Notifications: D1 -> HTTPS callback -> log on disk -> gRPC stream")
+        """Run the steps; the last ones stop the gateway."""
+        self._stage.steps.title("Notifications: D1 -> HTTPS callback -> event log on disk -> gRPC stream")
         await self.walk_arrivals()
         run = self._stage.steps.run
-        await run("after kill -9, the watch goes on at its cursor", self._survives)
-        await run("SIGTERM: the stream is told to go elsewhere", self._drained)
+        await run("after kill -9, the watch resumes at its cursor", self._survives)
+        await run("SIGTERM: the stream ends with SERVER_DRAINING", self._drained)
 
     async def walk_arrivals(self) -> None:
-        """Take the steps in which nothing ends."""
+        """Run the steps that stop nothing."""
         run = self._stage.steps.run
-        await run("a subscriber watches from now on", self._open)
+        await run("a subscriber watches new notifications", self._open)
         await run("3DS_CHALLENGE_OOB SUCCESSFUL arrives", lambda: self._arrives("3DS_CHALLENGE_OOB", "SUCCESSFUL"))
         await run("3DS_FRICTIONLESS FAILED arrives", lambda: self._arrives("3DS_FRICTIONLESS", "FAILED"))
-        await run("a duplicate is taken and not delivered again", self._duplicate)
-        await run("a kind that D1 will add is delivered as text", self._unknown_kind)
+        await run("a duplicate is accepted and not delivered again", self._duplicate)
+        await run("an operation that D1 adds later is delivered as text", self._unknown_kind)
 
     async def _open(self) -> str:
         self._cursor = (await self._next()).cursor
@@ -59,7 +59,7 @@ class Notifications:
         milliseconds = (time.perf_counter() - began) * 1000
         expect(got.three_ds_operation.operation_id == sent.operation_id, "another operation arrived")
         kind = threeds.OperationType.Name(got.three_ds_operation.type)
-        return f"{got.card_id} {kind}, {milliseconds:.1f} ms after D1 began to post it"
+        return f"{got.card_id} {kind}, {milliseconds:.1f} ms after D1 posted it"
 
     async def _duplicate(self) -> str:
         first = await self._told.send()
@@ -67,7 +67,7 @@ class Notifications:
         second = await self._told.send()
         got = [(await self._one()).three_ds_operation.operation_id for _ in range(2)]
         expect(got == [first.operation_id, second.operation_id], f"{got} arrived")
-        return "three times 204, two notifications"
+        return "three responses 204, two notifications"
 
     async def _unknown_kind(self) -> str:
         await self._told.send(operation="3DS_SOMETHING_NEW", details={"merchant": {"name": "Books"}})
@@ -84,7 +84,7 @@ class Notifications:
         )
         got = await self._one()
         expect(got.three_ds_operation.operation_id == sent.operation_id, "another operation arrived")
-        return f"{sent.operation_id[:11]}... was answered 204 before the kill and arrives after it"
+        return f"{sent.operation_id[:11]}... got a 204 before the kill and arrives after it"
 
     async def _drained(self) -> str:
         stopping = asyncio.create_task(self._stage.gateway.stop())
@@ -93,10 +93,10 @@ class Notifications:
         except grpc.aio.AioRpcError as error:
             reason = error_info(error).reason
             expect(reason == "SERVER_DRAINING", reason)
-            return f"{error.code().name}, reason {reason}; the gateway ended with {await stopping}"
+            return f"{error.code().name}, reason {reason}; the gateway's exit status is {await stopping}"
         finally:
             await stopping
-        raise UnexpectedError("the stream went on")
+        raise UnexpectedError("the stream did not end")
 
     async def _next(self) -> notification.WatchNotificationsResponse:
         batch = await self._watch.read()

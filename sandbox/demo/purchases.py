@@ -1,4 +1,4 @@
-"""The third part: purchases, for which D1 asks the issuer's handlers, each way of authenticating a cardholder once."""
+"""Third part: purchases with each way of authenticating a cardholder, answered by the issuer's handlers."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -21,14 +21,14 @@ __all__ = ["Purchases"]
 
 
 class Purchases:
-    """D1 asks, a handler answers, and every purchase ends in the history and with a notification."""
+    """D1 sends callbacks, a handler replies, and every purchase ends in the history and with a notification."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._shopper = Shopper(stage)
 
     async def walk(self, title: str = "Purchases: D1 -> HTTPS callback -> gRPC stream -> handler, and back") -> None:
-        """Take the steps, under a title."""
+        """Run the steps under a title."""
         self._stage.steps.title(title)
         run, shopper = self._stage.steps.run, self._shopper
         async with AsyncExitStack() as stack:
@@ -38,17 +38,17 @@ class Purchases:
                 return "consumer information, OTP, authentication and its result, card credentials"
 
             await run("RegisterCard, RegisterConsumer for a shopper", shopper.register)
-            await run("with no handler, D1 gets the fallback and not a hang", self._no_handler)
+            await run("without a handler, D1 gets the fallback at once", self._no_handler)
             await run("a handler connects over HandleCallbacks", connect)
-            await run("frictionless: no question, one notification", self._frictionless)
-            await run("D1 sends the OTP to the number it was told", shopper.otp_by_d1)
-            await run("the issuer sends the OTP, the consumer types it", shopper.otp_by_issuer)
+            await run("frictionless: no callback request, one notification", self._frictionless)
+            await run("D1 sends the OTP to the number from the reply", shopper.otp_by_d1)
+            await run("the issuer sends the OTP, the consumer enters it", shopper.otp_by_issuer)
             await run("D1's authenticator: enrolled, a push approved", self._approved)
             await run("D1's authenticator: the next push denied", self._denied)
             await run("the issuer's own app: approved", self._issuer_approved)
             await run("the issuer's own app: denied", self._issuer_denied)
-            await run("RenewCard without card data: D1 asks for them", shopper.renewed)
-        await run("a handler is killed mid-question, another answers", self._killed)
+            await run("RenewCard without card data: D1 requests them", shopper.renewed)
+        await run("a handler is killed with a callback, another replies", self._killed)
         await run("ListOperations: the history, newest first", self._history)
 
     async def _no_handler(self) -> str:
@@ -68,7 +68,7 @@ class Purchases:
         await self._shopper.awaits(purchase, Status.AWAITS_DECISION)
         purchase.approve()
         ended = await self._shopper.over(purchase, Status.SUCCESSFUL)
-        return f"{operation.operation_text} was notified; {ended}"
+        return f"{operation.operation_text} arrives; {ended}"
 
     async def _denied(self) -> str:
         purchase = self._shopper.buy(Flow.OOB)
@@ -81,7 +81,7 @@ class Purchases:
                 consumer.DeleteCredentialsRequest(app_instance_id=app), timeout=CALL_SECONDS
             )
         )
-        return f"FAILED; then DeleteCredentials, and {removed.consumer_operation.operation_text} was notified"
+        return f"FAILED; then DeleteCredentials, and {removed.consumer_operation.operation_text} arrives"
 
     async def _issuer_approved(self) -> str:
         return await self._shopper.decide(authentication.AUTHENTICATION_STATUS_SUCCESSFUL, Status.SUCCESSFUL)
@@ -99,7 +99,7 @@ class Purchases:
                 await shopper.awaits(purchase, Status.AWAITS_OTP)
                 shopper.type_otp(purchase)
                 ended = await shopper.over(purchase, Status.SUCCESSFUL)
-                return f"the stand-in got it as attempt {stand_in.questions[0].attempt}; {ended}"
+                return f"the other handler got it as attempt {stand_in.questions[0].attempt}; {ended}"
 
     async def _history(self) -> str:
         stub = OperationServiceStub(self._stage.channel)
@@ -116,7 +116,7 @@ class Purchases:
         return f"{bought} operations in two pages"
 
     async def _watch_one(self, action: Callable[[], object]) -> notification.Notification:
-        """Do something, and wait for the consumer notification that follows."""
+        """Run an action, and wait for the consumer notification that follows."""
         wanted = notification.NotificationFilter(kinds=[notification.NOTIFICATION_KIND_CONSUMER_OPERATION])
         watch = NotificationServiceStub(self._stage.channel).WatchNotifications(
             notification.WatchNotificationsRequest(filter=wanted)

@@ -1,4 +1,4 @@
-"""A shopper of the demonstration: a card at D1, purchases with it, and a handler that answers for the issuer."""
+"""A shopper of the demonstration: a card at D1, purchases with it, and a handler that replies for the issuer."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,22 +28,22 @@ _POLL_SECONDS = 0.05
 
 
 class Shopper:
-    """Buys, and is authenticated."""
+    """Makes purchases and authenticates."""
 
     def __init__(self, stage: Stage) -> None:
-        """Have no card yet.
+        """Start without a card.
 
         Args:
-            stage: Where the issuer's services call, and its handlers are.
+            stage: Has the channel for the issuer's services and handlers.
         """
         self._stage = stage
         self._sms: list[str] = []
-        """The texts that the issuer sent by itself."""
+        """The SMS that the issuer sent."""
         self._pushes: asyncio.Queue[str] = asyncio.Queue()
-        """The authentications that the issuer's app was asked for."""
+        """The authentications requested from the issuer's app."""
 
     def answers(self) -> Mapping[str, Answer]:
-        """Return what a handler answers, of every kind."""
+        """Return the handler's callbacks by kind."""
         return {
             "consumer_information": _tell_person,
             "deliver_otp": self.send_sms,
@@ -53,7 +53,7 @@ class Shopper:
         }
 
     async def register(self) -> str:
-        """Get a card, and be known to D1 by nothing but an id."""
+        """Register a card, and a consumer of whom D1 knows the id alone."""
         credentials = CardCredentials(pan=_PAN, expiry=CardExpiry(month=1, year=_NEXT_YEAR - 3))
         await CardServiceStub(self._stage.channel).RegisterCard(
             card.RegisterCardRequest(
@@ -64,36 +64,36 @@ class Shopper:
         await ConsumerServiceStub(self._stage.channel).RegisterConsumer(
             consumer.RegisterConsumerRequest(consumer_id=CONSUMER), timeout=CALL_SECONDS
         )
-        return "no personal data at D1: it has to ask"
+        return "no personal data at D1: it must request them"
 
     def buy(self, flow: Flow) -> Purchase:
-        """Begin a purchase."""
+        """Start a purchase."""
         return self._stage.sandbox.purchases.start(Order(CARD, flow, poll_seconds=_POLL_SECONDS))
 
     async def awaits(self, purchase: Purchase, expected: Status) -> None:
-        """Wait until it is the shopper's turn.
+        """Wait until the purchase waits for the shopper.
 
         Raises:
-            UnexpectedError: It never is.
+            UnexpectedError: The purchase does not wait for the expected action.
         """
         status = await purchase.awaiting()
         expect(status is expected, f"{status}: {purchase.error}")
 
     async def over(self, purchase: Purchase, expected: Status) -> str:
-        """Wait until a purchase has ended and D1 has notified that.
+        """Wait until a purchase is over and D1 has notified it.
 
         Raises:
-            UnexpectedError: It ended otherwise, or the edge did not take the notification.
+            UnexpectedError: It has another end, or the edge did not accept the notification.
         """
         status = await purchase.done()
         expect(status is expected, f"{status}: {purchase.error}")
         expect(not purchase.failed_checks, ", ".join(purchase.failed_checks))
         delivery = await purchase.notified()
-        expect(delivery.status == 204, f"the notification was answered with {delivery.status}")  # noqa: PLR2004 (HTTP)
+        expect(delivery.status == 204, f"the notification got HTTP {delivery.status}")  # noqa: PLR2004 (HTTP)
         return f"{purchase.operation().operation} {status}"
 
     async def otp_by_d1(self) -> str:
-        """Buy; D1 sends the password to the number that a handler tells."""
+        """Buy; D1 sends the OTP to the number in the handler's reply."""
         purchase = self.buy(Flow.SMS_OTP)
         await self.awaits(purchase, Status.AWAITS_OTP)
         message = self._stage.sandbox.phones.messages(purchase.purchase_id)[0]
@@ -102,16 +102,16 @@ class Shopper:
         return await self.over(purchase, Status.SUCCESSFUL)
 
     async def otp_by_issuer(self) -> str:
-        """Buy; a handler sends the password, and the shopper types a wrong one in first."""
+        """Buy; a handler sends the OTP, and the shopper enters a wrong one first."""
         purchase = self.buy(Flow.SMS_OTP_ISSUER)
         await self.awaits(purchase, Status.AWAITS_OTP)
         wrong = purchase.type_otp("not it")
         right = self.type_otp(purchase)
-        expect(right and not wrong, "the password was not the one that the handler was handed")
+        expect(right and not wrong, "the OTP differs from the one in the callback request")
         return await self.over(purchase, Status.SUCCESSFUL)
 
     def type_otp(self, purchase: Purchase) -> bool:
-        """Type in what the issuer's last text said; tells whether it was right."""
+        """Enter the OTP of the issuer's last SMS; return whether it was right."""
         return purchase.type_otp(self._sms.pop())
 
     async def decide(self, status: "authentication.AuthenticationStatus.ValueType", expected: Status) -> str:
@@ -125,20 +125,20 @@ class Shopper:
             consumer.CompleteAuthenticationRequest(result=result), timeout=CALL_SECONDS
         )
         ended = await self.over(purchase, expected)
-        return f"{ended}, after {len(purchase.calls) - 1} polls"
+        return f"{ended} after {len(purchase.calls) - 1} polls"
 
     async def renewed(self) -> str:
-        """Have the card renewed by D1, which asks a handler for the new card's data."""
+        """Have D1 renew the card and request the new card's data from a handler."""
         await CardServiceStub(self._stage.channel).RenewCard(card.RenewCardRequest(card_id=CARD), timeout=CALL_SECONDS)
         store = self._stage.sandbox.store
         while store.card(CARD).awaits_credentials:  # noqa: ASYNC110 (the simulator has no event for it)
             await asyncio.sleep(_POLL_SECONDS)
         credentials = store.card(CARD).details.credentials
         expect(credentials is not None and credentials.expiry == "0133", "D1 has another expiry")
-        return "the handler's answer, encrypted for D1: 0133 (MMYY)"
+        return "the handler's reply, encrypted for D1: 0133 (MMYY)"
 
     async def send_sms(self, question: callback.Question) -> callback.Reply:
-        """Answer as the issuer's SMS service: the shopper gets a text."""
+        """Reply as the issuer's SMS service: the shopper gets an SMS."""
         self._sms.append(question.deliver_otp.otp)
         return callback.Reply(deliver_otp=replies.DeliverOtpResponse())
 

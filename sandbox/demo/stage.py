@@ -1,4 +1,4 @@
-"""What every part of the demonstration has at hand."""
+"""What the parts of the demonstration share."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -15,12 +15,12 @@ from sandbox.sandbox import Sandbox
 __all__ = ["CALL_SECONDS", "Stage", "error_info"]
 
 CALL_SECONDS = 5.0
-"""The deadline of every call."""
+"""The deadline of every call, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The simulator, the gateway, the steps that are taken, and what D1 has told."""
+    """The simulator, the gateway, the printed steps and D1's notifications."""
 
     steps: Steps
     sandbox: Sandbox
@@ -33,11 +33,11 @@ def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
     """Return the ErrorInfo of a failed call.
 
     Raises:
-        UnexpectedError: It has none.
+        UnexpectedError: The error has none.
     """
     info = error_details_pb2.ErrorInfo()
-    # Sync and asyncio errors look the same to it, whatever its stubs say.
+    # The stubs exclude asyncio errors, but the function reads them just as well.
     status = rpc_status.from_call(cast("grpc.Call", error))
     if status is None or not status.details[0].Unpack(info):
-        raise UnexpectedError(f"an error without details: {error.code().name}")
+        raise UnexpectedError(f"the error has no details: {error.code().name}")
     return info

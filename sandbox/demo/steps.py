@@ -14,28 +14,28 @@ _NAME_WIDTH = 52
 
 
 class UnexpectedError(Exception):
-    """A step did not end as it should; the text says what happened instead."""
+    """A step did not end as expected; the text says what happened instead."""
 
 
 def expect(condition: bool, otherwise: str) -> None:  # noqa: FBT001 (reads as a sentence)
-    """Make sure of something.
+    """Check a condition.
 
     Raises:
-        UnexpectedError: It is not so.
+        UnexpectedError: The condition is false.
     """
     if not condition:
         raise UnexpectedError(otherwise)
 
 
 class Steps:
-    """Runs steps one after the other and counts how they end."""
+    """Runs steps one after the other and counts the results."""
 
     def __init__(self, console: Console, *, seconds: float = 10.0) -> None:
-        """Have taken none.
+        """Start without steps.
 
         Args:
-            console: Where to print.
-            seconds: How long a step may take.
+            console: The console to print to.
+            seconds: The time limit of a step.
         """
         self._console = console
         self._seconds = seconds
@@ -43,16 +43,16 @@ class Steps:
         self.failed = 0
 
     def title(self, text: str) -> None:
-        """Begin a group of steps."""
+        """Start a group of steps."""
         self._console.print(f"\n[bold]{escape(text)}[/bold]", soft_wrap=True)
 
     async def run(self, name: str, action: Callable[[], Awaitable[str]]) -> None:
-        """Run a step: it passes unless the action raises; what the action returns is its result."""
+        """Run a step: it passes unless the action raises; the action returns its result."""
         began = time.perf_counter()
         try:
             async with asyncio.timeout(self._seconds):
                 result = await action()
-        except Exception as error:  # noqa: BLE001 (whatever goes wrong in a step, the others are taken)
+        except Exception as error:  # noqa: BLE001 (a failed step does not stop the others)
             self.failed += 1
             self._row("[red]failed[/red]", name, began, _describe(error))
         else:
@@ -60,7 +60,7 @@ class Steps:
             self._row("[green]passed[/green]", name, began, result)
 
     def summary(self) -> None:
-        """Print the last line."""
+        """Print the summary."""
         self._console.print(f"\ndemo: {self.passed} steps passed, {self.failed} failed", style=None, highlight=False)
 
     def _row(self, verdict: str, name: str, began: float, result: str) -> None:

@@ -22,7 +22,7 @@ _OAUTH = EdgeCredentials("d1-demo", "demo-client-secret", "notifications")
 
 
 async def demo(console: Console) -> bool:
-    """Walk through everything, printing each step; tells whether all passed."""
+    """Run all steps and print each; return whether all passed."""
     steps = Steps(console)
     with TemporaryDirectory(prefix="d1-gateway-demo-") as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""The ACS's pages for browsers: 3DS Method and challenge. Each leads on by a form that the browser posts."""
+"""The ACS's pages for browsers: 3DS Method and challenge. Each ends with a form that the browser posts."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from html import escape
@@ -27,14 +27,14 @@ _ENDS: Mapping[End | None, Verdict] = {End.PASSES: PASSED, End.FAILS: FAILED}
 
 
 class AcsEndpoints:
-    """Answers browsers. What it has them carry is padded every other time: both are allowed."""
+    """The ACS's endpoints for browsers. Every other message in forms is padded: both forms are allowed."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
         self._padded = cycle((True, False))
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes, each named after its operation."""
+        """Return the routes, each named after its operation."""
         return [
             web.post(Path.THREE_DS_METHOD, _endpoint(self._three_ds_method), name=Operation.THREE_DS_METHOD.value),
             web.post(Path.CHALLENGE, _endpoint(self._challenge), name=Operation.CHALLENGE.value),
@@ -83,13 +83,13 @@ class AcsEndpoints:
         return self._end(transaction, of, verdict)
 
     def _awaiting(self, ids: Mapping[str, Any], phase: Phase) -> tuple[Transaction, Authentication]:
-        """Find the transaction that awaits a message with these ids."""
+        """Return the transaction that waits for a message with these ids."""
         transaction = self._transactions.find(_text(ids, "threeDSServerTransID"))
         of = transaction.authentication if transaction is not None else None
         if transaction is None or of is None or of.acs_trans_id != _text(ids, "acsTransID"):
             raise ErroError("301", "threeDSServerTransID, acsTransID")
         if transaction.phase is not phase:
-            raise ErroError("402", "The challenge is over, or was not begun in time")
+            raise ErroError("402", "The challenge is over, or did not start in time")
         return transaction, of
 
     def _end(self, transaction: Transaction, of: Authentication, verdict: Verdict) -> str:
@@ -131,27 +131,27 @@ def _text(form: _Form, name: str) -> str:
 
 
 def _post_page(url: str, fields: Mapping[str, str]) -> str:
-    """Return a page that has the browser post a form as soon as it is loaded."""
-    without_script = "<noscript><button>Go on</button></noscript>"
+    """Return a page that posts a form as soon as it loads."""
+    without_script = "<noscript><button>Continue</button></noscript>"
     return _document("One moment", f"{_form(url, fields, without_script)}<script>document.forms[0].submit()</script>")
 
 
 def _question_page(url: str, fields: Mapping[str, str]) -> str:
-    """Return a page that asks whether to pass or to fail, and posts the answer as ``decision``."""
+    """Return a page that offers to pass or to fail, and posts the choice as ``decision``."""
     buttons = "".join(
         f'<button type="submit" name="decision" value="{value}">{text}</button>'
         for value, text in (("pass", "Confirm"), ("fail", "Refuse"))
     )
-    return _document("Is it you who pays?", _form(url, fields, buttons))
+    return _document("Confirm this payment", _form(url, fields, buttons))
 
 
 def _empty_page() -> str:
-    """Return a page that does nothing."""
+    """Return an empty page."""
     return _document("One moment", "")
 
 
 def _refusal_page(why: str) -> str:
-    """Return a page that says what is wrong."""
+    """Return an error page."""
     return _document("Not possible", f"<p>{escape(why)}</p>")
 
 

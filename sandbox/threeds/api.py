@@ -1,4 +1,4 @@
-"""/preauth, /auth and /postauth: messages read, checked by the rule tables, and answered as their test card says."""
+"""/preauth, /auth and /postauth: messages are checked by the rule tables, and test cards select the response."""
 
 import asyncio
 import uuid
@@ -23,29 +23,29 @@ _Message: TypeAlias = dict[str, Any]
 _Action: TypeAlias = Callable[[web.Request, _Message], Awaitable[Mapping[str, Any]]]
 
 _NO_SCENE = Scene(VERSIONS[-1])
-"""For the messages whose rules are the same in every version."""
+"""For messages whose rules are the same in every version."""
 
 _BROWSER = "02"
 _WITHOUT_CARDHOLDER = "03"
 _DEFAULT_SCHEME = "standin"
 
 _REASONS: Mapping[str, str] = {"N": "01", "R": "11", "U": "14"}
-"""The ``transStatusReason`` of each answer that has to have one."""
+"""The ``transStatusReason`` of each status that requires one."""
 _NOT_REQUESTED = Verdict("U", reason="23")
-"""The ACS would authenticate decoupled, but the AReq does not ask for it."""
+"""The ACS offers decoupled authentication only, but the AReq does not request it."""
 _TOO_LATE = Verdict("U", reason="24")
-"""Nobody decided within the time that the AReq gives."""
+"""No decision within the time that the AReq allows."""
 
 
 class ServerEndpoints:
-    """Answers the calls of the 3DS server's clients."""
+    """The 3DS server's endpoints."""
 
     def __init__(self, transactions: Transactions, delays: Delays) -> None:
         self._transactions = transactions
         self._delays = delays
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes, each named after its operation."""
+        """Return the routes, each named after its operation."""
         return [
             web.post(Path.PREAUTH, _endpoint(self._preauth, None), name=Operation.PREAUTH.value),
             web.post(Path.AUTH, _endpoint(self._auth, "AReq"), name=Operation.AUTH.value),
@@ -86,21 +86,21 @@ class ServerEndpoints:
         return transaction.rreq
 
     def _transaction(self, areq: _Message, card: Card) -> Transaction:
-        """Find the AReq's transaction. Without a browser there may be none yet; then the AReq begins it."""
+        """Return the AReq's transaction. Without a browser /preauth is optional, and the AReq begins it."""
         trans_id, pan = areq["threeDSServerTransID"], areq["acctNumber"]
         transaction = self._transactions.find(trans_id)
         if transaction is None:
             if areq["deviceChannel"] == _BROWSER:
-                raise ErroError("301", "threeDSServerTransID is not of /preauth, or too old")
+                raise ErroError("301", "threeDSServerTransID is not from /preauth, or expired")
             return self._transactions.open(pan, card, areq.get("ds", _DEFAULT_SCHEME), trans_id)
         if transaction.phase is not Phase.LOOKED_UP:
             raise ErroError("301", "threeDSServerTransID has been used")
         if transaction.pan != pan:
-            raise ErroError("305", "acctNumber is not that of /preauth")
+            raise ErroError("305", "acctNumber differs from /preauth")
         return transaction
 
     def _answer(self, transaction: Transaction, of: Authentication, areq: _Message) -> Verdict | None:
-        """Decide on an AReq; None if the directory server does not answer."""
+        """Decide on an AReq; None if the directory server does not respond."""
         outcome = transaction.card.outcome
         if outcome.status == "C":
             self._transactions.challenge(transaction, of)
@@ -134,7 +134,7 @@ def _endpoint(act: _Action, message_type: str | None) -> Handler:
 
 def _parsed(request: web.Request, body: bytes) -> _Message:
     if request.content_type != "application/json":
-        raise ErroError("101", "Content-Type has to be application/json", status=STATUS_MALFORMED)
+        raise ErroError("101", "Content-Type must be application/json", status=STATUS_MALFORMED)
     try:
         return parse(body)
     except DuplicateNameError as error:
@@ -146,7 +146,7 @@ def _parsed(request: web.Request, body: bytes) -> _Message:
 def _card(pan: str) -> Card:
     card = card_of(pan)
     if card is None:
-        raise ErroError("203", "acctNumber is no test card")
+        raise ErroError("203", "acctNumber is not a test card")
     return card
 
 
@@ -154,9 +154,9 @@ def _check_suits(card: Card, scene: Scene) -> None:
     if scene.version not in card.versions:
         raise ErroError("102", "messageVersion is not supported for this acctNumber", component="D")
     if not card.outcome.exists_in(scene.version):
-        raise ErroError("305", "messageVersion has no such outcome as this acctNumber stands for")
+        raise ErroError("305", "messageVersion does not support the outcome of this acctNumber")
     if card.outcome.status == "C" and scene.channel == _WITHOUT_CARDHOLDER:
-        raise ErroError("305", "deviceChannel has no challenge as this acctNumber stands for")
+        raise ErroError("305", "deviceChannel does not support the challenge of this acctNumber")
 
 
 def _authentication(areq: _Message) -> Authentication:

@@ -1,6 +1,6 @@
-"""The test cards: the last four digits of a card number say what happens to it.
+"""The test cards: the last four digits of a card number select the outcome.
 
-1st digit: the versions that its issuer supports. 2nd: its 3DS Method. 3rd and 4th: how its authentication goes.
+1st digit: the versions that the issuer supports. 2nd: its 3DS Method. 3rd and 4th: the authentication.
 """
 
 from collections.abc import Mapping
@@ -13,44 +13,44 @@ __all__ = ["METHODS", "OUTCOMES", "RANGES", "Card", "End", "Method", "Outcome", 
 
 
 class Method(Enum):
-    """What becomes of the 3DS Method."""
+    """The behaviour of the 3DS Method."""
 
     COMPLETES = auto()
     ABSENT = auto()
-    """No URL is given."""
+    """No URL."""
     HANGS = auto()
-    """A URL is given, but its page never reports that it is done."""
+    """A URL whose page never reports completion."""
 
 
 class End(Enum):
-    """How a challenge or decoupled authentication ends."""
+    """The end of a challenge or decoupled authentication."""
 
     PASSES = auto()
     FAILS = auto()
     ASKS = auto()
-    """As somebody decides: the cardholder at the challenge page, or whoever is at the control API."""
+    """By decision: of the cardholder at the challenge page, or through the control API."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an authentication goes."""
+    """The outcome of an authentication."""
 
     status: str | None
-    """The ``transStatus`` of the ARes; None if the directory server does not answer."""
+    """The ``transStatus`` of the ARes; None if the directory server does not respond."""
     end: End | None = None
-    """What follows, if that is C or D."""
+    """What follows status C or D."""
 
     def exists_in(self, version: str) -> bool:
-        """Tell whether a version knows this status."""
+        """Return whether a version has this status."""
         return self.status not in {"I", "D"} or version != "2.1.0"
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a test card's number says."""
+    """The behaviour of a test card."""
 
     versions: tuple[str, ...]
-    """The versions that its issuer's ACS supports, oldest first."""
+    """The versions that its ACS supports, oldest first."""
     method: Method
     outcome: Outcome
 
@@ -70,7 +70,7 @@ OUTCOMES: Mapping[str, Outcome] = {
     "70": Outcome("C", End.PASSES),
     "71": Outcome("C", End.FAILS),
     "72": Outcome("C", End.ASKS),
-    # The simulator's own: the server it stands for has no test card for decoupled authentication.
+    # The simulator's own: the real server has no test card for decoupled authentication.
     "80": Outcome("D", End.PASSES),
     "81": Outcome("D", End.FAILS),
     "82": Outcome("D", End.ASKS),
@@ -78,7 +78,7 @@ OUTCOMES: Mapping[str, Outcome] = {
 
 
 def card_of(pan: str) -> Card | None:
-    """Read a card number; None if it is no test card's."""
+    """Return the test card of a number; None if it is not a test card's."""
     versions, method, outcome = RANGES.get(pan[-4]), METHODS.get(pan[-3]), OUTCOMES.get(pan[-2:])
     if versions is None or method is None or outcome is None:
         return None

@@ -1,4 +1,4 @@
-"""The words and numbers of the 3-D Secure server's API, and what is only assumed of them."""
+"""The words and numbers of the 3-D Secure server's API; assumptions are marked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,25 +29,25 @@ UNKNOWN_BIN = "9000100111111111"
 """The card number that is not enrolled."""
 
 AUTHENTICATED = frozenset({"Y", "A"})
-"""Each ``transStatus`` that proves something, and so comes with an authentication value."""
+"""Each ``transStatus`` that comes with an authentication value."""
 
 LOOKUP_SECONDS = 80.0
-"""How long the transaction that /preauth opens waits for its AReq."""
+"""How long a transaction of /preauth waits for its AReq."""
 CREQ_SECONDS = 30.0
 """How long after the ARes the ACS waits for the CReq."""
 CHALLENGE_SECONDS = 600.0
 """How long the ACS waits for the cardholder."""
 RESULT_SECONDS = 300.0
-"""How long /postauth gives out an RReq."""
+"""How long /postauth returns an RReq."""
 DECOUPLED_RESULT_SECONDS = 1200.0
-"""The same after a decoupled authentication."""
+"""How long /postauth returns an RReq after a decoupled authentication."""
 
 SESSION_DATA_MAX = 1024
-"""The most characters of ``threeDSSessionData``."""
+"""The maximum length of ``threeDSSessionData``."""
 
 
 class Operation(StrEnum):
-    """The calls that the simulator answers; faults are asked for by these names."""
+    """The calls that the simulator serves; faults use these names."""
 
     PREAUTH = "preauth"
     AUTH = "auth"
@@ -58,7 +58,7 @@ class Operation(StrEnum):
 
 
 class Path(StrEnum):
-    """Where the calls go. The last three are the browser's, and the simulator's own choice."""
+    """The paths. The last three are for browsers, and the simulator's own choice."""
 
     PREAUTH = "/preauth"
     AUTH = "/auth"
@@ -70,10 +70,10 @@ class Path(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """What the simulator does sooner than the outside would, so that nobody waits for it."""
+    """Delays of the simulator, shorter than in reality."""
 
     connection_timeout_seconds: float = 0.2
-    """How long /auth is held where the directory server does not answer; 10 s outside. By the event loop's clock."""
+    """How long /auth is held if the directory server does not respond; 10 s in reality. By the event loop's clock."""
     decoupled_seconds: float = 2.0
     """How long a decoupled authentication takes. By the simulator's clock."""
 
@@ -97,6 +97,6 @@ DESCRIPTIONS: Mapping[str, str] = {
 
 # Assumed.
 STATUS_MALFORMED = 400
-"""The HTTP status of the Erro for a body that is no JSON object. Every other Erro comes with 200."""
+"""The HTTP status of the Erro for a body that is not a JSON object. Every other Erro has status 200."""
 ANSWERED_SECONDS = 300.0
-"""How long a transaction is remembered whose ARes was final, so that /postauth says that no RReq came."""
+"""How long a transaction with a final ARes is kept, so that /postauth can report that no RReq came."""

@@ -1,4 +1,4 @@
-"""The part of the sandbox's own API that shows 3DS transactions and decides in the cardholder's place."""
+"""The part of the control API that shows 3DS transactions and decides for the cardholder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = ["NoSuchTransactionError", "ThreeDSControl"]
 
 
 class NoSuchTransactionError(Exception):
-    """There is no transaction of that id, or it awaits no result."""
+    """No transaction has that id, or it does not wait for a result."""
 
 
 class _Decision(StrEnum):
@@ -28,7 +28,7 @@ _VERDICTS: Mapping[_Decision, Verdict] = {_Decision.PASS: PASSED, _Decision.FAIL
 
 @dataclass(frozen=True, slots=True)
 class ThreeDSControl:
-    """What the API lets people see and change of the 3-D Secure server."""
+    """The control API of the 3-D Secure server."""
 
     ENDPOINTS: ClassVar[Mapping[str, str]] = {
         "GET /sandbox/threeds/transactions": "",
@@ -37,11 +37,11 @@ class ThreeDSControl:
     """Each endpoint with its fields."""
 
     url: str
-    """Where the 3-D Secure server is."""
+    """The URL of the 3-D Secure server."""
     transactions: Transactions
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes."""
+        """Return the routes."""
         return [
             web.get("/sandbox/threeds/transactions", self._list),
             web.post("/sandbox/threeds/decisions", self._decide),
@@ -60,7 +60,7 @@ class ThreeDSControl:
         return web.Response(status=204)
 
     def _shown(self, transaction: Transaction) -> dict[str, Any]:
-        """Show a transaction without its card number."""
+        """Return a transaction without its card number."""
         of, rreq = transaction.authentication, transaction.rreq
         return {
             "threeDSServerTransID": transaction.trans_id,

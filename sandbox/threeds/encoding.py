@@ -1,4 +1,4 @@
-"""JSON messages: as bodies, and as base64url in the forms that browsers carry around (RFC 4648, section 5)."""
+"""JSON messages: as bodies, and as base64url in browsers' forms (RFC 4648, section 5)."""
 
 import base64
 import json
@@ -14,31 +14,31 @@ _UNPADDED = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class DuplicateNameError(ValueError):
-    """A JSON object has a name twice. Holds the name."""
+    """A JSON object has a duplicate name. Holds the name."""
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """Read a JSON object.
+    """Parse a JSON object.
 
     Raises:
-        DuplicateNameError: It, or an object in it, has a name twice.
-        ValueError: It is something else.
+        DuplicateNameError: It, or an object in it, has a duplicate name.
+        ValueError: It is not a JSON object.
     """
     value = orjson.loads(data)
     if not isinstance(value, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - what was sent is wrong, not what was called
+        raise ValueError("not a JSON object")  # noqa: TRY004 - the message is wrong, not the argument
     try:
-        json.loads(data, object_pairs_hook=_refuse_duplicates)  # orjson takes the last of two silently
+        json.loads(data, object_pairs_hook=_refuse_duplicates)  # orjson silently takes the last duplicate
     except RecursionError:
         raise ValueError("nested too deep") from None
     return value
 
 
 def decode(text: str) -> dict[str, Any]:
-    """Read a JSON object from base64url without padding.
+    """Decode a JSON object from base64url without padding.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is not one.
     """
     if not _UNPADDED.fullmatch(text):
         raise ValueError("not base64url without padding")
@@ -46,11 +46,11 @@ def decode(text: str) -> dict[str, Any]:
 
 
 def encode(message: Mapping[str, Any], *, padded: bool) -> str:
-    """Write a JSON object as base64url.
+    """Encode a JSON object as base64url.
 
     Args:
         message: The object.
-        padded: Whether padding stays. It is never empty: what would need none is lengthened with white space.
+        padded: Whether to keep the padding. It is never empty: the object is lengthened with white space if needed.
     """
     data = json.dumps(message)
     if len(data) % 3 == 0:

@@ -1,4 +1,4 @@
-"""How the 3-D Secure server refuses a message: with an Erro."""
+"""The 3-D Secure server's error message: the Erro."""
 
 import uuid
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ _LONGEST_DETAIL = 2048
 
 
 class ErroError(Exception):
-    """A refusal. Its detail names fields, never a value."""
+    """An Erro. Its detail names fields, never a value."""
 
     def __init__(self, code: str, detail: str, *, component: str = "S", status: int = 200) -> None:
-        """Refuse.
+        """Make an Erro.
 
         Args:
             code: The ``errorCode``.
             detail: The ``errorDetail``.
-            component: Who refuses: S the server, D the directory server, A the ACS.
-            status: The answer's HTTP status.
+            component: The rejecting component: S the server, D the directory server, A the ACS.
+            status: The HTTP status.
         """
         super().__init__(f"{code} {detail}")
         self.code = code
@@ -34,8 +34,8 @@ class ErroError(Exception):
         """Return the Erro.
 
         Args:
-            refused: The message, as far as it could be read.
-            message_type: What kind of message was expected; None if it has no name.
+            refused: The rejected message, as far as it could be parsed.
+            message_type: The expected message type; None if it has no name.
         """
         version = refused.get("messageVersion")
         body = {
@@ -45,7 +45,7 @@ class ErroError(Exception):
             "errorComponent": self.component,
             "errorDescription": DESCRIPTIONS[self.code],
             "errorDetail": self.detail,
-            # Versions before 2.3.1 have to have one even where the message had none.
+            # Versions before 2.3.1 require one even if the message had none.
             "threeDSServerTransID": _id(refused, "threeDSServerTransID") or str(uuid.uuid4()),
         }
         if message_type is not None:

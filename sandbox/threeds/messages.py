@@ -1,4 +1,4 @@
-"""The messages that the directory server and the ACS give, as JSON."""
+"""The messages of the directory server and the ACS, as JSON."""
 
 import base64
 import json
@@ -19,11 +19,11 @@ _AUTHENTICATION_AVAILABLE, _ATTEMPTS_SUPPORTED, _DECOUPLED_SUPPORTED = "01", "02
 
 
 def make_crd(transaction: Transaction, method_url: str) -> dict[str, Any]:
-    """Make the card range data.
+    """Return the card range data.
 
     Args:
-        transaction: The transaction that /preauth opened.
-        method_url: Where the 3DS Method is, for the cards that have it.
+        transaction: The transaction of /preauth.
+        method_url: The URL of the 3DS Method, for cards that have it.
     """
     card = transaction.card
     info = [_AUTHENTICATION_AVAILABLE, _ATTEMPTS_SUPPORTED]
@@ -47,13 +47,13 @@ def make_crd(transaction: Transaction, method_url: str) -> dict[str, Any]:
 
 
 def make_ares(transaction: Transaction, of: Authentication, verdict: Verdict, acs_url: str) -> dict[str, Any]:
-    """Make the answer to an AReq.
+    """Return the ARes to an AReq.
 
     Args:
         transaction: Its transaction.
-        of: What it said.
-        verdict: What the ACS says to it.
-        acs_url: Where the challenge is.
+        of: The AReq's data.
+        verdict: The ACS's verdict.
+        acs_url: The URL of the challenge.
     """
     ares = {
         "messageType": "ARes",
@@ -73,12 +73,12 @@ def make_ares(transaction: Transaction, of: Authentication, verdict: Verdict, ac
         ares |= {"acsChallengeMandated": "Y", "acsDecConInd": "Y", "cardholderInfo": _info(of)}
         ares |= _method(of, decoupled=True)
     elif verdict.status in {"Y", "N"} and of.version == "2.3.1":
-        ares["authenticationMethod"] = ["10"]  # other: the cardholder was not asked
+        ares["authenticationMethod"] = ["10"]  # other: without the cardholder
     return ares
 
 
 def make_rreq(transaction: Transaction, verdict: Verdict) -> dict[str, Any]:
-    """Make the result of a challenge or decoupled authentication.
+    """Return the RReq of a challenge or decoupled authentication.
 
     Raises:
         ValueError: The transaction has neither.
@@ -110,7 +110,7 @@ def make_rreq(transaction: Transaction, verdict: Verdict) -> dict[str, Any]:
 
 
 def make_cres(transaction: Transaction, of: Authentication, verdict: Verdict) -> dict[str, Any]:
-    """Make the message with which a browser comes back from a challenge."""
+    """Return the CRes with which a browser returns from a challenge."""
     return {
         "messageType": "CRes",
         "messageVersion": of.version,
@@ -135,7 +135,7 @@ def _result(scheme: str, of: Authentication, verdict: Verdict) -> dict[str, Any]
 
 
 def _method(of: Authentication, *, decoupled: bool) -> dict[str, Any]:
-    """Say how the cardholder is authenticated: 2.3.1 names methods, the versions before it a type."""
+    """Return the authentication method: 2.3.1 names methods, earlier versions a type."""
     if of.version == "2.3.1":
         login_elsewhere, text_message = "08", "02"
         return {"authenticationMethod": [login_elsewhere if decoupled else text_message]}
@@ -149,7 +149,7 @@ def _challenge(of: Authentication, acs_url: str) -> dict[str, Any]:
 
 
 def _unverifiable(of: Authentication) -> str:
-    """Return what looks like a JWS (RFC 7515, section 7.1) and is none: no SDK is simulated."""
+    """Return a value that looks like a JWS (RFC 7515, section 7.1) but is not one: no SDK is simulated."""
     content = json.dumps({"acsTransID": of.acs_trans_id}).encode()
     parts = (b'{"alg":"PS256"}', content, secrets.token_bytes(256))
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)

@@ -1,4 +1,4 @@
-"""The 3-D Secure server as a whole: what it remembers, and the way to it."""
+"""The 3-D Secure server simulator as a whole."""
 
 import secrets
 import uuid
@@ -21,7 +21,7 @@ from sandbox.threeds.store import Transactions
 __all__ = ["ThreeDS"]
 
 _OPEN = frozenset({Operation.THREE_DS_METHOD, Operation.CHALLENGE, Operation.DECISION})
-"""What browsers call, which have no key."""
+"""The endpoints for browsers, which have no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class ThreeDS:
     """A running 3-D Secure server."""
 
     url: str
-    """Where it is: ``https://127.0.0.1:<port>``."""
+    """Its URL: ``https://127.0.0.1:<port>``."""
     api_key: str
-    """What its clients have to send in the header ``APIKey``."""
+    """The value that clients must send in the header ``APIKey``."""
     transactions: Transactions
 
     @classmethod
@@ -39,14 +39,14 @@ class ThreeDS:
     async def start(
         cls, identity: Identity, faults: Faults, *, port: int, delays: Delays, clock: Callable[[], float]
     ) -> AsyncIterator["ThreeDS"]:
-        """Run a 3-D Secure server for as long as the block lasts.
+        """Run a 3-D Secure server for the duration of the block.
 
         Args:
-            identity: What it shows its clients.
-            faults: What goes wrong.
-            port: Where it listens; 0 for any free port.
-            delays: How long some things take.
-            clock: Tells the time, in seconds since 1970 (UTC).
+            identity: The server's certificate.
+            faults: The faults on demand.
+            port: The port to listen on; 0 for any free port.
+            delays: The server's delays.
+            clock: Returns the time, in seconds since 1970 (UTC).
 
         Raises:
             OSError: The port is taken.

@@ -1,4 +1,4 @@
-"""The transactions of the 3-D Secure server and how long each of their phases lasts. Knows nothing of HTTP."""
+"""The transactions of the 3-D Secure server and the lifetimes of their phases. Independent of HTTP."""
 
 import heapq
 import uuid
@@ -19,80 +19,80 @@ from sandbox.threeds.transaction import Authentication, Phase, Transaction, Verd
 __all__ = ["PENDING", "Transactions"]
 
 PENDING = frozenset({Phase.CHALLENGED, Phase.ASKING, Phase.DECOUPLED})
-"""The phases in which a result is still to come."""
+"""The phases that wait for a result."""
 
 _NO_CREQ = Verdict("N", reason="14", cancel="05")
 _NO_DECISION = Verdict("N", reason="14", cancel="04")
 
 
 class Transactions:
-    """The transactions that are not yet forgotten.
+    """The transactions that have not expired.
 
-    No timer runs: whatever fell due since the last call happens, in its order and as of its own time, before the next.
+    There is no timer: each call first applies all phase changes that fell due, in order and as of their own time.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Start without any.
+        """Start empty.
 
         Args:
-            clock: Tells the time, in seconds since 1970 (UTC).
+            clock: Returns the time, in seconds since 1970 (UTC).
         """
         self._clock = clock
         self._transactions: dict[str, Transaction] = {}
         self._agenda: list[tuple[float, str]] = []
 
     def all(self) -> tuple[Transaction, ...]:
-        """All transactions, in the order in which they came."""
+        """Return all transactions, oldest first."""
         self._settle()
         return tuple(self._transactions.values())
 
     def find(self, trans_id: str) -> Transaction | None:
-        """Return a transaction as it stands now; None if there is none, or none any more."""
+        """Return a transaction in its current phase; None if unknown or expired."""
         self._settle()
         return self._transactions.get(trans_id)
 
     def seconds_left(self, transaction: Transaction) -> float:
-        """Tell how long a transaction's phase lasts if nothing happens."""
+        """Return how many seconds a transaction's phase lasts if nothing happens."""
         return transaction.due - self._clock()
 
     def open(self, pan: str, card: Card, scheme: str, trans_id: str | None = None) -> Transaction:
-        """Begin a transaction, under an id of its own or one that the caller chose and that is free."""
+        """Start a transaction, under its own id or a free one that the caller chose."""
         transaction = Transaction(trans_id or str(uuid.uuid4()), pan, card, scheme, Phase.LOOKED_UP)
         self._transactions[transaction.trans_id] = transaction
         self._enter(transaction, Phase.LOOKED_UP, self._clock() + LOOKUP_SECONDS)
         return transaction
 
     def answer(self, transaction: Transaction, authentication: Authentication) -> None:
-        """Note that its AReq was answered for good."""
+        """Record a final ARes."""
         transaction.authentication = authentication
         self._enter(transaction, Phase.ANSWERED, self._clock() + ANSWERED_SECONDS)
 
     def challenge(self, transaction: Transaction, authentication: Authentication) -> None:
-        """Note that its AReq was answered with a challenge."""
+        """Record an ARes with a challenge."""
         transaction.authentication = authentication
         self._enter(transaction, Phase.CHALLENGED, self._clock() + CREQ_SECONDS, _NO_CREQ)
 
     def decouple(
         self, transaction: Transaction, authentication: Authentication, seconds: float, verdict: Verdict
     ) -> None:
-        """Note that its cardholder is asked elsewhere.
+        """Record an ARes with decoupled authentication.
 
         Args:
             transaction: The transaction.
-            authentication: What its AReq said.
-            seconds: When there is a result, if none is given sooner.
-            verdict: What it then is.
+            authentication: The AReq's data.
+            seconds: The time to the result, unless one is given sooner.
+            verdict: The result at that time.
         """
         transaction.authentication = authentication
         transaction.decoupled = True
         self._enter(transaction, Phase.DECOUPLED, self._clock() + seconds, verdict)
 
     def ask(self, transaction: Transaction) -> None:
-        """Note that its cardholder was shown the challenge page."""
+        """Record that the challenge page was shown."""
         self._enter(transaction, Phase.ASKING, self._clock() + CHALLENGE_SECONDS, _NO_DECISION)
 
     def conclude(self, transaction: Transaction, verdict: Verdict) -> None:
-        """Give a pending transaction its result."""
+        """Set the result of a pending transaction."""
         self._conclude(transaction, verdict, self._clock())
 
     def _conclude(self, transaction: Transaction, verdict: Verdict, now: float) -> None:
@@ -110,7 +110,7 @@ class Transactions:
             due, trans_id = heapq.heappop(self._agenda)
             transaction = self._transactions.get(trans_id)
             if transaction is None or transaction.due != due:
-                continue  # it has gone on since
+                continue  # it has changed phase since
             if transaction.verdict_when_due is None:
                 del self._transactions[trans_id]
             else:

@@ -1,4 +1,4 @@
-"""A transaction of the 3-D Secure server, as it stands."""
+"""A transaction of the 3-D Secure server."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,22 +13,22 @@ class Phase(StrEnum):
     """What a transaction waits for."""
 
     LOOKED_UP = "LOOKED_UP"
-    """/preauth was called; the AReq is awaited."""
+    """After /preauth, for the AReq."""
     ANSWERED = "ANSWERED"
-    """The ARes was final; nothing more comes."""
+    """Nothing: the ARes was final."""
     CHALLENGED = "CHALLENGED"
-    """The ARes asked for a challenge; the CReq is awaited."""
+    """After an ARes with a challenge, for the CReq."""
     ASKING = "ASKING"
-    """The challenge page is shown; the cardholder's decision is awaited."""
+    """The cardholder's decision on the challenge page."""
     DECOUPLED = "DECOUPLED"
-    """The cardholder is asked elsewhere."""
+    """The decoupled authentication of the cardholder."""
     RESULT = "RESULT"
-    """The RReq is there."""
+    """Nothing: the RReq exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a challenge or decoupled authentication ended."""
+    """The end of a challenge or decoupled authentication."""
 
     status: str
     """The ``transStatus`` of the RReq."""
@@ -44,7 +44,7 @@ FAILED = Verdict("N", reason="01")
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """What of an AReq is needed after it was answered, and the ids that the answer gave it."""
+    """The data of an AReq that later messages need, and the ids of its ARes."""
 
     version: str
     channel: str
@@ -66,12 +66,12 @@ class Transaction:
     scheme: str
     phase: Phase
     due: float = 0.0
-    """When the phase ends by itself, in seconds since 1970 (UTC)."""
+    """The end of the phase, in seconds since 1970 (UTC)."""
     verdict_when_due: Verdict | None = None
-    """The result that there is then; None if the transaction is then forgotten."""
+    """The result at that time; None if the transaction then expires."""
     authentication: Authentication | None = None
     session_data: str | None = field(default=None, repr=False)
     """The ``threeDSSessionData`` that came with the CReq."""
     decoupled: bool = False
     rreq: dict[str, Any] | None = field(default=None, repr=False)
-    """The result, as /postauth gives it out."""
+    """The result, as /postauth returns it."""

@@ -1,4 +1,4 @@
-"""Checks JSON messages by the rule tables, as the 3-D Secure server does."""
+"""Validates JSON messages by the rule tables, as the 3-D Secure server does."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sandbox.threeds.errors import ErroError
 __all__ = ["FORM", "ISO_CODE", "MISSING", "Problem", "Scene", "problems", "scene_of", "validate"]
 
 MISSING, FORM, ISO_CODE = "201", "203", "304"
-"""Each ``errorCode`` that a field can be the reason of, the weightier first."""
+"""Each ``errorCode`` for an invalid field, most severe first."""
 
 _SCENE = ("messageType", "messageVersion", "deviceChannel", "messageCategory")
 _ISO_RULES = frozenset({"emv.format.countryCode", "emv.format.currency"})
@@ -21,7 +21,7 @@ _ISO_RULES = frozenset({"emv.format.countryCode", "emv.format.currency"})
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What decides which rules hold: codes of version, channel and category."""
+    """What selects the rules: codes of version, channel and category."""
 
     version: str
     channel: str = "02"
@@ -29,7 +29,7 @@ class Scene:
 
     @property
     def known(self) -> dict[str, str]:
-        """The same under the names that conditions use."""
+        """The codes under the names that conditions use."""
         return {"messageVersion": self.version, "deviceChannel": self.channel, "messageCategory": self.category}
 
 
@@ -43,10 +43,10 @@ class Problem:
 
 
 def scene_of(areq: Mapping[str, Any], versions: Sequence[str]) -> Scene:
-    """Read what an AReq says of itself.
+    """Return the scene of an AReq.
 
     Raises:
-        ErroError: It does not say it, or is no AReq of these versions.
+        ErroError: A code is missing, or the message is not an AReq of these versions.
     """
     missing = [name for name in _SCENE if name not in areq]
     if missing:
@@ -64,15 +64,15 @@ def scene_of(areq: Mapping[str, Any], versions: Sequence[str]) -> Scene:
 
 
 def validate(message: Mapping[str, Any], name: str, scene: Scene) -> None:
-    """Check a message.
+    """Validate a message.
 
     Args:
         message: The message.
-        name: Its table, for example ``AReq``.
-        scene: Which rules hold.
+        name: The message's rule table, for example ``AReq``.
+        scene: Selects the rules.
 
     Raises:
-        ErroError: It breaks a rule; names every field that does so in the weightiest way.
+        ErroError: The message is invalid; names every field with the most severe error.
     """
     found = problems(message, name, scene)
     for code in (MISSING, FORM, ISO_CODE):
@@ -82,7 +82,7 @@ def validate(message: Mapping[str, Any], name: str, scene: Scene) -> None:
 
 
 def problems(message: Mapping[str, Any], name: str, scene: Scene) -> list[Problem]:
-    """Return what is wrong with a message. A field that its version or channel does not have is wrong."""
+    """Return all problems of a message. A field outside its version or channel is one."""
     return list(_checker(name, scene).check(message, ""))
 
 
@@ -167,7 +167,7 @@ def _getter(path: str) -> Getter:
         value = message
         for name in names:
             value = value.get(name) if isinstance(value, dict) else None
-        # What is of another type is there all the same.
+        # A value of another type is present all the same.
         return value if value is None or isinstance(value, str | bool) else ""
 
     return read

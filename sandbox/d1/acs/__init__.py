@@ -1,1 +1,1 @@
-"""D1 as the access control server (ACS): purchases, and how their cardholders are authenticated."""
+"""D1 as the access control server (ACS): purchases and cardholder authentication."""

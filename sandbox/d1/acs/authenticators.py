@@ -1,4 +1,4 @@
-"""The authenticators that consumers enrolled in the issuer's app (D1 API: out-of-band authentication)."""
+"""Authenticators that consumers enrolled in the issuer's app (D1 API: out-of-band authentication)."""
 
 import secrets
 from collections.abc import Callable
@@ -15,18 +15,18 @@ __all__ = ["Authenticators"]
 
 
 class Authenticators:
-    """The authenticators of one issuer's consumers, in memory. The edge is told of every enrolment and removal."""
+    """The authenticators of one issuer's consumers, in memory. D1 notifies the edge of every enrolment and removal."""
 
     def __init__(
         self, cards: CardStore, notifier: Notifier, background: Background, clock: Callable[[], float]
     ) -> None:
-        """Have none.
+        """Start without authenticators.
 
         Args:
-            cards: Knows the consumers.
-            notifier: Tells the edge.
-            background: Where it is told.
-            clock: Tells the time, in seconds since 1970 (UTC).
+            cards: The store with the consumers.
+            notifier: Sends the notifications.
+            background: Runs the notifier.
+            clock: Returns the time, in seconds since 1970 (UTC).
         """
         self._cards = cards
         self._notifier = notifier
@@ -35,18 +35,18 @@ class Authenticators:
         self._enrolled: dict[str, str] = {}
 
     def all(self) -> dict[str, str]:
-        """The consumer of each app instance that has an authenticator."""
+        """Return the consumer id of each app instance with an authenticator."""
         return dict(self._enrolled)
 
     def has_any(self, consumer_id: str) -> bool:
-        """Tell whether a consumer has enrolled one."""
+        """Return whether a consumer has enrolled one."""
         return consumer_id in self._enrolled.values()
 
     def enrol(self, consumer_id: str, app_instance_id: str | None = None) -> str:
-        """Enrol an authenticator; returns the app instance's id, made if there is none.
+        """Enrol an authenticator; return the app instance's id, generated if omitted.
 
         Raises:
-            D1Error: The consumer is not known, or the app instance has one already.
+            D1Error: The consumer is unknown, or the app instance already has an authenticator.
         """
         self._cards.personal_information(consumer_id)
         app_instance_id = app_instance_id or f"app_{secrets.token_hex(16)}"
@@ -60,7 +60,7 @@ class Authenticators:
         """Remove an authenticator.
 
         Raises:
-            D1Error: There is none.
+            D1Error: The app instance has no authenticator.
         """
         try:
             consumer_id = self._enrolled.pop(app_instance_id)
@@ -69,7 +69,7 @@ class Authenticators:
         self._tell(ConsumerOperation.DELETE_AUTHN, consumer_id, app_instance_id)
 
     def forget(self, consumer_id: str) -> None:
-        """Remove every authenticator of a consumer who is deleted. The edge is not told of each."""
+        """Remove all authenticators of a deleted consumer, without notifications."""
         self._enrolled = {app: of for app, of in self._enrolled.items() if of != consumer_id}
 
     def _tell(self, operation: ConsumerOperation, consumer_id: str, app_instance_id: str) -> None:

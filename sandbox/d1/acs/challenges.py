@@ -1,4 +1,4 @@
-"""How D1 authenticates a cardholder, one way for each flow (D1 API: implement 3DS), and the phones of its SMS."""
+"""Cardholder authentication by flow (D1 API: implement 3DS), and the phones that receive its SMS."""
 
 import asyncio
 import secrets
@@ -21,31 +21,31 @@ __all__ = ["Challenges", "Phones", "Sms"]
 
 @dataclass(frozen=True, slots=True)
 class Sms:
-    """A message that D1 sent."""
+    """An SMS that D1 sent."""
 
     phone: str = field(repr=False)
-    """The number that it went to, for example ``+962790000000``."""
+    """The recipient's number, for example ``+962790000000``."""
     language: str
-    """What D1 was told the consumer speaks; the text is English all the same."""
+    """The consumer's language as D1 knows it; the text is English in any case."""
     text: str = field(repr=False)
     otp: str = field(repr=False)
-    """The password in the text."""
+    """The OTP in the text."""
     purchase_id: str
     sent: datetime
 
 
 class Phones:
-    """The phones of simulated consumers: every SMS since the sandbox was started, for people to read."""
+    """The phones of simulated consumers: all SMS since the sandbox started."""
 
     def __init__(self) -> None:
         self._messages: list[Sms] = []
 
     def receive(self, message: Sms) -> None:
-        """Take a message."""
+        """Receive an SMS."""
         self._messages.append(message)
 
     def messages(self, purchase_id: str | None = None) -> list[Sms]:
-        """The messages in the order in which they came; those of one purchase, or all."""
+        """Return the SMS of one purchase or of all, oldest first."""
         return [message for message in self._messages if purchase_id in {None, message.purchase_id}]
 
 
@@ -60,14 +60,14 @@ class Challenges:
         phones: Phones,
         clock: Callable[[], float],
     ) -> None:
-        """Authenticate with what D1 knows and asks.
+        """Authenticate with D1's own data and the issuer's callback replies.
 
         Args:
-            edge: Whom to ask.
+            edge: The client of the gateway's edge.
             keys: D1's private keys for card data, by ``kid``.
-            cards: Knows what is kept of consumers.
-            phones: Where SMS go.
-            clock: Tells the time, in seconds since 1970 (UTC).
+            cards: The store with the consumers' personal data.
+            phones: The recipients of SMS.
+            clock: Returns the time, in seconds since 1970 (UTC).
         """
         self._edge = edge
         self._keys = keys
@@ -85,9 +85,9 @@ class Challenges:
         """Authenticate the holder of a purchase's card.
 
         Raises:
-            NotAuthenticatedError: The consumer could not, or did not want to.
-            NotDeliveredError: The edge did not answer.
-            QuestionError: The edge refused, or answered what D1 cannot use.
+            NotAuthenticatedError: The consumer could not authenticate or denied.
+            NotDeliveredError: The edge did not respond.
+            QuestionError: The edge refused, or D1 cannot use its reply.
         """
         flow = self._flows.get(purchase.order.flow)
         if flow is not None:
@@ -98,7 +98,7 @@ class Challenges:
         if person is None or person.phone is None or person.language is None:
             person = await questions.consumer_information(purchase.consumer_id, _named_card(purchase))
         if person.phone is None or person.language is None:
-            raise NotAuthenticatedError("No phone number or no language is known of the consumer")
+            raise NotAuthenticatedError("The consumer has no phone number or no language")
         entry = Entry.RESEND
         while entry is Entry.RESEND:
             otp = _new_otp()

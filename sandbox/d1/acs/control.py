@@ -1,4 +1,4 @@
-"""The part of the sandbox's own API that buys with cards, and acts in the consumers' place."""
+"""The part of the control API that makes purchases and acts for consumers."""
 
 import asyncio
 import re
@@ -30,19 +30,19 @@ __all__ = ["AcsControl", "NoSuchPurchaseError"]
 
 _LARGEST_AMOUNT = 10**12
 _MERCHANT = re.compile(r".{1,40}")
-"""As long as EMV 3DS lets a merchant's name be."""
+"""EMV 3DS: the longest merchant name."""
 _SHORTEST_MS = 1
 _LONGEST_MS = 3_600_000
 _LONGEST_WAIT_MS = 60_000
 
 
 class NoSuchPurchaseError(Exception):
-    """There is no purchase of that id."""
+    """No purchase has that id."""
 
 
 @dataclass(frozen=True, slots=True)
 class AcsControl:
-    """What the API lets people see and do of purchases and authenticators."""
+    """The control API of purchases and authenticators."""
 
     ENDPOINTS: ClassVar[Mapping[str, str]] = {
         "GET /sandbox/purchases": "",
@@ -50,7 +50,7 @@ class AcsControl:
             f"cardId, flow ({', '.join(Flow)}), amount (minor units), currency (ISO 4217), merchant, byCard, "
             "otp_life_ms, decision_ms, poll_interval_ms, poll_limit_ms"
         ),
-        "GET /sandbox/purchases/{purchaseId}": "?wait_ms: until the consumer's turn has come or the end was notified",
+        "GET /sandbox/purchases/{purchaseId}": "?wait_ms: until it waits for the consumer or is notified",
         "POST /sandbox/purchases/{purchaseId}/otp": "otp",
         "POST /sandbox/purchases/{purchaseId}/resend": "",
         "POST /sandbox/purchases/{purchaseId}/approve": "",
@@ -69,7 +69,7 @@ class AcsControl:
     background: Background
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes."""
+        """Return the routes."""
         purchase = "/sandbox/purchases/{purchaseId}"
         return [
             web.get("/sandbox/purchases", self._list),

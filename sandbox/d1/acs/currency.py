@@ -1,4 +1,4 @@
-"""Currencies (ISO 4217): those that a simulated merchant takes."""
+"""The currencies (ISO 4217) that a simulated merchant takes."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ class Currency:
     """A currency."""
 
     alpha: str
-    """Its three letters."""
+    """The alphabetic code."""
     numeric: str
-    """Its three digits."""
+    """The numeric code."""
     exponent: int = 2
-    """How many digits an amount has after the point."""
+    """The number of decimal places."""
 
     def format(self, amount: int) -> str:
-        """Write an amount of minor units as people do."""
+        """Format an amount of minor units, for people."""
         whole, minor = divmod(amount, 10**self.exponent)
         return f"{self.alpha} {whole}.{minor:0{self.exponent}d}" if self.exponent else f"{self.alpha} {whole}"
 
@@ -60,5 +60,5 @@ _BY_CODE = {code: currency for currency in _CURRENCIES for code in (currency.alp
 
 
 def find_currency(code: str) -> Currency | None:
-    """Find a currency by its letters or its digits."""
+    """Return the currency of an alphabetic or numeric code."""
     return _BY_CODE.get(code)

@@ -1,4 +1,4 @@
-"""One purchase at a simulated merchant: what is bought, how far D1 has come, and what its consumer does."""
+"""One purchase at a simulated merchant: the order, D1's progress, and the consumer's actions."""
 
 import asyncio
 import hmac
@@ -24,15 +24,15 @@ class Flow(StrEnum):
     """How the cardholder is authenticated."""
 
     FRICTIONLESS = "frictionless"
-    """Not at all: the ruleset sees little risk."""
+    """None: the ruleset sees little risk."""
     SMS_OTP = "sms-otp"
-    """By a password that D1 sends by SMS."""
+    """An OTP that D1 sends by SMS."""
     SMS_OTP_ISSUER = "sms-otp-issuer"
-    """By a password that D1 has the issuer send."""
+    """An OTP that the issuer sends on D1's request."""
     OOB = "oob"
-    """With the authenticator that D1's SDK enrolled in the issuer's app."""
+    """The authenticator that D1's SDK enrolled in the issuer's app."""
     OOB_ISSUER = "oob-issuer"
-    """By the issuer's own means."""
+    """The issuer's own authentication."""
 
 
 _OPERATIONS = {
@@ -45,33 +45,33 @@ _OPERATIONS = {
 
 
 class Status(StrEnum):
-    """How far a purchase has come."""
+    """The status of a purchase."""
 
     RUNNING = "RUNNING"
-    """D1 is at work."""
+    """D1 is processing."""
     AWAITS_OTP = "AWAITS_OTP"
-    """The consumer has to type a password in."""
+    """The consumer must enter an OTP."""
     AWAITS_DECISION = "AWAITS_DECISION"
-    """The consumer has to approve or deny in the app."""
+    """The consumer must approve or deny in the app."""
     SUCCESSFUL = "SUCCESSFUL"
     FAILED = "FAILED"
 
 
 class Entry(StrEnum):
-    """What the consumer did."""
+    """The consumer's action."""
 
     RIGHT = "right"
-    """Typed the right password in, or approved."""
+    """Entered the right OTP, or approved."""
     RESEND = "resend"
-    """Wants another password."""
+    """Requested another OTP."""
     SPENT = "spent"
-    """Typed wrong passwords in until none was left."""
+    """Used up all OTP attempts."""
     DENIED = "denied"
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is bought, and how long D1 waits for what."""
+    """The order, and D1's time limits for it."""
 
     card_id: str
     flow: Flow
@@ -80,56 +80,56 @@ class Order:
     currency: Currency = EUR
     merchant: str = "Books and More"
     by_card: bool = False
-    """Whether D1 names the card where it asks about a consumer: personal data were tied to cards at onboarding."""
+    """Whether D1 sends the card's id with consumer requests: personal data tied to cards at onboarding."""
     otp_seconds: float = contract.OTP_LIFETIME_SECONDS
-    """How long a password can be typed in."""
+    """The OTP's lifetime, in seconds."""
     decision_seconds: float = contract.DECISION_SECONDS
-    """How long a consumer may take to approve or deny with D1's authenticator."""
+    """The time for the decision with D1's authenticator, in seconds."""
     poll_seconds: float = contract.POLL_SECONDS
-    """The pause before each question for the issuer's result."""
+    """The pause before each poll for the issuer's result, in seconds."""
     poll_limit_seconds: float = contract.POLL_LIMIT_SECONDS
-    """How long the issuer's result is asked for."""
+    """How long D1 polls for the issuer's result, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How the notification of the end went."""
+    """The delivery of the final notification."""
 
     status: int | None
-    """What the edge answered; None if it never took it."""
+    """The edge's status; None if the edge never accepted it."""
     error: str | None = None
 
 
 class NotAwaitedError(Exception):
-    """Nothing of the kind is awaited of the consumer now."""
+    """The purchase does not wait for this action."""
 
 
 class NotAuthenticatedError(Exception):
-    """The cardholder is not authenticated. The text says why, to people."""
+    """The cardholder is not authenticated. The text gives the reason, for people."""
 
 
 @dataclass(eq=False, slots=True)
 class Purchase:
     """A purchase.
 
-    Its consumer acts through `type_otp`, `resend`, `approve` and `deny`; everything else in it is changed by D1.
+    The consumer acts through `type_otp`, `resend`, `approve` and `deny`; D1 changes everything else.
     """
 
     order: Order
     card: Card
-    """As it stood at the start."""
+    """The card at the start of the purchase."""
     start_time: datetime
     purchase_id: str = field(default_factory=lambda: f"pur_{secrets.token_hex(16)}")
     operation_id: str = field(default_factory=new_operation_id)
-    """Under which D1 keeps and notifies the operation."""
+    """D1's id of the operation, in the history and in notifications."""
     details: dict[str, str] = field(default_factory=new_details)
     calls: list[MadeCall] = field(default_factory=list)
-    """The questions that the edge was asked, in their order."""
+    """The callbacks made for it, in order."""
     status: Status = Status.RUNNING
     error: str | None = None
-    """Why it failed, in words for people."""
+    """The reason of a failure, for people."""
     delivery: Delivery | None = None
-    """How the notification of the end went; None before."""
+    """The delivery of the final notification; None before."""
     otp_attempts_left: int = contract.OTP_ATTEMPTS
     _otp: str = field(default="", init=False, repr=False)
     _entry: "asyncio.Future[Entry] | None" = field(default=None, init=False, repr=False)
@@ -137,12 +137,12 @@ class Purchase:
 
     @property
     def consumer_id(self) -> str:
-        """Whose card it is."""
+        """The card's consumer."""
         return self.card.details.consumer_id
 
     @property
     def failed_checks(self) -> list[str]:
-        """What was wrong with answers of the edge."""
+        """What D1 found wrong in callback replies."""
         return [call.problem for call in self.calls if call.breaks_contract and call.problem is not None]
 
     @property
@@ -152,11 +152,11 @@ class Purchase:
 
     @property
     def rests(self) -> bool:
-        """Whether D1 does nothing more by itself: the consumer's turn has come, or the end was notified."""
+        """Whether D1 does nothing by itself: the purchase waits for the consumer, or its end was notified."""
         return self.delivery is not None or self.status in {Status.AWAITS_OTP, Status.AWAITS_DECISION}
 
     def operation(self) -> Notification:
-        """The operation as D1 keeps and notifies it; for a purchase that is over."""
+        """Return the operation as D1 stores and notifies it, once the purchase is over."""
         succeeded = self.status is Status.SUCCESSFUL
         return Notification(
             self.order.card_id,
@@ -170,25 +170,25 @@ class Purchase:
         )
 
     async def awaiting(self) -> Status:
-        """Wait until it rests; returns its status."""
+        """Wait until `rests`; return the status."""
         await self._until(lambda: self.rests)
         return self.status
 
     async def done(self) -> Status:
-        """Wait until it is over; returns its status."""
+        """Wait until it is over; return its status."""
         await self._until(lambda: self.over)
         return self.status
 
     async def notified(self) -> Delivery:
-        """Wait until the end was notified, or given up."""
+        """Wait until the final notification was delivered or given up."""
         await self._until(lambda: self.delivery is not None)
         return self.delivery or Delivery(None)
 
     def type_otp(self, otp: str) -> bool:
-        """Type a password in; tells whether it was right.
+        """Enter an OTP; return whether it was right.
 
         Raises:
-            NotAwaitedError: None is awaited.
+            NotAwaitedError: No OTP is awaited.
         """
         self._require(Status.AWAITS_OTP)
         if hmac.compare_digest(otp.encode(), self._otp.encode()):
@@ -200,10 +200,10 @@ class Purchase:
         return False
 
     def resend(self) -> None:
-        """Ask for another password; the earlier one is then worth nothing.
+        """Request another OTP, which invalidates the earlier one.
 
         Raises:
-            NotAwaitedError: None is awaited.
+            NotAwaitedError: No OTP is awaited.
         """
         self._require(Status.AWAITS_OTP)
         self._decide(Entry.RESEND)
@@ -227,10 +227,10 @@ class Purchase:
         self._decide(Entry.DENIED)
 
     async def otp_typed(self, otp: str) -> Entry:
-        """Wait, as D1, for a password to be typed in.
+        """Wait, as D1, for an OTP.
 
         Raises:
-            NotAuthenticatedError: It expired.
+            NotAuthenticatedError: The OTP expired.
         """
         self._otp = otp
         return await self._entered(Status.AWAITS_OTP, self.order.otp_seconds, "The OTP expired")
@@ -239,22 +239,22 @@ class Purchase:
         """Wait, as D1, for the decision in the app.
 
         Raises:
-            NotAuthenticatedError: It did not come in time.
+            NotAuthenticatedError: The time is over.
         """
         return await self._entered(Status.AWAITS_DECISION, self.order.decision_seconds, "The consumer did not decide")
 
     def end(self, error: str | None) -> None:
-        """End it, as D1: in success, or for the reason given."""
+        """End the purchase, as D1: successfully, or with the reason of the failure."""
         self.error = error
         self._set(Status.SUCCESSFUL if error is None else Status.FAILED)
 
     def deliver(self, delivery: Delivery) -> None:
-        """Note, as D1, how the notification went."""
+        """Record, as D1, the delivery of the final notification."""
         self.delivery = delivery
         self._change()
 
     def break_off(self) -> None:
-        """Have nobody wait for ever, though D1 stops in the middle; does nothing to what is done."""
+        """Release all waiters when D1 stops halfway; no effect on a purchase that is done."""
         if not self.over:
             self.end(_BROKEN_OFF)
         if self.delivery is None:
@@ -264,7 +264,7 @@ class Purchase:
         entry: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
         self._entry = entry
         self._set(status)
-        # Not a timeout that cancels: what was entered in the last moment counts.
+        # Not a timeout that cancels: an entry at the last moment counts.
         await asyncio.wait([entry], timeout=seconds)
         if not entry.done():
             self._decided()
@@ -281,7 +281,7 @@ class Purchase:
         self._decided()
 
     def _decided(self) -> None:
-        # At once, not when D1 wakes: whoever looks next sees that the consumer's turn is over.
+        # At once, not when D1 wakes: the status must show that the consumer has acted.
         self._entry = None
         self._otp = ""
         self._set(Status.RUNNING)

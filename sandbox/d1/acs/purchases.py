@@ -1,4 +1,4 @@
-"""The purchases with the issuer's cards: D1 authenticates their cardholders, keeps the outcome and notifies it."""
+"""Purchases with the issuer's cards: D1 authenticates the cardholder, stores the outcome and notifies it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,11 +18,11 @@ __all__ = ["NotPossibleError", "Purchases"]
 
 
 class NotPossibleError(Exception):
-    """A purchase cannot be made so. The text says why."""
+    """The purchase is not possible. The text gives the reason."""
 
 
 class Purchases:
-    """Every purchase since the sandbox was started."""
+    """All purchases since the sandbox started."""
 
     def __init__(
         self,
@@ -35,16 +35,16 @@ class Purchases:
         *,
         clock: Callable[[], float],
     ) -> None:
-        """Have none.
+        """Start without purchases.
 
         Args:
             challenges: Authenticates the cardholders.
-            cards: With what is paid.
-            authenticators: Who can be authenticated out of band.
-            history: Keeps the outcomes.
-            notifier: Tells the edge of them.
-            background: Where all that is done.
-            clock: Tells the time, in seconds since 1970 (UTC).
+            cards: The store of cards.
+            authenticators: The enrolled authenticators.
+            history: Stores the outcomes.
+            notifier: Sends the notifications.
+            background: Runs the purchases.
+            clock: Returns the time, in seconds since 1970 (UTC).
         """
         self._challenges = challenges
         self._cards = cards
@@ -56,18 +56,18 @@ class Purchases:
         self._purchases: dict[str, Purchase] = {}
 
     def all(self) -> tuple[Purchase, ...]:
-        """All purchases, in the order in which they came."""
+        """Return all purchases, oldest first."""
         return tuple(self._purchases.values())
 
     def find(self, purchase_id: str) -> Purchase | None:
-        """One purchase."""
+        """Return a purchase, or None."""
         return self._purchases.get(purchase_id)
 
     def start(self, order: Order) -> Purchase:
-        """Begin a purchase; it goes on by itself, as far as it does not wait for its consumer.
+        """Start a purchase; D1 processes it in the background.
 
         Raises:
-            D1Error: The card is not known.
+            D1Error: The card is unknown.
             NotPossibleError: The card is not active, or no authenticator is enrolled.
         """
         card = self._cards.card(order.card_id)

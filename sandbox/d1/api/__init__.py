@@ -1,1 +1,1 @@
-"""What is called at D1: its endpoints."""
+"""D1's inbound API."""

@@ -1,4 +1,4 @@
-"""D1's card calls: requests read and checked as the contract has it, then handed to the store."""
+"""D1's card endpoints: they check requests against the contract and call the store."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ __all__ = ["CardEndpoints"]
 
 
 class CardEndpoints:
-    """Answers the card calls of one issuer. Fields that the contract does not name are ignored."""
+    """The card endpoints of one issuer. Fields outside the contract are ignored."""
 
     def __init__(
         self, issuer_id: str, store: CardStore, keys: Mapping[str, ECKey], fetch: Callable[[str], None]
@@ -26,10 +26,10 @@ class CardEndpoints:
         """Serve a store's cards.
 
         Args:
-            issuer_id: Whose cards they are.
+            issuer_id: The cards' issuer.
             store: The cards.
             keys: D1's private keys for card data, by ``kid``.
-            fetch: Has a card's data fetched from the issuer; takes the card's id.
+            fetch: Starts fetching a card's data from the issuer; takes the card's id.
         """
         self._issuer_id = issuer_id
         self._store = store
@@ -37,7 +37,7 @@ class CardEndpoints:
         self._fetch = fetch
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes, each named after its operation."""
+        """Return the routes, each named after its operation."""
         lifecycle = {
             Operation.RENEW_CARD: self._renew,
             Operation.REPLACE_CARD: self._replace,

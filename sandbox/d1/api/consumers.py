@@ -1,4 +1,4 @@
-"""D1's consumer calls: register, delete, and remove the authenticator of an app instance."""
+"""D1's consumer endpoints: register, delete, and remove the authenticator of an app instance."""
 
 from aiohttp import web
 
@@ -14,7 +14,7 @@ __all__ = ["ConsumerEndpoints"]
 
 
 class ConsumerEndpoints:
-    """Answers the consumer calls of one issuer. Fields that the contract does not name are ignored."""
+    """The consumer endpoints of one issuer. Fields outside the contract are ignored."""
 
     def __init__(self, issuer_id: str, store: CardStore, authenticators: Authenticators) -> None:
         self._issuer_id = issuer_id
@@ -22,7 +22,7 @@ class ConsumerEndpoints:
         self._authenticators = authenticators
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes, each named after its operation."""
+        """Return the routes, each named after its operation."""
         return [
             web.put(contract.CONSUMER_PATH, self._register, name=Operation.REGISTER_CONSUMER.value),
             web.post(contract.DELETE_CONSUMER_PATH, self._delete, name=Operation.DELETE_CONSUMER.value),

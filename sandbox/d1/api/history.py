@@ -1,4 +1,4 @@
-"""The calls that read D1's history of 3DS operations (D1 API: 3DS operations)."""
+"""The endpoints of D1's history of 3DS operations (D1 API: 3DS operations)."""
 
 from aiohttp import web
 
@@ -16,7 +16,7 @@ _MOST_DIGITS = 9
 
 
 class HistoryEndpoints:
-    """Answers the calls that read the history."""
+    """The history endpoints."""
 
     def __init__(self, issuer_id: str, history: History, cards: CardStore) -> None:
         self._issuer_id = issuer_id
@@ -24,7 +24,7 @@ class HistoryEndpoints:
         self._cards = cards
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes, each named after its operation."""
+        """Return the routes, each named after its operation."""
         return [
             web.get(contract.THREE_DS_OPERATIONS_PATH, self._list, name=Operation.LIST_THREE_DS_OPERATIONS.value),
             web.get(contract.THREE_DS_OPERATION_PATH, self._get, name=Operation.GET_THREE_DS_OPERATION.value),

@@ -1,4 +1,4 @@
-"""What D1's calls have in common: their headers, their bodies, and how they end."""
+"""What D1's endpoints share: request headers and bodies."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ __all__ = ["check_envelope", "is_v1", "json_body", "reason_v1"]
 
 
 def is_v1(request: web.Request) -> bool:
-    """Tell whether a call is one of version 1."""
+    """Return whether a call is of version 1."""
     return request.path.startswith(contract.V1_BASE)
 
 
@@ -20,8 +20,8 @@ def check_envelope(request: web.Request, issuer_id: str) -> None:
     """Check a call's headers and issuer.
 
     Raises:
-        InvalidFormatError: A header or the issuer's id has not its form.
-        D1Error: It is another issuer.
+        InvalidFormatError: A header or the issuer's id is malformed.
+        D1Error: The issuer is unknown.
     """
     if is_v1(request):
         optional_text(request.headers, "x-correlation-id", contract.CORRELATION_ID_V1)
@@ -33,11 +33,11 @@ def check_envelope(request: web.Request, issuer_id: str) -> None:
 
 
 async def json_body(request: web.Request) -> dict[str, Any]:
-    """Read a call's JSON object; no body is an empty one.
+    """Read a call's JSON object; an empty body is an empty object.
 
     Raises:
-        D1Error: It is said to be something else.
-        MalformedBodyError: It is something else.
+        D1Error: The content type is not JSON.
+        MalformedBodyError: The body is not a JSON object.
     """
     data = await request.read()
     if data and request.content_type != "application/json":
@@ -46,12 +46,12 @@ async def json_body(request: web.Request) -> dict[str, Any]:
 
 
 async def reason_v1(request: web.Request) -> None:
-    """Check the body of an operation of version 1: a reason, a reason code, both optional.
+    """Check the body of a version 1 operation: a reason and a reason code, both optional.
 
     Raises:
         D1Error: As for `json_body`.
         MalformedBodyError: As for `json_body`.
-        InvalidFieldError: One of them is wrong.
+        InvalidFieldError: A field is invalid.
     """
     body = await json_body(request)
     optional_text(body, "reason", contract.REASON)

@@ -1,4 +1,4 @@
-"""D1's access tokens (D1 API: OAuth 2.0 access token; RFC 7523): a signed assertion in, a bearer token out."""
+"""D1's access tokens (D1 API: OAuth 2.0 access token; RFC 7523): an assertion in exchange for a bearer token."""
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -17,34 +17,34 @@ __all__ = ["AccessTokens", "AssertionVerifier", "TokenEndpoint"]
 
 
 class AssertionVerifier:
-    """Tells whether an assertion is the issuer's own and fresh."""
+    """Verifies the issuer's assertions."""
 
     def __init__(self, issuer_id: str, keys: Mapping[str, ECKey], clock: Callable[[], float]) -> None:
         """Trust one issuer.
 
         Args:
-            issuer_id: Who has to be its issuer and subject.
-            keys: The issuer's public keys by ``kid``; several while one is replaced.
-            clock: Tells the time, in seconds since 1970 (UTC).
+            issuer_id: The expected ``iss`` and ``sub``.
+            keys: The issuer's public keys by ``kid``; several during a rotation.
+            clock: Returns the time, in seconds since 1970 (UTC).
         """
         self._issuer_id = issuer_id
         self._keys = keys
         self._clock = clock
 
     def verify(self, assertion: str) -> None:
-        """Check an assertion: ES256 with a registered key, ``iss`` and ``sub`` the issuer, ``exp`` within 15 minutes.
+        """Verify an assertion: ES256 with a registered key, ``iss`` and ``sub`` the issuer, ``exp`` within 15 minutes.
 
         Raises:
-            D1Error: It is not in order.
+            D1Error: The assertion is invalid.
         """
         claims = self._verified_claims(assertion)
         if claims.get("iss") != self._issuer_id or claims.get("sub") != self._issuer_id:
-            raise _refused("iss and sub have to be the issuer")
+            raise _refused("iss and sub must be the issuer")
         expiry = claims.get("exp")
         if not isinstance(expiry, int):
-            raise _refused("exp has to be a number of seconds")
+            raise _refused("exp must be a number of seconds")
         if not 0 < expiry - self._clock() <= TOKEN_LIFETIME_SECONDS:
-            raise _refused("exp has to be ahead, by 15 minutes at most")
+            raise _refused("exp must be in the future, by 15 minutes at most")
 
     def _verified_claims(self, assertion: str) -> dict[str, Any]:
         try:
@@ -55,7 +55,7 @@ class AssertionVerifier:
     def _key(self, signature: GuestProtocol) -> ECKey:
         header = signature.headers()
         if header.get("typ", "JWT") != "JWT":
-            raise _refused("typ has to be JWT")
+            raise _refused("typ must be JWT")
         try:
             return self._keys[header["kid"]]
         except (KeyError, TypeError):
@@ -63,14 +63,14 @@ class AssertionVerifier:
 
 
 class AccessTokens:
-    """The tokens given out and not yet expired."""
+    """The tokens issued and not yet expired."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._expiries: dict[str, float] = {}
 
     def issue(self) -> str:
-        """Make a token that is good for 15 minutes."""
+        """Issue a token valid for 15 minutes."""
         now = self._clock()
         self._expiries = {token: expiry for token, expiry in self._expiries.items() if expiry > now}
         token = secrets.token_urlsafe(32)
@@ -78,17 +78,17 @@ class AccessTokens:
         return token
 
     def accepts(self, authorization: str) -> bool:
-        """Tell whether an ``Authorization`` header carries a token that is good now."""
+        """Return whether an ``Authorization`` header carries a valid token."""
         scheme, _, token = authorization.partition(" ")
         return scheme.lower() == "bearer" and self._expiries.get(token, 0.0) > self._clock()
 
     def expire_all(self) -> None:
-        """Make every token given out so far worthless."""
+        """Invalidate all tokens issued so far."""
         self._expiries.clear()
 
 
 class TokenEndpoint:
-    """Answers Get token."""
+    """The endpoint of Get token."""
 
     def __init__(self, assertions: AssertionVerifier, tokens: AccessTokens) -> None:
         self._assertions = assertions

@@ -1,1 +1,1 @@
-"""What D1 calls at the gateway's edge: notifications and questions."""
+"""What D1 sends to the gateway's edge: notifications and callback requests."""

@@ -1,4 +1,4 @@
-"""Work that goes on after a call was answered, and ends with the sandbox at the latest."""
+"""Background work, such as callbacks after a response; it ends with the sandbox at the latest."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -12,18 +12,18 @@ __all__ = ["Background"]
 
 
 class Background:
-    """The tasks of a sandbox."""
+    """The background tasks of a sandbox."""
 
     def __init__(self) -> None:
-        """Have none; `run` ends them with its block."""
+        """Start without tasks; `run` cancels them at the end of its block."""
         self.errors: list[str] = []
-        """What went wrong: the work's name and the reason."""
+        """The failures: each task's name and the reason."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     @asynccontextmanager
     async def run(cls) -> AsyncIterator["Background"]:
-        """Have tasks for as long as the block lasts; what is not done then is cancelled."""
+        """Run tasks for the duration of the block; unfinished ones are then cancelled."""
         background = cls()
         try:
             yield background
@@ -34,11 +34,11 @@ class Background:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Have something done.
+        """Start a task.
 
         Args:
-            work: What; that the edge does not do its part is expected of it, every other error is a bug and logged.
-            name: What to call it in `errors`; no secret.
+            work: The work. Edge failures are expected; any other error is a bug and logged.
+            name: The task's name in `errors`; no secrets.
         """
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
@@ -51,7 +51,7 @@ class Background:
         if isinstance(error, NotDeliveredError | QuestionError):
             self.errors.append(f"{task.get_name()}: {error}")
         else:
-            # The text of an unexpected error could hold anything; its traceback goes to the log.
+            # The text of an unexpected error may hold private data; its traceback goes to the log.
             self.errors.append(f"{task.get_name()}: {type(error).__name__}")
-            context = {"message": f"{task.get_name()} broke off", "exception": error, "task": task}
+            context = {"message": f"{task.get_name()} failed", "exception": error, "task": task}
             task.get_loop().call_exception_handler(context)

@@ -1,4 +1,4 @@
-"""D1 asks for the data of a card that was renewed or replaced without (D1 API: get card credentials)."""
+"""D1 requests the data of a card renewed or replaced without them (D1 API: get card credentials)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ __all__ = ["CredentialsFetcher"]
 
 
 class CredentialsFetcher:
-    """Fetches card data, in the background and some times over if need be."""
+    """Fetches card data in the background, with retries."""
 
     def __init__(self, store: CardStore, edge: EdgeClient, keys: Mapping[str, ECKey], background: Background) -> None:
         self._store = store
@@ -27,7 +27,7 @@ class CredentialsFetcher:
         self._background = background
 
     def fetch(self, card_id: str) -> None:
-        """Have the data of a card fetched, shortly after the call that made them missing."""
+        """Start fetching a card's data, shortly after the response to the call that left them out."""
         self._background.start(self._run(card_id), f"credentials of {card_id}")
 
     async def _run(self, card_id: str) -> None:
@@ -55,7 +55,7 @@ class CredentialsFetcher:
             raise BadAnswerError("The card number is not one that this card can have") from None
 
     def _wanted(self, card_id: str) -> bool:
-        # Meanwhile the card may have been renewed with its data, or under another id, or deleted.
+        # Meanwhile the card may have been renewed with its data, renewed under another id, or deleted.
         try:
             return self._store.card(card_id).awaits_credentials
         except D1Error:

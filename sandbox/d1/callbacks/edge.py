@@ -1,4 +1,4 @@
-"""D1 as a client of the gateway's edge: mutual TLS, and a bearer token where one was agreed."""
+"""D1's HTTPS client of the gateway's edge: mutual TLS, and a bearer token where agreed."""
 
 import asyncio
 import base64
@@ -18,30 +18,30 @@ __all__ = ["EdgeAnswer", "EdgeClient", "EdgeCredentials", "NotDeliveredError"]
 
 
 class NotDeliveredError(Exception):
-    """The edge did not answer, or did not take it, or D1 got no token from it."""
+    """The edge did not respond, did not accept a notification, or issued no token."""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeCredentials:
-    """With what D1 asks the edge for a token (D1 API: outbound OAuth 2.0)."""
+    """D1's client credentials at the edge's token endpoint (D1 API: outbound OAuth 2.0)."""
 
     client_id: str
     client_secret: str = field(repr=False)
     scope: str | None = None
 
     def authorization(self) -> str:
-        """The ``Authorization`` header: Basic, in base64url (RFC 4648, section 5) as D1 writes it."""
+        """Return the ``Authorization`` header: Basic, in base64url (RFC 4648, section 5) as D1 writes it."""
         pair = f"{self.client_id}:{self.client_secret}".encode()
         return f"Basic {base64.urlsafe_b64encode(pair).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeAnswer:
-    """What the edge answered."""
+    """The edge's response."""
 
     status: int
     content_type: str
-    """The media type alone, without its parameters."""
+    """The media type without its parameters."""
     body: bytes = field(repr=False)
 
 
@@ -56,13 +56,13 @@ class EdgeClient:
         clock: Callable[[], float],
         credentials: EdgeCredentials | None = None,
     ) -> None:
-        """Make a client; `run` makes one with its session.
+        """Use a session; `run` opens one.
 
         Args:
-            session: Shows D1's client certificate.
-            issuer_id: Whose cards and consumers the calls are about.
-            clock: Tells the time, in seconds since 1970 (UTC).
-            credentials: For a bearer token; None if mutual TLS alone was agreed.
+            session: Has D1's client certificate.
+            issuer_id: The issuer of the cards and consumers.
+            clock: Returns the time, in seconds since 1970 (UTC).
+            credentials: The credentials for a bearer token; None for mutual TLS alone.
         """
         self._session = session
         self._issuer_id = issuer_id
@@ -84,25 +84,25 @@ class EdgeClient:
         credentials: EdgeCredentials | None = None,
         timeout_seconds: float = OUTBOUND_TIMEOUT_SECONDS,
     ) -> AsyncIterator["EdgeClient"]:
-        """Have a client for as long as the block lasts; the arguments are those of the class.
+        """Open a client for the duration of the block.
 
         Args:
-            tls: Shows D1's client certificate.
+            tls: Has D1's client certificate.
             issuer_id: As for the class.
             clock: As for the class.
             credentials: As for the class.
-            timeout_seconds: How long the edge may take for an answer.
+            timeout_seconds: The edge's time limit for a response.
         """
         connector, timeout = aiohttp.TCPConnector(ssl=tls), aiohttp.ClientTimeout(total=timeout_seconds)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             yield cls(session, issuer_id, clock=clock, credentials=credentials)
 
     def set_edge(self, url: str, *others: str) -> None:
-        """Tell where the edge is, for example ``https://127.0.0.1:8443``. A token of an earlier one is forgotten.
+        """Set the edge's URL, for example ``https://127.0.0.1:8443``. Tokens of earlier URLs are dropped.
 
         Args:
-            url: Where it is.
-            others: Where it is too, in turn: one that cannot be reached is passed over, as a load balancer would.
+            url: The edge's URL.
+            others: Further URLs, tried in turn when one is unreachable, as a load balancer does.
         """
         self._edges = tuple(URL(each) for each in (url, *others))
         self._token_expiry = 0.0
@@ -116,17 +116,17 @@ class EdgeClient:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> EdgeAnswer:
-        """Make a call and return whatever is answered.
+        """Make a call and return the response, whatever its status.
 
         Args:
-            call: Which one.
-            ids: What stands in its path, but for the issuer's id.
-            correlation_id: Goes along as ``x-correlation-id``.
-            body: The JSON body, if it has one.
-            query: The query, if it has one.
+            call: The callback.
+            ids: The path parameters except the issuer's id.
+            correlation_id: Sent as ``x-correlation-id``.
+            body: The JSON body, if any.
+            query: The query, if any.
 
         Raises:
-            NotDeliveredError: There was no answer in time, or no token.
+            NotDeliveredError: No response in time, or no token.
         """
         path = call.path.format(issuerId=self._issuer_id, **ids)
         headers = {"x-correlation-id": correlation_id}
@@ -140,7 +140,7 @@ class EdgeClient:
                     self._token_expiry = 0.0
                 return EdgeAnswer(answer.status, answer.content_type, await answer.read())
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NotDeliveredError(f"The edge did not answer: {type(error).__name__}") from None
+            raise NotDeliveredError(f"The edge did not respond: {type(error).__name__}") from None
 
     async def _bearer_token(self, credentials: EdgeCredentials) -> str:
         async with self._token_fetch:
@@ -159,11 +159,11 @@ class EdgeClient:
                 answer.raise_for_status()
                 token = await answer.json()
                 if token["token_type"] != "Bearer":  # noqa: S105 - not the token
-                    raise NotDeliveredError("The edge gave no bearer token")
-                # A string in D1's specification; without it, the token serves once.
+                    raise NotDeliveredError("The edge issued no bearer token")
+                # A string in D1's specification; without it, the token is used once.
                 return str(token["access_token"]), float(token.get("expires_in", 0))
         except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise NotDeliveredError(f"The edge gave no token: {type(error).__name__}") from None
+            raise NotDeliveredError(f"The edge issued no token: {type(error).__name__}") from None
 
     async def _request(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
         if not self._edges:
@@ -173,7 +173,7 @@ class EdgeClient:
             try:
                 return await self._session.request(method, url, **arguments)
             except aiohttp.ClientSSLError:
-                # It was reached, and is not who it should be.
+                # Reachable, but with the wrong identity.
                 raise
             except aiohttp.ClientConnectorError:
                 continue

@@ -1,4 +1,4 @@
-"""D1 tells the gateway's edge what happened, and again until it is taken."""
+"""D1's notifications to the gateway's edge, repeated until the edge accepts them."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ __all__ = ["EdgeCredentials", "NotDeliveredError", "Notifiable", "Notifier"]
 
 
 class Notifiable(Protocol):
-    """Something that D1 tells of."""
+    """Something that D1 notifies."""
 
     @property
     def operation_id(self) -> str:
@@ -21,12 +21,12 @@ class Notifiable(Protocol):
 
     @property
     def call(self) -> OutboundCall:
-        """With which call it is told."""
+        """The callback that carries it."""
         ...
 
     @property
     def ids(self) -> Mapping[str, str]:
-        """What stands in the call's path, but for the issuer's id."""
+        """The path parameters except the issuer's id."""
         ...
 
     def body(self) -> dict[str, Any]:
@@ -50,15 +50,15 @@ class Notifier:
         """Send one notification.
 
         Args:
-            notification: What to tell.
-            attempts: How often to try until the edge answers 2xx.
+            notification: The notification.
+            attempts: The maximum number of attempts until the edge responds 2xx.
             backoff_seconds: The pause after the first attempt; it doubles with each further one.
 
         Returns:
-            The HTTP status that the edge answered to the last attempt.
+            The HTTP status of the last attempt.
 
         Raises:
-            NotDeliveredError: The last attempt got no answer in time, or no token.
+            NotDeliveredError: No response to the last attempt in time, or no token.
         """
         for attempt in range(attempts - 1):
             try:
@@ -71,18 +71,18 @@ class Notifier:
         return await self._post(notification)
 
     async def send_all(self, notifications: Iterable[Notifiable]) -> list[int]:
-        """Send notifications one after the other; the result and what is raised are as for `send`."""
+        """Send notifications one after the other; result and errors as for `send`."""
         return [await self.send(notification) for notification in notifications]
 
     async def deliver(self, notification: Notifiable) -> int:
-        """Send one notification as often as D1 does, until the edge takes it; returns the status of success.
+        """Send one notification with D1's number of attempts; return the status of success.
 
         Raises:
-            NotDeliveredError: It was not taken.
+            NotDeliveredError: The edge did not accept it.
         """
         status = await self.send(notification, attempts=NOTIFICATION_ATTEMPTS)
         if not _is_success(status):
-            raise NotDeliveredError(f"The edge answered {status}")
+            raise NotDeliveredError(f"The edge responded {status}")
         return status
 
     async def _post(self, notification: Notifiable) -> int:

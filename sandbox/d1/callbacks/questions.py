@@ -1,6 +1,6 @@
-"""What D1 asks of the edge while a purchase waits, and whether it could use what is answered.
+"""The callback requests that D1 sends while a purchase waits, and its checks of the replies.
 
-Every answer is checked as D1's contract has it: status, media type, JSON shape, patterns, encryption.
+D1 checks every reply against its contract: status, media type, JSON shape, patterns, encryption.
 """
 
 import asyncio
@@ -35,55 +35,55 @@ _JSON = "application/json"
 
 
 class QuestionError(Exception):
-    """The edge refused to answer a question, in a way that D1 understands."""
+    """The edge responded with an error that D1 understands."""
 
 
 class BadAnswerError(QuestionError):
-    """D1 could not use the answer: it breaks the contract."""
+    """The callback reply breaks the contract, so D1 cannot use it."""
 
 
 @dataclass(frozen=True, slots=True)
 class MadeCall:
-    """A question that was asked."""
+    """A callback request that D1 sent."""
 
     name: str
-    """As in D1's specification."""
+    """The name in D1's specification."""
     status: int | None
-    """None if there was no answer."""
+    """The response's status; None without a response."""
     milliseconds: float
-    """How long the answer took, or the waiting for it."""
+    """The time to the response, or to giving up."""
     problem: str | None = None
-    """Why it was in vain."""
+    """The reason of a failure."""
     breaks_contract: bool = False
-    """Whether that is because the answer was checked and found wrong."""
+    """Whether the reply broke the contract."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationResult:
-    """How an authentication stands."""
+    """The state of an authentication."""
 
     status: OperationStatus
     error: str | None
-    """Text for people, if it failed."""
+    """The reason of a failure, for people."""
 
 
 class Questions:
-    """Asks the edge.
+    """Sends callback requests to the edge.
 
-    Its methods raise `NotDeliveredError` if there is no answer, `QuestionError` if it is a refusal, and
-    `BadAnswerError` if it breaks the contract. No error text holds a value of an answer.
+    Its methods raise `NotDeliveredError` without a response, `QuestionError` for an error response, and
+    `BadAnswerError` for a reply that breaks the contract. No error text holds a value of a reply.
     """
 
     def __init__(
         self, edge: EdgeClient, keys: Mapping[str, ECKey], correlation_id: str, journal: list[MadeCall]
     ) -> None:
-        """Ask on one occasion.
+        """Use one correlation id for all requests.
 
         Args:
-            edge: Whom.
+            edge: The client of the edge.
             keys: D1's private keys for card data, by ``kid``.
-            correlation_id: Goes along with every question.
-            journal: Where every question is noted.
+            correlation_id: Sent with every request.
+            journal: Receives a record of every request.
         """
         self._edge = edge
         self._keys = keys
@@ -91,7 +91,7 @@ class Questions:
         self._journal = journal
 
     async def consumer_information(self, consumer_id: str, card_id: str | None = None) -> PersonalInformation:
-        """Ask who a consumer is; with a card's id if personal data are tied to cards."""
+        """Request a consumer's personal data; with a card's id if personal data are tied to cards."""
         return await self._ask(
             contract.GET_CONSUMER_INFORMATION,
             {"consumerId": consumer_id},
@@ -100,13 +100,13 @@ class Questions:
         )
 
     async def deliver_otp(self, consumer_id: str, body: Mapping[str, Any], card_id: str | None = None) -> None:
-        """Have an OTP sent."""
+        """Request delivery of an OTP."""
         await self._ask(
             contract.DELIVER_OTP, {"consumerId": consumer_id}, lambda _: None, body=body, query=_card_query(card_id)
         )
 
     async def authenticate(self, consumer_id: str, body: Mapping[str, Any]) -> str:
-        """Have a consumer authenticated in the issuer's app; returns the authentication's id."""
+        """Request authentication in the issuer's app; return the authentication's id."""
         return await self._ask(
             contract.AUTHENTICATE,
             {"consumerId": consumer_id},
@@ -115,7 +115,7 @@ class Questions:
         )
 
     async def authentication_result(self, consumer_id: str, authentication_id: str) -> AuthenticationResult:
-        """Ask how an authentication stands."""
+        """Request the state of an authentication."""
 
         def read(answer: Mapping[str, Any]) -> AuthenticationResult:
             if answer.get(contract.FIELD_AUTHENTICATION_ID, authentication_id) != authentication_id:
@@ -127,7 +127,7 @@ class Questions:
         return await self._ask(contract.GET_AUTHENTICATION_RESULT, ids, read)
 
     async def card_credentials(self, card_id: str) -> Credentials:
-        """Ask for a card's data."""
+        """Request a card's data."""
 
         def read(answer: Mapping[str, Any]) -> Credentials:
             return decrypt_credentials(text(answer, "encryptedData", contract.ENCRYPTED_DATA), self._keys)
@@ -165,14 +165,14 @@ def _read(call: OutboundCall, answer: EdgeAnswer, read: Callable[[Mapping[str, A
     if call.success == HTTPStatus.NO_CONTENT:
         return read({})
     if not answer.body or answer.content_type != _JSON:
-        raise BadAnswerError(f"{call.name} was not answered with JSON")
+        raise BadAnswerError(f"{call.name} got a reply that is not JSON")
     try:
         return read(json_object(answer.body))
     except InvalidFieldError as error:
         problem = "has a value that is not allowed" if isinstance(error, InvalidValueError) else "is missing or wrong"
-        raise BadAnswerError(f"{error.field} {problem} in the answer to {call.name}") from None
+        raise BadAnswerError(f"{error.field} {problem} in the reply to {call.name}") from None
     except MalformedBodyError:
-        raise BadAnswerError(f"{call.name} was not answered with a JSON object") from None
+        raise BadAnswerError(f"{call.name} got a reply that is not a JSON object") from None
 
 
 def _refusal(call: OutboundCall, answer: EdgeAnswer) -> QuestionError:

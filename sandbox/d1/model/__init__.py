@@ -1,1 +1,1 @@
-"""What D1 knows: the words of its API, cards, consumers, keys, notifications, and how it refuses."""
+"""D1's model: the words of its API, cards, consumers, keys, notifications and errors."""

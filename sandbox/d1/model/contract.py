@@ -1,7 +1,7 @@
-"""The words, patterns and numbers of D1's API, in both directions, and what is only assumed of them.
+"""The words, patterns and numbers of D1's API, in both directions.
 
-The public documentation shows paths, field names, patterns and rules. What it does not show is gathered under
-"Assumed" below, so that a correction is one line.
+The public documentation shows paths, field names, patterns and rules. Everything else is under "Assumed" below, so
+that a correction is one line.
 """
 
 import re
@@ -105,7 +105,7 @@ CARDS_PATH = "/banking/v2/issuers/{issuerId}/cards"
 CARD_PATH = CARDS_PATH + "/{cardId}"
 CONSUMER_PATH = "/banking/v2/issuers/{issuerId}/consumers/{consumerId}"
 V1_BASE = "/banking/v1/"
-"""Where refusals have the shape ``{"error"}``."""
+"""The paths whose errors have the shape ``{"error"}``."""
 DELETE_CONSUMER_PATH = "/banking/v1/issuers/{issuerId}/consumers/{consumerId}/operations:delete"
 THREE_DS_OPERATIONS_PATH = "/banking/v1/issuers/{issuerId}/cards/{cardId}/3ds/operations"
 THREE_DS_OPERATION_PATH = THREE_DS_OPERATIONS_PATH + "/{operationId}"
@@ -114,7 +114,7 @@ EDGE_TOKEN_PATH = "/authz/d1/v1/oauth2/token"  # noqa: S105 - a path
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """RFC 7523, section 2.1."""
 TOKEN_LIFETIME_SECONDS = 900
-"""How long a token lives, and how far ahead an assertion may expire."""
+"""A token's lifetime, and the latest ``exp`` of an assertion from now."""
 
 ISSUER_ID = re.compile(r"[^/]{10}")
 CARD_ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
@@ -146,7 +146,7 @@ HISTORY_SECONDS = 365 * 86_400
 
 
 class Operation(StrEnum):
-    """The calls that the simulator answers, named as in D1's specification; faults are asked for by these names."""
+    """The calls that the simulator serves, named as in D1's specification; faults use these names."""
 
     GET_TOKEN = "getToken"  # noqa: S105 - the name of a call
     CREATE_CARD = "createCard"
@@ -164,7 +164,7 @@ class Operation(StrEnum):
 
 
 class CardState(StrEnum):
-    """Where a card stands in its life."""
+    """The state of a card."""
 
     ACTIVE = "ACTIVE"
     INACTIVE = "INACTIVE"
@@ -200,14 +200,14 @@ class ResumeReason(StrEnum):
 
 
 class ReasonCode(StrEnum):
-    """Who decided on an operation (v1)."""
+    """The initiator of an operation (v1)."""
 
     USER_DECISION = "USER_DECISION"
     ISSUER_DECISION = "ISSUER_DECISION"
 
 
 class ThreeDSOperation(StrEnum):
-    """How a 3-D Secure authentication went."""
+    """The kind of a 3-D Secure authentication."""
 
     FRICTIONLESS = "3DS_FRICTIONLESS"
     CHALLENGE_OOB = "3DS_CHALLENGE_OOB"
@@ -216,14 +216,14 @@ class ThreeDSOperation(StrEnum):
 
 
 class ConsumerOperation(StrEnum):
-    """What happened to a consumer, as far as the simulator tells of it."""
+    """The consumer operations that the simulator notifies."""
 
     ENROLL_AUTHN = "ENROLL_AUTHN"
     DELETE_AUTHN = "DELETE_AUTHN"
 
 
 class OperationStatus(StrEnum):
-    """How an operation ended."""
+    """The status of an operation."""
 
     SUCCESSFUL = "SUCCESSFUL"
     PENDING = "PENDING"
@@ -232,10 +232,10 @@ class OperationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutboundCall:
-    """A call that D1 makes to the edge."""
+    """A callback: a call that D1 makes to the edge."""
 
     name: str
-    """As in D1's specification."""
+    """The name in D1's specification."""
     method: str
     path: str
     success: int
@@ -253,7 +253,7 @@ GET_CARD_CREDENTIALS = OutboundCall(
     "cmsGetCardCredentials", "GET", "/cms/api/v1/issuers/{issuerId}/cards/{cardId}/credentials", 200
 )
 REFUSALS = frozenset({400, 401, 403, 404, 405, 415, 500})
-"""What D1 understands when the edge answers a question otherwise."""
+"""The error statuses of callback requests that D1 understands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,7 @@ class CardProduct:
     registers: bool
     """Whether cards may be registered: the product is in "No authorisation" or "Light authorisation" mode."""
     transacts: bool
-    """Whether it is used for making transactions; its card ids are then never used again."""
+    """Whether cards make transactions; their ids are then never reused."""
 
 
 # Assumed.
@@ -275,14 +275,14 @@ OPERATIONS = {
     Operation.SUSPEND_CARD: "/operations:suspend",
     Operation.RESUME_CARD: "/operations:resume",
 }
-"""What follows the card's path; that v2 has a colon here, as v1 does, is assumed."""
+"""The suffix of the card's path; that v2 has a colon here, as v1 does, is assumed."""
 STATUS_ASSERTION_REFUSED = 401
 STATUS_CARD_CREATED = 201
 STATUS_CARD_DONE = 204
 STATUS_NOT_REUSABLE = 409
-"""For a card id or a PAN that may not be used again."""
+"""For a card id or a PAN that must not be reused."""
 REASON = re.compile(r"[a-zA-Z0-9 ]{1,64}")
-"""Free text, as v1 has it."""
+"""Free text, as in v1."""
 REASON_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 """For deletion and replacement, whose lists of codes are open."""
 CURRENCY_CODE = re.compile(r"[A-Z]{3}|[0-9]{3}")
@@ -315,11 +315,11 @@ FIELD_APP_INSTANCE_ID = "appInstanceId"
 """In the details of a consumer notification."""
 FIELD_PURCHASE = "threeDSDetails"
 FIELD_CARD_ID = "cardId"
-"""Of the card in Authenticate, and in the query of Deliver OTP."""
+"""The card's id in Authenticate, and in the query of Deliver OTP."""
 
 
 class PurchaseField(StrEnum):
-    """What stands in `FIELD_PURCHASE`, all of it text."""
+    """The fields of `FIELD_PURCHASE`, all text."""
 
     ACS_TRANSACTION_ID = "acsTransactionId"
     MERCHANT = "merchantName"
@@ -336,18 +336,18 @@ OTP_REASON = "CARDHOLDER-VERIFICATION"
 OTP_CHANNEL = "SMS"
 OTP_EXPIRATION_FORMAT = "%d/%m/%Y %H:%M:%S"
 PURCHASE_DATE_FORMAT = "%Y%m%d%H%M%S"
-"""As EMV 3DS has it; UTC."""
+"""As in EMV 3DS; UTC."""
 OUTBOUND_TIMEOUT_SECONDS = 5.0
 NOTIFICATION_ATTEMPTS = 5
 CREDENTIALS_ATTEMPTS = 4
 BACKOFF_SECONDS = 0.2
-"""The pause after a first attempt; it doubles with each further one."""
+"""The pause after the first attempt; it doubles with each further one."""
 CREDENTIALS_DELAY_SECONDS = 0.05
-"""How long after the answer to a renewal or replacement the card's data are asked for."""
+"""The pause between the response to a renewal or replacement and the request for the card's data."""
 OTP_DIGITS = 6
 OTP_ATTEMPTS = 3
 OTP_LIFETIME_SECONDS = 180.0
 DECISION_SECONDS = 300.0
-"""How long a consumer may take to decide in the app."""
+"""The time for the consumer's decision in the app."""
 POLL_SECONDS = 2.0
 POLL_LIMIT_SECONDS = 300.0

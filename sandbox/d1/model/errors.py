@@ -1,4 +1,4 @@
-"""How D1 refuses a call (D1 API: error codes)."""
+"""D1's error responses (D1 API: error codes)."""
 
 from http import HTTPStatus
 
@@ -8,7 +8,7 @@ __all__ = ["D1Error", "bad_request", "forbidden", "not_found", "not_reusable", "
 
 
 class D1Error(Exception):
-    """A refusal, as it stands on the wire: in version 2 ``{"errorCode", "error"}``, either of which may be absent."""
+    """An error response: in version 2 ``{"errorCode", "error"}``, either of which may be absent."""
 
     def __init__(self, status: int, error: str | None = None, error_code: str | None = None) -> None:
         super().__init__(f"{status} {error_code or ''} {error or ''}")
@@ -17,22 +17,22 @@ class D1Error(Exception):
         self.error_code = error_code
 
     def body(self) -> dict[str, str]:
-        """The JSON body in version 2; empty if D1 sends none."""
+        """Return the JSON body in version 2; empty if D1 sends none."""
         parts = {"errorCode": self.error_code, "error": self.error}
         return {name: part for name, part in parts.items() if part is not None}
 
     def body_v1(self) -> dict[str, str]:
-        """The JSON body in version 1, which has no codes."""
+        """Return the JSON body in version 1, which has no codes."""
         return {"error": self.error or HTTPStatus(self.status).phrase}
 
 
 def bad_request(error: str | None = None, error_code: str | None = None) -> D1Error:
-    """The request is wrong; without details, the body is empty."""
+    """The request is invalid; without details, the body is empty."""
     return D1Error(400, error, error_code)
 
 
 def unauthorized(error: str = "AUTHORIZER_UNAUTHORIZED", status: int = 401) -> D1Error:
-    """The caller did not show who it is; only ``error`` is filled."""
+    """The caller is not authenticated; only ``error`` is filled."""
     return D1Error(status, error)
 
 
@@ -42,10 +42,10 @@ def forbidden(error: str) -> D1Error:
 
 
 def not_found(what: str) -> D1Error:
-    """There is no such thing. The code is assumed."""
+    """The resource does not exist. The code is assumed."""
     return D1Error(404, f"{what} does not exist", "NOT_FOUND")
 
 
 def not_reusable(error: str) -> D1Error:
-    """A card id or a PAN may not be used again. The code is assumed."""
+    """A card id or a PAN must not be reused. The code is assumed."""
     return D1Error(STATUS_NOT_REUSABLE, error, "CONFLICT")

@@ -1,4 +1,4 @@
-"""Reading encrypted card data (D1 API: encryption of sensitive data; RFC 7516, compact serialisation)."""
+"""Decryption of card data (D1 API: encryption of sensitive data; RFC 7516, compact serialisation)."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -32,16 +32,16 @@ def decrypt_card_data(compact: str, keys: Mapping[str, ECKey]) -> Credentials:
         keys: D1's private keys by ``kid``.
 
     Raises:
-        InvalidFormatError: It is no such JWE, or its PAN or expiry is wrong.
-        InvalidValueError: Its key is not D1's, or it does not decrypt.
+        InvalidFormatError: The JWE, its PAN or its expiry is malformed.
+        InvalidValueError: The key is not D1's, or the decryption fails.
     """
     return _numbers(_open(compact, keys))
 
 
 def decrypt_credentials(compact: str, keys: Mapping[str, ECKey]) -> Credentials:
-    """Decrypt what the issuer answers when D1 asks for a card. Name and CVV may stand there too, and are checked.
+    """Decrypt the issuer's reply to a request for card data. It may also hold name and CVV, which are checked.
 
-    The arguments and what is raised are those of `decrypt_card_data`.
+    Arguments and errors are those of `decrypt_card_data`.
     """
     card = _open(compact, keys)
     optional_text(card, "name", HOLDER_NAME)

@@ -1,4 +1,4 @@
-"""The keys that D1 and the issuer gave each other."""
+"""The keys that D1 and the issuer exchanged."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class KidTakenError(Exception):
 
 
 class NoSuchKeyError(Exception):
-    """There is no key of that kid."""
+    """No key has that kid."""
 
 
 class KeyRing(Mapping[str, ECKey]):
-    """Keys for one purpose, by ``kid``. Several are known while one is replaced. Counts how often each is looked up."""
+    """Keys for one purpose, by ``kid``; several during a rotation. Counts the lookups of each."""
 
     def __init__(self) -> None:
         self._keys: dict[str, ECKey] = {}
@@ -30,14 +30,14 @@ class KeyRing(Mapping[str, ECKey]):
 
     @property
     def lookups(self) -> Mapping[str, int]:
-        """How often each key was named by something that arrived."""
+        """How often messages named each key."""
         return self._lookups
 
     def add(self, key: ECKey) -> None:
-        """Know one more key.
+        """Add a key.
 
         Raises:
-            KidTakenError: Another one has its kid.
+            KidTakenError: Another key has its kid.
         """
         kid = key.kid or ""
         if kid in self._keys:
@@ -45,10 +45,10 @@ class KeyRing(Mapping[str, ECKey]):
         self._keys[kid], self._lookups[kid] = key, 0
 
     def remove(self, kid: str) -> None:
-        """Forget a key: what names it is refused from now on.
+        """Remove a key; messages that name it are rejected from now on.
 
         Raises:
-            NoSuchKeyError: There is none.
+            NoSuchKeyError: No key has that kid.
         """
         if kid not in self._keys:
             raise NoSuchKeyError
@@ -71,16 +71,16 @@ class KeyRing(Mapping[str, ECKey]):
 
 @dataclass(frozen=True, slots=True)
 class D1Keys:
-    """What D1 checks assertions and reads card data with."""
+    """D1's keys for verifying assertions and decrypting card data."""
 
     assertion: KeyRing
     """The issuer's public keys."""
     encryption: KeyRing
-    """D1's own private keys."""
+    """D1's private keys."""
 
     @classmethod
     def of(cls, pki: Pki) -> Self:
-        """Know the keys of a set."""
+        """Load the keys of a set."""
         keys = cls(KeyRing(), KeyRing())
         keys.assertion.add(_read(pki.assertion_public_key))
         keys.encryption.add(_read(pki.encryption_key))

@@ -1,4 +1,4 @@
-"""What D1 tells the issuer of operations, what it keeps of them, and the ways in which such telling goes wrong."""
+"""D1's notifications to the issuer, its history of operations, and variants of notifications for tests."""
 
 import secrets
 from collections import defaultdict
@@ -27,7 +27,7 @@ class Notification:
 
     card_id: str
     operation_id: str
-    """D1's id of the operation; a notification sent again has the same."""
+    """D1's id of the operation; a repeated notification has the same."""
     start_time: datetime
     """When the operation was processed; with a time zone."""
     operation: str = "3DS_CHALLENGE_OOB"
@@ -35,18 +35,18 @@ class Notification:
     consumer_id: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
-    """Text for people, for failures only."""
+    """The reason of a failure, for people."""
     unknown: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields at the top, which the contract does not name."""
+    """Further top-level fields outside the contract."""
 
     @property
     def call(self) -> OutboundCall:
-        """With which call it is told."""
+        """The callback that carries it."""
         return NOTIFY_THREE_DS_OPERATION
 
     @property
     def ids(self) -> Mapping[str, str]:
-        """What stands in the call's path."""
+        """The path parameters."""
         return {"cardId": self.card_id}
 
     def body(self) -> dict[str, Any]:
@@ -69,23 +69,23 @@ class ConsumerNotification:
 
     consumer_id: str
     operation_id: str
-    """D1's id of the operation; a notification sent again has the same."""
+    """D1's id of the operation; a repeated notification has the same."""
     start_time: datetime
     """When the operation was processed; with a time zone."""
     operation: str
     status: str = "SUCCESSFUL"
     details: Mapping[str, Any] = field(default_factory=dict)
     unknown: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields at the top, which the contract does not name."""
+    """Further top-level fields outside the contract."""
 
     @property
     def call(self) -> OutboundCall:
-        """With which call it is told."""
+        """The callback that carries it."""
         return NOTIFY_CONSUMER_OPERATION
 
     @property
     def ids(self) -> Mapping[str, str]:
-        """What stands in the call's path."""
+        """The path parameters."""
         return {"consumerId": self.consumer_id}
 
     def body(self) -> dict[str, Any]:
@@ -104,51 +104,51 @@ class History:
     """The 3DS operations of every card, in memory, kept for a year."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Have an empty history.
+        """Start empty.
 
         Args:
-            clock: Tells the time, in seconds since 1970 (UTC).
+            clock: Returns the time, in seconds since 1970 (UTC).
         """
         self._clock = clock
         self._operations: defaultdict[str, list[Notification]] = defaultdict(list)
 
     def add(self, operation: Notification) -> None:
-        """Keep an operation, as it is notified."""
+        """Store an operation."""
         self._operations[operation.card_id].append(operation)
 
     def of(self, card_id: str) -> list[Notification]:
-        """The operations of a card, newest first, without those that are older than a year."""
+        """Return a card's operations of the last year, newest first."""
         oldest = datetime.fromtimestamp(self._clock(), UTC) - timedelta(seconds=HISTORY_SECONDS)
-        # Of operations of the same time, the one that came last is the newest.
+        # Of operations with the same time, the last one added is the newest.
         came_last_first = reversed(self._operations.get(card_id, []))
         kept = (operation for operation in came_last_first if operation.start_time >= oldest)
         return sorted(kept, key=lambda operation: operation.start_time, reverse=True)
 
 
 class Variant(StrEnum):
-    """How notifications are sent."""
+    """How a series of notifications is sent."""
 
     PLAIN = "plain"
-    """Each once, with ids of their own."""
+    """Each once, with its own id."""
     DUPLICATE = "duplicate"
     """The same one several times."""
     LATE = "late"
-    """As plain, of operations of an hour ago."""
+    """As plain, of operations an hour ago."""
     OUT_OF_ORDER = "out_of_order"
-    """As plain, the newest operation first."""
+    """As plain, newest operation first."""
     UNKNOWN_FIELDS = "unknown_fields"
-    """As plain, with fields that the contract does not name, at the top and in the details."""
+    """As plain, with fields outside the contract, at the top level and in the details."""
     UNKNOWN_VALUES = "unknown_values"
-    """As plain, with an operation and a status that the contract does not name."""
+    """As plain, with an operation and a status outside the contract."""
 
 
 def vary(variant: Variant, first: Notification, count: int) -> list[Notification]:
-    """Make the notifications to send, in the order of sending.
+    """Return notifications in the order of sending.
 
     Args:
-        variant: How.
-        first: The one of the oldest operation; further ones follow at seconds' distance.
-        count: How many.
+        variant: The variant.
+        first: The notification of the oldest operation; further ones follow at intervals of a second.
+        count: The number of notifications.
     """
     if variant is Variant.DUPLICATE:
         return [first] * count
@@ -171,12 +171,12 @@ def vary(variant: Variant, first: Notification, count: int) -> list[Notification
 
 
 def new_operation_id() -> str:
-    """Make an id for an operation."""
+    """Return a new operation id."""
     return f"op_{secrets.token_hex(16)}"
 
 
 def new_details() -> dict[str, str]:
-    """Make the details that every operation has."""
+    """Return the details that every operation has."""
     return {"acsTransactionId": str(uuid4()), "threeDSServerTransId": str(uuid4())}
 
 

@@ -1,4 +1,4 @@
-"""What D1 may know of a person (D1 API: consumer information), told at registration or when D1 asks."""
+"""Personal data of a consumer (D1 API: consumer information), from registration or a callback reply."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,24 +26,24 @@ _ADDRESS_LINES = ("line1", "line2", "city", "state", "zipCode")
 
 @dataclass(frozen=True, slots=True)
 class PersonalInformation:
-    """Personal data that were checked. Never shown by being printed."""
+    """Checked personal data. Its repr shows none of them."""
 
     fields: Mapping[str, Any] = field(repr=False)
-    """As they came, without fields that the contract does not name."""
+    """The data as received, without fields outside the contract."""
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> "PersonalInformation":
-        """Check and take a JSON object; nothing in it has to be there.
+        """Check and take a JSON object; every field is optional.
 
         Raises:
-            InvalidFormatError: A field has not its form.
+            InvalidFormatError: A field is malformed.
         """
         for name, pattern in _TEXTS.items():
             optional_text(body, name, pattern)
         if _PHONE in body:
             phone = _object(body, _PHONE)
             for name, pattern in _PHONE_PARTS.items():
-                # A number of which a part is missing is none.
+                # Without one of its parts, a phone number is unusable.
                 if optional_text(phone, name, pattern) is None:
                     raise InvalidFormatError(f"{_PHONE}.{name}")
         if _ADDRESS in body:
@@ -61,7 +61,7 @@ class PersonalInformation:
 
     @property
     def phone(self) -> str | None:
-        """The mobile phone's number, for example ``+962790000000``."""
+        """The mobile phone number, for example ``+962790000000``."""
         number = self.fields.get(_PHONE)
         return None if number is None else f"{number['countryCode']}{number['phoneNumber']}"
 

@@ -1,4 +1,4 @@
-"""D1's cards and the rules of their life (D1 API: manage card life cycle, register cards). Knows nothing of HTTP."""
+"""D1's cards and their life cycle (D1 API: manage card life cycle, register cards). Independent of HTTP."""
 
 import base64
 import secrets
@@ -19,12 +19,12 @@ _LIFTED_BY = {
     SuspendReason.USER_DECISION: ResumeReason.USER_DECISION,
     SuspendReason.ISSUER_DECISION: ResumeReason.ISSUER_DECISION,
 }
-"""What resumes a suspension. The reasons that are not here last until the card is replaced."""
+"""The reasons that lift each suspension. Suspensions not listed last until the card is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What is printed on a card. Never shown, not even to those who print it by mistake."""
+    """What is printed on a card. Its repr shows none of it."""
 
     pan: str = field(repr=False)
     expiry: str = field(repr=False)
@@ -33,7 +33,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class CardDetails:
-    """What the issuer says of a card when it is created or registered."""
+    """The issuer's data of a card at creation or registration."""
 
     consumer_id: str
     product_id: str
@@ -46,23 +46,23 @@ class CardDetails:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card as it stands."""
+    """The current state of a card."""
 
     card_id: str
     details: CardDetails
     state: CardState
     created_by_d1: bool
-    """Whether it was made with Create card, not registered."""
+    """Whether the card was created with Create card, not registered."""
     suspended_for: SuspendReason | None = None
     awaits_credentials: bool = False
-    """Whether it was renewed or replaced without card data, which D1 would now ask the issuer for."""
+    """Whether it was renewed or replaced without card data, which D1 then requests from the issuer."""
 
 
 class CardStore:
-    """The cards and the consumers of one issuer, in memory.
+    """The cards and consumers of one issuer, in memory.
 
     Its methods raise `sandbox.d1.model.errors.D1Error` where a rule forbids the step, and
-    `sandbox.common.fields.InvalidValueError` where a field cannot mean what it has to.
+    `sandbox.common.fields.InvalidValueError` where a field has an impossible value.
     """
 
     def __init__(self, products: Iterable[CardProduct]) -> None:
@@ -73,33 +73,33 @@ class CardStore:
         self._pans_made = 0
 
     def cards(self) -> tuple[Card, ...]:
-        """All cards, in the order in which they came."""
+        """Return all cards, oldest first."""
         return tuple(self._cards.values())
 
     def card(self, card_id: str) -> Card:
-        """One card."""
+        """Return a card."""
         try:
             return self._cards[card_id]
         except KeyError:
             raise not_found("Card") from None
 
     def add_consumer(self, consumer_id: str) -> None:
-        """Register a consumer, if it is not yet."""
+        """Register a consumer, unless registered."""
         self._consumers.setdefault(consumer_id, None)
 
     def register_consumer(self, consumer_id: str, personal_information: PersonalInformation | None) -> None:
-        """Register a consumer, or change what is kept of one; None if nothing is."""
+        """Register or update a consumer; None if D1 holds no personal data."""
         self._consumers[consumer_id] = personal_information
 
     def personal_information(self, consumer_id: str) -> PersonalInformation | None:
-        """What is kept of a consumer."""
+        """Return the personal data of a consumer, if any."""
         try:
             return self._consumers[consumer_id]
         except KeyError:
             raise not_found("Consumer") from None
 
     def delete_consumer(self, consumer_id: str) -> None:
-        """Forget a consumer and end the life of all its cards."""
+        """Delete a consumer and all its cards."""
         self.personal_information(consumer_id)
         del self._consumers[consumer_id]
         for card in self.cards():
@@ -107,7 +107,7 @@ class CardStore:
                 self._retire(card, CardState.DELETED)
 
     def create(self, details: CardDetails) -> Card:
-        """Make a card with a PAN and an id of D1's own."""
+        """Create a card with D1's own PAN and id."""
         self._product(details)
         if details.consumer_id not in self._consumers:
             raise not_found("Consumer")
@@ -123,7 +123,7 @@ class CardStore:
         )
 
     def register(self, card_id: str, details: CardDetails) -> None:
-        """Register a card. The same again changes nothing; with another consumer, it moves the card to that one."""
+        """Register a card. Repeating it has no effect; with another consumer, the card moves to that one."""
         if not self._product(details).registers:
             raise forbidden("Cards of this product are not registered")
         present = self._cards.get(card_id)
@@ -138,7 +138,7 @@ class CardStore:
         self.add_consumer(details.consumer_id)
 
     def renew(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> None:
-        """Give a card a new expiry, and perhaps a new id; its state stays."""
+        """Give a card a new expiry and, optionally, a new id; its state stays."""
         card = self._live(card_id)
         known = card.details.credentials
         self._check_credentials(card, credentials)
@@ -154,7 +154,7 @@ class CardStore:
         self._put(renewed)
 
     def replace(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> None:
-        """Put an active card with a new PAN in a card's place, under a new id or the old one."""
+        """Replace a card by an active one with a new PAN, under a new id or the old one."""
         card = self._live(card_id)
         successor = Card(
             new_card_id or card_id,
@@ -170,24 +170,24 @@ class CardStore:
         self._put(successor)
 
     def supply(self, card_id: str, credentials: Credentials) -> None:
-        """Give a card the data that it was renewed or replaced without."""
+        """Set the data that a card was renewed or replaced without."""
         card = self._live(card_id)
         self._check_credentials(card, credentials)
         self._put(replace(card, details=replace(card.details, credentials=credentials), awaits_credentials=False))
 
     def delete(self, card_id: str) -> None:
-        """End a card's life."""
+        """Delete a card."""
         self._retire(self._live(card_id), CardState.DELETED)
 
     def suspend(self, card_id: str, reason: SuspendReason) -> None:
-        """Take an active card out of use."""
+        """Suspend an active card."""
         card = self.card(card_id)
         if card.state is not CardState.ACTIVE:
             raise forbidden("Card is not active")
         self._cards[card_id] = replace(card, state=CardState.SUSPENDED, suspended_for=reason)
 
     def resume(self, card_id: str, reason: ResumeReason) -> None:
-        """Take a suspended card into use again, if the reason lifts that suspension."""
+        """Resume a suspended card, if the reason lifts that suspension."""
         card = self.card(card_id)
         if card.suspended_for is None:
             raise forbidden("Card is not suspended")
@@ -223,7 +223,7 @@ class CardStore:
             raise InvalidValueError("encryptedData")
 
     def _check_pan(self, credentials: Credentials | None) -> None:
-        # That of a card deleted or replaced never becomes free again.
+        # The PAN of a deleted or replaced card is never reused.
         if credentials is not None and credentials.pan in self._used_pans:
             raise not_reusable("Card number is in use or may not be used again")
 

@@ -1,4 +1,4 @@
-"""The demonstration of a cluster: two gateways that share three NATS servers, of which one of each is killed."""
+"""The demonstration of a cluster: two gateways and three NATS servers, one of each is killed."""
 
 from sandbox.demo.cluster.walk import demo_cluster
 

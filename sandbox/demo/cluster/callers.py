@@ -1,4 +1,4 @@
-"""Clients that repeat what was UNAVAILABLE."""
+"""Clients that retry calls that end with UNAVAILABLE."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,10 +21,10 @@ _CALLERS = 4
 
 
 async def until_available(call: Callable[[], Awaitable[_Answer]]) -> tuple[_Answer, int]:
-    """Make a call, and again while it ends with UNAVAILABLE; so only one that may be made twice.
+    """Make a call, and retry it while it ends with UNAVAILABLE; for idempotent calls only.
 
     Returns:
-        The answer, and how often the call was repeated.
+        The response, and the number of retries.
     """
     repeats = 0
     while True:
@@ -38,21 +38,21 @@ async def until_available(call: Callable[[], Awaitable[_Answer]]) -> tuple[_Answ
 
 
 class SteadyCallers:
-    """Read a card's history again and again, a few at a time."""
+    """Read a card's history continuously, a few calls at a time."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         """Use `calling`."""
         self.calls = 0
-        """How many were answered."""
+        """The number of successful calls."""
         self.repeats = 0
-        """How many were made again."""
+        """The number of retries."""
         self._stub = OperationServiceStub(channel)
         self._tasks = [asyncio.create_task(self._call()) for _ in range(_CALLERS)]
 
     @classmethod
     @asynccontextmanager
     async def calling(cls, channel: grpc.aio.Channel) -> AsyncIterator[Self]:
-        """Call for as long as the block lasts."""
+        """Make calls for the duration of the block."""
         callers = cls(channel)
         try:
             yield callers
@@ -62,16 +62,16 @@ class SteadyCallers:
             await asyncio.gather(*callers._tasks, return_exceptions=True)
 
     async def answered(self, times: int) -> None:
-        """Wait for as many further answers.
+        """Wait for that many further successful calls.
 
         Raises:
-            grpc.aio.AioRpcError: A call has failed, and not with UNAVAILABLE.
+            grpc.aio.AioRpcError: A call failed with another status than UNAVAILABLE.
         """
         wanted = self.calls + times
         while self.calls < wanted:
             for task in self._tasks:
                 if task.done():
-                    # It ends by itself only with an error.
+                    # The task ends by itself only with an error.
                     task.result()
             await asyncio.sleep(_PAUSE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The second part: a gateway is killed, with a question at its handler and a subscription's watcher."""
+"""Second part: a gateway is killed with a callback at its handler and a subscription's active watcher."""
 
 import time
 from http import HTTPStatus
@@ -23,15 +23,15 @@ _MANY = 1_000_000
 
 
 class GatewayLoss:
-    """What the gateway that is left does for the one that is gone."""
+    """What the surviving gateway takes over from the killed one."""
 
     def __init__(self, site: Site, at_a: Watcher, at_b: Watcher) -> None:
-        """Have lost none yet.
+        """Prepare the steps.
 
         Args:
-            site: Where gateway B is to be killed.
-            at_a: The watcher that is to take over.
-            at_b: The watcher that is to be active first.
+            site: Has gateway B, which is killed.
+            at_a: The watcher that takes over.
+            at_b: The watcher that is active first.
         """
         self._site = site
         self._at_a = at_a
@@ -43,24 +43,24 @@ class GatewayLoss:
         self._killed_at = 0.0
 
     async def walk(self) -> None:
-        """Take the steps."""
+        """Run the steps."""
         site, run = self._site, self._site.steps.run
         site.steps.title("Gateway B is killed (SIGKILL)")
         site.d1_calls(site.a)
         await run("a subscription: active at B, standing by at A", self._subscribed)
-        # So that some of them are under way when B is killed.
+        # So that some calls are in flight when B is killed.
         site.sandbox.faults.add(Fault(Operation.LIST_THREE_DS_OPERATIONS.value, _MANY, latency_ms=_CALL_MS))
         async with SteadyCallers.calling(site.both) as callers:
 
             async def calls() -> str:
                 await callers.answered(_CALLS_AFTER)
-                return f"{callers.calls} calls through both addresses, all answered; {callers.repeats} were repeated"
+                return f"{callers.calls} calls through both addresses succeeded, with {callers.repeats} retries"
 
-            await run("killed with an OTP at its handler: one at A sends it", self._otp)
-            await run("what nobody else answers gets its fallback", self._fallback)
+            await run("killed with an OTP at its handler: A's handler sends it", self._otp)
+            await run("a callback without another handler gets its fallback", self._fallback)
             await run("the subscription's stand-by at A takes over", self._takes_over)
-            await run("D1 cannot reach B's edge, and calls A's", self._notified)
-            await run("clients repeat what was UNAVAILABLE", calls)
+            await run("D1 cannot reach B's edge and calls A's", self._notified)
+            await run("clients retry calls that were UNAVAILABLE", calls)
         site.sandbox.faults.clear()
 
     async def _subscribed(self) -> str:
@@ -72,14 +72,14 @@ class GatewayLoss:
         self._committed, self._uncommitted = [(await told.send()).operation_id for _ in range(2)]
         await self._at_b.receives(self._uncommitted)
         await self._at_b.commit(self._committed)
-        return f"two notifications arrive at B, fence {self._at_b.fence}; the first is committed"
+        return f"two notifications arrive at B, fencing token {self._at_b.fence}; the first is committed"
 
     async def _otp(self) -> str:
         shopper = self._shopper
         async with HangingHandler.connect(self._site.b) as hanging:
             purchase, self._unanswered = shopper.buy(Flow.SMS_OTP_ISSUER), shopper.buy(Flow.SMS_OTP)
             asked = {await hanging.asked(), await hanging.asked()}
-            expect(asked == {"deliver_otp", "consumer_information"}, f"it was asked for {asked}")
+            expect(asked == {"deliver_otp", "consumer_information"}, f"its callbacks were {asked}")
             await self._site.b.gateway.kill()
             self._killed_at = time.monotonic()
             async with Handler.connect(self._site.a.channel, {"deliver_otp": shopper.send_sms}) as handler:
@@ -87,27 +87,27 @@ class GatewayLoss:
                 shopper.type_otp(purchase)
                 ended = await shopper.over(purchase, Status.SUCCESSFUL)
                 attempt, call = handler.questions[0].attempt, purchase.calls[0]
-                return f"as attempt {attempt}; D1 had its answer after {call.milliseconds:.0f} ms; {ended}"
+                return f"as attempt {attempt}; D1 had the reply after {call.milliseconds:.0f} ms; {ended}"
 
     async def _fallback(self) -> str:
         if self._unanswered is None:
-            raise UnexpectedError("it was not asked")
+            raise UnexpectedError("the handler got no callback")
         await self._shopper.over(self._unanswered, Status.FAILED)
         call = self._unanswered.calls[0]
-        expect(call.status == HTTPStatus.INTERNAL_SERVER_ERROR, f"D1 was answered {call.status}")
+        expect(call.status == HTTPStatus.INTERNAL_SERVER_ERROR, f"D1 got HTTP {call.status}")
         return f"after {call.milliseconds:.0f} ms D1 got HTTP {call.status}; the purchase FAILED and was notified"
 
     async def _takes_over(self) -> str:
         await self._at_a.becomes(notification.WATCHER_ROLE_ACTIVE)
         await self._at_a.receives(self._uncommitted)
-        expect(self._committed not in self._at_a.operation_ids, "what was committed came again")
+        expect(self._committed not in self._at_a.operation_ids, "a committed notification arrived again")
         expect(self._at_a.fence > self._at_b.fence, f"fence {self._at_a.fence}")
         seconds = self._at_a.role_time - self._killed_at
-        return f"{seconds:.1f} s after the kill, fence {self._at_a.fence}; what was not committed arrives again"
+        return f"{seconds:.1f} s after the kill, fencing token {self._at_a.fence}; the uncommitted one arrives again"
 
     async def _notified(self) -> str:
         self._site.d1_calls(self._site.b)
         sent = await self._site.told.send()
         await self._at_a.receives(sent.operation_id)
         await self._at_a.commit(sent.operation_id)
-        return f"{sent.operation_id[:11]}... was answered 204 and arrives at A"
+        return f"{sent.operation_id[:11]}... got a 204 and arrives at A"

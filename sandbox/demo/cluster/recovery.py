@@ -1,4 +1,4 @@
-"""The last part: what was killed is started again and is found to be back, and nothing is missing."""
+"""Last part: the killed processes start again, and nothing is lost."""
 
 import asyncio
 import time
@@ -23,31 +23,31 @@ class Recovery:
     """Back to two gateways and three NATS servers."""
 
     def __init__(self, site: Site, at_b: Watcher, server: NatsServer | None) -> None:
-        """Have all the work before one.
+        """Prepare the steps.
 
         Args:
-            site: Where gateway B is gone.
+            site: Has gateway B, which is down.
             at_b: The watcher at gateway B.
-            server: The NATS server that is gone.
+            server: The NATS server that is down.
         """
         self._site = site
         self._at_b = at_b
         self._server = server
 
     async def walk(self) -> None:
-        """Take the steps; the last of them ends the gateways."""
+        """Run the steps; the last one stops the gateways."""
         run = self._site.steps.run
         self._site.steps.title("Both are started again")
-        await run("the NATS server is back, and catches up", self._nats)
-        await run("gateway B is back, and ready", self._gateway)
-        await run("a handler at B answers what D1 asks at A", self._question)
+        await run("the NATS server is back and catches up", self._nats)
+        await run("gateway B is back and ready", self._gateway)
+        await run("a handler at B answers callbacks that D1 sends to A", self._question)
         await run("B's watcher stands by", self._standby)
-        await run("whatever D1 got a 204 for is in the log, once", self._log)
-        await run("SIGTERM: both gateways end in order", self._end)
+        await run("each notification with a 204 is in the event log once", self._log)
+        await run("SIGTERM: both gateways shut down gracefully", self._end)
 
     async def _nats(self) -> str:
         if self._server is None:
-            raise UnexpectedError("none was killed")
+            raise UnexpectedError("no NATS server was killed")
         began = time.monotonic()
         await self._server.restart()
         state = await self._site.until_in_step()
@@ -66,7 +66,7 @@ class Recovery:
 
     async def _standby(self) -> str:
         await self._at_b.becomes(notification.WATCHER_ROLE_STANDBY)
-        return "the one at A goes on"
+        return "A's watcher stays active"
 
     async def _log(self) -> str:
         purchases = self._site.sandbox.purchases.all()
@@ -76,7 +76,7 @@ class Recovery:
         }
         kept = await self._read()
         missing, repeated = taken - kept.keys(), [each for each, count in kept.items() if count > 1]
-        expect(not missing and not repeated, f"{len(missing)} are missing, {len(repeated)} are there twice")
+        expect(not missing and not repeated, f"{len(missing)} are missing, {len(repeated)} are duplicated")
         return f"{len(taken)} operations, read at B from the beginning"
 
     async def _read(self) -> Counter[str]:
@@ -90,7 +90,7 @@ class Recovery:
         silence = 0
         watch = NotificationServiceStub(self._site.b.channel).WatchNotifications(request)
         try:
-            # A heartbeat says that nothing more has come; before the first notification there may be one as well.
+            # A heartbeat means that nothing more has arrived; one may also precede the first notification.
             while silence < _HEARTBEATS and isinstance(
                 batch := await watch.read(), notification.WatchNotificationsResponse
             ):
@@ -102,5 +102,5 @@ class Recovery:
 
     async def _end(self) -> str:
         a, b = await asyncio.gather(self._site.a.gateway.stop(), self._site.b.gateway.stop())
-        expect((a, b) == (0, 0), f"they ended with {a} and {b}")
+        expect((a, b) == (0, 0), f"the exit statuses are {a} and {b}")
         return "exit status 0 and 0"

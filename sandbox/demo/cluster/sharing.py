@@ -1,4 +1,4 @@
-"""The first part: what enters at one gateway comes out at the other."""
+"""First part: requests at one gateway reach services at the other."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -25,17 +25,17 @@ _CARD = "card_demo_shared"
 
 
 class Sharing:
-    """Calls, questions, replies and notifications, from gateway to gateway."""
+    """Calls, callbacks and notifications, from gateway to gateway."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
     async def walk(self) -> None:
-        """Take the steps."""
+        """Run the steps."""
         site, steps = self._site, self._site.steps
         steps.title("Two gateways share three NATS servers")
         await steps.run("both gateways are ready", self._ready)
-        await steps.run("the event log is at every NATS server", site.until_in_step)
+        await steps.run("the event log is on every NATS server", site.until_in_step)
         site.d1_calls(site.a)
         await Cards(site.a).walk()
         await Authentications(site.b).walk()
@@ -43,7 +43,7 @@ class Sharing:
         steps.title("Notifications: D1 -> gateway A -> NATS -> gateway B -> subscriber")
         await Notifications(site.b).walk_arrivals()
         site.d1_calls(site.b)
-        steps.title("The other way round: D1 -> gateway B -> NATS -> gateway A -> handler, subscriber")
+        steps.title("In the other direction: D1 -> gateway B -> NATS -> gateway A -> handler, subscriber")
         await Notifications(site.a).walk_arrivals()
         for name, action in self._questions():
             await steps.run(name, action)
@@ -61,11 +61,11 @@ class Sharing:
 
         async def approved() -> str:
             ended = await shopper.decide(authentication.AUTHENTICATION_STATUS_SUCCESSFUL, Status.SUCCESSFUL)
-            return f"told at A, polled for at B: {ended}"
+            return f"completed at A, polled at B: {ended}"
 
         return [
-            ("D1 sends the OTP to the number it was told", answered(shopper.otp_by_d1)),
-            ("the issuer sends the OTP, the consumer types it", answered(shopper.otp_by_issuer)),
+            ("D1 sends the OTP to the number from the reply", answered(shopper.otp_by_d1)),
+            ("the issuer sends the OTP, the consumer enters it", answered(shopper.otp_by_issuer)),
             ("the issuer's own app: approved", answered(approved)),
         ]
 
@@ -87,7 +87,7 @@ class Sharing:
         await here.ResumeCard(resume, timeout=CALL_SECONDS)
         repeat = there.SuspendCard(suspend, timeout=CALL_SECONDS)
         await repeat
-        expect("x-idempotent-replay" in dict(await repeat.trailing_metadata() or ()), "it is not the first reply")
+        expect("x-idempotent-replay" in dict(await repeat.trailing_metadata() or ()), "the reply is not a replay")
         state = self._site.sandbox.store.card(_CARD).state
         expect(state is CardState.ACTIVE, f"the repeat reached D1: the card is {state.value}")
-        return f"the first reply; the card, resumed in between, is still {state.value} at D1"
+        return f"a replay; the card, resumed in between, is still {state.value} at D1"

@@ -1,4 +1,4 @@
-"""All that runs for the demonstration of a cluster: simulators, three NATS servers, two gateways, ways to both."""
+"""All processes of the cluster demonstration: simulators, three NATS servers, two gateways, and channels to both."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ _REPLICAS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What runs. The two stages differ in the gateway alone."""
+    """The running processes. The two stages differ in the gateway alone."""
 
     steps: Steps
     sandbox: Sandbox
@@ -40,21 +40,21 @@ class Site:
     a: Stage
     b: Stage
     both: grpc.aio.Channel
-    """Leads to both gateways, to one and the other in turn, and to one alone while the other is not there."""
+    """A channel to both gateways, which spreads calls and avoids a gateway that is down."""
     told: Told
 
     @classmethod
     @asynccontextmanager
     async def open(cls, steps: Steps, folder: Path) -> AsyncIterator[Self]:
-        """Have all of it for as long as the block lasts; then every process is killed.
+        """Run everything for the duration of the block; then kill every process.
 
         Args:
-            steps: Where what is done is shown.
-            folder: Where keys, settings, logs and what NATS keeps go.
+            steps: Prints the steps.
+            folder: The folder of keys, settings, logs and NATS data.
 
         Raises:
-            NatsServerMissingError: There is no ``nats-server``.
-            RuntimeError: Something did not become ready; the text is what it said.
+            NatsServerMissingError: ``nats-server`` is not installed.
+            RuntimeError: A process did not become ready; the text is its output.
         """
         async with AsyncExitStack() as stack:
             sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys", edge_credentials=_OAUTH))
@@ -71,24 +71,24 @@ class Site:
             yield cls(steps, sandbox, nats, a=at_a, b=at_b, both=ways[2], told=told)
 
     def d1_calls(self, first: Stage) -> None:
-        """Have D1 call the edge of a gateway, and the other one's while that cannot be reached."""
+        """Have D1 call the edge of a gateway, or the other one's while the first is unreachable."""
         other = self.b if first is self.a else self.a
         self.sandbox.set_edge(first.gateway.edge, other.gateway.edge)
 
     async def until_in_step(self) -> str:
-        """Wait until every NATS server has all of the event log; says who leads."""
-        # Whoever could tell of a change is not connected.
+        """Wait until every NATS server has the whole event log; return a text that names the leader."""
+        # NATS sends no event for this.
         while (copies := await self.nats.copies(STREAM)) is None or copies.behind:  # noqa: ASYNC110 (see above)
             await asyncio.sleep(0.1)
         expect(len(copies.in_step) == _REPLICAS - 1, f"there are copies at {sorted(copies.in_step)}")
-        return f"{copies.leader} leads, {' and '.join(sorted(copies.in_step))} have all that it has"
+        return f"{copies.leader} leads, {' and '.join(sorted(copies.in_step))} are in sync"
 
 
 async def readiness(stage: Stage) -> str:
-    """Ask a gateway whether it should be sent work.
+    """Return the readiness of a gateway.
 
     Raises:
-        UnexpectedError: It should not.
+        UnexpectedError: The gateway is not ready.
     """
     async with aiohttp.ClientSession() as session, session.get(f"{stage.gateway.admin}/readyz") as answer:
         expect(answer.status == HTTPStatus.OK, f"/readyz {answer.status}: {await answer.text()}")
@@ -118,7 +118,7 @@ def _channel(pki: Pki, addresses: tuple[str, ...]) -> grpc.aio.Channel:
         options=[
             ("grpc.default_authority", "localhost"),
             ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-            # A gateway that is back is to be found soon.
+            # Reconnect quickly to a gateway that is back.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 500),
         ],

@@ -19,11 +19,11 @@ from sandbox.demo.steps import Steps
 __all__ = ["demo_cluster"]
 
 _STEP_SECONDS = 30.0
-"""An election at NATS takes up to ten, on a quiet machine."""
+"""In seconds. An election at NATS takes up to ten on a quiet machine."""
 
 
 async def demo_cluster(console: Console) -> bool:
-    """Walk through everything, printing each step; tells whether all passed."""
+    """Run all steps and print each; return whether all passed."""
     # As Ctrl-C, so that no process is left behind.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     steps = Steps(console, seconds=_STEP_SECONDS)
@@ -33,7 +33,7 @@ async def demo_cluster(console: Console) -> bool:
                 site = await stack.enter_async_context(Site.open(steps, Path(name)))
             except* RuntimeError as errors:
                 for error in errors.exceptions:
-                    console.print(f"it cannot be shown: {error}", markup=False, highlight=False, soft_wrap=True)
+                    console.print(f"the demo cannot run: {error}", markup=False, highlight=False, soft_wrap=True)
                 steps.failed += 1
             else:
                 _print(console, site, name)

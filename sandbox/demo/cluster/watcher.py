@@ -1,4 +1,4 @@
-"""A watcher of a named subscription, as an issuer's service would be one of several."""
+"""One of several watchers of a named subscription, as an issuer's service has them."""
 
 import asyncio
 import time
@@ -19,39 +19,39 @@ _PAUSE_SECONDS = 0.2
 
 
 class Watcher:
-    """Watches at one gateway, and again when its stream has ended."""
+    """Watches at one gateway, and reopens its stream when it ends."""
 
     def __init__(self, stage: Stage) -> None:
-        """Watch nothing yet; `start` begins.
+        """Prepare a watcher; `start` opens the stream.
 
         Args:
             stage: Has the gateway.
         """
         self.role = notification.WATCHER_ROLE_UNSPECIFIED
-        """What it was told to be."""
+        """Its current role."""
         self.role_time = 0.0
-        """Since when, on the monotonic clock."""
+        """The time of its last change of role, on the monotonic clock."""
         self.fence = 0
-        """The highest that it was told."""
+        """The highest fencing token received."""
         self.operation_ids: list[str] = []
-        """What it received, in order; what was not committed may come again."""
+        """The operations received, in order; uncommitted ones may repeat."""
         self._stub = NotificationServiceStub(stage.channel)
         self._cursors: dict[str, str] = {}
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
 
     async def becomes(self, role: "notification.WatcherRole.ValueType") -> None:
-        """Wait until it is told to be something."""
+        """Wait until it has a role."""
         await self._until(lambda: self.role == role)
 
     async def receives(self, operation_id: str) -> None:
@@ -59,7 +59,7 @@ class Watcher:
         await self._until(lambda: operation_id in self.operation_ids)
 
     async def commit(self, operation_id: str) -> int:
-        """Commit an operation that it has received, and all before; returns how often that had to be repeated."""
+        """Commit a received operation and all before it; return the number of retries."""
         request = notification.CommitCursorRequest(subscription=_SUBSCRIPTION, cursor=self._cursors[operation_id])
         _, repeats = await until_available(lambda: self._stub.CommitCursor(request, timeout=CALL_SECONDS))
         return repeats
@@ -75,7 +75,7 @@ class Watcher:
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             if self._watching is not None and self._watching.done():
-                # It ends by itself only with an error.
+                # The task ends by itself only with an error.
                 self._watching.result()
             self._changed.clear()
             await self._changed.wait()
