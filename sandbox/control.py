@@ -66,7 +66,7 @@ _ENDPOINTS = {
     **ThreeDSControl.ENDPOINTS,
 }
 
-_REFUSALS: Mapping[type[Exception], tuple[int, str]] = {
+_ERRORS: Mapping[type[Exception], tuple[int, str]] = {
     NotDeliveredError: (502, ""),
     NotPossibleError: (409, ""),
     NotAwaitedError: (409, "the purchase does not wait for this action"),
@@ -95,7 +95,7 @@ class Control:
 
     def app(self) -> web.Application:
         """Return the aiohttp application."""
-        app = web.Application(middlewares=[_refuse])
+        app = web.Application(middlewares=[_error_middleware])
         app.add_routes(
             [
                 web.get("/", self._index),
@@ -163,21 +163,21 @@ class Control:
 
 
 @web.middleware
-async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _refusal(error.status, error.reason)
+        return _error_response(error.status, error.reason)
     except (InvalidFieldError, MalformedBodyError) as error:
-        return _refusal(400, _wrong(error))
+        return _error_response(400, _wrong(error))
     except D1Error as error:
-        return _refusal(error.status, error.error or "")
-    except tuple(_REFUSALS) as error:
-        status, why = _REFUSALS[type(error)]
-        return _refusal(status, why or str(error))
+        return _error_response(error.status, error.error or "")
+    except tuple(_ERRORS) as error:
+        status, text = _ERRORS[type(error)]
+        return _error_response(status, text or str(error))
 
 
-def _refusal(status: int, error: str) -> web.Response:
+def _error_response(status: int, error: str) -> web.Response:
     return web.json_response({"error": error}, status=status)
 
 

@@ -10,9 +10,9 @@ import grpc
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import service_pb2_grpc
 
-__all__ = ["Answer", "Handler"]
+__all__ = ["Handler", "Responder"]
 
-Answer: TypeAlias = Callable[[callback.Question], Awaitable[callback.Reply | None]]
+Responder: TypeAlias = Callable[[callback.Question], Awaitable[callback.Reply | None]]
 """Makes the reply to a callback request, without its token; None for no reply."""
 
 _Stream: TypeAlias = "grpc.aio.StreamStreamCall[Any, Any]"
@@ -21,17 +21,17 @@ _Stream: TypeAlias = "grpc.aio.StreamStreamCall[Any, Any]"
 class Handler:
     """Replies to callback requests over one stream. Made by `connect`."""
 
-    def __init__(self, stream: _Stream, answers: Mapping[str, Answer]) -> None:
-        self.questions: list[callback.Question] = []
+    def __init__(self, stream: _Stream, responders: Mapping[str, Responder]) -> None:
+        self.requests: list[callback.Question] = []
         """The callback requests received, in order."""
-        self.receipts: list[callback.ReplyReceipt] = []
+        self.acknowledgements: list[callback.ReplyReceipt] = []
         """The acknowledgements of its replies, in order."""
-        self.is_told_to_go = False
+        self.is_draining = False
         """Whether the gateway has announced its shutdown."""
         self.error: grpc.aio.AioRpcError | None = None
         """The stream's error, if any."""
         self._stream = stream
-        self._answers = answers
+        self._responders = responders
         self._replies: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         # gRPC writes one message at a time.
@@ -42,28 +42,30 @@ class Handler:
     async def connect(
         cls,
         channel: grpc.aio.Channel,
-        answers: Mapping[str, Answer],
+        responders: Mapping[str, Responder],
         *,
         name: str = "handler",
         max_in_flight: int = 0,
-        receipts: "callback.ReceiptMode.ValueType" = callback.RECEIPT_MODE_UNSPECIFIED,
+        acknowledgements: "callback.ReceiptMode.ValueType" = callback.RECEIPT_MODE_UNSPECIFIED,
     ) -> AsyncIterator[Self]:
         """Connect for the duration of the block.
 
         Args:
             channel: A channel to the gateway.
-            answers: The callbacks by kind: ``consumer_information`` and so on.
+            responders: The callbacks by kind: ``consumer_information`` and so on.
             name: The name in the gateway's log.
             max_in_flight: The maximum number of concurrent callbacks; 0 for the gateway's default.
-            receipts: The acknowledgement mode of replies.
+            acknowledgements: The acknowledgement mode of replies.
 
         Raises:
             grpc.aio.AioRpcError: The gateway rejects the handler.
         """
         stream: _Stream = service_pb2_grpc.CallbackServiceStub(channel).HandleCallbacks()
-        kinds = [callback.CallbackKind.Value(f"CALLBACK_KIND_{kind.upper()}") for kind in answers]
-        registration = callback.Registration(name=name, kinds=kinds, max_in_flight=max_in_flight, receipts=receipts)
-        handler = cls(stream, answers)
+        kinds = [callback.CallbackKind.Value(f"CALLBACK_KIND_{kind.upper()}") for kind in responders]
+        registration = callback.Registration(
+            name=name, kinds=kinds, max_in_flight=max_in_flight, receipts=acknowledgements
+        )
+        handler = cls(stream, responders)
         try:
             await stream.write(callback.HandleCallbacksRequest(registration=registration))
             await stream.read()
@@ -109,17 +111,17 @@ class Handler:
     def _take(self, message: callback.HandleCallbacksResponse) -> None:
         match message.WhichOneof("message"):
             case "question":
-                self.questions.append(message.question)
-                answering = asyncio.create_task(self._answer(message.question))
-                self._replies.add(answering)
-                answering.add_done_callback(self._replies.discard)
+                self.requests.append(message.question)
+                replying = asyncio.create_task(self._reply(message.question))
+                self._replies.add(replying)
+                replying.add_done_callback(self._replies.discard)
             case "receipt":
-                self.receipts.append(message.receipt)
+                self.acknowledgements.append(message.receipt)
             case "draining":
-                self.is_told_to_go = True
+                self.is_draining = True
 
-    async def _answer(self, question: callback.Question) -> None:
-        reply = await self._answers[question.WhichOneof("request") or ""](question)
+    async def _reply(self, request: callback.Question) -> None:
+        reply = await self._responders[request.WhichOneof("request") or ""](request)
         if reply is not None:
-            reply.token = question.token
+            reply.token = request.token
             await self.reply(reply)

@@ -68,8 +68,8 @@ class Monitor:
         return (head.split() or [b"", b""])[1], body
 
 
-def _streams(told: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for account in told.get("account_details", ()):
+def _streams(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for account in report.get("account_details", ()):
         yield from account.get("stream_detail", ())
 
 

@@ -18,7 +18,7 @@ from sandbox.d1.acs.control import AcsControl
 from sandbox.d1.acs.purchases import Purchases
 from sandbox.d1.api.token import AccessTokens
 from sandbox.d1.callbacks.background import Background
-from sandbox.d1.callbacks.edge import EdgeClient, EdgeCredentials
+from sandbox.d1.callbacks.edge_client import EdgeClient, EdgeCredentials
 from sandbox.d1.callbacks.notifier import Notifier
 from sandbox.d1.key_control import KeyControl
 from sandbox.d1.model import contract

@@ -9,7 +9,7 @@ from issuer.callback.v1 import replies_pb2 as replies
 from issuer.common.v1.card_data_pb2 import CardCredentials, CardExpiry
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import personal_information_pb2 as personal
-from sandbox.handler import Answer
+from sandbox.handler import Responder
 
 __all__ = ["PERSON", "PHONE", "Issuer", "refuse", "tell_person"]
 
@@ -46,7 +46,7 @@ class Issuer:
     """How they ended; PENDING without one."""
     _count: int = 0
 
-    def answers(self) -> Mapping[str, Answer]:
+    def answers(self) -> Mapping[str, Responder]:
         """Tell what it answers."""
         return {
             "consumer_information": tell_person,

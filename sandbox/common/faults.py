@@ -90,17 +90,17 @@ def fault_middleware(faults: Faults) -> Middleware:
         await asyncio.sleep(fault.latency_ms / 1000)
         if fault.drop is Drop.BEFORE:
             return _abort(request)
-        answer = _made_up(fault) or await handler(request)
+        response = _error_response(fault) or await handler(request)
         if fault.drop is Drop.AFTER:
             return _abort(request)
         if fault.truncate:
-            return await _send_half(request, answer)
-        return answer
+            return await _send_half(request, response)
+        return response
 
     return middleware
 
 
-def _made_up(fault: Fault) -> web.Response | None:
+def _error_response(fault: Fault) -> web.Response | None:
     if fault.status is None and not fault.html:
         return None
     body = fault.body if fault.body is not None else (_HTML if fault.html else _JSON)
@@ -115,12 +115,12 @@ def _abort(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def _send_half(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
-    body = answer.body if isinstance(answer, web.Response) else None
+async def _send_half(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    body = response.body if isinstance(response, web.Response) else None
     if not isinstance(body, bytes) or not body:
         # A response without a body cannot be truncated, so one is added.
-        body, answer = _JSON.encode(), web.json_response()
-    half = web.StreamResponse(status=answer.status, headers=answer.headers)
+        body, response = _JSON.encode(), web.json_response()
+    half = web.StreamResponse(status=response.status, headers=response.headers)
     half.content_length = len(body)
     half.force_close()
     await half.prepare(request)

@@ -26,26 +26,26 @@ def make_d1_app(
         routes: All other endpoints, named after their operations.
         faults: The faults on demand.
     """
-    app = web.Application(middlewares=[fault_middleware(faults), _refuse, _authorise(tokens)])
+    app = web.Application(middlewares=[fault_middleware(faults), _error_middleware, _authorise(tokens)])
     app.add_routes([web.post(TOKEN_PATH, token_endpoint.get_token, name=Operation.GET_TOKEN.value), *routes])
     return app
 
 
 @web.middleware
-async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except D1Error as error:
-        refusal = error
+        failure = error
     except InvalidFieldError as error:
         code = "FIELD_INVALID_VALUE" if isinstance(error, InvalidValueError) else "FIELD_INVALID_FORMAT"
-        refusal = bad_request(error.field, code)
+        failure = bad_request(error.field, code)
     except MalformedBodyError:
-        refusal = bad_request()
+        failure = bad_request()
     except web.HTTPException as error:
-        refusal = D1Error(error.status, error.reason)
-    body = refusal.body_v1() if is_v1(request) else refusal.body()
-    return web.json_response(body, status=refusal.status) if body else web.Response(status=refusal.status)
+        failure = D1Error(error.status, error.reason)
+    body = failure.body_v1() if is_v1(request) else failure.body()
+    return web.json_response(body, status=failure.status) if body else web.Response(status=failure.status)
 
 
 def _authorise(tokens: AccessTokens) -> Middleware:

@@ -17,8 +17,8 @@ from sandbox.d1.api.history import HistoryEndpoints
 from sandbox.d1.api.token import AccessTokens, AssertionVerifier, TokenEndpoint
 from sandbox.d1.app import make_d1_app
 from sandbox.d1.callbacks.background import Background
-from sandbox.d1.callbacks.credentials import CredentialsFetcher
-from sandbox.d1.callbacks.edge import EdgeClient, EdgeCredentials
+from sandbox.d1.callbacks.credentials_fetcher import CredentialsFetcher
+from sandbox.d1.callbacks.edge_client import EdgeClient, EdgeCredentials
 from sandbox.d1.callbacks.notifier import Notifier
 from sandbox.d1.model.contract import CardProduct
 from sandbox.d1.model.keys import D1Keys

@@ -63,20 +63,20 @@ class Authentications:
         return "enrolled: false"
 
     async def _frictionless(self, pan: str, expected: str) -> str:
-        answer = await self._authenticate(await self._areq(pan))
-        return _status(answer.ares.trans_status, expected)
+        response = await self._authenticate(await self._areq(pan))
+        return _status(response.ares.trans_status, expected)
 
     async def _challenged(self, pan: str, expected: str) -> str:
         areq = await self._areq(pan)
-        answer = await self._authenticate(areq)
-        _status(answer.ares.trans_status, "CHALLENGE")
-        form = await self._post(answer.challenge.acs_url, {"creq": answer.challenge.creq})
+        response = await self._authenticate(areq)
+        _status(response.ares.trans_status, "CHALLENGE")
+        form = await self._post(response.challenge.acs_url, {"creq": response.challenge.creq})
         expect(form.action == _NOTIFICATION_URL, f"the form posts to {form.action}")
         # base64url, padded or not.
         brought = orjson.loads(base64.urlsafe_b64decode(form.fields["cres"].rstrip("=") + "=="))
         result = await self._result(areq.three_ds_server_trans_id)
-        told = _status(result.rreq.trans_status, expected)
-        return f"the browser returns transStatus {brought['transStatus']}, GetChallengeResult says {told}"
+        status = _status(result.rreq.trans_status, expected)
+        return f"the browser returns transStatus {brought['transStatus']}, GetChallengeResult says {status}"
 
     async def _post(self, url: str, fields: dict[str, str]) -> Form:
         try:
@@ -88,21 +88,21 @@ class Authentications:
         areq = await self._areq(_DECOUPLED)
         areq.three_ds_requestor_dec_req_ind = "Y"
         areq.three_ds_requestor_dec_max_time = "00005"
-        answer = await self._authenticate(areq)
-        _status(answer.ares.trans_status, "DECOUPLED")
+        response = await self._authenticate(areq)
+        _status(response.ares.trans_status, "DECOUPLED")
         began = time.perf_counter()
         polls = 1
         while not (result := await self._result(areq.three_ds_server_trans_id)).received:
             await asyncio.sleep(_POLL_SECONDS)
             polls += 1
-        told = _status(result.rreq.trans_status, "AUTHENTICATED")
-        return f"{told}, on call {polls} after {time.perf_counter() - began:.1f} s"
+        status = _status(result.rreq.trans_status, "AUTHENTICATED")
+        return f"{status}, on call {polls} after {time.perf_counter() - began:.1f} s"
 
     async def _silent(self) -> str:
         try:
             await self._authenticate(await self._areq(_DIRECTORY_SERVER_SILENT))
         except grpc.aio.AioRpcError as error:
-            return _told(error, "THREE_DS_TIMED_OUT")
+            return _describe(error, "THREE_DS_TIMED_OUT")
         raise UnexpectedError("the call succeeded")
 
     async def _broken(self) -> str:
@@ -113,7 +113,7 @@ class Authentications:
         try:
             await self._authenticate(areq)
         except grpc.aio.AioRpcError as error:
-            return f"{_told(error, 'INVALID_REQUEST')}: {error.details()}"
+            return f"{_describe(error, 'INVALID_REQUEST')}: {error.details()}"
         raise UnexpectedError("the call succeeded")
 
     async def _areq(self, pan: str) -> areq_pb2.AReq:
@@ -167,7 +167,7 @@ def _status(status: "codes_pb2.TransStatus.ValueType", expected: str) -> str:
     return name
 
 
-def _told(error: grpc.aio.AioRpcError, reason: str) -> str:
+def _describe(error: grpc.aio.AioRpcError, reason: str) -> str:
     info = error_info(error)
     expect(info.reason == reason, f"{error.code().name}, reason {info.reason}")
     return f"{error.code().name}, reason {info.reason}, outcome {info.metadata['outcome']}"

@@ -42,8 +42,8 @@ async def post_form(url: str, fields: dict[str, str], tls: ssl.SSLContext) -> Fo
     """
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls), timeout=_TIMEOUT) as session,
-        session.post(url, data=fields) as answer,
+        session.post(url, data=fields) as response,
     ):
         reader = _Reader()
-        reader.feed(await answer.text())
+        reader.feed(await response.text())
         return reader.forms[0]

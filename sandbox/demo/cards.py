@@ -11,9 +11,9 @@ from issuer.card.v1 import service_pb2_grpc as card_grpc
 from issuer.common.v1 import card_data_pb2
 from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
+from sandbox.demo.notification_sender import CARD
 from sandbox.demo.stage import CALL_SECONDS, Stage, error_info
 from sandbox.demo.steps import UnexpectedError, expect
-from sandbox.demo.told import CARD
 
 __all__ = ["Cards"]
 
@@ -94,16 +94,16 @@ class Cards:
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
-        answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=CALL_SECONDS)
-        expect(answer.status == health_pb2.HealthCheckResponse.SERVING, "the gateway is not serving")
+        response = await check(health_pb2.HealthCheckRequest(service=service), timeout=CALL_SECONDS)
+        expect(response.status == health_pb2.HealthCheckResponse.SERVING, "the gateway is not serving")
         return f"{service} SERVING"
 
     async def _malformed(self) -> str:
-        return await self._refused(_register("card_demo_3", "4970 1012 3456"), "INVALID_REQUEST", "NOT_SENT")
+        return await self._rejected(_register("card_demo_3", "4970 1012 3456"), "INVALID_REQUEST", "NOT_SENT")
 
     async def _wrong_state(self) -> str:
         request = card.SuspendCardRequest(card_id="card_demo_2", reason_code=card.SUSPEND_REASON_FRAUD)
-        return await self._refused(request, "UPSTREAM_FORBIDDEN", "REJECTED")
+        return await self._rejected(request, "UPSTREAM_FORBIDDEN", "REJECTED")
 
     async def _answer_lost(self) -> str:
         self._stage.sandbox.faults.add(Fault(operation=Operation.SUSPEND_CARD.value, times=1, drop=Drop.AFTER))
@@ -111,9 +111,9 @@ class Cards:
         cards = card_grpc.CardServiceStub(self._stage.channel)
         await cards.RegisterCard(_register(card_id, "4970101111111111"), timeout=CALL_SECONDS)
         request = card.SuspendCardRequest(card_id=card_id, reason_code=card.SUSPEND_REASON_USER_DECISION)
-        return await self._refused(request, "UPSTREAM_NO_ANSWER", "UNKNOWN")
+        return await self._rejected(request, "UPSTREAM_NO_ANSWER", "UNKNOWN")
 
-    async def _refused(
+    async def _rejected(
         self, request: card.RegisterCardRequest | card.SuspendCardRequest, reason: str, outcome: str
     ) -> str:
         cards = card_grpc.CardServiceStub(self._stage.channel)
@@ -124,9 +124,9 @@ class Cards:
                 await cards.SuspendCard(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             info = error_info(error)
-            told = f"{error.code().name}, reason {info.reason}, outcome {info.metadata['outcome']}"
-            expect((info.reason, info.metadata["outcome"]) == (reason, outcome), told)
-            return told
+            outcome_text = f"{error.code().name}, reason {info.reason}, outcome {info.metadata['outcome']}"
+            expect((info.reason, info.metadata["outcome"]) == (reason, outcome), outcome_text)
+            return outcome_text
         raise UnexpectedError("the call succeeded")
 
 

@@ -41,7 +41,7 @@ class HangingHandler:
                 process.kill()
             await process.wait()
 
-    async def asked(self) -> str:
+    async def callback_kind(self) -> str:
         """Wait for its next callback request; return the kind."""
         return (await self._line()).rpartition(" ")[2]
 

@@ -18,8 +18,8 @@ from sandbox.handler import Handler
 __all__: list[str] = []
 
 
-async def _hang(question: callback.Question) -> None:
-    _say(f"asked for {question.WhichOneof('request')}")
+async def _hang(request: callback.Question) -> None:
+    _say(f"received {request.WhichOneof('request')}")
 
 
 async def _run(address: str, shown: grpc.ChannelCredentials) -> None:

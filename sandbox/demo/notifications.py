@@ -29,7 +29,7 @@ class Notifications:
         self._watch: _Watch = self._stub.WatchNotifications(notification.WatchNotificationsRequest())
         self._arrived: deque[notification.Notification] = deque()
         self._cursor = ""
-        self._told = stage.told
+        self._sender = stage.sender
 
     async def walk(self) -> None:
         """Run the steps; the last ones stop the gateway."""
@@ -54,7 +54,7 @@ class Notifications:
 
     async def _arrives(self, operation: str, status: str) -> str:
         began = time.perf_counter()
-        sent = await self._told.send(operation=operation, status=status)
+        sent = await self._sender.send(operation=operation, status=status)
         got = await self._one()
         milliseconds = (time.perf_counter() - began) * 1000
         expect(got.three_ds_operation.operation_id == sent.operation_id, "another operation arrived")
@@ -62,21 +62,21 @@ class Notifications:
         return f"{got.card_id} {kind}, {milliseconds:.1f} ms after D1 posted it"
 
     async def _duplicate(self) -> str:
-        first = await self._told.send()
-        await self._told.send(first)
-        second = await self._told.send()
+        first = await self._sender.send()
+        await self._sender.send(first)
+        second = await self._sender.send()
         got = [(await self._one()).three_ds_operation.operation_id for _ in range(2)]
         expect(got == [first.operation_id, second.operation_id], f"{got} arrived")
         return "three responses 204, two notifications"
 
     async def _unknown_kind(self) -> str:
-        await self._told.send(operation="3DS_SOMETHING_NEW", details={"merchant": {"name": "Books"}})
+        await self._sender.send(operation="3DS_SOMETHING_NEW", details={"merchant": {"name": "Books"}})
         operation = (await self._one()).three_ds_operation
         expect(operation.operation_text == "3DS_SOMETHING_NEW", operation.operation_text)
         return f"{operation.operation_text}, unrecognized {sorted(operation.details.unrecognized.fields)}"
 
     async def _survives(self) -> str:
-        sent = await self._told.send()
+        sent = await self._sender.send()
         gateway = self._stage.gateway
         await gateway.restart()
         self._watch = self._stub.WatchNotifications(

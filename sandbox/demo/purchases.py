@@ -34,7 +34,7 @@ class Purchases:
         async with AsyncExitStack() as stack:
 
             async def connect() -> str:
-                await stack.enter_async_context(Handler.connect(self._stage.channel, shopper.answers(), name="demo"))
+                await stack.enter_async_context(Handler.connect(self._stage.channel, shopper.responders(), name="demo"))
                 return "consumer information, OTP, authentication and its result, card credentials"
 
             await run("RegisterCard, RegisterConsumer for a shopper", shopper.register)
@@ -93,13 +93,13 @@ class Purchases:
         shopper = self._shopper
         async with HangingHandler.connect(self._stage) as hanging:
             purchase = shopper.buy(Flow.SMS_OTP_ISSUER)
-            await hanging.asked()
+            await hanging.callback_kind()
             hanging.kill()
-            async with Handler.connect(self._stage.channel, shopper.answers(), name="stand-in") as stand_in:
+            async with Handler.connect(self._stage.channel, shopper.responders(), name="stand-in") as stand_in:
                 await shopper.awaits(purchase, Status.AWAITS_OTP)
                 shopper.type_otp(purchase)
                 ended = await shopper.over(purchase, Status.SUCCESSFUL)
-                return f"the other handler got it as attempt {stand_in.questions[0].attempt}; {ended}"
+                return f"the other handler got it as attempt {stand_in.requests[0].attempt}; {ended}"
 
     async def _history(self) -> str:
         stub = OperationServiceStub(self._stage.channel)

@@ -15,7 +15,7 @@ from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceStub
 from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
 from sandbox.demo.stage import CALL_SECONDS, Stage
 from sandbox.demo.steps import expect
-from sandbox.handler import Answer
+from sandbox.handler import Responder
 
 __all__ = ["CARD", "CONSUMER", "Shopper"]
 
@@ -42,7 +42,7 @@ class Shopper:
         self._pushes: asyncio.Queue[str] = asyncio.Queue()
         """The authentications requested from the issuer's app."""
 
-    def answers(self) -> Mapping[str, Answer]:
+    def responders(self) -> Mapping[str, Responder]:
         """Return the handler's callbacks by kind."""
         return {
             "consumer_information": _tell_person,
@@ -137,31 +137,31 @@ class Shopper:
         expect(credentials is not None and credentials.expiry == "0133", "D1 has another expiry")
         return "the handler's reply, encrypted for D1: 0133 (MMYY)"
 
-    async def send_sms(self, question: callback.Question) -> callback.Reply:
+    async def send_sms(self, request: callback.Question) -> callback.Reply:
         """Reply as the issuer's SMS service: the shopper gets an SMS."""
-        self._sms.append(question.deliver_otp.otp)
+        self._sms.append(request.deliver_otp.otp)
         return callback.Reply(deliver_otp=replies.DeliverOtpResponse())
 
-    async def _push(self, question: callback.Question) -> callback.Reply:
-        del question
+    async def _push(self, request: callback.Question) -> callback.Reply:
+        del request
         authentication_id = f"push_{len(self._stage.sandbox.purchases.all())}"
         await self._pushes.put(authentication_id)
         return callback.Reply(authenticate=replies.AuthenticateResponse(authentication_id=authentication_id))
 
 
-async def _tell_person(question: callback.Question) -> callback.Reply:
-    del question
+async def _tell_person(request: callback.Question) -> callback.Reply:
+    del request
     return callback.Reply(consumer_information=replies.ConsumerInformationResponse(personal_information=_PERSON))
 
 
-async def _still_pending(question: callback.Question) -> callback.Reply:
-    del question
+async def _still_pending(request: callback.Question) -> callback.Reply:
+    del request
     pending = authentication.AUTHENTICATION_STATUS_PENDING
     return callback.Reply(authentication_result=replies.AuthenticationResultResponse(status=pending))
 
 
-async def _tell_credentials(question: callback.Question) -> callback.Reply:
-    del question
+async def _tell_credentials(request: callback.Question) -> callback.Reply:
+    del request
     credentials = CardCredentials(pan=_PAN, expiry=CardExpiry(month=1, year=_NEXT_YEAR))
     details = replies.CardDetails(credentials=credentials)
     return callback.Reply(card_credentials=replies.CardCredentialsResponse(details=details))

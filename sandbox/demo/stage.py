@@ -7,8 +7,8 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from sandbox.demo.notification_sender import NotificationSender
 from sandbox.demo.steps import Steps, UnexpectedError
-from sandbox.demo.told import Told
 from sandbox.gateway import GatewayProcess
 from sandbox.sandbox import Sandbox
 
@@ -26,7 +26,7 @@ class Stage:
     sandbox: Sandbox
     gateway: GatewayProcess
     channel: grpc.aio.Channel
-    told: Told
+    sender: NotificationSender
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:

@@ -8,11 +8,11 @@ from rich.console import Console
 from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.demo.authentications import Authentications
 from sandbox.demo.cards import Cards
+from sandbox.demo.notification_sender import NotificationSender
 from sandbox.demo.notifications import Notifications
 from sandbox.demo.purchases import Purchases
 from sandbox.demo.stage import Stage
 from sandbox.demo.steps import Steps
-from sandbox.demo.told import Told
 from sandbox.gateway import GatewayConfig, GatewayProcess, channel
 from sandbox.sandbox import Sandbox
 
@@ -37,7 +37,7 @@ async def demo(console: Console) -> bool:
             sandbox.set_edge(gateway.edge)
             try:
                 async with channel(gateway.grpc, sandbox.pki) as connected:
-                    stage = Stage(steps, sandbox, gateway, connected, Told(sandbox))
+                    stage = Stage(steps, sandbox, gateway, connected, NotificationSender(sandbox))
                     for part in (Cards, Authentications, Purchases, Notifications):
                         await part(stage).walk()
             finally:

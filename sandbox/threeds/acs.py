@@ -71,7 +71,7 @@ class AcsEndpoints:
         if verdict is not None:
             return self._end(transaction, of, verdict)
         self._transactions.ask(transaction)
-        return _question_page(
+        return _decision_page(
             Path.DECISION, {"threeDSServerTransID": transaction.trans_id, "acsTransID": of.acs_trans_id}
         )
 
@@ -105,7 +105,7 @@ def _endpoint(show: Callable[[_Form], Awaitable[str]]) -> Handler:
         try:
             return _html(await show(await request.post()))
         except ErroError as error:
-            return _html(_refusal_page(str(error)), STATUS_MALFORMED)
+            return _html(_error_page(str(error)), STATUS_MALFORMED)
 
     return handle
 
@@ -136,7 +136,7 @@ def _post_page(url: str, fields: Mapping[str, str]) -> str:
     return _document("One moment", f"{_form(url, fields, without_script)}<script>document.forms[0].submit()</script>")
 
 
-def _question_page(url: str, fields: Mapping[str, str]) -> str:
+def _decision_page(url: str, fields: Mapping[str, str]) -> str:
     """Return a page that offers to pass or to fail, and posts the choice as ``decision``."""
     buttons = "".join(
         f'<button type="submit" name="decision" value="{value}">{text}</button>'
@@ -150,9 +150,9 @@ def _empty_page() -> str:
     return _document("One moment", "")
 
 
-def _refusal_page(why: str) -> str:
+def _error_page(reason: str) -> str:
     """Return an error page."""
-    return _document("Not possible", f"<p>{escape(why)}</p>")
+    return _document("Not possible", f"<p>{escape(reason)}</p>")
 
 
 def _form(url: str, fields: Mapping[str, str], buttons: str) -> str:

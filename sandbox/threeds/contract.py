@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = [
-    "ANSWERED_SECONDS",
     "AUTHENTICATED",
     "CHALLENGE_SECONDS",
     "CREQ_SECONDS",
     "DECOUPLED_RESULT_SECONDS",
     "DELAYS",
     "DESCRIPTIONS",
+    "DONE_SECONDS",
     "LOOKUP_SECONDS",
     "RESULT_SECONDS",
     "SESSION_DATA_MAX",
@@ -98,5 +98,5 @@ DESCRIPTIONS: Mapping[str, str] = {
 # Assumed.
 STATUS_MALFORMED = 400
 """The HTTP status of the Erro for a body that is not a JSON object. Every other Erro has status 200."""
-ANSWERED_SECONDS = 300.0
+DONE_SECONDS = 300.0
 """How long a transaction with a final ARes is kept, so that /postauth can report that no RReq came."""

@@ -28,7 +28,7 @@ def parse(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the message is wrong, not the argument
     try:
-        json.loads(data, object_pairs_hook=_refuse_duplicates)  # orjson silently takes the last duplicate
+        json.loads(data, object_pairs_hook=_reject_duplicates)  # orjson silently takes the last duplicate
     except RecursionError:
         raise ValueError("nested too deep") from None
     return value
@@ -59,7 +59,7 @@ def encode(message: Mapping[str, Any], *, padded: bool) -> str:
     return encoded if padded else encoded.rstrip("=")
 
 
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> None:
     names: set[str] = set()
     for name, _ in pairs:
         if name in names:

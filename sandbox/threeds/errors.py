@@ -30,14 +30,14 @@ class ErroError(Exception):
         self.component = component
         self.status = status
 
-    def body(self, refused: Mapping[str, Any], message_type: str | None) -> dict[str, str]:
+    def body(self, rejected: Mapping[str, Any], message_type: str | None) -> dict[str, str]:
         """Return the Erro.
 
         Args:
-            refused: The rejected message, as far as it could be parsed.
+            rejected: The rejected message, as far as it could be parsed.
             message_type: The expected message type; None if it has no name.
         """
-        version = refused.get("messageVersion")
+        version = rejected.get("messageVersion")
         body = {
             "messageType": "Erro",
             "messageVersion": version if version in VERSIONS else VERSIONS[0],
@@ -46,11 +46,11 @@ class ErroError(Exception):
             "errorDescription": DESCRIPTIONS[self.code],
             "errorDetail": self.detail,
             # Versions before 2.3.1 require one even if the message had none.
-            "threeDSServerTransID": _id(refused, "threeDSServerTransID") or str(uuid.uuid4()),
+            "threeDSServerTransID": _id(rejected, "threeDSServerTransID") or str(uuid.uuid4()),
         }
         if message_type is not None:
             body["errorMessageType"] = message_type
-        if (sdk_trans_id := _id(refused, "sdkTransID")) and refused.get("deviceChannel") == "01":
+        if (sdk_trans_id := _id(rejected, "sdkTransID")) and rejected.get("deviceChannel") == "01":
             body["sdkTransID"] = sdk_trans_id
         return body
 

@@ -100,8 +100,8 @@ def make_rreq(transaction: Transaction, verdict: Verdict) -> dict[str, Any]:
     if verdict.cancel is not None:
         rreq["challengeCancel"] = verdict.cancel
     if of.channel != "03":
-        answered = verdict.cancel is None and not transaction.decoupled
-        rreq["interactionCounter"] = "01" if answered else "00"
+        has_decided = verdict.cancel is None and not transaction.decoupled
+        rreq["interactionCounter"] = "01" if has_decided else "00"
     if of.channel == "01":
         rreq["acsRenderingType"] = _RENDERING
         if of.version != "2.1.0":

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from sandbox.threeds.cards import Card
 from sandbox.threeds.contract import (
-    ANSWERED_SECONDS,
     CHALLENGE_SECONDS,
     CREQ_SECONDS,
     DECOUPLED_RESULT_SECONDS,
+    DONE_SECONDS,
     LOOKUP_SECONDS,
     RESULT_SECONDS,
 )
@@ -65,7 +65,7 @@ class Transactions:
     def answer(self, transaction: Transaction, authentication: Authentication) -> None:
         """Record a final ARes."""
         transaction.authentication = authentication
-        self._enter(transaction, Phase.ANSWERED, self._clock() + ANSWERED_SECONDS)
+        self._enter(transaction, Phase.ANSWERED, self._clock() + DONE_SECONDS)
 
     def challenge(self, transaction: Transaction, authentication: Authentication) -> None:
         """Record an ARes with a challenge."""

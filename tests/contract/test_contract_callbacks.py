@@ -17,7 +17,7 @@ from issuer.callback.v1 import replies_pb2 as replies
 from issuer.callback.v1 import service_pb2_grpc
 from sandbox import Sandbox
 from sandbox.gateway import credentials
-from sandbox.handler import Answer, Handler
+from sandbox.handler import Handler, Responder
 from tests.answering import PERSON, Issuer, refuse, tell_person
 from tests.running import SECOND_ISSUER, Running, edge_session, failure_of, running_gateway, settings_for
 
@@ -60,7 +60,7 @@ async def d1(running: Running) -> AsyncIterator[D1]:
         yield D1(running, session)
 
 
-def connect(running: Running, answers: dict[str, Answer], **options: Any) -> Any:
+def connect(running: Running, answers: dict[str, Responder], **options: Any) -> Any:
     return Handler.connect(running.channel, answers, **options)
 
 
@@ -97,7 +97,7 @@ async def test_what_a_handler_tells_of_a_person_is_answered_in_d1s_words(running
         "mobilePhoneNumber": {"countryCode": "+44", "phoneNumber": "7700900123"},
         "residencyAddress": {"line1": "1 High Street", "zipCode": "AB1 2CD", "countryCode": "GB"},
     }
-    (question,) = handler.questions
+    (question,) = handler.requests
     asked = question.consumer_information
     assert (question.issuer_id, question.correlation_id, question.attempt) == ("SANDBOX001", "ask-1", 1)
     assert (asked.consumer_id, asked.card_id) == ("consumer-1", "card-7")
@@ -115,7 +115,7 @@ async def test_an_otp_reaches_the_handler_with_everything_that_d1_sent_beside_it
     }
     async with connect(running, dict(issuer.answers())) as handler:
         assert await d1.ask("/otp?cardId=card-7", body) == (204, None)
-    asked = handler.questions[0].deliver_otp
+    asked = handler.requests[0].deliver_otp
     assert (asked.otp, asked.reason, asked.pan_suffix, asked.card_id) == ("004211", "NEW-REASON", "1234", "card-7")
     assert asked.expiration_date_text == "13/10/2022 14:00:00"
     assert asked.transaction.merchant_name == "Books"
@@ -135,7 +135,7 @@ async def test_an_otp_without_a_password_is_refused_and_nobody_is_asked(
         status, answered = await d1.ask("/otp", body)
         assert status == 400
         assert "otp" in answered["error"]
-        assert handler.questions == []
+        assert handler.requests == []
 
 
 async def test_an_authentication_is_begun_with_whatever_body_d1_sends(running: Running, d1: D1) -> None:
@@ -146,9 +146,9 @@ async def test_an_authentication_is_begun_with_whatever_body_d1_sends(running: R
             200,
             {"authenticationId": "consumer-1-2"},
         )
-    unrecognized = json_format.MessageToDict(handler.questions[1].authenticate.unrecognized)
+    unrecognized = json_format.MessageToDict(handler.requests[1].authenticate.unrecognized)
     assert unrecognized == {"threeDSDetails": [1.0]}
-    assert handler.questions[1].authenticate.card_id == "not a card id"
+    assert handler.requests[1].authenticate.card_id == "not a card id"
 
 
 @pytest.mark.parametrize(
@@ -231,24 +231,24 @@ async def test_the_replier_is_told_what_became_of_each_reply(running: Running, d
 
     async with connect(running, {"consumer_information": twice}) as handler:
         assert (await d1.ask())[0] == 200
-        token = handler.questions[0].token
+        token = handler.requests[0].token
         stranger = callback.Reply(token="x" * 48, refusal=replies.Refusal(reason=replies.REFUSAL_REASON_FAILED))
         await handler.reply(stranger)
-        await handler.until(lambda handler: len(handler.receipts) == 3)
-    assert [receipt.outcome for receipt in handler.receipts] == [ACCEPTED, ALREADY_ANSWERED, UNKNOWN_TOKEN]
-    assert [receipt.token for receipt in handler.receipts] == [token, token, "x" * 48]
+        await handler.until(lambda handler: len(handler.acknowledgements) == 3)
+    assert [receipt.outcome for receipt in handler.acknowledgements] == [ACCEPTED, ALREADY_ANSWERED, UNKNOWN_TOKEN]
+    assert [receipt.token for receipt in handler.acknowledgements] == [token, token, "x" * 48]
 
 
 async def test_a_handler_that_wants_it_so_is_told_only_of_replies_that_did_not_count(running: Running, d1: D1) -> None:
     only_others = callback.RECEIPT_MODE_NOT_ACCEPTED
-    async with connect(running, {"consumer_information": tell_person}, receipts=only_others) as handler:
+    async with connect(running, {"consumer_information": tell_person}, acknowledgements=only_others) as handler:
         assert (await d1.ask())[0] == 200
         refusal = replies.Refusal(reason=replies.REFUSAL_REASON_FAILED)
-        again = callback.Reply(token=handler.questions[0].token, refusal=refusal)
+        again = callback.Reply(token=handler.requests[0].token, refusal=refusal)
         await handler.reply(again)
-        await handler.until(lambda handler: bool(handler.receipts))
+        await handler.until(lambda handler: bool(handler.acknowledgements))
         assert (await d1.ask())[0] == 200
-    assert [receipt.outcome for receipt in handler.receipts] == [ALREADY_ANSWERED]
+    assert [receipt.outcome for receipt in handler.acknowledgements] == [ALREADY_ANSWERED]
 
 
 async def test_a_reply_after_the_deadline_is_late_and_d1_had_the_fallback(running: Running, d1: D1) -> None:
@@ -258,8 +258,8 @@ async def test_a_reply_after_the_deadline_is_late_and_d1_had_the_fallback(runnin
 
     async with connect(running, {"consumer_information": too_late}) as handler:
         assert await d1.ask() == (500, {"error": "no answer in time"})
-        await handler.until(lambda handler: bool(handler.receipts))
-    assert handler.receipts[0].outcome == LATE
+        await handler.until(lambda handler: bool(handler.acknowledgements))
+    assert handler.acknowledgements[0].outcome == LATE
 
 
 async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_counts(running: Running, d1: D1) -> None:
@@ -274,12 +274,12 @@ async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_c
 
     async with connect(running, {"consumer_information": first_wrong}) as handler:
         assert (await d1.ask())[0] == 200
-        await handler.until(lambda handler: len(handler.receipts) == 3)
-    assert [receipt.outcome for receipt in handler.receipts] == [INVALID, INVALID, ACCEPTED]
-    (language,) = handler.receipts[0].violations
+        await handler.until(lambda handler: len(handler.acknowledgements) == 3)
+    assert [receipt.outcome for receipt in handler.acknowledgements] == [INVALID, INVALID, ACCEPTED]
+    (language,) = handler.acknowledgements[0].violations
     assert language.field == "consumer_information.personal_information.language"
     assert "English" not in language.description
-    assert [violation.rule for violation in handler.receipts[1].violations] == ["reply.kind"]
+    assert [violation.rule for violation in handler.acknowledgements[1].violations] == ["reply.kind"]
 
 
 async def test_a_handler_has_never_more_questions_than_it_takes(running: Running, d1: D1) -> None:
@@ -308,13 +308,13 @@ async def test_a_draining_handler_is_asked_nothing_more_and_finishes_what_it_has
 
     async with connect(running, {"consumer_information": wait}, name="old") as old:
         first = asyncio.create_task(d1.ask())
-        await old.until(lambda handler: bool(handler.questions))
+        await old.until(lambda handler: bool(handler.requests))
         await old.drain()
         async with connect(running, {"consumer_information": refuse}, name="new") as new:
             assert (await d1.ask())[0] == 404
             may_answer.set()
             assert (await first)[0] == 200
-            assert (len(old.questions), len(new.questions)) == (1, 1)
+            assert (len(old.requests), len(new.requests)) == (1, 1)
 
 
 async def test_questions_are_shared_out_among_handlers(running: Running, d1: D1) -> None:
@@ -322,10 +322,10 @@ async def test_questions_are_shared_out_among_handlers(running: Running, d1: D1)
         await asyncio.sleep(0.05)
         return await tell_person(question)
 
-    answers: dict[str, Answer] = {"consumer_information": slowly}
+    answers: dict[str, Responder] = {"consumer_information": slowly}
     async with connect(running, answers) as one, connect(running, answers) as other:
         await asyncio.gather(*(d1.ask() for _ in range(10)))
-    assert (len(one.questions), len(other.questions)) == (5, 5)
+    assert (len(one.requests), len(other.requests)) == (5, 5)
 
 
 async def test_a_handler_of_another_issuer_is_not_asked(running_two: Running) -> None:
@@ -449,7 +449,7 @@ async def test_a_handler_that_says_no_more_is_asked_no_more_though_it_has_not_re
         assert await everything[-1] == (204, None)
         call.cancel()
         await asyncio.gather(*everything)
-    attempts = {question.deliver_otp.otp: question.attempt for question in busy.questions}
+    attempts = {question.deliver_otp.otp: question.attempt for question in busy.requests}
     assert attempts["999999"] == 1
     assert attempts["000001"] == 2, "the other one had it"
 

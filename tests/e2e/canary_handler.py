@@ -50,7 +50,7 @@ class CanaryHandler:
         async with Handler.connect(channel, dict.fromkeys(QUESTIONS, handler._answer), max_in_flight=64) as connected:
             handler._handler = connected
             yield handler
-            for receipt in connected.receipts:
+            for receipt in connected.acknowledgements:
                 # The token in it is the question's.
                 for violation in receipt.violations:
                     evidence.add_receipt(violation)
@@ -58,7 +58,7 @@ class CanaryHandler:
     async def until_asked(self) -> None:
         """Wait until it has been asked something."""
         assert self._handler is not None
-        await self._handler.until(lambda handler: bool(handler.questions))
+        await self._handler.until(lambda handler: bool(handler.requests))
 
     async def _answer(self, question: callback.Question) -> callback.Reply | None:
         kind = question.WhichOneof("request") or ""

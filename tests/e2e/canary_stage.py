@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, KeySet
 
 from sandbox import Sandbox
 from sandbox.common.pki import Pki
-from sandbox.d1.callbacks.edge import EdgeCredentials
+from sandbox.d1.callbacks.edge_client import EdgeCredentials
 from sandbox.d1.model.notification import Notification
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.e2e.canary_edge import Edge

@@ -114,7 +114,7 @@ async def test_the_issuer_delivers_the_otp_and_a_resent_one_makes_the_first_wort
         assert purchase.type_otp(first) == (first == second)
         assert purchase.type_otp(second)
         await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
-        asked = handler.questions[0]
+        asked = handler.requests[0]
         assert asked.deliver_otp.transaction.merchant_name == purchase.order.merchant
         assert asked.correlation_id == purchase.operation_id
 
@@ -204,7 +204,7 @@ async def test_the_stand_in_answers_when_a_handler_is_killed_mid_question(shop: 
         assert hanging.stdout is not None
         assert await hanging.stdout.readline() == b"connected\n"
         purchase = shop.buy(Flow.SMS_OTP_ISSUER)
-        assert await hanging.stdout.readline() == b"asked for deliver_otp\n"
+        assert await hanging.stdout.readline() == b"received deliver_otp\n"
         hanging.send_signal(signal.SIGKILL)
         issuer = Issuer()
         async with Handler.connect(shop.channel, issuer.answers()) as stand_in:
@@ -212,8 +212,8 @@ async def test_the_stand_in_answers_when_a_handler_is_killed_mid_question(shop: 
             assert await purchase.awaiting() is Status.AWAITS_OTP
             assert purchase.type_otp(otp)
             await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
-            await stand_in.until(lambda handler: bool(handler.receipts))
-            assert stand_in.receipts[0].outcome == callback.REPLY_OUTCOME_ACCEPTED
+            await stand_in.until(lambda handler: bool(handler.acknowledgements))
+            assert stand_in.acknowledgements[0].outcome == callback.REPLY_OUTCOME_ACCEPTED
     finally:
         if hanging.returncode is None:
             hanging.kill()
@@ -230,7 +230,7 @@ async def test_a_frozen_handler_is_passed_over_at_half_time(shop: Shop) -> None:
         issuer = Issuer()
         async with Handler.connect(shop.channel, issuer.answers()) as other:
             otp = await issuer.otps.get()
-            assert other.questions[0].attempt == 2
+            assert other.requests[0].attempt == 2
             assert await purchase.awaiting() is Status.AWAITS_OTP
             assert purchase.type_otp(otp)
             await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
@@ -265,14 +265,14 @@ async def test_a_shutdown_lets_a_handler_finish_what_d1_waits_for(shop: Shop) ->
 
     async with Handler.connect(shop.channel, {"deliver_otp": slowly}) as handler:
         purchase = shop.buy(Flow.SMS_OTP_ISSUER)
-        await handler.until(lambda handler: bool(handler.questions))
+        await handler.until(lambda handler: bool(handler.requests))
         stopping = asyncio.create_task(shop.gateway.stop())
-        await handler.until(lambda handler: handler.is_told_to_go)
+        await handler.until(lambda handler: handler.is_draining)
         may_answer.set()
         assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
         await handler.until(lambda handler: handler.error is not None)
         assert handler.error is not None
         assert handler.error.code() is grpc.StatusCode.UNAVAILABLE
-        assert [receipt.outcome for receipt in handler.receipts] == [callback.REPLY_OUTCOME_ACCEPTED]
+        assert [receipt.outcome for receipt in handler.acknowledgements] == [callback.REPLY_OUTCOME_ACCEPTED]
         assert await stopping == 0
     purchase.type_otp("over")

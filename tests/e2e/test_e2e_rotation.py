@@ -19,7 +19,7 @@ from joserfc.jwk import ECKey
 
 from sandbox import Sandbox
 from sandbox.common.pki import Pki
-from sandbox.d1.callbacks.edge import EdgeCredentials
+from sandbox.d1.callbacks.edge_client import EdgeCredentials
 from sandbox.d1.model.notification import Notification, new_operation_id
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.e2e.calls import register

@@ -11,7 +11,7 @@ import grpc
 
 from sandbox import Sandbox
 from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage, channel
-from sandbox.handler import Answer, Handler
+from sandbox.handler import Handler, Responder
 from sandbox.nats import NatsServer
 from tests.running import edge_session
 
@@ -38,9 +38,9 @@ class Questioned:
             return answer.status
 
     @asynccontextmanager
-    async def handler(self, gateway: int, answer: Answer) -> AsyncIterator[Handler]:
+    async def handler(self, gateway: int, answer: Responder) -> AsyncIterator[Handler]:
         """Have a handler at a gateway, one question at a time."""
-        answers: Mapping[str, Answer] = {"consumer_information": answer}
+        answers: Mapping[str, Responder] = {"consumer_information": answer}
         async with Handler.connect(self.channels[gateway], answers, max_in_flight=1) as handler:
             yield handler
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from issuer.callback.v1 import messages_pb2 as callback
-from sandbox.handler import Answer
+from sandbox.handler import Responder
 from tests.answering import tell_person
 from tests.fault.questioned import Questioned, questioned, until
 
@@ -24,7 +24,7 @@ async def never(question: callback.Question) -> None:
     del question
 
 
-def when(release: asyncio.Event) -> Answer:
+def when(release: asyncio.Event) -> Responder:
     async def answer(question: callback.Question) -> callback.Reply:
         await release.wait()
         return await tell_person(question)
@@ -40,7 +40,7 @@ async def test_a_question_whose_handlers_gateway_is_killed_is_answered_by_a_hand
     async with questioned(tmp_path, 3, deadline_seconds=8.0) as cluster, cluster.handler(FIRST, never) as lost:
         await cluster.hear_each_other()
         question = asking(cluster)
-        await until(lambda: bool(lost.questions))
+        await until(lambda: bool(lost.requests))
 
         await cluster.gateways[FIRST].kill()
         began = time.monotonic()
@@ -48,11 +48,11 @@ async def test_a_question_whose_handlers_gateway_is_killed_is_answered_by_a_hand
             assert await question == 200
             # It is gone after three seconds of silence, and half of the time is not over before that.
             assert time.monotonic() - began < 7.0
-            await until(lambda: bool(other.receipts))
+            await until(lambda: bool(other.acknowledgements))
 
-    (again,) = other.questions
-    assert (again.token, again.attempt) == (lost.questions[0].token, 2)
-    assert [receipt.outcome for receipt in other.receipts] == [ACCEPTED]
+    (again,) = other.requests
+    assert (again.token, again.attempt) == (lost.requests[0].token, 2)
+    assert [receipt.outcome for receipt in other.acknowledgements] == [ACCEPTED]
 
 
 async def test_a_question_whose_handlers_gateway_is_killed_gets_the_fallback_if_nobody_else_answers(
@@ -61,7 +61,7 @@ async def test_a_question_whose_handlers_gateway_is_killed_gets_the_fallback_if_
     async with questioned(tmp_path, 2, deadline_seconds=2.0) as cluster, cluster.handler(FIRST, never) as lost:
         await cluster.hear_each_other()
         question = asking(cluster)
-        await until(lambda: bool(lost.questions))
+        await until(lambda: bool(lost.requests))
         began = time.monotonic()
 
         await cluster.gateways[FIRST].kill()
@@ -75,24 +75,24 @@ async def test_a_gateway_that_hung_has_its_handlers_late_reply_told_so_and_d1_ha
     async with questioned(tmp_path, 3, deadline_seconds=4.0) as cluster, cluster.handler(FIRST, when(release)) as hung:
         await cluster.hear_each_other()
         question = asking(cluster)
-        await until(lambda: bool(hung.questions))
+        await until(lambda: bool(hung.requests))
 
         os.kill(cluster.gateways[FIRST].pid, signal.SIGSTOP)
         async with cluster.handler(SECOND, tell_person) as other:
             assert await question == 200
-            await until(lambda: bool(other.receipts))
+            await until(lambda: bool(other.acknowledgements))
         release.set()
         await asyncio.sleep(1.0)
-        assert hung.receipts == []
+        assert hung.acknowledgements == []
         os.kill(cluster.gateways[FIRST].pid, signal.SIGCONT)
 
-        await until(lambda: bool(hung.receipts))
-        assert [receipt.outcome for receipt in other.receipts] == [ACCEPTED]
-        assert hung.receipts[0].outcome in {LATE, ALREADY_ANSWERED}
+        await until(lambda: bool(hung.acknowledgements))
+        assert [receipt.outcome for receipt in other.acknowledgements] == [ACCEPTED]
+        assert hung.acknowledgements[0].outcome in {LATE, ALREADY_ANSWERED}
         # It has room again, and is heard again: the next question is answered.
         assert await cluster.ask(ASKED) == 200
-        await until(lambda: len(hung.receipts) == 2)
-        assert hung.receipts[1].outcome == ACCEPTED
+        await until(lambda: len(hung.acknowledgements) == 2)
+        assert hung.acknowledgements[1].outcome == ACCEPTED
 
 
 async def test_what_was_asked_while_a_gateway_hung_is_not_sent_when_its_time_is_over(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ async def test_what_was_asked_while_a_gateway_hung_is_not_sent_when_its_time_is_
         await asyncio.sleep(1.5)
         assert await cluster.ask(ASKED) == 200
 
-        assert len(hung.questions) == 2
+        assert len(hung.requests) == 2
 
 
 async def test_a_gateway_that_shuts_down_lets_its_handlers_answer_what_others_asked(tmp_path: Path) -> None:
@@ -114,15 +114,15 @@ async def test_a_gateway_that_shuts_down_lets_its_handlers_answer_what_others_as
     async with questioned(tmp_path, 2, deadline_seconds=8.0) as cluster, cluster.handler(FIRST, when(release)) as told:
         await cluster.hear_each_other()
         question = asking(cluster)
-        await until(lambda: bool(told.questions))
+        await until(lambda: bool(told.requests))
 
         stopping = asyncio.create_task(cluster.gateways[FIRST].stop())
-        await until(lambda: told.is_told_to_go)
+        await until(lambda: told.is_draining)
         release.set()
 
         assert await question == 200
         assert await stopping == 0
-        assert [receipt.outcome for receipt in told.receipts] == [ACCEPTED]
+        assert [receipt.outcome for receipt in told.acknowledgements] == [ACCEPTED]
 
 
 async def test_a_reply_to_a_gateway_that_was_killed_is_late(tmp_path: Path) -> None:
@@ -130,11 +130,11 @@ async def test_a_reply_to_a_gateway_that_was_killed_is_late(tmp_path: Path) -> N
     async with questioned(tmp_path, 2, deadline_seconds=30.0) as cluster, cluster.handler(FIRST, when(release)) as told:
         await cluster.hear_each_other()
         question = asking(cluster)
-        await until(lambda: bool(told.questions))
+        await until(lambda: bool(told.requests))
         await cluster.gateways[ASKED].kill()
         await asyncio.gather(question, return_exceptions=True)
 
         release.set()
-        await until(lambda: bool(told.receipts))
+        await until(lambda: bool(told.acknowledgements))
 
-        assert [receipt.outcome for receipt in told.receipts] == [LATE]
+        assert [receipt.outcome for receipt in told.acknowledgements] == [LATE]

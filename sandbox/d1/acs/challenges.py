@@ -10,8 +10,8 @@ from typing import Any
 from joserfc.jwk import ECKey
 
 from sandbox.d1.acs.purchase import Entry, Flow, NotAuthenticatedError, Purchase
-from sandbox.d1.callbacks.edge import EdgeClient
-from sandbox.d1.callbacks.questions import Questions
+from sandbox.d1.callbacks.edge_client import EdgeClient
+from sandbox.d1.callbacks.requests import CallbackRequests
 from sandbox.d1.model import contract
 from sandbox.d1.model.contract import OperationStatus, PurchaseField
 from sandbox.d1.model.store import CardStore
@@ -87,16 +87,16 @@ class Challenges:
         Raises:
             NotAuthenticatedError: The consumer could not authenticate or denied.
             NotDeliveredError: The edge did not respond.
-            QuestionError: The edge refused, or D1 cannot use its reply.
+            CallbackError: The edge refused, or D1 cannot use its reply.
         """
         flow = self._flows.get(purchase.order.flow)
         if flow is not None:
-            await flow(purchase, Questions(self._edge, self._keys, purchase.operation_id, purchase.calls))
+            await flow(purchase, CallbackRequests(self._edge, self._keys, purchase.operation_id, purchase.calls))
 
-    async def _sms_otp(self, purchase: Purchase, questions: Questions) -> None:
+    async def _sms_otp(self, purchase: Purchase, requests: CallbackRequests) -> None:
         person = self._cards.personal_information(purchase.consumer_id)
         if person is None or person.phone is None or person.language is None:
-            person = await questions.consumer_information(purchase.consumer_id, _named_card(purchase))
+            person = await requests.consumer_information(purchase.consumer_id, _named_card(purchase))
         if person.phone is None or person.language is None:
             raise NotAuthenticatedError("The consumer has no phone number or no language")
         entry = Entry.RESEND
@@ -106,25 +106,25 @@ class Challenges:
             entry = await purchase.otp_typed(otp)
         _require_right(entry)
 
-    async def _sms_otp_issuer(self, purchase: Purchase, questions: Questions) -> None:
+    async def _sms_otp_issuer(self, purchase: Purchase, requests: CallbackRequests) -> None:
         entry = Entry.RESEND
         while entry is Entry.RESEND:
             otp = _new_otp()
-            await questions.deliver_otp(purchase.consumer_id, self._otp_body(purchase, otp), _named_card(purchase))
+            await requests.deliver_otp(purchase.consumer_id, self._otp_body(purchase, otp), _named_card(purchase))
             entry = await purchase.otp_typed(otp)
         _require_right(entry)
 
-    async def _oob(self, purchase: Purchase, _: Questions) -> None:
+    async def _oob(self, purchase: Purchase, _: CallbackRequests) -> None:
         _require_right(await purchase.decided())
 
-    async def _oob_issuer(self, purchase: Purchase, questions: Questions) -> None:
+    async def _oob_issuer(self, purchase: Purchase, requests: CallbackRequests) -> None:
         body = {contract.FIELD_CARD_ID: purchase.order.card_id, contract.FIELD_PURCHASE: _purchase_body(purchase)}
-        authentication_id = await questions.authenticate(purchase.consumer_id, body)
+        authentication_id = await requests.authenticate(purchase.consumer_id, body)
         loop = asyncio.get_running_loop()
         end = loop.time() + purchase.order.poll_limit_seconds
         while loop.time() < end:
             await asyncio.sleep(purchase.order.poll_seconds)
-            result = await questions.authentication_result(purchase.consumer_id, authentication_id)
+            result = await requests.authentication_result(purchase.consumer_id, authentication_id)
             if result.status is OperationStatus.SUCCESSFUL:
                 return
             if result.status is OperationStatus.FAILED:

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sandbox.d1.acs.currency import EUR, Currency
-from sandbox.d1.callbacks.questions import MadeCall
+from sandbox.d1.callbacks.requests import SentRequest
 from sandbox.d1.model import contract
 from sandbox.d1.model.contract import OperationStatus, ThreeDSOperation
 from sandbox.d1.model.notification import Notification, new_details, new_operation_id
@@ -123,7 +123,7 @@ class Purchase:
     operation_id: str = field(default_factory=new_operation_id)
     """D1's id of the operation, in the history and in notifications."""
     details: dict[str, str] = field(default_factory=new_details)
-    calls: list[MadeCall] = field(default_factory=list)
+    calls: list[SentRequest] = field(default_factory=list)
     """The callbacks made for it, in order."""
     status: Status = Status.RUNNING
     error: str | None = None

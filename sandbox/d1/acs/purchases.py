@@ -7,9 +7,9 @@ from sandbox.d1.acs.authenticators import Authenticators
 from sandbox.d1.acs.challenges import Challenges
 from sandbox.d1.acs.purchase import Delivery, Flow, NotAuthenticatedError, Order, Purchase
 from sandbox.d1.callbacks.background import Background
-from sandbox.d1.callbacks.edge import NotDeliveredError
+from sandbox.d1.callbacks.edge_client import NotDeliveredError
 from sandbox.d1.callbacks.notifier import Notifier
-from sandbox.d1.callbacks.questions import QuestionError
+from sandbox.d1.callbacks.requests import CallbackError
 from sandbox.d1.model.contract import CardState
 from sandbox.d1.model.notification import History
 from sandbox.d1.model.store import CardStore
@@ -91,7 +91,7 @@ class Purchases:
     async def _authenticate(self, purchase: Purchase) -> str | None:
         try:
             await self._challenges.authenticate(purchase)
-        except (NotAuthenticatedError, NotDeliveredError, QuestionError) as error:
+        except (NotAuthenticatedError, NotDeliveredError, CallbackError) as error:
             return str(error)
         return None
 

@@ -10,7 +10,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, GuestProtocol
 
 from sandbox.common.fields import json_object
-from sandbox.d1.model.contract import GRANT_TYPE, STATUS_ASSERTION_REFUSED, TOKEN_LIFETIME_SECONDS
+from sandbox.d1.model.contract import GRANT_TYPE, STATUS_ASSERTION_REJECTED, TOKEN_LIFETIME_SECONDS
 from sandbox.d1.model.errors import D1Error, bad_request, unauthorized
 
 __all__ = ["AccessTokens", "AssertionVerifier", "TokenEndpoint"]
@@ -39,27 +39,27 @@ class AssertionVerifier:
         """
         claims = self._verified_claims(assertion)
         if claims.get("iss") != self._issuer_id or claims.get("sub") != self._issuer_id:
-            raise _refused("iss and sub must be the issuer")
+            raise _rejected("iss and sub must be the issuer")
         expiry = claims.get("exp")
         if not isinstance(expiry, int):
-            raise _refused("exp must be a number of seconds")
+            raise _rejected("exp must be a number of seconds")
         if not 0 < expiry - self._clock() <= TOKEN_LIFETIME_SECONDS:
-            raise _refused("exp must be in the future, by 15 minutes at most")
+            raise _rejected("exp must be in the future, by 15 minutes at most")
 
     def _verified_claims(self, assertion: str) -> dict[str, Any]:
         try:
             return jwt.decode(assertion, self._key, algorithms=["ES256"]).claims
         except (JoseError, ValueError):
-            raise _refused("Assertion is not signed with ES256 by the registered key") from None
+            raise _rejected("Assertion is not signed with ES256 by the registered key") from None
 
     def _key(self, signature: GuestProtocol) -> ECKey:
         header = signature.headers()
         if header.get("typ", "JWT") != "JWT":
-            raise _refused("typ must be JWT")
+            raise _rejected("typ must be JWT")
         try:
             return self._keys[header["kid"]]
         except (KeyError, TypeError):
-            raise _refused("kid is not registered") from None
+            raise _rejected("kid is not registered") from None
 
 
 class AccessTokens:
@@ -120,5 +120,5 @@ async def _parameters(request: web.Request) -> Mapping[str, Any]:
     raise bad_request()
 
 
-def _refused(why: str) -> D1Error:
-    return unauthorized(why, STATUS_ASSERTION_REFUSED)
+def _rejected(reason: str) -> D1Error:
+    return unauthorized(reason, STATUS_ASSERTION_REJECTED)

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sandbox.d1.callbacks.edge import NotDeliveredError
-from sandbox.d1.callbacks.questions import QuestionError
+from sandbox.d1.callbacks.edge_client import NotDeliveredError
+from sandbox.d1.callbacks.requests import CallbackError
 
 __all__ = ["Background"]
 
@@ -48,7 +48,7 @@ class Background:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
-        if isinstance(error, NotDeliveredError | QuestionError):
+        if isinstance(error, NotDeliveredError | CallbackError):
             self.errors.append(f"{task.get_name()}: {error}")
         else:
             # The text of an unexpected error may hold private data; its traceback goes to the log.

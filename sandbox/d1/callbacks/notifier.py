@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from sandbox.d1.callbacks.edge import EdgeClient, EdgeCredentials, NotDeliveredError
-from sandbox.d1.model.contract import BACKOFF_SECONDS, NOTIFICATION_ATTEMPTS, OutboundCall
+from sandbox.d1.callbacks.edge_client import EdgeClient, EdgeCredentials, NotDeliveredError
+from sandbox.d1.model.contract import BACKOFF_SECONDS, NOTIFICATION_ATTEMPTS, Callback
 
 __all__ = ["EdgeCredentials", "NotDeliveredError", "Notifiable", "Notifier"]
 
@@ -20,7 +20,7 @@ class Notifiable(Protocol):
         ...
 
     @property
-    def call(self) -> OutboundCall:
+    def call(self) -> Callback:
         """The callback that carries it."""
         ...
 
@@ -86,13 +86,13 @@ class Notifier:
         return status
 
     async def _post(self, notification: Notifiable) -> int:
-        answer = await self._edge.call(
+        response = await self._edge.call(
             notification.call,
             notification.ids,
             correlation_id=notification.operation_id,
             body=notification.body(),
         )
-        return answer.status
+        return response.status
 
 
 def _is_success(status: int) -> bool:

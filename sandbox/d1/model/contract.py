@@ -36,6 +36,7 @@ __all__ = [
     "EDGE_TOKEN_PATH",
     "EMAIL",
     "ENCRYPTED_DATA",
+    "ERROR_STATUSES",
     "EXPIRY",
     "FIELD_APP_INSTANCE_ID",
     "FIELD_AUTHENTICATION_ID",
@@ -73,8 +74,7 @@ __all__ = [
     "PURCHASE_DATE_FORMAT",
     "REASON",
     "REASON_CODE",
-    "REFUSALS",
-    "STATUS_ASSERTION_REFUSED",
+    "STATUS_ASSERTION_REJECTED",
     "STATUS_AUTHENTICATOR_DELETED",
     "STATUS_CARD_CREATED",
     "STATUS_CARD_DONE",
@@ -86,13 +86,13 @@ __all__ = [
     "TOKEN_PATH",
     "USER_ID",
     "V1_BASE",
+    "Callback",
     "CardProduct",
     "CardState",
     "ConsumerOperation",
     "InitialState",
     "Operation",
     "OperationStatus",
-    "OutboundCall",
     "PurchaseField",
     "ReasonCode",
     "ResumeReason",
@@ -231,7 +231,7 @@ class OperationStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class OutboundCall:
+class Callback:
     """A callback: a call that D1 makes to the edge."""
 
     name: str
@@ -242,17 +242,17 @@ class OutboundCall:
     """The only status that means success."""
 
 
-NOTIFY_THREE_DS_OPERATION = OutboundCall(
+NOTIFY_THREE_DS_OPERATION = Callback(
     "notify3dsOperation", "POST", "/notifications/d1/v1/issuers/{issuerId}/cards/{cardId}/3ds/notifications", 204
 )
-GET_CONSUMER_INFORMATION = OutboundCall(
+GET_CONSUMER_INFORMATION = Callback(
     "getConsumerInformation", "GET", "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}", 200
 )
-DELIVER_OTP = OutboundCall("deliverOtp", "POST", "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}/otp", 204)
-GET_CARD_CREDENTIALS = OutboundCall(
+DELIVER_OTP = Callback("deliverOtp", "POST", "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}/otp", 204)
+GET_CARD_CREDENTIALS = Callback(
     "cmsGetCardCredentials", "GET", "/cms/api/v1/issuers/{issuerId}/cards/{cardId}/credentials", 200
 )
-REFUSALS = frozenset({400, 401, 403, 404, 405, 415, 500})
+ERROR_STATUSES = frozenset({400, 401, 403, 404, 405, 415, 500})
 """The error statuses of callback requests that D1 understands."""
 
 
@@ -276,7 +276,7 @@ OPERATIONS = {
     Operation.RESUME_CARD: "/operations:resume",
 }
 """The suffix of the card's path; that v2 has a colon here, as v1 does, is assumed."""
-STATUS_ASSERTION_REFUSED = 401
+STATUS_ASSERTION_REJECTED = 401
 STATUS_CARD_CREATED = 201
 STATUS_CARD_DONE = 204
 STATUS_NOT_REUSABLE = 409
@@ -296,18 +296,16 @@ EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 CALLING_CODE = re.compile(r"\+[0-9]{1,4}")
 PHONE_NUMBER = re.compile(r"[0-9]{1,20}")
 COUNTRY_CODE = re.compile(r"[A-Z]{2}")
-NOTIFY_CONSUMER_OPERATION = OutboundCall(
+NOTIFY_CONSUMER_OPERATION = Callback(
     "notifyConsumerOperation",
     "POST",
     "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}/notifications",
     204,
 )
-AUTHENTICATE = OutboundCall(
+AUTHENTICATE = Callback(
     "authenticateConsumer", "POST", "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}/authentication", 200
 )
-GET_AUTHENTICATION_RESULT = OutboundCall(
-    "getAuthenticationResult", "GET", AUTHENTICATE.path + "/{authenticationId}", 200
-)
+GET_AUTHENTICATION_RESULT = Callback("getAuthenticationResult", "GET", AUTHENTICATE.path + "/{authenticationId}", 200)
 AUTHENTICATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FIELD_AUTHENTICATION_ID = "authenticationId"
 FIELD_AUTHENTICATION_STATUS = "status"

@@ -13,7 +13,7 @@ from sandbox.d1.model.contract import (
     HISTORY_SECONDS,
     NOTIFY_CONSUMER_OPERATION,
     NOTIFY_THREE_DS_OPERATION,
-    OutboundCall,
+    Callback,
 )
 
 __all__ = ["ConsumerNotification", "History", "Notification", "Variant", "new_details", "new_operation_id", "vary"]
@@ -40,7 +40,7 @@ class Notification:
     """Further top-level fields outside the contract."""
 
     @property
-    def call(self) -> OutboundCall:
+    def call(self) -> Callback:
         """The callback that carries it."""
         return NOTIFY_THREE_DS_OPERATION
 
@@ -79,7 +79,7 @@ class ConsumerNotification:
     """Further top-level fields outside the contract."""
 
     @property
-    def call(self) -> OutboundCall:
+    def call(self) -> Callback:
         """The callback that carries it."""
         return NOTIFY_CONSUMER_OPERATION
 

@@ -61,7 +61,7 @@ class SteadyCallers:
                 task.cancel()
             await asyncio.gather(*callers._tasks, return_exceptions=True)
 
-    async def answered(self, times: int) -> None:
+    async def succeeded(self, times: int) -> None:
         """Wait for that many further successful calls.
 
         Raises:

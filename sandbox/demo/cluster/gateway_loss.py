@@ -37,7 +37,7 @@ class GatewayLoss:
         self._at_a = at_a
         self._at_b = at_b
         self._shopper = Shopper(site.a)
-        self._unanswered: Purchase | None = None
+        self._without_reply: Purchase | None = None
         self._committed = ""
         self._uncommitted = ""
         self._killed_at = 0.0
@@ -53,7 +53,7 @@ class GatewayLoss:
         async with SteadyCallers.calling(site.both) as callers:
 
             async def calls() -> str:
-                await callers.answered(_CALLS_AFTER)
+                await callers.succeeded(_CALLS_AFTER)
                 return f"{callers.calls} calls through both addresses succeeded, with {callers.repeats} retries"
 
             await run("killed with an OTP at its handler: A's handler sends it", self._otp)
@@ -68,8 +68,8 @@ class GatewayLoss:
         await self._at_b.becomes(notification.WATCHER_ROLE_ACTIVE)
         self._at_a.start()
         await self._at_a.becomes(notification.WATCHER_ROLE_STANDBY)
-        told = self._site.told
-        self._committed, self._uncommitted = [(await told.send()).operation_id for _ in range(2)]
+        sender = self._site.sender
+        self._committed, self._uncommitted = [(await sender.send()).operation_id for _ in range(2)]
         await self._at_b.receives(self._uncommitted)
         await self._at_b.commit(self._committed)
         return f"two notifications arrive at B, fencing token {self._at_b.fence}; the first is committed"
@@ -77,23 +77,23 @@ class GatewayLoss:
     async def _otp(self) -> str:
         shopper = self._shopper
         async with HangingHandler.connect(self._site.b) as hanging:
-            purchase, self._unanswered = shopper.buy(Flow.SMS_OTP_ISSUER), shopper.buy(Flow.SMS_OTP)
-            asked = {await hanging.asked(), await hanging.asked()}
-            expect(asked == {"deliver_otp", "consumer_information"}, f"its callbacks were {asked}")
+            purchase, self._without_reply = shopper.buy(Flow.SMS_OTP_ISSUER), shopper.buy(Flow.SMS_OTP)
+            kinds = {await hanging.callback_kind(), await hanging.callback_kind()}
+            expect(kinds == {"deliver_otp", "consumer_information"}, f"its callbacks were {kinds}")
             await self._site.b.gateway.kill()
             self._killed_at = time.monotonic()
             async with Handler.connect(self._site.a.channel, {"deliver_otp": shopper.send_sms}) as handler:
                 await shopper.awaits(purchase, Status.AWAITS_OTP)
                 shopper.type_otp(purchase)
                 ended = await shopper.over(purchase, Status.SUCCESSFUL)
-                attempt, call = handler.questions[0].attempt, purchase.calls[0]
+                attempt, call = handler.requests[0].attempt, purchase.calls[0]
                 return f"as attempt {attempt}; D1 had the reply after {call.milliseconds:.0f} ms; {ended}"
 
     async def _fallback(self) -> str:
-        if self._unanswered is None:
+        if self._without_reply is None:
             raise UnexpectedError("the handler got no callback")
-        await self._shopper.over(self._unanswered, Status.FAILED)
-        call = self._unanswered.calls[0]
+        await self._shopper.over(self._without_reply, Status.FAILED)
+        call = self._without_reply.calls[0]
         expect(call.status == HTTPStatus.INTERNAL_SERVER_ERROR, f"D1 got HTTP {call.status}")
         return f"after {call.milliseconds:.0f} ms D1 got HTTP {call.status}; the purchase FAILED and was notified"
 
@@ -107,7 +107,7 @@ class GatewayLoss:
 
     async def _notified(self) -> str:
         self._site.d1_calls(self._site.b)
-        sent = await self._site.told.send()
+        sent = await self._site.sender.send()
         await self._at_a.receives(sent.operation_id)
         await self._at_a.commit(sent.operation_id)
         return f"{sent.operation_id[:11]}... got a 204 and arrives at A"

@@ -37,7 +37,7 @@ class NatsLoss:
         run = self._site.steps.run
         self._site.steps.title("A NATS server is killed as well (SIGKILL): the one that leads the event log")
         await run("the leader is killed", self._kill)
-        await run("a callback needs no leader", self._question)
+        await run("a callback needs no leader", self._callback)
         await run("D1 repeats a notification until it is stored", self._repeated)
         await run("it arrives at A and is committed", self._committed)
 
@@ -49,18 +49,18 @@ class NatsLoss:
         self.killed = leader
         return f"{leader.name} is down, two are up"
 
-    async def _question(self) -> str:
+    async def _callback(self) -> str:
         shopper = Shopper(self._site.a)
-        async with Handler.connect(self._site.a.channel, shopper.answers(), name="demo"):
+        async with Handler.connect(self._site.a.channel, shopper.responders(), name="demo"):
             return f"RenewCard; D1 requests the new card's data: {await shopper.renewed()}"
 
     async def _repeated(self) -> str:
         began, statuses = time.monotonic(), list[int]()
-        sent = self._site.told.new()
+        sent = self._site.sender.new()
         while not statuses or statuses[-1] != HTTPStatus.NO_CONTENT:
             if statuses:
                 await asyncio.sleep(_REPEAT_SECONDS)
-            statuses.append(await self._site.told.try_to_send(sent))
+            statuses.append(await self._site.sender.try_to_send(sent))
         seconds, refused = time.monotonic() - began, statuses[:-1]
         expect(set(refused) <= {HTTPStatus.SERVICE_UNAVAILABLE}, f"D1 got HTTP {refused}")
         self._told_last = sent.operation_id

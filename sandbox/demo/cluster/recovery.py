@@ -40,7 +40,7 @@ class Recovery:
         self._site.steps.title("Both are started again")
         await run("the NATS server is back and catches up", self._nats)
         await run("gateway B is back and ready", self._gateway)
-        await run("a handler at B answers callbacks that D1 sends to A", self._question)
+        await run("a handler at B answers callbacks that D1 sends to A", self._callback)
         await run("B's watcher stands by", self._standby)
         await run("each notification with a 204 is in the event log once", self._log)
         await run("SIGTERM: both gateways shut down gracefully", self._end)
@@ -58,10 +58,10 @@ class Recovery:
         await self._site.b.channel.channel_ready()
         return await readiness(self._site.b)
 
-    async def _question(self) -> str:
+    async def _callback(self) -> str:
         self._site.d1_calls(self._site.a)
         shopper = Shopper(self._site.b)
-        async with Handler.connect(self._site.b.channel, shopper.answers(), name="demo"):
+        async with Handler.connect(self._site.b.channel, shopper.responders(), name="demo"):
             return await shopper.otp_by_issuer()
 
     async def _standby(self) -> str:
@@ -70,7 +70,7 @@ class Recovery:
 
     async def _log(self) -> str:
         purchases = self._site.sandbox.purchases.all()
-        taken = set(self._site.told.operation_ids)
+        taken = set(self._site.sender.operation_ids)
         taken |= {
             each.operation_id for each in purchases if each.delivery and each.delivery.status == HTTPStatus.NO_CONTENT
         }

@@ -45,16 +45,16 @@ class Sharing:
         site.d1_calls(site.b)
         steps.title("In the other direction: D1 -> gateway B -> NATS -> gateway A -> handler, subscriber")
         await Notifications(site.a).walk_arrivals()
-        for name, action in self._questions():
+        for name, action in self._callback_steps():
             await steps.run(name, action)
         await steps.run("SuspendCard at A, repeated at B with its request_id", self._repeated)
 
-    def _questions(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+    def _callback_steps(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
         shopper = Shopper(self._site.a)
 
-        def answered(action: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
+        def with_handler(action: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
             async def run() -> str:
-                async with Handler.connect(self._site.a.channel, shopper.answers(), name="demo"):
+                async with Handler.connect(self._site.a.channel, shopper.responders(), name="demo"):
                     return await action()
 
             return run
@@ -64,9 +64,9 @@ class Sharing:
             return f"completed at A, polled at B: {ended}"
 
         return [
-            ("D1 sends the OTP to the number from the reply", answered(shopper.otp_by_d1)),
-            ("the issuer sends the OTP, the consumer enters it", answered(shopper.otp_by_issuer)),
-            ("the issuer's own app: approved", answered(approved)),
+            ("D1 sends the OTP to the number from the reply", with_handler(shopper.otp_by_d1)),
+            ("the issuer sends the OTP, the consumer enters it", with_handler(shopper.otp_by_issuer)),
+            ("the issuer's own app: approved", with_handler(approved)),
         ]
 
     async def _ready(self) -> str:

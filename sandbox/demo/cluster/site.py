@@ -14,9 +14,9 @@ import grpc
 
 from sandbox.common.pki import Pki
 from sandbox.d1.callbacks.notifier import EdgeCredentials
+from sandbox.demo.notification_sender import NotificationSender
 from sandbox.demo.stage import Stage
 from sandbox.demo.steps import Steps, expect
-from sandbox.demo.told import Told
 from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage, credentials
 from sandbox.nats import NatsCluster, ServerTls
 from sandbox.sandbox import Sandbox
@@ -41,7 +41,7 @@ class Site:
     b: Stage
     both: grpc.aio.Channel
     """A channel to both gateways, which spreads calls and avoids a gateway that is down."""
-    told: Told
+    sender: NotificationSender
 
     @classmethod
     @asynccontextmanager
@@ -66,9 +66,9 @@ class Site:
                 await stack.enter_async_context(_channel(sandbox.pki, addresses))
                 for addresses in ((a.grpc,), (b.grpc,), (a.grpc, b.grpc))
             ]
-            told = Told(sandbox)
-            at_a, at_b = (Stage(steps, sandbox, each, way, told) for each, way in ((a, ways[0]), (b, ways[1])))
-            yield cls(steps, sandbox, nats, a=at_a, b=at_b, both=ways[2], told=told)
+            sender = NotificationSender(sandbox)
+            at_a, at_b = (Stage(steps, sandbox, each, way, sender) for each, way in ((a, ways[0]), (b, ways[1])))
+            yield cls(steps, sandbox, nats, a=at_a, b=at_b, both=ways[2], sender=sender)
 
     def d1_calls(self, first: Stage) -> None:
         """Have D1 call the edge of a gateway, or the other one's while the first is unreachable."""
@@ -90,9 +90,9 @@ async def readiness(stage: Stage) -> str:
     Raises:
         UnexpectedError: The gateway is not ready.
     """
-    async with aiohttp.ClientSession() as session, session.get(f"{stage.gateway.admin}/readyz") as answer:
-        expect(answer.status == HTTPStatus.OK, f"/readyz {answer.status}: {await answer.text()}")
-        return f"/readyz {answer.status}"
+    async with aiohttp.ClientSession() as session, session.get(f"{stage.gateway.admin}/readyz") as response:
+        expect(response.status == HTTPStatus.OK, f"/readyz {response.status}: {await response.text()}")
+        return f"/readyz {response.status}"
 
 
 async def _gateways(

@@ -9,8 +9,8 @@ from typing import Self
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox.demo.cluster.callers import until_available
+from sandbox.demo.notification_sender import CARD
 from sandbox.demo.stage import CALL_SECONDS, Stage
-from sandbox.demo.told import CARD
 
 __all__ = ["Watcher"]
 

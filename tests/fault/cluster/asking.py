@@ -17,8 +17,8 @@ from d1_gateway_client.contracts.issuer.callback.v1 import (
 )
 from d1_gateway_client.contracts.issuer.consumer.v1 import PersonalInformation
 from sandbox.common.pki import Pki
-from sandbox.d1.callbacks.edge import EdgeClient, NotDeliveredError
-from sandbox.d1.model.contract import DELIVER_OTP, GET_CONSUMER_INFORMATION, OutboundCall
+from sandbox.d1.callbacks.edge_client import EdgeClient, NotDeliveredError
+from sandbox.d1.model.contract import DELIVER_OTP, GET_CONSUMER_INFORMATION, Callback
 
 __all__ = ["IN_TIME_SECONDS", "Questions", "handlers"]
 
@@ -63,7 +63,7 @@ class Questions:
             finally:
                 self._ending.set()
 
-    async def ask(self, call: OutboundCall, edge: int) -> int | None:
+    async def ask(self, call: Callback, edge: int) -> int | None:
         """Ask one edge; returns the status, None without an answer."""
         body = _OTP if call is DELIVER_OTP else None
         began = time.monotonic()
@@ -84,7 +84,7 @@ class Questions:
             self.answered[call.name] += 1
         return answer.status
 
-    async def _repeat(self, call: OutboundCall, edge: int) -> None:
+    async def _repeat(self, call: Callback, edge: int) -> None:
         while not self._ending.is_set():
             await self.ask(call, edge)
             await asyncio.sleep(_PAUSE_SECONDS)

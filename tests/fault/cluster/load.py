@@ -13,7 +13,7 @@ import grpc
 
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
-from sandbox.d1.callbacks.edge import EdgeClient
+from sandbox.d1.callbacks.edge_client import EdgeClient
 from sandbox.d1.model.contract import DELIVER_OTP
 from tests.e2e.watching import connect, operation_ids
 from tests.fault.cluster.asking import Questions, handlers

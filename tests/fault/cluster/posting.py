@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from sandbox.d1.callbacks.edge import EdgeClient, NotDeliveredError
+from sandbox.d1.callbacks.edge_client import EdgeClient, NotDeliveredError
 from sandbox.d1.model.notification import Notification, new_details
 
 __all__ = ["Posts"]

@@ -36,8 +36,8 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Questioning]:
 
 async def outcomes(handler: Handler, count: int = 1) -> list[int]:
     async with asyncio.timeout(SECONDS):
-        await handler.until(lambda each: len(each.receipts) >= count)
-    return [receipt.outcome for receipt in handler.receipts]
+        await handler.until(lambda each: len(each.acknowledgements) >= count)
+    return [receipt.outcome for receipt in handler.acknowledgements]
 
 
 async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gateway(cluster: Questioning) -> None:
@@ -56,11 +56,11 @@ async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gate
         assert await cluster.ask(THERE, "/authentication/consumer-1-1") == (200, result)
         assert await outcomes(handler, 5) == [ACCEPTED] * 5
 
-    first = handler.questions[0]
+    first = handler.requests[0]
     assert (first.issuer_id, first.correlation_id, first.attempt) == ("SANDBOX001", "ask-1", 1)
     assert (first.consumer_information.consumer_id, first.consumer_information.card_id) == ("consumer-1", "card-7")
     assert 0 < first.time_left.ToMilliseconds() <= 8000
-    assert len(handler.questions) == 5
+    assert len(handler.requests) == 5
 
 
 async def test_a_poll_does_not_wait_for_a_handler_if_there_is_none_at_any_gateway(cluster: Questioning) -> None:
@@ -79,7 +79,7 @@ async def test_a_handler_here_is_asked_before_one_at_the_other_gateway(cluster: 
         for _ in range(3):
             assert (await cluster.ask(HERE))[0] == 200
 
-    assert (len(own.questions), len(other.questions)) == (3, 0)
+    assert (len(own.requests), len(other.requests)) == (3, 0)
 
 
 async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(
@@ -100,7 +100,7 @@ async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(
         answered = await asyncio.gather(*(cluster.ask(number % 2) for number in range(40)))
 
     assert {status for status, _ in answered} == {200}
-    assert len(handler.questions) == 40
+    assert len(handler.requests) == 40
     assert most == 3
 
 
@@ -114,12 +114,12 @@ async def test_what_a_handler_that_leaves_had_is_answered_by_one_at_the_gateway_
     async with leaving as silent:
         asking = asyncio.create_task(cluster.ask(HERE))
         async with asyncio.timeout(SECONDS):
-            while not silent.questions:  # noqa: ASYNC110  a question sets no event
+            while not silent.requests:  # noqa: ASYNC110  a question sets no event
                 await asyncio.sleep(0.01)
     async with Handler.connect(cluster.gateways[HERE].channel, {"consumer_information": tell_person}) as handler:
         assert (await asking)[0] == 200
-        assert handler.questions[0].attempt == 2
-        assert handler.questions[0].token == silent.questions[0].token
+        assert handler.requests[0].attempt == 2
+        assert handler.requests[0].token == silent.requests[0].token
 
 
 async def test_a_receipt_that_is_still_to_come_holds_up_no_reply_and_comes_before_the_stream_ends(
@@ -130,7 +130,7 @@ async def test_a_receipt_that_is_still_to_come_holds_up_no_reply_and_comes_befor
         assert {status for status, _ in answered} == {200}
         assert await outcomes(handler, 30) == [ACCEPTED] * 30
 
-    assert {receipt.token for receipt in handler.receipts} == {question.token for question in handler.questions}
+    assert {receipt.token for receipt in handler.acknowledgements} == {question.token for question in handler.requests}
 
 
 async def test_while_nats_is_down_handlers_here_answer_and_after_that_those_elsewhere_too(
@@ -143,13 +143,13 @@ async def test_while_nats_is_down_handlers_here_answer_and_after_that_those_else
             await cluster.nats.kill()
             for _ in range(5):
                 assert (await cluster.ask(HERE))[0] == 200
-            assert len(own.questions) == 5
+            assert len(own.requests) == 5
 
             await cluster.nats.restart()
             async with asyncio.timeout(SECONDS):
                 while (await cluster.ask(HERE, "/otp", {"otp": {"value": "2"}}))[0] != 204:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
-    assert elsewhere.questions[-1].deliver_otp.otp == "2"
+    assert elsewhere.requests[-1].deliver_otp.otp == "2"
 
 
 async def test_nothing_of_a_callback_or_a_reply_is_stored_or_logged(cluster: Questioning, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ async def test_nothing_of_a_callback_or_a_reply_is_stored_or_logged(cluster: Que
         # What is stored is found, so what is not found is not stored.
         notification = Notification("card-1", "op_control", datetime.now(UTC), details=new_details())
         assert await sandbox.notifier.send(notification) == 204
-    asked = handler.questions[0]
+    asked = handler.requests[0]
     assert asked.deliver_otp.otp == CANARY
 
     connection = await Connection.open(NatsSettings(servers=(cluster.nats.url,)))

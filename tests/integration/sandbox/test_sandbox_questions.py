@@ -6,7 +6,7 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
-from sandbox.d1.callbacks.edge import EdgeCredentials
+from sandbox.d1.callbacks.edge_client import EdgeCredentials
 from sandbox.d1.model.contract import InitialState
 from sandbox.d1.model.store import CardDetails
 from tests.integration.sandbox.sandbox_edge import INFORMATION, Edge, Reply

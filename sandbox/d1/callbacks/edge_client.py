@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from sandbox.d1.model.contract import EDGE_TOKEN_PATH, OUTBOUND_TIMEOUT_SECONDS, OutboundCall
+from sandbox.d1.model.contract import EDGE_TOKEN_PATH, OUTBOUND_TIMEOUT_SECONDS, Callback
 
-__all__ = ["EdgeAnswer", "EdgeClient", "EdgeCredentials", "NotDeliveredError"]
+__all__ = ["EdgeClient", "EdgeCredentials", "EdgeResponse", "NotDeliveredError"]
 
 
 class NotDeliveredError(Exception):
@@ -36,7 +36,7 @@ class EdgeCredentials:
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeAnswer:
+class EdgeResponse:
     """The edge's response."""
 
     status: int
@@ -109,13 +109,13 @@ class EdgeClient:
 
     async def call(
         self,
-        call: OutboundCall,
+        call: Callback,
         ids: Mapping[str, str],
         *,
         correlation_id: str,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
-    ) -> EdgeAnswer:
+    ) -> EdgeResponse:
         """Make a call and return the response, whatever its status.
 
         Args:
@@ -135,10 +135,10 @@ class EdgeClient:
         try:
             async with await self._request(
                 call.method, path, json=body, params=query, headers=headers, allow_redirects=False
-            ) as answer:
-                if answer.status == HTTPStatus.UNAUTHORIZED:
+            ) as response:
+                if response.status == HTTPStatus.UNAUTHORIZED:
                     self._token_expiry = 0.0
-                return EdgeAnswer(answer.status, answer.content_type, await answer.read())
+                return EdgeResponse(response.status, response.content_type, await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NotDeliveredError(f"The edge did not respond: {type(error).__name__}") from None
 
@@ -155,9 +155,9 @@ class EdgeClient:
             form["scope"] = credentials.scope
         headers = {"Authorization": credentials.authorization()}
         try:
-            async with await self._request("POST", EDGE_TOKEN_PATH, data=form, headers=headers) as answer:
-                answer.raise_for_status()
-                token = await answer.json()
+            async with await self._request("POST", EDGE_TOKEN_PATH, data=form, headers=headers) as response:
+                response.raise_for_status()
+                token = await response.json()
                 if token["token_type"] != "Bearer":  # noqa: S105 - not the token
                     raise NotDeliveredError("The edge issued no bearer token")
                 # A string in D1's specification; without it, the token is used once.

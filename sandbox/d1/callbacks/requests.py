@@ -20,30 +20,30 @@ from sandbox.common.fields import (
     optional_text,
     text,
 )
-from sandbox.d1.callbacks.edge import EdgeAnswer, EdgeClient, NotDeliveredError
+from sandbox.d1.callbacks.edge_client import EdgeClient, EdgeResponse, NotDeliveredError
 from sandbox.d1.model import contract
-from sandbox.d1.model.contract import OperationStatus, OutboundCall
+from sandbox.d1.model.contract import Callback, OperationStatus
 from sandbox.d1.model.jwe import decrypt_credentials
 from sandbox.d1.model.personal import PersonalInformation
 from sandbox.d1.model.store import Credentials
 
-__all__ = ["AuthenticationResult", "BadAnswerError", "MadeCall", "QuestionError", "Questions"]
+__all__ = ["AuthenticationResult", "BadReplyError", "CallbackError", "CallbackRequests", "SentRequest"]
 
-_Answer = TypeVar("_Answer")
+_Reply = TypeVar("_Reply")
 
 _JSON = "application/json"
 
 
-class QuestionError(Exception):
+class CallbackError(Exception):
     """The edge responded with an error that D1 understands."""
 
 
-class BadAnswerError(QuestionError):
+class BadReplyError(CallbackError):
     """The callback reply breaks the contract, so D1 cannot use it."""
 
 
 @dataclass(frozen=True, slots=True)
-class MadeCall:
+class SentRequest:
     """A callback request that D1 sent."""
 
     name: str
@@ -67,15 +67,15 @@ class AuthenticationResult:
     """The reason of a failure, for people."""
 
 
-class Questions:
+class CallbackRequests:
     """Sends callback requests to the edge.
 
-    Its methods raise `NotDeliveredError` without a response, `QuestionError` for an error response, and
-    `BadAnswerError` for a reply that breaks the contract. No error text holds a value of a reply.
+    Its methods raise `NotDeliveredError` without a response, `CallbackError` for an error response, and
+    `BadReplyError` for a reply that breaks the contract. No error text holds a value of a reply.
     """
 
     def __init__(
-        self, edge: EdgeClient, keys: Mapping[str, ECKey], correlation_id: str, journal: list[MadeCall]
+        self, edge: EdgeClient, keys: Mapping[str, ECKey], correlation_id: str, journal: list[SentRequest]
     ) -> None:
         """Use one correlation id for all requests.
 
@@ -92,7 +92,7 @@ class Questions:
 
     async def consumer_information(self, consumer_id: str, card_id: str | None = None) -> PersonalInformation:
         """Request a consumer's personal data; with a card's id if personal data are tied to cards."""
-        return await self._ask(
+        return await self._request(
             contract.GET_CONSUMER_INFORMATION,
             {"consumerId": consumer_id},
             PersonalInformation.of,
@@ -101,90 +101,90 @@ class Questions:
 
     async def deliver_otp(self, consumer_id: str, body: Mapping[str, Any], card_id: str | None = None) -> None:
         """Request delivery of an OTP."""
-        await self._ask(
+        await self._request(
             contract.DELIVER_OTP, {"consumerId": consumer_id}, lambda _: None, body=body, query=_card_query(card_id)
         )
 
     async def authenticate(self, consumer_id: str, body: Mapping[str, Any]) -> str:
         """Request authentication in the issuer's app; return the authentication's id."""
-        return await self._ask(
+        return await self._request(
             contract.AUTHENTICATE,
             {"consumerId": consumer_id},
-            lambda answer: text(answer, contract.FIELD_AUTHENTICATION_ID, contract.AUTHENTICATION_ID),
+            lambda response: text(response, contract.FIELD_AUTHENTICATION_ID, contract.AUTHENTICATION_ID),
             body=body,
         )
 
     async def authentication_result(self, consumer_id: str, authentication_id: str) -> AuthenticationResult:
         """Request the state of an authentication."""
 
-        def read(answer: Mapping[str, Any]) -> AuthenticationResult:
-            if answer.get(contract.FIELD_AUTHENTICATION_ID, authentication_id) != authentication_id:
+        def read(response: Mapping[str, Any]) -> AuthenticationResult:
+            if response.get(contract.FIELD_AUTHENTICATION_ID, authentication_id) != authentication_id:
                 raise InvalidValueError(contract.FIELD_AUTHENTICATION_ID)
-            status = choice(answer, contract.FIELD_AUTHENTICATION_STATUS, OperationStatus)
-            return AuthenticationResult(status, optional_text(answer, "error"))
+            status = choice(response, contract.FIELD_AUTHENTICATION_STATUS, OperationStatus)
+            return AuthenticationResult(status, optional_text(response, "error"))
 
         ids = {"consumerId": consumer_id, "authenticationId": authentication_id}
-        return await self._ask(contract.GET_AUTHENTICATION_RESULT, ids, read)
+        return await self._request(contract.GET_AUTHENTICATION_RESULT, ids, read)
 
     async def card_credentials(self, card_id: str) -> Credentials:
         """Request a card's data."""
 
-        def read(answer: Mapping[str, Any]) -> Credentials:
-            return decrypt_credentials(text(answer, "encryptedData", contract.ENCRYPTED_DATA), self._keys)
+        def read(response: Mapping[str, Any]) -> Credentials:
+            return decrypt_credentials(text(response, "encryptedData", contract.ENCRYPTED_DATA), self._keys)
 
-        return await self._ask(contract.GET_CARD_CREDENTIALS, {"cardId": card_id}, read)
+        return await self._request(contract.GET_CARD_CREDENTIALS, {"cardId": card_id}, read)
 
-    async def _ask(
+    async def _request(
         self,
-        call: OutboundCall,
+        call: Callback,
         ids: Mapping[str, str],
-        read: Callable[[Mapping[str, Any]], _Answer],
+        read: Callable[[Mapping[str, Any]], _Reply],
         *,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
-    ) -> _Answer:
+    ) -> _Reply:
         loop = asyncio.get_running_loop()
         began, status, failure = loop.time(), None, None
         try:
-            answer = await self._edge.call(call, ids, correlation_id=self._correlation_id, body=body, query=query)
-            status = answer.status
-            return _read(call, answer, read)
-        except (NotDeliveredError, QuestionError) as error:
+            response = await self._edge.call(call, ids, correlation_id=self._correlation_id, body=body, query=query)
+            status = response.status
+            return _read(call, response, read)
+        except (NotDeliveredError, CallbackError) as error:
             failure = error
             raise
         finally:
             milliseconds = (loop.time() - began) * 1000
             problem = None if failure is None else str(failure)
-            broken = isinstance(failure, BadAnswerError)
-            self._journal.append(MadeCall(call.name, status, milliseconds, problem, broken))
+            broken = isinstance(failure, BadReplyError)
+            self._journal.append(SentRequest(call.name, status, milliseconds, problem, broken))
 
 
-def _read(call: OutboundCall, answer: EdgeAnswer, read: Callable[[Mapping[str, Any]], _Answer]) -> _Answer:
-    if answer.status != call.success:
-        raise _refusal(call, answer)
+def _read(call: Callback, response: EdgeResponse, read: Callable[[Mapping[str, Any]], _Reply]) -> _Reply:
+    if response.status != call.success:
+        raise _error(call, response)
     if call.success == HTTPStatus.NO_CONTENT:
         return read({})
-    if not answer.body or answer.content_type != _JSON:
-        raise BadAnswerError(f"{call.name} got a reply that is not JSON")
+    if not response.body or response.content_type != _JSON:
+        raise BadReplyError(f"{call.name} got a reply that is not JSON")
     try:
-        return read(json_object(answer.body))
+        return read(json_object(response.body))
     except InvalidFieldError as error:
         problem = "has a value that is not allowed" if isinstance(error, InvalidValueError) else "is missing or wrong"
-        raise BadAnswerError(f"{error.field} {problem} in the reply to {call.name}") from None
+        raise BadReplyError(f"{error.field} {problem} in the reply to {call.name}") from None
     except MalformedBodyError:
-        raise BadAnswerError(f"{call.name} got a reply that is not a JSON object") from None
+        raise BadReplyError(f"{call.name} got a reply that is not a JSON object") from None
 
 
-def _refusal(call: OutboundCall, answer: EdgeAnswer) -> QuestionError:
-    told = f"{call.name} was answered {answer.status}"
-    if answer.status not in contract.REFUSALS:
-        return BadAnswerError(f"{told}, which D1 does not know")
+def _error(call: Callback, response: EdgeResponse) -> CallbackError:
+    description = f"{call.name} got HTTP {response.status}"
+    if response.status not in contract.ERROR_STATUSES:
+        return BadReplyError(f"{description}, which D1 does not know")
     try:
-        if answer.body:
-            text(json_object(answer.body), "error")
+        if response.body:
+            text(json_object(response.body), "error")
     except (InvalidFieldError, MalformedBodyError):
-        return BadAnswerError(f'{told} with a body that is not {{"error"}}')
-    return QuestionError(told)
+        return BadReplyError(f'{description} with a body that is not {{"error"}}')
+    return CallbackError(description)
 
 
 def _card_query(card_id: str | None) -> dict[str, str] | None:

@@ -8,13 +8,13 @@ from sandbox.d1.model.notification import Notification, new_details, new_operati
 from sandbox.demo.steps import expect
 from sandbox.sandbox import Sandbox
 
-__all__ = ["CARD", "Told"]
+__all__ = ["CARD", "NotificationSender"]
 
 CARD = "card_demo_1"
 """The card of the demonstration."""
 
 
-class Told:
+class NotificationSender:
     """Sends D1's notifications and records those that got a 204."""
 
     def __init__(self, sandbox: Sandbox) -> None:

@@ -7,8 +7,8 @@ from joserfc.jwk import ECKey
 
 from sandbox.common.fields import InvalidFieldError
 from sandbox.d1.callbacks.background import Background
-from sandbox.d1.callbacks.edge import EdgeClient, NotDeliveredError
-from sandbox.d1.callbacks.questions import BadAnswerError, QuestionError, Questions
+from sandbox.d1.callbacks.edge_client import EdgeClient, NotDeliveredError
+from sandbox.d1.callbacks.requests import BadReplyError, CallbackError, CallbackRequests
 from sandbox.d1.model import contract
 from sandbox.d1.model.errors import D1Error
 from sandbox.d1.model.notification import new_operation_id
@@ -32,27 +32,27 @@ class CredentialsFetcher:
 
     async def _run(self, card_id: str) -> None:
         await asyncio.sleep(contract.CREDENTIALS_DELAY_SECONDS)
-        questions = Questions(self._edge, self._keys, new_operation_id(), [])
+        requests = CallbackRequests(self._edge, self._keys, new_operation_id(), [])
         for attempt in range(contract.CREDENTIALS_ATTEMPTS):
             if not self._wanted(card_id):
                 return
             try:
-                await self._once(questions, card_id)
-            except (NotDeliveredError, QuestionError):
+                await self._once(requests, card_id)
+            except (NotDeliveredError, CallbackError):
                 if attempt == contract.CREDENTIALS_ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(contract.BACKOFF_SECONDS * 2**attempt)
             else:
                 return
 
-    async def _once(self, questions: Questions, card_id: str) -> None:
-        credentials = await questions.card_credentials(card_id)
+    async def _once(self, requests: CallbackRequests, card_id: str) -> None:
+        credentials = await requests.card_credentials(card_id)
         if not self._wanted(card_id):
             return
         try:
             self._store.supply(card_id, credentials)
         except (D1Error, InvalidFieldError):
-            raise BadAnswerError("The card number is not one that this card can have") from None
+            raise BadReplyError("The card number is not one that this card can have") from None
 
     def _wanted(self, card_id: str) -> bool:
         # Meanwhile the card may have been renewed with its data, renewed under another id, or deleted.
