@@ -1,1 +1,1 @@
-"""The cost of storing a notification and of passing on a callback, beside servers that do less: ``python -m bench``."""
+"""The cost of taking notifications and relaying callbacks, compared with servers that do less: ``python -m bench``."""

@@ -1,7 +1,7 @@
-"""``python -m bench``: measures every scenario, keeps and draws the results, and holds them to ``bench/floors.toml``.
+"""``python -m bench``: measures every scenario, stores and plots the results, and checks ``bench/floors.toml``.
 
-``--only intake,unary`` measures some and leaves what is kept of the others. ``--quick`` measures in half a minute what
-the quick floors need, and keeps nothing. Exits with 1 if a floor is missed, with 2 if a program is
+``--only intake,unary`` measures some scenarios and keeps the stored results of the others. ``--quick`` measures what
+the quick floors need in half a minute and stores nothing. Exits with 1 if a floor is missed, with 2 if a program is
 not installed.
 """
 
@@ -29,8 +29,8 @@ __all__: list[str] = []
 
 
 def _main() -> int:
-    """Run as the command line says. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="What the gateway costs.")
+    """Run the command line. Return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures what the gateway costs.")
     parser.add_argument("--only", type=_names, default=[*SCENARIOS], metavar="NAME,...", help=", ".join(SCENARIOS))
     parser.add_argument("--quick", action="store_true", help="half a minute, for CI")
     arguments = parser.parse_args()
@@ -53,9 +53,9 @@ def _names(said: str) -> list[str]:
 
 
 async def _full(shown: Console, names: Sequence[str]) -> list[Verdict]:
-    """Measure scenarios, keep what was found after each, and draw everything that is kept."""
+    """Measure scenarios, store the results after each, and plot everything that is stored."""
     rows: list[Row] = []
-    # Before the results of this run are a change of their own.
+    # Before this run's results change the work tree.
     under = await asyncio.to_thread(conditions)
     for name in names:
         found = await _measure(shown, name, quick=False)
@@ -68,20 +68,20 @@ async def _full(shown: Console, names: Sequence[str]) -> list[Verdict]:
 
 
 async def _quick(shown: Console, names: Sequence[str]) -> list[Verdict]:
-    """Measure what the quick floors of scenarios need."""
+    """Measure what the scenarios' quick floors need."""
 
     async def measure(wanted: Collection[str]) -> list[Row]:
         return [row for name in SCENARIOS if name in wanted for row in await _measure(shown, name, quick=True)]
 
     def missed(verdicts: Sequence[Verdict]) -> None:
         _show_verdicts(shown, verdicts)
-        shown.print("Measured once again, as that may be noise.")
+        shown.print("Measuring again, as this may be noise.")
 
     return await hold([each for each in read_requirements() if each.scenario in names], measure, missed)
 
 
 def _show_verdicts(shown: Console, verdicts: Iterable[Verdict]) -> None:
-    """Print whether each requirement is met."""
+    """Print each verdict."""
     for verdict in verdicts:
         mark = "[green]met[/green]   " if verdict.is_met else "[red]MISSED[/red]"
         shown.print(f"{mark}  {verdict.name}: {verdict.text}")

@@ -1,4 +1,4 @@
-"""On what was measured: the machine, the versions, the commit."""
+"""The conditions of a measurement: the machine, the versions, the commit."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ _VERSION = re.compile(r"\d+(\.\d+)+")
 
 
 def conditions() -> dict[str, str]:
-    """Tell on what is measured now, by name, in words. What is not installed is left out."""
+    """Return the present conditions by name. Programs that are not installed are omitted."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "commit": _commit(),
@@ -43,8 +43,8 @@ def _processor() -> str:
 
 
 def _disk(folder: Path) -> str:
-    """The file system that a folder is on: with one in memory, nothing is ever synced."""
-    # Linux, proc(5): a line for each mount, with its source, its place and its type.
+    """Return the file system of a folder: one in memory never syncs."""
+    # Linux, proc(5): a line for each mount, with source, mount point and type.
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     _, place, kind = max(
         (mount[:3] for mount in mounts if folder.resolve().is_relative_to(mount[1])), key=lambda mount: len(mount[1])

@@ -1,6 +1,6 @@
-"""What a run is held to: floors under ratios of rates, ceilings over latencies, as ``bench/floors.toml`` has them.
+"""The requirements of ``bench/floors.toml``: floors under ratios of rates, ceilings over latencies.
 
-In a quick run, a floor that is missed is measured once again before it counts, as it may be noise.
+In a quick run, a missed floor is measured again before it counts, as it may be noise.
 """
 
 import tomllib
@@ -21,7 +21,7 @@ _GATEWAY: Final = "gateway"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of one requirement."""
+    """The result of one requirement."""
 
     name: str
     scenario: str
@@ -32,35 +32,35 @@ class Verdict:
 
 
 class Requirement(Protocol):
-    """What a run is held to."""
+    """A requirement of a run."""
 
     @property
     def name(self) -> str:
-        """What it is called in the file."""
+        """Its name in the file."""
         ...
 
     @property
     def scenario(self) -> str:
-        """Which scenario has to be measured for it."""
+        """The scenario that must be measured for it."""
         ...
 
     @property
     def is_quick(self) -> bool:
-        """Whether a quick run is held to it."""
+        """Whether it applies to a quick run."""
         ...
 
     def judge(self, rows: Iterable[Row], *, quick: bool) -> Verdict:
-        """Hold the rows against it.
+        """Check rows against it.
 
         Raises:
-            LookupError: What it is about was not measured.
+            LookupError: The rows lack what it needs.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The least that the gateway's rate may be of a baseline's."""
+    """The minimum ratio of the gateway's rate to a baseline's."""
 
     name: str
     scenario: str
@@ -69,9 +69,9 @@ class Floor:
     """The baseline."""
     floor: float
     quick_floor: float | None = None
-    """In a quick run, None if it is not measured there."""
+    """The minimum in a quick run; None if not measured there."""
     aim: float | None = None
-    """What it ought to be, where that is not reached yet; told, and held to by no run."""
+    """The target, where not yet reached; reported, but no run must meet it."""
 
     @property
     def is_quick(self) -> bool:
@@ -92,13 +92,13 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """What a figure of the gateway may reach at most. Only a full run is held to it: elsewhere most of it is noise."""
+    """The maximum of a gateway's figure. It applies to full runs only: in quick ones most of it is noise."""
 
     name: str
     scenario: str
     case: str
     figure: str
-    """A field of `Row`, or of what more it has."""
+    """A field of `Row`, or one of its further figures."""
     ceiling: float
 
     @property
@@ -115,10 +115,10 @@ class Ceiling:
 
 
 def read_requirements(path: Path = FLOORS) -> list[Requirement]:
-    """Read what a run is held to.
+    """Read the requirements.
 
     Raises:
-        TypeError: An entry lacks something, or has something that no entry has.
+        TypeError: An entry has missing or unknown fields.
     """
     tables = tomllib.loads(path.read_text())
     return [
@@ -128,7 +128,7 @@ def read_requirements(path: Path = FLOORS) -> list[Requirement]:
 
 
 def judge(requirements: Iterable[Requirement], rows: Sequence[Row], *, quick: bool) -> list[Verdict]:
-    """Hold the rows of a run against all that is required of the scenarios that it measured."""
+    """Check the rows of a run against all requirements of the measured scenarios."""
     measured = {row.scenario for row in rows}
     return [
         requirement.judge(rows, quick=quick)
@@ -142,12 +142,12 @@ async def hold(
     measure: Callable[[Collection[str]], Awaitable[list[Row]]],
     missed: Callable[[Sequence[Verdict]], None],
 ) -> list[Verdict]:
-    """Measure the scenarios of quick requirements and hold them to those, twice at most.
+    """Measure the scenarios of quick requirements and check them, at most twice.
 
     Args:
-        requirements: What is required; of the others nothing is measured.
+        requirements: The requirements; only their scenarios are measured.
         measure: Measures scenarios, by name.
-        missed: Is told what was missed before that is measured again.
+        missed: Receives the missed ones before they are measured again.
     """
     first = await _judged([each for each in requirements if each.is_quick], measure)
     failed = {verdict.name: verdict for verdict in first if not verdict.is_met}

@@ -1,4 +1,4 @@
-"""The file that keeps what each scenario found when it was last measured: ``bench/results/latest.json``."""
+"""The latest results of each scenario: ``bench/results/latest.json``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ _DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a run found of one scenario."""
+    """The results of one scenario in one run."""
 
     conditions: Mapping[str, str]
     """See `bench.conditions`."""
@@ -27,7 +27,7 @@ class Measured:
 
 
 def read(path: Path = LATEST) -> dict[str, Measured]:
-    """Read what was found of each scenario; nothing if the file does not exist yet."""
+    """Read the results of each scenario; empty if the file does not exist."""
     if not path.exists():
         return {}
     return {
@@ -37,7 +37,7 @@ def read(path: Path = LATEST) -> dict[str, Measured]:
 
 
 def write(found: Mapping[str, Measured], path: Path = LATEST) -> None:
-    """Keep what was found of these scenarios, and leave the others as they are."""
+    """Store the results of these scenarios, and keep those of the others."""
     everything = {**read(path), **found}
     path.parent.mkdir(exist_ok=True)
     kept = {name: _rounded(asdict(measured)) for name, measured in sorted(everything.items())}

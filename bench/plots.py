@@ -1,4 +1,4 @@
-"""The results as pictures: a group of bars for each load, a bar for each server, and the spread over the rounds."""
+"""Plots of the results: a group of bars for each load, a bar for each server, and the spread over the rounds."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,13 @@ class Panel:
     """One figure of the servers of a scenario, under some loads."""
 
     figure: str
-    """A field of `Row`, or one of what more it has."""
+    """A field of `Row`, or one of its further figures."""
     label: str
-    """What the figure is, with its unit."""
+    """The figure's label, with its unit."""
     cases: str = "(.+)"
-    """Which loads, as a regular expression; its group names each."""
+    """A regular expression that selects loads; its group is the label of each."""
     is_logarithmic: bool = False
-    """Whether the figures are too far from each other to be seen beside each other."""
+    """Whether the scale is logarithmic, for figures of different magnitude."""
 
 
 PLOTS: Final[Mapping[str, Sequence[Panel]]] = {
@@ -55,14 +55,14 @@ PLOTS: Final[Mapping[str, Sequence[Panel]]] = {
         Panel("nats_cpu_us", "NATS' CPU, us a notification", r"notifications, (64 connections|500/s).*"),
     ),
 }
-"""What is drawn of each scenario, side by side."""
+"""The panels of each scenario, side by side."""
 
 
 def draw(found: Mapping[str, Measured], folder: Path) -> None:
-    """Draw what was measured, a PNG for each scenario, named for it."""
+    """Write a PNG for each scenario, named after it."""
     for scenario, panels in PLOTS.items():
         if scenario in found:
-            # Without pyplot it needs no display and keeps no state: it is drawn by Agg.
+            # Without pyplot, Agg draws, which needs no display and keeps no state.
             drawing = Figure(layout="constrained")
             every = drawing.subplots(1, len(panels), squeeze=False)[0]
             widths = [_fill(axes, panel, found[scenario].rows) for axes, panel in zip(every, panels, strict=True)]
@@ -74,7 +74,7 @@ def draw(found: Mapping[str, Measured], folder: Path) -> None:
 
 
 def _fill(axes: Axes, panel: Panel, rows: Sequence[Row]) -> float:
-    """Draw one panel. Returns how wide it should be, in inches."""
+    """Draw one panel. Return its width in inches."""
     measured = {
         (case[1], row.server): figures(row, panel.figure)
         for row in rows

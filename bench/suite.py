@@ -1,4 +1,4 @@
-"""What can be measured, by name, in the order of a run."""
+"""All scenarios by name, in the order of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ __all__ = ["SCENARIOS", "Scenario"]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Something that can be measured."""
+    """A scenario."""
 
     title: str
     measure: Measure
@@ -36,5 +36,5 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "growth": Scenario("Growth of the event log", measure_growth),
     "callbacks": Scenario("Callbacks through a handler", measure_round_trips),
     "cluster": Scenario("Several gateways over NATS", measure_cluster),
-    "start": Scenario("Start, and memory at rest", measure_start),
+    "start": Scenario("Start-up time and idle memory", measure_start),
 }

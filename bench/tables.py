@@ -1,4 +1,4 @@
-"""The results as tables of text, and those of ``docs/benchmarks.md``.
+"""The results as tables of text, for the terminal and for ``docs/benchmarks.md``.
 
 ``python -m bench.tables`` prints every table as Markdown; ``python -m bench.tables --write`` puts them into the page,
 each between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
@@ -24,7 +24,7 @@ _MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end of table -->)", re.
 
 
 def conditions_table(found: Mapping[str, Measured]) -> Table:
-    """Make the table of the machine and the versions, and of the scenarios that were measured under each."""
+    """Return the table of machines and versions, with the scenarios measured under each."""
     runs: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for name, measured in found.items():
         runs.setdefault(tuple(measured.conditions.items()), []).append(name)
@@ -34,13 +34,13 @@ def conditions_table(found: Mapping[str, Measured]) -> Table:
 
 
 def floors_table(verdicts: Iterable[Verdict]) -> Table:
-    """Make the table of what is required and what came of it."""
+    """Return the table of requirements and verdicts."""
     cells = [[verdict.text, "met" if verdict.is_met else "**missed**"] for verdict in verdicts]
     return Table(["required of the gateway", ""], cells)
 
 
 def markdown_tables(found: Mapping[str, Measured]) -> dict[str, str]:
-    """Write every table that a page can have, by name: each scenario's, ``conditions`` and ``floors``."""
+    """Return every table that a page can have, by name: each scenario's, ``conditions`` and ``floors``."""
     rows = [row for measured in found.values() for row in measured.rows]
     tables = {name: rows_table(measured.rows) for name, measured in found.items()}
     tables["conditions"] = conditions_table(found)
@@ -53,13 +53,13 @@ def fill(page: str, tables: Mapping[str, str]) -> str:
     """Put tables between their marks in a page.
 
     Raises:
-        KeyError: A mark names a table that there is not.
+        KeyError: A mark names an unknown table.
     """
     return _MARKED.sub(lambda mark: f"{mark[1]}\n{tables[mark[2]]}\n{mark[3]}", page)
 
 
 def write(found: Mapping[str, Measured], page: Path = PAGE) -> None:
-    """Put every table into a page."""
+    """Write every table into a page."""
     page.write_text(fill(page.read_text(), markdown_tables(found)))
 
 

@@ -1,9 +1,9 @@
 """Writes the client's contracts: ``python tools/client_contracts.py IMAGE FOLDER``, as `contracts.py` calls it.
 
-betterproto2's compiler writes every file that it is handed, so it is handed an image without the rules of validation,
-which the gateway checks, and without what only they need; and with the messages of google.rpc, in which the gateway's
-errors travel. What a contract marks with ``debug_redact`` is hidden from the client's ``repr`` as well.
-Beside them lie the contracts' descriptors, without options and comments: the command line reads JSON by them.
+betterproto2's compiler writes every file of its image, so the image has no validation rules, which the gateway checks,
+and none of their dependencies; it adds the messages of google.rpc, which carry the gateway's errors. Fields marked
+``debug_redact`` are hidden from the client's ``repr`` as well. The output includes the contracts' descriptors without
+options and comments, from which the command line reads JSON.
 """
 
 import subprocess
@@ -52,7 +52,7 @@ def _compiled(files: list[descriptor_pb2.FileDescriptorProto]) -> dict[str, str]
         file_to_generate=[file.name for file in files],
     )
     with TemporaryDirectory() as folder:
-        # The compiler formats with ruff, which goes by what it finds where it runs.
+        # The compiler formats with ruff, which uses the configuration of its working directory.
         (Path(folder) / "ruff.toml").write_text(_RUFF)
         done = subprocess.run(
             [Path(sys.executable).with_name("protoc-gen-python_betterproto2")],
@@ -68,7 +68,7 @@ def _compiled(files: list[descriptor_pb2.FileDescriptorProto]) -> dict[str, str]
 
 
 def _descriptors(files: list[descriptor_pb2.FileDescriptorProto]) -> bytes:
-    """Serialize what the contracts say of names and types."""
+    """Serialise the names and types of the contracts."""
     bare = descriptor_pb2.FileDescriptorSet(file=map(_stripped, files))
     for file in bare.file:
         file.ClearField("source_code_info")
@@ -78,13 +78,13 @@ def _descriptors(files: list[descriptor_pb2.FileDescriptorProto]) -> bytes:
 def _google_rpc() -> Iterator[descriptor_pb2.FileDescriptorProto]:
     for module in (any_pb2, error_details_pb2, status_pb2):
         file = descriptor_pb2.FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
-        # The compiler fails on files that do not say where in the source they come from.
+        # The compiler fails on files without source information.
         file.source_code_info.SetInParent()
         yield file
 
 
 def _stripped(file: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
-    """Copy a file without options, but for those that the compiler knows."""
+    """Copy a file without options, except those that the compiler knows."""
     copy = descriptor_pb2.FileDescriptorProto()
     copy.CopyFrom(file)
     copy.source_code_info.SetInParent()
@@ -125,7 +125,7 @@ def _strip_message(message: descriptor_pb2.DescriptorProto) -> None:
 def _redacted(file: descriptor_pb2.FileDescriptorProto) -> Iterator[str]:
     for message in file.message_type:
         if any(field.options.debug_redact for nested in message.nested_type for field in nested.field):
-            sys.exit(f"{file.name}: what is redacted in a message within {message.name} would be shown by the client")
+            sys.exit(f"{file.name}: the client would show redacted fields of messages nested in {message.name}")
         fields = [pythonize_field_name(field.name) for field in message.field if field.options.debug_redact]
         if fields:
             yield f"redact({pythonize_class_name(message.name)}, {', '.join(map(repr, fields))})\n"

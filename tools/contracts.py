@@ -1,10 +1,10 @@
-"""Makes and checks what comes from ``proto/``: ``python tools/contracts.py generate | check | release``.
+"""Generates and checks everything made from ``proto/``: ``python tools/contracts.py generate | check | release``.
 
-``generate`` writes ``gen/`` and the client's contracts anew. ``check`` lints the contracts, compares them with the
+``generate`` rewrites ``gen/`` and the client's contracts. ``check`` lints the contracts, compares them with the
 released ones and fails if ``generate`` would change a byte. ``release`` makes the present contracts the released ones.
 
-No package ships ``buf/validate/validate.proto`` as a file, so its descriptor is taken out of the protovalidate wheel
-and handed to protoc; buf then works on the image that protoc wrote.
+No package ships ``buf/validate/validate.proto`` as a file, so its descriptor comes from the protovalidate wheel and
+goes to protoc; buf then works on protoc's image.
 """
 
 import subprocess
@@ -23,10 +23,10 @@ GEN = ROOT / "gen"
 CLIENT = ROOT / "clients" / "python" / "src" / "d1_gateway_client" / "contracts"
 RELEASED: Mapping[str, tuple[Path, str]] = {
     "issuer": (PROTO / "released.binpb", "buf.yaml"),
-    # Gateways of two releases work together during a rolling upgrade; nobody but they reads this one.
+    # Gateways of two releases work together during a rolling upgrade; only gateways read this package.
     "d1gateway": (PROTO / "released_internal.binpb", '{"version": "v2", "breaking": {"use": ["WIRE"]}}'),
 }
-"""Of each package the released contracts, and buf's configuration for comparing with them."""
+"""For each package its released contracts, and buf's configuration for comparing with them."""
 
 VALIDATE_MODULE = '''\
 """The descriptor of ``buf/validate/validate.proto``, which the generated modules import.
@@ -103,7 +103,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def generate(scratch: Path) -> None:
-    """Write what comes from the contracts anew."""
+    """Rewrite everything generated from the contracts."""
     for folder, write in _WRITTEN.items():
         fresh = write(scratch)
         if folder.exists():
@@ -112,7 +112,7 @@ def generate(scratch: Path) -> None:
 
 
 def check(scratch: Path) -> None:
-    """Fail if a contract breaks a rule or a released contract, or if ``generate`` would write anything else."""
+    """Fail if a contract breaks a rule or a released contract, or if ``generate`` would change a file."""
     _run("buf", "format", "--path", "proto", "--diff", "--exit-code")
     for package, (released, rules) in RELEASED.items():
         image = _image(scratch, package, "--include_source_info")
@@ -126,7 +126,7 @@ def check(scratch: Path) -> None:
 
 
 def release(scratch: Path) -> None:
-    """Make the present contracts the ones that later contracts are compared with."""
+    """Make the present contracts the reference for later ones."""
     for package, (released, _) in RELEASED.items():
         released.write_bytes(_image(scratch, package).read_bytes())
 

@@ -87,7 +87,7 @@ def _default(value: object) -> str:
 
 
 def _reference(field: _Schema) -> str:
-    """Return the reference to the table that a field holds, alone, in a list or by a key; empty if it holds a value."""
+    """Return the reference to the table of a field, alone, in a list or by key; empty for a plain value."""
     for part in (field, *field.get("anyOf", ()), field.get("items", {}), field.get("additionalProperties", {})):
         if isinstance(part, Mapping) and "$ref" in part:
             return str(part["$ref"])

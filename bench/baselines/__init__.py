@@ -1,1 +1,1 @@
-"""Servers that do less than the gateway, each run as a process of its own."""
+"""Servers that do less than the gateway, each in its own process."""

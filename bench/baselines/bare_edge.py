@@ -1,13 +1,13 @@
-"""The baselines: what the edge would cost if it did less, with the same TLS, the same route and the same loop.
+"""Baselines of the edge that do less, with the same TLS, route and event loop.
 
 Runs as a process of its own, ``python -m bench.baselines.bare_edge KIND SETTINGS``, with the gateway's settings; writes
-its port to standard output. The kinds are ``nothing``, the edge with all that it does but the storing;
-``jetstream NATS``, the same with a NATS server at that URL as its log; ``bare``, aiohttp answering 204 to whatever
-comes; and ``stream``, see `bench.baselines.bare_stream`.
+its port to standard output. The kinds are ``nothing``, the edge without storage; ``jetstream NATS``, the edge with a
+NATS server at that URL as its event log; ``bare``, aiohttp that responds 204 to every request; and ``stream``, see
+`bench.baselines.bare_stream`.
 
-The edge in front of NATS JetStream is what an issuer might build who has a message bus already. Each notification is
-published to one stream, on a file of one server, and answered 204 after the stream's acknowledgement. A repeated one is
-stored again, so it does less than the gateway.
+The edge in front of NATS JetStream is what an issuer with a message bus might build. It publishes each notification
+to one stream in a file on one server, and responds 204 after the stream's acknowledgement. It stores duplicates again,
+so it does less than the gateway.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _STREAM: Final = "notifications"
 
 
 class _Nowhere:
-    """Takes events and forgets them."""
+    """Discards events."""
 
     async def append(self, event: Event) -> bool:
         del event
@@ -52,7 +52,7 @@ async def _nothing(settings: Settings) -> AsyncIterator[str]:
 
 
 class _Stream:
-    """Takes events into the stream."""
+    """Publishes events to the stream."""
 
     def __init__(self, stream: JetStreamContext) -> None:
         self._stream = stream
@@ -65,10 +65,10 @@ class _Stream:
 
 @asynccontextmanager
 async def _connect(url: str) -> AsyncIterator[Appendable]:
-    """Connect to a server with an empty stream, for as long as the block lasts.
+    """Connect to a server with an empty stream for the duration of the block.
 
     Raises:
-        nats.errors.Error: The server cannot be reached, or has no JetStream.
+        nats.errors.Error: The server is unreachable, or has no JetStream.
     """
     client = await nats.connect(url, allow_reconnect=False)
     try:
@@ -114,7 +114,7 @@ _KINDS: Final[Mapping[str, Callable[..., AbstractAsyncContextManager[str]]]] = {
 
 
 async def _serve(kind: str, settings: Settings, *arguments: str) -> None:
-    # Left unconfigured, structlog would write every debug line, and to where the port is read.
+    # By default structlog writes every debug line, to where the port is read.
     logs.configure(settings.log.level)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

@@ -1,4 +1,4 @@
-"""The least that has a gRPC port and an HTTPS port in one process: what the gateway's start is measured against.
+"""The minimal process with a gRPC port and an HTTPS port: the baseline of the gateway's start.
 
 Runs as a process of its own, ``python -m bench.baselines.bare_start CERTIFICATE KEY``; writes a line to standard output
 as soon as both ports are open.
@@ -25,7 +25,7 @@ async def _serve(credentials: grpc.ServerCredentials, context: ssl.SSLContext) -
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    # Until it is ended.
+    # Until the process is stopped.
     await asyncio.Event().wait()
 
 

@@ -1,8 +1,8 @@
-"""The minimum that takes a callback request to a handler and its reply back: the baseline of broker and checks.
+"""The minimal relay of callbacks to a handler: the baseline of the broker and its checks.
 
-The same aiohttp with the same TLS, the same route and the same answer, over the same messages on a grpc stream. A reply
-is matched through a dictionary of futures. There is no registration, no deadline, no check, no receipt, no second
-handler, and nothing is done when one goes.
+The same aiohttp with the same TLS, route and response, over the same messages on a gRPC stream. A dictionary of
+futures matches the replies. There are no registrations, deadlines, checks, acknowledgements or second handlers, and a
+lost handler has no consequences.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ __all__ = ["bare_stream"]
 
 
 class _Stream(service_pb2_grpc.CallbackServiceServicer):
-    """Sends callback requests to the handler that connected last."""
+    """Sends callback requests to the latest handler."""
 
     def __init__(self) -> None:
         self._tokens = count()
@@ -54,11 +54,11 @@ class _Stream(service_pb2_grpc.CallbackServiceServicer):
             self._replies.pop(request.reply.token).set_result(request.reply)
 
     async def get(self, request: web.Request) -> web.Response:
-        """Answer who a consumer is."""
+        """Respond with a consumer's information."""
         token = str(next(self._tokens))
         replied = self._replies[token] = asyncio.get_running_loop().create_future()
-        wanted = questions_pb2.ConsumerInformationRequest(consumer_id=request.match_info["consumerId"])
-        self._requests.put_nowait(callback.Question(token=token, consumer_information=wanted))
+        consumer = questions_pb2.ConsumerInformationRequest(consumer_id=request.match_info["consumerId"])
+        self._requests.put_nowait(callback.Question(token=token, consumer_information=consumer))
         return web.Response(body=_json(await replied), content_type="application/json")
 
 
@@ -77,13 +77,13 @@ def _json(reply: callback.Reply) -> bytes:
 
 @asynccontextmanager
 async def bare_stream(settings: Settings) -> AsyncIterator[str]:
-    """Serve for as long as the block lasts.
+    """Serve for the duration of the block.
 
     Yields:
-        The port for D1, a blank, and the address for the handler.
+        The port for D1, a space, and the address for the handler.
 
     Raises:
-        RuntimeError: No port can be had, or there is no mutual TLS for handlers.
+        RuntimeError: No port is free, or the settings have no mutual TLS for handlers.
     """
     stream, server = _Stream(), grpc.aio.server()
     service_pb2_grpc.add_CallbackServiceServicer_to_server(stream, server)

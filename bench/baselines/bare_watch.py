@@ -1,13 +1,13 @@
-"""The least that sends notifications to watchers, with the same TLS: what fan-out and replay are measured against.
+"""The minimal sender of notifications to watchers, with the same TLS: the baseline of fan-out and replay.
 
 Runs as a process of its own, ``python -m bench.baselines.bare_watch KIND SETTINGS``, with the gateway's settings;
-writes its gRPC address to standard output, and the port of its edge. There is no log, no filter, no cursor, no
-heartbeat and no policy. The kinds:
+writes its gRPC address and the port of its edge to standard output. It has no event log, filter, cursor, heartbeat or
+policy. The kinds:
 
-- ``memory``: reads from standard input the names of files with messages (see `bench.clients.watching`), each with how
-  often it is to be sent, and sends them to all watchers, message by message. Answers each with a line.
-- ``edge``: has the gateway's edge, which stores nothing but hands the notifications on to all watchers, as many in a
-  message as there are at the moment, up to 100.
+- ``memory``: reads names of message files (see `bench.clients.watching`) from standard input, each with a number of
+  repetitions, and sends the messages to all watchers one by one. Writes a line for each file.
+- ``edge``: has the gateway's edge, which stores nothing and sends the notifications to all watchers, up to 100 of those
+  pending in one message.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _EMPTY: Final = notification.WatchNotificationsResponse().SerializeToString()
 
 
 class _Stage:
-    """What watchers are sent: serialised responses, which make a longer one when they stand one after the other."""
+    """The watchers' outbox: serialised responses, which can be concatenated into a longer one."""
 
     def __init__(self, most: int) -> None:
         self._parts: list[bytes] = []
@@ -50,7 +50,7 @@ class _Stage:
         more.set()
 
     async def append(self, event: Event) -> bool:
-        # The gateway's way to make a response out of bytes, with a cursor that nobody can go back to.
+        # The gateway's way to make a response out of bytes, with a cursor that cannot be resumed.
         place = len(self._parts)
         self.put([batch_encoding.batch(_LOG_ID, [StoredEvent(place, event)], place, b"")])
         return True
@@ -77,7 +77,7 @@ def _read(file: Path) -> Iterator[bytes]:
 
 
 async def _serve(kind: str, settings: Settings) -> None:
-    # Left unconfigured, structlog would write every debug line, and to where the addresses are read.
+    # By default structlog writes every debug line, to where the addresses are read.
     logs.configure(settings.log.level)
     stage, server = _Stage(_MOST_IN_A_MESSAGE[kind]), grpc.aio.server()
     service, _, rpc = WATCH[1:].partition("/")

@@ -1,4 +1,4 @@
-"""Parts of the gateway that baselines are built of, so that they differ in nothing else."""
+"""Parts of the gateway used by baselines, so that they differ in nothing else."""
 
 import gc
 from collections.abc import AsyncIterator
@@ -20,13 +20,13 @@ from gateway.tls import contexts
 
 __all__ = ["credentials", "edge", "settle"]
 
-# As `d1-gateway serve` has it, so that nobody is ahead by collecting less.
+# As in `d1-gateway serve`, so that no server gains by collecting garbage less often.
 _GC_THRESHOLD = (10_000, 20, 50)
 
 
 @asynccontextmanager
 async def edge(settings: Settings, log: Appendable) -> AsyncIterator[int]:
-    """Take 3DS notifications into a log for as long as the block lasts. Yields the port."""
+    """Append 3DS notifications to a log for the duration of the block. Yield the port."""
     issuers = Issuers(settings.issuers)
     server = EdgeServer(
         callbacks=PlatformCallbacks(ThreeDSNotifications(issuers, log).routes()),
@@ -43,10 +43,10 @@ async def edge(settings: Settings, log: Appendable) -> AsyncIterator[int]:
 
 
 def credentials(settings: GrpcSettings) -> grpc.ServerCredentials:
-    """Make the credentials of a gRPC port.
+    """Return the credentials of a gRPC port.
 
     Raises:
-        RuntimeError: There is no mutual TLS for internal callers.
+        RuntimeError: The settings have no mutual TLS for internal callers.
     """
     certificate, key, ca = settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file
     if certificate is None or key is None or ca is None:
@@ -57,6 +57,6 @@ def credentials(settings: GrpcSettings) -> grpc.ServerCredentials:
 
 
 def settle() -> None:
-    """Spare the collector what was made at the start: called once everything serves."""
+    """Exclude start-up objects from garbage collection; called once everything serves."""
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLD)

@@ -1,1 +1,1 @@
-"""What calls the servers that are measured: the load, watchers, and a handler."""
+"""The clients of the measured servers: the load, watchers, and a handler."""

@@ -1,4 +1,4 @@
-"""The way to the process of the watchers, see `bench.clients.watching`."""
+"""The controller of the watchers' process, see `bench.clients.watching`."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,12 +27,12 @@ class Audience:
     """Watchers of one server at a time."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        """Hold a process that runs; `audience` starts one."""
+        """Wrap a running process; `audience` starts one."""
         self._process = process
         self._watchers = 0
 
     async def open(self, address: str, watchers: int, *, reads: bool = True) -> None:
-        """Have so many watchers connected, each of all notifications to come, on up to 100 connections."""
+        """Connect watchers, each of all new notifications, on up to 100 connections."""
         await self.expect(0, watchers=watchers)
         await self.ask(address, _LATEST, reads=reads)
         await self.see()
@@ -40,12 +40,12 @@ class Audience:
     async def expect(
         self, notifications: int, *, watchers: int = 0, is_timed: bool = False, record: Path | None = None
     ) -> None:
-        """Count from now on; see `Expectation`. As many watchers as last time unless told otherwise."""
+        """Start counting; see `Expectation`. The number of watchers stays unless given."""
         self._watchers = watchers or self._watchers
         await self._order("expect", Expectation(self._watchers, notifications, is_timed, str(record or "")))
 
     async def ask(self, address: str, request: notification.WatchNotificationsRequest, *, reads: bool = True) -> int:
-        """Ask for as many streams as there are watchers. Returns when that was, by `time.monotonic_ns`."""
+        """Open a stream for each watcher. Return the time of the request, by `time.monotonic_ns`."""
         asked = notification.WatchNotificationsRequest(heartbeat_interval=duration_pb2.Duration(seconds=_QUIET_SECONDS))
         asked.MergeFrom(request)
         wanted = asked.SerializeToString().hex()
@@ -53,21 +53,21 @@ class Audience:
         return int(await self._order("open", Opening(address, wanted, self._watchers, connections, reads)))
 
     async def see(self, seconds: float = _LATEST_SECONDS) -> Sight:
-        """Wait until everybody has what is expected.
+        """Wait until every watcher has what is expected.
 
         Raises:
-            RuntimeError: A stream ended; why stands on standard error.
-            TimeoutError: It takes too long.
+            RuntimeError: A stream ended; standard error has the reason.
+            TimeoutError: The time limit is exceeded.
         """
         return Sight(**await self._order("see", seconds=seconds))
 
     async def close(self) -> None:
-        """Leave the server."""
+        """Disconnect from the server."""
         await self._order("close")
 
     async def _order(self, kind: str, order: Opening | Expectation | None = None, seconds: float = 30.0) -> Any:
         if self._process.stdin is None:
-            raise RuntimeError("The watchers take no orders.")
+            raise RuntimeError("The watchers' process has no standard input.")
         fields = {} if order is None else asdict(order)
         self._process.stdin.write(orjson.dumps([kind, fields]) + b"\n")
         return orjson.loads(await line(self._process, seconds))
@@ -75,6 +75,6 @@ class Audience:
 
 @asynccontextmanager
 async def audience(pki: Pki) -> AsyncIterator[Audience]:
-    """Have watchers at hand for as long as the block lasts."""
+    """Run a process of watchers for the duration of the block."""
     async with python("bench.clients.watching", pki.caller.certificate, pki.caller.key, pki.server_ca) as process:
         yield Audience(process)

@@ -1,8 +1,8 @@
-"""A lean HTTP/1.1 client: one request at a time on a connection that stays open, over TLS.
+"""A minimal HTTP/1.1 client over TLS: one request at a time on a persistent connection.
 
-It reads no more of an answer than it has to: its status, and where it ends, after its head with a 204 and after its
-``Content-Length`` with a 200 (RFC 9112, section 6.3). A general client would cost more than the servers that are
-measured.
+It parses no more of a response than it needs: the status, and the end, which is the end of the head with a 204 and of
+``Content-Length`` bytes with a 200 (RFC 9112, section 6.3). A general client would cost more than the measured
+servers.
 """
 
 import asyncio
@@ -25,19 +25,19 @@ class Connection(asyncio.Protocol):
     """One connection."""
 
     def __init__(self, broken: "asyncio.Future[None]") -> None:
-        """Begin unconnected.
+        """Start unconnected.
 
         Args:
-            broken: Gets the exception if an answer is neither 200 nor 204, or the connection ends too early.
+            broken: Receives the exception if a response is neither 200 nor 204, or the connection closes early.
         """
         self.on_answer: Callable[[Connection], None] = lambda _: None
-        """Called when the request is answered with 200 or 204."""
+        """Called after a response 200 or 204."""
         self._broken = broken
         self._transport: asyncio.Transport | None = None
         self._received = b""
 
     def send(self, request: bytes) -> None:
-        """Send a request; the one before it must have been answered."""
+        """Send a request; the previous one must have its response."""
         if self._transport is not None:
             self._transport.write(request)
 
@@ -47,25 +47,25 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over the transport."""
-        # uvloop's transport for TLS is one in all but its class.
+        """Store the transport."""
+        # uvloop's TLS transport lacks the base class only.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of the answer."""
+        """Process a part of the response."""
         self._received += data
         head, end, body = self._received.partition(_END_OF_HEAD)
         if not end:
             return
         length = _body_length(head)
         if length is None:
-            self._fail(f"the server answered {head[:40]!r}")
+            self._fail(f"the server responded {head[:40]!r}")
         elif len(body) >= length:
             self._received = b""
             self.on_answer(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell that the server hung up."""
+        """Report the disconnect."""
         self._fail(f"the server closed the connection ({exc})")
 
     def _fail(self, what: str) -> None:
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
 
 
 def _body_length(head: bytes) -> int | None:
-    """The length of the body after a head; None if it is not the head of an answer that is awaited."""
+    """Return the body length of a response head; None for an unexpected response."""
     if head.startswith(_NO_CONTENT):
         return 0
     length = _LENGTH.search(head) if head.startswith(_OK) else None
@@ -85,10 +85,10 @@ def _body_length(head: bytes) -> int | None:
 async def connections(
     port: int, count: int, tls: ssl.SSLContext
 ) -> "AsyncIterator[tuple[list[Connection], asyncio.Future[None]]]":
-    """Have connections to a server on loopback for as long as the block lasts.
+    """Open connections to a server on loopback for the duration of the block.
 
     Yields:
-        The connections, and what gets an exception as soon as one of them is of no use any more.
+        The connections, and a future that gets an exception as soon as one of them fails.
     """
     loop = asyncio.get_running_loop()
     broken: asyncio.Future[None] = loop.create_future()

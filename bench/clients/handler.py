@@ -1,4 +1,4 @@
-"""A handler that knows one answer: it is asked who a consumer is, and replies at once.
+"""A handler with one reply: it replies to requests for consumer information at once.
 
 Runs as a process of its own, ``python -m bench.clients.handler ADDRESS CA CERTIFICATE KEY``; writes a line to standard
 output as soon as it is registered.
@@ -23,7 +23,7 @@ _REGISTRATION = callback.Registration(
     kinds=[callback.CALLBACK_KIND_CONSUMER_INFORMATION],
     # More than the load ever has in flight.
     max_in_flight=64,
-    # As a handler in a hurry does; the bare stream, to compare with, tells its handler nothing at all.
+    # As in a busy handler; the bare stream of the comparison sends no acknowledgements at all.
     receipts=callback.RECEIPT_MODE_NOT_ACCEPTED,
 )
 _RESPONSE = replies_pb2.ConsumerInformationResponse(

@@ -1,7 +1,7 @@
-"""A lean client that opens one gRPC server stream many times over, on few HTTP/2 connections (RFC 9113).
+"""A minimal client that opens many gRPC server streams on few HTTP/2 connections (RFC 9113).
 
-It takes every message as bytes and parses nothing, least of all headers: what a stream says before its messages does
-not matter here, and one that ends is a failure. A general client would cost more than the servers that are measured.
+It takes every message as bytes and parses no headers: what precedes the messages does not matter here, and a stream
+that ends is a failure. A general client would cost more than the measured servers.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Final, cast
 __all__ = ["Message", "streams"]
 
 Message = Callable[[int, bytes], None]
-"""Called with the number of a stream and a message that it got."""
+"""Called with a stream's number and a message."""
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -26,7 +26,7 @@ _MESSAGE_HEAD: Final = 5
 _CONNECTION_WINDOW: Final = 2**31 - 1
 _DEFAULT_WINDOW: Final = 65_535
 _STREAM_WINDOW: Final = 1_048_576
-"""What grpc-java begins with."""
+"""As in grpc-java."""
 
 
 class _Streams(asyncio.Protocol):
@@ -69,7 +69,7 @@ class _Streams(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         received = self._rest + data if self._rest else data
-        # What is looked at through a view is not copied.
+        # A memory view avoids copies.
         view = memoryview(received)
         start, end = 0, len(received)
         while end - start >= _FRAME_HEAD:
@@ -146,7 +146,7 @@ def _window_update(stream_id: int, size: int) -> bytes:
 
 
 def _head(authority: str, path: str) -> bytes:
-    """Write the headers of a request, each as a literal that no table learns (RFC 7541, section 6.2.2)."""
+    """Return the headers of a request, each as a literal without indexing (RFC 7541, section 6.2.2)."""
     headers = {
         ":method": "POST",
         ":scheme": "https",
@@ -173,20 +173,20 @@ async def streams(
     message: Message,
     reads: bool = True,
 ) -> "AsyncIterator[tuple[int, asyncio.Future[None]]]":
-    """Have streams open for as long as the block lasts. All are asked for at once, when every connection stands.
+    """Open streams for the duration of the block, all at once after every connection is established.
 
     Args:
-        address: The server's, ``host:port``.
-        tls: What the client shows, and whom it trusts.
+        address: The server's address, ``host:port``.
+        tls: The client's TLS context.
         path: The rpc, for example ``/package.Service/Rpc``.
         request: The serialised request.
-        count: How many streams.
-        connections: Over how many connections.
-        message: Gets each message with the number of its stream, from 0 on.
-        reads: Whether the streams read on. One that does not lets the server send it 64 KiB and no more.
+        count: The number of streams.
+        connections: The number of connections.
+        message: Receives each message with the number of its stream, from 0 on.
+        reads: Whether the streams keep reading. If not, the server can send 64 KiB and no more.
 
     Yields:
-        When the streams were asked for, by `time.monotonic_ns`, and what gets an exception as soon as one of them ends.
+        When the streams were opened, by `time.monotonic_ns`, and a future that gets an exception as soon as one ends.
     """
     loop = asyncio.get_running_loop()
     broken: asyncio.Future[None] = loop.create_future()

@@ -1,7 +1,7 @@
-"""The load: as many requests as the server takes, or a fixed number a second.
+"""The load: as many requests as the server handles, or a fixed rate.
 
-Runs as a process of its own, ``python -m bench.clients.load``, so that it shares no interpreter with what is measured.
-Reads one `Order` a line from standard input and answers each with one `Outcome` a line.
+Runs as a process of its own, ``python -m bench.clients.load``, so that it shares no interpreter with the measured
+server. Reads one `Order` per line from standard input and writes one `Outcome` per line.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import orjson
 import uvloop
 
 from bench.clients.client import Connection, connections
-from bench.clients.traffic import ConsumerRequests, Kind, Notifications, Traffic
+from bench.clients.traffic import CallbackRequests, Kind, Notifications, Traffic
 from bench.common.usage import cpu_seconds, rss_mib
 from sandbox.common.pki import Identity
 from sandbox.common.tls import client_context
@@ -30,37 +30,37 @@ _LATEST_ANSWER_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What load to make."""
+    """The load to make."""
 
     port: int
-    """Where the server listens on loopback."""
+    """The server's port on loopback."""
     pids: Sequence[int]
-    """The server's processes: its own, and that of the storage that it uses if that is a server too."""
+    """The server's processes: its own, and that of its storage if that is a server too."""
     traffic: Kind
     connections: int
     seconds: float
     rate: float = 0.0
-    """Requests a second, sent when they are due whatever the server does; 0 for as many as it takes, each connection
-    sending its next one when the last is answered."""
+    """Requests per second, sent when due regardless of responses; 0 for the maximum, at which each connection sends its
+    next request after the last response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it. Every request was answered with success."""
+    """The result. Every request succeeded."""
 
     accepted: int
     seconds: float
     server_cpu_seconds: float
-    """Of all the server's processes."""
+    """The processor time of all the server's processes."""
     server_rss_mib: float
-    """At the end, of all the server's processes."""
+    """The memory of all the server's processes, at the end."""
     load_cpu_seconds: float
     latencies: list[float]
-    """From each request to its answer, in seconds, sorted; with a rate, from when the request was due."""
+    """The time from each request to its response, in seconds, sorted; with a rate, from the due time."""
 
 
 class _Saturation:
-    """Every connection sends its next request as soon as the last one is answered."""
+    """Every connection sends its next request after the last response."""
 
     def __init__(self, traffic: Traffic) -> None:
         self.latencies: list[float] = []
@@ -92,7 +92,7 @@ class _Saturation:
 
 
 class _Schedule:
-    """Every request is due at its time; one that finds no connection free wait_for_handler, and its latency grows."""
+    """Every request has a due time; while all connections are busy it waits, and its latency grows."""
 
     def __init__(self, traffic: Traffic, rate: float) -> None:
         self.latencies: list[float] = []
@@ -108,7 +108,7 @@ class _Schedule:
         self._free.extend(through)
         self._left = count = round(seconds / self._interval)
         try:
-            # uvloop's timers are up to a millisecond early or late; a sleeping thread is woken a tenth of that late.
+            # uvloop's timers are up to a millisecond off; a sleeping thread wakes within a tenth of that.
             await asyncio.to_thread(self._pace, asyncio.get_running_loop(), count)
             await self._finished.wait()
         finally:
@@ -171,7 +171,7 @@ def _cpu_seconds(pids: Sequence[int]) -> float:
 
 def _main(issuer_id: str, certificate: str, key: str, server_ca: str) -> None:
     tls = client_context(Identity(Path(certificate), Path(key)), Path(server_ca))
-    traffic: dict[Kind, Traffic] = {"notifications": Notifications(issuer_id), "callbacks": ConsumerRequests(issuer_id)}
+    traffic: dict[Kind, Traffic] = {"notifications": Notifications(issuer_id), "callbacks": CallbackRequests(issuer_id)}
     for line in sys.stdin:
         order = Order(**orjson.loads(line))
         outcome = uvloop.run(_carry_out(order, traffic[order.traffic], tls))

@@ -1,6 +1,6 @@
-"""The way to the process of the load, see `bench.clients.load`.
+"""The controller of the load's process, see `bench.clients.load`.
 
-Servers are loaded in turns: what else the machine does changes slowly, and so touches each of a round alike.
+Servers are loaded in turns: other activity on the machine changes slowly, and so affects each of a round alike.
 """
 
 import asyncio
@@ -28,25 +28,25 @@ class Loader:
     """The process that makes the load."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        """Hold a process that runs; `loader` starts one."""
+        """Wrap a running process; `loader` starts one."""
         self._process = process
 
     async def put(self, server: Server, traffic: Kind, *, connections: int, seconds: float, rate: float) -> Outcome:
-        """Put load on a server.
+        """Load a server.
 
         Args:
-            server: Which one.
-            traffic: What it is sent.
-            connections: Over how many connections, made before the load begins.
-            seconds: For how long.
-            rate: Requests a second; 0 for as many as it takes.
+            server: The server.
+            traffic: The kind of requests.
+            connections: The number of connections, opened before the load starts.
+            seconds: The duration.
+            rate: Requests per second; 0 for the maximum.
 
         Raises:
-            RuntimeError: The load broke off; why stands on standard error.
+            RuntimeError: The load failed; standard error has the reason.
         """
         order = Order(server.port, server.pids, traffic, connections, seconds, rate)
         if self._process.stdin is None:
-            raise RuntimeError("The load takes no orders.")
+            raise RuntimeError("The load's process has no standard input.")
         self._process.stdin.write(orjson.dumps(asdict(order)) + b"\n")
         answer = await line(self._process, 2 * seconds + _LATEST_SECONDS)
         return Outcome(**orjson.loads(answer))
@@ -54,7 +54,7 @@ class Loader:
 
 @asynccontextmanager
 async def loader(pki: Pki) -> AsyncIterator[Loader]:
-    """Have the load at hand for as long as the block lasts."""
+    """Run the load's process for the duration of the block."""
     arguments = (ISSUER_ID, pki.d1_client.certificate, pki.d1_client.key, pki.server_ca)
     async with python("bench.clients.load", *arguments) as process:
         yield Loader(process)
@@ -62,20 +62,20 @@ async def loader(pki: Pki) -> AsyncIterator[Loader]:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What each server is given, and how often."""
+    """The load of each server, and the number of rounds."""
 
     traffic: Kind
     connections: int
     rounds: int
     seconds: float
     rate: float = 0.0
-    """Requests a second; 0 for as many as the server takes."""
+    """Requests per second; 0 for the maximum."""
     warm_up_seconds: float = 0.5
-    """Before the first round, and not measured."""
+    """The duration of the unmeasured warm-up."""
 
     @property
     def case(self) -> str:
-        """The load in words."""
+        """The load as a label."""
         connections = f"{self.connections} connection{'' if self.connections == 1 else 's'}"
         return f"{self.rate:.0f}/s over {connections}" if self.rate else connections
 
@@ -83,7 +83,7 @@ class Load:
 async def measure_in_turns(
     scenario: str, loader: Loader, servers: Sequence[Server], loads: Iterable[Load]
 ) -> list[Row]:
-    """Put one load after the other on the servers in turns. Returns a row for each load and server, in their order."""
+    """Apply each load to the servers in turns. Return a row for each load and server, in their order."""
     return [
         load_row(scenario, load, server.name, outcomes)
         for load in loads
@@ -105,7 +105,7 @@ async def _in_turns(loader: Loader, servers: Sequence[Server], load: Load) -> li
 
 
 def load_row(scenario: str, load: Load, server: str, outcomes: Sequence[Outcome]) -> Row:
-    """Make the row of a server under a load, from what came of each round."""
+    """Return a server's row under a load, from the outcome of each round."""
 
     def each(value: Callable[[Outcome], float]) -> list[float]:
         return [value(outcome) for outcome in outcomes]
@@ -114,19 +114,19 @@ def load_row(scenario: str, load: Load, server: str, outcomes: Sequence[Outcome]
         scenario,
         load.case,
         server,
-        # A rate that is given is none that was found.
+        # A given rate is not a result.
         per_second=() if load.rate else each(lambda outcome: outcome.accepted / outcome.seconds),
         p50_ms=each(lambda outcome: _percentile(outcome, 50)),
         p95_ms=each(lambda outcome: _percentile(outcome, 95)),
         p99_ms=each(lambda outcome: _percentile(outcome, 99)),
         cpu_us=each(lambda outcome: _MICROSECONDS * outcome.server_cpu_seconds / outcome.accepted),
         rss_mib=each(lambda outcome: outcome.server_rss_mib),
-        # Near 100 it is the load that is measured.
+        # Near 100 the load itself is the bottleneck.
         more={"load_cpu_percent": each(lambda outcome: 100 * outcome.load_cpu_seconds / outcome.seconds)},
     )
 
 
 def _percentile(outcome: Outcome, percent: int) -> float:
-    """The latency that so many percent of the requests did not exceed (nearest rank), in milliseconds."""
+    """Return a percentile of the latencies (nearest rank), in milliseconds."""
     rank = -(-percent * len(outcome.latencies) // 100)
     return _MILLISECONDS * outcome.latencies[max(rank, 1) - 1]

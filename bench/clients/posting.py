@@ -1,4 +1,4 @@
-"""Notifications posted at the edge as D1 does, each with the time when it was written."""
+"""Posts notifications at the edge as D1 does, each with the time when it was written."""
 
 import asyncio
 import ssl
@@ -21,10 +21,10 @@ _AFTER_TIME: Final = b"\r\n"
 
 
 class Poster:
-    """Posts through connections that stay open."""
+    """Posts over persistent connections."""
 
     def __init__(self, through: list[Connection], broken: "asyncio.Future[None]") -> None:
-        """Hold connections; `posting` makes them."""
+        """Wrap connections; `posting` opens them."""
         self._free = through
         self._broken = broken
         self._traffic = Notifications(ISSUER_ID)
@@ -35,7 +35,7 @@ class Poster:
             connection.on_answer = self._take_back
 
     async def burst(self, count: int) -> float:
-        """Post as fast as the edge takes them. Returns the seconds until the last was answered."""
+        """Post at the maximum rate. Return the seconds until the last response."""
         began = time.perf_counter()
         self._left = self._unanswered = count
         self._answered.clear()
@@ -44,7 +44,7 @@ class Poster:
         return time.perf_counter() - began
 
     async def steadily(self, count: int, per_second: float) -> None:
-        """Post each when it is due, or as soon after that as a connection is free."""
+        """Post each notification when it is due, or as soon after that as a connection is free."""
         self._left, self._unanswered = 0, count
         self._answered.clear()
         clock = asyncio.get_running_loop().time
@@ -84,7 +84,7 @@ def _timed(request: bytes) -> bytes:
 
 @asynccontextmanager
 async def posting(edge: str, pki: Pki, count: int) -> AsyncIterator[Poster]:
-    """Have so many connections to an edge for as long as the block lasts."""
+    """Open connections to an edge for the duration of the block."""
     tls: ssl.SSLContext = client_context(pki.d1_client, pki.server_ca)
     async with connections(int(edge.rpartition(":")[2]), count, tls) as (through, broken):
         yield Poster(through, broken)

@@ -1,4 +1,4 @@
-"""The requests of the load, as D1 makes them and as ready bytes: notifications, and consumer information."""
+"""The load's requests, as D1 makes them and as ready bytes: notifications, and requests for consumer information."""
 
 import itertools
 import secrets
@@ -8,10 +8,10 @@ import orjson
 
 from sandbox.d1.model.notification import new_details
 
-__all__ = ["ConsumerRequests", "Kind", "Notifications", "Traffic"]
+__all__ = ["CallbackRequests", "Kind", "Notifications", "Traffic"]
 
 Kind: TypeAlias = Literal["notifications", "callbacks"]
-"""What D1 sends."""
+"""The kinds of requests."""
 
 _SUBJECTS = 1000
 _PLACE = "%012d"
@@ -23,20 +23,20 @@ class Traffic(Protocol):
     """Makes requests of one kind."""
 
     def request(self) -> bytes:
-        """Make the next request."""
+        """Return the next request."""
         ...
 
 
 class Notifications:
-    """Makes requests that differ in their operation and their card, each as long as the others."""
+    """Makes notifications that differ in operation and card, all of the same length."""
 
     def __init__(self, issuer_id: str) -> None:
-        """Prepare all that does not change.
+        """Prepare the constant parts.
 
         Args:
-            issuer_id: Whose cards the notifications are of.
+            issuer_id: The issuer of the cards.
         """
-        # A further run on the same log must not look like duplicates of the one before.
+        # A further run on the same log must not look like duplicates of an earlier one.
         operation_id = f"op_{secrets.token_hex(10)}{_PLACE}"
         body = orjson.dumps(
             {
@@ -62,19 +62,19 @@ class Notifications:
         self._places = itertools.count()
 
     def request(self) -> bytes:
-        """Make the next request."""
+        """Return the next request."""
         place = next(self._places)
         return self._form % (place % _SUBJECTS, place, place)
 
 
-class ConsumerRequests:
-    """Makes requests for the information of one consumer after the other."""
+class CallbackRequests:
+    """Makes requests for the information of different consumers."""
 
     def __init__(self, issuer_id: str) -> None:
-        """Prepare all that does not change.
+        """Prepare the constant parts.
 
         Args:
-            issuer_id: Whose consumers they are.
+            issuer_id: The issuer of the consumers.
         """
         head = (
             f"GET /banking/d1/v1/issuers/{issuer_id}/consumers/{_CONSUMER} HTTP/1.1\r\n"
@@ -88,6 +88,6 @@ class ConsumerRequests:
         self._places = itertools.count()
 
     def request(self) -> bytes:
-        """Make the next request."""
+        """Return the next request."""
         place = next(self._places)
         return self._form % (place % _SUBJECTS, place)

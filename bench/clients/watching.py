@@ -1,8 +1,8 @@
 """The watchers: many streams of notifications, received and counted.
 
 Runs as a process of its own, ``python -m bench.clients.watching CERTIFICATE KEY SERVER_CA``, so that it shares no
-interpreter with what is measured. Reads orders from standard input, each a line with its kind and its fields, and
-answers each with one line; see `bench.clients.audience`.
+interpreter with the measured server. Reads orders from standard input, each a line with its kind and fields, and
+writes one line for each; see `bench.clients.audience`.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from sandbox.common.tls import client_context
 __all__ = ["MARK", "WATCH", "Expectation", "Opening", "Sight", "percentile_ms"]
 
 MARK: Final = b"bench-posted-at-monotonic-ns-"
-"""What the correlation id of each notification begins with; 19 digits follow. Long, as that is found the faster."""
+"""The prefix of each notification's correlation id; 19 digits follow. Long prefixes are found faster."""
 WATCH: Final = "/issuer.notification.v1.NotificationService/WatchNotifications"
 
 _DONE = -1
@@ -36,7 +36,7 @@ _TIME = re.compile(MARK + rb"([0-9]{19})")
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """An order: open streams. Answered when they are asked for, with the time just before."""
+    """An order: open streams. The result is the time just before they are opened."""
 
     address: str
     request: str
@@ -44,64 +44,64 @@ class Opening:
     watchers: int
     connections: int
     reads: bool = True
-    """Whether they read on; those that do not take 64 KiB each, and then their streams stand still."""
+    """Whether the watchers keep reading; if not, they take 64 KiB each and then stall."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """An order: count from now on, before the streams are opened or when nothing comes. Answered at once."""
+    """An order: start counting, before the streams open or while nothing arrives. Completes at once."""
 
     watchers: int
     notifications: int
-    """How many each watcher is to get; 0 to see that each gets a message, be it an empty one."""
+    """The number of notifications per watcher; 0 for one message each, even an empty one."""
     is_timed: bool = False
-    """Whether to look at the time in each of them, which costs something."""
+    """Whether to read the time in each notification, which has a cost."""
     record: str = ""
-    """Where to write the messages of the first watcher, each with its length in 4 bytes before it."""
+    """A file for the first watcher's messages, each with a 4-byte length prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What came. Times are of `time.monotonic_ns`."""
+    """The notifications received. Times are of `time.monotonic_ns`."""
 
     first_ns: int
     """When the first watcher got its first notification."""
     last_ns: int
-    """When the last watcher had its last one."""
+    """When the last watcher got its last one."""
     messages: int
     cpu_seconds: float
-    """The processor time of the watchers themselves."""
+    """The watchers' own processor time."""
     latencies_ns: Sequence[int] = ()
-    """From the post to the watcher, over all watchers and notifications, in order; none unless timed."""
+    """From post to watcher, over all watchers and notifications, sorted; empty unless timed."""
 
     @property
     def p50_ms(self) -> float:
-        """Half of them came this soon."""
+        """The median latency."""
         return percentile_ms(self.latencies_ns, 50)
 
     @property
     def p95_ms(self) -> float:
-        """And 95 of 100."""
+        """The 95th percentile."""
         return percentile_ms(self.latencies_ns, 95)
 
     @property
     def p99_ms(self) -> float:
-        """And 99 of 100."""
+        """The 99th percentile."""
         return percentile_ms(self.latencies_ns, 99)
 
 
 def percentile_ms(latencies_ns: Sequence[int], percent: int) -> float:
-    """Tell the latency that so many percent did not exceed (nearest rank), in milliseconds.
+    """Return a percentile of latencies (nearest rank), in milliseconds.
 
     Args:
-        latencies_ns: One at least, in order.
+        latencies_ns: At least one, sorted.
         percent: 1 to 100.
     """
     return latencies_ns[-(-percent * len(latencies_ns) // 100) - 1] / _MILLISECOND_NS
 
 
 class _Watchers:
-    """All streams of the process, and what they got."""
+    """All streams of the process, and the notifications received."""
 
     def __init__(self) -> None:
         self._expected = Expectation(0, 0)
@@ -159,7 +159,7 @@ class _Watchers:
 
 
 class _Orders:
-    """Carries out one order after the other."""
+    """Executes the orders one by one."""
 
     def __init__(self, tls: ssl.SSLContext, stack: AsyncExitStack) -> None:
         self._tls = tls

@@ -1,12 +1,12 @@
-"""What it costs to share: several gateways over NATS, beside one with its own log: ``python -m bench.cluster``."""
+"""The cost of a cluster: gateways over NATS, compared with one with its own event log: ``python -m bench.cluster``."""
 
 from pathlib import Path
 from typing import Final
 
+from bench.cluster.callbacks import measure_callbacks
 from bench.cluster.cards import measure_cards
 from bench.cluster.fan_out import measure_fan_out
 from bench.cluster.intake import measure_intake
-from bench.cluster.questions import measure_callbacks
 from bench.common.results import Row
 from sandbox.gateway import GatewayConfig
 from sandbox.sandbox import Sandbox
@@ -18,16 +18,16 @@ _QUICK_ROUNDS: Final = 1
 
 
 async def measure_cluster(folder: Path, *, quick: bool) -> list[Row]:
-    """Measure gateways with their own log, on one NATS server, and on three.
+    """Measure gateways with their own event log, on one NATS server, and on three.
 
     Args:
-        folder: Where keys, settings and logs go; what disk it is on matters.
-        quick: One round of each, to see whether it runs; no floor needs it.
+        folder: The folder of keys, settings and logs; its disk affects the results.
+        quick: One round of each as a smoke test; no floor needs it.
 
     Raises:
-        RuntimeError: A NATS server did not start, a request was refused or a stream ended.
+        RuntimeError: A NATS server did not start, a request failed or a stream ended.
         ExceptionGroup: A gateway did not start.
-        TimeoutError: A watcher did not get everything, or a callback request found no handler.
+        TimeoutError: A watcher did not get everything, or a callback found no handler.
     """
     rounds = _QUICK_ROUNDS if quick else _ROUNDS
     async with Sandbox.start(folder / "keys") as sandbox:

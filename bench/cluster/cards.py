@@ -1,4 +1,4 @@
-"""What a first reply costs that is kept: CreateCard with and without a ``request_id``, one call at a time."""
+"""The cost of an idempotency record: CreateCard with and without a ``request_id``, one call at a time."""
 
 import time
 import uuid
@@ -39,7 +39,7 @@ class _Caller:
     cards: "card_grpc.CardServiceAsyncStub"
 
     async def create(self, *, has_id: bool) -> Mapping[str, float]:
-        """Have cards made, one after the other. Returns the figures of a round."""
+        """Create cards one by one. Return the figures of a round."""
         cpu, nats_cpu = self.site.cpu_seconds(), self.site.nats_cpu_seconds()
         latencies = sorted([await self._create(str(uuid.uuid4()) if has_id else "") for _ in range(_CALLS)])
         return {
@@ -57,18 +57,18 @@ class _Caller:
 
 
 async def measure_cards(sandbox: Sandbox, config: GatewayConfig, folder: Path, rounds: int) -> list[Row]:
-    """Have cards made through sites in turns.
+    """Create cards through sites in turns.
 
     Args:
-        sandbox: Has D1, which makes them.
+        sandbox: Has D1, which creates them.
         config: The settings of a gateway.
-        folder: For all that is written.
-        rounds: How often each site is called.
+        folder: The folder for all files.
+        rounds: The number of rounds.
 
     Raises:
         RuntimeError: A NATS server did not start.
         ExceptionGroup: A gateway did not start.
-        grpc.aio.AioRpcError: A card was not made.
+        grpc.aio.AioRpcError: A call failed.
     """
     sandbox.store.add_consumer(_CONSUMER)
     async with AsyncExitStack() as stack:

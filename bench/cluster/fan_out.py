@@ -1,7 +1,7 @@
-"""Notifications posted at one gateway and watched at it, at another one, and at both.
+"""Notifications posted at one gateway and watched there, at another one, and at both.
 
-The watchers are two halves, each a process of its own. How long a notification takes is that half's for which it takes
-longer: where one half is at another gateway, it is that one.
+The watchers are two halves, each in its own process. A notification's time is that of the slower half: where one half
+is at another gateway, it is that one.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class _Setting:
     site: Site
     poster: Poster
     halves: Sequence[tuple[Audience, str]]
-    """The watchers, and the gateways where they are."""
+    """The watchers, and their gateways."""
 
     async def open(self) -> None:
         for watching, address in self.halves:
@@ -55,15 +55,15 @@ class _Setting:
 
 
 async def measure_fan_out(config: GatewayConfig, folder: Path, rounds: int) -> list[Row]:
-    """Notify watchers.
+    """Send notifications to watchers.
 
     Args:
         config: The settings of a gateway.
-        folder: For all that is written.
-        rounds: How often each site is notified.
+        folder: The folder for all files.
+        rounds: The number of rounds.
 
     Raises:
-        RuntimeError: A NATS server did not start, a notification was refused or a stream ended.
+        RuntimeError: A NATS server did not start, a notification was rejected or a stream ended.
         ExceptionGroup: A gateway did not start.
         TimeoutError: A watcher did not get everything.
     """
@@ -98,7 +98,7 @@ async def _bursts(settings: Sequence[_Setting], rounds: int) -> list[Row]:
         await setting.poster.burst(_BURST)
         before.append(setting.site.rss_mib())
         await setting.open()
-        # What was made for the first round is there for the others.
+        # Memory allocated for the first round serves the others.
         await _burst(setting)
     found: list[list[Mapping[str, float]]] = [[] for _ in settings]
     for _ in range(rounds):
@@ -146,7 +146,7 @@ async def _steady(setting: _Setting) -> Mapping[str, float]:
 
 
 class _Spent:
-    """The processor time of a site from here on."""
+    """The processor time of a site from now on."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -154,7 +154,7 @@ class _Spent:
         self._nats = site.nats_cpu_seconds()
 
     def since(self, delivered: int) -> Mapping[str, float]:
-        """The figures for each delivery."""
+        """Return the figures per delivery."""
         return {
             "cpu_us": _MICROSECONDS * (self._site.cpu_seconds() - self._gateways) / delivered,
             "nats_cpu_us": _MICROSECONDS * (self._site.nats_cpu_seconds() - self._nats) / delivered,

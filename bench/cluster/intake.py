@@ -1,4 +1,4 @@
-"""Notifications taken by one gateway with its own log and by one with NATS for a log."""
+"""Notifications taken by a gateway with its own event log and by one with NATS as its event log."""
 
 from pathlib import Path
 from typing import Final
@@ -16,15 +16,15 @@ _STEADY_SECONDS: Final = 0.8
 
 
 async def measure_intake(config: GatewayConfig, folder: Path, rounds: int) -> list[Row]:
-    """Notify sites in turns.
+    """Send notifications to sites in turns.
 
     Args:
         config: The settings of a gateway.
-        folder: For all that is written.
-        rounds: How often each is loaded.
+        folder: The folder for all files.
+        rounds: The number of rounds.
 
     Raises:
-        RuntimeError: A NATS server did not start, or a notification was refused.
+        RuntimeError: A NATS server did not start, or a notification was rejected.
         ExceptionGroup: A gateway did not start.
     """
     loads = (

@@ -1,4 +1,4 @@
-"""Loads sites in turns, and looks at their NATS servers as well."""
+"""Loads sites in turns and measures their NATS servers too."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,19 +24,19 @@ class _Round:
 
 
 async def load_sites(what: str, loader: Loader, sites: Sequence[Site], load: Load) -> list[Row]:
-    """Put a load on the edge of each site's first gateway in turns.
+    """Load the edge of each site's first gateway in turns.
 
     Args:
-        what: The load is of, for the name of the case.
+        what: The kind of load, for the name of the case.
         loader: Makes the load.
-        sites: On what.
-        load: How much; as many rounds as it says, after one that warms up.
+        sites: The sites.
+        load: The load; its rounds follow a warm-up.
 
     Returns:
-        A row for each site, in their order. Processor time and memory are the gateways'; those of NATS stand beside.
+        A row for each site, in their order. Processor time and memory are the gateways'; NATS has its own figures.
 
     Raises:
-        RuntimeError: A request was refused.
+        RuntimeError: A request failed.
     """
     for site in sites:
         await _put(loader, site, replace(load, seconds=load.warm_up_seconds))

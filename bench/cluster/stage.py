@@ -1,4 +1,4 @@
-"""The gateways that are measured, each in a process of its own, and where they keep what they keep."""
+"""The measured gateways, each in its own process, and their storage."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -25,43 +25,43 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Gateways that work together, or one that is alone."""
+    """A cluster of gateways, or a single one."""
 
     name: str
     gateways: Sequence[GatewayProcess]
     nats_pids: Sequence[int]
-    """Empty for one that is alone."""
+    """Empty for a single gateway."""
     stores: Sequence[Path]
-    """Where what was notified is kept."""
+    """The folders of stored notifications."""
 
     @property
     def pids(self) -> Sequence[int]:
-        """The processes of the gateways."""
+        """The gateways' processes."""
         return [gateway.pid for gateway in self.gateways]
 
     @property
     def server(self) -> Server:
-        """The edge of the first gateway, with the processes of all of them."""
+        """The edge of the first gateway, with the processes of all gateways."""
         return Server(self.name, int(self.gateways[0].edge.rpartition(":")[2]), tuple(self.pids))
 
     def cpu_seconds(self) -> float:
-        """Tell how long the gateways have been on a processor."""
+        """Return the gateways' processor time."""
         return sum(map(cpu_seconds, self.pids))
 
     def nats_cpu_seconds(self) -> float:
-        """Tell how long the NATS servers have been on a processor."""
+        """Return the NATS servers' processor time."""
         return sum(map(cpu_seconds, self.nats_pids))
 
     def rss_mib(self) -> float:
-        """Tell how much memory of the gateways is resident."""
+        """Return the gateways' resident memory."""
         return sum(map(rss_mib, self.pids))
 
     def nats_rss_mib(self) -> float:
-        """Tell how much memory of the NATS servers is resident."""
+        """Return the NATS servers' resident memory."""
         return sum(map(rss_mib, self.nats_pids))
 
     def stored_bytes(self) -> int:
-        """Tell how large the files are in which notifications are kept."""
+        """Return the size of the files of stored notifications."""
         return sum(map(_size, self.stores))
 
 
@@ -77,11 +77,11 @@ class Stage:
     @classmethod
     @asynccontextmanager
     async def open(cls, config: GatewayConfig, folder: Path) -> AsyncIterator[Self]:
-        """Have what is started for as long as the block lasts.
+        """Run all processes for the duration of the block.
 
         Args:
-            config: The settings of every gateway, but for where it keeps things.
-            folder: Where everything goes; made if missing.
+            config: The settings of every gateway, except its storage.
+            folder: The folder for everything, created if missing.
         """
         async with AsyncExitStack() as running:
             yield cls(config, folder, running)
@@ -90,8 +90,8 @@ class Stage:
         """Start a NATS server.
 
         Args:
-            name: Of its folder.
-            syncs_always: Whether it syncs what it keeps before it acknowledges, rather than every two minutes.
+            name: The name of its folder.
+            syncs_always: Whether it syncs to disk before it acknowledges, rather than every two minutes.
 
         Raises:
             RuntimeError: It did not become ready.
@@ -103,20 +103,20 @@ class Stage:
         return Storage([server], SharedStorage.make([server.url], folder))
 
     async def three_servers(self, name: str) -> Storage:
-        """Start a cluster whose servers sync what they keep before they acknowledge.
+        """Start a cluster whose servers sync to disk before they acknowledge.
 
         Args:
-            name: Of its folder.
+            name: The name of its folder.
 
         Raises:
-            RuntimeError: They did not become one.
+            RuntimeError: They did not form a cluster.
         """
         folder = self._folder / name
         cluster = await self._running.enter_async_context(await NatsCluster.start(folder, syncs_always=True))
         return Storage(cluster.servers, SharedStorage.make(cluster.urls, folder, replicas=3))
 
     async def alone(self) -> Site:
-        """Start a gateway with its own log.
+        """Start a gateway with its own event log.
 
         Raises:
             RuntimeError: It did not become ready.
@@ -128,15 +128,15 @@ class Stage:
         return Site("gateway", [served], [], [store])
 
     async def sharing(self, name: str, storage: Storage, *, gateways: int = 1) -> Site:
-        """Start gateways that share NATS servers, with each other and with all that were started on them before.
+        """Start gateways that share NATS servers, with each other and with those started on them before.
 
         Args:
-            name: What they are called.
+            name: The site's name.
             storage: The servers.
-            gateways: How many, each with its own ports.
+            gateways: The number of gateways, each with its own ports.
 
         Raises:
-            ExceptionGroup: One did not become ready.
+            ExceptionGroup: A gateway did not become ready.
         """
         config = replace(self._config, shared=storage.shared)
         folders = [self._folder / f"{name} {number}" for number in range(gateways)]
@@ -153,10 +153,10 @@ class Stage:
 
 
 async def started(*sites: Coroutine[Any, Any, Site]) -> list[Site]:
-    """Start sites at the same time.
+    """Start sites concurrently.
 
     Raises:
-        ExceptionGroup: One did not become ready; those that still were about to have been ended.
+        ExceptionGroup: A site did not become ready; those still starting have been stopped.
     """
     async with asyncio.TaskGroup() as tasks:
         starting = [tasks.create_task(each) for each in sites]
@@ -166,7 +166,7 @@ async def started(*sites: Coroutine[Any, Any, Site]) -> list[Site]:
 def _size(folder: Path) -> int:
     size = 0
     for file in folder.rglob("*"):
-        # Servers replace and remove files while they are looked at.
+        # Servers replace and remove files meanwhile.
         try:
             size += file.stat().st_size if file.is_file() else 0
         except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""What every scenario uses: rows of figures, their report, processes and what these use of the machine."""
+"""What every scenario uses: rows of figures, reports, processes and their resource usage."""

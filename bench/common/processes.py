@@ -1,4 +1,4 @@
-"""The processes of a measurement: gateways, baselines, and their handlers."""
+"""The processes of a measurement: gateways, baselines and handlers."""
 
 import asyncio
 import sys
@@ -15,33 +15,33 @@ __all__ = ["Ground", "Server", "baseline", "handler", "line", "python"]
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 10.0
-# An outcome lists its latencies in one line.
+# An outcome has its latencies on one line.
 _LONGEST_LINE_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that is measured."""
+    """A measured server."""
 
     name: str
     port: int
     pids: tuple[int, ...]
-    """Its process, and that of the storage that it uses if that is a server too."""
+    """Its process, and that of its storage if that is a server too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What the servers of one measurement have in common."""
+    """What the servers of one measurement share."""
 
     folder: Path
-    """Where keys, settings and logs go; what disk it is on matters."""
+    """The folder of keys, settings and logs; its disk affects the results."""
     config: GatewayConfig
     settings: Path
-    """The same as a file, for baselines."""
+    """The settings as a file, for baselines."""
 
     @classmethod
     async def prepare(cls, folder: Path) -> "Ground":
-        """Make keys and settings in a folder."""
+        """Create keys and settings in a folder."""
         pki = await asyncio.to_thread(make_pki, folder / "keys")
         policy = write_policy(folder / "policy.toml")
         # No call goes to D1, so nothing listens at its address.
@@ -52,17 +52,17 @@ class Ground:
 
     @asynccontextmanager
     async def gateway(self) -> AsyncIterator[GatewayProcess]:
-        """Serve as in production, for as long as the block lasts."""
+        """Run a gateway as in production for the duration of the block."""
         async with await GatewayProcess.start(self.config, self.folder) as served:
             yield served
 
     @asynccontextmanager
     async def gateway_on_nats(self, folder: Path, url: str) -> AsyncIterator[GatewayProcess]:
-        """As `gateway`, with a NATS server for all that is kept.
+        """As `gateway`, with a NATS server as storage.
 
         Args:
-            folder: Its own, there already.
-            url: Where the server is.
+            folder: Its own folder, which exists.
+            url: The server's URL.
         """
         config = replace(self.config, shared=SharedStorage.make([url], folder))
         async with await GatewayProcess.start(config, folder) as served:
@@ -71,14 +71,14 @@ class Ground:
 
 @asynccontextmanager
 async def baseline(ground: Ground, kind: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a baseline for as long as the block lasts; where it listens is its first `line`."""
+    """Run a baseline for the duration of the block; its first `line` is its address."""
     async with python("bench.baselines.bare_edge", kind, ground.settings, *arguments) as process:
         yield process
 
 
 @asynccontextmanager
 async def handler(address: str, pki: Pki) -> AsyncIterator[None]:
-    """Have a handler connected for as long as the block lasts."""
+    """Run a handler for the duration of the block."""
     async with python(
         "bench.clients.handler", address, pki.server_ca, pki.caller.certificate, pki.caller.key
     ) as process:
@@ -88,7 +88,7 @@ async def handler(address: str, pki: Pki) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def python(module: str, *arguments: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a module as a process for as long as the block lasts; it is ended with SIGTERM."""
+    """Run a module as a process for the duration of the block; then stop it with SIGTERM."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *map(str, arguments)),
         stdin=asyncio.subprocess.PIPE,
@@ -109,11 +109,11 @@ async def python(module: str, *arguments: str | Path) -> AsyncIterator[asyncio.s
 
 
 async def line(process: asyncio.subprocess.Process, seconds: float = _START_SECONDS) -> bytes:
-    """Read the next line that a process says.
+    """Read the next line of a process.
 
     Raises:
-        RuntimeError: It ended instead.
-        TimeoutError: It says nothing for so many seconds.
+        RuntimeError: The process ended instead.
+        TimeoutError: No line within the time limit.
     """
     if process.stdout is None:
         raise RuntimeError("The process has no standard output.")

@@ -1,4 +1,4 @@
-"""What was found, as a table of text and on the terminal, and the run of one scenario by itself."""
+"""Reports results as Markdown tables and on the terminal, and runs a single scenario."""
 
 import argparse
 import time
@@ -18,7 +18,7 @@ from bench.common.results import Measure, Row, figures, format_figures, ratios
 __all__ = ["Table", "console", "rows_table", "run_alone", "show_table"]
 
 _FIELDS: Final = ("per_second", "p50_ms", "p95_ms", "p99_ms", "cpu_us", "rss_mib")
-# With the spread of every figure a table could not be read; the others' is in the file.
+# With the spread of every figure a table would be unreadable; the rest is in the file.
 _WITH_SPREAD: Final = {"per_second", "p99_ms", "cpu_us", "ready_ms", "first_ms", "last_ms", "ratio_in_a_block"}
 _UNITS: Final = {"ms": "ms", "us": "us", "mib": "MiB", "percent": "%", "seconds": "s"}
 _SHARE: Final = "gateway's share"
@@ -29,19 +29,19 @@ _WIDTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of text."""
+    """A table of text cells."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     def to_markdown(self) -> str:
-        """Write it as GitHub reads it."""
+        """Return it as GitHub Markdown."""
         lines = (self.columns, ["---"] * len(self.columns), *self.rows)
         return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def rows_table(rows: Sequence[Row]) -> Table:
-    """Make the table of one scenario: what was measured of nobody has no column."""
+    """Return the table of one scenario, without empty columns."""
     more = dict.fromkeys(name for row in rows for name in row.more)
     measured = [name for name in (*_FIELDS, *more) if any(figures(row, name) for row in rows)]
     gateways = {row.case: row for row in rows if row.server == _GATEWAY}
@@ -57,16 +57,16 @@ def rows_table(rows: Sequence[Row]) -> Table:
 
 
 def console() -> Console:
-    """Make a terminal that is wide enough for the tables, whoever reads along."""
+    """Return a console wide enough for the tables, on any output."""
     return Console(highlight=False, width=_WIDTH)
 
 
 def show_table(shown: Console, title: str, table: Table) -> None:
-    """Print a table whose first columns are words and whose others are figures, with a line under each load."""
+    """Print a table of text and figure columns, with a line under each load."""
     lines = RichTable(title=title, title_justify="left", title_style="bold")
     for place, column in enumerate(table.columns):
         is_figure = place >= _WORDS
-        # A word under the other: figures need the room.
+        # Words wrap: figures need the room.
         heading = column.replace(" ", "\n") if is_figure else column
         lines.add_column(heading, justify="right" if is_figure else "left", no_wrap=is_figure)
     for row, following in zip_longest(table.rows, table.rows[1:]):
@@ -75,7 +75,7 @@ def show_table(shown: Console, title: str, table: Table) -> None:
 
 
 def run_alone(measure: Measure) -> None:
-    """Measure, as ``python -m bench.scenarios.fan_out [--quick]`` does, and print a table."""
+    """Measure a scenario, as ``python -m bench.scenarios.fan_out [--quick]`` does, and print a table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="only what the floors of a quick run need")
     arguments = parser.parse_args()
@@ -90,7 +90,7 @@ async def _measured(measure: Measure, *, quick: bool) -> list[Row]:
 
 
 def _heading(name: str) -> str:
-    """Write a figure's name with its unit: ``p50_ms`` as ``p50, ms``."""
+    """Return a figure's name with its unit: ``p50, ms`` for ``p50_ms``."""
     what, _, unit = name.rpartition("_")
     return f"{what}, {_UNITS[unit]}".replace("_", " ") if unit in _UNITS else name.replace("_", " ")
 

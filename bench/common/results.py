@@ -1,4 +1,4 @@
-"""What a measurement found: plain numbers, to be written down and drawn, and how those of two servers compare."""
+"""Results of measurements as plain numbers, and comparisons of two servers."""
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ _SIGNIFICANT = 3
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One server under one load, a value for each round. What was not measured is empty."""
+    """One server under one load, a value for each round. Figures not measured are empty."""
 
     scenario: str
-    """What is measured: ``unary``, ``intake``, ``fan-out``."""
+    """The scenario: ``unary``, ``intake``, ``fan-out``."""
     case: str
-    """Under which load, in words: ``32 in flight, TLS``."""
+    """The load as a label: ``32 in flight, TLS``."""
     server: str
     """``gateway``, or the name of a baseline."""
     per_second: Sequence[float] = ()
@@ -27,11 +27,11 @@ class Row:
     p95_ms: Sequence[float] = ()
     p99_ms: Sequence[float] = ()
     cpu_us: Sequence[float] = ()
-    """Microseconds of the server's processor time for each request."""
+    """The server's processor time per request, in microseconds."""
     rss_mib: Sequence[float] = ()
     """The server's resident memory at the end of the round."""
     more: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """Whatever else the scenario measures, by its name with its unit."""
+    """Further figures of the scenario, by name with unit."""
 
 
 class Measure(Protocol):
@@ -41,14 +41,14 @@ class Measure(Protocol):
         """Measure it.
 
         Args:
-            folder: An empty one, for all that is written.
+            folder: An empty folder for all files.
             quick: Whether to measure only what the floors of a quick run need.
         """
         ...
 
 
 def find(rows: Iterable[Row], scenario: str, case: str, server: str) -> Row:
-    """Find the row of one server under one load.
+    """Return the row of one server under one load.
 
     Raises:
         LookupError: There is none.
@@ -56,31 +56,31 @@ def find(rows: Iterable[Row], scenario: str, case: str, server: str) -> Row:
     for row in rows:
         if (row.scenario, row.case, row.server) == (scenario, case, server):
             return row
-    raise LookupError(f"{scenario}: nothing was measured of {server!r} with {case!r}")
+    raise LookupError(f"{scenario}: no result of {server!r} with {case!r}")
 
 
 def figures(row: Row, name: str) -> Sequence[float]:
-    """Get the figures of a row's field, or of what more it has, by name; one a round, none if it was not measured."""
+    """Return a row's field or further figure by name; one value per round, none if not measured."""
     values: Sequence[float] = getattr(row, name) if name in Row.__slots__ else row.more.get(name, ())
     return values
 
 
 def ratios(row: Row, other: Row) -> list[float]:
-    """Divide one's rate by the other's, round by round: what else the machine does touches both of a round alike."""
+    """Return the ratios of the rates, round by round: other activity on the machine affects both of a round alike."""
     return [ours / theirs for ours, theirs in zip(row.per_second, other.per_second, strict=True)]
 
 
 def ratio(row: Row, other: Row) -> float:
-    """Tell the ratio of their rates: the median over the rounds."""
+    """Return the ratio of the rates: the median over the rounds."""
     return median(ratios(row, other))
 
 
 def format_figures(values: Sequence[float], *, spread: bool = True) -> str:
-    """Write the median, with the lowest and the highest: ``1,234 (1,100-1,300)``; nothing if there are no values.
+    """Format the median with minimum and maximum: ``1,234 (1,100-1,300)``; empty without values.
 
     Args:
-        values: One a round.
-        spread: Whether to write the lowest and the highest.
+        values: One per round.
+        spread: Whether to include minimum and maximum.
     """
     if not values:
         return ""

@@ -1,4 +1,4 @@
-"""A full browser AReq of 2.2.0, and the ARes with a challenge that answers it."""
+"""A full browser AReq of 2.2.0, and its ARes with a challenge."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,1 +1,1 @@
-"""What is measured of one gateway, a module for each scenario or part of one."""
+"""Measurements of a single gateway, a module for each scenario or part of one."""

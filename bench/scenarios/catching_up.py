@@ -1,8 +1,8 @@
-"""What fan-out alone costs: many watchers that ask at the same moment for what a log already has.
+"""The cost of fan-out alone: many watchers that read the same part of the event log at the same moment.
 
-Nothing comes in meanwhile, so a bare stream that sends the very bytes that the gateway sent, out of memory, has the
-same work to do: what is left of its rate is the price of the log, its cursors, filters, access and pages. The
-notifications came a moment before, as they do to watchers that were cut off for a moment.
+Nothing arrives meanwhile, so a bare stream that sends the same bytes from memory has the same work to do: the
+difference is the cost of the event log, its cursors, filters, access and batch cache. The notifications are recent, as
+for watchers that were briefly disconnected.
 """
 
 from collections.abc import Sequence
@@ -46,17 +46,17 @@ class _Round:
 
 
 async def measure_catching_up(ground: Ground, watchers: Sequence[int]) -> list[Row]:
-    """Have so many watchers catch up together, again and again, at the gateway and at a bare stream in turns.
+    """Let watchers catch up together, repeatedly, at the gateway and at a bare stream in turns.
 
     Args:
-        ground: Where they run.
-        watchers: How many, one case after the other.
+        ground: What the servers share.
+        watchers: The number of watchers of each case.
 
     Raises:
-        RuntimeError: A server did not start, refused a notification or ended a stream.
+        RuntimeError: A server did not start, rejected a notification or ended a stream.
         TimeoutError: A watcher did not get everything.
     """
-    # They read the whole log, so it has to be one of its own.
+    # They read the whole event log, so it must be a new one.
     config = replace(ground.config, event_log=ground.config.event_log.with_name("catching-up.db"))
     async with AsyncExitStack() as stack:
         served = await stack.enter_async_context(replace(ground, config=config).gateway())

@@ -1,21 +1,20 @@
-"""How notifications reach many watchers of one log: ``python -m bench.scenarios.fan_out [--quick]``.
+"""The delivery of notifications to many watchers of one event log: ``python -m bench.scenarios.fan_out [--quick]``.
 
-What is measured here are watchers that wait at a log's end. They are connected first,
-then D1 posts a burst of notifications as fast as the edge takes them, and the time counts until the last watcher has
-the last one. That is the gateway's whole work, so with few watchers it is the intake that is measured, and fan-out
-shows only where there are many. Hence two baselines:
+The watchers wait at the end of the log. They connect first; then D1 posts a burst of notifications at the maximum
+rate, and the time counts until the last watcher has the last one. That is the gateway's whole work, so with few
+watchers it measures the intake, and only many watchers show the fan-out. Hence two baselines:
 
-- ``edge and bare stream`` does the same work without a log: the same edge, which stores nothing, and a bare stream that
-  sends at once what came in. It is what the ratio is taken of, whatever the number of watchers.
-- ``bare stream`` sends the very messages that the gateway sent, from memory, without having to take them in. Nothing
-  over grpc.aio can be faster; ``cpu_us`` is to be compared with it, of which the gateway's has its intake besides.
+- ``edge and bare stream`` does the same work without an event log: the same edge, which stores nothing, and a bare
+  stream that sends what arrives at once. It is the reference of the ratio for any number of watchers.
+- ``bare stream`` sends the gateway's own messages from memory, without the intake. Nothing over grpc.aio can be faster;
+  compare its ``cpu_us``, to which the gateway adds its intake.
 
-Where nothing has to be taken in, as by watchers that catch up together, the two have the same work to do, and a ratio
-of their rates says what fan-out costs: see `bench.scenarios.catching_up`.
+Without intake, as for watchers that catch up together, both have the same work to do, and the ratio of their rates is
+the cost of fan-out: see `bench.scenarios.catching_up`.
 
-How long a notification takes to a watcher is measured with a steady load of about 2,000 deliveries a second, far below
-what saturates; with a burst it would tell how long the burst is. What a watcher that stalls does to the others is
-measured apart, see `bench.scenarios.stalled`.
+Latencies are measured with a steady load of about 2,000 deliveries per second, far below saturation; with a burst they
+would show the length of the burst. The effect of a stalled watcher on the others is measured apart, see
+`bench.scenarios.stalled`.
 """
 
 import asyncio
@@ -50,9 +49,9 @@ _MANY_WATCHERS: Final = 100
 class _Load:
     watchers: int
     burst: int
-    """Notifications in a round."""
+    """Notifications per round."""
     rate: float
-    """Notifications a second, for the latency."""
+    """Notifications per second, for the latency."""
 
     @property
     def case(self) -> str:
@@ -79,12 +78,12 @@ class _Server:
     pid: int
     audience: Audience
     poster: Poster | None
-    """Posts at its edge; None for one that sends messages from memory."""
+    """Posts at the server's edge; None for a server that sends from memory."""
     process: asyncio.subprocess.Process | None
-    """Takes the names of files, where there is no poster."""
+    """Takes the names of files, for a server without a poster."""
 
     async def publish(self, count: int, messages: Path) -> None:
-        """Have so many notifications sent to the watchers."""
+        """Send notifications to the watchers."""
         if self.poster is not None:
             await self.poster.burst(count)
         elif self.process is not None and self.process.stdin is not None:
@@ -101,18 +100,18 @@ class _Burst:
 
 
 async def measure_fan_out(folder: Path, *, quick: bool) -> list[Row]:
-    """Notify watchers.
+    """Measure the delivery to watchers.
 
     Args:
-        folder: Where keys and the log go.
+        folder: The folder of keys and the event log.
         quick: Measure only what the floors of a quick run need.
 
     Raises:
-        RuntimeError: A server did not start, refused a notification or ended a stream.
+        RuntimeError: A server did not start, rejected a notification or ended a stream.
         TimeoutError: A watcher did not get everything.
     """
     ground = await Ground.prepare(folder)
-    # All watchers are one caller, who by default may have 100 streams.
+    # All watchers are one caller, which may have 100 streams by default.
     more = {"grpc": {"max_streams_per_caller": 2000}}
     ground = replace(ground, config=replace(ground.config, more=more))
     rows: list[Row] = []
@@ -127,7 +126,7 @@ async def measure_fan_out(folder: Path, *, quick: bool) -> list[Row]:
 
 @asynccontextmanager
 async def _servers(ground: Ground, *, quick: bool) -> AsyncIterator[list[_Server]]:
-    """Start the gateway first, then its baselines, of which a quick run needs the first alone."""
+    """Start the gateway, then its baselines, of which a quick run needs only the first."""
     pki = ground.config.pki
     async with AsyncExitStack() as stack:
         served = await stack.enter_async_context(ground.gateway())
@@ -164,7 +163,7 @@ async def _bursts(ground: Ground, servers: Sequence[_Server], load: _Load, round
 
 
 async def _burst(server: _Server, load: _Load, messages: Path) -> _Burst:
-    # The baseline that sends from memory sends what the gateway has sent in the same round.
+    # The in-memory baseline sends what the gateway sent in the same round.
     await server.audience.expect(load.burst, record=messages if server.name == "gateway" else None)
     cpu, began_ns = cpu_seconds(server.pid), time.monotonic_ns()
     await server.publish(load.burst, messages)
@@ -186,7 +185,7 @@ def _burst_row(server: _Server, load: _Load, bursts: Sequence[_Burst], rss_befor
         more={
             "messages_a_watcher": [burst.sight.messages / load.watchers for burst in bursts],
             "watchers_cpu_percent": [100 * burst.sight.cpu_seconds / burst.seconds for burst in bursts],
-            # With few of them it is the burst itself that takes the memory.
+            # With few watchers the burst itself takes the memory.
             "kib_a_watcher": [grown_kib / load.watchers] if load.watchers >= _MANY_WATCHERS else [],
         },
     )
@@ -203,7 +202,7 @@ async def _steadily(servers: Sequence[_Server], load: _Load) -> list[Row]:
 
 
 async def _steady(server: _Server, rate: float, seconds: float, watchers: int) -> Mapping[str, float]:
-    """Post at a steady rate. Returns the figures of a row."""
+    """Post at a steady rate. Return the figures of a row."""
     count = round(rate * seconds)
     await server.audience.expect(count, is_timed=True)
     cpu = cpu_seconds(server.pid)

@@ -1,8 +1,8 @@
-"""What becomes slower as the log grows: ``python -m bench.scenarios.growth``.
+"""What slows down as the event log grows: ``python -m bench.scenarios.growth``.
 
-One log is filled to 10 thousand notifications, then to a million, then to five million, some 4 GB. At each size the
-gateway is started three times, lets a watcher resume 10,000 notifications back, and takes notifications over 16
-connections as fast as it can.
+One log grows to 10 thousand notifications, a million, and five million, some 4 GB. At each size the gateway starts
+three times, lets a watcher resume 10,000 notifications back, and takes notifications over 16 connections at the
+maximum rate.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ _MIB: Final = 1024 * 1024
 
 
 async def measure_growth(folder: Path, *, quick: bool) -> list[Row]:
-    """Let a log grow.
+    """Measure at each size of the event log.
 
     Args:
-        folder: Where keys and the log go; about 4 GB.
-        quick: Measure the smallest size alone.
+        folder: The folder of keys and the event log; about 4 GB.
+        quick: Measure the smallest size only.
 
     Raises:
         RuntimeError: A server did not start or ended a stream.

@@ -1,7 +1,7 @@
-"""What it costs to take a notification: the gateway, on whose disk it is before it is answered, and baselines.
+"""The cost of taking a notification: the gateway, which stores it on disk before it responds, and baselines.
 
-Two do less than the gateway, two leave the storing to another server, and one is the gateway with that server in the
-place of its own log.
+Two do less than the gateway, two leave the storing to another server, and one is the gateway with that server as its
+event log.
 """
 
 from collections.abc import AsyncIterator
@@ -26,18 +26,18 @@ _LOADS: Final = (
 _QUICK_LOADS: Final = (Load("notifications", connections=64, rounds=5, seconds=0.35, warm_up_seconds=0.3),)
 
 _SYNC: Final = {"default": "", "always": ", sync_interval: always"}
-"""What a NATS server is told. By default it acknowledges before it syncs, which it does every two minutes."""
+"""A NATS server's settings. By default it acknowledges before it syncs, which it does every two minutes."""
 
 
 async def measure_intake(folder: Path, *, quick: bool) -> list[Row]:
-    """Notify the servers in turns.
+    """Send notifications to the servers in turns.
 
     Args:
-        folder: Where keys and logs go; what disk it is on matters.
+        folder: The folder of keys and logs; its disk affects the results.
         quick: Measure only what the floors of a quick run need.
 
     Raises:
-        RuntimeError: A server did not start, or refused a notification.
+        RuntimeError: A server did not start, or rejected a notification.
     """
     ground = await Ground.prepare(folder)
     starting = [_gateway(ground), _less(ground, "storing nothing", "nothing"), _jetstream(ground, "default")]

@@ -1,8 +1,8 @@
-"""How a watcher that was away catches up: ``python -m bench.scenarios.replay [--quick]``.
+"""How a watcher catches up after an absence: ``python -m bench.scenarios.replay [--quick]``.
 
-One watcher resumes after a cursor, from a little and from a million notifications back. The log was filled beforehand
-and nothing of it has been read since the gateway began. The baseline sends messages of the same bytes from memory:
-those that the gateway sent, and where that were a million, 10,000 of them over and over.
+One watcher resumes after a cursor, from a few and from a million notifications back. The log is filled beforehand, and
+the gateway has read nothing of it. The baseline sends the same bytes from memory: the gateway's messages or, for a
+million, 10,000 of them repeatedly.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _NANOSECONDS: Final = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What came of one watch. Times count from when it was asked for, over a connection that stood already."""
+    """The figures of one watch. Times count from its request, over an established connection."""
 
     notifications: int
     first_seconds: float
@@ -47,11 +47,11 @@ class Replay:
 
 
 async def measure_replay(folder: Path, *, quick: bool) -> list[Row]:
-    """Catch up.
+    """Measure the replay.
 
     Args:
-        folder: Where keys and the log go; about 1 GB, little for a quick run.
-        quick: Measure the little alone.
+        folder: The folder of keys and the event log; about 1 GB, little for a quick run.
+        quick: Measure the small distance only.
 
     Raises:
         RuntimeError: A server did not start or ended a stream.
@@ -80,15 +80,15 @@ async def measure_replay(folder: Path, *, quick: bool) -> list[Row]:
 async def replay(
     watching: Audience, address: str, pid: int, filled: Filled, back: int, record: Path | None = None
 ) -> Replay:
-    """Have a watcher resume so many notifications before the end of a gateway's log.
+    """Let a watcher resume before the end of a gateway's event log.
 
     Args:
-        watching: Has no watcher connected.
-        address: The gateway's.
-        pid: Its process.
-        filled: The log.
-        back: How many.
-        record: Where to write the messages, if they are to be sent again.
+        watching: Has no connected watcher.
+        address: The gateway's address.
+        pid: The gateway's process.
+        filled: The event log.
+        back: The distance in notifications.
+        record: A file for the messages, if they are to be sent again.
     """
     after = cursor.encode(filled.log_id, filled.last - back)
     return await _watch(
@@ -152,13 +152,13 @@ def _rows(case: str, rounds: Sequence[tuple[Replay, Replay]]) -> list[Row]:
 
 
 def replay_row(scenario: str, case: str, server: str, rounds: Sequence[Replay]) -> Row:
-    """Make the row of one server."""
+    """Return the row of one server."""
     return Row(
         scenario,
         case,
         server,
         per_second=[each.notifications / each.last_seconds for each in rounds],
-        # Of a few, it is less than a tick.
+        # For a few, it is less than a tick.
         cpu_us=[_MICROSECONDS * each.cpu_seconds / each.notifications for each in rounds if each.notifications > _FEW],
         rss_mib=[each.rss_mib for each in rounds],
         more={

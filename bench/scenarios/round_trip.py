@@ -1,4 +1,4 @@
-"""How long D1 waits for what it asks: over the edge, the broker and a handler's stream, and back."""
+"""The latency of callbacks: over the edge, the broker and a handler's stream, and back."""
 
 from pathlib import Path
 from typing import Final
@@ -18,14 +18,14 @@ _QUICK_LOADS: Final = (Load("callbacks", connections=16, rounds=5, seconds=0.35,
 
 
 async def measure_round_trips(folder: Path, *, quick: bool) -> list[Row]:
-    """Ask the gateway and a bare stream in turns, each with one handler in a process of its own.
+    """Send callbacks to the gateway and a bare stream in turns, each with one handler in its own process.
 
     Args:
-        folder: Where keys and settings go.
+        folder: The folder of keys and settings.
         quick: Measure only what the floors of a quick run need.
 
     Raises:
-        RuntimeError: A server did not start, or left a callback request without a reply.
+        RuntimeError: A server did not start, or a callback failed.
     """
     ground = await Ground.prepare(folder)
     pki = ground.config.pki

@@ -1,15 +1,15 @@
-"""What one watcher that stops reading does to the others' latency.
+"""The effect of one watcher that stops reading on the others' latency.
 
-On a machine that does other things too, the 99th percentile of a second differs from that of the next by more than is
-to be shown. So two gateways get the same load at the same time, and one of them has a stalled watcher besides: whatever
-else happens touches both. They change parts from window to window, and what was measured in all windows of a kind is
-taken together before the percentiles are. What goes before a window is the same for both: a watcher asks for the log
-from its beginning and stalls. At one gateway it stays for the window, from the other it goes.
+On a busy machine the 99th percentile differs more from second to second than the effect itself. So two gateways get
+the same load at the same time, and one of them has a stalled watcher: other activity affects both. They swap roles from
+window to window, and the percentiles are taken over all windows of a kind together. Each window starts the same for
+both: a watcher requests the log from its beginning and stalls. At one gateway it stays for the window, at the other it
+disconnects.
 
-What a stalled watcher took of the whole machine would not be seen that way; that is what ``cpu_us`` is for.
+This does not show what a stalled watcher takes of the whole machine; ``cpu_us`` does.
 
-That it stalls is not taken for granted, but seen by what the gateway counts as handed to streams: in a window that is
-what the others got and nothing else, while it lacks more notifications than the gateway reads for it at a time.
+The stall itself is verified by the gateway's count of notifications handed to streams: during a window it must equal
+what the others got, while the stalled watcher lacks more notifications than the gateway reads for it at a time.
 """
 
 import asyncio
@@ -42,10 +42,10 @@ _CONNECTIONS: Final = 16
 _CASE: Final = f"{_WATCHERS} watchers, {_RATE:.0f}/s"
 
 _TURNS: Final = (False, True, True, False, True, False, False, True)
-"""Whether the first gateway has the stalled one, window by window of a block."""
+"""Whether the first gateway has the stalled watcher, window by window of a block."""
 _BLOCKS: Final = 5
 
-# The first batch is small enough to arrive: by that the stalled one is seen to have begun.
+# The first batch is small enough to arrive, which shows that the stalled watcher has started.
 _BEGINNING: Final = notification.WatchNotificationsRequest(
     position=notification.START_POSITION_EARLIEST, max_batch_size=10
 )
@@ -60,25 +60,25 @@ _MICROSECONDS: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A short time under the load."""
+    """A short time under load."""
 
     is_beside: bool
-    """Whether a stalled watcher was there."""
+    """Whether a stalled watcher was connected."""
     latencies_ns: Sequence[int]
-    """From the post to the watcher, over all watchers that read and all notifications."""
+    """From post to watcher, over all reading watchers and all notifications."""
     cpu_seconds: float
     """The gateway's processor time."""
 
 
 async def measure_stalled(folder: Path) -> list[Row]:
-    """Compare the others' latency without and beside a watcher that does not read.
+    """Compare the others' latency with and without a watcher that does not read.
 
     Args:
-        folder: Where keys and logs go.
+        folder: The folder of keys and logs.
 
     Raises:
         RuntimeError: A gateway did not start.
-        ExceptionGroup: It refused a notification or ended a stream, a watcher did not get everything or did not stall.
+        ExceptionGroup: A gateway rejected a notification or ended a stream, or a watcher missed some or did not stall.
     """
     async with AsyncExitStack() as stack:
         stages = [await stack.enter_async_context(_stage(folder / name)) for name in ("first", "second")]
@@ -100,7 +100,7 @@ async def _window(stages: Sequence["_Stage"], beside: "_Stage") -> list[Window]:
 
 @asynccontextmanager
 async def _stage(folder: Path) -> AsyncIterator["_Stage"]:
-    """Have a gateway with something in its log, and watchers at its end."""
+    """Run a gateway with a filled event log, and watchers at its end."""
     await asyncio.to_thread(folder.mkdir)
     ground = await Ground.prepare(folder)
     pki = ground.config.pki
@@ -118,7 +118,7 @@ async def _stage(folder: Path) -> AsyncIterator["_Stage"]:
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """A gateway, what is posted to it, and who watches."""
+    """A gateway, its poster and its watchers."""
 
     gateway: GatewayProcess
     poster: Poster
@@ -127,7 +127,7 @@ class _Stage:
     operators: aiohttp.ClientSession
 
     async def window(self, together: asyncio.Barrier, *, is_beside: bool) -> Window:
-        """Put on the load for a window, together with the other gateway."""
+        """Apply the load for a window, together with the other gateway."""
         await self._stall()
         if not is_beside:
             await self.stalling.close()
@@ -139,20 +139,20 @@ class _Stage:
             # Fails if its stream has ended.
             await self.stalling.see()
         if (more := await self._handed() - handed) != len(measured.latencies_ns):
-            raise RuntimeError(f"It does not stall: {more} handed over, {len(measured.latencies_ns)} to the others.")
+            raise RuntimeError(f"No stall: {more} handed over, {len(measured.latencies_ns)} to the others.")
         if is_beside:
             await self.stalling.close()
         return measured
 
     async def _stall(self) -> None:
-        """Have one more watcher, that wants everything and does not read it."""
+        """Connect one more watcher, of everything, that does not read."""
         before = await self._handed()
         await self.stalling.expect(1, watchers=1)
         await self.stalling.ask(self.gateway.grpc, _BEGINNING, reads=False)
         await self.stalling.see()
         handed = await self._rest() - before
         if handed > _BACKLOG - _READ_AT_A_TIME:
-            raise RuntimeError(f"It does not stall: it was handed {handed} of {_BACKLOG} and more.")
+            raise RuntimeError(f"No stall: the watcher got {handed} of more than {_BACKLOG}.")
 
     async def _steadily(self, *, is_beside: bool) -> Window:
         count = round(_RATE * _SECONDS)
@@ -163,7 +163,7 @@ class _Stage:
         return Window(is_beside, sight.latencies_ns, cpu_seconds(self.gateway.pid) - cpu)
 
     async def _rest(self) -> int:
-        """Wait until the gateway hands over nothing more. Returns what it has handed over so far."""
+        """Wait until the gateway hands over nothing more. Return the total so far."""
         handed = await self._handed()
         async with asyncio.timeout(_LONGEST_REST_SECONDS):
             while True:
@@ -173,19 +173,19 @@ class _Stage:
                     return handed
 
     async def _handed(self) -> int:
-        """Ask how many notifications the gateway has handed to streams, once for each stream."""
+        """Return how many notifications the gateway has handed to streams, counted once per stream."""
         async with self.operators.get("/metrics") as answer:
             found = _HANDED.search(await answer.text())
         if found is None:
-            raise RuntimeError("The gateway does not tell what it handed to streams.")
+            raise RuntimeError("The gateway has no metric of notifications handed to streams.")
         return int(float(found[1]))
 
 
 def stalled_rows(blocks: Sequence[Sequence[Window]]) -> list[Row]:
-    """Make the rows without and beside a stalled watcher from windows of both kinds in each block.
+    """Return the rows with and without a stalled watcher from windows of both kinds in each block.
 
-    The percentiles, and the ratio of the 99th ones, are of all windows of a kind together. How far that ratio can be
-    trusted is told by the ratios of the blocks, each by itself.
+    The percentiles, and the ratio of the 99th ones, are over all windows of a kind together. The ratios of the single
+    blocks show how reliable that ratio is.
     """
     windows = [window for block in blocks for window in block]
     more = {

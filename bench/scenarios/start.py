@@ -1,4 +1,4 @@
-"""How long the gateway takes to start, and what it holds when it does nothing.
+"""The gateway's start-up time and idle memory.
 
 Alone: ``python -m bench.scenarios.start [--quick]``.
 """
@@ -30,10 +30,10 @@ _MILLISECONDS: Final = 1e3
 
 
 async def measure_start(folder: Path, *, quick: bool) -> list[Row]:
-    """Start the gateway and its baseline in turns, on an empty log.
+    """Start the gateway and its baseline in turns, on an empty event log.
 
     Args:
-        folder: Where keys and the log go.
+        folder: The folder of keys and the event log.
         quick: Start them less often.
 
     Raises:
@@ -51,7 +51,7 @@ async def measure_start(folder: Path, *, quick: bool) -> list[Row]:
 
 @asynccontextmanager
 async def started(ground: Ground) -> AsyncIterator[tuple[GatewayProcess, float]]:
-    """Serve for as long as the block lasts. Yields the gateway, and after how many seconds it said that it is ready."""
+    """Run a gateway for the duration of the block. Yield it and the seconds until it was ready."""
     began = time.time()
     async with ground.gateway() as served:
         said = next(each for each in served.log.read_bytes().splitlines() if b'"event":"gateway_started"' in each)
@@ -68,7 +68,7 @@ async def _bare(ground: Ground) -> tuple[float, float]:
 
 
 async def _idle_mib(pid: int) -> float:
-    # What is made only at the start is given back by then.
+    # By then the memory of start-up objects is released.
     await asyncio.sleep(_SETTLING_SECONDS)
     return rss_mib(pid)
 

@@ -1,4 +1,4 @@
-"""A log that holds many notifications already, as the edge would have stored them one by one."""
+"""An event log that already holds many notifications, as the edge would have stored them one by one."""
 
 import time
 from collections.abc import Iterator
@@ -27,23 +27,23 @@ _CARDS: Final = 100_000
 _AT_ONCE: Final = 100_000
 _OPERATION_ID: Final = "op_" + "?" * 32
 _CARD_ID: Final = "card_" + "?" * 8
-# Nothing of a benchmark's log has to outlive a power cut, and pages that change again need not be written twice.
+# A benchmark's log need not survive a power cut, and a large cache avoids writing changed pages twice.
 _IN_A_HURRY: Final = ("PRAGMA synchronous = OFF", "PRAGMA cache_size = -1000000")
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A log that was filled."""
+    """A filled event log."""
 
     log_id: str
     last: int
-    """The sequence of its last notification; there are no gaps."""
+    """The sequence number of its last notification; there are no gaps."""
 
 
 def fill(path: Path, count: int) -> Filled:
-    """Add notifications to a log, made now if there is none, until it holds so many. Blocks.
+    """Add notifications to an event log, created if missing, up to a total count. Blocks.
 
-    They are of as many operations on 100,000 cards, in the random order in which ids of operations come.
+    Each is another operation on one of 100,000 cards, in random order of operation ids, as in reality.
     """
     database = open_database(path)
     with database.lock, closing(connect_writer(database)) as connection:
@@ -55,7 +55,7 @@ def fill(path: Path, count: int) -> Filled:
             connection.execute("BEGIN IMMEDIATE")
             appender.append(some)
             connection.execute("COMMIT")
-        # Whoever opens it next must not have to wait for the disk.
+        # The next process to open it must not wait for the disk.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return Filled(database.log_id, appender.last)
@@ -67,9 +67,9 @@ def _events(count: int) -> Iterator[Event]:
     before, _, rest = form.payload.partition(_CARD_ID.encode())
     between, _, behind = rest.partition(_OPERATION_ID.encode())
     time_ms = time.time_ns() // 1_000_000 - count
-    some = Random()  # noqa: S311 (nobody is to be kept from guessing)
+    some = Random()  # noqa: S311 (not for security)
     for place in range(count):
-        # As long as what they replace, so the message stays whole.
+        # Same length as the placeholders, so the message stays valid.
         card_id, operation_id = f"card_{some.randrange(_CARDS):08}", f"op_{some.getrandbits(128):032x}"
         yield form._replace(
             subject_id=card_id,
@@ -80,7 +80,7 @@ def _events(count: int) -> Iterator[Event]:
 
 
 def _form() -> Event:
-    """Make a notification as the edge makes it, with marks in the place of its ids."""
+    """Return a notification as the edge makes it, with placeholders for its ids."""
     _, _, body = Notifications(ISSUER_ID).request().partition(b"\r\n\r\n")
     stored = notification.Notification(
         issuer_id=ISSUER_ID, correlation_id=f"{MARK.decode()}{time.monotonic_ns():019}", card_id=_CARD_ID

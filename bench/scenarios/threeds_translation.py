@@ -1,8 +1,8 @@
-"""``python -m bench.scenarios.threeds_translation``: the CPU time that one Authenticate costs in translation.
+"""``python -m bench.scenarios.threeds_translation``: the CPU time of translating one Authenticate.
 
-The request is a full browser AReq of 2.2.0, the answer an ARes with a challenge. Measured is what happens to them
-between the two sockets: check, write JSON, read JSON, build the reply. Beside it stands the plain alternative:
-``json_format`` in both directions and no rules but those of the contract.
+The request is a full browser AReq of 2.2.0, the response an ARes with a challenge. Measured is the work between the two
+sockets: check, write JSON, read JSON, build the reply. The baseline is ``json_format`` in both directions with no rules
+but those of the contract.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def _with_plans(validator: Validator) -> Callable[[], bytes]:
 
     def translate() -> bytes:
         if validator.collect_violations(request) or check_request(request.areq):
-            raise AssertionError("the request is a good one")
+            raise AssertionError("the request is valid")
         to_body(request.areq, "2.2.0")
         ares = decode(ares_pb2.ARes, orjson.loads(answer))
         return messages_pb2.AuthenticateResponse(ares=ares, challenge=_challenge(ares)).SerializeToString()
@@ -60,13 +60,13 @@ def _with_plans(validator: Validator) -> Callable[[], bytes]:
 
 def _with_json_format(validator: Validator) -> Callable[[], bytes]:
     request = _request()
-    # json_format knows nothing of EMV's codes: it gets the names of the enum's values.
+    # json_format does not know EMV's codes: it gets the names of the enum's values.
     named = {**ARES, "messageVersion": 2, "acsChallengeMandated": 1, "transStatus": 5}
     answer = json.dumps({name: value for name, value in named.items() if name != "messageType"})
 
     def translate() -> bytes:
         if validator.collect_violations(request):
-            raise AssertionError("the request is a good one")
+            raise AssertionError("the request is valid")
         json_format.MessageToJson(request.areq, indent=None).encode()
         ares = json_format.Parse(answer, ares_pb2.ARes())
         return messages_pb2.AuthenticateResponse(ares=ares, challenge=_challenge(ares)).SerializeToString()
@@ -78,8 +78,8 @@ async def measure_translation(folder: Path, *, quick: bool) -> list[Row]:
     """Measure both ways in turns.
 
     Args:
-        folder: Nothing is written there.
-        quick: Make a quarter of the rounds.
+        folder: Unused.
+        quick: Run a quarter of the rounds.
     """
     del folder
     return await asyncio.to_thread(_measure, _ROUNDS // 4 if quick else _ROUNDS)

@@ -1,4 +1,4 @@
-"""What a call without streams costs, beside servers that do less: ``python -m bench.unary``."""
+"""The cost of unary calls, compared with servers that do less: ``python -m bench.unary``."""
 
 from bench.unary.h2load import MissingToolError
 from bench.unary.measure import measure_authenticate, measure_unary

@@ -1,4 +1,4 @@
-"""``python -m bench.unary [--quick]``: calls without streams alone, and in a full run authentications besides."""
+"""``python -m bench.unary [--quick]``: measures unary calls alone, and authentications too in a full run."""
 
 import sys
 from pathlib import Path

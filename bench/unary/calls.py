@@ -1,4 +1,4 @@
-"""The calls that are made, as gRPC and as JSON over HTTP/1.1."""
+"""The measured calls, as gRPC and as JSON over HTTP/1.1."""
 
 import struct
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Call:
     request: Message = field(repr=False)
     reply: type[Message]
     json: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The same for a server that takes JSON."""
+    """The path for a server that takes JSON."""
 
     @property
     def frame(self) -> bytes:
@@ -38,7 +38,7 @@ class Call:
 
     @property
     def json_body(self) -> bytes:
-        """The JSON as it is sent."""
+        """The JSON body."""
         return orjson.dumps(self.json)
 
 
@@ -75,7 +75,7 @@ CALLS: Final = (
         {"card_id": "card_0001", "reason_code": "FRAUD"},
     ),
 )
-"""One for which the gateway encrypts card data, and one that goes through as it is."""
+"""A call for which the gateway encrypts card data, and one without card data."""
 
 AUTHENTICATE: Final = Call(
     "Authenticate",
@@ -83,4 +83,4 @@ AUTHENTICATE: Final = Call(
     threeds.AuthenticateRequest(areq=decode(areq_pb2.AReq, AREQ)),
     threeds.AuthenticateResponse,
 )
-"""A full AReq of 2.2.0 in the browser channel, which is answered with a challenge."""
+"""A full AReq of 2.2.0 in the browser channel, whose ARes has a challenge."""

@@ -1,7 +1,7 @@
-"""Between a process of the measurement and the one that started it: where it serves, and then counts for the asking.
+"""Processes of the measurement that report their ports and, on request, their counts.
 
-A child writes its ports to standard output as soon as it serves. For each line on standard input it writes how many
-requests it has served, and it ends with its standard input, however that comes to an end.
+A child writes its ports to standard output as soon as it serves. For each line on standard input it writes the number
+of requests served; it ends when its standard input closes.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _STOP_SECONDS = 5.0
 
 
 async def serve_counts(ports: Sequence[int], count: Callable[[], int]) -> None:
-    """Be a child: tell the ports, then counts, until standard input ends."""
+    """Run as a child: write the ports, then counts, until standard input closes."""
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
@@ -39,17 +39,17 @@ def _say(*numbers: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process that serves. Made by `child`."""
+    """A serving process. Made by `child`."""
 
     ports: Sequence[int]
     pid: int
     _process: asyncio.subprocess.Process
 
     async def count(self) -> int:
-        """Ask how many requests it has served.
+        """Return the number of requests that it has served.
 
         Raises:
-            RuntimeError: It has ended.
+            RuntimeError: The process has ended.
         """
         if self._process.stdin is not None:
             self._process.stdin.write(b"\n")
@@ -59,14 +59,14 @@ class Child:
 
 @asynccontextmanager
 async def child(*command: str | Path) -> AsyncIterator[Child]:
-    """Have a process serve for as long as the block lasts.
+    """Run a serving process for the duration of the block.
 
     Args:
-        *command: What to start.
+        *command: The command line.
 
     Raises:
-        RuntimeError: It ended before it served.
-        TimeoutError: It did not come to serve.
+        RuntimeError: The process ended before it served.
+        TimeoutError: The process did not start to serve in time.
     """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)

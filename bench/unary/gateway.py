@@ -1,4 +1,4 @@
-"""The gateway that is measured: as in production, with callers known by a token."""
+"""The measured gateway: as in production, with bearer tokens for callers."""
 
 import time
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ _LIFE_SECONDS: Final = 3600
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Who signs the caller's token, and the token."""
+    """The token's signer, and the token."""
 
     jwks_file: Path
     bearer: str
 
     @classmethod
     def issue(cls, folder: Path) -> "Tokens":
-        """Make a key and a token; the set with the key's public half goes into a folder."""
+        """Make a key and a token; the JWK set of the public key goes into a folder."""
         key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": _KID})
         jwks_file = folder / "jwks.json"
         jwks_file.write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
@@ -43,7 +43,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class GatewayOfTokens(GatewayConfig):
-    """The settings, with bearer tokens in place of client certificates: h2load has none of those to show."""
+    """Settings with bearer tokens instead of client certificates, which h2load cannot present."""
 
     jwks_file: Path = Path()
     has_tls: bool = True
@@ -52,14 +52,14 @@ class GatewayOfTokens(GatewayConfig):
     def make(
         cls, folder: Path, pki: Pki, upstream_ports: Sequence[int], jwks_file: Path, *, has_tls: bool
     ) -> "GatewayOfTokens":
-        """Make the settings of a gateway whose files are in a folder.
+        """Make the settings of a gateway with its files in a folder.
 
         Args:
-            folder: Where its policy and its event log go.
-            pki: Its certificates.
-            upstream_ports: Where what stands for D1 and for the 3-D Secure server listens.
-            jwks_file: Whose tokens it takes.
-            has_tls: Whether its callers come over TLS.
+            folder: The folder of its policy and event log.
+            pki: The certificates.
+            upstream_ports: The ports of the upstreams that stand for D1 and the 3-D Secure server.
+            jwks_file: The keys of accepted tokens.
+            has_tls: Whether it serves callers over TLS.
         """
         api_key, policy = folder / "threeds-api-key", folder / "policy.toml"
         api_key.touch(mode=0o600)
@@ -79,7 +79,7 @@ class GatewayOfTokens(GatewayConfig):
         )
 
     def to_toml(self) -> str:
-        """Write them as the gateway reads them."""
+        """Return the settings as TOML."""
         # The table for gRPC is the first one.
         _, access, others = GatewayConfig.to_toml(self).partition("[access]")
         server = self.pki.grpc_server

@@ -1,7 +1,7 @@
-"""The baselines on bare ``grpc.aio``: one that answers at once, and one that passes on.
+"""The baselines on bare ``grpc.aio``: one responds at once, and one passes calls on.
 
 Runs as a process of its own, ``python -m bench.unary.grpc_server KIND SURROUNDINGS``; see `bench.unary.child`. The kind
-``echo`` shows what grpc costs by itself, the kind ``pass-through`` what it costs to pass a call on, see
+``echo`` shows the cost of gRPC by itself, the kind ``pass-through`` the cost of passing a call on, see
 `bench.unary.passing`.
 """
 
@@ -29,7 +29,7 @@ _AUTHENTICATIONS: Final = "issuer.threeds.v1.AuthenticationService"
 
 
 class _Echo:
-    """Answers at once, and counts."""
+    """Responds at once, and counts."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -63,7 +63,7 @@ def _add_cards(server: grpc.aio.Server, cards: _Echo | Passing) -> None:
 
 @asynccontextmanager
 async def _serving(kind: str, server: grpc.aio.Server, surroundings: Surroundings) -> AsyncIterator[Callable[[], int]]:
-    """Add the services of a kind. Yields what tells how many requests were served; what is passed on is not counted."""
+    """Add the services of a kind. Yield the count of served requests; passed-on calls do not count."""
     if kind == "echo":
         echo = _Echo()
         _add_cards(server, echo)

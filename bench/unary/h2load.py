@@ -1,4 +1,4 @@
-"""The load: h2load, which makes so many requests over so many connections, and notes how long each took."""
+"""The load: h2load, which makes requests over connections and logs the time of each."""
 
 import asyncio
 import shutil
@@ -15,42 +15,42 @@ _MICROSECONDS: Final = 1e6
 
 
 class MissingToolError(Exception):
-    """A program is not installed; the text says how to come by it."""
+    """A program is not installed; the text says how to install it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How requests in flight are spread over connections."""
+    """The distribution of requests in flight over connections."""
 
     connections: int
     streams: int
 
     @property
     def in_flight(self) -> int:
-        """How many there are at a time."""
+        """The number of concurrent requests."""
         return self.connections * self.streams
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request that was answered with HTTP status 200."""
+    """A request with a response 200."""
 
     began: float
-    """When, in seconds since 1970."""
+    """The time, in seconds since 1970."""
     ended: float
 
 
 @dataclass(frozen=True, slots=True)
 class H2Load:
-    """Puts load on servers; its files are in a folder."""
+    """Loads servers; its files are in a folder."""
 
     folder: Path
 
     def __post_init__(self) -> None:
-        """Look whether there is an h2load.
+        """Check that h2load is installed.
 
         Raises:
-            MissingToolError: There is none.
+            MissingToolError: It is not installed.
         """
         if shutil.which("h2load") is None:
             raise MissingToolError("h2load is not installed: apt-get install nghttp2-client")
@@ -58,21 +58,21 @@ class H2Load:
     async def run(
         self, url: str, shape: Shape, requests: int, *, headers: Mapping[str, str], body: bytes, http1: bool
     ) -> Sequence[Answered]:
-        """Make requests, all of the same content.
+        """Make identical requests.
 
         Args:
-            url: Where to.
-            shape: How many at a time.
-            requests: How many in all.
-            headers: What to send with each.
-            body: What to post with each.
-            http1: Whether to speak HTTP/1.1, each request in flight on a connection of its own.
+            url: The URL.
+            shape: The concurrency.
+            requests: The number of requests.
+            headers: The headers of each request.
+            body: The body of each request.
+            http1: Whether to use HTTP/1.1, with one request in flight per connection.
 
         Returns:
-            When each was answered, in the order of the answers.
+            The responses, in order of completion.
 
         Raises:
-            RuntimeError: Not all were answered with 200.
+            RuntimeError: A request had no response 200.
         """
         data, log = self.folder / "body", self.folder / "requests.tsv"
         data.write_bytes(body)
@@ -95,7 +95,7 @@ class H2Load:
                 await process.wait()
         answered = [] if process.returncode else _read(log)
         if len(answered) != requests:
-            raise RuntimeError(f"h2load: {len(answered)} of {requests} were answered with success: {said.decode()}")
+            raise RuntimeError(f"h2load: {len(answered)} of {requests} succeeded: {said.decode()}")
         return answered
 
 

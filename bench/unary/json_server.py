@@ -1,7 +1,7 @@
 """The baseline without gRPC: FastAPI on uvicorn takes JSON over HTTP/1.1 and passes it on with httpx.
 
-Runs as a process of its own, ``python -m bench.unary.json_server SURROUNDINGS``; see `bench.unary.child`. What it knows
-and does is that of `bench.unary.passing`; its models check what they declare, as FastAPI's do.
+Runs as a process of its own, ``python -m bench.unary.json_server SURROUNDINGS``; see `bench.unary.child`. It does what
+`bench.unary.passing` does; its models validate what they declare, as usual with FastAPI.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ async def _serve(surroundings: Surroundings) -> None:
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         serving = asyncio.create_task(server.serve([listener]))
         async with asyncio.timeout(_START_SECONDS):
-            # uvicorn has no event for it.
+            # uvicorn sends no event for it.
             while not server.started:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         collect_rarely()

@@ -1,7 +1,7 @@
-"""What is measured of calls without streams, and how often.
+"""The loads of unary calls.
 
-The load sends the same message all the time, so no change of a card has a ``request_id``: under one and the same it
-would be made once. What a first reply costs that is kept is not in these figures.
+The load repeats one message, so card changes have no ``request_id``: with one, they would be made once. The cost of an
+idempotency record is not in these figures.
 """
 
 from pathlib import Path
@@ -25,15 +25,15 @@ _QUICK_SECONDS: Final = 0.15
 
 
 async def measure_unary(folder: Path, *, quick: bool) -> list[Row]:
-    """Measure changes of cards: one with card data to encrypt, one without.
+    """Measure card changes: one with card data to encrypt, one without.
 
     Args:
-        folder: For what the run writes; what disk it is on makes no difference.
-        quick: Only over TLS, with 32 in flight, beside the baselines on grpc.aio, in fewer and shorter rounds.
+        folder: The folder for files; its disk does not affect the results.
+        quick: Measure only TLS with 32 in flight against the grpc.aio baselines, in fewer and shorter rounds.
 
     Raises:
         MissingToolError: A program is not installed.
-        RuntimeError: A server did not start, a request was not carried out, or the upstream was the bottleneck.
+        RuntimeError: A server did not start, a request failed, or the upstream was the bottleneck.
     """
     load = H2Load(folder)
     if quick:
@@ -46,7 +46,7 @@ async def measure_unary(folder: Path, *, quick: bool) -> list[Row]:
         async with staged(folder / ("tls" if has_tls else "plaintext"), NAMES, has_tls=has_tls) as stage:
             turns = Turns(stage, load)
             for call in CALLS:
-                # With no more in flight than will be: connections that lie idle cost httpx time with each request.
+                # With the final number in flight only: idle connections cost httpx time on each request.
                 await turns.warm_up(Case(call, shapes[0], 1, _WARM_UP_SECONDS / len(CALLS)))
             for case in (Case(call, shape, _ROUNDS, _SECONDS) for shape in shapes for call in CALLS):
                 rows += await turns.measure("unary", case)
@@ -54,15 +54,15 @@ async def measure_unary(folder: Path, *, quick: bool) -> list[Row]:
 
 
 async def measure_authenticate(folder: Path, *, quick: bool) -> list[Row]:
-    """Measure authentications: a full AReq in the browser channel, answered with a challenge.
+    """Measure authentications: a full AReq in the browser channel, with a challenge in response.
 
     Args:
-        folder: For what the run writes.
-        quick: Only with 32 in flight, in fewer and shorter rounds.
+        folder: The folder for files.
+        quick: Measure only 32 in flight, in fewer and shorter rounds.
 
     Raises:
         MissingToolError: A program is not installed.
-        RuntimeError: A server did not start, a request was not carried out, or the upstream was the bottleneck.
+        RuntimeError: A server did not start, a request failed, or the upstream was the bottleneck.
     """
     load = H2Load(folder)
     rounds, seconds, shapes = (

@@ -1,4 +1,4 @@
-"""What the baseline on Node needs."""
+"""The packages of the Node baseline."""
 
 import shutil
 import subprocess
@@ -10,17 +10,17 @@ from bench.unary.h2load import MissingToolError
 __all__ = ["NODE", "install"]
 
 NODE: Final = Path(__file__).parent / "node"
-"""Where it is."""
+"""Its folder."""
 
 _LONGEST_SECONDS: Final = 60.0
 
 
 def install() -> None:
-    """Install the packages that the lock file names, unless they are there.
+    """Install the packages of the lock file, unless installed.
 
     Raises:
-        MissingToolError: There is no Node, or no npm.
-        subprocess.SubprocessError: They cannot be had.
+        MissingToolError: Node or npm is not installed.
+        subprocess.SubprocessError: The installation failed.
     """
     if shutil.which("node") is None or shutil.which("npm") is None:
         raise MissingToolError("node and npm are not installed: apt-get install nodejs npm (Node 20 or newer)")
@@ -28,7 +28,7 @@ def install() -> None:
     if installed.exists() and installed.read_bytes() == wanted.read_bytes():
         return
     subprocess.run(
-        ["npm", "ci", "--prefer-offline", "--silent"],  # noqa: S607 (wherever it is)
+        ["npm", "ci", "--prefer-offline", "--silent"],  # noqa: S607 (found on PATH)
         cwd=NODE,
         check=True,
         timeout=_LONGEST_SECONDS,

@@ -1,7 +1,7 @@
-"""Passing a call on to the upstream, and nothing else: what is left when nothing is asked of a gateway.
+"""Passes calls on to the upstream, and nothing else: the minimum of a gateway.
 
-The same REST requests over the same TLS as the gateway's, and the replies made of the answers. No caller is known and
-no rule is checked, no token fetched, no card data encrypted, nothing given up in time, measured or logged.
+The same REST requests over the same TLS as the gateway's, and replies made from the responses. There is no caller
+identity, rule check, token request, card data encryption, time limit, metric or log.
 """
 
 import base64
@@ -23,11 +23,11 @@ from issuer.threeds.v1 import messages_pb2 as threeds
 __all__ = ["Context", "Passing", "Upstream"]
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-"""What grpc hands to an rpc."""
+"""The context of an rpc."""
 
 
 class Upstream:
-    """The upstream, over a session of aiohttp. Made by `connect`."""
+    """The upstream, over an aiohttp session. Made by `connect`."""
 
     def __init__(self, session: aiohttp.ClientSession, surroundings: Surroundings) -> None:
         self._session = session
@@ -36,7 +36,7 @@ class Upstream:
     @classmethod
     @asynccontextmanager
     async def connect(cls, surroundings: Surroundings) -> AsyncIterator[Self]:
-        """Hold the connections for as long as the block lasts."""
+        """Keep connections for the duration of the block."""
         connector = aiohttp.TCPConnector(
             limit=surroundings.connections,
             keepalive_timeout=surroundings.idle_seconds,
@@ -48,7 +48,7 @@ class Upstream:
             yield cls(session, surroundings)
 
     async def register_card(self, card_id: str, body: dict[str, str]) -> None:
-        """Register a card. What was encrypted before stands for its data."""
+        """Register a card. A fixed ciphertext stands for its data."""
         body["encryptedData"] = self._surroundings.encrypted_data
         await self.send("PUT", f"{self._surroundings.cards}/{card_id}", orjson.dumps(body))
 
@@ -57,10 +57,10 @@ class Upstream:
         await self.send("POST", f"{self._surroundings.cards}/{card_id}/operations:suspend", orjson.dumps(body))
 
     async def send(self, method: str, path: str, body: bytes) -> bytes:
-        """Send a request; returns the body of its answer.
+        """Send a request; return the body of the response.
 
         Raises:
-            aiohttp.ClientError: It is not answered, or not with success.
+            aiohttp.ClientError: The request failed.
         """
         headers = {
             "Authorization": f"Bearer {self._surroundings.token}",
@@ -75,7 +75,7 @@ class Passing:
     """The rpcs."""
 
     def __init__(self, upstream: Upstream) -> None:
-        """Pass on to an upstream that outlives this."""
+        """Use an upstream that outlives this."""
         self._upstream = upstream
 
     async def register_card(self, request: card.RegisterCardRequest, context: Context) -> card.RegisterCardResponse:

@@ -1,4 +1,4 @@
-"""Loads the servers in turns, and makes rows of what came of it."""
+"""Loads the servers in turns, and makes rows of the results."""
 
 import asyncio
 import math
@@ -19,28 +19,28 @@ _MICROSECONDS: Final = 1e6
 _MILLISECONDS: Final = 1e3
 _LOOK_SECONDS: Final = 0.01
 _MARGIN: Final = 1
-"""So many requests for each in flight are made before what is measured, while connections come about, and after it,
-while they go idle one by one."""
+"""The requests per request in flight made before the measured part, while connections are opened, and after it, while
+they go idle one by one."""
 _TRIAL: Final = 4
-"""So many requests for each in flight tell how fast a server is, and so how many make a round."""
+"""The requests per request in flight that estimate a server's rate, and so the size of a round."""
 _SHORTEST_TRIAL: Final = 200
 _MOST_TRIES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A load, and how often it is put on each server."""
+    """A load, and the number of its rounds."""
 
     call: Call
     shape: Shape
     rounds: int
     seconds: float
-    """How long a round is to last once all connections stand."""
+    """The duration of a round once all connections are open."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Where time and counts stand."""
+    """A reading of time and counts."""
 
     time: float
     count: int
@@ -50,12 +50,12 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """What one server did in one round."""
+    """The figures of one server in one round."""
 
     begin: _Reading
     end: _Reading
     latencies: Sequence[float]
-    """Of the requests that began in between: in seconds, sorted."""
+    """Latencies of the requests that began in between, in seconds, sorted."""
     rss_mib: float
 
     @property
@@ -75,32 +75,32 @@ class _Round:
         return _MICROSECONDS * (self.end.upstream_cpu_seconds - self.begin.upstream_cpu_seconds) / self.requests
 
     def percentile_ms(self, percent: int) -> float:
-        """The latency that so many percent of the requests did not exceed (nearest rank)."""
+        """Return a percentile of the latencies (nearest rank)."""
         rank = -(-percent * len(self.latencies) // 100)
         return _MILLISECONDS * self.latencies[max(rank, 1) - 1]
 
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """Loads the servers of a stage in turns: what else the machine does touches each of a round alike."""
+    """Loads the servers of a stage in turns: other activity on the machine affects each of a round alike."""
 
     stage: Stage
     load: H2Load
 
     async def warm_up(self, case: Case) -> None:
-        """Let each server run for a round's time: what compiles as it goes is then about as fast as it gets.
+        """Run each server for the time of a round, so that just-in-time compilers have done their work.
 
         Raises:
-            RuntimeError: A request was not carried out.
+            RuntimeError: A request failed.
         """
         for server in self.stage.servers:
             await self._round(server, case, await self._requests(server, case))
 
     async def measure(self, scenario: str, case: Case) -> list[Row]:
-        """Put a load on each server, once to try it and then round by round. Returns a row for each server.
+        """Load each server, once as a trial and then round by round. Return a row for each server.
 
         Raises:
-            RuntimeError: A request was not carried out, or the upstream was the bottleneck.
+            RuntimeError: A request failed, or the upstream was the bottleneck.
         """
         requests = {server: await self._requests(server, case) for server in self.stage.servers}
         rounds: dict[Server, list[_Round]] = {server: [] for server in requests}
@@ -111,12 +111,12 @@ class Turns:
         return [_row(scenario, name, server, of) for server, of in rounds.items()]
 
     async def _requests(self, server: Server, case: Case) -> int:
-        """Find out how many requests a server needs for a round."""
+        """Return the number of requests that a server needs for a round."""
         trial = await self._round(server, case, max(_SHORTEST_TRIAL, _TRIAL * case.shape.in_flight))
         return 2 * _MARGIN * case.shape.in_flight + math.ceil(trial.per_second * case.seconds)
 
     async def _round(self, server: Server, case: Case, requests: int) -> _Round:
-        """Put the load on a server, once more where we looked too late on a busy machine to see the middle of it."""
+        """Load a server, and again where a busy machine delayed the readings beyond the measured part."""
         margin = _MARGIN * case.shape.in_flight
         for _ in range(_MOST_TRIES):
             await server.call(case.call)
@@ -124,7 +124,7 @@ class Turns:
             latencies = sorted(one.ended - one.began for one in answered if begin.time <= one.began < end.time)
             if latencies and 2 * (end.count - begin.count) > requests - 2 * margin:
                 return _Round(begin, end, latencies, rss_mib(server.pid))
-        raise RuntimeError(f"{server.name}: the machine is too busy to measure it.")
+        raise RuntimeError(f"{server.name}: the machine is too busy for a measurement.")
 
     async def _watch(
         self, server: Server, case: Case, requests: int, margin: int
@@ -140,7 +140,7 @@ class Turns:
             await asyncio.wait([loading])
         carried_out = await server.counter.count() - before
         if carried_out != requests:
-            raise RuntimeError(f"{server.name} answered {requests}, but carried out {carried_out}.")
+            raise RuntimeError(f"{server.name} responded to {requests}, but processed {carried_out}.")
         return begin, end, answered
 
     def _load(self, server: Server, case: Case, requests: int) -> Coroutine[Any, Any, Sequence[Answered]]:
@@ -154,8 +154,8 @@ class Turns:
         )
 
     async def _reach(self, server: Server, count: int, loading: "asyncio.Task[Sequence[Answered]]") -> _Reading:
-        """Wait until so many requests have been carried out, or there are no more."""
-        # Who counts is asked, and does not tell by itself: that would be work for each request.
+        """Wait until the server has processed a number of requests, or the load ends."""
+        # Polled: an event for each request would be extra work for the server.
         while (reading := await self._read(server)).count < count and not loading.done():  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
         return reading
@@ -171,7 +171,7 @@ def _row(scenario: str, name: str, server: Server, rounds: Sequence[_Round]) -> 
 
     cpu_us, upstream_cpu_us = each(lambda one: one.cpu_us), each(lambda one: one.upstream_cpu_us)
     if sum(upstream_cpu_us) >= sum(cpu_us):
-        raise RuntimeError(f"{name}: the upstream takes more of a processor than {server.name}.")
+        raise RuntimeError(f"{name}: the upstream uses more processor time than {server.name}.")
     return Row(
         scenario,
         name,

@@ -1,4 +1,4 @@
-"""The servers that are compared, each in a process of its own, all in front of the same upstream."""
+"""The compared servers, each in its own process, all in front of the same upstream."""
 
 import asyncio
 import ssl
@@ -23,7 +23,7 @@ from sandbox.sandbox import ISSUER_ID
 __all__ = ["NAMES", "Server", "Stage", "staged"]
 
 NAMES: Final = ("gateway", "pass-through", "echo", "grpc-js", "fastapi")
-"""All servers there are."""
+"""All servers."""
 
 _COMMANDS: Final = {
     "pass-through": (sys.executable, "-m", "bench.unary.grpc_server", "pass-through"),
@@ -39,37 +39,37 @@ _JSON: Final = {"content-type": "application/json"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Server:
-    """A server that is measured."""
+    """A measured server."""
 
     name: str
     address: str
     """``host:port``."""
     pid: int
     counter: Child
-    """What counts the requests that were carried out: the upstream, or the server itself where it answers at once."""
+    """The counter of processed requests: the upstream, or the server itself if it responds at once."""
     headers: Mapping[str, str]
-    """Go with each request of the load."""
+    """Sent with each request of the load."""
     channel: Channel | None
-    """A client's connection; None where it does not speak gRPC."""
+    """A client's connection; None for a server without gRPC."""
 
     @property
     def speaks_grpc(self) -> bool:
-        """Whether it does."""
+        """Whether it speaks gRPC."""
         return self.channel is not None
 
     def path(self, call: Call) -> str:
-        """Where a call goes."""
+        """Return the path of a call."""
         return call.rpc if self.speaks_grpc else f"/{call.name}"
 
     def body(self, call: Call) -> bytes:
-        """What is posted there."""
+        """Return the body of a call."""
         return call.frame if self.speaks_grpc else call.json_body
 
     async def call(self, call: Call) -> None:
-        """Make a call as a client does. Without gRPC there is no need: the HTTP status tells success from failure.
+        """Make a call as a client does. Without gRPC this is not needed: the HTTP status shows success or failure.
 
         Raises:
-            grpclib.GRPCError: It failed.
+            grpclib.GRPCError: The call failed.
         """
         if self.channel is not None:
             method = UnaryUnaryMethod(self.channel, call.rpc, type(call.request), call.reply)
@@ -79,7 +79,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The servers, and what is behind them."""
+    """The servers and their upstream."""
 
     servers: Sequence[Server]
     upstream: Child
@@ -88,21 +88,21 @@ class Stage:
 
     @property
     def transport(self) -> str:
-        """How the servers are reached, in a word."""
+        """How the servers are reached, as a label."""
         return "TLS" if self.scheme == "https" else "plaintext"
 
 
 @asynccontextmanager
 async def staged(folder: Path, names: Sequence[str], *, has_tls: bool) -> AsyncIterator[Stage]:
-    """Have servers run for as long as the block lasts.
+    """Run servers for the duration of the block.
 
     Args:
-        folder: Made here; for keys, settings and the gateway's event log.
-        names: Which servers, of `NAMES`.
+        folder: Created here; for keys, settings and the gateway's event log.
+        names: The servers, of `NAMES`.
         has_tls: Whether they serve over TLS. The upstream always does.
 
     Raises:
-        MissingToolError: There is no Node.
+        MissingToolError: Node is not installed.
         RuntimeError: A process did not start.
     """
     await asyncio.to_thread(folder.mkdir)

@@ -1,4 +1,4 @@
-"""What a server of the comparison finds around it: where it calls, with what, and by which keys it serves."""
+"""The environment of a compared server: its upstream, credentials and keys."""
 
 import gc
 import ssl
@@ -11,9 +11,9 @@ import orjson
 __all__ = ["TOKEN", "Surroundings", "collect_rarely"]
 
 TOKEN: Final = f"token-{'t' * 600}"
-"""D1's access token: as long as one is."""
+"""D1's access token, of realistic length."""
 
-# As `d1-gateway serve` has it, so that nobody is ahead by collecting less.
+# As in `d1-gateway serve`, so that no server gains by collecting garbage less often.
 _GC_THRESHOLD: Final = (10_000, 20, 50)
 
 
@@ -23,34 +23,34 @@ class Surroundings:
 
     issuer_id: str
     upstream_port: int
-    """Where the upstream listens on loopback, over TLS with certificates on both sides."""
+    """The upstream's port on loopback, with mutual TLS."""
     server_ca: str
-    """Whom to trust in the upstream."""
+    """The CA of the upstream."""
     client_certificate: str
-    """What to show to the upstream."""
+    """The client certificate for the upstream."""
     client_key: str
     has_tls: bool
     """Whether the server itself serves over TLS."""
     certificate: str
-    """What it shows then."""
+    """The server's own certificate."""
     key: str
     contracts: str = str(Path(__file__).parents[2] / "proto" / "released.binpb")
-    """A descriptor set, for who has no code made from it."""
+    """A descriptor set, for servers without generated code."""
     connections: int = 64
-    """To the upstream at most: as the gateway has it."""
+    """The maximum number of connections to the upstream, as in the gateway."""
     idle_seconds: float = 60.0
-    """How long a connection to the upstream is kept: longer than it is the others' turn."""
+    """How long an upstream connection is kept: longer than the turns of the other servers."""
     token: str = TOKEN
     encrypted_data: str = f"{'h' * 270}..{'i' * 16}.{'c' * 52}.{'t' * 22}"
-    """Card data for who does not encrypt them: as long as the compact JWE that the gateway makes."""
+    """Card data for servers that do not encrypt: as long as the gateway's compact JWE."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote."""
+        """Parse the JSON of `to_json`."""
         return cls(**orjson.loads(text))
 
     def to_json(self) -> str:
-        """Write it for another process."""
+        """Return it as JSON for another process."""
         return orjson.dumps(asdict(self)).decode()
 
     @property
@@ -64,13 +64,13 @@ class Surroundings:
         return f"/banking/v2/issuers/{self.issuer_id}/cards"
 
     def upstream_context(self) -> ssl.SSLContext:
-        """Make the TLS context for calls of the upstream."""
+        """Return the TLS context for upstream calls."""
         context = ssl.create_default_context(cafile=self.server_ca)
         context.load_cert_chain(self.client_certificate, self.client_key)
         return context
 
 
 def collect_rarely() -> None:
-    """Set the garbage collector as the gateway has it."""
+    """Set the garbage collector as in the gateway."""
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLD)

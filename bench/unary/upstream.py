@@ -1,9 +1,9 @@
-"""The upstream: stands for D1 and for the 3-D Secure server, and does no more than it takes to be called.
+"""The upstream that stands for D1 and the 3-D Secure server, with minimal work per call.
 
 Runs as a process of its own, ``python -m bench.unary.upstream CERTIFICATE KEY CLIENT_CA``; see `bench.unary.child`.
-Of a request (RFC 9112) it reads the first line and how long it is, and of an AReq the transaction; every answer stands
-ready. It counts what it answers with success, tokens aside. Like D1 it wants a client certificate on its first port;
-like the 3-D Secure server it wants none on its second.
+It parses a request's first line and length (RFC 9112), and an AReq's transaction; every response is precomputed. It
+counts successful calls, except those for tokens. Like D1 it requires a client certificate on its first port; like the
+3-D Secure server it requires none on its second.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ _TOKEN_PATH: Final = b"/authz/v1/oauth2/token"
 _TOKEN_ANSWER: Final = _ok({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 900})
 _CARDS_PATH: Final = b"/banking/v2/issuers/"
 _ANSWERED: Final[bytes] = ARES["threeDSServerTransID"].encode()
-# json_format knows nothing of EMV's codes: who uses it gets the numbers of the enums' values, and no message type.
+# json_format does not know EMV's codes: its users get the numbers of the enums' values, and no message type.
 _NUMBERS: Final = {"messageVersion": 2, "acsChallengeMandated": 1, "transStatus": 5}
 _AUTHENTICATIONS: Final[Mapping[bytes, bytes]] = {
     b"/auth": _ok(ARES),
@@ -63,7 +63,7 @@ class _Upstream:
         transaction = None if authentication is None else _TRANSACTION.search(body)
         if authentication is not None and transaction is not None:
             self.count += 1
-            # A transaction's id has the same length whatever it is.
+            # Transaction ids all have the same length.
             return authentication.replace(_ANSWERED, transaction[1])
         return _TOKEN_ANSWER if path == _TOKEN_PATH else _NOT_FOUND
 
@@ -74,7 +74,7 @@ class _Connection(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transport for TLS is one in all but its class.
+        # uvloop's TLS transport lacks the base class only.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:

@@ -210,5 +210,5 @@ async def test_a_consumer_notification_that_is_never_taken_is_an_error_on_record
     while not caller.sandbox.background.errors:  # noqa: ASYNC110 - what is recorded has no event
         await asyncio.sleep(0.02)
 
-    assert caller.sandbox.background.errors == ["ENROLL_AUTHN of app-1: The edge answered 500"]
+    assert caller.sandbox.background.errors == ["ENROLL_AUTHN of app-1: The edge responded 500"]
     assert len(edge.received) == 5

@@ -117,7 +117,7 @@ async def test_failed_checks_are_shown(shopper: Operator, edge: Edge) -> None:
 
     shown = await rest(shopper, await start(shopper, "sms-otp"))
 
-    assert shown["failedChecks"] == ["language is missing or wrong in the answer to getConsumerInformation"]
+    assert shown["failedChecks"] == ["language is missing or wrong in the reply to getConsumerInformation"]
     assert shown["calls"][0]["problem"] == shown["error"] == shown["failedChecks"][0]
 
 
@@ -186,7 +186,7 @@ async def test_what_is_not_awaited_is_answered_409(shopper: Operator) -> None:
         answer = await shopper.send("POST", f"{path}/{action}", {"otp": "123456"})
         assert (answer.status, answer.json["error"]) == (
             409,
-            "nothing of the kind is awaited of the consumer now",
+            "the purchase does not wait for this action",
         )
 
 
@@ -194,7 +194,7 @@ async def test_what_is_not_awaited_is_answered_409(shopper: Operator) -> None:
 async def test_an_unknown_purchase_is_answered_404(shopper: Operator, action: str) -> None:
     answer = await shopper.send("POST" if action else "GET", f"/sandbox/purchases/none{action}", {"otp": "123456"})
 
-    assert (answer.status, answer.json) == (404, {"error": "there is no such purchase"})
+    assert (answer.status, answer.json) == (404, {"error": "no such purchase"})
 
 
 async def test_an_otp_and_a_wait_have_their_form(shopper: Operator) -> None:

@@ -103,8 +103,8 @@ def _with_a_strange_key(caller: Caller) -> Reply:
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [
-        (lambda _: Reply(204), "cmsGetCardCredentials was answered 204, which D1 does not know"),
-        (lambda _: Reply(404, {"error": "Card unknown"}), "cmsGetCardCredentials was answered 404"),
+        (lambda _: Reply(204), "cmsGetCardCredentials got HTTP 204, which D1 does not know"),
+        (lambda _: Reply(404, {"error": "Card unknown"}), "cmsGetCardCredentials got HTTP 404"),
         (lambda _: Reply(body={}), "encryptedData is missing or wrong"),
         (lambda _: Reply(body={"encryptedData": "a.b.c"}), "encryptedData is missing or wrong"),
         (_with_a_strange_key, "encryptedData has a value that is not allowed"),

@@ -70,14 +70,14 @@ async def test_a_kid_is_given_once(operator: Operator) -> None:
 
     again = await operator.send("POST", "/sandbox/keys/assertion", _public(_new_key()))
 
-    assert (again.status, again.json) == (409, {"error": "there is a key of that kid already"})
+    assert (again.status, again.json) == (409, {"error": "a key with this kid exists"})
 
 
 @pytest.mark.parametrize("kind", ["assertion", "encryption"])
 async def test_a_key_that_is_not_there_is_not_removed(operator: Operator, kind: str) -> None:
     answer = await operator.send("DELETE", f"/sandbox/keys/{kind}/nobody")
 
-    assert (answer.status, answer.json) == (404, {"error": "there is no such key"})
+    assert (answer.status, answer.json) == (404, {"error": "no such key"})
 
 
 @pytest.mark.parametrize(

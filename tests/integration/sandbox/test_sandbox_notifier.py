@@ -231,6 +231,6 @@ async def test_without_a_bearer_token_nothing_is_delivered(with_oauth: tuple[San
     sandbox, edge = with_oauth
     edge.token_answer = answer
 
-    with pytest.raises(NotDeliveredError, match="gave no"):
+    with pytest.raises(NotDeliveredError, match="issued no"):
         await sandbox.notifier.send(NOTIFICATION)
     assert edge.received == []

@@ -112,7 +112,7 @@ async def test_without_a_phone_number_or_a_language_no_otp_is_sent(shop: Sandbox
     purchase = buy(shop, Flow.SMS_OTP)
 
     assert await purchase.done() is Status.FAILED
-    assert purchase.error == "No phone number or no language is known of the consumer"
+    assert purchase.error == "The consumer has no phone number or no language"
     assert shop.phones.messages() == []
 
 
@@ -290,7 +290,7 @@ async def test_a_purchase_that_the_edge_never_takes_stays_as_it_ended(shop: Sand
 
     purchase = buy(shop, Flow.FRICTIONLESS)
 
-    assert await purchase.notified() == Delivery(None, "The edge answered 503")
+    assert await purchase.notified() == Delivery(None, "The edge responded 503")
     assert purchase.status is Status.SUCCESSFUL
     assert len(edge.received) == 5
 

@@ -35,30 +35,30 @@ def buy(sandbox: Sandbox, kind: str) -> Purchase:
 @pytest.mark.parametrize(
     ("kind", "reply", "problem"),
     [
-        ("information", Reply(204), "was answered 204, which D1 does not know"),
-        ("information", Reply(503), "was answered 503, which D1 does not know"),
-        ("information", Reply(302), "was answered 302, which D1 does not know"),
-        ("information", Reply(500, "<p>Sorry</p>"), 'was answered 500 with a body that is not {"error"}'),
-        ("information", Reply(404, {"message": "x"}), 'was answered 404 with a body that is not {"error"}'),
-        ("information", Reply(404, {"error": 1}), 'was answered 404 with a body that is not {"error"}'),
-        ("information", Reply(body=None), "was not answered with JSON"),
-        ("information", Reply(body=INFORMATION, content_type="text/plain"), "was not answered with JSON"),
-        ("information", Reply(body="{"), "was not answered with a JSON object"),
-        ("information", Reply(body=[INFORMATION]), "was not answered with a JSON object"),
-        ("information", Reply(body=INFORMATION | {"language": "en"}), "language is missing or wrong in the answer to"),
-        ("information", Reply(body=INFORMATION | {"lastName": None}), "lastName is missing or wrong in the answer to"),
-        ("information", Reply(body={"mobilePhoneNumber": {}}), "countryCode is missing or wrong in the answer to"),
-        ("otp", Reply(200, {}), "was answered 200, which D1 does not know"),
-        ("otp", Reply(202), "was answered 202, which D1 does not know"),
-        ("authentication", Reply(201, FIXED), "was answered 201, which D1 does not know"),
-        ("authentication", Reply(body={}), "authenticationId is missing or wrong in the answer to"),
+        ("information", Reply(204), "got HTTP 204, which D1 does not know"),
+        ("information", Reply(503), "got HTTP 503, which D1 does not know"),
+        ("information", Reply(302), "got HTTP 302, which D1 does not know"),
+        ("information", Reply(500, "<p>Sorry</p>"), 'got HTTP 500 with a body that is not {"error"}'),
+        ("information", Reply(404, {"message": "x"}), 'got HTTP 404 with a body that is not {"error"}'),
+        ("information", Reply(404, {"error": 1}), 'got HTTP 404 with a body that is not {"error"}'),
+        ("information", Reply(body=None), "got a reply that is not JSON"),
+        ("information", Reply(body=INFORMATION, content_type="text/plain"), "got a reply that is not JSON"),
+        ("information", Reply(body="{"), "got a reply that is not a JSON object"),
+        ("information", Reply(body=[INFORMATION]), "got a reply that is not a JSON object"),
+        ("information", Reply(body=INFORMATION | {"language": "en"}), "language is missing or wrong in the reply to"),
+        ("information", Reply(body=INFORMATION | {"lastName": None}), "lastName is missing or wrong in the reply to"),
+        ("information", Reply(body={"mobilePhoneNumber": {}}), "countryCode is missing or wrong in the reply to"),
+        ("otp", Reply(200, {}), "got HTTP 200, which D1 does not know"),
+        ("otp", Reply(202), "got HTTP 202, which D1 does not know"),
+        ("authentication", Reply(201, FIXED), "got HTTP 201, which D1 does not know"),
+        ("authentication", Reply(body={}), "authenticationId is missing or wrong in the reply to"),
         ("authentication", Reply(body={"authenticationId": "a/b"}), "authenticationId is missing or wrong in the"),
         ("authentication", Reply(body={"authenticationId": 1}), "authenticationId is missing or wrong in the answer"),
-        ("result", Reply(body=FIXED), "status is missing or wrong in the answer to"),
-        ("result", Reply(body={"status": "DENIED"}), "status has a value that is not allowed in the answer to"),
-        ("result", Reply(body={"status": True}), "status is missing or wrong in the answer to"),
+        ("result", Reply(body=FIXED), "status is missing or wrong in the reply to"),
+        ("result", Reply(body={"status": "DENIED"}), "status has a value that is not allowed in the reply to"),
+        ("result", Reply(body={"status": True}), "status is missing or wrong in the reply to"),
         ("result", Reply(body={"authenticationId": "x", "status": "PENDING"}), "authenticationId has a value that is"),
-        ("result", Reply(body={"status": "FAILED", "error": {}}), "error is missing or wrong in the answer to"),
+        ("result", Reply(body={"status": "FAILED", "error": {}}), "error is missing or wrong in the reply to"),
     ],
 )
 async def test_an_answer_that_breaks_the_contract_is_recorded_and_fails_the_purchase(
@@ -86,7 +86,7 @@ async def test_a_refusal_that_d1_understands_fails_the_purchase_which_is_notifie
     purchase = buy(sandbox, kind)
 
     assert await purchase.done() is Status.FAILED
-    assert purchase.error == f"{NAMES[kind]} was answered {status}"
+    assert purchase.error == f"{NAMES[kind]} got HTTP {status}"
     assert purchase.failed_checks == []
     await purchase.notified()
     assert edge.received[0].body["error"] == purchase.error
@@ -118,7 +118,7 @@ async def test_every_question_is_noted_with_its_status_and_duration(sandbox: San
     assert [(call.name, call.status, call.problem) for call in purchase.calls] == [
         ("authenticateConsumer", 200, None),
         ("getAuthenticationResult", 200, None),
-        ("getAuthenticationResult", 500, "getAuthenticationResult was answered 500"),
+        ("getAuthenticationResult", 500, "getAuthenticationResult got HTTP 500"),
     ]
     assert purchase.calls[1].milliseconds >= 100
 
@@ -131,7 +131,7 @@ async def test_an_edge_that_takes_too_long_fails_the_purchase_which_is_notified(
         purchase = buy(sandbox, "otp")
 
         assert await purchase.done() is Status.FAILED
-        assert (purchase.error or "").startswith("The edge did not answer: ")
+        assert (purchase.error or "").startswith("The edge did not respond: ")
         assert [call.status for call in purchase.calls] == [None]
         assert (await purchase.notified()).status == 204
 
@@ -177,4 +177,4 @@ async def test_a_bug_in_the_background_is_recorded_and_logged(
     await asyncio.sleep(0.01)
 
     assert sandbox.background.errors == ["a division: ZeroDivisionError"]
-    assert "a division broke off" in caplog.text
+    assert "a division failed" in caplog.text

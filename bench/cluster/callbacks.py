@@ -1,4 +1,4 @@
-"""Callback requests, answered by a handler at the gateway that D1 calls, or at a peer."""
+"""Callbacks handled at the gateway that D1 calls, or at another one."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.clients.client import connections
 from bench.clients.loader import Load, loader
-from bench.clients.traffic import ConsumerRequests
+from bench.clients.traffic import CallbackRequests
 from bench.cluster.rounds import load_sites
 from bench.cluster.stage import Site, Stage, started
 from bench.common.processes import handler
@@ -26,17 +26,17 @@ _PAUSE_SECONDS: Final = 0.1
 
 
 async def measure_callbacks(config: GatewayConfig, folder: Path, rounds: int) -> list[Row]:
-    """Load sites in turns; of two gateways, D1 calls the first.
+    """Send callbacks to sites in turns; of two gateways, D1 calls the first.
 
     Args:
         config: The settings of a gateway.
-        folder: For all that is written.
-        rounds: How often each is loaded.
+        folder: The folder for all files.
+        rounds: The number of rounds.
 
     Raises:
-        RuntimeError: A NATS server did not start, or a callback request was left without a reply.
+        RuntimeError: A NATS server did not start, or a callback failed.
         ExceptionGroup: A gateway did not start.
-        TimeoutError: A gateway does not learn of the handler at its peer.
+        TimeoutError: A gateway does not learn of its peer's handler.
     """
     loads = (
         Load("callbacks", connections=16, rounds=rounds, seconds=_SECONDS),
@@ -59,8 +59,8 @@ async def measure_callbacks(config: GatewayConfig, folder: Path, rounds: int) ->
 
 
 async def _heard_of(site: Site, pki: Pki) -> None:
-    """Wait until the gateway that D1 calls knows of the handler at its peer."""
-    tls, traffic = client_context(pki.d1_client, pki.server_ca), ConsumerRequests(ISSUER_ID)
+    """Wait until the gateway that D1 calls knows the handler at its peer."""
+    tls, traffic = client_context(pki.d1_client, pki.server_ca), CallbackRequests(ISSUER_ID)
     async with asyncio.timeout(_HEARD_OF_SECONDS):
         while True:
             async with connections(site.server.port, 1, tls) as ((connection,), broken):
