@@ -97,9 +97,7 @@ async def finished(purchase: Purchase, otp: str) -> Status:
     return await purchase.done()
 
 
-async def test_every_kind_of_question_is_answered_by_its_function(
-    shopper: AsyncGatewayClient, running: Running
-) -> None:
+async def test_every_kind_of_callback_is_handled_by_its_function(shopper: AsyncGatewayClient, running: Running) -> None:
     handler = CallbackHandler("issuer")
     passwords: list[str] = []
     decided: list[str] = []
@@ -152,7 +150,7 @@ async def test_every_kind_of_question_is_answered_by_its_function(
     assert known.expiry == "0734"
 
 
-async def test_exceptions_become_refusals_that_say_nothing(
+async def test_exceptions_become_errors_without_details(
     shopper: AsyncGatewayClient, running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = CallbackHandler("failing")
@@ -171,7 +169,7 @@ async def test_exceptions_become_refusals_that_say_nothing(
     assert "LookupError at " in caplog.text
 
 
-async def test_a_function_refuses_with_a_reason(shopper: AsyncGatewayClient, running: Running) -> None:
+async def test_a_function_rejects_with_a_reason(shopper: AsyncGatewayClient, running: Running) -> None:
     handler = CallbackHandler("refusing")
 
     @handler.deliver_otp
@@ -187,7 +185,7 @@ async def test_a_function_refuses_with_a_reason(shopper: AsyncGatewayClient, run
         Refuse(RefusalReason.INVALID, "x" * 257)
 
 
-async def test_an_answer_that_the_gateway_cannot_take_becomes_a_refusal_at_once(
+async def test_a_reply_that_the_gateway_cannot_take_becomes_an_error_at_once(
     shopper: AsyncGatewayClient, running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = CallbackHandler("invalid")
@@ -204,9 +202,7 @@ async def test_an_answer_that_the_gateway_cannot_take_becomes_a_refusal_at_once(
     assert "authentication_id" in caplog.text
 
 
-async def test_a_question_is_worked_on_once_though_the_link_breaks(
-    running: Running, client: AsyncGatewayClient
-) -> None:
+async def test_a_callback_is_handled_once_though_the_link_breaks(running: Running, client: AsyncGatewayClient) -> None:
     await register(client)
     handler = Otps()
     handler.may_answer.clear()
@@ -226,9 +222,7 @@ async def test_a_question_is_worked_on_once_though_the_link_breaks(
     assert handler.sent.empty()
 
 
-async def test_no_more_questions_are_worked_on_at_once_than_agreed(
-    shopper: AsyncGatewayClient, running: Running
-) -> None:
+async def test_no_more_callbacks_are_handled_at_once_than_agreed(shopper: AsyncGatewayClient, running: Running) -> None:
     handler = CallbackHandler("two-at-once", max_in_flight=2)
     at_work: list[int] = [0, 0]
 
@@ -295,7 +289,7 @@ async def test_a_handler_moves_on_when_its_gateway_drains(sandbox: Sandbox, tmp_
                     assert await finished(again, await handler.sent.get()) is Status.SUCCESSFUL
 
 
-async def test_a_caller_who_may_not_be_a_handler_is_told_so(running: Running) -> None:
+async def test_a_caller_without_the_grant_cannot_be_a_handler(running: Running) -> None:
     options = options_for(running.addresses.grpc, running.sandbox.pki, running.sandbox.pki.stranger)
     async with AsyncGatewayClient(options) as stranger:
         with pytest.raises(errors.PermissionDeniedError):

@@ -54,7 +54,7 @@ async def test_every_service_is_called_by_threads(options: Options, running: Run
     assert running.sandbox.store.card("card-1").state.name == CardState.SUSPENDED.name
 
 
-async def test_a_refusal_of_d1_says_why_and_that_nothing_changed(client: AsyncGatewayClient) -> None:
+async def test_an_error_of_d1_says_why_and_that_nothing_changed(client: AsyncGatewayClient) -> None:
     with pytest.raises(errors.NotFoundError) as caught:
         await client.cards.suspend_card(SUSPEND)
     error = caught.value
@@ -66,7 +66,7 @@ async def test_a_refusal_of_d1_says_why_and_that_nothing_changed(client: AsyncGa
     assert uuid.UUID(error.request_id).version == 4
 
 
-async def test_a_request_that_breaks_the_contract_is_told_every_field_and_no_value(client: AsyncGatewayClient) -> None:
+async def test_a_request_that_breaks_the_contract_gets_every_field_and_no_value(client: AsyncGatewayClient) -> None:
     wrong = RegisterCardRequest(card_id="no spaces allowed", consumer_id="consumer-1", request_id="mine")
     with pytest.raises(errors.InvalidRequestError) as caught:
         await client.cards.register_card(wrong)
@@ -77,7 +77,7 @@ async def test_a_request_that_breaks_the_contract_is_told_every_field_and_no_val
     assert "no spaces" not in str(caught.value)
 
 
-async def test_who_is_granted_nothing_is_told_so(running: Running) -> None:
+async def test_a_caller_without_grants_is_denied(running: Running) -> None:
     options = options_for(running.addresses.grpc, running.sandbox.pki, running.sandbox.pki.stranger)
     async with AsyncGatewayClient(options) as stranger:
         with pytest.raises(errors.PermissionDeniedError):

@@ -106,7 +106,7 @@ def test_an_error_that_no_gateway_wrote_is_still_an_error(
     )
 
 
-def test_a_watch_goes_on_after_its_last_batch(channel: Any, client: GatewayClient, caller: ThreadPoolExecutor) -> None:
+def test_a_watch_resumes_after_its_last_batch(channel: Any, client: GatewayClient, caller: ThreadPoolExecutor) -> None:
     with client.notifications.watch(heartbeat_seconds=5) as watch:
         got = caller.submit(next, watch)
         _, first, rpc = channel.take_unary_stream(WATCH)

@@ -118,7 +118,7 @@ async def test_only_unavailable_is_repeated(pki: Pki, *, blocking: bool) -> None
     assert len(stand_in.calls) == 1
 
 
-async def test_a_request_in_flight_is_asked_for_again_after_the_pause(pki: Pki, *, blocking: bool) -> None:
+async def test_a_request_in_flight_is_retried_after_the_pause(pki: Pki, *, blocking: bool) -> None:
     async with scripted(pki) as stand_in:
         stand_in.answers.append(in_flight())
         began = time.monotonic()
@@ -144,7 +144,7 @@ async def test_every_attempt_has_what_is_left_of_the_deadline(pki: Pki, *, block
     assert first <= 9
 
 
-async def test_a_call_that_is_not_answered_ends_at_its_deadline(pki: Pki, *, blocking: bool) -> None:
+async def test_a_call_without_a_response_ends_at_its_deadline(pki: Pki, *, blocking: bool) -> None:
     async with scripted(pki) as stand_in:
 
         async def never(context: Any) -> bytes:

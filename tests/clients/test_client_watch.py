@@ -119,7 +119,7 @@ async def test_a_blocking_watch_outlives_broken_links_as_well(sandbox: Sandbox, 
     assert link.count > 3
 
 
-async def test_a_watch_goes_on_when_the_gateway_was_killed(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_watch_resumes_after_a_kill_of_the_gateway(sandbox: Sandbox, tmp_path: Path) -> None:
     async with (
         await GatewayProcess.start(GatewayConfig.of(sandbox, tmp_path), tmp_path) as gateway,
         AsyncGatewayClient(options_for(gateway.grpc, sandbox.pki)) as client,
@@ -172,7 +172,7 @@ async def test_a_blocking_watch_notices_a_dead_link(running: Running) -> None:
     assert stopped == []
 
 
-async def test_a_watch_that_is_closed_tells_whoever_waits(client: AsyncGatewayClient) -> None:
+async def test_a_closed_watch_wakes_its_waiting_reader(client: AsyncGatewayClient) -> None:
     watch = client.notifications.watch()
 
     async def received() -> list[Notification]:

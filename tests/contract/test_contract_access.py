@@ -127,7 +127,7 @@ async def test_a_grant_holds_for_its_rpcs_and_issuers_alone(sandbox: Sandbox, tm
             assert (await failure_of(cards.SuspendCard(other, timeout=10))).reason == "PERMISSION_DENIED"
 
 
-async def test_one_refusal_of_an_issuer_is_one_line_in_the_log(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_one_denied_issuer_is_one_line_in_the_log(sandbox: Sandbox, tmp_path: Path) -> None:
     policy = grants(STRANGER, ["issuer.card.v1.CardService/*"], ["SANDBOX001"])
     used = with_policy(settings_for(sandbox, tmp_path, second_issuer=True), tmp_path, policy)
     async with running_gateway(sandbox, used) as running, as_stranger(running) as channel:

@@ -84,7 +84,7 @@ def test_the_simulator_has_no_other_cards() -> None:
     ("outcome", "version"),
     [pair for pair in product(_FINAL, VERSIONS) if pair != ("43", "2.1.0")],
 )
-async def test_a_final_answer_is_told(authenticating: Authenticating, outcome: str, version: str) -> None:
+async def test_a_final_status_reaches_the_caller(authenticating: Authenticating, outcome: str, version: str) -> None:
     status = _FINAL[outcome]
     for ending in _endings(version, outcome):
         areq = await _prepared(authenticating, version, ending)
@@ -156,7 +156,9 @@ async def test_a_decoupled_authentication_is_polled_for(
 
 @pytest.mark.parametrize("version", ["2.2.0", "2.3.1"])
 @pytest.mark.parametrize("outcome", _DECOUPLED)
-async def test_nothing_is_decoupled_unasked(authenticating: Authenticating, outcome: str, version: str) -> None:
+async def test_nothing_is_decoupled_unless_requested(
+    authenticating: Authenticating, outcome: str, version: str
+) -> None:
     for ending in _endings(version, outcome):
         response = await authenticating.authenticate(await _prepared(authenticating, version, ending))
         assert response.ares.trans_status == codes_pb2.TRANS_STATUS_UNAVAILABLE
@@ -164,7 +166,7 @@ async def test_nothing_is_decoupled_unasked(authenticating: Authenticating, outc
 
 
 @every_version
-async def test_a_directory_server_that_does_not_answer_is_told(authenticating: Authenticating, version: str) -> None:
+async def test_a_silent_directory_server_is_reported(authenticating: Authenticating, version: str) -> None:
     for ending in _endings(version, _SILENT):
         areq = await _prepared(authenticating, version, ending)
         failure = await failure_of(authenticating.authenticate(areq))
@@ -201,7 +203,7 @@ async def test_a_version_that_the_card_does_not_have_is_refused(authenticating: 
         assert (failure.metadata["upstream_code"], failure.metadata["error_component"]) == ("102", "D")
 
 
-async def test_the_window_that_is_asked_for_stands_in_the_creq(authenticating: Authenticating) -> None:
+async def test_the_requested_window_size_is_in_the_creq(authenticating: Authenticating) -> None:
     for window, code in (
         (codes_pb2.CHALLENGE_WINDOW_SIZE_UNSPECIFIED, "05"),
         (codes_pb2.CHALLENGE_WINDOW_SIZE_390_BY_400, "02"),

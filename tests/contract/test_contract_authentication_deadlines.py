@@ -64,7 +64,7 @@ async def test_the_limit_as_it_ships_is_just_past_the_3ds_servers_own(sandbox: S
 
 
 @pytest.mark.parametrize("rpc", QUESTIONS, ids=lambda rpc: rpc.name)
-async def test_a_question_is_not_repeated_past_its_deadline(authenticating: Authenticating, rpc: ThreeDSRpc) -> None:
+async def test_a_lookup_is_not_retried_past_its_deadline(authenticating: Authenticating, rpc: ThreeDSRpc) -> None:
     later = Fault(status=503, headers={"Retry-After": "5"}, times=3)
     arrivals = authenticating.arrivals(rpc.operation, later)
     began = time.perf_counter()

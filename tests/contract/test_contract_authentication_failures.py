@@ -156,7 +156,7 @@ def test_every_status_that_the_contract_names_is_produced() -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 500])
 @every_rpc
-async def test_an_erro_is_told_by_its_code_whatever_status_it_comes_with(
+async def test_an_erro_is_mapped_by_its_code_whatever_its_status(
     authenticating: Authenticating, rpc: ThreeDSRpc, status: int
 ) -> None:
     for code, told in _ERROS.items():
@@ -182,7 +182,9 @@ async def test_what_the_3ds_server_itself_says_of_a_result_is_its_state(authenti
 
 
 @every_rpc
-async def test_an_answer_without_an_erro_is_told_by_its_status(authenticating: Authenticating, rpc: ThreeDSRpc) -> None:
+async def test_a_response_without_an_erro_is_mapped_by_its_status(
+    authenticating: Authenticating, rpc: ThreeDSRpc
+) -> None:
     for name, (fault, told) in _ANSWERS.items():
         sent = 3 if name in _REPEATED and rpc in QUESTIONS else 1
         failure = await _told(authenticating, rpc, fault, sent=sent)
@@ -197,7 +199,7 @@ async def test_without_a_delay_from_the_server_it_is_a_second(authenticating: Au
 
 
 @pytest.mark.parametrize("fault", _LOSSES.values(), ids=_LOSSES.keys())
-async def test_an_areq_whose_answer_is_lost_is_not_sent_again(authenticating: Authenticating, fault: Fault) -> None:
+async def test_an_areq_whose_response_is_lost_is_not_sent_again(authenticating: Authenticating, fault: Fault) -> None:
     areq = await authenticating.looked_up_areq("2.2.0", pan_of("0170"))
     request = threeds.AuthenticateRequest(areq=areq)
     failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], fault, request=request)
@@ -208,7 +210,7 @@ async def test_an_areq_whose_answer_is_lost_is_not_sent_again(authenticating: Au
 
 @pytest.mark.parametrize("fault", _LOSSES.values(), ids=_LOSSES.keys())
 @pytest.mark.parametrize("rpc", QUESTIONS, ids=lambda rpc: rpc.name)
-async def test_a_question_whose_answer_is_lost_is_asked_three_times(
+async def test_a_lookup_whose_response_is_lost_is_sent_three_times(
     authenticating: Authenticating, rpc: ThreeDSRpc, fault: Fault
 ) -> None:
     assert _LOST(await _told(authenticating, rpc, fault, sent=3))
@@ -225,7 +227,7 @@ _PASSING = {
 
 
 @pytest.mark.parametrize("fault", _PASSING.values(), ids=_PASSING.keys())
-async def test_a_passing_fault_of_a_question_is_not_noticed(authenticating: Authenticating, fault: Fault) -> None:
+async def test_a_passing_fault_of_a_lookup_is_not_noticed(authenticating: Authenticating, fault: Fault) -> None:
     twice = replace(fault, times=2)
     lookups = authenticating.arrivals(Operation.PREAUTH, twice)
     areq = await authenticating.looked_up_areq("2.2.0", pan_of("0170"))
@@ -239,7 +241,7 @@ async def test_a_passing_fault_of_a_question_is_not_noticed(authenticating: Auth
 
 
 @pytest.mark.parametrize("fault", _PASSING.values(), ids=_PASSING.keys())
-async def test_a_passing_fault_of_an_areq_is_told(authenticating: Authenticating, fault: Fault) -> None:
+async def test_a_passing_fault_of_an_areq_is_reported(authenticating: Authenticating, fault: Fault) -> None:
     areq = await authenticating.looked_up_areq("2.2.0", pan_of("0103"))
     request = threeds.AuthenticateRequest(areq=areq)
     failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], fault, request=request)
@@ -274,7 +276,7 @@ async def test_a_result_of_another_transaction_breaks_the_contract(authenticatin
     assert _BROKEN(failure), failure
 
 
-async def test_what_an_erro_writes_is_told_without_numbers_tokens_and_addresses(authenticating: Authenticating) -> None:
+async def test_an_erros_text_is_passed_on_without_numbers_tokens_and_addresses(authenticating: Authenticating) -> None:
     detail = f"acctNumber {pan_of('0003')} or 9000 1001 1111 0003 of eyJhbGciOiJub25lIn0.e30., {EMAIL}, is\u0007odd"
     body = _erro("203", errorDetail=detail, threeDSServerTransID=pan_of("0003"))
     failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], Fault(status=200, body=body))

@@ -101,7 +101,7 @@ async def test_a_lookup_is_good_for_one_authentication(authenticating: Authentic
     await _rejected(authenticating, areq.three_ds_server_trans_id, "301")
 
 
-async def test_in_a_browser_an_id_that_no_lookup_gave_is_refused(authenticating: Authenticating) -> None:
+async def test_in_a_browser_an_id_that_no_lookup_returned_is_refused(authenticating: Authenticating) -> None:
     await _rejected(authenticating, str(uuid4()), "301")
 
 
@@ -134,7 +134,7 @@ async def test_a_lookup_alone_has_no_result_yet_and_is_forgotten(authenticating:
     await _unknown(authenticating, trans_id)
 
 
-async def test_a_final_answer_has_no_result_and_is_forgotten(authenticating: Authenticating) -> None:
+async def test_a_final_status_has_no_result_and_is_forgotten(authenticating: Authenticating) -> None:
     areq = await authenticating.looked_up_areq("2.2.0", pan_of("0003"))
     await authenticating.authenticate(areq)
     assert not (await authenticating.result(areq.three_ds_server_trans_id)).received

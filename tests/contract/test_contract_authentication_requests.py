@@ -193,7 +193,7 @@ async def test_all_that_is_wrong_is_named_at_once_by_its_path(authenticating: Au
     assert failure.violations == _WRONG
 
 
-async def test_a_refusal_repeats_no_value(authenticating: Authenticating, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_error_repeats_no_value(authenticating: Authenticating, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await THREEDS_RPCS["Authenticate"].call(authenticating.running, _wrong_everywhere())
     status = rpc_status.from_call(cast("grpc.Call", caught.value))
@@ -205,7 +205,7 @@ async def test_a_refusal_repeats_no_value(authenticating: Authenticating, capsys
     assert [value for value in values if any(value in text for text in told)] == []
 
 
-async def test_the_simulators_refusal_repeats_no_value(
+async def test_the_simulators_error_repeats_no_value(
     authenticating: Authenticating, capsys: pytest.CaptureFixture[str]
 ) -> None:
     areq = await authenticating.looked_up_areq("2.2.0", pan_of("0103"))
@@ -254,7 +254,9 @@ async def test_all_that_is_wrong_with_a_lookup_is_named_at_once(authenticating: 
 
 
 @pytest.mark.parametrize("trans_id", ["", "no-uuid", _TRANSACTION.replace("-", ""), _TRANSACTION + "0"])
-async def test_a_question_for_no_transaction_id_is_refused(authenticating: Authenticating, trans_id: str) -> None:
+async def test_a_result_request_without_a_transaction_id_is_refused(
+    authenticating: Authenticating, trans_id: str
+) -> None:
     request = threeds.GetChallengeResultRequest(three_ds_server_trans_id=trans_id)
     failure = await _refused(authenticating, THREEDS_RPCS["GetChallengeResult"], request)
     assert set(failure.violations) == {"three_ds_server_trans_id"}

@@ -87,7 +87,7 @@ async def read_all(call: Any) -> None:
 # ----------------------------------------------------------------------------------------------- what D1 is answered
 
 
-async def test_what_a_handler_tells_of_a_person_is_answered_in_d1s_words(running: Running, d1: D1) -> None:
+async def test_a_handlers_reply_about_a_person_reaches_d1_in_its_own_terms(running: Running, d1: D1) -> None:
     async with connect(running, {"consumer_information": tell_person}) as handler:
         status, body = await d1.ask("?cardId=card-7", **{"x-correlation-id": "ask-1"})
     assert status == 200
@@ -128,7 +128,7 @@ async def test_an_otp_reaches_the_handler_with_everything_that_d1_sent_beside_it
 
 
 @pytest.mark.parametrize("body", [{}, {"otp": "004211"}, {"otp": {}}, {"otp": {"value": ""}}, {"otp": {"value": 4211}}])
-async def test_an_otp_without_a_password_is_refused_and_nobody_is_asked(
+async def test_an_otp_without_a_password_is_refused_and_reaches_no_handler(
     running: Running, d1: D1, body: dict[str, Any]
 ) -> None:
     async with connect(running, dict(Issuer().answers())) as handler:
@@ -161,7 +161,7 @@ async def test_an_authentication_is_begun_with_whatever_body_d1_sends(running: R
     ],
 )
 @pytest.mark.parametrize("message", ["", "no such person"])
-async def test_a_refusal_has_its_status(
+async def test_each_error_reply_has_its_status(
     running: Running, d1: D1, reason: "replies.RefusalReason.ValueType", status: int, message: str
 ) -> None:
     async def refuse_so(question: callback.Question) -> callback.Reply:
@@ -222,7 +222,7 @@ async def test_an_id_that_is_none_is_refused(d1: D1, path: str) -> None:
 # ------------------------------------------------------------------------------------------ what handlers are told
 
 
-async def test_the_replier_is_told_what_became_of_each_reply(running: Running, d1: D1) -> None:
+async def test_each_reply_is_acknowledged_with_its_outcome(running: Running, d1: D1) -> None:
     async def twice(question: callback.Question) -> callback.Reply:
         reply = await tell_person(question)
         reply.token = question.token
@@ -239,7 +239,7 @@ async def test_the_replier_is_told_what_became_of_each_reply(running: Running, d
     assert [receipt.token for receipt in handler.acknowledgements] == [token, token, "x" * 48]
 
 
-async def test_a_handler_that_wants_it_so_is_told_only_of_replies_that_did_not_count(running: Running, d1: D1) -> None:
+async def test_a_handler_can_choose_acknowledgements_of_rejected_replies_only(running: Running, d1: D1) -> None:
     only_others = callback.RECEIPT_MODE_NOT_ACCEPTED
     async with connect(running, {"consumer_information": tell_person}, acknowledgements=only_others) as handler:
         assert (await d1.ask())[0] == 200
@@ -282,7 +282,7 @@ async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_c
     assert [violation.rule for violation in handler.acknowledgements[1].violations] == ["reply.kind"]
 
 
-async def test_a_handler_has_never_more_questions_than_it_takes(running: Running, d1: D1) -> None:
+async def test_a_handler_never_has_more_callbacks_than_it_accepts(running: Running, d1: D1) -> None:
     at_once, most = 0, 0
 
     async def count(question: callback.Question) -> callback.Reply:
@@ -299,7 +299,7 @@ async def test_a_handler_has_never_more_questions_than_it_takes(running: Running
     assert most == 3
 
 
-async def test_a_draining_handler_is_asked_nothing_more_and_finishes_what_it_has(running: Running, d1: D1) -> None:
+async def test_a_draining_handler_gets_no_more_callbacks_and_finishes_its_own(running: Running, d1: D1) -> None:
     may_answer = asyncio.Event()
 
     async def wait(question: callback.Question) -> callback.Reply:
@@ -317,7 +317,7 @@ async def test_a_draining_handler_is_asked_nothing_more_and_finishes_what_it_has
             assert (len(old.requests), len(new.requests)) == (1, 1)
 
 
-async def test_questions_are_shared_out_among_handlers(running: Running, d1: D1) -> None:
+async def test_callbacks_are_distributed_among_handlers(running: Running, d1: D1) -> None:
     async def slowly(question: callback.Question) -> callback.Reply:
         await asyncio.sleep(0.05)
         return await tell_person(question)
@@ -328,7 +328,7 @@ async def test_questions_are_shared_out_among_handlers(running: Running, d1: D1)
     assert (len(one.requests), len(other.requests)) == (5, 5)
 
 
-async def test_a_handler_of_another_issuer_is_not_asked(running_two: Running) -> None:
+async def test_a_handler_of_another_issuer_gets_no_callback(running_two: Running) -> None:
     async with edge_session(running_two.sandbox) as session, stream(running_two) as call:
         d1 = D1(running_two, session)
         await call.write(registration(issuer_ids=[SECOND_ISSUER]))
@@ -411,7 +411,7 @@ async def test_a_handler_that_says_no_more_is_let_go_in_peace(running: Running, 
     assert (await d1.ask("/authentication/auth-1"))[1]["status"] == "PENDING"
 
 
-async def test_a_handler_that_says_no_more_is_asked_no_more_though_it_has_not_read_what_it_was_sent(
+async def test_a_handler_that_closes_its_side_gets_no_more_callbacks_though_it_has_unread_ones(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     may_answer = asyncio.Event()

@@ -16,7 +16,7 @@ every_rpc = pytest.mark.parametrize("rpc", RPCS.values(), ids=RPCS.keys())
 
 
 @pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
-async def test_what_d1_answers_is_told(running: Running, case: Case) -> None:
+async def test_each_response_of_d1_reaches_the_caller(running: Running, case: Case) -> None:
     before = running.sandbox.store.cards()
     status = case.fault.status or 502
     for rpc in RPCS.values():
@@ -33,7 +33,7 @@ async def test_what_d1_answers_is_told(running: Running, case: Case) -> None:
 
 @every_rpc
 @pytest.mark.parametrize("fault", [Fault(drop=Drop.BEFORE), Fault(drop=Drop.AFTER), Fault(truncate=True)], ids=repr)
-async def test_a_lost_answer_leaves_the_outcome_unknown(running: Running, rpc: Rpc, fault: Fault) -> None:
+async def test_a_lost_response_leaves_the_outcome_unknown(running: Running, rpc: Rpc, fault: Fault) -> None:
     before = running.sandbox.store.cards()
     running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MOST_SENT))
     failure = await failure_of(rpc.call(running))
@@ -81,7 +81,7 @@ async def test_a_made_card_without_its_id_breaks_the_contract(running: Running, 
     assert (failure.code, failure.reason, failure.outcome) == (_Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN")
 
 
-async def test_what_d1_writes_is_told_without_numbers_and_tokens(running: Running) -> None:
+async def test_d1s_error_text_is_passed_on_without_numbers_and_tokens(running: Running) -> None:
     body = '{"errorCode":"SOME_CODE","error":"card 4970 1012 3456 7890 of eyJhbGciOiJub25lIn0.e30. it is\\u0007odd"}'
     running.sandbox.faults.add(Fault(Operation.DELETE_CARD, status=403, body=body))
     failure = await failure_of(RPCS["DeleteCard"].call(running))

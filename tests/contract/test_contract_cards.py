@@ -48,7 +48,7 @@ async def test_create_hands_on_the_state_and_the_names(running: Running) -> None
     assert (made.details.name_on_card, made.details.second_name_on_card) == ("A. Holder-Name", "Second")
 
 
-async def test_create_keeps_what_d1_answers_beyond_the_contract(running: Running) -> None:
+async def test_create_keeps_fields_of_d1_beyond_the_contract(running: Running) -> None:
     body = '{"cardId":"crd_1","later":{"list":[1,null,"x"],"flag":true}}'
     running.sandbox.faults.add(Fault(RPCS["CreateCard"].operation, status=201, body=body))
     response = await RPCS["CreateCard"].call(running)
@@ -72,7 +72,7 @@ async def test_register_again_leaves_the_card_as_it_is(running: Running) -> None
     assert running.sandbox.store.cards() == before
 
 
-async def test_register_starts_the_card_in_the_state_asked_for(running: Running) -> None:
+async def test_register_starts_the_card_in_the_requested_state(running: Running) -> None:
     request = changed(RPCS["RegisterCard"].request, state=card.CARD_STATE_INACTIVE)
     await RPCS["RegisterCard"].call(running, request)
     assert running.sandbox.store.card("card-new").state is CardState.INACTIVE

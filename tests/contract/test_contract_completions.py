@@ -46,7 +46,7 @@ async def _poll(running: Running, issuer_id: str = "SANDBOX001") -> Any:
         return await answer.json()
 
 
-async def test_d1_is_told_the_result_though_no_handler_is_connected(running: Running) -> None:
+async def test_d1_gets_the_result_though_no_handler_is_connected(running: Running) -> None:
     assert (await _poll(running))["status"] == "PENDING"
 
     await _complete(running, _request(_DENIED, error="denied by the consumer"))
@@ -79,7 +79,7 @@ async def test_a_result_outlasts_the_gateway(sandbox: Sandbox, tmp_path: Path) -
         assert (await _refused(running, _request(_APPROVED))).reason == "AUTHENTICATION_DECIDED"
 
 
-async def test_each_issuer_has_authentications_of_its_own(running_two: Running) -> None:
+async def test_each_issuer_has_its_own_authentications(running_two: Running) -> None:
     await _complete(running_two, _request(_DENIED, issuer_id=SECOND_ISSUER))
 
     assert (await _poll(running_two))["status"] == "PENDING"
@@ -114,7 +114,7 @@ async def test_the_issuer_has_to_be_one_that_is_served(running_two: Running) -> 
     assert (unnamed.code, unnamed.reason) == (_Code.INVALID_ARGUMENT, "ISSUER_REQUIRED")
 
 
-async def test_a_result_that_cannot_be_stored_now_is_to_be_told_again(running: Running) -> None:
+async def test_a_result_that_cannot_be_stored_now_is_retryable(running: Running) -> None:
     with closing(sqlite3.connect(running.event_log, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         failure = await _refused(running, _request())

@@ -81,7 +81,7 @@ async def test_a_consumer_is_deleted_once_and_all_that_it_had_goes_with_it(enrol
 
 
 @pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
-async def test_what_d1_answers_is_told(enrolled: Running, case: Case) -> None:
+async def test_each_response_of_d1_reaches_the_caller(enrolled: Running, case: Case) -> None:
     sandbox = enrolled.sandbox
     before = known(sandbox)
     for rpc in RPCS.values():
@@ -96,7 +96,7 @@ async def test_what_d1_answers_is_told(enrolled: Running, case: Case) -> None:
 
 @every_rpc
 @pytest.mark.parametrize("fault", [Fault(drop=Drop.BEFORE), Fault(drop=Drop.AFTER), Fault(truncate=True)], ids=repr)
-async def test_a_lost_answer_leaves_the_outcome_unknown(enrolled: Running, rpc: Rpc, fault: Fault) -> None:
+async def test_a_lost_response_leaves_the_outcome_unknown(enrolled: Running, rpc: Rpc, fault: Fault) -> None:
     before = known(enrolled.sandbox)
     enrolled.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MOST_SENT))
     failure = await failure_of(rpc.call(enrolled))

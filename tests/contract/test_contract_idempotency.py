@@ -107,7 +107,7 @@ def test_every_mutating_rpc_is_among_the_tested_ones() -> None:
 
 
 @pytest.mark.parametrize("name", _RPCS)
-async def test_a_repeated_call_gets_the_first_reply_and_does_not_reach_d1(running: Running, name: str) -> None:
+async def test_a_repeated_call_gets_the_recorded_reply_and_does_not_reach_d1(running: Running, name: str) -> None:
     rpc = _RPCS[name]
     request = _identified(rpc)
     first, is_replay = await _call(running, rpc, request)
@@ -169,7 +169,7 @@ async def test_of_a_hundred_identical_calls_at_once_one_reaches_d1(running: Runn
 
 
 @pytest.mark.parametrize("name", _NOT_REPEATABLE)
-async def test_a_call_whose_answer_was_lost_is_not_sent_again(running: Running, name: str) -> None:
+async def test_a_call_whose_response_was_lost_is_not_sent_again(running: Running, name: str) -> None:
     rpc = _D1[name]
     request = _identified(rpc)
     running.sandbox.faults.add(Fault(rpc.operation, drop=Drop.AFTER))
@@ -186,7 +186,7 @@ async def test_a_call_whose_answer_was_lost_is_not_sent_again(running: Running, 
 
 
 @pytest.mark.parametrize("name", sorted(_REPEATABLE))
-async def test_a_call_that_d1_takes_twice_is_sent_again_where_its_answer_was_lost(running: Running, name: str) -> None:
+async def test_an_idempotent_call_is_sent_again_where_its_response_was_lost(running: Running, name: str) -> None:
     rpc = _D1[name]
     request = _identified(rpc)
     running.sandbox.faults.add(Fault(rpc.operation, status=500, times=20))
@@ -224,7 +224,7 @@ async def test_an_invalid_request_leaves_its_id_free(running: Running) -> None:
     assert not (await _call(running, rpc, request))[1]
 
 
-async def test_a_result_that_was_decided_otherwise_is_told_each_time(running: Running) -> None:
+async def test_a_conflicting_result_is_reported_each_time(running: Running) -> None:
     rpc = _RPCS["CompleteAuthentication"]
     await rpc.call(running)
     other = _identified(rpc, **_OTHER[rpc.name])

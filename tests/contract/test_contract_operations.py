@@ -105,7 +105,7 @@ async def test_pages_go_on_where_the_one_before_ended_while_operations_arrive(ru
     assert not token
 
 
-async def test_all_that_d1_says_of_an_operation_is_told(running: Running) -> None:
+async def test_every_field_of_an_operation_reaches_the_caller(running: Running) -> None:
     first = Notification("card-active", "op-1", _BEGIN, operation="3DS_FRICTIONLESS", consumer_id="consumer-1")
     (known,), (more,), (other,) = (
         vary(variant, replace(first, operation_id=f"op-{variant}"), 1)
@@ -188,7 +188,7 @@ async def test_a_page_token_is_good_for_its_own_list_only(running_two: Running) 
 
 
 @pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
-async def test_what_d1_answers_is_told(running: Running, case: Case) -> None:
+async def test_each_response_of_d1_reaches_the_caller(running: Running, case: Case) -> None:
     for rpc in RPCS.values():
         running.sandbox.faults.add(case.at(rpc.operation))
         failure = await failure_of(rpc.call(running))
@@ -200,7 +200,7 @@ async def test_what_d1_answers_is_told(running: Running, case: Case) -> None:
 
 @every_rpc
 @pytest.mark.parametrize("fault", [Fault(drop=Drop.BEFORE), Fault(drop=Drop.AFTER), Fault(truncate=True)], ids=repr)
-async def test_answers_that_are_lost_again_and_again_are_told(running: Running, rpc: Rpc, fault: Fault) -> None:
+async def test_repeatedly_lost_responses_are_reported(running: Running, rpc: Rpc, fault: Fault) -> None:
     happened(running.sandbox, 1)
     running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MOST_SENT))
 
@@ -233,7 +233,7 @@ async def test_without_a_token_nothing_is_sent(running: Running, case: Case) -> 
         '{"operationId":"op-2","operation":"3DS_FRICTIONLESS","status":"SUCCESSFUL","startTime":"now"}',
     ],
 )
-async def test_an_answer_that_cannot_be_read_breaks_the_contract(running: Running, rpc: Rpc, body: str) -> None:
+async def test_an_unreadable_response_breaks_the_contract(running: Running, rpc: Rpc, body: str) -> None:
     running.sandbox.faults.add(Fault(rpc.operation, status=200, body=body))
 
     failure = await failure_of(rpc.call(running))
@@ -241,7 +241,7 @@ async def test_an_answer_that_cannot_be_read_breaks_the_contract(running: Runnin
     assert (failure.code, failure.reason, failure.outcome) == (_Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN")
 
 
-async def test_a_deadline_that_passes_while_d1_works_is_told(running: Running) -> None:
+async def test_a_deadline_that_passes_while_d1_works_is_reported(running: Running) -> None:
     for rpc in RPCS.values():
         running.sandbox.faults.add(Fault(rpc.operation, latency_ms=_HANGS))
     failures = await asyncio.gather(*(failure_of(rpc.call(running, timeout=1.0)) for rpc in RPCS.values()))

@@ -57,7 +57,7 @@ async def _check(running: Running, service: str) -> int:
 
 
 @pytest.mark.parametrize("service", ["", *_SERVICES])
-async def test_health_is_told_for_each_service_and_for_the_whole(running: Running, service: str) -> None:
+async def test_health_is_reported_for_each_service_and_for_the_whole(running: Running, service: str) -> None:
     assert await _check(running, service) == _SERVING
 
 
@@ -132,7 +132,7 @@ async def test_a_request_that_is_too_large_is_refused(running: Running) -> None:
     assert running.sandbox.store.card("card-active").state is CardState.ACTIVE
 
 
-async def test_a_request_that_is_no_message_is_refused_and_serving_goes_on(running: Running) -> None:
+async def test_a_request_that_is_no_message_is_refused_and_serving_continues(running: Running) -> None:
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary(
         "/issuer.card.v1.CardService/DeleteCard"
     )
@@ -142,7 +142,7 @@ async def test_a_request_that_is_no_message_is_refused_and_serving_goes_on(runni
     assert await _check(running, "") == _SERVING
 
 
-async def test_a_call_in_flight_finishes_while_streams_are_told_to_go(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_call_in_flight_finishes_while_streams_drain(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.faults.add(Fault(RPCS["SuspendCard"].operation, latency_ms=1_500))
     async with _ending(sandbox, tmp_path, grace_seconds=10.0) as (running, stop), watching(running) as watch:
         await watch.batch()
@@ -166,7 +166,7 @@ async def test_a_call_in_flight_finishes_while_streams_are_told_to_go(sandbox: S
     assert states["card-active"] is CardState.SUSPENDED
 
 
-async def test_a_standby_is_told_to_go_too(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_standby_drains_too(sandbox: Sandbox, tmp_path: Path) -> None:
     async with (
         _ending(sandbox, tmp_path, grace_seconds=10.0) as (running, stop),
         watching(running, subscription="billing") as active,

@@ -85,7 +85,7 @@ async def test_words_that_the_contract_does_not_know_come_as_text(running: Runni
     assert (operation.operation_text, operation.status_text) == ("3DS_SOMETHING_NEW", "PENDING")
 
 
-async def test_a_watch_goes_on_after_its_cursor_without_gap_or_repetition(running: Running) -> None:
+async def test_a_watch_resumes_after_its_cursor_without_gap_or_repetition(running: Running) -> None:
     sent = await notify(running, *["card-1"] * 4)
     async with watching(running, position=EARLIEST, max_batch_size=1) as watch:
         got = await watch.take(2)
@@ -108,7 +108,7 @@ async def test_a_watch_begins_at_a_time(running: Running) -> None:
         assert await watch.operation_ids(1) == sent
 
 
-async def test_a_batch_is_no_larger_than_asked_for(running: Running) -> None:
+async def test_a_batch_is_no_larger_than_requested(running: Running) -> None:
     sent = await notify(running, *["card-1"] * 7)
     async with watching(running, position=EARLIEST, max_batch_size=3) as watch:
         await watch.batch()
@@ -292,9 +292,7 @@ async def test_a_cursor_of_no_such_log_is_unknown(running: Running, cursor: str)
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_UNKNOWN")
 
 
-async def test_a_cursor_before_what_is_kept_is_expired_and_told_where_to_go_on(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_an_expired_cursor_gets_the_earliest_one(sandbox: Sandbox, tmp_path: Path) -> None:
     used = settings_for(sandbox, tmp_path)
     storage = await SqliteStorage.open(used.event_log.path, retention=EventLogSettings(retention_seconds=3600))
     for number in range(3):

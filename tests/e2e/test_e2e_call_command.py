@@ -99,7 +99,7 @@ async def test_under_one_request_id_a_change_is_made_once(caller: Caller) -> Non
     assert json.loads(other.mistakes[-1])["reason"] == "UPSTREAM_FORBIDDEN"
 
 
-async def test_a_gateway_that_is_not_there_is_told_with_the_cause_within_the_timeout() -> None:
+async def test_an_unreachable_gateway_is_reported_with_the_cause_within_the_timeout() -> None:
     lost = await d1_gateway_client(
         *("call", "NotificationService/ListSubscriptions", "--timeout", "0.5", "--address", "127.0.0.1:9")
     )
@@ -110,7 +110,7 @@ async def test_a_gateway_that_is_not_there_is_told_with_the_cause_within_the_tim
     assert json.loads(details)["outcome"] == "NOT_SENT"
 
 
-async def test_ctrl_c_ends_a_call_that_gets_no_answer() -> None:
+async def test_ctrl_c_ends_a_call_without_a_response() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)
         address = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -137,7 +137,7 @@ async def test_ctrl_c_ends_a_call_that_gets_no_answer() -> None:
         ("CallbackService/HandleCallbacks", "use a CallbackHandler of d1_gateway_client"),
     ],
 )
-async def test_a_name_that_cannot_be_called_is_told_with_a_way_on(name: str, hint: str) -> None:
+async def test_a_name_that_cannot_be_called_is_reported_with_a_hint(name: str, hint: str) -> None:
     refused = await d1_gateway_client("call", name)
 
     assert (refused.status, refused.stdout, len(refused.mistakes)) == (2, "", 1)
@@ -163,9 +163,7 @@ async def test_a_name_that_cannot_be_called_is_told_with_a_way_on(name: str, hin
         (b"", ["not JSON: "]),
     ],
 )
-async def test_a_request_that_does_not_fit_is_told_by_place_and_never_by_value(
-    request_: Any, mistakes: list[str]
-) -> None:
+async def test_an_invalid_request_is_reported_by_field_and_never_by_value(request_: Any, mistakes: list[str]) -> None:
     refused = await _call("CardService/RegisterCard", request_)
 
     assert (refused.status, refused.stdout) == (2, "")
@@ -194,7 +192,7 @@ async def test_an_option_that_cannot_be_used_is_named(arguments: tuple[str, ...]
     assert _PAN not in refused.stderr
 
 
-async def test_a_request_id_has_to_be_of_use() -> None:
+async def test_a_request_id_must_be_valid() -> None:
     twice = await _call("CardService/SuspendCard", {"requestId": str(uuid4())}, "--request-id", str(uuid4()))
     useless = await d1_gateway_client("call", "NotificationService/ListSubscriptions", "--request-id", str(uuid4()))
 

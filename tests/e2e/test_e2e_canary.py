@@ -123,7 +123,7 @@ def test_a_short_number_is_not_found_within_another(innocent: str) -> None:
     assert Canaries().hits(innocent.encode()) == set()
 
 
-def test_a_token_of_whoever_made_it_is_found() -> None:
+def test_a_token_of_any_issuer_is_found() -> None:
     assert Canaries().hits(b"authorization: Bearer eyJhbGciOiJFUzI1NiJ9.e30.c2ln") == {JOSE}
 
 

@@ -56,7 +56,7 @@ async def test_through_twenty_kills_every_acknowledged_notification_is_delivered
             assert [each for each in of_card if each in known] == acknowledged, f"{card_id} is out of order"
 
 
-async def test_a_named_subscription_goes_on_at_its_committed_cursor_after_a_kill(
+async def test_a_named_subscription_resumes_at_its_committed_cursor_after_a_kill(
     sandbox: Sandbox, gateway: GatewayProcess
 ) -> None:
     load = Load(sandbox.notifier, "")

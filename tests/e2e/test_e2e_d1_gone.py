@@ -29,7 +29,7 @@ async def _told(call: Awaitable[object]) -> tuple[grpc.StatusCode, str, str]:
     return failure.code, failure.reason, failure.outcome
 
 
-async def test_a_call_is_told_unknown_when_d1_drops_it_and_not_sent_when_d1_is_gone(tmp_path: Path) -> None:
+async def test_a_call_ends_with_unknown_when_d1_drops_it_and_not_sent_when_d1_is_gone(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack, AsyncExitStack() as d1:
         sandbox = await d1.enter_async_context(Sandbox.start(tmp_path / "keys"))
         gateway = await GatewayProcess.start(GatewayConfig.of(sandbox, tmp_path), tmp_path)
@@ -50,7 +50,7 @@ async def test_a_call_is_told_unknown_when_d1_drops_it_and_not_sent_when_d1_is_g
     assert took < _SLACK_SECONDS
 
 
-async def test_a_first_call_is_told_not_sent_when_d1_gives_no_token(tmp_path: Path) -> None:
+async def test_a_first_call_ends_with_not_sent_when_d1_issues_no_token(tmp_path: Path) -> None:
     async with Sandbox.start(tmp_path / "keys") as sandbox:
         config = GatewayConfig.of(sandbox, tmp_path)
     async with (

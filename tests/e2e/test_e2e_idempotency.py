@@ -75,7 +75,7 @@ async def _killed_in_flight(
     return began
 
 
-async def test_a_gateway_that_is_killed_between_send_and_answer_does_not_send_again(
+async def test_a_gateway_killed_between_request_and_response_does_not_send_again(
     sandbox: Sandbox, gateway: GatewayProcess
 ) -> None:
     request = _create()
@@ -106,7 +106,7 @@ async def test_a_gateway_that_is_killed_between_send_and_answer_does_not_send_ag
     assert len(sandbox.store.cards()) == 2
 
 
-async def test_what_d1_takes_twice_is_sent_again_after_a_kill(sandbox: Sandbox, gateway: GatewayProcess) -> None:
+async def test_an_idempotent_call_is_sent_again_after_a_kill(sandbox: Sandbox, gateway: GatewayProcess) -> None:
     request = _register()
     async with connect(gateway.grpc, sandbox.pki) as channel:
         began = await _killed_in_flight(
@@ -119,7 +119,7 @@ async def test_what_d1_takes_twice_is_sent_again_after_a_kill(sandbox: Sandbox, 
     assert [each.card_id for each in sandbox.store.cards()] == ["card_1"]
 
 
-async def test_an_answered_call_is_answered_the_same_after_a_kill(sandbox: Sandbox, gateway: GatewayProcess) -> None:
+async def test_a_completed_call_gets_the_same_reply_after_a_kill(sandbox: Sandbox, gateway: GatewayProcess) -> None:
     requests = [_create() for _ in range(10)]
     async with connect(gateway.grpc, sandbox.pki) as channel:
         first = [await CardServiceStub(channel).CreateCard(request, timeout=5) for request in requests]

@@ -190,7 +190,7 @@ async def test_a_common_name_that_d1_would_refuse_makes_no_key(folder: Path, com
     ],
     ids=" ".join,
 )
-async def test_a_command_put_wrongly_is_told_how_it_is_put(arguments: tuple[str, ...]) -> None:
+async def test_a_wrong_command_line_prints_its_usage(arguments: tuple[str, ...]) -> None:
     ended = await d1_gateway("keys", *arguments)
 
     assert ended.status == 2
@@ -247,7 +247,7 @@ async def test_a_passphrase_file_that_others_can_read_makes_no_key(tmp_path: Pat
     assert _names(folder) == []
 
 
-async def test_where_there_is_no_terminal_a_passphrase_is_not_asked_for(folder: Path) -> None:
+async def test_without_a_terminal_no_passphrase_is_requested(folder: Path) -> None:
     ended = await without_a_terminal("keys", "assertion", "--folder", folder, "--passphrase", stdin=b"word\nword\n")
 
     assert "no terminal" in _only_line(ended)
@@ -265,7 +265,7 @@ async def test_where_there_is_no_terminal_a_passphrase_is_not_asked_for(folder: 
         ("private", "not encrypted"),
     ],
 )
-async def test_a_key_that_cannot_be_shown_is_told_in_one_line(
+async def test_a_key_that_cannot_be_shown_is_reported_in_one_line(
     tmp_path: Path, passphrase_file: Path, file: str, fault: str
 ) -> None:
     key = make_key(SIGNING)

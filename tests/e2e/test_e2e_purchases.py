@@ -86,7 +86,7 @@ async def hanging_handler(shop: Shop) -> asyncio.subprocess.Process:
     )
 
 
-async def test_a_frictionless_purchase_asks_nobody_and_is_notified(shop: Shop) -> None:
+async def test_a_frictionless_purchase_needs_no_handler_and_is_notified(shop: Shop) -> None:
     purchase = shop.buy(Flow.FRICTIONLESS)
     await shop.ended(purchase, Status.SUCCESSFUL, "3DS_FRICTIONLESS")
     assert purchase.calls == []
@@ -188,7 +188,7 @@ async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) ->
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
-async def test_a_card_renewed_without_its_data_is_asked_for_and_encrypted_for_d1(shop: Shop) -> None:
+async def test_the_data_of_a_card_renewed_without_them_are_requested_and_encrypted_for_d1(shop: Shop) -> None:
     async with Handler.connect(shop.channel, Issuer().answers()):
         await CardServiceStub(shop.channel).RenewCard(card.RenewCardRequest(card_id=CARD), timeout=10)
         while shop.sandbox.store.card(CARD).awaits_credentials:  # noqa: ASYNC110 (as above)
@@ -198,7 +198,7 @@ async def test_a_card_renewed_without_its_data_is_asked_for_and_encrypted_for_d1
     assert (credentials.pan, credentials.expiry) == ("4970101234567890", "0734")
 
 
-async def test_the_stand_in_answers_when_a_handler_is_killed_mid_question(shop: Shop) -> None:
+async def test_another_handler_replies_when_one_is_killed_with_a_callback(shop: Shop) -> None:
     hanging = await hanging_handler(shop)
     try:
         assert hanging.stdout is not None
@@ -240,7 +240,7 @@ async def test_a_frozen_handler_is_passed_over_at_half_time(shop: Shop) -> None:
         await frozen.wait()
 
 
-async def test_without_a_handler_d1_is_answered_at_the_deadline_and_the_purchase_fails(shop: Shop) -> None:
+async def test_without_a_handler_d1_gets_the_fallback_at_the_deadline_and_the_purchase_fails(shop: Shop) -> None:
     purchase = shop.buy(Flow.SMS_OTP_ISSUER)
     await shop.ended(purchase, Status.FAILED, "3DS_CHALLENGE_OTP_SMS")
     (call,) = purchase.calls
@@ -248,7 +248,7 @@ async def test_without_a_handler_d1_is_answered_at_the_deadline_and_the_purchase
     assert 1900 < call.milliseconds < 3000
 
 
-async def test_a_handler_that_connects_while_the_question_waits_saves_the_purchase(shop: Shop) -> None:
+async def test_a_handler_that_connects_while_the_callback_waits_saves_the_purchase(shop: Shop) -> None:
     purchase = shop.buy(Flow.SMS_OTP)
     await asyncio.sleep(0.3)
     async with Handler.connect(shop.channel, Issuer().answers()):

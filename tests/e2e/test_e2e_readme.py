@@ -66,7 +66,7 @@ async def test_the_watch_prints_what_d1_notifies(sandbox: Sandbox, gateway: Gate
     assert line.result() == b"card_1 3DS_FRICTIONLESS SUCCESSFUL\n"
 
 
-async def test_the_handler_is_asked_to_send_an_otp(sandbox: Sandbox, gateway: GatewayProcess) -> None:
+async def test_the_handler_gets_a_request_to_send_an_otp(sandbox: Sandbox, gateway: GatewayProcess) -> None:
     async with _python(sandbox, gateway, _FIRST_CALL + _ANSWER) as process:
         assert process.stdout is not None
         while not sandbox.store.cards():  # noqa: ASYNC110 (the simulator has no event for it)
@@ -77,7 +77,7 @@ async def test_the_handler_is_asked_to_send_an_otp(sandbox: Sandbox, gateway: Ga
         purchase.type_otp("over")
 
 
-async def test_the_authentication_is_told_what_its_request_lacks(sandbox: Sandbox, gateway: GatewayProcess) -> None:
+async def test_the_authentication_reports_what_its_request_lacks(sandbox: Sandbox, gateway: GatewayProcess) -> None:
     async with _python(sandbox, gateway, _FIRST_CALL + _AUTHENTICATE) as process:
         _, said = await process.communicate()
     assert b"INVALID_ARGUMENT" in said

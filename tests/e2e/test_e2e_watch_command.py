@@ -80,7 +80,7 @@ async def test_the_log_is_printed_as_a_table_to_its_end(caller: Caller) -> None:
     assert all(abs((datetime.now(UTC) - datetime.fromisoformat(row[0])).total_seconds()) < 120 for row in rows)
 
 
-async def test_json_lines_have_the_names_of_the_contract_and_a_cursor_to_go_on_after(caller: Caller) -> None:
+async def test_json_lines_have_the_names_of_the_contract_and_a_cursor_to_resume_after(caller: Caller) -> None:
     lines = (await d1_gateway_client(*_TO_THE_END, "--json", **caller)).stdout.splitlines()
     first, second = json.loads(lines[0]), json.loads(lines[1])
     rest = await d1_gateway_client("watch", "--after", second["cursor"], "--no-follow", "--json", **caller)
@@ -142,7 +142,7 @@ async def test_what_comes_is_printed_across_a_crash_of_the_gateway_until_ctrl_c(
     assert all("watch interrupted, resuming in" in line for line in command.mistakes)
 
 
-async def test_a_subscription_goes_on_after_what_was_printed(sandbox: Sandbox, caller: Caller) -> None:
+async def test_a_subscription_resumes_after_what_was_printed(sandbox: Sandbox, caller: Caller) -> None:
     named = ("watch", "--subscription", "shell", "--json")
     first = await d1_gateway_client(*named, "--from-start", "--no-follow", **caller)
     nothing = await d1_gateway_client(*named, "--no-follow", **caller)
@@ -220,7 +220,7 @@ async def test_what_cannot_be_used_is_one_line_that_names_it(arguments: tuple[st
     assert command.stdout == ""
 
 
-async def test_what_the_gateway_refuses_is_one_line_with_its_reason(sandbox: Sandbox, caller: Caller) -> None:
+async def test_an_error_of_the_gateway_is_one_line_with_its_reason(sandbox: Sandbox, caller: Caller) -> None:
     unknown = await d1_gateway_client("watch", "--after", "00000000-7", **caller)
     broken = await d1_gateway_client("watch", "--card", "card 1", **caller)
     stranger = sandbox.pki.stranger
@@ -232,7 +232,7 @@ async def test_what_the_gateway_refuses_is_one_line_with_its_reason(sandbox: San
     assert "PERMISSION_DENIED" in _only_line(refused, 1)
 
 
-async def test_a_gateway_that_is_not_there_is_told_at_once_with_the_cause() -> None:
+async def test_an_unreachable_gateway_is_reported_at_once_with_the_cause() -> None:
     for follow in ("--follow", "--no-follow"):
         command = await d1_gateway_client("watch", "--from-start", follow, "--address", "127.0.0.1:9")
         assert "Connection refused" in _only_line(command, 1)

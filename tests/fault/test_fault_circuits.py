@@ -60,7 +60,7 @@ async def test_one_upstream_that_fails_does_not_take_the_other_one_with_it(fault
 
 @every_upstream
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 429])
-async def test_refusals_open_nothing(faulty: Faulty, upstream: str, status: int) -> None:
+async def test_client_errors_open_nothing(faulty: Faulty, upstream: str, status: int) -> None:
     await _fail(faulty, upstream, 2 * _FAILURES, status)
 
     await CHANGES[upstream](faulty.running)
@@ -104,9 +104,7 @@ async def test_while_it_is_open_one_call_tries_and_the_others_fail_at_once(tmp_p
 
 
 @every_upstream
-async def test_an_upstream_that_takes_requests_and_says_nothing_is_left_alone_and_found_again(
-    tmp_path: Path, upstream: str
-) -> None:
+async def test_a_silent_upstream_opens_the_circuit_which_closes_when_it_is_back(tmp_path: Path, upstream: str) -> None:
     impatient = {"connect_timeout_seconds": 0.3, "total_timeout_seconds": 0.6}
     async with faulty_gateway(tmp_path, d1=impatient, threeds=impatient, circuit_failures=3) as faulty:
         await QUESTIONS[upstream](faulty.running)

@@ -50,7 +50,7 @@ async def test_a_change_whose_caller_left_is_finished_and_logged(tmp_path: Path)
     assert _ends(logged) == [("detached_call_completed", _RPC, None)]
 
 
-async def test_a_question_whose_caller_left_is_dropped(tmp_path: Path) -> None:
+async def test_a_read_whose_caller_left_is_dropped(tmp_path: Path) -> None:
     with capture_logs() as logged:
         async with faulty_gateway(tmp_path, d1={"max_connections": 1}) as faulty:
             await QUESTIONS["d1"](faulty.running)

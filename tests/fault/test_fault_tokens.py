@@ -31,7 +31,7 @@ async def test_a_thousand_calls_without_a_good_token_fetch_one(tmp_path: Path, *
         assert _fetched(faulty) - before == 1
 
 
-async def test_a_token_that_cannot_be_had_is_asked_for_three_times_for_all_together(faulty: Faulty) -> None:
+async def test_an_unavailable_token_is_requested_three_times_for_all_together(faulty: Faulty) -> None:
     faulty.sandbox.faults.add(Fault("getToken", status=503, headers={"Retry-After": "0"}, times=3))
 
     failures = await asyncio.gather(*(failure_of(list_operations(faulty.running)) for _ in range(50)))

@@ -34,7 +34,7 @@ def _sent(faulty: Faulty, upstream: str) -> int:
 
 
 @every_upstream
-async def test_what_is_slow_is_waited_for_and_not_repeated(faulty: Faulty, upstream: str) -> None:
+async def test_a_slow_response_is_awaited_and_not_retried(faulty: Faulty, upstream: str) -> None:
     for operation in _OPERATIONS[upstream]:
         faulty.sandbox.faults.add(Fault(operation, latency_ms=1_000))
 
@@ -73,7 +73,7 @@ async def test_a_connection_that_is_refused_for_a_moment_only_is_not_noticed(fau
 
 @every_upstream
 @pytest.mark.parametrize("fault", [Fault(drop=Drop.BEFORE), Fault(drop=Drop.AFTER), Fault(truncate=True)], ids=repr)
-async def test_a_reset_is_told_for_a_change_and_not_noticed_for_a_question(
+async def test_a_reset_is_reported_for_a_change_and_not_noticed_for_a_read(
     faulty: Faulty, upstream: str, fault: Fault
 ) -> None:
     for operation in _OPERATIONS[upstream]:
@@ -88,7 +88,7 @@ async def test_a_reset_is_told_for_a_change_and_not_noticed_for_a_question(
 
 
 @every_upstream
-async def test_an_answer_too_large_is_refused_and_nothing_is_repeated(faulty: Faulty, upstream: str) -> None:
+async def test_a_response_too_large_is_refused_and_nothing_is_retried(faulty: Faulty, upstream: str) -> None:
     for call, operation in zip((CHANGES, QUESTIONS), _OPERATIONS[upstream], strict=True):
         faulty.sandbox.faults.add(Fault(operation, status=200, body="x" * 2_000_000))
         failure = await failure_of(call[upstream](faulty.running))
@@ -116,7 +116,7 @@ async def test_an_upstream_of_another_authority_gets_nothing(faulty: Faulty, ups
 
 
 @every_upstream
-async def test_what_an_answer_asks_for_is_waited_for(faulty: Faulty, upstream: str) -> None:
+async def test_a_retry_after_is_honoured(faulty: Faulty, upstream: str) -> None:
     operation = _OPERATIONS[upstream][1]
     # HTTP knows no parts of a second: at least 1 s, at most 2.
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
@@ -131,7 +131,7 @@ async def test_what_an_answer_asks_for_is_waited_for(faulty: Faulty, upstream: s
 
 
 @every_upstream
-async def test_what_an_answer_asks_for_beyond_the_deadline_is_told_at_once(faulty: Faulty, upstream: str) -> None:
+async def test_a_retry_after_beyond_the_deadline_is_reported_at_once(faulty: Faulty, upstream: str) -> None:
     faulty.sandbox.faults.add(Fault(_OPERATIONS[upstream][1], status=503, headers={"Retry-After": "4"}))
     began = time.perf_counter()
 
@@ -145,7 +145,7 @@ async def test_what_an_answer_asks_for_beyond_the_deadline_is_told_at_once(fault
 
 @every_upstream
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-async def test_a_change_that_was_answered_is_not_made_again(faulty: Faulty, upstream: str, status: int) -> None:
+async def test_a_change_with_a_response_is_not_made_again(faulty: Faulty, upstream: str, status: int) -> None:
     faulty.sandbox.faults.add(Fault(_OPERATIONS[upstream][0], status=status, headers={"Retry-After": "0"}))
 
     failure = await failure_of(CHANGES[upstream](faulty.running))
@@ -154,7 +154,7 @@ async def test_a_change_that_was_answered_is_not_made_again(faulty: Faulty, upst
     assert _sent(faulty, upstream) == 1
 
 
-async def test_a_change_that_may_be_made_twice_is_repeated(faulty: Faulty) -> None:
+async def test_an_idempotent_change_is_retried(faulty: Faulty) -> None:
     correlation_id = uuid4().hex
     faulty.sandbox.faults.add(Fault("registerCard", status=503, headers={"Retry-After": "0"}))
     faulty.sandbox.faults.add(Fault("registerCard", truncate=True))
@@ -164,7 +164,7 @@ async def test_a_change_that_may_be_made_twice_is_repeated(faulty: Faulty) -> No
     assert faulty.d1.counts("PUT") == {correlation_id: _ATTEMPTS}
 
 
-async def test_a_lost_answer_is_told_even_if_the_repetition_finds_no_connection(faulty: Faulty) -> None:
+async def test_a_lost_response_is_reported_even_if_the_retry_finds_no_connection(faulty: Faulty) -> None:
     faulty.sandbox.faults.add(Fault("registerCard", truncate=True, latency_ms=300))
     call = asyncio.create_task(failure_of(register(faulty.running)))
     async with asyncio.timeout(SLACK_SECONDS):
@@ -175,7 +175,7 @@ async def test_a_lost_answer_is_told_even_if_the_repetition_finds_no_connection(
     assert _told(await call) == (_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
 
 
-async def test_more_calls_than_may_wait_are_refused_at_once_and_the_others_served(tmp_path: Path) -> None:
+async def test_calls_beyond_the_admission_queue_are_refused_at_once_and_the_others_served(tmp_path: Path) -> None:
     async with faulty_gateway(tmp_path, d1={"max_connections": 2, "max_waiting_requests": 3}) as faulty:
         await QUESTIONS["d1"](faulty.running)
         faulty.sandbox.faults.add(Fault("list3dsOperations", latency_ms=1_000, times=2))
@@ -192,7 +192,7 @@ async def test_more_calls_than_may_wait_are_refused_at_once_and_the_others_serve
         assert (failure.retry_seconds, failure.metadata["upstream"]) == (1.0, "d1")
 
 
-async def test_a_call_that_waits_in_line_past_its_deadline_was_not_sent(tmp_path: Path) -> None:
+async def test_a_call_queued_past_its_deadline_was_not_sent(tmp_path: Path) -> None:
     async with faulty_gateway(tmp_path, d1={"max_connections": 1}) as faulty:
         await QUESTIONS["d1"](faulty.running)
         faulty.sandbox.faults.add(Fault("list3dsOperations", latency_ms=2_000))

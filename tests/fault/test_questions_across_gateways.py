@@ -36,7 +36,7 @@ def asking(cluster: Questioned) -> "asyncio.Task[int]":
     return asyncio.create_task(cluster.ask(ASKED))
 
 
-async def test_a_question_whose_handlers_gateway_is_killed_is_answered_by_a_handler_elsewhere(tmp_path: Path) -> None:
+async def test_a_callback_whose_handlers_gateway_is_killed_goes_to_a_handler_elsewhere(tmp_path: Path) -> None:
     async with questioned(tmp_path, 3, deadline_seconds=8.0) as cluster, cluster.handler(FIRST, never) as lost:
         await cluster.hear_each_other()
         question = asking(cluster)
@@ -55,7 +55,7 @@ async def test_a_question_whose_handlers_gateway_is_killed_is_answered_by_a_hand
     assert [receipt.outcome for receipt in other.acknowledgements] == [ACCEPTED]
 
 
-async def test_a_question_whose_handlers_gateway_is_killed_gets_the_fallback_if_nobody_else_answers(
+async def test_a_callback_whose_handlers_gateway_is_killed_gets_the_fallback_without_another_handler(
     tmp_path: Path,
 ) -> None:
     async with questioned(tmp_path, 2, deadline_seconds=2.0) as cluster, cluster.handler(FIRST, never) as lost:
@@ -70,7 +70,7 @@ async def test_a_question_whose_handlers_gateway_is_killed_gets_the_fallback_if_
         assert time.monotonic() - began < 5.0
 
 
-async def test_a_gateway_that_hung_has_its_handlers_late_reply_told_so_and_d1_has_one_answer(tmp_path: Path) -> None:
+async def test_a_late_reply_of_a_hung_gateways_handler_is_late_and_d1_has_one_reply(tmp_path: Path) -> None:
     release = asyncio.Event()
     async with questioned(tmp_path, 3, deadline_seconds=4.0) as cluster, cluster.handler(FIRST, when(release)) as hung:
         await cluster.hear_each_other()
@@ -95,7 +95,7 @@ async def test_a_gateway_that_hung_has_its_handlers_late_reply_told_so_and_d1_ha
         assert hung.acknowledgements[1].outcome == ACCEPTED
 
 
-async def test_what_was_asked_while_a_gateway_hung_is_not_sent_when_its_time_is_over(tmp_path: Path) -> None:
+async def test_a_callback_that_expired_while_a_gateway_hung_is_not_sent(tmp_path: Path) -> None:
     async with questioned(tmp_path, 2, deadline_seconds=1.0) as cluster, cluster.handler(FIRST, tell_person) as hung:
         await cluster.hear_each_other()
         assert await cluster.ask(ASKED) == 200
@@ -109,7 +109,7 @@ async def test_what_was_asked_while_a_gateway_hung_is_not_sent_when_its_time_is_
         assert len(hung.requests) == 2
 
 
-async def test_a_gateway_that_shuts_down_lets_its_handlers_answer_what_others_asked(tmp_path: Path) -> None:
+async def test_a_draining_gateway_lets_its_handlers_reply_to_callbacks_of_its_peers(tmp_path: Path) -> None:
     release = asyncio.Event()
     async with questioned(tmp_path, 2, deadline_seconds=8.0) as cluster, cluster.handler(FIRST, when(release)) as told:
         await cluster.hear_each_other()

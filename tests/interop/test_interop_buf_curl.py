@@ -41,7 +41,7 @@ def test_a_call_succeeds_and_a_refused_one_says_why(d1_gateway: SandboxGateway, 
     assert (info.reason, info.metadata["outcome"]) == ("UPSTREAM_FORBIDDEN", "REJECTED")
 
 
-def test_a_watch_brings_what_was_and_what_comes(d1_gateway: SandboxGateway, new_card: Callable[[], str]) -> None:
+def test_a_watch_brings_earlier_and_new_notifications(d1_gateway: SandboxGateway, new_card: Callable[[], str]) -> None:
     card = new_card()
     assert d1_gateway.buy(card).wait_ends() is Status.SUCCESSFUL
     seen: list[tuple[str, str]] = []
@@ -56,7 +56,7 @@ def test_a_watch_brings_what_was_and_what_comes(d1_gateway: SandboxGateway, new_
     assert seen == [("3DS_FRICTIONLESS", "SUCCESSFUL")] * 2
 
 
-def test_a_purchase_is_paid_with_the_password_that_was_asked_for_by_hand(
+def test_a_purchase_is_paid_with_the_password_requested_by_hand(
     d1_gateway: SandboxGateway, new_card: Callable[[], str]
 ) -> None:
     card = new_card()

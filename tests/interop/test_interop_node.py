@@ -31,7 +31,7 @@ def test_a_call_succeeds_and_a_refused_one_says_why(
         assert program.hear() == {"reason": "UPSTREAM_FORBIDDEN", "outcome": "REJECTED"}
 
 
-def test_a_watch_brings_what_was_and_what_comes(
+def test_a_watch_brings_earlier_and_new_notifications(
     node_client: Path, d1_gateway: SandboxGateway, new_card: Callable[[], str]
 ) -> None:
     card = new_card()
@@ -45,7 +45,7 @@ def test_a_watch_brings_what_was_and_what_comes(
     assert seen == [{"card": card, "operation": "3DS_FRICTIONLESS", "status": "SUCCESSFUL"}] * 2
 
 
-def test_a_purchase_is_paid_with_the_password_that_a_handler_was_asked_to_send(
+def test_a_purchase_is_paid_with_the_password_that_a_handler_sends(
     node_client: Path, d1_gateway: SandboxGateway, new_card: Callable[[], str]
 ) -> None:
     card = new_card()

@@ -47,7 +47,7 @@ async def test_a_call_succeeds_and_a_refused_one_says_why(client: Client, new_ca
     assert await client.program.suspend(client.channel, card) == ("UPSTREAM_FORBIDDEN", "REJECTED")
 
 
-async def test_a_watch_brings_what_was_and_what_comes(
+async def test_a_watch_brings_earlier_and_new_notifications(
     client: Client, d1_gateway: SandboxGateway, new_card: Callable[[], str]
 ) -> None:
     card = new_card()
@@ -64,7 +64,7 @@ async def test_a_watch_brings_what_was_and_what_comes(
     assert seen == [("3DS_FRICTIONLESS", "SUCCESSFUL")] * 2
 
 
-async def test_a_purchase_is_paid_with_the_password_that_a_handler_was_asked_to_send(
+async def test_a_purchase_is_paid_with_the_password_that_a_handler_sends(
     client: Client, d1_gateway: SandboxGateway, new_card: Callable[[], str]
 ) -> None:
     card, ready = new_card(), asyncio.Event()

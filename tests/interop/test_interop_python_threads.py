@@ -32,7 +32,7 @@ def test_a_call_succeeds_and_a_refused_one_says_why(
     assert client.suspend(channel, card) == ("UPSTREAM_FORBIDDEN", "REJECTED")
 
 
-def test_a_watch_brings_what_was_and_what_comes(
+def test_a_watch_brings_earlier_and_new_notifications(
     client: SimpleNamespace, channel: grpc.Channel, d1_gateway: SandboxGateway, new_card: Callable[[], str]
 ) -> None:
     card = new_card()
@@ -49,7 +49,7 @@ def test_a_watch_brings_what_was_and_what_comes(
     assert seen == [("3DS_FRICTIONLESS", "SUCCESSFUL")] * 2
 
 
-def test_a_purchase_is_paid_with_the_password_that_a_handler_was_asked_to_send(
+def test_a_purchase_is_paid_with_the_password_that_a_handler_sends(
     client: SimpleNamespace, channel: grpc.Channel, d1_gateway: SandboxGateway, new_card: Callable[[], str]
 ) -> None:
     sent: dict[str, str] = {}

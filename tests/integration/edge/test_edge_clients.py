@@ -207,7 +207,7 @@ async def test_a_header_that_comes_twice_is_refused(proxied: _Proxied) -> None:
 
 
 @pytest.mark.parametrize("header", ["Client-Cert", "client-cert", "CLIENT-CERT", "Client-Cert-Chain"])
-async def test_nobody_else_may_send_the_header_even_with_a_certificate_of_its_own(
+async def test_nobody_else_may_send_the_header_even_with_a_certificate(
     sandbox: Sandbox, tmp_path: Path, header: str
 ) -> None:
     async with _proxied(sandbox, tmp_path, _ELSEWHERE) as proxied:

@@ -113,7 +113,7 @@ async def test_a_body_that_comes_in_pieces_is_taken(caller: EdgeCaller) -> None:
     assert len(await stored(caller.running)) == 1
 
 
-async def test_who_asks_before_sending_a_body_is_told_to_go_on(caller: EdgeCaller) -> None:
+async def test_a_client_that_expects_100_continue_gets_it(caller: EdgeCaller) -> None:
     body = json.dumps(event()).encode()
     async with caller.connection() as (reader, writer):
         writer.write(raw_request(b"", f"Content-Length: {len(body)}", "Expect: 100-continue"))

@@ -17,7 +17,7 @@ _MARK = "5413330089010434"
 """Stands for what must not get into the log."""
 
 
-async def test_what_is_answered_204_is_kept_whole(caller: EdgeCaller) -> None:
+async def test_a_notification_with_a_204_is_stored_whole(caller: EdgeCaller) -> None:
     body = consumer_event(later=[1], details={"appInstanceId": "app-1", "device": "A phone"})
     headers = {"x-correlation-id": "from-d1_42"}
 
@@ -47,7 +47,7 @@ async def test_no_optional_field_of_whatever_type_keeps_a_notification_out(
     assert json_format.MessageToDict(held.consumer_operation.unrecognized) == expected
 
 
-async def test_a_duplicate_is_answered_but_not_stored_again(caller: EdgeCaller) -> None:
+async def test_a_duplicate_gets_a_204_but_is_not_stored_again(caller: EdgeCaller) -> None:
     again = consumer_event(status="FAILED")
     answers = await asyncio.gather(*(caller.notify_consumer(body) for body in [consumer_event()] * 10))
     assert {answer.status for answer in answers} == {204}
@@ -92,7 +92,7 @@ async def test_what_is_no_notification_is_refused_and_not_stored(
     assert await stored(caller.running) == []
 
 
-async def test_a_refusal_names_the_consumer_in_the_log(caller: EdgeCaller) -> None:
+async def test_an_error_names_the_consumer_in_the_log(caller: EdgeCaller) -> None:
     with capture_logs() as logged:
         (await caller.notify_consumer(consumer_event(status=...))).error(400)
     (refused,) = [entry for entry in logged if entry["event"] == "callback_rejected"]
@@ -100,7 +100,7 @@ async def test_a_refusal_names_the_consumer_in_the_log(caller: EdgeCaller) -> No
     assert refused["callback"] == consumer_notification_path("{consumerId}", "{issuerId}")
 
 
-async def test_while_the_storage_is_taken_d1_is_asked_to_come_back(caller: EdgeCaller) -> None:
+async def test_while_the_storage_is_busy_d1_gets_a_retry_after(caller: EdgeCaller) -> None:
     with closing(sqlite3.connect(caller.running.event_log, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         answer = await caller.notify_consumer()

@@ -31,7 +31,7 @@ async def _post_until_refused(sandbox: Sandbox, url: str, number: int) -> tuple[
             await asyncio.sleep(0.005)
 
 
-async def test_no_post_is_left_without_an_answer_by_a_shutdown(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_no_post_is_left_without_a_response_by_a_shutdown(sandbox: Sandbox, tmp_path: Path) -> None:
     async with running_gateway(sandbox, settings_for(sandbox, tmp_path)) as running:
         url = running.edge + notification_path("card-1")
         posting = [asyncio.create_task(_post_until_refused(sandbox, url, number)) for number in range(_CLIENTS)]

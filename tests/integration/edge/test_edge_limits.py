@@ -72,7 +72,7 @@ async def test_who_never_begins_the_handshake_is_let_go(impatient: EdgeCaller) -
     assert logged[0]["peer"] == "127.0.0.1"
 
 
-async def test_who_shows_no_certificate_is_told_of_in_the_log_but_not_again_and_again(running: Running) -> None:
+async def test_a_client_without_a_certificate_is_logged_but_not_repeatedly(running: Running) -> None:
     with capture_logs() as logged:
         for _ in range(20):
             reader, writer = await _tcp(running)
@@ -103,7 +103,7 @@ async def test_a_head_that_drips_in_behind_a_request_is_not_waited_for(impatient
         await asyncio.gather(dripping, return_exceptions=True)
 
 
-async def test_a_body_that_drips_in_is_answered_408_and_ends_the_connection(impatient: EdgeCaller) -> None:
+async def test_a_slow_body_gets_a_408_and_ends_the_connection(impatient: EdgeCaller) -> None:
     async with impatient.connection() as (reader, writer):
         writer.write(raw_request(b"", f"Content-Length: {len(_BODY)}"))
         dripping = asyncio.create_task(_drip(writer, _BODY))
@@ -283,9 +283,7 @@ async def test_what_is_sent_far_ahead_is_answered_in_order(caller: EdgeCaller) -
     assert held == [f"op_{number}" for number in range(count)]
 
 
-async def test_a_port_that_is_taken_is_told_with_whose_it_is(
-    running: Running, sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_a_taken_port_is_reported_with_its_listener(running: Running, sandbox: Sandbox, tmp_path: Path) -> None:
     port = int(running.addresses.edge.rpartition(":")[2])
     (tmp_path / "second").mkdir()
     with pytest.raises(OSError, match=f"^edge: cannot listen on 127.0.0.1:{port}: Address already in use$"):

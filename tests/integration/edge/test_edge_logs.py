@@ -55,7 +55,7 @@ async def _send_what_is_no_http(sandbox: Sandbox, edge: str) -> None:
     writer.transport.abort()
 
 
-async def test_nothing_of_what_was_sent_gets_into_the_log_but_every_refusal_does(tmp_path: Path) -> None:
+async def test_request_data_stays_out_of_the_log_but_every_error_is_logged(tmp_path: Path) -> None:
     async with Sandbox.start(tmp_path / "keys") as sandbox, edge_session(sandbox) as session:
         async with await GatewayProcess.start(GatewayConfig.of(sandbox, tmp_path), tmp_path) as gateway:
             requests = _requests()

@@ -100,7 +100,7 @@ async def test_what_is_wrong_is_refused(
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
-async def test_another_method_is_told_which_one_is_allowed(
+async def test_another_method_gets_the_allowed_one(
     caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     answer = await caller.request(method, notification_path("card-1"), data=_MARK)
@@ -206,7 +206,7 @@ async def test_a_name_that_is_no_text_for_people_is_not_repeated_in_full(
     ],
     ids=lambda request_: request_[:12].decode() + str(len(request_)),
 )
-async def test_what_is_no_http_is_refused_with_a_400_and_serving_goes_on(
+async def test_what_is_no_http_is_refused_with_a_400_and_serving_continues(
     caller: EdgeCaller, logged: list[EventDict], request_: bytes
 ) -> None:
     async with caller.connection() as (reader, writer):

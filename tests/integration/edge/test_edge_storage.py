@@ -16,13 +16,13 @@ def _on_disk(caller: EdgeCaller) -> list[str]:
         return [row[0] for row in database.execute("SELECT operation_id FROM event ORDER BY sequence")]
 
 
-async def test_what_is_answered_204_is_on_disk(caller: EdgeCaller) -> None:
+async def test_a_notification_with_a_204_is_on_disk(caller: EdgeCaller) -> None:
     answer = await caller.notify(event(operationId="op_7"))
     assert _on_disk(caller) == ["op_7"]
     assert (answer.status, answer.body) == (204, b"")
 
 
-async def test_a_duplicate_is_answered_but_not_stored_again(caller: EdgeCaller) -> None:
+async def test_a_duplicate_gets_a_204_but_is_not_stored_again(caller: EdgeCaller) -> None:
     again = event(status="FAILED", error="told differently")
     assert [(await caller.notify(body)).status for body in (event(), event(), again)] == [204, 204, 204]
     (held,) = await stored(caller.running)
@@ -56,7 +56,7 @@ async def test_many_notifications_at_once_are_all_stored_in_one_order(caller: Ed
     assert sequences == sorted(set(sequences))
 
 
-async def test_while_the_storage_is_taken_d1_is_asked_to_come_back(caller: EdgeCaller) -> None:
+async def test_while_the_storage_is_busy_d1_gets_a_retry_after(caller: EdgeCaller) -> None:
     with closing(sqlite3.connect(caller.running.event_log, isolation_level=None)) as other, capture_logs() as logged:
         other.execute("BEGIN EXCLUSIVE")
         began = time.perf_counter()

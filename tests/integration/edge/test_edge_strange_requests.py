@@ -122,7 +122,7 @@ _DUE = {
 
 
 @pytest.mark.parametrize("asked", _EDGES)
-async def test_every_answer_is_the_edges_own_and_counted(sandbox: Sandbox, tmp_path: Path, asked: str) -> None:
+async def test_every_response_is_the_edges_own_and_counted(sandbox: Sandbox, tmp_path: Path, asked: str) -> None:
     async with edge_with(sandbox, tmp_path, **_EDGES[asked]) as running, edge_session(sandbox) as session:
         caller = EdgeCaller(running, session)
         due: Counter[str] = Counter()
@@ -140,7 +140,7 @@ async def test_every_answer_is_the_edges_own_and_counted(sandbox: Sandbox, tmp_p
         assert due.keys() == _DUE[asked]
 
 
-async def test_who_asks_before_sending_a_body_hears_of_a_refusal_and_not_that_it_shall_go_on(
+async def test_a_client_that_expects_100_continue_gets_an_error_instead_of_it(
     guarded_caller: EdgeCaller,
 ) -> None:
     async with guarded_caller.connection() as (reader, writer):
@@ -155,7 +155,7 @@ async def test_who_asks_before_sending_a_body_hears_of_a_refusal_and_not_that_it
 
 
 @pytest.mark.parametrize("expectation", ["100-continue", "100-Continue", "x, 100-continue"])
-async def test_who_asks_is_told_to_go_on_once_and_its_connection_stays(caller: EdgeCaller, expectation: str) -> None:
+async def test_100_continue_is_sent_once_and_the_connection_stays(caller: EdgeCaller, expectation: str) -> None:
     async with caller.connection() as (reader, writer):
         for number in range(2):
             body = json.dumps(event(operationId=f"op_{number}")).encode()
@@ -168,13 +168,13 @@ async def test_who_asks_is_told_to_go_on_once_and_its_connection_stays(caller: E
     assert len(await stored(caller.running)) == 2
 
 
-async def test_who_does_not_wait_for_its_answer_need_not_be_told_to_go_on(caller: EdgeCaller) -> None:
+async def test_a_client_that_does_not_wait_needs_no_100_continue(caller: EdgeCaller) -> None:
     async with caller.connection() as (reader, writer):
         writer.write(raw_request(_BODY, "Expect: 100-continue"))
         assert (await caller.read(reader)).status == 204
 
 
-async def test_who_asks_for_another_protocol_is_answered_in_this_one_and_its_connection_ends(
+async def test_a_protocol_upgrade_gets_a_response_in_this_protocol_and_ends_the_connection(
     caller: EdgeCaller,
 ) -> None:
     async with caller.connection() as (reader, writer):

@@ -62,7 +62,7 @@ async def test_a_token_comes_with_all_that_d1_reads(guarded_caller: EdgeCaller) 
 
 
 @pytest.mark.parametrize("scope", ["", "notifications", "status notifications"])
-async def test_any_part_of_the_agreed_scope_may_be_asked_for(guarded_caller: EdgeCaller, scope: str) -> None:
+async def test_any_part_of_the_agreed_scope_may_be_requested(guarded_caller: EdgeCaller, scope: str) -> None:
     assert (await _ask(guarded_caller, _GRANT | {"scope": scope})).status == 200
 
 

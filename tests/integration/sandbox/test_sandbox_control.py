@@ -131,7 +131,7 @@ async def test_a_notification_is_sent_and_its_status_shown(operator: Operator, e
         ("unknown_values", 1, 1),
     ],
 )
-async def test_every_variant_of_a_notification_can_be_asked_for(
+async def test_every_variant_of_a_notification_can_be_requested(
     operator: Operator, edge: Edge, variant: str, sent: int, operations: int
 ) -> None:
     answer = await operator.send("POST", "/sandbox/notifications", {"cardId": "card-1", "variant": variant})
@@ -141,7 +141,7 @@ async def test_every_variant_of_a_notification_can_be_asked_for(
     assert len({received.body["operationId"] for received in edge.received}) == operations
 
 
-async def test_a_notification_is_sent_after_the_delay_asked_for(operator: Operator, edge: Edge) -> None:
+async def test_a_notification_is_sent_after_the_requested_delay(operator: Operator, edge: Edge) -> None:
     body = {"cardId": "card-1", "delay_ms": 300}
     sending = asyncio.create_task(operator.send("POST", "/sandbox/notifications", body))
     await asyncio.sleep(0.1)
@@ -151,7 +151,7 @@ async def test_a_notification_is_sent_after_the_delay_asked_for(operator: Operat
     assert (before, len(edge.received)) == (0, 1)
 
 
-async def test_a_notification_without_an_edge_is_answered_502(operator: Operator) -> None:
+async def test_a_notification_without_an_edge_gets_a_502(operator: Operator) -> None:
     answer = await operator.send("POST", "/sandbox/notifications", {"cardId": "card-1"})
 
     assert (answer.status, answer.json) == (502, {"error": "No edge is set"})
@@ -187,7 +187,7 @@ async def test_a_notification_without_an_edge_is_answered_502(operator: Operator
         ("notifications", "body", []),
     ],
 )
-async def test_bad_input_is_answered_400_with_the_name_of_the_field(
+async def test_bad_input_gets_a_400_with_the_name_of_the_field(
     operator: Operator, path: str, field: str, body: Any
 ) -> None:
     answer = await operator.send("POST", f"/sandbox/{path}", body)
@@ -196,5 +196,5 @@ async def test_bad_input_is_answered_400_with_the_name_of_the_field(
     assert answer.json["error"].startswith(f"{field} is ")
 
 
-async def test_an_unknown_path_is_answered_404(operator: Operator) -> None:
+async def test_an_unknown_path_gets_a_404(operator: Operator) -> None:
     assert (await operator.send("GET", "/sandbox/none")).json == {"error": "Not Found"}

@@ -77,7 +77,7 @@ async def test_an_otp_is_read_on_the_phone_and_typed_in(shopper: Operator) -> No
     assert (await shopper.send("GET", "/sandbox/sms?purchaseId=none")).json == {"messages": []}
 
 
-async def test_another_otp_is_asked_for(shopper: Operator, edge: Edge) -> None:
+async def test_another_otp_can_be_requested(shopper: Operator, edge: Edge) -> None:
     path = await start(shopper, "sms-otp-issuer")
     first = edge.otp()
 
@@ -102,7 +102,7 @@ async def test_a_consumer_decides_with_an_authenticator(shopper: Operator, decis
     assert (await rest(shopper, path))["status"] == status
 
 
-async def test_the_issuers_result_is_polled_as_often_as_asked_for(shopper: Operator, edge: Edge) -> None:
+async def test_the_issuers_result_is_polled_as_often_as_requested(shopper: Operator, edge: Edge) -> None:
     edge.replies["result"] = [Reply(body={"status": "PENDING"})]
 
     path = await start(shopper, "oob-issuer", poll_interval_ms=20, poll_limit_ms=200)
@@ -158,7 +158,7 @@ async def test_a_wait_ends_though_the_purchase_does_not_rest(shopper: Operator, 
         ("poll_limit_ms", {"poll_limit_ms": 3_600_001}),
     ],
 )
-async def test_a_wrong_order_is_answered_400_with_the_name_of_the_field(
+async def test_a_wrong_order_gets_a_400_with_the_name_of_the_field(
     shopper: Operator, field: str, changes: dict[str, Any]
 ) -> None:
     answer = await shopper.send("POST", "/sandbox/purchases", ORDER | changes)
@@ -168,7 +168,7 @@ async def test_a_wrong_order_is_answered_400_with_the_name_of_the_field(
     assert (await shopper.send("GET", "/sandbox/purchases")).json == {"purchases": []}
 
 
-async def test_what_cannot_be_bought_is_answered_404_or_409(shopper: Operator, caller: Caller) -> None:
+async def test_an_impossible_purchase_gets_a_404_or_409(shopper: Operator, caller: Caller) -> None:
     unknown = await shopper.send("POST", "/sandbox/purchases", ORDER | {"cardId": "card-2"})
     without = await shopper.send("POST", "/sandbox/purchases", ORDER | {"flow": "oob"})
     await caller.operate("suspend", "card-1", reasonCode="FRAUD")
@@ -179,7 +179,7 @@ async def test_what_cannot_be_bought_is_answered_404_or_409(shopper: Operator, c
     assert (suspended.status, suspended.json) == (409, {"error": "the card is not active"})
 
 
-async def test_what_is_not_awaited_is_answered_409(shopper: Operator) -> None:
+async def test_an_unexpected_action_gets_a_409(shopper: Operator) -> None:
     path = await start(shopper, "frictionless")
 
     for action in ("otp", "resend", "approve", "deny"):
@@ -191,7 +191,7 @@ async def test_what_is_not_awaited_is_answered_409(shopper: Operator) -> None:
 
 
 @pytest.mark.parametrize("action", ["", "/otp", "/resend", "/approve", "/deny"])
-async def test_an_unknown_purchase_is_answered_404(shopper: Operator, action: str) -> None:
+async def test_an_unknown_purchase_gets_a_404(shopper: Operator, action: str) -> None:
     answer = await shopper.send("POST" if action else "GET", f"/sandbox/purchases/none{action}", {"otp": "123456"})
 
     assert (answer.status, answer.json) == (404, {"error": "no such purchase"})

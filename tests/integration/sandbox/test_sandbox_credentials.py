@@ -23,7 +23,7 @@ def answering(caller: Caller, **card: Any) -> Reply:
     return Reply(body={"encryptedData": caller.encrypted(plaintext=json.dumps(card))})
 
 
-async def test_a_card_renewed_without_data_is_asked_for_and_then_has_them(caller: Caller, edge: Edge) -> None:
+async def test_d1_requests_the_data_of_a_card_renewed_without_them(caller: Caller, edge: Edge) -> None:
     await caller.register("card-1")
     edge.replies["credentials"] = [answering(caller, pan=PAN, exp="1230")]
 
@@ -37,7 +37,9 @@ async def test_a_card_renewed_without_data_is_asked_for_and_then_has_them(caller
     assert asked.path == "/cms/api/v1/issuers/SANDBOX001/cards/card-1/credentials"
 
 
-async def test_a_card_replaced_without_data_is_asked_for_under_its_new_id(caller: Caller, edge: Edge) -> None:
+async def test_d1_requests_the_data_of_a_card_replaced_without_them_under_its_new_id(
+    caller: Caller, edge: Edge
+) -> None:
     await caller.register("card-1")
     edge.replies["credentials"] = [answering(caller, pan=OTHER_PAN, exp="1230", name="A. Cardholder", cvv="123")]
 
@@ -49,7 +51,7 @@ async def test_a_card_replaced_without_data_is_asked_for_under_its_new_id(caller
     assert (await caller.register("card-3", pan=OTHER_PAN)).status == 409
 
 
-async def test_a_card_with_data_is_not_asked_for(caller: Caller, edge: Edge) -> None:
+async def test_d1_does_not_request_data_that_it_has(caller: Caller, edge: Edge) -> None:
     await caller.register("card-1")
 
     await caller.operate("renew", "card-1", encryptedData=caller.encrypted(exp="1230"))
@@ -58,7 +60,7 @@ async def test_a_card_with_data_is_not_asked_for(caller: Caller, edge: Edge) -> 
     assert edge.asked == []
 
 
-async def test_data_are_asked_for_again_until_they_come(caller: Caller, edge: Edge) -> None:
+async def test_d1_requests_data_until_they_arrive(caller: Caller, edge: Edge) -> None:
     await caller.register("card-1")
     edge.replies["credentials"] = [Reply(500), Reply(404), answering(caller, pan=PAN, exp="1230")]
 
@@ -69,7 +71,7 @@ async def test_data_are_asked_for_again_until_they_come(caller: Caller, edge: Ed
     assert caller.sandbox.background.errors == []
 
 
-async def test_a_card_that_was_given_its_data_meanwhile_is_not_asked_for_again(caller: Caller, edge: Edge) -> None:
+async def test_d1_does_not_request_data_that_it_got_meanwhile(caller: Caller, edge: Edge) -> None:
     await caller.register("card-1")
     edge.replies["credentials"] = [Reply(500)]
 

@@ -21,7 +21,7 @@ def card_ids(caller: Caller) -> list[str]:
     return [card.card_id for card in caller.sandbox.store.cards()]
 
 
-async def test_a_fault_happens_as_often_as_it_was_asked_for(caller: Caller) -> None:
+async def test_a_fault_happens_as_often_as_requested(caller: Caller) -> None:
     caller.sandbox.faults.add(Fault("registerCard", times=2, status=503))
 
     statuses = [(await caller.register("card-1")).status for _ in range(3)]
@@ -36,7 +36,7 @@ async def test_a_fault_happens_to_its_operation_only(caller: Caller) -> None:
     assert (await caller.operate("delete", "card-1", reasonCode="CLOSED_CARD")).status == 503
 
 
-async def test_every_operation_can_be_told_to_fail(caller: Caller) -> None:
+async def test_every_operation_can_be_made_to_fail(caller: Caller) -> None:
     for operation in Operation:
         caller.sandbox.faults.add(Fault(operation.value, status=503))
 
@@ -102,7 +102,7 @@ async def test_done_can_be_said_though_nothing_is(caller: Caller) -> None:
     assert card_ids(caller) == []
 
 
-async def test_a_made_up_answer_is_truncated_too(caller: Caller) -> None:
+async def test_an_error_response_is_truncated_too(caller: Caller) -> None:
     caller.sandbox.faults.add(Fault(status=503, body="x" * 20, truncate=True))
 
     async with caller.session.post(caller.sandbox.d1_url) as answer:
@@ -142,7 +142,7 @@ async def test_a_dropped_registration_can_be_sent_again(caller: Caller) -> None:
     assert (await caller.register("card-1")).status == 204
 
 
-async def test_a_truncated_answer_declares_all_of_its_length_and_sends_half(caller: Caller) -> None:
+async def test_a_truncated_response_declares_all_of_its_length_and_sends_half(caller: Caller) -> None:
     caller.sandbox.faults.add(Fault("getToken", truncate=True))
     data = {"grant_type": GRANT_TYPE, "assertion": caller.assertion()}
     async with caller.session.post(caller.sandbox.d1_url + "/authz/v1/oauth2/token", data=data) as answer:
@@ -157,7 +157,7 @@ async def test_a_truncated_answer_declares_all_of_its_length_and_sends_half(call
     assert received.startswith(b'{"access_token"')
 
 
-async def test_a_truncated_answer_to_a_creation_leaves_the_card_made(caller: Caller) -> None:
+async def test_a_truncated_response_to_a_creation_leaves_the_card_created(caller: Caller) -> None:
     caller.sandbox.store.add_consumer("consumer-1")
     caller.sandbox.faults.add(Fault("createCard", truncate=True))
 
@@ -167,7 +167,7 @@ async def test_a_truncated_answer_to_a_creation_leaves_the_card_made(caller: Cal
     assert len(card_ids(caller)) == 1
 
 
-async def test_an_answer_without_a_body_is_truncated_too(caller: Caller) -> None:
+async def test_a_response_without_a_body_is_truncated_too(caller: Caller) -> None:
     caller.sandbox.faults.add(Fault("registerCard", truncate=True))
 
     with pytest.raises(aiohttp.ClientPayloadError):
@@ -177,7 +177,7 @@ async def test_an_answer_without_a_body_is_truncated_too(caller: Caller) -> None
 
 
 @pytest.mark.parametrize(("status", "answered"), [(None, 502), (200, 200)])
-async def test_a_page_of_html_can_stand_in_for_the_answer(caller: Caller, status: int | None, answered: int) -> None:
+async def test_an_html_page_can_replace_the_response(caller: Caller, status: int | None, answered: int) -> None:
     caller.sandbox.faults.add(Fault(html=True, status=status))
 
     async with caller.session.post(caller.sandbox.d1_url) as answer:

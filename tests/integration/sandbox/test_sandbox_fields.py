@@ -135,13 +135,13 @@ async def test_an_issuer_is_the_one_that_d1_knows(caller: Caller, issuer_id: str
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '"x"', "null", "NaN"])
-async def test_what_is_no_json_object_is_answered_400_without_details(caller: Caller, body: str) -> None:
+async def test_what_is_no_json_object_gets_a_400_without_details(caller: Caller, body: str) -> None:
     answer = await caller.send_raw("PUT", "/card-1", body, "application/json")
 
     assert (answer.status, answer.text) == (400, "")
 
 
-async def test_a_body_that_is_not_json_is_answered_400_without_details(caller: Caller) -> None:
+async def test_a_body_that_is_not_json_gets_a_400_without_details(caller: Caller) -> None:
     answer = await caller.send_raw("PUT", "/card-1", json.dumps({"consumerId": "x"}), "text/plain")
 
     assert (answer.status, answer.text) == (400, "")

@@ -108,9 +108,7 @@ async def test_one_operation_is_got_as_it_is_notified(holder: Caller) -> None:
         ("cards/card-1/3ds/operations/op-9", "Operation does not exist"),
     ],
 )
-async def test_what_is_not_known_is_answered_404_in_the_shape_of_version_1(
-    holder: Caller, path: str, error: str
-) -> None:
+async def test_an_unknown_operation_gets_a_404_in_the_shape_of_version_1(holder: Caller, path: str, error: str) -> None:
     add(holder, "op-1")
 
     answer = await holder.ask("GET", f"v1/issuers/{{issuer}}/{path}")

@@ -85,7 +85,7 @@ async def test_a_card_can_be_suspended_again_after_it_was_resumed(caller: Caller
 
 
 @pytest.mark.parametrize("verb", ["renew", "replace", "delete", "suspend"])
-async def test_an_operation_on_an_unknown_card_is_answered_404(caller: Caller, verb: str) -> None:
+async def test_an_operation_on_an_unknown_card_gets_a_404(caller: Caller, verb: str) -> None:
     answer = await caller.operate(verb, "card-1", reasonCode="CARD_LOST")
 
     assert answer.status == 404

@@ -60,7 +60,7 @@ async def test_a_notification_has_the_fields_of_the_contract(sandbox: Sandbox, e
     assert NOTIFICATION.details.keys() == {"acsTransactionId", "threeDSServerTransId"}
 
 
-async def test_a_failure_is_told_with_its_error_and_without_what_is_not_known(sandbox: Sandbox, edge: Edge) -> None:
+async def test_a_failure_is_notified_with_its_error_and_without_unknown_fields(sandbox: Sandbox, edge: Edge) -> None:
     failure = Notification("card-1", "op-1", START, status="FAILED", error="Wrong OTP")
 
     await sandbox.notifier.send(failure)
@@ -71,7 +71,7 @@ async def test_a_failure_is_told_with_its_error_and_without_what_is_not_known(sa
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 500, 503])
-async def test_the_status_that_the_edge_answered_is_returned(sandbox: Sandbox, edge: Edge, status: int) -> None:
+async def test_the_edges_status_is_returned(sandbox: Sandbox, edge: Edge, status: int) -> None:
     edge.statuses = [status]
 
     assert await sandbox.notifier.send(NOTIFICATION) == status
@@ -124,14 +124,14 @@ async def test_unknown_values_stand_for_the_operation_and_the_status(sandbox: Sa
     assert body["status"] == "UNKNOWN_STATUS"
 
 
-async def test_a_notification_is_repeated_until_it_is_taken_if_asked_for(sandbox: Sandbox, edge: Edge) -> None:
+async def test_a_notification_is_repeated_until_it_is_accepted_if_requested(sandbox: Sandbox, edge: Edge) -> None:
     edge.statuses = [500, 401]
 
     assert await sandbox.notifier.send(NOTIFICATION, attempts=5, backoff_seconds=0.01) == 204
     assert len(edge.received) == 3
 
 
-async def test_repetition_ends_with_the_last_answer(sandbox: Sandbox, edge: Edge) -> None:
+async def test_repetition_ends_with_the_last_response(sandbox: Sandbox, edge: Edge) -> None:
     edge.statuses = [500] * 5
 
     assert await sandbox.notifier.send(NOTIFICATION, attempts=3, backoff_seconds=0.01) == 500
@@ -143,7 +143,7 @@ async def test_without_an_edge_nothing_is_delivered(sandbox: Sandbox) -> None:
         await sandbox.notifier.send(NOTIFICATION)
 
 
-async def test_an_edge_that_is_down_is_told_apart_from_one_that_answers(sandbox: Sandbox) -> None:
+async def test_an_edge_that_is_down_is_distinguished_from_one_that_responds(sandbox: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     sandbox.set_edge(f"https://127.0.0.1:{port}")
@@ -167,9 +167,7 @@ async def test_an_edge_that_is_down_is_passed_over_if_another_is_known(
     assert edge.token_requests == [], "the token that the first one gave serves at the other"
 
 
-async def test_an_edge_with_a_certificate_of_another_authority_is_not_told_anything(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_an_edge_with_a_certificate_of_another_authority_gets_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     async with Sandbox.start(tmp_path / "other") as other, Edge().serve(other) as stranger:
         sandbox.set_edge(stranger.url)
 

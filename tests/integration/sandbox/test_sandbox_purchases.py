@@ -95,7 +95,7 @@ async def test_d1_asks_for_the_phone_number_and_sends_the_otp_there(shop: Sandbo
     assert (notified(edge)["operation"], notified(edge)["status"]) == ("3DS_CHALLENGE_OTP_SMS", "SUCCESSFUL")
 
 
-async def test_what_was_registered_of_a_consumer_is_not_asked_for(shop: Sandbox, edge: Edge) -> None:
+async def test_registered_personal_data_are_not_requested(shop: Sandbox, edge: Edge) -> None:
     shop.store.register_consumer("consumer-1", PersonalInformation.of(INFORMATION))
     purchase = buy(shop, Flow.SMS_OTP)
 
@@ -234,7 +234,7 @@ async def test_an_authenticator_that_nobody_takes_up_ends_a_purchase(shop: Sandb
     assert purchase.error == "The consumer did not decide"
 
 
-async def test_the_issuers_result_is_asked_for_until_it_is_final(shop: Sandbox, edge: Edge) -> None:
+async def test_the_issuers_result_is_polled_until_it_is_final(shop: Sandbox, edge: Edge) -> None:
     edge.replies["result"] = [PENDING, PENDING, Reply(body={"authenticationId": "auth-1", "status": "SUCCESSFUL"})]
 
     purchase = buy(shop, Flow.OOB_ISSUER)
@@ -253,7 +253,7 @@ async def test_the_issuers_result_is_asked_for_until_it_is_final(shop: Sandbox, 
     ("told", "error"),
     [("Denied in the app", "Denied in the app"), (None, "The issuer did not authenticate the consumer")],
 )
-async def test_the_issuers_refusal_fails_a_purchase(shop: Sandbox, edge: Edge, told: str | None, error: str) -> None:
+async def test_the_issuers_denial_fails_a_purchase(shop: Sandbox, edge: Edge, told: str | None, error: str) -> None:
     edge.replies["result"] = [Reply(body={"status": "FAILED"} | ({} if told is None else {"error": told}))]
 
     purchase = buy(shop, Flow.OOB_ISSUER)

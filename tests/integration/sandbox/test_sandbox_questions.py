@@ -53,7 +53,7 @@ def buy(sandbox: Sandbox, kind: str) -> Purchase:
         ("authentication", Reply(201, FIXED), "got HTTP 201, which D1 does not know"),
         ("authentication", Reply(body={}), "authenticationId is missing or wrong in the reply to"),
         ("authentication", Reply(body={"authenticationId": "a/b"}), "authenticationId is missing or wrong in the"),
-        ("authentication", Reply(body={"authenticationId": 1}), "authenticationId is missing or wrong in the answer"),
+        ("authentication", Reply(body={"authenticationId": 1}), "authenticationId is missing or wrong in the reply"),
         ("result", Reply(body=FIXED), "status is missing or wrong in the reply to"),
         ("result", Reply(body={"status": "DENIED"}), "status has a value that is not allowed in the reply to"),
         ("result", Reply(body={"status": True}), "status is missing or wrong in the reply to"),
@@ -61,7 +61,7 @@ def buy(sandbox: Sandbox, kind: str) -> Purchase:
         ("result", Reply(body={"status": "FAILED", "error": {}}), "error is missing or wrong in the reply to"),
     ],
 )
-async def test_an_answer_that_breaks_the_contract_is_recorded_and_fails_the_purchase(
+async def test_a_reply_that_breaks_the_contract_is_recorded_and_fails_the_purchase(
     sandbox: Sandbox, edge: Edge, kind: str, reply: Reply, problem: str
 ) -> None:
     edge.replies[kind] = [reply]
@@ -78,7 +78,7 @@ async def test_an_answer_that_breaks_the_contract_is_recorded_and_fails_the_purc
 
 @pytest.mark.parametrize("kind", FLOWS)
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 415, 500])
-async def test_a_refusal_that_d1_understands_fails_the_purchase_which_is_notified(
+async def test_an_error_that_d1_understands_fails_the_purchase_which_is_notified(
     sandbox: Sandbox, edge: Edge, kind: str, status: int
 ) -> None:
     edge.replies[kind] = [Reply(status, {"error": "Not now"} if status % 2 else None)]
@@ -109,7 +109,7 @@ async def test_fields_that_d1_does_not_know_do_no_harm(sandbox: Sandbox, edge: E
     assert purchase.status is not Status.FAILED
 
 
-async def test_every_question_is_noted_with_its_status_and_duration(sandbox: Sandbox, edge: Edge) -> None:
+async def test_every_callback_is_recorded_with_its_status_and_duration(sandbox: Sandbox, edge: Edge) -> None:
     edge.replies["result"] = [Reply(body={"status": "PENDING"}, delay_seconds=0.1), Reply(500)]
 
     purchase = buy(sandbox, "result")
@@ -144,7 +144,7 @@ async def test_without_an_edge_a_purchase_fails_and_that_is_all(sandbox: Sandbox
     assert (await purchase.notified()).error == "No edge is set"
 
 
-async def test_questions_and_notifications_share_a_bearer_token(tmp_path: Path) -> None:
+async def test_callback_requests_and_notifications_share_a_bearer_token(tmp_path: Path) -> None:
     credentials = EdgeCredentials("d1", "secret")
     async with Sandbox.start(tmp_path, edge_credentials=credentials) as sandbox, Edge().serve(sandbox) as edge:
         sandbox.set_edge(edge.url)
@@ -157,7 +157,7 @@ async def test_questions_and_notifications_share_a_bearer_token(tmp_path: Path) 
         assert len(edge.token_requests) == 1
 
 
-async def test_no_value_of_an_answer_stands_in_an_error(sandbox: Sandbox, edge: Edge) -> None:
+async def test_no_value_of_a_reply_is_in_an_error(sandbox: Sandbox, edge: Edge) -> None:
     edge.replies["information"] = [Reply(body={"firstName": "very@secret"})]
 
     purchase = buy(sandbox, "information")

@@ -74,13 +74,13 @@ async def test_an_assertion_may_expire_15_minutes_ahead_and_have_further_claims(
         [],
     ],
 )
-async def test_a_malformed_token_request_is_answered_400_with_an_empty_body(stranger: Caller, body: object) -> None:
+async def test_a_malformed_token_request_gets_a_400_with_an_empty_body(stranger: Caller, body: object) -> None:
     answer = await stranger.send("POST", TOKEN_PATH, json=body)
 
     assert (answer.status, answer.text) == (400, "")
 
 
-async def test_a_token_request_of_another_media_type_is_answered_400(stranger: Caller) -> None:
+async def test_a_token_request_of_another_media_type_gets_a_400(stranger: Caller) -> None:
     answer = await stranger.send("POST", TOKEN_PATH, data="x", headers={"Content-Type": "text/plain"})
 
     assert answer.status == 400
@@ -150,7 +150,7 @@ async def test_a_changed_assertion_is_refused(stranger: Caller) -> None:
     assert (await stranger.get_token(f"{header}.{claims}.{signature}")).status == 401
 
 
-async def test_a_call_without_a_token_is_told_so(stranger: Caller) -> None:
+async def test_a_call_without_a_token_gets_that_error(stranger: Caller) -> None:
     path = f"/banking/v2/issuers/{stranger.sandbox.issuer_id}/cards/card-1"
 
     answer = await stranger.send("PUT", path, json={})

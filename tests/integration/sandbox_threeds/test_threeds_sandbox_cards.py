@@ -45,7 +45,7 @@ async def test_the_matrix_has_no_other_cards() -> None:
 
 
 @pytest.mark.parametrize(("outcome", "version"), [*product(FINAL, VERSIONS)])
-async def test_each_final_answer_in_each_version(caller: ThreeDSCaller, outcome: str, version: str) -> None:
+async def test_each_final_status_in_each_version(caller: ThreeDSCaller, outcome: str, version: str) -> None:
     ares = await caller.auth(version, version_digit(version) + "0" + outcome)
 
     if not supported(outcome, version):
@@ -60,7 +60,7 @@ async def test_each_final_answer_in_each_version(caller: ThreeDSCaller, outcome:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_directory_server_that_does_not_answer(caller: ThreeDSCaller, version: str) -> None:
+async def test_a_directory_server_that_does_not_respond(caller: ThreeDSCaller, version: str) -> None:
     erro = await caller.auth(version, version_digit(version) + "063")
 
     assert broken(erro, "Erro", version) == []
@@ -112,7 +112,7 @@ async def test_a_version_has_to_be_one_of_the_cards(caller: ThreeDSCaller, first
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("outcome", [*FINAL, *CHALLENGED, *DECOUPLED])
 @pytest.mark.parametrize("channel", [APP, REQUESTOR])
-async def test_every_answer_keeps_the_rules_of_the_other_channels(
+async def test_every_response_keeps_the_rules_of_the_other_channels(
     caller: ThreeDSCaller, channel: str, outcome: str, version: str
 ) -> None:
     request = DECOUPLED_REQUEST if version != "2.1.0" else {}

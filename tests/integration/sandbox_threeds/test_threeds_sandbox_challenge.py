@@ -68,7 +68,7 @@ async def test_no_session_data_come_back_where_none_were_sent(caller: ThreeDSCal
     assert set(page.form.fields) == {"cres"}
 
 
-async def test_the_answer_is_padded_every_other_time(caller: ThreeDSCaller) -> None:
+async def test_the_response_is_padded_every_other_time(caller: ThreeDSCaller) -> None:
     pages = [await caller.begin_challenge(await caller.auth("2.2.0", "0070")) for _ in range(4)]
 
     assert [page.form.fields["cres"].endswith("=") for page in pages] == [True, False, True, False]
@@ -141,7 +141,7 @@ async def test_a_decision_counts_only_once(caller: ThreeDSCaller) -> None:
     assert (await caller.postauth(ares["threeDSServerTransID"]))["transStatus"] == "N"
 
 
-async def test_nobody_decides_before_the_question_or_without_its_ids(caller: ThreeDSCaller) -> None:
+async def test_nobody_decides_before_the_challenge_page_or_without_its_ids(caller: ThreeDSCaller) -> None:
     ares = await caller.auth("2.2.0", "0072")
     ids = {name: ares[name] for name in ("threeDSServerTransID", "acsTransID")}
 

@@ -25,19 +25,19 @@ async def control(caller: ThreeDSCaller, method: str, path: str, body: Any = Non
 
 @pytest.mark.parametrize("path", CALLS)
 @pytest.mark.parametrize("key", ["", "8a880dc0-d2d2-4067-bcb1-b08d1690b26e", "é"])
-async def test_a_wrong_key_is_answered_in_plain_text(caller: ThreeDSCaller, path: str, key: str) -> None:
+async def test_a_wrong_key_gets_an_error_in_plain_text(caller: ThreeDSCaller, path: str, key: str) -> None:
     url = caller.sandbox.threeds_url + path
     async with caller.session.post(url, json=LOOKUP, headers={"APIKey": key}) as answer:
         assert (answer.status, answer.content_type, await answer.text()) == (401, "text/plain", "Invalid API Key")
 
 
 @pytest.mark.parametrize("path", CALLS)
-async def test_no_key_at_all_is_answered_alike(caller: ThreeDSCaller, path: str) -> None:
+async def test_a_missing_key_gets_the_same_error(caller: ThreeDSCaller, path: str) -> None:
     async with caller.session.post(caller.sandbox.threeds_url + path, json=LOOKUP) as answer:
         assert (answer.status, await answer.text()) == (401, "Invalid API Key")
 
 
-async def test_an_answer_is_json(caller: ThreeDSCaller) -> None:
+async def test_a_response_is_json(caller: ThreeDSCaller) -> None:
     headers = {"APIKey": caller.sandbox.threeds_api_key}
     async with caller.session.post(caller.sandbox.threeds_url + "/preauth", json=LOOKUP, headers=headers) as answer:
         assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
@@ -73,7 +73,7 @@ async def test_a_fault_happens_to_its_call_only(caller: ThreeDSCaller, path: str
     assert (await caller.send("POST", path, json={})).status == 200
 
 
-async def test_an_answer_can_be_a_page_of_html(caller: ThreeDSCaller) -> None:
+async def test_a_response_can_be_an_html_page(caller: ThreeDSCaller) -> None:
     caller.sandbox.faults.add(Fault("auth", html=True))
 
     answer = await caller.send("POST", "/auth", json={})

@@ -109,11 +109,11 @@ async def test_a_critical_extension_is_not_recognised(caller: ThreeDSCaller, *, 
     assert answer.get("errorCode", "202") == "202"
 
 
-async def test_an_app_is_told_its_own_id(caller: ThreeDSCaller) -> None:
+async def test_an_app_gets_its_own_id(caller: ThreeDSCaller) -> None:
     assert (await refused(caller, "2.2.0", APP, mcc=None, sdkTransID=TRANS_ID))["sdkTransID"] == TRANS_ID
 
 
-async def test_a_refusal_never_repeats_a_value(caller: ThreeDSCaller) -> None:
+async def test_an_error_never_repeats_a_value(caller: ThreeDSCaller) -> None:
     erro = await refused(caller, email="secret", cardholderName="s")
 
     assert set(erro["errorDetail"].split(", ")) == {"email", "cardholderName"}
@@ -160,7 +160,7 @@ async def test_a_wrong_lookup_is_refused(caller: ThreeDSCaller, body: dict[str, 
     assert (erro["errorCode"], erro["errorDetail"]) == (code, detail)
 
 
-async def test_a_result_is_asked_for_by_an_id(caller: ThreeDSCaller) -> None:
+async def test_a_result_is_requested_by_an_id(caller: ThreeDSCaller) -> None:
     assert (await caller.postauth("1"))["errorDetail"] == "threeDSServerTransID"
     assert (await caller.postauth(TRANS_ID))["errorDetail"] == "Unknown threeDSServerTransID"
 

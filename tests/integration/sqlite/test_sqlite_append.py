@@ -19,7 +19,7 @@ async def test_events_are_kept_whole_and_in_the_order_of_arrival(log: SqliteEven
     assert [each.sequence for each in stored] == list(range(1, 201))
 
 
-async def test_a_duplicate_is_answered_but_not_stored_again(log: SqliteEventLog) -> None:
+async def test_a_duplicate_gets_a_204_but_is_not_stored_again(log: SqliteEventLog) -> None:
     assert await log.append(event(1, payload=b"first"))
 
     assert not await log.append(event(1, payload=b"second"))

@@ -25,7 +25,7 @@ from tests.running import edge_session, running_gateway, settings_for
 _MARK = "5413330089010434"
 
 
-def test_the_admin_port_is_on_loopback_unless_it_is_told_otherwise() -> None:
+def test_the_admin_port_is_on_loopback_by_default() -> None:
     assert AdminSettings() == AdminSettings(host="127.0.0.1", port=9464)
 
 
@@ -71,7 +71,7 @@ async def test_a_gateway_that_drains_says_so_for_as_long_as_calls_are_in_flight(
         await leaving
 
 
-async def test_a_scrape_is_answered_in_the_format_that_it_asks_for(view: OperatorView) -> None:
+async def test_a_scrape_gets_the_format_that_it_requests(view: OperatorView) -> None:
     plain = await view.get("/metrics")
     openmetrics = await view.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
 
@@ -126,7 +126,7 @@ async def test_whatever_is_sent_the_admin_port_neither_quotes_it_nor_names_what_
     assert [each["event"] for each in logged] == ["malformed_admin_request_rejected"] * (status == b"400")
 
 
-async def test_an_admin_port_that_breaks_says_so_in_the_log_and_not_to_who_asked(sandbox: Sandbox) -> None:
+async def test_an_internal_error_of_the_admin_port_is_logged_and_not_returned(sandbox: Sandbox) -> None:
     class Broken:
         async def refresh(self) -> None:
             raise RuntimeError(_MARK)

@@ -75,7 +75,7 @@ async def test_a_notification_is_counted_on_its_way_from_the_edge_to_the_stream(
     call.cancel()
 
 
-async def test_a_question_is_counted_by_how_it_ended(view: OperatorView) -> None:
+async def test_a_callback_is_counted_by_its_outcome(view: OperatorView) -> None:
     kind = "consumer_information"
     for answer in (tell_person, refuse):
         async with Handler.connect(view.running.channel, {kind: answer}):

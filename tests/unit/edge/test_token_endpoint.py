@@ -175,7 +175,7 @@ async def test_what_is_no_token_request_is_refused_in_the_words_of_oauth(
 
 
 @pytest.mark.parametrize("scope", ["", "&scope=", "&scope=notify", "&scope=history+notify", "&scope=notify%20history"])
-async def test_any_part_of_the_agreed_scope_may_be_asked_for(
+async def test_any_part_of_the_agreed_scope_may_be_requested(
     server: TestServer, session: aiohttp.ClientSession, scope: str
 ) -> None:
     status, _, _ = await ask(server, session, b"grant_type=client_credentials" + scope.encode())
