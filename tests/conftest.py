@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Settings and fixtures of all tests."""
 
 import asyncio
 import gc
@@ -10,9 +10,9 @@ from typing import Final
 import pytest
 import uvloop
 
-# A process that uvloop starts is forked first, and grpc does not bear that while its threads run: neither what it does
-# itself at a fork, nor that the child frees its objects. It reads this when it is imported; the processes that tests
-# start are not to inherit it.
+# gRPC does not support a fork while its threads run, neither its own handling of forks nor the child's release of its
+# objects, and uvloop forks to start processes. gRPC reads this variable on import; processes started by tests must not
+# inherit it.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 import grpc  # noqa: F401
 
@@ -24,9 +24,9 @@ _OF_PROCESSES: Final = ("e2e", "fault", "interop", "integration/log_copy", "inte
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run a gateway that is in this process on the event loop that it runs on: sockets and signals are not asyncio's.
+    """Run in-process gateways on their production event loop, as its sockets and signals differ from asyncio's.
 
-    Where gateways are processes, which have that loop anyway, tests run on asyncio's: it does not fork what it starts.
+    Tests whose gateways are processes run on asyncio's loop, which does not fork to start them.
     """
     folder = item.path.relative_to(_TESTS)
     if any(folder.is_relative_to(each) for each in _OF_PROCESSES):

@@ -1,4 +1,4 @@
-"""The ports, in memory and by hand: what unit tests put in the place of storage and upstreams."""
+"""In-memory fakes of the ports for unit tests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ def an_event(
     status: "threeds.OperationStatus.ValueType" = threeds.OPERATION_STATUS_SUCCESSFUL,
     receive_time_ms: int | None = None,
 ) -> Event:
-    """Make the event of the operation ``op-<number>``, taken in the second of its number unless told otherwise."""
+    """Return the event of the operation ``op-<number>``, received in the second of its number unless given."""
     taken_ms = 1000 * number if receive_time_ms is None else receive_time_ms
     operation = threeds.Operation(
         operation_id=f"op-{number}", type=operation_type, status=status, consumer_id=consumer_id
@@ -67,7 +67,7 @@ def a_consumer_event(
     operation_type: "consumer.ConsumerOperationType.ValueType" = consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN,
     status: "consumer.ConsumerOperationStatus.ValueType" = consumer.CONSUMER_OPERATION_STATUS_SUCCESSFUL,
 ) -> Event:
-    """Make the event of an operation on a consumer, otherwise as `an_event`."""
+    """Return the event of a consumer operation, otherwise as `an_event`."""
     operation = consumer.ConsumerOperation(operation_id=f"op-{number}", type=operation_type, status=status)
     taken = notification.Notification(issuer_id=issuer_id, consumer_id=consumer_id, consumer_operation=operation)
     taken.receive_time.FromMilliseconds(1000 * number)
@@ -97,10 +97,10 @@ async def _next_turn() -> None:
 
 
 class FakeEventLog:
-    """A `gateway.ports.EventLog` that holds everything in lists.
+    """A `gateway.ports.EventLog` in lists.
 
-    Every call takes a turn of the event loop before it looks and another before it answers, as real storage lets
-    others run meanwhile; ``turn`` makes that longer.
+    Every call yields to the event loop before it acts and before it returns, as with real storage; ``turn`` makes these
+    pauses longer.
     """
 
     def __init__(self, *, log_id: str = "0a1b2c3d", turn: Callable[[], Awaitable[None]] = _next_turn) -> None:
@@ -114,16 +114,16 @@ class FakeEventLog:
         self._changed = asyncio.Event()
 
     def fail(self) -> None:
-        """Fail every call from now on, those that wait for growth included."""
+        """Fail every call from now on, including pending waits."""
         self._failing = True
         self._wake()
 
     def recover(self) -> None:
-        """Work again."""
+        """Stop failing."""
         self._failing = False
 
     def put(self, event: Event, *, gap: int = 0) -> int:
-        """Store an event at once, duplicate or not, with so many unused sequences before it; return its sequence."""
+        """Store an event at once, duplicates included, after a gap of unused sequences; return its sequence."""
         sequence = self._bounds.last + gap + 1
         self.held.append(StoredEvent(sequence, event))
         self._bounds = replace(self._bounds, last=sequence)
@@ -131,7 +131,7 @@ class FakeEventLog:
         return sequence
 
     def trim(self, through: int) -> None:
-        """Remove every event up to a sequence."""
+        """Remove all events up to a sequence."""
         self.held = [stored for stored in self.held if stored.sequence > through]
         self._bounds = replace(self._bounds, trimmed_through=max(through, self._bounds.trimmed_through))
 
@@ -209,9 +209,9 @@ class FakeEventLog:
 
 
 class FakeKeyValueStore:
-    """A `gateway.ports.KeyValueStore` in a dictionary, with a clock that stands still unless it is moved.
+    """A `gateway.ports.KeyValueStore` in a dictionary, with a clock that tests advance.
 
-    Every call takes a turn of the event loop before it looks, as real storage lets others run meanwhile.
+    Every call yields to the event loop before it acts, as with real storage.
     """
 
     def __init__(self) -> None:
@@ -225,7 +225,7 @@ class FakeKeyValueStore:
         self._failing = True
 
     def recover(self) -> None:
-        """Work again."""
+        """Stop failing."""
         self._failing = False
 
     async def get(self, key: str) -> bytes | None:
@@ -271,15 +271,15 @@ class _FakeLease:
 
 
 class FakeSubscriptionLeases:
-    """A `gateway.ports.SubscriptionLeases` whose other gateways are the test's to play, by the names of subscriptions.
+    """A `gateway.ports.SubscriptionLeases`; tests act as the other gateways, by subscription name.
 
-    An attempt takes a turn of the event loop before it is decided and another before that is known.
+    An attempt yields to the event loop before the decision and before the result.
     """
 
     def __init__(self) -> None:
         self.held: dict[tuple[str, str], _FakeLease] = {}
         self.elsewhere: dict[str, int] = {}
-        """How many watchers other gateways have."""
+        """The number of watchers at other gateways."""
         self.attempts = 0
         self._here: dict[tuple[str, str], int] = {}
         self._taken_elsewhere: set[str] = set()
@@ -287,7 +287,7 @@ class FakeSubscriptionLeases:
         self._changed = asyncio.Event()
 
     def take_elsewhere(self, name: str) -> None:
-        """Let another gateway have it from now on. Whoever had it here finds out by itself."""
+        """Give a lease to another gateway. Its holder here notices by itself."""
         self._fence += 1
         self._taken_elsewhere.add(name)
         for (_, held), lease in self.held.items():
@@ -295,13 +295,13 @@ class FakeSubscriptionLeases:
                 lease.has_ended = True
 
     def tell_losses(self) -> None:
-        """Tell those who have lost a lease."""
+        """Notify the holders of lost leases."""
         for lease in self.held.values():
             if lease.has_ended:
                 lease.on_loss()
 
     def free_elsewhere(self, name: str) -> None:
-        """Let no other gateway have it any more."""
+        """Release the lease of another gateway."""
         self._taken_elsewhere.remove(name)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -338,7 +338,7 @@ class FakeSubscriptionLeases:
 
 
 class FakeCardIssuer:
-    """A `gateway.ports.CardIssuer` that notes what it is asked, and answers, fails or holds back as it is told."""
+    """A `gateway.ports.CardIssuer` that records requests, and responds, fails or blocks as set."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Message, Call]] = []

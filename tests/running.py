@@ -1,4 +1,4 @@
-"""A gateway in this process, between a simulator of D1 and its callers, all over real TLS connections."""
+"""A gateway in this process, between a D1 simulator and its callers, all over real TLS connections."""
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -40,12 +40,12 @@ __all__ = [
 ]
 
 SECOND_ISSUER = "SANDBOX002"
-"""An issuer that the gateway can be configured for besides the sandbox's own; D1 does not know it."""
+"""A second issuer for the gateway's settings; D1 does not know it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A running gateway, and the ways to it."""
+    """A running gateway, and its clients."""
 
     sandbox: Sandbox
     addresses: Addresses
@@ -65,14 +65,14 @@ class Running:
 
 @asynccontextmanager
 async def running_gateway(sandbox: Sandbox, used: Settings) -> AsyncIterator[Running]:
-    """Run a gateway for as long as the block lasts."""
+    """Run a gateway for the duration of the block."""
     async with bootstrap.running(used) as addresses, connected(sandbox, used, addresses) as running:
         yield running
 
 
 @asynccontextmanager
 async def connected(sandbox: Sandbox, used: Settings, addresses: Addresses) -> AsyncIterator[Running]:
-    """Connect to a gateway that runs, and tell the sandbox's D1 where its edge is."""
+    """Connect to a running gateway, and set its edge in the sandbox's D1."""
     async with channel(addresses.grpc, sandbox.pki) as opened:
         sandbox.set_edge(f"https://{addresses.edge}")
         yield Running(
@@ -101,7 +101,7 @@ def settings_for(
 ) -> Settings:
     """Write a configuration file and load it, as `d1-gateway serve` does.
 
-    No circuit breaker opens unless told otherwise: most tests let many calls in a row fail.
+    By default no circuit breaker opens: most tests make many calls in a row fail.
     """
     file = folder / "d1-gateway.toml"
     file.write_text(GatewayConfig.of(sandbox, folder, oauth=oauth).to_toml())
@@ -122,7 +122,7 @@ def settings_for(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a failed call tells its caller."""
+    """The status of a failed call."""
 
     code: grpc.StatusCode
     message: str
@@ -130,12 +130,12 @@ class Failure:
     outcome: str
     metadata: Mapping[str, str]
     violations: Mapping[str, str]
-    """The rule that each wrong field breaks."""
+    """The violated rule of each invalid field."""
     retry_seconds: float | None
 
 
 async def failure_of(call: Awaitable[object]) -> Failure:
-    """Await a call that has to fail, and read its status."""
+    """Await a call that must fail, and return its status."""
     try:
         answer = await call
     except grpc.aio.AioRpcError as error:
@@ -144,7 +144,7 @@ async def failure_of(call: Awaitable[object]) -> Failure:
 
 
 def _failure(error: grpc.aio.AioRpcError) -> Failure:
-    # Errors of asyncio look like those of threads to it, whatever its stubs say.
+    # The stubs exclude asyncio errors, but the function reads them just as well.
     status = rpc_status.from_call(cast("grpc.Call", error))
     assert status is not None, f"a status without details: {error.code().name}, {error.details()}"
     info, bad_request, retry = (
@@ -169,23 +169,23 @@ def _failure(error: grpc.aio.AioRpcError) -> Failure:
 
 
 def edge_tls(sandbox: Sandbox) -> ssl.SSLContext:
-    """What D1 shows, and whom it trusts, when it calls the edge."""
+    """Return D1's TLS context for calls of the edge."""
     return client_context(sandbox.pki.d1_client, sandbox.pki.server_ca)
 
 
 @asynccontextmanager
 async def edge_session(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
-    """Have an HTTP client with D1's certificate."""
+    """Open an HTTP client with D1's certificate."""
     connector = aiohttp.TCPConnector(ssl=edge_tls(sandbox))
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
         yield session
 
 
 def notification_path(card_id: str, issuer_id: str = "SANDBOX001") -> str:
-    """Where D1 posts what happened to a card."""
+    """Return the path of notifications about a card."""
     return f"/notifications/d1/v1/issuers/{issuer_id}/cards/{card_id}/3ds/notifications"
 
 
 def consumer_notification_path(consumer_id: str, issuer_id: str = "SANDBOX001") -> str:
-    """Where D1 posts what happened to a consumer."""
+    """Return the path of notifications about a consumer."""
     return f"/banking/d1/v1/issuers/{issuer_id}/consumers/{consumer_id}/notifications"

@@ -18,7 +18,7 @@ from issuer.callback.v1 import service_pb2_grpc
 from sandbox import Sandbox
 from sandbox.gateway import credentials
 from sandbox.handler import Handler, Responder
-from tests.answering import PERSON, Issuer, refuse, tell_person
+from tests.callback_replies import PERSON, Issuer, reject, tell_person
 from tests.running import SECOND_ISSUER, Running, edge_session, failure_of, running_gateway, settings_for
 
 CONSUMER = "/banking/d1/v1/issuers/{issuer}/consumers/consumer-1"
@@ -113,7 +113,7 @@ async def test_an_otp_reaches_the_handler_with_everything_that_d1_sent_beside_it
         "threeDSDetails": {"merchantName": "Books", "purchaseAmount": 1999, "mcc": "5942"},
         "digitalCardRequestor": {"id": "wallet"},
     }
-    async with connect(running, dict(issuer.answers())) as handler:
+    async with connect(running, dict(issuer.responders())) as handler:
         assert await d1.ask("/otp?cardId=card-7", body) == (204, None)
     asked = handler.requests[0].deliver_otp
     assert (asked.otp, asked.reason, asked.pan_suffix, asked.card_id) == ("004211", "NEW-REASON", "1234", "card-7")
@@ -131,7 +131,7 @@ async def test_an_otp_reaches_the_handler_with_everything_that_d1_sent_beside_it
 async def test_an_otp_without_a_password_is_refused_and_reaches_no_handler(
     running: Running, d1: D1, body: dict[str, Any]
 ) -> None:
-    async with connect(running, dict(Issuer().answers())) as handler:
+    async with connect(running, dict(Issuer().responders())) as handler:
         status, answered = await d1.ask("/otp", body)
         assert status == 400
         assert "otp" in answered["error"]
@@ -140,7 +140,7 @@ async def test_an_otp_without_a_password_is_refused_and_reaches_no_handler(
 
 async def test_an_authentication_is_begun_with_whatever_body_d1_sends(running: Running, d1: D1) -> None:
     issuer = Issuer()
-    async with connect(running, dict(issuer.answers())) as handler:
+    async with connect(running, dict(issuer.responders())) as handler:
         assert await d1.ask("/authentication", {}) == (200, {"authenticationId": "consumer-1-1"})
         assert await d1.ask("/authentication", {"cardId": "not a card id", "threeDSDetails": [1]}) == (
             200,
@@ -310,7 +310,7 @@ async def test_a_draining_handler_gets_no_more_callbacks_and_finishes_its_own(ru
         first = asyncio.create_task(d1.ask())
         await old.until(lambda handler: bool(handler.requests))
         await old.drain()
-        async with connect(running, {"consumer_information": refuse}, name="new") as new:
+        async with connect(running, {"consumer_information": reject}, name="new") as new:
             assert (await d1.ask())[0] == 404
             may_answer.set()
             assert (await first)[0] == 200
@@ -419,7 +419,7 @@ async def test_a_handler_that_closes_its_side_gets_no_more_callbacks_though_it_h
 
     async def wait(question: callback.Question) -> callback.Reply | None:
         await may_answer.wait()
-        return await issuer.answers()["deliver_otp"](question)
+        return await issuer.responders()["deliver_otp"](question)
 
     async with (
         running_gateway(sandbox, with_unhurried_otps(settings_for(sandbox, tmp_path))) as running,
@@ -442,7 +442,7 @@ async def test_a_handler_that_closes_its_side_gets_no_more_callbacks_though_it_h
             await ask(f"{number:06}", "x" * 50_000)
         await call.done_writing()
         # Whoever connects later over the same connection is heard later.
-        async with Handler.connect(narrow, {"consumer_information": refuse}):
+        async with Handler.connect(narrow, {"consumer_information": reject}):
             assert (await d1.ask())[0] == 404
         await ask("999999")
         may_answer.set()

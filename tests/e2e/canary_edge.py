@@ -1,4 +1,4 @@
-"""D1, or whoever got hold of its certificate, at every callback of the edge: well and badly."""
+"""Callbacks of D1, or of a thief of its certificate, to every path of the edge: valid and invalid ones."""
 
 import asyncio
 import ssl
@@ -12,12 +12,12 @@ from yarl import URL
 
 from sandbox.d1.callbacks.edge_client import EdgeCredentials
 from sandbox.d1.model.contract import EDGE_TOKEN_PATH
-from tests.e2e.canary_media import Evidence, Medium, seen_answer
+from tests.e2e.canary_media import Evidence, Medium, collect_response
 from tests.e2e.canary_requests import CARD, CONSUMER
 from tests.e2e.canary_values import Canaries
 from tests.running import consumer_notification_path, notification_path
 
-__all__ = ["QUESTIONS", "Edge"]
+__all__ = ["CALLBACK_KINDS", "Edge"]
 
 _CONSUMER_PATH: Final = f"/banking/d1/v1/issuers/SANDBOX001/consumers/{CONSUMER}"
 _TRACE_PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -32,12 +32,18 @@ class _Callback:
     body: Mapping[str, Any] | None = None
 
 
-QUESTIONS: Final = ("consumer_information", "deliver_otp", "authenticate", "authentication_result", "card_credentials")
-"""The kinds of questions."""
+CALLBACK_KINDS: Final = (
+    "consumer_information",
+    "deliver_otp",
+    "authenticate",
+    "authentication_result",
+    "card_credentials",
+)
+"""The kinds of callback requests."""
 
 
 class Edge:
-    """Calls the edge, and gathers what it answers."""
+    """Calls the edge and collects its responses."""
 
     def __init__(
         self, session: aiohttp.ClientSession, url: str, token: EdgeCredentials, evidence: Evidence, canaries: Canaries
@@ -50,46 +56,46 @@ class Edge:
         self._token = ""
 
     async def fetch_token(self) -> None:
-        """Get the token that callbacks have to carry."""
+        """Fetch the token that callbacks must carry."""
         async with self._session.post(
             self._url + EDGE_TOKEN_PATH,
             data=_FORM,
             headers=self._headers() | {"Authorization": self._credentials.authorization()},
-        ) as answer:
-            self._token = orjson.loads(await seen_answer(self._evidence, "token", answer))["access_token"]
+        ) as response:
+            self._token = orjson.loads(await collect_response(self._evidence, "token", response))["access_token"]
         self._canaries.add("token of the edge", self._token)
 
-    async def ask(self, kind: str) -> int:
-        """Ask a question as it should be; returns the status."""
+    async def call(self, kind: str) -> int:
+        """Send a valid callback request; return the status."""
         return await self._send(self._callbacks()[kind])
 
     async def notify(self) -> None:
-        """Notify as it should be, twice: a duplicate is answered too."""
+        """Send a valid notification twice: duplicates get a response too."""
         headers = {"x-correlation-id": self._canaries["correlation id"]}
         for kind in ("three_ds_notification", "consumer_notification") * 2:
             assert await self._send(self._callbacks()[kind], headers=headers) == 204
 
     async def do_badly(self) -> None:
-        """Send what is refused to every callback, and to where there is none."""
+        """Send invalid requests to every callback and to unknown paths."""
         for callback in self._callbacks().values():
-            await self._refused(callback, headers={"Authorization": f"Bearer {self._canaries['wrong bearer token']}"})
-            await self._refused(callback, headers={"Authorization": f"Basic {self._canaries['client secret']}"})
-            await self._refused(_Callback(self._canaries["last name"].upper(), callback.path))
+            await self._rejected(callback, headers={"Authorization": f"Bearer {self._canaries['wrong bearer token']}"})
+            await self._rejected(callback, headers={"Authorization": f"Basic {self._canaries['client secret']}"})
+            await self._rejected(_Callback(self._canaries["last name"].upper(), callback.path))
             for path in self._wrong_paths(callback.path):
-                await self._refused(_Callback(callback.method, path, callback.body))
+                await self._rejected(_Callback(callback.method, path, callback.body))
             if callback.body is not None:
                 for body, headers in self._wrong_bodies(callback.body):
-                    await self._refused(callback, body=body, headers=headers)
+                    await self._rejected(callback, body=body, headers=headers)
         text = self._canaries.all()
         for path in (f"/{self._canaries['PAN']}", f"/{text}", f"/a/../{self._canaries['e-mail']}"):
-            await self._refused(_Callback("GET", path))
+            await self._rejected(_Callback("GET", path))
         await self._fetch_badly()
 
     async def send_raw(self, address: str, tls: ssl.SSLContext | None) -> None:
-        """Send what is no HTTP, or not for this port.
+        """Send bytes that are not HTTP, or not for this port.
 
-        What comes back is gathered from the edge alone: aiohttp's answer at the admin port quotes to its sender, and to
-        nobody else, what that sent.
+        Only the edge's responses are collected: aiohttp's error at the admin port quotes the request, but to its sender
+        only.
         """
         host, _, port = address.rpartition(":")
         text = self._canaries.all().encode()
@@ -106,11 +112,11 @@ class Edge:
                 if tls is None:
                     writer.write_eof()
                 async with asyncio.timeout(_RAW_SECONDS):
-                    answer = await reader.read()
+                    response = await reader.read()
                 if tls is not None:
-                    self._evidence.add(Medium.EDGE_ANSWERS, "raw", answer)
+                    self._evidence.add(Medium.EDGE_RESPONSES, "raw", response)
             except OSError:
-                # Hung up on, which is an answer too.
+                # A closed connection is a valid response too.
                 continue
             finally:
                 writer.transport.abort()
@@ -121,13 +127,13 @@ class Edge:
         otp = {"value": canaries["OTP"], "reason": canaries["reason"], "hint": canaries["unknown field"]}
         delivery = {"otp": otp, "panSuffix": canaries["PAN suffix"], "threeDSDetails": purchase}
         operation = {"operationId": "op-1", "status": "SUCCESSFUL", "startTime": "2026-01-31T14:13:12Z"}
-        told = {"note": canaries["unrecognized field of a notification"]}
+        extra = {"note": canaries["unrecognized field of a notification"]}
         return {
             "three_ds_notification": _Callback(
-                "POST", notification_path(CARD), operation | told | {"operation": "3DS_FRICTIONLESS", "details": told}
+                "POST", notification_path(CARD), operation | extra | {"operation": "3DS_FRICTIONLESS", "details": extra}
             ),
             "consumer_notification": _Callback(
-                "POST", consumer_notification_path(CONSUMER), operation | told | {"operation": "ENROLL_AUTHN"}
+                "POST", consumer_notification_path(CONSUMER), operation | extra | {"operation": "ENROLL_AUTHN"}
             ),
             "consumer_information": _Callback("GET", f"{_CONSUMER_PATH}?cardId={CARD}"),
             "deliver_otp": _Callback("POST", f"{_CONSUMER_PATH}/otp", delivery | {"mobile": canaries["phone number"]}),
@@ -147,7 +153,7 @@ class Edge:
             if name in path:
                 for wrong in (f"{pan} ", self._canaries["e-mail"], self._canaries["cardholder name"]):
                     yield path.replace(name, wrong)
-        # What could be an id, where the rest is wrong.
+        # Possible ids in otherwise invalid paths.
         for number in (pan, dashed, self._canaries["phone number"]):
             yield path.replace(CARD, number).replace(CONSUMER, number).replace("SANDBOX001", pan[-10:])
         yield path.partition("?")[0] + f"/{pan}?card={pan}&holder={self._canaries['cardholder name']}"
@@ -179,11 +185,11 @@ class Edge:
             (self._credentials.authorization(), {"client_secret": wrong}),
         ):
             headers = self._headers() | {"Authorization": authorization}
-            async with self._session.post(self._url + EDGE_TOKEN_PATH, data=form, headers=headers) as answer:
-                await seen_answer(self._evidence, "token", answer)
-                assert not answer.ok
+            async with self._session.post(self._url + EDGE_TOKEN_PATH, data=form, headers=headers) as response:
+                await collect_response(self._evidence, "token", response)
+                assert not response.ok
 
-    async def _refused(
+    async def _rejected(
         self, callback: _Callback, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
         status = await self._send(callback, body=body, headers=headers)
@@ -203,9 +209,9 @@ class Edge:
             allow_redirects=False,
             skip_auto_headers=["Accept-Encoding"],
             **content,
-        ) as answer:
-            await seen_answer(self._evidence, f"{callback.method} {callback.path}", answer)
-            return answer.status
+        ) as response:
+            await collect_response(self._evidence, f"{callback.method} {callback.path}", response)
+            return response.status
 
     def _headers(self) -> dict[str, str]:
         canaries = self._canaries

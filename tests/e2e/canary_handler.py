@@ -1,4 +1,4 @@
-"""A handler of D1's questions that can be told how to fail."""
+"""A handler of D1's callbacks with selectable failures."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from sandbox.handler import Handler
-from tests.e2e.canary_edge import QUESTIONS
+from tests.e2e.canary_edge import CALLBACK_KINDS
 from tests.e2e.canary_media import Evidence
 from tests.e2e.canary_requests import details, person, poisoned
 from tests.e2e.canary_values import Canaries
@@ -20,21 +20,21 @@ __all__ = ["CanaryHandler", "Manner"]
 
 
 class Manner(Enum):
-    """How a question is answered."""
+    """How the handler replies."""
 
     WELL = auto()
     ENCRYPTED = auto()
-    """As well, but for cards with what the handler encrypted itself."""
+    """With valid data; for cards with data that the handler encrypted itself."""
     WRONGLY = auto()
-    """With what breaks the contract, with a reply to another kind of question, and then with a refusal."""
+    """With data that break the contract, with a reply of another kind, and then with an error reply."""
     REFUSING = auto()
     """With a text for D1."""
     SILENTLY = auto()
-    """Not at all."""
+    """Never."""
 
 
 class CanaryHandler:
-    """Answers as its manner is, with canaries."""
+    """Replies in the current manner, with canaries."""
 
     def __init__(self, evidence: Evidence, canaries: Canaries) -> None:
         self.manner = Manner.WELL
@@ -45,50 +45,52 @@ class CanaryHandler:
     @classmethod
     @asynccontextmanager
     async def connect(cls, channel: grpc.aio.Channel, evidence: Evidence, canaries: Canaries) -> AsyncIterator[Self]:
-        """Be connected for as long as the block lasts."""
+        """Connect for the duration of the block."""
         handler = cls(evidence, canaries)
-        async with Handler.connect(channel, dict.fromkeys(QUESTIONS, handler._answer), max_in_flight=64) as connected:
+        async with Handler.connect(
+            channel, dict.fromkeys(CALLBACK_KINDS, handler._respond), max_in_flight=64
+        ) as connected:
             handler._handler = connected
             yield handler
             for receipt in connected.acknowledgements:
-                # The token in it is the question's.
+                # The acknowledgement repeats the request's token.
                 for violation in receipt.violations:
-                    evidence.add_receipt(violation)
+                    evidence.add_acknowledgement(violation)
 
-    async def until_asked(self) -> None:
-        """Wait until it has been asked something."""
+    async def until_called(self) -> None:
+        """Wait for the first callback request."""
         assert self._handler is not None
         await self._handler.until(lambda handler: bool(handler.requests))
 
-    async def _answer(self, question: callback.Question) -> callback.Reply | None:
-        kind = question.WhichOneof("request") or ""
+    async def _respond(self, request: callback.Question) -> callback.Reply | None:
+        kind = request.WhichOneof("request") or ""
         match self.manner:
             case Manner.WELL | Manner.ENCRYPTED:
                 return callback.Reply(**{kind: self._good(kind)})
             case Manner.REFUSING:
-                return self._refusal(self._canaries["text of a refusal"])
+                return self._error_reply(self._canaries["text of an error reply"])
             case Manner.WRONGLY:
-                await self._reply_wrongly(question, kind)
-                return self._refusal("")
+                await self._reply_wrongly(request, kind)
+                return self._error_reply("")
             case Manner.SILENTLY:
                 return None
 
-    async def _reply_wrongly(self, question: callback.Question, kind: str) -> None:
+    async def _reply_wrongly(self, request: callback.Question, kind: str) -> None:
         assert self._handler is not None
         text = self._canaries.all()
         other = "card_credentials" if kind != "card_credentials" else "consumer_information"
-        long_refusal = replies.Refusal(reason=replies.REFUSAL_REASON_FAILED, message=text)
+        long_error = replies.Refusal(reason=replies.REFUSAL_REASON_FAILED, message=text)
         for reply in (
             callback.Reply(**{kind: poisoned(self._good(kind), text)}),
             callback.Reply(**{other: self._good(other)}),
-            callback.Reply(refusal=long_refusal),
+            callback.Reply(refusal=long_error),
         ):
-            # There is nothing wrong in a message without fields.
+            # A message without fields cannot be invalid.
             if reply.WhichOneof("response") != "deliver_otp":
-                reply.token = question.token
+                reply.token = request.token
                 await self._handler.reply(reply)
 
-    def _refusal(self, message: str) -> callback.Reply:
+    def _error_reply(self, message: str) -> callback.Reply:
         return callback.Reply(refusal=replies.Refusal(reason=replies.REFUSAL_REASON_NOT_FOUND, message=message))
 
     def _good(self, kind: str) -> Any:

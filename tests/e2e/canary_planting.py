@@ -1,4 +1,4 @@
-"""Leaks, made on purpose: one in each medium, by the means that a real one would have."""
+"""Deliberate leaks, one in each medium, by the same means as a real one."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from gateway.telemetry import tracing
 from issuer.callback.v1 import messages_pb2 as callback
-from tests.e2e.canary_media import Evidence, Medium, seen_answer
+from tests.e2e.canary_media import Evidence, Medium, collect_response
 
 __all__ = ["PLANTERS", "Plot"]
 
@@ -35,7 +35,7 @@ if os.environ["WHERE"] == "LOG":
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What to plant, and where."""
+    """The canary to plant, and the place."""
 
     evidence: Evidence
     canary: str
@@ -60,7 +60,7 @@ async def _plant_in_log(plot: Plot) -> None:
 
 
 async def _plant_in_files(plot: Plot) -> None:
-    """Leave it in the database's -wal alone."""
+    """Plant it in the database's -wal only."""
     with closing(sqlite3.connect(plot.folder / "events.db")) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE events (payload BLOB)")
@@ -82,13 +82,13 @@ async def _plant_in_traces(plot: Plot) -> None:
     traces = tracing.configured()
     with traces.span("call", SpanKind.INTERNAL) as span:
         span.set_attribute("card", plot.canary)
-    # It blocks until the collector, which this loop serves, has answered.
+    # Blocks until the collector, which this loop serves, responds.
     await asyncio.to_thread(traces.close)
 
 
 async def _plant_in_status(plot: Plot) -> None:
     async def fail(_request: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
-        # In what is binary, where a status has its details.
+        # In binary metadata, like the details of a status.
         await context.abort(grpc.StatusCode.INTERNAL, "a fault", (("fault-bin", b"\x00" + plot.canary.encode()),))
 
     server = grpc.aio.server()
@@ -109,22 +109,22 @@ async def _plant_in_status(plot: Plot) -> None:
 
 async def _plant_in_receipt(plot: Plot) -> None:
     violation = callback.ReplyViolation(field="card_credentials", description=f"{plot.canary} is no card number")
-    plot.evidence.add_receipt(violation)
+    plot.evidence.add_acknowledgement(violation)
 
 
 async def _plant_in_answer(plot: Plot) -> None:
     async with (
         _serving(lambda: web.json_response({"error": f"{plot.canary} is not known"}, status=404)) as url,
         aiohttp.ClientSession() as session,
-        session.get(url) as answer,
+        session.get(url) as response,
     ):
-        await seen_answer(plot.evidence, "answer", answer)
+        await collect_response(plot.evidence, "response", response)
 
 
 @asynccontextmanager
-async def _serving(answer: Callable[[], web.Response]) -> AsyncIterator[str]:
+async def _serving(response: Callable[[], web.Response]) -> AsyncIterator[str]:
     async def serve(_request: web.BaseRequest) -> web.StreamResponse:
-        return answer()
+        return response()
 
     runner = web.ServerRunner(web.Server(serve))
     await runner.setup()
@@ -143,7 +143,7 @@ PLANTERS: Final[Mapping[Medium, Callable[[Plot], Awaitable[None]]]] = MappingPro
         Medium.ADMIN: _plant_in_metrics,
         Medium.TRACES: _plant_in_traces,
         Medium.RPC_STATUS: _plant_in_status,
-        Medium.RECEIPTS: _plant_in_receipt,
-        Medium.EDGE_ANSWERS: _plant_in_answer,
+        Medium.ACKNOWLEDGEMENTS: _plant_in_receipt,
+        Medium.EDGE_RESPONSES: _plant_in_answer,
     }
 )

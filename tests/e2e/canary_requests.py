@@ -1,4 +1,4 @@
-"""Requests of every rpc, with canaries wherever something private has its place, and wherever it has none."""
+"""Requests of every rpc, with canaries in every private field and in all others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ __all__ = [
     "CONSUMER",
     "LEAVING",
     "OPERATION",
-    "Asked",
+    "CanaryCall",
     "Requests",
     "changed",
     "details",
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 APP: Final = "app_1"
-"""Where the consumer to be deleted has an authenticator."""
+"""The app instance with the authenticator of the consumer to be deleted."""
 CARD: Final = "card_1"
 CONSUMER: Final = "consumer_1"
 LEAVING: Final = "consumer_2"
@@ -49,42 +49,42 @@ _DEEPEST: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A call to be made."""
+class CanaryCall:
+    """A call to make."""
 
     stub: Any
-    """The class of the service's stub."""
+    """The service's stub class."""
     rpc: str
     request: Any
 
 
 class Requests:
-    """Requests with request ids of their own."""
+    """Requests with fresh request ids."""
 
     def __init__(self, canaries: Canaries) -> None:
         self._canaries = canaries
 
-    def changes(self) -> list[Asked]:
-        """Return calls that change something, and that can be carried out in this order."""
+    def changes(self) -> list[CanaryCall]:
+        """Return the calls with effects, in an order in which they succeed."""
         calls = [*self._consumer_changes()[:1], *self._card_changes(), *self._consumer_changes()[1:]]
-        return [Asked(each.stub, each.rpc, changed(each.request, request_id=str(uuid4()))) for each in calls]
+        return [CanaryCall(each.stub, each.rpc, changed(each.request, request_id=str(uuid4()))) for each in calls]
 
-    def questions(self) -> list[Asked]:
-        """Return the other calls but for `HandleCallbacks`, in an order in which they have an answer."""
+    def reads(self) -> list[CanaryCall]:
+        """Return the other calls except `HandleCallbacks`, in an order in which they have a response."""
         return [
-            *(Asked(NotificationServiceStub, rpc, request) for rpc, request in _notifications().items()),
-            Asked(OperationServiceStub, "ListOperations", history_pb2.ListOperationsRequest(card_id=CARD)),
-            Asked(
+            *(CanaryCall(NotificationServiceStub, rpc, request) for rpc, request in _notifications().items()),
+            CanaryCall(OperationServiceStub, "ListOperations", history_pb2.ListOperationsRequest(card_id=CARD)),
+            CanaryCall(
                 OperationServiceStub,
                 "GetOperation",
                 history_pb2.GetOperationRequest(card_id=CARD, operation_id=OPERATION),
             ),
-            Asked(AuthenticationServiceStub, "LookupCard", self.lookup()),
-            Asked(AuthenticationServiceStub, "Authenticate", threeds.AuthenticateRequest(areq=self._areq())),
+            CanaryCall(AuthenticationServiceStub, "LookupCard", self.lookup()),
+            CanaryCall(AuthenticationServiceStub, "Authenticate", threeds.AuthenticateRequest(areq=self._areq())),
         ]
 
     def lookup(self) -> threeds.LookupCardRequest:
-        """Look a card up at the 3DS server."""
+        """Look up a card at the 3DS server."""
         return threeds.LookupCardRequest(acct_number=self._canaries["PAN at the 3DS server"])
 
     def suspension(self) -> card.SuspendCardRequest:
@@ -97,7 +97,7 @@ class Requests:
         )
 
     def other(self, request: Message) -> Any:
-        """Return a request with something else in it, under the same request id."""
+        """Return a request with different content under the same request id."""
         match request:
             case consumer.RegisterConsumerRequest():
                 name = self._canaries["last name"]
@@ -109,7 +109,7 @@ class Requests:
             case _:
                 return changed(request, reason=self._canaries["first name"])
 
-    def _consumer_changes(self) -> list[Asked]:
+    def _consumer_changes(self) -> list[CanaryCall]:
         reason = self._canaries["reason"]
         requests = {
             "RegisterConsumer": consumer.RegisterConsumerRequest(
@@ -121,9 +121,9 @@ class Requests:
                 result=_denial(self._canaries["error of a result"])
             ),
         }
-        return [Asked(ConsumerServiceStub, rpc, request) for rpc, request in requests.items()]
+        return [CanaryCall(ConsumerServiceStub, rpc, request) for rpc, request in requests.items()]
 
-    def _card_changes(self) -> list[Asked]:
+    def _card_changes(self) -> list[CanaryCall]:
         canaries, reason = self._canaries, self._canaries["reason"]
         account = card.Account(default=True, type="CURRENT", number=canaries["account number"], currency_code="EUR")
         name, second_name = canaries["name on card"], canaries["second name on card"]
@@ -161,7 +161,7 @@ class Requests:
             ),
             ("DeleteCard", card.DeleteCardRequest(card_id="card_2", reason=reason, reason_code="CLOSED_CARD")),
         ]
-        return [Asked(CardServiceStub, rpc, request) for rpc, request in calls]
+        return [CanaryCall(CardServiceStub, rpc, request) for rpc, request in calls]
 
     def _areq(self) -> areq_pb2.AReq:
         canaries = self._canaries
@@ -183,7 +183,7 @@ class Requests:
 
 
 def person(canaries: Canaries) -> personal.PersonalInformation:
-    """Describe somebody who is all canaries."""
+    """Return personal data of canaries only."""
     return personal.PersonalInformation(
         language="en-GB",
         title=canaries["title"],
@@ -205,12 +205,12 @@ def person(canaries: Canaries) -> personal.PersonalInformation:
 
 
 def details(canaries: Canaries) -> "card_data_pb2.CardCredentials":
-    """Return the numbers of a card that a handler knows."""
+    """Return the card data that a handler knows."""
     return _credentials(canaries["PAN of a handler"], 2031)
 
 
 def changed(request: Message, **fields: Any) -> Any:
-    """Copy a request with some fields set anew."""
+    """Copy a request with some fields replaced."""
     copy = type(request)()
     copy.CopyFrom(request)
     for name in fields:
@@ -220,7 +220,7 @@ def changed(request: Message, **fields: Any) -> Any:
 
 
 def poisoned(request: Message, text: str) -> Any:
-    """Copy a request with a text in every string that it and its messages have."""
+    """Copy a request with a text in every string field, nested ones included."""
     copy = type(request)()
     copy.CopyFrom(request)
     _poison(copy, text, _DEEPEST)

@@ -1,4 +1,4 @@
-"""An internal service that calls every rpc, well and badly, and gathers whatever it is told."""
+"""An internal service that makes valid and invalid calls of every rpc, and collects all responses."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ from issuer.threeds.v1.service_pb2_grpc import AuthenticationServiceStub
 from sandbox.common.pki import Pki
 from sandbox.gateway import credentials
 from tests.e2e.canary_media import Evidence
-from tests.e2e.canary_requests import CARD, Asked, Requests, changed, poisoned
+from tests.e2e.canary_requests import CARD, CanaryCall, Requests, changed, poisoned
 from tests.e2e.canary_values import Canaries
 
 __all__ = ["Caller"]
@@ -29,7 +29,7 @@ _READER: Final = "reader"
 
 
 class Caller:
-    """An internal service that is known by its certificate and its token."""
+    """An internal service with a client certificate and a bearer token."""
 
     def __init__(self, channel: grpc.aio.Channel, evidence: Evidence, canaries: Canaries) -> None:
         self.channel = channel
@@ -42,84 +42,84 @@ class Caller:
     async def connect(
         cls, address: str, pki: Pki, token: str, evidence: Evidence, canaries: Canaries
     ) -> AsyncIterator["Caller"]:
-        """Be connected for as long as the block lasts."""
+        """Connect for the duration of the block."""
         shown = grpc.composite_channel_credentials(
             credentials(pki.server_ca, pki.caller), grpc.access_token_call_credentials(token)
         )
         async with grpc.aio.secure_channel(address, shown) as channel:
             yield cls(channel, evidence, canaries)
 
-    async def call(self, asked: Asked, **metadata: str) -> Any:
-        """Call, and gather what is told beside a good reply, or instead of it. Returns the reply; None without one."""
+    async def call(self, call: CanaryCall, **metadata: str) -> Any:
+        """Call, and collect the metadata or the error. Return the reply; None without one."""
         named = self._metadata() | {name.replace("_", "-"): value for name, value in metadata.items()}
-        rpc = getattr(asked.stub(self.channel), asked.rpc)
-        return await self._ended(asked.rpc, rpc(asked.request, timeout=_SECONDS, metadata=tuple(named.items())))
+        rpc = getattr(call.stub(self.channel), call.rpc)
+        return await self._ended(call.rpc, rpc(call.request, timeout=_SECONDS, metadata=tuple(named.items())))
 
     async def do_well(self) -> None:
-        """Call every rpc but `HandleCallbacks`; twice under one request id if it changes something."""
+        """Call every rpc except `HandleCallbacks`; calls with effects twice under one request id."""
         changes = self._requests.changes()
-        for asked in changes:
-            first, again = await self.call(asked), await self.call(asked)
-            assert first is not None, asked.rpc
-            assert first == again, asked.rpc
-        replies = {asked.rpc: (asked, await self.call(asked)) for asked in self._requests.questions()}
+        for call in changes:
+            first, again = await self.call(call), await self.call(call)
+            assert first is not None, call.rpc
+            assert first == again, call.rpc
+        replies = {call.rpc: (call, await self.call(call)) for call in self._requests.reads()}
         assert all(reply is not None for _, reply in replies.values())
         transaction = replies["Authenticate"][0].request.areq.three_ds_server_trans_id
-        for asked in (
+        for call in (
             *self._ends(replies["WatchNotifications"][1].cursor),
-            Asked(
+            CanaryCall(
                 AuthenticationServiceStub,
                 "GetChallengeResult",
                 threeds.GetChallengeResultRequest(three_ds_server_trans_id=transaction),
             ),
         ):
-            assert await self.call(asked) is not None, asked.rpc
-        for asked in changes:
-            # Not carried out, as its request id has been used for something else.
-            await self.is_refused(_with(asked, self._requests.other(asked.request)))
+            assert await self.call(call) is not None, call.rpc
+        for call in changes:
+            # Rejected: its request id belongs to another request.
+            await self.must_fail(_with(call, self._requests.other(call.request)))
 
     async def do_badly(self) -> None:
-        """Call every rpc with what it refuses: by its rules, for its issuer, for its form, for its size."""
+        """Make invalid calls of every rpc: by rule, issuer, form and size."""
         text = self._canaries.all()
-        for asked in self.everything():
-            await self.is_refused(_with(asked, poisoned(asked.request, text)))
-            await self.is_refused(_with(asked, changed(asked.request, issuer_id=self._canaries["PAN"][-10:])))
+        for call in self.everything():
+            await self.must_fail(_with(call, poisoned(call.request, text)))
+            await self.must_fail(_with(call, changed(call.request, issuer_id=self._canaries["PAN"][-10:])))
         for name in (self._canaries["PAN"], "SuspendCard"):
             garbage: grpc.aio.UnaryUnaryMultiCallable[str, bytes] = self.channel.unary_unary(
                 f"/issuer.card.v1.CardService/{name}", lambda words: words.encode()
             )
             assert await self._ended("garbage", garbage(text, timeout=_SECONDS)) is None
         too_much = card.SuspendCardRequest(card_id=CARD, reason=text * 1000)
-        await self.is_refused(Asked(CardServiceStub, "SuspendCard", too_much))
-        await self.is_refused(self.suspension(), x_much=text * 30)
-        await self.is_refused(self.suspension(), x_correlation_id=self._canaries["correlation id"])
-        await self.is_refused(self.suspension(), authorization=f"Bearer {self._canaries['wrong bearer token']}")
+        await self.must_fail(CanaryCall(CardServiceStub, "SuspendCard", too_much))
+        await self.must_fail(self.suspension(), x_much=text * 30)
+        await self.must_fail(self.suspension(), x_correlation_id=self._canaries["correlation id"])
+        await self.must_fail(self.suspension(), authorization=f"Bearer {self._canaries['wrong bearer token']}")
         await self._handle_badly()
 
-    def everything(self) -> list[Asked]:
-        """Return a call of every rpc but `HandleCallbacks`, with request ids that were not used."""
+    def everything(self) -> list[CanaryCall]:
+        """Return a call of every rpc except `HandleCallbacks`, with fresh request ids."""
         return [
             *self._requests.changes(),
-            *self._requests.questions(),
+            *self._requests.reads(),
             *self._ends(self._canaries["account number"]),
-            Asked(
+            CanaryCall(
                 AuthenticationServiceStub,
                 "GetChallengeResult",
                 threeds.GetChallengeResultRequest(three_ds_server_trans_id="d461f105-1792-407f-95ff-9a496fd918a9"),
             ),
         ]
 
-    def suspension(self) -> Asked:
-        """Return the call that D1's words of refusal are tried with."""
-        return Asked(CardServiceStub, "SuspendCard", self._requests.suspension())
+    def suspension(self) -> CanaryCall:
+        """Return the call that tries D1's error texts."""
+        return CanaryCall(CardServiceStub, "SuspendCard", self._requests.suspension())
 
-    def lookup(self) -> Asked:
-        """Return the call that the 3DS server's words of refusal are tried with."""
-        return Asked(AuthenticationServiceStub, "LookupCard", self._requests.lookup())
+    def lookup(self) -> CanaryCall:
+        """Return the call that tries the 3DS server's error texts."""
+        return CanaryCall(AuthenticationServiceStub, "LookupCard", self._requests.lookup())
 
-    async def is_refused(self, asked: Asked, **metadata: str) -> None:
-        """Call, and expect no reply."""
-        assert await self.call(asked, **metadata) is None, asked.rpc
+    async def must_fail(self, call: CanaryCall, **metadata: str) -> None:
+        """Make a call that must fail."""
+        assert await self.call(call, **metadata) is None, call.rpc
 
     async def _handle_badly(self) -> None:
         text = self._canaries.all()
@@ -137,11 +137,11 @@ class Caller:
         await stream.read()
         for reply in replies:
             await stream.write(callback.HandleCallbacksRequest(reply=reply))
-            answer = await stream.read()
-            assert isinstance(answer, callback.HandleCallbacksResponse)
-            # The token in it is the one that came.
-            for violation in answer.receipt.violations:
-                self._evidence.add_receipt(violation)
+            response = await stream.read()
+            assert isinstance(response, callback.HandleCallbacksResponse)
+            # The acknowledgement repeats the request's token.
+            for violation in response.receipt.violations:
+                self._evidence.add_acknowledgement(violation)
         await stream.write(callback.HandleCallbacksRequest(registration=registration))
         assert await self._ended("HandleCallbacks", stream) is None
 
@@ -159,13 +159,13 @@ class Caller:
             return None
         return reply
 
-    def _ends(self, cursor: str) -> list[Asked]:
+    def _ends(self, cursor: str) -> list[CanaryCall]:
         requests: dict[str, Message] = {
             "CommitCursor": notification.CommitCursorRequest(subscription=_READER, cursor=cursor),
             "GetSubscription": notification.GetSubscriptionRequest(subscription=_READER),
             "DeleteSubscription": notification.DeleteSubscriptionRequest(subscription=_READER),
         }
-        return [Asked(NotificationServiceStub, rpc, request) for rpc, request in requests.items()]
+        return [CanaryCall(NotificationServiceStub, rpc, request) for rpc, request in requests.items()]
 
     def _metadata(self) -> dict[str, str | bytes]:
         return {
@@ -179,6 +179,6 @@ class Caller:
         }
 
 
-def _with(asked: Asked, request: Message) -> Asked:
-    """Return the same call with another request."""
-    return Asked(asked.stub, asked.rpc, request)
+def _with(call: CanaryCall, request: Message) -> CanaryCall:
+    """Return the call with another request."""
+    return CanaryCall(call.stub, call.rpc, request)

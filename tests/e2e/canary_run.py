@@ -1,4 +1,4 @@
-"""The canary run: everything done with a gateway that can be done, well and badly."""
+"""The canary run: everything possible with a gateway, valid and invalid."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from issuer.threeds.v1.service_pb2_grpc import AuthenticationServiceStub, Operat
 from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
 from sandbox.threeds.contract import Operation as ThreeDSOperation
-from tests.e2e.canary_edge import QUESTIONS
+from tests.e2e.canary_edge import CALLBACK_KINDS
 from tests.e2e.canary_handler import CanaryHandler, Manner
 from tests.e2e.canary_stage import Stage
 from tests.e2e.canary_values import SECRETS, WORDS
@@ -23,10 +23,10 @@ __all__ = ["perform"]
 
 _OF_UPSTREAMS: Final = (CardServiceStub, ConsumerServiceStub, OperationServiceStub, AuthenticationServiceStub)
 _UNTOLD: Final = {"OTP", "client secret", "wrong client secret", "wrong bearer token", "passphrase", "unknown field"}
-"""What the gateway tells no upstream, so that none can say it again."""
+"""The canaries that no upstream ever gets, so that none can repeat them."""
 _SAID: Final = [name for name in (*SECRETS, *WORDS) if name not in _UNTOLD]
 _EXPECTED: Final = {
-    # A result is asked for until one is told.
+    # D1 polls until there is a result.
     Manner.WRONGLY: {404},
     Manner.REFUSING: {404},
     Manner.SILENTLY: {200, 500},
@@ -35,33 +35,33 @@ _EXPECTED: Final = {
 
 
 async def perform(stage: Stage) -> None:
-    """Do everything."""
+    """Run everything."""
     await stage.edge.fetch_token()
     await stage.edge.notify()
     await stage.caller.do_well()
-    await _answer_questions(stage)
+    await _handle_callbacks(stage)
     await stage.caller.do_badly()
-    for asked in stage.stranger.everything():
-        await stage.stranger.is_refused(asked)
+    for call in stage.stranger.everything():
+        await stage.stranger.must_fail(call)
     await stage.edge.do_badly()
     await _send_raw(stage)
     await _let_upstreams_fail(stage)
     await _let_upstreams_talk(stage)
 
 
-async def _answer_questions(stage: Stage) -> None:
+async def _handle_callbacks(stage: Stage) -> None:
     channel = stage.caller.channel
     async with CanaryHandler.connect(channel, stage.evidence, stage.canaries) as handler:
         for manner, expected in _EXPECTED.items():
             handler.manner = manner
-            statuses = await asyncio.gather(*(stage.edge.ask(kind) for kind in QUESTIONS))
+            statuses = await asyncio.gather(*(stage.edge.call(kind) for kind in CALLBACK_KINDS))
             assert set(statuses) == expected, manner
         handler.manner = Manner.ENCRYPTED
-        assert await stage.edge.ask("card_credentials") == 200
+        assert await stage.edge.call("card_credentials") == 200
     async with CanaryHandler.connect(channel, stage.evidence, stage.canaries) as leaving:
         leaving.manner = Manner.SILENTLY
-        lost = asyncio.create_task(stage.edge.ask("deliver_otp"))
-        await leaving.until_asked()
+        lost = asyncio.create_task(stage.edge.call("deliver_otp"))
+        await leaving.until_called()
     assert await lost == 500
 
 
@@ -73,33 +73,33 @@ async def _send_raw(stage: Stage) -> None:
 
 
 async def _let_upstreams_fail(stage: Stage) -> None:
-    """Have each call of an upstream fail in each way; the answers that there are hold all canaries."""
+    """Let each upstream call fail in each way, with all canaries in the responses."""
     faults, text = stage.sandbox.faults, stage.canaries.all(_SAID)
     for fault in _failures(text):
-        for asked in stage.caller.everything():
-            if asked.stub in _OF_UPSTREAMS:
+        for call in stage.caller.everything():
+            if call.stub in _OF_UPSTREAMS:
                 faults.add(fault)
-                await stage.caller.call(asked)
+                await stage.caller.call(call)
                 faults.clear()
     stage.sandbox.tokens.expire_all()
     faults.add(Fault(operation=Operation.GET_TOKEN, status=400, body=_refusal(text), times=2))
-    await stage.caller.is_refused(stage.caller.suspension())
+    await stage.caller.must_fail(stage.caller.suspension())
     faults.clear()
 
 
 async def _let_upstreams_talk(stage: Stage) -> None:
-    """Have the upstreams say again what they were told, one thing at a time, so that nothing is cut off."""
+    """Let the upstreams repeat what they got, one value at a time, so that nothing is truncated."""
     faults, caller = stage.sandbox.faults, stage.caller
     said = [stage.canaries[name] for name in _SAID]
-    # With a token that D1 gave, and not for want of one.
-    await caller.is_refused(caller.suspension())
+    # With a token from D1, so that no call fails for want of one.
+    await caller.must_fail(caller.suspension())
     for text in (*said, *stage.sandbox.tokens._expiries):
         for status in (400, 403, 500):
             faults.add(Fault(operation=Operation.SUSPEND_CARD, status=status, body=_refusal(f"not {text} here")))
-            await caller.is_refused(caller.suspension())
+            await caller.must_fail(caller.suspension())
     for text in (*said, stage.sandbox.threeds_api_key):
         faults.add(Fault(operation=ThreeDSOperation.PREAUTH, status=400, body=_erro(text)))
-        await caller.is_refused(caller.lookup())
+        await caller.must_fail(caller.lookup())
     assert await caller.call(caller.lookup()) is not None
 
 
@@ -116,12 +116,12 @@ def _failures(text: str) -> Iterator[Fault]:
 
 
 def _refusal(text: str) -> str:
-    """Make D1's error body."""
+    """Return D1's error body."""
     return orjson.dumps({"errorCode": text, "error": text, "fields": {text: [text]}}).decode()
 
 
 def _erro(text: str) -> str:
-    """Make an Erro of the 3DS server."""
+    """Return an Erro of the 3DS server."""
     ids: dict[str, Any] = {"threeDSServerTransID": str(uuid4()), "acsTransID": text, "dsTransID": text}
     words = {"errorDescription": text, "errorDetail": text, "errorMessageType": text}
     kind = {"messageType": "Erro", "messageVersion": "2.2.0", "errorCode": "203", "errorComponent": "S"}

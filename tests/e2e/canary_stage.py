@@ -1,4 +1,4 @@
-"""A sandbox and a gateway process that logs and traces all it can, with canaries for everything that is secret."""
+"""A sandbox and a gateway process with full logs and traces, and canaries for every secret."""
 
 import time
 from base64 import urlsafe_b64encode
@@ -37,21 +37,21 @@ _KEY_FILE: Final = f"{_DATABASE}.key"
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Who takes part."""
+    """All participants."""
 
     sandbox: Sandbox
     gateway: GatewayProcess
     caller: Caller
     stranger: Caller
-    """Whose token is wrong."""
+    """A caller with an invalid token."""
     edge: Edge
     evidence: Evidence
     canaries: Canaries
     data: Path
-    """Where the gateway keeps what it keeps."""
+    """The folder of the gateway's data."""
 
     async def gather(self) -> None:
-        """Gather what can be seen while the gateway runs."""
+        """Collect everything visible while the gateway runs."""
         for token in self.sandbox.tokens._expiries:
             self.canaries.add(f"token of D1, {token[:6]}", token)
         await self.evidence.add_admin(self.gateway.admin)
@@ -60,7 +60,7 @@ class Stage:
 
 @asynccontextmanager
 async def staged(folder: Path, evidence: Evidence) -> AsyncIterator[Stage]:
-    """Have everybody there for as long as the block lasts; what the gateway leaves behind is gathered then."""
+    """Run all participants for the duration of the block; then collect the gateway's files."""
     data, canaries = folder / "data", Canaries()
     data.mkdir()
     agreed = EdgeCredentials("d1-client", canaries["client secret"])
@@ -77,7 +77,7 @@ async def staged(folder: Path, evidence: Evidence) -> AsyncIterator[Stage]:
             Caller.connect(gateway.grpc, sandbox.pki, token, evidence, canaries) as caller,
             Caller.connect(gateway.grpc, sandbox.pki, wrong, evidence, canaries) as stranger,
         ):
-            canaries.add("key of first replies", (data / _KEY_FILE).read_text().strip())
+            canaries.add("key of idempotency records", (data / _KEY_FILE).read_text().strip())
             edge = Edge(session, gateway.edge, agreed, evidence, canaries)
             yield Stage(sandbox, gateway, caller, stranger, edge, evidence, canaries, data)
         evidence.add(Medium.LOG, "log", gateway.log.read_bytes())
@@ -95,7 +95,7 @@ def _configured(
     with config.policy.open("a") as policy:
         policy.write(f'[[callers]]\nidentity = "jwt:{_SUBJECT}"\ngrants = [{{ rpcs = ["*"], issuers = ["*"] }}]\n')
     edge_token_key = _locked(sandbox.pki.edge_token_key, folder, canaries["passphrase"])
-    # Everything is logged, no circuit breaker keeps anything from the upstreams, and all credentials are used.
+    # Everything is logged, no circuit breaker blocks calls to the upstreams, and all credentials are used.
     upstream = {"circuit_failures": 1_000_000, "max_attempts": 2}
     more: Mapping[str, Mapping[str, object]] = {
         "d1": upstream,
@@ -109,7 +109,7 @@ def _configured(
 
 
 def _locked(jwk: Path, folder: Path, passphrase: str) -> Path:
-    """Write a private key encrypted, and its passphrase."""
+    """Write an encrypted private key, and its passphrase."""
     key = _number(jwk).private_key()
     encryption = serialization.BestAvailableEncryption(passphrase.encode())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
@@ -120,7 +120,7 @@ def _locked(jwk: Path, folder: Path, passphrase: str) -> Path:
 
 
 def _caller_token(folder: Path, canaries: Canaries) -> str:
-    """Make the token of an internal service, and let the gateway know the key of whoever signed it."""
+    """Return an internal service's token, and give the gateway the signer's key."""
     key = ECKey.generate_key("P-256", {"kid": "callers-1", "use": "sig"})
     (folder / "callers.jwks.json").write_bytes(orjson.dumps(KeySet([key]).as_dict(private=False)))
     claims = {"iss": _LOGIN, "aud": "d1-gateway", "sub": _SUBJECT, "exp": int(time.time()) + 600}
@@ -131,7 +131,7 @@ def _caller_token(folder: Path, canaries: Canaries) -> str:
 
 
 def _encrypted(pki: Pki, pan: str) -> str:
-    """Encrypt card data for D1, as an issuer does that keeps the gateway out of it."""
+    """Encrypt card data for D1, as an issuer does that keeps them from the gateway."""
     key = ECKey.import_key(orjson.loads(pki.encryption_public_key.read_bytes()))
     header = {"alg": "ECDH-ES", "enc": "A256GCM", "kid": key.kid}
     return jwe.encrypt_compact(
@@ -140,7 +140,7 @@ def _encrypted(pki: Pki, pan: str) -> str:
 
 
 def _private_numbers(pki: Pki) -> Mapping[str, str]:
-    """Return the number that makes each of the gateway's private keys: in hexadecimal digits, and as a JWK has it."""
+    """Return the secret number of each of the gateway's private keys: in hexadecimal, and as in a JWK."""
     files = (pki.grpc_server.key, pki.edge_server.key, pki.gateway_client.key, pki.assertion_key, pki.edge_token_key)
     numbers = {file.name: _number(file).private_value.to_bytes(32, "big") for file in files}
     in_jwk = {f"{name}, d": urlsafe_b64encode(number).decode().rstrip("=") for name, number in numbers.items()}

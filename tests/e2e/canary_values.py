@@ -1,4 +1,4 @@
-"""Canaries: values that stand nowhere else, and the forms in which one could be found again."""
+"""Canaries: unique values, and the forms in which they could appear."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ SECRETS: Final[Mapping[str, str]] = {
     "JWE of a handler": "eyJhbGciOiJFQ0RILUVTIn0..Y2FuYXJ5LWl2LTc3.Y2FuYXJ5LWNpcGhlcnRleHQtNzc.Y2FuYXJ5LXRhZy03Nw",
     "unknown field": "Xk3-unheard-of-Pq9",
 }
-"""What an upstream's words would be cleared of, or what no upstream is told."""
+"""Values that sanitising removes from upstream texts, or that no upstream ever gets."""
 
 WORDS: Final[Mapping[str, str]] = {
     "first name": "Zorvantheia",
@@ -48,36 +48,36 @@ WORDS: Final[Mapping[str, str]] = {
     "zip code": "QX-ZJW-KV",
     "reason": "Asked for by Elfriedine Zapf",
 }
-"""Personal data that are words like any others."""
+"""Personal data that look like any other words."""
 
 TOLD: Final[Mapping[str, str]] = {
-    "text of a refusal": "No-such-consumer-Gwendolyx",
+    "text of an error reply": "No-such-consumer-Gwendolyx",
     "error of a result": "Denied-in-the-app-Thaddeusz",
     "unrecognized field of a notification": "Unheard-of-by-Mehitabelle",
     "correlation id": "correlation-Bartholomeusz-3",
     "trace state": "vendor=span-of-Eustachiusz",
 }
-"""What is no secret by its contract, so that it may be found where the contract says."""
+"""Values that are not secret by contract, and may appear where the contract says."""
 
 ALL: Final = (*SECRETS, *WORDS, *TOLD)
 
 JOSE: Final = "anything of JOSE"
-"""The name under which a hit is told of what looks like a JWT or a JWE, whoever made it."""
+"""The name of a hit on anything that looks like a JWT or a JWE, of any issuer."""
 
 _JOSE_FORM: Final = re.compile(rb"eyj[a-z0-9_-]{16,}")
-# Shorter ones, and shorter codings, would be found by chance.
+# Shorter values and encodings would match by chance.
 _SHORTEST: Final = 8
 _LONG: Final = 48
 _SLICE: Final = 24
 
 
 def forms(value: str) -> set[bytes]:
-    """Return the forms in which a value could be found, in lower case."""
+    """Return the forms in which a value could appear, in lower case."""
     plain = value.encode()
     found = {each.encode() for each in _texts(value)}
     found |= {plain[::-1], *_chunked(plain), *_base64(plain), *_sliced(plain)}
     found |= {plain.hex().encode(), plain[::-1].hex().encode(), value.encode("utf-16-le")}
-    # A hash of what can be guessed is no protection.
+    # A hash of a guessable value is no protection.
     found |= {hashlib.sha256(plain).hexdigest().encode(), hashlib.sha256(plain).digest()}
     if value.isdigit():
         found |= _of_digits(value)
@@ -85,36 +85,36 @@ def forms(value: str) -> set[bytes]:
 
 
 class Canaries:
-    """Hands canaries out, and looks for them."""
+    """Hands out canaries, and searches for them."""
 
     def __init__(self) -> None:
         self._values = {**SECRETS, **WORDS, **TOLD}
         self.unused = set(self._values)
-        """Those that have not been handed out."""
+        """The canaries not handed out yet."""
 
     def __getitem__(self, name: str) -> str:
         self.unused.discard(name)
         return self._values[name]
 
     def add(self, name: str, value: str) -> str:
-        """Look for a value too that was made by somebody else; returns it."""
+        """Add a value from elsewhere to the search; return it."""
         self._values[name] = value
         return value
 
     def hits(self, data: bytes) -> set[str]:
-        """Name those that stand in some data, in whatever form."""
+        """Return the names of the canaries in some data, in any form."""
         lower = data.lower()
         found = {name for name, value in self._values.items() if _stands_in(value, lower)}
         return found | ({JOSE} if _JOSE_FORM.search(lower) else set())
 
     def all(self, names: Iterable[str] | None = None) -> str:
-        """Return them all, or some, as one text."""
+        """Return all canaries, or some, as one text."""
         return " | ".join(self._values[name] for name in (ALL if names is None else names))
 
 
 def _stands_in(value: str, lower: bytes) -> bool:
     if len(value) < _SHORTEST:
-        # A number so short is one only if it stands alone, and is no part of a time, an address or a measurement.
+        # A short number is a hit only as a whole, not as part of a time, an address or a measurement.
         alone = rb"(?<![0-9a-z.:_-])" + re.escape(value.lower().encode()) + rb"(?![0-9a-z.:_-])"
         if re.search(alone, lower):
             return True
@@ -127,7 +127,7 @@ def _texts(value: str) -> Iterator[str]:
 
 
 def _chunked(plain: bytes) -> Iterator[bytes]:
-    """Return a value with the chunks reversed, and with each chunk reversed: as BCD and dumps of memory have it."""
+    """Return a value with its chunks reversed, and with each chunk reversed: as in BCD and memory dumps."""
     for size in (2, 4):
         chunks = [plain[start : start + size] for start in range(0, len(plain), size)]
         yield b"".join(reversed(chunks))
@@ -135,7 +135,7 @@ def _chunked(plain: bytes) -> Iterator[bytes]:
 
 
 def _base64(plain: bytes) -> Iterator[bytes]:
-    """Return what of a value's base64 does not depend on what stands around it, at each of the three offsets."""
+    """Return the part of a value's base64 that is independent of its context, at each of the three offsets."""
     for offset in range(3):
         padded = bytes(offset) + plain
         whole = len(padded) // 3 * 3
@@ -144,13 +144,13 @@ def _base64(plain: bytes) -> Iterator[bytes]:
 
 
 def _sliced(plain: bytes) -> Iterator[bytes]:
-    """Return slices of a long value, which may be broken over pages or lines."""
+    """Return slices of a long value, which may be split over pages or lines."""
     if len(plain) >= _LONG:
         yield from (plain[start : start + _SLICE] for start in range(0, len(plain) - _SLICE, _SLICE // 2))
 
 
 def _of_digits(digits: str) -> set[bytes]:
-    """Return the forms of a number: grouped as people write it, its end, packed, and as an integer."""
+    """Return the forms of a number: grouped as on a card, its end, packed, and as an integer."""
     groups = [digits[start : start + 4] for start in range(0, len(digits), 4)]
     if len(digits) < _SHORTEST:
         return set()

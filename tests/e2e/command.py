@@ -1,4 +1,4 @@
-"""The command lines as a shell runs them."""
+"""Runs the command lines as a shell does."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ __all__ = ["Caller", "Ended", "calling", "d1_gateway", "d1_gateway_client", "end
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended, and what it wrote."""
+    """A command's exit status and output."""
 
     status: int
     stdout: str
@@ -39,7 +39,7 @@ class Caller(TypedDict, total=False):
 
 
 def calling(gateway: GatewayProcess, pki: Pki) -> Caller:
-    """Make the environment of a command that calls a gateway and may do everything there."""
+    """Return the environment of a command with all grants at a gateway."""
     return {
         "D1_GATEWAY_CLIENT_ADDRESS": gateway.grpc,
         "D1_GATEWAY_CLIENT_CA_FILE": str(pki.server_ca),
@@ -51,16 +51,16 @@ def calling(gateway: GatewayProcess, pki: Pki) -> Caller:
 async def d1_gateway(
     *arguments: str | Path, seconds: float = 30.0, stdin: bytes | None = None, **variables: str
 ) -> Ended:
-    """Run ``d1-gateway`` with arguments and further environment variables until it ends by itself.
+    """Run ``d1-gateway`` until it ends by itself.
 
     Args:
-        arguments: Those of the command.
-        seconds: How long it may take.
-        stdin: What it reads from standard input; nothing if None.
-        variables: Further ones for its environment.
+        arguments: The command's arguments.
+        seconds: The time limit.
+        stdin: The standard input; None for an empty one.
+        variables: Further environment variables.
 
     Raises:
-        TimeoutError: It did not; it is killed.
+        TimeoutError: The time limit is exceeded; the command is killed.
     """
     async with running(*arguments, stdin=stdin is not None, **variables) as process, asyncio.timeout(seconds):
         return await ended(process, stdin)
@@ -79,7 +79,7 @@ async def d1_gateway_client(
 async def running(
     *arguments: str | Path, stdin: bool = False, program: str = "d1-gateway", **variables: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a command for as long as the context lasts; what has not ended by then is killed."""
+    """Run a command for the duration of the context, then kill it if it still runs."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name(program),
@@ -98,6 +98,6 @@ async def running(
 
 
 async def ended(process: asyncio.subprocess.Process, stdin: bytes | None = None) -> Ended:
-    """Wait until a command ends by itself, and say how; what was read of its output before is not in it."""
+    """Wait for a command's end and return the result, without output that was read before."""
     stdout, stderr = await process.communicate(stdin)
     return Ended(await process.wait(), stdout.decode(), stderr.decode())

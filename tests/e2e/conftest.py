@@ -17,7 +17,7 @@ _SEED = "D1_E2E_SEED"
 
 @pytest.fixture(autouse=True)
 def _nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every process that a test starts, and every one that those start, inherits the test's mark."""
+    """Every process that a test starts, directly or not, inherits the test's mark."""
     mark = uuid4().hex
     monkeypatch.setenv(_MARK, mark)
     yield
@@ -37,7 +37,7 @@ def _marked(variable: str) -> Iterator[tuple[int, str]]:
 
 @pytest.fixture
 def seed() -> str:
-    """What all chance in a test comes from; set it to that of a failed run to have the same chances again."""
+    """The seed of all random choices in a test; set it to that of a failed run to reproduce it."""
     chosen = os.environ.get(_SEED) or str(random.SystemRandom().getrandbits(32))
     # Shown by pytest if the test fails.
     print(f"{_SEED}={chosen}")  # noqa: T201

@@ -1,4 +1,4 @@
-"""Notifications as D1 sends them: many at a time, some twice, and again if they were not answered."""
+"""Notifications as D1 sends them: many at a time, some twice, and again without a response."""
 
 import asyncio
 import itertools
@@ -16,40 +16,40 @@ __all__ = ["Load"]
 _MOST_ATTEMPTS = 400
 _PAUSE_SECONDS = 0.1
 _BURST = 4
-# Of what is sent one by one: how much D1 does not send again when it is not answered, how much it sends twice at the
-# same time, and how much it follows with one that was answered before.
+# For notifications sent one by one: the shares that D1 does not repeat without a response, that it sends twice at the
+# same time, and that it follows with an acknowledged one.
 _GIVEN_UP = 0.1
 _DOUBLED = 0.1
 _REPEATED = 0.1
 
 
 class Load:
-    """Sends notifications for as long as it runs, and remembers what was answered."""
+    """Sends notifications while it runs, and records the responses."""
 
     def __init__(self, notifier: Notifier, seed: str) -> None:
-        """Make a load.
+        """Prepare a load.
 
         Args:
-            notifier: Sends them.
-            seed: What all chance comes from.
+            notifier: Sends the notifications.
+            seed: The seed of all random choices.
         """
         self.sent: set[str] = set()
-        """Every operation that was sent at all."""
+        """All operations sent."""
         self.acknowledged: defaultdict[str, list[str]] = defaultdict(list)
-        """For each card the operations that were answered with 204, in the order of sending."""
+        """For each card the operations with a 204, in the order of sending."""
         self.unanswered = 0
-        """How many attempts got no answer."""
+        """The number of attempts without a response."""
         self._notifier = notifier
         self._seed = seed
         self._ending = asyncio.Event()
 
     @asynccontextmanager
     async def run(self, *, cards: int, bursts: int) -> AsyncIterator[None]:
-        """Send for as long as the block lasts, then finish what was begun.
+        """Send for the duration of the block, then finish what is in progress.
 
         Args:
-            cards: Of how many cards one notification is sent after the other.
-            bursts: Of how many cards several are sent at the same time.
+            cards: The number of cards with one notification at a time.
+            bursts: The number of cards with several notifications at a time.
         """
         async with asyncio.TaskGroup() as tasks:
             for place in range(cards):
@@ -62,7 +62,7 @@ class Load:
                 self._ending.set()
 
     async def send(self, notification: Notification, *, attempts: int = _MOST_ATTEMPTS) -> bool:
-        """Send a notification until it is answered with 204; tells whether it was."""
+        """Send a notification until it gets a 204; return whether it did."""
         self.sent.add(notification.operation_id)
         for _ in range(attempts):
             try:

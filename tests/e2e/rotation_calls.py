@@ -1,4 +1,4 @@
-"""Calls that go on while keys are replaced under them."""
+"""Calls made continuously while keys are rotated."""
 
 import asyncio
 import itertools
@@ -20,21 +20,21 @@ _EXPIRY = card_data_pb2.CardExpiry(month=12, year=2031)
 
 
 class Calls:
-    """Services that register one card after another, each with a token for D1 and encrypted for D1."""
+    """Services that register cards continuously, each call with a token for D1 and card data encrypted for D1."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Make the services; `running` lets them call."""
+        """Prepare the services; `running` starts the calls."""
         self.failures: list[str] = []
-        """What the calls that failed were told."""
+        """The errors of failed calls."""
         self._channel = channel
         self._numbers = itertools.count()
         self._ended = [0] * _WORKERS
-        """How many calls of each service have ended."""
+        """The number of completed calls of each service."""
 
     @classmethod
     @asynccontextmanager
     async def running(cls, channel: grpc.aio.Channel) -> AsyncIterator["Calls"]:
-        """Call through a channel for as long as the block lasts."""
+        """Make calls through a channel for the duration of the block."""
         calls = cls(channel)
         stopping = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -46,15 +46,15 @@ class Calls:
                 stopping.set()
 
     async def go_on(self) -> None:
-        """Wait until every service has made a call that began after this moment."""
-        # The first to end may have begun before. Counters of several have no event to wait for.
+        """Wait until every service has completed a call that started after this moment."""
+        # The first call to complete may have started before. Several counters have no common event.
         awaited = [ended + 2 for ended in self._ended]
         async with asyncio.timeout(_LIMIT_SECONDS):
             while any(ended < least for ended, least in zip(self._ended, awaited, strict=True)):  # noqa: ASYNC110
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def move(self, channel: grpc.aio.Channel) -> None:
-        """Call through another channel from now on; returns when nothing is left on the one before."""
+        """Switch to another channel; return when the former one has no more calls."""
         self._channel = channel
         await self.go_on()
 

@@ -1,4 +1,4 @@
-"""The command line in front of a terminal of its own, or with something piped into it and no terminal at all."""
+"""Runs the command line at a terminal, or with piped input and no terminal."""
 
 import asyncio
 import os
@@ -16,18 +16,18 @@ _COMMAND = Path(sys.executable).with_name("d1-gateway")
 
 
 async def at_a_terminal(*arguments: str | Path, typed: Sequence[str], seconds: float = 30.0) -> Ended:
-    """Run ``d1-gateway`` at a terminal, and answer its prompts.
+    """Run ``d1-gateway`` at a terminal and answer its prompts.
 
     Args:
-        arguments: Those of the command.
-        typed: What is typed, a line for each prompt; a prompt ends in a colon and a space.
-        seconds: How long it may take.
+        arguments: The command's arguments.
+        typed: The lines to enter, one per prompt; a prompt ends in a colon and a space.
+        seconds: The time limit.
 
     Returns:
-        How it ended; its standard error is all that stood on the terminal, what was typed included if it was echoed.
+        The result; its standard error is the whole terminal output, including echoed input.
 
     Raises:
-        TimeoutError: It did not end in time, or asked less often.
+        TimeoutError: The command did not end in time, or had fewer prompts.
     """
     near, far = os.openpty()
     async with asyncio.timeout(seconds), _screen(near) as screen:
@@ -40,17 +40,17 @@ async def at_a_terminal(*arguments: str | Path, typed: Sequence[str], seconds: f
                 stdout, _ = await process.communicate()
         finally:
             os.close(far)
-        with suppress(OSError):  # It is how a terminal says that nobody is left at the far end.
+        with suppress(OSError):  # A terminal reports the closed far end this way.
             while more := await screen.read(4096):
                 shown += more
     return Ended(await process.wait(), stdout.decode(), shown.decode().replace("\r\n", "\n"))
 
 
 async def without_a_terminal(*arguments: str | Path, stdin: bytes = b"", seconds: float = 30.0) -> Ended:
-    """Run ``d1-gateway`` where there is no terminal, as a job of a scheduler would.
+    """Run ``d1-gateway`` without a terminal, as a job scheduler does.
 
     Raises:
-        TimeoutError: It did not end in time.
+        TimeoutError: The command did not end in time.
     """
     async with asyncio.timeout(seconds), _process(*arguments, stdin=PIPE, stderr=PIPE) as process:
         stdout, stderr = await process.communicate(stdin)
@@ -59,7 +59,7 @@ async def without_a_terminal(*arguments: str | Path, stdin: bytes = b"", seconds
 
 @asynccontextmanager
 async def _process(*arguments: str | Path, stdin: int, stderr: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    # A session of its own has no controlling terminal: otherwise it would ask on that of whoever runs the tests.
+    # A new session has no controlling terminal; otherwise the command would prompt on the terminal of the test run.
     process = await asyncio.create_subprocess_exec(
         _COMMAND, *arguments, stdin=stdin, stdout=PIPE, stderr=stderr, start_new_session=True
     )
@@ -81,4 +81,4 @@ async def _screen(terminal: int) -> AsyncIterator[asyncio.StreamReader]:
         yield reader
     finally:
         transport.close()
-        await asyncio.sleep(0)  # It closes its file at the next turn of the loop.
+        await asyncio.sleep(0)  # The transport closes its file in the next loop iteration.

@@ -1,4 +1,4 @@
-"""Nothing private is found where it does not belong: every call and callback, with values that stand nowhere else."""
+"""No private value appears where it does not belong, in any call or callback."""
 
 import base64
 import re
@@ -21,7 +21,7 @@ from tests.e2e.canary_values import ALL, JOSE, WORDS, Canaries
 
 @dataclass(frozen=True, slots=True)
 class OnPurpose:
-    """Where some canaries are found because the contract says so."""
+    """Places where canaries appear by contract."""
 
     canaries: Iterable[str]
     media: Iterable[Medium]
@@ -35,7 +35,7 @@ ON_PURPOSE = (
         "an upstream's words of refusal go to the caller, cleared of numbers, tokens and e-mail addresses; a name is a "
         "word like any other, and it goes to whom the request with it came from",
     ),
-    OnPurpose(["text of a refusal"], [Medium.EDGE_ANSWERS], "a handler's Refusal.message is what D1 is told"),
+    OnPurpose(["text of an error reply"], [Medium.EDGE_RESPONSES], "a handler's Refusal.message is the text for D1"),
     OnPurpose(["error of a result"], [Medium.FILES], "a final result is kept, error and all, for D1's further polls"),
     OnPurpose(
         ["unrecognized field of a notification"],
@@ -63,7 +63,7 @@ FORMS: Mapping[str, Callable[[bytes], bytes]] = {
     "pairs reversed": lambda value: b"".join(value[start : start + 2][::-1] for start in range(0, len(value), 2)),
     "fours in reverse": lambda value: b"".join(value[start : start + 4] for start in range(0, len(value), 4)[::-1]),
 }
-"""Ways of writing a value down."""
+"""Ways to write a value."""
 
 
 @pytest.mark.timeout(300)
@@ -88,9 +88,9 @@ async def test_nothing_private_is_found_where_it_does_not_belong(
 
 
 def _check_that_everything_was_done(metrics: str) -> None:
-    """Make sure that every rpc and every callback ended well and badly."""
+    """Check that every rpc and every callback succeeded and failed at least once."""
     rpcs = set(re.findall(r'd1_gateway_rpcs_total{code="(\w+)",rpc="([\w./]+)"}', metrics))
-    # A stream that its caller leaves has ended well.
+    # A stream that its caller closes has succeeded.
     well = {rpc for code, rpc in rpcs if code in {"OK", "CANCELLED"}}
     badly = {rpc for code, rpc in rpcs if code not in {"OK", "CANCELLED"}}
     assert rpcs_of(SERVICES) - {f"/{rpc}" for rpc in well & badly} == set()
@@ -104,7 +104,7 @@ def _check_that_everything_was_done(metrics: str) -> None:
 def test_every_canary_is_found_in_every_form(form: str) -> None:
     canaries = Canaries()
     for name in ALL:
-        # Four digits are told from others only where they are whole.
+        # Four digits differ from others only where they are whole.
         if len(canaries[name]) > 4 or form in {"plain", "hexadecimal", "escaped"}:
             assert name in canaries.hits(b'{"before":"' + FORMS[form](canaries[name].encode()) + b'","after":"x"}')
 

@@ -1,4 +1,4 @@
-"""Request ids through kills: what was sent is not sent again, what was answered is answered the same."""
+"""Request ids across kills: a sent request is not sent again, and a reply is repeated."""
 
 import asyncio
 import time

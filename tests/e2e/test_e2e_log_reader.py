@@ -1,4 +1,4 @@
-"""Whoever reads the gateway's standard error stops doing so, or goes away."""
+"""The reader of the gateway's standard error stops reading, or disappears."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ class Served:
         self._reading: int | None = reading
 
     def leave(self) -> None:
-        """Read no more, and say so."""
+        """Stop reading, and close the pipe."""
         if self._reading is not None:
             os.close(self._reading)
             self._reading = None
@@ -75,7 +75,7 @@ def _ready(reading: int) -> dict[str, str]:
 
 
 async def suspend_and_resume(sandbox: Sandbox, gateway: Served) -> None:
-    """Make a change and undo it; both have to succeed."""
+    """Make a change and undo it; both must succeed."""
     async with channel(gateway.ready["grpc"], sandbox.pki) as connected:
         cards, ids = CardServiceStub(connected), {"issuer_id": sandbox.issuer_id, "card_id": "card-active"}
         reason = card.SUSPEND_REASON_USER_DECISION
@@ -87,7 +87,7 @@ async def suspend_and_resume(sandbox: Sandbox, gateway: Served) -> None:
 
 
 async def fill_the_log(sandbox: Sandbox, gateway: Served) -> None:
-    """Have more lines written than a pipe holds; each request has to be answered."""
+    """Make the gateway log more than a pipe holds; each request must get a response."""
     async with edge_session(sandbox) as session:
         for _ in range(400):
             async with session.get(f"https://{gateway.ready['edge']}/nope") as answer:

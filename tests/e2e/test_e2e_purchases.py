@@ -24,7 +24,7 @@ from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
 from sandbox.d1.model import contract
 from sandbox.gateway import GatewayProcess, channel
 from sandbox.handler import Handler
-from tests.answering import PHONE, Issuer
+from tests.callback_replies import PHONE, Issuer
 from tests.e2e.calls import register
 from tests.e2e.watching import EARLIEST, take
 
@@ -93,7 +93,7 @@ async def test_a_frictionless_purchase_needs_no_handler_and_is_notified(shop: Sh
 
 
 async def test_d1_sends_the_otp_to_the_phone_that_a_handler_names(shop: Shop) -> None:
-    async with Handler.connect(shop.channel, Issuer().answers()):
+    async with Handler.connect(shop.channel, Issuer().responders()):
         purchase = shop.buy(Flow.SMS_OTP)
         assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
         (sms,) = shop.sandbox.phones.messages(purchase.purchase_id)
@@ -104,7 +104,7 @@ async def test_d1_sends_the_otp_to_the_phone_that_a_handler_names(shop: Shop) ->
 
 async def test_the_issuer_delivers_the_otp_and_a_resent_one_makes_the_first_worthless(shop: Shop) -> None:
     issuer = Issuer()
-    async with Handler.connect(shop.channel, issuer.answers()) as handler:
+    async with Handler.connect(shop.channel, issuer.responders()) as handler:
         purchase = shop.buy(Flow.SMS_OTP_ISSUER)
         first = await issuer.otps.get()
         assert await purchase.awaiting() is Status.AWAITS_OTP
@@ -121,7 +121,7 @@ async def test_the_issuer_delivers_the_otp_and_a_resent_one_makes_the_first_wort
 
 async def test_three_wrong_otps_fail_the_purchase(shop: Shop) -> None:
     issuer = Issuer()
-    async with Handler.connect(shop.channel, issuer.answers()):
+    async with Handler.connect(shop.channel, issuer.responders()):
         purchase = shop.buy(Flow.SMS_OTP_ISSUER)
         assert await purchase.awaiting() is Status.AWAITS_OTP
         assert [purchase.type_otp("wrong") for _ in range(3)] == [False, False, False]
@@ -150,7 +150,7 @@ async def test_a_push_of_the_issuer_is_completed_while_no_handler_is_connected(
     shop: Shop, status: "authentication.AuthenticationStatus.ValueType", expected: Status
 ) -> None:
     issuer = Issuer()
-    async with Handler.connect(shop.channel, issuer.answers()):
+    async with Handler.connect(shop.channel, issuer.responders()):
         purchase = shop.buy(Flow.OOB_ISSUER)
         pushed = await issuer.pushes.get()
         # Once D1 polls, it has the handler's reply.
@@ -178,7 +178,7 @@ async def test_a_completed_authentication_survives_a_kill_of_the_gateway(shop: S
 
 async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) -> None:
     issuer = Issuer()
-    async with Handler.connect(shop.channel, issuer.answers()):
+    async with Handler.connect(shop.channel, issuer.responders()):
         purchase = shop.buy(Flow.OOB_ISSUER)
         pushed = await issuer.pushes.get()
         issuer.results[pushed] = DENIED
@@ -189,7 +189,7 @@ async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) ->
 
 
 async def test_the_data_of_a_card_renewed_without_them_are_requested_and_encrypted_for_d1(shop: Shop) -> None:
-    async with Handler.connect(shop.channel, Issuer().answers()):
+    async with Handler.connect(shop.channel, Issuer().responders()):
         await CardServiceStub(shop.channel).RenewCard(card.RenewCardRequest(card_id=CARD), timeout=10)
         while shop.sandbox.store.card(CARD).awaits_credentials:  # noqa: ASYNC110 (as above)
             await asyncio.sleep(0.01)
@@ -207,7 +207,7 @@ async def test_another_handler_replies_when_one_is_killed_with_a_callback(shop: 
         assert await hanging.stdout.readline() == b"received deliver_otp\n"
         hanging.send_signal(signal.SIGKILL)
         issuer = Issuer()
-        async with Handler.connect(shop.channel, issuer.answers()) as stand_in:
+        async with Handler.connect(shop.channel, issuer.responders()) as stand_in:
             otp = await issuer.otps.get()
             assert await purchase.awaiting() is Status.AWAITS_OTP
             assert purchase.type_otp(otp)
@@ -228,7 +228,7 @@ async def test_a_frozen_handler_is_passed_over_at_half_time(shop: Shop) -> None:
         frozen.send_signal(signal.SIGSTOP)
         purchase = shop.buy(Flow.SMS_OTP_ISSUER)
         issuer = Issuer()
-        async with Handler.connect(shop.channel, issuer.answers()) as other:
+        async with Handler.connect(shop.channel, issuer.responders()) as other:
             otp = await issuer.otps.get()
             assert other.requests[0].attempt == 2
             assert await purchase.awaiting() is Status.AWAITS_OTP
@@ -251,7 +251,7 @@ async def test_without_a_handler_d1_gets_the_fallback_at_the_deadline_and_the_pu
 async def test_a_handler_that_connects_while_the_callback_waits_saves_the_purchase(shop: Shop) -> None:
     purchase = shop.buy(Flow.SMS_OTP)
     await asyncio.sleep(0.3)
-    async with Handler.connect(shop.channel, Issuer().answers()):
+    async with Handler.connect(shop.channel, Issuer().responders()):
         assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
 
 
@@ -259,9 +259,9 @@ async def test_a_shutdown_lets_a_handler_finish_what_d1_waits_for(shop: Shop) ->
     issuer = Issuer()
     may_answer = asyncio.Event()
 
-    async def slowly(question: callback.Question) -> callback.Reply | None:
+    async def slowly(request: callback.Question) -> callback.Reply | None:
         await may_answer.wait()
-        return await issuer.answers()["deliver_otp"](question)
+        return await issuer.responders()["deliver_otp"](request)
 
     async with Handler.connect(shop.channel, {"deliver_otp": slowly}) as handler:
         purchase = shop.buy(Flow.SMS_OTP_ISSUER)

@@ -1,4 +1,4 @@
-"""The code of README.md and docs/quickstart.md as it stands there: Python in processes of its own, settings loaded."""
+"""The code of README.md and docs/quickstart.md: Python runs in its own processes, settings are loaded."""
 
 import asyncio
 import json

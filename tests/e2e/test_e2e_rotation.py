@@ -1,4 +1,4 @@
-"""Keys replaced as docs/keys.md says, at a gateway and a D1 that go on working."""
+"""Key rotations as in docs/keys.md, while a gateway and D1 keep working."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ _TAKEN = "assertion_key_switched"
 
 
 class Thales:
-    """Who keeps D1: registers and removes keys when told to."""
+    """D1's operator, who registers and removes keys on request."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session

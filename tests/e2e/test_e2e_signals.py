@@ -1,4 +1,4 @@
-"""Signals at the start of `d1-gateway`, when there is nobody yet to do what they mean."""
+"""Signals during the start of `d1-gateway`, before its own handlers are installed."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Watching notifications as an internal service does."""
+"""Watches notifications as an internal service does."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ __all__ = ["EARLIEST", "connect", "follow", "operation_ids", "take"]
 EARLIEST = notification.WatchNotificationsRequest(position=notification.START_POSITION_EARLIEST)
 
 _OPTIONS = (
-    # A gateway that was killed is back within a second: do not wait longer for it with every try.
+    # A killed gateway is back within a second: keep the reconnect backoff short.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 200),
@@ -24,14 +24,14 @@ _OPTIONS = (
 
 @asynccontextmanager
 async def connect(address: str, pki: Pki) -> AsyncIterator[grpc.aio.Channel]:
-    """Connect to a gateway, and again soon whenever it is gone."""
+    """Connect to a gateway, and reconnect quickly."""
     shown = credentials(pki.server_ca, pki.caller)
     async with grpc.aio.secure_channel(address, shown, options=_OPTIONS) as channel:
         yield channel
 
 
 async def follow(channel: grpc.aio.Channel, last: str) -> list[notification.Notification]:
-    """Watch from the earliest notification to the last operation, and come back at the cursor when the link breaks."""
+    """Watch from the earliest notification to the last operation, and resume at the cursor after a disconnect."""
     seen: list[notification.Notification] = []
     request = EARLIEST
     while True:
@@ -54,7 +54,7 @@ async def take(
     request: notification.WatchNotificationsRequest,
     enough: Callable[[list[notification.Notification]], bool],
 ) -> list[notification.Notification]:
-    """Watch until there is enough; whatever ends the watch before is raised."""
+    """Watch until there is enough; an earlier end of the watch is raised."""
     seen: list[notification.Notification] = []
     watch = NotificationServiceStub(channel).WatchNotifications(request, wait_for_ready=True)
     try:
@@ -68,5 +68,5 @@ async def take(
 
 
 def operation_ids(notifications: Iterable[notification.Notification]) -> list[str]:
-    """Tell which operations notifications are of, in their order."""
+    """Return the operation ids of notifications, in order."""
     return [each.three_ds_operation.operation_id for each in notifications]

@@ -1,4 +1,4 @@
-"""Calls of the gateway, each with a correlation id of its own by which the wires know it."""
+"""Calls of the gateway, each with its own correlation id, by which the wires identify it."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
@@ -34,13 +34,13 @@ async def _made(rpc: Any, request: Message, correlation_id: str, seconds: float)
 
 
 async def suspend(running: Running, correlation_id: str = "", *, seconds: float = SECONDS) -> Any:
-    """Make a change that must not be made twice."""
+    """Make a change that is not idempotent."""
     request = card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD)
     return await _made(running.cards.SuspendCard, request, correlation_id, seconds)
 
 
 async def register(running: Running, correlation_id: str = "", *, seconds: float = SECONDS) -> Any:
-    """Make a change that may be made twice."""
+    """Make an idempotent change."""
     number = uuid4().int % 10**12
     request = card.RegisterCardRequest(
         card_id=f"card-{number}",
@@ -52,7 +52,7 @@ async def register(running: Running, correlation_id: str = "", *, seconds: float
 
 
 async def create(running: Running, correlation_id: str = "", *, seconds: float = SECONDS) -> Any:
-    """Make a card, a second one if it is made twice."""
+    """Create a card; a repetition would create a second one."""
     request = card.CreateCardRequest(
         consumer_id="consumer-1",
         card_product_id="full",
@@ -62,19 +62,19 @@ async def create(running: Running, correlation_id: str = "", *, seconds: float =
 
 
 async def list_operations(running: Running, correlation_id: str = "", *, seconds: float = SECONDS) -> Any:
-    """Ask D1."""
+    """Call D1."""
     request = history_pb2.ListOperationsRequest(card_id="card-active")
     return await _made(running.operations.ListOperations, request, correlation_id, seconds)
 
 
 async def lookup(running: Running, correlation_id: str = "", *, seconds: float = SECONDS) -> Any:
-    """Ask the 3-D Secure server."""
+    """Call the 3-D Secure server."""
     request = threeds.LookupCardRequest(acct_number=pan_of("0003"))
     return await _made(running.authentication.LookupCard, request, correlation_id, seconds)
 
 
 async def authenticate(running: Running, correlation_id: str = "", *, seconds: float = SECONDS) -> Any:
-    """Send an AReq, whose transaction is the correlation id if that is a UUID."""
+    """Send an AReq; a correlation id that is a UUID is also its transaction id."""
     areq = an_areq("2.2.0", pan_of("0003"), REQUESTOR, three_ds_server_trans_id=correlation_id or str(uuid4()))
     request = threeds.AuthenticateRequest(areq=areq)
     return await _made(running.authentication.Authenticate, request, correlation_id, seconds)
@@ -82,6 +82,6 @@ async def authenticate(running: Running, correlation_id: str = "", *, seconds: f
 
 Made = Callable[..., Coroutine[Any, Any, Any]]
 CHANGES: Mapping[str, Made] = MappingProxyType({"d1": suspend, "threeds": authenticate})
-"""By upstream: calls that go out once at most."""
+"""By upstream: calls that are sent at most once."""
 QUESTIONS: Mapping[str, Made] = MappingProxyType({"d1": list_operations, "threeds": lookup})
-"""By upstream: calls that are repeated where that can help."""
+"""By upstream: calls that are retried."""

@@ -8,6 +8,6 @@ from tests.fault.faulty import Faulty, faulty_gateway
 
 @pytest.fixture
 async def faulty(tmp_path: Path) -> AsyncIterator[Faulty]:
-    """A gateway with the settings that it ships with."""
+    """A gateway with default settings."""
     async with faulty_gateway(tmp_path) as started:
         yield started

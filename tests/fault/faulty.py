@@ -1,4 +1,4 @@
-"""A gateway whose every word with D1 and with the 3-D Secure server goes over a wire of ours."""
+"""A gateway whose traffic with D1 and the 3-D Secure server passes through wires of the test."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from tests.running import Running, running_gateway, settings_for
 __all__ = ["SLACK_SECONDS", "Faulty", "faulty_gateway", "recovery_seconds"]
 
 SLACK_SECONDS = 3.0
-"""How late an answer may be on a busy machine."""
+"""The tolerance for late responses on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ async def faulty_gateway(
     circuit_failures: int = 10,
     drain_grace_seconds: float = 5.0,
 ) -> AsyncIterator[Faulty]:
-    """Run a sandbox and a gateway, with some of the settings of ``[d1]`` and ``[threeds]`` changed."""
+    """Run a sandbox and a gateway, with some settings of ``[d1]`` and ``[threeds]`` overridden."""
     async with Sandbox.start(folder / "keys") as sandbox:
         prepare(sandbox.store)
         pki = sandbox.pki
@@ -72,7 +72,7 @@ async def faulty_gateway(
 
 
 async def recovery_seconds(call: Callable[[], Awaitable[object]]) -> float:
-    """Call until a call succeeds, ten times a second and each for itself; tells how long that took."""
+    """Make separate calls, ten per second, until one succeeds; return how long that took."""
     began = time.perf_counter()
     async with asyncio.timeout(30):
         while True:

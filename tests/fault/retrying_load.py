@@ -1,4 +1,4 @@
-"""Callers of every kind, who try again where that is right, and remember what they were told."""
+"""Callers of every kind that retry where appropriate, and record the results."""
 
 import asyncio
 from collections import Counter
@@ -25,11 +25,11 @@ __all__ = ["Load"]
 
 _PATIENCE_SECONDS = 30.0
 _WATCHERS = 4
-# CANCELLED is what grpc's server says to what comes just when it begins to shut down (grpc/grpc#41785). The Python
-# client retries it too, where that is harmless.
+# gRPC's server uses CANCELLED for calls that arrive just as it starts to drain (grpc/grpc#41785). The Python client
+# retries it too, where safe.
 _RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 _RECONNECTING = (
-    # Each channel has a connection of its own, and tries again soon.
+    # Each channel has its own connection, and reconnects quickly.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -38,24 +38,24 @@ _RECONNECTING = (
 
 
 class Load:
-    """Calls, callbacks and watches, for as long as it runs."""
+    """Calls, callbacks and watches while it runs."""
 
     def __init__(self, sandbox: Sandbox, gateway: GatewayProcess, *, most_repeats: int = 1) -> None:
-        """Make a load.
+        """Prepare a load.
 
         Args:
-            sandbox: Knows the keys.
-            gateway: Who is called.
-            most_repeats: How often D1 sends a notification again if the connection breaks.
+            sandbox: Has the keys.
+            gateway: The gateway to call.
+            most_repeats: The number of repetitions of a notification after a broken connection.
         """
         self.done: Counter[str] = Counter()
-        """What was answered, and what had to be tried again."""
+        """The successes and retries."""
         self.stream_ends: Counter[str] = Counter()
-        """Why watches ended."""
+        """The ends of watches, by cause."""
         self.acknowledged: set[str] = set()
-        """The operations that were answered with 204."""
+        """The operations with a 204."""
         self.received: list[list[str]] = [[] for _ in range(_WATCHERS)]
-        """What each watcher was sent."""
+        """The operations that each watcher received."""
         self._sandbox = sandbox
         self._gateway = gateway
         self._most_repeats = most_repeats
@@ -63,7 +63,7 @@ class Load:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Call for as long as the block lasts, then wait until every watcher has what was acknowledged."""
+        """Make calls for the duration of the block, then wait until every watcher has what was acknowledged."""
         async with asyncio.TaskGroup() as watching:
             watches = [watching.create_task(self._watch(received)) for received in self.received]
             async with asyncio.TaskGroup() as calling:
@@ -154,7 +154,7 @@ class Load:
 
 
 def _reason(error: grpc.aio.AioRpcError) -> str:
-    """Tell why the gateway ended a stream; if it could not say so, the status."""
+    """Return the reason of a stream's end; without one, the status."""
     status = rpc_status.from_call(cast("grpc.Call", error))
     info = error_details_pb2.ErrorInfo()
     if status is None or not any(detail.Unpack(info) for detail in status.details):

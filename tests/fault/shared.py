@@ -1,4 +1,4 @@
-"""Gateways that share a NATS server, each in a process of its own, and what their watchers receive."""
+"""Gateways that share a NATS server, each in its own process, and their watchers."""
 
 import asyncio
 import time
@@ -35,29 +35,29 @@ class Batch:
 
 @dataclass(slots=True)
 class Watcher:
-    """A client that watches a subscription, and remembers every message."""
+    """A client that watches a subscription and records every message."""
 
     batches: list[Batch] = field(default_factory=list)
     error: grpc.aio.AioRpcError | None = None
-    """How its stream ended."""
+    """The error that ended its stream."""
 
     @property
     def role(self) -> "notification.WatcherRole.ValueType":
-        """What it is, as it was told last."""
+        """Its latest role."""
         return self.batches[-1].role if self.batches else notification.WATCHER_ROLE_UNSPECIFIED
 
     @property
     def operation_ids(self) -> list[str]:
-        """All that it received, in order."""
+        """All received operations, in order."""
         return [each for batch in self.batches for each in batch.operation_ids]
 
     async def becomes(self, role: "notification.WatcherRole.ValueType") -> Batch:
-        """Wait until it is told that it has a role."""
+        """Wait until it has a role."""
         await self.until(lambda: self.role == role)
         return self.batches[-1]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something has become true of what it received."""
+        """Wait for a condition on its messages."""
         async with asyncio.timeout(_SECONDS):
             while not condition():
                 assert self.error is None, f"the stream ended: {self.error}"
@@ -82,7 +82,7 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Gateways, each with a watcher of one subscription; that of the first one is the first to be active."""
+    """Gateways, each with a watcher of one subscription; the first gateway's watcher is active first."""
 
     sandbox: Sandbox
     gateways: Sequence[GatewayProcess]
@@ -91,14 +91,14 @@ class Shared:
     _count: list[None] = field(default_factory=list)
 
     async def notify(self) -> str:
-        """Have D1 notify the last gateway of an operation, and tell its id."""
+        """Have D1 send a notification to the last gateway; return its operation id."""
         self._count.append(None)
         sent = Notification("card-1", f"op_{len(self._count):05}", datetime.now(UTC), details=new_details())
         assert await self.sandbox.notifier.send(sent) == 204
         return sent.operation_id
 
     async def notify_for(self, seconds: float) -> list[str]:
-        """Have D1 notify again and again."""
+        """Have D1 send notifications repeatedly."""
         end, sent = time.monotonic() + seconds, []
         while time.monotonic() < end:
             sent.append(await self.notify())
@@ -111,7 +111,7 @@ class Shared:
         await NotificationServiceStub(self.channels[-1]).CommitCursor(request, timeout=_SECONDS)
 
     async def watcher_count(self) -> int:
-        """Ask the last gateway how many watchers the subscription has."""
+        """Return the subscription's number of watchers, as the last gateway reports it."""
         request = notification.GetSubscriptionRequest(subscription="ledger")
         answer = await NotificationServiceStub(self.channels[-1]).GetSubscription(request, timeout=_SECONDS)
         return answer.subscription.watchers

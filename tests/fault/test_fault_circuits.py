@@ -1,4 +1,4 @@
-"""The circuit breaker of each upstream, from without."""
+"""The circuit breaker of each upstream, as callers see it."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from tests.fault.faulty import SLACK_SECONDS, Faulty, faulty_gateway, recovery_s
 from tests.running import failure_of
 
 _FAILURES = 10
-"""As shipped."""
+"""The default."""
 _OPEN = (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_CIRCUIT_OPEN", "NOT_SENT")
 _OPERATIONS = {"d1": "suspendCard", "threeds": "auth"}
 every_upstream = pytest.mark.parametrize("upstream", ["d1", "threeds"])

@@ -1,4 +1,4 @@
-"""The active watcher's gateway is killed, stopped and drained while notifications arrive: another one's takes over."""
+"""The active watcher's gateway is killed, stopped and drained while notifications arrive; another one takes over."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Tokens: however many calls want one at the same time, D1 is asked for one."""
+"""Tokens: any number of concurrent calls make one token request to D1."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every way in which one call can go wrong between the gateway and an upstream: what is repeated, and what is told."""
+"""Every failure of a call between the gateway and an upstream: its retries, and the caller's error."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""A wire between the gateway and a simulated system, which notes what passes and can be cut."""
+"""A wire between the gateway and a simulated system, which records the traffic and can be cut."""
 
 import asyncio
 import re
@@ -26,9 +26,9 @@ class Request:
 
 
 class Wire:
-    """Ends TLS as the system would, and begins it anew towards the system.
+    """Terminates TLS as the system would, and opens a new TLS connection to the system.
 
-    Cut, it refuses connections and has reset those that there were. Stalled, it takes requests and passes nothing on.
+    A cut wire refuses connections and has reset the open ones. A stalled one accepts requests and forwards nothing.
     """
 
     def __init__(self, port: int, serving: ssl.SSLContext, calling: ssl.SSLContext) -> None:
@@ -44,7 +44,7 @@ class Wire:
     @classmethod
     @asynccontextmanager
     async def laid(cls, port: int, serving: ssl.SSLContext, calling: ssl.SSLContext) -> AsyncIterator["Wire"]:
-        """Lay a wire to a port, for as long as the block lasts."""
+        """Open a wire to a port for the duration of the block."""
         wire = cls(port, serving, calling)
         await wire.mend()
         try:
@@ -58,12 +58,12 @@ class Wire:
         return f"https://{_HOST}:{self.port}"
 
     async def mend(self) -> None:
-        """Take connections, at the port that it had before."""
+        """Accept connections again, at the former port."""
         self._listening = await asyncio.start_server(self._carry, _HOST, self.port, ssl=self._serving, backlog=2000)
         self.port = self._listening.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """Refuse connections, and reset those that there are."""
+        """Refuse connections, and reset the open ones."""
         if self._listening is not None:
             self._listening.close()
         for task, writer in self._connections.items():
@@ -72,11 +72,11 @@ class Wire:
         await asyncio.sleep(0)
 
     def count(self, correlation_id: str) -> int:
-        """Tell how many requests with a correlation id passed."""
+        """Return the number of requests with a correlation id."""
         return sum(request.correlation_id == correlation_id for request in self.requests)
 
     def counts(self, method: str = "", path_end: str = "") -> Counter[str]:
-        """Tell how many requests passed for each correlation id: of a method, or to paths that end so."""
+        """Return the number of requests for each correlation id, optionally of a method or with a path suffix."""
         return Counter(
             request.correlation_id
             for request in self.requests
@@ -95,7 +95,7 @@ class Wire:
                 await self._forth(reader, far)
                 back.cancel()
         except (asyncio.CancelledError, ExceptionGroup, OSError, asyncio.IncompleteReadError):
-            # Swallowed here and only here: asyncio's server reports a cancelled connection as an error.
+            # Only here: asyncio's server reports a cancelled connection as an error.
             pass
         finally:
             del self._connections[task]
@@ -120,5 +120,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     while content := await reader.read(_CHUNK_BYTES):
         writer.write(content)
         await writer.drain()
-    # The far side has ended it: so does this one.
+    # The far side has closed: close this one too.
     writer.transport.abort() if reader.exception() else writer.close()

@@ -13,7 +13,7 @@ _NUMBERS = itertools.count(1)
 
 @pytest.fixture
 def new_card(d1_gateway: SandboxGateway) -> Callable[[], str]:
-    """Has D1 know one more active card; returns its id. Its consumer's has the same number."""
+    """Adds an active card to D1 and returns its id. Its consumer's has the same number."""
 
     def add() -> str:
         number = next(_NUMBERS)

@@ -18,7 +18,7 @@ _MISSING = "there is no Node on this machine: node and npm have to be on PATH"
 
 @pytest.fixture(scope="session")
 def node_client() -> Path:
-    """The client's file. Without Node the test is skipped, but in CI (environment variable ``CI``) it fails."""
+    """The client's file. Without Node the test is skipped; in CI (environment variable ``CI``) it fails."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(_MISSING)
     _install()
@@ -27,7 +27,7 @@ def node_client() -> Path:
 
 def _install() -> None:
     wanted, installed = NODE / "package-lock.json", NODE / "node_modules" / ".installed"
-    # Other workers of pytest want them too.
+    # Other pytest workers use the same folder.
     with (NODE / "package.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if installed.exists() and installed.read_bytes() == wanted.read_bytes():

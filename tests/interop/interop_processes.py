@@ -1,4 +1,4 @@
-"""Clients that are programs: what they print is read as it comes."""
+"""Client programs whose output is read as it is printed."""
 
 import json
 import os
@@ -13,46 +13,46 @@ __all__ = ["Program", "environment", "running"]
 
 
 def environment(**more: str) -> Mapping[str, str]:
-    """Make the environment of a program: it finds the tools that are installed beside Python."""
+    """Return the environment of a program: the tools installed beside Python are on PATH."""
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **more}
 
 
 class Program:
-    """A running program that prints JSON objects and reads some. Made by `running`."""
+    """A running program that prints and reads JSON objects. Made by `running`."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def say(self, *messages: object) -> None:
-        """Write JSON objects to it, one a line."""
+        """Write JSON objects to it, one per line."""
         assert self._process.stdin is not None
         self._process.stdin.writelines(json.dumps(message) + "\n" for message in messages)
         self._process.stdin.flush()
 
     def hear(self) -> Any:
-        """Read the next JSON object that it prints, on one line or on many."""
+        """Read the next JSON object that it prints, on one line or several."""
         assert self._process.stdout is not None
         text = ""
         for line in self._process.stdout:
             text += line
-            # Within an object that is printed on many lines each line is indented.
+            # Within a multi-line object every line is indented.
             if line.rstrip().endswith("}") and not line.startswith(" "):
                 return json.loads(text)
         raise AssertionError(f"it ended with {self._process.wait()}: {self.complaint()}")
 
     def complaint(self) -> str:
-        """Read what it wrote to standard error, once it has ended."""
+        """Return its standard error, once it has ended."""
         assert self._process.stderr is not None
         return self._process.stderr.read()
 
     def ended(self) -> int:
-        """Wait for its end; returns the exit status."""
+        """Wait for its end; return the exit status."""
         return self._process.wait(timeout=30)
 
 
 @contextmanager
 def running(command: Sequence[str | Path], folder: Path, **variables: str) -> Iterator[Program]:
-    """Have a program run, at most as long as the block lasts."""
+    """Run a program, at most for the duration of the block."""
     pipe = subprocess.PIPE
     with subprocess.Popen(  # noqa: S603 (what the tests name)
         command, cwd=folder, env=environment(**variables), stdin=pipe, stdout=pipe, stderr=pipe, text=True

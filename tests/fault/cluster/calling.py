@@ -1,6 +1,6 @@
-"""Internal services that call both gateways, and try again if that is UNAVAILABLE, and only then.
+"""Internal services that call both gateways, and retry on UNAVAILABLE only.
 
-A change that is made under a request id is also asked for again while it is worked on, as its contract says.
+A change in progress under its request id is also retried, as its contract says.
 """
 
 import asyncio
@@ -30,41 +30,41 @@ _Call = Callable[[grpc.aio.Channel], Awaitable[object]]
 
 
 async def list_operations(channel: grpc.aio.Channel) -> None:
-    """Ask D1 for a card's operations: needs nothing that gateways share."""
+    """List a card's operations: needs nothing that the gateways share."""
     request = history_pb2.ListOperationsRequest(card_id="card-active")
     await OperationServiceStub(channel).ListOperations(request, timeout=_SECONDS)
 
 
 class Calls:
-    """Calls both gateways for as long as it runs."""
+    """Calls both gateways while it runs."""
 
     def __init__(self, channels: Sequence[grpc.aio.Channel], name: str) -> None:
         """Prepare.
 
         Args:
-            channels: The ways to the gateways.
-            name: What the names of cards begin with.
+            channels: The channels to the gateways.
+            name: The prefix of card ids.
         """
         self.done: Counter[str] = Counter()
-        """What succeeded, and what had to be tried again."""
+        """The successful calls and the retries."""
         self.failures: list[str] = []
-        """What a caller was told that it could not mend by trying again."""
+        """The errors that a retry cannot fix."""
         self.cancelled_count = 0
-        """How many calls came just when their gateway began to shut down: grpc's server ends them with CANCELLED before
-        the gateway has seen them. They are made again."""
+        """Calls that arrived just as their gateway started to drain: gRPC's server ends them with CANCELLED before the
+        gateway sees them. They are retried."""
         self.slowest_seconds = 0.0
-        """From the first attempt to the reply."""
+        """The longest time from the first attempt to the reply."""
         self._channels = channels
         self._name = name
         self._ending = asyncio.Event()
 
     @asynccontextmanager
     async def run(self, *, changes: bool) -> AsyncIterator[None]:
-        """Call for as long as the block lasts.
+        """Make calls for the duration of the block.
 
         Args:
-            changes: Whether to make changes under request ids, too: once each, so that one whose gateway was killed in
-                the midst of it is not made again, and is no success.
+            changes: Whether to make changes under request ids too: once each, so that one interrupted by a kill is not
+                repeated and does not count as a success.
         """
         async with asyncio.TaskGroup() as tasks:
             for gateway in range(len(self._channels)):
@@ -114,7 +114,7 @@ class Calls:
 
 
 def _register(card_id: str) -> _Call:
-    # May be made twice, so it has no request id.
+    # Idempotent, so it has no request id.
     request = card.RegisterCardRequest(
         card_id=card_id,
         consumer_id="consumer-1",

@@ -12,7 +12,7 @@ _SEED = "D1_FAULT_SEED"
 
 @pytest.fixture
 def seed() -> str:
-    """What all chance in a test comes from; set it to that of a failed run to have the same chances again."""
+    """The seed of all random choices in a test; set it to that of a failed run to reproduce it."""
     chosen = os.environ.get(_SEED) or str(random.SystemRandom().getrandbits(32))
     # Shown by pytest if the test fails.
     print(f"{_SEED}={chosen}")  # noqa: T201
@@ -27,6 +27,6 @@ async def stage_of_module(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def cluster(stage_of_module: Stage) -> Stage:
-    """What the tests of a module have together; whole, whatever became of the test before."""
+    """The stage that the tests of a module share, repaired after a failed test."""
     await stage_of_module.heal()
     return stage_of_module

@@ -1,4 +1,4 @@
-"""Watchers without a name, which come back at their own cursors."""
+"""Unnamed watchers, which resume at their own cursors."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ __all__ = ["HEARTBEAT_SECONDS", "PASSING", "Follower", "read", "reread"]
 
 HEARTBEAT_SECONDS = 0.5
 PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
-"""How a stream may end. CANCELLED is what grpc's server says to what comes just when it begins to shut down."""
+"""The possible ends of a stream. gRPC's server uses CANCELLED for calls that arrive just as it starts to drain."""
 _AGAIN_SECONDS = 0.05
 _REREAD_SECONDS = 0.2
 
@@ -29,16 +29,16 @@ class Follower:
         """Prepare.
 
         Args:
-            channels: The gateway to go to, or several: another one after each break.
-            cursor: Where to begin.
-            card_id: The only card to ask for; empty for all.
+            channels: The gateways, in turn after each interruption.
+            cursor: The start.
+            card_id: The only card; empty for all.
         """
         self.operation_ids: list[str] = []
-        """All that it received, in order."""
+        """All received operations, in order."""
         self.breaks: Counter[str] = Counter()
-        """Why its streams ended."""
+        """The ends of its streams, by cause."""
         self.longest_silence_seconds = 0.0
-        """Without so much as a heartbeat, within a stream."""
+        """The longest time within a stream without even a heartbeat."""
         self._channels = channels
         self._request = notification.WatchNotificationsRequest(after_cursor=cursor)
         self._request.heartbeat_interval.FromMilliseconds(round(HEARTBEAT_SECONDS * 1000))
@@ -46,7 +46,7 @@ class Follower:
             self._request.filter.card_ids.append(card_id)
 
     def has_received(self, operation_id: str) -> bool:
-        """Tell whether it received an operation."""
+        """Return whether it received an operation."""
         return operation_id in self.operation_ids
 
     async def run(self) -> None:
@@ -78,7 +78,7 @@ async def read(channel: grpc.aio.Channel, cursor: str, last: str) -> list[notifi
     """Read from a cursor to an operation.
 
     Raises:
-        grpc.aio.AioRpcError: It was interrupted.
+        grpc.aio.AioRpcError: The stream was interrupted.
     """
     seen: list[notification.Notification] = []
     request = notification.WatchNotificationsRequest(after_cursor=cursor)
@@ -97,13 +97,13 @@ async def read(channel: grpc.aio.Channel, cursor: str, last: str) -> list[notifi
 async def reread(
     channels: Sequence[grpc.aio.Channel], cursor: str, last: Callable[[], str | None], found: list[list[str]]
 ) -> AsyncIterator[None]:
-    """For as long as the block lasts, read again and again from a cursor to an operation that the log surely has.
+    """Read repeatedly from a cursor to an operation in the log, for the duration of the block.
 
     Args:
-        channels: The gateways, of which each reads in turn.
-        cursor: Where to begin.
-        last: Tells the operation; None while there is none.
-        found: Gets the operations of each time that was not interrupted.
+        channels: The gateways, used in turn.
+        cursor: The start.
+        last: Returns the operation; None before there is one.
+        found: Receives the operations of each complete read.
     """
 
     async def repeat() -> None:

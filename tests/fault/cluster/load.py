@@ -1,4 +1,4 @@
-"""Everybody at once: D1 posting and asking, services calling, watching and answering, at both gateways."""
+"""The whole load: D1's notifications and callbacks, services' calls, watchers and handlers, at both gateways."""
 
 import asyncio
 import time
@@ -16,51 +16,51 @@ from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox.d1.callbacks.edge_client import EdgeClient
 from sandbox.d1.model.contract import DELIVER_OTP
 from tests.e2e.watching import connect, operation_ids
-from tests.fault.cluster.asking import Questions, handlers
+from tests.fault.cluster.callbacks import Callbacks, handlers
 from tests.fault.cluster.calling import Calls
 from tests.fault.cluster.following import Follower, read, reread
+from tests.fault.cluster.named_watchers import Subscription
 from tests.fault.cluster.posting import Posts
 from tests.fault.cluster.stage import Stage
-from tests.fault.cluster.standing import Subscription
 from tests.running import edge_tls
 
 __all__ = ["Load", "under_load"]
 
 _SECONDS = 30.0
-"""More than anything here takes on a busy machine."""
+"""A limit that nothing here exceeds even on a busy machine."""
 _POLL_SECONDS = 0.02
 _FROM_NOW = notification.WatchNotificationsRequest(position=notification.START_POSITION_LATEST)
 
 
 @dataclass(slots=True, repr=False)
 class Load:
-    """Everybody, and what they were told."""
+    """All participants, and their results."""
 
     stage: Stage
     channels: Sequence[grpc.aio.Channel]
     begin: str
-    """The cursor at which all watchers began."""
+    """The cursor from which all watchers started."""
     posts: Posts
     followers: Sequence[Follower]
     card_follower: Follower
-    """The one that asked for the first card alone."""
+    """The watcher of the first card only."""
     subscriptions: Sequence[Subscription]
     calls: Calls
-    questions: Questions
+    callbacks: Callbacks
     errors_before: frozenset[str]
-    """What the gateways had logged as errors when all began."""
+    """The gateways' logged errors at the start."""
     rereads: list[list[str]] = field(default_factory=list)
-    """What was read from the beginning on, again and again."""
+    """The repeated reads from the beginning."""
     stored: list[notification.Notification] = field(default_factory=list)
-    """All that the log held in the end, in order."""
+    """The final content of the log, in order."""
 
     async def edges_take(self) -> None:
-        """Wait until each edge takes what D1 posts."""
+        """Wait until each edge accepts notifications."""
         for edge in range(len(self.channels)):
             await _until(partial(self._takes, edge))
 
     async def watchers_receive(self) -> str:
-        """Wait until every watcher has received what D1 posts now; returns its operation."""
+        """Wait until every watcher has received a new notification; return its operation."""
         last = await self.posts.post_once_more()
         for follower in self.followers:
             await _until(partial(follower.has_received, last))
@@ -69,19 +69,19 @@ class Load:
         return last
 
     async def leaves(self, gateway: int) -> None:
-        """Wait until every subscription's active watcher is at another gateway."""
+        """Wait until every subscription's active watcher is at the other gateway."""
         for subscription in self.subscriptions:
             await _until(partial(subscription.has_left, gateway))
 
     async def is_whole(self) -> None:
-        """Wait until both gateways do all that they are there for."""
+        """Wait until both gateways are fully operational."""
         await self.edges_take()
         await self.watchers_receive()
         for gateway in range(len(self.channels)):
             await _until(partial(self._serves, gateway))
 
     async def settle(self) -> None:
-        """Wait until every watcher has received all that there is, and read at both gateways what that is."""
+        """Wait until every watcher is up to date, and read the log at both gateways."""
         last = await self.watchers_receive()
         self.stored, other = [await read(channel, self.begin, last) for channel in self.channels]
         assert self.stored == other, "the gateways do not hold the same"
@@ -97,17 +97,17 @@ class Load:
         return (
             await self.stage.is_ready(gateway)
             and await self.stage.has_handlers(gateway, "consumer_information")
-            and await self.questions.ask(DELIVER_OTP, gateway) == DELIVER_OTP.success
+            and await self.callbacks.call(DELIVER_OTP, gateway) == DELIVER_OTP.success
         )
 
 
 @asynccontextmanager
 async def under_load(stage: Stage, seed: str, *, changes: bool = True) -> AsyncIterator[Load]:
-    """Have everybody work for as long as the block lasts, then wait until every watcher has all there is.
+    """Run the load for the duration of the block, then wait until every watcher is up to date.
 
     Args:
-        stage: With whom.
-        seed: What all chance comes from.
+        stage: The cluster.
+        seed: The seed of all random choices.
         changes: See `Calls.run`.
     """
     async with AsyncExitStack() as stack:
@@ -124,7 +124,7 @@ async def under_load(stage: Stage, seed: str, *, changes: bool = True) -> AsyncI
             async with (
                 reread(load.channels, load.begin, load.posts.latest, load.rereads),
                 load.calls.run(changes=changes),
-                load.questions.run(),
+                load.callbacks.run(),
                 load.posts.run(),
             ):
                 yield load
@@ -134,7 +134,7 @@ async def under_load(stage: Stage, seed: str, *, changes: bool = True) -> AsyncI
 
 
 async def _made(stack: AsyncExitStack, stage: Stage, seed: str) -> Load:
-    # Tests on one stage must not meet each other's cards.
+    # Tests on one stage must not share cards.
     name = f"t{uuid4().hex[:8]}"
     channels = [await stack.enter_async_context(connect(address, stage.sandbox.pki)) for address in stage.grpc]
     edges = [await stack.enter_async_context(_edge(stage, url)) for url in stage.edges]
@@ -149,7 +149,7 @@ async def _made(stack: AsyncExitStack, stage: Stage, seed: str) -> Load:
         card_follower=Follower(channels[::-1], begin, posts.cards[0]),
         subscriptions=[Subscription(f"{name}-{number}", begin, seed) for number in range(len(channels))],
         calls=Calls(channels, name),
-        questions=Questions(edges, name),
+        callbacks=Callbacks(edges, name),
         errors_before=stage.errors(),
     )
 

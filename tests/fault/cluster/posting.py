@@ -1,4 +1,4 @@
-"""Notifications as D1 posts them to two edges: some twice at once, some again, and again elsewhere if not taken."""
+"""Notifications that D1 posts to two edges: some twice at once, some repeated, and to the other edge on failure."""
 
 import asyncio
 import itertools
@@ -16,44 +16,44 @@ __all__ = ["Posts"]
 
 _CARDS = 10
 _PAUSE_SECONDS = (0.02, 0.08)
-"""Between two notifications of a card, as if it were of the operations themselves."""
+"""The pause between two notifications of a card, as between real operations."""
 _AGAIN_SECONDS = 0.1
-"""Before what was not taken is posted again."""
+"""The pause before a rejected notification is repeated."""
 _TAKEN, _NOT_TAKEN = 204, 503
-# How much D1 posts to both edges at the same time, how much it posts once more after it was taken, and how much it
-# does not post again when it is not taken.
+# The shares of notifications that D1 posts to both edges at once, repeats after an acknowledgement, and does not repeat
+# after a failure.
 _DOUBLED = 0.1
 _REPEATED = 0.1
 _GIVEN_UP = 0.05
 
 
 class Posts:
-    """Posts for as long as it runs, and remembers what was acknowledged.
+    """Posts while it runs, and records the acknowledgements.
 
-    Of each card one operation comes after the other, the next when the one before was taken: so their order is known.
+    Each card has one operation at a time, the next one after the acknowledgement: so their order is known.
     """
 
     def __init__(self, edges: Sequence[EdgeClient], seed: str, name: str) -> None:
         """Prepare.
 
         Args:
-            edges: The ways to the edges.
-            seed: What all chance comes from.
-            name: What the names of cards and operations begin with.
+            edges: The clients of the edges.
+            seed: The seed of all random choices.
+            name: The prefix of card and operation ids.
         """
         self.sent: set[str] = set()
-        """Every operation that was posted at all."""
+        """All operations posted."""
         self.acknowledged: defaultdict[str, list[str]] = defaultdict(list)
-        """For each card the operations that were answered with 204, in the order of posting."""
-        self.refused_count = 0
-        """How many posts were answered with 503."""
+        """For each card the operations with a 204, in the order of posting."""
+        self.rejected_count = 0
+        """The number of posts with a 503."""
         self.broken_count = 0
-        """How many posts got no answer."""
+        """The number of posts without a response."""
         self.repeated_count = 0
-        """How many posts were of an operation that had been posted before."""
-        self.slowest_refusal_seconds = 0.0
+        """The number of repeated posts."""
+        self.slowest_rejection_seconds = 0.0
         self.cards = [f"{name}_card_{place}" for place in range(_CARDS)]
-        """Of which operations are posted all the time."""
+        """The cards with continuous operations."""
         self._edges = edges
         self._seed = seed
         self._name = name
@@ -62,7 +62,7 @@ class Posts:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Post for as long as the block lasts, then until all that D1 does not give up is taken."""
+        """Post for the duration of the block, then until everything that D1 does not give up is acknowledged."""
         self._times.append(time.monotonic())
         async with asyncio.TaskGroup() as tasks:
             for card_id in self.cards:
@@ -74,27 +74,27 @@ class Posts:
 
     @property
     def acknowledged_count(self) -> int:
-        """How many operations were acknowledged."""
+        """The number of acknowledged operations."""
         return sum(map(len, self.acknowledged.values()))
 
     @property
     def longest_gap_seconds(self) -> float:
-        """How long nothing at all was acknowledged, at most."""
+        """The longest time without any acknowledgement."""
         return max((later - earlier for earlier, later in itertools.pairwise(self._times)), default=0.0)
 
     def latest(self) -> str | None:
-        """An operation that was acknowledged not long ago."""
+        """A recently acknowledged operation."""
         return next((each[-1] for each in self.acknowledged.values() if each), None)
 
     async def post_once_more(self) -> str:
-        """Post one notification more until it is taken, and return its operation."""
+        """Post a further notification until it is acknowledged; return its operation."""
         new = self._new(f"{self._name}_more", len(self.sent))
         await self._deliver(new, 0)
         self.acknowledged[new.card_id].append(new.operation_id)
         return new.operation_id
 
     async def post_to(self, edge: int) -> int | None:
-        """Post one notification to one edge, once; returns the status, None without an answer."""
+        """Post one notification to one edge, once; return the status, None without a response."""
         new = self._new(f"{self._name}_probe_{edge}", len(self.sent))
         status = await self._try(new, edge)
         if status == _TAKEN:
@@ -139,17 +139,17 @@ class Posts:
     async def _post(self, notification: Notification, edge: int) -> int:
         self.sent.add(notification.operation_id)
         began = time.monotonic()
-        answer = await self._edges[edge].call(
+        response = await self._edges[edge].call(
             notification.call, notification.ids, correlation_id=notification.operation_id, body=notification.body()
         )
         ended = time.monotonic()
-        if answer.status == _TAKEN:
+        if response.status == _TAKEN:
             self._times.append(ended)
         else:
-            assert answer.status == _NOT_TAKEN, f"the edge answered {answer.status}"
-            self.refused_count += 1
-            self.slowest_refusal_seconds = max(self.slowest_refusal_seconds, ended - began)
-        return answer.status
+            assert response.status == _NOT_TAKEN, f"the edge succeeded {response.status}"
+            self.rejected_count += 1
+            self.slowest_rejection_seconds = max(self.slowest_rejection_seconds, ended - began)
+        return response.status
 
     def _new(self, card_id: str, place: int) -> Notification:
         return Notification(card_id, f"{card_id}_{place:05}", datetime.now(UTC), details=new_details())

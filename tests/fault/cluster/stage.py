@@ -1,4 +1,4 @@
-"""Two gateways that share a cluster of three NATS servers: every part in a process of its own."""
+"""Two gateways that share a cluster of three NATS servers, each in its own process."""
 
 import asyncio
 import secrets
@@ -22,7 +22,7 @@ _GATEWAYS = 2
 _SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _PORTS = range(14_000, 20_000)
-"""Below those that the system gives to outgoing connections: a gateway that is down for a while finds its own free."""
+"""Below the ephemeral port range: a gateway that is down for a while finds its port free."""
 _PREFIX = "faults"
 
 
@@ -47,18 +47,18 @@ class Stage:
 
     @property
     def grpc(self) -> Sequence[str]:
-        """Where internal services connect: stays the same when a gateway is started again."""
+        """The gRPC addresses, constant across restarts."""
         return [f"127.0.0.1:{place.config.grpc_port}" for place in self._places]
 
     @property
     def edges(self) -> Sequence[str]:
-        """Where D1 calls: stays the same, too."""
+        """The edges' URLs, constant across restarts."""
         return [f"https://127.0.0.1:{place.config.edge_port}" for place in self._places]
 
     async def leader(self) -> NatsServer:
-        """Tell which server leads the stream of the event log, as soon as one does."""
+        """Return the leader of the event log's stream, as soon as there is one."""
         async with asyncio.timeout(_SECONDS):
-            while (leader := await self.nats.leader(f"{_PREFIX}-events")) is None:  # noqa: ASYNC110 (it has to be asked)
+            while (leader := await self.nats.leader(f"{_PREFIX}-events")) is None:  # noqa: ASYNC110 (polled: NATS sends no event)
                 await asyncio.sleep(_POLL_SECONDS)
         return leader
 
@@ -68,42 +68,42 @@ class Stage:
         await self._gateways[number].kill()
 
     async def end(self, number: int) -> int:
-        """Have a gateway drain and end (SIGTERM); returns its exit status."""
+        """Drain and stop a gateway (SIGTERM); return its exit status."""
         self._down.add(number)
         return await self._gateways[number].stop()
 
     async def start(self, number: int) -> None:
-        """Start a gateway, where it was if it has been there, and wait until it serves."""
+        """Start a gateway, at its former place if it had one, and wait until it serves."""
         place = self._places[number]
         if number in self._gateways:
-            # Its log begins anew.
+            # The log file starts afresh.
             self._errors |= self._errors_of(number)
         self._gateways[number] = await GatewayProcess.start(place.config, place.folder)
         self._down.discard(number)
 
     async def heal(self) -> None:
-        """Start again what a test that failed has left down."""
+        """Restart what a failed test left down."""
         await asyncio.gather(*(server.restart() for server in self.nats.servers if not server.pid))
         for number in tuple(self._down):
             await self.start(number)
 
     async def is_ready(self, number: int) -> bool:
-        """Ask a gateway whether it is ready."""
+        """Return whether a gateway is ready."""
         status, _ = await self._ask(number, "/readyz")
         return status == HTTPStatus.OK
 
     async def has_handlers(self, number: int, kind: str) -> bool:
-        """Ask a gateway whether it has handlers of its own for a kind of question."""
+        """Return whether a gateway has its own handlers of a kind of callback."""
         _, metrics = await self._ask(number, "/metrics")
         return f'd1_gateway_handlers_connected{{kind="{kind}"}} 1.0' in metrics
 
     async def close(self) -> None:
-        """End the gateways. Where an end in order is what is tested, it has been looked at."""
+        """Stop the gateways. Tests of the drain have already checked it."""
         for gateway in self._gateways.values():
             await gateway.kill()
 
     def errors(self) -> frozenset[str]:
-        """Return the errors that the gateways logged in all their lives: none, whatever happens around them."""
+        """Return the errors in all logs of the gateways: there should be none, whatever fails around them."""
         return self._errors.union(*(self._errors_of(number) for number in self._gateways))
 
     def _errors_of(self, number: int) -> frozenset[str]:
@@ -114,14 +114,14 @@ class Stage:
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"{self._gateways[number].admin}{path}") as answer,
+            session.get(f"{self._gateways[number].admin}{path}") as response,
         ):
-            return answer.status, await answer.text()
+            return response.status, await response.text()
 
 
 @asynccontextmanager
 async def staged(folder: Path) -> AsyncIterator[Stage]:
-    """Run all of it for as long as the block lasts."""
+    """Run everything for the duration of the block."""
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys"))
         prepare(sandbox.store)
@@ -140,7 +140,7 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
             places.append(_Place(config, place))
         stage = Stage(sandbox, nats, places)
         stack.push_async_callback(stage.close)
-        # At the same time: one of them makes the stream, the other one finds it.
+        # At the same time: one of them creates the stream, the other finds it.
         async with asyncio.TaskGroup() as starting:
             for number in range(_GATEWAYS):
                 starting.create_task(stage.start(number))

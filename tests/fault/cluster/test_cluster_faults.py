@@ -1,4 +1,4 @@
-"""Servers of a NATS cluster, and gateways that share it, die, hang and restart under load: nothing is lost by it."""
+"""NATS servers and gateways of a cluster die, hang and restart under load without losses."""
 
 import asyncio
 import random
@@ -19,9 +19,9 @@ _TAKE_OVER_SECONDS = 5.0
 _RECOVERY_SECONDS = 5.0
 _AT_ONCE_SECONDS = 1.0
 _MOST_CANCELLED = 2
-"""Of some thirty calls a second, in the moment in which a connection is told that its gateway shuts down."""
-_ANSWERED_HERE = GET_CONSUMER_INFORMATION.name
-"""The question for which each gateway has a handler of its own."""
+"""Of some thirty calls per second, in the moment in which clients learn of the gateway's drain."""
+_HANDLED_HERE = GET_CONSUMER_INFORMATION.name
+"""The callback for which each gateway has its own handler."""
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def chance(seed: str) -> random.Random:
 async def test_the_streams_leader_is_killed_and_started_again(cluster: Stage, seed: str, chance: random.Random) -> None:
     standstills = []
     async with under_load(cluster, seed) as load:
-        # Which gateway is connected to it, and what else it leads, is up to them: not the same both times.
+        # Which gateway is connected to it, and what else it leads, may differ each time.
         for _ in range(2):
             await asyncio.sleep(chance.uniform(0.5, 1.5))
             leader = await cluster.leader()
@@ -44,8 +44,8 @@ async def test_the_streams_leader_is_killed_and_started_again(cluster: Stage, se
 
     report(load, seed, standstills=standstills)
     check(load)
-    assert load.posts.refused_count, "nothing was posted meanwhile"
-    _check_questions(load)
+    assert load.posts.rejected_count, "nothing was posted meanwhile"
+    _check_callbacks(load)
 
 
 async def test_servers_hang_for_a_while(cluster: Stage, seed: str, chance: random.Random) -> None:
@@ -62,8 +62,8 @@ async def test_servers_hang_for_a_while(cluster: Stage, seed: str, chance: rando
 
     report(load, seed)
     check(load)
-    assert load.posts.refused_count, "nothing was posted meanwhile"
-    _check_questions(load)
+    assert load.posts.rejected_count, "nothing was posted meanwhile"
+    _check_callbacks(load)
 
 
 async def test_gateways_restart_in_turn(cluster: Stage, seed: str) -> None:
@@ -82,7 +82,7 @@ async def test_gateways_restart_in_turn(cluster: Stage, seed: str) -> None:
     report(load, seed, takeovers=takeovers)
     check(load, most_cancelled=_MOST_CANCELLED * len(_GATEWAYS))
     assert load.posts.broken_count, "nothing was posted meanwhile"
-    _check_questions(load)
+    _check_callbacks(load)
     assert max(takeovers) < _AT_ONCE_SECONDS
 
 
@@ -101,7 +101,7 @@ async def test_gateways_are_killed_in_turn(cluster: Stage, seed: str, chance: ra
     report(load, seed, takeovers=takeovers)
     check(load)
     assert load.posts.broken_count, "nothing was posted meanwhile"
-    assert load.questions.fallbacks[_ANSWERED_HERE] == 0
+    assert load.callbacks.fallbacks[_HANDLED_HERE] == 0
     assert max(takeovers) < _TAKE_OVER_SECONDS
 
 
@@ -109,7 +109,7 @@ async def test_nats_is_gone_and_comes_back(cluster: Stage, seed: str, chance: ra
     async with under_load(cluster, seed) as load:
         await asyncio.sleep(chance.uniform(0.5, 1.5))
         await cluster.nats.kill()
-        refusals = [await _check_alone(load, gateway) for gateway in _GATEWAYS]
+        rejections = [await _check_alone(load, gateway) for gateway in _GATEWAYS]
         await asyncio.sleep(chance.uniform(1.0, 4.0))
         await asyncio.gather(*(server.restart() for server in cluster.nats.servers))
         began = time.monotonic()
@@ -118,25 +118,25 @@ async def test_nats_is_gone_and_comes_back(cluster: Stage, seed: str, chance: ra
         await load.is_whole()
         recovery = time.monotonic() - began
 
-    report(load, seed, refusals=refusals, edges_take_again=[edges], recovery=[recovery])
+    report(load, seed, rejections=rejections, edges_take_again=[edges], recovery=[recovery])
     check(load)
-    _check_questions(load)
-    assert max(refusals) < _AT_ONCE_SECONDS
+    _check_callbacks(load)
+    assert max(rejections) < _AT_ONCE_SECONDS
     assert recovery < _RECOVERY_SECONDS
 
 
 async def _check_alone(load: Load, gateway: int) -> float:
-    """Make sure that a gateway without NATS does what it can, and tell how long a refusal takes."""
+    """Check that a gateway without NATS does what it can; return the time to an error response."""
     began = time.monotonic()
     assert await load.posts.post_to(gateway) == 503
     took = time.monotonic() - began
     assert not await load.stage.is_ready(gateway)
-    assert await load.questions.ask(GET_CONSUMER_INFORMATION, gateway) == GET_CONSUMER_INFORMATION.success
+    assert await load.callbacks.call(GET_CONSUMER_INFORMATION, gateway) == GET_CONSUMER_INFORMATION.success
     await list_operations(load.channels[gateway])
     return took
 
 
-def _check_questions(load: Load) -> None:
-    """Make sure that no question was cut off, and that those were answered for which there was a handler at hand."""
-    assert load.questions.cut_off[_ANSWERED_HERE] == load.questions.cut_off[DELIVER_OTP.name] == 0
-    assert load.questions.fallbacks[_ANSWERED_HERE] == 0
+def _check_callbacks(load: Load) -> None:
+    """Check that no callback was interrupted, and that those with a handler at the same gateway succeeded."""
+    assert load.callbacks.interrupted[_HANDLED_HERE] == load.callbacks.interrupted[DELIVER_OTP.name] == 0
+    assert load.callbacks.fallbacks[_HANDLED_HERE] == 0

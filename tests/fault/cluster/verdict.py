@@ -1,21 +1,21 @@
-"""Whether everybody was served as they should be, and the figures of it."""
+"""Checks and reports the results of a load."""
 
 from tests.e2e.watching import operation_ids
-from tests.fault.cluster.asking import IN_TIME_SECONDS
+from tests.fault.cluster.callbacks import IN_TIME_SECONDS
 from tests.fault.cluster.load import Load
 
 __all__ = ["check", "report"]
 
-_REFUSED_SECONDS = 2.0 + 2.5
-"""How long NATS may take for an answer as a gateway ships, and what a busy machine may add. D1 waits for 5 s."""
+_MAX_REJECTION_SECONDS = 2.0 + 2.5
+"""The default time limit of NATS, and a margin for a busy machine. D1 waits for 5 s."""
 
 
 def check(load: Load, *, most_cancelled: int = 0) -> None:
-    """Make sure that nothing acknowledged was lost, nothing delivered twice or out of order, and nobody failed.
+    """Check that nothing acknowledged was lost, nothing delivered twice or out of order, and no call failed.
 
     Args:
-        load: Whose.
-        most_cancelled: How many calls may have come just when a gateway began to shut down.
+        load: The load.
+        most_cancelled: The number of calls that may have arrived just as a gateway started to drain.
     """
     stored = operation_ids(load.stored)
     assert len(stored) == len(set(stored)), "something is in the log twice"
@@ -28,9 +28,9 @@ def check(load: Load, *, most_cancelled: int = 0) -> None:
         assert [each for each in of_card if each in known] == acknowledged, f"{card_id} is out of order"
     _check_watchers(load, stored)
     assert load.calls.cancelled_count <= most_cancelled, "calls were cut off"
-    assert load.posts.slowest_refusal_seconds < _REFUSED_SECONDS, "a refusal took too long"
+    assert load.posts.slowest_rejection_seconds < _MAX_REJECTION_SECONDS, "an error response took too long"
     assert not load.calls.failures, f"a caller failed: {load.calls.failures}"
-    assert load.questions.slowest_seconds < IN_TIME_SECONDS, "a question got neither an answer nor its fallback in time"
+    assert load.callbacks.slowest_seconds < IN_TIME_SECONDS, "a callback got neither a reply nor its fallback in time"
     errors = load.stage.errors() - load.errors_before
     assert not errors, f"logged as errors: {errors}"
 
@@ -51,17 +51,17 @@ def report(load: Load, seed: str, **seconds: list[float]) -> None:
     """Print the figures.
 
     Args:
-        load: Whose.
-        seed: What all chance came from.
-        seconds: What else was measured.
+        load: The load.
+        seed: The seed of all random choices.
+        seconds: Further measurements.
     """
-    posts, calls, questions = load.posts, load.calls, load.questions
+    posts, calls, callbacks = load.posts, load.calls, load.callbacks
     followers = (*load.followers, load.card_follower)
     figures = {
         "seed": seed,
         "posts acknowledged": posts.acknowledged_count,
-        "answered 503": f"{posts.refused_count}, the slowest after {posts.slowest_refusal_seconds:.2f} s",
-        "without answer": posts.broken_count,
+        "responses 503": f"{posts.rejected_count}, the slowest after {posts.slowest_rejection_seconds:.2f} s",
+        "without response": posts.broken_count,
         "repeats": posts.repeated_count,
         "longest gap in acknowledgements": f"{posts.longest_gap_seconds:.2f} s",
         **{name.replace("_", " "): [f"{each:.2f} s" for each in measured] for name, measured in seconds.items()},
@@ -77,8 +77,8 @@ def report(load: Load, seed: str, **seconds: list[float]) -> None:
         "commits": sum(len(each.commits) for each in load.subscriptions),
         "unary": f"{dict(calls.done)}, the slowest {calls.slowest_seconds:.2f} s, failed {len(calls.failures)}",
         "unary ended with CANCELLED": calls.cancelled_count,
-        "questions": f"{dict(questions.answered)}, the slowest {questions.slowest_seconds:.2f} s",
-        "fallbacks": dict(questions.fallbacks),
-        "questions cut off": dict(questions.cut_off),
+        "callbacks": f"{dict(callbacks.succeeded)}, the slowest {callbacks.slowest_seconds:.2f} s",
+        "fallbacks": dict(callbacks.fallbacks),
+        "callbacks interrupted": dict(callbacks.interrupted),
     }
     print("", *(f"{name}: {value}" for name, value in figures.items()), sep="\n  ")  # noqa: T201 (with -s)

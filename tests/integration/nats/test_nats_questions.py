@@ -16,7 +16,7 @@ from issuer.callback.v1 import messages_pb2 as callback
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from sandbox.d1.model.notification import Notification, new_details
 from sandbox.handler import Handler
-from tests.answering import PHONE, Issuer, tell_person
+from tests.callback_replies import PHONE, Issuer, tell_person
 from tests.integration.nats.questioning import Questioning, questioning
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
@@ -42,7 +42,7 @@ async def outcomes(handler: Handler, count: int = 1) -> list[int]:
 
 async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gateway(cluster: Questioning) -> None:
     issuer = Issuer()
-    async with Handler.connect(cluster.gateways[THERE].channel, issuer.answers()) as handler:
+    async with Handler.connect(cluster.gateways[THERE].channel, issuer.responders()) as handler:
         status, person = await cluster.ask(HERE, "?cardId=card-7", **{"x-correlation-id": "ask-1"})
         assert (status, person["firstName"]) == (200, "Zoë")
         assert await cluster.ask(HERE, "/otp", {"otp": {"value": "004211"}}) == (204, None)
@@ -137,7 +137,7 @@ async def test_while_nats_is_down_handlers_here_answer_and_after_that_those_else
     cluster: Questioning,
 ) -> None:
     there, here = cluster.gateways[THERE].channel, cluster.gateways[HERE].channel
-    async with Handler.connect(there, {"deliver_otp": Issuer().answers()["deliver_otp"]}) as elsewhere:
+    async with Handler.connect(there, {"deliver_otp": Issuer().responders()["deliver_otp"]}) as elsewhere:
         assert (await cluster.ask(HERE, "/otp", {"otp": {"value": "1"}}))[0] == 204
         async with Handler.connect(here, {"consumer_information": tell_person}) as own:
             await cluster.nats.kill()
@@ -155,7 +155,7 @@ async def test_while_nats_is_down_handlers_here_answer_and_after_that_those_else
 async def test_nothing_of_a_callback_or_a_reply_is_stored_or_logged(cluster: Questioning, tmp_path: Path) -> None:
     sandbox = cluster.gateways[THERE].sandbox
     with capture_logs() as logged:
-        async with Handler.connect(cluster.gateways[THERE].channel, Issuer().answers()) as handler:
+        async with Handler.connect(cluster.gateways[THERE].channel, Issuer().responders()) as handler:
             otp = {"otp": {"value": CANARY}, "panSuffix": CANARY, "unknown": CANARY}
             assert (await cluster.ask(HERE, "/otp", otp))[0] == 204
             assert (await cluster.ask(HERE))[0] == 200

@@ -18,7 +18,7 @@ from gateway.telemetry.readiness import Readiness, Report
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox import Sandbox
 from sandbox.handler import Handler
-from tests.answering import refuse
+from tests.callback_replies import reject
 from tests.integration.telemetry.operator_view import OperatorView
 from tests.running import edge_session, running_gateway, settings_for
 
@@ -62,7 +62,7 @@ async def test_a_gateway_that_drains_says_so_for_as_long_as_calls_are_in_flight(
     async with edge_session(sandbox) as session:
         gateway = running_gateway(sandbox, settings_for(sandbox, tmp_path))
         view = OperatorView(await gateway.__aenter__(), session)
-        async with Handler.connect(view.running.channel, {"deliver_otp": refuse}):
+        async with Handler.connect(view.running.channel, {"deliver_otp": reject}):
             assert (await view.ready())[0] == 200
             leaving = asyncio.create_task(gateway.__aexit__(None, None, None))
             await view.until_ready(503)

@@ -6,7 +6,7 @@ import pytest
 from issuer.card.v1 import messages_pb2 as card
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.handler import Handler
-from tests.answering import refuse, tell_person
+from tests.callback_replies import reject, tell_person
 from tests.integration.telemetry.operator_view import NOTIFICATION_ROUTE, OperatorView
 
 SUSPEND = "issuer.card.v1.CardService/SuspendCard"
@@ -77,7 +77,7 @@ async def test_a_notification_is_counted_on_its_way_from_the_edge_to_the_stream(
 
 async def test_a_callback_is_counted_by_its_outcome(view: OperatorView) -> None:
     kind = "consumer_information"
-    for answer in (tell_person, refuse):
+    for answer in (tell_person, reject):
         async with Handler.connect(view.running.channel, {kind: answer}):
             await view.until("handlers_connected", 1, kind=kind)
             await view.ask("GET", CONSUMER)

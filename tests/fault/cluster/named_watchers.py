@@ -1,4 +1,4 @@
-"""The watchers of a named subscription, one at each gateway: who is active when, and what it received by then."""
+"""The watchers of a named subscription, one at each gateway: their times of activity, and what they received."""
 
 import asyncio
 import random
@@ -18,62 +18,62 @@ __all__ = ["Subscription", "Turn"]
 
 _AGAIN_SECONDS = 0.05
 _COMMITTED = 0.2
-"""After how much of what it receives a watcher commits."""
+"""The share of received batches after which a watcher commits."""
 _SECONDS = 10.0
 _ON_ITS_WAY_SECONDS = 0.25
-"""How much later one message than another may be looked at here that was sent before it."""
+"""The tolerance for messages processed later than a message sent after them."""
 
 
 @dataclass(slots=True)
 class Turn:
-    """What a watcher received while it was the active one, under one fence."""
+    """What a watcher received while active, under one fencing token."""
 
     watcher: int
     asked_at: float
-    """It became active after this: its stream was opened then, or it was told that it stood by."""
+    """A time before it became active: its stream's start, or its last message as a standby."""
     cursor: str
-    """Where it began."""
+    """Its first cursor."""
     operation_ids: list[str] = field(default_factory=list)
 
 
 class Subscription:
-    """A name, and what its watchers were told."""
+    """A name, and the messages of its watchers."""
 
     def __init__(self, name: str, cursor: str, seed: str) -> None:
         """Prepare.
 
         Args:
-            name: Under which they watch.
-            cursor: Where the very first of them begins.
-            seed: What all chance comes from.
+            name: The subscription's name.
+            cursor: The start of the very first watcher.
+            seed: The seed of all random choices.
         """
         self.name = name
         self.turns: dict[int, Turn] = {}
-        """By fence."""
+        """The turns by fencing token."""
         self.commits: list[tuple[float, str, str]] = []
-        """When each commit was acknowledged, the cursor that was to be committed, and the one that stood then."""
+        """For each commit: the time of its acknowledgement, the cursor, and the committed cursor in the response."""
         self.committed: Sequence[str] = ()
-        """Which cursor was committed in the end, as each gateway says."""
+        """The final committed cursor, as each gateway reports it."""
         self.breaks: Counter[str] = Counter()
-        """Why streams ended."""
+        """The ends of streams, by cause."""
         self._chance = random.Random(seed)  # noqa: S311 - no secret
         self._request = notification.WatchNotificationsRequest(subscription=name, after_cursor=cursor)
         self._request.heartbeat_interval.FromMilliseconds(round(HEARTBEAT_SECONDS * 1000))
 
     def has_begun(self) -> bool:
-        """Tell whether anybody has become active."""
+        """Return whether any watcher has been active."""
         return bool(self.turns)
 
     def has_received(self, operation_id: str) -> bool:
-        """Tell whether the last one that became active received an operation."""
+        """Return whether the latest active watcher received an operation."""
         return operation_id in self.turns[max(self.turns)].operation_ids
 
     def has_left(self, watcher: int) -> bool:
-        """Tell whether the last one that became active is not that watcher."""
+        """Return whether the latest active watcher is another one."""
         return self.turns[max(self.turns)].watcher != watcher
 
     async def watch(self, watcher: int, channel: grpc.aio.Channel) -> None:
-        """Watch at one gateway until cancelled, and commit now and then."""
+        """Watch at one gateway until cancelled, with occasional commits."""
         while True:
             watch = NotificationServiceStub(channel).WatchNotifications(self._request)
             asked_at = time.monotonic()
@@ -95,16 +95,16 @@ class Subscription:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def committed_cursor(self, channel: grpc.aio.Channel) -> str:
-        """Ask a gateway which cursor is committed."""
+        """Return the committed cursor, as a gateway reports it."""
         request = notification.GetSubscriptionRequest(subscription=self.name)
-        answer = await NotificationServiceStub(channel).GetSubscription(request, timeout=_SECONDS)
-        return answer.subscription.committed_cursor
+        response = await NotificationServiceStub(channel).GetSubscription(request, timeout=_SECONDS)
+        return response.subscription.committed_cursor
 
     def check(self, places: Mapping[str, int], expected: Sequence[str]) -> None:
-        """Make sure that nothing was lost or out of order, and repeated only from the committed cursor on.
+        """Check that nothing was lost or out of order, and that repetitions start at the committed cursor.
 
         Args:
-            places: How many of the expected operations are before each cursor.
+            places: The number of expected operations before each cursor.
             expected: All operations, in order.
         """
         commits = [(at + _ON_ITS_WAY_SECONDS, places[standing]) for at, _, standing in self.commits]
@@ -113,10 +113,10 @@ class Subscription:
         reached = 0
         for fence, turn in sorted(self.turns.items()):
             begin, received = places[turn.cursor], turn.operation_ids
-            assert received == expected[begin : begin + len(received)], f"{self.name}: fence {fence} left something out"
-            assert begin <= reached, f"{self.name}: something was lost before fence {fence}"
+            assert received == expected[begin : begin + len(received)], f"{self.name}: gap under fencing token {fence}"
+            assert begin <= reached, f"{self.name}: something was lost before fencing token {fence}"
             committed = max((place for at, place in commits if at < turn.asked_at), default=0)
-            assert begin >= committed, f"{self.name}: fence {fence} began before what was committed"
+            assert begin >= committed, f"{self.name}: fencing token {fence} began before what was committed"
             reached = max(reached, begin + len(received))
         assert reached == len(expected), f"{self.name}: not all was delivered"
         assert len(set(self.committed)) == 1, f"{self.name}: the gateways do not agree on what was committed"
@@ -126,7 +126,7 @@ class Subscription:
         self, batch: notification.WatchNotificationsResponse, watcher: int, asked_at: float, fences: set[int]
     ) -> None:
         if batch.fence not in fences:
-            assert batch.fence not in self.turns, "two watchers had the same fence"
+            assert batch.fence not in self.turns, "two watchers had the same fencing token"
             fences.add(batch.fence)
             self.turns[batch.fence] = Turn(watcher, asked_at, batch.cursor)
             assert not batch.notifications, "the first message says where the turn begins"
@@ -135,9 +135,9 @@ class Subscription:
     async def _commit(self, channel: grpc.aio.Channel, cursor: str) -> None:
         request = notification.CommitCursorRequest(subscription=self.name, cursor=cursor)
         try:
-            answer = await NotificationServiceStub(channel).CommitCursor(request, timeout=_SECONDS)
+            response = await NotificationServiceStub(channel).CommitCursor(request, timeout=_SECONDS)
         except grpc.aio.AioRpcError as error:
             if error.code() not in PASSING:
                 raise
         else:
-            self.commits.append((time.monotonic(), cursor, answer.committed_cursor))
+            self.commits.append((time.monotonic(), cursor, response.committed_cursor))

@@ -1,4 +1,4 @@
-"""What test handlers reply to D1's questions."""
+"""Replies of test handlers to callback requests."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import personal_information_pb2 as personal
 from sandbox.handler import Responder
 
-__all__ = ["PERSON", "PHONE", "Issuer", "refuse", "tell_person"]
+__all__ = ["PERSON", "PHONE", "Issuer", "reject", "tell_person"]
 
 PHONE = "+447700900123"
 PERSON = personal.PersonalInformation(
@@ -22,32 +22,32 @@ PERSON = personal.PersonalInformation(
 )
 
 
-async def tell_person(question: callback.Question) -> callback.Reply:
-    """Tell who everybody is."""
-    del question
+async def tell_person(request: callback.Question) -> callback.Reply:
+    """Return the same personal data for everybody."""
+    del request
     return callback.Reply(consumer_information=replies.ConsumerInformationResponse(personal_information=PERSON))
 
 
-async def refuse(question: callback.Question) -> callback.Reply:
-    """Know nobody."""
-    del question
+async def reject(request: callback.Question) -> callback.Reply:
+    """Reply that the consumer is not found."""
+    del request
     return callback.Reply(refusal=replies.Refusal(reason=replies.REFUSAL_REASON_NOT_FOUND))
 
 
 @dataclass(slots=True)
 class Issuer:
-    """An issuer's service that answers every kind of question, and remembers what it was asked."""
+    """An issuer's service that handles every kind of callback and records the requests."""
 
     pan: str = "4970101234567890"
     otps: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     pushes: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
-    """The authentications that were begun."""
+    """The authentications started."""
     results: dict[str, "authentication.AuthenticationStatus.ValueType"] = field(default_factory=dict)
-    """How they ended; PENDING without one."""
+    """Their results; PENDING without one."""
     _count: int = 0
 
-    def answers(self) -> Mapping[str, Responder]:
-        """Tell what it answers."""
+    def responders(self) -> Mapping[str, Responder]:
+        """Return the responders by kind."""
         return {
             "consumer_information": tell_person,
             "deliver_otp": self._deliver,
@@ -56,23 +56,23 @@ class Issuer:
             "card_credentials": self._credentials,
         }
 
-    async def _deliver(self, question: callback.Question) -> callback.Reply:
-        self.otps.put_nowait(question.deliver_otp.otp)
+    async def _deliver(self, request: callback.Question) -> callback.Reply:
+        self.otps.put_nowait(request.deliver_otp.otp)
         return callback.Reply(deliver_otp=replies.DeliverOtpResponse())
 
-    async def _authenticate(self, question: callback.Question) -> callback.Reply:
+    async def _authenticate(self, request: callback.Question) -> callback.Reply:
         self._count += 1
-        authentication_id = f"{question.authenticate.consumer_id}-{self._count}"
+        authentication_id = f"{request.authenticate.consumer_id}-{self._count}"
         self.pushes.put_nowait(authentication_id)
         return callback.Reply(authenticate=replies.AuthenticateResponse(authentication_id=authentication_id))
 
-    async def _result(self, question: callback.Question) -> callback.Reply:
-        asked = question.authentication_result.authentication_id
-        status = self.results.get(asked, authentication.AUTHENTICATION_STATUS_PENDING)
+    async def _result(self, request: callback.Question) -> callback.Reply:
+        authentication_id = request.authentication_result.authentication_id
+        status = self.results.get(authentication_id, authentication.AUTHENTICATION_STATUS_PENDING)
         return callback.Reply(authentication_result=replies.AuthenticationResultResponse(status=status))
 
-    async def _credentials(self, question: callback.Question) -> callback.Reply:
-        del question
+    async def _credentials(self, request: callback.Question) -> callback.Reply:
+        del request
         credentials = CardCredentials(pan=self.pan, expiry=CardExpiry(month=7, year=2034))
         details = replies.CardDetails(credentials=credentials, name="ZOE", cvv="123")
         return callback.Reply(card_credentials=replies.CardCredentialsResponse(details=details))

@@ -1,4 +1,4 @@
-"""D1 asks both edges, and handlers at both gateways answer: of one kind at each gateway, of another at one alone."""
+"""D1 sends callbacks to both edges: one kind has handlers at both gateways, another kind at one only."""
 
 import asyncio
 import time
@@ -20,40 +20,40 @@ from sandbox.common.pki import Pki
 from sandbox.d1.callbacks.edge_client import EdgeClient, NotDeliveredError
 from sandbox.d1.model.contract import DELIVER_OTP, GET_CONSUMER_INFORMATION, Callback
 
-__all__ = ["IN_TIME_SECONDS", "Questions", "handlers"]
+__all__ = ["IN_TIME_SECONDS", "Callbacks", "handlers"]
 
 IN_TIME_SECONDS = 2.0 + 1.0
-"""The deadline that a gateway ships with, and what a busy machine may add."""
+"""The default deadline of callbacks, and a margin for a busy machine."""
 _PAUSE_SECONDS = 0.1
 _FALLBACK = 500
 _OTP = {"otp": {"value": "004211"}}
 
 
-class Questions:
-    """Asks both edges for as long as it runs."""
+class Callbacks:
+    """Sends callbacks to both edges while it runs."""
 
     def __init__(self, edges: Sequence[EdgeClient], name: str) -> None:
         """Prepare.
 
         Args:
-            edges: The ways to the edges.
-            name: What the names of consumers begin with.
+            edges: The clients of the edges.
+            name: The prefix of consumer ids.
         """
-        self.answered: Counter[str] = Counter()
-        """By kind."""
+        self.succeeded: Counter[str] = Counter()
+        """The successful callbacks, by kind."""
         self.fallbacks: Counter[str] = Counter()
-        """By kind."""
-        self.cut_off: Counter[str] = Counter()
-        """Of the questions that got no answer though an edge had taken them, or seemed to, by kind."""
+        """The fallbacks, by kind."""
+        self.interrupted: Counter[str] = Counter()
+        """The callbacks without a response after an edge accepted the connection, by kind."""
         self.slowest_seconds = 0.0
-        """From question to answer or fallback."""
+        """The longest time from request to reply or fallback."""
         self._edges = edges
         self._name = name
         self._ending = asyncio.Event()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Ask for as long as the block lasts."""
+        """Send callbacks for the duration of the block."""
         async with asyncio.TaskGroup() as tasks:
             for edge in range(len(self._edges)):
                 tasks.create_task(self._repeat(GET_CONSUMER_INFORMATION, edge))
@@ -63,36 +63,36 @@ class Questions:
             finally:
                 self._ending.set()
 
-    async def ask(self, call: Callback, edge: int) -> int | None:
-        """Ask one edge; returns the status, None without an answer."""
+    async def call(self, call: Callback, edge: int) -> int | None:
+        """Send a callback to one edge; return the status, None without a response."""
         body = _OTP if call is DELIVER_OTP else None
         began = time.monotonic()
         try:
-            answer = await self._edges[edge].call(
+            response = await self._edges[edge].call(
                 call, {"consumerId": f"{self._name}-{edge}"}, correlation_id=f"{self._name}-{edge}", body=body
             )
         except NotDeliveredError as error:
-            # Nobody listens: D1's load balancer sends it to another one.
+            # Connection refused: D1's load balancer uses the other edge.
             if not isinstance(error.__context__, aiohttp.ClientConnectorError):
-                self.cut_off[call.name] += 1
+                self.interrupted[call.name] += 1
             return None
         self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
-        if answer.status == _FALLBACK:
+        if response.status == _FALLBACK:
             self.fallbacks[call.name] += 1
         else:
-            assert answer.status == call.success, f"{call.name} was answered {answer.status}"
-            self.answered[call.name] += 1
-        return answer.status
+            assert response.status == call.success, f"{call.name} got HTTP {response.status}"
+            self.succeeded[call.name] += 1
+        return response.status
 
     async def _repeat(self, call: Callback, edge: int) -> None:
         while not self._ending.is_set():
-            await self.ask(call, edge)
+            await self.call(call, edge)
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
 @asynccontextmanager
 async def handlers(addresses: Sequence[str], pki: Pki) -> AsyncIterator[None]:
-    """Have handlers for as long as the block lasts: one at each gateway, and one at the first that is there."""
+    """Run handlers for the duration of the block: one at each gateway, and one at the first available gateway."""
     async with AsyncExitStack() as stack:
         for number, address in enumerate(addresses):
             informing = CallbackHandler(f"informing-{number}")

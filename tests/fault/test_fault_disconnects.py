@@ -1,4 +1,4 @@
-"""Callers that leave: their changes are finished, their questions dropped, and a shutdown waits for the former."""
+"""Callers that disconnect: their changes finish, their reads are cancelled, and a shutdown waits for the changes."""
 
 import asyncio
 import time
