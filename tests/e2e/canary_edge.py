@@ -17,7 +17,7 @@ from tests.e2e.canary_requests import CARD, CONSUMER
 from tests.e2e.canary_values import Canaries
 from tests.running import consumer_notification_path, notification_path
 
-__all__ = ["CALLBACK_KINDS", "Edge"]
+__all__ = ["KINDS", "Edge"]
 
 _CONSUMER_PATH: Final = f"/banking/d1/v1/issuers/SANDBOX001/consumers/{CONSUMER}"
 _TRACE_PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -32,7 +32,7 @@ class _Callback:
     body: Mapping[str, Any] | None = None
 
 
-CALLBACK_KINDS: Final = (
+KINDS: Final = (
     "consumer_information",
     "deliver_otp",
     "authenticate",

@@ -11,7 +11,7 @@ from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from sandbox.handler import Handler
-from tests.e2e.canary_edge import CALLBACK_KINDS
+from tests.e2e.canary_edge import KINDS
 from tests.e2e.canary_media import Evidence
 from tests.e2e.canary_requests import details, person, poisoned
 from tests.e2e.canary_values import Canaries
@@ -47,9 +47,7 @@ class CanaryHandler:
     async def connect(cls, channel: grpc.aio.Channel, evidence: Evidence, canaries: Canaries) -> AsyncIterator[Self]:
         """Connect for the duration of the block."""
         handler = cls(evidence, canaries)
-        async with Handler.connect(
-            channel, dict.fromkeys(CALLBACK_KINDS, handler._respond), max_in_flight=64
-        ) as connected:
+        async with Handler.connect(channel, dict.fromkeys(KINDS, handler._respond), max_in_flight=64) as connected:
             handler._handler = connected
             yield handler
             for receipt in connected.acknowledgements:

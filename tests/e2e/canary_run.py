@@ -13,7 +13,7 @@ from issuer.threeds.v1.service_pb2_grpc import AuthenticationServiceStub, Operat
 from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
 from sandbox.threeds.contract import Operation as ThreeDSOperation
-from tests.e2e.canary_edge import CALLBACK_KINDS
+from tests.e2e.canary_edge import KINDS
 from tests.e2e.canary_handler import CanaryHandler, Manner
 from tests.e2e.canary_stage import Stage
 from tests.e2e.canary_values import SECRETS, WORDS
@@ -54,7 +54,7 @@ async def _handle_callbacks(stage: Stage) -> None:
     async with CanaryHandler.connect(channel, stage.evidence, stage.canaries) as handler:
         for manner, expected in _EXPECTED.items():
             handler.manner = manner
-            statuses = await asyncio.gather(*(stage.edge.call(kind) for kind in CALLBACK_KINDS))
+            statuses = await asyncio.gather(*(stage.edge.call(kind) for kind in KINDS))
             assert set(statuses) == expected, manner
         handler.manner = Manner.ENCRYPTED
         assert await stage.edge.call("card_credentials") == 200

@@ -119,7 +119,7 @@ async def test_a_draining_gateway_lets_its_handlers_reply_to_callbacks_of_its_pe
     release = asyncio.Event()
     async with (
         gateways(tmp_path, 2, deadline_seconds=8.0) as cluster,
-        cluster.handler(FIRST, when(release)) as draining,
+        cluster.handler(FIRST, when(release)) as handler,
     ):
         await cluster.know_each_other()
         pending = calling(cluster)
@@ -138,7 +138,7 @@ async def test_a_reply_to_a_gateway_that_was_killed_is_late(tmp_path: Path) -> N
     release = asyncio.Event()
     async with (
         gateways(tmp_path, 2, deadline_seconds=30.0) as cluster,
-        cluster.handler(FIRST, when(release)) as draining,
+        cluster.handler(FIRST, when(release)) as handler,
     ):
         await cluster.know_each_other()
         pending = calling(cluster)
