@@ -1,4 +1,4 @@
-"""Gateways for the client: what it is told of a real one, and a stand-in that fails as it is told to."""
+"""Gateways for the client: options for a real one, and a stand-in that fails on demand."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +20,7 @@ CORRELATION_ID = "correlation-1"
 
 
 def options_for(address: str, pki: Pki, caller: Identity | None = None, **changes: Any) -> Options:
-    """Make the options of an internal service of the sandbox."""
+    """Return the options of an internal service of the sandbox."""
     caller = caller or pki.caller
     return Options(
         address=address,
@@ -41,7 +41,7 @@ def server_credentials(pki: Pki) -> grpc.ServerCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What the stand-in was asked."""
+    """The calls that the stand-in received."""
 
     route: str
     request: bytes
@@ -51,7 +51,7 @@ class Call:
 
 @dataclass(slots=True)
 class Scripted:
-    """A stand-in: it gives the answers in order, then empty responses."""
+    """A stand-in: it returns the given responses in order, then empty ones."""
 
     pki: Pki
     address: str = ""
@@ -59,7 +59,7 @@ class Scripted:
     calls: list[Call] = field(default_factory=list)
 
     def requests(self, kind: Any) -> list[Any]:
-        """The requests that were made, read as messages of the client."""
+        """The requests received, parsed as messages of the client."""
         return [kind.parse(call.request) for call in self.calls]
 
     async def answer(self, route: str, request: bytes, context: Any) -> bytes:
@@ -90,7 +90,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
 @asynccontextmanager
 async def scripted(pki: Pki, port: int = 0, *, grace_seconds: float = 0) -> AsyncIterator[Scripted]:
-    """Have a stand-in for as long as the block lasts."""
+    """Run a stand-in for the duration of the block."""
     stand_in = Scripted(pki)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((_Handlers(stand_in),))

@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections a test can cut, or leave open and dead."""
+"""A TCP proxy whose connections a test can cut, or freeze."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ __all__ = ["Link"]
 
 
 class Link:
-    """Leads to a gateway, until it does not."""
+    """Connects to a gateway until a test interrupts it."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -17,12 +17,12 @@ class Link:
         self._flows.set()
         self.address = ""
         self.count = 0
-        """How many connections there were."""
+        """The number of connections made."""
 
     @classmethod
     @asynccontextmanager
     async def to(cls, address: str) -> AsyncIterator["Link"]:
-        """Have a link for as long as the block lasts."""
+        """Run a link for the duration of the block."""
         host, _, port = address.rpartition(":")
         link = cls(host, int(port))
         async with asyncio.TaskGroup() as tasks:
@@ -39,12 +39,12 @@ class Link:
                 link.cut()
 
     def cut(self) -> None:
-        """Break all connections off."""
+        """Cut all connections."""
         for transport in self._transports:
             transport.transport.abort()
 
     def die(self) -> None:
-        """Have the present connections carry nothing any more, and say nothing of it; new ones are well."""
+        """Freeze the present connections silently; new ones work."""
         self._flows.clear()
         self._flows = asyncio.Event()
         self._flows.set()

@@ -9,7 +9,7 @@ README = Path(__file__).parents[2] / "clients" / "python" / "README.md"
 
 
 def snippets() -> dict[str, str]:
-    """Get them by the titles of their sections, of which each has at most one."""
+    """Return them by section heading; each section has at most one."""
     found = {}
     for section in README.read_text().split("\n## ")[1:]:
         title, _, text = section.partition("\n")

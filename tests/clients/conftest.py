@@ -25,7 +25,7 @@ async def running(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Running]:
 
 @pytest.fixture
 def options(running: Running) -> Options:
-    """The options of a caller who may do everything."""
+    """The options of a caller with all grants."""
     return options_for(running.addresses.grpc, running.sandbox.pki)
 
 

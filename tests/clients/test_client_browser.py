@@ -1,4 +1,4 @@
-"""What a browser brings back, base64url with or without padding."""
+"""Data that a browser returns, base64url with or without padding."""
 
 import base64
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Handlers of D1's questions: purchases through a real gateway, answered by plain functions."""
+"""Handlers of D1's callbacks: purchases through a real gateway, with plain functions as handlers."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ PERSON = PersonalInformation(
 
 @pytest.fixture
 async def shopper(client: AsyncGatewayClient) -> AsyncGatewayClient:
-    """The client, once it has registered a consumer with a card."""
+    """The client, with a registered consumer and card."""
     await register(client)
     return client
 
@@ -73,7 +73,7 @@ def buy(sandbox: Sandbox, flow: Flow) -> Purchase:
 
 
 class Otps(CallbackHandler):
-    """A handler that sends passwords, and remembers them."""
+    """A handler that sends OTPs and records them."""
 
     def __init__(self) -> None:
         super().__init__("otps", drain_seconds=10)
@@ -91,7 +91,7 @@ class Otps(CallbackHandler):
 
 
 async def finished(purchase: Purchase, otp: str) -> Status:
-    """Type a password in when it is asked for; tells how the purchase ended."""
+    """Enter an OTP when the purchase waits for it; return the purchase's end."""
     assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
     assert purchase.type_otp(otp)
     return await purchase.done()
@@ -143,7 +143,7 @@ async def test_every_kind_of_callback_is_handled_by_its_function(shopper: AsyncG
         assert await pushed.done() is Status.SUCCESSFUL
         assert set(decided) == {"push-consumer-1"}
         await shopper.cards.renew_card(RenewCardRequest(card_id="card-1"))
-        while running.sandbox.store.card("card-1").awaits_credentials:  # noqa: ASYNC110 (the simulator tells nobody)
+        while running.sandbox.store.card("card-1").awaits_credentials:  # noqa: ASYNC110 (the simulator sends no event)
             await asyncio.sleep(0.05)
     known = running.sandbox.store.card("card-1").details.credentials
     assert known
@@ -214,7 +214,7 @@ async def test_a_callback_is_handled_once_though_the_link_breaks(running: Runnin
         purchase = buy(running.sandbox, Flow.SMS_OTP_ISSUER)
         otp = await handler.sent.get()
         link.cut()
-        while link.count < 2:  # noqa: ASYNC110 (a link tells nobody)
+        while link.count < 2:  # noqa: ASYNC110 (a link sends no event)
             await asyncio.sleep(0.05)
         handler.may_answer.set()
         assert await finished(purchase, otp) is Status.SUCCESSFUL
@@ -256,7 +256,7 @@ async def test_a_handler_drains_on_sigterm(shopper: AsyncGatewayClient, running:
     handler.may_answer.set()
     assert await purchase.awaiting() is Status.AWAITS_OTP
     await serving
-    assert handler.sent.empty(), "a question came after the drain"
+    assert handler.sent.empty(), "a callback arrived after the drain"
     assert await late.done() is Status.FAILED
 
 
@@ -270,17 +270,17 @@ async def test_a_handler_moves_on_when_its_gateway_drains(sandbox: Sandbox, tmp_
         async with AsyncGatewayClient(options_for(gateway.grpc, sandbox.pki)) as client:
             await register(client)
             async with handler.serving(client):
-                asked = buy(sandbox, Flow.SMS_OTP_ISSUER)
+                purchase = buy(sandbox, Flow.SMS_OTP_ISSUER)
                 first = await handler.sent.get()
                 stopping = asyncio.create_task(gateway.stop())
                 await asyncio.sleep(0.5)
                 handler.may_answer.set()
-                assert await asked.awaiting() is Status.AWAITS_OTP, "the old stream was not kept"
+                assert await purchase.awaiting() is Status.AWAITS_OTP, "the old stream was not kept"
                 assert await stopping == 0
                 next_one = replace(config, grpc_port=port)
                 async with await GatewayProcess.start(next_one, tmp_path) as successor:
                     sandbox.set_edge(successor.edge)
-                    assert await finished(asked, first) is Status.SUCCESSFUL
+                    assert await finished(purchase, first) is Status.SUCCESSFUL
                     while handler.sent.empty():
                         buy(sandbox, Flow.SMS_OTP_ISSUER)
                         await asyncio.sleep(0.3)

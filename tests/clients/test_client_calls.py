@@ -1,4 +1,4 @@
-"""Calls through a real gateway, and the errors that come back."""
+"""Calls through a real gateway, and their errors."""
 
 import asyncio
 import uuid

@@ -1,4 +1,4 @@
-"""What the client's command line needs, and what it does not need."""
+"""The dependencies of the client's command line."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the client is made of: its contracts, its options, what it prints."""
+"""The client's contracts, options and representations."""
 
 import dataclasses
 import importlib
@@ -41,9 +41,9 @@ def test_the_contracts_comments_are_the_clients_documentation() -> None:
 
 
 def test_what_is_sensitive_is_not_printed() -> None:
-    question = Question(token="t-1", deliver_otp=DeliverOtpRequest(consumer_id="consumer-1", otp="123456"))
-    assert "123456" not in repr(question)
-    assert "deliver_otp=DeliverOtpRequest(consumer_id='consumer-1', otp=***)" in repr(question)
+    pending = Question(token="t-1", deliver_otp=DeliverOtpRequest(consumer_id="consumer-1", otp="123456"))
+    assert "123456" not in repr(pending)
+    assert "deliver_otp=DeliverOtpRequest(consumer_id='consumer-1', otp=***)" in repr(pending)
     request = RegisterCardRequest(card_id="card-1", credentials=CardCredentials(pan="4970101234567890"))
     assert "4970101234567890" not in f"{request} {request.credentials}"
 
@@ -130,6 +130,6 @@ def test_a_token_is_read_from_its_file_each_time_and_never_printed(tmp_path: Pat
 
 
 def test_the_contracts_need_nothing_of_google() -> None:
-    # The stubs are the gateway's; its generated modules would clash with those of other versions in one process.
+    # The stubs are the gateway's; its generated modules would clash with other versions in one process.
     assert issubclass(AReq, betterproto2.Message)
     assert "google.protobuf" not in Path(card_contracts.__file__).read_text()

@@ -1,4 +1,4 @@
-"""The blocking client over grpcio-testing's channel: a service's own tests can do without any server."""
+"""The blocking client over grpcio-testing's channel: a service's own tests need no server."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The fencing tokens of a watch's batches, and a watch that stands by again."""
+"""A watch's handling of fencing tokens, and its return to standby."""
 
 from d1_gateway_client._watching import Progress
 from d1_gateway_client.contracts.issuer.notification.v1 import (
@@ -69,7 +69,7 @@ def test_what_comes_again_after_standing_by_is_not_handed_out_twice() -> None:
     progress.take(active(7, "1", "2", "3"))
     assert handed_out(progress) == ["1", "2", "3"]
     progress.take(standby("1"))
-    assert progress.cursor == "3", "a commit now has to be of all that was handed out"
+    assert progress.cursor == "3", "a commit must now cover everything handed out"
     progress.take(active(9, cursor="1"))
     assert progress.cursor == "3"
     progress.take(active(9, "2", "3", "4"))

@@ -1,4 +1,4 @@
-"""The README's snippets, as they stand, against the sandbox that the client brings for tests."""
+"""The README's snippets, verbatim, against the sandbox that the client provides for tests."""
 
 import asyncio
 import base64

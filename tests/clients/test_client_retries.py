@@ -1,4 +1,4 @@
-"""Which calls are made again, against a stand-in that fails as it is told to."""
+"""The client's retries, against a stand-in that fails on demand."""
 
 import asyncio
 import re
@@ -214,7 +214,7 @@ async def test_a_call_in_flight_is_finished_by_a_gateway_that_shuts_down(pki: Pk
         stand_in.answers.append(slow)
         calling = asyncio.create_task(call(stand_in, "create_card", CREATE, blocking=blocking))
         await began.wait()
-        # The server says GOAWAY when the block is left, before this comes.
+        # The server sends GOAWAY at the end of the block, before this response.
         asyncio.get_running_loop().call_later(0.5, may_end.set)
     assert (await calling).card_id == "card-1"
 

@@ -1,4 +1,4 @@
-"""Watches that outlive their link."""
+"""Watches that survive lost connections."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ MANY, CUTS = 10_000, 50
 
 
 async def filled(sandbox: Sandbox, folder: Path, count: int) -> list[str]:
-    """Have a log with notifications, before a gateway uses it; tells their operations in order."""
+    """Fill an event log before a gateway uses it; return the operation ids in order."""
     storage = await SqliteStorage.open(
         settings_for(sandbox, folder).event_log.path, retention=EventLogSettings(retention_seconds=3600)
     )
@@ -88,7 +88,7 @@ async def test_ten_thousand_notifications_through_fifty_broken_links_come_once_a
             if len(received) % (MANY // CUTS) == MANY // CUTS // 2:
                 link.cut()
     assert received == operations
-    # A cut while the client is connecting anew breaks nothing.
+    # A cut while the client reconnects has no effect.
     assert link.count > 0.9 * CUTS
 
 
@@ -215,7 +215,7 @@ async def test_a_standby_takes_over(running: Running, client: AsyncGatewayClient
             await sent(running, "op_1", "op_2")
             first = await anext(active)
             waiting = asyncio.create_task(anext(standby))
-            while standby.role is not WatcherRole.STANDBY:  # noqa: ASYNC110 (a watch tells nobody)
+            while standby.role is not WatcherRole.STANDBY:  # noqa: ASYNC110 (a watch sends no event)
                 await asyncio.sleep(0.05)
             await active.commit(first)
         assert operation_id(await waiting) == "op_2"

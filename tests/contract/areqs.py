@@ -1,4 +1,4 @@
-"""AReqs of every version and channel that the gateway lets through and the simulator answers."""
+"""AReqs of every version and channel that the gateway and the simulator accept."""
 
 import uuid
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ VERSIONS: "Mapping[str, codes_pb2.MessageVersion.ValueType]" = MappingProxyType(
         "2.3.1": codes_pb2.MESSAGE_VERSION_2_3_1,
     }
 )
-"""By their text, oldest first."""
+"""The versions by their text, oldest first."""
 
 NOTIFICATION_URL = "https://requestor.example.org/challenge/end?a=1&b=2"
 CARDHOLDER_NAME = "Jane Q Example"
@@ -85,14 +85,14 @@ _REQUESTOR: Mapping[str, Any] = {"three_ri_ind": "05"}
 
 
 def pan_of(ending: str) -> str:
-    """A card number, whose last four digits decide what becomes of it."""
+    """Return a card number whose last four digits select the outcome."""
     return f"900010011111{ending}"
 
 
 def an_areq(
     version: str, pan: str, channel: "codes_pb2.DeviceChannel.ValueType" = BROWSER, **changes: Any
 ) -> areq_pb2.AReq:
-    """Make an AReq, without a transaction id unless a change gives it one. A change to None takes a field out."""
+    """Return an AReq, without a transaction id unless given. A change to None removes a field."""
     fields = {
         "message_version": VERSIONS[version],
         "device_channel": channel,

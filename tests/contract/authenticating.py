@@ -1,4 +1,4 @@
-"""A gateway before the simulated 3-D Secure server, with a merchant who calls it and a cardholder's browser."""
+"""A gateway with the simulated 3-D Secure server, a merchant's calls and a cardholder's browser."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 SECONDS = 10.0
-"""The deadline of a call that nothing holds up."""
+"""The deadline of an undisturbed call, in seconds."""
 DECOUPLED_SECONDS = 90.0
 """How long a decoupled authentication takes, by the simulator's clock."""
 METHOD_URL = "https://requestor.example.org/3ds-method/done?a=1&b=2"
@@ -43,13 +43,13 @@ _MANY = 1000
 
 
 class Arrivals:
-    """Counts the calls of an operation that reach the simulator; the first of them can go wrong."""
+    """Counts the simulator's calls of an operation; the first ones can fail."""
 
     def __init__(self, faults: Faults, operation: str = EVERY_OPERATION, *first: Fault) -> None:
         self._faults = faults
         self._operation = operation
         for fault in (*first, Fault(times=_MANY)):
-            # A fault without anything wrong in it only counts.
+            # An empty fault only counts.
             faults.add(replace(fault, operation=operation))
         self._room = self._left()
 
@@ -61,20 +61,20 @@ class Arrivals:
         return self._room - self._left()
 
     async def first(self) -> None:
-        """Wait until a call has come."""
+        """Wait for the first call."""
         async with asyncio.timeout(SECONDS):
-            # Nothing tells when a fault is used up.
+            # A used fault sends no event.
             while self.count == 0:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticating:
-    """The steps of an authentication, each over its own real connection."""
+    """The steps of an authentication, each over its own connection."""
 
     running: Running
     clock: ManualClock
-    """The simulator's; the gateway has the real one."""
+    """The simulator's clock; the gateway uses the real one."""
     browser: Browser
 
     @property
@@ -85,7 +85,7 @@ class Authenticating:
         return Arrivals(self.sandbox.faults, operation, *first)
 
     def phase(self, trans_id: str) -> Phase | None:
-        """Where the simulator stands with a transaction; None if it knows none."""
+        """The phase of a transaction at the simulator; None if unknown."""
         transaction = self.sandbox.transactions.find(trans_id)
         return None if transaction is None else transaction.phase
 
@@ -110,12 +110,12 @@ class Authenticating:
         return await self.running.authentication.GetChallengeResult(request, timeout=SECONDS)
 
     async def looked_up_areq(self, version: str, pan: str, **changes: Any) -> areq_pb2.AReq:
-        """Look a card up and make a browser's AReq for it."""
+        """Look up a card and return a browser's AReq for it."""
         found = await self.lookup(pan, [version])
         return an_areq(version, pan, three_ds_server_trans_id=found.three_ds_server_trans_id, **changes)
 
     async def run_method(self, found: threeds.LookupCardResponse) -> "codes_pb2.CompletionIndicator.ValueType":
-        """Run the 3DS Method in the browser, and say how it ended."""
+        """Run the 3DS Method in the browser; return its result."""
         if not found.HasField("three_ds_method"):
             return codes_pb2.COMPLETION_INDICATOR_UNAVAILABLE
         page = await self.browser.post(found.three_ds_method.url, {"threeDSMethodData": found.three_ds_method.data})
@@ -134,7 +134,7 @@ class Authenticating:
 
     @staticmethod
     def brought_back(page: Page) -> CRes:
-        """Read what the challenge's last page has the browser post to the merchant."""
+        """Return the fields that the challenge's last page posts to the merchant."""
         assert page.submits_itself
         assert page.form.action == NOTIFICATION_URL
         assert page.form.fields["threeDSSessionData"] == _SESSION_DATA
@@ -143,7 +143,7 @@ class Authenticating:
 
 @asynccontextmanager
 async def authenticating_in(folder: Path, **changes: Any) -> AsyncIterator[Authenticating]:
-    """Run a sandbox and a gateway, with some of the settings of ``[threeds]`` changed."""
+    """Run a sandbox and a gateway, with some settings of ``[threeds]`` overridden."""
     clock = ManualClock()
     delays = Delays(connection_timeout_seconds=0.01, decoupled_seconds=DECOUPLED_SECONDS)
     async with Sandbox.start(folder / "keys", threeds_delays=delays, clock=clock) as sandbox:
@@ -157,6 +157,6 @@ async def authenticating_in(folder: Path, **changes: Any) -> AsyncIterator[Authe
 
 
 def with_threeds(used: Settings, **changes: Any) -> Settings:
-    """Change settings of ``[threeds]``."""
+    """Override settings of ``[threeds]``."""
     assert used.threeds is not None
     return used.model_copy(update={"threeds": used.threeds.model_copy(update=changes)})

@@ -1,4 +1,4 @@
-"""The three rpcs of AuthenticationService, each with a request that the simulator answers without more ado."""
+"""The three rpcs of AuthenticationService, each with a request that succeeds at the simulator."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class ThreeDSRpc:
 
     name: str
     operation: Operation
-    """The call of the 3DS server that it makes."""
+    """The call that it makes at the 3DS server."""
     request: Message
 
     async def call(
@@ -33,7 +33,7 @@ class ThreeDSRpc:
         *,
         timeout: float | None = SECONDS,  # noqa: ASYNC109 (it is the deadline that the caller sends)
     ) -> Any:
-        """Call it with its own request, or with another one."""
+        """Call it with its own request or another one."""
         return await getattr(running.authentication, self.name)(request or self.request, timeout=timeout)
 
 
@@ -43,7 +43,7 @@ THREEDS_RPCS: Mapping[str, ThreeDSRpc] = MappingProxyType(
         for rpc in (
             ThreeDSRpc("LookupCard", Operation.PREAUTH, threeds.LookupCardRequest(acct_number=pan_of("0003"))),
             ThreeDSRpc(
-                # In this channel no lookup is needed before.
+                # This channel needs no lookup.
                 "Authenticate",
                 Operation.AUTH,
                 threeds.AuthenticateRequest(areq=an_areq("2.2.0", pan_of("0003"), REQUESTOR)),
@@ -56,7 +56,7 @@ THREEDS_RPCS: Mapping[str, ThreeDSRpc] = MappingProxyType(
         )
     }
 )
-"""By name. The transaction of the last one does not exist."""
+"""The rpcs by name. The transaction of the last one does not exist."""
 
 QUESTIONS = (THREEDS_RPCS["LookupCard"], THREEDS_RPCS["GetChallengeResult"])
-"""Those that change nothing, and so are repeated."""
+"""The rpcs without effects, which are retried."""

@@ -1,4 +1,4 @@
-"""The seven rpcs of CardService, each with a request that changes something at a prepared D1."""
+"""The seven rpcs of CardService, each with a request that has an effect at a prepared D1."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _SECONDS = 10.0
 
 
 def prepare(store: CardStore) -> None:
-    """Have D1 hold an active card and one that is suspended as lost, both of consumer-1."""
+    """Give D1 an active card and one suspended as lost, both of consumer-1."""
     for card_id, pan in (("card-active", ACTIVE_PAN), ("card-suspended", SUSPENDED_PAN)):
         details = CardDetails("consumer-1", "light", InitialState.ACTIVE, credentials=Credentials(pan, "1228"))
         store.register(card_id, details)
@@ -38,11 +38,11 @@ class Rpc:
 
     name: str
     operation: Operation
-    """The call of D1 that it makes."""
+    """The call that it makes at D1."""
     request: Message
-    """Succeeds where D1 was prepared for it."""
+    """A request that succeeds at a prepared D1."""
     service: str = "cards"
-    """The stub of `tests.running.Running` that has it."""
+    """The stub of `tests.running.Running`."""
 
     async def call(
         self,
@@ -52,13 +52,13 @@ class Rpc:
         timeout: float | None = _SECONDS,  # noqa: ASYNC109 (it is the deadline that the caller sends)
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> Any:
-        """Call it with its own request, or with another one."""
+        """Call it with its own request or another one."""
         stub = getattr(running, self.service)
         return await getattr(stub, self.name)(request or self.request, timeout=timeout, metadata=metadata)
 
 
 def changed(request: Message, **fields: Any) -> Any:
-    """Copy a request with some fields set anew; None clears one."""
+    """Copy a request with some fields replaced; None clears one."""
     copy = type(request)()
     copy.CopyFrom(request)
     for name, value in fields.items():
@@ -124,4 +124,4 @@ RPCS: Mapping[str, Rpc] = MappingProxyType(
         )
     }
 )
-"""By name."""
+"""The rpcs by name."""

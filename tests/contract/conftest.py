@@ -33,6 +33,6 @@ async def running_two(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Running
 
 @pytest.fixture
 async def authenticating(tmp_path: Path) -> AsyncIterator[Authenticating]:
-    """A gateway before a 3-D Secure server whose clock stands still."""
+    """A gateway with a 3-D Secure server whose clock tests advance."""
     async with authenticating_in(tmp_path) as started:
         yield started

@@ -1,4 +1,4 @@
-"""The rpcs of ConsumerService that call D1, each with a request that changes something where `enrol` was called."""
+"""The rpcs of ConsumerService that call D1, each with a request that has an effect after `enrol`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -47,14 +47,14 @@ RPCS: Mapping[str, Rpc] = MappingProxyType(
         )
     }
 )
-"""By name."""
+"""The rpcs by name."""
 
 
 def enrol(sandbox: Sandbox) -> None:
-    """Have consumer-1, whose cards D1 holds, enrol an authenticator in the installation app-1."""
+    """Enrol an authenticator of consumer-1, who has cards at D1, in the installation app-1."""
     sandbox.authenticators.enrol("consumer-1", "app-1")
 
 
 def known(sandbox: Sandbox) -> tuple[object, ...]:
-    """What D1 knows that the rpcs can change."""
+    """Return the state of D1 that the rpcs can change."""
     return dict(sandbox.store._consumers), sandbox.authenticators.all(), sandbox.store.cards()

@@ -1,4 +1,4 @@
-"""What goes wrong at D1, and what the caller of any rpc that calls it is told."""
+"""The failures of D1, and the error of any rpc that calls it."""
 
 from dataclasses import dataclass, replace
 
@@ -7,13 +7,13 @@ import grpc
 from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
 
-__all__ = ["MOST_SENT", "REFUSALS", "TOKEN_REFUSALS", "Case", "is_idempotent"]
+__all__ = ["MAX_SENT", "REJECTIONS", "TOKEN_REJECTIONS", "Case", "is_idempotent"]
 
 _Code = grpc.StatusCode
 _ATTEMPTS = 3
-"""How often the gateway makes a call at most, where it is safe to make it again."""
-MOST_SENT = 2 * _ATTEMPTS
-"""How often such a call may arrive: a PUT or GET whose connection dies is sent once more on a new one, at once."""
+"""The maximum attempts of a call that is safe to retry."""
+MAX_SENT = 2 * _ATTEMPTS
+"""The maximum arrivals of such a call: a PUT or GET on a broken connection is resent at once on a new one."""
 _IDEMPOTENT = frozenset(
     {
         Operation.GET_TOKEN,
@@ -26,13 +26,13 @@ _IDEMPOTENT = frozenset(
 
 
 def is_idempotent(operation: Operation) -> bool:
-    """Tell whether the gateway may make a call again that was sent."""
+    """Return whether the gateway may retry a call that was sent."""
     return operation in _IDEMPOTENT
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A fault, and what the caller is told of it."""
+    """A fault, and the caller's error."""
 
     fault: Fault
     code: grpc.StatusCode
@@ -40,17 +40,17 @@ class Case:
     outcome: str = "REJECTED"
     retry_seconds: float | None = None
     passing: bool = False
-    """Whether an idempotent call is made again after it."""
+    """Whether an idempotent call is retried after it."""
 
     def at(self, operation: Operation) -> Fault:
-        """Return the fault as it has to happen to a call so that its caller is told of it."""
+        """Return the fault, repeated as often as needed for the caller to see the error."""
         times = _ATTEMPTS if self.passing and is_idempotent(operation) else self.fault.times
         return replace(self.fault, operation=operation, times=times)
 
 
 _LATER = {"Retry-After": "60"}
-"""Beyond the deadline of any call, so that none is made again."""
-REFUSALS = {
+"""Beyond the deadline of any call, so that none is retried."""
+REJECTIONS = {
     "400": Case(Fault(status=400), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
     "400 without a body": Case(Fault(status=400, body=""), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
     "an unlisted 4xx": Case(Fault(status=418), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
@@ -76,7 +76,7 @@ REFUSALS = {
 }
 """Faults in which D1 does not act, by name."""
 
-TOKEN_REFUSALS = {
+TOKEN_REJECTIONS = {
     "401": Case(Fault(status=401), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
     "400": Case(Fault(status=400), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
     "404": Case(Fault(status=404), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),

@@ -1,4 +1,4 @@
-"""Who gets in, through a gateway as it runs: by certificate, by token, and what the policy grants."""
+"""Authentication and authorisation at a running gateway: certificates, tokens and the policy's grants."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -83,7 +83,7 @@ async def test_a_caller_that_is_granted_nothing_may_do_nothing(running: Running)
         watch = NotificationServiceStub(channel).WatchNotifications(notification.WatchNotificationsRequest())
         assert (await failure_of(watch.read())).reason == "PERMISSION_DENIED"
         registration = callback.Registration(name="thief", kinds=[callback.CALLBACK_KIND_DELIVER_OTP])
-        # From an iterator: the refusal may be here before the first request is written, and write() would raise it.
+        # From an iterator: the error may arrive before the first request is written, and write() would raise it.
         handling = CallbackServiceStub(channel).HandleCallbacks(
             iter([callback.HandleCallbacksRequest(registration=registration)])
         )

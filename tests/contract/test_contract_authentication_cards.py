@@ -1,4 +1,4 @@
-"""AuthenticationService: every test card of the simulator in every version, as a browser comes by it."""
+"""AuthenticationService: every test card of the simulator in every version, from a browser."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _PASSED = codes_pb2.TRANS_STATUS_AUTHENTICATED
 _FAILED = codes_pb2.TRANS_STATUS_NOT_AUTHENTICATED
 _SILENT = "63"
 _CHALLENGES = {"70": ("", _PASSED), "71": ("", _FAILED), "72 passed": ("pass", _PASSED), "72 failed": ("fail", _FAILED)}
-"""Each challenge: what the cardholder presses, if anything, and the result."""
+"""Each challenge: the cardholder's choice, if any, and the result."""
 _DECOUPLED = {"80": _PASSED, "81": _FAILED, "82": codes_pb2.TRANS_STATUS_UNAVAILABLE}
 _COMPLETIONS = {
     "0": codes_pb2.COMPLETION_INDICATOR_COMPLETED,
@@ -42,14 +42,14 @@ every_version = pytest.mark.parametrize("version", VERSIONS)
 
 
 def _endings(version: str, outcome: str) -> Iterator[str]:
-    """Every card with an outcome that a version can be spoken with."""
+    """Every card with an outcome in a version that it supports."""
     for first, versions in RANGES.items():
         if version in versions:
             yield from (first + second + outcome for second in METHODS)
 
 
 async def _prepared(authenticating: Authenticating, version: str, ending: str) -> areq_pb2.AReq:
-    """Do all that comes before Authenticate."""
+    """Run all steps before Authenticate."""
     asked = time.time()
     found = await authenticating.lookup(pan_of(ending), [version])
     assert found.enrolled, ending
@@ -66,7 +66,7 @@ async def _prepared(authenticating: Authenticating, version: str, ending: str) -
 
 
 def _suits(response: threeds.AuthenticateResponse, areq: areq_pb2.AReq) -> None:
-    """Check what every answer to an AReq has."""
+    """Check the fields that every ARes has."""
     ares = response.ares
     assert ares.three_ds_server_trans_id == areq.three_ds_server_trans_id
     assert ares.message_version == areq.message_version

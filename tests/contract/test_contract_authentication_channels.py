@@ -1,4 +1,4 @@
-"""AuthenticationService beside the browser: an AReq of an app (APP) or of the requestor alone (3RI)."""
+"""AuthenticationService without a browser: an AReq of an app (APP) or of the requestor alone (3RI)."""
 
 from itertools import product
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""AuthenticationService: nothing hangs, whatever the 3DS server or the caller does; and no service without a server."""
+"""AuthenticationService: no call hangs, whatever the 3DS server or the caller does; no service without a server."""
 
 import asyncio
 import time
@@ -23,9 +23,9 @@ from tests.running import Running, failure_of, running_gateway, settings_for
 
 _SERVICE = "issuer.threeds.v1.AuthenticationService"
 _HANGS = 30_000
-"""As long as the simulator may hold a call, in milliseconds."""
+"""The longest time that the simulator may hold a call, in milliseconds."""
 _OVERHEAD_SECONDS = 2.0
-"""What a busy machine may add."""
+"""A margin for a busy machine, in seconds."""
 
 
 async def _late(running: Running, rpc: ThreeDSRpc, deadline: float) -> None:
@@ -53,8 +53,8 @@ async def test_without_a_deadline_the_gateways_own_limit_holds(tmp_path: Path) -
         failures = await asyncio.gather(*calls)
         assert 0.5 <= time.perf_counter() - began < 0.5 + _OVERHEAD_SECONDS
         assert arrivals.count == 3
-    told = {(failure.code, failure.reason, failure.outcome) for failure in failures}
-    assert told == {(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "UNKNOWN")}
+    seen = {(failure.code, failure.reason, failure.outcome) for failure in failures}
+    assert seen == {(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "UNKNOWN")}
 
 
 async def test_the_limit_as_it_ships_is_just_past_the_3ds_servers_own(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ async def test_a_caller_that_leaves_does_not_undo_what_was_sent(authenticating: 
     with pytest.raises(asyncio.CancelledError):
         await pending
     async with asyncio.timeout(10):
-        # Nothing tells when the simulator has acted.
+        # The simulator sends no event when it has acted.
         while authenticating.phase(trans_id) is Phase.LOOKED_UP:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert authenticating.phase(trans_id) is Phase.CHALLENGED
@@ -116,7 +116,7 @@ async def test_a_call_whose_caller_left_is_given_up(tmp_path: Path, rpc: ThreeDS
         left.cancel()
         with pytest.raises(asyncio.CancelledError):
             await left
-        # The only connection is free again, long before the one that was held would have been answered.
+        # The only connection is free again, long before the held response would have arrived.
         assert (await authenticating.lookup(pan_of("0003"))).enrolled
         assert arrivals.count == (2 if rpc.operation is Operation.PREAUTH else 1)
 
@@ -178,7 +178,7 @@ async def test_with_a_3ds_server_health_lists_the_service(running: Running) -> N
 
 
 async def _check(running: Running, service: str) -> int:
-    # Its stubs do not say what it has.
+    # The stubs lack this attribute.
     stub: Any = health_pb2_grpc.HealthStub(running.channel)
     return int((await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)).status)
 

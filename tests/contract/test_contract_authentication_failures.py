@@ -1,4 +1,4 @@
-"""AuthenticationService: what each rpc tells when the 3DS server fails, and whether it may have acted."""
+"""AuthenticationService: each rpc's error when the 3DS server fails, and whether the server may have acted."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ every_rpc = pytest.mark.parametrize("rpc", THREEDS_RPCS.values(), ids=THREEDS_RP
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What the caller is told."""
+    """The caller's error."""
 
     code: grpc.StatusCode
     reason: str
@@ -37,8 +37,8 @@ class _Told:
     retry_seconds: float | None = None
 
     def __call__(self, failure: Failure) -> bool:
-        told = (failure.code, failure.reason, failure.outcome, failure.retry_seconds)
-        return told == (self.code, self.reason, self.outcome, self.retry_seconds)
+        seen = (failure.code, failure.reason, failure.outcome, failure.retry_seconds)
+        return seen == (self.code, self.reason, self.outcome, self.retry_seconds)
 
 
 _REJECTED = _Told(_Code.INVALID_ARGUMENT, "THREE_DS_REJECTED")
@@ -50,20 +50,20 @@ _FAILED = _Told(_Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN")
 _AWAY = _Told(_Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN")
 _LOST = _Told(_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
 
-_REFUSALS = ("101", "102", "103", "201", "202", "203", "204", "301", "302", "303", "304", "305", "306", "307")
+_REJECTING_CODES = ("101", "102", "103", "201", "202", "203", "204", "301", "302", "303", "304", "305", "306", "307")
 _ERROS = {
-    **dict.fromkeys(_REFUSALS, _REJECTED),
+    **dict.fromkeys(_REJECTING_CODES, _REJECTED),
     "402": _TIMED_OUT,
     "403": _Told(_Code.UNAVAILABLE, "THREE_DS_TRANSIENT_FAILURE", retry_seconds=1.0),
     "404": _Told(_Code.INTERNAL, "THREE_DS_PERMANENT_FAILURE"),
     "405": _TIMED_OUT,
     "999": _BROKEN,
 }
-"""By the code of an Erro."""
+"""The errors by the code of an Erro."""
 
 _HTML = Fault(html=True)
 _LONG_AFTER = {"Retry-After": "60"}
-_ANSWERS = {
+_RESPONSES = {
     "400": (Fault(status=400), _Told(_Code.INVALID_ARGUMENT, "UPSTREAM_INVALID")),
     "an unlisted 4xx": (Fault(status=418), _Told(_Code.INVALID_ARGUMENT, "UPSTREAM_INVALID")),
     "401": (Fault(status=401, headers={"Content-Type": "text/plain"}, body="Invalid API Key"), _KEPT_OUT),
@@ -91,7 +91,7 @@ _ANSWERS = {
     "200, without a transaction": (Fault(status=200, body="{}"), _BROKEN),
     "200, too large": (Fault(status=200, body=json.dumps({"x": "x" * 2_000_000})), _BROKEN),
 }
-"""Answers without an Erro."""
+"""Responses without an Erro."""
 
 _LOSSES = {
     "dropped before": Fault(drop=Drop.BEFORE),
@@ -108,12 +108,12 @@ _ELSEWHERE = {("INVALID_ARGUMENT", "INVALID_REQUEST"), ("INVALID_ARGUMENT", "ISS
     ("RESOURCE_EXHAUSTED", "TOO_MANY_REQUESTS"),
     ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
 }
-"""What the tests beside this module produce."""
+"""The errors that the tests in other modules produce."""
 _NOWHERE = {("INTERNAL", "INTERNAL")}
-"""What only a fault of the gateway itself could produce."""
+"""The errors that only a bug of the gateway could produce."""
 
 _REPEATED = {"502, a proxy's page", "504"}
-"""The answers after which a question is asked again without a long wait."""
+"""The responses after which a call without effects is retried quickly."""
 
 
 def _erro(code: str, component: str = "D", **more: str) -> str:
@@ -133,7 +133,7 @@ def _erro(code: str, component: str = "D", **more: str) -> str:
 async def _told(
     authenticating: Authenticating, rpc: ThreeDSRpc, fault: Fault, *, sent: int = 1, request: Any = None
 ) -> Failure:
-    """Have a call fail, and check how often it was made."""
+    """Make a call that must fail, and check the number of attempts."""
     arrivals = authenticating.arrivals(rpc.operation, replace(fault, times=sent + 1))
     failure = await failure_of(rpc.call(authenticating.running, request))
     assert arrivals.count == sent, rpc.name
@@ -150,8 +150,8 @@ def test_every_status_that_the_contract_names_is_produced() -> None:
         for code, reasons in re.findall(r"\b([A-Z_]+) \(([A-Z_]+(?:, [A-Z_]+)*)\)", comments)
         for reason in reasons.split(", ")
     }
-    tables = (*_ERROS.values(), *(told for _, told in _ANSWERS.values()), _LOST)
-    assert {(told.code.name, told.reason) for told in tables} | _ELSEWHERE | _NOWHERE == named
+    tables = (*_ERROS.values(), *(expected for _, expected in _RESPONSES.values()), _LOST)
+    assert {(expected.code.name, expected.reason) for expected in tables} | _ELSEWHERE | _NOWHERE == named
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
@@ -159,12 +159,12 @@ def test_every_status_that_the_contract_names_is_produced() -> None:
 async def test_an_erro_is_mapped_by_its_code_whatever_its_status(
     authenticating: Authenticating, rpc: ThreeDSRpc, status: int
 ) -> None:
-    for code, told in _ERROS.items():
+    for code, expected in _ERROS.items():
         if (rpc.name, code) == ("LookupCard", "305"):
-            continue  # A card that takes no part.
+            continue  # A card that is not enrolled.
         sent = 3 if code == "403" and rpc in QUESTIONS else 1
         failure = await _told(authenticating, rpc, Fault(status=status, body=_erro(code)), sent=sent)
-        assert told(failure), (code, failure)
+        assert expected(failure), (code, failure)
         assert failure.metadata["upstream_status"] == str(status)
         assert failure.metadata["upstream_code"] == code
         assert failure.metadata["error_component"] == "D"
@@ -185,10 +185,10 @@ async def test_what_the_3ds_server_itself_says_of_a_result_is_its_state(authenti
 async def test_a_response_without_an_erro_is_mapped_by_its_status(
     authenticating: Authenticating, rpc: ThreeDSRpc
 ) -> None:
-    for name, (fault, told) in _ANSWERS.items():
+    for name, (fault, expected) in _RESPONSES.items():
         sent = 3 if name in _REPEATED and rpc in QUESTIONS else 1
         failure = await _told(authenticating, rpc, fault, sent=sent)
-        assert told(failure), (name, failure)
+        assert expected(failure), (name, failure)
         assert failure.metadata["upstream_status"] == str(fault.status or 502)
 
 
@@ -234,9 +234,9 @@ async def test_a_passing_fault_of_a_lookup_is_not_noticed(authenticating: Authen
     assert lookups.count == 3
     response = await authenticating.authenticate(areq)
     await authenticating.begin_challenge(response.challenge)
-    questions = authenticating.arrivals(Operation.POSTAUTH, twice)
+    lookups = authenticating.arrivals(Operation.POSTAUTH, twice)
     result = await authenticating.result(areq.three_ds_server_trans_id)
-    assert questions.count == 3
+    assert lookups.count == 3
     assert result.rreq.trans_status == codes_pb2.TRANS_STATUS_AUTHENTICATED
 
 

@@ -1,4 +1,4 @@
-"""AuthenticationService: what a lookup chooses and tells, and how long each transaction is good for."""
+"""AuthenticationService: the choices and fields of a lookup, and the lifetimes of transactions."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""AuthenticationService: what breaks the rules is refused with all that it breaks, before anything is sent."""
+"""AuthenticationService: an invalid request is rejected with all its violations before anything is sent."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -74,7 +74,7 @@ def _valid(version: str, channel: str) -> areq_pb2.AReq:
 
 
 async def _refused(authenticating: Authenticating, rpc: ThreeDSRpc, request: Message) -> Failure:
-    """Call, and make sure that nothing left the gateway."""
+    """Make a call that must send nothing."""
     arrivals = authenticating.arrivals()
     failure = await failure_of(rpc.call(authenticating.running, request))
     assert arrivals.count == 0, "the 3DS server was called"
@@ -147,7 +147,7 @@ async def test_the_cardholders_name_is_ascii_but_in_the_newest_version(authentic
 
 
 def _wrong_everywhere() -> threeds.AuthenticateRequest:
-    """Break rules of every kind, with values that nobody may see again."""
+    """Break rules of every kind, with values that must not reappear."""
     areq = _valid("2.2.0", "BRW")
     areq.acct_number += "x"
     areq.cardholder_name += "\u00e9"
@@ -200,9 +200,9 @@ async def test_an_error_repeats_no_value(authenticating: Authenticating, capsys:
     assert status is not None
     logged = capsys.readouterr().out
     assert "rpc_failed" in logged
-    told = (str(caught.value), status.SerializeToString().decode(errors="replace"), logged)
+    seen = (str(caught.value), status.SerializeToString().decode(errors="replace"), logged)
     values = (*_SECRETS, "300.1.1.1", "20260231000000", "+45")
-    assert [value for value in values if any(value in text for text in told)] == []
+    assert [value for value in values if any(value in text for text in seen)] == []
 
 
 async def test_the_simulators_error_repeats_no_value(
@@ -215,8 +215,8 @@ async def test_the_simulators_error_repeats_no_value(
     assert "acctNumber" in failure.metadata["error_detail"]
     logged = capsys.readouterr().out
     assert "rpc_failed" in logged
-    told = (repr(failure), logged)
-    assert [value for value in _SECRETS if any(value in text for text in told)] == []
+    seen = (repr(failure), logged)
+    assert [value for value in _SECRETS if any(value in text for text in seen)] == []
 
 
 async def test_an_authentication_without_an_areq_is_refused(authenticating: Authenticating) -> None:
@@ -273,7 +273,7 @@ async def test_with_several_issuers_one_has_to_be_named(running_two: Running) ->
         failure = await failure_of(rpc.call(running_two))
         assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ISSUER_REQUIRED")
         assert (failure.outcome, set(failure.violations)) == ("NOT_SENT", {"issuer_id"})
-    # The 3DS server knows the merchant by the API key, so either of them will do.
+    # The 3DS server identifies the merchant by the API key, so either issuer works.
     for issuer_id in ("SANDBOX001", SECOND_ISSUER):
         request = threeds.LookupCardRequest(issuer_id=issuer_id, acct_number=pan_of("0003"))
         assert (await THREEDS_RPCS["LookupCard"].call(running_two, request)).enrolled

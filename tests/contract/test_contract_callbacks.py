@@ -1,4 +1,4 @@
-"""D1 asks the edge, a handler answers over gRPC: what each side sees."""
+"""D1's callbacks at the edge, handled over gRPC: both sides' view."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,25 +33,25 @@ _EVERY_KIND = [kind for kind in callback.CallbackKind.values() if kind != callba
 
 
 class D1:
-    """Asks the edge."""
+    """Sends callbacks to the edge."""
 
     def __init__(self, running: Running, session: Any) -> None:
         self._running = running
         self._session = session
 
-    async def ask(
+    async def call(
         self, path: str = "", body: object = None, *, issuer: str = "SANDBOX001", **headers: str
     ) -> tuple[int, Any]:
-        """Post a body, or get without one; returns the status and the JSON that was answered."""
+        """Post a body, or get without one; return the status and the JSON response."""
         url = self._running.edge + CONSUMER.format(issuer=issuer) + path
         method = "GET" if body is None else "POST"
-        async with self._session.request(method, url, json=body, headers=headers) as answer:
-            return answer.status, None if answer.status == 204 else await answer.json()
+        async with self._session.request(method, url, json=body, headers=headers) as response:
+            return response.status, None if response.status == 204 else await response.json()
 
     async def get(self, path: str) -> tuple[int, Any]:
         """Get any path."""
-        async with self._session.get(self._running.edge + path) as answer:
-            return answer.status, await answer.json()
+        async with self._session.get(self._running.edge + path) as response:
+            return response.status, await response.json()
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ async def d1(running: Running) -> AsyncIterator[D1]:
         yield D1(running, session)
 
 
-def connect(running: Running, answers: dict[str, Responder], **options: Any) -> Any:
-    return Handler.connect(running.channel, answers, **options)
+def connect(running: Running, responders: dict[str, Responder], **options: Any) -> Any:
+    return Handler.connect(running.channel, responders, **options)
 
 
 @asynccontextmanager
 async def stream(running: Running) -> AsyncIterator[Any]:
-    """Have a stream to write to and read from by hand."""
+    """Open a stream to write and read by hand."""
     call = running.callbacks.HandleCallbacks()
     try:
         yield call
@@ -84,12 +84,12 @@ async def read_all(call: Any) -> None:
         pass
 
 
-# ----------------------------------------------------------------------------------------------- what D1 is answered
+# ---------------------------------------------------------------------------------------------- responses to D1
 
 
 async def test_a_handlers_reply_about_a_person_reaches_d1_in_its_own_terms(running: Running, d1: D1) -> None:
     async with connect(running, {"consumer_information": tell_person}) as handler:
-        status, body = await d1.ask("?cardId=card-7", **{"x-correlation-id": "ask-1"})
+        status, body = await d1.call("?cardId=card-7", **{"x-correlation-id": "call-1"})
     assert status == 200
     assert body == {
         "language": "en-GB",
@@ -97,11 +97,11 @@ async def test_a_handlers_reply_about_a_person_reaches_d1_in_its_own_terms(runni
         "mobilePhoneNumber": {"countryCode": "+44", "phoneNumber": "7700900123"},
         "residencyAddress": {"line1": "1 High Street", "zipCode": "AB1 2CD", "countryCode": "GB"},
     }
-    (question,) = handler.requests
-    asked = question.consumer_information
-    assert (question.issuer_id, question.correlation_id, question.attempt) == ("SANDBOX001", "ask-1", 1)
-    assert (asked.consumer_id, asked.card_id) == ("consumer-1", "card-7")
-    assert 0 < question.time_left.ToMilliseconds() <= 2000
+    (request,) = handler.requests
+    sent = request.consumer_information
+    assert (request.issuer_id, request.correlation_id, request.attempt) == ("SANDBOX001", "call-1", 1)
+    assert (sent.consumer_id, sent.card_id) == ("consumer-1", "card-7")
+    assert 0 < request.time_left.ToMilliseconds() <= 2000
 
 
 async def test_an_otp_reaches_the_handler_with_everything_that_d1_sent_beside_it(running: Running, d1: D1) -> None:
@@ -114,17 +114,17 @@ async def test_an_otp_reaches_the_handler_with_everything_that_d1_sent_beside_it
         "digitalCardRequestor": {"id": "wallet"},
     }
     async with connect(running, dict(issuer.responders())) as handler:
-        assert await d1.ask("/otp?cardId=card-7", body) == (204, None)
-    asked = handler.requests[0].deliver_otp
-    assert (asked.otp, asked.reason, asked.pan_suffix, asked.card_id) == ("004211", "NEW-REASON", "1234", "card-7")
-    assert asked.expiration_date_text == "13/10/2022 14:00:00"
-    assert asked.transaction.merchant_name == "Books"
-    # What came in another shape than assumed is kept as it came.
-    assert asked.delivery_channel == ""
-    assert asked.unrecognized["deliveryChannel"] == {"preferred": "EMAIL"}
-    assert asked.unrecognized["otp"] == {"digits": 6}
-    assert asked.unrecognized["digitalCardRequestor"] == {"id": "wallet"}
-    assert dict(asked.transaction.unrecognized) == {"purchaseAmount": 1999, "mcc": "5942"}
+        assert await d1.call("/otp?cardId=card-7", body) == (204, None)
+    sent = handler.requests[0].deliver_otp
+    assert (sent.otp, sent.reason, sent.pan_suffix, sent.card_id) == ("004211", "NEW-REASON", "1234", "card-7")
+    assert sent.expiration_date_text == "13/10/2022 14:00:00"
+    assert sent.transaction.merchant_name == "Books"
+    # Fields of an unexpected shape are passed on unchanged.
+    assert sent.delivery_channel == ""
+    assert sent.unrecognized["deliveryChannel"] == {"preferred": "EMAIL"}
+    assert sent.unrecognized["otp"] == {"digits": 6}
+    assert sent.unrecognized["digitalCardRequestor"] == {"id": "wallet"}
+    assert dict(sent.transaction.unrecognized) == {"purchaseAmount": 1999, "mcc": "5942"}
 
 
 @pytest.mark.parametrize("body", [{}, {"otp": "004211"}, {"otp": {}}, {"otp": {"value": ""}}, {"otp": {"value": 4211}}])
@@ -132,17 +132,17 @@ async def test_an_otp_without_a_password_is_refused_and_reaches_no_handler(
     running: Running, d1: D1, body: dict[str, Any]
 ) -> None:
     async with connect(running, dict(Issuer().responders())) as handler:
-        status, answered = await d1.ask("/otp", body)
+        status, error = await d1.call("/otp", body)
         assert status == 400
-        assert "otp" in answered["error"]
+        assert "otp" in error["error"]
         assert handler.requests == []
 
 
 async def test_an_authentication_is_begun_with_whatever_body_d1_sends(running: Running, d1: D1) -> None:
     issuer = Issuer()
     async with connect(running, dict(issuer.responders())) as handler:
-        assert await d1.ask("/authentication", {}) == (200, {"authenticationId": "consumer-1-1"})
-        assert await d1.ask("/authentication", {"cardId": "not a card id", "threeDSDetails": [1]}) == (
+        assert await d1.call("/authentication", {}) == (200, {"authenticationId": "consumer-1-1"})
+        assert await d1.call("/authentication", {"cardId": "not a card id", "threeDSDetails": [1]}) == (
             200,
             {"authenticationId": "consumer-1-2"},
         )
@@ -164,27 +164,27 @@ async def test_an_authentication_is_begun_with_whatever_body_d1_sends(running: R
 async def test_each_error_reply_has_its_status(
     running: Running, d1: D1, reason: "replies.RefusalReason.ValueType", status: int, message: str
 ) -> None:
-    async def refuse_so(question: callback.Question) -> callback.Reply:
-        del question
+    async def reply_with_error(request: callback.Question) -> callback.Reply:
+        del request
         return callback.Reply(refusal=replies.Refusal(reason=reason, message=message))
 
-    async with connect(running, {"consumer_information": refuse_so}):
-        answered, body = await d1.ask()
-    assert answered == status
+    async with connect(running, {"consumer_information": reply_with_error}):
+        returned, body = await d1.call()
+    assert returned == status
     assert list(body) == ["error"]
     assert body["error"] == message or not message
 
 
 async def test_a_poll_without_a_handler_is_pending_at_once(running: Running, d1: D1) -> None:
     began = asyncio.get_running_loop().time()
-    assert await d1.ask("/authentication/auth-1") == (200, {"authenticationId": "auth-1", "status": "PENDING"})
+    assert await d1.call("/authentication/auth-1") == (200, {"authenticationId": "auth-1", "status": "PENDING"})
     assert asyncio.get_running_loop().time() - began < 1.5
     assert running.addresses.edge
 
 
 async def test_credentials_encrypted_by_the_handler_are_passed_on_as_they_are(running: Running, d1: D1) -> None:
-    async def tell(question: callback.Question) -> callback.Reply:
-        del question
+    async def tell(request: callback.Question) -> callback.Reply:
+        del request
         return callback.Reply(card_credentials=replies.CardCredentialsResponse(encrypted_data="aa..bb.cc.dd"))
 
     async with connect(running, {"card_credentials": tell}):
@@ -219,18 +219,18 @@ async def test_an_id_that_is_none_is_refused(d1: D1, path: str) -> None:
     assert "must match" in body["error"]
 
 
-# ------------------------------------------------------------------------------------------ what handlers are told
+# ----------------------------------------------------------------------------------------- acknowledgements
 
 
 async def test_each_reply_is_acknowledged_with_its_outcome(running: Running, d1: D1) -> None:
-    async def twice(question: callback.Question) -> callback.Reply:
-        reply = await tell_person(question)
-        reply.token = question.token
+    async def twice(request: callback.Question) -> callback.Reply:
+        reply = await tell_person(request)
+        reply.token = request.token
         await handler.reply(reply)
         return reply
 
     async with connect(running, {"consumer_information": twice}) as handler:
-        assert (await d1.ask())[0] == 200
+        assert (await d1.call())[0] == 200
         token = handler.requests[0].token
         stranger = callback.Reply(token="x" * 48, refusal=replies.Refusal(reason=replies.REFUSAL_REASON_FAILED))
         await handler.reply(stranger)
@@ -242,38 +242,38 @@ async def test_each_reply_is_acknowledged_with_its_outcome(running: Running, d1:
 async def test_a_handler_can_choose_acknowledgements_of_rejected_replies_only(running: Running, d1: D1) -> None:
     only_others = callback.RECEIPT_MODE_NOT_ACCEPTED
     async with connect(running, {"consumer_information": tell_person}, acknowledgements=only_others) as handler:
-        assert (await d1.ask())[0] == 200
-        refusal = replies.Refusal(reason=replies.REFUSAL_REASON_FAILED)
-        again = callback.Reply(token=handler.requests[0].token, refusal=refusal)
+        assert (await d1.call())[0] == 200
+        error = replies.Refusal(reason=replies.REFUSAL_REASON_FAILED)
+        again = callback.Reply(token=handler.requests[0].token, refusal=error)
         await handler.reply(again)
         await handler.until(lambda handler: bool(handler.acknowledgements))
-        assert (await d1.ask())[0] == 200
+        assert (await d1.call())[0] == 200
     assert [receipt.outcome for receipt in handler.acknowledgements] == [ALREADY_ANSWERED]
 
 
 async def test_a_reply_after_the_deadline_is_late_and_d1_had_the_fallback(running: Running, d1: D1) -> None:
-    async def too_late(question: callback.Question) -> callback.Reply:
-        await asyncio.sleep(question.time_left.ToMilliseconds() / 1000 + 0.2)
-        return await tell_person(question)
+    async def too_late(request: callback.Question) -> callback.Reply:
+        await asyncio.sleep(request.time_left.ToMilliseconds() / 1000 + 0.2)
+        return await tell_person(request)
 
     async with connect(running, {"consumer_information": too_late}) as handler:
-        assert await d1.ask() == (500, {"error": "no answer in time"})
+        assert await d1.call() == (500, {"error": "no answer in time"})
         await handler.until(lambda handler: bool(handler.acknowledgements))
     assert handler.acknowledgements[0].outcome == LATE
 
 
 async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_counts(running: Running, d1: D1) -> None:
-    async def first_wrong(question: callback.Question) -> callback.Reply:
-        wrong = callback.Reply(token=question.token)
+    async def first_wrong(request: callback.Question) -> callback.Reply:
+        wrong = callback.Reply(token=request.token)
         wrong.consumer_information.personal_information.CopyFrom(PERSON)
         wrong.consumer_information.personal_information.language = "English, please"
         await handler.reply(wrong)
-        other_kind = callback.Reply(token=question.token, deliver_otp=replies.DeliverOtpResponse())
+        other_kind = callback.Reply(token=request.token, deliver_otp=replies.DeliverOtpResponse())
         await handler.reply(other_kind)
-        return await tell_person(question)
+        return await tell_person(request)
 
     async with connect(running, {"consumer_information": first_wrong}) as handler:
-        assert (await d1.ask())[0] == 200
+        assert (await d1.call())[0] == 200
         await handler.until(lambda handler: len(handler.acknowledgements) == 3)
     assert [receipt.outcome for receipt in handler.acknowledgements] == [INVALID, INVALID, ACCEPTED]
     (language,) = handler.acknowledgements[0].violations
@@ -285,16 +285,16 @@ async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_c
 async def test_a_handler_never_has_more_callbacks_than_it_accepts(running: Running, d1: D1) -> None:
     at_once, most = 0, 0
 
-    async def count(question: callback.Question) -> callback.Reply:
+    async def count(request: callback.Question) -> callback.Reply:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
         await asyncio.sleep(0.02)
         at_once -= 1
-        return await tell_person(question)
+        return await tell_person(request)
 
     async with connect(running, {"consumer_information": count}, max_in_flight=3):
-        answers = await asyncio.gather(*(d1.ask() for _ in range(20)))
+        answers = await asyncio.gather(*(d1.call() for _ in range(20)))
     assert [status for status, _ in answers] == [200] * 20
     assert most == 3
 
@@ -302,29 +302,29 @@ async def test_a_handler_never_has_more_callbacks_than_it_accepts(running: Runni
 async def test_a_draining_handler_gets_no_more_callbacks_and_finishes_its_own(running: Running, d1: D1) -> None:
     may_answer = asyncio.Event()
 
-    async def wait(question: callback.Question) -> callback.Reply:
+    async def wait(request: callback.Question) -> callback.Reply:
         await may_answer.wait()
-        return await tell_person(question)
+        return await tell_person(request)
 
     async with connect(running, {"consumer_information": wait}, name="old") as old:
-        first = asyncio.create_task(d1.ask())
+        first = asyncio.create_task(d1.call())
         await old.until(lambda handler: bool(handler.requests))
         await old.drain()
         async with connect(running, {"consumer_information": reject}, name="new") as new:
-            assert (await d1.ask())[0] == 404
+            assert (await d1.call())[0] == 404
             may_answer.set()
             assert (await first)[0] == 200
             assert (len(old.requests), len(new.requests)) == (1, 1)
 
 
 async def test_callbacks_are_distributed_among_handlers(running: Running, d1: D1) -> None:
-    async def slowly(question: callback.Question) -> callback.Reply:
+    async def slowly(request: callback.Question) -> callback.Reply:
         await asyncio.sleep(0.05)
-        return await tell_person(question)
+        return await tell_person(request)
 
-    answers: dict[str, Responder] = {"consumer_information": slowly}
-    async with connect(running, answers) as one, connect(running, answers) as other:
-        await asyncio.gather(*(d1.ask() for _ in range(10)))
+    responders: dict[str, Responder] = {"consumer_information": slowly}
+    async with connect(running, responders) as one, connect(running, responders) as other:
+        await asyncio.gather(*(d1.call() for _ in range(10)))
     assert (len(one.requests), len(other.requests)) == (5, 5)
 
 
@@ -333,16 +333,16 @@ async def test_a_handler_of_another_issuer_gets_no_callback(running_two: Running
         d1 = D1(running_two, session)
         await call.write(registration(issuer_ids=[SECOND_ISSUER]))
         assert (await call.read()).registered.max_in_flight == 16
-        asked = asyncio.create_task(d1.ask())
-        answered = await d1.ask("/authentication/auth-1", issuer=SECOND_ISSUER)
-        question = (await call.read()).question
-        assert question.issuer_id == SECOND_ISSUER
-        assert question.WhichOneof("request") == "authentication_result"
-        assert answered == (200, {"authenticationId": "auth-1", "status": "PENDING"})
-        assert (await asked)[0] == 500
+        pending = asyncio.create_task(d1.call())
+        result = await d1.call("/authentication/auth-1", issuer=SECOND_ISSUER)
+        request = (await call.read()).question
+        assert request.issuer_id == SECOND_ISSUER
+        assert request.WhichOneof("request") == "authentication_result"
+        assert result == (200, {"authenticationId": "auth-1", "status": "PENDING"})
+        assert (await pending)[0] == 500
 
 
-# ------------------------------------------------------------------------------------------------ how streams fail
+# ---------------------------------------------------------------------------------------------- stream failures
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ async def test_a_handler_that_says_no_more_is_let_go_in_peace(running: Running, 
         await call.done_writing()
         assert await call.read() is grpc.aio.EOF
         assert await call.code() is grpc.StatusCode.OK
-    assert (await d1.ask("/authentication/auth-1"))[1]["status"] == "PENDING"
+    assert (await d1.call("/authentication/auth-1"))[1]["status"] == "PENDING"
 
 
 async def test_a_handler_that_closes_its_side_gets_no_more_callbacks_though_it_has_unread_ones(
@@ -417,9 +417,9 @@ async def test_a_handler_that_closes_its_side_gets_no_more_callbacks_though_it_h
     may_answer = asyncio.Event()
     issuer = Issuer()
 
-    async def wait(question: callback.Question) -> callback.Reply | None:
+    async def wait(request: callback.Question) -> callback.Reply | None:
         await may_answer.wait()
-        return await issuer.responders()["deliver_otp"](question)
+        return await issuer.responders()["deliver_otp"](request)
 
     async with (
         running_gateway(sandbox, with_unhurried_otps(settings_for(sandbox, tmp_path))) as running,
@@ -429,34 +429,34 @@ async def test_a_handler_that_closes_its_side_gets_no_more_callbacks_though_it_h
     ):
         d1, everything = D1(running, session), list[asyncio.Task[tuple[int, Any]]]()
 
-        async def ask(otp: str, padding: str = "") -> None:
-            everything.append(asyncio.create_task(d1.ask("/otp", {"otp": {"value": otp}, "padding": padding})))
+        async def send_otp(otp: str, padding: str = "") -> None:
+            everything.append(asyncio.create_task(d1.call("/otp", {"otp": {"value": otp}, "padding": padding})))
             await until_open(running, len(everything))
 
-        await ask("000000")
+        await send_otp("000000")
         call: Any = service_pb2_grpc.CallbackServiceStub(narrow).HandleCallbacks()
         await call.write(registration(kinds=[callback.CALLBACK_KIND_DELIVER_OTP]))
         await call.read()
-        # More than a connection takes of what is not read.
+        # More than a connection buffers without a reader.
         for number in range(1, 7):
-            await ask(f"{number:06}", "x" * 50_000)
+            await send_otp(f"{number:06}", "x" * 50_000)
         await call.done_writing()
-        # Whoever connects later over the same connection is heard later.
+        # Later handlers on the same connection register later.
         async with Handler.connect(narrow, {"consumer_information": reject}):
-            assert (await d1.ask())[0] == 404
-        await ask("999999")
+            assert (await d1.call())[0] == 404
+        await send_otp("999999")
         may_answer.set()
         assert await everything[-1] == (204, None)
         call.cancel()
         await asyncio.gather(*everything)
-    attempts = {question.deliver_otp.otp: question.attempt for question in busy.requests}
+    attempts = {request.deliver_otp.otp: request.attempt for request in busy.requests}
     assert attempts["999999"] == 1
     assert attempts["000001"] == 2, "the other one had it"
 
 
 @asynccontextmanager
 async def a_narrow_channel(running: Running) -> AsyncIterator[grpc.aio.Channel]:
-    """Connect so that little can be on its way: of itself, gRPC comes to take megabytes that nobody reads."""
+    """Connect with a small flow control window: by default gRPC buffers megabytes without a reader."""
     pki = running.sandbox.pki
     narrow = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
     async with grpc.aio.secure_channel(
@@ -466,16 +466,16 @@ async def a_narrow_channel(running: Running) -> AsyncIterator[grpc.aio.Channel]:
 
 
 def with_unhurried_otps(used: Settings) -> Settings:
-    """Let handlers take longer than a busy machine does for a whole test."""
+    """Give handlers more time than a busy machine needs for a whole test."""
     unhurried = used.callbacks.deliver_otp.model_copy(update={"deadline_seconds": 10.0})
     return used.model_copy(update={"callbacks": used.callbacks.model_copy(update={"deliver_otp": unhurried})})
 
 
 async def until_open(running: Running, count: int) -> None:
-    """Wait until so many OTPs wait for their replies."""
+    """Wait for a number of pending OTPs."""
     line = f'd1_gateway_callbacks_open{{kind="deliver_otp"}} {count:.1f}'
     async with aiohttp.ClientSession(f"http://{running.addresses.admin}") as session, asyncio.timeout(10):
         metrics = ""
         while line not in metrics.splitlines():
-            async with session.get("/metrics") as answer:
-                metrics = await answer.text()
+            async with session.get("/metrics") as response:
+                metrics = await response.text()

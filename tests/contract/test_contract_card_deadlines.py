@@ -1,4 +1,4 @@
-"""CardService: no call outlasts its deadline, and the outcome is told all the same."""
+"""CardService: no call exceeds its deadline, and each still reports its outcome."""
 
 import asyncio
 import time
@@ -15,9 +15,9 @@ from tests.contract.card_rpcs import RPCS, Rpc, prepare
 from tests.running import Failure, Running, failure_of, running_gateway, settings_for
 
 _HANGS = 30_000
-"""As long as the simulator may hold a call, in milliseconds."""
+"""The longest time that the simulator may hold a call, in milliseconds."""
 _OVERHEAD_SECONDS = 2.0
-"""What a busy machine may add."""
+"""A margin for a busy machine, in seconds."""
 
 
 async def _late(running: Running, rpc: Rpc, deadline: float, *, sent: bool) -> Failure:
@@ -62,8 +62,8 @@ async def test_without_a_deadline_the_gateways_own_limit_holds(sandbox: Sandbox,
         calls = (failure_of(rpc.call(running, timeout=None)) for rpc in RPCS.values())
         failures = await asyncio.gather(*calls)
         assert 0.5 <= time.perf_counter() - began < 0.5 + _OVERHEAD_SECONDS
-    told = {(failure.reason, failure.outcome) for failure in failures}
-    assert told == {("DEADLINE_EXCEEDED", "UNKNOWN")}
+    seen = {(failure.reason, failure.outcome) for failure in failures}
+    assert seen == {("DEADLINE_EXCEEDED", "UNKNOWN")}
 
 
 async def test_a_slow_call_holds_up_no_other_one(running: Running) -> None:

@@ -1,4 +1,4 @@
-"""CardService: what D1's own rules forbid, told as each rpc documents it."""
+"""CardService: violations of D1's own rules, reported as each rpc documents."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ _CREATE, _REGISTER, _RENEW, _REPLACE, _DELETE, _SUSPEND, _RESUME = (rpc.request 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A request that D1 refuses where `prepare` was called, and what for."""
+    """A request that D1 rejects after `prepare`, and the reason."""
 
     name: str
     request: Message

@@ -1,4 +1,4 @@
-"""CardService: what each rpc tells when D1 fails, and whether D1 may have acted."""
+"""CardService: each rpc's error when D1 fails, and whether D1 may have acted."""
 
 from dataclasses import replace
 
@@ -8,14 +8,14 @@ import pytest
 from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
 from tests.contract.card_rpcs import RPCS, Rpc, changed, credentials
-from tests.contract.d1_failures import MOST_SENT, REFUSALS, TOKEN_REFUSALS, Case, is_idempotent
+from tests.contract.d1_failures import MAX_SENT, REJECTIONS, TOKEN_REJECTIONS, Case, is_idempotent
 from tests.running import Running, failure_of
 
 _Code = grpc.StatusCode
 every_rpc = pytest.mark.parametrize("rpc", RPCS.values(), ids=RPCS.keys())
 
 
-@pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
+@pytest.mark.parametrize("case", REJECTIONS.values(), ids=REJECTIONS.keys())
 async def test_each_response_of_d1_reaches_the_caller(running: Running, case: Case) -> None:
     before = running.sandbox.store.cards()
     status = case.fault.status or 502
@@ -35,7 +35,7 @@ async def test_each_response_of_d1_reaches_the_caller(running: Running, case: Ca
 @pytest.mark.parametrize("fault", [Fault(drop=Drop.BEFORE), Fault(drop=Drop.AFTER), Fault(truncate=True)], ids=repr)
 async def test_a_lost_response_leaves_the_outcome_unknown(running: Running, rpc: Rpc, fault: Fault) -> None:
     before = running.sandbox.store.cards()
-    running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MOST_SENT))
+    running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MAX_SENT))
     failure = await failure_of(rpc.call(running))
     assert (failure.code, failure.reason, failure.outcome) == (_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
     assert failure.retry_seconds is None
@@ -44,10 +44,10 @@ async def test_a_lost_response_leaves_the_outcome_unknown(running: Running, rpc:
     left = 0
     while running.sandbox.faults.take(rpc.operation) is not None:
         left += 1
-    assert 1 <= MOST_SENT - left <= (MOST_SENT if is_idempotent(rpc.operation) else 1)
+    assert 1 <= MAX_SENT - left <= (MAX_SENT if is_idempotent(rpc.operation) else 1)
 
 
-@pytest.mark.parametrize("case", TOKEN_REFUSALS.values(), ids=TOKEN_REFUSALS.keys())
+@pytest.mark.parametrize("case", TOKEN_REJECTIONS.values(), ids=TOKEN_REJECTIONS.keys())
 async def test_without_a_token_nothing_is_sent(running: Running, case: Case) -> None:
     before = running.sandbox.store.cards()
     for rpc in RPCS.values():
@@ -56,7 +56,7 @@ async def test_without_a_token_nothing_is_sent(running: Running, case: Case) -> 
         failure = await failure_of(rpc.call(running))
         assert (failure.code, failure.reason, failure.outcome) == (case.code, case.reason, "NOT_SENT"), rpc.name
         assert failure.retry_seconds == case.retry_seconds
-        assert running.sandbox.faults.take(rpc.operation) is not None, "the call was made all the same"
+        assert running.sandbox.faults.take(rpc.operation) is not None, "the call was made"
     assert running.sandbox.store.cards() == before
     await RPCS["SuspendCard"].call(running)
     assert running.sandbox.store.cards() != before

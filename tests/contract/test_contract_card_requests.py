@@ -1,4 +1,4 @@
-"""CardService: a request that breaks its contract is refused before anything leaves the gateway."""
+"""CardService: an invalid request is rejected before anything leaves the gateway."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -31,13 +31,13 @@ _WRONG: dict[str, tuple[Any, ...]] = {
     "second_name_on_card": _NAMES,
     "encrypted_data": _JWES,
 }
-"""By field: values that no rpc takes."""
+"""By field: values that every rpc rejects."""
 _UNCONSTRAINED = ("accounts", "credentials")
-"""Messages, whose parts are constrained: see the tests on them."""
+"""Messages with constrained fields: they have their own tests."""
 
 
 def _field_cases() -> Iterator[tuple[str, str, tuple[Any, ...]]]:
-    """Each rpc with the wrong values of each constrained field."""
+    """Each rpc with the invalid values of each constrained field."""
     for rpc in RPCS.values():
         for field in rpc.request.DESCRIPTOR.fields:
             if field.name == "reason_code":
@@ -58,7 +58,7 @@ def _account(**fields: Any) -> list[card.Account]:
 
 
 async def _refused(running: Running, rpc: Rpc, request: Message) -> Failure:
-    """Call, and make sure that nothing left the gateway."""
+    """Make a call that must send nothing."""
     before = running.sandbox.store.cards()
     running.sandbox.faults.add(Fault(status=500))
     failure = await failure_of(rpc.call(running, request))
@@ -153,6 +153,6 @@ async def test_with_several_issuers_one_has_to_be_named(running_two: Running, na
 async def test_with_several_issuers_the_named_one_is_served(running_two: Running) -> None:
     rpc = RPCS["SuspendCard"]
     await rpc.call(running_two, changed(rpc.request, issuer_id="SANDBOX001"))
-    # D1 does not know the other one: it refuses the assertion that the gateway makes for it.
+    # D1 does not know the second issuer: it rejects the gateway's assertion.
     failure = await failure_of(rpc.call(running_two, changed(rpc.request, issuer_id=SECOND_ISSUER)))
     assert (failure.reason, failure.outcome) == ("UPSTREAM_AUTHENTICATION", "NOT_SENT")

@@ -1,4 +1,4 @@
-"""CardService: what each rpc does at D1 when it succeeds."""
+"""CardService: the effect of each successful rpc at D1."""
 
 import json
 
@@ -20,7 +20,7 @@ every_rpc = pytest.mark.parametrize("rpc", RPCS.values(), ids=RPCS.keys())
 
 
 def _encrypted(sandbox: Sandbox, pan: str, exp: str) -> str:
-    """Encrypt card data as a caller does who keeps the gateway out of it, with another JOSE library."""
+    """Encrypt card data as a caller that keeps them from the gateway, with another JOSE library."""
     key = jwk.JWK.from_json(sandbox.pki.encryption_public_key.read_text())
     header = {"alg": "ECDH-ES", "enc": "A256GCM", "kid": key["kid"]}
     sealed = jwe.JWE(json.dumps({"pan": pan, "exp": exp}), protected=json.dumps(header))
@@ -176,7 +176,7 @@ async def test_each_rpc_sends_the_callers_correlation_id_back(running: Running, 
 
 @pytest.mark.parametrize("given", ["with space", "x" * 65, ""])
 async def test_a_correlation_id_that_d1_would_refuse_is_replaced(running: Running, given: str) -> None:
-    # The simulator answers 400 where the header breaks its form, so this call would fail.
+    # The simulator responds 400 to a malformed header, so this call would fail.
     call = running.cards.SuspendCard(
         card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD),
         metadata=(("x-correlation-id", given),),

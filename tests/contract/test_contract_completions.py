@@ -1,4 +1,4 @@
-"""CompleteAuthentication: how an authentication ended is kept, and D1's polls are answered without any handler."""
+"""CompleteAuthentication: results are stored, and D1's polls succeed without a handler."""
 
 import sqlite3
 from contextlib import closing
@@ -39,7 +39,7 @@ async def _refused(running: Running, request: consumer.CompleteAuthenticationReq
 
 
 async def _poll(running: Running, issuer_id: str = "SANDBOX001") -> Any:
-    """Ask for the result, as D1 does."""
+    """Poll for the result, as D1 does."""
     path = f"/banking/d1/v1/issuers/{issuer_id}/consumers/consumer-1/authentication/authn-1"
     async with edge_session(running.sandbox) as session, session.get(f"{running.edge}{path}") as answer:
         assert answer.status == 200

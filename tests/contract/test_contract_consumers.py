@@ -1,4 +1,4 @@
-"""ConsumerService: what its rpcs do at D1, and every way in which they are documented to fail."""
+"""ConsumerService: the effects of its rpcs at D1, and every documented error."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,25 +16,25 @@ from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import CardState, Operation
 from tests.contract.card_rpcs import Rpc, changed
 from tests.contract.consumer_rpcs import RPCS, enrol, known
-from tests.contract.d1_failures import MOST_SENT, REFUSALS, TOKEN_REFUSALS, Case, is_idempotent
+from tests.contract.d1_failures import MAX_SENT, REJECTIONS, TOKEN_REJECTIONS, Case, is_idempotent
 from tests.running import SECOND_ISSUER, Failure, Running, failure_of, running_gateway, settings_for
 
 _Code = grpc.StatusCode
 _HANGS = 30_000
-"""As long as the simulator may hold a call, in milliseconds."""
+"""The longest time that the simulator may hold a call, in milliseconds."""
 every_rpc = pytest.mark.parametrize("rpc", RPCS.values(), ids=RPCS.keys())
 
 
 @pytest.fixture
 async def enrolled(running: Running) -> AsyncIterator[Running]:
-    """A gateway before a D1 where consumer-1 has an authenticator."""
+    """A gateway with a D1 where consumer-1 has an authenticator."""
     enrol(running.sandbox)
     yield running
     assert running.sandbox.background.errors == []
 
 
 async def _refused(running: Running, rpc: Rpc, request: Message) -> Failure:
-    """Call, and make sure that nothing left the gateway."""
+    """Make a call that must send nothing."""
     running.sandbox.faults.add(Fault(status=500))
     failure = await failure_of(rpc.call(running, request))
     assert running.sandbox.faults.take(None) is not None, "D1 was called"
@@ -80,7 +80,7 @@ async def test_a_consumer_is_deleted_once_and_all_that_it_had_goes_with_it(enrol
     assert (failure.code, failure.reason, failure.outcome) == (_Code.NOT_FOUND, "UPSTREAM_NOT_FOUND", "REJECTED")
 
 
-@pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
+@pytest.mark.parametrize("case", REJECTIONS.values(), ids=REJECTIONS.keys())
 async def test_each_response_of_d1_reaches_the_caller(enrolled: Running, case: Case) -> None:
     sandbox = enrolled.sandbox
     before = known(sandbox)
@@ -98,7 +98,7 @@ async def test_each_response_of_d1_reaches_the_caller(enrolled: Running, case: C
 @pytest.mark.parametrize("fault", [Fault(drop=Drop.BEFORE), Fault(drop=Drop.AFTER), Fault(truncate=True)], ids=repr)
 async def test_a_lost_response_leaves_the_outcome_unknown(enrolled: Running, rpc: Rpc, fault: Fault) -> None:
     before = known(enrolled.sandbox)
-    enrolled.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MOST_SENT))
+    enrolled.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MAX_SENT))
     failure = await failure_of(rpc.call(enrolled))
     assert (failure.code, failure.reason, failure.outcome) == (_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
     assert failure.retry_seconds is None
@@ -106,10 +106,10 @@ async def test_a_lost_response_leaves_the_outcome_unknown(enrolled: Running, rpc
     left = 0
     while enrolled.sandbox.faults.take(rpc.operation) is not None:
         left += 1
-    assert 1 <= MOST_SENT - left <= (MOST_SENT if is_idempotent(rpc.operation) else 1)
+    assert 1 <= MAX_SENT - left <= (MAX_SENT if is_idempotent(rpc.operation) else 1)
 
 
-@pytest.mark.parametrize("case", TOKEN_REFUSALS.values(), ids=TOKEN_REFUSALS.keys())
+@pytest.mark.parametrize("case", TOKEN_REJECTIONS.values(), ids=TOKEN_REJECTIONS.keys())
 async def test_without_a_token_nothing_is_sent(enrolled: Running, case: Case) -> None:
     before = known(enrolled.sandbox)
     for rpc in RPCS.values():
@@ -118,7 +118,7 @@ async def test_without_a_token_nothing_is_sent(enrolled: Running, case: Case) ->
         failure = await failure_of(rpc.call(enrolled))
         assert (failure.code, failure.reason, failure.outcome) == (case.code, case.reason, "NOT_SENT"), rpc.name
         assert failure.retry_seconds == case.retry_seconds
-        assert enrolled.sandbox.faults.take(rpc.operation) is not None, "the call was made all the same"
+        assert enrolled.sandbox.faults.take(rpc.operation) is not None, "the call was made"
     assert known(enrolled.sandbox) == before
 
 
@@ -126,8 +126,8 @@ async def test_a_deadline_that_passes_while_d1_works_leaves_the_outcome_unknown(
     for rpc in RPCS.values():
         enrolled.sandbox.faults.add(Fault(rpc.operation, latency_ms=_HANGS))
     failures = await asyncio.gather(*(failure_of(rpc.call(enrolled, timeout=1.0)) for rpc in RPCS.values()))
-    told = {(failure.code, failure.reason, failure.outcome) for failure in failures}
-    assert told == {(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "UNKNOWN")}
+    seen = {(failure.code, failure.reason, failure.outcome) for failure in failures}
+    assert seen == {(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "UNKNOWN")}
 
 
 async def test_a_d1_that_is_not_there_is_unreachable(tmp_path: Path) -> None:

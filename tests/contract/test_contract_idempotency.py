@@ -1,4 +1,4 @@
-"""Every rpc that changes something, called again under its request id: D1 sees it once."""
+"""Every rpc with effects, repeated under its request id: D1 sees it once."""
 
 import asyncio
 import base64
@@ -28,11 +28,11 @@ from sandbox.d1.model.contract import Operation
 from sandbox.d1.model.store import CardStore
 from tests.contract import card_rpcs, consumer_rpcs
 from tests.contract.card_rpcs import Rpc, changed, credentials
-from tests.contract.d1_failures import REFUSALS, Case
+from tests.contract.d1_failures import REJECTIONS, Case
 from tests.running import SECOND_ISSUER, Running, failure_of, running_gateway, settings_for
 
 _D1: Mapping[str, Rpc] = MappingProxyType({**card_rpcs.RPCS, **consumer_rpcs.RPCS})
-"""Those that call D1."""
+"""The rpcs that call D1."""
 
 _RPCS: Mapping[str, Rpc] = MappingProxyType(
     {
@@ -69,7 +69,7 @@ _OTHER: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""What makes another request of each."""
+"""A change that makes a different request of each."""
 
 _REPEATABLE = frozenset({"RegisterCard", "RegisterConsumer"})
 _NOT_REPEATABLE = sorted(_D1.keys() - _REPEATABLE)
@@ -83,7 +83,7 @@ async def sandbox(sandbox: Sandbox) -> Sandbox:
 
 
 def _forbid(running: Running, rpc: Rpc) -> None:
-    """Let every further call of D1 fail, so that it would be noticed."""
+    """Make every further call of D1 fail, so that it would show."""
     running.sandbox.faults.add(Fault(rpc.operation, status=418, times=1000))
 
 
@@ -197,7 +197,7 @@ async def test_an_idempotent_call_is_sent_again_where_its_response_was_lost(runn
     assert await _call(running, rpc, request) == (first, True)
 
 
-@pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
+@pytest.mark.parametrize("case", REJECTIONS.values(), ids=REJECTIONS.keys())
 async def test_after_a_failure_the_call_is_made_again_unless_it_may_have_changed_something(
     running: Running, case: Case
 ) -> None:
@@ -239,7 +239,7 @@ async def test_one_id_may_be_used_for_another_rpc_and_another_issuer(running_two
         rpc = _D1[name]
         request = changed(rpc.request, request_id=request_id, issuer_id=issuer_id)
         assert not (await _call(running_two, rpc, request))[1]
-    # D1 does not know the second issuer, but it is asked.
+    # D1 does not know the second issuer, but the call reaches it.
     other = changed(_D1["SuspendCard"].request, request_id=request_id, issuer_id=SECOND_ISSUER)
     assert (await failure_of(_D1["SuspendCard"].call(running_two, other))).reason.startswith("UPSTREAM_")
 
@@ -305,7 +305,7 @@ async def test_a_key_file_that_the_settings_name_is_the_one_that_is_used(sandbox
     async with running_gateway(sandbox, used) as running:
         assert await _call(running, rpc, request) == (first, True)
     async with running_gateway(sandbox, _with_key_file(used, tmp_path / "second.key", "0b" * 32)) as running:
-        assert not (await _call(running, rpc, request))[1], "what was kept under another key is not known"
+        assert not (await _call(running, rpc, request))[1], "records of another key are unreadable"
     assert not (tmp_path / "d1-gateway.db.key").exists()
 
 
@@ -318,7 +318,7 @@ async def test_a_key_file_that_holds_no_key_is_found_before_anything_is_started(
 
 
 def _held(folder: Path) -> bytes:
-    """What stands on disk beside the key."""
+    """Return the data on disk, except the key."""
     files = [file for file in folder.glob("d1-gateway.db*") if file.suffix != ".key"]
     assert {"d1-gateway.db", "d1-gateway.db-wal"} <= {file.name for file in files}
     held = b"".join(file.read_bytes() for file in files)
@@ -354,15 +354,15 @@ def _created(store: CardStore, before: int) -> list[str]:
 
 
 async def _until_taken(sandbox: Sandbox) -> None:
-    """Wait until D1 holds a call, which has used up one of the faults then."""
+    """Wait until D1 holds a call, which has then used one of the faults."""
     pending = len(sandbox.faults._pending)
     async with asyncio.timeout(10):
-        while len(sandbox.faults._pending) == pending:  # noqa: ASYNC110  the simulator tells nobody
+        while len(sandbox.faults._pending) == pending:  # noqa: ASYNC110  the simulator sends no event
             await asyncio.sleep(0.01)
 
 
 async def _settled(running: Running, rpc: Rpc, request: Message) -> tuple[Message, bool]:
-    """Repeat a call until it is in flight no more."""
+    """Repeat a call until it is no longer in flight."""
     async with asyncio.timeout(10):
         while True:
             with suppress(grpc.aio.AioRpcError):

@@ -1,4 +1,4 @@
-"""OperationService: D1's history page by page, and every way in which it is documented to fail."""
+"""OperationService: D1's history page by page, and every documented error."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
 from sandbox.d1.model.notification import Notification, Variant, vary
 from tests.contract.card_rpcs import Rpc, changed
-from tests.contract.d1_failures import MOST_SENT, REFUSALS, TOKEN_REFUSALS, Case
+from tests.contract.d1_failures import MAX_SENT, REJECTIONS, TOKEN_REJECTIONS, Case
 from tests.running import SECOND_ISSUER, Failure, Running, failure_of, running_gateway, settings_for
 
 _Code = grpc.StatusCode
 _HANGS = 30_000
-"""As long as the simulator may hold a call, in milliseconds."""
+"""The longest time that the simulator may hold a call, in milliseconds."""
 _BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
 RPCS: Mapping[str, Rpc] = MappingProxyType(
     {
@@ -43,13 +43,13 @@ RPCS: Mapping[str, Rpc] = MappingProxyType(
         )
     }
 )
-"""Each succeeds where `happened` was called."""
+"""Requests that succeed after `happened`."""
 LIST, GET = RPCS.values()
 every_rpc = pytest.mark.parametrize("rpc", RPCS.values(), ids=RPCS.keys())
 
 
 def happened(sandbox: Sandbox, *numbers: int, card_id: str = "card-active") -> None:
-    """Let the operations ``op-<number>`` happen, each in the second of its number."""
+    """Add the operations ``op-<number>`` to the history, each in the second of its number."""
     for number in numbers:
         time = _BEGIN + timedelta(seconds=number)
         sandbox.history.add(Notification(card_id, f"op-{number}", time, details={"acsTransactionId": f"acs-{number}"}))
@@ -66,7 +66,7 @@ def _ids(page: history_pb2.ListOperationsResponse) -> list[str]:
 
 
 async def _refused(running: Running, rpc: Rpc, **fields: Any) -> Failure:
-    """Call, and make sure that nothing left the gateway."""
+    """Make a call that must send nothing."""
     running.sandbox.faults.add(Fault(status=500))
     failure = await failure_of(rpc.call(running, changed(rpc.request, **fields)))
     assert running.sandbox.faults.take(None) is not None, "D1 was called"
@@ -187,7 +187,7 @@ async def test_a_page_token_is_good_for_its_own_list_only(running_two: Running) 
     assert _ids(await _page(running_two, issuer_id="SANDBOX001", page_token=token)) == ["op-1"]
 
 
-@pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
+@pytest.mark.parametrize("case", REJECTIONS.values(), ids=REJECTIONS.keys())
 async def test_each_response_of_d1_reaches_the_caller(running: Running, case: Case) -> None:
     for rpc in RPCS.values():
         running.sandbox.faults.add(case.at(rpc.operation))
@@ -202,14 +202,14 @@ async def test_each_response_of_d1_reaches_the_caller(running: Running, case: Ca
 @pytest.mark.parametrize("fault", [Fault(drop=Drop.BEFORE), Fault(drop=Drop.AFTER), Fault(truncate=True)], ids=repr)
 async def test_repeatedly_lost_responses_are_reported(running: Running, rpc: Rpc, fault: Fault) -> None:
     happened(running.sandbox, 1)
-    running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MOST_SENT))
+    running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MAX_SENT))
 
     failure = await failure_of(rpc.call(running))
 
     assert (failure.code, failure.reason, failure.outcome) == (_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
 
 
-@pytest.mark.parametrize("case", TOKEN_REFUSALS.values(), ids=TOKEN_REFUSALS.keys())
+@pytest.mark.parametrize("case", TOKEN_REJECTIONS.values(), ids=TOKEN_REJECTIONS.keys())
 async def test_without_a_token_nothing_is_sent(running: Running, case: Case) -> None:
     for rpc in RPCS.values():
         running.sandbox.faults.add(case.at(Operation.GET_TOKEN))
@@ -217,7 +217,7 @@ async def test_without_a_token_nothing_is_sent(running: Running, case: Case) -> 
         failure = await failure_of(rpc.call(running))
         assert (failure.code, failure.reason, failure.outcome) == (case.code, case.reason, "NOT_SENT"), rpc.name
         assert failure.retry_seconds == case.retry_seconds
-        assert running.sandbox.faults.take(rpc.operation) is not None, "the call was made all the same"
+        assert running.sandbox.faults.take(rpc.operation) is not None, "the call was made"
 
 
 @every_rpc
@@ -245,8 +245,8 @@ async def test_a_deadline_that_passes_while_d1_works_is_reported(running: Runnin
     for rpc in RPCS.values():
         running.sandbox.faults.add(Fault(rpc.operation, latency_ms=_HANGS))
     failures = await asyncio.gather(*(failure_of(rpc.call(running, timeout=1.0)) for rpc in RPCS.values()))
-    told = {(failure.code, failure.reason) for failure in failures}
-    assert told == {(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")}
+    seen = {(failure.code, failure.reason) for failure in failures}
+    assert seen == {(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")}
 
 
 async def test_a_d1_that_is_not_there_is_unreachable(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The gRPC server as a whole: health, reflection, limits, and the end."""
+"""The gRPC server as a whole: health, reflection, limits and shutdown."""
 
 import asyncio
 import time
@@ -38,7 +38,7 @@ _Stop = Callable[[], Awaitable[None]]
 
 @asynccontextmanager
 async def _ending(sandbox: Sandbox, folder: Path, grace_seconds: float) -> AsyncIterator[tuple[Running, _Stop]]:
-    """Run a gateway that is to be stopped while its callers are still connected."""
+    """Run a gateway that a test stops while its callers are connected."""
     used = settings_for(sandbox, folder, drain_grace_seconds=grace_seconds)
     async with AsyncExitStack() as callers, AsyncExitStack() as gateway:
         addresses = await gateway.enter_async_context(bootstrap.running(used))
@@ -46,7 +46,7 @@ async def _ending(sandbox: Sandbox, folder: Path, grace_seconds: float) -> Async
 
 
 def _health(channel: grpc.aio.Channel) -> Any:
-    # Its stubs do not say what it has.
+    # The stubs lack this attribute.
     return health_pb2_grpc.HealthStub(channel)
 
 
@@ -70,7 +70,7 @@ async def test_health_of_a_service_that_is_not_there_is_not_found(running: Runni
 async def _reflect(
     running: Running, request: reflection_pb2.ServerReflectionRequest
 ) -> reflection_pb2.ServerReflectionResponse:
-    # Its stubs know only the channels of threads.
+    # The stubs know only the channels of threads.
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", running.channel))
     async for response in stub.ServerReflectionInfo(iter([request]), timeout=10):
         assert isinstance(response, reflection_pb2.ServerReflectionResponse)
@@ -85,7 +85,7 @@ async def test_reflection_lists_every_service(running: Running) -> None:
 
 
 async def _fetch(running: Running, pool: descriptor_pool.DescriptorPool, file: str, known: set[str]) -> None:
-    """Fetch a file and what it imports, as a client without any of the contracts does."""
+    """Fetch a file and its imports, as a client without the contracts does."""
     if file in known:
         return
     known.add(file)
@@ -113,7 +113,7 @@ async def test_reflection_resolves_a_service_with_all_that_it_imports(running: R
     assert rules.message_type is not None
     assert rules.message_type.full_name == "buf.validate.FieldRules"
     for method in found.methods:
-        # A handler names its issuers when it registers.
+        # A handler names its issuers at registration.
         assert method.client_streaming or method.input_type.fields_by_name["issuer_id"].number == 1
 
 
@@ -207,8 +207,8 @@ async def _completed(stop: Awaitable[None]) -> None:
 
 
 async def _called(sandbox: Sandbox) -> None:
-    """Wait until D1 has taken the one fault that is pending."""
+    """Wait until D1 has used the only pending fault."""
     async with asyncio.timeout(10):
-        # Nothing tells when a fault is used up.
+        # A used fault sends no event.
         while sandbox.faults._pending:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -61,7 +61,7 @@ async def _refused(call: Awaitable[object], code: grpc.StatusCode, reason: str) 
 
 
 async def _cursors(running: Running, count: int) -> list[str]:
-    """Have D1 notify, and tell the notifications' cursors."""
+    """Send notifications as D1; return their cursors."""
     await notify(running, *["card-1"] * count)
     async with watching(running, position=EARLIEST) as watch:
         return [each.cursor for each in await watch.take(count)]
@@ -69,7 +69,7 @@ async def _cursors(running: Running, count: int) -> list[str]:
 
 async def _until_watched_by(running: Running, watchers: int) -> None:
     async with asyncio.timeout(10):
-        # Nothing tells of a watcher that has gone.
+        # A watcher's end sends no event.
         while (await _get(running)).watchers != watchers:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -114,7 +114,7 @@ async def test_the_committed_cursor_wins_over_where_a_watch_would_begin(running:
 
 async def test_a_second_watcher_stands_by_and_takes_over_at_the_committed_cursor(running: Running) -> None:
     async with watching(running, subscription="billing", heartbeat_interval=_TICK) as active:
-        # The first one to come is the active one; it leaves in the middle of this test.
+        # The first watcher is the active one; it disconnects in the middle of this test.
         first = await active.batch()
         assert first.role == _ACTIVE
         async with watching(running, subscription="billing", heartbeat_interval=_TICK) as successor:
@@ -129,7 +129,7 @@ async def test_a_second_watcher_stands_by_and_takes_over_at_the_committed_cursor
             active.leave()
             while (batch := await successor.batch()).role == _STANDBY:
                 assert not batch.notifications
-            # It begins where the commit stands: what was delivered and not committed comes again.
+            # It begins at the commit: uncommitted notifications are delivered again.
             assert batch.cursor == received[0].cursor
             assert batch.fence > first.fence > 0
             assert await successor.operation_ids(2) == sent[1:]
@@ -255,6 +255,6 @@ async def test_what_cannot_be_stored_now_is_to_be_tried_again(running: Running) 
             assert (failure.outcome, failure.retry_seconds) == ("REJECTED", 1.0)
         async with watching(running, subscription="billing") as watch:
             assert (await watch.failure()).reason == "EVENT_LOG_UNAVAILABLE"
-        # Reading goes on meanwhile.
+        # Reading continues meanwhile.
         assert not (await _call(running, "ListSubscriptions")).subscriptions
     assert await _commit(running, cursor) == cursor

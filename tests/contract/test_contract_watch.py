@@ -1,4 +1,4 @@
-"""NotificationService: what a watcher receives."""
+"""NotificationService: the notifications that a watcher receives."""
 
 import asyncio
 import time
@@ -99,7 +99,7 @@ async def test_a_watch_begins_at_a_time(running: Running) -> None:
     await notify(running, "card-1")
     async with watching(running, position=EARLIEST) as watch:
         (old,) = await watch.take(1)
-    # Times are kept to the millisecond.
+    # Times have a resolution of a millisecond.
     since = Timestamp()
     since.FromMilliseconds(old.receive_time.ToMilliseconds() + 1)
     await asyncio.sleep(0.01)
@@ -169,7 +169,7 @@ async def test_a_filter_lets_through_what_agrees_with_all_its_lists(
     )
     async with watching(running, position=EARLIEST, filter=fields, heartbeat_interval=_TICK) as watch:
         got = await watch.operation_ids(len(wanted))
-        # Further heartbeats tell that the cursor has moved past what did not match.
+        # Further heartbeats show that the cursor has moved past notifications that do not match.
         while not (beat := await watch.batch()).cursor.endswith("-5"):
             pass
     assert got == [sent[letter] for letter in wanted]
@@ -240,7 +240,7 @@ async def test_a_filter_tells_cards_and_consumers_apart(running: Running, fields
         assert await running.sandbox.notifier.send(each) == 204
     async with watching(running, position=EARLIEST, filter=fields, heartbeat_interval=_TICK) as watch:
         got = await watch.take(len(wanted))
-        # Further heartbeats tell that the cursor has moved past what did not match.
+        # Further heartbeats show that the cursor has moved past notifications that do not match.
         while not (beat := await watch.batch()).cursor.endswith("-5"):
             pass
     assert [each.three_ds_operation.operation_id or each.consumer_operation.operation_id for each in got] == [

@@ -1,4 +1,4 @@
-"""Watching notifications, and having D1 send some."""
+"""Watches notifications, and sends some as D1."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ class Watching:
         return received
 
     async def take(self, count: int) -> list[notification.Notification]:
-        """Receive notifications until there are as many."""
+        """Receive a number of notifications."""
         taken: list[notification.Notification] = []
         while len(taken) < count:
             taken += (await self.batch()).notifications
@@ -44,7 +44,7 @@ class Watching:
         return taken
 
     async def operation_ids(self, count: int) -> list[str]:
-        """Receive as many notifications, and tell what they are about."""
+        """Receive a number of notifications; return their operation ids."""
         return [each.three_ds_operation.operation_id for each in await self.take(count)]
 
     def leave(self) -> None:
@@ -52,7 +52,7 @@ class Watching:
         self._call.cancel()
 
     async def failure(self) -> Failure:
-        """Receive until the stream fails."""
+        """Receive until the stream fails; return the error."""
 
         async def drained() -> None:
             while True:
@@ -63,7 +63,7 @@ class Watching:
 
 @asynccontextmanager
 async def watching(running: Running, **request: Any) -> AsyncIterator[Watching]:
-    """Watch for as long as the block lasts."""
+    """Watch for the duration of the block."""
     call = running.notifications.WatchNotifications(notification.WatchNotificationsRequest(**request))
     try:
         yield Watching(call)
@@ -72,7 +72,7 @@ async def watching(running: Running, **request: Any) -> AsyncIterator[Watching]:
 
 
 async def notify(running: Running, *card_ids: str, **fields: Any) -> list[str]:
-    """Have D1 notify of one operation on each card; returns the operations' ids."""
+    """Send a notification of one operation on each card as D1; return the operation ids."""
     sent = [
         Notification(card_id, new_operation_id(), datetime.now(UTC), details=new_details(), **fields)
         for card_id in card_ids

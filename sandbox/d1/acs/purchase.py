@@ -17,7 +17,7 @@ from sandbox.d1.model.store import Card
 
 __all__ = ["Delivery", "Entry", "Flow", "NotAuthenticatedError", "NotAwaitedError", "Order", "Purchase", "Status"]
 
-_BROKEN_OFF = "The simulator broke off"
+_BROKEN_OFF = "The simulator stopped"
 
 
 class Flow(StrEnum):

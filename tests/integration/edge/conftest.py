@@ -16,27 +16,27 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def running(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Running]:
-    """A gateway whose edge asks for a client certificate only."""
+    """A gateway whose edge requires a client certificate only."""
     async with running_gateway(sandbox, settings_for(sandbox, tmp_path)) as started:
         yield started
 
 
 @pytest.fixture
 async def caller(running: Running) -> AsyncIterator[EdgeCaller]:
-    """D1 as `running` sees it, without a bearer token."""
+    """D1's client of `running`, without a bearer token."""
     async with edge_session(running.sandbox) as session:
         yield EdgeCaller(running, session)
 
 
 @pytest.fixture
 async def guarded(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Running]:
-    """A gateway whose edge asks for a bearer token besides."""
+    """A gateway whose edge requires a bearer token too."""
     async with running_gateway(sandbox, settings_for(sandbox, tmp_path, oauth=OAUTH)) as started:
         yield started
 
 
 @pytest.fixture
 async def guarded_caller(guarded: Running) -> AsyncIterator[EdgeCaller]:
-    """D1 as `guarded` sees it, still without a bearer token."""
+    """D1's client of `guarded`, without a bearer token yet."""
     async with edge_session(guarded.sandbox) as session:
         yield EdgeCaller(guarded, session)

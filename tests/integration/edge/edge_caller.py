@@ -1,4 +1,4 @@
-"""D1 as an HTTP client that can also do everything wrong."""
+"""D1 as an HTTP client, with every possible mistake."""
 
 import asyncio
 import json
@@ -14,15 +14,15 @@ from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.d1.callbacks.notifier import EdgeCredentials
 from tests.running import Running, consumer_notification_path, edge_tls, notification_path
 
-__all__ = ["OAUTH", "TOKEN_PATH", "Answer", "EdgeCaller", "consumer_event", "event", "raw_request", "stored"]
+__all__ = ["OAUTH", "TOKEN_PATH", "EdgeCaller", "Response", "consumer_event", "event", "raw_request", "stored"]
 
 OAUTH = EdgeCredentials("d1-client", "s\u00e9cret:~~~~????", "notifications status")
-"""With what D1 asks for tokens; its base64 holds characters in which base64url differs."""
+"""D1's credentials for tokens; characters of their base64 differ in base64url."""
 TOKEN_PATH = "/authz/d1/v1/oauth2/token"
 
 
 def event(**changes: Any) -> dict[str, Any]:
-    """Make the body of a notification; a field that is set to ... is left out."""
+    """Return the body of a notification; a field set to ... is omitted."""
     body = {
         "operationId": "op_1",
         "operation": "3DS_FRICTIONLESS",
@@ -35,7 +35,7 @@ def event(**changes: Any) -> dict[str, Any]:
 
 
 def consumer_event(**changes: Any) -> dict[str, Any]:
-    """Make the body of a notification about a consumer; a field that is set to ... is left out."""
+    """Return the body of a consumer notification; a field set to ... is omitted."""
     body = {
         "operationId": "op_1",
         "operation": "ENROLL_AUTHN",
@@ -47,12 +47,12 @@ def consumer_event(**changes: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the edge answered."""
+class Response:
+    """The edge's response."""
 
     status: int
     headers: dict[str, str]
-    """By lower-case name."""
+    """The headers by lower-case name."""
     body: bytes
 
     @property
@@ -61,7 +61,7 @@ class Answer:
         return json.loads(self.body)
 
     def error(self, status: int) -> str:
-        """Make sure that it is a refusal with that status; returns its text."""
+        """Check that it is an error with that status; return its text."""
         assert self.status == status, self.body
         assert list(self.json) == ["error"]
         text = self.json["error"]
@@ -77,18 +77,18 @@ class EdgeCaller:
         self.running = running
         self.session = session
 
-    async def request(self, method: str, path: str, **arguments: Any) -> Answer:
-        async with self.session.request(method, self.running.edge + path, **arguments) as answer:
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Answer(answer.status, headers, await answer.read())
+    async def request(self, method: str, path: str, **arguments: Any) -> Response:
+        async with self.session.request(method, self.running.edge + path, **arguments) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Response(response.status, headers, await response.read())
 
-    async def notify(self, body: Any = None, card_id: str = "card-1", **headers: str) -> Answer:
+    async def notify(self, body: Any = None, card_id: str = "card-1", **headers: str) -> Response:
         """Post JSON as a notification."""
         return await self.request(
             "POST", notification_path(card_id), json=event() if body is None else body, headers=headers
         )
 
-    async def notify_consumer(self, body: Any = None, consumer_id: str = "consumer-1", **headers: str) -> Answer:
+    async def notify_consumer(self, body: Any = None, consumer_id: str = "consumer-1", **headers: str) -> Response:
         """Post JSON as a notification about a consumer."""
         return await self.request(
             "POST",
@@ -97,14 +97,14 @@ class EdgeCaller:
             headers=headers,
         )
 
-    async def post(self, data: Any, content_type: str = "application/json", **headers: str) -> Answer:
-        """Post bytes, as they are, as a notification."""
+    async def post(self, data: Any, content_type: str = "application/json", **headers: str) -> Response:
+        """Post raw bytes as a notification."""
         given = {"Content-Type": content_type} | headers
         return await self.request("POST", notification_path("card-1"), data=data, headers=given)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Have a TLS connection without any HTTP."""
+        """Open a TLS connection without any HTTP."""
         host, _, port = self.running.addresses.edge.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port), ssl=edge_tls(self.running.sandbox))
         try:
@@ -113,17 +113,17 @@ class EdgeCaller:
             writer.transport.abort()
 
     @staticmethod
-    async def read(reader: asyncio.StreamReader) -> Answer:
-        """Read one answer off a connection."""
+    async def read(reader: asyncio.StreamReader) -> Response:
+        """Read one response from a connection."""
         async with asyncio.timeout(10):
             head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:-1])}
             body = await reader.readexactly(int(headers.get("content-length", "0")))
-        return Answer(int(head[0].split()[1]), headers, body)
+        return Response(int(head[0].split()[1]), headers, body)
 
 
 def raw_request(body: bytes, *headers: str, path: str | None = None, method: str = "POST") -> bytes:
-    """Write a request by hand, with the right length unless a header says another one."""
+    """Return a raw request, with the right length unless a header overrides it."""
     given = list(headers)
     if not any(header.lower().startswith(("content-length", "transfer-encoding")) for header in given):
         given.append(f"Content-Length: {len(body)}")
@@ -132,7 +132,7 @@ def raw_request(body: bytes, *headers: str, path: str | None = None, method: str
 
 
 async def stored(running: Running) -> list[notification.Notification]:
-    """Tell what the log holds, as a watcher sees it."""
+    """Return the content of the event log, as a watcher sees it."""
     request = notification.WatchNotificationsRequest(
         position=notification.START_POSITION_EARLIEST,
         max_batch_size=1000,
@@ -144,7 +144,7 @@ async def stored(running: Running) -> list[notification.Notification]:
         await call.read()
         while True:
             batch = await call.read()
-            # The first heartbeat is at the end of the log.
+            # The first heartbeat marks the end of the log.
             if not isinstance(batch, notification.WatchNotificationsResponse) or not batch.notifications:
                 return held
             held += batch.notifications

@@ -1,4 +1,4 @@
-"""Gateways whose edge is set up in another way, and certificates for their callers."""
+"""Gateways with other settings of the edge, and certificates for their clients."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ __all__ = ["calling_with", "edge_with", "write_authority", "write_pair"]
 async def edge_with(
     sandbox: Sandbox, folder: Path, *, oauth: EdgeCredentials | None = None, **edge: Any
 ) -> AsyncIterator[Running]:
-    """Run a gateway with some settings of its edge changed."""
+    """Run a gateway with some settings of its edge overridden."""
     used = settings_for(sandbox, folder, oauth=oauth)
     changed = used.model_copy(update={"edge": used.edge.model_copy(update=edge)})
     async with running_gateway(sandbox, changed) as running:
@@ -38,7 +38,7 @@ async def calling_with(running: Running, identity: Identity) -> AsyncIterator[Ed
 
 
 def write_pair(folder: Path, name: str, pair: Pair) -> Identity:
-    """Write a certificate and its key, both anew."""
+    """Write a new certificate and its key."""
     certificate, key = folder / f"{name}.pem", folder / f"{name}-key.pem"
     certificate.write_bytes(pair.certificate)
     key.touch(mode=0o600)
@@ -47,7 +47,7 @@ def write_pair(folder: Path, name: str, pair: Pair) -> Identity:
 
 
 def write_authority(folder: Path, authority: Authority) -> Path:
-    """Write the certificate of an authority."""
+    """Write the certificate of a new authority."""
     file = folder / "authority.pem"
     file.write_bytes(authority.certificate)
     return file

@@ -1,4 +1,4 @@
-"""Whose certificates the edge takes, shown in TLS or handed on by a proxy."""
+"""Client certificates at the edge, shown in TLS or forwarded by a proxy."""
 
 import asyncio
 import base64
@@ -73,7 +73,7 @@ async def test_a_connection_does_not_outlive_its_certificate(sandbox: Sandbox, t
 
 
 def _forwarded(pair: Pair) -> str:
-    """Write a certificate as RFC 9440 says, section 2.1."""
+    """Return a certificate in the form of RFC 9440, section 2.1."""
     der = x509.load_pem_x509_certificate(pair.certificate).public_bytes(Encoding.DER)
     return f":{base64.b64encode(der).decode()}:"
 
@@ -89,7 +89,7 @@ class _Proxied:
 
 @asynccontextmanager
 async def _proxied(sandbox: Sandbox, folder: Path, proxy: EdgeProxySettings, *subjects: str) -> AsyncIterator[_Proxied]:
-    """Call an edge as a proxy does, which shows no certificate of its own."""
+    """Call an edge as a proxy without a client certificate."""
     authority = Authority()
     edge = {"tls_client_ca_file": write_authority(folder, authority), "tls_client_subjects": subjects, "proxy": proxy}
     context = ssl.create_default_context(cafile=sandbox.pki.server_ca)
@@ -142,8 +142,8 @@ async def test_a_proxy_is_not_d1_though_it_has_a_certificate_of_the_same_authori
 
 async def test_what_another_authority_signed_is_refused(proxied: _Proxied) -> None:
     for stranger in (Authority(), Authority("Another CA")):
-        answer = await proxied.caller.notify(**{"Client-Cert": _forwarded(stranger.issue())})
-        assert answer.error(403) == "the client certificate is not trusted"
+        response = await proxied.caller.notify(**{"Client-Cert": _forwarded(stranger.issue())})
+        assert response.error(403) == "the client certificate is not trusted"
 
 
 async def test_what_is_not_valid_now_or_for_a_server_is_refused(proxied: _Proxied) -> None:
@@ -188,8 +188,8 @@ async def test_a_header_that_is_no_certificate_is_refused(proxied: _Proxied) -> 
     shown = _forwarded(proxied.authority.issue())
     with capture_logs() as logged:
         for garbage in _garbage(shown):
-            answer = await proxied.caller.notify(**{"Client-Cert": garbage})
-            assert answer.error(400) == "the header Client-Cert holds no certificate", garbage
+            response = await proxied.caller.notify(**{"Client-Cert": garbage})
+            assert response.error(400) == "the header Client-Cert holds no certificate", garbage
     assert shown[10:50] not in repr(logged)
     assert await stored(proxied.running) == []
 
@@ -201,8 +201,8 @@ async def test_a_header_that_comes_twice_is_refused(proxied: _Proxied) -> None:
     reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
     for name, second in (("Client-Cert", shown), ("client-cert", shown), ("Client-Cert", ""), ("CLIENT-CERT", ":A:")):
         writer.write(raw_request(json.dumps(event()).encode(), f"Client-Cert: {shown}", f"{name}: {second}"))
-        answer = await proxied.caller.read(reader)
-        assert answer.error(400) == "there is more than one header Client-Cert"
+        response = await proxied.caller.read(reader)
+        assert response.error(400) == "there is more than one header Client-Cert"
     writer.transport.abort()
 
 

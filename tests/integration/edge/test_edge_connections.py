@@ -1,4 +1,4 @@
-"""Who gets a connection to the edge, and what goes over one."""
+"""Connections to the edge: who gets one, and what they carry."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ async def test_without_a_certificate_of_d1s_authority_there_is_no_connection(
     context = make(running.sandbox, tmp_path)
     context.minimum_version = context.maximum_version = version
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
-        # With TLS 1.3 the client learns of it only when it reads (RFC 8446, section 4.4.2.4).
+        # With TLS 1.3 the client learns of the error only when it reads (RFC 8446, section 4.4.2.4).
         with pytest.raises((aiohttp.ClientConnectionError, OSError)):
             await session.post(running.edge + notification_path("card-1"), json=event())
     assert await stored(running) == []
@@ -97,8 +97,8 @@ async def test_requests_sent_ahead_are_answered_in_order(caller: EdgeCaller) -> 
     ]
     async with caller.connection() as (reader, writer):
         writer.write(b"".join(requests))
-        answers = [(await caller.read(reader)).status for _ in requests]
-    assert answers == [204, 400, 204, 404, 204, 405]
+        responses = [(await caller.read(reader)).status for _ in requests]
+    assert responses == [204, 400, 204, 404, 204, 405]
     assert [each.three_ds_operation.operation_id for each in await stored(caller.running)] == ["op_1", "op_2"]
 
 
@@ -130,7 +130,7 @@ async def test_who_hangs_up_in_the_middle_of_a_body_leaves_nothing(caller: EdgeC
             await writer.drain()
             await asyncio.sleep(0.1)
         async with asyncio.timeout(10):
-            # What the edge notes is all there is to see of it.
+            # Only the edge's log shows it.
             while not logged:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     assert [(entry["event"], entry["log_level"]) for entry in logged] == [("callback_rejected", "warning")]

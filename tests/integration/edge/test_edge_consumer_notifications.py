@@ -1,4 +1,4 @@
-"""Notifications about consumers: taken with all that D1 may send, once, beside those about cards."""
+"""Consumer notifications: stored once with all fields of D1, beside those about cards."""
 
 import asyncio
 import sqlite3
@@ -14,16 +14,16 @@ from tests.integration.edge.edge_caller import EdgeCaller, consumer_event, event
 from tests.running import consumer_notification_path
 
 _MARK = "5413330089010434"
-"""Stands for what must not get into the log."""
+"""A marker of data that must stay out of the log."""
 
 
 async def test_a_notification_with_a_204_is_stored_whole(caller: EdgeCaller) -> None:
     body = consumer_event(later=[1], details={"appInstanceId": "app-1", "device": "A phone"})
     headers = {"x-correlation-id": "from-d1_42"}
 
-    answer = await caller.notify_consumer(body, **headers)
+    response = await caller.notify_consumer(body, **headers)
 
-    assert (answer.status, answer.body) == (204, b"")
+    assert (response.status, response.body) == (204, b"")
     (held,) = await stored(caller.running)
     assert (held.issuer_id, held.card_id, held.consumer_id) == ("SANDBOX001", "", "consumer-1")
     assert (held.correlation_id, held.WhichOneof("event")) == ("from-d1_42", "consumer_operation")
@@ -49,8 +49,8 @@ async def test_no_optional_field_of_whatever_type_keeps_a_notification_out(
 
 async def test_a_duplicate_gets_a_204_but_is_not_stored_again(caller: EdgeCaller) -> None:
     again = consumer_event(status="FAILED")
-    answers = await asyncio.gather(*(caller.notify_consumer(body) for body in [consumer_event()] * 10))
-    assert {answer.status for answer in answers} == {204}
+    responses = await asyncio.gather(*(caller.notify_consumer(body) for body in [consumer_event()] * 10))
+    assert {response.status for response in responses} == {204}
     assert (await caller.notify_consumer(again)).status == 204
     (held,) = await stored(caller.running)
     assert held.consumer_operation.status_text == "SUCCESSFUL"
@@ -85,8 +85,8 @@ async def test_what_is_no_notification_is_refused_and_not_stored(
     caller: EdgeCaller, status: int, error: str, path: str, body: Any
 ) -> None:
     with capture_logs() as logged:
-        answer = await caller.request("POST", path, json=body)
-    assert error in answer.error(status)
+        response = await caller.request("POST", path, json=body)
+    assert error in response.error(status)
     assert [entry["status"] for entry in logged if entry["event"] == "callback_rejected"] == [status]
     assert _MARK not in repr(logged)
     assert await stored(caller.running) == []
@@ -103,8 +103,8 @@ async def test_an_error_names_the_consumer_in_the_log(caller: EdgeCaller) -> Non
 async def test_while_the_storage_is_busy_d1_gets_a_retry_after(caller: EdgeCaller) -> None:
     with closing(sqlite3.connect(caller.running.event_log, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        answer = await caller.notify_consumer()
-    assert answer.error(503) == "EVENT_LOG_UNAVAILABLE"
+        response = await caller.notify_consumer()
+    assert response.error(503) == "EVENT_LOG_UNAVAILABLE"
     assert (await caller.notify_consumer()).status == 204
     assert len(await stored(caller.running)) == 1
 

@@ -1,4 +1,4 @@
-"""A gateway shuts down while D1 posts over connections that it keeps: no post is left without an answer."""
+"""A gateway shuts down while D1 posts over persistent connections: every post gets a response."""
 
 import asyncio
 from pathlib import Path
@@ -13,18 +13,18 @@ _CLIENTS = 20
 
 
 async def _post_until_refused(sandbox: Sandbox, url: str, number: int) -> tuple[int, bool]:
-    """Post one after the other over one connection; returns how many were answered, and whether the last one bid to go.
+    """Post repeatedly over one connection; return the number of responses, and whether the last one closed it.
 
-    What is posted over a connection that is closed without an answer raises: it may have been taken, or not.
+    What is posted over a connection that is closed without an response raises: it may have been taken, or not.
     """
     count, bids_to_go = 0, False
     connector = aiohttp.TCPConnector(ssl=edge_tls(sandbox), limit=1)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
         while True:
             try:
-                async with session.post(url, json=event(operationId=f"op_{number}_{count}")) as answer:
-                    assert answer.status == 204
-                    bids_to_go = answer.headers.get("Connection") == "close"
+                async with session.post(url, json=event(operationId=f"op_{number}_{count}")) as response:
+                    assert response.status == 204
+                    bids_to_go = response.headers.get("Connection") == "close"
             except aiohttp.ClientConnectorError:
                 return count, bids_to_go
             count += 1
@@ -35,7 +35,7 @@ async def test_no_post_is_left_without_a_response_by_a_shutdown(sandbox: Sandbox
     async with running_gateway(sandbox, settings_for(sandbox, tmp_path)) as running:
         url = running.edge + notification_path("card-1")
         posting = [asyncio.create_task(_post_until_refused(sandbox, url, number)) for number in range(_CLIENTS)]
-        # Twenty handshakes take a while on a machine that is busy.
+        # Twenty handshakes take a while on a busy machine.
         await asyncio.sleep(1.5)
     async with asyncio.timeout(10):
         ends = await asyncio.gather(*posting)

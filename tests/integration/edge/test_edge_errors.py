@@ -1,4 +1,4 @@
-"""What the edge does not take: each refusal has its status and its text, is logged, and reaches no watcher."""
+"""Requests that the edge rejects: each error has its status and text, is logged, and reaches no watcher."""
 
 import gzip
 import json
@@ -10,11 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from tests.integration.edge.edge_caller import Answer, EdgeCaller, event, raw_request, stored
+from tests.integration.edge.edge_caller import EdgeCaller, Response, event, raw_request, stored
 from tests.running import notification_path
 
 _MARK = "5413330089010434"
-"""Stands for what must not get into the log."""
+"""A marker of data that must stay out of the log."""
 _LIMIT = 65_536
 
 
@@ -25,10 +25,12 @@ def logged() -> Iterator[list[EventDict]]:
 
 
 async def _nothing_stored_but_logged(
-    caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture, answer: Answer
+    caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture, response: Response
 ) -> None:
     refusals = [entry for entry in logged if entry["event"] == "callback_rejected"]
-    assert [(entry["status"], entry["error"]) for entry in refusals] == [(answer.status, answer.error(answer.status))]
+    assert [(entry["status"], entry["error"]) for entry in refusals] == [
+        (response.status, response.error(response.status))
+    ]
     assert _MARK not in repr(logged)
     assert _MARK not in caplog.text
     assert not [entry for entry in logged if entry["log_level"] == "error"]
@@ -38,7 +40,7 @@ async def _nothing_stored_but_logged(
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A request that is refused."""
+    """A request that the edge rejects."""
 
     status: int
     error: str
@@ -94,27 +96,27 @@ async def test_what_is_wrong_is_refused(
     caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture, case: _Case
 ) -> None:
     headers = {"Content-Type": case.content_type} | case.headers
-    answer = await caller.request(case.method, case.path, data=case.data, headers=headers)
-    assert case.error in answer.error(case.status)
-    await _nothing_stored_but_logged(caller, logged, caplog, answer)
+    response = await caller.request(case.method, case.path, data=case.data, headers=headers)
+    assert case.error in response.error(case.status)
+    await _nothing_stored_but_logged(caller, logged, caplog, response)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
 async def test_another_method_gets_the_allowed_one(
     caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
-    answer = await caller.request(method, notification_path("card-1"), data=_MARK)
-    assert answer.error(405) == "method not allowed"
-    assert answer.headers["allow"] == "POST"
-    await _nothing_stored_but_logged(caller, logged, caplog, answer)
+    response = await caller.request(method, notification_path("card-1"), data=_MARK)
+    assert response.error(405) == "method not allowed"
+    assert response.headers["allow"] == "POST"
+    await _nothing_stored_but_logged(caller, logged, caplog, response)
 
 
 async def test_a_body_that_grows_too_large_in_chunks_is_refused(
     caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer = await caller.post(_chunks(2 * _LIMIT))
-    assert answer.error(413) == "the body is too large"
-    await _nothing_stored_but_logged(caller, logged, caplog, answer)
+    response = await caller.post(_chunks(2 * _LIMIT))
+    assert response.error(413) == "the body is too large"
+    await _nothing_stored_but_logged(caller, logged, caplog, response)
 
 
 async def test_the_largest_body_is_taken(caller: EdgeCaller) -> None:
@@ -135,7 +137,7 @@ _WRONG: dict[str, tuple[Any, ...]] = {
     "details.acsTransactionId": (7, "x" * 65, [_MARK]),
     "details.threeDSServerTransId": (7, "x" * 65, {"id": _MARK}),
 }
-"""By field: values that are refused."""
+"""By field: values that the edge rejects."""
 
 
 def _schema_cases() -> Iterator[tuple[str, dict[str, Any]]]:

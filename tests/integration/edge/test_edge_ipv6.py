@@ -23,5 +23,5 @@ async def test_both_listeners_take_an_ipv6_address(tmp_path: Path) -> None:
                     request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
                     response_deserializer=health_pb2.HealthCheckResponse.FromString,
                 )
-                answer = await check(health_pb2.HealthCheckRequest(), timeout=5)
-    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+                response = await check(health_pb2.HealthCheckRequest(), timeout=5)
+    assert response.status == health_pb2.HealthCheckResponse.SERVING

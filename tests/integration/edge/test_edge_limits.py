@@ -1,4 +1,4 @@
-"""What one client can take of the edge: so much time, so many connections, and no second request behind the first."""
+"""A client's limits at the edge: time, connections, and no smuggled second request."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sandbox import Sandbox
-from tests.integration.edge.edge_caller import Answer, EdgeCaller, event, raw_request, stored
+from tests.integration.edge.edge_caller import EdgeCaller, Response, event, raw_request, stored
 from tests.integration.edge.edge_gateways import edge_with
 from tests.running import Running, edge_session, notification_path
 
@@ -22,7 +22,7 @@ _BODY = json.dumps(event()).encode()
 
 @pytest.fixture
 async def impatient(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[EdgeCaller]:
-    """D1 as an edge sees it that waits for nobody."""
+    """D1's client of an edge with short time limits."""
     limits: dict[str, Any] = {
         "request_timeout_seconds": _PATIENCE_SECONDS,
         "idle_timeout_seconds": 3 * _PATIENCE_SECONDS,
@@ -33,7 +33,7 @@ async def impatient(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[EdgeCalle
 
 @pytest.fixture
 async def crowded(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Running]:
-    """An edge that takes three connections."""
+    """An edge with at most three connections."""
     async with edge_with(sandbox, tmp_path, max_connections=3) as running:
         yield running
 
@@ -44,7 +44,7 @@ async def _tcp(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 
 
 async def _end_of(reader: asyncio.StreamReader) -> bytes:
-    """Read until the edge hangs up."""
+    """Read until the edge closes the connection."""
     async with asyncio.timeout(15):
         try:
             return await reader.read()
@@ -53,7 +53,7 @@ async def _end_of(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _drip(writer: asyncio.StreamWriter, data: bytes) -> None:
-    """Send byte by byte, until nobody listens."""
+    """Send byte by byte until the connection closes."""
     for byte in data:
         if writer.is_closing():
             return
@@ -107,9 +107,9 @@ async def test_a_slow_body_gets_a_408_and_ends_the_connection(impatient: EdgeCal
     async with impatient.connection() as (reader, writer):
         writer.write(raw_request(b"", f"Content-Length: {len(_BODY)}"))
         dripping = asyncio.create_task(_drip(writer, _BODY))
-        answer = await impatient.read(reader)
-        assert answer.error(408) == "the body takes too long"
-        assert answer.headers["connection"] == "close"
+        response = await impatient.read(reader)
+        assert response.error(408) == "the body takes too long"
+        assert response.headers["connection"] == "close"
         assert await _end_of(reader) == b""
         dripping.cancel()
         await asyncio.gather(dripping, return_exceptions=True)
@@ -128,7 +128,7 @@ async def test_a_connection_without_a_request_ends(impatient: EdgeCaller) -> Non
 async def test_a_connection_that_is_used_now_and_then_stays(impatient: EdgeCaller) -> None:
     async with impatient.connection() as (reader, writer):
         for number in range(4):
-            # Longer than a head may take, shorter than a connection may idle.
+            # Longer than the limit of a head, shorter than that of an idle connection.
             await asyncio.sleep(1.5 * _PATIENCE_SECONDS if number else 0)
             writer.write(raw_request(json.dumps(event(operationId=f"op_{number}")).encode()))
             assert (await impatient.read(reader)).status == 204
@@ -151,7 +151,7 @@ async def test_one_connection_too_many_is_closed_at_once_and_a_place_that_is_lef
             writer.write(raw_request(_BODY))
             assert (await caller.read(reader)).status == 204
         async with asyncio.timeout(10):
-            while not await _is_served(caller):  # noqa: ASYNC110 (when a place is free is nowhere to be seen)
+            while not await _is_served(caller):  # noqa: ASYNC110 (a freed connection sends no event)
                 await asyncio.sleep(0.05)
 
 
@@ -233,15 +233,15 @@ async def test_what_two_readers_could_read_differently_is_refused_and_nothing_be
     behind = raw_request(json.dumps(event(operationId="op_smuggled")).encode())
     async with caller.connection() as (reader, writer):
         writer.write(request_ + behind)
-        answer = await caller.read(reader)
-        answer.error(400)
-        _tells_nothing(answer)
+        response = await caller.read(reader)
+        response.error(400)
+        _tells_nothing(response)
         assert await _end_of(reader) == b""
     assert await stored(caller.running) == []
 
 
-def _tells_nothing(answer: Answer) -> None:
-    told = (json.dumps(answer.headers) + answer.body.decode()).lower()
+def _tells_nothing(response: Response) -> None:
+    told = (json.dumps(response.headers) + response.body.decode()).lower()
     assert "aiohttp" not in told
     assert "python" not in told
 
@@ -267,7 +267,7 @@ async def test_a_refused_request_whose_body_comes_late_leaves_its_connection_who
         writer.write(raw_request(b"", f"Content-Length: {len(_BODY)}", path="/elsewhere"))
         (await impatient.read(reader)).error(404)
         writer.write(_BODY)
-        # Longer than a head may take: the late body was none.
+        # Longer than the limit of a head: the late body was not taken for one.
         await asyncio.sleep(1.5 * _PATIENCE_SECONDS)
         writer.write(raw_request(_BODY))
         assert (await impatient.read(reader)).status == 204

@@ -1,4 +1,4 @@
-"""What becomes of connections that come in just when a listener closes, and of ports that several share."""
+"""Connections that arrive just when a listener closes, and ports that several processes share."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from gateway.edge.tls_listener import Listener
 
 
 class _Listening:
-    """A listener, and how many connections it took."""
+    """A listener, and its number of connections."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -27,7 +27,7 @@ class _Listening:
 async def test_connections_that_still_wait_to_be_taken_are_taken_by_a_listener_that_closes() -> None:
     listening = _Listening()
     port = await listening.listener.open("127.0.0.1", 0)
-    # The loop does not turn before it closes: the system alone knows of them.
+    # The loop does not run before it closes: only the kernel knows of them.
     waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
     await listening.listener.close(0.05)
 
@@ -44,7 +44,7 @@ async def test_listeners_that_reuse_a_port_share_its_connections() -> None:
     for each in (one, other):
         await each.listener.close(0.05)
 
-    # One in 2^39 that all of them go to the same one.
+    # The probability that all of them reach the same one is 1 in 2^39.
     assert one.taken
     assert other.taken
     for connection in waiting:

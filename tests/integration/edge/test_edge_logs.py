@@ -1,4 +1,4 @@
-"""What the edge writes into the log of a gateway process: a line for each refusal, and nothing of what was sent."""
+"""The edge's lines in the log of a gateway process: one for each error, without request data."""
 
 import asyncio
 import json
@@ -13,11 +13,11 @@ from tests.integration.edge.edge_caller import TOKEN_PATH, event, raw_request
 from tests.running import edge_session, edge_tls, notification_path
 
 _MARK = "5413330089010434"
-"""Stands for what must not get into the log."""
+"""A marker of data that must stay out of the log."""
 
 
 def _requests() -> list[tuple[int, str, dict[str, Any]]]:
-    """Requests full of the mark: the status that is due, the path, and the rest."""
+    """Requests full of the mark: the expected status, the path, and the rest."""
     path, text = notification_path("card-1"), {"Content-Type": "application/json"}
     return [
         (204, path, {"json": event(consumerId=_MARK, error=_MARK, later=_MARK, details={"pan": _MARK})}),
@@ -60,8 +60,8 @@ async def test_request_data_stays_out_of_the_log_but_every_error_is_logged(tmp_p
         async with await GatewayProcess.start(GatewayConfig.of(sandbox, tmp_path), tmp_path) as gateway:
             requests = _requests()
             for status, path, arguments in requests:
-                async with session.post(gateway.edge + path, **arguments) as answer:
-                    assert (answer.status, path) == (status, path)
+                async with session.post(gateway.edge + path, **arguments) as response:
+                    assert (response.status, path) == (status, path)
             await _send_what_is_no_http(sandbox, gateway.edge)
             connector = aiohttp.TCPConnector(ssl=edge_tls(sandbox))
             async with aiohttp.ClientSession(connector=connector) as other:
@@ -74,7 +74,7 @@ async def test_request_data_stays_out_of_the_log_but_every_error_is_logged(tmp_p
     assert all(line["error"] and line["correlation_id"] for line in refused)
     expected = [status for status, _, _ in requests if status != 204]
     assert [line["status"] for line in refused][: len(expected)] == expected
-    # Of what is no HTTP, only the body that breaks off comes so far that it is a callback.
+    # Of the malformed requests, only the interrupted body gets far enough to count as a callback.
     assert [line["status"] for line in refused][len(expected) :] == [400, 404]
     assert [line["status"] for line in refused if line["correlation_id"] == "known-42"] == [404]
     assert (refused[0]["issuer_id"], refused[0]["card_id"]) == ("SANDBOX001", "card-1"), "what to fetch from D1"

@@ -1,4 +1,4 @@
-"""Certificates that change while a gateway serves: at the edge, and on the port for internal callers."""
+"""Certificates that change while a gateway serves: at the edge, and at the gRPC port."""
 
 import asyncio
 import ssl
@@ -33,7 +33,7 @@ def _server(authority: Authority) -> Pair:
 
 async def _until(happened: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(30):
-        while not await happened():  # noqa: ASYNC110 (a reload has no event to wait for)
+        while not await happened():  # noqa: ASYNC110 (a reload sends no event)
             await asyncio.sleep(0.2)
 
 
@@ -103,7 +103,7 @@ async def test_the_port_for_internal_callers_shows_and_trusts_what_its_files_hol
 
 
 async def _reaches_d1(opened: grpc.aio.Channel) -> bool:
-    """Make a call that D1 refuses, as it does not know the card."""
+    """Make a call that D1 rejects, as it does not know the card."""
     try:
         await card_grpc.CardServiceStub(opened).ResumeCard(_RESUME, timeout=5)
     except grpc.aio.AioRpcError as error:

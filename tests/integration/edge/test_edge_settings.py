@@ -1,4 +1,4 @@
-"""What `config check` finds beyond the form of the settings."""
+"""Findings of `config check` beyond the syntax of the settings."""
 
 from datetime import timedelta
 from pathlib import Path

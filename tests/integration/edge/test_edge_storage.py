@@ -1,4 +1,4 @@
-"""A 204 means that a notification is on disk, once; anything else that it is not."""
+"""A 204 means that a notification is on disk, once; any other status that it is not."""
 
 import asyncio
 import sqlite3
@@ -17,9 +17,9 @@ def _on_disk(caller: EdgeCaller) -> list[str]:
 
 
 async def test_a_notification_with_a_204_is_on_disk(caller: EdgeCaller) -> None:
-    answer = await caller.notify(event(operationId="op_7"))
+    response = await caller.notify(event(operationId="op_7"))
     assert _on_disk(caller) == ["op_7"]
-    assert (answer.status, answer.body) == (204, b"")
+    assert (response.status, response.body) == (204, b"")
 
 
 async def test_a_duplicate_gets_a_204_but_is_not_stored_again(caller: EdgeCaller) -> None:
@@ -36,17 +36,17 @@ async def test_the_same_operation_id_on_another_card_is_another_operation(caller
 
 
 async def test_the_same_notification_many_times_at_once_is_stored_once(caller: EdgeCaller) -> None:
-    answers = await asyncio.gather(*(caller.notify() for _ in range(50)))
-    assert {answer.status for answer in answers} == {204}
+    responses = await asyncio.gather(*(caller.notify() for _ in range(50)))
+    assert {response.status for response in responses} == {204}
     assert _on_disk(caller) == ["op_1"]
 
 
 async def test_many_notifications_at_once_are_all_stored_in_one_order(caller: EdgeCaller) -> None:
     names = [f"op_{number}" for number in range(200)]
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(caller.notify(event(operationId=name), card_id=f"card-{place % 7}") for place, name in enumerate(names))
     )
-    assert [answer.status for answer in answers] == [204] * 200
+    assert [response.status for response in responses] == [204] * 200
     one, two = await asyncio.gather(stored(caller.running), stored(caller.running))
     assert one == two
     held = [each.three_ds_operation.operation_id for each in one]
@@ -60,10 +60,10 @@ async def test_while_the_storage_is_busy_d1_gets_a_retry_after(caller: EdgeCalle
     with closing(sqlite3.connect(caller.running.event_log, isolation_level=None)) as other, capture_logs() as logged:
         other.execute("BEGIN EXCLUSIVE")
         began = time.perf_counter()
-        answers = await asyncio.gather(*(caller.notify(event(operationId=f"op_{number}")) for number in range(5)))
+        responses = await asyncio.gather(*(caller.notify(event(operationId=f"op_{number}")) for number in range(5)))
         assert time.perf_counter() - began < 8.0
-        assert {answer.error(503) for answer in answers} == {"EVENT_LOG_UNAVAILABLE"}
-        assert {answer.headers["retry-after"] for answer in answers} == {"1"}
+        assert {response.error(503) for response in responses} == {"EVENT_LOG_UNAVAILABLE"}
+        assert {response.headers["retry-after"] for response in responses} == {"1"}
         assert _on_disk(caller) == []
     refused = [entry for entry in logged if entry["event"] == "callback_rejected"]
     assert [entry["status"] for entry in refused] == [503] * 5

@@ -1,4 +1,4 @@
-"""What a client may send besides requests that D1 would send: every answer is the edge's own, and counted."""
+"""Requests that D1 would never send: every response is the edge's own, and counted."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ _MARK = "5413330089010434"
 _BODY = json.dumps(event()).encode()
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 _LAST = f"GET /{_MARK} HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n".encode()
-"""Behind everything, for the edge to hang up."""
+"""Sent after each request, so that the edge closes the connection."""
 
 
 def _get(target: str, *headers: str, method: str = "GET") -> bytes:
@@ -87,16 +87,16 @@ _STRANGE = {
 
 
 async def _sent(caller: EdgeCaller, request: bytes) -> bytes:
-    """Send a request and one more; return all that is answered."""
+    """Send a request and one more; return all responses."""
     async with caller.connection() as (reader, writer), asyncio.timeout(20):
         writer.write(request + _LAST)
         return await reader.read()
 
 
 async def _counted(caller: EdgeCaller) -> Counter[str]:
-    """Tell how many answers of each status the edge has counted."""
-    async with caller.session.get(f"http://{caller.running.addresses.admin}/metrics") as answer:
-        families = text_string_to_metric_families(await answer.text())
+    """Return the edge's count of responses by status."""
+    async with caller.session.get(f"http://{caller.running.addresses.admin}/metrics") as response:
+        families = text_string_to_metric_families(await response.text())
         samples = [sample for family in families for sample in family.samples]
     found: Counter[str] = Counter()
     for sample in samples:
@@ -110,7 +110,7 @@ _EDGES: dict[str, dict[str, Any]] = {
     "a token besides": {"oauth": OAUTH},
     "the certificate of another": {"tls_client_subjects": ("somebody else",)},
 }
-"""By what they ask for."""
+"""The requests by what they ask for."""
 
 
 _DUE = {
@@ -118,7 +118,7 @@ _DUE = {
     "a token besides": {"400", "401"},
     "the certificate of another": {"400", "403"},
 }
-"""The statuses of the answers."""
+"""The statuses of the responses."""
 
 
 @pytest.mark.parametrize("asked", _EDGES)
@@ -145,10 +145,10 @@ async def test_a_client_that_expects_100_continue_gets_an_error_instead_of_it(
 ) -> None:
     async with guarded_caller.connection() as (reader, writer):
         writer.write(raw_request(b"", f"Content-Length: {len(_BODY)}", "Expect: 100-continue"))
-        answer = await guarded_caller.read(reader)
-        answer.error(401)
-        # The body may come all the same or not: what comes next could be read as either.
-        assert answer.headers["connection"] == "close"
+        response = await guarded_caller.read(reader)
+        response.error(401)
+        # The body may follow or not: the next bytes are ambiguous.
+        assert response.headers["connection"] == "close"
         writer.write(_BODY)
         assert await reader.read() == b""
     assert await stored(guarded_caller.running) == []
@@ -162,9 +162,9 @@ async def test_100_continue_is_sent_once_and_the_connection_stays(caller: EdgeCa
             writer.write(raw_request(b"", f"Content-Length: {len(body)}", f"Expect: {expectation}"))
             assert (await caller.read(reader)).status == 100
             writer.write(body)
-            answer = await caller.read(reader)
-            assert answer.status == 204
-            assert "connection" not in answer.headers
+            response = await caller.read(reader)
+            assert response.status == 204
+            assert "connection" not in response.headers
     assert len(await stored(caller.running)) == 2
 
 
@@ -179,6 +179,6 @@ async def test_a_protocol_upgrade_gets_a_response_in_this_protocol_and_ends_the_
 ) -> None:
     async with caller.connection() as (reader, writer):
         writer.write(raw_request(_BODY, "Connection: Upgrade", "Upgrade: h2c"))
-        answer = await caller.read(reader)
-        assert (answer.status, answer.headers["connection"]) == (204, "close")
+        response = await caller.read(reader)
+        assert (response.status, response.headers["connection"]) == (204, "close")
         assert await reader.read() == b""

@@ -1,4 +1,4 @@
-"""The token endpoint, and the bearer tokens that every callback then needs."""
+"""The token endpoint, and the bearer tokens of callbacks."""
 
 import base64
 import hmac
@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from sandbox import Sandbox
 from sandbox.d1.model.notification import Notification
-from tests.integration.edge.edge_caller import OAUTH, TOKEN_PATH, Answer, EdgeCaller, event, stored
+from tests.integration.edge.edge_caller import OAUTH, TOKEN_PATH, EdgeCaller, Response, event, stored
 from tests.running import notification_path
 
 _GRANT = {"grant_type": "client_credentials"}
@@ -26,7 +26,7 @@ def _basic(pair: bytes = _PAIR) -> str:
     return "Basic " + base64.b64encode(pair).decode()
 
 
-async def _ask(caller: EdgeCaller, form: Any = None, authorization: str | None = None) -> Answer:
+async def _ask(caller: EdgeCaller, form: Any = None, authorization: str | None = None) -> Response:
     headers = {"Authorization": _basic() if authorization is None else authorization}
     return await caller.request("POST", TOKEN_PATH, data=_GRANT if form is None else form, headers=headers)
 
@@ -44,16 +44,16 @@ async def test_d1_may_write_its_credentials_in_either_alphabet(
     assert plain != safe
     assert plain.endswith(b"=")
     text = encode(_PAIR).decode()
-    answer = await _ask(guarded_caller, authorization=f"Basic {text if padded else text.rstrip('=')}")
-    assert answer.status == 200
+    response = await _ask(guarded_caller, authorization=f"Basic {text if padded else text.rstrip('=')}")
+    assert response.status == 200
 
 
 async def test_a_token_comes_with_all_that_d1_reads(guarded_caller: EdgeCaller) -> None:
     before = time.time()
-    answer = await _ask(guarded_caller)
-    assert answer.status == 200
-    assert answer.headers["cache-control"] == "no-store"
-    token = answer.json
+    response = await _ask(guarded_caller)
+    assert response.status == 200
+    assert response.headers["cache-control"] == "no-store"
+    token = response.json
     assert set(token) == {"access_token", "token_type", "expires_in", "expires_at", "scope"}
     assert (token["token_type"], token["expires_in"], token["scope"]) == ("Bearer", "900", OAUTH.scope)
     expires_at = datetime.strptime(token["expires_at"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
@@ -83,14 +83,14 @@ async def test_a_wrong_form_is_refused_in_oauths_words(guarded_caller: EdgeCalle
 async def test_another_content_type_is_refused(guarded_caller: EdgeCaller) -> None:
     for content_type in ("application/json", "text/plain"):
         headers = {"Authorization": _basic(), "Content-Type": content_type}
-        answer = await guarded_caller.request("POST", TOKEN_PATH, data=b"{}", headers=headers)
-        answer.error(415)
+        response = await guarded_caller.request("POST", TOKEN_PATH, data=b"{}", headers=headers)
+        response.error(415)
 
 
 async def test_a_form_that_is_no_text_is_refused(guarded_caller: EdgeCaller) -> None:
     headers = {"Authorization": _basic(), "Content-Type": "application/x-www-form-urlencoded"}
-    answer = await guarded_caller.request("POST", TOKEN_PATH, data=b"grant_type=\xff\xfe", headers=headers)
-    answer.error(400)
+    response = await guarded_caller.request("POST", TOKEN_PATH, data=b"grant_type=\xff\xfe", headers=headers)
+    response.error(400)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +110,18 @@ async def test_a_form_that_is_no_text_is_refused(guarded_caller: EdgeCaller) -> 
 )
 async def test_wrong_credentials_are_refused_and_not_logged(guarded_caller: EdgeCaller, authorization: str) -> None:
     with capture_logs() as logged:
-        answer = await _ask(guarded_caller, authorization=authorization)
-    assert answer.error(401) == "invalid_client"
-    assert answer.headers["www-authenticate"].startswith("Basic ")
+        response = await _ask(guarded_caller, authorization=authorization)
+    assert response.error(401) == "invalid_client"
+    assert response.headers["www-authenticate"].startswith("Basic ")
     assert [entry["status"] for entry in logged] == [401]
     secret = authorization.partition(" ")[2]
     assert not secret or secret not in repr(logged)
 
 
 async def test_another_method_than_post_gives_no_token(guarded_caller: EdgeCaller) -> None:
-    answer = await guarded_caller.request("GET", TOKEN_PATH, headers={"Authorization": _basic()})
-    answer.error(405)
-    assert answer.headers["allow"] == "POST"
+    response = await guarded_caller.request("GET", TOKEN_PATH, headers={"Authorization": _basic()})
+    response.error(405)
+    assert response.headers["allow"] == "POST"
 
 
 async def test_with_a_token_notifications_are_taken(guarded_caller: EdgeCaller) -> None:
@@ -144,7 +144,7 @@ def _key(sandbox: Sandbox) -> ECKey:
 
 
 def _sign(key: ECKey, **changes: Any) -> str:
-    """Sign a token as the edge does, but for what is changed; a claim that is set to ... is left out."""
+    """Sign a token as the edge does, with changes; a claim set to ... is omitted."""
     now = int(time.time())
     claims = {
         "iss": "d1-gateway",
@@ -159,14 +159,14 @@ def _sign(key: ECKey, **changes: Any) -> str:
 
 
 def _sign_as(key: ECKey, claims: dict[str, Any], **changes: Any) -> str:
-    """Sign claims under a header that is changed."""
+    """Sign claims under a changed header."""
     header = {"alg": "ES256", "typ": "at+jwt", "kid": key.thumbprint()} | changes
     kept = {name: value for name, value in header.items() if value is not ...}
     return jwt.encode(kept, claims, key, algorithms=["ES256"])
 
 
 def _hmac_signed(payload: str, secret: bytes) -> str:
-    """Sign a payload as one who has only the public key, and hopes that it is taken for a secret."""
+    """Sign a payload with the public key as a shared secret."""
     signed = _base64url(b'{"alg":"HS256"}') + "." + payload
     return f"{signed}.{_base64url(hmac.digest(secret, signed.encode(), 'sha256'))}"
 
@@ -220,9 +220,9 @@ async def test_no_other_token_will_do(guarded_caller: EdgeCaller) -> None:
     assert (await guarded_caller.notify(Authorization=f"Bearer {_sign(_key(running.sandbox))}")).status == 204
     for name, forged in _forgeries(running.sandbox, token).items():
         with capture_logs() as logged:
-            answer = await guarded_caller.notify(event(operationId="op_forged"), Authorization=f"Bearer {forged}")
-        assert answer.error(401) == "a valid bearer token is required", name
-        assert answer.headers["www-authenticate"].startswith("Bearer ")
+            response = await guarded_caller.notify(event(operationId="op_forged"), Authorization=f"Bearer {forged}")
+        assert response.error(401) == "a valid bearer token is required", name
+        assert response.headers["www-authenticate"].startswith("Bearer ")
         assert [entry["status"] for entry in logged] == [401]
         assert not forged or forged not in repr(logged)
     assert [each.three_ds_operation.operation_id for each in await stored(running)] == ["op_1"]
@@ -234,8 +234,8 @@ async def test_without_one_bearer_header_nothing_is_taken(guarded_caller: EdgeCa
     (await guarded_caller.notify(Authorization=token)).error(401)
     (await guarded_caller.notify(Authorization=_basic())).error(401)
     twice = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
-    answer = await guarded_caller.request("POST", notification_path("card-1"), json=event(), headers=twice)
-    answer.error(401)
+    response = await guarded_caller.request("POST", notification_path("card-1"), json=event(), headers=twice)
+    response.error(401)
     assert await stored(guarded_caller.running) == []
 
 

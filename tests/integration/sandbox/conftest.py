@@ -23,7 +23,7 @@ async def sandbox(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def stranger(sandbox: Sandbox, clock: ManualClock) -> AsyncIterator[Caller]:
-    """A caller with the right certificate, but without an access token."""
+    """A client with the right certificate, but without an access token."""
     connector = aiohttp.TCPConnector(ssl=authenticated(sandbox))
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=5)) as session:
         yield Caller(sandbox, session, clock)
@@ -31,7 +31,7 @@ async def stranger(sandbox: Sandbox, clock: ManualClock) -> AsyncIterator[Caller
 
 @pytest.fixture
 async def caller(stranger: Caller) -> Caller:
-    """A caller with an access token."""
+    """A client with an access token."""
     await stranger.sign_in()
     return stranger
 

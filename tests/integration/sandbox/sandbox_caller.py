@@ -1,4 +1,4 @@
-"""A caller of the simulated D1, written with another JOSE library than the simulator's."""
+"""A client of the simulated D1, with another JOSE library than the simulator's."""
 
 import base64
 import json
@@ -17,9 +17,9 @@ __all__ = [
     "GRANT_TYPE",
     "OTHER_PAN",
     "PAN",
-    "Answer",
     "Caller",
     "ManualClock",
+    "Response",
     "authenticated",
     "is_served",
     "jwk",
@@ -34,7 +34,7 @@ ACCOUNTS = [{"default": True, "type": "CURRENT", "number": "001", "currencyCode"
 
 
 class ManualClock:
-    """Tells the time that it was last set to."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -44,7 +44,7 @@ class ManualClock:
 
 
 def trusting(sandbox: Sandbox) -> ssl.SSLContext:
-    """A client without a certificate of its own."""
+    """A client without a certificate."""
     return ssl.create_default_context(cafile=sandbox.pki.server_ca)
 
 
@@ -56,7 +56,7 @@ def authenticated(sandbox: Sandbox) -> ssl.SSLContext:
 
 
 async def is_served(url: str, tls: ssl.SSLContext | None = None) -> bool:
-    """Tell whether anybody answers there."""
+    """Return whether a port accepts connections."""
     connector = aiohttp.TCPConnector() if tls is None else aiohttp.TCPConnector(ssl=tls)
     async with aiohttp.ClientSession(connector=connector) as session:
         try:
@@ -67,8 +67,8 @@ async def is_served(url: str, tls: ssl.SSLContext | None = None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What D1 answered."""
+class Response:
+    """D1's response."""
 
     status: int
     text: str
@@ -79,7 +79,7 @@ class Answer:
 
 
 class Caller:
-    """Calls the simulated D1 as the gateway would."""
+    """Calls the simulated D1 as the gateway does."""
 
     def __init__(self, sandbox: Sandbox, session: aiohttp.ClientSession, clock: ManualClock) -> None:
         self.sandbox = sandbox
@@ -120,43 +120,43 @@ class Caller:
         sealed.add_recipient(key or self.encryption_key)
         return str(sealed.serialize(compact=True))
 
-    async def get_token(self, assertion: str | None = None) -> Answer:
+    async def get_token(self, assertion: str | None = None) -> Response:
         form = {"grant_type": GRANT_TYPE, "assertion": assertion or self.assertion()}
         return await self.send("POST", "/authz/v1/oauth2/token", data=form)
 
     async def sign_in(self) -> None:
         self._token = (await self.get_token()).json["access_token"]
 
-    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Send JSON, or nothing if there is no body, to a path below that of the issuer's cards."""
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
+        """Send JSON, if any, to a path below that of the issuer's cards."""
         return await self.send(method, self._cards + path, json=body, headers=self.headers() | headers)
 
-    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Send JSON, or nothing if there is no body, to a path below ``/banking/`` that may name ``{issuer}``."""
+    async def request(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
+        """Send JSON, if any, to a path below ``/banking/`` that may name ``{issuer}``."""
         path = "/banking/" + path.replace("{issuer}", self.sandbox.issuer_id)
         return await self.send(method, path, json=body, headers=self.headers() | headers)
 
-    async def send_raw(self, method: str, path: str, body: str, content_type: str) -> Answer:
-        """Send text as it is to a path below that of the issuer's cards."""
+    async def send_raw(self, method: str, path: str, body: str, content_type: str) -> Response:
+        """Send raw text to a path below that of the issuer's cards."""
         headers = self.headers() | {"Content-Type": content_type}
         return await self.send(method, self._cards + path, data=body, headers=headers)
 
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}
 
-    async def send(self, method: str, path: str, **arguments: Any) -> Answer:
-        async with self.session.request(method, self.sandbox.d1_url + path, **arguments) as answer:
-            return Answer(answer.status, await answer.text())
+    async def send(self, method: str, path: str, **arguments: Any) -> Response:
+        async with self.session.request(method, self.sandbox.d1_url + path, **arguments) as response:
+            return Response(response.status, await response.text())
 
-    async def register(self, card_id: str, *, pan: str = PAN, exp: str = "1228", **changes: Any) -> Answer:
+    async def register(self, card_id: str, *, pan: str = PAN, exp: str = "1228", **changes: Any) -> Response:
         body = {"consumerId": "consumer-1", "cardProductId": "light", "encryptedData": self.encrypted(pan, exp)}
         return await self.call("PUT", f"/{card_id}", body | changes)
 
-    async def create(self, **changes: Any) -> Answer:
+    async def create(self, **changes: Any) -> Response:
         body = {"consumerId": "consumer-1", "cardProductId": "light", "accounts": ACCOUNTS}
         return await self.call("POST", "", body | changes)
 
-    async def operate(self, verb: str, card_id: str, **body: Any) -> Answer:
+    async def operate(self, verb: str, card_id: str, **body: Any) -> Response:
         return await self.call("POST", f"/{card_id}/operations:{verb}", body)
 
     def state(self, card_id: str) -> str:
@@ -164,7 +164,7 @@ class Caller:
 
 
 def unsecured(claims: Mapping[str, Any], kid: str) -> str:
-    """An assertion that says it is not signed (RFC 7519, section 6)."""
+    """Return an assertion marked as unsigned (RFC 7519, section 6)."""
     header = {"alg": "none", "typ": "JWT", "kid": kid}
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, claims)]
     return ".".join([*parts, ""])

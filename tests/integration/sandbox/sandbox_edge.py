@@ -1,4 +1,4 @@
-"""A small edge that D1 can call: it notes what it is told and asked, and answers what it was told to."""
+"""A small edge that D1 can call: it records all calls and responds as set."""
 
 import asyncio
 import ssl
@@ -12,7 +12,7 @@ from aiohttp import web
 
 from sandbox import Sandbox
 
-__all__ = ["INFORMATION", "Asked", "Edge", "Received", "Reply"]
+__all__ = ["INFORMATION", "CallbackCall", "Edge", "Received", "Reply"]
 
 INFORMATION = {
     "language": "ar-JO",
@@ -23,7 +23,7 @@ INFORMATION = {
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A notification as it came."""
+    """A received notification."""
 
     path: str
     body: dict[str, Any]
@@ -32,24 +32,24 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question as it came."""
+class CallbackCall:
+    """A received callback request."""
 
     kind: str
     path: str
     query: Mapping[str, str]
     body: Any
-    """None if there was none."""
+    """None without a body."""
     headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to answer to a question."""
+    """The reply to a callback request."""
 
     status: int = 200
     body: Any = None
-    """JSON; a string goes as it is; None for nothing."""
+    """JSON; a string is sent raw; None for no body."""
     content_type: str = "application/json"
     delay_seconds: float = 0.0
 
@@ -72,15 +72,15 @@ def _usual() -> dict[str, list[Reply]]:
 
 @dataclass(slots=True)
 class Edge:
-    """What came, and what to answer."""
+    """The received calls, and the responses to send."""
 
     received: list[Received] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    callbacks: list[CallbackCall] = field(default_factory=list)
     token_requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
-    """What to answer to the next notifications; 204 when there is none left."""
+    """The statuses for the next notifications; 204 after the last one."""
     replies: dict[str, list[Reply]] = field(default_factory=_usual)
-    """What to answer to the next questions of a kind; the last one is for all that follow."""
+    """The replies to the next callback requests by kind; the last one repeats."""
     token_answer: Any = field(
         default_factory=lambda: {"access_token": "edge-token", "token_type": "Bearer", "expires_in": "60"}
     )
@@ -112,11 +112,11 @@ class Edge:
             await runner.cleanup()
 
     def kinds(self) -> list[str]:
-        return [asked.kind for asked in self.asked]
+        return [call.kind for call in self.callbacks]
 
     def otp(self) -> str:
-        """The password that was last to be delivered."""
-        bodies = [asked.body for asked in self.asked if asked.kind == "otp"]
+        """The OTP delivered last."""
+        bodies = [call.body for call in self.callbacks if call.kind == "otp"]
         return str(bodies[-1]["otp"]["value"])
 
     async def _token(self, request: web.Request) -> web.Response:
@@ -134,7 +134,7 @@ class Edge:
         kind = request.match_info.route.name or ""
         data = await request.read()
         body = orjson.loads(data) if data else None
-        self.asked.append(Asked(kind, request.path, dict(request.query), body, request.headers))
+        self.callbacks.append(CallbackCall(kind, request.path, dict(request.query), body, request.headers))
         replies = self.replies[kind]
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
         await asyncio.sleep(reply.delay_seconds)

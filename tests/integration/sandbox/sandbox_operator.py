@@ -1,20 +1,20 @@
-"""Somebody at the sandbox's control API."""
+"""A client of the sandbox's control API."""
 
 from typing import Any
 
 import aiohttp
 
-from tests.integration.sandbox.sandbox_caller import Answer
+from tests.integration.sandbox.sandbox_caller import Response
 
 __all__ = ["Operator"]
 
 
 class Operator:
-    """Sends what it is told to the control API."""
+    """Sends requests to the control API."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def send(self, method: str, path: str, body: Any = None) -> Answer:
-        async with self._session.request(method, path, json=body) as answer:
-            return Answer(answer.status, await answer.text())
+    async def send(self, method: str, path: str, body: Any = None) -> Response:
+        async with self._session.request(method, path, json=body) as response:
+            return Response(response.status, await response.text())

@@ -27,7 +27,7 @@ FIXED = {"authenticationId": "auth-1"}
 
 
 def buy(sandbox: Sandbox, kind: str) -> Purchase:
-    """Start a purchase in which a question of that kind is asked."""
+    """Start a purchase that sends a callback request of that kind."""
     sandbox.store.register("card-1", CardDetails("consumer-1", "light", InitialState.ACTIVE))
     return sandbox.purchases.start(Order("card-1", FLOWS[kind], poll_seconds=0.01))
 
@@ -152,7 +152,7 @@ async def test_callback_requests_and_notifications_share_a_bearer_token(tmp_path
         purchase = buy(sandbox, "result")
 
         await purchase.notified()
-        assert {asked.headers["Authorization"] for asked in edge.asked} == {"Bearer edge-token"}
+        assert {call.headers["Authorization"] for call in edge.callbacks} == {"Bearer edge-token"}
         assert edge.received[0].authorization == "Bearer edge-token"
         assert len(edge.token_requests) == 1
 

@@ -11,7 +11,7 @@ from tests.integration.sandbox.sandbox_edge import Edge, Reply
 
 
 async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110 - the store has no event for it
+    while not condition():  # noqa: ASYNC110 - the store sends no event
         await asyncio.sleep(0.01)
 
 
@@ -33,8 +33,8 @@ async def test_d1_requests_the_data_of_a_card_renewed_without_them(caller: Calle
 
     assert (renewed.status, waited) == (204, True)
     assert caller.sandbox.store.card("card-1").details.credentials == Credentials(PAN, "1230")
-    (asked,) = edge.asked
-    assert asked.path == "/cms/api/v1/issuers/SANDBOX001/cards/card-1/credentials"
+    (call,) = edge.callbacks
+    assert call.path == "/cms/api/v1/issuers/SANDBOX001/cards/card-1/credentials"
 
 
 async def test_d1_requests_the_data_of_a_card_replaced_without_them_under_its_new_id(
@@ -47,7 +47,7 @@ async def test_d1_requests_the_data_of_a_card_replaced_without_them_under_its_ne
     await until(lambda: not waits(caller, "card-2"))
 
     assert caller.sandbox.store.card("card-2").details.credentials == Credentials(OTHER_PAN, "1230")
-    assert edge.asked[0].path.endswith("/cards/card-2/credentials")
+    assert edge.callbacks[0].path.endswith("/cards/card-2/credentials")
     assert (await caller.register("card-3", pan=OTHER_PAN)).status == 409
 
 
@@ -57,7 +57,7 @@ async def test_d1_does_not_request_data_that_it_has(caller: Caller, edge: Edge) 
     await caller.operate("renew", "card-1", encryptedData=caller.encrypted(exp="1230"))
     await asyncio.sleep(0.2)
 
-    assert edge.asked == []
+    assert edge.callbacks == []
 
 
 async def test_d1_requests_data_until_they_arrive(caller: Caller, edge: Edge) -> None:
@@ -67,7 +67,7 @@ async def test_d1_requests_data_until_they_arrive(caller: Caller, edge: Edge) ->
     await caller.operate("renew", "card-1")
     await until(lambda: not waits(caller))
 
-    assert len(edge.asked) == 3
+    assert len(edge.callbacks) == 3
     assert caller.sandbox.background.errors == []
 
 
@@ -76,11 +76,11 @@ async def test_d1_does_not_request_data_that_it_got_meanwhile(caller: Caller, ed
     edge.replies["credentials"] = [Reply(500)]
 
     await caller.operate("renew", "card-1")
-    await until(lambda: edge.asked)
+    await until(lambda: edge.callbacks)
     await caller.operate("renew", "card-1", encryptedData=caller.encrypted(exp="1231"))
     await asyncio.sleep(0.4)
 
-    assert len(edge.asked) == 1
+    assert len(edge.callbacks) == 1
     assert caller.sandbox.store.card("card-1").details.credentials == Credentials(PAN, "1231")
 
 
@@ -89,7 +89,7 @@ async def test_data_that_come_for_a_deleted_card_are_dropped(caller: Caller, edg
     edge.replies["credentials"] = [Reply(500), answering(caller, pan=PAN, exp="1230")]
 
     await caller.operate("renew", "card-1")
-    await until(lambda: edge.asked)
+    await until(lambda: edge.callbacks)
     await caller.operate("delete", "card-1", reasonCode="CLOSED_CARD")
     await asyncio.sleep(0.4)
 
@@ -130,5 +130,5 @@ async def test_data_that_d1_cannot_use_are_an_error_on_record(
     (error,) = caller.sandbox.background.errors
     assert error.startswith(f"credentials of card-1: {problem}")
     assert PAN not in error
-    assert len(edge.asked) == 4
+    assert len(edge.callbacks) == 4
     assert waits(caller)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from sandbox.d1.model.errors import D1Error
-from tests.integration.sandbox.sandbox_caller import OTHER_PAN, Answer, Caller
+from tests.integration.sandbox.sandbox_caller import OTHER_PAN, Caller, Response
 from tests.integration.sandbox.sandbox_edge import INFORMATION, Edge
 
 WHOLE = INFORMATION | {
@@ -24,22 +24,24 @@ WHOLE = INFORMATION | {
 }
 
 
-async def register(caller: Caller, body: Any = None, consumer_id: str = "consumer-1", **headers: str) -> Answer:
-    return await caller.ask("PUT", f"v2/issuers/{{issuer}}/consumers/{consumer_id}", body, **headers)
+async def register(caller: Caller, body: Any = None, consumer_id: str = "consumer-1", **headers: str) -> Response:
+    return await caller.request("PUT", f"v2/issuers/{{issuer}}/consumers/{consumer_id}", body, **headers)
 
 
-async def delete(caller: Caller, body: Any = None, consumer_id: str = "consumer-1", **headers: str) -> Answer:
-    return await caller.ask("POST", f"v1/issuers/{{issuer}}/consumers/{consumer_id}/operations:delete", body, **headers)
+async def delete(caller: Caller, body: Any = None, consumer_id: str = "consumer-1", **headers: str) -> Response:
+    return await caller.request(
+        "POST", f"v1/issuers/{{issuer}}/consumers/{consumer_id}/operations:delete", body, **headers
+    )
 
 
-async def delete_authenticator(caller: Caller, app_instance_id: str, body: Any = None) -> Answer:
+async def delete_authenticator(caller: Caller, app_instance_id: str, body: Any = None) -> Response:
     path = f"v1/issuers/{{issuer}}/appinstances/{app_instance_id}/authncredentials/operations:delete"
-    return await caller.ask("POST", path, body)
+    return await caller.request("POST", path, body)
 
 
 async def arrived(edge: Edge, count: int) -> list[dict[str, Any]]:
-    """The notifications, when there are that many."""
-    while len(edge.received) < count:  # noqa: ASYNC110 - the edge has no event for it
+    """Return the notifications when there are that many."""
+    while len(edge.received) < count:  # noqa: ASYNC110 - the edge sends no event
         await asyncio.sleep(0.01)
     return [received.body for received in edge.received]
 
@@ -52,10 +54,10 @@ async def test_a_consumer_is_registered_without_personal_data(caller: Caller) ->
 
 
 async def test_personal_data_are_kept_as_they_came_without_what_the_contract_does_not_name(caller: Caller) -> None:
-    answer = await register(caller, {"personalInformation": WHOLE | {"shoeSize": 42}})
+    response = await register(caller, {"personalInformation": WHOLE | {"shoeSize": 42}})
 
     kept = caller.sandbox.store.personal_information("consumer-1")
-    assert answer.status == 204
+    assert response.status == 204
     assert kept is not None
     assert kept.fields == WHOLE
     assert (kept.phone, kept.language) == ("+962790000000", "ar-JO")
@@ -100,9 +102,9 @@ async def test_a_card_of_a_registered_consumer_leaves_the_personal_data(caller: 
 async def test_personal_data_that_break_the_contract_are_refused(
     caller: Caller, field: str, changes: dict[str, Any]
 ) -> None:
-    answer = await register(caller, {"personalInformation": WHOLE | changes})
+    response = await register(caller, {"personalInformation": WHOLE | changes})
 
-    assert (answer.status, answer.json) == (400, {"errorCode": "FIELD_INVALID_FORMAT", "error": field})
+    assert (response.status, response.json) == (400, {"errorCode": "FIELD_INVALID_FORMAT", "error": field})
     with pytest.raises(D1Error):
         caller.sandbox.store.personal_information("consumer-1")
 
@@ -128,9 +130,9 @@ async def test_deleting_a_consumer_deletes_its_cards_and_authenticators(caller: 
     caller.sandbox.authenticators.enrol("consumer-2", "app-2")
     await arrived(edge, 2)
 
-    answer = await delete(caller, body)
+    response = await delete(caller, body)
 
-    assert answer.status == 204
+    assert response.status == 204
     assert [caller.state(card_id) for card_id in ("card-1", "card-2")] == ["DELETED", "ACTIVE"]
     assert caller.sandbox.authenticators.all() == {"app-2": "consumer-2"}
     again = await delete(caller)
@@ -149,8 +151,8 @@ async def test_a_wrong_reason_is_refused_in_the_shape_of_version_1(caller: Calle
     caller.sandbox.store.add_consumer("consumer-1")
     caller.sandbox.authenticators.enrol("consumer-1", "app-1")
 
-    for answer in (await delete(caller, body), await delete_authenticator(caller, "app-1", body)):
-        assert (answer.status, answer.json) == (400, {"error": error})
+    for response in (await delete(caller, body), await delete_authenticator(caller, "app-1", body)):
+        assert (response.status, response.json) == (400, {"error": error})
     assert caller.sandbox.authenticators.all() == {"app-1": "consumer-1"}
 
 
@@ -183,11 +185,11 @@ async def test_an_authenticator_is_deleted_by_the_issuer_once_and_notified(calle
     caller.sandbox.authenticators.enrol("consumer-1", "app-1")
     await arrived(edge, 1)
 
-    answers = [await delete_authenticator(caller, "app-1", {"reasonCode": "ISSUER_DECISION"}) for _ in range(2)]
+    responses = [await delete_authenticator(caller, "app-1", {"reasonCode": "ISSUER_DECISION"}) for _ in range(2)]
 
     _, body = await arrived(edge, 2)
-    assert [answer.status for answer in answers] == [204, 404]
-    assert answers[1].json == {"error": "Application instance does not exist"}
+    assert [response.status for response in responses] == [204, 404]
+    assert responses[1].json == {"error": "Application instance does not exist"}
     assert (body["operation"], body["details"]) == ("DELETE_AUTHN", {"appInstanceId": "app-1"})
 
 

@@ -11,20 +11,20 @@ from tests.integration.sandbox.sandbox_operator import Operator
 
 
 async def test_the_front_page_lists_what_there_is(sandbox: Sandbox, operator: Operator) -> None:
-    answer = await operator.send("GET", "/")
+    response = await operator.send("GET", "/")
 
-    assert answer.json["d1"] == sandbox.d1_url
-    assert "POST /sandbox/faults" in answer.json["endpoints"]
-    assert "registerCard" in answer.json["operations"]
+    assert response.json["d1"] == sandbox.d1_url
+    assert "POST /sandbox/faults" in response.json["endpoints"]
+    assert "registerCard" in response.json["operations"]
 
 
 async def test_every_endpoint_on_the_front_page_is_there(operator: Operator) -> None:
     for endpoint in (await operator.send("GET", "/")).json["endpoints"]:
         method, path = endpoint.split()
-        answer = await operator.send(method, path.replace("{", "").replace("}", ""))
-        # There is nothing of these ids, but the path is known.
-        assert answer.status not in {405, 500}
-        assert "Not Found" not in answer.text
+        response = await operator.send(method, path.replace("{", "").replace("}", ""))
+        # No resource has these ids, but the path is known.
+        assert response.status not in {405, 500}
+        assert "Not Found" not in response.text
 
 
 async def test_nothing_of_the_control_api_is_on_the_port_of_d1(caller: Caller) -> None:
@@ -42,10 +42,10 @@ async def test_a_fault_is_ordered_and_happens(operator: Operator, caller: Caller
     }
 
     ordered = await operator.send("POST", "/sandbox/faults", body)
-    answer = await caller.register("card-1")
+    response = await caller.register("card-1")
 
     assert ordered.status == 204
-    assert (answer.status, answer.json) == (503, {"error": "x"})
+    assert (response.status, response.json) == (503, {"error": "x"})
 
 
 @pytest.mark.parametrize("fault", [{"drop": "before"}, {"drop": "after"}, {"truncate": True}])
@@ -61,9 +61,9 @@ async def test_a_broken_connection_is_ordered_and_happens(
 async def test_a_page_of_html_is_ordered_and_happens(operator: Operator, caller: Caller) -> None:
     await operator.send("POST", "/sandbox/faults", {"html": True, "latency_ms": 1, "body": "<p>Sorry</p>"})
 
-    answer = await caller.register("card-1")
+    response = await caller.register("card-1")
 
-    assert (answer.status, answer.text) == (502, "<p>Sorry</p>")
+    assert (response.status, response.text) == (502, "<p>Sorry</p>")
 
 
 async def test_ordered_faults_are_cleared(operator: Operator, caller: Caller) -> None:
@@ -79,9 +79,9 @@ async def test_cards_are_listed_as_they_stand(operator: Operator, caller: Caller
     await caller.register("card-1")
     await caller.operate("suspend", "card-1", reasonCode="FRAUD")
 
-    answer = await operator.send("GET", "/sandbox/cards")
+    response = await operator.send("GET", "/sandbox/cards")
 
-    assert answer.json == {
+    assert response.json == {
         "cards": [
             {
                 "cardId": "card-1",
@@ -113,9 +113,9 @@ async def test_tokens_are_made_to_expire(operator: Operator, caller: Caller) -> 
 async def test_a_notification_is_sent_and_its_status_shown(operator: Operator, edge: Edge) -> None:
     body = {"cardId": "card-1", "operationId": "op-1", "operation": "3DS_FRICTIONLESS", "details": {"eci": "05"}}
 
-    answer = await operator.send("POST", "/sandbox/notifications", body)
+    response = await operator.send("POST", "/sandbox/notifications", body)
 
-    assert answer.json == {"sent": [{"operationId": "op-1", "status": 204}]}
+    assert response.json == {"sent": [{"operationId": "op-1", "status": 204}]}
     assert edge.received[0].body["operation"] == "3DS_FRICTIONLESS"
     assert edge.received[0].body["details"]["eci"] == "05"
 
@@ -134,10 +134,10 @@ async def test_a_notification_is_sent_and_its_status_shown(operator: Operator, e
 async def test_every_variant_of_a_notification_can_be_requested(
     operator: Operator, edge: Edge, variant: str, sent: int, operations: int
 ) -> None:
-    answer = await operator.send("POST", "/sandbox/notifications", {"cardId": "card-1", "variant": variant})
+    response = await operator.send("POST", "/sandbox/notifications", {"cardId": "card-1", "variant": variant})
 
-    assert answer.status == 200
-    assert len(edge.received) == len(answer.json["sent"]) == sent
+    assert response.status == 200
+    assert len(edge.received) == len(response.json["sent"]) == sent
     assert len({received.body["operationId"] for received in edge.received}) == operations
 
 
@@ -152,9 +152,9 @@ async def test_a_notification_is_sent_after_the_requested_delay(operator: Operat
 
 
 async def test_a_notification_without_an_edge_gets_a_502(operator: Operator) -> None:
-    answer = await operator.send("POST", "/sandbox/notifications", {"cardId": "card-1"})
+    response = await operator.send("POST", "/sandbox/notifications", {"cardId": "card-1"})
 
-    assert (answer.status, answer.json) == (502, {"error": "No edge is set"})
+    assert (response.status, response.json) == (502, {"error": "No edge is set"})
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,10 @@ async def test_a_notification_without_an_edge_gets_a_502(operator: Operator) -> 
 async def test_bad_input_gets_a_400_with_the_name_of_the_field(
     operator: Operator, path: str, field: str, body: Any
 ) -> None:
-    answer = await operator.send("POST", f"/sandbox/{path}", body)
+    response = await operator.send("POST", f"/sandbox/{path}", body)
 
-    assert answer.status == 400
-    assert answer.json["error"].startswith(f"{field} is ")
+    assert response.status == 400
+    assert response.json["error"].startswith(f"{field} is ")
 
 
 async def test_an_unknown_path_gets_a_404(operator: Operator) -> None:

@@ -12,7 +12,7 @@ ORDER = {"cardId": "card-1", "flow": "frictionless"}
 
 @pytest.fixture
 async def shopper(operator: Operator, caller: Caller, edge: Edge) -> Operator:
-    """Somebody at the control API of a D1 that has an edge and a card."""
+    """A client of the control API of a D1 with an edge and a card."""
     assert edge.url
     await caller.register("card-1")
     return operator
@@ -20,9 +20,9 @@ async def shopper(operator: Operator, caller: Caller, edge: Edge) -> Operator:
 
 async def start(shopper: Operator, flow: str, **changes: Any) -> str:
     """Start a purchase, wait until it rests, and return its path."""
-    answer = await shopper.send("POST", "/sandbox/purchases", ORDER | {"flow": flow} | changes)
-    assert answer.status == 201
-    path = f"/sandbox/purchases/{answer.json['purchaseId']}"
+    response = await shopper.send("POST", "/sandbox/purchases", ORDER | {"flow": flow} | changes)
+    assert response.status == 201
+    path = f"/sandbox/purchases/{response.json['purchaseId']}"
     await shopper.send("GET", f"{path}?wait_ms=10000")
     return path
 
@@ -161,10 +161,10 @@ async def test_a_wait_ends_though_the_purchase_does_not_rest(shopper: Operator, 
 async def test_a_wrong_order_gets_a_400_with_the_name_of_the_field(
     shopper: Operator, field: str, changes: dict[str, Any]
 ) -> None:
-    answer = await shopper.send("POST", "/sandbox/purchases", ORDER | changes)
+    response = await shopper.send("POST", "/sandbox/purchases", ORDER | changes)
 
-    assert answer.status == 400
-    assert answer.json["error"].startswith(f"{field} is ")
+    assert response.status == 400
+    assert response.json["error"].startswith(f"{field} is ")
     assert (await shopper.send("GET", "/sandbox/purchases")).json == {"purchases": []}
 
 
@@ -183,8 +183,8 @@ async def test_an_unexpected_action_gets_a_409(shopper: Operator) -> None:
     path = await start(shopper, "frictionless")
 
     for action in ("otp", "resend", "approve", "deny"):
-        answer = await shopper.send("POST", f"{path}/{action}", {"otp": "123456"})
-        assert (answer.status, answer.json["error"]) == (
+        response = await shopper.send("POST", f"{path}/{action}", {"otp": "123456"})
+        assert (response.status, response.json["error"]) == (
             409,
             "the purchase does not wait for this action",
         )
@@ -192,9 +192,9 @@ async def test_an_unexpected_action_gets_a_409(shopper: Operator) -> None:
 
 @pytest.mark.parametrize("action", ["", "/otp", "/resend", "/approve", "/deny"])
 async def test_an_unknown_purchase_gets_a_404(shopper: Operator, action: str) -> None:
-    answer = await shopper.send("POST" if action else "GET", f"/sandbox/purchases/none{action}", {"otp": "123456"})
+    response = await shopper.send("POST" if action else "GET", f"/sandbox/purchases/none{action}", {"otp": "123456"})
 
-    assert (answer.status, answer.json) == (404, {"error": "no such purchase"})
+    assert (response.status, response.json) == (404, {"error": "no such purchase"})
 
 
 async def test_an_otp_and_a_wait_have_their_form(shopper: Operator) -> None:
@@ -211,12 +211,12 @@ async def test_authenticators_are_enrolled_listed_and_deleted(shopper: Operator,
     again = await shopper.send("POST", "/sandbox/authenticators", body)
     listed = await shopper.send("GET", "/sandbox/authenticators")
     deleted = [await shopper.send("DELETE", "/sandbox/authenticators/app-1") for _ in range(2)]
-    while len(edge.received) < 2:  # noqa: ASYNC110 - the edge has no event for it
+    while len(edge.received) < 2:  # noqa: ASYNC110 - the edge sends no event
         await asyncio.sleep(0.01)
 
     assert (enrolled.json, again.status) == ({"appInstanceId": "app-1"}, 403)
     assert listed.json == {"authenticators": [{"appInstanceId": "app-1", "consumerId": "consumer-1"}]}
-    assert [answer.status for answer in deleted] == [204, 404]
+    assert [response.status for response in deleted] == [204, 404]
     assert {received.body["operation"] for received in edge.received} == {"ENROLL_AUTHN", "DELETE_AUTHN"}
 
 
@@ -238,6 +238,6 @@ async def test_fetched_card_data_and_failures_in_the_background_are_shown(
         (card,) = (await shopper.send("GET", "/sandbox/cards")).json["cards"]
         return bool(card["awaitsCredentials"])
 
-    while await awaits_credentials():  # noqa: ASYNC110 - the API has no event for it
+    while await awaits_credentials():  # noqa: ASYNC110 - the API sends no event
         await asyncio.sleep(0.02)
     assert (await shopper.send("GET", "/sandbox/errors")).json == {"errors": []}

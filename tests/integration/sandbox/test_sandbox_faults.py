@@ -40,11 +40,11 @@ async def test_every_operation_can_be_made_to_fail(caller: Caller) -> None:
     for operation in Operation:
         caller.sandbox.faults.add(Fault(operation.value, status=503))
 
-    answers = [await caller.get_token(), await caller.create(), await caller.register("card-1")]
-    answers += [await caller.operate(verb, "c") for verb in ("renew", "replace", "delete", "suspend", "resume")]
-    answers += [await caller.ask(method, path) for method, path in NEITHER_TOKEN_NOR_CARD]
+    responses = [await caller.get_token(), await caller.create(), await caller.register("card-1")]
+    responses += [await caller.operate(verb, "c") for verb in ("renew", "replace", "delete", "suspend", "resume")]
+    responses += [await caller.request(method, path) for method, path in NEITHER_TOKEN_NOR_CARD]
 
-    assert [answer.status for answer in answers] == [503] * len(Operation)
+    assert [response.status for response in responses] == [503] * len(Operation)
     assert (await caller.get_token()).status == 200
 
 
@@ -75,9 +75,9 @@ async def test_a_delay_holds_the_call_and_then_lets_it_through(caller: Caller) -
     caller.sandbox.faults.add(Fault(latency_ms=150))
     start = loop.time()
 
-    answer = await caller.register("card-1")
+    response = await caller.register("card-1")
 
-    assert answer.status == 204
+    assert response.status == 204
     assert loop.time() - start >= 0.15
 
 
@@ -85,30 +85,30 @@ async def test_a_status_comes_with_its_headers_and_body_and_nothing_is_done(call
     body = json.dumps({"errorCode": "TOO_MANY", "error": "Slow down"})
     caller.sandbox.faults.add(Fault(status=429, headers={"Retry-After": "7"}, body=body))
 
-    async with caller.session.post(caller.sandbox.d1_url) as answer:
-        assert answer.status == 429
-        assert answer.headers["Retry-After"] == "7"
-        assert answer.content_type == "application/json"
-        assert await answer.text() == body
+    async with caller.session.post(caller.sandbox.d1_url) as response:
+        assert response.status == 429
+        assert response.headers["Retry-After"] == "7"
+        assert response.content_type == "application/json"
+        assert await response.text() == body
     assert card_ids(caller) == []
 
 
 async def test_done_can_be_said_though_nothing_is(caller: Caller) -> None:
     caller.sandbox.faults.add(Fault("registerCard", status=204))
 
-    answer = await caller.register("card-1")
+    response = await caller.register("card-1")
 
-    assert (answer.status, answer.text) == (204, "")
+    assert (response.status, response.text) == (204, "")
     assert card_ids(caller) == []
 
 
 async def test_an_error_response_is_truncated_too(caller: Caller) -> None:
     caller.sandbox.faults.add(Fault(status=503, body="x" * 20, truncate=True))
 
-    async with caller.session.post(caller.sandbox.d1_url) as answer:
-        assert (answer.status, answer.content_length) == (503, 20)
+    async with caller.session.post(caller.sandbox.d1_url) as response:
+        assert (response.status, response.content_length) == (503, 20)
         with pytest.raises(aiohttp.ClientPayloadError):
-            await answer.read()
+            await response.read()
 
 
 async def test_a_dropped_connection_before_leaves_the_request_undone(caller: Caller) -> None:
@@ -132,7 +132,7 @@ async def test_a_dropped_connection_after_leaves_the_request_done(caller: Caller
 
 
 async def test_a_dropped_registration_can_be_sent_again(caller: Caller) -> None:
-    # aiohttp repeats an idempotent call once by itself.
+    # aiohttp itself retries an idempotent call once.
     caller.sandbox.faults.add(Fault(drop=Drop.AFTER, times=2))
 
     with pytest.raises(aiohttp.ClientConnectionError):
@@ -145,13 +145,13 @@ async def test_a_dropped_registration_can_be_sent_again(caller: Caller) -> None:
 async def test_a_truncated_response_declares_all_of_its_length_and_sends_half(caller: Caller) -> None:
     caller.sandbox.faults.add(Fault("getToken", truncate=True))
     data = {"grant_type": GRANT_TYPE, "assertion": caller.assertion()}
-    async with caller.session.post(caller.sandbox.d1_url + "/authz/v1/oauth2/token", data=data) as answer:
-        declared = answer.content_length
-        received = await answer.content.readany()
+    async with caller.session.post(caller.sandbox.d1_url + "/authz/v1/oauth2/token", data=data) as response:
+        declared = response.content_length
+        received = await response.content.readany()
         with pytest.raises(aiohttp.ClientPayloadError):
-            await answer.content.read()
+            await response.content.read()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert declared is not None
     assert len(received) == declared // 2
     assert received.startswith(b'{"access_token"')
@@ -180,10 +180,10 @@ async def test_a_response_without_a_body_is_truncated_too(caller: Caller) -> Non
 async def test_an_html_page_can_replace_the_response(caller: Caller, status: int | None, answered: int) -> None:
     caller.sandbox.faults.add(Fault(html=True, status=status))
 
-    async with caller.session.post(caller.sandbox.d1_url) as answer:
-        assert answer.status == answered
-        assert answer.content_type == "text/html"
-        assert (await answer.text()).startswith("<html>")
+    async with caller.session.post(caller.sandbox.d1_url) as response:
+        assert response.status == answered
+        assert response.content_type == "text/html"
+        assert (await response.text()).startswith("<html>")
 
 
 async def test_a_delayed_call_is_done_though_its_caller_has_gone(caller: Caller) -> None:

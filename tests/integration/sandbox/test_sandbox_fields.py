@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sandbox.sandbox_caller import ACCOUNTS, PAN, Answer, Caller, jwk
+from tests.integration.sandbox.sandbox_caller import ACCOUNTS, PAN, Caller, Response, jwk
 
 
 def wrong_format(field: str) -> tuple[int, dict[str, str]]:
@@ -14,8 +14,8 @@ def wrong_value(field: str) -> tuple[int, dict[str, str]]:
     return 400, {"errorCode": "FIELD_INVALID_VALUE", "error": field}
 
 
-def told(answer: Answer) -> tuple[int, Any]:
-    return answer.status, answer.json
+def outcome(response: Response) -> tuple[int, Any]:
+    return response.status, response.json
 
 
 @pytest.mark.parametrize(
@@ -31,15 +31,15 @@ def told(answer: Answer) -> tuple[int, Any]:
 )
 async def test_a_registration_names_its_first_wrong_field(caller: Caller, field: str, values: list[Any]) -> None:
     for value in values:
-        answer = await caller.register("card-1", **{field: value})
-        assert told(answer) == wrong_format(field)
+        response = await caller.register("card-1", **{field: value})
+        assert outcome(response) == wrong_format(field)
     assert caller.sandbox.store.cards() == ()
 
 
 async def test_of_several_wrong_fields_the_first_is_named(caller: Caller) -> None:
     body = {"encryptedData": "x", "cardProductId": "", "consumerId": ""}
 
-    assert told(await caller.call("PUT", "/card-1", body)) == wrong_format("consumerId")
+    assert outcome(await caller.call("PUT", "/card-1", body)) == wrong_format("consumerId")
 
 
 @pytest.mark.parametrize("field", ["consumerId", "cardProductId", "encryptedData"])
@@ -47,7 +47,7 @@ async def test_a_registration_needs_its_fields(caller: Caller, field: str) -> No
     body = {"consumerId": "consumer-1", "cardProductId": "light", "encryptedData": caller.encrypted()}
     del body[field]
 
-    assert told(await caller.call("PUT", "/card-1", body)) == wrong_format(field)
+    assert outcome(await caller.call("PUT", "/card-1", body)) == wrong_format(field)
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ async def test_a_registration_needs_its_fields(caller: Caller, field: str) -> No
 async def test_a_card_is_created_with_accounts_in_order_only(caller: Caller, field: str, accounts: Any) -> None:
     caller.sandbox.store.add_consumer("consumer-1")
 
-    assert told(await caller.create(accounts=accounts)) == wrong_format(field)
+    assert outcome(await caller.create(accounts=accounts)) == wrong_format(field)
 
 
 async def test_a_state_that_is_no_initial_one_is_a_wrong_value(caller: Caller) -> None:
-    assert told(await caller.register("card-1", state="SUSPENDED")) == wrong_value("state")
+    assert outcome(await caller.register("card-1", state="SUSPENDED")) == wrong_value("state")
 
 
 async def test_fields_that_d1_does_not_know_are_ignored(caller: Caller) -> None:
@@ -84,40 +84,40 @@ async def test_fields_that_d1_does_not_know_are_ignored(caller: Caller) -> None:
 async def test_a_step_of_a_cards_life_needs_a_reason_code(caller: Caller, verb: str) -> None:
     await caller.register("card-1")
 
-    assert told(await caller.operate(verb, "card-1")) == wrong_format("reasonCode")
+    assert outcome(await caller.operate(verb, "card-1")) == wrong_format("reasonCode")
 
 
 @pytest.mark.parametrize(("verb", "reason"), [("suspend", "CARD_FOUND"), ("resume", "CARD_LOST"), ("suspend", "")])
 async def test_a_reason_code_of_a_closed_list_is_one_of_it(caller: Caller, verb: str, reason: str) -> None:
     await caller.register("card-1")
 
-    assert told(await caller.operate(verb, "card-1", reasonCode=reason)) == wrong_value("reasonCode")
+    assert outcome(await caller.operate(verb, "card-1", reasonCode=reason)) == wrong_value("reasonCode")
 
 
 @pytest.mark.parametrize("verb", ["renew", "replace", "delete", "suspend", "resume"])
 async def test_a_reason_is_letters_digits_and_spaces(caller: Caller, verb: str) -> None:
     await caller.register("card-1")
 
-    assert told(await caller.operate(verb, "card-1", reason="no!")) == wrong_format("reason")
+    assert outcome(await caller.operate(verb, "card-1", reason="no!")) == wrong_format("reason")
 
 
 @pytest.mark.parametrize("verb", ["renew", "replace"])
 async def test_a_new_id_has_the_form_of_an_id(caller: Caller, verb: str) -> None:
     await caller.register("card-1")
 
-    answer = await caller.operate(verb, "card-1", reasonCode="CARD_LOST", newCardId="x" * 49)
+    response = await caller.operate(verb, "card-1", reasonCode="CARD_LOST", newCardId="x" * 49)
 
-    assert told(answer) == wrong_format("newCardId")
+    assert outcome(response) == wrong_format("newCardId")
 
 
 @pytest.mark.parametrize("card_id", ["x" * 49, "a.b", "a%20b", "%C3%A9"])
 async def test_a_card_id_in_the_path_has_its_form(caller: Caller, card_id: str) -> None:
-    assert told(await caller.register(card_id)) == wrong_format("cardId")
+    assert outcome(await caller.register(card_id)) == wrong_format("cardId")
 
 
 @pytest.mark.parametrize(("name", "value"), [("x-correlation-id", "a b"), ("x-user-id", "x" * 16)])
 async def test_a_header_has_its_form(caller: Caller, name: str, value: str) -> None:
-    assert told(await caller.call("PUT", "/card-1", {}, **{name: value})) == wrong_format(name)
+    assert outcome(await caller.call("PUT", "/card-1", {}, **{name: value})) == wrong_format(name)
 
 
 async def test_headers_in_order_are_taken(caller: Caller) -> None:
@@ -136,15 +136,15 @@ async def test_an_issuer_is_the_one_that_d1_knows(caller: Caller, issuer_id: str
 
 @pytest.mark.parametrize("body", ["{", "[]", '"x"', "null", "NaN"])
 async def test_what_is_no_json_object_gets_a_400_without_details(caller: Caller, body: str) -> None:
-    answer = await caller.send_raw("PUT", "/card-1", body, "application/json")
+    response = await caller.send_raw("PUT", "/card-1", body, "application/json")
 
-    assert (answer.status, answer.text) == (400, "")
+    assert (response.status, response.text) == (400, "")
 
 
 async def test_a_body_that_is_not_json_gets_a_400_without_details(caller: Caller) -> None:
-    answer = await caller.send_raw("PUT", "/card-1", json.dumps({"consumerId": "x"}), "text/plain")
+    response = await caller.send_raw("PUT", "/card-1", json.dumps({"consumerId": "x"}), "text/plain")
 
-    assert (answer.status, answer.text) == (400, "")
+    assert (response.status, response.text) == (400, "")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ async def test_card_data_is_10_to_19_digits_and_a_month_before_a_year(
 ) -> None:
     encrypted = caller.encrypted(plaintext=json.dumps(card))
 
-    assert told(await caller.register("card-1", encryptedData=encrypted)) == wrong_format(field)
+    assert outcome(await caller.register("card-1", encryptedData=encrypted)) == wrong_format(field)
 
 
 @pytest.mark.parametrize("pan", ["4" * 10, "4" * 19])
@@ -180,26 +180,26 @@ async def test_the_shortest_and_the_longest_pan_are_taken(caller: Caller, pan: s
 async def test_card_data_of_another_algorithm_is_refused(caller: Caller, header: dict[str, str]) -> None:
     encrypted = caller.encrypted(**header)
 
-    assert told(await caller.register("card-1", encryptedData=encrypted)) == wrong_format("encryptedData")
+    assert outcome(await caller.register("card-1", encryptedData=encrypted)) == wrong_format("encryptedData")
 
 
 async def test_card_data_for_another_curve_is_refused(caller: Caller) -> None:
     encrypted = caller.encrypted(key=jwk.JWK.generate(kty="EC", crv="P-384"))
 
-    assert told(await caller.register("card-1", encryptedData=encrypted)) == wrong_format("encryptedData")
+    assert outcome(await caller.register("card-1", encryptedData=encrypted)) == wrong_format("encryptedData")
 
 
 @pytest.mark.parametrize("key_id", ["unknown", None, ["list"]])
 async def test_card_data_for_an_unknown_key_is_refused(caller: Caller, key_id: object) -> None:
     encrypted = caller.encrypted(kid=key_id)
 
-    assert told(await caller.register("card-1", encryptedData=encrypted)) == wrong_value("encryptedData")
+    assert outcome(await caller.register("card-1", encryptedData=encrypted)) == wrong_value("encryptedData")
 
 
 async def test_card_data_for_another_key_under_d1s_kid_is_refused(caller: Caller) -> None:
     encrypted = caller.encrypted(key=jwk.JWK.generate(kty="EC", crv="P-256"))
 
-    assert told(await caller.register("card-1", encryptedData=encrypted)) == wrong_value("encryptedData")
+    assert outcome(await caller.register("card-1", encryptedData=encrypted)) == wrong_value("encryptedData")
 
 
 async def test_card_data_with_an_encrypted_key_is_refused(caller: Caller) -> None:
@@ -207,7 +207,7 @@ async def test_card_data_with_an_encrypted_key_is_refused(caller: Caller) -> Non
 
     encrypted = ".".join([header, "AAAA", *rest])
 
-    assert told(await caller.register("card-1", encryptedData=encrypted)) == wrong_format("encryptedData")
+    assert outcome(await caller.register("card-1", encryptedData=encrypted)) == wrong_format("encryptedData")
 
 
 async def test_changed_card_data_is_refused(caller: Caller) -> None:
@@ -216,11 +216,11 @@ async def test_changed_card_data_is_refused(caller: Caller) -> None:
 
     encrypted = f"{header}.{key}.{vector}.{changed}.{tag}"
 
-    assert told(await caller.register("card-1", encryptedData=encrypted)) == wrong_value("encryptedData")
+    assert outcome(await caller.register("card-1", encryptedData=encrypted)) == wrong_value("encryptedData")
 
 
 @pytest.mark.parametrize("plaintext", ["x", "[]", '"4000001234567899"'])
 async def test_card_data_is_a_json_object(caller: Caller, plaintext: str) -> None:
     encrypted = caller.encrypted(plaintext=plaintext)
 
-    assert told(await caller.register("card-1", encryptedData=encrypted)) == wrong_value("encryptedData")
+    assert outcome(await caller.register("card-1", encryptedData=encrypted)) == wrong_value("encryptedData")

@@ -1,4 +1,4 @@
-"""Keys replaced over the sandbox's own API."""
+"""Key rotation over the control API."""
 
 from typing import Any
 
@@ -75,9 +75,9 @@ async def test_a_kid_is_given_once(operator: Operator) -> None:
 
 @pytest.mark.parametrize("kind", ["assertion", "encryption"])
 async def test_a_key_that_is_not_there_is_not_removed(operator: Operator, kind: str) -> None:
-    answer = await operator.send("DELETE", f"/sandbox/keys/{kind}/nobody")
+    response = await operator.send("DELETE", f"/sandbox/keys/{kind}/nobody")
 
-    assert (answer.status, answer.json) == (404, {"error": "no such key"})
+    assert (response.status, response.json) == (404, {"error": "no such key"})
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ async def test_a_key_that_is_not_there_is_not_removed(operator: Operator, kind: 
     ],
 )
 async def test_what_is_no_public_key_is_refused(operator: Operator, change: dict[str, Any], error: str) -> None:
-    answer = await operator.send("POST", "/sandbox/keys/assertion", _public(_new_key()) | change)
+    response = await operator.send("POST", "/sandbox/keys/assertion", _public(_new_key()) | change)
 
-    assert (answer.status, answer.json) == (400, {"error": error})
+    assert (response.status, response.json) == (400, {"error": error})
 
 
 async def test_a_key_on_another_curve_is_refused(operator: Operator) -> None:
-    answer = await operator.send("POST", "/sandbox/keys/assertion", _public(_new_key("P-384")))
+    response = await operator.send("POST", "/sandbox/keys/assertion", _public(_new_key("P-384")))
 
-    assert (answer.status, answer.json) == (400, {"error": "crv is not one of the values allowed"})
+    assert (response.status, response.json) == (400, {"error": "crv is not one of the values allowed"})

@@ -13,15 +13,15 @@ LIFTED_BY = {
 
 
 async def bring_to(caller: Caller, state: str) -> None:
-    """Make card-1 and bring it into a state; a replaced one is followed by card-2."""
-    answers = [await caller.register("card-1", state="INACTIVE" if state == "INACTIVE" else "ACTIVE")]
+    """Create card-1 and bring it into a state; a replaced one is followed by card-2."""
+    responses = [await caller.register("card-1", state="INACTIVE" if state == "INACTIVE" else "ACTIVE")]
     if state == "SUSPENDED":
-        answers.append(await caller.operate("suspend", "card-1", reasonCode="CARD_LOST"))
+        responses.append(await caller.operate("suspend", "card-1", reasonCode="CARD_LOST"))
     if state == "DELETED":
-        answers.append(await caller.operate("delete", "card-1", reasonCode="CLOSED_CARD"))
+        responses.append(await caller.operate("delete", "card-1", reasonCode="CLOSED_CARD"))
     if state == "REPLACED":
-        answers.append(await caller.operate("replace", "card-1", reasonCode="FRAUD", newCardId="card-2"))
-    assert {answer.status for answer in answers} == {204}
+        responses.append(await caller.operate("replace", "card-1", reasonCode="FRAUD", newCardId="card-2"))
+    assert {response.status for response in responses} == {204}
     assert caller.state("card-1") == state
 
 
@@ -50,14 +50,14 @@ async def test_a_step_of_a_cards_life_is_allowed_in_some_states_and_refused_in_t
 ) -> None:
     await bring_to(caller, state)
 
-    answer = await caller.operate(verb, "card-1", **body)
+    response = await caller.operate(verb, "card-1", **body)
 
     if state in becomes:
-        assert (answer.status, answer.text) == (204, "")
+        assert (response.status, response.text) == (204, "")
         assert caller.state("card-1") == becomes[state]
     else:
-        assert answer.status == 403
-        assert answer.json.keys() == {"errorCode", "error"}
+        assert response.status == 403
+        assert response.json.keys() == {"errorCode", "error"}
         assert caller.state("card-1") == state
 
 
@@ -69,10 +69,10 @@ async def test_a_suspension_is_lifted_by_its_own_reason_only(
     await caller.register("card-1")
     await caller.operate("suspend", "card-1", reasonCode=suspended)
 
-    answer = await caller.operate("resume", "card-1", reasonCode=resumed)
+    response = await caller.operate("resume", "card-1", reasonCode=resumed)
 
     lifted = LIFTED_BY.get(suspended) is resumed
-    assert answer.status == (204 if lifted else 403)
+    assert response.status == (204 if lifted else 403)
     assert caller.state("card-1") == ("ACTIVE" if lifted else "SUSPENDED")
 
 
@@ -86,19 +86,19 @@ async def test_a_card_can_be_suspended_again_after_it_was_resumed(caller: Caller
 
 @pytest.mark.parametrize("verb", ["renew", "replace", "delete", "suspend"])
 async def test_an_operation_on_an_unknown_card_gets_a_404(caller: Caller, verb: str) -> None:
-    answer = await caller.operate(verb, "card-1", reasonCode="CARD_LOST")
+    response = await caller.operate(verb, "card-1", reasonCode="CARD_LOST")
 
-    assert answer.status == 404
-    assert answer.json == {"errorCode": "NOT_FOUND", "error": "Card does not exist"}
+    assert response.status == 404
+    assert response.json == {"errorCode": "NOT_FOUND", "error": "Card does not exist"}
 
 
 async def test_a_renewed_card_has_its_new_expiry(caller: Caller) -> None:
     await caller.register("card-1", exp="1228")
 
-    answer = await caller.operate("renew", "card-1", encryptedData=caller.encrypted(PAN, "0131"))
+    response = await caller.operate("renew", "card-1", encryptedData=caller.encrypted(PAN, "0131"))
 
     card = caller.sandbox.store.card("card-1")
-    assert answer.status == 204
+    assert response.status == 204
     assert card.details.credentials is not None
     assert card.details.credentials.expiry == "0131"
     assert not card.awaits_credentials
@@ -107,17 +107,17 @@ async def test_a_renewed_card_has_its_new_expiry(caller: Caller) -> None:
 async def test_a_renewal_keeps_the_pan(caller: Caller) -> None:
     await caller.register("card-1")
 
-    answer = await caller.operate("renew", "card-1", encryptedData=caller.encrypted(OTHER_PAN))
+    response = await caller.operate("renew", "card-1", encryptedData=caller.encrypted(OTHER_PAN))
 
-    assert (answer.status, answer.json) == (400, {"errorCode": "FIELD_INVALID_VALUE", "error": "encryptedData"})
+    assert (response.status, response.json) == (400, {"errorCode": "FIELD_INVALID_VALUE", "error": "encryptedData"})
 
 
 async def test_a_renewal_may_change_the_id(caller: Caller) -> None:
     await bring_to(caller, "SUSPENDED")
 
-    answer = await caller.operate("renew", "card-1", newCardId="card-2")
+    response = await caller.operate("renew", "card-1", newCardId="card-2")
 
-    assert answer.status == 204
+    assert response.status == 204
     assert caller.state("card-2") == "SUSPENDED"
     assert (await caller.operate("delete", "card-1", reasonCode="CLOSED_CARD")).status == 404
     assert (await caller.operate("resume", "card-2", reasonCode="CARD_FOUND")).status == 204
@@ -128,9 +128,9 @@ async def test_a_cards_new_id_may_not_be_in_use(caller: Caller, verb: str) -> No
     await caller.register("card-1")
     await caller.register("card-2", pan=OTHER_PAN)
 
-    answer = await caller.operate(verb, "card-1", reasonCode="CARD_LOST", newCardId="card-2")
+    response = await caller.operate(verb, "card-1", reasonCode="CARD_LOST", newCardId="card-2")
 
-    assert answer.status == 409
+    assert response.status == 409
     assert caller.state("card-1") == "ACTIVE"
 
 
@@ -138,10 +138,10 @@ async def test_a_replacement_is_active_under_its_new_id_with_its_new_pan(caller:
     await bring_to(caller, "SUSPENDED")
     body = {"reasonCode": "CARD_STOLEN", "newCardId": "card-2", "encryptedData": caller.encrypted(OTHER_PAN)}
 
-    answer = await caller.operate("replace", "card-1", **body)
+    response = await caller.operate("replace", "card-1", **body)
 
     new = caller.sandbox.store.card("card-2")
-    assert answer.status == 204
+    assert response.status == 204
     assert caller.state("card-1") == "REPLACED"
     assert new.state is CardState.ACTIVE
     assert new.details.credentials is not None
@@ -151,12 +151,12 @@ async def test_a_replacement_is_active_under_its_new_id_with_its_new_pan(caller:
 async def test_a_replacement_may_keep_the_id(caller: Caller) -> None:
     await bring_to(caller, "SUSPENDED")
 
-    answer = await caller.operate(
+    response = await caller.operate(
         "replace", "card-1", reasonCode="CARD_STOLEN", encryptedData=caller.encrypted(OTHER_PAN)
     )
 
     card = caller.sandbox.store.card("card-1")
-    assert answer.status == 204
+    assert response.status == 204
     assert card.state is CardState.ACTIVE
     assert card.suspended_for is None
     assert card.details.credentials is not None
@@ -169,9 +169,9 @@ async def test_a_replacement_has_another_pan_that_is_not_in_use(caller: Caller, 
     await caller.register("card-2", pan=OTHER_PAN)
     known = {"card-1": PAN, "card-2": OTHER_PAN}[card_id]
 
-    answer = await caller.operate("replace", "card-1", reasonCode="FRAUD", encryptedData=caller.encrypted(known))
+    response = await caller.operate("replace", "card-1", reasonCode="FRAUD", encryptedData=caller.encrypted(known))
 
-    assert answer.status == 409
+    assert response.status == 409
     assert caller.state("card-1") == "ACTIVE"
 
 
@@ -182,10 +182,10 @@ async def test_a_card_renewed_or_replaced_without_card_data_waits_for_it(caller:
     await caller.operate(verb, "card-1", reasonCode="CARD_LOST")
     waited = caller.sandbox.store.card("card-1").awaits_credentials
     pan = PAN if verb == "renew" else OTHER_PAN
-    answer = await caller.operate("renew", "card-1", encryptedData=caller.encrypted(pan, "0131"))
+    response = await caller.operate("renew", "card-1", encryptedData=caller.encrypted(pan, "0131"))
 
     assert waited
-    assert answer.status == 204
+    assert response.status == 204
     assert not caller.sandbox.store.card("card-1").awaits_credentials
 
 
@@ -193,9 +193,9 @@ async def test_a_card_that_waits_for_card_data_takes_no_pan_used_before(caller: 
     await caller.register("card-1")
     await caller.operate("replace", "card-1", reasonCode="CARD_LOST")
 
-    answer = await caller.operate("renew", "card-1", encryptedData=caller.encrypted(PAN))
+    response = await caller.operate("renew", "card-1", encryptedData=caller.encrypted(PAN))
 
-    assert answer.status == 409
+    assert response.status == 409
     assert caller.sandbox.store.card("card-1").awaits_credentials
 
 

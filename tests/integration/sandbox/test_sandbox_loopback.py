@@ -10,7 +10,7 @@ _LOOPBACK = "0100007F"
 
 
 def _listening_addresses() -> Counter[str]:
-    """Return the addresses that this process listens on, in the kernel's way of writing them."""
+    """Return the addresses that this process listens on, in the kernel's notation."""
     own = {link.readlink().name for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
     lines = [*Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
     lines += Path("/proc/self/net/tcp6").read_text().splitlines()[1:]
@@ -20,7 +20,7 @@ def _listening_addresses() -> Counter[str]:
 
 
 async def test_a_sandbox_listens_on_loopback_alone(tmp_path: Path) -> None:
-    # The process may still listen for another test: what it listened on before is not the sandbox's.
+    # The process may still listen for another test: earlier listeners are not the sandbox's.
     before = _listening_addresses()
     async with Sandbox.start(tmp_path):
         opened = _listening_addresses() - before

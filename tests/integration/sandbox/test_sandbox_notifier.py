@@ -164,7 +164,7 @@ async def test_an_edge_that_is_down_is_passed_over_if_another_is_known(
     assert await sandbox.notifier.send(NOTIFICATION) == 204
 
     assert (len(first.received), len(edge.received)) == (1, 1)
-    assert edge.token_requests == [], "the token that the first one gave serves at the other"
+    assert edge.token_requests == [], "the first edge's token works at the other"
 
 
 async def test_an_edge_with_a_certificate_of_another_authority_gets_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -224,10 +224,10 @@ async def test_a_refused_bearer_token_is_not_used_again(with_oauth: tuple[Sandbo
     assert len(edge.token_requests) == 2
 
 
-@pytest.mark.parametrize("answer", [{}, [], {"access_token": "x", "token_type": "mac"}, {"token_type": "Bearer"}])
-async def test_without_a_bearer_token_nothing_is_delivered(with_oauth: tuple[Sandbox, Edge], answer: object) -> None:
+@pytest.mark.parametrize("response", [{}, [], {"access_token": "x", "token_type": "mac"}, {"token_type": "Bearer"}])
+async def test_without_a_bearer_token_nothing_is_delivered(with_oauth: tuple[Sandbox, Edge], response: object) -> None:
     sandbox, edge = with_oauth
-    edge.token_answer = answer
+    edge.token_answer = response
 
     with pytest.raises(NotDeliveredError, match="issued no"):
         await sandbox.notifier.send(NOTIFICATION)

@@ -24,7 +24,7 @@ PENDING = Reply(body={"status": "PENDING"})
 
 @pytest.fixture
 def shop(sandbox: Sandbox, edge: Edge) -> Sandbox:
-    """A sandbox that has an edge and knows a card."""
+    """A sandbox with an edge and a card."""
     assert edge.url
     sandbox.store.register("card-1", CARD)
     return sandbox
@@ -49,7 +49,7 @@ async def test_a_frictionless_purchase_asks_nothing_and_is_kept_and_notified(sho
 
     assert await purchase.done() is Status.SUCCESSFUL
     assert await purchase.notified() == Delivery(204)
-    assert edge.asked == []
+    assert edge.callbacks == []
     assert notified(edge) == {
         "operationId": purchase.operation_id,
         "operation": "3DS_FRICTIONLESS",
@@ -65,13 +65,13 @@ async def test_what_is_notified_is_what_the_history_tells(
     shop: Sandbox, edge: Edge, caller: Caller, flow: Flow
 ) -> None:
     shop.authenticators.enrol("consumer-1", "app-1")
-    while not edge.received:  # noqa: ASYNC110 - the edge has no event for it
+    while not edge.received:  # noqa: ASYNC110 - the edge sends no event
         await asyncio.sleep(0.01)
     edge.received.clear()
     purchase = buy(shop, flow, poll_limit_seconds=0.001, otp_seconds=0.01, decision_seconds=0.01)
     await purchase.notified()
 
-    listed = await caller.ask("GET", "v1/issuers/{issuer}/cards/card-1/3ds/operations")
+    listed = await caller.request("GET", "v1/issuers/{issuer}/cards/card-1/3ds/operations")
 
     assert listed.json == {"operations": [notified(edge)], "remainingOperations": 0}
 
@@ -87,10 +87,10 @@ async def test_d1_asks_for_the_phone_number_and_sends_the_otp_there(shop: Sandbo
     assert await purchase.done() is Status.SUCCESSFUL
     assert (message.phone, message.language) == ("+962790000000", "ar-JO")
     assert message.text == f"{message.otp} is your code for JOD 12.345 at Books. Never tell it to anybody."
-    (asked,) = edge.asked
-    assert asked.path == "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1"
-    assert (asked.query, asked.body) == ({}, None)
-    assert asked.headers["x-correlation-id"] == purchase.operation_id
+    (call,) = edge.callbacks
+    assert call.path == "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1"
+    assert (call.query, call.body) == ({}, None)
+    assert call.headers["x-correlation-id"] == purchase.operation_id
     await purchase.notified()
     assert (notified(edge)["operation"], notified(edge)["status"]) == ("3DS_CHALLENGE_OTP_SMS", "SUCCESSFUL")
 
@@ -102,7 +102,7 @@ async def test_registered_personal_data_are_not_requested(shop: Sandbox, edge: E
     await purchase.awaiting()
 
     assert purchase.type_otp(shop.phones.messages()[0].otp)
-    assert edge.asked == []
+    assert edge.callbacks == []
 
 
 @pytest.mark.parametrize("missing", ["language", "mobilePhoneNumber"])
@@ -120,7 +120,7 @@ async def test_the_card_is_named_where_personal_data_are_tied_to_it(shop: Sandbo
     for flow in (Flow.SMS_OTP, Flow.SMS_OTP_ISSUER):
         await buy(shop, flow, by_card=True).awaiting()
 
-    assert [asked.query for asked in edge.asked] == [{"cardId": "card-1"}] * 2
+    assert [call.query for call in edge.callbacks] == [{"cardId": "card-1"}] * 2
 
 
 async def test_the_issuer_is_given_the_otp_and_what_it_is_for(shop: Sandbox, edge: Edge) -> None:
@@ -129,9 +129,9 @@ async def test_the_issuer_is_given_the_otp_and_what_it_is_for(shop: Sandbox, edg
 
     assert purchase.type_otp(edge.otp())
     assert await purchase.done() is Status.SUCCESSFUL
-    (asked,) = edge.asked
-    assert asked.path == "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1/otp"
-    assert asked.body == {
+    (call,) = edge.callbacks
+    assert call.path == "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1/otp"
+    assert call.body == {
         "otp": {
             "value": edge.otp(),
             "expirationDate": "15/01/2027 08:03:00",
@@ -192,7 +192,7 @@ async def test_a_resent_otp_is_another_one_and_leaves_the_attempts(shop: Sandbox
     assert await purchase.awaiting() is Status.AWAITS_OTP
 
     assert purchase.otp_attempts_left == 2
-    assert len(edge.asked) == (2 if flow is Flow.SMS_OTP_ISSUER else 1)
+    assert len(edge.callbacks) == (2 if flow is Flow.SMS_OTP_ISSUER else 1)
     assert purchase.type_otp(sent())
     assert await purchase.done() is Status.SUCCESSFUL
 
@@ -222,7 +222,7 @@ async def test_a_decision_with_d1s_authenticator_ends_a_purchase(
     body = next(received.body for received in edge.received if received.body["operationId"] == purchase.operation_id)
     assert (body["operation"], body["status"]) == ("3DS_CHALLENGE_OOB", status.value)
     assert body.get("error") == error
-    assert edge.asked == []
+    assert edge.callbacks == []
 
 
 async def test_an_authenticator_that_nobody_takes_up_ends_a_purchase(shop: Sandbox) -> None:
@@ -241,10 +241,10 @@ async def test_the_issuers_result_is_polled_until_it_is_final(shop: Sandbox, edg
 
     assert await purchase.done() is Status.SUCCESSFUL
     assert edge.kinds() == ["authentication", "result", "result", "result"]
-    assert edge.asked[0].path == "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1/authentication"
-    assert edge.asked[0].body["cardId"] == "card-1"
-    assert edge.asked[0].body["threeDSDetails"]["purchaseAmount"] == "1999"
-    assert edge.asked[1].path == edge.asked[0].path + "/auth-1"
+    assert edge.callbacks[0].path == "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1/authentication"
+    assert edge.callbacks[0].body["cardId"] == "card-1"
+    assert edge.callbacks[0].body["threeDSDetails"]["purchaseAmount"] == "1999"
+    assert edge.callbacks[1].path == edge.callbacks[0].path + "/auth-1"
     await purchase.notified()
     assert (notified(edge)["operation"], notified(edge)["status"]) == ("3DS_CHALLENGE_OOB_ISSUER", "SUCCESSFUL")
 
@@ -355,10 +355,10 @@ async def test_purchases_end_with_the_sandbox(tmp_path: Path) -> None:
         sandbox.store.register("card-1", CARD)
         edge.replies["otp"] = [Reply(204), Reply(204, delay_seconds=60)]
         waiting, asking = buy(sandbox, Flow.SMS_OTP_ISSUER), buy(sandbox, Flow.SMS_OTP_ISSUER)
-        while len(edge.asked) < 2:  # noqa: ASYNC110 - the edge has no event for it
+        while len(edge.callbacks) < 2:  # noqa: ASYNC110 - the edge sends no event
             await asyncio.sleep(0.01)
 
     assert [waiting.status, asking.status] == [Status.FAILED] * 2
-    assert await asking.notified() == Delivery(None, "The simulator broke off")
+    assert await asking.notified() == Delivery(None, "The simulator stopped")
     assert sandbox.background.errors == []
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -8,12 +8,12 @@ from tests.integration.sandbox.sandbox_caller import OTHER_PAN, PAN, Caller
 async def test_a_created_card_gets_an_id_of_d1s_own(caller: Caller) -> None:
     caller.sandbox.store.add_consumer("consumer-1")
 
-    answer = await caller.create()
+    response = await caller.create()
 
-    assert answer.status == 201
-    assert answer.json.keys() == {"cardId"}
-    assert re.fullmatch(r"[A-Za-z0-9_-]{1,48}", answer.json["cardId"])
-    assert caller.state(answer.json["cardId"]) == "ACTIVE"
+    assert response.status == 201
+    assert response.json.keys() == {"cardId"}
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,48}", response.json["cardId"])
+    assert caller.state(response.json["cardId"]) == "ACTIVE"
 
 
 async def test_creating_again_makes_another_card(caller: Caller) -> None:
@@ -26,10 +26,10 @@ async def test_creating_again_makes_another_card(caller: Caller) -> None:
 
 
 async def test_a_card_is_not_created_for_an_unknown_consumer(caller: Caller) -> None:
-    answer = await caller.create()
+    response = await caller.create()
 
-    assert answer.status == 404
-    assert answer.json == {"errorCode": "NOT_FOUND", "error": "Consumer does not exist"}
+    assert response.status == 404
+    assert response.json == {"errorCode": "NOT_FOUND", "error": "Consumer does not exist"}
 
 
 async def test_a_registration_makes_its_consumer_known(caller: Caller) -> None:
@@ -47,8 +47,8 @@ async def test_a_refused_registration_leaves_its_consumer_unknown(caller: Caller
 async def test_a_card_of_an_unknown_product_is_refused(caller: Caller) -> None:
     caller.sandbox.store.add_consumer("consumer-1")
 
-    for answer in (await caller.register("card-1", cardProductId="none"), await caller.create(cardProductId="none")):
-        assert (answer.status, answer.json) == (400, {"errorCode": "FIELD_INVALID_VALUE", "error": "cardProductId"})
+    for response in (await caller.register("card-1", cardProductId="none"), await caller.create(cardProductId="none")):
+        assert (response.status, response.json) == (400, {"errorCode": "FIELD_INVALID_VALUE", "error": "cardProductId"})
 
 
 async def test_a_product_with_full_authorisation_has_created_cards_only(caller: Caller) -> None:
@@ -62,9 +62,9 @@ async def test_a_product_with_full_authorisation_has_created_cards_only(caller: 
 async def test_a_registered_card_is_active_unless_said_otherwise(
     caller: Caller, sent: dict[str, str], stands: str
 ) -> None:
-    answer = await caller.register("card-1", **sent)
+    response = await caller.register("card-1", **sent)
 
-    assert (answer.status, answer.text) == (204, "")
+    assert (response.status, response.text) == (204, "")
     assert caller.state("card-1") == stands
 
 
@@ -72,9 +72,9 @@ async def test_registering_the_same_again_changes_nothing(caller: Caller) -> Non
     await caller.register("card-1", nameOnCard="A HOLDER")
     await caller.operate("suspend", "card-1", reasonCode="USER_DECISION")
 
-    answer = await caller.register("card-1", nameOnCard="A HOLDER")
+    response = await caller.register("card-1", nameOnCard="A HOLDER")
 
-    assert answer.status == 204
+    assert response.status == 204
     assert caller.state("card-1") == "SUSPENDED"
     assert len(caller.sandbox.store.cards()) == 1
 
@@ -82,9 +82,9 @@ async def test_registering_the_same_again_changes_nothing(caller: Caller) -> Non
 async def test_a_card_can_be_moved_to_another_consumer(caller: Caller) -> None:
     await caller.register("card-1")
 
-    answer = await caller.register("card-1", consumerId="consumer-2")
+    response = await caller.register("card-1", consumerId="consumer-2")
 
-    assert answer.status == 204
+    assert response.status == 204
     assert caller.sandbox.store.card("card-1").details.consumer_id == "consumer-2"
 
 
@@ -92,10 +92,10 @@ async def test_a_card_can_be_moved_to_another_consumer(caller: Caller) -> None:
 async def test_the_id_of_a_live_card_is_not_taken_for_other_data(caller: Caller, change: dict[str, str]) -> None:
     await caller.register("card-1")
 
-    answer = await caller.register("card-1", **change)
+    response = await caller.register("card-1", **change)
 
-    assert answer.status == 409
-    assert answer.json.keys() == {"errorCode", "error"}
+    assert response.status == 409
+    assert response.json.keys() == {"errorCode", "error"}
 
 
 async def test_a_pan_in_use_is_not_registered_under_another_id(caller: Caller) -> None:
@@ -129,9 +129,9 @@ async def test_the_id_of_a_deleted_or_replaced_card_is_used_again_for_another_pa
     await caller.register("card-1")
     await caller.operate(verb, "card-1", reasonCode=reason, newCardId="card-2")
 
-    answer = await caller.register("card-1", pan=OTHER_PAN)
+    response = await caller.register("card-1", pan=OTHER_PAN)
 
-    assert answer.status == 204
+    assert response.status == 204
     assert caller.state("card-1") == "ACTIVE"
 
 
@@ -165,13 +165,15 @@ async def test_a_pan_is_free_as_long_as_its_registration_was_refused(caller: Cal
 
 
 async def test_a_pan_stays_in_memory(caller: Caller, capfd: pytest.CaptureFixture[str]) -> None:
-    answers = [await caller.register("card-1"), await caller.register("card-2")]
-    answers.append(await caller.operate("renew", "card-1", encryptedData=caller.encrypted(OTHER_PAN)))
+    responses = [await caller.register("card-1"), await caller.register("card-2")]
+    responses.append(await caller.operate("renew", "card-1", encryptedData=caller.encrypted(OTHER_PAN)))
     async with caller.session.get(f"{caller.sandbox.control_url}/sandbox/cards") as listed:
         shown = await listed.text()
 
     printed = "".join(capfd.readouterr())
-    everything = "".join([shown, printed, repr(caller.sandbox.store.cards()), *(answer.text for answer in answers)])
+    everything = "".join(
+        [shown, printed, repr(caller.sandbox.store.cards()), *(response.text for response in responses)]
+    )
     assert "card-1" in everything
     assert PAN not in everything
     assert OTHER_PAN not in everything

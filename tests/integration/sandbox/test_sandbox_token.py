@@ -41,20 +41,20 @@ async def test_tls_before_1_2_is_refused(sandbox: Sandbox) -> None:
 
 
 async def test_an_assertion_in_a_form_gets_a_token_for_15_minutes(stranger: Caller) -> None:
-    answer = await stranger.get_token()
+    response = await stranger.get_token()
 
-    assert answer.status == 200
-    assert answer.json.keys() == {"access_token", "expires_in", "scope", "token_type"}
-    assert answer.json["expires_in"] == 900
-    assert answer.json["token_type"] == "Bearer"
+    assert response.status == 200
+    assert response.json.keys() == {"access_token", "expires_in", "scope", "token_type"}
+    assert response.json["expires_in"] == 900
+    assert response.json["token_type"] == "Bearer"
 
 
 async def test_an_assertion_in_json_gets_a_token(stranger: Caller) -> None:
     body = {"grant_type": GRANT_TYPE, "assertion": stranger.assertion()}
 
-    answer = await stranger.send("POST", TOKEN_PATH, json=body)
+    response = await stranger.send("POST", TOKEN_PATH, json=body)
 
-    assert answer.status == 200
+    assert response.status == 200
 
 
 async def test_an_assertion_may_expire_15_minutes_ahead_and_have_further_claims(stranger: Caller) -> None:
@@ -75,15 +75,15 @@ async def test_an_assertion_may_expire_15_minutes_ahead_and_have_further_claims(
     ],
 )
 async def test_a_malformed_token_request_gets_a_400_with_an_empty_body(stranger: Caller, body: object) -> None:
-    answer = await stranger.send("POST", TOKEN_PATH, json=body)
+    response = await stranger.send("POST", TOKEN_PATH, json=body)
 
-    assert (answer.status, answer.text) == (400, "")
+    assert (response.status, response.text) == (400, "")
 
 
 async def test_a_token_request_of_another_media_type_gets_a_400(stranger: Caller) -> None:
-    answer = await stranger.send("POST", TOKEN_PATH, data="x", headers={"Content-Type": "text/plain"})
+    response = await stranger.send("POST", TOKEN_PATH, data="x", headers={"Content-Type": "text/plain"})
 
-    assert answer.status == 400
+    assert response.status == 400
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ async def test_a_token_request_of_another_media_type_gets_a_400(stranger: Caller
     ],
 )
 async def test_an_assertion_with_a_wrong_claim_is_refused(stranger: Caller, changes: dict[str, object]) -> None:
-    answer = await stranger.get_token(stranger.assertion(stranger.claims(**changes)))
+    response = await stranger.get_token(stranger.assertion(stranger.claims(**changes)))
 
-    assert answer.status == 401
-    assert answer.json.keys() == {"error"}
+    assert response.status == 401
+    assert response.json.keys() == {"error"}
 
 
 @pytest.mark.parametrize("missing", ["iss", "sub", "exp"])
@@ -153,16 +153,16 @@ async def test_a_changed_assertion_is_refused(stranger: Caller) -> None:
 async def test_a_call_without_a_token_gets_that_error(stranger: Caller) -> None:
     path = f"/banking/v2/issuers/{stranger.sandbox.issuer_id}/cards/card-1"
 
-    answer = await stranger.send("PUT", path, json={})
+    response = await stranger.send("PUT", path, json={})
 
-    assert (answer.status, answer.json) == (401, {"error": "Authorization header is missing"})
+    assert (response.status, response.json) == (401, {"error": "Authorization header is missing"})
 
 
 @pytest.mark.parametrize("authorization", ["Bearer unknown", "Bearer ", "Basic eDp5", "x"])
 async def test_a_call_with_a_wrong_token_is_refused(caller: Caller, authorization: str) -> None:
-    answer = await caller.call("POST", "/card-1/operations:delete", {}, Authorization=authorization)
+    response = await caller.call("POST", "/card-1/operations:delete", {}, Authorization=authorization)
 
-    assert (answer.status, answer.json) == (401, {"error": "AUTHORIZER_UNAUTHORIZED"})
+    assert (response.status, response.json) == (401, {"error": "AUTHORIZER_UNAUTHORIZED"})
 
 
 async def test_a_token_is_good_under_its_own_scheme_only(caller: Caller) -> None:

@@ -1,4 +1,4 @@
-"""Gateway and simulator read the same tables, one over protobuf, one over JSON: what one refuses, the other does."""
+"""Gateway and simulator use the same tables, over protobuf and over JSON, and reject the same messages."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,7 @@ class Comparison:
             self._compare(f"{field.name} taken out")
             message.CopyFrom(before)
             if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated:
-                # An empty text is an absent one in protobuf.
+                # In protobuf an empty text is an absent one.
                 for text in filter(None, (text for text, _ in bad_texts(row, ascii_only=True))):
                     setattr(message, field.name, text)
                     self._compare(f"{field.name} with a bad text")

@@ -1,4 +1,4 @@
-"""Every ending of a card number, in every version."""
+"""Every outcome of a card number, in every version."""
 
 from itertools import product
 from typing import Any
@@ -101,12 +101,12 @@ async def test_authentication_is_decoupled_only_where_the_request_allows_it(
 
 @pytest.mark.parametrize(("first", "version"), [*product("0123", VERSIONS)])
 async def test_a_version_has_to_be_one_of_the_cards(caller: ThreeDSCaller, first: str, version: str) -> None:
-    answer = await caller.auth(version, first + "003")
+    response = await caller.auth(version, first + "003")
 
     if version in RANGES[first]:
-        assert answer["messageType"] == "ARes"
+        assert response["messageType"] == "ARes"
     else:
-        assert (answer["messageType"], answer["errorCode"], answer["messageVersion"]) == ("Erro", "102", version)
+        assert (response["messageType"], response["errorCode"], response["messageVersion"]) == ("Erro", "102", version)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -116,12 +116,12 @@ async def test_every_response_keeps_the_rules_of_the_other_channels(
     caller: ThreeDSCaller, channel: str, outcome: str, version: str
 ) -> None:
     request = DECOUPLED_REQUEST if version != "2.1.0" else {}
-    answer = await caller.auth(version, version_digit(version) + "0" + outcome, channel, **request)
+    response = await caller.auth(version, version_digit(version) + "0" + outcome, channel, **request)
 
     challenged_alone = channel == REQUESTOR and outcome in CHALLENGED
     expected = "ARes" if supported(outcome, version) and not challenged_alone else "Erro"
-    assert answer["messageType"] == expected
-    assert broken(answer, expected, version, channel) == []
+    assert response["messageType"] == expected
+    assert broken(response, expected, version, channel) == []
 
 
 @pytest.mark.parametrize("channel", [APP, REQUESTOR])

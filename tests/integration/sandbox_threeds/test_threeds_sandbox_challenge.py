@@ -1,4 +1,4 @@
-"""Challenges, through the pages that a browser gets."""
+"""Challenges, through the pages of a browser."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ OTHER_ID = "8a880dc0-d2d2-4067-bcb1-b08d1690b26e"
 
 
 async def check_end(caller: ThreeDSCaller, ares: dict[str, Any], page: Page, status: str) -> None:
-    """The page leads back to the requestor, and /postauth says the same."""
+    """Check that the page returns to the requestor and that /postauth has the same result."""
     cres, version = unpack(page.form.fields["cres"]), ares["messageVersion"]
     assert page.submits_itself
     assert (page.form.method, page.form.action) == ("post", NOTIFICATION_URL)
@@ -91,10 +91,10 @@ async def test_a_wrong_creq_is_refused_and_changes_nothing(
 ) -> None:
     ares = await caller.auth("2.2.0", "0070")
 
-    refusal = await caller.begin_challenge(ares, **changes)
+    error_page = await caller.begin_challenge(ares, **changes)
 
-    assert (refusal.status, refusal.forms) == (400, ())
-    assert f"<p>{code} " in refusal.text
+    assert (error_page.status, error_page.forms) == (400, ())
+    assert f"<p>{code} " in error_page.text
     await check_end(caller, ares, await caller.begin_challenge(ares), "Y")
 
 
@@ -110,18 +110,18 @@ async def test_a_wrong_creq_is_refused_and_changes_nothing(
     ],
 )
 async def test_what_is_no_creq_is_refused(caller: ThreeDSCaller, fields: dict[str, str], code: str) -> None:
-    refusal = await caller.browser.post("/acs/challenge", fields)
+    error_page = await caller.browser.post("/acs/challenge", fields)
 
-    assert refusal.status == 400
-    assert f"<p>{code} " in refusal.text
+    assert error_page.status == 400
+    assert f"<p>{code} " in error_page.text
 
 
 async def test_session_data_that_are_too_long_are_refused(caller: ThreeDSCaller) -> None:
     ares = await caller.auth("2.2.0", "0070")
 
-    refusal = await caller.begin_challenge(ares, "x" * 1025)
+    error_page = await caller.begin_challenge(ares, "x" * 1025)
 
-    assert (refusal.status, "203 threeDSSessionData" in refusal.text) == (400, True)
+    assert (error_page.status, "203 threeDSSessionData" in error_page.text) == (400, True)
     assert set((await caller.begin_challenge(ares)).form.fields) == {"cres"}
 
 

@@ -1,4 +1,4 @@
-"""How long each thing lasts, by a clock that only the test moves."""
+"""The lifetimes of transactions, by a clock that only the test advances."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ def decoupled(minutes: int) -> dict[str, str]:
     return {"threeDSRequestorDecReqInd": "Y", "threeDSRequestorDecMaxTime": f"{minutes:05}"}
 
 
-async def refusal(caller: ThreeDSCaller, trans_id: str) -> tuple[str, str]:
-    """Why /postauth gives no RReq."""
+async def error_page(caller: ThreeDSCaller, trans_id: str) -> tuple[str, str]:
+    """Return why /postauth has no RReq."""
     erro = await caller.postauth(trans_id)
     assert problems(erro, "Erro", Scene("2.1.0")) == []
     assert erro["threeDSServerTransID"] == trans_id
@@ -28,10 +28,10 @@ async def refusal(caller: ThreeDSCaller, trans_id: str) -> tuple[str, str]:
 async def test_a_lookup_is_good_for_80_seconds(caller: ThreeDSCaller, seconds: float, message: str) -> None:
     crd = await caller.preauth(pan_of("0003"))
     caller.clock.now += seconds
-    answer = await caller.auth("2.2.0", "0003", threeDSServerTransID=crd["threeDSServerTransID"])
+    response = await caller.auth("2.2.0", "0003", threeDSServerTransID=crd["threeDSServerTransID"])
 
-    assert answer["messageType"] == message
-    assert answer.get("errorCode", "301") == "301"
+    assert response["messageType"] == message
+    assert response.get("errorCode", "301") == "301"
 
 
 async def test_a_lookup_is_good_for_one_authentication(caller: ThreeDSCaller) -> None:
@@ -44,9 +44,9 @@ async def test_a_lookup_is_good_for_one_authentication(caller: ThreeDSCaller) ->
 
 async def test_an_id_without_lookup_is_good_for_one_authentication(caller: ThreeDSCaller) -> None:
     trans_id = "8a880dc0-d2d2-4067-bcb1-b08d1690b26e"
-    answers = [await caller.auth("2.2.0", "0003", REQUESTOR, threeDSServerTransID=trans_id) for _ in range(2)]
+    responses = [await caller.auth("2.2.0", "0003", REQUESTOR, threeDSServerTransID=trans_id) for _ in range(2)]
 
-    assert [answer["messageType"] for answer in answers] == ["ARes", "Erro"]
+    assert [response["messageType"] for response in responses] == ["ARes", "Erro"]
 
 
 async def test_a_refused_areq_leaves_the_lookup_for_another_one(caller: ThreeDSCaller) -> None:
@@ -108,14 +108,14 @@ async def test_a_result_is_given_out_for_300_seconds(caller: ThreeDSCaller) -> N
 
     assert await caller.postauth(ares["threeDSServerTransID"]) == first
     caller.clock.now += 0.1
-    assert await refusal(caller, ares["threeDSServerTransID"]) == UNKNOWN
+    assert await error_page(caller, ares["threeDSServerTransID"]) == UNKNOWN
 
 
 async def test_a_result_that_came_by_itself_lasts_from_when_it_came(caller: ThreeDSCaller) -> None:
     ares = await caller.auth("2.2.0", "0070")
     caller.clock.now += 30 + 300
 
-    assert await refusal(caller, ares["threeDSServerTransID"]) == UNKNOWN
+    assert await error_page(caller, ares["threeDSServerTransID"]) == UNKNOWN
 
 
 @pytest.mark.parametrize(("ending", "status"), [("0080", "Y"), ("0081", "N")])
@@ -126,7 +126,7 @@ async def test_a_decoupled_result_comes_later_and_lasts_20_minutes(
     ares = await caller.auth(version, ending, **decoupled(5))
     trans_id = ares["threeDSServerTransID"]
     caller.clock.now += 89.9
-    assert await refusal(caller, trans_id) == NOT_YET
+    assert await error_page(caller, trans_id) == NOT_YET
     caller.clock.now += 0.1
     rreq = await caller.postauth(trans_id)
     assert problems(rreq, "RReq", Scene(version)) == []
@@ -134,14 +134,14 @@ async def test_a_decoupled_result_comes_later_and_lasts_20_minutes(
     caller.clock.now += 1199.9
     assert await caller.postauth(trans_id) == rreq
     caller.clock.now += 0.1
-    assert await refusal(caller, trans_id) == UNKNOWN
+    assert await error_page(caller, trans_id) == UNKNOWN
 
 
 @pytest.mark.parametrize("ending", ["0080", "0082"])
 async def test_a_decoupled_authentication_ends_when_its_time_is_up(caller: ThreeDSCaller, ending: str) -> None:
     trans_id = (await caller.auth("2.2.0", ending, **decoupled(1)))["threeDSServerTransID"]
     caller.clock.now += 59.9
-    assert await refusal(caller, trans_id) == NOT_YET
+    assert await error_page(caller, trans_id) == NOT_YET
     caller.clock.now += 0.1
     rreq = await caller.postauth(trans_id)
 
@@ -153,17 +153,17 @@ async def test_a_decoupled_authentication_ends_when_its_time_is_up(caller: Three
 async def test_a_transaction_without_challenge_never_has_a_result(caller: ThreeDSCaller, ending: str) -> None:
     trans_id = (await caller.auth("2.2.0", ending))["threeDSServerTransID"]
 
-    assert await refusal(caller, trans_id) == NOT_YET
+    assert await error_page(caller, trans_id) == NOT_YET
     caller.clock.now += 300
-    assert await refusal(caller, trans_id) == UNKNOWN
+    assert await error_page(caller, trans_id) == UNKNOWN
 
 
 async def test_a_lookup_alone_has_no_result(caller: ThreeDSCaller) -> None:
     trans_id = (await caller.preauth(pan_of("0070")))["threeDSServerTransID"]
 
-    assert await refusal(caller, trans_id) == NOT_YET
+    assert await error_page(caller, trans_id) == NOT_YET
     caller.clock.now += 80
-    assert await refusal(caller, trans_id) == UNKNOWN
+    assert await error_page(caller, trans_id) == UNKNOWN
 
 
 async def test_what_has_expired_takes_no_space(caller: ThreeDSCaller) -> None:

@@ -1,4 +1,4 @@
-"""The 3DS Method, through the page that a browser gets."""
+"""The 3DS Method, through the page of a browser."""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ import pytest
 from sandbox.common.faults import Drop, Fault
 from sandbox.threeds.contract import Operation
 from sandbox.threeds.validation import Scene, problems
-from tests.integration.sandbox.sandbox_caller import Answer
+from tests.integration.sandbox.sandbox_caller import Response
 from tests.integration.sandbox_threeds.threeds_sandbox_browser import pack
 from tests.integration.sandbox_threeds.threeds_sandbox_caller import ThreeDSCaller, pan_of
 
@@ -18,29 +18,29 @@ LOOKUP = {"acctNumber": pan_of("0003")}
 DECOUPLED = {"threeDSRequestorDecReqInd": "Y", "threeDSRequestorDecMaxTime": "00005"}
 
 
-async def control(caller: ThreeDSCaller, method: str, path: str, body: Any = None) -> Answer:
-    async with caller.session.request(method, caller.sandbox.control_url + path, json=body) as answer:
-        return Answer(answer.status, await answer.text())
+async def control(caller: ThreeDSCaller, method: str, path: str, body: Any = None) -> Response:
+    async with caller.session.request(method, caller.sandbox.control_url + path, json=body) as response:
+        return Response(response.status, await response.text())
 
 
 @pytest.mark.parametrize("path", CALLS)
 @pytest.mark.parametrize("key", ["", "8a880dc0-d2d2-4067-bcb1-b08d1690b26e", "é"])
 async def test_a_wrong_key_gets_an_error_in_plain_text(caller: ThreeDSCaller, path: str, key: str) -> None:
     url = caller.sandbox.threeds_url + path
-    async with caller.session.post(url, json=LOOKUP, headers={"APIKey": key}) as answer:
-        assert (answer.status, answer.content_type, await answer.text()) == (401, "text/plain", "Invalid API Key")
+    async with caller.session.post(url, json=LOOKUP, headers={"APIKey": key}) as response:
+        assert (response.status, response.content_type, await response.text()) == (401, "text/plain", "Invalid API Key")
 
 
 @pytest.mark.parametrize("path", CALLS)
 async def test_a_missing_key_gets_the_same_error(caller: ThreeDSCaller, path: str) -> None:
-    async with caller.session.post(caller.sandbox.threeds_url + path, json=LOOKUP) as answer:
-        assert (answer.status, await answer.text()) == (401, "Invalid API Key")
+    async with caller.session.post(caller.sandbox.threeds_url + path, json=LOOKUP) as response:
+        assert (response.status, await response.text()) == (401, "Invalid API Key")
 
 
 async def test_a_response_is_json(caller: ThreeDSCaller) -> None:
     headers = {"APIKey": caller.sandbox.threeds_api_key}
-    async with caller.session.post(caller.sandbox.threeds_url + "/preauth", json=LOOKUP, headers=headers) as answer:
-        assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    async with caller.session.post(caller.sandbox.threeds_url + "/preauth", json=LOOKUP, headers=headers) as response:
+        assert response.headers["Content-Type"] == "application/json; charset=utf-8"
 
 
 @pytest.mark.parametrize("path", CALLS)
@@ -49,9 +49,9 @@ async def test_calls_are_posted(caller: ThreeDSCaller, path: str) -> None:
 
 
 async def test_a_call_has_to_say_that_it_is_json(caller: ThreeDSCaller) -> None:
-    answer = await caller.send("POST", "/preauth", data=LOOKUP)
+    response = await caller.send("POST", "/preauth", data=LOOKUP)
 
-    assert (answer.status, answer.json["errorCode"]) == (400, "101")
+    assert (response.status, response.json["errorCode"]) == (400, "101")
 
 
 async def test_another_path_leads_nowhere(caller: ThreeDSCaller) -> None:
@@ -76,9 +76,9 @@ async def test_a_fault_happens_to_its_call_only(caller: ThreeDSCaller, path: str
 async def test_a_response_can_be_an_html_page(caller: ThreeDSCaller) -> None:
     caller.sandbox.faults.add(Fault("auth", html=True))
 
-    answer = await caller.send("POST", "/auth", json={})
+    response = await caller.send("POST", "/auth", json={})
 
-    assert (answer.status, "<html>" in answer.text) == (502, True)
+    assert (response.status, "<html>" in response.text) == (502, True)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ async def test_transactions_are_listed_without_their_card(caller: ThreeDSCaller)
     ares = await caller.auth("2.2.0", "0070")
     await caller.auth("2.2.0", "0003")
     caller.clock.now += 10
-    answer = await control(caller, "GET", "/sandbox/threeds/transactions")
+    response = await control(caller, "GET", "/sandbox/threeds/transactions")
 
-    assert answer.json["transactions"][0] == {
+    assert response.json["transactions"][0] == {
         "threeDSServerTransID": ares["threeDSServerTransID"],
         "acsTransID": ares["acsTransID"],
         "phase": "CHALLENGED",
@@ -149,8 +149,8 @@ async def test_transactions_are_listed_without_their_card(caller: ThreeDSCaller)
         "awaitsDecision": True,
         "transStatus": None,
     }
-    assert [shown["awaitsDecision"] for shown in answer.json["transactions"]] == [True, False]
-    assert pan_of("")[:12] not in answer.text
+    assert [shown["awaitsDecision"] for shown in response.json["transactions"]] == [True, False]
+    assert pan_of("")[:12] not in response.text
 
 
 @pytest.mark.parametrize(("decision", "status"), [("pass", "Y"), ("fail", "N")])
@@ -189,5 +189,5 @@ async def test_a_form_sent_as_files_is_refused(caller: ThreeDSCaller) -> None:
     with aiohttp.MultipartWriter("form-data") as form:
         part = form.append(pack({}))
         part.set_content_disposition("form-data", name="creq", filename="creq.txt")
-    async with caller.session.post(caller.sandbox.threeds_url + "/acs/challenge", data=form) as answer:
-        assert (answer.status, "203 creq" in await answer.text()) == (400, True)
+    async with caller.session.post(caller.sandbox.threeds_url + "/acs/challenge", data=form) as response:
+        assert (response.status, "203 creq" in await response.text()) == (400, True)

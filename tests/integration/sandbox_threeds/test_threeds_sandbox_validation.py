@@ -1,4 +1,4 @@
-"""What the server refuses, and how it says so."""
+"""Messages that the server rejects, and its errors."""
 
 import json
 from typing import Any
@@ -103,10 +103,10 @@ async def test_a_cardholders_name_may_be_more_than_ascii_in_the_newest_version(c
 @pytest.mark.parametrize(("critical", "message"), [(True, "Erro"), (False, "ARes")])
 async def test_a_critical_extension_is_not_recognised(caller: ThreeDSCaller, *, critical: bool, message: str) -> None:
     extension = {"id": "i", "name": "n", "criticalityIndicator": critical, "data": {"a": 1}}
-    answer = await caller.auth("2.2.0", "0003", messageExtension=[extension])
+    response = await caller.auth("2.2.0", "0003", messageExtension=[extension])
 
-    assert answer["messageType"] == message
-    assert answer.get("errorCode", "202") == "202"
+    assert response["messageType"] == message
+    assert response.get("errorCode", "202") == "202"
 
 
 async def test_an_app_gets_its_own_id(caller: ThreeDSCaller) -> None:
@@ -140,10 +140,10 @@ async def test_an_error_never_repeats_a_value(caller: ThreeDSCaller) -> None:
 async def test_what_is_no_message_is_refused(
     caller: ThreeDSCaller, path: str, body: bytes, status: int, code: str
 ) -> None:
-    answer = await caller.send("POST", path, data=body, headers={"Content-Type": "application/json"})
+    response = await caller.send("POST", path, data=body, headers={"Content-Type": "application/json"})
 
-    assert (answer.status, answer.json["messageType"], answer.json["errorCode"]) == (status, "Erro", code)
-    assert problems(answer.json, "Erro", Scene(answer.json["messageVersion"])) == []
+    assert (response.status, response.json["messageType"], response.json["errorCode"]) == (status, "Erro", code)
+    assert problems(response.json, "Erro", Scene(response.json["messageVersion"])) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""AReqs as JSON, with what the tables ask for and little else."""
+"""AReqs as JSON, with few fields beyond the required ones."""
 
 import uuid
 from typing import Any
@@ -44,7 +44,7 @@ _APP = {
 
 
 def make_areq(version: str, pan: str, channel: str = BROWSER, category: str = "01", **changes: Any) -> dict[str, Any]:
-    """An AReq without an id, unless a change gives it one. A change to None takes the field out."""
+    """Return an AReq without an id, unless given. A change to None removes the field."""
     areq = {
         "messageType": "AReq",
         "messageVersion": version,

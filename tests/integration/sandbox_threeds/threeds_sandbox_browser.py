@@ -1,4 +1,4 @@
-"""A browser, as far as forms go."""
+"""A minimal browser for forms."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a browser shows."""
+    """The current page of a browser."""
 
     status: int
     text: str
@@ -64,19 +64,19 @@ class _Reader(HTMLParser):
 
 
 class Browser:
-    """Posts forms and reads the pages that come back."""
+    """Posts forms and reads the response pages."""
 
     def __init__(self, session: aiohttp.ClientSession, home: str) -> None:
         self._session = session
         self._home = home
 
     async def post(self, url: str, fields: dict[str, str]) -> Page:
-        async with self._session.post(url if "://" in url else self._home + url, data=fields) as answer:
-            text = await answer.text()
-            assert answer.content_type == "text/html"
+        async with self._session.post(url if "://" in url else self._home + url, data=fields) as response:
+            text = await response.text()
+            assert response.content_type == "text/html"
             reader = _Reader()
             reader.feed(text)
-            return Page(answer.status, text, tuple(reader.forms), ".submit()" in text)
+            return Page(response.status, text, tuple(reader.forms), ".submit()" in text)
 
     async def press(self, form: Form, value: str) -> Page:
         (button,) = (button for button in form.buttons if button[1] == value)

@@ -16,7 +16,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def view(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[OperatorView]:
-    """A running gateway as its operators see it."""
+    """A running gateway as operators see it."""
     async with (
         running_gateway(sandbox, settings_for(sandbox, tmp_path)) as running,
         edge_session(sandbox) as session,

@@ -1,4 +1,4 @@
-"""A gateway as its operators see it: the admin port, and D1 to make something happen."""
+"""A gateway as operators see it: the admin port, and D1's calls that cause activity."""
 
 import asyncio
 from typing import Any
@@ -15,56 +15,56 @@ _SECONDS = 10.0
 
 
 class Samples:
-    """What a scrape found."""
+    """The result of a scrape."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.all = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
     def value(self, name: str, **labels: str) -> float:
-        """Tell a sample's value; 0 where there is none."""
+        """Return a sample's value; 0 if absent."""
         found = [each.value for each in self.all if each.name == f"d1_gateway_{name}" and each.labels == labels]
         assert len(found) <= 1
         return found[0] if found else 0.0
 
 
 class OperatorView:
-    """Looks at a running gateway over its admin port."""
+    """Queries a running gateway over its admin port."""
 
     def __init__(self, running: Running, session: aiohttp.ClientSession) -> None:
         self.running = running
         self._session = session
 
     async def scrape(self) -> Samples:
-        async with self._session.get(self._url("/metrics")) as answer:
-            assert answer.status == 200
-            return Samples(await answer.text())
+        async with self._session.get(self._url("/metrics")) as response:
+            assert response.status == 200
+            return Samples(await response.text())
 
     async def until(self, name: str, value: float, **labels: str) -> None:
         """Scrape until a sample has a value."""
         async with asyncio.timeout(_SECONDS):
-            # What another side of a connection does has no event to wait for.
+            # The other side of a connection sends no event.
             while (await self.scrape()).value(name, **labels) != value:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
     async def until_ready(self, status: int) -> None:
-        """Ask whether it is ready until that is answered with a status."""
+        """Poll the readiness until it has a status."""
         async with asyncio.timeout(_SECONDS):
             while (await self.ready())[0] != status:  # noqa: ASYNC110 (as above)
                 await asyncio.sleep(0.02)
 
     async def ready(self) -> tuple[int, Any]:
-        """Ask whether it is ready: the status, and the checks."""
-        async with self._session.get(self._url("/readyz")) as answer:
-            return answer.status, (await answer.json())["checks"]
+        """Return the readiness: the status, and the checks."""
+        async with self._session.get(self._url("/readyz")) as response:
+            return response.status, (await response.json())["checks"]
 
     async def get(self, path: str, **arguments: Any) -> tuple[int, str, str]:
-        """Get anything: the status, the content type, the body."""
-        async with self._session.get(self._url(path), **arguments) as answer:
-            return answer.status, answer.headers.get("Content-Type", ""), await answer.text()
+        """Get a path: the status, the content type, the body."""
+        async with self._session.get(self._url(path), **arguments) as response:
+            return response.status, response.headers.get("Content-Type", ""), await response.text()
 
     async def notify(self, operation_id: str = "op-1", card_id: str = "card-1") -> int:
-        """Be D1, and notify of an operation; returns the status."""
+        """Send a notification as D1; return the status."""
         body = {
             "operationId": operation_id,
             "operation": "3DS_FRICTIONLESS",
@@ -73,13 +73,13 @@ class OperatorView:
             "consumerId": "consumer-1",
             "details": {},
         }
-        return await self.ask("POST", notification_path(card_id), body)
+        return await self.call("POST", notification_path(card_id), body)
 
-    async def ask(self, method: str, path: str, body: Any = None) -> int:
-        """Be D1, and ask anything; returns the status."""
-        async with self._session.request(method, self.running.edge + path, json=body) as answer:
-            await answer.read()
-            return answer.status
+    async def call(self, method: str, path: str, body: Any = None) -> int:
+        """Send a callback request as D1; return the status."""
+        async with self._session.request(method, self.running.edge + path, json=body) as response:
+            await response.read()
+            return response.status
 
     def _url(self, path: str) -> str:
         return f"http://{self.running.addresses.admin}{path}"

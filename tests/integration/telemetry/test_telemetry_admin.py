@@ -1,4 +1,4 @@
-"""The admin port of a running gateway: probes, and how a scrape is answered."""
+"""The admin port of a running gateway: probes and scrapes."""
 
 import asyncio
 import socket
@@ -117,11 +117,11 @@ async def test_whatever_is_sent_the_admin_port_neither_quotes_it_nor_names_what_
     with capture_logs() as logged:
         writer.write(request_.encode())
         async with asyncio.timeout(10):
-            answer = await reader.read()
+            response = await reader.read()
         writer.close()
-    assert answer.split()[1] == status
-    assert b"Server: d1-gateway\r\n" in answer
-    told = answer.decode().lower() + repr(logged)
+    assert response.split()[1] == status
+    assert b"Server: d1-gateway\r\n" in response
+    told = response.decode().lower() + repr(logged)
     assert not [word for word in ("aiohttp", "python", _MARK) if word in told]
     assert [each["event"] for each in logged] == ["malformed_admin_request_rejected"] * (status == b"400")
 
@@ -140,9 +140,9 @@ async def test_an_internal_error_of_the_admin_port_is_logged_and_not_returned(sa
         address = await server.start("127.0.0.1", 0)
         with capture_logs() as logged:
             for path in ("/metrics", "/readyz"):
-                async with session.get(f"http://{address}{path}", headers={"Accept": "text/html"}) as answer:
-                    assert (answer.status, answer.headers["Server"]) == (500, "d1-gateway")
-                    assert await answer.json() == {"error": "internal error"}
+                async with session.get(f"http://{address}{path}", headers={"Accept": "text/html"}) as response:
+                    assert (response.status, response.headers["Server"]) == (500, "d1-gateway")
+                    assert await response.json() == {"error": "internal error"}
         await server.stop()
     assert [each["event"] for each in logged] == ["admin_request_failed"] * 2
 

@@ -1,4 +1,4 @@
-"""One line for each rpc and each callback, with what operators look for and nothing that is secret."""
+"""One log line for each rpc and each callback, with what operators need and no secrets."""
 
 from collections.abc import Iterator, MutableMapping
 from typing import Any
@@ -16,7 +16,7 @@ Line = MutableMapping[str, Any]
 
 @pytest.fixture
 def logged(view: OperatorView) -> Iterator[list[Line]]:
-    """What is logged once the gateway is up."""
+    """Return the log entries after the start of the gateway."""
     del view
     with capture_logs() as lines:
         yield lines
@@ -84,7 +84,7 @@ async def test_a_notification_that_is_taken_has_a_line_at_debug_only(view: Opera
 
 
 async def test_a_callback_that_is_refused_has_one_line(view: OperatorView, logged: list[Line]) -> None:
-    assert await view.ask("POST", "/notifications/d1/v1/issuers/OTHER00001/cards/card-1/3ds/notifications", {}) == 404
+    assert await view.call("POST", "/notifications/d1/v1/issuers/OTHER00001/cards/card-1/3ds/notifications", {}) == 404
 
     line = the_line(logged)
     assert (line["event"], line["log_level"], line["status"]) == ("callback_rejected", "warning", 404)

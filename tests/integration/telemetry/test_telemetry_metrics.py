@@ -1,4 +1,4 @@
-"""The counters of a running gateway move, and hold nobody's id."""
+"""The counters of a running gateway move, and have no ids in their labels."""
 
 import grpc
 import pytest
@@ -56,7 +56,7 @@ async def test_a_stream_is_open_until_its_caller_leaves(view: OperatorView) -> N
 
 async def test_a_notification_is_counted_on_its_way_from_the_edge_to_the_stream(view: OperatorView) -> None:
     assert [await view.notify("op-1"), await view.notify("op-1"), await view.notify("op-2")] == [204] * 3
-    assert await view.ask("POST", "/notifications/no/such/path", {}) == 404
+    assert await view.call("POST", "/notifications/no/such/path", {}) == 404
     watch = notification.WatchNotificationsRequest(position=notification.START_POSITION_EARLIEST, subscription="ledger")
     call = view.running.notifications.WatchNotifications(watch)
     await call.read()
@@ -77,12 +77,12 @@ async def test_a_notification_is_counted_on_its_way_from_the_edge_to_the_stream(
 
 async def test_a_callback_is_counted_by_its_outcome(view: OperatorView) -> None:
     kind = "consumer_information"
-    for answer in (tell_person, reject):
-        async with Handler.connect(view.running.channel, {kind: answer}):
+    for response in (tell_person, reject):
+        async with Handler.connect(view.running.channel, {kind: response}):
             await view.until("handlers_connected", 1, kind=kind)
-            await view.ask("GET", CONSUMER)
+            await view.call("GET", CONSUMER)
         await view.until("handlers_connected", 0, kind=kind)
-    assert await view.ask("GET", CONSUMER) == 500
+    assert await view.call("GET", CONSUMER) == 500
 
     found = await view.scrape()
     counted = {
@@ -97,9 +97,9 @@ async def test_no_label_holds_an_id_or_a_word_of_a_caller(view: OperatorView) ->
     await suspend(view, "card-4711")
     await view.notify("op-4711", "card-4711")
     await view.notify("op-4711", "4111111111111111")
-    await view.ask("GET", CONSUMER)
-    await view.ask("GET", "/card-4711")
-    await view.ask("PROPFIND", CONSUMER)
+    await view.call("GET", CONSUMER)
+    await view.call("GET", "/card-4711")
+    await view.call("PROPFIND", CONSUMER)
 
     found = await view.scrape()
     assert not [word for word in ("4711", "4111", "consumer-77", "SANDBOX001") if word in found.text]

@@ -1,4 +1,4 @@
-"""A trace goes from a caller through the gateway to D1, and arrives at a collector."""
+"""A trace spans a caller, the gateway and D1, and arrives at a collector."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +21,7 @@ SUSPEND = "issuer.card.v1.CardService/SuspendCard"
 
 @pytest.fixture
 async def collected(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Span]]:
-    """What a collector receives, at the address where OpenTelemetry's own variable sends it."""
+    """The traces that a collector receives at the address of OpenTelemetry's own variable."""
     spans: list[Span] = []
 
     async def collect(request: web.Request) -> web.Response:
