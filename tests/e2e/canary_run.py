@@ -82,7 +82,7 @@ async def _let_upstreams_fail(stage: Stage) -> None:
                 await stage.caller.call(call)
                 faults.clear()
     stage.sandbox.tokens.expire_all()
-    faults.add(Fault(operation=Operation.GET_TOKEN, status=400, body=_refusal(text), times=2))
+    faults.add(Fault(operation=Operation.GET_TOKEN, status=400, body=_d1_error(text), times=2))
     await stage.caller.must_fail(stage.caller.suspension())
     faults.clear()
 
@@ -95,7 +95,7 @@ async def _let_upstreams_talk(stage: Stage) -> None:
     await caller.must_fail(caller.suspension())
     for text in (*said, *stage.sandbox.tokens._expiries):
         for status in (400, 403, 500):
-            faults.add(Fault(operation=Operation.SUSPEND_CARD, status=status, body=_refusal(f"not {text} here")))
+            faults.add(Fault(operation=Operation.SUSPEND_CARD, status=status, body=_d1_error(f"not {text} here")))
             await caller.must_fail(caller.suspension())
     for text in (*said, stage.sandbox.threeds_api_key):
         faults.add(Fault(operation=ThreeDSOperation.PREAUTH, status=400, body=_erro(text)))
@@ -106,7 +106,7 @@ async def _let_upstreams_talk(stage: Stage) -> None:
 def _failures(text: str) -> Iterator[Fault]:
     wrong_types = {"cardId": [text], "operations": text, "operationId": {"is": text}, "messageType": text}
     for status in (400, 401, 403, 404, 409, 418, 429, 500, 502, 503):
-        yield Fault(status=status, body=_refusal(text), headers={"Retry-After": text}, times=2)
+        yield Fault(status=status, body=_d1_error(text), headers={"Retry-After": text}, times=2)
     yield Fault(html=True, body=f"<html>{text}</html>", times=2)
     for body in (text, orjson.dumps(wrong_types).decode(), _erro(text)):
         yield Fault(status=200, body=body, times=2)
@@ -115,7 +115,7 @@ def _failures(text: str) -> Iterator[Fault]:
     yield Fault(drop=Drop.AFTER, times=2)
 
 
-def _refusal(text: str) -> str:
+def _d1_error(text: str) -> str:
     """Return D1's error body."""
     return orjson.dumps({"errorCode": text, "error": text, "fields": {text: [text]}}).decode()
 

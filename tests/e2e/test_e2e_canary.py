@@ -32,7 +32,7 @@ ON_PURPOSE = (
     OnPurpose(
         WORDS,
         [Medium.RPC_STATUS],
-        "an upstream's words of refusal go to the caller, cleared of numbers, tokens and e-mail addresses; a name is a "
+        "an upstream's error texts go to the caller, cleared of numbers, tokens and e-mail addresses; a name is a "
         "word like any other, and it goes to whom the request with it came from",
     ),
     OnPurpose(["text of an error reply"], [Medium.EDGE_RESPONSES], "a handler's Refusal.message is the text for D1"),

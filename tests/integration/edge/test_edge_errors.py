@@ -27,8 +27,8 @@ def logged() -> Iterator[list[EventDict]]:
 async def _nothing_stored_but_logged(
     caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture, response: Response
 ) -> None:
-    refusals = [entry for entry in logged if entry["event"] == "callback_rejected"]
-    assert [(entry["status"], entry["error"]) for entry in refusals] == [
+    errors = [entry for entry in logged if entry["event"] == "callback_rejected"]
+    assert [(entry["status"], entry["error"]) for entry in errors] == [
         (response.status, response.error(response.status))
     ]
     assert _MARK not in repr(logged)

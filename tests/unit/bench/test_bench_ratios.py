@@ -30,7 +30,7 @@ def test_a_row_is_found_by_scenario_case_and_server() -> None:
 
 
 def test_what_was_not_measured_is_named() -> None:
-    with pytest.raises(LookupError, match="intake: nothing was measured of 'bare' with '16 connections'"):
+    with pytest.raises(LookupError, match="intake: no result of 'bare' with '16 connections'"):
         find([_GATEWAY, _OTHER], "intake", "16 connections", "bare")
 
 
