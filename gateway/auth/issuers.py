@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 
+import structlog
+
 from gateway.auth import grant
 from gateway.errors import FieldViolation, GatewayError
 from issuer.common.v1 import error_pb2
 
 __all__ = ["Issuers", "authorized_issuer"]
+
+_log = structlog.get_logger(__name__)
 
 
 class Issuers:
@@ -42,8 +46,17 @@ def authorized_issuer(issuers: Issuers, issuer_id: str) -> str:
             outcome=error_pb2.OUTCOME_NOT_SENT,
             violations=[FieldViolation("issuer_id", "must name one of the configured issuers", "issuer.required")],
         )
-    # Checked first, so that only authorised callers learn whether an issuer is configured.
-    grant.require_issuer(resolved)
+    current = grant.current()
+    # First, so that only authorised callers learn whether an issuer is configured. No rpc gets here without a grant.
+    if current is not None and current.issuers is not None and resolved not in current.issuers:
+        _log.warning(
+            "access_denied", rpc=current.rpc, caller=current.caller.identity, why="not granted for this issuer"
+        )
+        raise GatewayError(
+            error_pb2.ERROR_REASON_PERMISSION_DENIED,
+            "The policy does not grant this rpc to this caller for this issuer.",
+            outcome=error_pb2.OUTCOME_NOT_SENT,
+        )
     if resolved not in issuers:
         raise GatewayError(
             error_pb2.ERROR_REASON_ISSUER_UNKNOWN,

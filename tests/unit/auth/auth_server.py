@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from gateway.auth import grant
 from gateway.auth.caller import Callers
-from gateway.auth.issuers import Issuers
+from gateway.auth.issuers import Issuers, authorized_issuer
 from gateway.auth.jwks import Jwks
 from gateway.auth.jwks_sources import FileSource
 from gateway.auth.jwt import TokenVerifier
@@ -58,6 +58,7 @@ VOCABULARY = Vocabulary(
     ),
     (ONE, TWO),
 )
+_ISSUERS = Issuers([ONE, TWO])
 CLIENTS, SERVERS = Authority("Clients"), Authority("Servers")
 SERVER = SERVERS.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
 CARD_SERVICE = CLIENTS.issue([uri(SPIFFE)])
@@ -81,7 +82,7 @@ class _Callbacks(callback_grpc.CallbackServiceServicer):
     ) -> None:
         async for request in requests:
             for issuer_id in request.registration.issuer_ids:
-                grant.require_issuer(issuer_id)
+                authorized_issuer(_ISSUERS, issuer_id)
             await context.write(callback.HandleCallbacksResponse(registered=callback.Registered()))
 
 
@@ -119,7 +120,7 @@ async def serving(folder: Path, *, asks_for_certificates: bool = True) -> AsyncI
                 ErrorInterceptor(),
                 AccessInterceptor(callers, policy),
                 ValidationInterceptor(Validation()),
-                IssuerInterceptor(Issuers([ONE, TWO])),
+                IssuerInterceptor(_ISSUERS),
             ),
         )
     )

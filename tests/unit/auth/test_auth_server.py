@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gateway.auth import grant as access
 from gateway.auth.caller import Callers
+from gateway.auth.issuers import Issuers, authorized_issuer
 from gateway.auth.policy_file import PolicyFile
 from gateway.grpc_api.interceptors.access import AccessInterceptor
 from gateway.grpc_api.interceptors.chain import Chain, Context
@@ -264,6 +265,6 @@ class _Details(grpc.HandlerCallDetails):
 
 
 def test_without_a_grant_no_issuer_is_refused() -> None:
-    access.require_issuer(ONE)
+    assert authorized_issuer(Issuers([ONE]), ONE) == ONE
 
     assert access.current() is None
