@@ -159,14 +159,7 @@ class RpcServer:
             DetachedCallInterceptor(self._detached_calls),
             idempotency,
         )
-        options = {
-            **_OPTIONS,
-            # By default a second process must fail to start, not take half of the connections.
-            "grpc.so_reuseport": int(settings.reuse_port),
-            "grpc.max_receive_message_length": settings.max_message_bytes,
-            "grpc.max_concurrent_streams": quota.max_in_flight + _SPARE_STREAMS,
-        }
-        self._server = grpc.aio.server(interceptors=(chain,), options=[*options.items()])
+        self._server = grpc.aio.server(interceptors=(chain,), options=_options(settings, quota.max_in_flight))
         self._health = Health()
         self._services = _add_services(servicers, self._health, self._server)
         for service in self._services:
@@ -204,6 +197,17 @@ def register(servicer: Servicer, server: grpc.aio.Server) -> str:
     add(servicer, server)
     full_name: str = file.services_by_name[name].full_name
     return full_name
+
+
+def _options(settings: GrpcSettings, max_in_flight: int) -> list[tuple[str, int]]:
+    options = {
+        **_OPTIONS,
+        # By default a second process must fail to start, not take half of the connections.
+        "grpc.so_reuseport": int(settings.reuse_port),
+        "grpc.max_receive_message_length": settings.max_message_bytes,
+        "grpc.max_concurrent_streams": max_in_flight + _SPARE_STREAMS,
+    }
+    return [*options.items()]
 
 
 def _add_services(servicers: Sequence[Servicer], health_servicer: Health, server: grpc.aio.Server) -> Sequence[str]:
