@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 
+from adapters.d1.callbacks import QUIET_ROUTES
 from adapters.d1.callbacks.notifications import ThreeDSNotifications
 from gateway.auth.issuers import Issuers
 from gateway.edge.auth_client_certificate import Clients
@@ -29,7 +30,7 @@ async def edge(settings: Settings, log: Appendable) -> AsyncIterator[int]:
     """Append 3DS notifications to a log for the duration of the block. Yield the port."""
     issuers = Issuers(settings.issuers)
     server = EdgeServer(
-        callbacks=PlatformCallbacks(ThreeDSNotifications(issuers, log).routes()),
+        callbacks=PlatformCallbacks(ThreeDSNotifications(issuers, log).routes(), quiet_routes=QUIET_ROUTES),
         clients=Clients(),
         tokens=None,
         telemetry=EdgeTelemetry(issuers, Metrics(), Tracing()),

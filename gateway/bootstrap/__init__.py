@@ -239,7 +239,7 @@ def _edge_server(base: _Base, core: _Core, platform: CardPlatform) -> EdgeServer
         callbacks=callbacks,
         clients=base.clients,
         tokens=base.tokens,
-        telemetry=EdgeTelemetry(base.issuers, base.metrics, base.traces, quiet_routes=callbacks.quiet_routes),
+        telemetry=EdgeTelemetry(base.issuers, base.metrics, base.traces),
         settings=base.settings.edge,
         drain_grace_seconds=base.settings.drain_grace_seconds,
     )

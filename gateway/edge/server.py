@@ -52,7 +52,7 @@ class EdgeServer:
             timed,
             self._drain_middleware(),
             answer_errors,
-            telemetry.middleware(),
+            telemetry.middleware(callbacks.quiet_routes),
             require_client(clients),
         ]
         routes = [*callbacks.routes]

@@ -32,20 +32,17 @@ _CAPITAL: Final = re.compile("(?<=[a-z])[A-Z]")
 class EdgeTelemetry:
     """Goes directly inside `answer_errors`, where exceptions still have their details."""
 
-    def __init__(
-        self, issuers: Issuers, metrics: Metrics, tracing: Tracing, *, quiet_routes: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, issuers: Issuers, metrics: Metrics, tracing: Tracing) -> None:
         self._issuers = issuers
         self._metrics = metrics
         self._tracing = tracing
-        self._quiet_routes = quiet_routes
         # Binding a logger for each entry costs a fifth of the time to log it.
         self._log = _log.bind()
         # Looking up a series by its labels takes longer than counting.
         self._series = cache(self._find_series)
 
-    def middleware(self) -> Middleware:
-        """Return the middleware."""
+    def middleware(self, quiet_routes: frozenset[str]) -> Middleware:
+        """Return the middleware, which logs successes of quiet routes at debug level only."""
 
         @web.middleware
         async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -65,7 +62,10 @@ class EdgeTelemetry:
                     raise
                 seconds = self._count(route, method, response.status, started)
                 span.set_attribute("http.response.status_code", response.status)
-            self._log_success(request, route, method, response.status, seconds)
+            is_quiet = route in quiet_routes and response.status < HTTPStatus.BAD_REQUEST
+            level = logging.DEBUG if is_quiet else logging.INFO
+            if self._log.is_enabled_for(level):
+                self._log_success(level, request, _facts(route, method, response.status, seconds))
             return response
 
         return measure
@@ -85,14 +85,10 @@ class EdgeTelemetry:
         metrics = self._metrics
         return metrics.edge_requests.labels(route, method, status), metrics.edge_seconds.labels(route)
 
-    def _log_success(self, request: web.Request, route: str, method: str, status: int, seconds: float) -> None:
-        is_quiet = route in self._quiet_routes and status < HTTPStatus.BAD_REQUEST
-        level = logging.DEBUG if is_quiet else logging.INFO
-        if not self._log.is_enabled_for(level):
-            return
+    def _log_success(self, level: int, request: web.Request, facts: dict[str, Any]) -> None:
         issuer_id = request.match_info.get("issuerId")
         known = {"issuer_id": issuer_id} if issuer_id in self._issuers else {}
-        self._log.log(level, "callback_completed", **_facts(route, method, status, seconds), **known)
+        self._log.log(level, "callback_completed", **facts, **known)
 
 
 def _log_failure(request: web.Request, facts: dict[str, Any], failure: HttpError, error: Exception) -> None:

@@ -14,7 +14,10 @@ from gateway.edge.platform import PlatformCallbacks
 from gateway.ports import Appendable, AuthenticationResultStore, CallbackBus, CardDataEncryption
 from gateway.settings import CallbackPolicySettings, CallbackSettings
 
-__all__ = ["d1_callbacks", "token_body"]
+__all__ = ["QUIET_ROUTES", "d1_callbacks", "token_body"]
+
+# The event log has every notification with its correlation id.
+QUIET_ROUTES = frozenset({d1.THREE_DS_NOTIFICATION_PATH, d1.CONSUMER_NOTIFICATION_PATH, d1.TOKEN_PATH})
 
 
 def d1_callbacks(
@@ -49,8 +52,7 @@ def d1_callbacks(
     )
     return PlatformCallbacks(
         routes=[route for group in groups for route in group.routes()],
-        # The event log has every notification with its correlation id.
-        quiet_routes=frozenset({d1.THREE_DS_NOTIFICATION_PATH, d1.CONSUMER_NOTIFICATION_PATH, d1.TOKEN_PATH}),
+        quiet_routes=QUIET_ROUTES,
         token_path=d1.TOKEN_PATH,
         token_body=token_body,
     )
