@@ -1,4 +1,4 @@
-"""Results of step-up authentications. The first result is final, whoever reports it and however often it is read."""
+"""Results of step-up authentications. The first result is final, from any reporter, for every reader."""
 
 from gateway.ports import KeyValueStore
 from issuer.consumer.v1.authentication_pb2 import AuthenticationResult

@@ -1,4 +1,4 @@
-"""Gateways that share the ports and come and go under load: whoever retries is served, nothing is lost."""
+"""Gateways that share the ports and come and go under load: a client that retries is served, and nothing is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
