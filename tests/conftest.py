@@ -20,7 +20,7 @@ del os.environ["GRPC_ENABLE_FORK_SUPPORT"]
 os.register_at_fork(before=gc.disable, after_in_parent=gc.enable)
 
 _TESTS: Final = Path(__file__).parent
-_OF_PROCESSES: Final = ("e2e", "fault", "interop", "integration/log_copy", "integration/sandbox")
+_OF_PROCESSES: Final = ("e2e", "fault", "interop", "integration/event_log_copy", "integration/sandbox")
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
