@@ -1,0 +1,91 @@
+"""What a user gets: wheels in an environment of their own, on every version of Python that they claim to support."""
+
+import re
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mypy import api
+
+from tests.clients.client_readme import snippets
+from tests.release.environments import Environment, build_wheels, install
+from tests.release.interpreters import claimed_versions, executable, projects
+
+_CLAIMED = claimed_versions(next(iter(projects().values())))
+
+_SERVICE = """\
+from d1_gateway_client import AsyncGatewayClient, GatewayError, Outcome
+from d1_gateway_client.contracts.issuer.card.v1 import SuspendCardRequest, SuspendReason
+
+
+async def suspend(client: AsyncGatewayClient, card_id: str) -> Outcome | None:
+    try:
+        await client.cards.suspend_card(SuspendCardRequest(card_id=card_id, reason_code=SuspendReason.FRAUD))
+    except GatewayError as error:
+        return error.outcome
+    return None
+"""
+_MISTAKE = "\n\nasync def mistaken(client: AsyncGatewayClient) -> int:\n    return await suspend(client, 1)\n"
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return build_wheels(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("version", _CLAIMED)
+def test_a_release_demonstrates_itself_serves_a_client_and_types_its_users(
+    version: str, wheels: list[Path], tmp_path: Path
+) -> None:
+    python = executable(version)
+    if python is None:
+        pytest.skip(f"Python {version} is not installed here")
+    environment = install(wheels, python, tmp_path)
+
+    demonstration = environment.run("d1-gateway", "demo")
+    assert re.fullmatch(r"demo: \d+ steps passed, 0 failed", demonstration.splitlines()[-1])
+
+    service = environment.work / "test_service.py"
+    service.write_text(snippets()["Testing your service"])
+    (environment.work / "conftest.py").write_text('pytest_plugins = ["d1_gateway_client.testing"]\n')
+    assert "1 passed" in environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", service.name)
+
+    assert _type_check(environment, _SERVICE) == []
+    assert _type_check(environment, _SERVICE + _MISTAKE) == ["arg-type", "return-value"]
+
+
+def _type_check(environment: Environment, source: str) -> list[str]:
+    """Return the codes of the errors that mypy finds in a user's module."""
+    module = environment.work / "service.py"
+    module.write_text(source)
+    # This project's settings are not a user's.
+    options = ["--strict", "--config-file=", f"--cache-dir={environment.work / 'mypy'}"]
+    printed, mistakes, _ = api.run([*options, f"--python-executable={environment.python}", str(module)])
+    assert mistakes == ""
+    return sorted(re.findall(r"\[([a-z-]+)\]$", printed, re.MULTILINE))
+
+
+def test_this_version_of_python_is_among_those_that_a_release_claims() -> None:
+    assert ".".join(map(str, sys.version_info[:2])) in _CLAIMED
+
+
+@pytest.mark.parametrize("project", projects().values(), ids=lambda project: project["name"])
+def test_both_distributions_claim_the_same_versions_of_python(project: Mapping[str, Any]) -> None:
+    assert claimed_versions(project) == _CLAIMED
+    assert project["requires-python"] == f">={_CLAIMED[0]}"
+
+
+def test_the_wheels_hold_the_packages_their_licence_and_nothing_else(wheels: list[Path]) -> None:
+    tops = {}
+    for wheel in wheels:
+        names = zipfile.ZipFile(wheel).namelist()
+        assert any(name.endswith("dist-info/licenses/LICENSE") for name in names), wheel.name
+        tops[wheel.name.partition("-")[0]] = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {
+        "d1_gateway": {"adapters", "buf", "d1gateway", "gateway", "issuer", "sandbox"},
+        "d1_gateway_client": {"d1_gateway_client"},
+    }
