@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Some machines forbid it; the tests start hundreds of processes, each of which would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-cluster test check bench bench-quick generate release-contracts format pins clean
+.PHONY: demo demo-cluster test test-quick test-long check bench bench-quick generate release-contracts format pins clean
 
 demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
@@ -15,6 +17,12 @@ demo-cluster: $(INSTALLED) ## two gateways that share three NATS servers, one of
 
 test: $(INSTALLED) ## every test, and which lines no test reaches
 	pytest -q -n 4 --dist worksteal --cov
+
+test-quick: $(INSTALLED) ## the unit and conformance tests that need no server, within a minute
+	pytest -q -n 2 --dist worksteal -m "not nats_server" tests/unit tests/conformance
+
+test-long: $(INSTALLED) ## ten times the random cases of make test, for the night
+	D1_TEST_RANDOM_FACTOR=10 pytest -q -n 2 --dist worksteal --timeout 3600 -m random
 
 check: $(INSTALLED) ## everything that can be known without running it
 	ruff check .

@@ -52,9 +52,9 @@ def install(wheels: list[Path], python: Path, folder: Path) -> Environment:
     environment.work.mkdir()
     _run(_TOOLS / "uv", "venv", "--quiet", "--python", python, environment.folder)
     gateway, client = (next(each for each in wheels if each.name.startswith(f"{name}-")) for name in _NAMES)
-    installing = ["pip", "install", "--quiet", "--python", environment.python, "--no-config"]
-    pins = ["--constraint", _ROOT / "requirements-dev.txt"]
-    _run(_TOOLS / "uv", *installing, *pins, f"{gateway}[nats]", f"{client}[cli,testing]")
+    install = "pip", "install", "--quiet", "--python", environment.python
+    pins = "--constraint", _ROOT / "requirements-dev.txt"
+    _run(_TOOLS / "uv", *install, *pins, f"{gateway}[nats]", f"{client}[cli,testing]")
     return environment
 
 
