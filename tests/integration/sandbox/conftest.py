@@ -1,32 +1,43 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from sandbox import Sandbox
-from tests.integration.sandbox.sandbox_caller import Caller, ManualClock, authenticated
-from tests.integration.sandbox.sandbox_edge import Edge
-from tests.integration.sandbox.sandbox_operator import Operator
+from tests.integration.sandbox.sandbox_caller import START, Caller, ManualClock, authenticated
+from tests.integration.sandbox.sandbox_edge import Edge, EdgeServer
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture
-async def sandbox(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Sandbox]:
-    async with Sandbox.start(tmp_path / "pki", clock=clock) as running:
+@pytest.fixture(scope="module")
+async def sandbox(tmp_path_factory: pytest.TempPathFactory, clock: ManualClock) -> AsyncIterator[Sandbox]:
+    async with Sandbox.start(tmp_path_factory.mktemp("pki"), clock=clock) as running:
         yield running
 
 
-@pytest.fixture
-async def stranger(sandbox: Sandbox, clock: ManualClock) -> AsyncIterator[Caller]:
-    """A client with the right certificate, but without an access token."""
+@pytest.fixture(scope="module")
+async def session(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(ssl=authenticated(sandbox))
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=5)) as session:
-        yield Caller(sandbox, session, clock)
+    async with aiohttp.ClientSession(connector=connector) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def edge_server(sandbox: Sandbox) -> AsyncIterator[EdgeServer]:
+    async with EdgeServer().serve(sandbox) as serving:
+        sandbox.set_edge(serving.url)
+        yield serving
+
+
+@pytest.fixture
+def stranger(sandbox: Sandbox, session: aiohttp.ClientSession, clock: ManualClock) -> Caller:
+    """A client with the right certificate, but without an access token."""
+    clock.now = START
+    return Caller(sandbox, session, clock)
 
 
 @pytest.fixture
@@ -37,13 +48,6 @@ async def caller(stranger: Caller) -> Caller:
 
 
 @pytest.fixture
-async def edge(sandbox: Sandbox) -> AsyncIterator[Edge]:
-    async with Edge().serve(sandbox) as serving:
-        sandbox.set_edge(serving.url)
-        yield serving
-
-
-@pytest.fixture
-async def operator(sandbox: Sandbox) -> AsyncIterator[Operator]:
-    async with aiohttp.ClientSession(sandbox.control_url) as session:
-        yield Operator(session)
+def edge(edge_server: EdgeServer, stranger: Caller) -> Edge:
+    """The edge as far as the caller's card and consumer are concerned."""
+    return edge_server.of(stranger.name)

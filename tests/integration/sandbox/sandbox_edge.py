@@ -2,9 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -12,28 +14,34 @@ from aiohttp import web
 
 from sandbox import Sandbox
 
-__all__ = ["INFORMATION", "CallbackCall", "Edge", "Received", "Reply"]
+__all__ = ["INFORMATION", "Edge", "EdgeCall", "EdgeServer", "Reply", "until"]
 
 INFORMATION = {
     "language": "ar-JO",
     "firstName": "سعاد",
     "mobilePhoneNumber": {"countryCode": "+962", "phoneNumber": "790000000"},
 }
+_CONSUMER = "/banking/d1/v1/issuers/{issuer}/consumers/{id}"
+_ROUTES = (
+    ("POST", "/notifications/d1/v1/issuers/{issuer}/cards/{id}/3ds/notifications", "notification"),
+    ("POST", f"{_CONSUMER}/notifications", "notification"),
+    ("GET", _CONSUMER, "information"),
+    ("POST", f"{_CONSUMER}/otp", "otp"),
+    ("POST", f"{_CONSUMER}/authentication", "authentication"),
+    ("GET", f"{_CONSUMER}/authentication/{{authentication}}", "result"),
+    ("GET", "/cms/api/v1/issuers/{issuer}/cards/{id}/credentials", "credentials"),
+)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what happens at the edge or at D1 without an event."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """A received notification."""
-
-    path: str
-    body: dict[str, Any]
-    authorization: str | None
-    client: str
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackCall:
-    """A received callback request."""
+class EdgeCall:
+    """A received notification or callback request."""
 
     kind: str
     path: str
@@ -41,11 +49,13 @@ class CallbackCall:
     body: Any
     """None without a body."""
     headers: Mapping[str, str]
+    client: str
+    """The name in the client's certificate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The reply to a callback request."""
+    """The reply to a call."""
 
     status: int = 200
     body: Any = None
@@ -62,6 +72,7 @@ class Reply:
 
 def _usual() -> dict[str, list[Reply]]:
     return {
+        "notification": [Reply(204)],
         "information": [Reply(body=INFORMATION)],
         "otp": [Reply(204)],
         "authentication": [Reply(body={"authenticationId": "auth-1"})],
@@ -72,36 +83,44 @@ def _usual() -> dict[str, list[Reply]]:
 
 @dataclass(slots=True)
 class Edge:
-    """The received calls, and the responses to send."""
+    """The calls for one caller's card and consumer, and the replies to them."""
 
-    received: list[Received] = field(default_factory=list)
-    callbacks: list[CallbackCall] = field(default_factory=list)
-    token_requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
-    """The statuses for the next notifications; 204 after the last one."""
+    notifications: list[EdgeCall] = field(default_factory=list)
+    callbacks: list[EdgeCall] = field(default_factory=list)
     replies: dict[str, list[Reply]] = field(default_factory=_usual)
-    """The replies to the next callback requests by kind; the last one repeats."""
-    token_answer: Any = field(
-        default_factory=lambda: {"access_token": "edge-token", "token_type": "Bearer", "expires_in": "60"}
-    )
-    url: str = ""
+    """The next replies by kind; the last one repeats."""
+
+    def kinds(self) -> list[str]:
+        return [call.kind for call in self.callbacks]
+
+    def otp(self) -> str:
+        """The OTP delivered last."""
+        return str([call.body for call in self.callbacks if call.kind == "otp"][-1]["otp"]["value"])
+
+
+class EdgeServer:
+    """Serves the edges of all callers."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.token_requests: list[tuple[str, dict[str, str]]] = []
+        self.token_reply: Any = {"access_token": "edge-token", "token_type": "Bearer", "expires_in": "60"}
+        self._edges: dict[str, Edge] = defaultdict(Edge)
+
+    def of(self, name: str) -> Edge:
+        """Return the edge for all ids that begin with a name and a hyphen."""
+        return self._edges[name]
 
     @asynccontextmanager
-    async def serve(self, sandbox: Sandbox) -> AsyncIterator["Edge"]:
+    async def serve(self, sandbox: Sandbox) -> AsyncIterator["EdgeServer"]:
         pki = sandbox.pki
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pki.d1_client_ca)
         tls.verify_mode = ssl.CERT_REQUIRED
         tls.load_cert_chain(pki.edge_server.certificate, pki.edge_server.key)
         app = web.Application()
         app.router.add_post("/authz/d1/v1/oauth2/token", self._token)
-        app.router.add_post("/notifications/d1/v1/{rest:.*}", self._notification)
-        consumer = "/banking/d1/v1/issuers/{issuer}/consumers/{consumer}"
-        app.router.add_post(f"{consumer}/notifications", self._notification)
-        app.router.add_get(consumer, self._question, name="information")
-        app.router.add_post(f"{consumer}/otp", self._question, name="otp")
-        app.router.add_post(f"{consumer}/authentication", self._question, name="authentication")
-        app.router.add_get(f"{consumer}/authentication/{{id}}", self._question, name="result")
-        app.router.add_get("/cms/api/v1/issuers/{issuer}/cards/{card}/credentials", self._question, name="credentials")
+        for method, path, kind in _ROUTES:
+            app.router.add_route(method, path, partial(self._receive, kind))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
@@ -111,31 +130,19 @@ class Edge:
         finally:
             await runner.cleanup()
 
-    def kinds(self) -> list[str]:
-        return [call.kind for call in self.callbacks]
-
-    def otp(self) -> str:
-        """The OTP delivered last."""
-        bodies = [call.body for call in self.callbacks if call.kind == "otp"]
-        return str(bodies[-1]["otp"]["value"])
-
     async def _token(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}
         self.token_requests.append((request.headers["Authorization"], form))
-        return web.json_response(self.token_answer)
+        return web.json_response(self.token_reply)
 
-    async def _notification(self, request: web.Request) -> web.Response:
-        certificate = request.get_extra_info("peercert")
-        client = dict(pair for (pair,) in certificate["subject"])["commonName"]
-        self.received.append(Received(request.path, await request.json(), request.headers.get("Authorization"), client))
-        return web.Response(status=self.statuses.pop(0) if self.statuses else 204)
-
-    async def _question(self, request: web.Request) -> web.Response:
-        kind = request.match_info.route.name or ""
+    async def _receive(self, kind: str, request: web.Request) -> web.Response:
+        edge = self.of(request.match_info["id"].partition("-")[0])
         data = await request.read()
         body = orjson.loads(data) if data else None
-        self.callbacks.append(CallbackCall(kind, request.path, dict(request.query), body, request.headers))
-        replies = self.replies[kind]
+        client = dict(pair for (pair,) in request.get_extra_info("peercert")["subject"])["commonName"]
+        call = EdgeCall(kind, request.path, dict(request.query), body, request.headers, client)
+        (edge.notifications if kind == "notification" else edge.callbacks).append(call)
+        replies = edge.replies[kind]
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
         await asyncio.sleep(reply.delay_seconds)
         return reply.response()

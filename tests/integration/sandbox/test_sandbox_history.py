@@ -1,17 +1,21 @@
+"""D1's history of 3DS operations."""
+
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from sandbox.d1.model.notification import Notification, new_details
-from tests.integration.sandbox.sandbox_caller import Caller, Response
+from tests.integration.sandbox.sandbox_caller import Caller
 
+OPERATIONS = "v1/issuers/{issuer}/cards/{card}/3ds/operations"
 YEAR = timedelta(days=365)
 
 
 @pytest.fixture
 async def holder(caller: Caller) -> Caller:
     """A client with a registered card."""
-    await caller.register("card-1")
+    await caller.register()
     return caller
 
 
@@ -19,38 +23,24 @@ def add(caller: Caller, *operation_ids: str, age: timedelta = timedelta(0)) -> N
     """Add operations to D1's history, each a second younger than the one before."""
     start = datetime.fromtimestamp(caller.clock.now, UTC) - age
     for place, operation_id in enumerate(operation_ids):
-        caller.sandbox.history.add(
-            Notification("card-1", operation_id, start + timedelta(seconds=place), details=new_details())
-        )
+        time = start + timedelta(seconds=place)
+        caller.sandbox.history.add(Notification(caller.card_id, operation_id, time, details=new_details()))
 
 
-async def listed(caller: Caller, query: str = "", card_id: str = "card-1") -> Response:
-    return await caller.request("GET", f"v1/issuers/{{issuer}}/cards/{card_id}/3ds/operations{query}")
+async def listed(caller: Caller) -> list[str]:
+    return [operation["operationId"] for operation in (await caller.call("GET", OPERATIONS)).json["operations"]]
 
 
-def ids(response: Response) -> list[str]:
-    return [operation["operationId"] for operation in response.json["operations"]]
+async def test_operations_are_listed_newest_first_for_a_year(holder: Caller) -> None:
+    add(holder, "op-gone", age=YEAR + timedelta(seconds=1))
+    add(holder, "op-kept", age=YEAR)
+    add(holder, "op-2", age=timedelta(hours=1))
+    add(holder, "op-3")
+    add(holder, "op-4")
+    await holder.operate("delete", reasonCode="CLOSED_CARD")
 
-
-async def test_a_card_without_operations_has_an_empty_list(holder: Caller) -> None:
-    response = await listed(holder)
-
-    assert (response.status, response.json) == (200, {"operations": [], "remainingOperations": 0})
-
-
-async def test_operations_are_listed_newest_first(holder: Caller) -> None:
-    add(holder, "op-new", age=timedelta(hours=1))
-    add(holder, "op-old", age=timedelta(hours=2))
-    add(holder, "op-newest")
-
-    assert ids(await listed(holder)) == ["op-newest", "op-new", "op-old"]
-
-
-async def test_the_last_of_operations_of_one_time_is_the_newest(holder: Caller) -> None:
-    add(holder, "op-1")
-    add(holder, "op-2")
-
-    assert ids(await listed(holder)) == ["op-2", "op-1"]
+    assert await listed(holder) == ["op-4", "op-3", "op-2", "op-kept"]
+    assert (await holder.call("GET", f"{OPERATIONS}/op-gone")).status == 404
 
 
 @pytest.mark.parametrize(
@@ -69,75 +59,31 @@ async def test_a_page_is_cut_and_tells_how_many_remain(
 ) -> None:
     add(holder, *(f"op-{place}" for place in range(60)))
 
-    response = await listed(holder, query)
+    response = (await holder.call("GET", OPERATIONS + query)).json
 
-    assert ids(response) == [f"op-{place}" for place in expected]
-    assert response.json["remainingOperations"] == remaining
-
-
-@pytest.mark.parametrize("query", ["limit=0", "limit=51", "limit=x", "limit=", "offset=-1", "offset=1.5", "offset=²"])
-async def test_a_wrong_page_is_refused_in_the_shape_of_version_1(holder: Caller, query: str) -> None:
-    response = await listed(holder, f"?{query}")
-
-    assert (response.status, response.json) == (400, {"error": query.partition("=")[0]})
-
-
-async def test_operations_older_than_a_year_are_gone(holder: Caller) -> None:
-    add(holder, "op-gone", age=YEAR + timedelta(seconds=1))
-    add(holder, "op-kept", age=YEAR)
-
-    assert ids(await listed(holder)) == ["op-kept"]
-    gone = await holder.request("GET", "v1/issuers/{issuer}/cards/card-1/3ds/operations/op-gone")
-    assert gone.status == 404
-
-
-async def test_one_operation_is_got_as_it_is_notified(holder: Caller) -> None:
-    add(holder, "op-1", "op-2")
-
-    response = await holder.request("GET", "v1/issuers/{issuer}/cards/card-1/3ds/operations/op-1")
-
-    assert response.status == 200
-    assert response.json == holder.sandbox.history.of("card-1")[1].body()
+    assert [operation["operationId"] for operation in response["operations"]] == [f"op-{place}" for place in expected]
+    assert response["remainingOperations"] == remaining
 
 
 @pytest.mark.parametrize(
-    ("path", "error"),
+    ("path", "headers", "status", "error"),
     [
-        ("cards/card-2/3ds/operations", "Card does not exist"),
-        ("cards/card-2/3ds/operations/op-1", "Card does not exist"),
-        ("cards/card-1/3ds/operations/op-9", "Operation does not exist"),
+        *((f"{OPERATIONS}?limit={limit}", {}, 400, "limit") for limit in ("0", "51", "x", "")),
+        *((f"{OPERATIONS}?offset={offset}", {}, 400, "offset") for offset in ("-1", "1.5", "²")),
+        (f"{OPERATIONS}/op.1", {}, 400, "operationId"),
+        (OPERATIONS, {"x-correlation-id": "a/b"}, 400, "x-correlation-id"),
+        (OPERATIONS.replace("{card}", "card-9"), {}, 404, "Card does not exist"),
+        (OPERATIONS.replace("{card}", "card-9") + "/op-1", {}, 404, "Card does not exist"),
+        (f"{OPERATIONS}/op-9", {}, 404, "Operation does not exist"),
+        (OPERATIONS.replace("{issuer}", "ISSUER0002"), {}, 404, "Issuer does not exist"),
     ],
 )
-async def test_an_unknown_operation_gets_a_404_in_the_shape_of_version_1(holder: Caller, path: str, error: str) -> None:
+async def test_a_wrong_call_is_refused_in_the_shape_of_version_1(
+    holder: Caller, path: str, headers: dict[str, Any], status: int, error: str
+) -> None:
     add(holder, "op-1")
 
-    response = await holder.request("GET", f"v1/issuers/{{issuer}}/{path}")
+    response = await holder.call("GET", path, **headers)
 
-    assert (response.status, response.json) == (404, {"error": error})
-
-
-async def test_another_issuers_history_is_not_known(holder: Caller) -> None:
-    response = await holder.request("GET", "v1/issuers/ISSUER0002/cards/card-1/3ds/operations")
-
-    assert (response.status, response.json) == (404, {"error": "Issuer does not exist"})
-
-
-async def test_ids_and_headers_are_checked(holder: Caller) -> None:
-    path = "v1/issuers/{issuer}/cards/card-1/3ds/operations"
-
-    assert (await holder.request("GET", f"{path}/op.1")).json == {"error": "operationId"}
-    assert (await holder.request("GET", path, **{"x-correlation-id": "a b.c"})).status == 200
-    assert (await holder.request("GET", path, **{"x-correlation-id": "a/b"})).json == {"error": "x-correlation-id"}
-
-
-async def test_the_history_is_not_shown_without_a_token(stranger: Caller) -> None:
-    response = await listed(stranger)
-
-    assert (response.status, response.json) == (401, {"error": "AUTHORIZER_UNAUTHORIZED"})
-
-
-async def test_the_history_of_a_deleted_card_stays(holder: Caller) -> None:
-    add(holder, "op-1")
-    await holder.operate("delete", "card-1", reasonCode="CLOSED_CARD")
-
-    assert ids(await listed(holder)) == ["op-1"]
+    assert (response.status, response.json) == (status, {"error": error})
+    assert (await holder.call("GET", f"{OPERATIONS}/op-1", **{"x-correlation-id": "a b.c"})).status == 200

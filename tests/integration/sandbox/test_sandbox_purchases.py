@@ -1,6 +1,6 @@
+"""Purchases, with D1 as the access control server: what it requests, how it ends them, and what it notifies."""
+
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,127 +10,99 @@ from sandbox import Sandbox
 from sandbox.d1.acs.currency import find_currency
 from sandbox.d1.acs.purchase import Delivery, Flow, NotAwaitedError, Order, Purchase, Status
 from sandbox.d1.acs.purchases import NotPossibleError
-from sandbox.d1.model.contract import CardState, InitialState
+from sandbox.d1.model.contract import InitialState
 from sandbox.d1.model.errors import D1Error
 from sandbox.d1.model.personal import PersonalInformation
 from sandbox.d1.model.store import CardDetails, Credentials
 from tests.integration.sandbox.sandbox_caller import Caller
-from tests.integration.sandbox.sandbox_edge import INFORMATION, Edge, Reply
+from tests.integration.sandbox.sandbox_edge import INFORMATION, Edge, EdgeServer, Reply, until
 
-CARD = CardDetails("consumer-1", "light", InitialState.ACTIVE, credentials=Credentials("4000001234567899", "1228"))
-FAST = Order("card-1", Flow.OOB_ISSUER, poll_seconds=0.01)
 PENDING = Reply(body={"status": "PENDING"})
 
 
+class Shop:
+    """A merchant where the caller's card is used."""
+
+    def __init__(self, sandbox: Sandbox, edge: Edge, name: str, pan: str = "4000001234567899") -> None:
+        self.sandbox, self.edge = sandbox, edge
+        self.card_id, self.consumer_id = f"{name}-card", f"{name}-consumer"
+        card = CardDetails(self.consumer_id, "light", InitialState.ACTIVE, credentials=Credentials(pan, "1228"))
+        sandbox.store.register(self.card_id, card)
+
+    def buy(self, flow: Flow, **changes: Any) -> Purchase:
+        order: dict[str, Any] = {"card_id": self.card_id, "poll_seconds": 0.01} | changes
+        return self.sandbox.purchases.start(Order(flow=flow, **order))
+
+    def otp(self, purchase: Purchase) -> str:
+        """The OTP that the consumer got last."""
+        messages = self.sandbox.phones.messages(purchase.purchase_id)
+        return messages[-1].otp if messages else self.edge.otp()
+
+
 @pytest.fixture
-def shop(sandbox: Sandbox, edge: Edge) -> Sandbox:
-    """A sandbox with an edge and a card."""
-    assert edge.url
-    sandbox.store.register("card-1", CARD)
-    return sandbox
-
-
-def buy(shop: Sandbox, flow: Flow, **changes: Any) -> Purchase:
-    return shop.purchases.start(replace(FAST, flow=flow, **changes))
+def shop(stranger: Caller, edge: Edge) -> Shop:
+    return Shop(stranger.sandbox, edge, stranger.name, stranger.pan)
 
 
 def wrong(otp: str) -> str:
     return f"{(int(otp) + 1) % 1_000_000:06d}"
 
 
-def notified(edge: Edge) -> dict[str, Any]:
-    (received,) = edge.received
-    assert received.path == "/notifications/d1/v1/issuers/SANDBOX001/cards/card-1/3ds/notifications"
-    return received.body
-
-
-async def test_a_frictionless_purchase_asks_nothing_and_is_kept_and_notified(shop: Sandbox, edge: Edge) -> None:
-    purchase = buy(shop, Flow.FRICTIONLESS)
-
-    assert await purchase.done() is Status.SUCCESSFUL
-    assert await purchase.notified() == Delivery(204)
-    assert edge.callbacks == []
-    assert notified(edge) == {
-        "operationId": purchase.operation_id,
-        "operation": "3DS_FRICTIONLESS",
-        "status": "SUCCESSFUL",
-        "startTime": "2027-01-15T08:00:00.000Z",
-        "consumerId": "consumer-1",
-        "details": purchase.details,
-    }
-
-
-@pytest.mark.parametrize("flow", Flow)
-async def test_what_is_notified_is_what_the_history_tells(
-    shop: Sandbox, edge: Edge, caller: Caller, flow: Flow
+@pytest.mark.parametrize(
+    ("flow", "operation", "error"),
+    [
+        (Flow.FRICTIONLESS, "3DS_FRICTIONLESS", None),
+        (Flow.SMS_OTP, "3DS_CHALLENGE_OTP_SMS", "The OTP expired"),
+        (Flow.SMS_OTP_ISSUER, "3DS_CHALLENGE_OTP_SMS", "The OTP expired"),
+        (Flow.OOB, "3DS_CHALLENGE_OOB", "The consumer did not decide"),
+        (Flow.OOB_ISSUER, "3DS_CHALLENGE_OOB_ISSUER", "The issuer had no result in time"),
+    ],
+)
+async def test_the_end_of_a_purchase_without_the_consumer_is_notified_as_the_history_tells_it(
+    shop: Shop, edge: Edge, caller: Caller, flow: Flow, operation: str, error: str | None
 ) -> None:
-    shop.authenticators.enrol("consumer-1", "app-1")
-    while not edge.received:  # noqa: ASYNC110 - the edge sends no event
-        await asyncio.sleep(0.01)
-    edge.received.clear()
-    purchase = buy(shop, flow, poll_limit_seconds=0.001, otp_seconds=0.01, decision_seconds=0.01)
-    await purchase.notified()
+    edge.replies["result"] = [PENDING]
+    shop.sandbox.authenticators.enrol(shop.consumer_id)
+    await until(lambda: edge.notifications)
+    purchase = shop.buy(flow, poll_limit_seconds=0.05, otp_seconds=0.01, decision_seconds=0.01)
 
-    listed = await caller.request("GET", "v1/issuers/{issuer}/cards/card-1/3ds/operations")
+    assert await purchase.notified() == Delivery(204)
 
-    assert listed.json == {"operations": [notified(edge)], "remainingOperations": 0}
+    listed = await caller.call("GET", "v1/issuers/{issuer}/cards/{card}/3ds/operations")
+    _, notified = edge.notifications
+    assert notified.path == f"/notifications/d1/v1/issuers/SANDBOX001/cards/{shop.card_id}/3ds/notifications"
+    assert listed.json == {"operations": [notified.body], "remainingOperations": 0}
+    assert notified.body == {
+        "operationId": purchase.operation_id,
+        "operation": operation,
+        "status": "SUCCESSFUL" if error is None else "FAILED",
+        "startTime": "2027-01-15T08:00:00.000Z",
+        "consumerId": shop.consumer_id,
+        "details": purchase.details,
+    } | ({} if error is None else {"error": error})
 
 
-async def test_d1_asks_for_the_phone_number_and_sends_the_otp_there(shop: Sandbox, edge: Edge) -> None:
-    purchase = buy(shop, Flow.SMS_OTP, amount=12345, currency=find_currency("400"), merchant="Books")
+async def test_d1_requests_the_phone_number_and_sends_the_otp_there(shop: Shop, edge: Edge) -> None:
+    purchase = shop.buy(Flow.SMS_OTP, amount=12345, currency=find_currency("400"), merchant="Books")
     assert await purchase.awaiting() is Status.AWAITS_OTP
-    (message,) = shop.phones.messages(purchase.purchase_id)
 
-    right = purchase.type_otp(message.otp)
-
-    assert right
-    assert await purchase.done() is Status.SUCCESSFUL
+    (message,) = shop.sandbox.phones.messages(purchase.purchase_id)
     assert (message.phone, message.language) == ("+962790000000", "ar-JO")
     assert message.text == f"{message.otp} is your code for JOD 12.345 at Books. Never tell it to anybody."
+    assert message.otp not in repr([purchase, message])
     (call,) = edge.callbacks
-    assert call.path == "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1"
+    assert call.path == f"/banking/d1/v1/issuers/SANDBOX001/consumers/{shop.consumer_id}"
     assert (call.query, call.body) == ({}, None)
     assert call.headers["x-correlation-id"] == purchase.operation_id
-    await purchase.notified()
-    assert (notified(edge)["operation"], notified(edge)["status"]) == ("3DS_CHALLENGE_OTP_SMS", "SUCCESSFUL")
 
 
-async def test_registered_personal_data_are_not_requested(shop: Sandbox, edge: Edge) -> None:
-    shop.store.register_consumer("consumer-1", PersonalInformation.of(INFORMATION))
-    purchase = buy(shop, Flow.SMS_OTP)
-
-    await purchase.awaiting()
-
-    assert purchase.type_otp(shop.phones.messages()[0].otp)
-    assert edge.callbacks == []
-
-
-@pytest.mark.parametrize("missing", ["language", "mobilePhoneNumber"])
-async def test_without_a_phone_number_or_a_language_no_otp_is_sent(shop: Sandbox, edge: Edge, missing: str) -> None:
-    edge.replies["information"] = [Reply(body={name: value for name, value in INFORMATION.items() if name != missing})]
-
-    purchase = buy(shop, Flow.SMS_OTP)
-
-    assert await purchase.done() is Status.FAILED
-    assert purchase.error == "The consumer has no phone number or no language"
-    assert shop.phones.messages() == []
-
-
-async def test_the_card_is_named_where_personal_data_are_tied_to_it(shop: Sandbox, edge: Edge) -> None:
-    for flow in (Flow.SMS_OTP, Flow.SMS_OTP_ISSUER):
-        await buy(shop, flow, by_card=True).awaiting()
-
-    assert [call.query for call in edge.callbacks] == [{"cardId": "card-1"}] * 2
-
-
-async def test_the_issuer_is_given_the_otp_and_what_it_is_for(shop: Sandbox, edge: Edge) -> None:
-    purchase = buy(shop, Flow.SMS_OTP_ISSUER, amount=1000, currency=find_currency("JPY"), merchant="Books")
+async def test_the_issuer_is_given_the_otp_and_what_it_is_for(shop: Shop, edge: Edge) -> None:
+    purchase = shop.buy(Flow.SMS_OTP_ISSUER, amount=1000, currency=find_currency("JPY"), merchant="Books", by_card=True)
     assert await purchase.awaiting() is Status.AWAITS_OTP
 
-    assert purchase.type_otp(edge.otp())
-    assert await purchase.done() is Status.SUCCESSFUL
     (call,) = edge.callbacks
-    assert call.path == "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1/otp"
+    assert call.path == f"/banking/d1/v1/issuers/SANDBOX001/consumers/{shop.consumer_id}/otp"
+    assert call.query == {"cardId": shop.card_id}
     assert call.body == {
         "otp": {
             "value": edge.otp(),
@@ -138,7 +110,7 @@ async def test_the_issuer_is_given_the_otp_and_what_it_is_for(shop: Sandbox, edg
             "reason": "CARDHOLDER-VERIFICATION",
         },
         "deliveryChannel": "SMS",
-        "panSuffix": "7899",
+        "panSuffix": purchase.card.details.credentials.pan[-4:] if purchase.card.details.credentials else None,
         "threeDSDetails": {
             "acsTransactionId": purchase.details["acsTransactionId"],
             "merchantName": "Books",
@@ -149,216 +121,159 @@ async def test_the_issuer_is_given_the_otp_and_what_it_is_for(shop: Sandbox, edg
         },
     }
     assert len(edge.otp()) == 6
-    assert shop.phones.messages() == []
+    assert edge.otp() not in repr(purchase)
+    assert shop.sandbox.phones.messages(purchase.purchase_id) == []
 
 
-async def test_three_wrong_otps_end_a_purchase(shop: Sandbox, edge: Edge) -> None:
-    purchase = buy(shop, Flow.SMS_OTP_ISSUER)
+async def test_registered_personal_data_are_not_requested(shop: Shop, edge: Edge) -> None:
+    shop.sandbox.store.register_consumer(shop.consumer_id, PersonalInformation.of(INFORMATION))
+    purchase = shop.buy(Flow.SMS_OTP)
+
+    assert await purchase.awaiting() is Status.AWAITS_OTP
+    assert edge.callbacks == []
+
+
+@pytest.mark.parametrize("missing", ["language", "mobilePhoneNumber"])
+async def test_without_a_phone_number_or_a_language_no_otp_is_sent(shop: Shop, edge: Edge, missing: str) -> None:
+    edge.replies["information"] = [Reply(body={name: value for name, value in INFORMATION.items() if name != missing})]
+
+    purchase = shop.buy(Flow.SMS_OTP, by_card=True)
+
+    assert await purchase.done() is Status.FAILED
+    assert purchase.error == "The consumer has no phone number or no language"
+    assert shop.sandbox.phones.messages(purchase.purchase_id) == []
+    assert edge.callbacks[0].query == {"cardId": shop.card_id}
+
+
+async def test_the_third_wrong_otp_ends_a_purchase(shop: Shop, edge: Edge) -> None:
+    purchase = shop.buy(Flow.SMS_OTP_ISSUER)
     await purchase.awaiting()
 
-    tries = [(purchase.type_otp(wrong(edge.otp())), purchase.otp_attempts_left) for _ in range(3)]
+    tries = [(purchase.type_otp(otp), purchase.otp_attempts_left) for otp in (wrong(edge.otp()), "ünsinn", "")]
 
     assert tries == [(False, 2), (False, 1), (False, 0)]
-    with pytest.raises(NotAwaitedError):
-        purchase.type_otp(edge.otp())
+    for act in (lambda: purchase.type_otp(edge.otp()), purchase.approve, purchase.deny, purchase.resend):
+        with pytest.raises(NotAwaitedError):
+            act()
     assert await purchase.done() is Status.FAILED
-    await purchase.notified()
-    assert (notified(edge)["status"], notified(edge)["error"]) == ("FAILED", "3 wrong OTPs were typed in")
-
-
-async def test_the_right_otp_after_two_wrong_ones_is_taken(shop: Sandbox, edge: Edge) -> None:
-    purchase = buy(shop, Flow.SMS_OTP_ISSUER)
-    await purchase.awaiting()
-
-    typed = [purchase.type_otp(otp) for otp in (wrong(edge.otp()), "ünsinn", edge.otp())]
-
-    assert typed == [False, False, True]
-    assert await purchase.done() is Status.SUCCESSFUL
+    assert purchase.error == "3 wrong OTPs were typed in"
 
 
 @pytest.mark.parametrize("flow", [Flow.SMS_OTP, Flow.SMS_OTP_ISSUER])
-async def test_a_resent_otp_is_another_one_and_leaves_the_attempts(shop: Sandbox, edge: Edge, flow: Flow) -> None:
-    def sent() -> str:
-        return edge.otp() if flow is Flow.SMS_OTP_ISSUER else shop.phones.messages()[-1].otp
-
-    purchase = buy(shop, flow)
+async def test_a_resent_otp_is_another_one_and_leaves_the_attempts(shop: Shop, edge: Edge, flow: Flow) -> None:
+    purchase = shop.buy(flow)
     await purchase.awaiting()
-    first = sent()
-    purchase.type_otp(wrong(first))
+    purchase.type_otp(wrong(shop.otp(purchase)))
 
     purchase.resend()
     with pytest.raises(NotAwaitedError):
-        purchase.type_otp(first)
+        purchase.type_otp("000000")
     assert await purchase.awaiting() is Status.AWAITS_OTP
 
     assert purchase.otp_attempts_left == 2
     assert len(edge.callbacks) == (2 if flow is Flow.SMS_OTP_ISSUER else 1)
-    assert purchase.type_otp(sent())
+    assert purchase.type_otp(shop.otp(purchase))
     assert await purchase.done() is Status.SUCCESSFUL
 
 
-async def test_an_otp_expires(shop: Sandbox) -> None:
-    purchase = buy(shop, Flow.SMS_OTP_ISSUER, otp_seconds=0.05)
-
-    assert await purchase.done() is Status.FAILED
-    assert purchase.error == "The OTP expired"
-
-
-@pytest.mark.parametrize(
-    ("decide", "status", "error"),
-    [(Purchase.approve, Status.SUCCESSFUL, None), (Purchase.deny, Status.FAILED, "The consumer denied")],
-)
-async def test_a_decision_with_d1s_authenticator_ends_a_purchase(
-    shop: Sandbox, edge: Edge, decide: Callable[[Purchase], None], status: Status, error: str | None
+@pytest.mark.parametrize(("approves", "error"), [(True, None), (False, "The consumer denied")])
+async def test_a_decision_with_d1s_own_authenticator_ends_a_purchase(
+    shop: Shop, edge: Edge, *, approves: bool, error: str | None
 ) -> None:
-    shop.authenticators.enrol("consumer-1")
-    purchase = buy(shop, Flow.OOB)
+    shop.sandbox.authenticators.enrol(shop.consumer_id)
+    purchase = shop.buy(Flow.OOB)
     assert await purchase.awaiting() is Status.AWAITS_DECISION
 
-    decide(purchase)
+    (purchase.approve if approves else purchase.deny)()
 
-    assert await purchase.done() is status
-    await purchase.notified()
-    body = next(received.body for received in edge.received if received.body["operationId"] == purchase.operation_id)
-    assert (body["operation"], body["status"]) == ("3DS_CHALLENGE_OOB", status.value)
-    assert body.get("error") == error
-    assert edge.callbacks == []
-
-
-async def test_an_authenticator_that_nobody_takes_up_ends_a_purchase(shop: Sandbox) -> None:
-    shop.authenticators.enrol("consumer-1")
-
-    purchase = buy(shop, Flow.OOB, decision_seconds=0.05)
-
-    assert await purchase.done() is Status.FAILED
-    assert purchase.error == "The consumer did not decide"
-
-
-async def test_the_issuers_result_is_polled_until_it_is_final(shop: Sandbox, edge: Edge) -> None:
-    edge.replies["result"] = [PENDING, PENDING, Reply(body={"authenticationId": "auth-1", "status": "SUCCESSFUL"})]
-
-    purchase = buy(shop, Flow.OOB_ISSUER)
-
-    assert await purchase.done() is Status.SUCCESSFUL
-    assert edge.kinds() == ["authentication", "result", "result", "result"]
-    assert edge.callbacks[0].path == "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1/authentication"
-    assert edge.callbacks[0].body["cardId"] == "card-1"
-    assert edge.callbacks[0].body["threeDSDetails"]["purchaseAmount"] == "1999"
-    assert edge.callbacks[1].path == edge.callbacks[0].path + "/auth-1"
-    await purchase.notified()
-    assert (notified(edge)["operation"], notified(edge)["status"]) == ("3DS_CHALLENGE_OOB_ISSUER", "SUCCESSFUL")
+    assert await purchase.done() is (Status.SUCCESSFUL if approves else Status.FAILED)
+    assert (purchase.error, edge.callbacks) == (error, [])
 
 
 @pytest.mark.parametrize(
-    ("told", "error"),
-    [("Denied in the app", "Denied in the app"), (None, "The issuer did not authenticate the consumer")],
+    ("result", "error"),
+    [
+        ({"authenticationId": "auth-1", "status": "SUCCESSFUL"}, None),
+        ({"status": "FAILED", "error": "Denied in the app"}, "Denied in the app"),
+        ({"status": "FAILED"}, "The issuer did not authenticate the consumer"),
+    ],
 )
-async def test_the_issuers_denial_fails_a_purchase(shop: Sandbox, edge: Edge, told: str | None, error: str) -> None:
-    edge.replies["result"] = [Reply(body={"status": "FAILED"} | ({} if told is None else {"error": told}))]
+async def test_the_issuers_result_is_polled_until_it_is_final(
+    shop: Shop, edge: Edge, result: dict[str, str], error: str | None
+) -> None:
+    edge.replies["result"] = [PENDING, PENDING, Reply(body=result)]
 
-    purchase = buy(shop, Flow.OOB_ISSUER)
+    purchase = shop.buy(Flow.OOB_ISSUER)
 
-    assert await purchase.done() is Status.FAILED
-    await purchase.notified()
-    assert notified(edge)["error"] == error
-    assert purchase.failed_checks == []
-
-
-async def test_a_result_that_never_comes_is_given_up(shop: Sandbox, edge: Edge) -> None:
-    edge.replies["result"] = [PENDING]
-
-    purchase = buy(shop, Flow.OOB_ISSUER, poll_limit_seconds=0.2)
-
-    assert await purchase.done() is Status.FAILED
-    assert purchase.error == "The issuer had no result in time"
-    assert edge.kinds()[:3] == ["authentication", "result", "result"]
+    assert await purchase.done() is (Status.FAILED if error else Status.SUCCESSFUL)
+    assert (purchase.error, purchase.failed_checks) == (error, [])
+    assert edge.kinds() == ["authentication", "result", "result", "result"]
+    request, poll = edge.callbacks[:2]
+    assert request.path == f"/banking/d1/v1/issuers/SANDBOX001/consumers/{shop.consumer_id}/authentication"
+    assert (request.body["cardId"], request.body["threeDSDetails"]["purchaseAmount"]) == (shop.card_id, "1999")
+    assert poll.path == f"{request.path}/auth-1"
 
 
-async def test_a_purchase_is_notified_until_it_is_taken(shop: Sandbox, edge: Edge) -> None:
-    edge.statuses = [500, 400]
+async def test_a_purchase_is_notified_until_it_is_taken(shop: Shop, edge: Edge) -> None:
+    edge.replies["notification"] = [Reply(500), Reply(400), Reply(204)]
 
-    purchase = buy(shop, Flow.FRICTIONLESS)
+    purchase = shop.buy(Flow.FRICTIONLESS)
 
     assert await purchase.done() is Status.SUCCESSFUL
     assert purchase.delivery is None
     assert await purchase.notified() == Delivery(204)
-    assert [received.body for received in edge.received] == [purchase.operation().body()] * 3
+    assert [call.body for call in edge.notifications] == [purchase.operation().body()] * 3
 
 
-async def test_a_purchase_that_the_edge_never_takes_stays_as_it_ended(shop: Sandbox, edge: Edge) -> None:
-    edge.statuses = [503] * 5
+async def test_what_the_edge_never_takes_is_given_up_after_five_attempts(shop: Shop, edge: Edge) -> None:
+    edge.replies["notification"] = [Reply(503)]
+    enrolled = f"ENROLL_AUTHN of {shop.sandbox.authenticators.enrol(shop.consumer_id)}"
 
-    purchase = buy(shop, Flow.FRICTIONLESS)
+    purchase = shop.buy(Flow.FRICTIONLESS)
 
     assert await purchase.notified() == Delivery(None, "The edge responded 503")
     assert purchase.status is Status.SUCCESSFUL
-    assert len(edge.received) == 5
+    await until(lambda: f"{enrolled}: The edge responded 503" in shop.sandbox.background.errors)
+    assert len(edge.notifications) == 2 * 5
 
 
-async def test_only_an_active_card_buys(shop: Sandbox) -> None:
-    shop.store.delete("card-1")
-
-    with pytest.raises(NotPossibleError, match="not active"):
-        buy(shop, Flow.FRICTIONLESS)
-    with pytest.raises(D1Error, match="Card does not exist"):
-        buy(shop, Flow.FRICTIONLESS, card_id="card-2")
-    assert shop.store.card("card-1").state is CardState.DELETED
-    assert shop.purchases.all() == ()
-
-
-async def test_an_authenticator_of_another_consumer_does_not_help(shop: Sandbox) -> None:
-    shop.store.add_consumer("consumer-2")
-    shop.authenticators.enrol("consumer-2")
-
+async def test_only_an_active_card_buys_and_only_with_its_consumers_authenticator(shop: Shop) -> None:
+    shop.sandbox.store.add_consumer("another")
+    shop.sandbox.authenticators.enrol("another")
     with pytest.raises(NotPossibleError, match="authenticator"):
-        buy(shop, Flow.OOB)
+        shop.buy(Flow.OOB)
+    shop.sandbox.store.delete(shop.card_id)
+    with pytest.raises(NotPossibleError, match="not active"):
+        shop.buy(Flow.FRICTIONLESS)
+    with pytest.raises(D1Error, match="Card does not exist"):
+        shop.buy(Flow.FRICTIONLESS, card_id="none")
+
+    assert shop.card_id not in [purchase.order.card_id for purchase in shop.sandbox.purchases.all()]
 
 
-async def test_a_consumer_does_only_what_is_awaited(shop: Sandbox) -> None:
-    purchase = buy(shop, Flow.SMS_OTP_ISSUER)
-    await purchase.awaiting()
-
-    for act in (purchase.approve, purchase.deny):
-        with pytest.raises(NotAwaitedError):
-            act()
-    assert purchase.status is Status.AWAITS_OTP
-
-
-async def test_purchases_at_the_same_time_do_not_meet(shop: Sandbox, edge: Edge) -> None:
-    purchases = [buy(shop, Flow.SMS_OTP) for _ in range(20)]
+async def test_purchases_at_the_same_time_do_not_meet(shop: Shop) -> None:
+    purchases = [shop.buy(Flow.SMS_OTP) for _ in range(20)]
     await asyncio.gather(*(purchase.awaiting() for purchase in purchases))
 
     for purchase in purchases[::2]:
-        assert purchase.type_otp(shop.phones.messages(purchase.purchase_id)[0].otp)
+        assert purchase.type_otp(shop.otp(purchase))
     await asyncio.gather(*(purchase.notified() for purchase in purchases[::2]))
 
     assert [purchase.status for purchase in purchases] == [Status.SUCCESSFUL, Status.AWAITS_OTP] * 10
-    assert {received.body["operationId"] for received in edge.received} == {
-        purchase.operation_id for purchase in purchases[::2]
-    }
-
-
-async def test_no_otp_is_shown_by_printing(shop: Sandbox, edge: Edge) -> None:
-    by_d1, by_issuer = buy(shop, Flow.SMS_OTP), buy(shop, Flow.SMS_OTP_ISSUER)
-    await by_d1.awaiting()
-    await by_issuer.awaiting()
-
-    printed = repr([by_d1, by_issuer, shop.phones.messages()])
-
-    assert edge.otp() not in printed
-    assert shop.phones.messages()[0].otp not in printed
+    notified = {call.body["operationId"] for call in shop.edge.notifications}
+    assert notified == {purchase.operation_id for purchase in purchases[::2]}
 
 
 async def test_purchases_end_with_the_sandbox(tmp_path: Path) -> None:
-    async with Sandbox.start(tmp_path) as sandbox, Edge().serve(sandbox) as edge:
-        sandbox.set_edge(edge.url)
-        sandbox.store.register("card-1", CARD)
-        edge.replies["otp"] = [Reply(204), Reply(204, delay_seconds=60)]
-        waiting, asking = buy(sandbox, Flow.SMS_OTP_ISSUER), buy(sandbox, Flow.SMS_OTP_ISSUER)
-        while len(edge.callbacks) < 2:  # noqa: ASYNC110 - the edge sends no event
-            await asyncio.sleep(0.01)
+    before = asyncio.all_tasks()
+    async with Sandbox.start(tmp_path) as sandbox, EdgeServer().serve(sandbox) as server:
+        sandbox.set_edge(server.url)
+        shop = Shop(sandbox, server.of("n"), "n")
+        shop.edge.replies["otp"] = [Reply(204), Reply(204, delay_seconds=60)]
+        purchases = [shop.buy(Flow.SMS_OTP_ISSUER) for _ in range(2)]
+        await until(lambda: len(shop.edge.callbacks) == 2)
 
-    assert [waiting.status, asking.status] == [Status.FAILED] * 2
-    assert await asking.notified() == Delivery(None, "The simulator stopped")
+    assert [purchase.status for purchase in purchases] == [Status.FAILED] * 2
+    assert [await purchase.notified() for purchase in purchases] == [Delivery(None, "The simulator stopped")] * 2
     assert sandbox.background.errors == []
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert asyncio.all_tasks() <= before

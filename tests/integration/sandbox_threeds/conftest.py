@@ -1,5 +1,4 @@
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
@@ -10,20 +9,17 @@ from tests.integration.sandbox.sandbox_caller import ManualClock, trusting
 from tests.integration.sandbox_threeds.threeds_sandbox_caller import ThreeDSCaller
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ThreeDSCaller]:
+    clock, delays = ManualClock(), Delays(connection_timeout_seconds=0.01, decoupled_seconds=90.0)
+    async with Sandbox.start(tmp_path_factory.mktemp("pki"), threeds_delays=delays, clock=clock) as sandbox:
+        connector = aiohttp.TCPConnector(ssl=trusting(sandbox))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            yield ThreeDSCaller(sandbox, session, clock)
 
 
 @pytest.fixture
-async def sandbox(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Sandbox]:
-    delays = Delays(connection_timeout_seconds=0.01, decoupled_seconds=90.0)
-    async with Sandbox.start(tmp_path / "pki", threeds_delays=delays, clock=clock) as running:
-        yield running
-
-
-@pytest.fixture
-async def caller(sandbox: Sandbox, clock: ManualClock) -> AsyncIterator[ThreeDSCaller]:
-    connector = aiohttp.TCPConnector(ssl=trusting(sandbox))
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
-        yield ThreeDSCaller(sandbox, session, clock)
+def caller(shared: ThreeDSCaller) -> Iterator[ThreeDSCaller]:
+    """A caller of a server without faults, whose clock only goes forward."""
+    yield shared
+    shared.sandbox.faults.clear()

@@ -11,7 +11,7 @@ from gateway.threeds.rules.compiler import check
 from gateway.threeds.rules.tables import Row, objects, table
 from issuer.threeds.v1 import areq_pb2
 from sandbox.threeds.validation import Scene, problems
-from tests.integration.sandbox_threeds.threeds_sandbox_areq import VERSIONS
+from tests.contract.areqs import VERSIONS
 from tests.unit.threeds.threeds_samples import bad_texts, fill
 
 

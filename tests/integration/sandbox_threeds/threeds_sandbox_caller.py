@@ -4,23 +4,40 @@ from typing import Any
 
 import aiohttp
 
+from adapters.threeds.codec import encode
+from issuer.threeds.v1 import codes_pb2
 from sandbox import Sandbox
+from sandbox.threeds.validation import Problem, Scene, problems
+from tests.contract.areqs import an_areq, pan_of
 from tests.integration.sandbox.sandbox_caller import ManualClock, Response
-from tests.integration.sandbox_threeds.threeds_sandbox_areq import BROWSER, make_areq
 from tests.integration.sandbox_threeds.threeds_sandbox_browser import Browser, Page, pack
 
-__all__ = ["RANGES", "ThreeDSCaller", "pan_of", "version_digit"]
+__all__ = ["APP", "BROWSER", "REQUESTOR", "UNKNOWN_ID", "ThreeDSCaller", "broken", "decoupled", "make_areq"]
 
-RANGES = {"0": ("2.1.0", "2.2.0", "2.3.1"), "1": ("2.1.0",), "2": ("2.2.0",), "3": ("2.3.1",)}
+APP, BROWSER, REQUESTOR = "01", "02", "03"
+UNKNOWN_ID = "8a880dc0-d2d2-4067-bcb1-b08d1690b26e"
+
+_CHANNELS = {
+    APP: codes_pb2.DEVICE_CHANNEL_APP,
+    BROWSER: codes_pb2.DEVICE_CHANNEL_BROWSER,
+    REQUESTOR: codes_pb2.DEVICE_CHANNEL_REQUESTOR_INITIATED,
+}
 
 
-def pan_of(ending: str) -> str:
-    return f"900010011111{ending}"
+def make_areq(version: str, pan: str, channel: str = BROWSER, **changes: Any) -> dict[str, Any]:
+    """Return an AReq as JSON, without an id unless given. A change to None removes a field."""
+    areq = encode(an_areq(version, pan, _CHANNELS[channel]), version) | changes
+    return {name: value for name, value in areq.items() if value is not None}
 
 
-def version_digit(version: str) -> str:
-    """The first of the last four digits for a card with one version only."""
-    return {"2.1.0": "1", "2.2.0": "2", "2.3.1": "3"}[version]
+def decoupled(minutes: int = 5, indicator: str = "Y") -> dict[str, str]:
+    """Return the fields of an AReq that request decoupled authentication."""
+    return {"threeDSRequestorDecReqInd": indicator, "threeDSRequestorDecMaxTime": f"{minutes:05}"}
+
+
+def broken(message: dict[str, Any], version: str, channel: str = BROWSER) -> list[Problem]:
+    """Return what a message of the server breaks of its own rules."""
+    return problems(message, message["messageType"], Scene(version, channel))
 
 
 class ThreeDSCaller:
@@ -43,15 +60,14 @@ class ThreeDSCaller:
         assert response.status == 200
         return response.json
 
-    async def preauth(self, pan: str, **more: Any) -> Any:
-        return await self.call("/preauth", {"acctNumber": pan} | more)
+    async def preauth(self, ending: str, **more: Any) -> Any:
+        return await self.call("/preauth", {"acctNumber": pan_of(ending)} | more)
 
     async def auth(self, version: str, ending: str, channel: str = BROWSER, **changes: Any) -> Any:
         """Call /preauth and then /auth, with the former's id unless another one is given."""
-        pan = pan_of(ending)
         if "threeDSServerTransID" not in changes:
-            changes["threeDSServerTransID"] = (await self.preauth(pan))["threeDSServerTransID"]
-        return await self.call("/auth", make_areq(version, pan, channel, **changes))
+            changes["threeDSServerTransID"] = (await self.preauth(ending))["threeDSServerTransID"]
+        return await self.call("/auth", make_areq(version, pan_of(ending), channel, **changes))
 
     async def postauth(self, trans_id: str) -> Any:
         return await self.call("/postauth", {"threeDSServerTransID": trans_id})
@@ -62,4 +78,4 @@ class ThreeDSCaller:
         fields = {"creq": pack(creq | {"messageType": "CReq", "challengeWindowSize": "05"} | changes)}
         if session_data is not None:
             fields["threeDSSessionData"] = session_data
-        return await self.browser.post(ares["acsURL"], fields)
+        return await self.browser.post(ares.get("acsURL", "/acs/challenge"), fields)

@@ -1,0 +1,224 @@
+"""The life of D1's cards: which step is allowed when, and which ids and card numbers may be used again."""
+
+import re
+from typing import Any
+
+import pytest
+
+from sandbox.d1.model.contract import CardState, ResumeReason, SuspendReason
+from tests.integration.sandbox.sandbox_caller import Caller
+
+LIFTED_BY = {
+    SuspendReason.CARD_LOST: ResumeReason.CARD_FOUND,
+    SuspendReason.USER_DECISION: ResumeReason.USER_DECISION,
+    SuspendReason.ISSUER_DECISION: ResumeReason.ISSUER_DECISION,
+}
+STEPS: dict[str, tuple[str, dict[str, str]]] = {
+    "SUSPENDED": ("suspend", {"reasonCode": "CARD_LOST"}),
+    "DELETED": ("delete", {"reasonCode": "CLOSED_CARD"}),
+    "REPLACED": ("replace", {"reasonCode": "FRAUD", "newCardId": "{card}-2"}),
+}
+
+
+async def bring_to(caller: Caller, state: str) -> None:
+    """Register the caller's card and bring it into a state."""
+    await caller.register(state="INACTIVE" if state == "INACTIVE" else "ACTIVE")
+    if state in STEPS:
+        verb, body = STEPS[state]
+        await caller.operate(verb, **{name: value.format(card=caller.card_id) for name, value in body.items()})
+    assert caller.state() == state
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "becomes"),
+    [
+        ("renew", {}, {"ACTIVE": "ACTIVE", "INACTIVE": "INACTIVE", "SUSPENDED": "SUSPENDED"}),
+        ("replace", {"reasonCode": "CARD_LOST"}, dict.fromkeys(("ACTIVE", "INACTIVE", "SUSPENDED"), "ACTIVE")),
+        ("delete", {"reasonCode": "CLOSED_CARD"}, dict.fromkeys(("ACTIVE", "INACTIVE", "SUSPENDED"), "DELETED")),
+        ("suspend", {"reasonCode": "CARD_LOST"}, {"ACTIVE": "SUSPENDED"}),
+        ("resume", {"reasonCode": "CARD_FOUND"}, {"SUSPENDED": "ACTIVE"}),
+    ],
+)
+@pytest.mark.parametrize("state", [state.value for state in CardState])
+async def test_a_step_is_allowed_in_some_states_and_refused_in_the_others(
+    caller: Caller, state: str, verb: str, body: dict[str, Any], becomes: dict[str, str]
+) -> None:
+    await bring_to(caller, state)
+
+    response = await caller.operate(verb, **body)
+
+    assert caller.state() == becomes.get(state, state)
+    if state in becomes:
+        assert (response.status, response.text) == (204, "")
+    else:
+        assert (response.status, response.json.keys()) == (403, {"errorCode", "error"})
+
+
+@pytest.mark.parametrize("suspended", list(SuspendReason))
+async def test_a_suspension_is_lifted_by_its_own_reason_only(caller: Caller, suspended: SuspendReason) -> None:
+    await caller.register()
+    await caller.operate("suspend", reasonCode=suspended)
+
+    for resumed in sorted(ResumeReason, key=lambda reason: reason is LIFTED_BY.get(suspended)):
+        lifted = resumed is LIFTED_BY.get(suspended)
+        assert (await caller.operate("resume", reasonCode=resumed)).status == (204 if lifted else 403)
+        assert caller.state() == ("ACTIVE" if lifted else "SUSPENDED")
+
+
+async def test_a_card_suspended_again_is_suspended_for_the_new_reason(caller: Caller) -> None:
+    await bring_to(caller, "SUSPENDED")
+    await caller.operate("resume", reasonCode="CARD_FOUND")
+
+    assert (await caller.operate("suspend", reasonCode="FRAUD")).status == 204
+    assert (await caller.operate("resume", reasonCode="CARD_FOUND")).status == 403
+
+
+@pytest.mark.parametrize("verb", ["renew", "replace", "delete", "suspend"])
+async def test_an_operation_on_an_unknown_card_gets_a_404(caller: Caller, verb: str) -> None:
+    response = await caller.operate(verb, reasonCode="CARD_LOST")
+
+    assert (response.status, response.json) == (404, {"errorCode": "NOT_FOUND", "error": "Card does not exist"})
+
+
+async def test_a_renewal_keeps_the_pan_and_the_state_and_may_change_the_id(caller: Caller) -> None:
+    await bring_to(caller, "SUSPENDED")
+    other = await caller.operate("renew", encryptedData=caller.encrypted(caller.other_pan))
+    new_id = f"{caller.card_id}-2"
+
+    renewed = await caller.operate("renew", encryptedData=caller.encrypted(exp="0131"), newCardId=new_id)
+
+    assert (other.status, other.json["errorCode"], renewed.status) == (400, "FIELD_INVALID_VALUE", 204)
+    card = caller.sandbox.store.card(new_id)
+    assert card.details.credentials is not None
+    assert (card.state, card.details.credentials.expiry, card.awaits_credentials) == ("SUSPENDED", "0131", False)
+    assert (await caller.operate("delete", reasonCode="CLOSED_CARD")).status == 404
+    assert (await caller.operate("resume", new_id, reasonCode="CARD_FOUND")).status == 204
+
+
+@pytest.mark.parametrize("suffix", ["", "-2"])
+async def test_a_replacement_is_active_with_its_new_pan_under_a_new_id_or_the_old_one(
+    caller: Caller, suffix: str
+) -> None:
+    await bring_to(caller, "SUSPENDED")
+    new_id = caller.card_id + suffix
+    body = {"newCardId": new_id} if suffix else {}
+
+    response = await caller.operate(
+        "replace", reasonCode="CARD_STOLEN", encryptedData=caller.encrypted(caller.other_pan), **body
+    )
+
+    assert response.status == 204
+    assert caller.state() == ("REPLACED" if suffix else "ACTIVE")
+    new = caller.sandbox.store.card(new_id)
+    assert (new.state, new.suspended_for) == ("ACTIVE", None)
+    assert new.details.credentials is not None
+    assert new.details.credentials.pan == caller.other_pan
+    assert (await caller.register(f"{caller.card_id}-3")).status == 409, "the earlier PAN is not used again"
+
+
+@pytest.mark.parametrize("verb", ["renew", "replace"])
+async def test_a_cards_new_id_may_not_be_in_use(caller: Caller, verb: str) -> None:
+    await caller.register()
+    await caller.register("{card}-2", pan=caller.other_pan)
+
+    response = await caller.operate(verb, reasonCode="CARD_LOST", newCardId=f"{caller.card_id}-2")
+
+    assert (response.status, caller.state()) == (409, "ACTIVE")
+
+
+async def test_a_replacement_has_a_pan_that_is_not_in_use(caller: Caller) -> None:
+    await caller.register()
+    await caller.register("{card}-2", pan=caller.other_pan)
+
+    for pan in (caller.pan, caller.other_pan):
+        assert (await caller.operate("replace", reasonCode="FRAUD", encryptedData=caller.encrypted(pan))).status == 409
+        assert caller.state() == "ACTIVE"
+
+
+@pytest.mark.parametrize("verb", ["renew", "replace"])
+async def test_a_card_renewed_or_replaced_without_card_data_waits_for_them(caller: Caller, verb: str) -> None:
+    def waits() -> bool:
+        return caller.sandbox.store.card(caller.card_id).awaits_credentials
+
+    await caller.register()
+    await caller.operate(verb, reasonCode="CARD_LOST")
+    assert waits()
+
+    by_earlier_pan = await caller.operate("renew", encryptedData=caller.encrypted(exp="0131"))
+    assert (by_earlier_pan.status, waits()) == ((204, False) if verb == "renew" else (409, True))
+    if verb == "replace":
+        assert (await caller.operate("renew", encryptedData=caller.encrypted(caller.other_pan))).status == 204
+        assert not waits()
+
+
+async def test_every_created_card_gets_an_id_of_d1s_own(caller: Caller) -> None:
+    unknown = await caller.create()
+    await caller.control("POST", "consumers", {"consumerId": caller.consumer_id})
+
+    ids = [(await caller.create(**changes)).json["cardId"] for changes in ({}, {"state": "INACTIVE"})]
+
+    assert (unknown.status, unknown.json) == (404, {"errorCode": "NOT_FOUND", "error": "Consumer does not exist"})
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,48}", card_id) for card_id in ids)
+    assert [caller.state(card_id) for card_id in dict.fromkeys(ids)] == ["ACTIVE", "INACTIVE"]
+
+
+async def test_a_product_with_full_authorisation_has_created_cards_only(caller: Caller) -> None:
+    assert (await caller.register(cardProductId="full")).status == 403
+    assert (await caller.create()).status == 404, "a refused registration leaves its consumer unknown"
+    assert (await caller.register()).status == 204
+    assert (await caller.create(cardProductId="full")).status == 201
+
+
+async def test_registering_the_same_again_moves_the_card_at_most_to_another_consumer(caller: Caller) -> None:
+    await caller.register(nameOnCard="A HOLDER")
+    await caller.operate("suspend", reasonCode="USER_DECISION")
+
+    for consumer_id in (caller.consumer_id, "another"):
+        assert (await caller.register(nameOnCard="A HOLDER", consumerId=consumer_id)).status == 204
+        card = caller.sandbox.store.card(caller.card_id)
+        assert (card.state, card.details.consumer_id) == ("SUSPENDED", consumer_id)
+
+
+async def test_a_live_card_is_not_registered_again_with_other_data_or_under_another_id(caller: Caller) -> None:
+    await caller.register()
+    changes = ({"pan": caller.other_pan}, {"exp": "0131"}, {"state": "INACTIVE"}, {"nameOnCard": "A B"})
+
+    refused = [await caller.register(**change) for change in changes]
+    refused.append(await caller.register("{card}-2"))
+
+    assert [(response.status, *sorted(response.json)) for response in refused] == [(409, "error", "errorCode")] * 5
+    assert (await caller.register("{card}-2", pan=caller.other_pan)).status == 204, "no refused PAN counts as used"
+
+
+@pytest.mark.parametrize("state", ["DELETED", "REPLACED"])
+@pytest.mark.parametrize(("product", "status"), [("light", 204), ("light-transacting", 409)])
+async def test_the_id_of_an_ended_card_is_used_again_for_another_pan_unless_its_product_transacts(
+    caller: Caller, state: str, product: str, status: int
+) -> None:
+    await caller.register(cardProductId=product)
+    verb, body = STEPS[state]
+    await caller.operate(verb, **body | {"newCardId": f"{caller.card_id}-2"})
+
+    assert [(await caller.register(card_id)).status for card_id in ("{card}", "{card}-3")] == [409, 409]
+    assert (await caller.register(pan=caller.other_pan)).status == status
+    assert caller.state() == ("ACTIVE" if status == 204 else state)
+
+
+async def test_the_id_of_a_created_card_is_never_registered(caller: Caller) -> None:
+    await caller.control("POST", "consumers", {"consumerId": caller.consumer_id})
+    card_id = (await caller.create()).json["cardId"]
+
+    live = await caller.register(card_id)
+    await caller.operate("delete", card_id, reasonCode="CLOSED_CARD")
+
+    assert [live.status, (await caller.register(card_id)).status] == [409, 409]
+
+
+async def test_a_pan_stays_in_memory(caller: Caller, capfd: pytest.CaptureFixture[str]) -> None:
+    responses = [await caller.register(), await caller.register("{card}-2")]
+    responses.append(await caller.operate("renew", encryptedData=caller.encrypted(caller.other_pan)))
+    responses.append(await caller.control("GET", "cards"))
+
+    shown = [*(response.text for response in responses), repr(caller.sandbox.store.cards()), *capfd.readouterr()]
+    assert caller.card_id in "".join(shown)
+    assert not any(pan in text for text in shown for pan in (caller.pan, caller.other_pan))

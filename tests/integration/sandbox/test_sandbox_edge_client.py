@@ -1,0 +1,204 @@
+"""What D1 sends to the gateway's edge: notifications and their variants, with its certificate and its token."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from sandbox import Sandbox
+from sandbox.d1.acs.purchase import Flow, Order, Status
+from sandbox.d1.callbacks.notifier import EdgeCredentials, NotDeliveredError
+from sandbox.d1.model.contract import InitialState
+from sandbox.d1.model.notification import Notification, Variant, new_details, vary
+from sandbox.d1.model.store import CardDetails
+from tests.integration.sandbox.sandbox_caller import Caller, ManualClock
+from tests.integration.sandbox.sandbox_edge import Edge, EdgeServer, Reply
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def notification(stranger: Caller) -> Notification:
+    start = datetime.fromtimestamp(stranger.clock.now, UTC)
+    return Notification(stranger.card_id, "op-1", start, consumer_id="consumer-1", details=new_details())
+
+
+@pytest.fixture
+async def apart(
+    tmp_path_factory: pytest.TempPathFactory, clock: ManualClock
+) -> AsyncIterator[tuple[Sandbox, EdgeServer]]:
+    """A sandbox with an edge of its own, which fetches tokens there and waits half a second for a response."""
+    credentials = EdgeCredentials("d1", "\u00ff\u00ff?>secret", scope="notify")
+    folder = tmp_path_factory.mktemp("apart")
+    async with (
+        Sandbox.start(folder, clock=clock, edge_credentials=credentials, edge_timeout_seconds=0.5) as sandbox,
+        EdgeServer().serve(sandbox) as server,
+    ):
+        sandbox.set_edge(server.url)
+        yield sandbox, server
+
+
+async def test_a_notification_comes_with_d1s_certificate_and_whole(
+    sandbox: Sandbox, edge: Edge, notification: Notification
+) -> None:
+    assert await sandbox.notifier.send(notification) == 204
+
+    (received,) = edge.notifications
+    path = f"/notifications/d1/v1/issuers/SANDBOX001/cards/{notification.card_id}/3ds/notifications"
+    assert (received.path, received.client) == (path, "D1 sandbox client")
+    assert "Authorization" not in received.headers
+    assert received.body == {
+        "operationId": "op-1",
+        "operation": "3DS_CHALLENGE_OOB",
+        "status": "SUCCESSFUL",
+        "startTime": "2027-01-15T08:00:00.000Z",
+        "consumerId": "consumer-1",
+        "details": notification.details,
+    }
+    assert notification.details.keys() == {"acsTransactionId", "threeDSServerTransId"}
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 500, 503])
+async def test_the_edges_status_is_returned(
+    sandbox: Sandbox, edge: Edge, notification: Notification, status: int
+) -> None:
+    edge.replies["notification"] = [Reply(status)]
+
+    assert await sandbox.notifier.send(notification) == status
+    assert len(edge.notifications) == 1
+
+
+@pytest.mark.parametrize(
+    ("variant", "steps", "changed"),
+    [
+        (Variant.PLAIN, [SECOND, SECOND], {}),
+        (Variant.DUPLICATE, [timedelta(0)] * 2, {}),
+        (Variant.OUT_OF_ORDER, [-SECOND, -SECOND], {}),
+        (Variant.LATE, [SECOND, SECOND], {"startTime": "2027-01-15T07:00:00.000Z"}),
+        (Variant.UNKNOWN_VALUES, [SECOND] * 2, {"operation": "3DS_UNKNOWN_OPERATION", "status": "UNKNOWN_STATUS"}),
+        (Variant.UNKNOWN_FIELDS, [SECOND] * 2, {"unknownField": "of a later version"}),
+    ],
+)
+async def test_a_series_of_notifications_varies_as_set(
+    sandbox: Sandbox,
+    edge: Edge,
+    notification: Notification,
+    variant: Variant,
+    steps: list[timedelta],
+    changed: dict[str, str],
+) -> None:
+    assert await sandbox.notifier.send_all(vary(variant, notification, 3)) == [204] * 3
+
+    bodies = [call.body for call in edge.notifications]
+    times = [datetime.fromisoformat(body["startTime"]) for body in bodies]
+    assert [after - before for before, after in pairwise(times)] == steps
+    assert len({body["operationId"] for body in bodies}) == (1 if variant is Variant.DUPLICATE else 3)
+    first = min(bodies, key=lambda body: str(body["startTime"]))
+    unknown = first["details"].pop("unknownDetail", None)
+    assert (unknown is not None) is (variant is Variant.UNKNOWN_FIELDS)
+    assert first == notification.body() | changed
+
+
+async def test_a_notification_is_repeated_until_it_is_taken_or_the_attempts_are_used_up(
+    sandbox: Sandbox, edge: Edge, notification: Notification
+) -> None:
+    edge.replies["notification"] = [Reply(500), Reply(401), Reply(204), Reply(500)]
+
+    assert await sandbox.notifier.send(notification, attempts=5, backoff_seconds=0.01) == 204
+    assert len(edge.notifications) == 3
+    assert await sandbox.notifier.send(notification, attempts=3, backoff_seconds=0.01) == 500
+    assert len(edge.notifications) == 6
+
+
+async def test_without_an_edge_nothing_is_delivered_and_purchases_fail(
+    tmp_path_factory: pytest.TempPathFactory, notification: Notification
+) -> None:
+    async with Sandbox.start(tmp_path_factory.mktemp("pki")) as sandbox:
+        with pytest.raises(NotDeliveredError, match="No edge is set"):
+            await sandbox.notifier.send(notification)
+        sandbox.store.register("card", CardDetails("consumer", "light", InitialState.ACTIVE))
+        purchase = sandbox.purchases.start(Order("card", Flow.SMS_OTP_ISSUER))
+        assert await purchase.done() is Status.FAILED
+        assert purchase.error == "No edge is set"
+
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            sandbox.set_edge(f"https://127.0.0.1:{unused.getsockname()[1]}")
+        with pytest.raises(NotDeliveredError, match="ClientConnectorError"):
+            await sandbox.notifier.send(notification, attempts=2, backoff_seconds=0.01)
+
+
+async def test_an_edge_with_a_certificate_of_another_authority_gets_nothing(
+    apart: tuple[Sandbox, EdgeServer], edge_server: EdgeServer, edge: Edge, notification: Notification
+) -> None:
+    for others in ((), ("https://127.0.0.1:9",)):
+        apart[0].set_edge(edge_server.url, *others)
+        with pytest.raises(NotDeliveredError, match="Certificate"):
+            await apart[0].notifier.send(notification)
+    assert edge.notifications == []
+
+
+async def test_an_edge_that_is_down_is_passed_over_if_another_is_known(
+    apart: tuple[Sandbox, EdgeServer], notification: Notification
+) -> None:
+    sandbox, second = apart
+    name = notification.card_id.partition("-")[0]
+    async with EdgeServer().serve(sandbox) as first:
+        sandbox.set_edge(first.url, second.url)
+        assert await sandbox.notifier.send(notification) == 204
+
+    assert await sandbox.notifier.send(notification) == 204
+
+    assert [len(server.of(name).notifications) for server in (first, second)] == [1, 1]
+    assert second.token_requests == [], "the first edge's token works at the other"
+
+
+async def test_an_edge_that_takes_too_long_fails_the_purchase_which_is_notified(
+    apart: tuple[Sandbox, EdgeServer],
+) -> None:
+    sandbox, server = apart
+    server.of("n").replies["otp"] = [Reply(204, delay_seconds=30)]
+    sandbox.store.register("n-card", CardDetails("n-consumer", "light", InitialState.ACTIVE))
+
+    purchase = sandbox.purchases.start(Order("n-card", Flow.SMS_OTP_ISSUER))
+
+    assert await purchase.done() is Status.FAILED
+    assert (purchase.error or "").startswith("The edge did not respond: ")
+    assert [call.status for call in purchase.calls] == [None]
+    assert (await purchase.notified()).status == 204
+    sent = [*server.of("n").callbacks, *server.of("n").notifications]
+    assert [call.headers["Authorization"] for call in sent] == ["Bearer edge-token"] * 2
+    assert len(server.token_requests) == 1, "callback requests and notifications share a token"
+
+
+async def test_a_bearer_token_is_fetched_in_base64url_once_until_it_expires_or_is_refused(
+    apart: tuple[Sandbox, EdgeServer], clock: ManualClock, notification: Notification
+) -> None:
+    sandbox, server = apart
+    edge = server.of(notification.card_id.partition("-")[0])
+
+    assert await asyncio.gather(*(sandbox.notifier.send(notification) for _ in range(5))) == [204] * 5
+    # "d1:" and the secret in UTF-8; plain base64 would have "/" and "+" where this has "_" and "-".
+    assert server.token_requests == [
+        ("Basic ZDE6w7_Dvz8-c2VjcmV0", {"grant_type": "client_credentials", "scope": "notify"})
+    ]
+    clock.now += 60
+    edge.replies["notification"] = [Reply(401), Reply(204)]
+    assert await sandbox.notifier.send(notification) == 401
+    assert len(server.token_requests) == 2
+    assert await sandbox.notifier.send(notification) == 204
+    assert len(server.token_requests) == 3
+
+
+@pytest.mark.parametrize("reply", [{}, [], {"access_token": "x", "token_type": "mac"}, {"token_type": "Bearer"}])
+async def test_without_a_bearer_token_nothing_is_delivered(
+    apart: tuple[Sandbox, EdgeServer], notification: Notification, reply: object
+) -> None:
+    sandbox, server = apart
+    server.token_reply = reply
+
+    with pytest.raises(NotDeliveredError, match="issued no"):
+        await sandbox.notifier.send(notification)
+    assert server.of(notification.card_id.partition("-")[0]).notifications == []

@@ -1,0 +1,173 @@
+"""The pages of the ACS in a cardholder's browser: the 3DS Method and the challenge."""
+
+from typing import Any
+
+import pytest
+
+from tests.contract.areqs import NOTIFICATION_URL, VERSIONS
+from tests.integration.sandbox_threeds.threeds_sandbox_browser import Page, pack, unpack
+from tests.integration.sandbox_threeds.threeds_sandbox_caller import UNKNOWN_ID, ThreeDSCaller, broken
+
+METHOD_URL = "https://requestor.example.org/method/end?a=1&b=2"
+
+
+def is_refused(page: Page, problem: str) -> bool:
+    """Return whether a page has no form, and an error that begins like the problem."""
+    return (page.status, page.forms) == (400, ()) and f"<p>{problem}" in page.text
+
+
+async def open_method(caller: ThreeDSCaller, crd: dict[str, Any], **changes: Any) -> Page:
+    data = {"threeDSServerTransID": crd["threeDSServerTransID"], "threeDSMethodNotificationURL": METHOD_URL} | changes
+    given = {name: value for name, value in data.items() if value is not None}
+    return await caller.browser.post("/acs/3ds-method", {"threeDSMethodData": pack(given)})
+
+
+async def test_the_method_reports_that_it_is_done_with_and_without_padding(caller: ThreeDSCaller) -> None:
+    padded = set()
+    for _ in range(2):
+        crd = await caller.preauth("0003")
+        page = await open_method(caller, crd)
+        assert page.submits_itself
+        assert (page.form.method, page.form.action) == ("post", METHOD_URL)
+        report = page.form.fields["threeDSMethodData"]
+        assert unpack(report) == {"threeDSServerTransID": crd["threeDSServerTransID"]}
+        padded.add(report.endswith("="))
+
+    assert padded == {True, False}
+
+
+async def test_the_method_of_some_cards_never_reports(caller: ThreeDSCaller) -> None:
+    page = await open_method(caller, await caller.preauth("0203"))
+
+    assert (page.status, page.forms, page.submits_itself) == (200, (), False)
+
+
+@pytest.mark.parametrize(
+    ("ending", "changes", "problem"),
+    [
+        ("0103", {}, "301 "),
+        ("0003", {"threeDSServerTransID": UNKNOWN_ID}, "301 "),
+        ("0003", {"threeDSServerTransID": None}, "201 "),
+        ("0003", {"threeDSServerTransID": 1}, "203 "),
+        ("0003", {"threeDSMethodNotificationURL": None}, "201 "),
+        ("0003", {"threeDSMethodNotificationURL": "javascript:alert(1)"}, "203 "),
+    ],
+)
+async def test_wrong_method_data_or_a_card_without_a_method_are_refused(
+    caller: ThreeDSCaller, ending: str, changes: dict[str, Any], problem: str
+) -> None:
+    assert is_refused(await open_method(caller, await caller.preauth(ending), **changes), problem)
+
+
+async def check_end(caller: ThreeDSCaller, ares: dict[str, Any], page: Page, status: str) -> None:
+    """Check that the page returns to the requestor and that /postauth has the same result."""
+    cres, version = unpack(page.form.fields["cres"]), ares["messageVersion"]
+    rreq = await caller.postauth(ares["threeDSServerTransID"])
+    assert page.submits_itself
+    assert (page.form.method, page.form.action) == ("post", NOTIFICATION_URL)
+    assert (cres["messageType"], rreq["messageType"]) == ("CRes", "RReq")
+    for message in (cres, rreq):
+        assert broken(message, version) == []
+        assert (message["transStatus"], message["messageVersion"]) == (status, version)
+        assert [message[name] for name in ("threeDSServerTransID", "acsTransID")] == [
+            ares[name] for name in ("threeDSServerTransID", "acsTransID")
+        ]
+    assert rreq["dsTransID"] == ares["dsTransID"]
+    assert ("authenticationValue" in rreq) is (status == "Y")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("ending", "decision", "status"),
+    [("0070", "", "Y"), ("0071", "", "N"), ("0072", "pass", "Y"), ("0072", "fail", "N")],
+)
+async def test_a_challenge_ends_by_itself_or_as_the_cardholder_decides(
+    caller: ThreeDSCaller, version: str, ending: str, decision: str, status: str
+) -> None:
+    session_data = ("<\"'>&é" * 200)[:1024]
+    ares = await caller.auth(version, ending)
+
+    page = await caller.begin_challenge(ares, session_data)
+    if decision:
+        assert not page.submits_itself
+        assert page.form.buttons == (("decision", "pass"), ("decision", "fail"))
+        assert (await caller.postauth(ares["threeDSServerTransID"]))["errorDetail"] == "No RReq has been received"
+        decide, page = page.form, await caller.browser.press(page.form, decision)
+        assert is_refused(await caller.browser.press(decide, "pass"), "402 "), "a decision counts once"
+
+    assert page.form.fields["threeDSSessionData"] == session_data
+    assert is_refused(await caller.begin_challenge(ares), "402 "), "a challenge is passed once"
+    await check_end(caller, ares, page, status)
+
+
+async def test_the_response_is_padded_every_other_time(caller: ThreeDSCaller) -> None:
+    pages = [await caller.begin_challenge(await caller.auth("2.2.0", "0070")) for _ in range(4)]
+
+    first, second, *again = [page.form.fields["cres"].endswith("=") for page in pages]
+    assert first is not second
+    assert again == [first, second]
+    assert {tuple(page.form.fields) for page in pages} == {("cres",)}, "no session data where none were sent"
+
+
+@pytest.mark.parametrize(
+    ("changes", "session_data", "problem"),
+    [
+        ({"threeDSServerTransID": UNKNOWN_ID}, None, "301 "),
+        ({"acsTransID": UNKNOWN_ID}, None, "301 "),
+        ({"messageVersion": "2.1.0"}, None, "203 "),
+        ({"messageType": "CRes"}, None, "203 "),
+        ({"challengeWindowSize": "06"}, None, "203 "),
+        ({"acsTransID": "x"}, None, "203 "),
+        ({"more": "x"}, None, "203 "),
+        ({}, "x" * 1025, "203 threeDSSessionData"),
+    ],
+)
+async def test_a_wrong_creq_is_refused_and_changes_nothing(
+    caller: ThreeDSCaller, changes: dict[str, str], session_data: str | None, problem: str
+) -> None:
+    ares = await caller.auth("2.2.0", "0070")
+
+    assert is_refused(await caller.begin_challenge(ares, session_data, **changes), problem)
+    await check_end(caller, ares, await caller.begin_challenge(ares), "Y")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "problem"),
+    [
+        ("challenge", {}, "201 "),
+        ("challenge", {"creq": "e30="}, "101 "),
+        ("challenge", {"creq": "e+0/"}, "101 "),
+        ("challenge", {"creq": "e"}, "101 "),
+        ("challenge", {"creq": pack({"messageType": "CReq"})[:-1]}, "101 "),
+        ("challenge", {"creq": pack({})}, "201 "),
+        ("3ds-method", {"threeDSMethodData": "e30="}, "101 "),
+    ],
+)
+async def test_what_is_no_message_is_refused(
+    caller: ThreeDSCaller, path: str, fields: dict[str, str], problem: str
+) -> None:
+    assert is_refused(await caller.browser.post(f"/acs/{path}", fields), problem)
+
+
+async def test_nobody_decides_before_the_challenge_page_or_without_its_ids(caller: ThreeDSCaller) -> None:
+    ares = await caller.auth("2.2.0", "0072")
+    ids = {name: ares[name] for name in ("threeDSServerTransID", "acsTransID")}
+
+    async def decide(**changes: str) -> Page:
+        return await caller.browser.post("/acs/decision", ids | changes)
+
+    assert is_refused(await decide(decision="pass"), "402 ")
+    await caller.begin_challenge(ares)
+    assert is_refused(await decide(acsTransID=UNKNOWN_ID), "301 ")
+    assert is_refused(await decide(decision="maybe"), "203 decision")
+    assert is_refused(await decide(), "201 decision")
+
+
+@pytest.mark.parametrize(("ending", "channel", "problem"), [("0003", "02", "402 "), ("0070", "01", "305 ")])
+async def test_a_transaction_without_a_challenge_in_a_browser_has_no_page(
+    caller: ThreeDSCaller, ending: str, channel: str, problem: str
+) -> None:
+    ares = await caller.auth("2.2.0", ending, channel)
+
+    assert "acsURL" not in ares
+    assert is_refused(await caller.begin_challenge(ares), problem)
