@@ -12,12 +12,11 @@ from jwcrypto import jwe, jwk, jws  # type: ignore[import-untyped] # ships no ty
 
 from sandbox import Sandbox
 
-__all__ = ["ACCOUNTS", "GRANT_TYPE", "START", "Caller", "ManualClock", "Response", "authenticated", "jwk", "trusting"]
+__all__ = ["GRANT_TYPE", "START", "Caller", "ManualClock", "Response", "authenticated", "jwk", "trusting"]
 
 START = 1_800_000_000.0
 """15 January 2027, 8:00 UTC."""
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-ACCOUNTS = [{"default": True, "type": "CURRENT", "number": "001", "currencyCode": "EUR"}]
 
 _NUMBERS = itertools.count(1)
 
@@ -114,7 +113,8 @@ class Caller:
         return await self.call("PUT", f"v2/issuers/{{issuer}}/cards/{card_id}", card | changes)
 
     async def create(self, **changes: Any) -> Response:
-        card = {"consumerId": self.consumer_id, "cardProductId": "light", "accounts": ACCOUNTS}
+        account = {"default": True, "type": "CURRENT", "number": "001", "currencyCode": "EUR"}
+        card = {"consumerId": self.consumer_id, "cardProductId": "light", "accounts": [account]}
         return await self.call("POST", "v2/issuers/{issuer}/cards", card | changes)
 
     async def operate(self, verb: str, card_id: str = "{card}", **body: Any) -> Response:

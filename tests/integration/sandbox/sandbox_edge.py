@@ -13,8 +13,11 @@ import orjson
 from aiohttp import web
 
 from sandbox import Sandbox
+from sandbox.d1.acs.purchase import Flow, Order, Purchase
+from sandbox.d1.model.contract import InitialState
+from sandbox.d1.model.store import CardDetails, Credentials
 
-__all__ = ["INFORMATION", "Edge", "EdgeCall", "EdgeServer", "Reply", "until"]
+__all__ = ["INFORMATION", "Edge", "EdgeCall", "EdgeServer", "Reply", "buy", "until"]
 
 INFORMATION = {
     "language": "ar-JO",
@@ -39,6 +42,14 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.01)
 
 
+def buy(sandbox: Sandbox, name: str, flow: Flow, **changes: Any) -> Purchase:
+    """Start a purchase with the card of that name, for which D1 calls the edge of that name."""
+    credentials = Credentials(f"4000{name[1:]:0>12}", "1228")
+    card = CardDetails(f"{name}-consumer", "light", InitialState.ACTIVE, credentials=credentials)
+    sandbox.store.register(f"{name}-card", card)
+    return sandbox.purchases.start(Order(f"{name}-card", flow, **{"poll_seconds": 0.01} | changes))
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeCall:
     """A received notification or callback request."""
@@ -49,8 +60,6 @@ class EdgeCall:
     body: Any
     """None without a body."""
     headers: Mapping[str, str]
-    client: str
-    """The name in the client's certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +98,6 @@ class Edge:
     callbacks: list[EdgeCall] = field(default_factory=list)
     replies: dict[str, list[Reply]] = field(default_factory=_usual)
     """The next replies by kind; the last one repeats."""
-
-    def kinds(self) -> list[str]:
-        return [call.kind for call in self.callbacks]
-
-    def otp(self) -> str:
-        """The OTP delivered last."""
-        return str([call.body for call in self.callbacks if call.kind == "otp"][-1]["otp"]["value"])
 
 
 class EdgeServer:
@@ -139,8 +141,7 @@ class EdgeServer:
         edge = self.of(request.match_info["id"].partition("-")[0])
         data = await request.read()
         body = orjson.loads(data) if data else None
-        client = dict(pair for (pair,) in request.get_extra_info("peercert")["subject"])["commonName"]
-        call = EdgeCall(kind, request.path, dict(request.query), body, request.headers, client)
+        call = EdgeCall(kind, request.path, dict(request.query), body, request.headers)
         (edge.notifications if kind == "notification" else edge.callbacks).append(call)
         replies = edge.replies[kind]
         reply = replies.pop(0) if len(replies) > 1 else replies[0]

@@ -1,17 +1,20 @@
-"""D1's checks of the replies to its callback requests."""
+"""What D1 sends in its callback requests, and its checks of the replies."""
 
-import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 
-from sandbox import Sandbox
-from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
-from sandbox.d1.model.contract import InitialState
-from sandbox.d1.model.store import CardDetails, Credentials
+from sandbox.d1.acs.currency import find_currency
+from sandbox.d1.acs.purchase import Flow, Order, Status
+from sandbox.d1.acs.purchases import NotPossibleError
+from sandbox.d1.model.contract import SuspendReason
+from sandbox.d1.model.errors import D1Error
+from sandbox.d1.model.personal import PersonalInformation
+from sandbox.d1.model.store import Credentials
 from tests.integration.sandbox.sandbox_caller import Caller, jwk
-from tests.integration.sandbox.sandbox_edge import INFORMATION, Edge, EdgeServer, Reply, until
+from tests.integration.sandbox.sandbox_edge import INFORMATION, Edge, EdgeServer, Reply, buy, until
 
 KINDS = {
     "information": ("getConsumerInformation", Flow.SMS_OTP),
@@ -24,11 +27,99 @@ UNKNOWN, NO_ERROR = "which D1 does not know", 'with a body that is not {"error"}
 WRONG = "is missing or wrong in the reply to"
 
 
-def buy(sandbox: Sandbox, name: str, kind: str) -> Purchase:
-    """Start a purchase that sends a callback request of that kind."""
-    card_id = f"{name}-card"
-    sandbox.store.register(card_id, CardDetails(f"{name}-consumer", "light", InitialState.ACTIVE))
-    return sandbox.purchases.start(Order(card_id, KINDS[kind][1], poll_seconds=0.01))
+@pytest.mark.parametrize(
+    ("flow", "error"),
+    [
+        (Flow.SMS_OTP, "The OTP expired"),
+        (Flow.SMS_OTP_ISSUER, "The OTP expired"),
+        (Flow.OOB, "The consumer did not decide"),
+        (Flow.OOB_ISSUER, "The issuer had no result in time"),
+    ],
+)
+async def test_a_purchase_fails_if_the_consumer_does_nothing(
+    stranger: Caller, edge: Edge, flow: Flow, error: str
+) -> None:
+    edge.replies["result"] = [Reply(body={"status": "PENDING"})]
+    stranger.sandbox.store.add_consumer(stranger.consumer_id)
+    stranger.sandbox.authenticators.enrol(stranger.consumer_id)
+    limits = {"otp_seconds": 0.01, "decision_seconds": 0.01, "poll_limit_seconds": 0.05}
+
+    purchase = buy(stranger.sandbox, stranger.name, flow, **limits)
+
+    assert (await purchase.done(), purchase.error) == (Status.FAILED, error)
+
+
+async def test_the_issuer_is_given_the_otp_and_what_it_is_for(stranger: Caller, edge: Edge) -> None:
+    purchase = buy(
+        stranger.sandbox,
+        stranger.name,
+        Flow.SMS_OTP_ISSUER,
+        amount=1000,
+        currency=find_currency("JPY"),
+        merchant="Books",
+        by_card=True,
+    )
+    assert await purchase.awaiting() is Status.AWAITS_OTP
+
+    (call,) = edge.callbacks
+    otp = call.body["otp"]["value"]
+    assert call.path == f"/banking/d1/v1/issuers/SANDBOX001/consumers/{stranger.consumer_id}/otp"
+    assert call.query == {"cardId": stranger.card_id}
+    assert call.body == {
+        "otp": {
+            "value": otp,
+            "expirationDate": "15/01/2027 08:03:00",
+            "reason": "CARDHOLDER-VERIFICATION",
+        },
+        "deliveryChannel": "SMS",
+        "panSuffix": f"{stranger.name[1:]:0>4}"[-4:],
+        "threeDSDetails": {
+            "acsTransactionId": purchase.details["acsTransactionId"],
+            "merchantName": "Books",
+            "purchaseAmount": "1000",
+            "purchaseCurrency": "392",
+            "purchaseExponent": "0",
+            "purchaseDate": "20270115080000",
+        },
+    }
+    assert len(otp) == 6
+    assert otp not in repr(purchase)
+    assert stranger.sandbox.phones.messages(purchase.purchase_id) == []
+
+
+async def test_registered_personal_data_are_not_requested(stranger: Caller, edge: Edge) -> None:
+    stranger.sandbox.store.register_consumer(stranger.consumer_id, PersonalInformation.of(INFORMATION))
+    purchase = buy(stranger.sandbox, stranger.name, Flow.SMS_OTP)
+
+    assert await purchase.awaiting() is Status.AWAITS_OTP
+    assert edge.callbacks == []
+
+
+@pytest.mark.parametrize("missing", ["language", "mobilePhoneNumber"])
+async def test_without_a_phone_number_or_a_language_no_otp_is_sent(stranger: Caller, edge: Edge, missing: str) -> None:
+    edge.replies["information"] = [Reply(body={name: value for name, value in INFORMATION.items() if name != missing})]
+
+    purchase = buy(stranger.sandbox, stranger.name, Flow.SMS_OTP, by_card=True)
+
+    assert await purchase.done() is Status.FAILED
+    assert purchase.error == "The consumer has no phone number or no language"
+    assert stranger.sandbox.phones.messages(purchase.purchase_id) == []
+    assert edge.callbacks[0].query == {"cardId": stranger.card_id}
+
+
+async def test_only_an_active_card_buys_and_only_with_its_consumers_authenticator(stranger: Caller) -> None:
+    sandbox, name = stranger.sandbox, stranger.name
+    sandbox.store.add_consumer("another")
+    sandbox.authenticators.enrol("another")
+    with pytest.raises(NotPossibleError, match="authenticator"):
+        buy(sandbox, name, Flow.OOB)
+    sandbox.store.suspend(stranger.card_id, SuspendReason.FRAUD)
+    with pytest.raises(NotPossibleError, match="not active"):
+        buy(sandbox, name, Flow.FRICTIONLESS)
+    with pytest.raises(D1Error, match="Card does not exist"):
+        sandbox.purchases.start(Order("none", Flow.FRICTIONLESS))
+
+    assert stranger.card_id not in [purchase.order.card_id for purchase in sandbox.purchases.all()]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +156,7 @@ async def test_a_reply_that_breaks_the_contract_is_recorded_without_its_values_a
 ) -> None:
     edge.replies[kind] = [reply]
 
-    purchase = buy(stranger.sandbox, stranger.name, kind)
+    purchase = buy(stranger.sandbox, stranger.name, KINDS[kind][1])
 
     assert await purchase.done() is Status.FAILED
     assert purchase.error is not None
@@ -89,7 +180,7 @@ async def test_an_error_that_d1_understands_fails_the_purchase_and_is_notified(
 ) -> None:
     edge.replies[kind] = [Reply(status, body)]
 
-    purchase = buy(stranger.sandbox, stranger.name, kind)
+    purchase = buy(stranger.sandbox, stranger.name, KINDS[kind][1])
 
     assert await purchase.done() is Status.FAILED
     assert purchase.error == f"{KINDS[kind][0]} got HTTP {status}"
@@ -98,56 +189,8 @@ async def test_an_error_that_d1_understands_fails_the_purchase_and_is_notified(
     assert edge.notifications[0].body["error"] == purchase.error
 
 
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [
-        ("information", INFORMATION | {"shoeSize": 42}),
-        ("authentication", FIXED | {"pushed": True}),
-        ("result", {"status": "SUCCESSFUL", "error": "", "by": "face"}),
-    ],
-)
-async def test_fields_outside_the_contract_do_no_harm(stranger: Caller, edge: Edge, kind: str, body: Any) -> None:
-    edge.replies[kind] = [Reply(body=body)]
-
-    purchase = buy(stranger.sandbox, stranger.name, kind)
-
-    await purchase.awaiting()
-    assert purchase.status is not Status.FAILED
-
-
-async def test_every_callback_request_is_recorded_with_its_status_and_duration(stranger: Caller, edge: Edge) -> None:
-    edge.replies["result"] = [Reply(body={"status": "PENDING"}, delay_seconds=0.1), Reply(500)]
-
-    purchase = buy(stranger.sandbox, stranger.name, "result")
-
-    await purchase.done()
-    assert [(call.name, call.status, call.problem) for call in purchase.calls] == [
-        ("authenticateConsumer", 200, None),
-        ("getAuthenticationResult", 200, None),
-        ("getAuthenticationResult", 500, "getAuthenticationResult got HTTP 500"),
-    ]
-    assert purchase.calls[1].milliseconds >= 100
-
-
-async def test_a_bug_in_the_background_is_recorded_without_its_text_and_logged(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def broken() -> None:
-        raise ZeroDivisionError("secret")
-
-    sandbox.background.start(broken(), "a division")
-    await until(lambda: "a division: ZeroDivisionError" in sandbox.background.errors)
-
-    assert "a division failed" in caplog.text
-
-
 def card_data(caller: Caller, **card: Any) -> Reply:
     return Reply(body={"encryptedData": caller.sealed(json.dumps(card))})
-
-
-async def over(card_id: str) -> None:
-    """Wait until D1 no longer requests a card's data."""
-    await until(lambda: f"credentials of {card_id}" not in {task.get_name() for task in asyncio.all_tasks()})
 
 
 @pytest.mark.parametrize("verb", ["renew", "replace"])
@@ -161,38 +204,20 @@ async def test_d1_requests_the_data_of_a_card_renewed_or_replaced_without_them_u
 
     await caller.operate(verb, reasonCode="CARD_LOST", newCardId=new_id)
     assert caller.sandbox.store.card(new_id).awaits_credentials
-    await over(new_id)
+    await until(lambda: not caller.sandbox.store.card(new_id).awaits_credentials)
 
-    card = caller.sandbox.store.card(new_id)
-    assert (card.awaits_credentials, card.details.credentials) == (False, Credentials(pan, "1230"))
+    assert caller.sandbox.store.card(new_id).details.credentials == Credentials(pan, "1230")
     path = f"/cms/api/v1/issuers/SANDBOX001/cards/{new_id}/credentials"
     assert [call.path for call in edge.callbacks] == [path] * 3
     assert (await caller.register("{card}-3", pan=pan)).status == 409
 
 
-@pytest.mark.parametrize(
-    ("verb", "ends_as"), [("renew", ("ACTIVE", "1231")), ("delete", ("DELETED", "1228"))], ids=["renewed", "deleted"]
-)
-async def test_d1_requests_no_data_that_it_has_or_that_a_deleted_card_needs(
-    caller: Caller, edge: Edge, verb: str, ends_as: tuple[str, str]
-) -> None:
-    await caller.register()
-    edge.replies["credentials"] = [Reply(500)]
-    await caller.operate("renew")
-    await until(lambda: edge.callbacks)
-
-    await caller.operate(verb, reasonCode="CLOSED_CARD", encryptedData=caller.encrypted(exp="1231"))
-    await over(caller.card_id)
-
-    card = caller.sandbox.store.card(caller.card_id)
-    assert card.details.credentials is not None
-    assert (card.state, card.details.credentials.expiry) == ends_as
-    assert len(edge.callbacks) == 1
-
-
 async def test_data_that_d1_cannot_use_are_requested_four_times_and_an_error_on_record(
     caller: Caller, edge_server: EdgeServer
 ) -> None:
+    def failures(name: str) -> list[str]:
+        return [error for error in caller.sandbox.background.errors if f" {name}-card: " in error]
+
     strange = jwk.JWK.generate(kty="EC", crv="P-256", kid=caller.encryption_key["kid"])
     pan = caller.pan
     cases = (
@@ -215,8 +240,8 @@ async def test_data_that_d1_cannot_use_are_requested_four_times_and_an_error_on_
         await caller.operate("renew", f"{name}-card")
 
     for name, (_, problem) in zip(names, cases, strict=True):
-        await over(f"{name}-card")
-        (error,) = (each for each in caller.sandbox.background.errors if f" {name}-card: " in each)
+        await until(partial(failures, name))
+        (error,) = failures(name)
         assert error.startswith(f"credentials of {name}-card: {problem}")
         assert caller.pan not in error
         assert len(edge_server.of(name).callbacks) == 4

@@ -1,6 +1,5 @@
 """The life of D1's cards: which step is allowed when, and which ids and card numbers may be used again."""
 
-import re
 from typing import Any
 
 import pytest
@@ -65,21 +64,6 @@ async def test_a_suspension_is_lifted_by_its_own_reason_only(caller: Caller, sus
         assert caller.state() == ("ACTIVE" if lifted else "SUSPENDED")
 
 
-async def test_a_card_suspended_again_is_suspended_for_the_new_reason(caller: Caller) -> None:
-    await bring_to(caller, "SUSPENDED")
-    await caller.operate("resume", reasonCode="CARD_FOUND")
-
-    assert (await caller.operate("suspend", reasonCode="FRAUD")).status == 204
-    assert (await caller.operate("resume", reasonCode="CARD_FOUND")).status == 403
-
-
-@pytest.mark.parametrize("verb", ["renew", "replace", "delete", "suspend"])
-async def test_an_operation_on_an_unknown_card_gets_a_404(caller: Caller, verb: str) -> None:
-    response = await caller.operate(verb, reasonCode="CARD_LOST")
-
-    assert (response.status, response.json) == (404, {"errorCode": "NOT_FOUND", "error": "Card does not exist"})
-
-
 async def test_a_renewal_keeps_the_pan_and_the_state_and_may_change_the_id(caller: Caller) -> None:
     await bring_to(caller, "SUSPENDED")
     other = await caller.operate("renew", encryptedData=caller.encrypted(caller.other_pan))
@@ -135,33 +119,6 @@ async def test_a_replacement_has_a_pan_that_is_not_in_use(caller: Caller) -> Non
         assert caller.state() == "ACTIVE"
 
 
-@pytest.mark.parametrize("verb", ["renew", "replace"])
-async def test_a_card_renewed_or_replaced_without_card_data_waits_for_them(caller: Caller, verb: str) -> None:
-    def waits() -> bool:
-        return caller.sandbox.store.card(caller.card_id).awaits_credentials
-
-    await caller.register()
-    await caller.operate(verb, reasonCode="CARD_LOST")
-    assert waits()
-
-    by_earlier_pan = await caller.operate("renew", encryptedData=caller.encrypted(exp="0131"))
-    assert (by_earlier_pan.status, waits()) == ((204, False) if verb == "renew" else (409, True))
-    if verb == "replace":
-        assert (await caller.operate("renew", encryptedData=caller.encrypted(caller.other_pan))).status == 204
-        assert not waits()
-
-
-async def test_every_created_card_gets_an_id_of_d1s_own(caller: Caller) -> None:
-    unknown = await caller.create()
-    await caller.control("POST", "consumers", {"consumerId": caller.consumer_id})
-
-    ids = [(await caller.create(**changes)).json["cardId"] for changes in ({}, {"state": "INACTIVE"})]
-
-    assert (unknown.status, unknown.json) == (404, {"errorCode": "NOT_FOUND", "error": "Consumer does not exist"})
-    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,48}", card_id) for card_id in ids)
-    assert [caller.state(card_id) for card_id in dict.fromkeys(ids)] == ["ACTIVE", "INACTIVE"]
-
-
 async def test_a_product_with_full_authorisation_has_created_cards_only(caller: Caller) -> None:
     assert (await caller.register(cardProductId="full")).status == 403
     assert (await caller.create()).status == 404, "a refused registration leaves its consumer unknown"
@@ -212,13 +169,3 @@ async def test_the_id_of_a_created_card_is_never_registered(caller: Caller) -> N
     await caller.operate("delete", card_id, reasonCode="CLOSED_CARD")
 
     assert [live.status, (await caller.register(card_id)).status] == [409, 409]
-
-
-async def test_a_pan_stays_in_memory(caller: Caller, capfd: pytest.CaptureFixture[str]) -> None:
-    responses = [await caller.register(), await caller.register("{card}-2")]
-    responses.append(await caller.operate("renew", encryptedData=caller.encrypted(caller.other_pan)))
-    responses.append(await caller.control("GET", "cards"))
-
-    shown = [*(response.text for response in responses), repr(caller.sandbox.store.cards()), *capfd.readouterr()]
-    assert caller.card_id in "".join(shown)
-    assert not any(pan in text for text in shown for pan in (caller.pan, caller.other_pan))

@@ -1,4 +1,4 @@
-"""D1's consumers: personal data, authenticators, and what becomes of them on deletion."""
+"""D1's consumers and history: the personal data that D1 keeps, and the calls that it refuses."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from sandbox.d1.model.errors import D1Error
 from tests.integration.sandbox.sandbox_caller import Caller, Response
-from tests.integration.sandbox.sandbox_edge import INFORMATION, Edge, Reply, until
+from tests.integration.sandbox.sandbox_edge import INFORMATION
 
 WHOLE = INFORMATION | {
     "middleName": "O'Neil-Smith_2",
@@ -85,23 +85,6 @@ async def test_a_registration_that_breaks_the_contract_is_refused_in_the_shape_o
     assert (await caller.call("PUT", REGISTER, **{"x-user-id": "a" * 16})).json["error"] == "x-user-id"
 
 
-@pytest.mark.parametrize("body", [None, {"reason": "No longer a customer", "reasonCode": "USER_DECISION"}])
-async def test_deleting_a_consumer_deletes_its_cards_and_authenticators_alone(caller: Caller, body: Any) -> None:
-    other = f"{caller.consumer_id}-2"
-    await caller.register()
-    await caller.register("{card}-2", pan=caller.other_pan, consumerId=other)
-    for consumer_id in (caller.consumer_id, other):
-        caller.sandbox.authenticators.enrol(consumer_id, f"app-of-{consumer_id}")
-
-    deleted = [await caller.call("POST", DELETE, each) for each in (body, None)]
-
-    assert [response.status for response in deleted] == [204, 404]
-    assert deleted[1].json == {"error": "Consumer does not exist"}
-    assert [caller.state(), caller.state(f"{caller.card_id}-2")] == ["DELETED", "ACTIVE"]
-    assert not caller.sandbox.authenticators.has_any(caller.consumer_id)
-    assert caller.sandbox.authenticators.has_any(other)
-
-
 @pytest.mark.parametrize(
     ("body", "error"),
     [({"reason": "with-a-sign"}, "reason"), ({"reasonCode": "FRAUD"}, "reasonCode"), ([], "Bad Request")],
@@ -115,30 +98,33 @@ async def test_a_wrong_reason_is_refused_in_the_shape_of_version_1(caller: Calle
     assert caller.sandbox.authenticators.has_any(caller.consumer_id)
 
 
-async def test_enrolling_and_deleting_an_authenticator_is_notified_until_the_edge_takes_it(
-    caller: Caller, edge: Edge
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "error"),
+    [
+        *((f"?limit={limit}", {}, 400, "limit") for limit in ("0", "51", "x", "")),
+        *((f"?offset={offset}", {}, 400, "offset") for offset in ("-1", "1.5", "²")),
+        ("/op.1", {}, 400, "operationId"),
+        ("", {"x-correlation-id": "a/b"}, 400, "x-correlation-id"),
+        ("", {}, 404, "Card does not exist"),
+        ("/op-1", {}, 404, "Card does not exist"),
+    ],
+)
+async def test_a_wrong_call_for_the_history_is_refused_in_the_shape_of_version_1(
+    caller: Caller, path: str, headers: dict[str, Any], status: int, error: str
 ) -> None:
-    edge.replies["notification"] = [Reply(500), Reply(404), Reply(204)]
-    caller.sandbox.store.add_consumer(caller.consumer_id)
-    caller.sandbox.authenticators.enrol(caller.consumer_id, caller.name)
-    with pytest.raises(D1Error, match="403"):
-        caller.sandbox.authenticators.enrol(caller.consumer_id, caller.name)
-    await until(lambda: len(edge.notifications) == 3)
+    response = await caller.call("GET", f"v1/issuers/{{issuer}}/cards/{{card}}/3ds/operations{path}", **headers)
 
-    deleted = [await delete_authenticator(caller, {"reasonCode": "ISSUER_DECISION"}) for _ in range(2)]
-    await until(lambda: len(edge.notifications) == 4)
+    assert (response.status, response.json) == (status, {"error": error})
 
-    assert [response.status for response in deleted] == [204, 404]
-    assert deleted[1].json == {"error": "Application instance does not exist"}
-    assert edge.notifications[0].path.endswith(f"/issuers/SANDBOX001/consumers/{caller.consumer_id}/notifications")
-    enrolled, *repeated, removed = [call.body for call in edge.notifications]
-    assert repeated == [enrolled, enrolled]
-    assert enrolled["operationId"].startswith("op_")
-    assert enrolled | {"operationId": ""} == {
-        "operationId": "",
-        "operation": "ENROLL_AUTHN",
-        "status": "SUCCESSFUL",
-        "startTime": "2027-01-15T08:00:00.000Z",
-        "details": {"appInstanceId": caller.name},
-    }
-    assert (removed["operation"], removed["details"]) == ("DELETE_AUTHN", enrolled["details"])
+
+async def test_the_history_of_a_card_is_its_issuers_and_of_known_operations(caller: Caller) -> None:
+    await caller.register()
+    history = "cards/{card}/3ds/operations"
+
+    taken = await caller.call("GET", f"v1/issuers/{{issuer}}/{history}?limit=50", **{"x-correlation-id": "a b.c"})
+    unknown = await caller.call("GET", f"v1/issuers/{{issuer}}/{history}/op-9")
+    foreign = await caller.call("GET", f"v1/issuers/ISSUER0002/{history}")
+
+    assert (taken.status, taken.json) == (200, {"operations": [], "remainingOperations": 0})
+    assert (unknown.status, unknown.json) == (404, {"error": "Operation does not exist"})
+    assert (foreign.status, foreign.json) == (404, {"error": "Issuer does not exist"})

@@ -1,32 +1,19 @@
 """A sandbox starts, listens on this machine alone, and leaves nothing behind; its keys are thrown away."""
 
-import asyncio
 import json
-import socket
 import stat
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-import aiohttp
-import pytest
 from cryptography import x509
 
 from sandbox import Sandbox
-from sandbox.common.faults import Fault
 from sandbox.common.pki import make_pki
-from tests.integration.sandbox.sandbox_caller import authenticated
-from tests.integration.sandbox.sandbox_edge import until
 
 _LISTENS = "0A"
 _LOOPBACK = "0100007F"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port: int = unused.getsockname()[1]
-        return port
 
 
 def listening() -> Counter[str]:
@@ -41,51 +28,12 @@ def listening() -> Counter[str]:
 async def test_a_sandbox_listens_on_loopback_alone_while_it_runs(tmp_path: Path) -> None:
     # The process may still listen for another test: earlier listeners are not the sandbox's.
     before = listening()
-    d1_port, control_port = free_port(), free_port()
-    async with Sandbox.start(tmp_path, d1_port=d1_port, control_port=control_port) as sandbox:
+    async with Sandbox.start(tmp_path):
         opened = listening() - before
 
-    assert (sandbox.d1_url, sandbox.control_url) == (
-        f"https://127.0.0.1:{d1_port}",
-        f"http://127.0.0.1:{control_port}",
-    )
     assert opened.total() == 3, "D1, the 3-D Secure server, the control API"
     assert {address.partition(":")[0] for address in opened} == {_LOOPBACK}
     assert not listening() & opened
-
-
-async def test_a_taken_port_is_an_error_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    tasks = asyncio.all_tasks()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        before = listening()
-        with pytest.raises(OSError, match="address already in use"):
-            async with Sandbox.start(tmp_path, control_port=taken.getsockname()[1]):
-                pass
-        assert not listening() - before
-
-    assert asyncio.all_tasks() <= tasks
-
-
-async def test_an_issuer_has_an_id_of_ten_characters(tmp_path: Path) -> None:
-    async with Sandbox.start(tmp_path, issuer_id="ISSUER0002") as sandbox:
-        assert sandbox.issuer_id == "ISSUER0002"
-    with pytest.raises(ValueError, match="10 characters"):
-        async with Sandbox.start(tmp_path, issuer_id="SHORT"):
-            pass
-
-
-async def test_a_sandbox_stops_though_a_call_is_held(tmp_path: Path) -> None:
-    tasks = asyncio.all_tasks()
-    async with Sandbox.start(tmp_path) as sandbox:
-        sandbox.faults.add(Fault(latency_ms=3_600_000))
-        connector = aiohttp.TCPConnector(ssl=authenticated(sandbox))
-        async with aiohttp.ClientSession(connector=connector) as session:
-            held = asyncio.create_task(session.post(sandbox.d1_url))
-            await until(lambda: not sandbox.faults._pending)
-            held.cancel()
-            await asyncio.gather(held, return_exceptions=True)
-
-    assert asyncio.all_tasks() <= tasks
 
 
 def test_keys_are_private_and_replaced_and_certificates_end_within_a_week(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from tests.contract.areqs import NOTIFICATION_URL, VERSIONS
 from tests.integration.sandbox_threeds.threeds_sandbox_browser import Page, pack, unpack
 from tests.integration.sandbox_threeds.threeds_sandbox_caller import UNKNOWN_ID, ThreeDSCaller, broken
 
@@ -36,12 +35,6 @@ async def test_the_method_reports_that_it_is_done_with_and_without_padding(calle
     assert padded == {True, False}
 
 
-async def test_the_method_of_some_cards_never_reports(caller: ThreeDSCaller) -> None:
-    page = await open_method(caller, await caller.preauth("0203"))
-
-    assert (page.status, page.forms, page.submits_itself) == (200, (), False)
-
-
 @pytest.mark.parametrize(
     ("ending", "changes", "problem"),
     [
@@ -57,56 +50,6 @@ async def test_wrong_method_data_or_a_card_without_a_method_are_refused(
     caller: ThreeDSCaller, ending: str, changes: dict[str, Any], problem: str
 ) -> None:
     assert is_refused(await open_method(caller, await caller.preauth(ending), **changes), problem)
-
-
-async def check_end(caller: ThreeDSCaller, ares: dict[str, Any], page: Page, status: str) -> None:
-    """Check that the page returns to the requestor and that /postauth has the same result."""
-    cres, version = unpack(page.form.fields["cres"]), ares["messageVersion"]
-    rreq = await caller.postauth(ares["threeDSServerTransID"])
-    assert page.submits_itself
-    assert (page.form.method, page.form.action) == ("post", NOTIFICATION_URL)
-    assert (cres["messageType"], rreq["messageType"]) == ("CRes", "RReq")
-    for message in (cres, rreq):
-        assert broken(message, version) == []
-        assert (message["transStatus"], message["messageVersion"]) == (status, version)
-        assert [message[name] for name in ("threeDSServerTransID", "acsTransID")] == [
-            ares[name] for name in ("threeDSServerTransID", "acsTransID")
-        ]
-    assert rreq["dsTransID"] == ares["dsTransID"]
-    assert ("authenticationValue" in rreq) is (status == "Y")
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize(
-    ("ending", "decision", "status"),
-    [("0070", "", "Y"), ("0071", "", "N"), ("0072", "pass", "Y"), ("0072", "fail", "N")],
-)
-async def test_a_challenge_ends_by_itself_or_as_the_cardholder_decides(
-    caller: ThreeDSCaller, version: str, ending: str, decision: str, status: str
-) -> None:
-    session_data = ("<\"'>&é" * 200)[:1024]
-    ares = await caller.auth(version, ending)
-
-    page = await caller.begin_challenge(ares, session_data)
-    if decision:
-        assert not page.submits_itself
-        assert page.form.buttons == (("decision", "pass"), ("decision", "fail"))
-        assert (await caller.postauth(ares["threeDSServerTransID"]))["errorDetail"] == "No RReq has been received"
-        decide, page = page.form, await caller.browser.press(page.form, decision)
-        assert is_refused(await caller.browser.press(decide, "pass"), "402 "), "a decision counts once"
-
-    assert page.form.fields["threeDSSessionData"] == session_data
-    assert is_refused(await caller.begin_challenge(ares), "402 "), "a challenge is passed once"
-    await check_end(caller, ares, page, status)
-
-
-async def test_the_response_is_padded_every_other_time(caller: ThreeDSCaller) -> None:
-    pages = [await caller.begin_challenge(await caller.auth("2.2.0", "0070")) for _ in range(4)]
-
-    first, second, *again = [page.form.fields["cres"].endswith("=") for page in pages]
-    assert first is not second
-    assert again == [first, second]
-    assert {tuple(page.form.fields) for page in pages} == {("cres",)}, "no session data where none were sent"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +71,8 @@ async def test_a_wrong_creq_is_refused_and_changes_nothing(
     ares = await caller.auth("2.2.0", "0070")
 
     assert is_refused(await caller.begin_challenge(ares, session_data, **changes), problem)
-    await check_end(caller, ares, await caller.begin_challenge(ares), "Y")
+    assert (await caller.begin_challenge(ares)).submits_itself
+    assert is_refused(await caller.begin_challenge(ares), "402 "), "a challenge is passed once"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +93,7 @@ async def test_what_is_no_message_is_refused(
     assert is_refused(await caller.browser.post(f"/acs/{path}", fields), problem)
 
 
-async def test_nobody_decides_before_the_challenge_page_or_without_its_ids(caller: ThreeDSCaller) -> None:
+async def test_a_challenge_is_decided_once_after_its_page_and_with_its_ids(caller: ThreeDSCaller) -> None:
     ares = await caller.auth("2.2.0", "0072")
     ids = {name: ares[name] for name in ("threeDSServerTransID", "acsTransID")}
 
@@ -161,6 +105,10 @@ async def test_nobody_decides_before_the_challenge_page_or_without_its_ids(calle
     assert is_refused(await decide(acsTransID=UNKNOWN_ID), "301 ")
     assert is_refused(await decide(decision="maybe"), "203 decision")
     assert is_refused(await decide(), "201 decision")
+    assert (await decide(decision="fail")).submits_itself
+    assert is_refused(await decide(decision="pass"), "402 ")
+    rreq = await caller.postauth(ares["threeDSServerTransID"])
+    assert (rreq["transStatus"], rreq["dsTransID"], broken(rreq, "2.2.0")) == ("N", ares["dsTransID"], [])
 
 
 @pytest.mark.parametrize(("ending", "channel", "problem"), [("0003", "02", "402 "), ("0070", "01", "305 ")])

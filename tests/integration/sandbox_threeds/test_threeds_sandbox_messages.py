@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.threeds.cards import METHODS, OUTCOMES, RANGES
+from sandbox.threeds.cards import OUTCOMES
 from sandbox.threeds.validation import Scene, problems
 from tests.contract.areqs import VERSIONS, pan_of
 from tests.integration.sandbox_threeds.threeds_sandbox_caller import (
@@ -41,53 +41,12 @@ async def test_the_response_of_every_card_keeps_the_rules_of_its_version_and_cha
             assert ("authenticationValue" in response) is (outcome.status in {"Y", "A"})
 
 
-async def test_card_range_data_keep_the_rules(caller: ThreeDSCaller) -> None:
-    for first, versions in RANGES.items():
-        for second in METHODS:
-            crd = await caller.preauth(f"{first}{second}80")
-            assert (crd["messageType"], broken(crd, "2.3.1")) == ("CRD", [])
-            assert tuple(entry["version"] for entry in crd["acsProtocolVersions"]) == versions
-            assert ("threeDSMethodURL" in crd) is (second != "1")
-
-
-@pytest.mark.parametrize(("indicator", "status"), [("Y", "D"), ("F", "D"), ("B", "D"), ("N", "U"), (None, "U")])
-async def test_authentication_is_decoupled_only_where_the_request_allows_it(
-    caller: ThreeDSCaller, indicator: str | None, status: str
-) -> None:
-    request = {} if indicator is None else decoupled(indicator=indicator)
-
-    ares = await caller.auth("2.3.1", "0080", **request)
-
-    assert (broken(ares, "2.3.1"), ares["transStatus"]) == ([], status)
-
-
-async def test_a_non_payment_needs_no_purchase_and_gets_no_value(caller: ThreeDSCaller) -> None:
-    purchase: dict[str, Any] = dict.fromkeys(("purchaseAmount", "purchaseCurrency", "purchaseExponent", "purchaseDate"))
-
-    ares = await caller.auth("2.2.0", "0003", messageCategory="02", **purchase)
-
-    assert (ares["transStatus"], ares["eci"], "authenticationValue" in ares) == ("Y", "05", False)
-
-
-async def test_mastercard_has_its_own_eci(caller: ThreeDSCaller) -> None:
-    crd = await caller.preauth("0003", ds="mastercard")
-    ares = await caller.auth("2.2.0", "0003", threeDSServerTransID=crd["threeDSServerTransID"])
-
-    assert (crd["scheme"], ares["eci"]) == ("mastercard", "02")
-
-
 @pytest.mark.parametrize("ending", ["4003", "9003", "0303", "0903", "0083", "0073", "0004", "0093", "1112", "0090"])
 async def test_a_number_that_is_no_test_card_is_refused(caller: ThreeDSCaller, ending: str) -> None:
     erro = await caller.preauth(ending)
 
     assert (erro["messageType"], erro["errorCode"]) == ("Erro", "203")
     assert "acctNumber" in erro["errorDetail"]
-
-
-async def test_an_unknown_bin_is_not_enrolled(caller: ThreeDSCaller) -> None:
-    erro = await caller.preauth("1111")
-
-    assert (erro["errorCode"], erro["errorDetail"], broken(erro, "2.1.0")) == ("305", "Unknown BIN", [])
 
 
 async def refused(caller: ThreeDSCaller, version: str = "2.2.0", channel: str = BROWSER, **changes: Any) -> Any:

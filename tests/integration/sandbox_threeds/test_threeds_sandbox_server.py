@@ -1,14 +1,19 @@
-"""TLS, the API key, methods and media types; faults on demand; the control API."""
+"""The 3-D Secure server: its transport and API key, its transactions, and its part of the control API."""
 
 import aiohttp
 import pytest
 
-from sandbox.common.faults import Drop, Fault
-from sandbox.threeds.contract import Operation
 from tests.contract.areqs import pan_of
 from tests.integration.sandbox.sandbox_caller import Response
 from tests.integration.sandbox_threeds.threeds_sandbox_browser import pack
-from tests.integration.sandbox_threeds.threeds_sandbox_caller import ThreeDSCaller, broken, decoupled
+from tests.integration.sandbox_threeds.threeds_sandbox_caller import (
+    REQUESTOR,
+    UNKNOWN_ID,
+    ThreeDSCaller,
+    broken,
+    decoupled,
+    make_areq,
+)
 
 CALLS = ("/preauth", "/auth", "/postauth")
 LOOKUP = {"acctNumber": pan_of("0003")}
@@ -20,8 +25,18 @@ async def decide(caller: ThreeDSCaller, **body: str) -> Response:
         return Response(response.status, await response.text())
 
 
+async def shown(caller: ThreeDSCaller, trans_id: str) -> tuple[str, bool, str | None]:
+    """Return what the control API shows of a transaction."""
+    async with caller.session.get(f"{caller.sandbox.control_url}/sandbox/threeds/transactions") as response:
+        listed = await response.text()
+    assert pan_of("") not in listed
+    transactions = {each["threeDSServerTransID"]: each for each in Response(200, listed).json["transactions"]}
+    found = transactions[trans_id]
+    return found["phase"], found["awaitsDecision"], found["transStatus"]
+
+
 @pytest.mark.parametrize("path", CALLS)
-@pytest.mark.parametrize("key", [None, "", "8a880dc0-d2d2-4067-bcb1-b08d1690b26e", "é"])
+@pytest.mark.parametrize("key", [None, "", UNKNOWN_ID, "é"])
 async def test_a_wrong_or_missing_key_gets_an_error_in_plain_text(
     caller: ThreeDSCaller, path: str, key: str | None
 ) -> None:
@@ -50,72 +65,13 @@ async def test_a_form_sent_as_files_is_refused(caller: ThreeDSCaller) -> None:
         assert (response.status, "203 creq" in await response.text()) == (400, True)
 
 
-@pytest.mark.parametrize("path", CALLS)
-async def test_a_fault_happens_to_its_call_only(caller: ThreeDSCaller, path: str) -> None:
-    caller.sandbox.faults.add(Fault(path.strip("/"), status=503))
-
-    statuses = {other: (await caller.send("POST", other, json={})).status for other in CALLS}
-
-    assert statuses == {other: 503 if other == path else 200 for other in CALLS}
-    assert (await caller.send("POST", path, json={})).status == 200
-
-
-@pytest.mark.parametrize("operation", [Operation.THREE_DS_METHOD, Operation.CHALLENGE, Operation.DECISION])
-async def test_a_page_can_fail_too(caller: ThreeDSCaller, operation: Operation) -> None:
-    path = {Operation.THREE_DS_METHOD: "3ds-method"}.get(operation, operation.value)
-    caller.sandbox.faults.add(Fault(operation.value, html=True))
-
-    assert [(await caller.browser.post(f"/acs/{path}", {})).status for _ in range(2)] == [502, 400]
-
-
-@pytest.mark.parametrize(
-    ("fault", "phase"),
-    [
-        (Fault("auth", drop=Drop.BEFORE), "LOOKED_UP"),
-        (Fault("auth", drop=Drop.AFTER), "ANSWERED"),
-        (Fault("auth", truncate=True), "ANSWERED"),
-    ],
-)
-async def test_a_connection_breaks_before_or_after_the_call_is_acted_on(
-    caller: ThreeDSCaller, fault: Fault, phase: str
-) -> None:
-    trans_id = (await caller.preauth("0003"))["threeDSServerTransID"]
-    caller.sandbox.faults.add(fault)
-
-    with pytest.raises(aiohttp.ClientError):
-        await caller.auth("2.2.0", "0003", threeDSServerTransID=trans_id)
-
-    transaction = caller.sandbox.transactions.find(trans_id)
-    assert transaction is not None
-    assert transaction.phase == phase
-
-
-async def test_transactions_are_listed_without_their_card(caller: ThreeDSCaller) -> None:
-    challenged, answered = await caller.auth("2.2.0", "0070"), await caller.auth("2.2.0", "0003")
-    caller.clock.now += 10
-
-    async with caller.session.get(f"{caller.sandbox.control_url}/sandbox/threeds/transactions") as response:
-        listed = await response.text()
-
-    shown = {each["threeDSServerTransID"]: each for each in Response(200, listed).json["transactions"]}
-    assert shown[challenged["threeDSServerTransID"]] == {
-        "threeDSServerTransID": challenged["threeDSServerTransID"],
-        "acsTransID": challenged["acsTransID"],
-        "phase": "CHALLENGED",
-        "secondsLeft": 20.0,
-        "awaitsDecision": True,
-        "transStatus": None,
-    }
-    assert not shown[answered["threeDSServerTransID"]]["awaitsDecision"]
-    assert pan_of("") not in listed
-
-
 @pytest.mark.parametrize(("decision", "status"), [("pass", "Y"), ("fail", "N")])
 @pytest.mark.parametrize(("ending", "channel"), [("0082", "02"), ("0080", "03"), ("0072", "02"), ("0070", "01")])
 async def test_a_pending_transaction_is_decided_once_at_the_control_api(
     caller: ThreeDSCaller, decision: str, status: str, ending: str, channel: str
 ) -> None:
     trans_id = (await caller.auth("2.2.0", ending, channel, **decoupled()))["threeDSServerTransID"]
+    assert await shown(caller, trans_id) == ("DECOUPLED" if ending[2] == "8" else "CHALLENGED", True, None)
 
     decided = [await decide(caller, threeDSServerTransID=trans_id, decision=decision) for _ in range(2)]
 
@@ -123,16 +79,38 @@ async def test_a_pending_transaction_is_decided_once_at_the_control_api(
     assert (rreq["transStatus"], broken(rreq, "2.2.0", channel)) == (status, [])
     assert [response.status for response in decided] == [204, 404]
     assert "no such transaction" in decided[1].json["error"]
+    assert await shown(caller, trans_id) == ("RESULT", False, status)
+    assert (await decide(caller, threeDSServerTransID=trans_id, decision="maybe")).status == 400
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({}, 400),
-        ({"threeDSServerTransID": "x"}, 400),
-        ({"threeDSServerTransID": "x", "decision": "maybe"}, 400),
-        ({"threeDSServerTransID": "x", "decision": "pass"}, 404),
-    ],
-)
-async def test_a_wrong_decision_is_refused(caller: ThreeDSCaller, body: dict[str, str], status: int) -> None:
-    assert (await decide(caller, **body)).status == status
+async def test_a_lookup_is_good_for_one_authentication_and_its_card_only(caller: ThreeDSCaller) -> None:
+    trans_id = (await caller.preauth("0003"))["threeDSServerTransID"]
+    other = await caller.call("/auth", make_areq("2.2.0", pan_of("0013"), threeDSServerTransID=trans_id))
+    wrong = await caller.auth("2.2.0", "0003", threeDSServerTransID=trans_id, mcc="1")
+    answered, again = [await caller.auth("2.2.0", "0003", threeDSServerTransID=trans_id) for _ in range(2)]
+
+    assert (other["errorCode"], "acctNumber" in other["errorDetail"]) == ("305", True)
+    assert (wrong["messageType"], answered["messageType"]) == ("Erro", "ARes"), "a refused AReq leaves the lookup"
+    assert (again["errorCode"], again["errorDetail"]) == ("301", "threeDSServerTransID has been used")
+
+
+async def test_without_a_browser_any_new_id_is_good_for_one_authentication(caller: ThreeDSCaller) -> None:
+    of_browser = await caller.auth("2.2.0", "0003", threeDSServerTransID=UNKNOWN_ID)
+    responses = [await caller.auth("2.2.0", "0003", REQUESTOR, threeDSServerTransID=UNKNOWN_ID) for _ in range(2)]
+
+    assert of_browser["errorCode"] == "301"
+    assert [response["messageType"] for response in responses] == ["ARes", "Erro"]
+    assert responses[0]["threeDSServerTransID"] == UNKNOWN_ID
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(599.9, "Y"), (600.0, "N")])
+async def test_a_cardholder_has_10_minutes(caller: ThreeDSCaller, seconds: float, status: str) -> None:
+    ares = await caller.auth("2.2.0", "0072")
+    page = await caller.begin_challenge(ares)
+    caller.clock.now += seconds
+
+    ended = await caller.browser.press(page.form, "pass")
+
+    rreq = await caller.postauth(ares["threeDSServerTransID"])
+    assert ended.submits_itself is (status == "Y")
+    assert (rreq["transStatus"], rreq.get("challengeCancel")) == (status, None if status == "Y" else "04")
