@@ -1,25 +1,16 @@
 """Two assertion keys while one is replaced: whichever D1 takes signs, in whatever order the two sides change."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from aiohttp import web
 from joserfc.jwk import ECKey
 from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped]
 from jwcrypto import jws as oracle_jws
 from structlog.testing import capture_logs
 
-from adapters.d1.api import EncryptionKey, IssuerKeys
-from adapters.d1.api.errors import D1
-from adapters.d1.api.oauth import TokenSource
-from adapters.http.client import HttpExchange
-from gateway.errors import GatewayError
-from gateway.settings import UpstreamSettings
-from issuer.common.v1 import error_pb2
-from tests.integration.d1.fake_d1 import ISSUER, KEYS, FakeD1
+from tests.integration.upstreams.fake_d1 import FakeD1, tokens_at
+from tests.integration.upstreams.fake_upstream import ISSUER, Reply, Seen, failure_of, kind_of, reply
 
 OLD = ECKey.generate_key("P-256", {"kid": "old"})
 NEW = ECKey.generate_key("P-256", {"kid": "new"})
@@ -36,46 +27,26 @@ class Registrar:
     kids: list[str] = field(default_factory=list)
     """Of the assertions that arrived."""
     failures: list[int] = field(default_factory=list)
-    """The statuses of the next answers, before anything is checked; 0 to check."""
+    """The statuses of the next responses, before anything is checked; 0 to check."""
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: Seen) -> Reply:
         jws = oracle_jws.JWS()
-        jws.deserialize(str((await request.post())["assertion"]))
+        jws.deserialize(request.form()["assertion"][0])
         self.kids.append(str(jws.jose_header["kid"]))
         if self.failures and (status := self.failures.pop(0)):
-            return web.Response(status=status)
+            return reply(status=status)
         for key in self.registered:
             if key.kid == self.kids[-1]:
                 jws.verify(oracle_jwk.JWK(**key.as_dict(private=False)))
-                return await self.d1._issue_token(request)
-        return web.json_response({"error": "invalid_grant"}, status=self.refusal)
-
-
-@asynccontextmanager
-async def tokens_at(
-    d1: FakeD1, *signers: ECKey, monotonic: Callable[[], float] = lambda: 0.0
-) -> AsyncIterator[TokenSource]:
-    settings = UpstreamSettings(base_url=d1.url, total_timeout_seconds=5.0)
-    recipient = KEYS[ISSUER].d1_encryption_key
-    keys = IssuerKeys(signers, [EncryptionKey(recipient)])
-    async with (
-        aclosing(HttpExchange(D1, settings, None)) as http,
-        aclosing(TokenSource(http, {ISSUER: keys, OTHER_ISSUER: keys}, settings, monotonic=monotonic)) as tokens,
-    ):
-        yield tokens
+                return await self.d1.issue_token(request)
+        return reply({"error": "invalid_grant"}, self.refusal)
 
 
 @pytest.fixture
 def registrar(d1: FakeD1) -> Registrar:
     made = Registrar(d1, [OLD])
-    d1.token_handler = made.handle
+    d1.token_reply = made.answer
     return made
-
-
-async def renewed(tokens: TokenSource, issuer_id: str = ISSUER) -> None:
-    """Have another token fetched than the one that there is, if need be the first."""
-    tokens.discard(issuer_id, await tokens.get(issuer_id, "correlation-1"))
-    await tokens.get(issuer_id, "correlation-1")
 
 
 @pytest.mark.parametrize("refusal", [400, 401])
@@ -84,17 +55,17 @@ async def test_a_key_that_d1_does_not_know_yet_is_replaced_by_the_other_in_the_s
 ) -> None:
     registrar.refusal = refusal
     async with tokens_at(d1, NEW, OLD) as tokens:
-        assert await tokens.get(ISSUER, "correlation-1") == d1.tokens[0]
+        assert await tokens.get() == d1.tokens[0]
 
     assert registrar.kids == ["new", "old"]
 
 
-async def test_the_key_that_d1_took_is_remembered_and_told_once(d1: FakeD1, registrar: Registrar) -> None:
+async def test_the_key_that_d1_took_is_remembered_and_logged_once(d1: FakeD1, registrar: Registrar) -> None:
     async with tokens_at(d1, NEW, OLD) as tokens:
         with capture_logs() as logged:
-            await tokens.get(ISSUER, "correlation-1")
+            await tokens.get()
             for _ in range(3):
-                await renewed(tokens)
+                await tokens.renew()
 
     assert registrar.kids == ["new", "old", "old", "old", "old"]
     assert logged == [
@@ -111,21 +82,21 @@ async def test_the_key_that_d1_took_is_remembered_and_told_once(d1: FakeD1, regi
 async def test_a_key_that_d1_forgets_while_we_run_is_replaced_by_the_other(d1: FakeD1, registrar: Registrar) -> None:
     registrar.registered = [OLD, NEW]
     async with tokens_at(d1, OLD, NEW) as tokens:
-        await renewed(tokens)
+        await tokens.renew()
         registrar.registered = [NEW]
-        await renewed(tokens)
-        await renewed(tokens)
+        await tokens.renew()
+        await tokens.renew()
 
     assert registrar.kids == ["old", "old", "old", "new", "new"]
 
 
 async def test_a_rotation_that_is_taken_back_is_followed_back(d1: FakeD1, registrar: Registrar) -> None:
     async with tokens_at(d1, NEW, OLD) as tokens:
-        await renewed(tokens)
+        await tokens.renew()
         registrar.registered = [NEW]
-        await renewed(tokens)
+        await tokens.renew()
         registrar.registered = [OLD]
-        await renewed(tokens)
+        await tokens.renew()
 
     assert registrar.kids == ["new", "old", "old", "old", "new", "new", "old"]
 
@@ -134,16 +105,16 @@ async def test_the_order_of_the_settings_stays_while_d1_takes_both(d1: FakeD1, r
     registrar.registered = [OLD, NEW]
     async with tokens_at(d1, NEW, OLD) as tokens:
         with capture_logs() as logged:
-            await renewed(tokens)
+            await tokens.renew()
 
     assert registrar.kids == ["new", "new"]
     assert logged == []
 
 
 async def test_each_issuer_remembers_for_itself(d1: FakeD1, registrar: Registrar) -> None:
-    async with tokens_at(d1, NEW, OLD) as tokens:
-        await tokens.get(ISSUER, "correlation-1")
-        await tokens.get(OTHER_ISSUER, "correlation-1")
+    async with tokens_at(d1, NEW, OLD, issuers=(ISSUER, OTHER_ISSUER)) as tokens:
+        await tokens.get()
+        await tokens.get(OTHER_ISSUER)
 
     assert registrar.kids == ["new", "old", "new", "old"]
 
@@ -154,10 +125,7 @@ async def test_two_refused_keys_are_each_tried_once_and_the_next_fetch_begins_wi
     registrar.registered = []
     async with tokens_at(d1, NEW, OLD) as tokens:
         for _ in range(2):
-            with pytest.raises(GatewayError) as caught:
-                await tokens.get(ISSUER, "correlation-1")
-            assert caught.value.reason == error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION
-            assert caught.value.outcome == error_pb2.OUTCOME_NOT_SENT
+            assert kind_of(await failure_of(tokens.get())) == ("UPSTREAM_AUTHENTICATION", "NOT_SENT")
 
     assert registrar.kids == ["new", "old"] * 2
 
@@ -166,16 +134,15 @@ async def test_two_refused_keys_are_each_tried_once_and_the_next_fetch_begins_wi
 async def test_another_refusal_says_nothing_about_the_key(d1: FakeD1, registrar: Registrar, status: int) -> None:
     registrar.failures = [status]
     async with tokens_at(d1, NEW, OLD) as tokens:
-        with pytest.raises(GatewayError):
-            await tokens.get(ISSUER, "correlation-1")
+        await failure_of(tokens.get())
 
     assert registrar.kids == ["new"]
 
 
-async def test_a_d1_that_is_busy_when_the_second_key_is_tried_is_asked_again(d1: FakeD1, registrar: Registrar) -> None:
+async def test_a_d1_that_is_busy_when_the_second_key_is_tried_gets_both_again(d1: FakeD1, registrar: Registrar) -> None:
     registrar.failures = [0, 503]
     async with tokens_at(d1, NEW, OLD) as tokens:
-        assert await tokens.get(ISSUER, "correlation-1") == d1.tokens[0]
+        assert await tokens.get() == d1.tokens[0]
 
     assert registrar.kids == ["new", "old", "new", "old"]
 
@@ -183,16 +150,15 @@ async def test_a_d1_that_is_busy_when_the_second_key_is_tried_is_asked_again(d1:
 async def test_an_early_refresh_changes_the_key_while_the_token_of_before_serves(
     d1: FakeD1, registrar: Registrar
 ) -> None:
-    now = 0.0
-    async with tokens_at(d1, OLD, NEW, monotonic=lambda: now) as tokens:
-        before = await tokens.get(ISSUER, "correlation-1")
+    async with tokens_at(d1, OLD, NEW) as tokens:
+        before = await tokens.get()
         registrar.registered = [NEW]
-        now = 0.9 * 900
+        tokens.clock.now += 0.9 * 900
 
-        served = [await tokens.get(ISSUER, "correlation-1")]
-        async with asyncio.timeout(5):
+        served = [await tokens.get()]
+        async with asyncio.timeout(30):
             while len(d1.tokens) < 2:
-                served.append(await tokens.get(ISSUER, "correlation-1"))
+                served.append(await tokens.get())
                 await asyncio.sleep(0.01)
 
     assert set(served) == {before}

@@ -1,18 +1,16 @@
-"""The history of 3DS operations, as D1 sees the calls and as the caller sees the answers."""
+"""The history of 3DS operations, as D1 sees the calls and as the caller sees the responses."""
 
 from typing import Any
 
 import orjson
 import pytest
-from aiohttp import web
 from google.protobuf import json_format
 
 from adapters.d1.api import D1Client, D1OperationHistory
-from gateway.errors import GatewayError, Outcome, Reason
-from gateway.ports import Call
-from issuer.common.v1 import error_pb2
+from gateway.errors import GatewayError
 from issuer.threeds.v1 import operation_pb2
-from tests.integration.d1.fake_d1 import ISSUER, FakeD1, answering, call
+from tests.integration.upstreams.fake_d1 import FakeD1
+from tests.integration.upstreams.fake_upstream import ISSUER, call, failure_of, kind_of, reply
 
 BASE = f"/banking/v1/issuers/{ISSUER}/cards/card-1/3ds/operations"
 SMS = {
@@ -47,30 +45,29 @@ def without(operation: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 async def broken(history: D1OperationHistory) -> GatewayError:
-    """List operations, which has to fail for what D1 answered; return the error."""
-    with pytest.raises(GatewayError) as caught:
-        await history.list_operations("card-1", 0, 3, call())
-    assert caught.value.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
-    assert caught.value.metadata == {"upstream": "d1", "upstream_status": "200"}
-    return caught.value
+    """List operations, which has to fail for what D1 sent; return the error."""
+    error = await failure_of(history.list_operations("card-1", 0, 3, call()))
+    assert kind_of(error) == ("UPSTREAM_CONTRACT", "UNKNOWN")
+    assert error.metadata == {"upstream": "d1", "upstream_status": "200"}
+    return error
 
 
 async def test_a_list_is_a_get_without_a_body_that_says_where_to_begin_and_how_many(
     d1: FakeD1, history: D1OperationHistory
 ) -> None:
-    d1.card_handler = answering(200, page())
+    d1.replies = [reply(page())]
 
     await history.list_operations("card-1", 17, 50, call(correlation_id="trace_42"))
 
-    (seen,) = d1.card_calls
-    assert (seen.method, seen.raw_path, seen.body) == ("GET", f"{BASE}?offset=17&limit=50", b"")
-    assert {"Content-Type", "Content-Length", "Transfer-Encoding"}.isdisjoint(seen.headers)
-    assert seen.headers["Authorization"] == f"Bearer {d1.tokens[0]}"
+    (seen,) = d1.calls
+    assert (seen.method, seen.path, seen.body) == ("GET", f"{BASE}?offset=17&limit=50", b"")
+    assert {"content-type", "content-length", "transfer-encoding"}.isdisjoint(seen.headers)
+    assert seen.headers["authorization"] == f"Bearer {d1.tokens[0]}"
     assert seen.headers["x-correlation-id"] == "trace_42"
 
 
 async def test_operations_are_read_with_all_that_d1_says_of_them(d1: FakeD1, history: D1OperationHistory) -> None:
-    d1.card_handler = answering(200, page(SMS, FRICTIONLESS, remaining=7))
+    d1.replies = [reply(page(SMS, FRICTIONLESS, remaining=7))]
 
     listed = await history.list_operations("card-1", 0, 10, call())
 
@@ -87,14 +84,14 @@ async def test_operations_are_read_with_all_that_d1_says_of_them(d1: FakeD1, his
 
 
 async def test_no_operations_are_an_empty_page(d1: FakeD1, history: D1OperationHistory) -> None:
-    d1.card_handler = answering(200, page())
+    d1.replies = [reply(page())]
 
     assert await history.list_operations("card-1", 0, 10, call()) == ([], 0)
 
 
 async def test_words_and_fields_that_d1_adds_are_no_fault(d1: FakeD1, history: D1OperationHistory) -> None:
     added = SMS | {"operation": "3DS_TELEPATHY", "status": "UNDECIDED", "startTime": "yesterday"}
-    d1.card_handler = answering(200, orjson.dumps({"operations": [added], "remainingOperations": 0, "page": 1}))
+    d1.replies = [reply({"operations": [added], "remainingOperations": 0, "page": 1})]
 
     (read,) = (await history.list_operations("card-1", 0, 10, call())).operations
 
@@ -127,7 +124,7 @@ async def test_words_and_fields_that_d1_adds_are_no_fault(d1: FakeD1, history: D
 async def test_an_answer_that_is_no_page_breaks_the_contract(
     d1: FakeD1, history: D1OperationHistory, body: bytes
 ) -> None:
-    d1.card_handler = answering(200, body)
+    d1.replies = [reply(body)]
 
     await broken(history)
 
@@ -148,7 +145,7 @@ async def test_an_answer_that_is_no_page_breaks_the_contract(
 async def test_one_operation_that_cannot_be_read_fails_the_page_and_is_named_without_its_value(
     d1: FakeD1, history: D1OperationHistory, wrong: object, place: str
 ) -> None:
-    d1.card_handler = answering(200, page(SMS, wrong))
+    d1.replies = [reply(page(SMS, wrong))]
 
     error = await broken(history)
 
@@ -157,71 +154,39 @@ async def test_one_operation_that_cannot_be_read_fails_the_page_and_is_named_wit
 
 
 async def test_one_operation_is_got_by_its_id(d1: FakeD1, history: D1OperationHistory) -> None:
-    d1.card_handler = answering(200, orjson.dumps(SMS))
+    d1.replies = [reply(SMS)]
 
     operation = await history.get_operation("card-1", "op-2", call())
 
     assert (operation.operation_id, operation.details.acs_transaction_id) == ("op-2", "acs-1")
-    (seen,) = d1.card_calls
-    assert (seen.method, seen.raw_path, seen.body) == ("GET", f"{BASE}/op-2", b"")
+    (seen,) = d1.calls
+    assert (seen.method, seen.path, seen.body) == ("GET", f"{BASE}/op-2", b"")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", orjson.dumps(FRICTIONLESS), orjson.dumps(without(SMS, "status"))])
 async def test_an_answer_that_is_not_the_operation_breaks_the_contract(
     d1: FakeD1, history: D1OperationHistory, body: bytes
 ) -> None:
-    d1.card_handler = answering(200, body)
+    d1.replies = [reply(body)]
 
-    with pytest.raises(GatewayError) as caught:
-        await history.get_operation("card-1", "op-2", call())
-
-    assert caught.value.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
-
-
-@pytest.mark.parametrize(
-    ("status", "reason", "outcome"),
-    [
-        (400, error_pb2.ERROR_REASON_UPSTREAM_INVALID, error_pb2.OUTCOME_REJECTED),
-        (403, error_pb2.ERROR_REASON_UPSTREAM_FORBIDDEN, error_pb2.OUTCOME_REJECTED),
-        (404, error_pb2.ERROR_REASON_UPSTREAM_NOT_FOUND, error_pb2.OUTCOME_REJECTED),
-        (500, error_pb2.ERROR_REASON_UPSTREAM_FAILED, error_pb2.OUTCOME_UNKNOWN),
-    ],
-)
-async def test_the_older_form_of_error_is_understood(
-    d1: FakeD1, history: D1OperationHistory, status: int, reason: Reason, outcome: Outcome
-) -> None:
-    d1.card_handler = answering(status, b'{"error":"Card does not exist"}')
-
-    with pytest.raises(GatewayError) as caught:
-        await history.list_operations("card-1", 0, 10, call())
-
-    assert (caught.value.reason, caught.value.outcome) == (reason, outcome)
-    assert "Card does not exist" in caught.value.message
-    assert "upstream_code" not in caught.value.metadata
+    assert kind_of(await failure_of(history.get_operation("card-1", "op-2", call()))) == (
+        "UPSTREAM_CONTRACT",
+        "UNKNOWN",
+    )
 
 
-async def test_a_get_whose_kept_connection_broke_is_made_again_unnoticed(
-    d1: FakeD1, history: D1OperationHistory
-) -> None:
-    dropped: list[web.Request] = []
+async def test_the_older_form_of_error_is_understood(d1: FakeD1, history: D1OperationHistory) -> None:
+    d1.replies = [reply({"error": "Card does not exist"}, 404)]
 
-    async def drop_once(request: web.Request) -> web.Response:
-        if not dropped:
-            dropped.append(request)
-            assert request.transport is not None
-            request.transport.abort()
-        return web.Response(body=page(SMS))
+    error = await failure_of(history.list_operations("card-1", 0, 10, call()))
 
-    d1.card_handler = drop_once
-
-    listed = await history.list_operations("card-1", 0, 10, call())
-
-    assert [operation.operation_id for operation in listed.operations] == ["op-2"]
-    assert len(d1.card_calls) == 2
+    assert kind_of(error) == ("UPSTREAM_NOT_FOUND", "REJECTED")
+    assert "Card does not exist" in error.message
+    assert "upstream_code" not in error.metadata
 
 
 async def test_a_token_that_d1_forgot_is_replaced_once(d1: FakeD1, history: D1OperationHistory) -> None:
-    d1.card_handler = answering(200, page())
+    d1.replies = [reply(page())]
     await history.list_operations("card-1", 0, 10, call())
     d1.refused_tokens.update(d1.tokens)
 
@@ -231,8 +196,7 @@ async def test_a_token_that_d1_forgot_is_replaced_once(d1: FakeD1, history: D1Op
 
 
 async def test_an_unknown_issuer_is_refused_before_anything_is_sent(d1: FakeD1, history: D1OperationHistory) -> None:
-    with pytest.raises(GatewayError) as caught:
-        await history.get_operation("card-1", "op-1", Call("ISSUER0002", "correlation-1"))
+    error = await failure_of(history.get_operation("card-1", "op-1", call(issuer_id="ISSUER0002")))
 
-    assert caught.value.reason == error_pb2.ERROR_REASON_ISSUER_UNKNOWN
-    assert d1.token_calls == []
+    assert kind_of(error) == ("ISSUER_UNKNOWN", "NOT_SENT")
+    assert d1.seen == []

@@ -4,7 +4,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapters.d1.api import D1CardIssuer, D1Client
-from tests.integration.d1.fake_d1 import FakeD1, client_at, running_d1
+from adapters.threeds import HttpThreeDSServer
+from tests.integration.upstreams.fake_d1 import FakeD1, client_at
+from tests.integration.upstreams.fake_threeds import server_at
+from tests.integration.upstreams.fake_upstream import FakeUpstream, running
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +22,8 @@ async def nothing_is_left_running() -> AsyncIterator[None]:
 
 @pytest.fixture
 async def d1() -> AsyncIterator[FakeD1]:
-    async with running_d1() as running:
-        yield running
+    async with running(FakeD1()) as started:
+        yield started
 
 
 @pytest.fixture
@@ -32,3 +35,15 @@ async def client(d1: FakeD1) -> AsyncIterator[D1Client]:
 @pytest.fixture
 def cards(client: D1Client) -> D1CardIssuer:
     return D1CardIssuer(client)
+
+
+@pytest.fixture
+async def threeds() -> AsyncIterator[FakeUpstream]:
+    async with running(FakeUpstream()) as started:
+        yield started
+
+
+@pytest.fixture
+async def server(threeds: FakeUpstream) -> AsyncIterator[HttpThreeDSServer]:
+    async with server_at(threeds.url) as connected:
+        yield connected

@@ -1,0 +1,265 @@
+"""Tokens: fetched once for everyone, kept, refreshed early, replaced when refused."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped]
+from jwcrypto import jws as oracle_jws
+
+from adapters.d1.api import D1CardIssuer
+from gateway.errors import GatewayError
+from issuer.card.v1 import messages_pb2 as card
+from tests.integration.upstreams.fake_d1 import ASSERTION_KEY, SUSPEND, FakeD1, Tokens, client_at, tokens_at
+from tests.integration.upstreams.fake_upstream import BREAK, ISSUER, Seen, call, failure_of, kind_of, reply
+
+LIFETIME = 900
+
+
+@pytest.fixture
+async def tokens(d1: FakeD1) -> AsyncIterator[Tokens]:
+    async with tokens_at(d1) as source:
+        yield source
+
+
+def verified(seen: Seen) -> oracle_jws.JWS:
+    """Verify an assertion with another library."""
+    jws = oracle_jws.JWS()
+    jws.allowed_algs = ["ES256"]
+    jws.deserialize(seen.form()["assertion"][0], oracle_jwk.JWK(**ASSERTION_KEY.as_dict(private=False)))
+    return jws
+
+
+async def test_the_assertion_is_what_d1_requires_and_another_library_verifies_it(d1: FakeD1) -> None:
+    async with tokens_at(d1, assertion_audience="https://api.d1.example") as tokens:
+        await tokens.get()
+
+    (seen,) = d1.token_calls
+    assert (seen.method, seen.path) == ("POST", "/authz/v1/oauth2/token")
+    assert seen.headers["content-type"] == "application/x-www-form-urlencoded"
+    form = seen.form()
+    assert form.keys() == {"grant_type", "assertion"}
+    assert form["grant_type"] == ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
+    jws = verified(seen)
+    assert jws.jose_header == {"alg": "ES256", "typ": "JWT", "kid": "issuer-2025"}
+    claims = json.loads(jws.payload)
+    assert len(claims.pop("jti")) == 36
+    assert claims == {
+        "iss": ISSUER,
+        "sub": ISSUER,
+        "aud": "https://api.d1.example",
+        "iat": 1_700_000_000,
+        "exp": 1_700_000_300,
+    }
+
+
+async def test_no_audience_means_no_claim_and_every_assertion_is_new(d1: FakeD1, cards: D1CardIssuer) -> None:
+    earliest = int(time.time())
+    await cards.suspend_card(SUSPEND, call())
+    d1.refused_tokens.add(d1.tokens[0])
+    await cards.suspend_card(SUSPEND, call())
+
+    first, second = (json.loads(verified(seen).payload) for seen in d1.token_calls)
+    assert "aud" not in first | second
+    assert first["jti"] != second["jti"]
+    assert earliest <= first["iat"] <= time.time()
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["none", "refused"])
+async def test_many_calls_without_a_good_token_fetch_one(d1: FakeD1, *, refused: bool) -> None:
+    async with client_at(d1.url, total_timeout_seconds=60.0, connect_timeout_seconds=60.0) as client:
+        cards = D1CardIssuer(client)
+        if refused:
+            await cards.suspend_card(SUSPEND, call())
+            d1.refused_tokens.update(d1.tokens)
+        responses = await asyncio.gather(*(cards.suspend_card(SUSPEND, call()) for _ in range(200)))
+
+    assert responses == [card.SuspendCardResponse()] * 200
+    assert len(d1.token_calls) == 1 + refused
+    assert len(d1.calls) == 200 + 201 * refused
+
+
+async def test_a_fresh_token_refused_too_is_an_error_of_our_credentials(d1: FakeD1, cards: D1CardIssuer) -> None:
+    d1.replies = [reply({"errorCode": "AUTHORIZER_UNAUTHORIZED"}, 401)]
+
+    error = await failure_of(cards.suspend_card(SUSPEND, call()))
+
+    assert kind_of(error) == ("UPSTREAM_AUTHENTICATION", "REJECTED")
+    assert error.metadata["upstream_code"] == "AUTHORIZER_UNAUTHORIZED"
+    assert len(d1.calls) == len(d1.token_calls) == 2
+
+
+async def test_a_late_refusal_of_an_old_token_leaves_the_new_one_alone(d1: FakeD1, tokens: Tokens) -> None:
+    old = await tokens.get()
+    tokens.source.discard(ISSUER, old)
+    new = await tokens.get()
+    tokens.source.discard(ISSUER, old)
+
+    assert await tokens.get() == new
+    assert len(d1.token_calls) == 2
+
+
+@pytest.mark.parametrize("expires_in", [900, 900.0, "900", " 900 ", None])
+async def test_a_token_is_used_for_its_life_which_is_a_number_a_text_or_the_documented_one(
+    d1: FakeD1, tokens: Tokens, expires_in: object
+) -> None:
+    d1.expires_in = expires_in
+    first = await tokens.get()
+    tokens.clock.now += 0.79 * LIFETIME
+    assert await tokens.get() == first
+    assert len(d1.token_calls) == 1
+
+    tokens.clock.now += 0.21 * LIFETIME
+    assert await tokens.get() == d1.tokens[1] != first
+
+
+async def test_an_early_refresh_holds_nobody_up_and_happens_once(d1: FakeD1, tokens: Tokens) -> None:
+    old = await tokens.get()
+    tokens.clock.now += 0.81 * LIFETIME
+    d1.token_gate.clear()
+
+    meanwhile = [await tokens.get() for _ in range(100)]
+    await d1.arrived(2)
+    meanwhile.append(await tokens.get())
+    d1.token_gate.set()
+    await tokens.idle()
+
+    assert set(meanwhile) == {old}
+    assert await tokens.get() == d1.tokens[1] != old
+    assert len(d1.token_calls) == 2
+
+
+async def test_a_failed_early_refresh_goes_unnoticed_and_is_repeated_after_a_pause(d1: FakeD1, tokens: Tokens) -> None:
+    old = await tokens.get()
+    d1.token_reply = reply(status=500)
+    tokens.clock.now += 0.81 * LIFETIME
+    assert await tokens.get() == old
+    await tokens.idle()
+
+    assert [await tokens.get() for _ in range(10)] == [old] * 10
+    await tokens.idle()
+    assert len(d1.token_calls) == 2
+
+    tokens.clock.now += 5
+    d1.token_reply = None
+    assert await tokens.get() == old
+    await tokens.idle()
+    assert await tokens.get() == d1.tokens[1]
+    assert len(d1.token_calls) == 3
+
+
+@pytest.mark.parametrize("waiters_to_cancel", [1, 9, 10])
+async def test_a_caller_that_leaves_does_not_disturb_the_others(
+    d1: FakeD1, tokens: Tokens, waiters_to_cancel: int
+) -> None:
+    d1.token_gate.clear()
+    waiters = [asyncio.create_task(tokens.get()) for _ in range(10)]
+    await d1.arrived(1)
+    for waiter in waiters[:waiters_to_cancel]:
+        waiter.cancel()
+    await asyncio.sleep(0)
+    d1.token_gate.set()
+    results = await asyncio.gather(*waiters, return_exceptions=True)
+
+    assert all(isinstance(result, asyncio.CancelledError) for result in results[:waiters_to_cancel])
+    await tokens.idle()
+    assert results[waiters_to_cancel:] == d1.tokens * (10 - waiters_to_cancel)
+    assert await tokens.get() == d1.tokens[0]
+    assert len(d1.token_calls) == 1
+
+
+async def test_all_who_wait_for_a_fetch_that_fails_get_their_own_error_and_the_next_call_tries_anew(
+    d1: FakeD1, tokens: Tokens
+) -> None:
+    d1.token_gate.clear()
+    d1.token_reply = reply(status=503, Retry_After="700")
+    waiters = [asyncio.create_task(tokens.get()) for _ in range(10)]
+    await d1.arrived(1)
+    d1.token_gate.set()
+    errors = await asyncio.gather(*waiters, return_exceptions=True)
+
+    assert len({id(error) for error in errors}) == 10
+    for error in errors:
+        assert isinstance(error, GatewayError)
+        assert kind_of(error) == ("UPSTREAM_UNAVAILABLE", "NOT_SENT")
+        assert error.retry_after_seconds == 700
+    d1.token_reply = None
+    assert await tokens.get() == d1.tokens[0]
+    assert len(d1.token_calls) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+async def test_a_refused_assertion_is_an_error_of_our_credentials_and_nothing_was_sent(
+    d1: FakeD1, cards: D1CardIssuer, status: int
+) -> None:
+    d1.token_reply = reply({"error": "invalid_grant"}, status)
+
+    error = await failure_of(cards.suspend_card(SUSPEND, call()))
+
+    assert kind_of(error) == ("UPSTREAM_AUTHENTICATION", "NOT_SENT")
+    assert error.metadata["upstream_status"] == str(status)
+    assert "invalid_grant" in error.message
+    assert d1.calls == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"{}",
+        b'{"access_token":""}',
+        b'{"access_token":7}',
+        b'{"access_token":"a b"}',
+        b'{"access_token":"a\\r\\nx: y"}',
+        b'{"access_token":"abc","expires_in":"soon"}',
+        b'{"access_token":"abc","expires_in":"nan"}',
+        b'{"access_token":"abc","expires_in":true}',
+        b'{"access_token":"abc","expires_in":0}',
+        b'{"access_token":"abc","token_type":"mac"}',
+    ],
+)
+async def test_a_response_without_a_usable_token_breaks_the_contract(
+    d1: FakeD1, cards: D1CardIssuer, body: bytes
+) -> None:
+    d1.token_reply = reply(body)
+
+    assert kind_of(await failure_of(cards.suspend_card(SUSPEND, call()))) == ("UPSTREAM_CONTRACT", "NOT_SENT")
+    assert d1.calls == []
+
+
+async def test_a_caller_out_of_time_leaves_while_the_fetch_goes_on_for_the_next(
+    d1: FakeD1, cards: D1CardIssuer
+) -> None:
+    d1.token_gate.clear()
+    error = await failure_of(cards.suspend_card(SUSPEND, call(0.05)))
+    d1.token_gate.set()
+
+    assert kind_of(error) == ("DEADLINE_EXCEEDED", "NOT_SENT")
+    assert d1.calls == []
+    assert await cards.suspend_card(SUSPEND, call()) == card.SuspendCardResponse()
+    assert len(d1.token_calls) == 1
+
+
+async def test_a_broken_token_call_is_repeated_and_leaves_the_card_call_unsent(d1: FakeD1, cards: D1CardIssuer) -> None:
+    d1.token_reply = BREAK
+
+    error = await failure_of(cards.suspend_card(SUSPEND, call()))
+
+    assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
+    assert error.retry_after_seconds == 1
+    assert len(d1.token_calls) == 3
+    assert d1.calls == []
+
+
+async def test_closing_ends_a_fetch_that_still_runs(d1: FakeD1) -> None:
+    d1.token_gate.clear()
+    async with tokens_at(d1) as tokens:
+        waiter = asyncio.create_task(tokens.get())
+        await d1.arrived(1)
+    d1.token_gate.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiter

@@ -1,0 +1,285 @@
+"""What became of a request, when the other side of the socket misbehaves."""
+
+import asyncio
+import gzip
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from adapters.d1.api.errors import D1
+from adapters.http.client import HttpExchange
+from adapters.http.response import UpstreamResponse
+from gateway.errors import GatewayError
+from gateway.settings import UpstreamSettings
+from tests.integration.upstreams.fake_upstream import (
+    BREAK,
+    HANG,
+    TRUNCATED,
+    FakeUpstream,
+    Reply,
+    Seen,
+    failure_of,
+    kind_of,
+    reply,
+    running,
+)
+
+OK = reply(status=204)
+HANG_IN_BODY = Reply(TRUNCATED.content, "hangs")
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeUpstream]:
+    async with running(FakeUpstream([HANG])) as started:
+        yield started
+
+
+@asynccontextmanager
+async def http_at(
+    url: str, tls: ssl.SSLContext | None = None, *, max_response_bytes: int = 1_048_576, **limits: Any
+) -> AsyncIterator[HttpExchange]:
+    settings = UpstreamSettings(base_url=url, **limits)
+    async with aclosing(HttpExchange(D1, settings, tls, max_response_bytes=max_response_bytes)) as http:
+        yield http
+
+
+async def send(
+    http: HttpExchange, method: str = "POST", path: str = "/path", *, seconds: float = 60.0
+) -> UpstreamResponse:
+    deadline = asyncio.get_running_loop().time() + seconds
+    headers = {"Authorization": "Bearer top-secret"}
+    return await http.send(method, path, endpoint=path, headers=headers, body=b"secret", deadline=deadline)
+
+
+async def failure(http: HttpExchange, method: str = "POST", *, seconds: float = 60.0) -> GatewayError:
+    error = await failure_of(send(http, method, seconds=seconds))
+    assert error.metadata["upstream"] == "d1"
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    return error
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "UPSTREAM_NO_ANSWER"),
+        (b"HTTP/1.1 201 Crea", "UPSTREAM_NO_ANSWER"),
+        (TRUNCATED.content, "UPSTREAM_NO_ANSWER"),
+        (b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "UPSTREAM_NO_ANSWER"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", "UPSTREAM_CONTRACT"),
+        (b"HTTP/1.1 201 Created\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", "UPSTREAM_CONTRACT"),
+    ],
+    ids=["closes", "breaks-in-the-head", "breaks-in-the-body", "breaks-in-a-chunk", "speaks-no-http", "endless-header"],
+)
+async def test_a_request_that_left_without_a_whole_response_has_an_unknown_outcome(
+    upstream: FakeUpstream, content: bytes, reason: str
+) -> None:
+    upstream.replies = [Reply(content)]
+    async with http_at(upstream.url) as http:
+        error = await failure(http)
+
+    assert kind_of(error) == (reason, "UNKNOWN")
+    assert error.retry_after_seconds is None
+    assert "upstream_status" not in error.metadata
+    assert len(upstream.seen) == 1
+
+
+async def test_a_connection_that_is_closed_before_anything_is_read_leaves_the_outcome_unknown(
+    upstream: FakeUpstream,
+) -> None:
+    upstream.greeting = BREAK
+    async with http_at(upstream.url) as http:
+        assert kind_of(await failure(http)) == ("UPSTREAM_NO_ANSWER", "UNKNOWN")
+
+
+@pytest.mark.parametrize("silence", [HANG, HANG_IN_BODY], ids=["at-once", "in-the-body"])
+async def test_a_deadline_that_passes_after_the_request_left_has_an_unknown_outcome(
+    upstream: FakeUpstream, silence: Reply
+) -> None:
+    upstream.replies = [silence]
+    async with http_at(upstream.url) as http:
+        error = await failure(http, seconds=0.3)
+
+    assert kind_of(error) == ("DEADLINE_EXCEEDED", "UNKNOWN")
+    assert error.retry_after_seconds is None
+    assert "upstream_status" not in error.metadata
+
+
+async def test_a_refused_connection_means_nothing_was_sent(upstream: FakeUpstream) -> None:
+    await upstream.stop()
+    async with http_at(upstream.url) as http:
+        error = await failure(http)
+
+    assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
+    assert error.retry_after_seconds == 1
+
+
+@pytest.mark.parametrize(
+    ("connect_seconds", "seconds", "kind", "text"),
+    [
+        (0.1, 60.0, "UPSTREAM_UNREACHABLE", "no connection was available in time"),
+        (2.0, 0.1, "DEADLINE_EXCEEDED", "Nothing was sent."),
+    ],
+    ids=["connect-timeout", "deadline"],
+)
+async def test_a_tls_handshake_that_hangs_means_nothing_was_sent(
+    upstream: FakeUpstream, connect_seconds: float, seconds: float, kind: str, text: str
+) -> None:
+    url = upstream.url.replace("http", "https")
+    async with http_at(url, ssl.create_default_context(), connect_timeout_seconds=connect_seconds) as http:
+        error = await failure(http, seconds=seconds)
+
+    assert kind_of(error) == (kind, "NOT_SENT")
+    assert text in error.message
+
+
+async def test_an_upstream_without_tls_means_nothing_was_sent(upstream: FakeUpstream) -> None:
+    upstream.greeting = Reply(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    async with http_at(upstream.url.replace("http", "https"), ssl.create_default_context()) as http:
+        error = await failure(http)
+
+    assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
+
+
+async def test_a_request_that_waits_for_a_free_connection_was_not_sent(upstream: FakeUpstream) -> None:
+    async with http_at(upstream.url, max_connections=1) as http:
+        first = asyncio.create_task(send(http))
+        await upstream.arrived(1)
+
+        assert kind_of(await failure(http, seconds=0.1)) == ("DEADLINE_EXCEEDED", "NOT_SENT")
+        assert not first.done()
+        first.cancel()
+    assert len(upstream.seen) == 1
+
+
+async def test_a_request_waits_for_a_place_longer_than_for_a_connection(upstream: FakeUpstream) -> None:
+    released = asyncio.Event()
+
+    async def reply_when_released(_request: Seen) -> Reply:
+        await released.wait()
+        return OK
+
+    upstream.replies = [reply_when_released]
+    async with http_at(upstream.url, max_connections=1, connect_timeout_seconds=0.5) as http:
+        first = asyncio.create_task(send(http))
+        await upstream.arrived(1)
+        second = asyncio.create_task(send(http))
+        await asyncio.sleep(0.6)
+        released.set()
+
+        assert ((await first).status, (await second).status) == (204, 204)
+
+
+async def test_a_request_that_finds_the_queue_full_is_refused_at_once(upstream: FakeUpstream) -> None:
+    upstream.replies = [HANG, OK]
+    async with http_at(upstream.url, max_connections=1, max_waiting_requests=1) as http:
+        first = asyncio.create_task(send(http))
+        await upstream.arrived(1)
+        second = asyncio.create_task(send(http))
+        await asyncio.sleep(0)
+        third = await failure(http)
+
+        assert kind_of(third) == ("TOO_MANY_REQUESTS", "NOT_SENT")
+        assert third.retry_after_seconds == 1
+        assert not second.done()
+        first.cancel()
+        assert (await second).status == 204
+    assert len(upstream.seen) == 2
+
+
+async def test_a_caller_that_leaves_the_queue_gives_its_place_there_up(upstream: FakeUpstream) -> None:
+    async with http_at(upstream.url, max_connections=1, max_waiting_requests=1) as http:
+        first = asyncio.create_task(send(http))
+        await upstream.arrived(1)
+        second = asyncio.create_task(send(http))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+
+        assert kind_of(await failure(http, seconds=0.1)) == ("DEADLINE_EXCEEDED", "NOT_SENT")
+        first.cancel()
+
+
+async def test_a_cancelled_request_gives_its_connection_up(upstream: FakeUpstream) -> None:
+    upstream.replies = [HANG, OK]
+    async with http_at(upstream.url, max_connections=1) as http:
+        task = asyncio.create_task(send(http))
+        await upstream.arrived(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert (await send(http)).status == 204
+
+
+async def test_a_post_on_a_connection_that_dies_is_not_sent_again(upstream: FakeUpstream) -> None:
+    upstream.replies = [OK, BREAK]
+    async with http_at(upstream.url) as http:
+        await send(http)
+
+        assert kind_of(await failure(http)) == ("UPSTREAM_NO_ANSWER", "UNKNOWN")
+    assert len(upstream.seen) == 2
+
+
+async def test_a_put_on_a_connection_that_dies_is_sent_again_on_a_new_one(upstream: FakeUpstream) -> None:
+    upstream.replies = [OK, BREAK, OK]
+    async with http_at(upstream.url) as http:
+        await send(http, "PUT")
+
+        assert (await send(http, "PUT")).status == 204
+    assert len(upstream.seen) == 3
+    assert len({seen.peer for seen in upstream.seen}) == 2
+
+
+async def test_a_put_that_was_sent_once_stays_unknown_when_its_repetition_cannot_connect(
+    upstream: FakeUpstream,
+) -> None:
+    async def vanish(_request: Seen) -> Reply:
+        upstream.stop_listening()
+        return BREAK
+
+    upstream.replies = [OK, vanish]
+    async with http_at(upstream.url) as http:
+        await send(http, "PUT")
+
+        assert kind_of(await failure(http, "PUT")) == ("UPSTREAM_NO_ANSWER", "UNKNOWN")
+    assert len(upstream.seen) == 2
+
+
+async def test_a_path_goes_out_exactly_as_it_was_given(upstream: FakeUpstream) -> None:
+    upstream.replies = [OK]
+    async with http_at(upstream.url) as http:
+        await send(http, path="/a%2F%7eb/operations:renew")
+
+    assert (upstream.seen[0].method, upstream.seen[0].path) == ("POST", "/a%2F%7eb/operations:renew")
+
+
+async def test_a_response_of_the_largest_size_is_read(upstream: FakeUpstream) -> None:
+    upstream.replies = [reply(b"x" * 1000)]
+    async with http_at(upstream.url, max_response_bytes=1000) as http:
+        assert len((await send(http)).body) == 1000
+
+
+_PACKED = gzip.compress(b"x" * 10_000_000)
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        reply(b"x" * 100_001, 201),
+        reply(b"x" * 1_000_000, 400, Content_Length="100000000"),
+        reply(_PACKED, Content_Encoding="gzip"),
+    ],
+    ids=["success", "error-without-end", "packed"],
+)
+async def test_a_larger_response_breaks_the_contract_packed_or_not(upstream: FakeUpstream, large: Reply) -> None:
+    upstream.replies = [large]
+    async with http_at(upstream.url, max_response_bytes=100_000) as http:
+        error = await failure(http)
+
+    assert len(_PACKED) < 100_000
+    assert kind_of(error) == ("UPSTREAM_CONTRACT", "UNKNOWN")

@@ -1,0 +1,71 @@
+"""Who is spoken with over TLS, and who is not."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from adapters.d1.api import D1CardIssuer
+from sandbox.common.pki import Pki, make_pki
+from sandbox.common.tls import browser_context, client_context, server_context
+from tests.integration.upstreams.both_upstreams import UPSTREAMS, Upstream
+from tests.integration.upstreams.fake_d1 import SUSPEND, FakeD1, client_at
+from tests.integration.upstreams.fake_upstream import call, failure_of, kind_of, running
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return make_pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return make_pki(tmp_path_factory.mktemp("strangers"))
+
+
+def as_gateway(pki: Pki, trusted: Path | None = None) -> ssl.SSLContext:
+    return client_context(pki.gateway_client, trusted or pki.server_ca)
+
+
+each_upstream = pytest.mark.parametrize("upstream", UPSTREAMS, ids=lambda upstream: upstream.name)
+
+
+@each_upstream
+async def test_a_call_goes_through_mutual_tls(upstream: Upstream, pki: Pki) -> None:
+    server = server_context(upstream.certificate(pki), pki.gateway_client_ca)
+    async with running(upstream.fake([upstream.changed], tls=server)) as fake:
+        async with upstream.connected(fake.url, as_gateway(pki)) as calls:
+            await calls.change(call())
+
+        assert fake.url.startswith("https://")
+        assert len(fake.calls) == 1
+
+
+@each_upstream
+async def test_an_upstream_whose_certificate_nobody_trusts_gets_nothing(
+    upstream: Upstream, pki: Pki, strangers: Pki
+) -> None:
+    server = server_context(upstream.certificate(strangers))
+    async with (
+        running(upstream.fake([upstream.changed], tls=server)) as fake,
+        upstream.connected(fake.url, as_gateway(pki)) as calls,
+    ):
+        error = await failure_of(calls.change(call()))
+
+        assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
+        assert error.retry_after_seconds == 1
+        assert "its certificate is not trusted (unable to get local issuer certificate)" in error.message
+        assert fake.seen == []
+
+
+@pytest.mark.parametrize("certificate", ["none", "a stranger's"])
+async def test_without_a_client_certificate_that_d1_trusts_nothing_is_sent(
+    pki: Pki, strangers: Pki, certificate: str
+) -> None:
+    server = server_context(pki.d1_server, pki.gateway_client_ca)
+    client = browser_context(pki.server_ca) if certificate == "none" else as_gateway(strangers, pki.server_ca)
+    async with running(FakeD1(tls=server)) as fake, client_at(fake.url, client) as connected:
+        error = await failure_of(D1CardIssuer(connected).suspend_card(SUSPEND, call()))
+
+        assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
+        assert fake.seen == []
