@@ -1,6 +1,5 @@
 import json
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,25 +28,18 @@ def decrypt(token: str) -> oracle_jwe.JWE:
 
 
 def test_another_library_opens_what_was_encrypted_and_finds_nothing_but_pan_and_expiry() -> None:
-    opened = decrypt(encrypt_credentials(credentials(3, 2029), D1_PUBLIC_KEY))
+    token = encrypt_credentials(credentials(3, 2029), D1_PUBLIC_KEY)
+
+    opened = decrypt(token)
 
     assert opened.payload == b'{"pan":"4111111111111111","exp":"0329"}'
-
-
-def test_the_header_names_the_algorithms_the_recipient_and_the_senders_key_and_no_more() -> None:
-    header = json.loads(decrypt(encrypt_credentials(credentials(3, 2029), D1_PUBLIC_KEY)).objects["protected"])
-
+    header = json.loads(opened.objects["protected"])
     epk = header.pop("epk")
     assert header == {"alg": "ECDH-ES", "enc": "A256GCM", "kid": "d1-2025"}
     assert (epk["kty"], epk["crv"]) == ("EC", "P-256")
     assert "d" not in epk
-
-
-def test_the_encrypted_key_is_empty_as_the_agreed_key_is_used_directly() -> None:
-    parts = encrypt_credentials(credentials(3, 2029), D1_PUBLIC_KEY).split(".")
-
-    assert len(parts) == 5
-    assert parts[1] == ""
+    # The agreed key is used directly, so none is sent.
+    assert [bool(part) for part in token.split(".")] == [True, False, True, True, True]
 
 
 def test_the_same_card_never_encrypts_to_the_same_text() -> None:
@@ -58,17 +50,7 @@ def test_the_same_card_never_encrypts_to_the_same_text() -> None:
 
 @given(st.integers(1, 12), st.integers(2000, 2099))
 def test_an_expiry_is_written_month_first(month: int, year: int) -> None:
-    text = mmyy(card_data_pb2.CardExpiry(month=month, year=year))
-
-    assert len(text) == 4
-    assert (int(text[:2]), 2000 + int(text[2:])) == (month, year)
-
-
-@given(st.integers(1, 12), st.integers(2000, 2099))
-def test_the_expiry_survives_encryption(month: int, year: int) -> None:
-    plaintext = orjson.loads(decrypt(encrypt_credentials(credentials(month, year), D1_PUBLIC_KEY)).payload)
-
-    assert plaintext["exp"] == f"{month:02}{year - 2000:02}"
+    assert mmyy(card_data_pb2.CardExpiry(month=month, year=year)) == f"{month:02}{year - 2000:02}"
 
 
 @pytest.mark.parametrize(

@@ -35,49 +35,41 @@ def keys(
     return IssuerKeys(list(assertion), recipients, clock)
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_an_encryption_key_on_another_curve_is_refused(place: int) -> None:
-    encryption = [key("good", private=False)]
-    encryption.insert(place, key(curve="P-384", private=False))
-
-    with pytest.raises(ValueError, match=r"d1_encryption_keys: .* P-256, not on P-384"):
-        keys([key()], encryption)
-
-
-@pytest.mark.parametrize("place", [0, 1])
-def test_an_assertion_key_on_another_curve_is_refused(place: int) -> None:
-    assertion = [key("good")]
-    assertion.insert(place, key(curve="P-521"))
-
-    with pytest.raises(ValueError, match=r"assertion_keys: .* P-256, not on P-521"):
-        keys(assertion, [key(private=False)])
-
-
-def test_keys_the_wrong_way_round_are_refused() -> None:
-    with pytest.raises(ValueError, match="assertion_keys: expected private keys"):
-        keys([key(private=False)], [key()])
-
-
-def test_a_private_key_of_d1_is_refused() -> None:
-    with pytest.raises(ValueError, match="D1's public key"):
-        keys([key()], [key(private=False), key("another")])
-
-
-def test_a_key_without_a_kid_is_refused() -> None:
-    with pytest.raises(ValueError, match="assertion_keys: a key has no kid"):
-        keys([ECKey.generate_key("P-256")], [key(private=False)])
-
-
-def test_a_key_for_another_use_is_refused() -> None:
-    with pytest.raises(ValueError, match="not for the use 'enc'"):
-        keys([key()], [key(private=False, use="sig")])
-
-
-def test_an_issuer_without_a_key_of_either_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs at least one key"):
-        keys([], [key(private=False)])
-    with pytest.raises(ValueError, match="needs at least one key"):
-        keys([key()], [])
+@pytest.mark.parametrize(
+    ("assertion", "encryption", "mistake"),
+    [
+        ([], [key(private=False)], "needs at least one key"),
+        ([key()], [], "needs at least one key"),
+        ([key(curve="P-521"), key("good")], [key(private=False)], "assertion_keys: .* P-256, not on P-521"),
+        ([key("good"), key(curve="P-521")], [key(private=False)], "assertion_keys: .* P-256, not on P-521"),
+        (
+            [key()],
+            [key(curve="P-384", private=False), key("good", private=False)],
+            "d1_encryption_keys: .* not on P-384",
+        ),
+        (
+            [key()],
+            [key("good", private=False), key(curve="P-384", private=False)],
+            "d1_encryption_keys: .* not on P-384",
+        ),
+        # The wrong way round.
+        ([key(private=False)], [key()], "assertion_keys: expected private keys"),
+        ([key()], [key(private=False), key("another")], "D1's public key"),
+        ([ECKey.generate_key("P-256")], [key(private=False)], "assertion_keys: a key has no kid"),
+        ([key()], [key(private=False, use="sig")], "not for the use 'enc'"),
+        ([key(use="enc")], [key(private=False)], "not for the use 'sig'"),
+        (
+            [key()],
+            [EncryptionKey(key("next", private=False), 1_800_000_000.0)],
+            r"no key is active before 2027-01-15T08:00:00\+00:00",
+        ),
+    ],
+)
+def test_keys_that_could_not_be_used_are_refused(
+    assertion: list[ECKey], encryption: list[ECKey | EncryptionKey], mistake: str
+) -> None:
+    with pytest.raises(ValueError, match=mistake):
+        keys(assertion, encryption, lambda: _SWITCH - 1)
 
 
 def test_keys_show_nothing_but_their_ids() -> None:
@@ -92,7 +84,7 @@ def test_the_next_encryption_key_is_used_from_its_moment_on_and_not_before(*, ne
     if newest_first:
         encryption.reverse()
     times = [_SWITCH - 1, _SWITCH - 0.001, _SWITCH, _SWITCH + 1e6]
-    # Asked once when it is made, then once each time.
+    # Read once when the keys are made, then once each time.
     clock = iter([0.0, *times])
     port = D1CardDataEncryption({"ISSUER0001": keys([key()], encryption, lambda: next(clock))})
 
@@ -105,13 +97,6 @@ def test_of_two_keys_whose_times_have_come_the_later_is_used() -> None:
     encryption = [EncryptionKey(key("old", private=False), 5.0), EncryptionKey(key("new", private=False), 10.0)]
 
     assert keys([key()], encryption, lambda: 20.0).d1_encryption_key.kid == "new"
-
-
-def test_an_issuer_without_an_encryption_key_for_now_is_refused() -> None:
-    encryption = [EncryptionKey(key("next", private=False), _SWITCH)]
-
-    with pytest.raises(ValueError, match=r"no key is active before 2027-01-15T08:00:00\+00:00"):
-        keys([key()], encryption, lambda: _SWITCH - 1)
 
 
 def test_a_clock_that_is_put_back_leaves_the_oldest_key_in_use() -> None:

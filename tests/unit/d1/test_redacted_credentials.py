@@ -1,11 +1,7 @@
-"""What must not be said again: credentials by the upstream that was shown them, card numbers in place of names."""
-
-import re
+"""What must not be repeated: credentials by the upstream that was sent them, card numbers in place of names."""
 
 import pytest
-from google.protobuf import struct_pb2
 
-from adapters.d1.callbacks.fields import FieldError, Fields
 from adapters.http.client import _without_credentials
 from gateway.edge.telemetry import _ID
 
@@ -42,14 +38,3 @@ def test_a_card_number_in_the_place_of_an_id_is_not_logged(number: str) -> None:
 )
 def test_an_id_is_logged(name: str) -> None:
     assert _ID.fullmatch(name) is not None
-
-
-@pytest.mark.parametrize("name", ["4716920538164073", "card 4716 9205 3816 4073", "card4716920538164073" + "x" * 60])
-def test_a_number_in_the_name_of_an_unknown_field_is_masked(name: str) -> None:
-    deep: object = "x"
-    for _ in range(20):
-        deep = [deep]
-    with pytest.raises(FieldError) as refused:
-        Fields({name: deep}).rest_into(struct_pb2.Struct())
-    assert re.search(r"[0-9]{4}", str(refused.value)) is None
-    assert "****" in str(refused.value)
