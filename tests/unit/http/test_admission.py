@@ -12,7 +12,7 @@ def _soon(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
+def test_places_are_given_in_order_of_arrival() -> None:
     async def story() -> list[int]:
         queue, served = AdmissionQueue(2, 100), []
 

@@ -47,34 +47,22 @@ class Circuit:
         return seconds
 
 
-def test_it_begins_closed_and_says_so() -> None:
+@pytest.mark.parametrize(
+    "before",
+    [(False, False), (False, False, True, False, False), (False, None, False, None, None)],
+    ids=["failures", "a success between them", "what proves nothing"],
+)
+def test_failures_in_a_row_open_it(before: tuple[bool | None, ...]) -> None:
     circuit = Circuit()
-
-    assert circuit.states == ["closed"]
-    assert circuit.breaker.seconds_left() == 0
-
-
-def test_failures_in_a_row_open_it_and_one_success_between_them_does_not() -> None:
-    circuit = Circuit()
-    for succeeded in (False, False, True, False, False):
+    for succeeded in before:
         circuit.request(succeeded=succeeded)
     assert circuit.states == ["closed"]
+    assert circuit.breaker.seconds_left() == 0
 
     circuit.request(succeeded=False)
 
     assert circuit.states == ["closed", "open"]
     assert circuit.breaker.seconds_left() == 0.5
-
-
-def test_what_says_nothing_of_the_upstream_changes_nothing() -> None:
-    circuit = Circuit()
-    for succeeded in (False, None, False, None, None):
-        circuit.request(succeeded=succeeded)
-    assert circuit.states == ["closed"]
-
-    circuit.request(succeeded=False)
-
-    assert circuit.states[-1] == "open"
 
 
 def test_after_the_pause_one_request_is_let_through_and_closes_it_if_it_goes_well() -> None:

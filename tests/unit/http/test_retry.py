@@ -1,4 +1,4 @@
-"""Which failures are worth another attempt, when it is made, and what is told if it fails too."""
+"""Which failures are worth another attempt, when it is made, and what is reported if it fails too."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -46,12 +46,6 @@ def test_what_may_be_made_again(case: tuple[GatewayError, bool, bool]) -> None:
     assert is_retryable(error, idempotent=False) is other
 
 
-@pytest.mark.parametrize("error", [error for error, _, _ in CASES.values()], ids=CASES.keys())
-def test_nothing_but_an_idempotent_call_is_made_again_once_it_was_sent(error: GatewayError) -> None:
-    if error.outcome != error_pb2.OUTCOME_NOT_SENT:
-        assert not is_retryable(error, idempotent=False)
-
-
 def test_pauses_grow_and_vary() -> None:
     assert [pause_seconds(LOST, attempt, lambda: 0.5) for attempt in (1, 2, 3)] == pytest.approx([0.1, 0.2, 0.4])
     assert pause_seconds(LOST, 1, lambda: 0.0) == pytest.approx(0.05)
@@ -59,14 +53,14 @@ def test_pauses_grow_and_vary() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_what_an_answer_asks_for_is_waited_for_and_a_little_more(status: int) -> None:
+def test_a_requested_pause_is_made_and_a_little_more(status: int) -> None:
     assert pause_seconds(answered(status, "7"), 1, lambda: 0.5) == pytest.approx(7.1)
     assert pause_seconds(answered(status, "soon"), 1, lambda: 0.5) == pytest.approx(0.1)
 
 
 @dataclass
 class Calls:
-    """A call that fails as told, then succeeds, and the times of its attempts."""
+    """A call that fails as given, then succeeds, and the times of its attempts."""
 
     failures: list[GatewayError]
     lasts_seconds: float = 0.0
@@ -103,18 +97,12 @@ def test_a_call_is_made_until_it_succeeds() -> None:
     assert (len(calls.times), calls.repetitions) == (3, 2)
 
 
-def test_a_call_is_made_as_often_as_it_may_be() -> None:
-    calls = Calls([LOST] * 9)
-
-    assert failure(calls, attempts=4) is LOST
-    assert (len(calls.times), calls.repetitions) == (4, 3)
-
-
-def test_a_call_that_may_be_made_once_is() -> None:
+@pytest.mark.parametrize("attempts", [1, 4])
+def test_a_call_is_made_as_often_as_it_may_be(attempts: int) -> None:
     calls = Calls([UNREACHABLE] * 9)
 
-    assert failure(calls, attempts=1) is UNREACHABLE
-    assert len(calls.times) == 1
+    assert failure(calls, attempts=attempts) is UNREACHABLE
+    assert (len(calls.times), calls.repetitions) == (attempts, attempts - 1)
 
 
 def test_a_change_is_made_again_only_until_something_was_sent() -> None:
@@ -125,19 +113,33 @@ def test_a_change_is_made_again_only_until_something_was_sent() -> None:
 
 
 def test_a_pause_that_reaches_the_deadline_is_not_begun() -> None:
-    asks = answered(503, "7")
-    calls = Calls([asks] * 9)
+    requesting = answered(503, "7")
+    calls = Calls([requesting] * 9)
 
-    assert failure(calls, seconds=7.0) is asks
+    assert failure(calls, seconds=7.0) is requesting
     assert len(calls.times) == 1
 
 
-def test_what_an_answer_asks_for_is_waited_for_where_time_is_left() -> None:
+def test_a_requested_pause_is_made_where_time_is_left() -> None:
     calls = Calls([answered(503, "3")])
 
     in_virtual_time(calls.made())
 
     assert calls.times[1] - calls.times[0] >= 3
+
+
+def test_a_call_cancelled_during_a_pause_is_not_made_again() -> None:
+    calls = Calls([answered(503, "3")])
+
+    async def story() -> None:
+        made = asyncio.create_task(calls.made())
+        await asyncio.sleep(1)
+        made.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await made
+
+    in_virtual_time(story())
+    assert len(calls.times) == 1
 
 
 def test_attempts_that_take_long_leave_less_time_for_others() -> None:
@@ -149,7 +151,7 @@ def test_attempts_that_take_long_leave_less_time_for_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "told"),
+    ("failures", "reported"),
     [
         ([UNREACHABLE, UNREACHABLE], 1),
         ([UNREACHABLE, D1.circuit_open(1.0)], 1),
@@ -163,5 +165,5 @@ def test_attempts_that_take_long_leave_less_time_for_others() -> None:
         ([LOST, answered(504)], 1),
     ],
 )
-def test_the_failure_that_leaves_most_open_is_told(failures: list[GatewayError], told: int) -> None:
-    assert failure(Calls(failures), attempts=2) is failures[told]
+def test_the_failure_that_leaves_most_open_is_reported(failures: list[GatewayError], reported: int) -> None:
+    assert failure(Calls(failures), attempts=2) is failures[reported]

@@ -85,33 +85,6 @@ def test_there_is_one_key(files: Files, *, both: bool) -> None:
     assert "set either api_key or api_key_file" in mistake
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://service.3dsecure.io",
-        "https://service.3dsecure.io/",
-        "https://user@service.3dsecure.io",
-        "https://",
-        "http://127.0.0.1.example.org",
-        "http://localhost@example.org",
-    ],
-)
-def test_an_address_that_is_not_safe_is_refused(files: Files, url: str) -> None:
-    (mistake,) = mistakes_of(files, f'base_url = "{url}"', f'api_key = "{KEY}"')
-
-    assert mistake.startswith("threeds.base_url ")
-
-
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1", "https://a.example:8443"]
-)
-def test_https_anywhere_and_http_on_loopback_are_taken(files: Files, url: str) -> None:
-    settings = loaded(files, f'base_url = "{url}"', f'api_key = "{KEY}"')
-
-    assert settings.threeds is not None
-    assert settings.threeds.base_url == url
-
-
 def test_an_unknown_setting_is_refused(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("D1_GATEWAY_THREEDS__NOPE", "1")
 
