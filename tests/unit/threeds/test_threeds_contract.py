@@ -1,8 +1,8 @@
+from itertools import product
 from typing import Any
 
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from google.protobuf.message import Message
 from protovalidate import Validator
 
 from gateway.grpc_api.services.authentication import emv_violations
@@ -10,16 +10,18 @@ from gateway.threeds.rules.codes import codes_of
 from gateway.threeds.rules.compiler import check_request
 from gateway.threeds.rules.formats import text_requirements
 from gateway.threeds.rules.tables import MESSAGES, VERSIONS, Row, objects, table
-from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2, crd_pb2, erro_pb2, messages_pb2, objects_pb2, rreq_pb2
-from tests.unit.threeds.threeds_samples import bad_texts, fill, find, put
+from issuer.threeds.v1 import areq_pb2, codes_pb2, messages_pb2, objects_pb2
+from tests.unit.threeds.threeds_samples import (
+    CATEGORIES,
+    CHANNELS,
+    CONTRACT,
+    bad_texts,
+    find,
+    good_areq,
+    good_message,
+    put,
+)
 
-_CONTRACT: dict[str, type[Message]] = {
-    "AReq": areq_pb2.AReq,
-    "ARes": ares_pb2.ARes,
-    "CRD": crd_pb2.CRD,
-    "Erro": erro_pb2.Erro,
-    "RReq": rreq_pb2.RReq,
-}
 _OBJECTS: dict[str, Descriptor] = dict(objects_pb2.DESCRIPTOR.message_types_by_name)
 _ENUMS: dict[str, EnumDescriptor] = dict(codes_pb2.DESCRIPTOR.enum_types_by_name)
 
@@ -47,12 +49,12 @@ _SENSITIVE = {
 
 
 def _fields() -> list[FieldDescriptor]:
-    kinds: list[Any] = [*(message.DESCRIPTOR for message in _CONTRACT.values()), *_OBJECTS.values()]
+    kinds: list[Any] = [*(message.DESCRIPTOR for message in CONTRACT.values()), *_OBJECTS.values()]
     return [field for kind in kinds for field in kind.fields]
 
 
 def test_the_contract_has_every_field_of_every_table_and_no_other() -> None:
-    for name, message in _CONTRACT.items():
+    for name, message in CONTRACT.items():
         own = {row.name for row in table(name).rows} - {"messageType"}
         assert {field.json_name for field in message.DESCRIPTOR.fields} - {"unrecognized"} == own
 
@@ -82,7 +84,7 @@ def test_every_value_of_an_enum_has_a_code_of_its_own(name: str) -> None:
 
 
 def test_every_code_of_an_enum_is_allowed_in_some_version() -> None:
-    for name, message in _CONTRACT.items():
+    for name, message in CONTRACT.items():
         for field in message.DESCRIPTOR.fields:
             if field.enum_type is None:
                 continue
@@ -96,35 +98,40 @@ def _allows(row: Row, code: str) -> bool:
     return all(requirement.met_by(code) for requirement in text_requirements(row, ascii_only=False))
 
 
-@pytest.mark.parametrize("name", _CONTRACT)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_the_contract_takes_all_that_the_tables_take(name: str) -> None:
     validator = Validator()
     for version in VERSIONS:
-        for channel in ("01", "02", "03"):
-            for category in ("01", "02", "80"):
-                message = _CONTRACT[name]()
-                fill(message, table(name), version, channel, category)
-                assert validator.collect_violations(message) == []
+        for channel, category in product(CHANNELS, CATEGORIES):
+            message = good_message(name, version, channel, category)
+            assert validator.collect_violations(message) == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_tables_refuse_all_that_the_contract_refuses_of_an_areq(version: str) -> None:
     validator = Validator()
     refused = 0
-    for channel in ("01", "02", "03"):
-        good = areq_pb2.AReq()
-        fill(good, table("AReq"), version, channel)
+    done: set[str] = set()
+    for channel in CHANNELS:
+        # With no more fields than the contract requires, each check takes little time.
+        good, least = good_areq(version, channel), areq_pb2.AReq()
+        for violation in validator.collect_violations(least):
+            (place,) = violation.proto.field.elements
+            setattr(least, place.field_name, getattr(good, place.field_name))
+        assert validator.collect_violations(least) == []
         for row in table("AReq").fields(version).values():
-            field = find(good, row.name)
-            if field is None or row.type != "string" or not row.used_in(channel, "01"):
+            field = find(least, row.name)
+            if field is None or row.type != "string" or not row.used_in(channel, "01") or row.name in done:
                 continue
+            done.add(row.name)
             for text in (*_ODD, *(text for text, _ in bad_texts(row, ascii_only=True))):
                 areq = areq_pb2.AReq()
-                areq.CopyFrom(good)
+                areq.CopyFrom(least)
                 put(areq, field, text)
                 if validator.collect_violations(areq):
                     refused += 1
-                    assert check_request(areq), (row.name, text)
+                    own = [each for each in check_request(areq) if each.field.startswith(f"areq.{field.name}")]
+                    assert own, (row.name, text)
     assert refused > 300
 
 

@@ -1,4 +1,4 @@
-"""AuthenticationService before a 3DS server in memory: what is asked, what is refused, what is made ready."""
+"""AuthenticationService before a 3DS server in memory: what is sent, what is refused, what is made ready."""
 
 import re
 import time
@@ -9,22 +9,19 @@ from uuid import UUID
 import grpc
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from gateway.errors import GatewayError
 from gateway.threeds.rules.codes import codes_of
-from gateway.threeds.rules.tables import table
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2, crd_pb2, objects_pb2, rreq_pb2, service_pb2_grpc
 from issuer.threeds.v1 import messages_pb2 as threeds
+from tests.running import failure_of
 from tests.unit.threeds.threeds_port import ISSUER, FakeThreeDSServer, serving
-from tests.unit.threeds.threeds_samples import fill
+from tests.unit.threeds.threeds_samples import good_areq
 
 PAN = "9000100511111111"
 TRANSACTION = "d461f105-1792-407f-95ff-9a496fd918a9"
 VERSIONS = codes_of(codes_pb2.MessageVersion.DESCRIPTOR).numbers
-CHANNELS = codes_of(codes_pb2.DeviceChannel.DESCRIPTOR).numbers
 CRD = crd_pb2.CRD(
     three_ds_server_trans_id=TRANSACTION,
     acs_start_protocol_version="2.1.0",
@@ -47,41 +44,23 @@ async def stub(fake: FakeThreeDSServer) -> "AsyncIterator[service_pb2_grpc.Authe
 
 def a_request(version: str = "2.2.0", channel: str = "02") -> threeds.AuthenticateRequest:
     """Make a request with a good value in every field that its version and channel have."""
-    request = threeds.AuthenticateRequest()
-    fill(request.areq, table("AReq"), version, channel)
-    return request
-
-
-async def refused(
-    call: "grpc.aio.UnaryUnaryCall[Any, Any]",
-) -> tuple[grpc.aio.AioRpcError, dict[str, str], dict[str, str]]:
-    """Await a call that has to fail; return its error, its metadata and the rule that each wrong field breaks."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    status = rpc_status.from_call(cast("grpc.Call", caught.value))
-    assert status is not None, caught.value.details()
-    info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in status.details:
-        for kind in (info, bad_request):
-            detail.Unpack(kind)
-    rules = {violation.field: violation.reason for violation in bad_request.field_violations}
-    return caught.value, dict(info.metadata) | {"reason": info.reason}, rules
+    return threeds.AuthenticateRequest(areq=good_areq(version, channel))
 
 
 async def test_a_lookup_says_all_that_an_authentication_needs(fake: FakeThreeDSServer, stub: Any) -> None:
     request = threeds.LookupCardRequest(
         acct_number=PAN, ds="visa", three_ds_method_notification_url="https://requestor.example/done"
     )
-    asked_ms = time.time() * 1000
+    began_ms = time.time() * 1000
 
     response = await stub.LookupCard(request)
 
-    assert fake.asked == [(PAN, "visa")]
+    assert fake.received == [(PAN, "visa")]
     assert fake.calls[0].issuer_id == ISSUER
     assert response.enrolled
     assert response.message_version == codes_pb2.MESSAGE_VERSION_2_2_0
     assert response.three_ds_method.url == "https://acs.example/3ds"
-    assert 0 <= response.expire_time.ToMilliseconds() - asked_ms - 80_000 < 20_000
+    assert 0 <= response.expire_time.ToMilliseconds() - began_ms - 80_000 < 20_000
 
 
 async def test_a_card_that_takes_no_part_is_no_error(fake: FakeThreeDSServer, stub: Any) -> None:
@@ -95,7 +74,7 @@ async def test_an_authentication_that_fails_is_a_call_that_succeeds(fake: FakeTh
 
     response = await stub.Authenticate(request)
 
-    assert fake.asked == [request.areq]
+    assert fake.received == [request.areq]
     assert response == threeds.AuthenticateResponse(ares=FINAL)
 
 
@@ -110,7 +89,7 @@ async def test_outside_of_a_browser_a_missing_transaction_id_is_made(
     await stub.Authenticate(request)
     await stub.Authenticate(request)
 
-    first, second = (cast("areq_pb2.AReq", asked) for asked in fake.asked)
+    first, second = (cast("areq_pb2.AReq", sent) for sent in fake.received)
     assert UUID(first.three_ds_server_trans_id).version == 4
     assert first.three_ds_server_trans_id != second.three_ds_server_trans_id
     first.three_ds_server_trans_id = ""
@@ -121,15 +100,15 @@ async def test_in_a_browser_the_transaction_id_has_to_come_from_a_lookup(fake: F
     request = a_request()
     request.areq.three_ds_server_trans_id = ""
 
-    error, metadata, rules = await refused(stub.Authenticate(request))
+    failure = await failure_of(stub.Authenticate(request))
 
-    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert (metadata["reason"], metadata["outcome"]) == ("INVALID_REQUEST", "NOT_SENT")
-    assert rules == {"areq.three_ds_server_trans_id": "emv.required"}
-    assert fake.asked == []
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert (failure.reason, failure.outcome) == ("INVALID_REQUEST", "NOT_SENT")
+    assert failure.violations == {"areq.three_ds_server_trans_id": "emv.required"}
+    assert fake.received == []
 
 
-async def test_what_the_contract_and_what_emv_forbid_is_told_at_once(fake: FakeThreeDSServer, stub: Any) -> None:
+async def test_what_the_contract_and_what_emv_forbid_is_named_at_once(fake: FakeThreeDSServer, stub: Any) -> None:
     request = a_request()
     request.issuer_id = "SHORT"
     request.challenge_window_size = 77  # type: ignore[assignment]
@@ -139,9 +118,9 @@ async def test_what_the_contract_and_what_emv_forbid_is_told_at_once(fake: FakeT
     request.areq.ClearField("merchant_name")
     request.areq.three_ri_ind = "01"
 
-    error, _, rules = await refused(stub.Authenticate(request))
+    failure = await failure_of(stub.Authenticate(request))
 
-    assert rules == {
+    assert failure.violations == {
         "areq.acct_number": "emv.pattern",
         "areq.browser_ip": "emv.format.ip",
         "areq.mobile_phone.cc": "emv.pattern",
@@ -150,8 +129,8 @@ async def test_what_the_contract_and_what_emv_forbid_is_told_at_once(fake: FakeT
         "issuer_id": "string.len",
         "challenge_window_size": "enum.defined_only",
     }
-    assert "secret" not in str(error)
-    assert fake.asked == []
+    assert "secret" not in str(failure)
+    assert fake.received == []
 
 
 def all_wrong() -> areq_pb2.AReq:
@@ -166,76 +145,67 @@ def all_wrong() -> areq_pb2.AReq:
     return areq
 
 
-async def test_a_request_with_every_text_wrong_is_told_of_each_of_them(fake: FakeThreeDSServer, stub: Any) -> None:
+async def test_a_request_with_every_text_wrong_is_refused_with_each_of_them(fake: FakeThreeDSServer, stub: Any) -> None:
     areq = all_wrong()
 
-    error, _, rules = await refused(stub.Authenticate(threeds.AuthenticateRequest(areq=areq)))
+    failure = await failure_of(stub.Authenticate(threeds.AuthenticateRequest(areq=areq)))
 
     texts = {f"areq.{field.name}" for field, value in areq.ListFields() if isinstance(value, str)}
-    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
     assert len(texts) > 70
-    assert texts <= set(rules)
-    assert fake.asked == []
+    assert texts <= set(failure.violations)
+    assert fake.received == []
 
 
 async def test_what_a_caller_with_default_limits_has_no_room_for_is_counted(fake: FakeThreeDSServer, stub: Any) -> None:
     areq = all_wrong()
     areq.three_ds_requestor_challenge_ind.extend(["\u00e9"] * 20_000)
 
-    error, metadata, rules = await refused(stub.Authenticate(threeds.AuthenticateRequest(areq=areq)))
+    failure = await failure_of(stub.Authenticate(threeds.AuthenticateRequest(areq=areq)))
 
-    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert metadata["reason"] == "INVALID_REQUEST"
-    assert len(rules) > 60
-    assert re.search(r"; (19|20)[0-9]{3} more violations omitted", error.details() or "")
-    assert fake.asked == []
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert failure.reason == "INVALID_REQUEST"
+    assert len(failure.violations) > 60
+    assert re.search(r"; (19|20)[0-9]{3} more violations omitted", failure.message)
+    assert fake.received == []
 
 
 async def test_an_authentication_without_an_areq_is_refused(fake: FakeThreeDSServer, stub: Any) -> None:
-    _, _, rules = await refused(stub.Authenticate(threeds.AuthenticateRequest()))
+    failure = await failure_of(stub.Authenticate(threeds.AuthenticateRequest()))
 
-    assert rules == dict.fromkeys(
-        ("areq.message_version", "areq.device_channel", "areq.message_category"), "emv.required"
-    )
-    assert fake.asked == []
+    missing = ("areq.message_version", "areq.device_channel", "areq.message_category")
+    assert failure.violations == dict.fromkeys(missing, "emv.required")
+    assert fake.received == []
 
 
-async def test_an_unknown_issuer_is_told_before_anything_is_asked(fake: FakeThreeDSServer, stub: Any) -> None:
+async def test_an_unknown_issuer_is_refused_before_anything_is_sent(fake: FakeThreeDSServer, stub: Any) -> None:
     for call in (
         stub.LookupCard(threeds.LookupCardRequest(issuer_id="ISSUER9999", acct_number=PAN)),
         stub.GetChallengeResult(
             threeds.GetChallengeResultRequest(issuer_id="ISSUER9999", three_ds_server_trans_id=TRANSACTION)
         ),
     ):
-        error, metadata, _ = await refused(call)
-        assert error.code() is grpc.StatusCode.NOT_FOUND
-        assert metadata["reason"] == "ISSUER_UNKNOWN"
-    assert fake.asked == []
+        failure = await failure_of(call)
+        assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "ISSUER_UNKNOWN")
+    assert fake.received == []
 
 
-async def test_a_result_that_has_not_come_yet_is_no_error(fake: FakeThreeDSServer, stub: Any) -> None:
-    request = threeds.GetChallengeResultRequest(three_ds_server_trans_id=TRANSACTION)
+@pytest.mark.parametrize("rreq", [None, rreq_pb2.RReq(three_ds_server_trans_id=TRANSACTION, eci="05")])
+async def test_a_result_comes_back_as_it_is_and_one_that_has_not_come_yet_is_no_error(
+    fake: FakeThreeDSServer, stub: Any, rreq: rreq_pb2.RReq | None
+) -> None:
+    fake.rreq = rreq
 
-    response = await stub.GetChallengeResult(request)
+    response = await stub.GetChallengeResult(threeds.GetChallengeResultRequest(three_ds_server_trans_id=TRANSACTION))
 
-    assert fake.asked == [TRANSACTION]
-    assert response == threeds.GetChallengeResultResponse(received=False)
-
-
-async def test_a_result_comes_back_as_it_is(fake: FakeThreeDSServer, stub: Any) -> None:
-    fake.rreq = rreq_pb2.RReq(three_ds_server_trans_id=TRANSACTION, eci="05")
-    request = threeds.GetChallengeResultRequest(three_ds_server_trans_id=TRANSACTION)
-
-    response = await stub.GetChallengeResult(request)
-
-    assert response == threeds.GetChallengeResultResponse(received=True, rreq=fake.rreq)
+    assert fake.received == [TRANSACTION]
+    assert response == threeds.GetChallengeResultResponse(received=rreq is not None, rreq=rreq)
 
 
 async def test_a_failure_of_the_server_comes_with_its_status(fake: FakeThreeDSServer, stub: Any) -> None:
     fake.failure = GatewayError(error_pb2.ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN, "Unknown.")
     request = threeds.GetChallengeResultRequest(three_ds_server_trans_id=TRANSACTION)
 
-    error, metadata, _ = await refused(stub.GetChallengeResult(request))
+    failure = await failure_of(stub.GetChallengeResult(request))
 
-    assert error.code() is grpc.StatusCode.NOT_FOUND
-    assert metadata["reason"] == "THREE_DS_TRANSACTION_UNKNOWN"
+    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "THREE_DS_TRANSACTION_UNKNOWN")

@@ -27,13 +27,13 @@ ISSUER = "ISSUER0001"
 
 @dataclass(slots=True)
 class FakeThreeDSServer:
-    """Answers as it is told to, and keeps what it was asked."""
+    """Replies as it is set to, and keeps what it received."""
 
     crd: crd_pb2.CRD | None = None
     ares: ares_pb2.ARes = field(default_factory=ares_pb2.ARes)
     rreq: rreq_pb2.RReq | None = None
     failure: GatewayError | None = None
-    asked: list[object] = field(default_factory=list)
+    received: list[object] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
 
     async def lookup(self, acct_number: str, ds: str, call: Call) -> crd_pb2.CRD | None:
@@ -48,8 +48,8 @@ class FakeThreeDSServer:
         self._take(three_ds_server_trans_id, call)
         return self.rreq
 
-    def _take(self, asked: object, call: Call) -> None:
-        self.asked.append(asked)
+    def _take(self, sent: object, call: Call) -> None:
+        self.received.append(sent)
         self.calls.append(call)
         if self.failure is not None:
             raise self.failure

@@ -1,6 +1,7 @@
 """Messages with a good value in every field, and bad values for each rule: made from the tables' rows."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from google.protobuf import message_factory, struct_pb2
@@ -10,9 +11,35 @@ from google.protobuf.message import Message
 from gateway.threeds.rules.codes import codes_of
 from gateway.threeds.rules.conditions import Condition, Test
 from gateway.threeds.rules.formats import expand
-from gateway.threeds.rules.tables import Row, Table, objects
+from gateway.threeds.rules.tables import Row, Table, objects, table
+from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, erro_pb2, rreq_pb2
 
-__all__ = ["BAD_FORMATS", "bad_texts", "fill", "find", "get", "good_text", "kind", "made", "put"]
+__all__ = [
+    "CATEGORIES",
+    "CHANNELS",
+    "CONTRACT",
+    "bad_texts",
+    "fill",
+    "find",
+    "get",
+    "good_areq",
+    "good_message",
+    "good_text",
+    "kind",
+    "made",
+    "names",
+    "put",
+]
+
+CHANNELS = ("01", "02", "03")
+CATEGORIES = ("01", "02", "80")
+CONTRACT: dict[str, type[Message]] = {
+    "AReq": areq_pb2.AReq,
+    "ARes": ares_pb2.ARes,
+    "CRD": crd_pb2.CRD,
+    "Erro": erro_pb2.Erro,
+    "RReq": rreq_pb2.RReq,
+}
 
 _GOOD_FORMATS = {
     "uuid": "d461f105-1792-407f-95ff-9a496fd918a9",
@@ -32,7 +59,7 @@ _GOOD_FORMATS = {
     "validVersion": "2.2.0",
     "base64url": "A-_z" * 11,
 }
-BAD_FORMATS = {
+_BAD_FORMATS = {
     "uuid": ["d461f105-1792-407f-95ff-9a496fd918a", "d461f10517924-07f-95ff-9a496fd918a9", "x" * 36],
     "yymm": ["3013", "3000", "301", "\uff11\uff12\uff13\uff14"],
     "yyyymmdd": ["20270229", "20281301", "20280100", "2028 101", "202801011"],
@@ -106,7 +133,7 @@ def bad_texts(row: Row, *, ascii_only: bool) -> Iterator[tuple[str, str]]:
         yield "79", "emv.code"
     if row.pattern:
         yield from ((text, "emv.pattern") for text in ("??", good_text(row) + "\n", "\u0663"))
-    yield from ((text, f"emv.format.{row.format}") for text in BAD_FORMATS.get(row.format, []))
+    yield from ((text, f"emv.format.{row.format}") for text in _BAD_FORMATS.get(row.format, []))
     if row.range:
         least, greatest = row.range
         yield from ((text, "emv.range") for text in (str(greatest + 1), "9" * 5000, "x", "-1"))
@@ -125,9 +152,30 @@ def _bad_lengths(row: Row) -> Iterator[tuple[str, str]]:
         yield "1" * (row.min - 1), "emv.length"
 
 
-def fill(message: Message, table: Table, version: str, channel: str = "02", category: str = "01") -> None:
+def good_areq(version: str = "2.2.0", channel: str = "02", category: str = "01") -> areq_pb2.AReq:
+    """Make an AReq with a good value in every field."""
+    areq = good_message("AReq", version, channel, category)
+    assert isinstance(areq, areq_pb2.AReq)
+    return areq
+
+
+def good_message(name: str, version: str, channel: str = "02", category: str = "01") -> Message:
+    """Make a message of the contract with a good value in every field."""
+    message = CONTRACT[name]()
+    message.CopyFrom(_good_original(name, version, channel, category))
+    return message
+
+
+@cache
+def _good_original(name: str, version: str, channel: str, category: str) -> Message:
+    message = CONTRACT[name]()
+    fill(message, table(name), version, channel, category)
+    return message
+
+
+def fill(message: Message, rules: Table, version: str, channel: str = "02", category: str = "01") -> None:
     """Set every field that a version, channel and category have."""
-    for row in table.fields(version).values():
+    for row in rules.fields(version).values():
         if row.used_in(channel, category) and (field := find(message, row.name)):
             put(message, field, _good(field, row, version, channel, category))
 
