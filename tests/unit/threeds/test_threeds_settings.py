@@ -26,8 +26,10 @@ def files(tmp_path: Path) -> Files:
     return Files.make(tmp_path)
 
 
-def loaded(files: Files, *lines: str) -> Settings:
-    return load(files.write(rest="\n".join(["[threeds]", *lines])))
+def loaded(files: Files, *lines: str) -> tuple[Settings, ThreeDSSettings]:
+    settings = load(files.write(rest="\n".join(["[threeds]", URL, *lines])))
+    assert settings.threeds is not None
+    return settings, settings.threeds
 
 
 def mistakes_of(files: Files, *lines: str) -> list[str]:
@@ -35,6 +37,14 @@ def mistakes_of(files: Files, *lines: str) -> list[str]:
         loaded(files, *lines)
     assert KEY not in str(caught.value.mistakes)
     return caught.value.mistakes
+
+
+def key_file(files: Files, content: str) -> str:
+    """Write a private file with a key, and return its setting."""
+    file = files.folder / "api-key"
+    file.touch(mode=0o600)
+    file.write_text(content, encoding="utf-8")
+    return f'api_key_file = "{file}"'
 
 
 def test_without_the_table_there_is_no_3ds_server(files: Files) -> None:
@@ -45,31 +55,34 @@ def test_without_the_table_there_is_no_3ds_server(files: Files) -> None:
 
 
 def test_the_server_gives_up_before_the_gateway_does(files: Files) -> None:
-    settings = loaded(files, URL, f'api_key = "{KEY}"')
+    _, threeds = loaded(files, f'api_key = "{KEY}"')
 
-    assert settings.threeds is not None
-    assert settings.threeds.total_timeout_seconds == 11.0
+    assert threeds.total_timeout_seconds == 11.0
 
 
 def test_the_key_may_come_from_the_environment(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("D1_GATEWAY_THREEDS__API_KEY", KEY)
 
-    settings = loaded(files, URL)
+    _, threeds = loaded(files)
 
-    assert settings.threeds is not None
-    assert settings.threeds.api_key is not None
-    assert settings.threeds.api_key.get_secret_value() == KEY
+    assert threeds.read_api_key().get_secret_value() == KEY
+
+
+def test_the_key_may_come_from_a_file_whose_white_space_does_not_count(files: Files) -> None:
+    _, threeds = loaded(files, key_file(files, f"{KEY}\n"))
+
+    assert threeds.read_api_key().get_secret_value() == KEY
 
 
 def test_the_key_is_shown_by_nothing(files: Files) -> None:
-    settings = loaded(files, URL, f'api_key = "{KEY}"')
+    settings, _ = loaded(files, f'api_key = "{KEY}"')
 
     assert 'api_key = "***"' in effective(settings).splitlines()
     assert KEY not in effective(settings) + repr(settings) + str(settings) + settings.model_dump_json()
 
 
 def test_a_key_file_is_private(files: Files) -> None:
-    (mistake,) = mistakes_of(files, URL, f'api_key_file = "{files.public}"')
+    (mistake,) = mistakes_of(files, f'api_key_file = "{files.public}"')
 
     assert mistake.startswith("threeds.api_key_file ")
     assert "chmod 600" in mistake
@@ -79,7 +92,7 @@ def test_a_key_file_is_private(files: Files) -> None:
 def test_there_is_one_key(files: Files, *, both: bool) -> None:
     keys = [f'api_key = "{KEY}"', f'api_key_file = "{files.private}"'] if both else []
 
-    (mistake,) = mistakes_of(files, URL, *keys)
+    (mistake,) = mistakes_of(files, *keys)
 
     assert mistake.startswith("threeds ")
     assert "set either api_key or api_key_file" in mistake
@@ -88,7 +101,7 @@ def test_there_is_one_key(files: Files, *, both: bool) -> None:
 def test_an_unknown_setting_is_refused(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("D1_GATEWAY_THREEDS__NOPE", "1")
 
-    (mistake,) = mistakes_of(files, URL, f'api_key = "{KEY}"')
+    (mistake,) = mistakes_of(files, f'api_key = "{KEY}"')
 
     assert mistake.startswith("threeds.nope ")
 
@@ -102,23 +115,9 @@ def test_a_key_that_is_no_header_is_refused_without_being_repeated(key: str) -> 
 
 
 @pytest.mark.parametrize("content", ["", "two words", "\u00e9"])
-def test_a_key_file_without_a_key_is_told_of_before_anything_starts(files: Files, content: str) -> None:
-    key_file = files.folder / "api-key"
-    key_file.write_text(content, encoding="utf-8")
-    key_file.chmod(0o600)
-
-    (mistake,) = mistakes_of(files, URL, f'api_key_file = "{key_file}"')
+def test_a_key_file_without_a_key_is_refused_before_anything_starts(files: Files, content: str) -> None:
+    (mistake,) = mistakes_of(files, key_file(files, content))
 
     assert mistake.startswith("threeds.api_key_file ")
     assert "printable ASCII" in mistake
     assert not content or content not in mistake
-
-
-def test_the_white_space_around_the_key_in_its_file_does_not_count(files: Files) -> None:
-    key_file = files.folder / "api-key"
-    key_file.write_text(f"{KEY}\n")
-    key_file.chmod(0o600)
-    settings = loaded(files, URL, f'api_key_file = "{key_file}"').threeds
-    assert settings is not None
-
-    assert settings.read_api_key().get_secret_value() == KEY

@@ -1,7 +1,7 @@
 """Each call as D1 sees it, and each response as the caller sees it."""
 
 import json
-from collections.abc import Awaitable, Callable
+import re
 from typing import Any
 
 import pytest
@@ -10,9 +10,10 @@ from google.protobuf.message import Message
 from jwcrypto import jwe as oracle_jwe  # type: ignore[import-untyped]
 from jwcrypto import jwk as oracle_jwk
 
-from adapters.d1.api import D1CardIssuer
-from gateway.ports import Call, CardIssuer
+from adapters.d1.api import D1Authenticators, D1CardIssuer, D1Client, D1Consumers
 from issuer.card.v1 import messages_pb2 as card
+from issuer.consumer.v1 import messages_pb2 as consumer
+from issuer.consumer.v1 import personal_information_pb2 as personal
 from tests.integration.upstreams.fake_d1 import (
     CREATE,
     CREATED,
@@ -26,7 +27,41 @@ from tests.integration.upstreams.fake_d1 import (
 )
 from tests.integration.upstreams.fake_upstream import ISSUER, call, failure_of, kind_of, reply
 
-BASE = f"/banking/v2/issuers/{ISSUER}/cards"
+V1 = f"/banking/v1/issuers/{ISSUER}"
+V2 = f"/banking/v2/issuers/{ISSUER}"
+BASE = f"{V2}/cards"
+
+PERSON = personal.PersonalInformation(
+    language="ar-JO",
+    first_name="رانيا",
+    middle_name="A.",
+    last_name="O'Neil",
+    title="Dr.",
+    date_of_birth="1990-01-25",
+    email="rania@bank.example",
+    mobile_phone_number=personal.PhoneNumber(country_code="+962", phone_number="791234567"),
+    residency_address=personal.Address(
+        line1="1 First Street", line2="Flat 2", city="Amman", state="Amman", zip_code="11118", country_code="JO"
+    ),
+)
+PERSON_AT_D1 = {
+    "language": "ar-JO",
+    "firstName": "رانيا",
+    "middleName": "A.",
+    "lastName": "O'Neil",
+    "title": "Dr.",
+    "dateOfBirth": "1990-01-25",
+    "email": "rania@bank.example",
+    "mobilePhoneNumber": {"countryCode": "+962", "phoneNumber": "791234567"},
+    "residencyAddress": {
+        "line1": "1 First Street",
+        "line2": "Flat 2",
+        "city": "Amman",
+        "state": "Amman",
+        "zipCode": "11118",
+        "countryCode": "JO",
+    },
+}
 
 
 def opened(token: str) -> Any:
@@ -35,18 +70,15 @@ def opened(token: str) -> Any:
     return json.loads(jwe.payload)
 
 
-async def make(issuer: CardIssuer, request: Message) -> Message:
+async def make(client: D1Client, request: Message) -> Message:
     """Make the call that a request is meant for."""
-    calls: dict[type[Message], Callable[[Any, Call], Awaitable[Message]]] = {
-        card.CreateCardRequest: issuer.create_card,
-        card.RegisterCardRequest: issuer.register_card,
-        card.RenewCardRequest: issuer.renew_card,
-        card.ReplaceCardRequest: issuer.replace_card,
-        card.DeleteCardRequest: issuer.delete_card,
-        card.SuspendCardRequest: issuer.suspend_card,
-        card.ResumeCardRequest: issuer.resume_card,
-    }
-    return await calls[type(request)](request, call())
+    name = type(request).__name__.removesuffix("Request")
+    method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    for port in (D1CardIssuer(client), D1Consumers(client), D1Authenticators(client)):
+        if hasattr(port, method):
+            response: Message = await getattr(port, method)(request, call())
+            return response
+    raise LookupError(name)
 
 
 @pytest.mark.parametrize(
@@ -130,15 +162,47 @@ async def make(issuer: CardIssuer, request: Message) -> Message:
             {"reasonCode": "USER_DECISION"},
             card.ResumeCardResponse(),
         ),
+        (
+            consumer.RegisterConsumerRequest(consumer_id="consumer-1", personal_information=PERSON),
+            "PUT",
+            f"{V2}/consumers/consumer-1",
+            {"personalInformation": PERSON_AT_D1},
+            consumer.RegisterConsumerResponse(),
+        ),
+        (
+            consumer.DeleteConsumerRequest(
+                consumer_id="consumer-1", reason="Moved away", reason_code=consumer.REASON_CODE_USER_DECISION
+            ),
+            "POST",
+            f"{V1}/consumers/consumer-1/operations:delete",
+            {"reason": "Moved away", "reasonCode": "USER_DECISION"},
+            consumer.DeleteConsumerResponse(),
+        ),
+        (
+            consumer.DeleteConsumerRequest(consumer_id="consumer-1"),
+            "POST",
+            f"{V1}/consumers/consumer-1/operations:delete",
+            {"reasonCode": "ISSUER_DECISION"},
+            consumer.DeleteConsumerResponse(),
+        ),
+        (
+            consumer.DeleteCredentialsRequest(
+                app_instance_id="app-1", reason="Phone lost", reason_code=consumer.REASON_CODE_USER_DECISION
+            ),
+            "POST",
+            f"{V1}/appinstances/app-1/authncredentials/operations:delete",
+            {"reason": "Phone lost", "reasonCode": "USER_DECISION"},
+            consumer.DeleteCredentialsResponse(),
+        ),
     ],
-    ids=["create", "register", "renew", "renew-bare", "replace", "delete", "suspend", "resume"],
+    ids=lambda value: type(value).__name__ if isinstance(value, Message) else "",
 )
 async def test_a_call_reaches_d1_as_its_api_wants_it(
-    d1: FakeD1, cards: D1CardIssuer, request_: Message, method: str, path: str, body: object, response: Message
+    d1: FakeD1, client: D1Client, request_: Message, method: str, path: str, body: object, response: Message
 ) -> None:
     d1.replies = [CREATED if path == BASE else DONE]
 
-    assert await make(cards, request_) == response
+    assert await make(client, request_) == response
 
     (seen,) = d1.calls
     assert (seen.method, seen.path) == (method, path)
@@ -157,13 +221,29 @@ async def test_a_call_reaches_d1_as_its_api_wants_it(
     ids=["register", "renew", "replace"],
 )
 async def test_credentials_in_clear_reach_d1_encrypted_for_it_alone(
-    d1: FakeD1, cards: D1CardIssuer, request_: Message
+    d1: FakeD1, client: D1Client, request_: Message
 ) -> None:
-    await make(cards, request_)
+    await make(client, request_)
 
     (seen,) = d1.calls
     assert PAN.encode() not in seen.body
     assert opened(seen.json()["encryptedData"]) == {"pan": PAN, "exp": "0329"}
+
+
+@pytest.mark.parametrize(
+    ("given", "body"),
+    [
+        (None, {}),
+        (personal.PersonalInformation(), {"personalInformation": {}}),
+        (personal.PersonalInformation(language="en-US"), {"personalInformation": {"language": "en-US"}}),
+    ],
+)
+async def test_what_is_not_given_of_a_person_is_not_sent(
+    d1: FakeD1, client: D1Client, given: personal.PersonalInformation | None, body: object
+) -> None:
+    await make(client, consumer.RegisterConsumerRequest(consumer_id="consumer-1", personal_information=given))
+
+    assert d1.calls[0].json() == body
 
 
 async def test_an_id_with_a_slash_stays_one_part_of_the_path(d1: FakeD1, cards: D1CardIssuer) -> None:
@@ -174,12 +254,15 @@ async def test_an_id_with_a_slash_stays_one_part_of_the_path(d1: FakeD1, cards: 
 
 
 @pytest.mark.parametrize("user_id", ["operator-7", ""])
-async def test_correlation_and_user_id_go_with_the_call(d1: FakeD1, cards: D1CardIssuer, user_id: str) -> None:
-    request = card.DeleteCardRequest(card_id="card-1", reason_code="CLOSED_CARD", user_id=user_id)
-    await cards.delete_card(request, call(correlation_id="trace_42"))
+async def test_correlation_and_user_id_go_with_the_call(d1: FakeD1, client: D1Client, user_id: str) -> None:
+    for request in (
+        card.DeleteCardRequest(card_id="card-1", reason_code="CLOSED_CARD", user_id=user_id),
+        consumer.RegisterConsumerRequest(consumer_id="consumer-1", user_id=user_id),
+    ):
+        await make(client, request)
 
-    assert [seen.headers["x-correlation-id"] for seen in d1.seen] == ["trace_42"] * 2
-    assert d1.calls[0].headers.get("x-user-id") == (user_id or None)
+    assert [seen.headers["x-correlation-id"] for seen in d1.seen] == ["correlation-1"] * 3
+    assert [seen.headers.get("x-user-id") for seen in d1.calls] == [user_id or None] * 2
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
@@ -232,3 +315,27 @@ async def test_an_unknown_issuer_is_refused_before_anything_is_sent(d1: FakeD1, 
 
     assert kind_of(error) == ("ISSUER_UNKNOWN", "NOT_SENT")
     assert d1.seen == []
+
+
+@pytest.mark.parametrize(
+    ("named", "fields"),
+    [
+        ("dateOfBirth", ["date_of_birth"]),
+        (
+            "personalInformation.mobilePhoneNumber.phoneNumber",
+            ["personal_information.mobile_phone_number.phone_number"],
+        ),
+        ("personalInformation.shoeSize", ["personal_information.shoeSize"]),
+        ("rania@bank.example 791234567", []),
+    ],
+)
+async def test_a_field_of_the_person_that_d1_rejects_is_named_in_the_contracts_words_and_never_its_value(
+    d1: FakeD1, client: D1Client, named: str, fields: list[str]
+) -> None:
+    d1.replies = [reply({"errorCode": "FIELD_INVALID_FORMAT", "error": named}, 400)]
+    request = consumer.RegisterConsumerRequest(consumer_id="consumer-1", personal_information=PERSON)
+
+    error = await failure_of(make(client, request))
+
+    assert [violation.field for violation in error.violations] == fields
+    assert not {"rania", "791234567"} & set(error.message.replace("@", " ").split())
