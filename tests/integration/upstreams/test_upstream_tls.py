@@ -4,13 +4,17 @@ import ssl
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from adapters.d1.api import D1CardIssuer
+from gateway.settings import ThreeDSSettings
+from gateway.tls.contexts import threeds_context
 from sandbox.common.pki import Pki, make_pki
 from sandbox.common.tls import browser_context, client_context, server_context
 from tests.integration.upstreams.both_upstreams import UPSTREAMS, Upstream
 from tests.integration.upstreams.fake_d1 import SUSPEND, FakeD1, client_at
-from tests.integration.upstreams.fake_upstream import call, failure_of, kind_of, running
+from tests.integration.upstreams.fake_threeds import PAN, server_at
+from tests.integration.upstreams.fake_upstream import FakeUpstream, call, failure_of, kind_of, running
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,16 @@ async def test_an_upstream_whose_certificate_nobody_trusts_gets_nothing(
         assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
         assert error.retry_after_seconds == 1
         assert "its certificate is not trusted (unable to get local issuer certificate)" in error.message
+        assert fake.seen == []
+
+
+async def test_without_an_authority_in_its_settings_an_upstream_needs_one_that_the_system_trusts(pki: Pki) -> None:
+    async with running(FakeUpstream(tls=server_context(pki.threeds_server))) as fake:
+        settings = ThreeDSSettings(base_url=fake.url, api_key=SecretStr("a-key"))
+        async with server_at(fake.url, threeds_context(settings)) as server:
+            error = await failure_of(server.lookup(PAN, "", call()))
+
+        assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
         assert fake.seen == []
 
 

@@ -116,8 +116,9 @@ def test_the_tables_refuse_all_that_the_contract_refuses_of_an_areq(version: str
         # With no more fields than the contract requires, each check takes little time.
         good, least = good_areq(version, channel), areq_pb2.AReq()
         for violation in validator.collect_violations(least):
-            (place,) = violation.proto.field.elements
-            setattr(least, place.field_name, getattr(good, place.field_name))
+            assert violation.proto.field is not None
+            (required,) = violation.proto.field.elements
+            setattr(least, required.field_name, getattr(good, required.field_name))
         assert validator.collect_violations(least) == []
         for row in table("AReq").fields(version).values():
             field = find(least, row.name)

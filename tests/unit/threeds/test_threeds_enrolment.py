@@ -121,7 +121,7 @@ def test_a_3ds_method_that_cannot_be_run_is_not_made_ready(
     assert three_ds_method(a_crd(three_ds_method_url=url), version, notification_url) is None
 
 
-def test_a_transaction_and_its_3ds_method_expire_80_seconds_after_they_were_asked_for() -> None:
+def test_a_transaction_and_its_3ds_method_expire_80_seconds_after_the_request() -> None:
     crd = a_crd("2.1.0-2.2.0", "2.1.0-2.2.0", three_ds_method_url="https://acs.example/3ds")
     request = threeds.LookupCardRequest(three_ds_method_notification_url=NOTIFICATION_URL)
 

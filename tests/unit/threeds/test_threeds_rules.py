@@ -160,7 +160,7 @@ def _put_anything(holder: Message, row: Row) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", CONTRACT)
-def test_a_condition_is_asked_for_every_combination_of_values_that_it_looks_at(name: str, version: str) -> None:
+def test_a_condition_holds_as_it_should_for_every_combination_of_values_that_it_looks_at(name: str, version: str) -> None:
     seen: dict[tuple[str, str], set[bool]] = {}
     done: set[tuple[str, ...]] = set()
     for channel, category in product(CHANNELS, CATEGORIES):
@@ -313,6 +313,14 @@ def test_a_name_beyond_ascii_is_for_2_3_1_alone_and_no_other_text_may_be(version
 
     areq.merchant_name = "Sm\u00f8rrebr\u00f8d"
     assert ("r.merchant_name", "emv.ascii") in _violations(areq)
+
+
+def test_a_date_and_an_address_of_the_common_kind_are_taken() -> None:
+    areq = good_areq()
+    areq.purchase_date = "20170316141312"
+    areq.browser_ip = "192.168.1.11"
+
+    assert check_request(areq) == []
 
 
 def test_mastercards_data_only_request_needs_none_of_a_payments_fields_but_may_have_them() -> None:
