@@ -70,13 +70,13 @@ def opened(token: str) -> Any:
     return json.loads(jwe.payload)
 
 
-async def make(client: D1Client, request: Message) -> Message:
+async def make(client: D1Client, request: Message, *, issuer_id: str = ISSUER) -> Message:
     """Make the call that a request is meant for."""
     name = type(request).__name__.removesuffix("Request")
     method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     for port in (D1CardIssuer(client), D1Consumers(client), D1Authenticators(client)):
         if hasattr(port, method):
-            response: Message = await getattr(port, method)(request, call())
+            response: Message = await getattr(port, method)(request, call(issuer_id=issuer_id))
             return response
     raise LookupError(name)
 
@@ -310,8 +310,11 @@ async def test_a_created_card_without_a_usable_id_leaves_the_outcome_unknown(
     assert error.metadata == {"upstream": "d1", "upstream_status": "201"}
 
 
-async def test_an_unknown_issuer_is_refused_before_anything_is_sent(d1: FakeD1, cards: D1CardIssuer) -> None:
-    error = await failure_of(cards.register_card(REGISTER, call(issuer_id="ISSUER0002")))
+@pytest.mark.parametrize("request_", [REGISTER, SUSPEND], ids=["with-credentials", "without"])
+async def test_an_unknown_issuer_is_refused_before_anything_is_sent(
+    d1: FakeD1, client: D1Client, request_: Message
+) -> None:
+    error = await failure_of(make(client, request_, issuer_id="ISSUER0002"))
 
     assert kind_of(error) == ("ISSUER_UNKNOWN", "NOT_SENT")
     assert d1.seen == []
