@@ -82,7 +82,7 @@ async def make(client: D1Client, request: Message, *, issuer_id: str = ISSUER) -
 
 
 @pytest.mark.parametrize(
-    ("request_", "method", "path", "body", "response"),
+    ("request_", "method", "path", "body"),
     [
         (
             card.CreateCardRequest(
@@ -109,7 +109,6 @@ async def make(client: D1Client, request: Message, *, issuer_id: str = ISSUER) -
                 "nameOnCard": "A. Name",
                 "secondNameOnCard": "B-C",
             },
-            card.CreateCardResponse(card_id="crd_1"),
         ),
         (
             card.RegisterCardRequest(
@@ -118,56 +117,48 @@ async def make(client: D1Client, request: Message, *, issuer_id: str = ISSUER) -
             "PUT",
             f"{BASE}/card-1",
             {"consumerId": "consumer-1", "cardProductId": "product-1", "encryptedData": "a..b.c.d"},
-            card.RegisterCardResponse(),
         ),
         (
             card.RenewCardRequest(card_id="card-1", reason="Expired", new_card_id="card-2", encrypted_data="a..b.c.d"),
             "POST",
             f"{BASE}/card-1/operations:renew",
             {"reason": "Expired", "newCardId": "card-2", "encryptedData": "a..b.c.d"},
-            card.RenewCardResponse(),
         ),
         (
             card.RenewCardRequest(card_id="card-1"),
             "POST",
             f"{BASE}/card-1/operations:renew",
             {},
-            card.RenewCardResponse(),
         ),
         (
             card.ReplaceCardRequest(card_id="card-1", reason_code="CARD_LOST", new_card_id="card-2"),
             "POST",
             f"{BASE}/card-1/operations:replace",
             {"reasonCode": "CARD_LOST", "newCardId": "card-2"},
-            card.ReplaceCardResponse(),
         ),
         (
             card.DeleteCardRequest(card_id="card-1", reason="Account closed", reason_code="CLOSED_ACCOUNT"),
             "POST",
             f"{BASE}/card-1/operations:delete",
             {"reason": "Account closed", "reasonCode": "CLOSED_ACCOUNT"},
-            card.DeleteCardResponse(),
         ),
         (
             card.SuspendCardRequest(card_id="card-1", reason_code=card.SUSPEND_REASON_CARD_STOLEN),
             "POST",
             f"{BASE}/card-1/operations:suspend",
             {"reasonCode": "CARD_STOLEN"},
-            card.SuspendCardResponse(),
         ),
         (
             card.ResumeCardRequest(card_id="card-1", reason_code=card.RESUME_REASON_USER_DECISION),
             "POST",
             f"{BASE}/card-1/operations:resume",
             {"reasonCode": "USER_DECISION"},
-            card.ResumeCardResponse(),
         ),
         (
             consumer.RegisterConsumerRequest(consumer_id="consumer-1", personal_information=PERSON),
             "PUT",
             f"{V2}/consumers/consumer-1",
             {"personalInformation": PERSON_AT_D1},
-            consumer.RegisterConsumerResponse(),
         ),
         (
             consumer.DeleteConsumerRequest(
@@ -176,14 +167,12 @@ async def make(client: D1Client, request: Message, *, issuer_id: str = ISSUER) -
             "POST",
             f"{V1}/consumers/consumer-1/operations:delete",
             {"reason": "Moved away", "reasonCode": "USER_DECISION"},
-            consumer.DeleteConsumerResponse(),
         ),
         (
             consumer.DeleteConsumerRequest(consumer_id="consumer-1"),
             "POST",
             f"{V1}/consumers/consumer-1/operations:delete",
             {"reasonCode": "ISSUER_DECISION"},
-            consumer.DeleteConsumerResponse(),
         ),
         (
             consumer.DeleteCredentialsRequest(
@@ -192,17 +181,19 @@ async def make(client: D1Client, request: Message, *, issuer_id: str = ISSUER) -
             "POST",
             f"{V1}/appinstances/app-1/authncredentials/operations:delete",
             {"reason": "Phone lost", "reasonCode": "USER_DECISION"},
-            consumer.DeleteCredentialsResponse(),
         ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Message) else "",
 )
 async def test_a_call_reaches_d1_as_its_api_wants_it(
-    d1: FakeD1, client: D1Client, request_: Message, method: str, path: str, body: object, response: Message
+    d1: FakeD1, client: D1Client, request_: Message, method: str, path: str, body: object
 ) -> None:
     d1.replies = [CREATED if path == BASE else DONE]
 
-    assert await make(client, request_) == response
+    response = await make(client, request_)
+
+    assert type(response).__name__ == type(request_).__name__.replace("Request", "Response")
+    assert json_format.MessageToDict(response) == ({"cardId": "crd_1"} if path == BASE else {})
 
     (seen,) = d1.calls
     assert (seen.method, seen.path) == (method, path)

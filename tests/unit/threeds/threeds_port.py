@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import grpc
 
 from gateway.auth.issuers import Issuers
-from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors import (
     CorrelationInterceptor,
     ErrorInterceptor,
@@ -32,7 +31,6 @@ class FakeThreeDSServer:
     crd: crd_pb2.CRD | None = None
     ares: ares_pb2.ARes = field(default_factory=ares_pb2.ARes)
     rreq: rreq_pb2.RReq | None = None
-    failure: GatewayError | None = None
     received: list[object] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
 
@@ -51,8 +49,6 @@ class FakeThreeDSServer:
     def _take(self, sent: object, call: Call) -> None:
         self.received.append(sent)
         self.calls.append(call)
-        if self.failure is not None:
-            raise self.failure
 
 
 @asynccontextmanager
