@@ -34,11 +34,11 @@ def credentials(pan: str, month: int = 12, year: int = 2035) -> card_data_pb2.Ca
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """An rpc that calls D1."""
+    """An rpc that calls an upstream."""
 
     name: str
-    operation: Operation
-    """The call that it makes at D1."""
+    operation: str
+    """The call that it makes there: an `Operation` of the simulator."""
     request: Message
     """A request that succeeds at a prepared D1."""
     service: str = "cards"

@@ -25,7 +25,7 @@ _IDEMPOTENT = frozenset(
 )
 
 
-def is_idempotent(operation: Operation) -> bool:
+def is_idempotent(operation: str) -> bool:
     """Return whether the gateway may retry a call that was sent."""
     return operation in _IDEMPOTENT
 
@@ -42,7 +42,7 @@ class Case:
     passing: bool = False
     """Whether an idempotent call is retried after it."""
 
-    def at(self, operation: Operation) -> Fault:
+    def at(self, operation: str) -> Fault:
         """Return the fault, repeated as often as needed for the caller to see the error."""
         times = _ATTEMPTS if self.passing and is_idempotent(operation) else self.fault.times
         return replace(self.fault, operation=operation, times=times)

@@ -19,7 +19,8 @@ from sandbox.threeds.contract import Operation
 from sandbox.threeds.transaction import Phase
 from tests.contract.areqs import EMAIL, an_areq, pan_of
 from tests.contract.authenticating import Authenticating, authenticating_in
-from tests.contract.authentication_rpcs import QUESTIONS, THREEDS_RPCS, ThreeDSRpc
+from tests.contract.authentication_rpcs import LOOKUPS, THREEDS_RPCS
+from tests.contract.card_rpcs import Rpc
 from tests.running import Failure, failure_of
 
 _Code = grpc.StatusCode
@@ -28,7 +29,7 @@ every_rpc = pytest.mark.parametrize("rpc", THREEDS_RPCS.values(), ids=THREEDS_RP
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Error:
     """The caller's error."""
 
     code: grpc.StatusCode
@@ -41,21 +42,21 @@ class _Told:
         return seen == (self.code, self.reason, self.outcome, self.retry_seconds)
 
 
-_REJECTED = _Told(_Code.INVALID_ARGUMENT, "THREE_DS_REJECTED")
-_TIMED_OUT = _Told(_Code.DEADLINE_EXCEEDED, "THREE_DS_TIMED_OUT")
-_BROKEN = _Told(_Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN")
-_MISLED = _Told(_Code.INTERNAL, "UPSTREAM_CONTRACT")
-_KEPT_OUT = _Told(_Code.INTERNAL, "UPSTREAM_AUTHENTICATION")
-_FAILED = _Told(_Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN")
-_AWAY = _Told(_Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN")
-_LOST = _Told(_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
+_REJECTED = _Error(_Code.INVALID_ARGUMENT, "THREE_DS_REJECTED")
+_TIMED_OUT = _Error(_Code.DEADLINE_EXCEEDED, "THREE_DS_TIMED_OUT")
+_BROKEN = _Error(_Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN")
+_MISLED = _Error(_Code.INTERNAL, "UPSTREAM_CONTRACT")
+_KEPT_OUT = _Error(_Code.INTERNAL, "UPSTREAM_AUTHENTICATION")
+_FAILED = _Error(_Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN")
+_AWAY = _Error(_Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN")
+_LOST = _Error(_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
 
 _REJECTING_CODES = ("101", "102", "103", "201", "202", "203", "204", "301", "302", "303", "304", "305", "306", "307")
 _ERROS = {
     **dict.fromkeys(_REJECTING_CODES, _REJECTED),
     "402": _TIMED_OUT,
-    "403": _Told(_Code.UNAVAILABLE, "THREE_DS_TRANSIENT_FAILURE", retry_seconds=1.0),
-    "404": _Told(_Code.INTERNAL, "THREE_DS_PERMANENT_FAILURE"),
+    "403": _Error(_Code.UNAVAILABLE, "THREE_DS_TRANSIENT_FAILURE", retry_seconds=1.0),
+    "404": _Error(_Code.INTERNAL, "THREE_DS_PERMANENT_FAILURE"),
     "405": _TIMED_OUT,
     "999": _BROKEN,
 }
@@ -64,19 +65,19 @@ _ERROS = {
 _HTML = Fault(html=True)
 _LONG_AFTER = {"Retry-After": "60"}
 _RESPONSES = {
-    "400": (Fault(status=400), _Told(_Code.INVALID_ARGUMENT, "UPSTREAM_INVALID")),
-    "an unlisted 4xx": (Fault(status=418), _Told(_Code.INVALID_ARGUMENT, "UPSTREAM_INVALID")),
+    "400": (Fault(status=400), _Error(_Code.INVALID_ARGUMENT, "UPSTREAM_INVALID")),
+    "an unlisted 4xx": (Fault(status=418), _Error(_Code.INVALID_ARGUMENT, "UPSTREAM_INVALID")),
     "401": (Fault(status=401, headers={"Content-Type": "text/plain"}, body="Invalid API Key"), _KEPT_OUT),
     "403": (Fault(status=403), _KEPT_OUT),
     "404": (Fault(status=404), _MISLED),
     "405": (Fault(status=405), _MISLED),
     "429": (
         Fault(status=429, headers=_LONG_AFTER),
-        _Told(_Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=60.0),
+        _Error(_Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=60.0),
     ),
     "503": (
         Fault(status=503, headers=_LONG_AFTER),
-        _Told(_Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=60.0),
+        _Error(_Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=60.0),
     ),
     "502, a proxy's page": (_HTML, _AWAY),
     "504": (Fault(status=504), _AWAY),
@@ -130,8 +131,8 @@ def _erro(code: str, component: str = "D", **more: str) -> str:
     )
 
 
-async def _told(
-    authenticating: Authenticating, rpc: ThreeDSRpc, fault: Fault, *, sent: int = 1, request: Any = None
+async def _failure(
+    authenticating: Authenticating, rpc: Rpc, fault: Fault, *, sent: int = 1, request: Any = None
 ) -> Failure:
     """Make a call that must fail, and check the number of attempts."""
     arrivals = authenticating.arrivals(rpc.operation, replace(fault, times=sent + 1))
@@ -157,13 +158,13 @@ def test_every_status_that_the_contract_names_is_produced() -> None:
 @pytest.mark.parametrize("status", [200, 400, 500])
 @every_rpc
 async def test_an_erro_is_mapped_by_its_code_whatever_its_status(
-    authenticating: Authenticating, rpc: ThreeDSRpc, status: int
+    authenticating: Authenticating, rpc: Rpc, status: int
 ) -> None:
     for code, expected in _ERROS.items():
         if (rpc.name, code) == ("LookupCard", "305"):
             continue  # A card that is not enrolled.
-        sent = 3 if code == "403" and rpc in QUESTIONS else 1
-        failure = await _told(authenticating, rpc, Fault(status=status, body=_erro(code)), sent=sent)
+        sent = 3 if code == "403" and rpc in LOOKUPS else 1
+        failure = await _failure(authenticating, rpc, Fault(status=status, body=_erro(code)), sent=sent)
         assert expected(failure), (code, failure)
         assert failure.metadata["upstream_status"] == str(status)
         assert failure.metadata["upstream_code"] == code
@@ -175,26 +176,24 @@ async def test_an_erro_is_mapped_by_its_code_whatever_its_status(
 async def test_what_the_3ds_server_itself_says_of_a_result_is_its_state(authenticating: Authenticating) -> None:
     rpc = THREEDS_RPCS["GetChallengeResult"]
     for code in ("203", "301"):
-        failure = await _told(authenticating, rpc, Fault(status=200, body=_erro(code, "S")))
+        failure = await _failure(authenticating, rpc, Fault(status=200, body=_erro(code, "S")))
         assert (failure.code, failure.reason) == (_Code.NOT_FOUND, "THREE_DS_TRANSACTION_UNKNOWN")
     authenticating.sandbox.faults.add(Fault(Operation.POSTAUTH, status=200, body=_erro("305", "S")))
     assert await rpc.call(authenticating.running) == threeds.GetChallengeResultResponse(received=False)
 
 
 @every_rpc
-async def test_a_response_without_an_erro_is_mapped_by_its_status(
-    authenticating: Authenticating, rpc: ThreeDSRpc
-) -> None:
+async def test_a_response_without_an_erro_is_mapped_by_its_status(authenticating: Authenticating, rpc: Rpc) -> None:
     for name, (fault, expected) in _RESPONSES.items():
-        sent = 3 if name in _REPEATED and rpc in QUESTIONS else 1
-        failure = await _told(authenticating, rpc, fault, sent=sent)
+        sent = 3 if name in _REPEATED and rpc in LOOKUPS else 1
+        failure = await _failure(authenticating, rpc, fault, sent=sent)
         assert expected(failure), (name, failure)
         assert failure.metadata["upstream_status"] == str(fault.status or 502)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_without_a_delay_from_the_server_it_is_a_second(authenticating: Authenticating, status: int) -> None:
-    failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], Fault(status=status))
+    failure = await _failure(authenticating, THREEDS_RPCS["Authenticate"], Fault(status=status))
     assert (failure.outcome, failure.retry_seconds) == ("REJECTED", 1.0)
 
 
@@ -202,18 +201,18 @@ async def test_without_a_delay_from_the_server_it_is_a_second(authenticating: Au
 async def test_an_areq_whose_response_is_lost_is_not_sent_again(authenticating: Authenticating, fault: Fault) -> None:
     areq = await authenticating.looked_up_areq("2.2.0", pan_of("0170"))
     request = threeds.AuthenticateRequest(areq=areq)
-    failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], fault, request=request)
+    failure = await _failure(authenticating, THREEDS_RPCS["Authenticate"], fault, request=request)
     assert _LOST(failure)
     acted = fault.drop is not Drop.BEFORE
     assert authenticating.phase(areq.three_ds_server_trans_id) is (Phase.CHALLENGED if acted else Phase.LOOKED_UP)
 
 
 @pytest.mark.parametrize("fault", _LOSSES.values(), ids=_LOSSES.keys())
-@pytest.mark.parametrize("rpc", QUESTIONS, ids=lambda rpc: rpc.name)
+@pytest.mark.parametrize("rpc", LOOKUPS, ids=lambda rpc: rpc.name)
 async def test_a_lookup_whose_response_is_lost_is_sent_three_times(
-    authenticating: Authenticating, rpc: ThreeDSRpc, fault: Fault
+    authenticating: Authenticating, rpc: Rpc, fault: Fault
 ) -> None:
-    assert _LOST(await _told(authenticating, rpc, fault, sent=3))
+    assert _LOST(await _failure(authenticating, rpc, fault, sent=3))
 
 
 _PASSING = {
@@ -244,7 +243,7 @@ async def test_a_passing_fault_of_a_lookup_is_not_noticed(authenticating: Authen
 async def test_a_passing_fault_of_an_areq_is_reported(authenticating: Authenticating, fault: Fault) -> None:
     areq = await authenticating.looked_up_areq("2.2.0", pan_of("0103"))
     request = threeds.AuthenticateRequest(areq=areq)
-    failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], fault, request=request)
+    failure = await _failure(authenticating, THREEDS_RPCS["Authenticate"], fault, request=request)
     assert failure.code in {_Code.UNKNOWN, _Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
 
 
@@ -266,20 +265,22 @@ async def test_an_ares_that_contradicts_its_areq_breaks_the_contract(authenticat
     request = threeds.AuthenticateRequest(areq=an_areq("2.2.0", pan_of("0103"), three_ds_server_trans_id=trans_id))
     ares = _ARES | {"threeDSServerTransID": trans_id} | _CONTRADICTIONS[name]
     body = json.dumps({key: value for key, value in ares.items() if value is not None})
-    failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], Fault(status=200, body=body), request=request)
+    failure = await _failure(
+        authenticating, THREEDS_RPCS["Authenticate"], Fault(status=200, body=body), request=request
+    )
     assert _BROKEN(failure), failure
 
 
 async def test_a_result_of_another_transaction_breaks_the_contract(authenticating: Authenticating) -> None:
     body = json.dumps({"messageType": "RReq", "threeDSServerTransID": str(uuid4()), "transStatus": "Y"})
-    failure = await _told(authenticating, THREEDS_RPCS["GetChallengeResult"], Fault(status=200, body=body))
+    failure = await _failure(authenticating, THREEDS_RPCS["GetChallengeResult"], Fault(status=200, body=body))
     assert _BROKEN(failure), failure
 
 
 async def test_an_erros_text_is_passed_on_without_numbers_tokens_and_addresses(authenticating: Authenticating) -> None:
     detail = f"acctNumber {pan_of('0003')} or 9000 1001 1111 0003 of eyJhbGciOiJub25lIn0.e30., {EMAIL}, is\u0007odd"
     body = _erro("203", errorDetail=detail, threeDSServerTransID=pan_of("0003"))
-    failure = await _told(authenticating, THREEDS_RPCS["Authenticate"], Fault(status=200, body=body))
+    failure = await _failure(authenticating, THREEDS_RPCS["Authenticate"], Fault(status=200, body=body))
     assert "acctNumber" in failure.metadata["error_detail"]
     assert "is odd" in failure.metadata["error_detail"]
     assert not [part for part in ("9000", "0003", "eyJ", *EMAIL.split("@")) if part in repr(failure)]

@@ -12,9 +12,9 @@ from issuer.threeds.v1 import areq_pb2, codes_pb2, objects_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 from tests.contract.areqs import APP, BROWSER, CARDHOLDER_NAME, EMAIL, REQUESTOR, VERSIONS, an_areq, pan_of
 from tests.contract.authenticating import Authenticating
-from tests.contract.authentication_rpcs import THREEDS_RPCS, ThreeDSRpc
-from tests.contract.card_rpcs import changed
-from tests.running import SECOND_ISSUER, Failure, Running, failure_of
+from tests.contract.authentication_rpcs import THREEDS_RPCS
+from tests.contract.card_rpcs import Rpc, changed
+from tests.running import Failure, failure_of
 
 _TRANSACTION = "d461f105-1792-407f-95ff-9a496fd918a9"
 _ALWAYS = ("acct_number", "three_ds_requestor_url")
@@ -73,7 +73,7 @@ def _valid(version: str, channel: str) -> areq_pb2.AReq:
     return an_areq(version, pan_of("0003"), _CHANNELS[channel], three_ds_server_trans_id=_TRANSACTION)
 
 
-async def _refused(authenticating: Authenticating, rpc: ThreeDSRpc, request: Message) -> Failure:
+async def _refused(authenticating: Authenticating, rpc: Rpc, request: Message) -> Failure:
     """Make a call that must send nothing."""
     arrivals = authenticating.arrivals()
     failure = await failure_of(rpc.call(authenticating.running, request))
@@ -260,20 +260,3 @@ async def test_a_result_request_without_a_transaction_id_is_refused(
     request = threeds.GetChallengeResultRequest(three_ds_server_trans_id=trans_id)
     failure = await _refused(authenticating, THREEDS_RPCS["GetChallengeResult"], request)
     assert set(failure.violations) == {"three_ds_server_trans_id"}
-
-
-@pytest.mark.parametrize("rpc", THREEDS_RPCS.values(), ids=THREEDS_RPCS.keys())
-async def test_an_issuer_that_is_not_configured_is_not_found(authenticating: Authenticating, rpc: ThreeDSRpc) -> None:
-    failure = await _refused(authenticating, rpc, changed(rpc.request, issuer_id="NOBODY0001"))
-    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "ISSUER_UNKNOWN")
-
-
-async def test_with_several_issuers_one_has_to_be_named(running_two: Running) -> None:
-    for rpc in THREEDS_RPCS.values():
-        failure = await failure_of(rpc.call(running_two))
-        assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ISSUER_REQUIRED")
-        assert (failure.outcome, set(failure.violations)) == ("NOT_SENT", {"issuer_id"})
-    # The 3DS server identifies the merchant by the API key, so either issuer works.
-    for issuer_id in ("SANDBOX001", SECOND_ISSUER):
-        request = threeds.LookupCardRequest(issuer_id=issuer_id, acct_number=pan_of("0003"))
-        assert (await THREEDS_RPCS["LookupCard"].call(running_two, request)).enrolled

@@ -2,89 +2,38 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-import grpc
 import pytest
 from google.protobuf import json_format
 
-from gateway.settings import Settings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
-from issuer.callback.v1 import service_pb2_grpc
 from sandbox import Sandbox
-from sandbox.gateway import credentials
-from sandbox.handler import Handler, Responder
+from sandbox.handler import Responder
 from tests.callback_replies import PERSON, Issuer, reject, tell_person
-from tests.running import SECOND_ISSUER, Running, edge_session, failure_of, running_gateway, settings_for
+from tests.contract.calling_back import D1, connect, registration, stream, until_measured
+from tests.running import SECOND_ISSUER, Running, edge_session
 
-CONSUMER = "/banking/d1/v1/issuers/{issuer}/consumers/consumer-1"
-OTP = {"otp": {"value": "004211"}, "deliveryChannel": "SMS"}
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
 INVALID = callback.REPLY_OUTCOME_INVALID
 LATE = callback.REPLY_OUTCOME_LATE
 UNKNOWN_TOKEN = callback.REPLY_OUTCOME_UNKNOWN_TOKEN
 
-_EVERY_KIND = [kind for kind in callback.CallbackKind.values() if kind != callback.CALLBACK_KIND_UNSPECIFIED]
 
-
-class D1:
-    """Sends callbacks to the edge."""
-
-    def __init__(self, running: Running, session: Any) -> None:
-        self._running = running
-        self._session = session
-
-    async def call(
-        self, path: str = "", body: object = None, *, issuer: str = "SANDBOX001", **headers: str
-    ) -> tuple[int, Any]:
-        """Post a body, or get without one; return the status and the JSON response."""
-        url = self._running.edge + CONSUMER.format(issuer=issuer) + path
-        method = "GET" if body is None else "POST"
-        async with self._session.request(method, url, json=body, headers=headers) as response:
-            return response.status, None if response.status == 204 else await response.json()
-
-    async def get(self, path: str) -> tuple[int, Any]:
-        """Get any path."""
-        async with self._session.get(self._running.edge + path) as response:
-            return response.status, await response.json()
+@pytest.fixture(scope="module")
+async def session(shared_sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
+    async with edge_session(shared_sandbox) as opened:
+        yield opened
 
 
 @pytest.fixture
-async def d1(running: Running) -> AsyncIterator[D1]:
-    async with edge_session(running.sandbox) as session:
-        yield D1(running, session)
-
-
-def connect(running: Running, responders: dict[str, Responder], **options: Any) -> Any:
-    return Handler.connect(running.channel, responders, **options)
-
-
-@asynccontextmanager
-async def stream(running: Running) -> AsyncIterator[Any]:
-    """Open a stream to write and read by hand."""
-    call = running.callbacks.HandleCallbacks()
-    try:
-        yield call
-    finally:
-        call.cancel()
-
-
-def registration(**fields: Any) -> callback.HandleCallbacksRequest:
-    values = {"name": "by-hand", "kinds": _EVERY_KIND} | fields
-    return callback.HandleCallbacksRequest(registration=callback.Registration(**values))
-
-
-async def read_all(call: Any) -> None:
-    while await call.read() is not grpc.aio.EOF:
-        pass
-
-
-# ---------------------------------------------------------------------------------------------- responses to D1
+async def d1(running: Running, session: aiohttp.ClientSession) -> D1:
+    """D1, once the handlers of the test before have gone."""
+    await until_measured(running, "handlers_connected{", 0)
+    return D1(running, session)
 
 
 async def test_a_handlers_reply_about_a_person_reaches_d1_in_its_own_terms(running: Running, d1: D1) -> None:
@@ -175,11 +124,14 @@ async def test_each_error_reply_has_its_status(
     assert body["error"] == message or not message
 
 
-async def test_a_poll_without_a_handler_is_pending_at_once(running: Running, d1: D1) -> None:
-    began = asyncio.get_running_loop().time()
-    assert await d1.call("/authentication/auth-1") == (200, {"authenticationId": "auth-1", "status": "PENDING"})
-    assert asyncio.get_running_loop().time() - began < 1.5
-    assert running.addresses.edge
+async def test_a_poll_without_a_handler_is_pending_at_once(d1: D1) -> None:
+    clock, seconds = asyncio.get_running_loop().time, list[float]()
+    # Repeated, as a busy machine may delay some.
+    while not seconds or min(seconds) > 1.5:
+        assert len(seconds) < 10
+        began = clock()
+        assert await d1.call("/authentication/auth-1") == (200, {"authenticationId": "auth-1", "status": "PENDING"})
+        seconds.append(clock() - began)
 
 
 async def test_credentials_encrypted_by_the_handler_are_passed_on_as_they_are(running: Running, d1: D1) -> None:
@@ -217,9 +169,6 @@ async def test_an_id_that_is_none_is_refused(d1: D1, path: str) -> None:
     status, body = await d1.get(path)
     assert status == 400
     assert "must match" in body["error"]
-
-
-# ----------------------------------------------------------------------------------------- acknowledgements
 
 
 async def test_each_reply_is_acknowledged_with_its_outcome(running: Running, d1: D1) -> None:
@@ -340,142 +289,3 @@ async def test_a_handler_of_another_issuer_gets_no_callback(running_two: Running
         assert request.WhichOneof("request") == "authentication_result"
         assert result == (200, {"authenticationId": "auth-1", "status": "PENDING"})
         assert (await pending)[0] == 500
-
-
-# ---------------------------------------------------------------------------------------------- stream failures
-
-
-@pytest.mark.parametrize(
-    ("first", "violated"),
-    [
-        (callback.HandleCallbacksRequest(), {"": "required"}),
-        (callback.HandleCallbacksRequest(drain=callback.Drain()), {"registration": "stream.order"}),
-        (registration(name=""), {"registration.name": "string.pattern"}),
-        (registration(kinds=[]), {"registration.kinds": "repeated.min_items"}),
-        (registration(kinds=[0]), {"registration.kinds[0]": "enum.not_in"}),
-        (registration(kinds=[77]), {"registration.kinds[0]": "enum.defined_only"}),
-        (registration(max_in_flight=1001), {"registration.max_in_flight": "uint32.lte"}),
-        (registration(issuer_ids=["short"]), {"registration.issuer_ids[0]": "string.len"}),
-    ],
-)
-async def test_a_wrong_first_message_ends_the_stream_and_says_what_is_wrong(
-    running: Running, first: callback.HandleCallbacksRequest, violated: dict[str, str]
-) -> None:
-    async with stream(running) as call:
-        await call.write(first)
-        failure = await failure_of(read_all(call))
-    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
-    assert {field.removeprefix("message"): rule for field, rule in failure.violations.items()} == violated
-
-
-async def test_a_second_registration_ends_the_stream(running: Running) -> None:
-    async with stream(running) as call:
-        await call.write(registration())
-        await call.read()
-        await call.write(registration())
-        failure = await failure_of(read_all(call))
-    assert failure.violations == {"registration": "stream.order"}
-
-
-async def test_a_handler_of_an_unknown_issuer_is_refused(running: Running) -> None:
-    async with stream(running) as call:
-        await call.write(registration(issuer_ids=["UNKNOWN001"]))
-        failure = await failure_of(read_all(call))
-    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "ISSUER_UNKNOWN")
-
-
-async def test_a_handler_has_to_name_its_issuer_where_there_are_several(running_two: Running) -> None:
-    async with stream(running_two) as call:
-        await call.write(registration())
-        failure = await failure_of(read_all(call))
-    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ISSUER_REQUIRED")
-
-
-async def test_bytes_that_are_no_message_end_the_stream(running: Running) -> None:
-    raw: Any = running.channel.stream_stream("/issuer.callback.v1.CallbackService/HandleCallbacks")()
-    try:
-        await raw.write(b"\xff\xff\xff")
-        failure = await failure_of(read_all(raw))
-    finally:
-        raw.cancel()
-    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
-
-
-async def test_a_handler_that_says_no_more_is_let_go_in_peace(running: Running, d1: D1) -> None:
-    async with stream(running) as call:
-        await call.write(registration())
-        await call.read()
-        await call.done_writing()
-        assert await call.read() is grpc.aio.EOF
-        assert await call.code() is grpc.StatusCode.OK
-    assert (await d1.call("/authentication/auth-1"))[1]["status"] == "PENDING"
-
-
-async def test_a_handler_that_closes_its_side_gets_no_more_callbacks_though_it_has_unread_ones(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    may_answer = asyncio.Event()
-    issuer = Issuer()
-
-    async def wait(request: callback.Question) -> callback.Reply | None:
-        await may_answer.wait()
-        return await issuer.responders()["deliver_otp"](request)
-
-    async with (
-        running_gateway(sandbox, with_unhurried_otps(settings_for(sandbox, tmp_path))) as running,
-        edge_session(sandbox) as session,
-        a_narrow_channel(running) as narrow,
-        connect(running, {"deliver_otp": wait}, max_in_flight=1) as busy,
-    ):
-        d1, everything = D1(running, session), list[asyncio.Task[tuple[int, Any]]]()
-
-        async def send_otp(otp: str, padding: str = "") -> None:
-            everything.append(asyncio.create_task(d1.call("/otp", {"otp": {"value": otp}, "padding": padding})))
-            await until_open(running, len(everything))
-
-        await send_otp("000000")
-        call: Any = service_pb2_grpc.CallbackServiceStub(narrow).HandleCallbacks()
-        await call.write(registration(kinds=[callback.CALLBACK_KIND_DELIVER_OTP]))
-        await call.read()
-        # More than a connection buffers without a reader.
-        for number in range(1, 7):
-            await send_otp(f"{number:06}", "x" * 50_000)
-        await call.done_writing()
-        # Later handlers on the same connection register later.
-        async with Handler.connect(narrow, {"consumer_information": reject}):
-            assert (await d1.call())[0] == 404
-        await send_otp("999999")
-        may_answer.set()
-        assert await everything[-1] == (204, None)
-        call.cancel()
-        await asyncio.gather(*everything)
-    attempts = {request.deliver_otp.otp: request.attempt for request in busy.requests}
-    assert attempts["999999"] == 1
-    assert attempts["000001"] == 2, "the other one had it"
-
-
-@asynccontextmanager
-async def a_narrow_channel(running: Running) -> AsyncIterator[grpc.aio.Channel]:
-    """Connect with a small flow control window: by default gRPC buffers megabytes without a reader."""
-    pki = running.sandbox.pki
-    narrow = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
-    async with grpc.aio.secure_channel(
-        running.addresses.grpc, credentials(pki.server_ca, pki.caller), options=narrow
-    ) as channel:
-        yield channel
-
-
-def with_unhurried_otps(used: Settings) -> Settings:
-    """Give handlers more time than a busy machine needs for a whole test."""
-    unhurried = used.callbacks.deliver_otp.model_copy(update={"deadline_seconds": 10.0})
-    return used.model_copy(update={"callbacks": used.callbacks.model_copy(update={"deliver_otp": unhurried})})
-
-
-async def until_open(running: Running, count: int) -> None:
-    """Wait for a number of pending OTPs."""
-    line = f'd1_gateway_callbacks_open{{kind="deliver_otp"}} {count:.1f}'
-    async with aiohttp.ClientSession(f"http://{running.addresses.admin}") as session, asyncio.timeout(10):
-        metrics = ""
-        while line not in metrics.splitlines():
-            async with session.get("/metrics") as response:
-                metrics = await response.text()

@@ -9,9 +9,9 @@ from google.protobuf.message import Message
 
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import card_data_pb2
-from sandbox.common.faults import Fault
 from tests.contract.card_rpcs import RPCS, Rpc, changed, credentials
-from tests.running import SECOND_ISSUER, Failure, Running, failure_of
+from tests.contract.d1_rpcs import refused_unsent
+from tests.running import Running
 
 _NAMES = ("A" * 27, "digit 1", "Jos\u00e9")
 _IDS = ("has space", "slash/", "a" * 65, "\u00e9", "line\n")
@@ -57,20 +57,8 @@ def _account(**fields: Any) -> list[card.Account]:
     return [card.Account(**({"number": "1", "currency_code": "EUR"} | fields))]
 
 
-async def _refused(running: Running, rpc: Rpc, request: Message) -> Failure:
-    """Make a call that must send nothing."""
-    before = running.sandbox.store.cards()
-    running.sandbox.faults.add(Fault(status=500))
-    failure = await failure_of(rpc.call(running, request))
-    assert running.sandbox.faults.take(None) is not None, "D1 was called"
-    assert running.sandbox.store.cards() == before
-    assert failure.outcome == "NOT_SENT"
-    assert failure.retry_seconds is None
-    return failure
-
-
 async def _violates(running: Running, rpc: Rpc, request: Message) -> set[str]:
-    failure = await _refused(running, rpc, request)
+    failure = await refused_unsent(running, rpc, request)
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     assert all(failure.violations.values()), "a violation names no rule"
     return set(failure.violations)
@@ -89,7 +77,7 @@ async def test_a_wrong_field_is_named(running: Running, name: str, field: str, v
 async def test_a_wrong_part_of_the_credentials_is_named_and_not_repeated(running: Running, name: str) -> None:
     rpc = RPCS[name]
     for field, value in _wrong_credentials():
-        failure = await _refused(running, rpc, changed(rpc.request, credentials=value))
+        failure = await refused_unsent(running, rpc, changed(rpc.request, credentials=value))
         assert set(failure.violations) == {field}
         assert not value.pan or value.pan not in repr(failure)
 
@@ -135,24 +123,3 @@ async def test_every_wrong_field_of_a_request_is_named(running: Running, name: s
         "ResumeCard": {"card_id", "reason_code"},
     }
     assert await _violates(running, rpc, empty) == {"request_id", "user_id"} | required[name]
-
-
-@pytest.mark.parametrize("name", RPCS)
-async def test_an_issuer_that_is_not_configured_is_not_found(running: Running, name: str) -> None:
-    failure = await _refused(running, RPCS[name], changed(RPCS[name].request, issuer_id="NOBODY0001"))
-    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "ISSUER_UNKNOWN")
-
-
-@pytest.mark.parametrize("name", RPCS)
-async def test_with_several_issuers_one_has_to_be_named(running_two: Running, name: str) -> None:
-    failure = await _refused(running_two, RPCS[name], RPCS[name].request)
-    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ISSUER_REQUIRED")
-    assert set(failure.violations) == {"issuer_id"}
-
-
-async def test_with_several_issuers_the_named_one_is_served(running_two: Running) -> None:
-    rpc = RPCS["SuspendCard"]
-    await rpc.call(running_two, changed(rpc.request, issuer_id="SANDBOX001"))
-    # D1 does not know the second issuer: it rejects the gateway's assertion.
-    failure = await failure_of(rpc.call(running_two, changed(rpc.request, issuer_id=SECOND_ISSUER)))
-    assert (failure.reason, failure.outcome) == ("UPSTREAM_AUTHENTICATION", "NOT_SENT")

@@ -174,27 +174,6 @@ async def test_each_rpc_sends_the_callers_correlation_id_back(running: Running, 
     assert ("x-correlation-id", "trace_42-a") in tuple(await call.trailing_metadata())
 
 
-@pytest.mark.parametrize("given", ["with space", "x" * 65, ""])
-async def test_a_correlation_id_that_d1_would_refuse_is_replaced(running: Running, given: str) -> None:
-    # The simulator responds 400 to a malformed header, so this call would fail.
-    call = running.cards.SuspendCard(
-        card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD),
-        metadata=(("x-correlation-id", given),),
-    )
-    await call
-    made = dict(tuple(await call.trailing_metadata()))["x-correlation-id"]
-    assert made != given
-    assert len(made) == 32
-
-
-async def test_no_issuer_id_means_the_only_issuer_and_its_name_the_same(running: Running) -> None:
-    await RPCS["SuspendCard"].call(running, changed(RPCS["SuspendCard"].request, issuer_id="SANDBOX001"))
-    resume = card.ResumeCardRequest(card_id="card-suspended", reason_code=card.RESUME_REASON_CARD_FOUND)
-    await RPCS["ResumeCard"].call(running, resume)
-    states = {each.card_id: each.state for each in running.sandbox.store.cards()}
-    assert states == {"card-active": CardState.SUSPENDED, "card-suspended": CardState.ACTIVE}
-
-
 async def test_a_caller_that_does_not_trust_the_gateways_certificate_gets_no_connection(running: Running) -> None:
     credentials_ = grpc.ssl_channel_credentials(running.sandbox.pki.d1_client_ca.read_bytes())
     async with grpc.aio.secure_channel(running.addresses.grpc, credentials_) as channel:

@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -18,107 +19,116 @@ _APPROVED = authentication.AUTHENTICATION_STATUS_SUCCESSFUL
 _DENIED = authentication.AUTHENTICATION_STATUS_FAILED
 
 
-def _request(
-    status: "authentication.AuthenticationStatus.ValueType" = _APPROVED,
-    *,
-    authentication_id: str = "authn-1",
-    error: str = "",
-    issuer_id: str = "",
-) -> consumer.CompleteAuthenticationRequest:
-    result = authentication.AuthenticationResult(authentication_id=authentication_id, status=status, error=error)
-    return consumer.CompleteAuthenticationRequest(issuer_id=issuer_id, result=result)
+class _Authentication:
+    """An authentication that nobody has completed yet."""
+
+    def __init__(self, running: Running, authentication_id: str = "") -> None:
+        self.running = running
+        self.id = authentication_id or f"authn-{uuid4().hex}"
+
+    def request(
+        self, status: "authentication.AuthenticationStatus.ValueType" = _APPROVED, error: str = "", **fields: Any
+    ) -> consumer.CompleteAuthenticationRequest:
+        result = authentication.AuthenticationResult(authentication_id=self.id, status=status, error=error)
+        return consumer.CompleteAuthenticationRequest(**{"result": result, **fields})
+
+    async def complete(self, *args: Any, **fields: Any) -> None:
+        reply = await self.running.consumers.CompleteAuthentication(self.request(*args, **fields), timeout=10)
+        assert reply == consumer.CompleteAuthenticationResponse()
+
+    async def refused(self, *args: Any, **fields: Any) -> Failure:
+        return await failure_of(self.complete(*args, **fields))
+
+    async def poll(self, issuer_id: str = "SANDBOX001") -> Any:
+        """Poll for the result, as D1 does."""
+        path = f"/banking/d1/v1/issuers/{issuer_id}/consumers/consumer-1/authentication/{self.id}"
+        url = f"{self.running.edge}{path}"
+        async with edge_session(self.running.sandbox) as session, session.get(url) as response:
+            assert response.status == 200
+            return await response.json()
 
 
-async def _complete(running: Running, request: consumer.CompleteAuthenticationRequest) -> None:
-    answer = await running.consumers.CompleteAuthentication(request, timeout=10)
-    assert answer == consumer.CompleteAuthenticationResponse()
+@pytest.fixture
+def authn(running: Running) -> _Authentication:
+    return _Authentication(running)
 
 
-async def _refused(running: Running, request: consumer.CompleteAuthenticationRequest) -> Failure:
-    return await failure_of(running.consumers.CompleteAuthentication(request, timeout=10))
+async def test_d1_gets_the_result_though_no_handler_is_connected(authn: _Authentication) -> None:
+    assert (await authn.poll())["status"] == "PENDING"
 
+    await authn.complete(_DENIED, "denied by the consumer")
 
-async def _poll(running: Running, issuer_id: str = "SANDBOX001") -> Any:
-    """Poll for the result, as D1 does."""
-    path = f"/banking/d1/v1/issuers/{issuer_id}/consumers/consumer-1/authentication/authn-1"
-    async with edge_session(running.sandbox) as session, session.get(f"{running.edge}{path}") as answer:
-        assert answer.status == 200
-        return await answer.json()
-
-
-async def test_d1_gets_the_result_though_no_handler_is_connected(running: Running) -> None:
-    assert (await _poll(running))["status"] == "PENDING"
-
-    await _complete(running, _request(_DENIED, error="denied by the consumer"))
-
-    assert await _poll(running) == {
-        "authenticationId": "authn-1",
+    assert await authn.poll() == {
+        "authenticationId": authn.id,
         "status": "FAILED",
         "error": "denied by the consumer",
     }
 
 
-async def test_the_first_result_stands(running: Running) -> None:
-    await _complete(running, _request(_APPROVED))
-    await _complete(running, _request(_APPROVED, error="in other words"))
+@pytest.mark.parametrize(
+    ("first", "then", "status"), [(_APPROVED, _DENIED, "SUCCESSFUL"), (_DENIED, _APPROVED, "FAILED")]
+)
+async def test_the_first_result_stands(authn: _Authentication, first: Any, then: Any, status: str) -> None:
+    await authn.complete(first, "first words")
+    await authn.complete(first, "other words")
 
-    failure = await _refused(running, _request(_DENIED))
+    failure = await authn.refused(then)
 
     assert (failure.code, failure.reason) == (_Code.FAILED_PRECONDITION, "AUTHENTICATION_DECIDED")
     assert (failure.outcome, failure.retry_seconds) == ("REJECTED", None)
-    assert await _poll(running) == {"authenticationId": "authn-1", "status": "SUCCESSFUL"}
+    assert await authn.poll() == {"authenticationId": authn.id, "status": status, "error": "first words"}
 
 
 async def test_a_result_outlasts_the_gateway(sandbox: Sandbox, tmp_path: Path) -> None:
     used = settings_for(sandbox, tmp_path)
     async with running_gateway(sandbox, used) as running:
-        await _complete(running, _request(_DENIED))
+        await _Authentication(running, "authn-1").complete(_DENIED)
 
     async with running_gateway(sandbox, used) as running:
-        assert (await _poll(running))["status"] == "FAILED"
-        assert (await _refused(running, _request(_APPROVED))).reason == "AUTHENTICATION_DECIDED"
+        authn = _Authentication(running, "authn-1")
+        assert (await authn.poll())["status"] == "FAILED"
+        assert (await authn.refused(_APPROVED)).reason == "AUTHENTICATION_DECIDED"
 
 
 async def test_each_issuer_has_its_own_authentications(running_two: Running) -> None:
-    await _complete(running_two, _request(_DENIED, issuer_id=SECOND_ISSUER))
+    authn = _Authentication(running_two)
+    await authn.complete(_DENIED, issuer_id=SECOND_ISSUER)
 
-    assert (await _poll(running_two))["status"] == "PENDING"
-    assert (await _poll(running_two, SECOND_ISSUER))["status"] == "FAILED"
+    assert (await authn.poll())["status"] == "PENDING"
+    assert (await authn.poll(SECOND_ISSUER))["status"] == "FAILED"
 
 
 @pytest.mark.parametrize(
-    ("request_", "wrong"),
+    ("status", "fields", "wrong"),
     [
-        (consumer.CompleteAuthenticationRequest(), "result"),
-        (_request(authentication.AUTHENTICATION_STATUS_PENDING), "result"),
-        (_request(authentication_id="a/b"), "result.authentication_id"),
-        (_request(_DENIED, error="x" * 257), "result.error"),
-        (_request(issuer_id="short"), "issuer_id"),
+        (_APPROVED, {"result": None}, {"result"}),
+        (authentication.AUTHENTICATION_STATUS_PENDING, {}, {"result"}),
+        (authentication.AUTHENTICATION_STATUS_UNSPECIFIED, {}, {"result", "result.status"}),
+        (_DENIED, {"error": "x" * 257}, {"result.error"}),
+        (_APPROVED, {"issuer_id": "short"}, {"issuer_id"}),
     ],
 )
 async def test_a_wrong_field_is_named(
-    running: Running, request_: consumer.CompleteAuthenticationRequest, wrong: str
+    authn: _Authentication, status: Any, fields: dict[str, Any], wrong: set[str]
 ) -> None:
-    failure = await _refused(running, request_)
+    failure = await authn.refused(status, **fields)
 
     assert (failure.code, failure.reason, failure.outcome) == (_Code.INVALID_ARGUMENT, "INVALID_REQUEST", "NOT_SENT")
-    assert set(failure.violations) == {wrong}
-    assert (await _poll(running))["status"] == "PENDING"
+    assert set(failure.violations) == wrong
+    assert (await authn.poll())["status"] == "PENDING"
 
 
-async def test_the_issuer_has_to_be_one_that_is_served(running_two: Running) -> None:
-    unknown = await _refused(running_two, _request(issuer_id="NOBODY0001"))
-    unnamed = await _refused(running_two, _request())
+async def test_an_id_that_is_none_is_named(running: Running) -> None:
+    failure = await _Authentication(running, "a/b").refused()
 
-    assert (unknown.code, unknown.reason) == (_Code.NOT_FOUND, "ISSUER_UNKNOWN")
-    assert (unnamed.code, unnamed.reason) == (_Code.INVALID_ARGUMENT, "ISSUER_REQUIRED")
+    assert (failure.reason, set(failure.violations)) == ("INVALID_REQUEST", {"result.authentication_id"})
 
 
-async def test_a_result_that_cannot_be_stored_now_is_retryable(running: Running) -> None:
-    with closing(sqlite3.connect(running.event_log, isolation_level=None)) as other:
+async def test_a_result_that_cannot_be_stored_now_is_retryable(authn: _Authentication) -> None:
+    with closing(sqlite3.connect(authn.running.event_log, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        failure = await _refused(running, _request())
+        failure = await authn.refused()
 
     assert (failure.code, failure.reason) == (_Code.UNAVAILABLE, "STORE_UNAVAILABLE")
     assert (failure.outcome, failure.retry_seconds) == ("REJECTED", 1.0)
-    await _complete(running, _request())
+    await authn.complete()

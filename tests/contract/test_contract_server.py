@@ -19,16 +19,18 @@ from issuer.card.v1 import messages_pb2 as card
 from sandbox import Sandbox
 from sandbox.common.faults import Fault
 from sandbox.d1.model.contract import CardState
+from tests.contract.authentication_rpcs import THREEDS_RPCS
 from tests.contract.card_rpcs import RPCS
 from tests.contract.watching import watching
 from tests.running import Running, connected, failure_of, running_gateway, settings_for
 
+_AUTHENTICATION = "issuer.threeds.v1.AuthenticationService"
 _SERVICES = (
     "issuer.callback.v1.CallbackService",
     "issuer.card.v1.CardService",
     "issuer.consumer.v1.ConsumerService",
     "issuer.notification.v1.NotificationService",
-    "issuer.threeds.v1.AuthenticationService",
+    _AUTHENTICATION,
     "issuer.threeds.v1.OperationService",
 )
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -59,6 +61,22 @@ async def _check(running: Running, service: str) -> int:
 @pytest.mark.parametrize("service", ["", *_SERVICES])
 async def test_health_is_reported_for_each_service_and_for_the_whole(running: Running, service: str) -> None:
     assert await _check(running, service) == _SERVING
+
+
+async def test_without_a_3ds_server_its_service_is_not_there_and_the_others_are(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    used = settings_for(sandbox, tmp_path).model_copy(update={"threeds": None})
+    async with running_gateway(sandbox, used) as running:
+        for rpc in THREEDS_RPCS.values():
+            with pytest.raises(grpc.aio.AioRpcError) as called:
+                await rpc.call(running)
+            assert called.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        with pytest.raises(grpc.aio.AioRpcError) as checked:
+            await _check(running, _AUTHENTICATION)
+        assert checked.value.code() is grpc.StatusCode.NOT_FOUND
+        assert await _check(running, "") == _SERVING
+        await RPCS["SuspendCard"].call(running)
 
 
 async def test_health_of_a_service_that_is_not_there_is_not_found(running: Running) -> None:
@@ -180,7 +198,7 @@ async def test_a_standby_drains_too(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 async def test_a_shutdown_takes_no_longer_than_its_grace(sandbox: Sandbox, tmp_path: Path) -> None:
-    sandbox.faults.add(Fault(RPCS["SuspendCard"].operation, latency_ms=30_000))
+    sandbox.faults.add(Fault(RPCS["SuspendCard"].operation, latency_ms=30_000, status=503))
     async with _ending(sandbox, tmp_path, grace_seconds=0.5) as (running, stop):
         in_flight = asyncio.create_task(RPCS["SuspendCard"].call(running, timeout=30))
         await _called(sandbox)

@@ -20,7 +20,7 @@ from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 from sandbox import Sandbox
 from sandbox.d1.model.notification import ConsumerNotification, Notification
-from tests.contract.watching import EARLIEST, notify, watching
+from tests.contract.watching import EARLIEST, end_of_log, later, notify, watching
 from tests.running import (
     SECOND_ISSUER,
     Running,
@@ -31,6 +31,12 @@ from tests.running import (
 )
 
 _TICK = Duration(nanos=100_000_000)
+
+
+@pytest.fixture
+async def begin(running: Running) -> str:
+    """The end of the shared gateway's log, where a test begins to watch."""
+    return await end_of_log(running)
 
 
 async def test_the_first_message_comes_at_once_and_says_where_the_watch_begins(running: Running) -> None:
@@ -44,9 +50,9 @@ async def test_the_first_message_comes_at_once_and_says_where_the_watch_begins(r
     assert batch.cursor == batch.notifications[0].cursor != first.cursor
 
 
-async def test_a_notification_says_all_that_d1_said(running: Running) -> None:
+async def test_a_notification_says_all_that_d1_said(running: Running, begin: str) -> None:
     sent = Notification(
-        "card-1",
+        "card-said",
         "op_1",
         datetime(2022, 6, 16, 6, 28, 2, 492_000, tzinfo=UTC),
         operation="3DS_CHALLENGE_OTP_SMS",
@@ -58,9 +64,9 @@ async def test_a_notification_says_all_that_d1_said(running: Running) -> None:
     )
     before = datetime.now(UTC) - timedelta(seconds=1)
     assert await running.sandbox.notifier.send(sent) == 204
-    async with watching(running, position=EARLIEST) as watch:
+    async with watching(running, after_cursor=begin) as watch:
         (got,) = await watch.take(1)
-    assert (got.issuer_id, got.card_id, got.correlation_id) == ("SANDBOX001", "card-1", "op_1")
+    assert (got.issuer_id, got.card_id, got.correlation_id) == ("SANDBOX001", "card-said", "op_1")
     assert before < got.receive_time.ToDatetime(UTC) < datetime.now(UTC) + timedelta(seconds=1)
     operation = got.three_ds_operation
     assert (operation.operation_id, operation.consumer_id) == ("op_1", "consumer-1")
@@ -76,18 +82,18 @@ async def test_a_notification_says_all_that_d1_said(running: Running) -> None:
     assert json_format.MessageToDict(operation.unrecognized) == {"later": [1, None, True]}
 
 
-async def test_words_that_the_contract_does_not_know_come_as_text(running: Running) -> None:
+async def test_words_that_the_contract_does_not_know_come_as_text(running: Running, begin: str) -> None:
     await notify(running, "card-1", operation="3DS_SOMETHING_NEW", status="PENDING")
-    async with watching(running, position=EARLIEST) as watch:
+    async with watching(running, after_cursor=begin) as watch:
         (got,) = await watch.take(1)
     operation = got.three_ds_operation
     assert (operation.type, operation.status) == (0, 0)
     assert (operation.operation_text, operation.status_text) == ("3DS_SOMETHING_NEW", "PENDING")
 
 
-async def test_a_watch_resumes_after_its_cursor_without_gap_or_repetition(running: Running) -> None:
+async def test_a_watch_resumes_after_its_cursor_without_gap_or_repetition(running: Running, begin: str) -> None:
     sent = await notify(running, *["card-1"] * 4)
-    async with watching(running, position=EARLIEST, max_batch_size=1) as watch:
+    async with watching(running, after_cursor=begin, max_batch_size=1) as watch:
         got = await watch.take(2)
     async with watching(running, after_cursor=got[-1].cursor) as watch:
         sent += await notify(running, "card-1")
@@ -95,9 +101,9 @@ async def test_a_watch_resumes_after_its_cursor_without_gap_or_repetition(runnin
     assert [each.three_ds_operation.operation_id for each in got] + rest == sent
 
 
-async def test_a_watch_begins_at_a_time(running: Running) -> None:
+async def test_a_watch_begins_at_a_time(running: Running, begin: str) -> None:
     await notify(running, "card-1")
-    async with watching(running, position=EARLIEST) as watch:
+    async with watching(running, after_cursor=begin) as watch:
         (old,) = await watch.take(1)
     # Times have a resolution of a millisecond.
     since = Timestamp()
@@ -108,9 +114,9 @@ async def test_a_watch_begins_at_a_time(running: Running) -> None:
         assert await watch.operation_ids(1) == sent
 
 
-async def test_a_batch_is_no_larger_than_requested(running: Running) -> None:
+async def test_a_batch_is_no_larger_than_requested(running: Running, begin: str) -> None:
     sent = await notify(running, *["card-1"] * 7)
-    async with watching(running, position=EARLIEST, max_batch_size=3) as watch:
+    async with watching(running, after_cursor=begin, max_batch_size=3) as watch:
         await watch.batch()
         batches = [await watch.batch() for _ in range(3)]
     assert [len(batch.notifications) for batch in batches] == [3, 3, 1]
@@ -118,11 +124,11 @@ async def test_a_batch_is_no_larger_than_requested(running: Running) -> None:
     assert all(batch.cursor == batch.notifications[-1].cursor for batch in batches)
 
 
-async def test_a_duplicate_is_delivered_once(running: Running) -> None:
-    sent = Notification("card-1", "op_1", datetime.now(UTC))
+async def test_a_duplicate_is_delivered_once(running: Running, begin: str) -> None:
+    sent = Notification("card-twice", "op_1", datetime.now(UTC))
     assert await running.sandbox.notifier.send_all([sent, sent]) == [204, 204]
     last = await notify(running, "card-1")
-    async with watching(running, position=EARLIEST) as watch:
+    async with watching(running, after_cursor=begin) as watch:
         assert await watch.operation_ids(2) == ["op_1", *last]
 
 
@@ -136,56 +142,16 @@ async def test_a_silent_watch_gets_heartbeats_with_its_cursor(running: Running) 
     assert 0.2 < elapsed < 5.0
 
 
-@pytest.mark.parametrize(
-    ("fields", "wanted"),
-    [
-        ({}, "abcde"),
-        ({"card_ids": ["card-1"]}, "ace"),
-        ({"card_ids": ["card-1", "card-2", "card-9"]}, "abcde"),
-        ({"consumer_ids": ["consumer-1"]}, "ab"),
-        ({"operation_types": [threeds.OPERATION_TYPE_FRICTIONLESS]}, "c"),
-        ({"operation_types": [threeds.OPERATION_TYPE_UNSPECIFIED]}, "d"),
-        ({"statuses": [threeds.OPERATION_STATUS_FAILED]}, "b"),
-        ({"statuses": [threeds.OPERATION_STATUS_UNSPECIFIED, threeds.OPERATION_STATUS_FAILED]}, "be"),
-        ({"card_ids": ["card-2"], "consumer_ids": ["consumer-1"]}, "b"),
-        ({"card_ids": ["card-2"], "operation_types": [threeds.OPERATION_TYPE_FRICTIONLESS]}, ""),
-    ],
-)
-async def test_a_filter_lets_through_what_agrees_with_all_its_lists(
-    running: Running, fields: dict[str, Any], wanted: str
-) -> None:
-    sent = dict(
-        zip(
-            "abcde",
-            [
-                *await notify(running, "card-1", consumer_id="consumer-1"),
-                *await notify(running, "card-2", consumer_id="consumer-1", status="FAILED"),
-                *await notify(running, "card-1", operation="3DS_FRICTIONLESS"),
-                *await notify(running, "card-2", operation="3DS_NEW"),
-                *await notify(running, "card-1", status="NEW"),
-            ],
-            strict=True,
-        )
-    )
-    async with watching(running, position=EARLIEST, filter=fields, heartbeat_interval=_TICK) as watch:
-        got = await watch.operation_ids(len(wanted))
-        # Further heartbeats show that the cursor has moved past notifications that do not match.
-        while not (beat := await watch.batch()).cursor.endswith("-5"):
-            pass
-    assert got == [sent[letter] for letter in wanted]
-    assert not beat.notifications
-
-
 def _enrolment(consumer_id: str, operation_id: str, **fields: Any) -> ConsumerNotification:
     return ConsumerNotification(consumer_id, operation_id, datetime.now(UTC), **{"operation": "ENROLL_AUTHN", **fields})
 
 
 async def test_what_happens_to_consumers_comes_in_the_same_stream_and_in_order(running: Running) -> None:
     sent: list[Notification | ConsumerNotification] = [
-        Notification("card-1", "op_1", datetime.now(UTC), consumer_id="consumer-1"),
-        _enrolment("consumer-1", "op_1", details={"appInstanceId": "app-1"}, unknown={"later": True}),
-        Notification("card-1", "op_2", datetime.now(UTC)),
-        _enrolment("consumer-1", "op_2", operation="SOMETHING_NEW", status="PENDING"),
+        Notification("card-3", "op_1", datetime.now(UTC), consumer_id="consumer-3"),
+        _enrolment("consumer-3", "op_1", details={"appInstanceId": "app-1"}, unknown={"later": True}),
+        Notification("card-3", "op_2", datetime.now(UTC)),
+        _enrolment("consumer-3", "op_2", operation="SOMETHING_NEW", status="PENDING"),
     ]
     async with watching(running) as watch:
         await watch.batch()
@@ -193,10 +159,10 @@ async def test_what_happens_to_consumers_comes_in_the_same_stream_and_in_order(r
             assert await running.sandbox.notifier.send(each) == 204
         got = await watch.take(4)
     assert [(each.WhichOneof("event"), each.card_id, each.consumer_id) for each in got] == [
-        ("three_ds_operation", "card-1", "consumer-1"),
-        ("consumer_operation", "", "consumer-1"),
-        ("three_ds_operation", "card-1", ""),
-        ("consumer_operation", "", "consumer-1"),
+        ("three_ds_operation", "card-3", "consumer-3"),
+        ("consumer_operation", "", "consumer-3"),
+        ("three_ds_operation", "card-3", ""),
+        ("consumer_operation", "", "consumer-3"),
     ]
     first, second = got[1].consumer_operation, got[3].consumer_operation
     assert (first.operation_id, first.type) == ("op_1", consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN)
@@ -208,50 +174,60 @@ async def test_what_happens_to_consumers_comes_in_the_same_stream_and_in_order(r
 
 _CARDS_KIND = notification.NOTIFICATION_KIND_THREE_DS_OPERATION
 _CONSUMERS_KIND = notification.NOTIFICATION_KIND_CONSUMER_OPERATION
-
-
-@pytest.mark.parametrize(
-    ("fields", "wanted"),
-    [
-        ({}, "abcde"),
-        ({"kinds": [_CARDS_KIND]}, "ab"),
-        ({"kinds": [_CONSUMERS_KIND]}, "cde"),
-        ({"kinds": [_CARDS_KIND, _CONSUMERS_KIND]}, "abcde"),
-        ({"card_ids": ["card-1", "consumer-1"]}, "a"),
-        ({"consumer_ids": ["consumer-1"]}, "ace"),
-        ({"operation_types": [threeds.OPERATION_TYPE_CHALLENGE_OOB]}, "ab"),
-        ({"consumer_operation_types": [consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN]}, "cd"),
-        ({"consumer_operation_types": [consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED]}, "e"),
-        ({"consumer_operation_statuses": [consumer.CONSUMER_OPERATION_STATUS_FAILED]}, "d"),
-        ({"consumer_operation_statuses": [consumer.CONSUMER_OPERATION_STATUS_FAILED], "kinds": [1, 2]}, "abd"),
-        ({"consumer_ids": ["consumer-1"], "kinds": [_CONSUMERS_KIND]}, "ce"),
-        ({"card_ids": ["card-1"], "kinds": [_CONSUMERS_KIND]}, ""),
-    ],
+_FILTERS: tuple[tuple[dict[str, Any], str], ...] = (
+    ({}, "abcdefghi"),
+    ({"card_ids": ["card-1"]}, "ace"),
+    ({"card_ids": ["card-1", "card-2", "card-9"]}, "abcdef"),
+    ({"card_ids": ["card-1", "consumer-1"]}, "ace"),
+    ({"consumer_ids": ["consumer-1"]}, "abgi"),
+    ({"operation_types": [threeds.OPERATION_TYPE_FRICTIONLESS]}, "c"),
+    ({"operation_types": [threeds.OPERATION_TYPE_CHALLENGE_OOB]}, "abef"),
+    ({"operation_types": [threeds.OPERATION_TYPE_UNSPECIFIED]}, "d"),
+    ({"statuses": [threeds.OPERATION_STATUS_FAILED]}, "b"),
+    ({"statuses": [threeds.OPERATION_STATUS_UNSPECIFIED, threeds.OPERATION_STATUS_FAILED]}, "be"),
+    ({"card_ids": ["card-2"], "consumer_ids": ["consumer-1"]}, "b"),
+    ({"card_ids": ["card-2"], "operation_types": [threeds.OPERATION_TYPE_FRICTIONLESS]}, ""),
+    ({"kinds": [_CARDS_KIND]}, "abcdef"),
+    ({"kinds": [_CONSUMERS_KIND]}, "ghi"),
+    ({"kinds": [_CARDS_KIND, _CONSUMERS_KIND]}, "abcdefghi"),
+    ({"consumer_operation_types": [consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN]}, "gh"),
+    ({"consumer_operation_types": [consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED]}, "i"),
+    ({"consumer_operation_statuses": [consumer.CONSUMER_OPERATION_STATUS_FAILED]}, "h"),
+    ({"consumer_operation_statuses": [consumer.CONSUMER_OPERATION_STATUS_FAILED], "kinds": [1, 2]}, "abcdefh"),
+    ({"consumer_ids": ["consumer-1"], "kinds": [_CONSUMERS_KIND]}, "gi"),
+    ({"card_ids": ["card-1"], "kinds": [_CONSUMERS_KIND]}, ""),
 )
-async def test_a_filter_tells_cards_and_consumers_apart(running: Running, fields: dict[str, Any], wanted: str) -> None:
-    sent: dict[str, Notification | ConsumerNotification] = {
-        "a": Notification("card-1", "op_a", datetime.now(UTC), consumer_id="consumer-1"),
-        "b": Notification("card-2", "op_b", datetime.now(UTC), consumer_id="consumer-2"),
-        "c": _enrolment("consumer-1", "op_c"),
-        "d": _enrolment("consumer-2", "op_d", status="FAILED"),
-        "e": _enrolment("consumer-1", "op_e", operation="SOMETHING_NEW"),
-    }
-    for each in sent.values():
+
+
+async def test_a_filter_lets_through_what_agrees_with_all_its_lists(running: Running, begin: str) -> None:
+    at = datetime.now(UTC)
+    sent = (
+        Notification("card-1", "op_a", at, consumer_id="consumer-1"),
+        Notification("card-2", "op_b", at, consumer_id="consumer-1", status="FAILED"),
+        Notification("card-1", "op_c", at, operation="3DS_FRICTIONLESS"),
+        Notification("card-2", "op_d", at, operation="3DS_NEW"),
+        Notification("card-1", "op_e", at, status="NEW"),
+        Notification("card-2", "op_f", at, consumer_id="consumer-2"),
+        _enrolment("consumer-1", "op_g"),
+        _enrolment("consumer-2", "op_h", status="FAILED"),
+        _enrolment("consumer-1", "op_i", operation="SOMETHING_NEW"),
+    )
+    for each in sent:
         assert await running.sandbox.notifier.send(each) == 204
-    async with watching(running, position=EARLIEST, filter=fields, heartbeat_interval=_TICK) as watch:
-        got = await watch.take(len(wanted))
-        # Further heartbeats show that the cursor has moved past notifications that do not match.
-        while not (beat := await watch.batch()).cursor.endswith("-5"):
-            pass
-    assert [each.three_ds_operation.operation_id or each.consumer_operation.operation_id for each in got] == [
-        f"op_{letter}" for letter in wanted
-    ]
-    assert not beat.notifications
+    for fields, wanted in _FILTERS:
+        async with watching(running, after_cursor=begin, filter=fields, heartbeat_interval=_TICK) as watch:
+            got = await watch.take(len(wanted))
+            # Further heartbeats show that the cursor has moved past notifications that do not match.
+            while (beat := await watch.batch()).cursor != later(begin, len(sent)):
+                pass
+        assert not beat.notifications
+        ids = [each.three_ds_operation.operation_id or each.consumer_operation.operation_id for each in got]
+        assert ids == [f"op_{letter}" for letter in wanted], fields
 
 
-async def test_a_filter_takes_single_operations(running: Running) -> None:
+async def test_a_filter_takes_single_operations(running: Running, begin: str) -> None:
     sent = await notify(running, "card-1", "card-2", "card-1")
-    async with watching(running, position=EARLIEST, filter={"operation_ids": sent[1:]}) as watch:
+    async with watching(running, after_cursor=begin, filter={"operation_ids": sent[1:]}) as watch:
         assert await watch.operation_ids(2) == sent[1:]
 
 
@@ -268,11 +244,11 @@ async def test_a_watcher_sees_its_own_issuer_only(running_two: Running) -> None:
         assert (got.issuer_id, got.three_ds_operation.operation_id) == (issuer_id, operation_id)
 
 
-async def test_many_watchers_see_the_same(running: Running) -> None:
+async def test_many_watchers_see_the_same(running: Running, begin: str) -> None:
     async with (
         watching(running) as one,
         watching(running, filter={"card_ids": ["card-2"]}) as two,
-        watching(running, position=EARLIEST) as three,
+        watching(running, after_cursor=begin) as three,
     ):
         for watch in (one, two, three):
             await watch.batch()
@@ -282,12 +258,12 @@ async def test_many_watchers_see_the_same(running: Running) -> None:
         assert await three.operation_ids(3) == sent
 
 
-@pytest.mark.parametrize("cursor", ["x", "00000000-0", "{log}-2", "{log}-01", "{log}--1", "{log}-9999999999999999999"])
-async def test_a_cursor_of_no_such_log_is_unknown(running: Running, cursor: str) -> None:
-    await notify(running, "card-1")
-    async with watching(running) as watch:
-        log_id = (await watch.batch()).cursor.partition("-")[0]
-    async with watching(running, after_cursor=cursor.format(log=log_id)) as watch:
+@pytest.mark.parametrize(
+    "cursor", ["x", "00000000-0", "{log}-{next}", "{log}-0{last}", "{log}--1", "{log}-9999999999999999999"]
+)
+async def test_a_cursor_of_no_such_log_is_unknown(running: Running, begin: str, cursor: str) -> None:
+    log_id, _, last = begin.partition("-")
+    async with watching(running, after_cursor=cursor.format(log=log_id, last=last, next=int(last) + 1)) as watch:
         failure = await watch.failure()
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_UNKNOWN")
 
@@ -318,7 +294,9 @@ _LONG = "x" * 65
         ("position", {"position": 9}),
         ("after_cursor", {"after_cursor": ""}),
         ("after_cursor", {"after_cursor": _LONG}),
-        ("since", {"since": Timestamp(seconds=10**17)}),
+        ("since", {"since": Timestamp(seconds=2**62)}),
+        ("since", {"since": Timestamp(seconds=-(2**62))}),
+        ("since", {"since": Timestamp(nanos=-1)}),
         ("subscription", {"subscription": _LONG}),
         ("subscription", {"subscription": "a b"}),
         ("max_batch_size", {"max_batch_size": 1001}),

@@ -12,7 +12,7 @@ from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.d1.model.notification import Notification, new_details, new_operation_id
 from tests.running import Failure, Running, failure_of
 
-__all__ = ["EARLIEST", "Watching", "notify", "watching"]
+__all__ = ["EARLIEST", "Watching", "end_of_log", "later", "notify", "watching"]
 
 EARLIEST = notification.START_POSITION_EARLIEST
 _SECONDS = 10.0
@@ -69,6 +69,18 @@ async def watching(running: Running, **request: Any) -> AsyncIterator[Watching]:
         yield Watching(call)
     finally:
         call.cancel()
+
+
+async def end_of_log(running: Running, **request: Any) -> str:
+    """Return the cursor of the newest notification."""
+    async with watching(running, **request) as watch:
+        return (await watch.batch()).cursor
+
+
+def later(cursor: str, count: int) -> str:
+    """Return the cursor after some more notifications."""
+    log_id, _, sequence = cursor.partition("-")
+    return f"{log_id}-{int(sequence) + count}"
 
 
 async def notify(running: Running, *card_ids: str, **fields: Any) -> list[str]:

@@ -1,0 +1,72 @@
+"""The twelve rpcs that call D1, those that call the 3-D Secure server, and calls that must reach neither."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+
+from google.protobuf.message import Message
+
+from issuer.threeds.v1 import history_pb2
+from sandbox import Sandbox
+from sandbox.common.faults import Fault
+from sandbox.d1.model.contract import Operation
+from sandbox.d1.model.notification import Notification
+from tests.contract import card_rpcs, consumer_rpcs
+from tests.contract.authentication_rpcs import THREEDS_RPCS
+from tests.contract.card_rpcs import Rpc
+from tests.running import Failure, Running, failure_of
+
+__all__ = ["BEGIN", "D1_RPCS", "OPERATION_RPCS", "UPSTREAM_RPCS", "happened", "make_ready", "refused_unsent"]
+
+BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
+
+OPERATION_RPCS: Mapping[str, Rpc] = MappingProxyType(
+    {
+        rpc.name: rpc
+        for rpc in (
+            Rpc(
+                "ListOperations",
+                Operation.LIST_THREE_DS_OPERATIONS,
+                history_pb2.ListOperationsRequest(card_id="card-active"),
+                "operations",
+            ),
+            Rpc(
+                "GetOperation",
+                Operation.GET_THREE_DS_OPERATION,
+                history_pb2.GetOperationRequest(card_id="card-active", operation_id="op-1"),
+                "operations",
+            ),
+        )
+    }
+)
+"""The rpcs of OperationService by name, which change nothing."""
+
+D1_RPCS: Mapping[str, Rpc] = MappingProxyType({**card_rpcs.RPCS, **consumer_rpcs.RPCS, **OPERATION_RPCS})
+"""The rpcs that call D1. Each succeeds after `make_ready`."""
+
+UPSTREAM_RPCS: Mapping[str, Rpc] = MappingProxyType({**D1_RPCS, **THREEDS_RPCS})
+"""The rpcs that call any upstream."""
+
+
+def happened(sandbox: Sandbox, *numbers: int, card_id: str = "card-active") -> None:
+    """Add the operations ``op-<number>`` to the history, each in the second of its number."""
+    for number in numbers:
+        time = BEGIN + timedelta(seconds=number)
+        sandbox.history.add(Notification(card_id, f"op-{number}", time, details={"acsTransactionId": f"acs-{number}"}))
+
+
+def make_ready(sandbox: Sandbox) -> None:
+    """Add an authenticator and an operation to a prepared D1."""
+    consumer_rpcs.enrol(sandbox)
+    happened(sandbox, 1)
+
+
+async def refused_unsent(running: Running, rpc: Rpc, request: Message) -> Failure:
+    """Make a call that must send nothing."""
+    before = consumer_rpcs.known(running.sandbox)
+    running.sandbox.faults.add(Fault(status=500))
+    failure = await failure_of(rpc.call(running, request))
+    assert running.sandbox.faults.take(None) is not None, "the upstream was called"
+    assert consumer_rpcs.known(running.sandbox) == before
+    assert (failure.outcome, failure.retry_seconds) == ("NOT_SENT", None)
+    return failure

@@ -1,0 +1,103 @@
+"""The issuer of a request: every rpc needs one that the gateway serves, and may leave the only one out."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import grpc
+import pytest
+
+from issuer.consumer.v1 import authentication_pb2 as authentication
+from issuer.consumer.v1 import messages_pb2 as consumer
+from issuer.notification.v1 import messages_pb2 as notification
+from tests.contract.authentication_rpcs import THREEDS_RPCS
+from tests.contract.card_rpcs import RPCS, Rpc, changed
+from tests.contract.d1_rpcs import D1_RPCS, UPSTREAM_RPCS, make_ready, refused_unsent
+from tests.contract.watching import watching
+from tests.running import SECOND_ISSUER, Failure, Running, failure_of
+
+_Code = grpc.StatusCode
+_RESULT = authentication.AuthenticationResult(
+    authentication_id="authn-1", status=authentication.AUTHENTICATION_STATUS_SUCCESSFUL
+)
+_UNARY: Mapping[str, Rpc] = MappingProxyType(
+    {
+        **UPSTREAM_RPCS,
+        **{
+            rpc.name: rpc
+            for rpc in (
+                Rpc(
+                    "CompleteAuthentication",
+                    "",
+                    consumer.CompleteAuthenticationRequest(result=_RESULT),
+                    "consumers",
+                ),
+                Rpc(
+                    "CommitCursor",
+                    "",
+                    notification.CommitCursorRequest(subscription="billing", cursor="00000000-0"),
+                    "notifications",
+                ),
+                Rpc(
+                    "GetSubscription",
+                    "",
+                    notification.GetSubscriptionRequest(subscription="billing"),
+                    "notifications",
+                ),
+                Rpc("ListSubscriptions", "", notification.ListSubscriptionsRequest(), "notifications"),
+                Rpc(
+                    "DeleteSubscription",
+                    "",
+                    notification.DeleteSubscriptionRequest(subscription="billing"),
+                    "notifications",
+                ),
+            )
+        },
+    }
+)
+"""The rpcs that are not streams; those of the last five that call nothing have no operation."""
+
+
+def _is_unknown(failure: Failure) -> bool:
+    return (failure.code, failure.reason) == (_Code.NOT_FOUND, "ISSUER_UNKNOWN")
+
+
+def _is_required(failure: Failure) -> bool:
+    assert set(failure.violations) == {"issuer_id"}
+    return (failure.code, failure.reason) == (_Code.INVALID_ARGUMENT, "ISSUER_REQUIRED")
+
+
+@pytest.mark.parametrize("rpc", _UNARY.values(), ids=_UNARY.keys())
+async def test_the_issuer_has_to_be_one_that_is_served(running: Running, running_two: Running, rpc: Rpc) -> None:
+    unknown = changed(rpc.request, issuer_id="NOBODY0001")
+    for gateway in (running, running_two):
+        assert _is_unknown(await refused_unsent(gateway, rpc, unknown))
+    assert _is_required(await refused_unsent(running_two, rpc, rpc.request))
+
+
+async def test_a_watch_needs_its_issuer_as_every_call_does(running_two: Running) -> None:
+    async with watching(running_two, issuer_id="NOBODY0001") as watch:
+        assert _is_unknown(await watch.failure())
+    async with watching(running_two) as watch:
+        assert _is_required(await watch.failure())
+
+
+@pytest.mark.parametrize("rpc", D1_RPCS.values(), ids=D1_RPCS.keys())
+async def test_with_several_issuers_the_named_one_is_served(running_two: Running, rpc: Rpc) -> None:
+    make_ready(running_two.sandbox)
+    # D1 does not know the second issuer: it rejects the gateway's assertion.
+    failure = await failure_of(rpc.call(running_two, changed(rpc.request, issuer_id=SECOND_ISSUER)))
+    assert (failure.reason, failure.outcome) == ("UPSTREAM_AUTHENTICATION", "NOT_SENT")
+    await rpc.call(running_two, changed(rpc.request, issuer_id="SANDBOX001"))
+
+
+async def test_the_3ds_server_serves_every_issuer_under_the_gateways_api_key(running_two: Running) -> None:
+    rpc = THREEDS_RPCS["LookupCard"]
+    for issuer_id in ("SANDBOX001", SECOND_ISSUER):
+        assert (await rpc.call(running_two, changed(rpc.request, issuer_id=issuer_id))).enrolled
+
+
+async def test_no_issuer_id_means_the_only_issuer_and_its_name_the_same(running: Running) -> None:
+    await RPCS["SuspendCard"].call(running, changed(RPCS["SuspendCard"].request, issuer_id="SANDBOX001"))
+    await RPCS["ResumeCard"].call(running)
+    suspended = {each.card_id: each.suspended_for is not None for each in running.sandbox.store.cards()}
+    assert suspended == {"card-active": True, "card-suspended": False}
