@@ -13,7 +13,7 @@ class _BrokeError(Exception):
     pass
 
 
-def _rpc(parting: DrainInterceptor, *, fails: bool = False, seconds: float = 0.0) -> "asyncio.Task[object]":
+def _rpc(drain: DrainInterceptor, *, fails: bool = False, seconds: float = 0.0) -> "asyncio.Task[object]":
     async def behave(request: object, context: Context) -> object:
         del context
         await asyncio.sleep(seconds)
@@ -21,15 +21,15 @@ def _rpc(parting: DrainInterceptor, *, fails: bool = False, seconds: float = 0.0
             raise _BrokeError
         return request
 
-    rpc = Rpc(_METHOD, "reply", cast("Context", None), behave, (parting,))
+    rpc = Rpc(_METHOD, "reply", cast("Context", None), behave, (drain,))
     return asyncio.ensure_future(rpc.proceed())
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_an_end_is_held_back_until_callers_have_been_told(*, fails: bool) -> None:
-    parting = DrainInterceptor()
-    with parting.holding():
-        ending = _rpc(parting, fails=fails)
+async def test_an_end_is_held_back_until_callers_got_a_goaway(*, fails: bool) -> None:
+    drain = DrainInterceptor()
+    with drain.holding():
+        ending = _rpc(drain, fails=fails)
         await asyncio.sleep(0.02)
         assert not ending.done()
 
@@ -41,18 +41,18 @@ async def test_an_end_is_held_back_until_callers_have_been_told(*, fails: bool) 
 
 
 async def test_what_ends_before_and_after_is_not_held_back() -> None:
-    parting = DrainInterceptor()
-    assert await _rpc(parting) == "reply"
-    with parting.holding():
-        ending = _rpc(parting, seconds=0.02)
+    drain = DrainInterceptor()
+    assert await _rpc(drain) == "reply"
+    with drain.holding():
+        ending = _rpc(drain, seconds=0.02)
     async with asyncio.timeout(1):
         assert await ending == "reply"
 
 
 async def test_a_caller_that_leaves_is_not_held_back() -> None:
-    parting = DrainInterceptor()
-    with parting.holding():
-        ending = _rpc(parting, seconds=10)
+    drain = DrainInterceptor()
+    with drain.holding():
+        ending = _rpc(drain, seconds=10)
         await asyncio.sleep(0)
         ending.cancel()
         async with asyncio.timeout(1):

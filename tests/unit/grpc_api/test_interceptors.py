@@ -7,7 +7,6 @@ import grpc
 import pytest
 import structlog
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
 from gateway.auth.issuers import Issuers
@@ -47,14 +46,6 @@ class Served:
     cards: "card_grpc.CardServiceAsyncStub"
     notifications: "notification_grpc.NotificationServiceAsyncStub"
     channel: grpc.aio.Channel
-
-
-def resolved(request: Any) -> Any:
-    """Return the request as a service gets it: its issuer filled in."""
-    copy = type(request)()
-    copy.CopyFrom(request)
-    copy.issuer_id = ISSUER
-    return copy
 
 
 @pytest.fixture
@@ -108,39 +99,6 @@ def detail(error: grpc.aio.AioRpcError, kind: type[Message]) -> Any:
     return message
 
 
-async def test_a_valid_request_reaches_the_port_and_its_answer_the_caller(served: Served) -> None:
-    answer = await served.cards.ResumeCard(RESUME)
-
-    ((request, call),) = served.issuer.asked
-    assert answer == card.ResumeCardResponse()
-    assert request == resolved(RESUME)
-    assert call.issuer_id == ISSUER
-
-
-async def test_each_rpc_of_the_card_service_reaches_its_own_method_of_the_port(served: Served) -> None:
-    credentials = card_data_pb2.CardCredentials(
-        pan="4111111111111111", expiry=card_data_pb2.CardExpiry(month=1, year=2031)
-    )
-    account = card.Account(number="12345", currency_code="EUR")
-    requests: list[Message] = [
-        card.CreateCardRequest(consumer_id="consumer-1", card_product_id="product-1", accounts=[account]),
-        card.RegisterCardRequest(
-            card_id="card-1", consumer_id="consumer-1", card_product_id="product-1", credentials=credentials
-        ),
-        card.RenewCardRequest(card_id="card-1"),
-        card.ReplaceCardRequest(card_id="card-1", reason_code="CARD_LOST"),
-        card.DeleteCardRequest(card_id="card-1", reason_code="CLOSED_CARD"),
-        card.SuspendCardRequest(card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD),
-        RESUME,
-    ]
-    rpcs = [type(request).__name__.removesuffix("Request") for request in requests]
-
-    answers = [await getattr(served.cards, rpc)(request) for rpc, request in zip(rpcs, requests, strict=True)]
-
-    assert [request for request, _ in served.issuer.asked] == [resolved(each) for each in requests]
-    assert [type(answer).__name__ for answer in answers] == [f"{rpc}Response" for rpc in rpcs]
-
-
 async def test_an_invalid_request_never_reaches_the_port_and_every_wrong_field_is_named_without_its_value(
     served: Served, logged: list[MutableMapping[str, Any]]
 ) -> None:
@@ -174,15 +132,6 @@ async def test_an_invalid_request_never_reaches_the_port_and_every_wrong_field_i
     assert SECRET not in str(logged)
 
 
-async def test_a_rule_on_the_whole_request_is_told_too(served: Served) -> None:
-    request = card.RegisterCardRequest(card_id="card-1", consumer_id="consumer-1", card_product_id="product-1")
-
-    error = await failure(served.cards.RegisterCard(request))
-
-    (violation,) = detail(error, error_details_pb2.BadRequest).field_violations
-    assert violation.field == "card_data"
-
-
 async def watched(served: Served, request: notification.WatchNotificationsRequest) -> grpc.aio.AioRpcError:
     """Open a watch that has to fail."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -207,27 +156,6 @@ async def test_however_many_fields_are_wrong_the_caller_learns_of_it(served: Ser
 
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert detail(error, error_details_pb2.BadRequest).field_violations[0].field == "filter.card_ids[0]"
-
-
-@pytest.mark.parametrize("since", [Timestamp(seconds=2**62), Timestamp(seconds=-(2**62)), Timestamp(nanos=-1)])
-async def test_a_time_that_is_none_is_refused(served: Served, since: Timestamp) -> None:
-    error = await watched(served, notification.WatchNotificationsRequest(since=since))
-
-    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert [each.field for each in detail(error, error_details_pb2.BadRequest).field_violations] == ["since"]
-
-
-async def test_a_stream_carries_the_stored_notifications(served: Served) -> None:
-    request = notification.WatchNotificationsRequest(position=notification.START_POSITION_EARLIEST)
-    stream = served.notifications.WatchNotifications(request, timeout=20)
-
-    first, second = await stream.read(), await stream.read()
-    stream.cancel()
-
-    assert isinstance(first, notification.WatchNotificationsResponse)
-    assert isinstance(second, notification.WatchNotificationsResponse)
-    assert not first.notifications
-    assert [each.three_ds_operation.operation_id for each in second.notifications] == ["op-1", "op-2", "op-3"]
 
 
 async def test_an_expected_failure_comes_with_its_reason(
@@ -286,26 +214,6 @@ async def test_bytes_that_are_no_request_are_refused_as_one_that_breaks_its_cont
     assert served.issuer.asked == []
 
 
-async def test_an_unknown_issuer_is_refused_before_the_port(served: Served) -> None:
-    request = card.ResumeCardRequest(
-        issuer_id="ISSUER0009", card_id="card-1", reason_code=card.RESUME_REASON_CARD_FOUND
-    )
-
-    error = await failure(served.cards.ResumeCard(request))
-
-    assert error.code() is grpc.StatusCode.NOT_FOUND
-    assert detail(error, error_details_pb2.ErrorInfo).reason == "ISSUER_UNKNOWN"
-    assert served.issuer.asked == []
-
-
-async def test_a_correlation_id_goes_to_the_port_and_back_to_the_caller(served: Served) -> None:
-    call = served.cards.ResumeCard(RESUME, metadata=((correlation.HEADER, "order-66_b"),))
-    await call
-
-    assert dict(await call.trailing_metadata())[correlation.HEADER] == "order-66_b"
-    assert [asked.correlation_id for _, asked in served.issuer.asked] == ["order-66_b"]
-
-
 @pytest.mark.parametrize("given", [None, "", "a" * 65, "with space", "dot.ted", "slash/ed"])
 async def test_where_none_that_d1_takes_is_given_a_correlation_id_is_made(served: Served, given: str | None) -> None:
     metadata = () if given is None else ((correlation.HEADER, given),)
@@ -321,7 +229,7 @@ async def test_where_none_that_d1_takes_is_given_a_correlation_id_is_made(served
 
 
 async def test_calls_that_run_together_keep_their_correlation_ids(served: Served) -> None:
-    given = [f"id-{number}" for number in range(20)]
+    given = [f"order-{number}_b" for number in range(20)]
 
     calls = [served.cards.ResumeCard(RESUME, metadata=((correlation.HEADER, each),)) for each in given]
     await asyncio.gather(*calls)
