@@ -17,7 +17,6 @@ from joserfc.jwk import ECKey, KeySet
 from structlog.testing import capture_logs
 
 from gateway.settings import AccessSettings, Settings, TokenSettings
-from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1.service_pb2_grpc import CallbackServiceStub
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1.service_pb2_grpc import CardServiceStub
@@ -26,6 +25,8 @@ from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox import Sandbox
 from sandbox.common.pki import STRANGER
 from sandbox.gateway import credentials
+from tests.contract.calling_back import registration
+from tests.contract.card_rpcs import RPCS, changed
 from tests.running import SECOND_ISSUER, Running, failure_of, running_gateway, settings_for
 
 SUSPEND = card.SuspendCardRequest(
@@ -105,59 +106,43 @@ async def test_a_caller_without_a_certificate_gets_no_connection(running: Runnin
     assert error.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+@asynccontextmanager
+async def granted(sandbox: Sandbox, folder: Path, rpc: str) -> AsyncIterator[grpc.aio.Channel]:
+    """Connect as a stranger that a gateway for two issuers grants an rpc for one of them."""
+    used = settings_for(sandbox, folder, second_issuer=True)
+    policy = grants(STRANGER, [rpc], ["SANDBOX001"])
+    async with running_gateway(sandbox, with_policy(used, folder, policy)) as running, as_stranger(running) as channel:
+        yield channel
+
+
 async def test_a_grant_holds_for_its_rpcs_and_issuers_alone(sandbox: Sandbox, tmp_path: Path) -> None:
-    policy = grants(STRANGER, ["issuer.card.v1.CardService/SuspendCard"], ["SANDBOX001"])
-    used = with_policy(settings_for(sandbox, tmp_path, second_issuer=True), tmp_path, policy)
-    async with running_gateway(sandbox, used) as running, as_stranger(running) as channel:
+    async with granted(sandbox, tmp_path, "issuer.card.v1.CardService/SuspendCard") as channel:
         cards = CardServiceStub(channel)
         await cards.SuspendCard(SUSPEND, timeout=10)
-        resume = card.ResumeCardRequest(
-            issuer_id="SANDBOX001", card_id="card-active", reason_code=card.RESUME_REASON_USER_DECISION
-        )
+        resume = changed(RPCS["ResumeCard"].request, issuer_id="SANDBOX001")
         assert (await failure_of(cards.ResumeCard(resume, timeout=10))).reason == "PERMISSION_DENIED"
         for issuer_id in (SECOND_ISSUER, "UNKNOWN001"):
-            other = card.SuspendCardRequest(
-                issuer_id=issuer_id, card_id="card-active", reason_code=card.SUSPEND_REASON_USER_DECISION
-            )
+            other = changed(SUSPEND, issuer_id=issuer_id)
             assert (await failure_of(cards.SuspendCard(other, timeout=10))).reason == "PERMISSION_DENIED"
 
 
 async def test_one_denied_issuer_is_one_line_in_the_log(sandbox: Sandbox, tmp_path: Path) -> None:
-    policy = grants(STRANGER, ["issuer.card.v1.CardService/*"], ["SANDBOX001"])
-    used = with_policy(settings_for(sandbox, tmp_path, second_issuer=True), tmp_path, policy)
-    async with running_gateway(sandbox, used) as running, as_stranger(running) as channel:
+    async with granted(sandbox, tmp_path, "issuer.card.v1.CardService/*") as channel:
         for request_id in ("", str(uuid4())):
-            request = card.SuspendCardRequest(
-                issuer_id=SECOND_ISSUER,
-                card_id="card-active",
-                reason_code=card.SUSPEND_REASON_USER_DECISION,
-                request_id=request_id,
-            )
+            request = changed(SUSPEND, issuer_id=SECOND_ISSUER, request_id=request_id)
             with capture_logs() as logged:
-                assert (await failure_of(CardServiceStub(channel).SuspendCard(request, timeout=10))).reason == (
-                    "PERMISSION_DENIED"
-                )
-            assert [line["why"] for line in logged if line["event"] == "access_denied"] == [
-                "not granted for this issuer"
-            ]
+                failure = await failure_of(CardServiceStub(channel).SuspendCard(request, timeout=10))
+            assert failure.reason == "PERMISSION_DENIED"
+            denied = [line["why"] for line in logged if line["event"] == "access_denied"]
+            assert denied == ["not granted for this issuer"]
 
 
 async def test_a_handler_may_not_register_for_an_issuer_that_it_is_not_granted(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    policy = grants(STRANGER, ["issuer.callback.v1.CallbackService/*"], ["SANDBOX001"])
-    used = with_policy(settings_for(sandbox, tmp_path, second_issuer=True), tmp_path, policy)
-    async with running_gateway(sandbox, used) as running, as_stranger(running) as channel:
+    async with granted(sandbox, tmp_path, "issuer.callback.v1.CallbackService/*") as channel:
         handling = CallbackServiceStub(channel).HandleCallbacks()
-        await handling.write(
-            callback.HandleCallbacksRequest(
-                registration=callback.Registration(
-                    name="greedy",
-                    issuer_ids=["SANDBOX001", SECOND_ISSUER],
-                    kinds=[callback.CALLBACK_KIND_DELIVER_OTP],
-                )
-            )
-        )
+        await handling.write(registration(issuer_ids=["SANDBOX001", SECOND_ISSUER]))
         assert (await failure_of(handling.read())).reason == "PERMISSION_DENIED"
 
 

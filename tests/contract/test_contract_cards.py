@@ -56,11 +56,14 @@ async def test_create_keeps_fields_of_d1_beyond_the_contract(running: Running) -
     assert json_format.MessageToDict(response.unrecognized) == {"later": {"list": [1, None, "x"], "flag": True}}
 
 
-async def test_register_takes_the_card_with_its_pan_and_its_expiry_as_month_then_year(running: Running) -> None:
-    request = changed(RPCS["RegisterCard"].request, credentials=credentials("4970101234567890", month=3, year=2041))
+async def test_register_takes_the_card_with_state_pan_and_expiry_as_month_then_year(
+    running: Running,
+) -> None:
+    data = {"credentials": credentials("4970101234567890", month=3, year=2041), "state": card.CARD_STATE_INACTIVE}
+    request = changed(RPCS["RegisterCard"].request, **data)
     assert await RPCS["RegisterCard"].call(running, request) == card.RegisterCardResponse()
     registered = running.sandbox.store.card("card-new")
-    assert (registered.state, registered.created_by_d1) == (CardState.ACTIVE, False)
+    assert (registered.state, registered.created_by_d1) == (CardState.INACTIVE, False)
     assert registered.details.consumer_id == "consumer-2"
     assert registered.details.credentials == Credentials("4970101234567890", "0341")
 
@@ -68,33 +71,25 @@ async def test_register_takes_the_card_with_its_pan_and_its_expiry_as_month_then
 async def test_register_again_leaves_the_card_as_it_is(running: Running) -> None:
     await RPCS["RegisterCard"].call(running)
     before = running.sandbox.store.cards()
+    assert running.sandbox.store.card("card-new").state is CardState.ACTIVE
     await RPCS["RegisterCard"].call(running)
     assert running.sandbox.store.cards() == before
 
 
-async def test_register_starts_the_card_in_the_requested_state(running: Running) -> None:
-    request = changed(RPCS["RegisterCard"].request, state=card.CARD_STATE_INACTIVE)
-    await RPCS["RegisterCard"].call(running, request)
-    assert running.sandbox.store.card("card-new").state is CardState.INACTIVE
-
-
-async def test_card_data_that_the_caller_encrypted_is_readable_for_d1(running: Running) -> None:
-    sealed = _encrypted(running.sandbox, "4970101111111111", "0230")
-    await RPCS["RegisterCard"].call(
-        running, changed(RPCS["RegisterCard"].request, credentials=None, encrypted_data=sealed)
-    )
-    assert running.sandbox.store.card("card-new").details.credentials == Credentials("4970101111111111", "0230")
-
-
-async def test_encrypted_card_data_goes_with_a_renewal_and_a_replacement_too(running: Running) -> None:
-    renewal = _encrypted(running.sandbox, ACTIVE_PAN, "0131")
-    await RPCS["RenewCard"].call(running, changed(RPCS["RenewCard"].request, credentials=None, encrypted_data=renewal))
-    assert running.sandbox.store.card("card-active").details.credentials == Credentials(ACTIVE_PAN, "0131")
-    replacement = _encrypted(running.sandbox, "4970102222222222", "0232")
-    await RPCS["ReplaceCard"].call(
-        running, changed(RPCS["ReplaceCard"].request, credentials=None, encrypted_data=replacement)
-    )
-    assert running.sandbox.store.card("card-next").details.credentials == Credentials("4970102222222222", "0232")
+@pytest.mark.parametrize(
+    ("name", "card_id", "pan"),
+    [
+        ("RegisterCard", "card-new", "4970101111111111"),
+        ("RenewCard", "card-active", ACTIVE_PAN),
+        ("ReplaceCard", "card-next", "4970102222222222"),
+    ],
+)
+async def test_card_data_that_the_caller_encrypted_is_readable_for_d1(
+    running: Running, name: str, card_id: str, pan: str
+) -> None:
+    sealed = _encrypted(running.sandbox, pan, "0131")
+    await RPCS[name].call(running, changed(RPCS[name].request, credentials=None, encrypted_data=sealed))
+    assert running.sandbox.store.card(card_id).details.credentials == Credentials(pan, "0131")
 
 
 async def test_renew_changes_the_expiry_and_keeps_the_id(running: Running) -> None:

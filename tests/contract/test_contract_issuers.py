@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import messages_pb2 as consumer
@@ -19,42 +20,17 @@ _Code = grpc.StatusCode
 _RESULT = authentication.AuthenticationResult(
     authentication_id="authn-1", status=authentication.AUTHENTICATION_STATUS_SUCCESSFUL
 )
-_UNARY: Mapping[str, Rpc] = MappingProxyType(
+_OTHERS: Mapping[str, tuple[str, Message]] = MappingProxyType(
     {
-        **UPSTREAM_RPCS,
-        **{
-            rpc.name: rpc
-            for rpc in (
-                Rpc(
-                    "CompleteAuthentication",
-                    "",
-                    consumer.CompleteAuthenticationRequest(result=_RESULT),
-                    "consumers",
-                ),
-                Rpc(
-                    "CommitCursor",
-                    "",
-                    notification.CommitCursorRequest(subscription="billing", cursor="00000000-0"),
-                    "notifications",
-                ),
-                Rpc(
-                    "GetSubscription",
-                    "",
-                    notification.GetSubscriptionRequest(subscription="billing"),
-                    "notifications",
-                ),
-                Rpc("ListSubscriptions", "", notification.ListSubscriptionsRequest(), "notifications"),
-                Rpc(
-                    "DeleteSubscription",
-                    "",
-                    notification.DeleteSubscriptionRequest(subscription="billing"),
-                    "notifications",
-                ),
-            )
-        },
+        "CompleteAuthentication": ("consumers", consumer.CompleteAuthenticationRequest(result=_RESULT)),
+        "CommitCursor": ("notifications", notification.CommitCursorRequest(subscription="billing", cursor="0-0")),
+        "GetSubscription": ("notifications", notification.GetSubscriptionRequest(subscription="billing")),
+        "ListSubscriptions": ("notifications", notification.ListSubscriptionsRequest()),
+        "DeleteSubscription": ("notifications", notification.DeleteSubscriptionRequest(subscription="billing")),
     }
 )
-"""The rpcs that are not streams; those of the last five that call nothing have no operation."""
+"""The rpcs that call no upstream and are no streams, with their service."""
+_UNARY = {**UPSTREAM_RPCS, **{name: Rpc(name, "", request, service) for name, (service, request) in _OTHERS.items()}}
 
 
 def _is_unknown(failure: Failure) -> bool:
