@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import aiohttp
 import grpc
@@ -27,6 +27,7 @@ from sandbox.gateway import GatewayConfig, channel
 
 __all__ = [
     "SECOND_ISSUER",
+    "Error",
     "Failure",
     "Running",
     "connected",
@@ -120,6 +121,15 @@ def settings_for(
     )
 
 
+class Error(NamedTuple):
+    """The error of a failed call, for comparisons."""
+
+    code: grpc.StatusCode
+    reason: str
+    outcome: str = "REJECTED"
+    retry_seconds: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The status of a failed call."""
@@ -132,6 +142,10 @@ class Failure:
     violations: Mapping[str, str]
     """The violated rule of each invalid field."""
     retry_seconds: float | None
+
+    @property
+    def error(self) -> Error:
+        return Error(self.code, self.reason, self.outcome, self.retry_seconds)
 
 
 async def failure_of(call: Awaitable[object]) -> Failure:

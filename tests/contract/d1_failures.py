@@ -6,8 +6,9 @@ import grpc
 
 from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
+from tests.running import Error
 
-__all__ = ["MAX_SENT", "REJECTIONS", "TOKEN_REJECTIONS", "Case", "is_idempotent"]
+__all__ = ["MAX_SENT", "REJECTIONS", "TOKEN_REJECTIONS", "UPSTREAM_REJECTIONS", "Case", "is_idempotent"]
 
 _Code = grpc.StatusCode
 _ATTEMPTS = 3
@@ -42,6 +43,10 @@ class Case:
     passing: bool = False
     """Whether an idempotent call is retried after it."""
 
+    @property
+    def error(self) -> Error:
+        return Error(self.code, self.reason, self.outcome, self.retry_seconds)
+
     def at(self, operation: str) -> Fault:
         """Return the fault, repeated as often as needed for the caller to see the error."""
         times = _ATTEMPTS if self.passing and is_idempotent(operation) else self.fault.times
@@ -50,14 +55,9 @@ class Case:
 
 _LATER = {"Retry-After": "60"}
 """Beyond the deadline of any call, so that none is retried."""
-REJECTIONS = {
+UPSTREAM_REJECTIONS = {
     "400": Case(Fault(status=400), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
-    "400 without a body": Case(Fault(status=400, body=""), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
     "an unlisted 4xx": Case(Fault(status=418), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
-    "401 twice": Case(Fault(status=401, times=2), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
-    "403": Case(Fault(status=403), _Code.FAILED_PRECONDITION, "UPSTREAM_FORBIDDEN"),
-    "404": Case(Fault(status=404), _Code.NOT_FOUND, "UPSTREAM_NOT_FOUND"),
-    "409": Case(Fault(status=409), _Code.ALREADY_EXISTS, "UPSTREAM_CONFLICT"),
     "429": Case(Fault(status=429), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=1.0, passing=True),
     "429 with a delay": Case(
         Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=60.0
@@ -73,6 +73,16 @@ REJECTIONS = {
     "a redirection": Case(
         Fault(status=307, headers={"Location": "/elsewhere"}), _Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN"
     ),
+}
+"""Faults of either upstream in which it does not act, by name."""
+
+REJECTIONS = {
+    **UPSTREAM_REJECTIONS,
+    "400 without a body": Case(Fault(status=400, body=""), _Code.INVALID_ARGUMENT, "UPSTREAM_INVALID"),
+    "401 twice": Case(Fault(status=401, times=2), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
+    "403": Case(Fault(status=403), _Code.FAILED_PRECONDITION, "UPSTREAM_FORBIDDEN"),
+    "404": Case(Fault(status=404), _Code.NOT_FOUND, "UPSTREAM_NOT_FOUND"),
+    "409": Case(Fault(status=409), _Code.ALREADY_EXISTS, "UPSTREAM_CONFLICT"),
 }
 """Faults in which D1 does not act, by name."""
 

@@ -115,8 +115,7 @@ async def _rejected(authenticating: Authenticating, trans_id: str, code: str) ->
 async def _unknown(authenticating: Authenticating, trans_id: str) -> Failure:
     arrivals = authenticating.arrivals(Operation.POSTAUTH)
     failure = await failure_of(authenticating.result(trans_id))
-    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "THREE_DS_TRANSACTION_UNKNOWN")
-    assert (failure.outcome, failure.retry_seconds) == ("REJECTED", None)
+    assert failure.error == (grpc.StatusCode.NOT_FOUND, "THREE_DS_TRANSACTION_UNKNOWN", "REJECTED", None)
     assert arrivals.count == 1
     authenticating.sandbox.faults.clear()
     return failure

@@ -74,8 +74,7 @@ async def test_the_first_result_stands(authn: _Authentication, first: Any, then:
 
     failure = await authn.refused(then)
 
-    assert (failure.code, failure.reason) == (_Code.FAILED_PRECONDITION, "AUTHENTICATION_DECIDED")
-    assert (failure.outcome, failure.retry_seconds) == ("REJECTED", None)
+    assert failure.error == (_Code.FAILED_PRECONDITION, "AUTHENTICATION_DECIDED", "REJECTED", None)
     assert await authn.poll() == {"authenticationId": authn.id, "status": status, "error": "first words"}
 
 
@@ -129,6 +128,5 @@ async def test_a_result_that_cannot_be_stored_now_is_retryable(authn: _Authentic
         other.execute("BEGIN EXCLUSIVE")
         failure = await authn.refused()
 
-    assert (failure.code, failure.reason) == (_Code.UNAVAILABLE, "STORE_UNAVAILABLE")
-    assert (failure.outcome, failure.retry_seconds) == ("REJECTED", 1.0)
+    assert failure.error == (_Code.UNAVAILABLE, "STORE_UNAVAILABLE", "REJECTED", 1.0)
     await authn.complete()
