@@ -39,26 +39,18 @@ async def test_a_valid_areq_goes_through(authenticating: Authenticating, channel
 
 @every_version
 @every_channel
-async def test_a_transaction_id_is_made_where_there_was_no_lookup(
-    authenticating: Authenticating, channel: str, version: str
-) -> None:
-    areq = an_areq(version, pan_of("0103"), _CHANNELS[channel])
-    made = [(await authenticating.authenticate(areq)).ares.three_ds_server_trans_id for _ in range(2)]
-    assert made[0] != made[1]
-    assert [UUID(trans_id).version for trans_id in made] == [4, 4]
-    assert [authenticating.phase(trans_id) for trans_id in made] == [Phase.ANSWERED] * 2
-
-
-@every_version
-@every_channel
-async def test_a_transaction_id_that_is_given_is_used(
+async def test_a_transaction_id_is_the_given_one_or_a_new_one(
     authenticating: Authenticating, channel: str, version: str
 ) -> None:
     found = await authenticating.lookup(pan_of("0103"), [version])
-    for trans_id in (found.three_ds_server_trans_id, str(uuid4())):
-        areq = an_areq(version, pan_of("0103"), _CHANNELS[channel], three_ds_server_trans_id=trans_id)
-        assert (await authenticating.authenticate(areq)).ares.three_ds_server_trans_id == trans_id
-        assert authenticating.phase(trans_id) is Phase.ANSWERED
+    used = []
+    for given in (found.three_ds_server_trans_id, str(uuid4()), "", ""):
+        areq = an_areq(version, pan_of("0103"), _CHANNELS[channel], three_ds_server_trans_id=given)
+        used.append((await authenticating.authenticate(areq)).ares.three_ds_server_trans_id)
+        assert UUID(used[-1]).version == 4
+        assert given in {used[-1], ""}
+        assert authenticating.phase(used[-1]) is Phase.ANSWERED
+    assert len(set(used)) == 4
 
 
 @every_version

@@ -1,11 +1,9 @@
 """AuthenticationService: an invalid request is rejected with all its violations before anything is sent."""
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import grpc
 import pytest
-from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from issuer.threeds.v1 import areq_pb2, codes_pb2, objects_pb2
@@ -13,79 +11,31 @@ from issuer.threeds.v1 import messages_pb2 as threeds
 from tests.contract.areqs import APP, BROWSER, CARDHOLDER_NAME, EMAIL, REQUESTOR, VERSIONS, an_areq, pan_of
 from tests.contract.authenticating import Authenticating
 from tests.contract.authentication_rpcs import THREEDS_RPCS
-from tests.contract.card_rpcs import Rpc, changed
-from tests.running import Failure, failure_of
+from tests.contract.card_rpcs import changed
+from tests.contract.d1_rpcs import refused_unsent
+from tests.running import failure_of
 
 _TRANSACTION = "d461f105-1792-407f-95ff-9a496fd918a9"
-_ALWAYS = ("acct_number", "three_ds_requestor_url")
-_PAYMENT = (
-    "acquirer_bin",
-    "acquirer_merchant_id",
-    "mcc",
-    "merchant_country_code",
-    "merchant_name",
-    "purchase_amount",
-    "purchase_currency",
-    "purchase_exponent",
-    "purchase_date",
-)
-_OF_CHANNEL = {
-    "BRW": (
-        "three_ds_server_trans_id",
-        "three_ds_comp_ind",
-        "three_ds_requestor_authentication_ind",
-        "notification_url",
-        "browser_accept_header",
-        "browser_java_enabled",
-        "browser_language",
-        "browser_color_depth",
-        "browser_screen_height",
-        "browser_screen_width",
-        "browser_tz",
-        "browser_user_agent",
-    ),
-    "APP": (
-        "three_ds_requestor_authentication_ind",
-        "device_render_options",
-        "sdk_app_id",
-        "sdk_enc_data",
-        "sdk_ephem_pub_key",
-        "sdk_max_timeout",
-        "sdk_reference_number",
-        "sdk_trans_id",
-    ),
-    "3RI": ("three_ri_ind",),
-}
-_OF_2_3_1 = {"BRW": ("accept_language",), "APP": ("sdk_type",), "3RI": ()}
 _CHANNELS = {"BRW": BROWSER, "APP": APP, "3RI": REQUESTOR}
 _SECRETS = (pan_of("0003"), CARDHOLDER_NAME, EMAIL)
-
-
-def _required(version: str, channel: str) -> Iterator[str]:
-    yield from (*_ALWAYS, *_PAYMENT, *_OF_CHANNEL[channel])
-    if channel == "BRW" and version != "2.1.0":
-        yield "browser_javascript_enabled"
-    if version == "2.3.1":
-        yield from ("acquirer_country_code", "acquirer_country_code_source", *_OF_2_3_1[channel])
+_SELECTORS = {"message_version", "device_channel", "message_category"}
+"""Which other fields there are, and which of them are required, depends on these."""
+_OPTIONAL = {"card_expiry_date", "cardholder_name", "email"}
 
 
 def _valid(version: str, channel: str) -> areq_pb2.AReq:
     return an_areq(version, pan_of("0003"), _CHANNELS[channel], three_ds_server_trans_id=_TRANSACTION)
 
 
-async def _refused(authenticating: Authenticating, rpc: Rpc, request: Message) -> Failure:
-    """Make a call that must send nothing."""
-    arrivals = authenticating.arrivals()
-    failure = await failure_of(rpc.call(authenticating.running, request))
-    assert arrivals.count == 0, "the 3DS server was called"
-    assert (failure.outcome, failure.retry_seconds) == ("NOT_SENT", None)
-    authenticating.sandbox.faults.clear()
-    return failure
+def _required(version: str, channel: str) -> set[str]:
+    """Return all fields of `_valid` but a few; only a browser's lookup comes first."""
+    fields = {field.name for field, _ in _valid(version, channel).ListFields()}
+    return fields - _SELECTORS - _OPTIONAL - (set() if channel == "BRW" else {"three_ds_server_trans_id"})
 
 
 async def _violated(authenticating: Authenticating, areq: areq_pb2.AReq) -> dict[str, str]:
     rpc = THREEDS_RPCS["Authenticate"]
-    failure = await _refused(authenticating, rpc, threeds.AuthenticateRequest(areq=areq))
+    failure = await refused_unsent(authenticating.running, rpc, threeds.AuthenticateRequest(areq=areq))
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     return dict(failure.violations)
 
@@ -109,7 +59,7 @@ async def test_all_that_is_missing_is_named_at_once(authenticating: Authenticati
         message_category=codes_pb2.MESSAGE_CATEGORY_PAYMENT,
         browser_javascript_enabled=True if channel == "BRW" and version != "2.1.0" else None,
     )
-    missing = {name for name in _required(version, channel) if name != "browser_javascript_enabled"}
+    missing = _required(version, channel) - {"browser_javascript_enabled"}
     assert await _violated(authenticating, areq) == {f"areq.{name}": "emv.required" for name in missing}
 
 
@@ -188,7 +138,7 @@ _WRONG = {
 
 
 async def test_all_that_is_wrong_is_named_at_once_by_its_path(authenticating: Authenticating) -> None:
-    failure = await _refused(authenticating, THREEDS_RPCS["Authenticate"], _wrong_everywhere())
+    failure = await refused_unsent(authenticating.running, THREEDS_RPCS["Authenticate"], _wrong_everywhere())
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     assert failure.violations == _WRONG
 
@@ -228,7 +178,7 @@ async def test_an_authentication_without_an_areq_is_refused(authenticating: Auth
 @pytest.mark.parametrize("pan", ["", "9" * 12, "9" * 20, "9000 1001 1111 0003", "900010011111000x"])
 async def test_a_lookup_of_no_card_number_is_refused(authenticating: Authenticating, pan: str) -> None:
     request = threeds.LookupCardRequest(acct_number=pan)
-    failure = await _refused(authenticating, THREEDS_RPCS["LookupCard"], request)
+    failure = await refused_unsent(authenticating.running, THREEDS_RPCS["LookupCard"], request)
     assert failure.violations == {"acct_number": "string.pattern"}
     assert not pan or pan not in repr(failure)
 
@@ -241,7 +191,7 @@ async def test_all_that_is_wrong_with_a_lookup_is_named_at_once(authenticating: 
         message_versions=[1, 0, 77],  # type: ignore[list-item]
         three_ds_method_notification_url="no url",
     )
-    failure = await _refused(authenticating, THREEDS_RPCS["LookupCard"], request)
+    failure = await refused_unsent(authenticating.running, THREEDS_RPCS["LookupCard"], request)
     assert failure.reason == "INVALID_REQUEST"
     assert failure.violations == {
         "issuer_id": "string.len",
@@ -258,5 +208,5 @@ async def test_a_result_request_without_a_transaction_id_is_refused(
     authenticating: Authenticating, trans_id: str
 ) -> None:
     request = threeds.GetChallengeResultRequest(three_ds_server_trans_id=trans_id)
-    failure = await _refused(authenticating, THREEDS_RPCS["GetChallengeResult"], request)
+    failure = await refused_unsent(authenticating.running, THREEDS_RPCS["GetChallengeResult"], request)
     assert set(failure.violations) == {"three_ds_server_trans_id"}
