@@ -95,14 +95,11 @@ async def test_a_lookup_is_good_for_80_seconds(authenticating: Authenticating) -
     await _rejected(authenticating, areqs[1].three_ds_server_trans_id, "301")
 
 
-async def test_a_lookup_is_good_for_one_authentication(authenticating: Authenticating) -> None:
+async def test_a_lookup_is_good_for_one_authentication_and_a_browser_needs_one(authenticating: Authenticating) -> None:
     areq = await authenticating.looked_up_areq("2.2.0", pan_of("0003"))
     await authenticating.authenticate(areq)
-    await _rejected(authenticating, areq.three_ds_server_trans_id, "301")
-
-
-async def test_in_a_browser_an_id_that_no_lookup_returned_is_refused(authenticating: Authenticating) -> None:
-    await _rejected(authenticating, str(uuid4()), "301")
+    for trans_id in (areq.three_ds_server_trans_id, str(uuid4())):
+        await _rejected(authenticating, trans_id, "301")
 
 
 async def _rejected(authenticating: Authenticating, trans_id: str, code: str) -> None:
@@ -126,18 +123,15 @@ async def test_the_result_of_a_transaction_that_never_was_is_not_found(authentic
     assert failure.metadata["upstream_code"] == "203"
 
 
-async def test_a_lookup_alone_has_no_result_yet_and_is_forgotten(authenticating: Authenticating) -> None:
-    trans_id = (await authenticating.lookup(pan_of("0003"))).three_ds_server_trans_id
-    assert not (await authenticating.result(trans_id)).received
-    authenticating.clock.now += 80
-    await _unknown(authenticating, trans_id)
-
-
-async def test_a_final_status_has_no_result_and_is_forgotten(authenticating: Authenticating) -> None:
+@pytest.mark.parametrize(("authenticated", "seconds"), [(False, 80), (True, 300)])
+async def test_a_lookup_and_a_final_status_have_no_result_and_are_forgotten(
+    authenticating: Authenticating, *, authenticated: bool, seconds: int
+) -> None:
     areq = await authenticating.looked_up_areq("2.2.0", pan_of("0003"))
-    await authenticating.authenticate(areq)
+    if authenticated:
+        await authenticating.authenticate(areq)
     assert not (await authenticating.result(areq.three_ds_server_trans_id)).received
-    authenticating.clock.now += 300
+    authenticating.clock.now += seconds
     await _unknown(authenticating, areq.three_ds_server_trans_id)
 
 

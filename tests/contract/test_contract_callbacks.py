@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
 from sandbox import Sandbox
-from sandbox.handler import Responder
+from sandbox.handler import Handler, Responder
 from tests.callback_replies import PERSON, Issuer, reject, tell_person
 from tests.contract.calling_back import D1, connect, registration, stream, until_measured
 from tests.running import SECOND_ISSUER, Running, edge_session
@@ -144,31 +144,29 @@ async def test_credentials_encrypted_by_the_handler_are_passed_on_as_they_are(ru
     assert answer == (200, {"encryptedData": "aa..bb.cc.dd"})
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/banking/d1/v1/issuers/UNKNOWN001/consumers/consumer-1",
-        "/banking/d1/v1/issuers/UNKNOWN001/consumers/consumer-1/authentication/auth-1",
-        "/cms/api/v1/issuers/UNKNOWN001/cards/card-1/credentials",
-    ],
-)
-async def test_an_unknown_issuer_is_not_found(d1: D1, path: str) -> None:
-    assert await d1.get(path) == (404, {"error": "unknown issuerId"})
+_CONSUMER = "/banking/d1/v1/issuers/{issuer}/consumers"
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "id_"),
     [
-        "/banking/d1/v1/issuers/SANDBOX001/consumers/not%20an%20id",
-        "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1?cardId=not%20an%20id",
-        "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1/authentication/not%20an%20id",
-        "/cms/api/v1/issuers/SANDBOX001/cards/not%20an%20id/credentials",
+        (f"{_CONSUMER}/{{id}}", "consumer-1"),
+        (f"{_CONSUMER}/consumer-1?cardId={{id}}", "card-1"),
+        (f"{_CONSUMER}/consumer-1/authentication/{{id}}", "auth-1"),
+        ("/cms/api/v1/issuers/{issuer}/cards/{id}/credentials", "card-1"),
     ],
 )
-async def test_an_id_that_is_none_is_refused(d1: D1, path: str) -> None:
-    status, body = await d1.get(path)
+async def test_a_path_names_a_known_issuer_and_an_id(d1: D1, path: str, id_: str) -> None:
+    assert await d1.get(path.format(issuer="UNKNOWN001", id=id_)) == (404, {"error": "unknown issuerId"})
+    status, body = await d1.get(path.format(issuer="SANDBOX001", id="not%20an%20id"))
     assert status == 400
     assert "must match" in body["error"]
+
+
+async def outcomes(handler: Handler, count: int) -> "list[callback.ReplyOutcome.ValueType]":
+    """Wait for a number of acknowledgements; return their outcomes."""
+    await handler.until(lambda handler: len(handler.acknowledgements) >= count)
+    return [receipt.outcome for receipt in handler.acknowledgements]
 
 
 async def test_each_reply_is_acknowledged_with_its_outcome(running: Running, d1: D1) -> None:
@@ -183,8 +181,7 @@ async def test_each_reply_is_acknowledged_with_its_outcome(running: Running, d1:
         token = handler.requests[0].token
         stranger = callback.Reply(token="x" * 48, refusal=replies.Refusal(reason=replies.REFUSAL_REASON_FAILED))
         await handler.reply(stranger)
-        await handler.until(lambda handler: len(handler.acknowledgements) == 3)
-    assert [receipt.outcome for receipt in handler.acknowledgements] == [ACCEPTED, ALREADY_ANSWERED, UNKNOWN_TOKEN]
+        assert await outcomes(handler, 3) == [ACCEPTED, ALREADY_ANSWERED, UNKNOWN_TOKEN]
     assert [receipt.token for receipt in handler.acknowledgements] == [token, token, "x" * 48]
 
 
@@ -193,11 +190,10 @@ async def test_a_handler_can_choose_acknowledgements_of_rejected_replies_only(ru
     async with connect(running, {"consumer_information": tell_person}, acknowledgements=only_others) as handler:
         assert (await d1.call())[0] == 200
         error = replies.Refusal(reason=replies.REFUSAL_REASON_FAILED)
-        again = callback.Reply(token=handler.requests[0].token, refusal=error)
-        await handler.reply(again)
-        await handler.until(lambda handler: bool(handler.acknowledgements))
+        await handler.reply(callback.Reply(token=handler.requests[0].token, refusal=error))
+        assert await outcomes(handler, 1) == [ALREADY_ANSWERED]
         assert (await d1.call())[0] == 200
-    assert [receipt.outcome for receipt in handler.acknowledgements] == [ALREADY_ANSWERED]
+    assert len(handler.acknowledgements) == 1
 
 
 async def test_a_reply_after_the_deadline_is_late_and_d1_had_the_fallback(running: Running, d1: D1) -> None:
@@ -207,8 +203,7 @@ async def test_a_reply_after_the_deadline_is_late_and_d1_had_the_fallback(runnin
 
     async with connect(running, {"consumer_information": too_late}) as handler:
         assert await d1.call() == (500, {"error": "no answer in time"})
-        await handler.until(lambda handler: bool(handler.acknowledgements))
-    assert handler.acknowledgements[0].outcome == LATE
+        assert await outcomes(handler, 1) == [LATE]
 
 
 async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_counts(running: Running, d1: D1) -> None:
@@ -223,8 +218,7 @@ async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_c
 
     async with connect(running, {"consumer_information": first_wrong}) as handler:
         assert (await d1.call())[0] == 200
-        await handler.until(lambda handler: len(handler.acknowledgements) == 3)
-    assert [receipt.outcome for receipt in handler.acknowledgements] == [INVALID, INVALID, ACCEPTED]
+        assert await outcomes(handler, 3) == [INVALID, INVALID, ACCEPTED]
     (language,) = handler.acknowledgements[0].violations
     assert language.field == "consumer_information.personal_information.language"
     assert "English" not in language.description

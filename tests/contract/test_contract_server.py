@@ -204,7 +204,7 @@ async def test_a_shutdown_takes_no_longer_than_its_grace(sandbox: Sandbox, tmp_p
         await _called(sandbox)
         began = time.perf_counter()
         await stop()
-        assert 0.4 < time.perf_counter() - began < 5.0
+        assert 0.4 < time.perf_counter() - began < 15.0
         with pytest.raises(grpc.aio.AioRpcError) as cut:
             await in_flight
     assert cut.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
