@@ -14,6 +14,7 @@ __all__ = [
     "BROWSER",
     "CARDHOLDER_NAME",
     "EMAIL",
+    "FINAL_STATUSES",
     "NOTIFICATION_URL",
     "REQUESTOR",
     "VERSIONS",
@@ -33,6 +34,18 @@ VERSIONS: "Mapping[str, codes_pb2.MessageVersion.ValueType]" = MappingProxyType(
     }
 )
 """The versions by their text, oldest first."""
+
+FINAL_STATUSES: "Mapping[str, codes_pb2.TransStatus.ValueType]" = MappingProxyType(
+    {
+        "03": codes_pb2.TRANS_STATUS_AUTHENTICATED,
+        "13": codes_pb2.TRANS_STATUS_NOT_AUTHENTICATED,
+        "23": codes_pb2.TRANS_STATUS_ATTEMPTED,
+        "33": codes_pb2.TRANS_STATUS_REJECTED,
+        "43": codes_pb2.TRANS_STATUS_INFORMATIONAL,
+        "53": codes_pb2.TRANS_STATUS_UNAVAILABLE,
+    }
+)
+"""The statuses without a challenge, by the last digits of the card numbers that have them."""
 
 NOTIFICATION_URL = "https://requestor.example.org/challenge/end?a=1&b=2"
 CARDHOLDER_NAME = "Jane Q Example"

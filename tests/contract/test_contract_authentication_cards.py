@@ -12,18 +12,10 @@ from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox.threeds.cards import METHODS, OUTCOMES, RANGES
 from sandbox.threeds.encoding import decode
 from sandbox.threeds.transaction import Phase
-from tests.contract.areqs import VERSIONS, an_areq, pan_of
+from tests.contract.areqs import FINAL_STATUSES, VERSIONS, an_areq, pan_of
 from tests.contract.authenticating import DECOUPLED_SECONDS, METHOD_URL, Authenticating
 from tests.running import failure_of
 
-_FINAL = {
-    "03": codes_pb2.TRANS_STATUS_AUTHENTICATED,
-    "13": codes_pb2.TRANS_STATUS_NOT_AUTHENTICATED,
-    "23": codes_pb2.TRANS_STATUS_ATTEMPTED,
-    "33": codes_pb2.TRANS_STATUS_REJECTED,
-    "43": codes_pb2.TRANS_STATUS_INFORMATIONAL,
-    "53": codes_pb2.TRANS_STATUS_UNAVAILABLE,
-}
 _PASSED = codes_pb2.TRANS_STATUS_AUTHENTICATED
 _FAILED = codes_pb2.TRANS_STATUS_NOT_AUTHENTICATED
 _SILENT = "63"
@@ -76,16 +68,16 @@ def _suits(response: threeds.AuthenticateResponse, areq: areq_pb2.AReq) -> None:
 
 
 def test_the_simulator_has_no_other_cards() -> None:
-    assert {*_FINAL, _SILENT, *(name[:2] for name in _CHALLENGES), *_DECOUPLED} == set(OUTCOMES)
+    assert {*FINAL_STATUSES, _SILENT, *(name[:2] for name in _CHALLENGES), *_DECOUPLED} == set(OUTCOMES)
     assert set(_COMPLETIONS) == set(METHODS)
 
 
 @pytest.mark.parametrize(
     ("outcome", "version"),
-    [pair for pair in product(_FINAL, VERSIONS) if pair != ("43", "2.1.0")],
+    [pair for pair in product(FINAL_STATUSES, VERSIONS) if pair != ("43", "2.1.0")],
 )
 async def test_a_final_status_reaches_the_caller(authenticating: Authenticating, outcome: str, version: str) -> None:
-    status = _FINAL[outcome]
+    status = FINAL_STATUSES[outcome]
     for ending in _endings(version, outcome):
         areq = await _prepared(authenticating, version, ending)
         response = await authenticating.authenticate(areq)

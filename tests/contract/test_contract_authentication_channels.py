@@ -8,18 +8,11 @@ import pytest
 
 from issuer.threeds.v1 import codes_pb2
 from sandbox.threeds.transaction import Phase
-from tests.contract.areqs import APP, REQUESTOR, VERSIONS, an_areq, pan_of
+from tests.contract.areqs import APP, FINAL_STATUSES, REQUESTOR, VERSIONS, an_areq, pan_of
 from tests.contract.authenticating import DECOUPLED_SECONDS, Authenticating
 from tests.running import failure_of
 
 _CHANNELS = {"APP": APP, "3RI": REQUESTOR}
-_FINAL = {
-    "03": codes_pb2.TRANS_STATUS_AUTHENTICATED,
-    "13": codes_pb2.TRANS_STATUS_NOT_AUTHENTICATED,
-    "23": codes_pb2.TRANS_STATUS_ATTEMPTED,
-    "33": codes_pb2.TRANS_STATUS_REJECTED,
-    "53": codes_pb2.TRANS_STATUS_UNAVAILABLE,
-}
 every_version = pytest.mark.parametrize("version", VERSIONS)
 every_channel = pytest.mark.parametrize("channel", _CHANNELS)
 
@@ -27,7 +20,9 @@ every_channel = pytest.mark.parametrize("channel", _CHANNELS)
 @every_version
 @every_channel
 async def test_a_valid_areq_goes_through(authenticating: Authenticating, channel: str, version: str) -> None:
-    for outcome, status in _FINAL.items():
+    for outcome, status in FINAL_STATUSES.items():
+        if (outcome, version) == ("43", "2.1.0"):
+            continue  # That version does not have it.
         areq = an_areq(version, pan_of(f"01{outcome}"), _CHANNELS[channel])
         response = await authenticating.authenticate(areq)
         assert response.ares.trans_status == status, outcome

@@ -194,7 +194,8 @@ async def test_a_server_that_the_authority_did_not_sign_for_gets_nothing(sandbox
         arrivals = authenticating.arrivals()
         for rpc in THREEDS_RPCS.values():
             failure = await failure_of(rpc.call(authenticating.running))
-            assert (failure.reason, failure.outcome) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
+            assert failure.error == (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNREACHABLE", "NOT_SENT", 1.0)
+            assert failure.metadata["upstream"] == "threeds"
         assert arrivals.count == 0
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,29 +18,19 @@ from tests.running import SECOND_ISSUER, Failure, Running, failure_of
 _TICK = Duration(nanos=100_000_000)
 _LONG = "x" * 65
 _ACTIVE, _STANDBY = notification.WATCHER_ROLE_ACTIVE, notification.WATCHER_ROLE_STANDBY
-_Request = (
-    notification.CommitCursorRequest
-    | notification.GetSubscriptionRequest
-    | notification.ListSubscriptionsRequest
-    | notification.DeleteSubscriptionRequest
-)
-_REQUESTS: dict[str, Callable[..., _Request]] = {
-    "CommitCursor": notification.CommitCursorRequest,
-    "GetSubscription": notification.GetSubscriptionRequest,
-    "ListSubscriptions": notification.ListSubscriptionsRequest,
-    "DeleteSubscription": notification.DeleteSubscriptionRequest,
-}
 _COMPLETE: dict[str, dict[str, str]] = {
     "CommitCursor": {"subscription": "billing", "cursor": "00000000-0"},
     "GetSubscription": {"subscription": "billing"},
     "ListSubscriptions": {},
     "DeleteSubscription": {"subscription": "billing"},
 }
-every_rpc = pytest.mark.parametrize("name", _REQUESTS)
+"""The fields that each rpc needs."""
+every_rpc = pytest.mark.parametrize("name", _COMPLETE)
 
 
 async def _call(running: Running, name: str, **fields: Any) -> Any:
-    return await getattr(running.notifications, name)(_REQUESTS[name](**fields), timeout=10)
+    request = getattr(notification, f"{name}Request")(**fields)
+    return await getattr(running.notifications, name)(request, timeout=10)
 
 
 async def _commit(running: Running, cursor: str, **fields: Any) -> str:
