@@ -30,6 +30,7 @@ __all__ = [
     "Error",
     "Failure",
     "Running",
+    "code_of",
     "connected",
     "consumer_notification_path",
     "edge_session",
@@ -154,6 +155,15 @@ async def failure_of(call: Awaitable[object]) -> Failure:
         answer = await call
     except grpc.aio.AioRpcError as error:
         return _failure(error)
+    raise AssertionError(f"the call succeeded: {type(answer).__name__}")
+
+
+async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
+    """Await a call that must fail, maybe before it reaches the gateway, and return its code."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        return error.code()
     raise AssertionError(f"the call succeeded: {type(answer).__name__}")
 
 
