@@ -1,4 +1,4 @@
-"""The failures of D1, and the error of any rpc that calls it."""
+"""The failures of D1, some of any upstream, and the error of any rpc that calls it."""
 
 from dataclasses import dataclass, replace
 

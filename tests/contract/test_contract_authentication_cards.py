@@ -42,11 +42,11 @@ def _endings(version: str, outcome: str) -> Iterator[str]:
 
 async def _prepared(authenticating: Authenticating, version: str, ending: str) -> areq_pb2.AReq:
     """Run all steps before Authenticate."""
-    asked = time.time()
+    sent = time.time()
     found = await authenticating.lookup(pan_of(ending), [version])
     assert found.enrolled, ending
     assert found.message_version == VERSIONS[version], ending
-    assert asked + 79 < found.expire_time.ToMilliseconds() / 1000 < time.time() + 81
+    assert sent + 79 < found.expire_time.ToMilliseconds() / 1000 < time.time() + 81
     completion = await authenticating.run_method(found)
     assert completion == _COMPLETIONS[ending[1]], ending
     return an_areq(
