@@ -10,6 +10,8 @@ __all__ = ["VirtualClock", "VirtualTimer"]
 class VirtualTimer:
     """Something that a clock shall call."""
 
+    __slots__ = ("_args", "_callback", "is_cancelled")
+
     def __init__(self, callback: Callable[..., object], args: tuple[object, ...]) -> None:
         self._callback = callback
         self._args = args
@@ -35,8 +37,11 @@ class VirtualClock:
 
     def call_at(self, when: float, callback: Callable[..., object], /, *args: object) -> VirtualTimer:
         timer = VirtualTimer(callback, args)
-        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        self.add(when, timer)
         return timer
+
+    def add(self, when: float, timer: VirtualTimer) -> None:
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
 
     @property
     def pending(self) -> int:
@@ -58,16 +63,17 @@ class VirtualClock:
 
     def run_until(self, when: float) -> None:
         """Let time pass, and each timer run at its time."""
-        next_time = self.next_time
-        while next_time is not None and next_time <= when:
-            self._now = max(self._now, next_time)
-            heapq.heappop(self._timers)[2].run()
-            next_time = self.next_time
+        timers = self._timers
+        while timers and timers[0][0] <= when:
+            due, _, timer = heapq.heappop(timers)
+            if not timer.is_cancelled:
+                self._now = max(self._now, due)
+                timer.run()
         self._now = max(self._now, when)
 
     def run_for(self, seconds: float) -> None:
         self.run_until(self._now + seconds)
 
     def stall_until(self, when: float) -> None:
-        """Let time pass, and timers wait: an event loop hears of a reply before it runs what is due."""
+        """Let time pass, and timers wait: an event loop learns of a reply before it runs what is due."""
         self._now = max(self._now, when)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import TypeAlias
 
 from adapters.nats.callbacks.codec import decode
 from d1gateway.peer.v1 import messages_pb2 as peer
@@ -14,22 +13,28 @@ from tests.unit.callbacks.broker_clock import VirtualClock, VirtualTimer
 
 __all__ = ["Gateway", "Network"]
 
-Task: TypeAlias = Callable[[], object]
-
 _NOTICED_SECONDS = 0.25
 _SLOW_SECONDS = 1.5
+_SLOW_SHARE = 0.01
 _FAST_SECONDS = 0.05
+_LATENCIES = (0.0, 0.001, 0.001, 0.02)
 _REMEMBERED_SECONDS = 2.4
 
 
 class _Timer(VirtualTimer):
-    """A timer of one gateway's clock, which has to be taken off the common clock as well."""
+    """A timer of one gateway, for which it waits while the gateway is held up."""
 
-    common: VirtualTimer
+    __slots__ = ("_gateway",)
 
-    def cancel(self) -> None:
-        super().cancel()
-        self.common.cancel()
+    def __init__(self, gateway: "Gateway", callback: Callable[..., object], args: tuple[object, ...]) -> None:
+        super().__init__(callback, args)
+        self._gateway = gateway
+
+    def run(self) -> None:
+        if self._gateway.is_paused:
+            self._gateway.due.append(self)
+        elif not self._gateway.is_dead:
+            super().run()
 
 
 @dataclass(slots=True, eq=False)
@@ -52,14 +57,22 @@ class Gateway:
     _heard: dict[str, float] = field(default_factory=dict)
     _paused_at: float = 0.0
     _paused_seconds: float = 0.0
-    _due: list[Task] = field(default_factory=list)
-    _received: list[Task] = field(default_factory=list)
+    due: list[VirtualTimer] = field(default_factory=list)
+    """What would have run while it was held up."""
+    _received: list[Callable[[], object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         tokens = CallbackTokens(self.network.random.randbytes, owner=self.id)
         self.broker = SharedBroker(self, wall_clock=lambda: self.time() + 1e9, tokens=tokens)
         self.relay = Relay(self.id, self.broker, self, self)
         self.relay.start()
+
+    def __str__(self) -> str:
+        return f"g{int(self.id, 16)}"
+
+    @property
+    def registry(self) -> Relay:
+        return self.relay
 
     @property
     def works(self) -> bool:
@@ -71,40 +84,34 @@ class Gateway:
         return self.network.clock.time() + self.ahead
 
     def call_at(self, when: float, callback: Callable[..., object], /, *args: object) -> VirtualTimer:
-        timer = _Timer(callback, args)
-        timer.common = self.network.clock.call_at(when - self.ahead, self._fire, timer)
+        timer = _Timer(self, callback, args)
+        self.network.clock.add(when - self.ahead, timer)
         return timer
-
-    def _fire(self, timer: VirtualTimer) -> None:
-        def run() -> None:
-            # It may have been cancelled while this was held up.
-            if not timer.is_cancelled:
-                timer.run()
-
-        self._do(run, self._due)
 
     # As a link.
 
     def broadcast(self, message: peer.PeerMessage) -> None:
+        data = message.SerializeToString()
         for gateway in self.network.gateways:
-            self.network.carry(self, gateway, message)
+            if gateway is self:
+                # NATS brings it back, and it changes nothing: no matter when.
+                self.relay.receive(message)
+            else:
+                self.network.carry(self, gateway, message, data)
 
     def send(self, gateway: str, message: peer.PeerMessage) -> bool:
         for each in self.network.gateways:
             if each.id == gateway:
-                self.network.carry(self, each, message)
+                self.network.carry(self, each, message, message.SerializeToString())
         # That a connection is lost may be seen at once or in a while.
         return self.is_linked and (self.is_wired or self.network.random.random() < 0.5)
 
     # What befalls it.
 
-    def receive(self, task: Task) -> None:
+    def receive(self, task: Callable[[], object]) -> None:
         """Do what comes in over a connection; if it is held up, that waits."""
-        self._do(task, self._received)
-
-    def _do(self, task: Task, waiting: list[Task]) -> None:
         if self.is_paused:
-            waiting.append(task)
+            self._received.append(task)
         elif not self.is_dead:
             task()
 
@@ -125,15 +132,18 @@ class Gateway:
         """Go on: what is due first, as an event loop does it."""
         self.is_paused = False
         self._paused_seconds += self.network.clock.time() - self._paused_at
-        for waiting in (self._due, self._received):
-            tasks = waiting[:]
-            waiting.clear()
-            for task in tasks:
-                task()
+        due, self.due = self.due, []
+        for timer in due:
+            # It may have been cancelled while it waited.
+            if not timer.is_cancelled:
+                timer.run()
+        received, self._received = self._received, []
+        for task in received:
+            task()
 
     def die(self) -> None:
         self.is_dead = True
-        self._due.clear()
+        self.due.clear()
         self._received.clear()
 
     def unplug(self) -> None:
@@ -164,39 +174,43 @@ class Network:
         """Whether nothing is lost and nothing late."""
         self.deaf_until = 0.0
         """Until when no presence is heard."""
-        self.on_asked: Callable[[Gateway, peer.PeerMessage], None] = lambda _, __: None
+        self.on_request: Callable[[Gateway, peer.PeerMessage], None] = lambda _, __: None
         self.gateways: list[Gateway] = []
         self._arrivals: dict[tuple[str, str], float] = {}
         for number in range(count):
             # Powers of two: sums with them are exact.
             self.gateways.append(Gateway(f"{number:016x}", self, 2.0 ** (10 + number)))
 
-    def carry(self, sender: Gateway, receiver: Gateway, message: peer.PeerMessage) -> None:
-        if message.HasField("request"):
-            self.on_asked(sender, message)
-        if not sender.is_wired or self._loses(message):
+    def carry(self, sender: Gateway, receiver: Gateway, message: peer.PeerMessage, data: bytes) -> None:
+        kind = message.WhichOneof("content")
+        if kind == "request":
+            self.on_request(sender, message)
+        is_presence = kind == "presence"
+        if not sender.is_wired or (is_presence and not self.is_calm and self.clock.time() < self.deaf_until):
             return
         pair = sender.id, receiver.id
         arrival = max(self._arrivals.get(pair, 0.0), self.clock.time() + self._seconds())
         self._arrivals[pair] = arrival
-        self.clock.call_at(arrival, self._arrive, receiver, message.SerializeToString(), self.clock.time())
+        arrive = self._arrive_presence if is_presence else self._arrive
+        self.clock.call_at(arrival, arrive, receiver, data, self.clock.time())
 
-    def _arrive(self, receiver: Gateway, data: bytes, sent: float) -> None:
+    def _arrive_presence(self, receiver: Gateway, data: bytes, sent: float) -> None:
         def take() -> None:
-            message = decode(data)
-            if message.HasField("presence"):
-                receiver.note(message.sender, self.clock.time() - sent)
+            # Most of all messages, and so simple that it need not be checked each time.
+            message = peer.PeerMessage.FromString(data)
+            receiver.note(message.sender, self.clock.time() - sent)
             receiver.relay.receive(message)
 
         if receiver.is_wired:
             receiver.receive(take)
 
-    def _loses(self, message: peer.PeerMessage) -> bool:
-        if self.is_calm:
-            return False
-        return message.HasField("presence") and self.clock.time() < self.deaf_until
+    def _arrive(self, receiver: Gateway, data: bytes, sent: float) -> None:
+        del sent
+        if receiver.is_wired:
+            receiver.receive(lambda: receiver.relay.receive(decode(data)))
 
     def _seconds(self) -> float:
-        if not self.is_calm and self.random.random() < 0.01:
+        chance = self.random.random()
+        if not self.is_calm and chance < _SLOW_SHARE:
             return _SLOW_SECONDS * self.random.random()
-        return self.random.choice((0.0, 0.001, 0.001, 0.02))
+        return _LATENCIES[int(chance * len(_LATENCIES))]

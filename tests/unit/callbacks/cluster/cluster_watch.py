@@ -1,24 +1,27 @@
-"""Several gateways under observation: what they promise together is checked against what handlers and askers see."""
+"""Several gateways under observation: what they promise together is checked against what is seen from outside."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import ClassVar
 
 from d1gateway.peer.v1 import messages_pb2 as peer_messages
-from gateway.callbacks.broker import HandlerSession, Outcome, Topic
+from gateway.callbacks.broker import Outcome
 from issuer.callback.v1 import messages_pb2 as callback
-from tests.unit.callbacks.broker_samples import a_question
-from tests.unit.callbacks.broker_watch import BrokenPromiseError
 from tests.unit.callbacks.cluster.cluster_network import Gateway, Network
+from tests.unit.callbacks.watch import MAX_SLOW_HANDLERS, OUTCOMES, Peer, Request, Watch, fits
 
-__all__ = ["Peer", "Query", "Reply", "WatchedCluster"]
+__all__ = ["Reply", "WatchedCluster"]
 
-_MOST_ASKED_BECAUSE_OTHERS_DAWDLE = 3
 _SLACK_SECONDS = 0.1
-"""How much longer than the asker's a serving gateway's time may be: what its fastest message takes, and drift."""
-
+"""How much longer a serving gateway's time may be than that of the gateway that began: what its fastest message takes,
+and drift.
+"""
 _ARRIVED_SECONDS = 0.125
 """After this, in calm times, everybody has heard everything."""
+_SETTLED_SECONDS = 0.25
+_AFTERMATH_SECONDS = 8
+"""In the end, what a gateway that was held up has only just sent on may last so long."""
+_LEAST_AFTERMATH_SECONDS = 2
 _MARK_TAG = b"\xa5\x06"
 """Of field 100, in four bytes."""
 _ROUNDING_SECONDS = 1e-9
@@ -26,307 +29,260 @@ _ROUNDING_SECONDS = 1e-9
 
 
 @dataclass(slots=True, eq=False)
-class Query:
-    """A question, as who asked it sees it, and to whom it was seen to go."""
-
-    name: str
-    topic: Topic
-    gateway: Gateway
-    deadline: float
-    token: str = ""
-    abandon: Callable[[], None] = lambda: None
-    peers: "list[Peer]" = field(default_factory=list)
+class _Request(Request):
+    place: Gateway
+    peers: "list[_Peer]" = field(default_factory=list)
     ends: list[callback.Reply | None] = field(default_factory=list)
     is_abandoned: bool = False
     troubles: int = 0
-    """How many troubles there had been when it was asked."""
+    """How many troubles there had been when it began."""
+
+    @property
+    def is_open(self) -> bool:
+        return not (self.ends or self.is_abandoned)
 
 
 @dataclass(slots=True, eq=False)
 class Reply:
-    """A handler's reply, and what it was told became of it."""
+    """A handler's reply, and its outcomes."""
 
-    query: Query
-    peer: "Peer"
+    request: _Request
+    peer: "_Peer"
     message: callback.Reply
-    told: list[Outcome] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
-class Peer:
-    """A handler on one stream: what it was sent and has not replied to."""
-
-    watch: "WatchedCluster"
-    name: str
-    gateway: Gateway
-    topics: frozenset[Topic]
-    max_in_flight: int
-    session: HandlerSession | None = None
-    held: dict[str, Query] = field(default_factory=dict)
-    is_draining: bool = False
-    is_gone: bool = False
+class _Peer(Peer):
+    place: Gateway
     has_left: bool = False
     """Whether its gateway knows that it is gone."""
     has_room_since: float = 0.0
     undecided: set[str] = field(default_factory=set)
-    """What it has replied to and not been told of: a wrong reply leaves the question with it, if that is still open."""
+    """Replies without an outcome, by token: a wrong one leaves the request with it, if that is still open."""
 
-    def send(self, question: callback.Question) -> None:
-        self.watch.was_sent(self, question)
-
-    def withdraw(self, token: str) -> None:
-        self.watch.tell(f"  {self.name} need not answer {token}")
-        self.is_done_with(token)
+    @property
+    def is_prompt(self) -> bool:
+        session = self.session_or_none
+        return session is not None and session.has_room and not session.is_slow
 
     def is_done_with(self, token: str) -> None:
         if self.held.pop(token, None) is not None:
-            self.has_room_since = self.watch.now
-
-    @property
-    def serves(self) -> bool:
-        return not self.is_gone and not self.is_draining
-
-    def could_take(self, query: Query) -> bool:
-        return (
-            self.serves
-            and len(self.held) < self.max_in_flight
-            and query.topic in self.topics
-            and self not in query.peers
-        )
+            self.has_room_since = self.watch.clock.time()
 
 
-class WatchedCluster:
-    """Does to gateways what handlers, askers and fate do, and raises `BrokenPromiseError` when they err."""
+class WatchedCluster(Watch[_Peer, _Request]):
+    """Does to gateways what handlers, the platform and fate do, and raises `BrokenPromiseError` when they err."""
+
+    max_handlers: ClassVar = 5
 
     def __init__(self, seed: int, count: int, *, is_calm: bool) -> None:
         self.network = Network(seed, count, is_calm=is_calm)
-        self.network.on_asked = self._check_local_first
-        self.queries: list[Query] = []
-        self.peers: list[Peer] = []
+        super().__init__(self.network.clock, _Peer, _Request)
+        self.network.on_request = self._check_local_first
         self.replies: list[Reply] = []
-        self.history: list[str] = []
         self.troubles = 0
         """How often a gateway or the network has failed."""
-        self.let_pass(0.25)
+        self.let_pass(self.now + _SETTLED_SECONDS)
+
+    @property
+    def now(self) -> float:
+        return self.clock.time()
+
+    @property
+    def alive(self) -> Sequence[Gateway]:
+        return [gateway for gateway in self.network.gateways if not gateway.is_dead]
+
+    def place(self, number: int) -> Gateway | None:
+        working = [gateway for gateway in self.network.gateways if gateway.works]
+        return working[number % len(working)] if working else None
 
     # ------------------------------------------------------------------------------------------- what is done
 
-    def connect(self, gateway: Gateway, topics: frozenset[Topic], max_in_flight: int) -> None:
-        peer = Peer(self, f"h{len(self.peers)}", gateway, topics, max_in_flight)
-        self.tell(f"{peer.name} connects to {_name(gateway)} for {sorted(topics)}, {max_in_flight} at once")
-        self.peers.append(peer)
-        peer.session = gateway.relay.connect(peer, sorted(topics), max_in_flight)
-
-    def drain(self, peer: Peer) -> None:
-        self.tell(f"{peer.name} drains")
-        peer.is_draining = True
-        session = _session_of(peer)
-        peer.gateway.receive(lambda: peer.gateway.relay.drain(session))
-
-    def disconnect(self, peer: Peer) -> None:
-        self.tell(f"{peer.name} is gone")
-        peer.is_gone = True
-        peer.held.clear()
-        peer.gateway.receive(lambda: self._part_from(peer))
-
-    def _part_from(self, peer: Peer) -> None:
+    def part_from(self, peer: _Peer) -> None:
         peer.has_left = True
-        peer.gateway.relay.disconnect(_session_of(peer))
+        super().part_from(peer)
 
-    def ask(self, gateway: Gateway, topic: Topic, seconds: float, *, wait_for_handler: bool) -> None:
-        query = Query(f"q{len(self.queries)}", topic, gateway, self.now + seconds, troubles=self.troubles)
-        self.tell(f"{query.name} is asked at {_name(gateway)}, {topic} within {seconds} s, {wait_for_handler=}")
-        self.queries.append(query)
+    @property
+    def abandonable(self) -> Sequence[_Request]:
+        return [request for request in self.requests if request.is_open and request.place.works]
 
-        def on_end(reply: callback.Reply | None) -> None:
-            self.has_ended(query, reply)
+    def abandon(self, request: _Request) -> None:
+        self.tell("nobody waits any more for", request)
+        request.is_abandoned = True
+        request.place.receive(request.abandon)
 
-        query.abandon = gateway.broker.begin(
-            a_question(topic, query.name), seconds, on_end, wait_for_handler=wait_for_handler
-        )
+    @property
+    def repliers(self) -> Sequence[_Peer]:
+        return self.connected
 
-    def abandon(self, query: Query) -> None:
-        self.tell(f"nobody waits for {query.name} any more")
-        query.is_abandoned = True
-        query.gateway.receive(query.abandon)
-
-    def reply(self, peer: Peer, query: Query, message: callback.Reply) -> None:
-        self.tell(f"{peer.name} replies to {query.name}: {message.WhichOneof('response')}")
+    def reply(self, peer: _Peer, request: _Request, reply: callback.Reply) -> None:
+        self.tell(peer, "replies to", request, "with", reply.WhichOneof("response"))
         # A field that gateways do not know, by which the reply is recognised wherever it goes.
-        message.MergeFromString(_MARK_TAG + len(self.replies).to_bytes(4, "little"))
-        reply = Reply(query, peer, message)
-        self.replies.append(reply)
-        if message.WhichOneof("response") in {query.topic[1], "refusal"}:
-            peer.is_done_with(query.token)
-        peer.undecided.add(query.token)
-        session = _session_of(peer)
-
-        def tell(outcome: Outcome) -> None:
-            self.was_told(reply, outcome)
-
-        peer.gateway.receive(lambda: peer.gateway.relay.take(session, message, tell))
+        reply.MergeFromString(_MARK_TAG + len(self.replies).to_bytes(4, "little"))
+        sent = Reply(request, peer, reply)
+        self.replies.append(sent)
+        if fits(request, reply):
+            peer.is_done_with(request.token)
+        peer.undecided.add(request.token)
+        relay = peer.place.relay
+        peer.place.receive(lambda: relay.take(peer.session, reply, lambda outcome: self.has_outcome(sent, outcome)))
 
     def pause(self, gateway: Gateway) -> None:
-        self._befall(f"{_name(gateway)} pauses")
+        self._befall(gateway, "pauses")
         gateway.pause()
 
     def resume(self, gateway: Gateway) -> None:
-        self._befall(f"{_name(gateway)} goes on")
+        self._befall(gateway, "goes on")
         gateway.resume()
 
     def kill(self, gateway: Gateway) -> None:
-        self._befall(f"{_name(gateway)} dies")
+        self._befall(gateway, "dies")
         gateway.die()
         for peer in self.peers:
-            if peer.gateway is gateway:
+            if peer.place is gateway:
                 peer.is_gone = True
                 peer.held.clear()
 
     def unplug(self, gateway: Gateway) -> None:
-        self._befall(f"{_name(gateway)} is cut off")
+        self._befall(gateway, "is cut off")
         gateway.unplug()
 
     def plug_in(self, gateway: Gateway) -> None:
-        self._befall(f"{_name(gateway)} is connected again")
+        self._befall(gateway, "is connected again")
         gateway.plug_in()
 
     def deafen(self, seconds: float) -> None:
-        self._befall(f"no presence is heard for {seconds} s")
+        self._befall("no presence is heard for", seconds, "s")
         self.network.deaf_until = self.now + seconds
 
-    def let_pass(self, seconds: float) -> None:
-        self.tell(f"{seconds} s pass")
-        self.network.clock.run_for(seconds)
+    def _befall(self, *words: object) -> None:
+        self.troubles += 1
+        self.tell(*words)
 
     # ------------------------------------------------------------------------------------------- what is seen
 
-    def was_sent(self, peer: Peer, question: callback.Question) -> None:
-        query = self.queries[int(question.correlation_id[1:])]
-        self.tell(f"  {peer.name} is sent {query.name}, attempt {question.attempt}")
-        asker, server = query.gateway, peer.gateway
+    def begins(self, request: _Request) -> None:
+        request.troubles = self.troubles
+
+    def was_sent(self, peer: _Peer, question: callback.Question) -> None:
+        request = self.requests[int(question.correlation_id[1:])]
+        self.tell("-", peer, "is sent", request, "attempt", question.attempt)
+        begun_at, server = request.place, peer.place
         if peer.has_left or not server.works:
-            self._broken("only who is there is sent anything", peer.name, query.name)
+            self.broken("only who is there is sent anything", peer, request)
         if peer.is_gone:
             # Its gateway has yet to see that.
             return
-        if peer in query.peers:
-            self._broken("no handler is sent a question twice", peer.name, query.name)
-        if query.topic not in peer.topics:
-            self._broken("a handler is sent what it answers", peer.name, query.name)
-        slack = _ROUNDING_SECONDS if server is asker else _SLACK_SECONDS
-        knows_delay = server is asker or asker.id in server.knows_delay_of
-        if knows_delay and not asker.is_dead and self.now >= query.deadline + slack:
-            self._broken("a question is sent only while there is time", peer.name, query.name)
-        query.token = query.token or question.token
-        if question.token != query.token or question.attempt < 1 or question.time_left.ToMilliseconds() < 0:
-            self._broken("a question says what is so", peer.name, query.name, question)
-        query.peers.append(peer)
-        peer.held[question.token] = query
+        if peer in request.peers:
+            self.broken("no handler is sent a callback request twice", peer, request)
+        if request.topic not in peer.topics:
+            self.broken("a handler is sent what it answers", peer, request)
+        slack = _ROUNDING_SECONDS if server is begun_at else _SLACK_SECONDS
+        knows_delay = server is begun_at or begun_at.id in server.knows_delay_of
+        if knows_delay and not begun_at.is_dead and self.now >= request.deadline + slack:
+            self.broken("a callback request is sent only while there is time", peer, request)
+        request.token = request.token or question.token
+        if question.token != request.token or question.attempt < 1 or question.time_left.ToMilliseconds() < 0:
+            self.broken("a callback request says what is so", peer, request, question)
+        request.peers.append(peer)
+        peer.held[question.token] = request
         self._check_room(peer)
-        self._check_attempts(query)
+        self._check_attempts(request)
 
-    def has_ended(self, query: Query, reply: callback.Reply | None) -> None:
-        self.tell(f"  {query.name} ends with {'nothing' if reply is None else reply.WhichOneof('response')}")
-        query.ends.append(reply)
-        if len(query.ends) > 1 or query.is_abandoned:
-            self._broken("a question ends once, and not for who waits no more", query.name)
-        if reply is None and self.troubles == query.troubles and self.now > query.deadline + _ROUNDING_SECONDS:
-            self._broken("without a reply a question ends at its deadline", query.name)
+    def was_withdrawn(self, peer: _Peer, token: str) -> None:
+        self.tell("-", peer, "need not answer", token)
+        peer.is_done_with(token)
 
-    def was_told(self, reply: Reply, outcome: Outcome) -> None:
-        query, name = reply.query, callback.ReplyOutcome.Name(outcome)
-        self.tell(f"  {reply.peer.name} is told of {query.name}: {name}")
-        reply.told.append(outcome)
-        if len(reply.told) > 1:
-            self._broken("who replies is told once what became of it", reply.peer.name, query.name)
+    def has_ended(self, request: _Request, reply: callback.Reply | None) -> None:
+        self.tell("-", request, "ends with", "nothing" if reply is None else reply.WhichOneof("response"))
+        request.ends.append(reply)
+        if len(request.ends) > 1 or request.is_abandoned:
+            self.broken("a callback request ends once, and not for who waits no more", request)
+        if reply is None and self.troubles == request.troubles and self.now > request.deadline + _ROUNDING_SECONDS:
+            self.broken("without a reply a callback request ends at its deadline", request)
+
+    def has_outcome(self, reply: Reply, outcome: Outcome) -> None:
+        peer, request, name = reply.peer, reply.request, OUTCOMES[outcome]
+        self.tell("- the reply of", peer, "to", request, "has the outcome", name)
+        reply.outcomes.append(outcome)
+        if len(reply.outcomes) > 1:
+            self.broken("a reply has one outcome", peer, request)
         if outcome not in {callback.REPLY_OUTCOME_INVALID, callback.REPLY_OUTCOME_UNKNOWN_TOKEN}:
-            reply.peer.is_done_with(query.token)
-        reply.peer.undecided.discard(query.token)
-        self._check_room(reply.peer)
-        first = query.ends[0] if query.ends else None
+            peer.is_done_with(request.token)
+        peer.undecided.discard(request.token)
+        self._check_room(peer)
+        first = request.ends[0] if request.ends else None
         counts = first is not None and first.SerializeToString() == reply.message.SerializeToString()
         if outcome == callback.REPLY_OUTCOME_ACCEPTED and not counts:
-            self._broken("the reply that is told that it counts is the one that does", reply.peer.name, query.name)
+            self.broken("the accepted reply is the one that counts", peer, request)
         if outcome == callback.REPLY_OUTCOME_UNKNOWN_TOKEN and self.network.is_calm:
-            self._broken("a token that was given out is known", reply.peer.name, query.name)
-        is_wrong = reply.message.WhichOneof("response") not in {query.topic[1], "refusal"}
-        if outcome == callback.REPLY_OUTCOME_INVALID and not is_wrong:
-            self._broken("a reply that fits is not told otherwise", reply.peer.name, query.name)
+            self.broken("a token that was given out is known", peer, request)
+        if outcome == callback.REPLY_OUTCOME_INVALID and fits(request, reply.message):
+            self.broken("a reply that fits is not invalid", peer, request)
         if counts and outcome != callback.REPLY_OUTCOME_ACCEPTED and self.network.is_calm:
-            self._broken("the reply that counts is told so", reply.peer.name, query.name, name)
+            self.broken("the reply that counts is accepted", peer, request, name)
 
     # ---------------------------------------------------------------------------------------- what is checked
 
-    def check_calm(self) -> None:
-        """Look, while nothing fails and all that was said has arrived, for what ought to have happened."""
-        for query in self.queries:
-            if query.ends or query.is_abandoned or query.peers:
+    def check(self, number: int) -> None:
+        """Look, while nothing fails, every now and then for what ought to have happened."""
+        if not self.network.is_calm or number % 4:
+            return
+        self.let_pass(self.now + _SETTLED_SECONDS)
+        for request in self.requests:
+            if not request.is_open or request.peers:
                 continue
             for peer in self.peers:
-                if peer.could_take(query) and self.now - peer.has_room_since >= _ARRIVED_SECONDS:
-                    self._broken("no question waits while there is who can take it", peer.name, query.name)
+                if peer.is_willing(request) and self.now - peer.has_room_since >= _ARRIVED_SECONDS:
+                    self.broken("no callback request waits while there is who can take it", peer, request)
 
-    def check_end(self) -> None:
-        """Look for what is left when all time is over."""
-        for query in self.queries:
-            if not (query.ends or query.is_abandoned or query.gateway.is_dead):
-                self._broken("a question ends", query.name)
-            accepted = [
-                reply
-                for reply in self.replies
-                if reply.query is query and callback.REPLY_OUTCOME_ACCEPTED in reply.told
-            ]
-            if len(accepted) > 1:
-                self._broken("one reply counts", query.name)
+    def finish(self) -> None:
+        """Mend what can be mended, let all time pass, and look for what is left."""
+        for gateway in self.network.gateways:
+            if gateway.is_paused and not gateway.is_dead:
+                self.resume(gateway)
+            if not gateway.is_wired:
+                self.plug_in(gateway)
+        self.let_pass(max((request.deadline for request in self.requests), default=self.now))
+        for second in range(_AFTERMATH_SECONDS):
+            if second >= _LEAST_AFTERMATH_SECONDS and not any(self._left()):
+                break
+            self.let_pass(self.now + 1.0)
+        for left in self._left():
+            self.broken(*left)
+        for request in self.requests:
+            replies = (reply for reply in self.replies if reply.request is request)
+            if sum(callback.REPLY_OUTCOME_ACCEPTED in reply.outcomes for reply in replies) > 1:
+                self.broken("one reply counts", request)
+
+    def _left(self) -> Iterator[tuple[str, object, object]]:
+        """Return what is not over yet."""
+        for request in self.requests:
+            if request.is_open and not request.place.is_dead:
+                yield "a callback request ends", request, request.place
         for reply in self.replies:
-            if not reply.told and not reply.peer.gateway.is_dead:
-                self._broken("who replies is told what became of it", reply.peer.name, reply.query.name)
-        alive = [gateway for gateway in self.network.gateways if not gateway.is_dead]
-        for gateway in alive:
+            if not reply.outcomes and not reply.peer.place.is_dead:
+                yield "a reply has an outcome", reply.peer, reply.request
+        for gateway in self.alive:
             if gateway.broker.size[0] or not gateway.relay.is_idle:
-                self._broken("nothing is left in the end", _name(gateway), gateway.broker.size)
+                yield "nothing is left in the end", gateway, gateway.broker.size
         for peer in self.peers:
             if peer.held:
-                self._broken("what is out of time is taken back", peer.name)
+                yield "what is out of time is withdrawn", peer, [*peer.held]
 
-    def _check_local_first(self, gateway: Gateway, asked: peer_messages.PeerMessage) -> None:
-        query = self.queries[int(asked.request.callback_request.correlation_id[1:])]
+    def _check_local_first(self, gateway: Gateway, message: peer_messages.PeerMessage) -> None:
+        request = self.requests[int(message.request.callback_request.correlation_id[1:])]
         for peer in self.peers:
-            is_ready = peer.gateway is gateway and peer.could_take(query)
-            if is_ready and peer.session is not None and peer.session.has_room and not peer.session.is_slow:
-                self._broken("a handler here goes first", peer.name, query.name)
+            if peer.place is gateway and peer.is_willing(request) and peer.is_prompt:
+                self.broken("a handler here goes first", peer, request)
 
-    def _check_room(self, peer: Peer) -> None:
+    def _check_room(self, peer: _Peer) -> None:
         if len(peer.held.keys() - peer.undecided) > peer.max_in_flight:
-            self._broken("no handler has more questions than it takes", peer.name, sorted(peer.held))
+            self.broken("no handler has more callback requests than it takes", peer, sorted(peer.held))
 
-    def _check_attempts(self, query: Query) -> None:
-        if self.troubles > query.troubles or not self.network.is_calm:
+    def _check_attempts(self, request: _Request) -> None:
+        if self.troubles > request.troubles or not self.network.is_calm:
             return
-        here = [peer for peer in query.peers if not peer.is_gone]
-        if len(here) > _MOST_ASKED_BECAUSE_OTHERS_DAWDLE:
-            self._broken("no more than three are asked because others dawdle", query.name)
-
-    def _befall(self, line: str) -> None:
-        self.troubles += 1
-        self.tell(line)
-
-    @property
-    def now(self) -> float:
-        return self.network.clock.time()
-
-    def tell(self, line: str) -> None:
-        self.history.append(f"{self.network.clock.time():12.5f} {line}")
-
-    def _broken(self, promise: str, *details: object) -> NoReturn:
-        raise BrokenPromiseError(promise, " ".join(map(str, details)))
-
-
-def _name(gateway: Gateway) -> str:
-    return f"g{int(gateway.id, 16)}"
-
-
-def _session_of(peer: Peer) -> HandlerSession:
-    if peer.session is None:
-        raise AssertionError(f"{peer.name} never got a session")
-    return peer.session
+        if sum(not peer.is_gone for peer in request.peers) > MAX_SLOW_HANDLERS:
+            self.broken("no more than three handlers get it because others are slow", request)

@@ -4,20 +4,17 @@ A failure prints the seed, the shortest schedule that still fails, and what happ
 with ``D1_CLUSTER_SEED=<seed> D1_CLUSTER_SCHEDULES=1``; more of them than usual, with ``D1_CLUSTER_SCHEDULES=100000``.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.callbacks.cluster.cluster_schedules import Schedule, a_schedule, failure_of, play, shortest
+from tests.unit.callbacks.cluster.cluster_schedules import schedule_of
 from tests.unit.callbacks.cluster.cluster_watch import WatchedCluster
+from tests.unit.callbacks.random_lives import Lives
 
-_FIRST_SEED = int(os.environ.get("D1_CLUSTER_SEED", "1"))
-_SCHEDULES = int(os.environ.get("D1_CLUSTER_SCHEDULES", "4000"))
-_SCHEDULES_AT_ONCE = 500
-_END = _FIRST_SEED + _SCHEDULES
+_LIVES = Lives("CLUSTER", schedule_of, 4000, at_once=500)
 
 
 @pytest.fixture(autouse=True)
@@ -27,29 +24,24 @@ def quiet() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("first", range(_FIRST_SEED, _END, _SCHEDULES_AT_ONCE))
+@pytest.mark.parametrize("first", _LIVES.blocks)
 def test_gateways_keep_every_promise_whatever_befalls_them(first: int) -> None:
-    for seed in range(first, min(first + _SCHEDULES_AT_ONCE, _END)):
-        schedule = a_schedule(seed)
-        if failure_of(schedule) is not None:
-            pytest.fail(_report(shortest(schedule)), pytrace=False)
+    _LIVES.check(first)
 
 
-def test_the_schedules_reach_all_that_can_happen_to_a_callback_between_gateways() -> None:
+def test_the_schedules_reach_all_that_can_happen_to_a_callback_request_between_gateways() -> None:
     seen: Counter[str] = Counter()
-    for seed in range(500):
-        schedule = a_schedule(seed)
-        watch = WatchedCluster(seed, schedule.gateways, is_calm=schedule.is_calm)
-        play(watch, schedule)
-        for query in watch.queries:
-            elsewhere = [peer for peer in query.peers if peer.gateway is not query.gateway]
-            seen[f"sent to {len(query.peers)}"] += 1
+    for watch in _LIVES.played(500):
+        assert isinstance(watch, WatchedCluster)
+        for request in watch.requests:
+            elsewhere = [peer for peer in request.peers if peer.place is not request.place]
+            seen[f"sent to {len(request.peers)}"] += 1
             seen["sent elsewhere"] += bool(elsewhere)
-            seen["sent here and elsewhere"] += 0 < len(elsewhere) < len(query.peers)
-            seen["ended without a reply"] += query.ends == [None]
+            seen["sent here and elsewhere"] += 0 < len(elsewhere) < len(request.peers)
+            seen["ended without a reply"] += request.ends == [None]
         for reply in watch.replies:
-            place = "elsewhere" if reply.peer.gateway is not reply.query.gateway else "here"
-            seen.update(f"{outcome} {place}" for outcome in reply.told)
+            place = "elsewhere" if reply.peer.place is not reply.request.place else "here"
+            seen.update(f"{outcome} {place}" for outcome in reply.outcomes)
 
     expected = {
         *(f"sent to {number}" for number in range(4)),
@@ -59,19 +51,3 @@ def test_the_schedules_reach_all_that_can_happen_to_a_callback_between_gateways(
         "ended without a reply",
     }
     assert {each for each in expected if seen[each] < 15} == set()
-
-
-def _report(schedule: Schedule) -> str:
-    failure = failure_of(schedule)
-    assert failure is not None
-    seed = schedule.seed
-    return "\n".join(
-        (
-            failure.message,
-            f"seed {seed}: D1_CLUSTER_SEED={seed} D1_CLUSTER_SCHEDULES=1 plays it again; the least of it that fails,",
-            f"with {schedule.gateways} gateways, calm: {schedule.is_calm}:",
-            *(f"    {step}" for step in schedule.steps),
-            "what happened:",
-            *failure.history,
-        )
-    )

@@ -111,7 +111,7 @@ def test_a_callback_that_one_handler_has_no_room_for_goes_to_another() -> None:
 def test_a_callback_that_was_declined_is_not_sent_again_before_there_is_room() -> None:
     alliance = Alliance()
     sent: list[peer.PeerMessage] = []
-    alliance.network.on_asked = lambda _, message: sent.append(message)
+    alliance.network.on_request = lambda _, message: sent.append(message)
     there = alliance.connect(1, max_in_flight=1)
     alliance.ask(1, "own")
     alliance.ask(0, "q")
@@ -130,7 +130,7 @@ def test_what_is_taken_back_makes_room() -> None:
     there = alliance.connect(1, max_in_flight=1)
     asker, server = alliance.gateways
     asked: list[peer.PeerMessage] = []
-    alliance.network.on_asked = lambda _, message: asked.append(message)
+    alliance.network.on_request = lambda _, message: asked.append(message)
     alliance.ask(0, "1")
     alliance.ask(1, "own")
 
@@ -549,7 +549,7 @@ def test_a_callback_is_sent_once_though_its_message_comes_twice() -> None:
     alliance = Alliance()
     there = alliance.connect(1)
     asked: list[peer.PeerMessage] = []
-    alliance.network.on_asked = lambda _, message: asked.append(message)
+    alliance.network.on_request = lambda _, message: asked.append(message)
     alliance.ask(0)
 
     there.gateway.relay.receive(asked[0])
