@@ -5,6 +5,7 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,10 +26,10 @@ from issuer.consumer.v1 import messages_pb2 as consumer
 from sandbox import Sandbox
 from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
-from sandbox.d1.model.store import CardStore
 from tests.contract import card_rpcs, consumer_rpcs
 from tests.contract.card_rpcs import Rpc, changed, credentials
 from tests.contract.d1_failures import REJECTIONS, Case
+from tests.contract.request_ids import identified, until_held
 from tests.running import SECOND_ISSUER, Running, failure_of, running_gateway, settings_for
 
 _D1: Mapping[str, Rpc] = MappingProxyType({**card_rpcs.RPCS, **consumer_rpcs.RPCS})
@@ -87,11 +88,6 @@ def _forbid(running: Running, rpc: Rpc) -> None:
     running.sandbox.faults.add(Fault(rpc.operation, status=418, times=1000))
 
 
-def _identified(rpc: Rpc, **fields: Any) -> Message:
-    request: Message = changed(rpc.request, request_id=str(uuid4()), **fields)
-    return request
-
-
 async def _call(running: Running, rpc: Rpc, request: Message) -> tuple[Message, bool]:
     """Call, and return the reply and whether it is a replay."""
     call = getattr(getattr(running, rpc.service), rpc.name)(request, timeout=10)
@@ -107,41 +103,36 @@ def test_every_mutating_rpc_is_among_the_tested_ones() -> None:
 
 
 @pytest.mark.parametrize("name", _RPCS)
-async def test_a_repeated_call_gets_the_recorded_reply_and_does_not_reach_d1(running: Running, name: str) -> None:
+async def test_neither_a_repeated_call_nor_a_different_one_under_its_id_reaches_d1(running: Running, name: str) -> None:
     rpc = _RPCS[name]
-    request = _identified(rpc)
+    request = identified(rpc)
     first, is_replay = await _call(running, rpc, request)
     assert not is_replay
     _forbid(running, rpc)
     known = consumer_rpcs.known(running.sandbox)
     for same in (request, changed(request, issuer_id=running.sandbox.issuer_id)):
         assert await _call(running, rpc, same) == (first, True)
-    assert consumer_rpcs.known(running.sandbox) == known
 
-
-@pytest.mark.parametrize("name", _RPCS)
-async def test_a_different_request_under_the_id_is_refused_and_does_not_reach_d1(running: Running, name: str) -> None:
-    rpc = _RPCS[name]
-    request = _identified(rpc)
-    first, _ = await _call(running, rpc, request)
-    _forbid(running, rpc)
     failure = await failure_of(rpc.call(running, changed(request, **_OTHER[name])))
+
     assert (failure.code, failure.reason, failure.outcome) == (
         grpc.StatusCode.INVALID_ARGUMENT,
         "REQUEST_ID_REUSED",
         "NOT_SENT",
     )
+    assert failure.violations == {"request_id": "request_id.reused"}
     assert await _call(running, rpc, request) == (first, True)
+    assert consumer_rpcs.known(running.sandbox) == known
 
 
 @pytest.mark.parametrize("name", _D1)
 async def test_while_a_call_is_in_flight_the_same_one_is_aborted(running: Running, name: str) -> None:
     rpc = _D1[name]
-    request = _identified(rpc)
+    request = identified(rpc)
     running.sandbox.faults.add(Fault(rpc.operation, latency_ms=1_500))
     running.sandbox.faults.add(Fault(rpc.operation, status=418))
     call = asyncio.create_task(_call(running, rpc, request))
-    await _until_taken(running.sandbox)
+    await until_held(running.sandbox)
     failure = await failure_of(rpc.call(running, request))
     assert (failure.code, failure.reason, failure.outcome, failure.retry_seconds) == (
         grpc.StatusCode.ABORTED,
@@ -156,7 +147,7 @@ async def test_while_a_call_is_in_flight_the_same_one_is_aborted(running: Runnin
 
 async def test_of_a_hundred_identical_calls_at_once_one_reaches_d1(running: Running) -> None:
     rpc = _D1["CreateCard"]
-    request = _identified(rpc)
+    request = identified(rpc)
     before = len(running.sandbox.store.cards())
     ends = await asyncio.gather(*(_call(running, rpc, request) for _ in range(100)), return_exceptions=True)
     replies = [end for end in ends if not isinstance(end, BaseException)]
@@ -171,7 +162,7 @@ async def test_of_a_hundred_identical_calls_at_once_one_reaches_d1(running: Runn
 @pytest.mark.parametrize("name", _NOT_REPEATABLE)
 async def test_a_call_whose_response_was_lost_is_not_sent_again(running: Running, name: str) -> None:
     rpc = _D1[name]
-    request = _identified(rpc)
+    request = identified(rpc)
     running.sandbox.faults.add(Fault(rpc.operation, drop=Drop.AFTER))
     first = await failure_of(rpc.call(running, request))
     assert (first.reason, first.outcome) == ("UPSTREAM_NO_ANSWER", "UNKNOWN")
@@ -188,7 +179,7 @@ async def test_a_call_whose_response_was_lost_is_not_sent_again(running: Running
 @pytest.mark.parametrize("name", sorted(_REPEATABLE))
 async def test_an_idempotent_call_is_sent_again_where_its_response_was_lost(running: Running, name: str) -> None:
     rpc = _D1[name]
-    request = _identified(rpc)
+    request = identified(rpc)
     running.sandbox.faults.add(Fault(rpc.operation, status=500, times=20))
     assert (await failure_of(rpc.call(running, request))).outcome == "UNKNOWN"
     running.sandbox.faults.clear()
@@ -202,11 +193,8 @@ async def test_after_a_failure_the_call_is_made_again_unless_it_may_have_changed
     running: Running, case: Case
 ) -> None:
     rpc = _D1["CreateCard"]
-    request = _identified(rpc)
-    fault = case.fault
-    running.sandbox.faults.add(
-        Fault(rpc.operation, status=fault.status, html=fault.html, headers=fault.headers, body=fault.body, times=20)
-    )
+    request = identified(rpc)
+    running.sandbox.faults.add(replace(case.fault, operation=rpc.operation, times=20))
     failure = await failure_of(rpc.call(running, request))
     running.sandbox.faults.clear()
     if failure.outcome == "UNKNOWN":
@@ -218,7 +206,7 @@ async def test_after_a_failure_the_call_is_made_again_unless_it_may_have_changed
 
 async def test_an_invalid_request_leaves_its_id_free(running: Running) -> None:
     rpc = _D1["SuspendCard"]
-    request = _identified(rpc)
+    request = identified(rpc)
     for fields in ({"card_id": ""}, {"issuer_id": SECOND_ISSUER}):
         assert (await failure_of(rpc.call(running, changed(request, **fields)))).outcome == "NOT_SENT"
     assert not (await _call(running, rpc, request))[1]
@@ -227,7 +215,7 @@ async def test_an_invalid_request_leaves_its_id_free(running: Running) -> None:
 async def test_a_conflicting_result_is_reported_each_time(running: Running) -> None:
     rpc = _RPCS["CompleteAuthentication"]
     await rpc.call(running)
-    other = _identified(rpc, **_OTHER[rpc.name])
+    other = identified(rpc, **_OTHER[rpc.name])
     for _ in range(2):
         assert (await failure_of(rpc.call(running, other))).reason == "AUTHENTICATION_DECIDED"
 
@@ -246,27 +234,27 @@ async def test_one_id_may_be_used_for_another_rpc_and_another_issuer(running_two
 
 async def test_a_caller_that_leaves_finds_the_reply_when_it_comes_back(running: Running) -> None:
     rpc = _D1["CreateCard"]
-    request = _identified(rpc)
+    request = identified(rpc)
     before = len(running.sandbox.store.cards())
     running.sandbox.faults.add(Fault(rpc.operation, latency_ms=500))
     call = asyncio.create_task(rpc.call(running, request))
-    await _until_taken(running.sandbox)
+    await until_held(running.sandbox)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     reply, is_replay = await _settled(running, rpc, request)
     assert is_replay
-    (made,) = _created(running.sandbox.store, before)
-    assert reply == card.CreateCardResponse(card_id=made)
+    (made,) = running.sandbox.store.cards()[before:]
+    assert reply == card.CreateCardResponse(card_id=made.card_id)
 
 
 async def test_a_restart_replays_and_the_files_hold_nothing_of_request_or_reply(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     used = settings_for(sandbox, tmp_path)
-    requests = {name: _identified(rpc) for name, rpc in _RPCS.items() if name in {"CreateCard", "RegisterCard"}}
-    requests["RenewCard"] = _identified(_D1["RenewCard"])
-    lost = _identified(_D1["ReplaceCard"])
+    requests = {name: identified(rpc) for name, rpc in _RPCS.items() if name in {"CreateCard", "RegisterCard"}}
+    requests["RenewCard"] = identified(_D1["RenewCard"])
+    lost = identified(_D1["ReplaceCard"])
     async with running_gateway(sandbox, used) as running:
         first = {name: (await _call(running, _D1[name], request))[0] for name, request in requests.items()}
         sandbox.faults.add(Fault(Operation.REPLACE_CARD, drop=Drop.AFTER))
@@ -277,7 +265,7 @@ async def test_a_restart_replays_and_the_files_hold_nothing_of_request_or_reply(
         assert form not in held
     created = first["CreateCard"]
     assert isinstance(created, card.CreateCardResponse)
-    for secret in (created.card_id, *_pans(requests.values()), *_ids(requests.values())):
+    for secret in (created.card_id, *_pans(requests.values()), *(request.request_id for request in requests.values())):
         for written in _ways_to_write(secret.encode()):
             assert written not in held
     for request in requests.values():
@@ -298,7 +286,7 @@ def _with_key_file(used: Settings, key_file: Path, content: str) -> Settings:
 
 async def test_a_key_file_that_the_settings_name_is_the_one_that_is_used(sandbox: Sandbox, tmp_path: Path) -> None:
     rpc = _D1["CreateCard"]
-    request = _identified(rpc)
+    request = identified(rpc)
     used = _with_key_file(settings_for(sandbox, tmp_path), tmp_path / "first.key", "0a" * 32)
     async with running_gateway(sandbox, used) as running:
         first, _ = await _call(running, rpc, request)
@@ -333,11 +321,6 @@ def _pans(requests: Any) -> Iterator[str]:
     yield "4970109876543210"
 
 
-def _ids(requests: Any) -> Iterator[str]:
-    for request in requests:
-        yield request.request_id
-
-
 def _ways_to_write(secret: bytes) -> Iterator[bytes]:
     yield secret
     yield secret[::-1]
@@ -347,18 +330,6 @@ def _ways_to_write(secret: bytes) -> Iterator[bytes]:
     yield hashlib.blake2b(secret, digest_size=32).digest()
     yield base64.b64encode(secret).rstrip(b"=")
     yield secret.hex().encode()
-
-
-def _created(store: CardStore, before: int) -> list[str]:
-    return [each.card_id for each in store.cards()[before:]]
-
-
-async def _until_taken(sandbox: Sandbox) -> None:
-    """Wait until D1 holds a call, which has then used one of the faults."""
-    pending = len(sandbox.faults._pending)
-    async with asyncio.timeout(10):
-        while len(sandbox.faults._pending) == pending:  # noqa: ASYNC110  the simulator sends no event
-            await asyncio.sleep(0.01)
 
 
 async def _settled(running: Running, rpc: Rpc, request: Message) -> tuple[Message, bool]:

@@ -1,30 +1,38 @@
-"""What a gateway has given up keeps no other gateway from its calls; and nothing else is removed."""
+"""A store that fails and yet stores, at once or later, as a shared one may.
+
+Nothing is made twice, and no marker of a call that was given up keeps another gateway from that call.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.errors import GatewayError, Outcome
+from gateway.errors import Outcome
 from gateway.idempotency.cleanup import StaleMarkerCleaner
-from gateway.idempotency.replies import IdempotencyStore, Reply
+from gateway.idempotency.replies import IdempotencyStore
 from gateway.idempotency.requests import MutatingRpc
-from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
 from tests.unit.idempotency.doubtful_store import DoubtfulStore
 from tests.unit.idempotency.idempotency_calls import (
     CREATE,
+    IN_FLIGHT,
     LEASE_SECONDS,
+    LOST,
+    NOT_STORED,
     REGISTER,
+    REUSED,
     Upstream,
     ask,
+    error_of,
     failure,
+    failure_of,
+    first,
     instance,
+    replay,
 )
 
-NOT_STORED = ("STORE_UNAVAILABLE", "NOT_SENT")
-IN_FLIGHT = ("REQUEST_IN_FLIGHT", "NOT_SENT")
-MOST = 10_000
+MAX_MARKERS = 10_000
 
 
 @pytest.fixture(autouse=True)
@@ -34,48 +42,60 @@ async def nothing_is_left_running() -> AsyncIterator[None]:
     assert asyncio.all_tasks() - before - {asyncio.current_task()} == set()
 
 
-@pytest.fixture
-def store() -> DoubtfulStore:
-    return DoubtfulStore()
-
-
-@pytest.fixture
-async def replies(store: DoubtfulStore) -> AsyncIterator[IdempotencyStore]:
-    replies = instance(store)
-    yield replies
-    await replies.aclose()
-
-
-@pytest.fixture
-async def other(store: DoubtfulStore) -> AsyncIterator[IdempotencyStore]:
-    """Another gateway."""
-    other = instance(store)
-    yield other
-    await other.aclose()
-
-
-@pytest.fixture
-async def upstream() -> Upstream:
-    return Upstream()
-
-
-def replied(card_id: str, *, is_replay: bool) -> Reply:
-    return Reply(card.CreateCardResponse(card_id=card_id), is_replay=is_replay)
-
-
-async def told(replies: IdempotencyStore, upstream: Upstream, *, rpc: MutatingRpc = CREATE) -> tuple[str, str]:
-    with pytest.raises(GatewayError) as caught:
-        await ask(replies, upstream, rpc=rpc)
-    return caught.value.reason_name, caught.value.outcome_name
-
-
 async def give_up(
     store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream, *, rpc: MutatingRpc = CREATE
 ) -> None:
     """Let a call fail whose marker stands all the same."""
     store.is_in_doubt = True
-    assert await told(replies, upstream, rpc=rpc) == NOT_STORED
+    assert await failure_of(ask(replies, upstream, rpc=rpc)) == NOT_STORED
     store.is_in_doubt = False
+
+
+@pytest.mark.parametrize("rpc", [CREATE, REGISTER])
+async def test_a_call_that_was_not_made_is_made_when_it_is_repeated_though_its_marker_stands(
+    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream, rpc: MutatingRpc
+) -> None:
+    store.is_in_doubt = True
+    for _ in range(3):
+        assert await failure_of(ask(replies, upstream, rpc=rpc)) == NOT_STORED
+    store.is_in_doubt = False
+
+    assert await ask(replies, upstream, rpc=rpc) == first()
+    assert await ask(replies, upstream, rpc=rpc) == replay()
+
+
+async def test_markers_that_arrive_late_keep_nobody_from_making_the_call_once(
+    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream
+) -> None:
+    store.is_late = True
+    for _ in range(3):
+        assert await failure_of(ask(replies, upstream)) == NOT_STORED
+    await store.arrive()
+
+    assert await ask(replies, upstream) == first()
+    await store.arrive()
+    assert await ask(replies, upstream) == replay()
+    assert upstream.calls == 1
+
+
+async def test_a_marker_that_was_taken_over_counts_if_its_call_ends_without_a_record(
+    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream
+) -> None:
+    await give_up(store, replies, upstream)
+
+    await upstream.lose(ask(replies, upstream))
+
+    assert await failure_of(ask(replies, upstream)) == LOST
+    assert upstream.calls == 1
+
+
+async def test_the_id_of_a_call_that_was_not_made_is_free_for_a_different_request(
+    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream
+) -> None:
+    await give_up(store, replies, upstream)
+
+    assert await ask(replies, upstream, content=b"b") == first()
+    assert await failure_of(ask(replies, upstream)) == REUSED
 
 
 async def test_another_gateway_makes_the_call_as_soon_as_the_marker_is_removed(
@@ -83,13 +103,13 @@ async def test_another_gateway_makes_the_call_as_soon_as_the_marker_is_removed(
 ) -> None:
     store.may_delete.clear()
     await give_up(store, replies, upstream)
-    assert await told(other, upstream) == IN_FLIGHT
+    assert await failure_of(ask(other, upstream)) == IN_FLIGHT
 
     store.may_delete.set()
     await store.tried(1)
 
-    assert await ask(other, upstream) == replied("card-1", is_replay=False)
-    assert await ask(replies, upstream) == replied("card-1", is_replay=True)
+    assert await ask(other, upstream) == first()
+    assert await ask(replies, upstream) == replay()
 
 
 async def test_a_marker_is_removed_when_the_store_works_again(
@@ -102,23 +122,23 @@ async def test_a_marker_is_removed_when_the_store_works_again(
 
     await store.tried(1)
 
-    assert await ask(other, upstream) == replied("card-1", is_replay=False)
+    assert await ask(other, upstream) == first()
 
 
 async def test_a_marker_that_arrives_after_it_was_removed_is_removed_again(
     store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     store.is_late = True
-    assert await told(replies, upstream) == NOT_STORED
+    assert await failure_of(ask(replies, upstream)) == NOT_STORED
     await store.tried(2)
     store.may_delete.clear()
     await store.arrive()
-    assert await told(other, upstream) == IN_FLIGHT
+    assert await failure_of(ask(other, upstream)) == IN_FLIGHT
 
     store.may_delete.set()
     await store.tried(1)
 
-    assert await ask(other, upstream) == replied("card-1", is_replay=False)
+    assert await ask(other, upstream) == first()
 
 
 async def test_what_another_gateway_has_put_in_its_place_stays(
@@ -126,17 +146,15 @@ async def test_what_another_gateway_has_put_in_its_place_stays(
 ) -> None:
     await give_up(store, replies, upstream, rpc=REGISTER)
     store.now += LEASE_SECONDS
-    upstream.released.clear()
-    taken_over = asyncio.create_task(ask(other, upstream, rpc=REGISTER))
-    await upstream.reached.wait()
+    taken_over = await upstream.hold(ask(other, upstream, rpc=REGISTER))
 
     await store.tried(2)
-    assert await told(replies, upstream, rpc=REGISTER) == IN_FLIGHT, "its marker stands"
+    assert await failure_of(ask(replies, upstream, rpc=REGISTER)) == IN_FLIGHT, "its marker stands"
     upstream.released.set()
     await taken_over
     await store.tried(1)
 
-    assert await ask(replies, upstream, rpc=REGISTER) == replied("card-1", is_replay=True)
+    assert await ask(replies, upstream, rpc=REGISTER) == replay()
     assert upstream.calls == 1
 
 
@@ -144,16 +162,14 @@ async def test_the_marker_of_a_repeat_that_runs_stays(
     store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     await give_up(store, replies, upstream)
-    upstream.released.clear()
-    repeat = asyncio.create_task(ask(replies, upstream))
-    await upstream.reached.wait()
+    repeat = await upstream.hold(ask(replies, upstream))
 
     await store.tried(2)
 
-    assert await told(other, upstream) == IN_FLIGHT
+    assert await failure_of(ask(other, upstream)) == IN_FLIGHT
     upstream.released.set()
-    assert await repeat == replied("card-1", is_replay=False)
-    assert await ask(other, upstream) == replied("card-1", is_replay=True)
+    assert await repeat == first()
+    assert await ask(other, upstream) == replay()
 
 
 @pytest.mark.parametrize("outcome", [error_pb2.OUTCOME_NOT_SENT, error_pb2.OUTCOME_REJECTED])
@@ -162,20 +178,15 @@ async def test_where_the_store_fails_after_a_call_that_changed_nothing_its_id_is
 ) -> None:
     for here, repeats in ((replies, 0), (replies, 2)):
         upstream.failure = failure(outcome)
-        upstream.released.clear()
-        upstream.reached.clear()
-        calling = asyncio.create_task(ask(here, upstream))
-        await upstream.reached.wait()
+        calling = await upstream.hold(ask(here, upstream))
         store.fail()
         upstream.released.set()
-        with pytest.raises(GatewayError) as caught:
-            await calling
-        assert caught.value is upstream.failure
+        assert await error_of(calling) is upstream.failure
         store.recover()
         await store.tried(repeats)
 
     upstream.failure = None
-    assert await ask(other, upstream) == replied("card-3", is_replay=False)
+    assert await ask(other, upstream) == first("card-3")
 
 
 async def test_a_call_that_outlived_its_lease_and_changed_nothing_leaves_what_took_its_place(
@@ -183,17 +194,14 @@ async def test_a_call_that_outlived_its_lease_and_changed_nothing_leaves_what_to
 ) -> None:
     outliving = Upstream()
     outliving.failure = failure(error_pb2.OUTCOME_REJECTED)
-    outliving.released.clear()
-    calling = asyncio.create_task(ask(replies, outliving, rpc=REGISTER))
-    await outliving.reached.wait()
+    calling = await outliving.hold(ask(replies, outliving, rpc=REGISTER))
     store.now += LEASE_SECONDS
-    assert await ask(other, upstream, rpc=REGISTER) == replied("card-1", is_replay=False)
+    assert await ask(other, upstream, rpc=REGISTER) == first()
 
     outliving.released.set()
-    with pytest.raises(GatewayError):
-        await calling
+    assert await error_of(calling) is outliving.failure
 
-    assert await ask(replies, upstream, rpc=REGISTER) == replied("card-1", is_replay=True)
+    assert await ask(replies, upstream, rpc=REGISTER) == replay()
 
 
 async def test_at_its_end_a_gateway_removes_what_it_has_not_removed_yet(
@@ -204,7 +212,7 @@ async def test_at_its_end_a_gateway_removes_what_it_has_not_removed_yet(
 
     await ending.aclose()
 
-    assert await ask(other, upstream) == replied("card-1", is_replay=False)
+    assert await ask(other, upstream) == first()
 
 
 async def test_a_store_that_fails_or_hangs_does_not_keep_a_gateway_from_its_end(upstream: Upstream) -> None:
@@ -220,10 +228,10 @@ async def test_a_store_that_fails_or_hangs_does_not_keep_a_gateway_from_its_end(
 
 async def test_only_so_many_are_known_at_a_time(store: DoubtfulStore) -> None:
     void = StaleMarkerCleaner(store)
-    for number in range(MOST + 1):
+    for number in range(MAX_MARKERS + 1):
         void.add("name", b"%d" % number)
     try:
-        known = [number for number in range(MOST + 1) if b"%d" % number in void]
-        assert known == [*range(1, MOST + 1)]
+        known = [number for number in range(MAX_MARKERS + 1) if b"%d" % number in void]
+        assert known == [*range(1, MAX_MARKERS + 1)]
     finally:
         await void.aclose()
