@@ -1,8 +1,9 @@
 """Gateways for tests that play one thing through; nothing is lost unless a test says so."""
 
+from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.callbacks.broker import HandlerSession, Topic
 from issuer.callback.v1 import messages_pb2 as callback
-from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question
+from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question, a_reply
 from tests.unit.callbacks.cluster.cluster_network import Gateway, Network
 
 __all__ = ["Alliance", "Connected"]
@@ -11,12 +12,12 @@ _ARRIVED_SECONDS = 0.125
 
 
 class Connected:
-    """A handler at a gateway, and what it was told became of its replies."""
+    """A handler at a gateway, and what it was outcomes became of its replies."""
 
     def __init__(self, gateway: Gateway, max_in_flight: int, topics: tuple[Topic, ...]) -> None:
         self.gateway = gateway
         self.handler = RecordingHandler()
-        self.told: list[int] = []
+        self.outcomes: list[int] = []
         self.session: HandlerSession = gateway.relay.connect(self.handler, topics, max_in_flight)
 
     @property
@@ -24,7 +25,19 @@ class Connected:
         return self.handler.asked
 
     def reply(self, reply: callback.Reply) -> None:
-        self.gateway.receive(lambda: self.gateway.relay.take(self.session, reply, self.told.append))
+        self.gateway.receive(lambda: self.gateway.relay.take(self.session, reply, self.outcomes.append))
+
+    @property
+    def received(self) -> list[callback.Question]:
+        return self.handler.questions
+
+    def token(self, place: int = -1) -> str:
+        return self.received[place].token
+
+    def answer(self, place: int = -1) -> None:
+        """Reply to a callback request, and let that arrive."""
+        self.reply(a_reply(self.token(place)))
+        self.gateway.network.clock.run_for(_ARRIVED_SECONDS)
 
     def leave(self) -> None:
         self.gateway.relay.disconnect(self.session)
@@ -37,6 +50,9 @@ class Alliance:
         self.network = Network(1, count, is_calm=True)
         self.gateways = self.network.gateways
         self.ended: dict[str, callback.Reply | None] = {}
+        self.requests: list[peer.PeerMessage] = []
+        """The callback requests that were sent from gateway to gateway."""
+        self.network.on_request = lambda _, message: self.requests.append(message)
         self.arrive()
 
     def arrive(self) -> None:
