@@ -2,18 +2,43 @@
 
 from collections.abc import Callable
 
-from gateway.callbacks.broker import Broker, HandlerSession, Topic
+from gateway.callbacks.broker import Broker, Outcome, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
-from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question
+from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question, a_reply
 
-__all__ = ["ACCEPTED", "ALREADY_ANSWERED", "INVALID", "LATE", "UNKNOWN_TOKEN", "CallbackRegistry"]
+__all__ = ["ACCEPTED", "ALREADY_ANSWERED", "INVALID", "LATE", "UNKNOWN_TOKEN", "CallbackRegistry", "Connected"]
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 LATE = callback.REPLY_OUTCOME_LATE
 ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
 UNKNOWN_TOKEN = callback.REPLY_OUTCOME_UNKNOWN_TOKEN
 INVALID = callback.REPLY_OUTCOME_INVALID
+
+
+class Connected(RecordingHandler):
+    """A handler at a broker."""
+
+    def __init__(self, broker: Broker, topics: tuple[Topic, ...], max_in_flight: int) -> None:
+        super().__init__()
+        self._broker = broker
+        self.session = broker.connect(self, topics, max_in_flight)
+
+    def token(self, place: int = 0) -> str:
+        return self.questions[place].token
+
+    def reply(self, place: int = 0) -> Outcome:
+        """Reply to one of the callback requests that it got."""
+        return self.say(a_reply(self.token(place)))
+
+    def say(self, reply: callback.Reply) -> Outcome:
+        return self._broker.reply(self.session, reply)
+
+    def drain(self) -> None:
+        self._broker.drain(self.session)
+
+    def leave(self) -> None:
+        self._broker.disconnect(self.session)
 
 
 class CallbackRegistry:
@@ -24,11 +49,8 @@ class CallbackRegistry:
         self.broker = Broker(self.clock, wall_clock=lambda: self.clock.time() + 700_000_000)
         self.ended: dict[str, callback.Reply | None] = {}
 
-    def connect(
-        self, max_in_flight: int = 16, topics: tuple[Topic, ...] = TOPICS
-    ) -> tuple[RecordingHandler, HandlerSession]:
-        handler = RecordingHandler()
-        return handler, self.broker.connect(handler, topics, max_in_flight)
+    def connect(self, max_in_flight: int = 16, topics: tuple[Topic, ...] = TOPICS) -> Connected:
+        return Connected(self.broker, topics, max_in_flight)
 
     def ask(
         self, name: str = "q", seconds: float = 8.0, *, topic: Topic = TOPICS[0], wait_for_handler: bool = True

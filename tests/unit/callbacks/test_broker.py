@@ -1,4 +1,4 @@
-"""Whom the broker asks, one promise at a time; ``test_broker_random.py`` checks them all at once."""
+"""Which handler gets a callback request, one promise at a time; ``test_broker_random.py`` checks them all at once."""
 
 import pytest
 
@@ -11,8 +11,8 @@ def registry() -> CallbackRegistry:
     return CallbackRegistry()
 
 
-def test_a_handler_is_told_what_is_asked_by_whom_and_until_when(registry: CallbackRegistry) -> None:
-    handler, _ = registry.connect()
+def test_a_handler_gets_the_callback_request_with_its_issuer_and_its_deadline(registry: CallbackRegistry) -> None:
+    handler = registry.connect()
 
     registry.ask("c-7", 8.5)
 
@@ -27,8 +27,8 @@ def test_a_handler_is_told_what_is_asked_by_whom_and_until_when(registry: Callba
 
 
 def test_a_callback_goes_only_to_handlers_of_its_issuer_and_its_kind(registry: CallbackRegistry) -> None:
-    others, _ = registry.connect(topics=TOPICS[1:])
-    handler, _ = registry.connect(topics=TOPICS[:1])
+    others = registry.connect(topics=TOPICS[1:])
+    handler = registry.connect(topics=TOPICS[:1])
 
     registry.ask("q", topic=TOPICS[0])
 
@@ -36,12 +36,12 @@ def test_a_callback_goes_only_to_handlers_of_its_issuer_and_its_kind(registry: C
 
 
 def test_a_callback_goes_to_the_handler_with_the_fewest_unanswered_ones(registry: CallbackRegistry) -> None:
-    handler, session = registry.connect()
-    other, _ = registry.connect()
+    handler = registry.connect()
+    other = registry.connect()
     for name in ("1", "2", "3", "4"):
         registry.ask(name)
     for question in handler.questions:
-        registry.broker.reply(session, a_reply(question.token))
+        handler.say(a_reply(question.token))
 
     registry.ask("5")
     registry.ask("6")
@@ -55,32 +55,32 @@ def test_handlers_with_equally_little_to_do_take_turns(registry: CallbackRegistr
 
     for number in range(9):
         registry.ask(str(number))
-        for handler, session in handlers:
+        for handler in handlers:
             for question in handler.questions:
-                registry.broker.reply(session, a_reply(question.token))
+                handler.say(a_reply(question.token))
 
-    assert [handler.asked for handler, _ in handlers] == [["0", "3", "6"], ["1", "4", "7"], ["2", "5", "8"]]
+    assert [handler.asked for handler in handlers] == [["0", "3", "6"], ["1", "4", "7"], ["2", "5", "8"]]
 
 
 def test_no_handler_has_more_than_it_takes_at_once_and_each_reply_makes_room(registry: CallbackRegistry) -> None:
-    handler, session = registry.connect(max_in_flight=2)
+    handler = registry.connect(max_in_flight=2)
     for name in ("1", "2", "3", "4"):
         registry.ask(name)
     assert handler.asked == ["1", "2"]
 
-    registry.broker.reply(session, a_reply(handler.questions[1].token))
+    handler.reply(1)
     assert handler.asked == ["1", "2", "3"]
 
 
 def test_a_place_that_becomes_free_goes_to_the_most_urgent_callback_of_all_kinds(registry: CallbackRegistry) -> None:
-    handler, session = registry.connect(max_in_flight=1)
+    handler = registry.connect(max_in_flight=1)
     registry.ask("first")
     registry.ask("unhurried", 8.0)
     registry.ask("urgent", 2.0, topic=TOPICS[1])
     registry.ask("most urgent", 1.0)
 
-    registry.broker.reply(session, a_reply(handler.questions[0].token))
-    registry.broker.reply(session, a_reply(handler.questions[1].token))
+    handler.reply()
+    handler.reply(1)
 
     assert handler.asked == ["first", "most urgent", "urgent"]
 
@@ -89,24 +89,24 @@ def test_a_handler_that_connects_is_sent_what_waits_as_far_as_it_has_room(regist
     for name, seconds in (("1", 8.0), ("2", 4.0), ("3", 6.0)):
         registry.ask(name, seconds)
 
-    handler, _ = registry.connect(max_in_flight=2)
+    handler = registry.connect(max_in_flight=2)
 
     assert handler.asked == ["2", "3"]
 
 
 def test_what_a_handler_leaves_undone_goes_to_another_one_at_once(registry: CallbackRegistry) -> None:
-    handler, session = registry.connect()
+    handler = registry.connect()
     registry.ask()
-    other, other_session = registry.connect()
+    other = registry.connect()
     registry.clock.run_for(1)
 
-    registry.broker.disconnect(session)
+    handler.leave()
 
     (question,) = other.questions
     assert question.attempt == 2
     assert question.time_left.ToSeconds() == 7
-    assert question.token == handler.questions[0].token
-    assert registry.broker.reply(other_session, a_reply(question.token)) == ACCEPTED
+    assert question.token == handler.token()
+    assert other.say(a_reply(question.token)) == ACCEPTED
 
 
 def test_a_second_handler_that_disconnects_makes_way_for_a_third_though_the_first_still_has_the_callback(
@@ -114,34 +114,33 @@ def test_a_second_handler_that_disconnects_makes_way_for_a_third_though_the_firs
 ) -> None:
     registry.connect()
     registry.ask(seconds=8.0)
-    second, second_session = registry.connect()
-    third, _ = registry.connect()
+    second = registry.connect()
+    third = registry.connect()
     registry.clock.run_for(4)
     assert second.asked == ["q"]
 
-    registry.broker.disconnect(second_session)
+    second.leave()
 
     assert third.asked == ["q"]
 
 
-def test_at_half_of_the_time_that_is_left_another_handler_is_asked_and_either_may_reply(
+def test_at_half_of_the_time_that_is_left_another_handler_gets_it_and_either_may_reply(
     registry: CallbackRegistry,
 ) -> None:
     handlers = [registry.connect() for _ in range(3)]
     registry.ask(seconds=8.0)
 
     registry.clock.run_until(1003.999)
-    assert [handler.asked for handler, _ in handlers] == [["q"], [], []]
+    assert [handler.asked for handler in handlers] == [["q"], [], []]
     registry.clock.run_until(1004.0)
-    assert [handler.asked for handler, _ in handlers] == [["q"], ["q"], []]
+    assert [handler.asked for handler in handlers] == [["q"], ["q"], []]
     registry.clock.run_until(1006.0)
-    assert [handler.asked for handler, _ in handlers] == [["q"], ["q"], ["q"]]
+    assert [handler.asked for handler in handlers] == [["q"], ["q"], ["q"]]
 
-    token = handlers[0][0].questions[0].token
-    assert registry.broker.reply(handlers[0][1], a_reply(token)) == ACCEPTED
-    assert registry.broker.reply(handlers[1][1], a_reply(token)) == ALREADY_ANSWERED
+    assert handlers[0].reply() == ACCEPTED
+    assert handlers[1].reply() == ALREADY_ANSWERED
     assert registry.broker.size[0] == 1
-    assert registry.broker.reply(handlers[2][1], a_reply(token)) == ALREADY_ANSWERED
+    assert handlers[2].reply() == ALREADY_ANSWERED
     registry.assert_nothing_is_left()
 
 
@@ -150,17 +149,17 @@ def test_a_callback_that_took_too_long_goes_to_the_next_handler_that_connects(re
     registry.ask(seconds=8.0)
     registry.clock.run_until(1005.0)
 
-    other, _ = registry.connect()
+    other = registry.connect()
 
     assert other.questions[0].attempt == 2
 
 
-def test_three_handlers_that_take_too_long_are_the_last_that_are_asked(registry: CallbackRegistry) -> None:
-    handlers = [registry.connect()[0] for _ in range(4)]
+def test_three_handlers_that_take_too_long_are_the_last_that_get_it(registry: CallbackRegistry) -> None:
+    handlers = [registry.connect() for _ in range(4)]
     registry.ask(seconds=8.0)
 
     registry.clock.run_until(1007.5)
-    later, _ = registry.connect()
+    later = registry.connect()
     registry.clock.run_until(1008.0)
 
     assert [handler.asked for handler in (*handlers, later)] == [["q"], ["q"], ["q"], [], []]
@@ -174,21 +173,21 @@ def test_a_third_handler_that_disconnects_is_replaced_and_its_replacement_is_the
     registry.ask(seconds=8.0)
     registry.clock.run_until(1006.5)
 
-    registry.broker.disconnect(handlers[2][1])
-    assert [handler.asked for handler, _ in handlers] == [["q"], ["q"], ["q"], ["q"], []]
+    handlers[2].leave()
+    assert [handler.asked for handler in handlers] == [["q"], ["q"], ["q"], ["q"], []]
 
     registry.clock.run_until(1007.75)
-    assert handlers[4][0].asked == []
-    assert handlers[3][0].questions[0].attempt == 4
+    assert handlers[4].asked == []
+    assert handlers[3].questions[0].attempt == 4
 
 
 def test_handlers_that_disconnected_count_among_the_three(registry: CallbackRegistry) -> None:
-    sessions = [registry.connect()[1] for _ in range(2)]
-    third, _ = registry.connect()
-    fourth, _ = registry.connect()
+    leaving = [registry.connect() for _ in range(2)]
+    third = registry.connect()
+    fourth = registry.connect()
     registry.ask(seconds=8.0)
-    for session in sessions:
-        registry.broker.disconnect(session)
+    for handler in leaving:
+        handler.leave()
     assert third.asked == ["q"]
 
     registry.clock.run_until(1007.75)
@@ -197,11 +196,11 @@ def test_handlers_that_disconnected_count_among_the_three(registry: CallbackRegi
 
 
 @pytest.mark.parametrize(("seconds", "asked"), [(0.5, ["q"]), (0.375, [])])
-def test_nobody_else_is_asked_because_a_handler_takes_too_long_if_there_is_next_to_no_time(
+def test_nobody_else_gets_it_because_a_handler_takes_too_long_if_there_is_next_to_no_time(
     registry: CallbackRegistry, seconds: float, asked: list[str]
 ) -> None:
     registry.connect()
-    other, _ = registry.connect()
+    other = registry.connect()
     registry.ask(seconds=seconds)
 
     registry.clock.run_for(seconds)
@@ -216,11 +215,11 @@ def test_with_next_to_no_time_a_callback_of_who_takes_too_long_waits_for_nobody(
     registry.connect()
     registry.ask(seconds=8.0)
     registry.clock.run_until(1007.75)
-    assert registry.broker.size[0] == 2, "one question, and one that waits"
+    assert registry.broker.size[0] == 2, "one callback, and one that waits"
 
     # A loop that is busy hears of the new handler before it looks at the time.
     (registry.clock.run_until if is_prompt else registry.clock.stall_until)(1007.875)
-    other, _ = registry.connect()
+    other = registry.connect()
 
     assert other.asked == []
     registry.clock.run_until(1007.875)
@@ -228,41 +227,41 @@ def test_with_next_to_no_time_a_callback_of_who_takes_too_long_waits_for_nobody(
 
 
 def test_a_handler_that_disconnects_is_replaced_however_little_time_there_is(registry: CallbackRegistry) -> None:
-    _, session = registry.connect()
+    handler = registry.connect()
     registry.ask(seconds=8.0)
     registry.clock.run_until(1007.875)
-    registry.broker.disconnect(session)
+    handler.leave()
     registry.clock.run_until(1007.9375)
 
-    other, _ = registry.connect()
+    other = registry.connect()
 
     assert other.asked == ["q"]
 
 
-def test_a_callback_that_waits_because_of_who_dawdles_waits_on_if_that_one_disconnects(
+def test_a_callback_that_waits_because_its_handler_is_slow_waits_on_if_that_one_disconnects(
     registry: CallbackRegistry,
 ) -> None:
-    _, session = registry.connect()
+    handler = registry.connect()
     registry.ask(seconds=8.0)
     registry.clock.run_until(1005.0)
-    registry.broker.disconnect(session)
+    handler.leave()
     registry.clock.run_until(1007.9375)
 
-    other, _ = registry.connect()
+    other = registry.connect()
 
     assert other.asked == ["q"]
 
 
-def test_a_handler_that_took_too_long_is_asked_after_the_others_until_it_replies(registry: CallbackRegistry) -> None:
-    slow, slow_session = registry.connect()
+def test_a_handler_that_took_too_long_comes_after_the_others_until_it_replies(registry: CallbackRegistry) -> None:
+    slow = registry.connect()
     registry.ask("slow", 8.0)
-    prompt, _ = registry.connect()
+    prompt = registry.connect()
     registry.clock.run_for(4)
     assert (slow.asked, prompt.asked) == (["slow"], ["slow"])
 
     registry.ask("1")
     assert prompt.asked == ["slow", "1"]
-    registry.broker.reply(slow_session, a_reply(slow.questions[0].token))
+    slow.reply()
     registry.ask("2")
     assert slow.asked == ["slow", "2"]
 
@@ -271,36 +270,36 @@ def test_a_handler_that_took_too_long_is_asked_after_the_others_until_it_replies
 def test_a_reply_to_a_callback_that_is_over_makes_a_handler_prompt_again(
     registry: CallbackRegistry, *, is_answered: bool
 ) -> None:
-    slow, slow_session = registry.connect()
-    prompt, prompt_session = registry.connect()
+    slow = registry.connect()
+    prompt = registry.connect()
     registry.ask("slow", 8.0)
     registry.clock.run_until(1005.0)
     if is_answered:
-        registry.broker.reply(prompt_session, a_reply(prompt.questions[0].token))
+        prompt.reply()
     registry.clock.run_until(1008.0)
-    assert slow_session.is_slow
+    assert slow.session.is_slow
 
-    assert registry.broker.reply(slow_session, a_reply("never")) == UNKNOWN_TOKEN
-    assert slow_session.is_slow
-    assert registry.broker.reply(slow_session, a_reply(slow.questions[0].token)) == LATE
-    assert not slow_session.is_slow
+    assert slow.say(a_reply("never")) == UNKNOWN_TOKEN
+    assert slow.session.is_slow
+    assert slow.reply() == LATE
+    assert not slow.session.is_slow
 
 
 def test_a_second_reply_in_time_makes_a_handler_prompt_again(registry: CallbackRegistry) -> None:
-    slow, slow_session = registry.connect()
+    slow = registry.connect()
     registry.ask("quick")
     registry.ask("slow", 4.0)
-    registry.broker.reply(slow_session, a_reply(slow.questions[0].token))
+    slow.reply()
     registry.clock.run_for(3)
-    assert slow_session.is_slow
+    assert slow.session.is_slow
 
-    assert registry.broker.reply(slow_session, a_reply(slow.questions[0].token)) == ALREADY_ANSWERED
+    assert slow.reply() == ALREADY_ANSWERED
 
-    assert not slow_session.is_slow
+    assert not slow.session.is_slow
 
 
-def test_how_long_there_is_for_a_callback_is_told_anew_until_its_time_is_over(registry: CallbackRegistry) -> None:
-    handler, _ = registry.connect()
+def test_the_time_left_for_a_callback_is_updated_until_it_is_over(registry: CallbackRegistry) -> None:
+    handler = registry.connect()
     registry.ask(seconds=8.0)
     (question,) = handler.questions
 
@@ -314,43 +313,43 @@ def test_how_long_there_is_for_a_callback_is_told_anew_until_its_time_is_over(re
 
 
 def test_no_handler_is_sent_a_callback_twice(registry: CallbackRegistry) -> None:
-    handler, session = registry.connect()
+    handler = registry.connect()
     registry.ask("slow", 8.0)
     registry.ask("quick", 8.0)
     registry.clock.run_for(5)
 
-    registry.broker.reply(session, a_reply(handler.questions[1].token))
+    handler.reply(1)
 
     assert handler.asked == ["slow", "quick"]
 
 
 def test_a_draining_handler_gets_no_callback_and_its_replies_count(registry: CallbackRegistry) -> None:
-    handler, session = registry.connect(max_in_flight=1)
+    handler = registry.connect(max_in_flight=1)
     registry.ask("1")
     registry.ask("2")
 
-    registry.broker.drain(session)
+    handler.drain()
 
-    assert registry.broker.reply(session, a_reply(handler.questions[0].token)) == ACCEPTED
+    assert handler.reply() == ACCEPTED
     registry.ask("3")
     assert handler.asked == ["1"]
 
 
 def test_a_handler_that_is_gone_is_sent_nothing_for_a_reply_that_was_under_way(registry: CallbackRegistry) -> None:
-    handler, session = registry.connect()
+    handler = registry.connect()
     registry.ask("1")
-    registry.broker.disconnect(session)
+    handler.leave()
     registry.ask("2")
 
-    assert registry.broker.reply(session, a_reply(handler.questions[0].token)) == ACCEPTED
+    assert handler.reply() == ACCEPTED
     assert handler.asked == ["1"]
 
 
 def test_nothing_is_kept_of_handlers_that_are_gone(registry: CallbackRegistry) -> None:
-    sessions = [registry.connect()[1] for _ in range(3)]
-    registry.broker.drain(sessions[1])
+    leaving = [registry.connect() for _ in range(3)]
+    leaving[1].drain()
 
-    for session in sessions:
-        registry.broker.disconnect(session)
+    for handler in leaving:
+        handler.leave()
 
     assert registry.broker.size == (0, 0)

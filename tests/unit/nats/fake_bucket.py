@@ -18,7 +18,7 @@ class FakeBucket(Bucket):
         """Whether changes are made without a response."""
         self.holds_back = False
         """Whether changes wait, without a response, for `let_through`."""
-        self.before_put: Callable[[str, bytes], None] = lambda key, value: None
+        self.before_put: Callable[[str, bytes], None] = lambda _, __: None
         """Called before each change."""
         self._late: list[tuple[str, bytes, int | None]] = []
         self._revision = 0
