@@ -1,20 +1,26 @@
-"""What a handler's stream carries, and when: the broker's time is the test's, and the handler reads slowly."""
+"""What a handler's stream carries, and when: the broker's time is the test's, and the handler reads slowly.
+
+Outcomes that another gateway has to decide hold up nothing, and are neither lost nor without bound.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
 
 from gateway.auth.issuers import Issuers
 from gateway.callbacks.broker import Broker
+from gateway.callbacks.model import CallbackRegistry, Handler, HandlerSession, OnOutcome, Topic
 from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
-from tests.unit.callbacks.broker_samples import ISSUER, RecordingHandler, a_question
+from tests.unit.callbacks.broker_samples import ISSUER, RecordingHandler, a_question, a_reply
 
+ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 REGISTRATION = callback.HandleCallbacksRequest(
     registration=callback.Registration(name="slow", kinds=[callback.CALLBACK_KIND_DELIVER_OTP])
 )
@@ -30,8 +36,8 @@ class Line:
         self._read = asyncio.Semaphore(0)
 
     @property
-    def asked(self) -> list[tuple[str, int]]:
-        """What was asked, and how many milliseconds there were said to be for it."""
+    def received(self) -> list[tuple[str, int]]:
+        """The callback requests, and the time left for each, in milliseconds."""
         questions = [message.question for message in self.sent if message.HasField("question")]
         return [(question.correlation_id, question.time_left.ToMilliseconds()) for question in questions]
 
@@ -52,69 +58,133 @@ class Line:
         await self._read.acquire()
 
 
-class Exchange:
-    """A broker, and a handler that has registered and has not read that it is."""
-
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.broker = Broker(self.clock)
-        self.line = Line()
-
-    def ask(self, name: str, seconds: float = 8.0) -> None:
-        self.broker.begin(a_question(correlation_id=name), seconds, lambda _: None)
-
-    def serve(self) -> asyncio.Task[None]:
-        servicer = CallbackServicer(Issuers([ISSUER]), self.broker, Validation())
-        return asyncio.create_task(servicer.HandleCallbacks(self.line.requests(), cast("Any", self.line)))
-
-
-@asynccontextmanager
-async def an_exchange() -> AsyncIterator[tuple[Exchange, asyncio.Task[None]]]:
-    exchange = Exchange()
-    serving = exchange.serve()
-    try:
-        await exchange.line.say(REGISTRATION)
-        yield exchange, serving
-    finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-
-
 async def settle() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def test_a_handler_is_told_how_long_there_is_when_the_callback_leaves() -> None:
+class SlowRegistry:
+    """Decides outcomes when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, OnOutcome] = {}
+        self.is_idle = True
+
+    def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> HandlerSession:
+        return HandlerSession(handler, frozenset(topics), max_in_flight)
+
+    def drain(self, session: HandlerSession) -> None:
+        session.is_draining = True
+
+    def disconnect(self, session: HandlerSession) -> None:
+        session.is_draining = True
+
+    def take(self, session: HandlerSession, reply: callback.Reply, on_outcome: OnOutcome) -> None:
+        del session
+        self.waiting[reply.token] = on_outcome
+
+    def refresh(self, message: callback.Question) -> bool:
+        return bool(message.token)
+
+    def begin_drain(self) -> None:
+        self.is_idle = False
+
+    async def settle(self, token: str, outcome: "callback.ReplyOutcome.ValueType" = ACCEPTED) -> None:
+        self.waiting.pop(token)(outcome)
+        await settle()
+
+
+class Reader(Line):
+    """A handler that reads at once."""
+
+    @property
+    def receipts(self) -> list[tuple[str, int]]:
+        return [
+            (message.receipt.token, message.receipt.outcome) for message in self.sent if message.HasField("receipt")
+        ]
+
+    async def write(self, message: callback.HandleCallbacksResponse) -> None:
+        self.sent.append(message)
+
+    async def reply(self, token: str) -> None:
+        await self.say(callback.HandleCallbacksRequest(reply=a_reply(token)))
+
+
+@asynccontextmanager
+async def served(
+    registry: CallbackRegistry, line: Line, registration: callback.HandleCallbacksRequest
+) -> AsyncIterator[tuple[CallbackServicer, asyncio.Task[None]]]:
+    """Serve a handler that registers."""
+    servicer = CallbackServicer(Issuers([ISSUER]), registry, Validation())
+    serving = asyncio.create_task(servicer.HandleCallbacks(line.requests(), cast("Any", line)))
+    try:
+        await line.say(registration)
+        yield servicer, serving
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A broker, and a handler that has registered and has not read that it is."""
+
+    clock: VirtualClock
+    broker: Broker
+    line: Line
+
+    def begin(self, name: str, seconds: float = 8.0) -> None:
+        self.broker.begin(a_question(correlation_id=name), seconds, lambda _: None)
+
+
+@asynccontextmanager
+async def an_exchange() -> AsyncIterator[tuple[Exchange, asyncio.Task[None]]]:
+    clock, line = VirtualClock(), Line()
+    exchange = Exchange(clock, Broker(clock), line)
+    async with served(exchange.broker, line, REGISTRATION) as (_, serving):
+        yield exchange, serving
+
+
+@asynccontextmanager
+async def registered(**fields: Any) -> AsyncIterator[tuple[SlowRegistry, Reader, asyncio.Task[None], CallbackServicer]]:
+    registry, line = SlowRegistry(), Reader()
+    registration = callback.HandleCallbacksRequest()
+    registration.CopyFrom(REGISTRATION)
+    registration.registration.MergeFrom(callback.Registration(**fields))
+    async with served(registry, line, registration) as (servicer, serving):
+        yield registry, line, serving, servicer
+
+
+async def test_the_time_left_is_that_when_the_callback_request_leaves() -> None:
     async with an_exchange() as (exchange, _):
-        exchange.ask("1")
-        exchange.ask("2")
+        exchange.begin("1")
+        exchange.begin("2")
         exchange.clock.run_for(3)
         await exchange.line.read()
         exchange.clock.run_for(0.5)
         await exchange.line.read()
 
-        assert exchange.line.asked == [("1", 5000), ("2", 4500)]
+        assert exchange.line.received == [("1", 5000), ("2", 4500)]
 
 
 async def test_a_callback_whose_time_is_over_does_not_leave_though_its_end_is_still_to_come() -> None:
     async with an_exchange() as (exchange, _):
-        exchange.ask("1", 2.0)
-        exchange.ask("2", 8.0)
+        exchange.begin("1", 2.0)
+        exchange.begin("2", 8.0)
         exchange.clock.stall_until(exchange.clock.time() + 2)
         await exchange.line.read()
 
-        assert exchange.line.asked == [("2", 6000)]
+        assert exchange.line.received == [("2", 6000)]
 
 
 @pytest.mark.parametrize("last_words", [NO_MORE, REGISTRATION])
-async def test_a_handler_that_cannot_reply_any_more_is_asked_nothing_more(
+async def test_a_handler_that_cannot_reply_any_more_gets_nothing_more(
     last_words: callback.HandleCallbacksRequest | None,
 ) -> None:
     async with an_exchange() as (exchange, serving):
-        exchange.ask("1")
+        exchange.begin("1")
         await exchange.line.say(last_words)
-        exchange.ask("2")
+        exchange.begin("2")
         other = RecordingHandler()
         exchange.broker.connect(other, [(ISSUER, "deliver_otp")], 9)
         assert [(each.correlation_id, each.attempt) for each in other.questions] == [("2", 1)]
@@ -123,5 +193,70 @@ async def test_a_handler_that_cannot_reply_any_more_is_asked_nothing_more(
         await asyncio.wait({serving}, timeout=10)
 
         assert serving.done()
-        assert exchange.line.asked == []
+        assert exchange.line.received == []
         assert [(each.correlation_id, each.attempt) for each in other.questions] == [("2", 1), ("1", 2)]
+
+
+async def test_a_reply_that_is_not_decided_holds_up_no_other() -> None:
+    async with registered() as (registry, line, _, _):
+        for token in "abc":
+            await line.reply(token)
+
+        await registry.settle("c")
+        await registry.settle("a", callback.REPLY_OUTCOME_LATE)
+
+        assert line.receipts == [("c", ACCEPTED), ("a", callback.REPLY_OUTCOME_LATE)]
+
+
+async def test_a_stream_whose_handler_has_no_more_to_say_ends_after_the_last_receipt() -> None:
+    async with registered() as (registry, line, serving, _):
+        await line.reply("a")
+        await line.reply("b")
+        await line.say(NO_MORE)
+        await registry.settle("b")
+        assert not serving.done()
+
+        await registry.settle("a")
+        await asyncio.wait({serving}, timeout=10)
+
+        assert serving.done()
+        assert line.receipts == [("b", ACCEPTED), ("a", ACCEPTED)]
+
+
+async def test_a_stream_ends_though_its_last_receipt_is_one_that_its_handler_does_not_want() -> None:
+    async with registered(receipts=callback.RECEIPT_MODE_NOT_ACCEPTED) as (registry, line, serving, _):
+        await line.reply("a")
+        await line.say(NO_MORE)
+
+        await registry.settle("a")
+        await asyncio.wait({serving}, timeout=10)
+
+        assert serving.done()
+        assert line.receipts == []
+
+
+async def test_no_more_replies_are_taken_than_are_decided() -> None:
+    async with registered(max_in_flight=2) as (registry, line, _, _):
+        for number in range(20):
+            await line.reply(str(number))
+        taken = len(registry.waiting)
+        assert taken < 20
+
+        await registry.settle("0")
+
+        assert len(registry.waiting) == taken
+        assert str(taken) in registry.waiting
+
+
+async def test_streams_end_once_no_gateway_waits_for_a_reply() -> None:
+    async with registered() as (registry, _, serving, servicer):
+        servicer.drain()
+        closing = asyncio.create_task(servicer.close())
+        await settle()
+        assert not closing.done()
+
+        registry.is_idle = True
+        await asyncio.wait({serving}, timeout=10)
+
+        assert serving.done()
+        await closing
