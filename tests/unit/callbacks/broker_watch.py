@@ -94,10 +94,6 @@ class WatchedBroker(Watch[_Peer, _Request]):
         del number
         return self._desk
 
-    @property
-    def abandonable(self) -> Sequence[_Request]:
-        return self.requests
-
     def abandon(self, request: _Request) -> None:
         self.tell("nobody waits any more for", request)
         self._is_over(request)
@@ -105,6 +101,7 @@ class WatchedBroker(Watch[_Peer, _Request]):
 
     @property
     def repliers(self) -> Sequence[_Peer]:
+        # The broker may learn of a reply after that of its handler's end.
         return self.peers
 
     def reply(self, peer: _Peer, request: _Request, reply: callback.Reply) -> None:

@@ -194,14 +194,14 @@ class Watch(ABC, Generic[P, R]):
         return [peer for peer in self.peers if not peer.is_gone]
 
     @property
-    @abstractmethod
     def repliers(self) -> Sequence[P]:
         """Who may reply to anything."""
+        return self.connected
 
     @property
-    @abstractmethod
     def abandonable(self) -> Sequence[R]:
         """What may be abandoned."""
+        return self.requests
 
     # ---------------------------------------------------------------------------------------- what is checked
 

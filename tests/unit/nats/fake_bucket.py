@@ -14,6 +14,7 @@ class FakeBucket(Bucket):
 
     def __init__(self) -> None:
         self.held: dict[str, Entry] = {}
+        self.reads = 0
         self.loses_responses = False
         """Whether changes are made without a response."""
         self.holds_back = False
@@ -32,6 +33,7 @@ class FakeBucket(Bucket):
 
     async def get(self, key: str) -> Entry | None:
         await asyncio.sleep(0)
+        self.reads += 1
         return self.held.get(key)
 
     async def put(

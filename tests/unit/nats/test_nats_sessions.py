@@ -1,13 +1,13 @@
 """Sessions of gateways at NATS, when its responses are lost or late."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from adapters.nats.leases.peer_sessions import PeerSessions
-from adapters.nats.leases.session import END, OwnSession
+from adapters.nats.leases.session import END, SILENT_SECONDS, OwnSession
 from tests.unit.nats.fake_bucket import FakeBucket
 
 
@@ -53,6 +53,12 @@ async def watched(peers: PeerSessions) -> AsyncIterator[None]:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  the sessions report only ends
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -141,13 +147,14 @@ async def test_an_end_that_is_only_announced_ends_no_session(
 ) -> None:
     async with watched(peers):
         peers.receive("x", END)
-        await asyncio.sleep(0.6)
+        reads = bucket.reads
+        await until(lambda: bucket.reads >= reads + 2)
         assert not ends
         assert not await peers.has_ended("x")
 
         await bucket.put("session.x", END)
         peers.receive("x", END)
-        await asyncio.sleep(0.1)
+        await until(lambda: bool(ends))
         assert len(ends) == 1
         assert await peers.has_ended("x")
 
@@ -155,11 +162,14 @@ async def test_an_end_that_is_only_announced_ends_no_session(
 async def test_a_session_whose_renewals_are_stored_lives_though_they_are_not_received(
     bucket: FakeBucket, peers: PeerSessions, ends: list[None]
 ) -> None:
-    async with watched(peers):
-        for number in range(2, 9):
-            await asyncio.sleep(0.5)
-            await bucket.put("session.x", str(number).encode())
+    async def renew(renewal: bytes) -> None:
+        await bucket.put("session.x", renewal)
+        peers._alive["x"].time -= SILENT_SECONDS
+        await until(lambda: renewal in peers.renewals())
 
+    async with watched(peers):
+        await renew(b"2")
+        await renew(b"3")
         assert not ends
 
 
@@ -171,8 +181,7 @@ async def test_a_renewal_that_comes_just_before_the_end_keeps_the_session(
             bucket.change(key, b"2", None)
 
     bucket.before_put = renew
-    # As long ago as it takes.
-    peers._alive["x"].time -= 3.0
+    peers._alive["x"].time -= SILENT_SECONDS
 
     await peers._check("x", b"1", is_silent=True)
 
@@ -182,7 +191,7 @@ async def test_a_renewal_that_comes_just_before_the_end_keeps_the_session(
 
 
 async def test_what_is_received_after_a_reconnection_is_not_too_late(peers: PeerSessions, ends: list[None]) -> None:
-    peers._alive["x"].time -= 3.0
+    peers._alive["x"].time -= SILENT_SECONDS
 
     peers.restart_timers()
     async with watched(peers):

@@ -112,10 +112,6 @@ class WatchedCluster(Watch[_Peer, _Request]):
         request.is_abandoned = True
         request.place.receive(request.abandon)
 
-    @property
-    def repliers(self) -> Sequence[_Peer]:
-        return self.connected
-
     def reply(self, peer: _Peer, request: _Request, reply: callback.Reply) -> None:
         self.tell(peer, "replies to", request, "with", reply.WhichOneof("response"))
         # A field that gateways do not know, by which the reply is recognised wherever it goes.
