@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from adapters.nats.leases.leases import NatsLeases
+from adapters.nats.leases.session import END
 from tests.unit.nats.fake_bucket import FakeBucket
 
 ISSUER, NAME, LEASE = "ISSUER0001", "fraud", "lease.ISSUER0001.fraud"
@@ -152,3 +153,16 @@ async def test_no_two_gateways_are_granted_a_lease_whose_responses_are_lost(
 
         assert await other.acquire(ISSUER, NAME, pytest.fail) is None
         assert await leases.acquire(ISSUER, NAME, pytest.fail) is not None
+
+
+async def test_a_gateway_that_closes_while_it_releases_a_lease_ends_its_session(
+    bucket: FakeBucket, leases: NatsLeases
+) -> None:
+    assert await leases.acquire(ISSUER, NAME, pytest.fail) is not None
+    leases.set_watchers(ISSUER, NAME, 0)
+    assert leases._tasks
+
+    await leases.close()
+
+    assert not leases._tasks
+    assert bucket.held[f"session.{leases._own.session.session_id}"].value == END
