@@ -64,6 +64,9 @@ class _Desk(NamedTuple):
 
     broker: Broker
 
+    def __str__(self) -> str:
+        return "the broker"
+
     @property
     def registry(self) -> CallbackRegistry:
         return self.broker

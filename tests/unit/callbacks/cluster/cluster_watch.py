@@ -187,7 +187,7 @@ class WatchedCluster(Watch[_Peer, _Request]):
         self._check_attempts(request)
 
     def was_withdrawn(self, peer: _Peer, token: str) -> None:
-        self.tell("-", peer, "need not answer", token)
+        self.tell("-", peer, "need not answer", peer.held.get(token, token))
         peer.is_done_with(token)
 
     def has_ended(self, request: _Request, reply: callback.Reply | None) -> None:
