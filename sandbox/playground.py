@@ -1,7 +1,6 @@
 """``d1-gateway sandbox``: runs simulators and a gateway, and prints commands to paste."""
 
 import asyncio
-import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +15,7 @@ __all__ = ["playground"]
 
 
 async def playground(console: Console) -> None:
-    """Run the simulators and a gateway until SIGINT or SIGTERM."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+    """Run the simulators and a gateway until cancelled."""
     async with AsyncExitStack() as running:
         folder = Path(running.enter_context(TemporaryDirectory(prefix="d1-gateway-sandbox-")))
         sandbox = await running.enter_async_context(Sandbox.start(folder / "keys"))
@@ -28,7 +23,7 @@ async def playground(console: Console) -> None:
         await running.enter_async_context(gateway)
         sandbox.set_edge(gateway.edge)
         console.print(_text(sandbox, gateway, folder), markup=False, soft_wrap=True)
-        await stopped.wait()
+        await asyncio.Event().wait()
 
 
 def _text(sandbox: Sandbox, gateway: GatewayProcess, folder: Path) -> str:

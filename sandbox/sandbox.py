@@ -1,6 +1,5 @@
 """The sandbox as a whole."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -113,7 +112,8 @@ class Sandbox:
         """
         if not contract.ISSUER_ID.fullmatch(issuer_id):
             raise ValueError("issuer_id must have 10 characters")
-        pki = await asyncio.to_thread(make_pki, folder)
+        # Not in a thread, which would write on after a cancellation, while the folder is deleted.
+        pki = make_pki(folder)
         faults = Faults()
         async with (
             D1.start(

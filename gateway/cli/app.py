@@ -3,7 +3,7 @@
 The gateway takes a second to import, so each command imports what it needs and the others start faster.
 """
 
-import asyncio
+import signal
 from typing import Annotated
 
 import typer
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gateway.aio.signals import TAKEN, release
 from gateway.cli import event_log, keys
-from gateway.cli.output import FAILED, UNUSABLE, ConfigFile, failed, load_settings, report
+from gateway.cli.output import FAILED, SIGNALLED, UNUSABLE, ConfigFile, failed, load_settings, report
 from gateway.settings import SettingsError
 from gateway.settings.dump import effective
 
@@ -73,17 +73,22 @@ def demo(
     ] = False,
 ) -> None:
     """Demonstrate cards, authentications and notifications against simulators. Under half a minute."""
+    from sandbox.common.signals import run
     from sandbox.demo import demo as demo_alone
     from sandbox.demo.cluster import demo_cluster
 
     walk = demo_cluster if cluster else demo_alone
-    if not asyncio.run(walk(Console(highlight=False))):
-        raise typer.Exit(1)
+    passed = run(walk(Console(highlight=False)))
+    if isinstance(passed, signal.Signals):
+        raise typer.Exit(SIGNALLED + passed)
+    if not passed:
+        raise typer.Exit(FAILED)
 
 
 @app.command()
 def sandbox() -> None:
     """Run the simulators and a gateway, with commands to paste, until Ctrl-C."""
+    from sandbox.common.signals import run
     from sandbox.playground import playground
 
-    asyncio.run(playground(Console(highlight=False)))
+    run(playground(Console(highlight=False)))

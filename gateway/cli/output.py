@@ -7,11 +7,13 @@ import typer
 
 from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 
-__all__ = ["FAILED", "INTERRUPTED", "UNUSABLE", "ConfigFile", "failed", "load_settings", "report"]
+__all__ = ["FAILED", "INTERRUPTED", "SIGNALLED", "UNUSABLE", "ConfigFile", "failed", "load_settings", "report"]
 
 FAILED = 1
 UNUSABLE = 2
 """The command line or the settings cannot be used."""
+SIGNALLED = 128
+"""Plus the number of the signal that ended the command, as shells have it."""
 INTERRUPTED = 130
 
 ConfigFile = Annotated[

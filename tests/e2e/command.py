@@ -1,18 +1,48 @@
-"""Runs the command lines as a shell does."""
+"""Runs the command lines in processes, as a shell does, or in this process, which saves a second of imports."""
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Final
 
+import typer
+from typer.testing import CliRunner
+
+import d1_gateway_client.cli.app
+import gateway.cli.app
 from sandbox.common.pki import Pki
 from sandbox.gateway import GatewayProcess
 
-__all__ = ["Caller", "Ended", "calling", "d1_gateway", "d1_gateway_client", "ended", "running"]
+__all__ = [
+    "CLIENT",
+    "FOREGROUND",
+    "GATEWAY",
+    "Ended",
+    "calling",
+    "d1_gateway",
+    "ended",
+    "invoked",
+    "running",
+    "started",
+    "takes",
+]
+
+GATEWAY: Final = gateway.cli.app.app
+CLIENT: Final = d1_gateway_client.cli.app.app
+FOREGROUND: Final = ("env", "--default-signal")
+"""Before a command: no signal is ignored, as in the foreground of a shell.
+
+A shell starts background jobs with SIGINT ignored, many CI runners do likewise, and programs that are started so should
+leave it ignored. A test of Ctrl-C must not depend on how the tests were started.
+"""
+
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +58,15 @@ class Ended:
         """The lines on standard error."""
         return self.stderr.splitlines()
 
-
-class Caller(TypedDict, total=False):
-    """The environment of a command that calls a gateway."""
-
-    D1_GATEWAY_CLIENT_ADDRESS: str
-    D1_GATEWAY_CLIENT_CA_FILE: str
-    D1_GATEWAY_CLIENT_CERTIFICATE_FILE: str
-    D1_GATEWAY_CLIENT_KEY_FILE: str
+    def only_line(self, status: int) -> str:
+        """Make sure that it failed with one line on standard error, and nothing else; return the line."""
+        assert (self.status, self.stdout, len(self.mistakes)) == (status, "", 1), self
+        program, _, line = self.mistakes[0].partition(": ")
+        assert program in {"d1-gateway", "d1-gateway-client"}
+        return line
 
 
-def calling(gateway: GatewayProcess, pki: Pki) -> Caller:
+def calling(gateway: GatewayProcess, pki: Pki) -> dict[str, str]:
     """Return the environment of a command with all grants at a gateway."""
     return {
         "D1_GATEWAY_CLIENT_ADDRESS": gateway.grpc,
@@ -48,46 +76,98 @@ def calling(gateway: GatewayProcess, pki: Pki) -> Caller:
     }
 
 
-async def d1_gateway(
-    *arguments: str | Path, seconds: float = 30.0, stdin: bytes | None = None, **variables: str
+async def invoked(
+    app: typer.Typer,
+    *arguments: str | Path,
+    stdin: bytes | None = None,
+    environment: Mapping[str, str] = _NOTHING,
 ) -> Ended:
-    """Run ``d1-gateway`` until it ends by itself.
+    """Run a command in this process, one at a time, until it ends by itself.
+
+    Args:
+        app: `GATEWAY` or `CLIENT`.
+        arguments: The command's arguments.
+        stdin: The standard input; None for an empty one.
+        environment: Further environment variables.
+    """
+    whole = {**{name: None for name in os.environ if name.startswith("D1_GATEWAY_")}, **environment}
+    words = [str(each) for each in arguments]
+    # In a thread: what it calls may be served by this loop.
+    program = "d1-gateway" if app is GATEWAY else "d1-gateway-client"
+    result = await asyncio.to_thread(
+        lambda: CliRunner().invoke(app, words, stdin, env=whole, catch_exceptions=False, prog_name=program)
+    )
+    return Ended(result.exit_code, result.stdout, result.stderr)
+
+
+async def d1_gateway(
+    *arguments: str | Path,
+    seconds: float = 30.0,
+    stdin: bytes | None = None,
+    program: str = "d1-gateway",
+    environment: Mapping[str, str] = _NOTHING,
+) -> Ended:
+    """Run a command in its own process until it ends by itself.
 
     Args:
         arguments: The command's arguments.
         seconds: The time limit.
         stdin: The standard input; None for an empty one.
-        variables: Further environment variables.
+        program: The command's program.
+        environment: Further environment variables.
 
     Raises:
         TimeoutError: The time limit is exceeded; the command is killed.
     """
-    async with running(*arguments, stdin=stdin is not None, **variables) as process, asyncio.timeout(seconds):
+    source = DEVNULL if stdin is None else PIPE
+    command = running(*arguments, program=program, stdin=source, environment=environment)
+    async with command as process, asyncio.timeout(seconds):
         return await ended(process, stdin)
 
 
-async def d1_gateway_client(
-    *arguments: str | Path, seconds: float = 30.0, stdin: bytes | None = None, **variables: str
-) -> Ended:
-    """Run ``d1-gateway-client``, otherwise as `d1_gateway`."""
-    process_of = running(*arguments, stdin=stdin is not None, program="d1-gateway-client", **variables)
-    async with process_of as process, asyncio.timeout(seconds):
-        return await ended(process, stdin)
+def running(
+    *arguments: str | Path,
+    program: str = "d1-gateway",
+    ignored: signal.Signals | None = None,
+    stdin: int = DEVNULL,
+    stderr: int = PIPE,
+    environment: Mapping[str, str] = _NOTHING,
+) -> AbstractAsyncContextManager[Process]:
+    """Run a command for the duration of the context, then kill it if it still runs.
+
+    Args:
+        arguments: The command's arguments.
+        program: The command's program.
+        ignored: A signal that it is started to ignore, as by `nohup`, or in the background of a shell.
+        stdin: The standard input.
+        stderr: The standard error.
+        environment: Further environment variables.
+    """
+    background = () if ignored is None else (f"--ignore-signal={ignored.name}",)
+    command = (*FOREGROUND, *background, Path(sys.executable).with_name(program), *arguments)
+    return started(*command, stdin=stdin, stderr=stderr, environment=environment)
 
 
 @asynccontextmanager
-async def running(
-    *arguments: str | Path, stdin: bool = False, program: str = "d1-gateway", **variables: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a command for the duration of the context, then kill it if it still runs."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
+async def started(
+    *command: str | Path,
+    stdin: int = DEVNULL,
+    stderr: int = PIPE,
+    session: bool = False,
+    environment: Mapping[str, str] = _NOTHING,
+) -> AsyncIterator[Process]:
+    """Run a process for the duration of the context, then kill it if it still runs.
+
+    Args:
+        command: The program, and its arguments.
+        stdin: The standard input.
+        stderr: The standard error.
+        session: Whether it gets a session of its own, which has no terminal.
+        environment: Further environment variables; of those for a gateway and its client it gets no others.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
     process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name(program),
-        *arguments,
-        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment | variables,
+        *command, stdin=stdin, stdout=PIPE, stderr=stderr, env={**inherited, **environment}, start_new_session=session
     )
     try:
         yield process
@@ -97,7 +177,13 @@ async def running(
             await process.communicate()
 
 
-async def ended(process: asyncio.subprocess.Process, stdin: bytes | None = None) -> Ended:
+async def ended(process: Process, stdin: bytes | None = None) -> Ended:
     """Wait for a command's end and return the result, without output that was read before."""
     stdout, stderr = await process.communicate(stdin)
-    return Ended(await process.wait(), stdout.decode(), stderr.decode())
+    return Ended(await process.wait(), stdout.decode(), (stderr or b"").decode())
+
+
+def takes(process: Process, signals: str, number: signal.Signals) -> bool:
+    """Return whether a running process holds a signal back (`SigBlk`), or handles it (`SigCgt`)."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return bool(int(status.partition(f"{signals}:")[2].split()[0], 16) >> (number - 1) & 1)

@@ -2,7 +2,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,12 +15,13 @@ _MARK = "D1_E2E_TEST"
 _SEED = "D1_E2E_SEED"
 
 
-@pytest.fixture(autouse=True)
-def _nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every process that a test starts, directly or not, inherits the test's mark."""
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    """Every process that a module's tests start, directly or not, inherits the module's mark."""
     mark = uuid4().hex
-    monkeypatch.setenv(_MARK, mark)
-    yield
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(_MARK, mark)
+        yield
     left = {pid: command for pid, command in _marked(f"{_MARK}={mark}") if pid != os.getpid()}
     for pid in left:
         with suppress(ProcessLookupError):
@@ -52,6 +53,28 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def gateway(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[GatewayProcess]:
-    async with await GatewayProcess.start(GatewayConfig.of(sandbox, tmp_path), tmp_path) as running:
+    async with _serving(sandbox, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    """A sandbox for tests that have cards and consumers of their own, and leave no faults."""
+    async with Sandbox.start(tmp_path_factory.mktemp("sandbox") / "keys") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def shared_gateway(
+    shared_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[GatewayProcess]:
+    """The gateway of the shared sandbox: it may be restarted, but not stopped."""
+    async with _serving(shared_sandbox, tmp_path_factory.mktemp("gateway")) as running:
+        yield running
+
+
+@asynccontextmanager
+async def _serving(sandbox: Sandbox, folder: Path) -> AsyncIterator[GatewayProcess]:
+    async with await GatewayProcess.start(GatewayConfig.of(sandbox, folder), folder) as running:
         sandbox.set_edge(running.edge)
         yield running

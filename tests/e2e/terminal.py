@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE
 
-from tests.e2e.command import Ended
+from tests.e2e.command import FOREGROUND, Ended, ended, started
 
 __all__ = ["at_a_terminal", "without_a_terminal"]
 
-_COMMAND = Path(sys.executable).with_name("d1-gateway")
+_COMMAND = (*FOREGROUND, Path(sys.executable).with_name("d1-gateway"))
 
 
 async def at_a_terminal(*arguments: str | Path, typed: Sequence[str], seconds: float = 30.0) -> Ended:
@@ -32,7 +32,7 @@ async def at_a_terminal(*arguments: str | Path, typed: Sequence[str], seconds: f
     near, far = os.openpty()
     async with asyncio.timeout(seconds), _screen(near) as screen:
         try:
-            async with _process(*arguments, stdin=far, stderr=far) as process:
+            async with started(*_COMMAND, *arguments, stdin=far, stderr=far, session=True) as process:
                 shown = b""
                 for line in typed:
                     shown += await screen.readuntil(b": ")
@@ -52,23 +52,9 @@ async def without_a_terminal(*arguments: str | Path, stdin: bytes = b"", seconds
     Raises:
         TimeoutError: The command did not end in time.
     """
-    async with asyncio.timeout(seconds), _process(*arguments, stdin=PIPE, stderr=PIPE) as process:
-        stdout, stderr = await process.communicate(stdin)
-    return Ended(await process.wait(), stdout.decode(), stderr.decode())
-
-
-@asynccontextmanager
-async def _process(*arguments: str | Path, stdin: int, stderr: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    # A new session has no controlling terminal; otherwise the command would prompt on the terminal of the test run.
-    process = await asyncio.create_subprocess_exec(
-        _COMMAND, *arguments, stdin=stdin, stdout=PIPE, stderr=stderr, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+    # Without its own session, the command would prompt on the terminal of the test run.
+    async with asyncio.timeout(seconds), started(*_COMMAND, *arguments, stdin=PIPE, session=True) as process:
+        return await ended(process, stdin)
 
 
 @asynccontextmanager

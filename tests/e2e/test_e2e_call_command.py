@@ -2,8 +2,9 @@ import asyncio
 import json
 import signal
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,45 +18,53 @@ from issuer.threeds.v1 import service_pb2 as threeds
 from sandbox import Sandbox
 from sandbox.d1.model.contract import CardState
 from sandbox.gateway import GatewayProcess
-from tests.e2e.command import Caller, Ended, calling, d1_gateway_client, ended, running
+from tests.e2e.command import CLIENT, Ended, calling, d1_gateway, ended, invoked, running
 
 _PAN = "4970101234567890"
-_CARD = {
-    "card_id": "card_1",
-    "consumerId": "consumer_1",
-    "cardProductId": "light",
-    "credentials": {"pan": _PAN, "expiry": {"month": 12, "year": 2031}},
-}
-_SUSPEND = {"cardId": "card_1", "reasonCode": "SUSPEND_REASON_FRAUD"}
+_LIST = ("call", "NotificationService/ListSubscriptions")
+_NO_CALLER: Mapping[str, str] = {}
 
 
-@pytest.fixture
-def caller(sandbox: Sandbox, gateway: GatewayProcess) -> Caller:
-    return calling(gateway, sandbox.pki)
+@pytest.fixture(scope="module")
+def caller(shared_sandbox: Sandbox, shared_gateway: GatewayProcess) -> Mapping[str, str]:
+    return calling(shared_gateway, shared_sandbox.pki)
 
 
-async def _call(name: str, request: Any, *arguments: str, **variables: Unpack[Caller]) -> Ended:
+def _card(card_id: str = "card_1", pan: str = _PAN) -> dict[str, Any]:
+    credentials = {"pan": pan, "expiry": {"month": 12, "year": 2031}}
+    return {"card_id": card_id, "consumerId": "consumer_1", "cardProductId": "light", "credentials": credentials}
+
+
+def _suspension(card_id: str) -> dict[str, str]:
+    return {"cardId": card_id, "reasonCode": "SUSPEND_REASON_FRAUD"}
+
+
+async def _call(name: str, request: Any, *arguments: str, environment: Mapping[str, str] = _NO_CALLER) -> Ended:
     stdin = request if isinstance(request, bytes) else json.dumps(request).encode()
-    return await d1_gateway_client("call", name, "--data", "-", *arguments, stdin=stdin, **variables)
+    return await invoked(CLIENT, "call", name, "--data", "-", *arguments, stdin=stdin, environment=environment)
 
 
-async def test_a_card_is_registered_and_suspended(sandbox: Sandbox, caller: Caller, tmp_path: Path) -> None:
-    registered = await _call("CardService/RegisterCard", _CARD, **caller)
-    (tmp_path / "suspend.json").write_text(json.dumps(_SUSPEND))
+async def test_a_card_is_registered_and_suspended(
+    shared_sandbox: Sandbox, caller: Mapping[str, str], tmp_path: Path
+) -> None:
+    register = ("call", "CardService/RegisterCard", "--data", "-")
+    stdin = json.dumps(_card("card_shell")).encode()
+    registered = await d1_gateway(*register, program="d1-gateway-client", stdin=stdin, environment=caller)
+    (tmp_path / "suspend.json").write_text(json.dumps(_suspension("card_shell")))
     named = "issuer.card.v1.CardService/SuspendCard"
-    suspended = await d1_gateway_client("call", named, "--data", tmp_path / "suspend.json", **caller)
+    suspended = await invoked(CLIENT, "call", named, "--data", tmp_path / "suspend.json", environment=caller)
 
     for command in (registered, suspended):
         assert (command.status, json.loads(command.stdout)) == (0, {})
         assert len(command.mistakes) == 1
         assert command.mistakes[0].startswith("d1-gateway-client: request id ")
         assert _PAN not in command.stdout + command.stderr
-    assert [(each.card_id, each.state) for each in sandbox.store.cards()] == [("card_1", CardState.SUSPENDED)]
+    assert shared_sandbox.store.card("card_shell").state is CardState.SUSPENDED
 
 
-async def test_a_response_is_printed_as_the_contract_has_it(caller: Caller) -> None:
-    lookup = await _call("AuthenticationService/LookupCard", {"acctNumber": "9000100111110170"}, **caller)
-    nothing = await d1_gateway_client("call", "NotificationService/ListSubscriptions", **caller)
+async def test_a_response_is_printed_as_the_contract_has_it(caller: Mapping[str, str]) -> None:
+    lookup = await _call("AuthenticationService/LookupCard", {"acctNumber": "9000100111110170"}, environment=caller)
+    nothing = await invoked(CLIENT, *_LIST, environment=caller)
 
     response = json.loads(lookup.stdout)
     assert (lookup.status, lookup.stderr) == (0, ""), "what changes nothing has no request id"
@@ -64,21 +73,21 @@ async def test_a_response_is_printed_as_the_contract_has_it(caller: Caller) -> N
     assert (nothing.status, json.loads(nothing.stdout)) == (0, {})
 
 
-async def test_a_failure_is_a_line_and_its_details(caller: Caller) -> None:
-    suspend = await _call("CardService/SuspendCard", _SUSPEND, **caller)
-    told, line, details = suspend.mistakes
+async def test_a_failure_is_a_line_and_its_details(caller: Mapping[str, str]) -> None:
+    suspend = await _call("CardService/SuspendCard", _suspension("card_unknown"), environment=caller)
+    request_id, line, details = suspend.mistakes
 
     assert (suspend.status, suspend.stdout) == (1, "")
     parsed = json.loads(details)
     assert (parsed["code"], parsed["outcome"]) == ("NOT_FOUND", "REJECTED")
     assert parsed["reason"] in line
     assert parsed["correlationId"] in line
-    assert told == f"d1-gateway-client: request id {parsed['requestId']}"
+    assert request_id == f"d1-gateway-client: request id {parsed['requestId']}"
 
 
-async def test_broken_rules_are_named_and_card_data_is_not_repeated(caller: Caller) -> None:
-    wrong = {**_CARD, "credentials": {"pan": _PAN + "x", "expiry": {"month": 13, "year": 2031}}}
-    refused = await _call("CardService/RegisterCard", wrong, **caller)
+async def test_broken_rules_are_named_and_card_data_is_not_repeated(caller: Mapping[str, str]) -> None:
+    wrong = {**_card(), "credentials": {"pan": _PAN + "x", "expiry": {"month": 13, "year": 2031}}}
+    refused = await _call("CardService/RegisterCard", wrong, environment=caller)
 
     parsed = json.loads(refused.mistakes[-1])
     assert refused.status == 1
@@ -87,12 +96,14 @@ async def test_broken_rules_are_named_and_card_data_is_not_repeated(caller: Call
     assert _PAN not in refused.stderr
 
 
-async def test_under_one_request_id_a_change_is_made_once(caller: Caller) -> None:
-    assert (await _call("CardService/RegisterCard", _CARD, **caller)).status == 0
-    chosen = str(uuid4())
-    first = await _call("CardService/SuspendCard", _SUSPEND, "--request-id", chosen, **caller)
-    again = await _call("CardService/SuspendCard", {**_SUSPEND, "requestId": chosen}, **caller)
-    other = await _call("CardService/SuspendCard", _SUSPEND, **caller)
+async def test_under_one_request_id_a_change_is_made_once(caller: Mapping[str, str]) -> None:
+    assert (
+        await _call("CardService/RegisterCard", _card("card_once", "4970101234567891"), environment=caller)
+    ).status == 0
+    chosen, suspension = str(uuid4()), _suspension("card_once")
+    first = await _call("CardService/SuspendCard", suspension, "--request-id", chosen, environment=caller)
+    again = await _call("CardService/SuspendCard", {**suspension, "requestId": chosen}, environment=caller)
+    other = await _call("CardService/SuspendCard", suspension, environment=caller)
 
     assert (first.status, again.status, other.status) == (0, 0, 1)
     assert first.stderr == again.stderr == f"d1-gateway-client: request id {chosen}\n"
@@ -100,9 +111,7 @@ async def test_under_one_request_id_a_change_is_made_once(caller: Caller) -> Non
 
 
 async def test_an_unreachable_gateway_is_reported_with_the_cause_within_the_timeout() -> None:
-    lost = await d1_gateway_client(
-        *("call", "NotificationService/ListSubscriptions", "--timeout", "0.5", "--address", "127.0.0.1:9")
-    )
+    lost = await invoked(CLIENT, *_LIST, "--timeout", "0.5", "--address", "127.0.0.1:9")
 
     line, details = lost.mistakes
     assert lost.status == 1
@@ -138,10 +147,7 @@ async def test_ctrl_c_ends_a_call_without_a_response() -> None:
     ],
 )
 async def test_a_name_that_cannot_be_called_is_reported_with_a_hint(name: str, hint: str) -> None:
-    refused = await d1_gateway_client("call", name)
-
-    assert (refused.status, refused.stdout, len(refused.mistakes)) == (2, "", 1)
-    assert refused.mistakes[0].endswith(hint) or hint in refused.mistakes[0]
+    assert hint in (await invoked(CLIENT, "call", name)).only_line(2)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +160,7 @@ async def test_a_name_that_cannot_be_called_is_reported_with_a_hint(name: str, h
         ({"credentials": {"expiry": {"yaer": 1}}}, ["credentials.expiry.yaer: unknown field; did you mean"]),
         ({"credentials": [_PAN]}, ["credentials: must be an object"]),
         ({"credentials": {"pan": "\ud800" + _PAN}}, ["credentials.pan: must be text"]),
-        ([_CARD], ["the request must be one JSON object"]),
+        ([_card()], ["the request must be one JSON object"]),
         (b'{"cardId": "a", "cardId": "%s"}' % _PAN.encode(), ["a name appears twice in one object"]),
         (b'{"cardId": "%s"' % _PAN.encode(), ["not JSON: "]),
         (b'{"cardId": "\xff%s"}' % _PAN.encode(), ["not JSON: not UTF-8"]),
@@ -176,7 +182,7 @@ async def test_an_invalid_request_is_reported_by_field_and_never_by_value(reques
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("--data", json.dumps(_CARD)), "--data"),
+        (("--data", json.dumps(_card())), "--data"),
         (("--data", "/nonexistent"), "/nonexistent"),
         (("--data", "/tmp"), "/tmp"),  # noqa: S108 (a folder that is surely there)
         (("--timeout", "nan"), "--timeout"),
@@ -185,20 +191,18 @@ async def test_an_invalid_request_is_reported_by_field_and_never_by_value(reques
     ],
 )
 async def test_an_option_that_cannot_be_used_is_named(arguments: tuple[str, ...], named: str) -> None:
-    refused = await d1_gateway_client("call", "CardService/RegisterCard", *arguments)
+    line = (await invoked(CLIENT, "call", "CardService/RegisterCard", *arguments)).only_line(2)
 
-    assert (refused.status, refused.stdout, len(refused.mistakes)) == (2, "", 1), refused
-    assert named in refused.mistakes[0]
-    assert _PAN not in refused.stderr
+    assert named in line
+    assert _PAN not in line
 
 
 async def test_a_request_id_must_be_valid() -> None:
     twice = await _call("CardService/SuspendCard", {"requestId": str(uuid4())}, "--request-id", str(uuid4()))
-    useless = await d1_gateway_client("call", "NotificationService/ListSubscriptions", "--request-id", str(uuid4()))
+    useless = await invoked(CLIENT, *_LIST, "--request-id", str(uuid4()))
 
     for refused in (twice, useless):
-        assert (refused.status, len(refused.mistakes)) == (2, 1)
-        assert refused.mistakes[0].startswith("d1-gateway-client: --request-id: ")
+        assert refused.only_line(2).startswith("--request-id: ")
 
 
 async def test_every_single_call_of_the_contracts_is_one_of_the_client() -> None:

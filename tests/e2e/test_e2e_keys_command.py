@@ -17,7 +17,7 @@ from gateway.tls.key_generation import SIGNING, make_key, private_form, public_j
 from sandbox.common.pki import Identity, make_pki
 from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.gateway import GatewayConfig, write_policy
-from tests.e2e.command import Ended, d1_gateway
+from tests.e2e.command import GATEWAY, Ended, d1_gateway, invoked
 from tests.e2e.terminal import at_a_terminal, without_a_terminal
 
 _CSR = ("csr", "--common-name", "TLSMA-ECDSA/ISSUER0001/PPR", "--algorithm", "ecdsa")
@@ -49,12 +49,8 @@ def _said(ended: Ended, what: str) -> str:
     return str(value)
 
 
-def _only_line(ended: Ended) -> str:
-    assert ended.status == 1, ended.stdout + ended.stderr
-    assert ended.stdout == ""
-    (line,) = ended.mistakes
-    assert line.startswith("d1-gateway: ")
-    return line
+async def _keys(*arguments: str | Path) -> Ended:
+    return await invoked(GATEWAY, "keys", *arguments)
 
 
 def _names(folder: Path) -> list[str]:
@@ -89,17 +85,16 @@ async def test_a_key_is_made_and_its_public_half_said_and_written(
 
 
 async def test_name_and_kid_are_as_chosen(folder: Path) -> None:
-    ended = await d1_gateway("keys", "assertion", "--folder", folder, "--name", "second", "--kid", "bank-2")
+    ended = await _keys("assertion", "--folder", folder, "--name", "second", "--kid", "bank-2")
 
     assert json.loads(_said(ended, "public JWK"))["kid"] == _said(ended, "kid") == "bank-2"
     assert _names(folder) == ["second-public.jwk.json", "second.jwk.json"]
 
 
 async def test_an_rsa_request_is_made_by_default(folder: Path) -> None:
-    ended = await d1_gateway(
-        *("keys", "csr", "--common-name", "TLSMA-RSA/ISSUER0001/PRD", "--folder", folder),
+    ended = await _keys(
+        *("csr", "--common-name", "TLSMA-RSA/ISSUER0001/PRD", "--folder", folder),
         *("--country", "FR", "--organization", "A Bank"),
-        seconds=50,
     )
 
     request = x509.load_pem_x509_csr((folder / "d1-client.csr").read_bytes())
@@ -113,7 +108,7 @@ async def test_an_rsa_request_is_made_by_default(folder: Path) -> None:
 
 async def test_the_gateway_takes_the_keys_and_the_certificate_that_come_of_them(tmp_path: Path, folder: Path) -> None:
     for command in _MAKING:
-        assert (await d1_gateway("keys", *command, "--folder", folder)).status == 0
+        assert (await _keys(*command, "--folder", folder)).status == 0
     certificate = _signed(folder / "d1-client.csr")
     pki = replace(
         make_pki(tmp_path / "sandbox"),
@@ -129,55 +124,57 @@ async def test_the_gateway_takes_the_keys_and_the_certificate_that_come_of_them(
         GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "log.db", policy, oauth=oauth).to_toml()
     )
 
-    ended = await d1_gateway("config", "check", "--config", settings)
+    ended = await invoked(GATEWAY, "config", "check", "--config", settings)
 
     assert (ended.status, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("command", _MAKING, ids=lambda command: command[0])
 async def test_what_is_there_is_never_overwritten(folder: Path, command: tuple[str, ...]) -> None:
-    assert (await d1_gateway("keys", *command, "--folder", folder)).status == 0
+    assert (await _keys(*command, "--folder", folder)).status == 0
     before = _contents(folder)
 
-    again = await d1_gateway("keys", *command, "--folder", folder)
+    again = await _keys(*command, "--folder", folder)
 
-    assert "exists already" in _only_line(again)
+    assert "exists already" in again.only_line(1)
     assert _contents(folder) == before
 
 
 async def test_a_public_key_that_is_there_stops_the_private_one_too(folder: Path) -> None:
     (folder / "assertion-public.jwk.json").touch()
 
-    assert "assertion-public.jwk.json" in _only_line(await d1_gateway("keys", "assertion", "--folder", folder))
+    assert "assertion-public.jwk.json" in (await _keys("assertion", "--folder", folder)).only_line(1)
     assert _names(folder) == ["assertion-public.jwk.json"]
 
 
-async def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    ended = await d1_gateway("keys", *_CSR, "--folder", tmp_path / "missing")
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (
+            "csr --common-name TLSMA-ECDSA/ISSUER0001/PPR --algorithm ecdsa --folder {there}/missing",
+            "{there}/missing does not exist",
+        ),
+        # In /proc not even root can make a file.
+        ("assertion --folder /proc", "/proc/assertion.jwk.json: "),
+        ("assertion --folder {there} --name=", "not a file name"),
+        ("assertion --folder {there} --name ../assertion", "not a file name"),
+        ("assertion --folder {there} --name a/b", "not a file name"),
+        ("csr --folder {there} --algorithm ecdsa --common-name ISSUER0001", "common name"),
+        ("csr --folder {there} --algorithm ecdsa --common-name TLSMA-RSA/ISSUER0001/PPR", "common name"),
+        ("csr --folder {there} --algorithm ecdsa --common-name TLSMA-ECDSA/ISSUER0001", "common name"),
+        ("encryption --folder {there} --passphrase-file {there}/../open", "--passphrase-file: {there}/../open can be"),
+    ],
+)
+async def test_without_a_usable_place_name_or_passphrase_file_no_key_is_made(
+    folder: Path, arguments: str, fault: str
+) -> None:
+    _written(folder.parent / "open", "word", 0o644)
 
-    assert f"the folder {tmp_path / 'missing'} does not exist" in _only_line(ended)
-    assert not (tmp_path / "missing").exists()
+    ended = await _keys(*arguments.format(there=folder).split(" "))
 
-
-async def test_a_folder_that_cannot_be_written_to_is_named() -> None:
-    # In /proc not even root can make a file.
-    line = _only_line(await d1_gateway("keys", "assertion", "--folder", "/proc"))
-
-    assert line.startswith("d1-gateway: /proc/assertion.jwk.json: ")
-
-
-@pytest.mark.parametrize("name", ["", "../assertion", "a/b"])
-async def test_a_name_that_leads_elsewhere_is_refused(folder: Path, name: str) -> None:
-    assert "not a file name" in _only_line(await d1_gateway("keys", "assertion", "--folder", folder, "--name", name))
+    assert fault.format(there=folder) in ended.only_line(1)
     assert _names(folder) == []
-
-
-@pytest.mark.parametrize("common_name", ["ISSUER0001", "TLSMA-RSA/ISSUER0001/PPR", "TLSMA-ECDSA/ISSUER0001"])
-async def test_a_common_name_that_d1_would_refuse_makes_no_key(folder: Path, common_name: str) -> None:
-    ended = await d1_gateway("keys", "csr", "--common-name", common_name, "--algorithm", "ecdsa", "--folder", folder)
-
-    assert "common name" in _only_line(ended)
-    assert _names(folder) == []
+    assert _names(folder.parent) == ["made", "open"]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +188,7 @@ async def test_a_common_name_that_d1_would_refuse_makes_no_key(folder: Path, com
     ids=" ".join,
 )
 async def test_a_wrong_command_line_prints_its_usage(arguments: tuple[str, ...]) -> None:
-    ended = await d1_gateway("keys", *arguments)
+    ended = await _keys(*arguments)
 
     assert ended.status == 2
     assert "Usage: d1-gateway keys" in ended.stderr
@@ -214,13 +211,13 @@ async def test_a_key_encrypted_at_the_terminal_is_shown_with_the_same_passphrase
 async def test_every_key_can_be_encrypted_from_a_file(
     folder: Path, passphrase_file: Path, command: tuple[str, ...]
 ) -> None:
-    made = await d1_gateway("keys", *command, "--folder", folder, "--passphrase-file", passphrase_file)
+    made = await _keys(*command, "--folder", folder, "--passphrase-file", passphrase_file)
 
     assert made.status == 0, made.stderr
     (pem,) = (folder / name for name in _names(folder) if name.endswith(".pem"))
     assert "ENCRYPTED" in pem.read_text()
     assert _mode(pem) == 0o600
-    shown = await d1_gateway("keys", "show", pem, "--passphrase-file", passphrase_file, "--kid", "chosen")
+    shown = await _keys("show", pem, "--passphrase-file", passphrase_file, "--kid", "chosen")
     assert _said(shown, "kid") == json.loads(_said(shown, "public JWK"))["kid"] == "chosen"
 
 
@@ -238,19 +235,10 @@ async def test_a_passphrase_that_will_not_do_makes_no_key(folder: Path, typed: l
     assert _names(folder) == []
 
 
-async def test_a_passphrase_file_that_others_can_read_makes_no_key(tmp_path: Path, folder: Path) -> None:
-    file = _written(tmp_path / "open", "word", 0o644)
-
-    ended = await d1_gateway("keys", "encryption", "--folder", folder, "--passphrase-file", file)
-
-    assert f"--passphrase-file: {file} can be read by others" in _only_line(ended)
-    assert _names(folder) == []
-
-
 async def test_without_a_terminal_no_passphrase_is_requested(folder: Path) -> None:
     ended = await without_a_terminal("keys", "assertion", "--folder", folder, "--passphrase", stdin=b"word\nword\n")
 
-    assert "no terminal" in _only_line(ended)
+    assert "no terminal" in ended.only_line(1)
     assert _names(folder) == []
 
 
@@ -277,7 +265,7 @@ async def test_a_key_that_cannot_be_shown_is_reported_in_one_line(
         (tmp_path / name).write_bytes(content)
     arguments = ("--passphrase-file", passphrase_file) if file in {"private", "encrypted"} else ()
 
-    line = _only_line(await d1_gateway("keys", "show", tmp_path / file, *arguments))
+    line = (await _keys("show", tmp_path / file, *arguments)).only_line(1)
 
     assert fault in line
     assert str(tmp_path / file) in line
@@ -295,7 +283,7 @@ async def test_a_client_secret_is_hashed_from_a_pipe_and_from_a_terminal() -> No
 
 
 async def test_no_client_secret_is_not_hashed() -> None:
-    assert "standard input is empty" in _only_line(await without_a_terminal("keys", "hash-secret"))
+    assert "standard input is empty" in (await without_a_terminal("keys", "hash-secret")).only_line(1)
     differing = await at_a_terminal("keys", "hash-secret", typed=["one", "another"])
     assert (differing.status, differing.stdout) == (1, "")
 

@@ -1,9 +1,8 @@
 import asyncio
 import json
-import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +11,12 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.d1.model.notification import ConsumerNotification, Notification, new_operation_id
-from sandbox.gateway import GatewayProcess
-from tests.e2e.command import Caller, Ended, calling, d1_gateway_client, ended, running
+from sandbox.gateway import GatewayConfig, GatewayProcess
+from tests.e2e.command import CLIENT, calling, d1_gateway, ended, invoked, running, started
 
 _TO_THE_END = ("watch", "--from-start", "--no-follow")
 _SECONDS = 30.0
+_PROGRAM = "d1-gateway-client"
 _NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 _SENT = (
     Notification("card_1", "op_1", _NOW, operation="3DS_FRICTIONLESS", consumer_id="consumer_1"),
@@ -26,10 +26,28 @@ _SENT = (
 )
 
 
-@pytest.fixture
-async def caller(sandbox: Sandbox, gateway: GatewayProcess) -> Caller:
-    assert await sandbox.notifier.send_all(_SENT) == [204] * len(_SENT)
-    return calling(gateway, sandbox.pki)
+@pytest.fixture(scope="module")
+async def full(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mapping[str, str]]:
+    """A caller of a gateway with the notifications above in its event log, and no others."""
+    folder = tmp_path_factory.mktemp("full")
+    async with (
+        Sandbox.start(folder / "keys") as sandbox,
+        await GatewayProcess.start(GatewayConfig.of(sandbox, folder), folder) as gateway,
+    ):
+        sandbox.set_edge(gateway.edge)
+        assert await sandbox.notifier.send_all(_SENT) == [204] * len(_SENT)
+        yield calling(gateway, sandbox.pki)
+
+
+@pytest.fixture(scope="module")
+def growing(shared_sandbox: Sandbox, shared_gateway: GatewayProcess) -> Mapping[str, str]:
+    """A caller of a gateway to which each test sends notifications about a card of its own."""
+    return calling(shared_gateway, shared_sandbox.pki)
+
+
+async def _notify(sandbox: Sandbox, card_id: str, *operation_ids: str) -> None:
+    for each in operation_ids:
+        assert await sandbox.notifier.send(Notification(card_id, each, _NOW)) == 204
 
 
 def _cells(output: str) -> list[list[str]]:
@@ -41,17 +59,11 @@ def _operation_ids(lines: Iterable[str]) -> list[str]:
     return [(each.get("threeDSOperation") or each["consumerOperation"])["operationId"] for each in parsed]
 
 
-def _only_line(command: Ended, status: int) -> str:
-    assert (command.status, len(command.mistakes)) == (status, 1), command
-    assert command.mistakes[0].startswith("d1-gateway-client: ")
-    return command.mistakes[0]
-
-
 @asynccontextmanager
-async def _notified_all_the_time(sandbox: Sandbox) -> AsyncIterator[None]:
+async def _notified_all_the_time(sandbox: Sandbox, card_id: str) -> AsyncIterator[None]:
     async def notify() -> None:
         while True:
-            await sandbox.notifier.send(Notification("card_9", new_operation_id(), datetime.now(UTC)))
+            await sandbox.notifier.send(Notification(card_id, new_operation_id(), datetime.now(UTC)))
 
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(notify())
@@ -65,8 +77,8 @@ async def _line(process: asyncio.subprocess.Process) -> str:
         return (await process.stdout.readline()).decode()
 
 
-async def test_the_log_is_printed_as_a_table_to_its_end(caller: Caller) -> None:
-    command = await d1_gateway_client(*_TO_THE_END, **caller)
+async def test_the_log_is_printed_as_a_table_to_its_end(full: Mapping[str, str]) -> None:
+    command = await d1_gateway(*_TO_THE_END, program=_PROGRAM, environment=full)
 
     assert (command.status, command.stderr) == (0, "")
     header, *rows = _cells(command.stdout)
@@ -80,10 +92,10 @@ async def test_the_log_is_printed_as_a_table_to_its_end(caller: Caller) -> None:
     assert all(abs((datetime.now(UTC) - datetime.fromisoformat(row[0])).total_seconds()) < 120 for row in rows)
 
 
-async def test_json_lines_have_the_names_of_the_contract_and_a_cursor_to_resume_after(caller: Caller) -> None:
-    lines = (await d1_gateway_client(*_TO_THE_END, "--json", **caller)).stdout.splitlines()
+async def test_json_lines_have_the_names_of_the_contract_and_a_cursor_to_resume_after(full: Mapping[str, str]) -> None:
+    lines = (await invoked(CLIENT, *_TO_THE_END, "--json", environment=full)).stdout.splitlines()
     first, second = json.loads(lines[0]), json.loads(lines[1])
-    rest = await d1_gateway_client("watch", "--after", second["cursor"], "--no-follow", "--json", **caller)
+    rest = await invoked(CLIENT, "watch", "--after", second["cursor"], "--no-follow", "--json", environment=full)
 
     assert first["cardId"] == "card_1"
     assert first["threeDSOperation"]["status"] == "OPERATION_STATUS_SUCCESSFUL"
@@ -106,90 +118,90 @@ async def test_json_lines_have_the_names_of_the_contract_and_a_cursor_to_resume_
         ("--since 1h", ["op_1", "op_2", "op_3", "op_4"]),
     ],
 )
-async def test_filters_choose(chosen: str, operations: list[str], caller: Caller) -> None:
+async def test_filters_choose(chosen: str, operations: list[str], full: Mapping[str, str]) -> None:
     begin = () if "--since" in chosen else ("--from-start",)
-    command = await d1_gateway_client("watch", *begin, "--no-follow", "--json", *chosen.split(), **caller)
+    command = await invoked(CLIENT, "watch", *begin, "--no-follow", "--json", *chosen.split(), environment=full)
 
     assert (command.status, command.stderr) == (0, "")
     assert _operation_ids(command.stdout.splitlines()) == operations
 
 
-async def test_the_end_is_found_in_a_log_that_grows_all_the_time(sandbox: Sandbox, caller: Caller) -> None:
-    async with _notified_all_the_time(sandbox):
-        command = await d1_gateway_client(*_TO_THE_END, "--json", "--card", "card_2", **caller)
+async def test_the_end_is_found_in_a_log_that_grows_all_the_time(
+    shared_sandbox: Sandbox, growing: Mapping[str, str]
+) -> None:
+    await _notify(shared_sandbox, "card_grows", "op_grows")
+    async with _notified_all_the_time(shared_sandbox, "card_other"):
+        command = await invoked(CLIENT, *_TO_THE_END, "--json", "--card", "card_grows", environment=growing)
 
     assert command.status == 0
-    assert _operation_ids(command.stdout.splitlines()) == ["op_2"]
+    assert _operation_ids(command.stdout.splitlines()) == ["op_grows"]
 
 
 async def test_what_comes_is_printed_across_a_crash_of_the_gateway_until_ctrl_c(
-    sandbox: Sandbox, gateway: GatewayProcess, caller: Caller
+    shared_sandbox: Sandbox, shared_gateway: GatewayProcess, growing: Mapping[str, str]
 ) -> None:
-    async with running("watch", program="d1-gateway-client", **caller) as process:
+    async with running("watch", "--card", "card_crash", program=_PROGRAM, environment=growing) as process:
         header = await _line(process)
-        assert await sandbox.notifier.send(Notification("card_1", "op_5", _NOW)) == 204
+        await _notify(shared_sandbox, "card_crash", "op_before")
         before = await _line(process)
-        await gateway.restart()
-        assert await sandbox.notifier.send(Notification("card_1", "op_6", _NOW)) == 204
+        await shared_gateway.restart()
+        await _notify(shared_sandbox, "card_crash", "op_after")
         after = await _line(process)
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(_SECONDS):
             command = await ended(process)
 
     assert header.startswith("TIME ")
-    assert (before.split()[-1], after.split()[-1]) == ("op_5", "op_6")
+    assert (before.split()[-1], after.split()[-1]) == ("op_before", "op_after")
     assert (command.status, command.stdout) == (0, "")
     assert all("watch interrupted, resuming in" in line for line in command.mistakes)
 
 
-async def test_a_subscription_resumes_after_what_was_printed(sandbox: Sandbox, caller: Caller) -> None:
-    named = ("watch", "--subscription", "shell", "--json")
-    first = await d1_gateway_client(*named, "--from-start", "--no-follow", **caller)
-    nothing = await d1_gateway_client(*named, "--no-follow", **caller)
-    async with running(*named, program="d1-gateway-client", **caller) as process:
-        assert await sandbox.notifier.send(Notification("card_1", "op_5", _NOW)) == 204
+async def test_a_subscription_resumes_after_what_was_printed(
+    shared_sandbox: Sandbox, growing: Mapping[str, str]
+) -> None:
+    await _notify(shared_sandbox, "card_shell", "op_shell_1", "op_shell_2")
+    named = ("watch", "--subscription", "shell", "--json", "--card", "card_shell")
+    first = await invoked(CLIENT, *named, "--from-start", "--no-follow", environment=growing)
+    nothing = await invoked(CLIENT, *named, "--no-follow", environment=growing)
+    async with running(*named, program=_PROGRAM, environment=growing) as process:
+        await _notify(shared_sandbox, "card_shell", "op_shell_3")
         followed = await _line(process)
-        busy = await d1_gateway_client(*named, "--no-follow", **caller)
+        busy = await invoked(CLIENT, *named, "--no-follow", environment=growing)
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(_SECONDS):
             assert (await ended(process)).status == 0
-    again = await d1_gateway_client(*named, "--no-follow", **caller)
+    again = await invoked(CLIENT, *named, "--no-follow", environment=growing)
 
-    assert _operation_ids(first.stdout.splitlines()) == ["op_1", "op_2", "op_3", "op_4"]
+    assert _operation_ids(first.stdout.splitlines()) == ["op_shell_1", "op_shell_2"]
     assert (nothing.status, nothing.stdout) == (0, "")
-    assert _operation_ids([followed]) == ["op_5"]
-    assert "another watcher" in _only_line(busy, 1)
+    assert _operation_ids([followed]) == ["op_shell_3"]
+    assert "another watcher" in busy.only_line(1)
     assert (again.status, again.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("follow", ["--follow", "--no-follow"])
-async def test_a_reader_that_has_seen_enough_ends_it_quietly(follow: str, sandbox: Sandbox, caller: Caller) -> None:
-    command = Path(sys.executable).with_name("d1-gateway-client")
-    piped = f"{command} watch --from-start {follow} | head -2; exit ${{PIPESTATUS[0]}}"
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-c", piped),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {name: str(value) for name, value in caller.items()},
-    )
-    try:
-        # That nobody reads shows with the next line.
-        async with asyncio.timeout(_SECONDS), _notified_all_the_time(sandbox):
-            stdout, stderr = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+async def test_a_reader_that_has_seen_enough_ends_it_quietly(
+    follow: str, shared_sandbox: Sandbox, growing: Mapping[str, str]
+) -> None:
+    card_id = f"card{follow.replace('-', '_')}"
+    await _notify(shared_sandbox, card_id, "op_first")
+    watch = f"{Path(sys.executable).with_name(_PROGRAM)} watch --from-start {follow} --card {card_id}"
+    piped = f"{watch} | head -2; exit ${{PIPESTATUS[0]}}"
+    # That nobody reads shows with the next line.
+    notified = _notified_all_the_time(shared_sandbox, card_id)
+    async with started("bash", "-c", piped, environment=growing) as process, asyncio.timeout(_SECONDS), notified:
+        command = await ended(process)
 
-    assert (process.returncode, stderr) == (0, b"")
-    assert [row[-1] for row in _cells(stdout.decode())] == ["ID", "op_1"]
+    assert (command.status, command.stderr) == (0, "")
+    assert [row[-1] for row in _cells(command.stdout)] == ["ID", "op_first"]
 
 
-async def test_nothing_that_d1_says_steers_the_terminal(sandbox: Sandbox, caller: Caller) -> None:
-    hostile = Notification("card_3", "op_5", _NOW, operation="\x1b[2J\x9b31m\r\nNEW", status="[red]\u202eX")
-    assert await sandbox.notifier.send(hostile) == 204
+async def test_nothing_that_d1_says_steers_the_terminal(shared_sandbox: Sandbox, growing: Mapping[str, str]) -> None:
+    hostile = Notification("card_hostile", "op_5", _NOW, operation="\x1b[2J\x9b31m\r\nNEW", status="[red]\u202eX")
+    assert await shared_sandbox.notifier.send(hostile) == 204
     for form in ((), ("--json",)):
-        command = await d1_gateway_client(*_TO_THE_END, "--card", "card_3", *form, **caller)
+        command = await invoked(CLIENT, *_TO_THE_END, "--card", "card_hostile", *form, environment=growing)
         assert command.stdout.replace("\n", "").replace("\N{REPLACEMENT CHARACTER}", "").isprintable()
         assert "NEW" in command.stdout.splitlines()[-1]
 
@@ -214,25 +226,24 @@ async def test_nothing_that_d1_says_steers_the_terminal(sandbox: Sandbox, caller
     ],
 )
 async def test_what_cannot_be_used_is_one_line_that_names_it(arguments: tuple[str, ...], named: str) -> None:
-    command = await d1_gateway_client("watch", *arguments)
-
-    assert named in _only_line(command, 2)
-    assert command.stdout == ""
+    assert named in (await invoked(CLIENT, "watch", *arguments)).only_line(2)
 
 
-async def test_an_error_of_the_gateway_is_one_line_with_its_reason(sandbox: Sandbox, caller: Caller) -> None:
-    unknown = await d1_gateway_client("watch", "--after", "00000000-7", **caller)
-    broken = await d1_gateway_client("watch", "--card", "card 1", **caller)
-    stranger = sandbox.pki.stranger
-    files = ("--certificate-file", stranger.certificate, "--key-file", stranger.key)
-    refused = await d1_gateway_client(*_TO_THE_END, *files, **caller)
-
-    assert "CURSOR_UNKNOWN" in _only_line(unknown, 1)
-    assert "filter.card_ids[0]" in _only_line(broken, 1)
-    assert "PERMISSION_DENIED" in _only_line(refused, 1)
+async def test_an_error_of_the_gateway_is_one_line_with_its_reason(
+    shared_sandbox: Sandbox, growing: Mapping[str, str]
+) -> None:
+    stranger = shared_sandbox.pki.stranger
+    for arguments, reason in (
+        (("--after", "00000000-7"), "CURSOR_UNKNOWN"),
+        (("--card", "card 1"), "filter.card_ids[0]"),
+        (("--certificate-file", stranger.certificate, "--key-file", stranger.key), "PERMISSION_DENIED"),
+    ):
+        command = await invoked(CLIENT, "watch", *arguments, environment=growing)
+        assert (command.status, len(command.mistakes)) == (1, 1)
+        assert reason in command.stderr
 
 
 async def test_an_unreachable_gateway_is_reported_at_once_with_the_cause() -> None:
     for follow in ("--follow", "--no-follow"):
-        command = await d1_gateway_client("watch", "--from-start", follow, "--address", "127.0.0.1:9")
-        assert "Connection refused" in _only_line(command, 1)
+        command = await invoked(CLIENT, "watch", "--from-start", follow, "--address", "127.0.0.1:9")
+        assert "Connection refused" in command.only_line(1)

@@ -1,7 +1,5 @@
 """The demonstration as a whole: real processes, real TLS connections, throw-away keys."""
 
-import asyncio
-import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,8 +22,6 @@ _STEP_SECONDS = 30.0
 
 async def demo_cluster(console: Console) -> bool:
     """Run all steps and print each; return whether all passed."""
-    # As Ctrl-C, so that no process is left behind.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     steps = Steps(console, seconds=_STEP_SECONDS)
     with TemporaryDirectory(prefix="d1-gateway-demo-") as name:
         async with AsyncExitStack() as stack:
