@@ -13,7 +13,7 @@ from issuer.consumer.v1 import authentication_pb2 as authentication
 from sandbox.handler import Handler
 from tests.e2e.canary_edge import KINDS
 from tests.e2e.canary_media import Evidence
-from tests.e2e.canary_requests import details, person, poisoned
+from tests.e2e.canary_requests import credentials, person, poisoned
 from tests.e2e.canary_values import Canaries
 
 __all__ = ["CanaryHandler", "Manner"]
@@ -106,7 +106,7 @@ class CanaryHandler:
             case _ if self.manner is Manner.ENCRYPTED:
                 return replies.CardCredentialsResponse(encrypted_data=canaries["JWE of a handler"])
             case _:
+                known = credentials(canaries["PAN of a handler"], 2031)
                 holder, cvv = canaries["name of a handler"], canaries["CVV"]
-                return replies.CardCredentialsResponse(
-                    details=replies.CardDetails(credentials=details(canaries), name=holder, cvv=cvv)
-                )
+                details = replies.CardDetails(credentials=known, name=holder, cvv=cvv)
+                return replies.CardCredentialsResponse(details=details)

@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import grpc
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -122,10 +123,5 @@ async def collector(evidence: Evidence) -> AsyncIterator[str]:
 
     app = web.Application(client_max_size=16 * 1024 * 1024)
     app.router.add_post("/v1/traces", collect)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")

@@ -6,26 +6,21 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1.service_pb2_grpc import CallbackServiceStub
-from issuer.card.v1 import messages_pb2 as card
-from issuer.card.v1.service_pb2_grpc import CardServiceStub
-from issuer.notification.v1 import messages_pb2 as notification
-from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
-from issuer.threeds.v1 import messages_pb2 as threeds
-from issuer.threeds.v1.service_pb2_grpc import AuthenticationServiceStub
 from sandbox.common.pki import Pki
 from sandbox.gateway import credentials
+from tests.e2e import canary_requests
 from tests.e2e.canary_media import Evidence
-from tests.e2e.canary_requests import CARD, CanaryCall, Requests, changed, poisoned
+from tests.e2e.canary_requests import CARD, CanaryCall, challenge_result, poisoned, subscription_calls
 from tests.e2e.canary_values import Canaries
 
 __all__ = ["Caller"]
 
 _SECONDS: Final = 10.0
 _TRACE_PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-_READER: Final = "reader"
 
 
 class Caller:
@@ -35,7 +30,6 @@ class Caller:
         self.channel = channel
         self._evidence = evidence
         self._canaries = canaries
-        self._requests = Requests(canaries)
 
     @classmethod
     @asynccontextmanager
@@ -49,48 +43,53 @@ class Caller:
         async with grpc.aio.secure_channel(address, shown) as channel:
             yield cls(channel, evidence, canaries)
 
-    async def call(self, call: CanaryCall, **metadata: str) -> Any:
-        """Call, and collect the metadata or the error. Return the reply; None without one."""
+    async def call(self, call: CanaryCall, request: Message | None = None, **metadata: str) -> Any:
+        """Call, and collect the metadata or the error. Return the reply; None without one.
+
+        Args:
+            call: The call.
+            request: The request; None for that of the call.
+            metadata: Further metadata.
+        """
+        method, sent = call.method, call.request() if request is None else request
+        kind = self.channel.unary_stream if method.server_streaming else self.channel.unary_unary
+        rpc: Any = kind(
+            f"/{method.containing_service.full_name}/{method.name}",
+            type(sent).SerializeToString,
+            GetMessageClass(method.output_type).FromString,
+        )
         named = self._metadata() | {name.replace("_", "-"): value for name, value in metadata.items()}
-        rpc = getattr(call.stub(self.channel), call.rpc)
-        return await self._ended(call.rpc, rpc(call.request, timeout=_SECONDS, metadata=tuple(named.items())))
+        return await self._ended(call.rpc, rpc(sent, timeout=_SECONDS, metadata=tuple(named.items())))
 
     async def do_well(self) -> None:
         """Call every rpc except `HandleCallbacks`; calls with effects twice under one request id."""
-        changes = self._requests.changes()
+        changes = canary_requests.changes(self._canaries)
         for call in changes:
             first, again = await self.call(call), await self.call(call)
             assert first is not None, call.rpc
             assert first == again, call.rpc
-        replies = {call.rpc: (call, await self.call(call)) for call in self._requests.reads()}
-        assert all(reply is not None for _, reply in replies.values())
-        transaction = replies["Authenticate"][0].request.areq.three_ds_server_trans_id
-        for call in (
-            *self._ends(replies["WatchNotifications"][1].cursor),
-            CanaryCall(
-                AuthenticationServiceStub,
-                "GetChallengeResult",
-                threeds.GetChallengeResultRequest(three_ds_server_trans_id=transaction),
-            ),
-        ):
+        reads = {call.rpc: call for call in canary_requests.reads(self._canaries)}
+        replies = {rpc: await self.call(call) for rpc, call in reads.items()}
+        assert None not in replies.values()
+        transaction = reads["Authenticate"].fields["areq"].three_ds_server_trans_id
+        for call in (*subscription_calls(replies["WatchNotifications"].cursor), challenge_result(transaction)):
             assert await self.call(call) is not None, call.rpc
         for call in changes:
             # Rejected: its request id belongs to another request.
-            await self.must_fail(_with(call, self._requests.other(call.request)))
+            await self.must_fail(call.changed(**call.other))
 
     async def do_badly(self) -> None:
         """Make invalid calls of every rpc: by rule, issuer, form and size."""
-        text = self._canaries.all()
+        text, pan = self._canaries.all(), self._canaries["PAN"]
         for call in self.everything():
-            await self.must_fail(_with(call, poisoned(call.request, text)))
-            await self.must_fail(_with(call, changed(call.request, issuer_id=self._canaries["PAN"][-10:])))
-        for name in (self._canaries["PAN"], "SuspendCard"):
+            await self.must_fail(call, poisoned(call.request(), text))
+            await self.must_fail(call.changed(issuer_id=pan[-10:]))
+        for name in (pan, "SuspendCard"):
             garbage: grpc.aio.UnaryUnaryMultiCallable[str, bytes] = self.channel.unary_unary(
                 f"/issuer.card.v1.CardService/{name}", lambda words: words.encode()
             )
             assert await self._ended("garbage", garbage(text, timeout=_SECONDS)) is None
-        too_much = card.SuspendCardRequest(card_id=CARD, reason=text * 1000)
-        await self.must_fail(CanaryCall(CardServiceStub, "SuspendCard", too_much))
+        await self.must_fail(CanaryCall("SuspendCard", {"card_id": CARD, "reason": text * 1000}))
         await self.must_fail(self.suspension(), x_much=text * 30)
         await self.must_fail(self.suspension(), x_correlation_id=self._canaries["correlation id"])
         await self.must_fail(self.suspension(), authorization=f"Bearer {self._canaries['wrong bearer token']}")
@@ -99,27 +98,19 @@ class Caller:
     def everything(self) -> list[CanaryCall]:
         """Return a call of every rpc except `HandleCallbacks`, with fresh request ids."""
         return [
-            *self._requests.changes(),
-            *self._requests.reads(),
-            *self._ends(self._canaries["account number"]),
-            CanaryCall(
-                AuthenticationServiceStub,
-                "GetChallengeResult",
-                threeds.GetChallengeResultRequest(three_ds_server_trans_id="d461f105-1792-407f-95ff-9a496fd918a9"),
-            ),
+            *canary_requests.changes(self._canaries),
+            *canary_requests.reads(self._canaries),
+            *subscription_calls(self._canaries["account number"]),
+            challenge_result(),
         ]
 
     def suspension(self) -> CanaryCall:
         """Return the call that tries D1's error texts."""
-        return CanaryCall(CardServiceStub, "SuspendCard", self._requests.suspension())
+        return canary_requests.suspension(self._canaries)
 
-    def lookup(self) -> CanaryCall:
-        """Return the call that tries the 3DS server's error texts."""
-        return CanaryCall(AuthenticationServiceStub, "LookupCard", self._requests.lookup())
-
-    async def must_fail(self, call: CanaryCall, **metadata: str) -> None:
+    async def must_fail(self, call: CanaryCall, request: Message | None = None, **metadata: str) -> None:
         """Make a call that must fail."""
-        assert await self.call(call, **metadata) is None, call.rpc
+        assert await self.call(call, request, **metadata) is None, call.rpc
 
     async def _handle_badly(self) -> None:
         text = self._canaries.all()
@@ -159,14 +150,6 @@ class Caller:
             return None
         return reply
 
-    def _ends(self, cursor: str) -> list[CanaryCall]:
-        requests: dict[str, Message] = {
-            "CommitCursor": notification.CommitCursorRequest(subscription=_READER, cursor=cursor),
-            "GetSubscription": notification.GetSubscriptionRequest(subscription=_READER),
-            "DeleteSubscription": notification.DeleteSubscriptionRequest(subscription=_READER),
-        }
-        return [CanaryCall(NotificationServiceStub, rpc, request) for rpc, request in requests.items()]
-
     def _metadata(self) -> dict[str, str | bytes]:
         return {
             "x-card": self._canaries["PAN"],
@@ -177,8 +160,3 @@ class Caller:
             "traceparent": _TRACE_PARENT,
             "tracestate": self._canaries["trace state"],
         }
-
-
-def _with(call: CanaryCall, request: Message) -> CanaryCall:
-    """Return the call with another request."""
-    return CanaryCall(call.stub, call.rpc, request)

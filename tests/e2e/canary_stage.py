@@ -25,6 +25,7 @@ from tests.e2e.canary_media import Evidence, Medium
 from tests.e2e.canary_requests import APP, CARD, LEAVING, OPERATION
 from tests.e2e.canary_rpcs import Caller
 from tests.e2e.canary_values import Canaries
+from tests.e2e.locked_keys import locked, written
 from tests.running import edge_session
 
 __all__ = ["Stage", "staged"]
@@ -94,29 +95,19 @@ def _configured(
     config = GatewayConfig.of(sandbox, folder, oauth=agreed)
     with config.policy.open("a") as policy:
         policy.write(f'[[callers]]\nidentity = "jwt:{_SUBJECT}"\ngrants = [{{ rpcs = ["*"], issuers = ["*"] }}]\n')
-    edge_token_key = _locked(sandbox.pki.edge_token_key, folder, canaries["passphrase"])
+    passphrase = canaries["passphrase"].encode()
+    passphrase_file = written(folder / "passphrase", passphrase)
     # Everything is logged, no circuit breaker blocks calls to the upstreams, and all credentials are used.
     upstream = {"circuit_failures": 1_000_000, "max_attempts": 2}
     more: Mapping[str, Mapping[str, object]] = {
         "d1": upstream,
         "threeds": upstream,
-        "edge.oauth": {"signing_key_passphrase_file": folder / "passphrase"},
+        "edge.oauth": {"signing_key_passphrase_file": passphrase_file},
         "access.tokens": {"issuer": _LOGIN, "jwks_file": folder / "callers.jwks.json"},
         "log": {"level": "debug"},
     }
-    pki = replace(sandbox.pki, edge_token_key=edge_token_key)
+    pki = replace(sandbox.pki, edge_token_key=locked(sandbox.pki.edge_token_key, passphrase))
     return replace(config, event_log=event_log, pki=pki, more=more)
-
-
-def _locked(jwk: Path, folder: Path, passphrase: str) -> Path:
-    """Write an encrypted private key, and its passphrase."""
-    key = _number(jwk).private_key()
-    encryption = serialization.BestAvailableEncryption(passphrase.encode())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    for name, content in (("passphrase", passphrase.encode()), ("edge-token.pem", pem)):
-        (folder / name).touch(mode=0o600)
-        (folder / name).write_bytes(content)
-    return folder / "edge-token.pem"
 
 
 def _caller_token(folder: Path, canaries: Canaries) -> str:

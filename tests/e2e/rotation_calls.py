@@ -7,16 +7,13 @@ from contextlib import asynccontextmanager
 
 import grpc
 
-from issuer.card.v1 import messages_pb2 as card
-from issuer.card.v1.service_pb2_grpc import CardServiceStub
-from issuer.common.v1 import card_data_pb2
+from tests.e2e.calls import register
 
 __all__ = ["Calls"]
 
 _WORKERS = 4
 _PAUSE_SECONDS = 0.01
 _LIMIT_SECONDS = 20.0
-_EXPIRY = card_data_pb2.CardExpiry(month=12, year=2031)
 
 
 class Calls:
@@ -61,14 +58,8 @@ class Calls:
     async def _work(self, worker: int, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             number = next(self._numbers)
-            request = card.RegisterCardRequest(
-                card_id=f"card_{number}",
-                consumer_id="consumer_1",
-                card_product_id="light",
-                credentials=card_data_pb2.CardCredentials(pan=f"4970{number:012}", expiry=_EXPIRY),
-            )
             try:
-                await CardServiceStub(self._channel).RegisterCard(request, timeout=10)
+                await register(self._channel, f"card_{number}", pan=f"4970{number:012}")
             except grpc.aio.AioRpcError as error:
                 self.failures.append(f"{error.code().name}: {error.details()}")
             self._ended[worker] += 1

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.common.pki import Pki, make_pki
+from sandbox.common.pki import make_pki
 from sandbox.d1.callbacks.notifier import EdgeCredentials
-from sandbox.gateway import GatewayConfig, GatewayProcess, write_policy
+from sandbox.gateway import GatewayConfig, write_policy
 from tests.e2e.command import GATEWAY, Ended, d1_gateway, invoked
 
 _OAUTH = EdgeCredentials("d1", "client-secret", "notifications")
@@ -19,13 +19,8 @@ _GRPC = re.compile(r"(\[grpc\]\nport = )0")
 
 
 @pytest.fixture
-def pki(tmp_path: Path) -> Pki:
-    return make_pki(tmp_path / "keys")
-
-
-@pytest.fixture
-def config(pki: Pki, tmp_path: Path) -> GatewayConfig:
-    policy = write_policy(tmp_path / "policy.toml")
+def config(tmp_path: Path) -> GatewayConfig:
+    pki, policy = make_pki(tmp_path / "keys"), write_policy(tmp_path / "policy.toml")
     return GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "d1-gateway.db", policy, oauth=_OAUTH)
 
 
@@ -47,48 +42,20 @@ async def test_good_settings_are_printed_whole_with_the_secret_masked(config: Ga
     assert printed["drain_grace_seconds"] == 10.0, "what the file does not name stands there as well"
 
 
-async def test_the_environment_wins_over_the_file(config: GatewayConfig, tmp_path: Path) -> None:
-    file = _written(tmp_path, config.to_toml())
-    ended = await invoked(
-        GATEWAY, "config", "check", "--config", file, environment={"D1_GATEWAY_D1__MAX_CONNECTIONS": "7"}
-    )
-
-    assert tomllib.loads(ended.stdout)["d1"]["max_connections"] == 7
+def _wrong_settings(toml: str) -> str:
+    wrong = toml.replace("[edge]\n", '[edge]\nhots = "127.0.0.1"\nmax_body_bytes = "large"\n')
+    return re.sub(r"\[grpc\]\n(.+\n)+", '[grpc]\nhost = "0.0.0.0"\n', wrong) + '\n[log]\nlevel = "loud"\n'
 
 
-def _unknown_and_wrong(toml: str) -> str:
-    return toml.replace("[edge]\n", '[edge]\nhots = "127.0.0.1"\nmax_body_bytes = "large"\n')
-
-
-def _no_d1(toml: str) -> str:
-    return re.sub(r"\[d1\]\n(.+\n)+", "", toml)
-
-
-def _plaintext_for_all(toml: str) -> str:
-    return re.sub(r"\[grpc\]\n(.+\n)+", '[grpc]\nhost = "0.0.0.0"\n', toml)
-
-
-def _short_issuer(toml: str) -> str:
-    return toml.replace("[issuers.SANDBOX001.", "[issuers.SHORT.")
-
-
-def _no_key(toml: str) -> str:
+def _wrong_key(toml: str) -> str:
     return toml.replace("keys/d1-encryption-public.jwk.json", "settings.toml")
-
-
-def _several(toml: str) -> str:
-    return _unknown_and_wrong(_plaintext_for_all(toml)) + '\n[log]\nlevel = "loud"\n'
 
 
 @pytest.mark.parametrize(
     ("spoil", "places"),
     [
-        (_unknown_and_wrong, ["edge.hots", "edge.max_body_bytes"]),
-        (_no_d1, ["d1"]),
-        (_plaintext_for_all, ["grpc"]),
-        (_short_issuer, ["issuers.SHORT"]),
-        (_no_key, ["issuers.SANDBOX001.d1_encryption_keys.0.file"]),
-        (_several, ["edge.hots", "edge.max_body_bytes", "grpc", "log.level"]),
+        (_wrong_settings, ["edge.hots", "edge.max_body_bytes", "grpc", "log.level"]),
+        (_wrong_key, ["issuers.SANDBOX001.d1_encryption_keys.0.file"]),
     ],
 )
 async def test_every_mistake_is_one_line_that_names_its_place(
@@ -96,33 +63,8 @@ async def test_every_mistake_is_one_line_that_names_its_place(
 ) -> None:
     ended = await invoked(GATEWAY, "config", "check", "--config", _written(tmp_path, spoil(config.to_toml())))
 
-    assert ended.status == 2
-    assert ended.stdout == ""
-    assert sorted(_places(ended)) == sorted(places), ended.stderr
-
-
-async def test_a_private_key_that_others_can_read_is_refused(config: GatewayConfig, pki: Pki, tmp_path: Path) -> None:
-    pki.edge_server.key.chmod(0o644)
-    ended = await invoked(GATEWAY, "config", "check", "--config", _written(tmp_path, config.to_toml()))
-
-    assert ended.status == 2
-    assert _places(ended) == ["edge.tls_key_file"]
-
-
-async def test_what_is_no_toml_and_what_is_not_there_are_refused_by_their_name(tmp_path: Path) -> None:
-    broken, missing = _written(tmp_path, "[grpc\n"), tmp_path / "missing.toml"
-    for file in (broken, missing):
-        ended = await invoked(GATEWAY, "config", "check", "--config", file)
-        assert ended.status == 2
-        assert _places(ended) == [str(file)]
-
-
-async def test_an_unknown_variable_is_refused_by_its_name(config: GatewayConfig, tmp_path: Path) -> None:
-    file = _written(tmp_path, config.to_toml())
-    ended = await invoked(GATEWAY, "config", "check", "--config", file, environment={"D1_GATEWAY_EDGY__PORT": "1"})
-
-    assert ended.status == 2
-    assert _places(ended) == ["D1_GATEWAY_EDGY__PORT"]
+    assert (ended.status, ended.stdout) == (2, "")
+    assert sorted(_places(ended)) == places, ended.stderr
 
 
 @pytest.mark.parametrize("listener", [_GRPC, _EDGE], ids=["grpc", "edge"])
@@ -139,7 +81,7 @@ async def test_a_gateway_whose_port_is_taken_says_so_and_ends(
     assert "address already in use" in line.lower()
 
 
-@pytest.mark.parametrize("place", ["missing/d1-gateway.db", "keys", "settings.toml/d1-gateway.db", "settings.toml"])
+@pytest.mark.parametrize("place", ["keys", "settings.toml/d1-gateway.db"])
 async def test_a_gateway_whose_event_log_cannot_be_used_says_so_and_ends(
     config: GatewayConfig, tmp_path: Path, place: str
 ) -> None:
@@ -147,14 +89,6 @@ async def test_a_gateway_whose_event_log_cannot_be_used_says_so_and_ends(
     ended = await d1_gateway("serve", "--config", _written(tmp_path, toml))
 
     assert "event_log.path" in ended.only_line(2)
-
-
-async def test_a_second_gateway_on_the_same_event_log_says_so_and_ends(config: GatewayConfig, tmp_path: Path) -> None:
-    async with await GatewayProcess.start(config, tmp_path) as first:
-        ended = await d1_gateway("serve", "--config", _written(tmp_path, config.to_toml()))
-        assert await first.stop() == 0
-
-    assert "in use by another process" in ended.only_line(2)
 
 
 def _places(ended: Ended) -> list[str]:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from issuer.card.v1.service_pb2_grpc import CardServiceStub
 from sandbox import Sandbox
 from sandbox.gateway import GatewayConfig, channel
 from tests.contract.card_rpcs import prepare
+from tests.e2e.command import running
 from tests.running import edge_session
 
 _PIPE_BYTES = 65_536
@@ -48,29 +48,20 @@ async def served(sandbox: Sandbox, folder: Path) -> AsyncIterator[Served]:
     settings = folder / "d1-gateway.toml"
     settings.write_text(GatewayConfig.of(sandbox, folder).to_toml())
     reading, writing = os.pipe()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "serve", "--config", str(settings)), stderr=writing
-    )
-    os.close(writing)
-    try:
+    async with running("serve", "--config", settings, stderr=writing) as process:
+        os.close(writing)
         gateway = Served(process, reading, await asyncio.to_thread(_ready, reading))
         yield gateway
         gateway.leave()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 def _ready(reading: int) -> dict[str, str]:
-    said = b""
-    while b'"event":"gateway_started"' not in said[: said.rfind(b"\n") + 1]:
+    started, said = b'"event":"gateway_started"', b""
+    while started not in said[: said.rfind(b"\n") + 1]:
         read = os.read(reading, _PIPE_BYTES)
         assert read, said.decode()
         said += read
-    ready: dict[str, str] = next(
-        orjson.loads(line) for line in said.splitlines() if b'"event":"gateway_started"' in line
-    )
+    ready: dict[str, str] = next(orjson.loads(line) for line in said.splitlines() if started in line)
     return ready
 
 

@@ -1,11 +1,16 @@
 """Every way of authenticating a cardholder, from D1 through a real gateway process to a handler and back."""
 
 import asyncio
+import itertools
+import re
 import signal
 import sys
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import aiohttp
 import grpc
 import orjson
 import pytest
@@ -22,28 +27,41 @@ from issuer.threeds.v1.service_pb2_grpc import OperationServiceStub
 from sandbox import Sandbox
 from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
 from sandbox.d1.model import contract
-from sandbox.gateway import GatewayProcess, channel
+from sandbox.gateway import GatewayProcess
 from sandbox.handler import Handler
 from tests.callback_replies import PHONE, Issuer
 from tests.e2e.calls import register
-from tests.e2e.watching import EARLIEST, take
+from tests.e2e.command import started
+from tests.e2e.watching import connect, take
 
-CARD = "card_1"
-CONSUMER = "consumer_1"
+_NUMBERS = itertools.count(1)
+_HANDLERS = re.compile(r"^d1_gateway_handlers_connected\{.+\} [^0]", re.MULTILINE)
 DENIED = authentication.AUTHENTICATION_STATUS_FAILED
 APPROVED = authentication.AUTHENTICATION_STATUS_SUCCESSFUL
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """Where the card is used."""
+    """Where a card is used, which is the consumer's only one."""
 
     sandbox: Sandbox
     gateway: GatewayProcess
     channel: grpc.aio.Channel
+    card_id: str
+    consumer_id: str
+    pan: str
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, sandbox: Sandbox, gateway: GatewayProcess) -> AsyncIterator["Shop"]:
+        number = next(_NUMBERS)
+        card_id, consumer_id, pan = f"card_{number}", f"consumer_{number}", f"497020{number:010}"
+        async with connect(gateway.grpc, sandbox.pki) as channel:
+            await register(channel, card_id, consumer_id=consumer_id, pan=pan)
+            yield cls(sandbox, gateway, channel, card_id, consumer_id, pan)
 
     def buy(self, flow: Flow) -> Purchase:
-        return self.sandbox.purchases.start(Order(CARD, flow, poll_seconds=0.05))
+        return self.sandbox.purchases.start(Order(self.card_id, flow, poll_seconds=0.05))
 
     async def complete(self, authentication_id: str, status: "authentication.AuthenticationStatus.ValueType") -> None:
         result = authentication.AuthenticationResult(authentication_id=authentication_id, status=status)
@@ -52,9 +70,10 @@ class Shop:
         )
 
     async def consumer_operations(self, count: int) -> list[tuple[str, str]]:
-        wanted = notification.NotificationFilter(kinds=[notification.NOTIFICATION_KIND_CONSUMER_OPERATION])
-        request = notification.WatchNotificationsRequest(position=notification.START_POSITION_EARLIEST, filter=wanted)
-        seen = await take(self.channel, request, lambda seen: len(seen) >= count)
+        wanted = notification.NotificationFilter(
+            consumer_ids=[self.consumer_id], kinds=[notification.NOTIFICATION_KIND_CONSUMER_OPERATION]
+        )
+        seen = await take(self.channel, _from_start(wanted), lambda seen: len(seen) >= count)
         operations = [each.consumer_operation for each in seen]
         return [(each.operation_text, each.details.app_instance_id) for each in operations]
 
@@ -63,27 +82,38 @@ class Shop:
         assert await purchase.done() is expected, purchase.error
         assert purchase.failed_checks == []
         assert (await purchase.notified()).status == 204
-        request = history_pb2.GetOperationRequest(card_id=CARD, operation_id=purchase.operation_id)
+        request = history_pb2.GetOperationRequest(card_id=self.card_id, operation_id=purchase.operation_id)
         kept = (await OperationServiceStub(self.channel).GetOperation(request, timeout=10)).operation
         assert (kept.operation_text, kept.status_text) == (operation, expected.value)
-        seen = await take(self.channel, EARLIEST, lambda seen: kept in [each.three_ds_operation for each in seen])
-        assert [each.consumer_id for each in seen if each.card_id] == [CONSUMER]
+        wanted = _from_start(notification.NotificationFilter(card_ids=[self.card_id]))
+        seen = await take(self.channel, wanted, lambda seen: kept in [each.three_ds_operation for each in seen])
+        assert [each.consumer_id for each in seen] == [self.consumer_id]
+
+
+def _from_start(wanted: notification.NotificationFilter) -> notification.WatchNotificationsRequest:
+    return notification.WatchNotificationsRequest(position=notification.START_POSITION_EARLIEST, filter=wanted)
 
 
 @pytest.fixture
-async def shop(sandbox: Sandbox, gateway: GatewayProcess) -> AsyncIterator[Shop]:
-    async with channel(gateway.grpc, sandbox.pki) as opened:
-        await register(opened, CARD)
-        yield Shop(sandbox, gateway, opened)
+async def shop(shared_sandbox: Sandbox, shared_gateway: GatewayProcess) -> AsyncIterator[Shop]:
+    async with Shop.opened(shared_sandbox, shared_gateway) as shop:
+        yield shop
+    # The next test may not meet handlers of this one.
+    async with aiohttp.ClientSession() as session:
+        while _HANDLERS.search(await (await session.get(f"{shared_gateway.admin}/metrics")).text()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
-async def hanging_handler(shop: Shop) -> asyncio.subprocess.Process:
+@asynccontextmanager
+async def hanging_handler(shop: Shop) -> AsyncIterator[tuple[Process, asyncio.StreamReader]]:
+    """Connect a handler that never replies; yield its process and its output."""
     pki = shop.sandbox.pki
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sandbox.demo.hanging_handler"),
-        *(shop.gateway.grpc, pki.server_ca, pki.caller.certificate, pki.caller.key),
-        stdout=asyncio.subprocess.PIPE,
-    )
+    files = (pki.server_ca, pki.caller.certificate, pki.caller.key)
+    command = (sys.executable, "-m", "sandbox.demo.hanging_handler", shop.gateway.grpc, *files)
+    async with started(*command, stderr=DEVNULL) as process:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"connected\n"
+        yield process, process.stdout
 
 
 async def test_a_frictionless_purchase_needs_no_handler_and_is_notified(shop: Shop) -> None:
@@ -114,9 +144,9 @@ async def test_the_issuer_delivers_the_otp_and_a_resent_one_makes_the_first_wort
         assert purchase.type_otp(first) == (first == second)
         assert purchase.type_otp(second)
         await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
-        asked = handler.requests[0]
-        assert asked.deliver_otp.transaction.merchant_name == purchase.order.merchant
-        assert asked.correlation_id == purchase.operation_id
+        request = handler.requests[0]
+        assert request.deliver_otp.transaction.merchant_name == purchase.order.merchant
+        assert request.correlation_id == purchase.operation_id
 
 
 async def test_three_wrong_otps_fail_the_purchase(shop: Shop) -> None:
@@ -134,7 +164,7 @@ async def test_a_push_of_d1_is_decided_with_an_enrolled_authenticator(
     approves: bool,  # noqa: FBT001
     expected: Status,
 ) -> None:
-    app = shop.sandbox.authenticators.enrol(CONSUMER)
+    app = shop.sandbox.authenticators.enrol(shop.consumer_id)
     purchase = shop.buy(Flow.OOB)
     assert await purchase.awaiting() is Status.AWAITS_DECISION
     (purchase.approve if approves else purchase.deny)()
@@ -170,7 +200,7 @@ async def _polled(purchase: Purchase, times: int = 1) -> None:
 async def test_a_completed_authentication_survives_a_kill_of_the_gateway(shop: Shop) -> None:
     await shop.complete("push-1", APPROVED)
     await shop.gateway.restart()
-    ids = {"consumerId": CONSUMER, "authenticationId": "push-1"}
+    ids = {"consumerId": shop.consumer_id, "authenticationId": "push-1"}
     answer = await shop.sandbox.edge.call(contract.GET_AUTHENTICATION_RESULT, ids, correlation_id="poll")
     assert answer.status == 200
     assert orjson.loads(answer.body) == {"authenticationId": "push-1", "status": "SUCCESSFUL"}
@@ -189,55 +219,44 @@ async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) ->
 
 
 async def test_the_data_of_a_card_renewed_without_them_are_requested_and_encrypted_for_d1(shop: Shop) -> None:
-    async with Handler.connect(shop.channel, Issuer().responders()):
-        await CardServiceStub(shop.channel).RenewCard(card.RenewCardRequest(card_id=CARD), timeout=10)
-        while shop.sandbox.store.card(CARD).awaits_credentials:  # noqa: ASYNC110 (as above)
+    async with Handler.connect(shop.channel, Issuer(shop.pan).responders()):
+        await CardServiceStub(shop.channel).RenewCard(card.RenewCardRequest(card_id=shop.card_id), timeout=10)
+        while shop.sandbox.store.card(shop.card_id).awaits_credentials:  # noqa: ASYNC110 (as above)
             await asyncio.sleep(0.01)
-    credentials = shop.sandbox.store.card(CARD).details.credentials
+    credentials = shop.sandbox.store.card(shop.card_id).details.credentials
     assert credentials is not None
-    assert (credentials.pan, credentials.expiry) == ("4970101234567890", "0734")
+    assert (credentials.pan, credentials.expiry) == (shop.pan, "0734")
 
 
 async def test_another_handler_replies_when_one_is_killed_with_a_callback(shop: Shop) -> None:
-    hanging = await hanging_handler(shop)
-    try:
-        assert hanging.stdout is not None
-        assert await hanging.stdout.readline() == b"connected\n"
+    async with hanging_handler(shop) as (process, said):
         purchase = shop.buy(Flow.SMS_OTP_ISSUER)
-        assert await hanging.stdout.readline() == b"received deliver_otp\n"
-        hanging.send_signal(signal.SIGKILL)
+        assert await said.readline() == b"received deliver_otp\n"
+        process.kill()
         issuer = Issuer()
         async with Handler.connect(shop.channel, issuer.responders()) as stand_in:
-            otp = await issuer.otps.get()
-            assert await purchase.awaiting() is Status.AWAITS_OTP
-            assert purchase.type_otp(otp)
-            await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
+            await _pay(shop, purchase, issuer)
             await stand_in.until(lambda handler: bool(handler.acknowledgements))
             assert stand_in.acknowledgements[0].outcome == callback.REPLY_OUTCOME_ACCEPTED
-    finally:
-        if hanging.returncode is None:
-            hanging.kill()
-        await hanging.wait()
 
 
 async def test_a_frozen_handler_is_passed_over_at_half_time(shop: Shop) -> None:
-    frozen = await hanging_handler(shop)
-    try:
-        assert frozen.stdout is not None
-        assert await frozen.stdout.readline() == b"connected\n"
-        frozen.send_signal(signal.SIGSTOP)
+    async with hanging_handler(shop) as (process, _):
+        process.send_signal(signal.SIGSTOP)
         purchase = shop.buy(Flow.SMS_OTP_ISSUER)
         issuer = Issuer()
         async with Handler.connect(shop.channel, issuer.responders()) as other:
-            otp = await issuer.otps.get()
+            await _pay(shop, purchase, issuer)
             assert other.requests[0].attempt == 2
-            assert await purchase.awaiting() is Status.AWAITS_OTP
-            assert purchase.type_otp(otp)
-            await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
         assert 900 < purchase.calls[0].milliseconds < 2000
-    finally:
-        frozen.kill()
-        await frozen.wait()
+
+
+async def _pay(shop: Shop, purchase: Purchase, issuer: Issuer) -> None:
+    """Enter the OTP that the issuer delivers."""
+    otp = await issuer.otps.get()
+    assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
+    assert purchase.type_otp(otp)
+    await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
 
 
 async def test_without_a_handler_d1_gets_the_fallback_at_the_deadline_and_the_purchase_fails(shop: Shop) -> None:
@@ -255,7 +274,7 @@ async def test_a_handler_that_connects_while_the_callback_waits_saves_the_purcha
         assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
 
 
-async def test_a_shutdown_lets_a_handler_finish_what_d1_waits_for(shop: Shop) -> None:
+async def test_a_shutdown_lets_a_handler_finish_what_d1_waits_for(sandbox: Sandbox, gateway: GatewayProcess) -> None:
     issuer = Issuer()
     may_answer = asyncio.Event()
 
@@ -263,7 +282,10 @@ async def test_a_shutdown_lets_a_handler_finish_what_d1_waits_for(shop: Shop) ->
         await may_answer.wait()
         return await issuer.responders()["deliver_otp"](request)
 
-    async with Handler.connect(shop.channel, {"deliver_otp": slowly}) as handler:
+    async with (
+        Shop.opened(sandbox, gateway) as shop,
+        Handler.connect(shop.channel, {"deliver_otp": slowly}) as handler,
+    ):
         purchase = shop.buy(Flow.SMS_OTP_ISSUER)
         await handler.until(lambda handler: bool(handler.requests))
         stopping = asyncio.create_task(shop.gateway.stop())

@@ -14,20 +14,18 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from cryptography.hazmat.primitives import serialization
-from joserfc.jwk import ECKey
 
 from sandbox import Sandbox
-from sandbox.common.pki import Pki
 from sandbox.d1.callbacks.edge_client import EdgeCredentials
 from sandbox.d1.model.notification import Notification, new_operation_id
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.e2e.calls import register
-from tests.e2e.command import d1_gateway
+from tests.e2e.command import GATEWAY, invoked
+from tests.e2e.locked_keys import lock, locked, written
 from tests.e2e.rotation_calls import Calls
 from tests.e2e.watching import connect
 
-_AHEAD = timedelta(seconds=6)
+_AHEAD = timedelta(seconds=3)
 _SWITCH_SECONDS = 30.0
 _PASSPHRASE = b"a passphrase"
 _TAKEN = "assertion_key_switched"
@@ -125,16 +123,10 @@ def _kid(jwk: Path) -> str:
 
 async def _new_assertion_key(folder: Path) -> tuple[Path, bytes]:
     """Make a key as an operator does; returns the file of the private JWK, and the public one."""
-    ended = await d1_gateway("keys", "assertion", "--folder", folder, "--name", "assertion-2")
+    ended = await invoked(GATEWAY, "keys", "assertion", "--folder", folder, "--name", "assertion-2")
     assert ended.status == 0, ended.stderr
     (said,) = (line for line in ended.stdout.splitlines() if line.startswith("public JWK: "))
     return folder / "assertion-2.jwk.json", said.removeprefix("public JWK: ").encode()
-
-
-def _written(file: Path, content: bytes) -> Path:
-    file.touch(mode=0o600)
-    file.write_bytes(content)
-    return file
 
 
 @pytest.mark.parametrize("order", ["D1 first", "we first"])
@@ -166,7 +158,7 @@ async def test_d1s_encryption_key_is_replaced_at_the_agreed_moment_and_no_call_f
     sandbox: Sandbox, thales: Thales, issuer: Issuer, tmp_path: Path
 ) -> None:
     old = sandbox.pki.encryption_public_key
-    new = _written(tmp_path / "d1-encryption-2.jwk.json", await thales.make_encryption_key())
+    new = written(tmp_path / "d1-encryption-2.jwk.json", await thales.make_encryption_key())
     moment = datetime.now(UTC) + _AHEAD
 
     await issuer.roll(d1_encryption_keys=((old, None), (new, moment)))
@@ -197,7 +189,7 @@ class _Locked(GatewayConfig):
     def to_toml(self) -> str:
         toml = GatewayConfig.to_toml(self)
         for key in (self.pki.assertion_key, self.pki.edge_token_key):
-            toml = toml.replace(str(key), str(_locked(key)))
+            toml = toml.replace(str(key), str(locked(key, _PASSPHRASE)))
         # Every table that names a private key.
         return re.sub(
             r"^(tls_key_|signing_key_|)file = .+(-key|assertion|edge-token)\.pem\"$",
@@ -207,29 +199,13 @@ class _Locked(GatewayConfig):
         )
 
 
-def _locked(jwk: Path) -> Path:
-    return jwk.with_name(jwk.name.replace(".jwk.json", ".pem"))
-
-
-def _lock_all(pki: Pki) -> None:
-    """Put every private key of the gateway behind a passphrase."""
-    for jwk in (pki.assertion_key, pki.edge_token_key):
-        key = ECKey.import_key(json.loads(jwk.read_bytes()))
-        _written(_locked(jwk), key.as_pem(private=True, password=_PASSPHRASE.decode()))
-    encryption = serialization.BestAvailableEncryption(_PASSPHRASE)
-    for identity in (pki.grpc_server, pki.edge_server, pki.gateway_client):
-        private = serialization.load_pem_private_key(identity.key.read_bytes(), None)
-        identity.key.write_bytes(
-            private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        )
-
-
 async def test_a_gateway_serves_with_every_key_behind_a_passphrase(tmp_path: Path) -> None:
     oauth = EdgeCredentials("d1", "client-secret", "notifications")
     async with Sandbox.start(tmp_path / "keys", edge_credentials=oauth) as sandbox:
-        _lock_all(sandbox.pki)
-        passphrase_file = _written(tmp_path / "passphrase", _PASSPHRASE + b"\n")
+        passphrase_file = written(tmp_path / "passphrase", _PASSPHRASE + b"\n")
         config = replace(_Locked.of(sandbox, tmp_path, oauth=oauth), passphrase_file=passphrase_file)
+        for identity in (config.pki.grpc_server, config.pki.edge_server, config.pki.gateway_client):
+            lock(identity, _PASSPHRASE)
         assert config.to_toml().count("passphrase_file") == 5
         async with (
             await GatewayProcess.start(config, tmp_path) as gateway,

@@ -8,13 +8,15 @@ from sandbox.common.faults import Fault
 from sandbox.d1.model.contract import Operation
 from sandbox.d1.model.notification import Notification
 from sandbox.gateway import GatewayProcess
-from tests.e2e.calls import register, suspend
+from tests.e2e.calls import register, suspend, until_held
 from tests.e2e.d1_load import Load
 from tests.e2e.watching import EARLIEST, connect, follow, operation_ids, take
 from tests.running import failure_of
 
 _GRACE_SECONDS = 10.0
 """The gateway's `drain_grace_seconds` as shipped."""
+_LOADED = 20
+"""Notifications with a 204 before the signal."""
 _LAST = Notification("card_last", "op_last", datetime(2026, 1, 31, tzinfo=UTC))
 
 
@@ -25,10 +27,13 @@ async def test_sigterm_under_load_finishes_what_is_in_flight_and_loses_nothing_a
     async with connect(gateway.grpc, sandbox.pki) as channel, asyncio.TaskGroup() as tasks:
         await register(channel, "card_1")
         watches = [tasks.create_task(failure_of(take(channel, EARLIEST, lambda _: False))) for _ in range(3)]
-        sandbox.faults.add(Fault(operation=Operation.SUSPEND_CARD, latency_ms=1500))
         async with load.run(cards=6, bursts=2):
+            while sum(map(len, load.acknowledged.values())) < _LOADED:  # noqa: ASYNC110 (many sources, no common event)
+                await asyncio.sleep(0.01)
+            sandbox.faults.add(Fault(operation=Operation.SUSPEND_CARD, latency_ms=1500))
             suspension = tasks.create_task(suspend(channel, "card_1"))
-            await asyncio.sleep(0.7)
+            await until_held(sandbox)
+            assert not suspension.done()
             began = time.monotonic()
             exit_status = await gateway.stop()
             took = time.monotonic() - began
@@ -39,7 +44,6 @@ async def test_sigterm_under_load_finishes_what_is_in_flight_and_loses_nothing_a
     assert exit_status == 0
     assert took < _GRACE_SECONDS
     assert suspension.result() == card.SuspendCardResponse()
-    assert took > 0.5, "the call in flight was not waited for"
     assert [watch.result().reason for watch in watches] == ["SERVER_DRAINING"] * 3
     assert len(set(delivered)) == len(delivered), "something was delivered twice"
     assert {each for of_card in load.acknowledged.values() for each in of_card} <= set(delivered)

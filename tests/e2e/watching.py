@@ -17,7 +17,8 @@ EARLIEST = notification.WatchNotificationsRequest(position=notification.START_PO
 _OPTIONS = (
     # A killed gateway is back within a second: keep the reconnect backoff short.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # How long an attempt may take, which a busy machine needs for a handshake.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 200),
 )
 
