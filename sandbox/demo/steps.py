@@ -11,6 +11,8 @@ from rich.markup import escape
 __all__ = ["Steps", "UnexpectedError", "expect"]
 
 _NAME_WIDTH = 52
+_STEP_SECONDS = 30.0
+"""In seconds. An election at NATS takes up to ten on a quiet machine, a gateway's start as long on a busy one."""
 
 
 class UnexpectedError(Exception):
@@ -30,15 +32,13 @@ def expect(condition: bool, otherwise: str) -> None:  # noqa: FBT001 (reads as a
 class Steps:
     """Runs steps one after the other and counts the results."""
 
-    def __init__(self, console: Console, *, seconds: float = 10.0) -> None:
+    def __init__(self, console: Console) -> None:
         """Start without steps.
 
         Args:
             console: The console to print to.
-            seconds: The time limit of a step.
         """
         self._console = console
-        self._seconds = seconds
         self.passed = 0
         self.failed = 0
 
@@ -50,7 +50,7 @@ class Steps:
         """Run a step: it passes unless the action raises; the action returns its result."""
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(_STEP_SECONDS):
                 result = await action()
         except Exception as error:  # A failed step does not stop the others.
             task = asyncio.current_task()

@@ -1,8 +1,10 @@
 """`d1-gateway demo`, alone and as a cluster, and `d1-gateway sandbox`: complete, and ended early by a signal."""
 
 import asyncio
+import math
 import re
 import signal
+import time
 from asyncio.subprocess import Process
 from pathlib import Path
 from typing import TypeAlias
@@ -14,6 +16,7 @@ from sandbox.demo.steps import Steps
 from tests.e2e.command import d1_gateway, ended, running, takes
 
 _SECONDS = 60.0
+_TRIES = 3
 _POLL_SECONDS = 0.01
 _DEMO, _CLUSTER, _SANDBOX = ("demo",), ("demo", "--cluster"), ("sandbox",)
 
@@ -21,14 +24,23 @@ Moment: TypeAlias = int | str
 """When a program handles signals and has started a number of processes, or when it prints a text."""
 
 
-@pytest.mark.timeout(200)
-@pytest.mark.parametrize("command", [_DEMO, _CLUSTER], ids=" ".join)
-async def test_the_demonstration_passes_and_ends_by_itself(command: tuple[str, ...]) -> None:
-    demonstration = await d1_gateway(*command, seconds=180)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("command", "promised_seconds"), [(_DEMO, 30), (_CLUSTER, math.inf)], ids=["alone", "cluster"])
+async def test_the_demonstration_passes_and_ends_by_itself_in_the_time_that_its_help_promises(
+    command: tuple[str, ...], promised_seconds: float
+) -> None:
+    # A machine that others use as well may need another try.
+    for _ in range(_TRIES):
+        began = time.monotonic()
+        demonstration = await d1_gateway(*command, seconds=180)
+        took = time.monotonic() - began
 
-    assert demonstration.status == 0, demonstration.stdout + demonstration.stderr
-    assert re.fullmatch(r"demo: \d+ steps passed, 0 failed", demonstration.stdout.splitlines()[-1])
-    assert "Traceback" not in demonstration.stderr
+        assert demonstration.status == 0, demonstration.stdout + demonstration.stderr
+        assert re.fullmatch(r"demo: \d+ steps passed, 0 failed", demonstration.stdout.splitlines()[-1])
+        assert "Traceback" not in demonstration.stderr
+        if took < promised_seconds:
+            return
+    pytest.fail(f"it took {took:.0f} s")
 
 
 @pytest.mark.timeout(150)

@@ -16,13 +16,10 @@ from sandbox.demo.steps import Steps
 
 __all__ = ["demo_cluster"]
 
-_STEP_SECONDS = 30.0
-"""In seconds. An election at NATS takes up to ten on a quiet machine."""
-
 
 async def demo_cluster(console: Console) -> bool:
     """Run all steps and print each; return whether all passed."""
-    steps = Steps(console, seconds=_STEP_SECONDS)
+    steps = Steps(console)
     with TemporaryDirectory(prefix="d1-gateway-demo-") as name:
         async with AsyncExitStack() as stack:
             try:
