@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Final
 from urllib.parse import quote, quote_plus
 
@@ -71,7 +72,8 @@ _LONG: Final = 48
 _SLICE: Final = 24
 
 
-def forms(value: str) -> set[bytes]:
+@cache
+def forms(value: str) -> frozenset[bytes]:
     """Return the forms in which a value could appear, in lower case."""
     plain = value.encode()
     found = {each.encode() for each in _texts(value)}
@@ -81,7 +83,7 @@ def forms(value: str) -> set[bytes]:
     found |= {hashlib.sha256(plain).hexdigest().encode(), hashlib.sha256(plain).digest()}
     if value.isdigit():
         found |= _of_digits(value)
-    return {each.lower() for each in found if len(each) >= _SHORTEST}
+    return frozenset(each.lower() for each in found if len(each) >= _SHORTEST)
 
 
 class Canaries:
