@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Literal
 
@@ -13,12 +13,14 @@ from adapters.nats import NatsOpenError, NatsStorage
 from gateway.errors import GatewayError, Reason
 from gateway.settings import EventLogSettings, NatsSettings
 from issuer.common.v1 import error_pb2
-from sandbox.nats import NatsServer
+from sandbox.nats import NatsCluster, NatsServer
 
 __all__ = [
     "LOG_DOWN",
+    "NO_SERVER",
     "STORE_DOWN",
-    "fresh_prefix",
+    "disconnected",
+    "leader_of",
     "open_error",
     "opened",
     "recovered",
@@ -30,9 +32,10 @@ LOG_DOWN = error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
 STORE_DOWN = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 
 
-def fresh_prefix() -> str:
-    """Return an unused prefix."""
-    return f"test-{secrets.token_hex(6)}"
+NO_SERVER = "nats://127.0.0.1:1"
+"""Nothing listens there."""
+_PATIENCE_SECONDS = 30.0
+"""A limit that nothing here exceeds even on a busy machine."""
 
 
 def settings_for_nats(
@@ -41,7 +44,7 @@ def settings_for_nats(
     """Return settings for servers, with an unused prefix."""
     return NatsSettings(
         servers=tuple(server.url for server in servers),
-        prefix=fresh_prefix(),
+        prefix=f"test-{secrets.token_hex(6)}",
         replicas=replicas,
         request_timeout_seconds=timeout_seconds,
     )
@@ -61,11 +64,9 @@ async def opened(
 
 async def open_error(settings: NatsSettings, tls: ssl.SSLContext | None = None) -> str:
     """Try to open a storage that must not open. Returns the error's message."""
-    before = asyncio.all_tasks()
     with pytest.raises(NatsOpenError) as raised:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(_PATIENCE_SECONDS):
             await NatsStorage.open(settings, tls)
-    assert asyncio.all_tasks() == before
     return str(raised.value)
 
 
@@ -77,7 +78,14 @@ def unavailable(reason: Reason = LOG_DOWN) -> Iterator[None]:
     assert raised.value.reason == reason
 
 
-async def recovered(storage: NatsStorage, *, within_seconds: float) -> None:
+async def disconnected(storage: NatsStorage) -> None:
+    """Wait until a storage has noticed that its connection is lost."""
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while storage.connection.is_connected:  # noqa: ASYNC110  it tells only its own parts
+            await asyncio.sleep(0.01)
+
+
+async def recovered(storage: NatsStorage, *, within_seconds: float = _PATIENCE_SECONDS) -> None:
     """Wait until a storage works again."""
     async with asyncio.timeout(within_seconds):
         while True:
@@ -89,9 +97,9 @@ async def recovered(storage: NatsStorage, *, within_seconds: float) -> None:
                 return
 
 
-async def seconds_of(work: Awaitable[object]) -> float:
-    """Return how long something takes."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    await work
-    return loop.time() - began
+async def leader_of(cluster: NatsCluster, stream: str) -> NatsServer:
+    """Return the server that leads a stream, as soon as one does."""
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while (leader := await cluster.leader(stream)) is None:  # noqa: ASYNC110  servers announce it to nobody
+            await asyncio.sleep(0.05)
+    return leader

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,24 +12,27 @@ from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.settings import NatsSettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.consumer.v1 import authentication_pb2 as authentication
-from sandbox.d1.model.notification import Notification, new_details
 from sandbox.handler import Handler
 from tests.callback_replies import PHONE, Issuer, tell_person
-from tests.integration.nats.questioning import Questioning, questioning
+from tests.integration.nats.nats_gateways import CallbackGateways, callback_gateways
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
 SECONDS = 20.0
-HERE, THERE = 0, 1
 CANARY = "C4N4RY0TP7391"
 NEWER_KIND = b"\xa2\x06\x02hi"
 """Field 100, which no kind of message has yet."""
 
 
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Questioning]:
-    async with questioning(tmp_path) as cluster:
+@pytest.fixture(scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CallbackGateways]:
+    async with callback_gateways(tmp_path_factory.mktemp("callbacks")) as cluster:
         yield cluster
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running() -> None:
+    """The module's gateways keep tasks for their connections. They are gone in the end."""
 
 
 async def outcomes(handler: Handler, count: int = 1) -> list[int]:
@@ -40,162 +41,163 @@ async def outcomes(handler: Handler, count: int = 1) -> list[int]:
     return [receipt.outcome for receipt in handler.acknowledgements]
 
 
-async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gateway(cluster: Questioning) -> None:
+async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gateway(cluster: CallbackGateways) -> None:
     issuer = Issuer()
-    async with Handler.connect(cluster.gateways[THERE].channel, issuer.responders()) as handler:
-        status, person = await cluster.ask(HERE, "?cardId=card-7", **{"x-correlation-id": "ask-1"})
+    async with Handler.connect(cluster.there.channel, issuer.responders()) as handler:
+        status, person = await cluster.call("?cardId=card-7", headers={"x-correlation-id": "call-1"})
         assert (status, person["firstName"]) == (200, "Zoë")
-        assert await cluster.ask(HERE, "/otp", {"otp": {"value": "004211"}}) == (204, None)
-        assert await cluster.ask(HERE, "/authentication", {}) == (200, {"authenticationId": "consumer-1-1"})
+        assert await cluster.call("/otp", {"otp": {"value": "004211"}}) == (204, None)
+        assert await cluster.call("/authentication", {}) == (200, {"authenticationId": "consumer-1-1"})
         pending = {"authenticationId": "consumer-1-1", "status": "PENDING"}
-        assert await cluster.ask(HERE, "/authentication/consumer-1-1") == (200, pending)
+        assert await cluster.call("/authentication/consumer-1-1") == (200, pending)
         issuer.results["consumer-1-1"] = authentication.AUTHENTICATION_STATUS_SUCCESSFUL
-        _, result = await cluster.ask(HERE, "/authentication/consumer-1-1")
+        _, result = await cluster.call("/authentication/consumer-1-1")
         assert result["status"] != "PENDING"
         # Final now, and kept where both gateways find it.
-        assert await cluster.ask(THERE, "/authentication/consumer-1-1") == (200, result)
+        assert await cluster.call("/authentication/consumer-1-1", gateway=cluster.there) == (200, result)
         assert await outcomes(handler, 5) == [ACCEPTED] * 5
 
     first = handler.requests[0]
-    assert (first.issuer_id, first.correlation_id, first.attempt) == ("SANDBOX001", "ask-1", 1)
+    assert (first.issuer_id, first.correlation_id, first.attempt) == ("SANDBOX001", "call-1", 1)
     assert (first.consumer_information.consumer_id, first.consumer_information.card_id) == ("consumer-1", "card-7")
     assert 0 < first.time_left.ToMilliseconds() <= 8000
     assert len(handler.requests) == 5
 
 
-async def test_a_poll_does_not_wait_for_a_handler_if_there_is_none_at_any_gateway(cluster: Questioning) -> None:
+async def test_a_poll_does_not_wait_for_a_handler_if_there_is_none_at_any_gateway(cluster: CallbackGateways) -> None:
     async with asyncio.timeout(6):
-        status, answer = await cluster.ask(HERE, "/authentication/auth-1")
+        status, answer = await cluster.call("/authentication/auth-1")
 
     assert (status, answer["status"]) == (200, "PENDING")
 
 
-async def test_a_handler_here_is_asked_before_one_at_the_other_gateway(cluster: Questioning) -> None:
-    there, here = cluster.gateways[THERE].channel, cluster.gateways[HERE].channel
+async def test_a_handler_here_gets_callbacks_before_one_at_the_other_gateway(cluster: CallbackGateways) -> None:
+    there, here = cluster.there.channel, cluster.here.channel
     async with (
         Handler.connect(there, {"consumer_information": tell_person}) as other,
         Handler.connect(here, {"consumer_information": tell_person}) as own,
     ):
         for _ in range(3):
-            assert (await cluster.ask(HERE))[0] == 200
+            assert (await cluster.call())[0] == 200
 
     assert (len(own.requests), len(other.requests)) == (3, 0)
 
 
 async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(
-    cluster: Questioning,
+    cluster: CallbackGateways,
 ) -> None:
     busy, most = 0, 0
 
-    async def slowly(question: callback.Question) -> callback.Reply:
+    async def slowly(request: callback.Question) -> callback.Reply:
         nonlocal busy, most
         busy += 1
         most = max(most, busy)
         await asyncio.sleep(0.02)
         busy -= 1
-        return await tell_person(question)
+        return await tell_person(request)
 
     answers = {"consumer_information": slowly}
-    async with Handler.connect(cluster.gateways[THERE].channel, answers, max_in_flight=3) as handler:
-        answered = await asyncio.gather(*(cluster.ask(number % 2) for number in range(40)))
+    async with Handler.connect(cluster.there.channel, answers, max_in_flight=3) as handler:
+        answered = await asyncio.gather(
+            *(cluster.call(gateway=cluster.there if number % 2 else cluster.here) for number in range(40))
+        )
 
     assert {status for status, _ in answered} == {200}
     assert len(handler.requests) == 40
     assert most == 3
 
 
-async def test_what_a_handler_that_leaves_had_is_answered_by_one_at_the_gateway_that_was_asked(
-    cluster: Questioning,
+async def test_what_a_handler_that_leaves_had_is_answered_by_one_at_the_called_gateway(
+    cluster: CallbackGateways,
 ) -> None:
-    async def never(question: callback.Question) -> None:
-        del question
+    async def never(request: callback.Question) -> None:
+        del request
 
-    leaving = Handler.connect(cluster.gateways[THERE].channel, {"consumer_information": never})
+    leaving = Handler.connect(cluster.there.channel, {"consumer_information": never})
     async with leaving as silent:
-        asking = asyncio.create_task(cluster.ask(HERE))
+        pending = asyncio.create_task(cluster.call())
         async with asyncio.timeout(SECONDS):
-            while not silent.requests:  # noqa: ASYNC110  a question sets no event
+            while not silent.requests:  # noqa: ASYNC110  a request sets no event
                 await asyncio.sleep(0.01)
-    async with Handler.connect(cluster.gateways[HERE].channel, {"consumer_information": tell_person}) as handler:
-        assert (await asking)[0] == 200
+    async with Handler.connect(cluster.here.channel, {"consumer_information": tell_person}) as handler:
+        assert (await pending)[0] == 200
         assert handler.requests[0].attempt == 2
         assert handler.requests[0].token == silent.requests[0].token
 
 
 async def test_a_receipt_that_is_still_to_come_holds_up_no_reply_and_comes_before_the_stream_ends(
-    cluster: Questioning,
+    cluster: CallbackGateways,
 ) -> None:
-    async with Handler.connect(cluster.gateways[THERE].channel, {"consumer_information": tell_person}) as handler:
-        answered = await asyncio.gather(*(cluster.ask(HERE) for _ in range(30)))
+    async with Handler.connect(cluster.there.channel, {"consumer_information": tell_person}) as handler:
+        answered = await asyncio.gather(*(cluster.call() for _ in range(30)))
         assert {status for status, _ in answered} == {200}
         assert await outcomes(handler, 30) == [ACCEPTED] * 30
 
-    assert {receipt.token for receipt in handler.acknowledgements} == {question.token for question in handler.requests}
+    assert {receipt.token for receipt in handler.acknowledgements} == {request.token for request in handler.requests}
 
 
 async def test_while_nats_is_down_handlers_here_answer_and_after_that_those_elsewhere_too(
-    cluster: Questioning,
+    cluster: CallbackGateways,
 ) -> None:
-    there, here = cluster.gateways[THERE].channel, cluster.gateways[HERE].channel
+    there, here = cluster.there.channel, cluster.here.channel
     async with Handler.connect(there, {"deliver_otp": Issuer().responders()["deliver_otp"]}) as elsewhere:
-        assert (await cluster.ask(HERE, "/otp", {"otp": {"value": "1"}}))[0] == 204
+        assert (await cluster.call("/otp", {"otp": {"value": "1"}}))[0] == 204
         async with Handler.connect(here, {"consumer_information": tell_person}) as own:
             await cluster.nats.kill()
             for _ in range(5):
-                assert (await cluster.ask(HERE))[0] == 200
+                assert (await cluster.call())[0] == 200
             assert len(own.requests) == 5
 
-            await cluster.nats.restart()
+            await cluster.restart_nats()
             async with asyncio.timeout(SECONDS):
-                while (await cluster.ask(HERE, "/otp", {"otp": {"value": "2"}}))[0] != 204:  # noqa: ASYNC110
+                while (await cluster.call("/otp", {"otp": {"value": "2"}}))[0] != 204:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
     assert elsewhere.requests[-1].deliver_otp.otp == "2"
 
 
-async def test_nothing_of_a_callback_or_a_reply_is_stored_or_logged(cluster: Questioning, tmp_path: Path) -> None:
-    sandbox = cluster.gateways[THERE].sandbox
+async def test_nothing_of_a_callback_or_a_reply_is_stored_or_logged(cluster: CallbackGateways) -> None:
     with capture_logs() as logged:
-        async with Handler.connect(cluster.gateways[THERE].channel, Issuer().responders()) as handler:
+        async with Handler.connect(cluster.there.channel, Issuer().responders()) as handler:
             otp = {"otp": {"value": CANARY}, "panSuffix": CANARY, "unknown": CANARY}
-            assert (await cluster.ask(HERE, "/otp", otp))[0] == 204
-            assert (await cluster.ask(HERE))[0] == 200
+            assert (await cluster.call("/otp", otp))[0] == 204
+            assert (await cluster.call())[0] == 200
         # What is stored is found, so what is not found is not stored.
-        notification = Notification("card-1", "op_control", datetime.now(UTC), details=new_details())
-        assert await sandbox.notifier.send(notification) == 204
-    asked = handler.requests[0]
-    assert asked.deliver_otp.otp == CANARY
+        assert await cluster.notify("op_control") == 204
+    sent = handler.requests[0]
+    assert sent.deliver_otp.otp == CANARY
 
     connection = await Connection.open(NatsSettings(servers=(cluster.nats.url,)))
     try:
-        for subject in ("all", asked.token[:16]):
-            takers = await api_request(connection, "STREAM.NAMES", {"subject": f"d1-gateway.gateway.{subject}"})
+        for subject in ("all", sent.token[:16]):
+            takers = await api_request(connection, "STREAM.NAMES", {"subject": f"{cluster.prefix}.gateway.{subject}"})
             assert not takers.get("streams")
         assert len((await api_request(connection, "STREAM.NAMES"))["streams"]) > 1
     finally:
         await connection.close()
     await cluster.nats.stop()
-    stored = b"".join(file.read_bytes() for file in (tmp_path / "nats").rglob("*") if file.is_file())
+    stored = b"".join(file.read_bytes() for file in cluster.nats.folder.rglob("*") if file.is_file())
+    await cluster.restart_nats()
     assert b"op_control" in stored
-    for secret in (CANARY, PHONE[3:], asked.token):
+    for secret in (CANARY, PHONE[3:], sent.token):
         assert secret.encode() not in stored
         assert secret not in repr(logged)
 
 
-async def test_what_others_or_newer_peers_say_is_ignored_and_logged_once(cluster: Questioning) -> None:
+async def test_what_others_or_newer_peers_say_is_ignored_and_logged_once(cluster: CallbackGateways) -> None:
     stranger = await Connection.open(NatsSettings(servers=(cluster.nats.url,)))
     try:
         with capture_logs() as logged:
             newer = peer.PeerMessage(sender="f" * 16).SerializeToString() + NEWER_KIND
             for said in (newer, newer, b"", b"hello", bytes(40)):
-                await stranger.publish("d1-gateway.gateway.all", said)
+                await stranger.publish(f"{cluster.prefix}.gateway.all", said)
             async with asyncio.timeout(SECONDS):
-                while str(logged).count("peer_messages_ignored") < len(cluster.gateways):  # noqa: ASYNC110
+                while str(logged).count("peer_messages_ignored") < 2:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-            async with Handler.connect(cluster.gateways[THERE].channel, {"consumer_information": tell_person}):
-                assert (await cluster.ask(HERE))[0] == 200
+            async with Handler.connect(cluster.there.channel, {"consumer_information": tell_person}):
+                assert (await cluster.call())[0] == 200
     finally:
         await stranger.close()
 
     ignored = [each for each in logged if each["event"] == "peer_messages_ignored"]
-    assert [(each["suppressed"], each["cause"]) for each in ignored] == [(0, "unknown kind")] * len(cluster.gateways)
+    assert [(each["suppressed"], each["cause"]) for each in ignored] == [(0, "unknown kind")] * 2
     assert "hello" not in repr(ignored)

@@ -1,33 +1,22 @@
-"""Three servers with a replica each: acknowledged events survive the loss of any of them."""
+"""Three servers with a replica each: acknowledged events, their order and leases survive the loss of any of them."""
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from adapters.nats import NatsStorage
 from gateway.errors import GatewayError
-from gateway.ports import Scope
-from sandbox.nats import NatsCluster, NatsServer
+from gateway.ports import Lease, Scope
+from sandbox.nats import NatsCluster
 from tests.conformance.storage_engines import ISSUER, an_event, append_all, read_all
-from tests.integration.nats.nats_storages import opened, recovered, settings_for_nats
+from tests.integration.nats.nats_storages import leader_of, opened, recovered, settings_for_nats
+from tests.integration.nats.ordered_events import held, ordered_events, reached, store
 
 pytestmark = pytest.mark.timeout(120)
 
-
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[NatsCluster]:
-    async with await NatsCluster.start(tmp_path / "cluster") as cluster:
-        yield cluster
-
-
-async def leader_of(cluster: NatsCluster, storage: NatsStorage) -> NatsServer:
-    async with asyncio.timeout(30):
-        while (leader := await cluster.leader(storage.names.event_stream)) is None:  # noqa: ASYNC110  it tells nobody
-            await asyncio.sleep(0.05)
-    return leader
+NAME = "fraud"
 
 
 async def insist(storage: NatsStorage, number: int, acknowledged: Counter[int]) -> None:
@@ -40,6 +29,12 @@ async def insist(storage: NatsStorage, number: int, acknowledged: Counter[int]) 
         else:
             acknowledged[number] += 1
             return
+
+
+async def at_least(count: int, acknowledged: Counter[int]) -> None:
+    async with asyncio.timeout(50):
+        while acknowledged.total() < count:  # noqa: ASYNC110  it goes on by itself
+            await asyncio.sleep(0.05)
 
 
 async def test_what_was_acknowledged_is_there_once_though_the_leader_was_killed_meanwhile(cluster: NatsCluster) -> None:
@@ -57,18 +52,15 @@ async def test_what_was_acknowledged_is_there_once_though_the_leader_was_killed_
         async with asyncio.TaskGroup() as bringing:
             for storage in (one, other) * 4:
                 bringing.create_task(bring(storage))
-            for _ in range(2):
-                await asyncio.sleep(0.5)
-                killed = await leader_of(cluster, one)
-                await killed.kill()
-                before = acknowledged.total()
-                async with asyncio.timeout(30):
-                    while acknowledged.total() < before + 50:  # noqa: ASYNC110  it goes on by itself
-                        await asyncio.sleep(0.05)
-                await killed.restart()
+            await at_least(50, acknowledged)
+            killed = await leader_of(cluster, one.names.event_stream)
+            await killed.kill()
+            await at_least(acknowledged.total() + 50, acknowledged)
+            await killed.restart()
+            await at_least(acknowledged.total() + 50, acknowledged)
             is_over.set()
 
-        await recovered(one, within_seconds=10)
+        await recovered(one)
         stored = await read_all(one.log)
         found = Counter(int(each.event.operation_id.removeprefix("operation-")) for each in stored)
         assert set(acknowledged) <= set(found)
@@ -87,7 +79,7 @@ async def test_a_gateway_that_knows_one_server_finds_the_others(cluster: NatsClu
 
         await first.kill()
 
-        await recovered(storage, within_seconds=20)
+        await recovered(storage)
         assert not await storage.log.append(an_event(1))
 
 
@@ -100,7 +92,7 @@ async def test_a_reader_at_any_server_sees_at_once_what_was_acknowledged_at_anot
             await writer.log.append(an_event(number, subject_id=f"card-{number % 10}"))
             assert (await other.log.bounds()).last == number
             assert [stored.sequence for stored in (await other.log.read(number - 1, 10)).events] == [number]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             await waiting
 
         read = await one.log.read(0, 100, Scope(ISSUER, 1, "card-3"))
@@ -120,10 +112,10 @@ async def test_entries_and_cursors_survive_the_loss_of_a_server(cluster: NatsClu
         winner = b"one" if outcomes[0] is None else b"other"
         assert sorted(outcomes, key=str) == sorted([None, winner], key=str)
 
-        await (await leader_of(cluster, one)).kill()
-        await asyncio.gather(recovered(one, within_seconds=20), recovered(other, within_seconds=20))
+        await (await leader_of(cluster, one.names.event_stream)).kill()
+        await asyncio.gather(recovered(one), recovered(other))
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             while True:
                 try:
                     assert await one.key_value_store.get("key") == winner
@@ -135,3 +127,77 @@ async def test_entries_and_cursors_survive_the_loss_of_a_server(cluster: NatsClu
                     break
         assert subscription is not None
         assert subscription.committed == 1
+
+
+async def test_events_keep_their_order_when_the_leader_of_the_stream_dies_again_and_again(cluster: NatsCluster) -> None:
+    events = ordered_events(6_000)
+    settings = settings_for_nats(*cluster.servers, timeout_seconds=2, replicas=3)
+    async with opened(settings) as storage, opened(settings) as other:
+        storing = asyncio.create_task(store(storage, events))
+        for place in (1_000, 3_000):
+            await reached(other, place)
+            leader = await leader_of(cluster, storage.names.event_stream)
+            await leader.kill()
+            await asyncio.sleep(0.5)
+            await leader.restart()
+        await storing
+
+        assert await held(storage) == events
+
+
+class Watching:
+    """A gateway's watcher, which competes whenever it has no lease."""
+
+    def __init__(self, storage: NatsStorage) -> None:
+        self.storage = storage
+        self.leases: list[Lease] = []
+
+    @property
+    def is_active(self) -> bool:
+        return bool(self.leases) and self.leases[-1].is_held()
+
+    async def compete(self) -> None:
+        self.storage.leases.set_watchers(ISSUER, NAME, 1)
+        while True:
+            lost = asyncio.Event()
+            lease = await self.storage.leases.acquire(ISSUER, NAME, lost.set)
+            if lease is None:
+                await self.storage.leases.wait_free(ISSUER, NAME)
+            else:
+                self.leases.append(lease)
+                await lost.wait()
+
+
+async def test_never_are_two_active_while_leaders_die_one_after_the_other(cluster: NatsCluster) -> None:
+    settings = settings_for_nats(*cluster.servers, replicas=3)
+    watching = [Watching(await NatsStorage.open(settings)) for _ in range(3)]
+    competing = [asyncio.create_task(each.compete()) for each in watching]
+    most = 0
+    for _ in range(2):
+        await somebody_is_active(watching)
+        leader = await leader_of(cluster, f"KV_{settings.prefix}-leases")
+        await leader.kill()
+        end = time.monotonic() + 3.0
+        while time.monotonic() < end:
+            most = max(most, sum(each.is_active for each in watching))
+            await asyncio.sleep(0.002)
+        await leader.restart()
+    await somebody_is_active(watching)
+
+    tokens = [lease.fencing_token for each in watching for lease in each.leases]
+    assert most == 1
+    assert len(set(tokens)) == len(tokens)
+    for each in watching:
+        own = [lease.fencing_token for lease in each.leases]
+        assert own == sorted(own)
+    for task in competing:
+        task.cancel()
+    await asyncio.gather(*competing, return_exceptions=True)
+    for each in watching:
+        await each.storage.close()
+
+
+async def somebody_is_active(watching: list[Watching]) -> None:
+    async with asyncio.timeout(40):
+        while not any(each.is_active for each in watching):  # noqa: ASYNC110  a lease sends no event
+            await asyncio.sleep(0.01)

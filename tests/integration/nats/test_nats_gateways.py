@@ -3,55 +3,60 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from gateway import bootstrap
-from gateway.settings import NatsSettings, Settings, SettingsError
+from gateway.settings import Settings, SettingsError
 from issuer.card.v1 import messages_pb2 as card
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox import Sandbox
 from sandbox.nats import NatsServer
-from tests.contract.card_rpcs import prepare
+from tests.contract.card_rpcs import changed
 from tests.contract.watching import EARLIEST, notify, watching
-from tests.integration.nats.nats_storages import fresh_prefix
+from tests.integration.nats.nats_gateways import prepared_sandbox, sharing_settings
+from tests.integration.nats.nats_storages import NO_SERVER
 from tests.integration.telemetry.operator_view import OperatorView
-from tests.running import Running, edge_session, failure_of, running_gateway, settings_for
+from tests.running import Running, edge_session, failure_of, running_gateway
 
 
-@pytest.fixture
-async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    async with Sandbox.start(tmp_path / "keys") as started:
-        prepare(started.store)
+@pytest.fixture(scope="module")
+async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    async with prepared_sandbox(tmp_path_factory.mktemp("sandbox")) as started:
         yield started
 
 
-@pytest.fixture
-def shared(sandbox: Sandbox, server: NatsServer, tmp_path: Path) -> Settings:
-    """The settings of gateways of one cluster."""
-    key_file = tmp_path / "first-replies.key"
-    key_file.touch(mode=0o600)
-    key_file.write_text("0a" * 32)
-    settings = settings_for(sandbox, tmp_path)
-    return settings.model_copy(
-        update={
-            "nats": NatsSettings(servers=(server.url,), replicas=1, prefix=fresh_prefix()),
-            "idempotency": settings.idempotency.model_copy(update={"key_file": key_file}),
-        }
-    )
-
-
-@asynccontextmanager
-async def two_gateways(sandbox: Sandbox, settings: Settings) -> AsyncIterator[tuple[Running, Running]]:
-    """Run two; D1 knows the edge of the second one."""
+@pytest.fixture(scope="module")
+async def two_gateways(
+    sandbox: Sandbox, server_of_module: NatsServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[Running, Running]]:
+    settings = sharing_settings(sandbox, server_of_module, tmp_path_factory.mktemp("gateways"))
     async with running_gateway(sandbox, settings) as one, running_gateway(sandbox, settings) as other:
         yield one, other
 
 
-async def test_what_one_gateway_takes_a_watcher_at_the_other_receives(sandbox: Sandbox, shared: Settings) -> None:
-    async with two_gateways(sandbox, shared) as (one, other), watching(one, position=EARLIEST) as watch:
+@pytest.fixture
+def pair(two_gateways: tuple[Running, Running]) -> tuple[Running, Running]:
+    """The module's two gateways. D1 knows the edge of the second one, and the tests use cards of their own."""
+    two_gateways[1].sandbox.set_edge(two_gateways[1].edge)
+    return two_gateways
+
+
+@pytest.fixture
+def shared(sandbox: Sandbox, server: NatsServer, tmp_path: Path) -> Settings:
+    """The settings of gateways of another cluster."""
+    return sharing_settings(sandbox, server, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running() -> None:
+    """The module's gateways keep tasks for their connections. They are gone in the end."""
+
+
+async def test_what_one_gateway_takes_a_watcher_at_the_other_receives(pair: tuple[Running, Running]) -> None:
+    one, other = pair
+    async with watching(one) as watch:
         assert not (await watch.batch()).notifications
 
         sent = await notify(other, "card-1", "card-2", "card-1")
@@ -60,58 +65,51 @@ async def test_what_one_gateway_takes_a_watcher_at_the_other_receives(sandbox: S
     assert not one.event_log.exists()
 
 
-async def test_a_cursor_of_one_gateway_is_good_at_the_other_at_once(sandbox: Sandbox, shared: Settings) -> None:
-    async with two_gateways(sandbox, shared) as (one, other):
-        async with watching(other, position=EARLIEST) as first:
-            sent = await notify(other, "card-1")
-            assert await first.operation_ids(1) == sent
-        cursor = (
-            await other.notifications.CommitCursor(
-                notification.CommitCursorRequest(subscription="fraud", cursor=await end_of(other))
-            )
-        ).committed_cursor
+async def test_a_cursor_of_one_gateway_is_good_at_the_other_at_once(pair: tuple[Running, Running]) -> None:
+    one, other = pair
+    async with watching(other) as first:
+        await first.batch()
+        sent = await notify(other, "card-1")
+        assert await first.operation_ids(1) == sent
+    async with watching(other) as watch:
+        end = (await watch.batch()).cursor
+    commit = notification.CommitCursorRequest(subscription="fraud", cursor=end)
+    cursor = (await other.notifications.CommitCursor(commit)).committed_cursor
 
-        async with watching(one, after_cursor=cursor) as second:
-            later = await notify(other, "card-2")
-            assert await second.operation_ids(1) == later
-        found = await one.notifications.GetSubscription(notification.GetSubscriptionRequest(subscription="fraud"))
-        assert found.subscription.committed_cursor == cursor
-        assert found.subscription.lag == 1
-
-
-async def end_of(running: Running) -> str:
-    async with watching(running) as watch:
-        return (await watch.batch()).cursor
+    async with watching(one, after_cursor=cursor) as second:
+        later = await notify(other, "card-2")
+        assert await second.operation_ids(1) == later
+    found = await one.notifications.GetSubscription(notification.GetSubscriptionRequest(subscription="fraud"))
+    assert found.subscription.committed_cursor == cursor
+    assert found.subscription.lag == 1
 
 
-async def test_one_card_is_found_in_a_log_that_others_filled(sandbox: Sandbox, shared: Settings) -> None:
-    async with two_gateways(sandbox, shared) as (one, other):
-        sent = await notify(other, *(f"card-{number % 10}" for number in range(60)))
-        wanted = notification.NotificationFilter(card_ids=["card-7"])
+async def test_one_card_is_found_in_a_log_that_others_filled(pair: tuple[Running, Running]) -> None:
+    one, other = pair
+    sent = await notify(other, *(f"card-of-{number % 10}" for number in range(60)))
+    wanted = notification.NotificationFilter(card_ids=["card-of-7"])
 
-        async with watching(one, position=EARLIEST, filter=wanted) as watch:
-            assert await watch.operation_ids(6) == sent[7::10]
-            more = await notify(other, "card-6", "card-7")
-            assert await watch.operation_ids(1) == more[1:]
+    async with watching(one, position=EARLIEST, filter=wanted) as watch:
+        assert await watch.operation_ids(6) == sent[7::10]
+        more = await notify(other, "card-of-6", "card-of-7")
+        assert await watch.operation_ids(1) == more[1:]
 
 
 async def test_a_call_that_is_repeated_at_the_other_gateway_gets_the_first_reply(
-    sandbox: Sandbox, shared: Settings
+    pair: tuple[Running, Running],
 ) -> None:
-    async with two_gateways(sandbox, shared) as (one, other):
-        request = card.SuspendCardRequest(
-            card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD, request_id=str(uuid.uuid4())
-        )
+    one, other = pair
+    request = card.SuspendCardRequest(
+        card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD, request_id=str(uuid.uuid4())
+    )
 
-        first = await one.cards.SuspendCard(request)
-        second = await other.cards.SuspendCard(request)
+    first = await one.cards.SuspendCard(request)
+    second = await other.cards.SuspendCard(request)
 
-        assert second == first
-        # D1 itself refuses to suspend it once more.
-        anew = card.SuspendCardRequest()
-        anew.CopyFrom(request)
-        anew.request_id = str(uuid.uuid4())
-        assert (await failure_of(other.cards.SuspendCard(anew))).outcome == "REJECTED"
+    assert second == first
+    # D1 itself refuses to suspend it once more.
+    anew = changed(request, request_id=str(uuid.uuid4()))
+    assert (await failure_of(other.cards.SuspendCard(anew))).outcome == "REJECTED"
 
 
 async def test_while_nats_is_gone_d1_gets_503_and_the_gateway_is_not_ready_and_all_ends_when_it_returns(
@@ -135,12 +133,18 @@ async def test_while_nats_is_gone_d1_gets_503_and_the_gateway_is_not_ready_and_a
 
         await server.restart()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await operator.notify("op-2") != 204:  # noqa: ASYNC110  again until it is taken
                 await asyncio.sleep(0.05)
         await operator.until_ready(200)
         assert (await operator.scrape()).value("event_log_last_sequence") == 2
         assert (await operator.scrape()).value("event_log_size_bytes") > 100
+
+
+@pytest.fixture
+def without_server(shared: Settings) -> Settings:
+    assert shared.nats is not None
+    return shared.model_copy(update={"nats": shared.nats.model_copy(update={"servers": (NO_SERVER,)})})
 
 
 async def test_gateways_that_share_a_store_have_to_have_one_key(shared: Settings) -> None:
@@ -163,15 +167,11 @@ async def test_credentials_that_cannot_be_used_are_a_mistake_in_the_settings(sha
         bootstrap.check(wrong)
 
 
-async def test_settings_for_nats_can_be_checked_without_it(shared: Settings, server: NatsServer) -> None:
-    await server.kill()
-
-    assert bootstrap.check(shared) == bootstrap.check(shared.model_copy(update={"nats": None}))
+async def test_settings_for_nats_can_be_checked_without_it(without_server: Settings) -> None:
+    assert bootstrap.check(without_server) == bootstrap.check(without_server.model_copy(update={"nats": None}))
 
 
-async def test_a_gateway_that_finds_no_nats_does_not_start(shared: Settings, server: NatsServer) -> None:
-    await server.kill()
-
-    with pytest.raises(SettingsError, match=rf"nats: No NATS server can be used \({server.url}"):
-        async with bootstrap.running(shared):
+async def test_a_gateway_that_finds_no_nats_does_not_start(without_server: Settings) -> None:
+    with pytest.raises(SettingsError, match=rf"nats: No NATS server can be used \({NO_SERVER}"):
+        async with bootstrap.running(without_server):
             pass

@@ -14,7 +14,7 @@ from adapters.nats.jetstream.streams import Names
 from gateway.settings import EventLogSettings, NatsSettings
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import ISSUER, an_event, append_all, read_all
-from tests.integration.nats.nats_storages import open_error, opened, settings_for_nats, unavailable
+from tests.integration.nats.nats_storages import NO_SERVER, open_error, opened, settings_for_nats, unavailable
 
 
 async def ask_server(settings: NatsSettings, what: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
@@ -25,33 +25,25 @@ async def ask_server(settings: NatsSettings, what: str, body: Mapping[str, objec
         await connection.close()
 
 
-async def test_servers_that_cannot_be_reached_are_named(server: NatsServer) -> None:
-    settings = settings_for_nats(server)
-    await server.kill()
-
-    message = await open_error(settings)
-
-    assert server.url in message
-    assert "Connection refused" in message
-
-
-async def test_servers_without_jetstream_are_rejected(tmp_path: Path) -> None:
-    async with await NatsServer.start(tmp_path / "plain", jetstream=False) as server:
-        assert await open_error(settings_for_nats(server)) == (
-            "The NATS servers have no JetStream; enable it in their configuration."
+async def test_servers_that_cannot_be_used_are_rejected_with_the_reason(server: NatsServer, tmp_path: Path) -> None:
+    async with (
+        await NatsServer.start(tmp_path / "plain", jetstream=False) as plain,
+        await NatsServer.start(tmp_path / "small", settings="max_payload: 65536") as small,
+    ):
+        # At the same time, as each tries for a while.
+        gone, without_jetstream, too_few, too_small = await asyncio.gather(
+            open_error(settings_for_nats(server).model_copy(update={"servers": (NO_SERVER,)})),
+            open_error(settings_for_nats(plain)),
+            open_error(settings_for_nats(server, replicas=3)),
+            open_error(settings_for_nats(small)),
         )
 
-
-async def test_too_few_servers_for_the_replicas_are_rejected(server: NatsServer) -> None:
-    message = await open_error(settings_for_nats(server, replicas=3))
-
-    assert "too few" in message
-    assert "set nats.replicas to 1" in message
-
-
-async def test_a_server_that_accepts_small_messages_only_is_rejected(tmp_path: Path) -> None:
-    async with await NatsServer.start(tmp_path / "small", settings="max_payload: 65536") as server:
-        assert "set its max_payload to 1048576 or more" in await open_error(settings_for_nats(server))
+    assert NO_SERVER in gone
+    assert "Connection refused" in gone
+    assert without_jetstream == "The NATS servers have no JetStream; enable it in their configuration."
+    assert "too few" in too_few
+    assert "set nats.replicas to 1" in too_few
+    assert "set its max_payload to 1048576 or more" in too_small
 
 
 @pytest.mark.parametrize(

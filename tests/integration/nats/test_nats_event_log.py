@@ -1,0 +1,134 @@
+"""The event log on one server: duplicates are stored once, order holds, and gaps are never skipped silently."""
+
+import asyncio
+
+import pytest
+
+from adapters.nats.jetstream.jetstream import api_request
+from gateway.errors import GatewayError
+from sandbox.nats import NatsServer
+from tests.conformance.storage_engines import an_event, append_all, read_all
+from tests.integration.nats.nats_storages import opened, settings_for_nats, unavailable
+from tests.integration.nats.ordered_events import held, ordered_events, reached, store
+
+
+async def test_a_duplicate_is_known_long_after_jetstream_itself_would_have_forgotten_it(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server)) as storage:
+        await storage.log.append(an_event(1))
+        # The stream's own window for message ids is a second.
+        await asyncio.sleep(1.5)
+
+        assert not await storage.log.append(an_event(1))
+
+
+async def test_an_event_whose_acknowledgement_was_lost_is_a_duplicate_when_it_comes_again(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server, timeout_seconds=0.5)) as storage:
+        server.pause()
+        with unavailable():
+            await storage.log.append(an_event(1))
+        server.resume()
+
+        # It was on its way all the time.
+        async with asyncio.timeout(30):
+            await storage.log.wait_beyond(0)
+        assert not await storage.log.append(an_event(1))
+        assert [stored.event for stored in await read_all(storage.log)] == [an_event(1)]
+
+
+async def test_an_event_whose_sender_left_is_a_duplicate_when_it_comes_again(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server)) as storage:
+        server.pause()
+        leaving = asyncio.create_task(storage.log.append(an_event(1)))
+        await asyncio.sleep(0.05)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        server.resume()
+
+        assert not await storage.log.append(an_event(1))
+
+
+async def test_the_same_event_at_two_gateways_at_once_is_stored_once(server: NatsServer) -> None:
+    settings = settings_for_nats(server)
+    async with opened(settings) as one, opened(settings) as other:
+        for number in range(50):
+            event = an_event(number)
+            assert sorted(await asyncio.gather(one.log.append(event), other.log.append(event))) == [False, True]
+
+        assert (await one.log.bounds()).last == 50
+
+
+async def test_events_keep_their_order_when_the_server_is_killed_and_started_again(server: NatsServer) -> None:
+    events = ordered_events(5_000)
+    async with opened(settings_for_nats(server)) as storage:
+        storing = asyncio.create_task(store(storage, events))
+        for place in (500, 2_500):
+            await reached(storage, place)
+            await server.restart()
+        assert await storing > 0
+
+        assert await held(storage) == events
+
+
+@pytest.mark.parametrize("place", [0, 1, 100, 400])
+async def test_an_event_that_cannot_be_stored_holds_up_those_behind_it(server: NatsServer, place: int) -> None:
+    events = ordered_events(500)
+    # Of each window, all are sent before the first response arrives.
+    events[place] = events[place]._replace(payload=bytes(2_000_000))
+    async with opened(settings_for_nats(server)) as storage:
+        with pytest.raises(GatewayError, match="exceeds max_payload of the NATS server"):
+            await storage.log.append_in_order(events)
+
+        assert await held(storage) == events[:place]
+
+
+async def test_a_reader_that_missed_purged_events_learns_so(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server)) as storage:
+        log, names = storage.log, storage.names
+        for number in range(1, 11):
+            await log.append(an_event(number))
+        for number in (5, 6):
+            await api_request(
+                storage.connection, f"STREAM.PURGE.{names.event_stream}", {"filter": names.event(an_event(number))}
+            )
+
+        before = await log.read(0, 100)
+        assert [stored.sequence for stored in before.events] == [1, 2, 3, 4]
+        assert before.bounds.trimmed_through == 0
+
+        beyond = await log.read(4, 100)
+        assert beyond.bounds.trimmed_through == 6
+        assert [stored.sequence for stored in await read_all(log, 6)] == [7, 8, 9, 10]
+
+
+async def test_a_reader_at_the_end_when_all_was_purged_reads_on(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server)) as storage:
+        log = storage.log
+        await append_all(log, [an_event(number) for number in range(5)])
+        await api_request(storage.connection, f"STREAM.PURGE.{storage.names.event_stream}")
+
+        assert (await log.read(2, 10)).bounds.trimmed_through == 5
+        assert await log.append(an_event(9))
+        assert [stored.sequence for stored in (await log.read(5, 10)).events] == [6]
+
+
+async def test_the_last_event_may_be_purged(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server)) as storage:
+        log, names = storage.log, storage.names
+        for number in (1, 2, 3):
+            await log.append(an_event(number))
+        await api_request(
+            storage.connection, f"STREAM.PURGE.{names.event_stream}", {"filter": names.event(an_event(3))}
+        )
+
+        assert (await log.read(2, 10)).bounds.trimmed_through == 3
+        assert await log.append(an_event(4))
+        assert [stored.sequence for stored in (await log.read(3, 10)).events] == [4]
+
+
+async def test_what_is_no_event_is_an_error_and_not_passed_over(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server)) as storage:
+        await storage.log.append(an_event(1))
+        await storage.connection.request(f"{storage.names.events}.ISSUER0001.1.card-1.foreign", b"not an event")
+
+        with unavailable():
+            await storage.log.read(0, 10)
