@@ -16,7 +16,7 @@ from tests.running import Running
 
 __all__ = [
     "CHANGES",
-    "QUESTIONS",
+    "QUERIES",
     "Made",
     "authenticate",
     "create",
@@ -35,7 +35,7 @@ async def _made(rpc: Any, request: Message, correlation_id: str, seconds: float)
 
 async def suspend(running: Running, correlation_id: str = "", *, seconds: float = SECONDS) -> Any:
     """Make a change that is not idempotent."""
-    request = card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD)
+    request = card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_USER_DECISION)
     return await _made(running.cards.SuspendCard, request, correlation_id, seconds)
 
 
@@ -83,5 +83,5 @@ async def authenticate(running: Running, correlation_id: str = "", *, seconds: f
 Made = Callable[..., Coroutine[Any, Any, Any]]
 CHANGES: Mapping[str, Made] = MappingProxyType({"d1": suspend, "threeds": authenticate})
 """By upstream: calls that are sent at most once."""
-QUESTIONS: Mapping[str, Made] = MappingProxyType({"d1": list_operations, "threeds": lookup})
+QUERIES: Mapping[str, Made] = MappingProxyType({"d1": list_operations, "threeds": lookup})
 """By upstream: calls that are retried."""

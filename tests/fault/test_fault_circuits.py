@@ -1,15 +1,14 @@
 """The circuit breaker of each upstream, as callers see it."""
 
 import asyncio
-import time
 from pathlib import Path
 
 import grpc
 import pytest
 
 from sandbox.common.faults import Fault
-from tests.fault.calls import CHANGES, QUESTIONS
-from tests.fault.faulty import SLACK_SECONDS, Faulty, faulty_gateway, recovery_seconds
+from tests.fault.calls import CHANGES, QUERIES
+from tests.fault.faulty import Faulty, faulty_gateway, recovery_seconds, until
 from tests.running import failure_of
 
 _FAILURES = 10
@@ -19,7 +18,7 @@ _OPERATIONS = {"d1": "suspendCard", "threeds": "auth"}
 every_upstream = pytest.mark.parametrize("upstream", ["d1", "threeds"])
 
 
-async def _told(faulty: Faulty, upstream: str) -> tuple[grpc.StatusCode, str, str]:
+async def _error(faulty: Faulty, upstream: str) -> tuple[grpc.StatusCode, str, str]:
     failure = await failure_of(CHANGES[upstream](faulty.running))
     return failure.code, failure.reason, failure.outcome
 
@@ -37,33 +36,31 @@ async def test_after_failures_in_a_row_nothing_is_sent_until_the_pause_is_over(f
     wire = faulty.wire(upstream)
     sent = len(wire.requests)
 
-    began = time.perf_counter()
     failure = await failure_of(CHANGES[upstream](faulty.running))
     assert (failure.code, failure.reason, failure.outcome) == _OPEN
-    assert time.perf_counter() - began < SLACK_SECONDS
     assert failure.retry_seconds is not None
     assert 0 < failure.retry_seconds <= 0.5
     assert len(wire.requests) == sent
 
     await asyncio.sleep(failure.retry_seconds)
     await CHANGES[upstream](faulty.running)
-    await QUESTIONS[upstream](faulty.running)
+    await QUERIES[upstream](faulty.running)
 
 
 @every_upstream
 async def test_one_upstream_that_fails_does_not_take_the_other_one_with_it(faulty: Faulty, upstream: str) -> None:
     await _fail(faulty, upstream, _FAILURES)
-    assert await _told(faulty, upstream) == _OPEN
+    assert await _error(faulty, upstream) == _OPEN
 
-    await QUESTIONS["threeds" if upstream == "d1" else "d1"](faulty.running)
+    await QUERIES["threeds" if upstream == "d1" else "d1"](faulty.running)
 
 
 @every_upstream
-@pytest.mark.parametrize("status", [400, 403, 404, 409, 429])
-async def test_client_errors_open_nothing(faulty: Faulty, upstream: str, status: int) -> None:
-    await _fail(faulty, upstream, 2 * _FAILURES, status)
+async def test_client_errors_open_nothing(faulty: Faulty, upstream: str) -> None:
+    for status in (400, 403, 404, 409, 429):
+        await _fail(faulty, upstream, _FAILURES, status)
 
-    await CHANGES[upstream](faulty.running)
+        await QUERIES[upstream](faulty.running)
 
 
 async def test_an_erro_opens_nothing_whatever_its_status(faulty: Faulty) -> None:
@@ -77,7 +74,6 @@ async def test_an_erro_opens_nothing_whatever_its_status(faulty: Faulty) -> None
 
 
 async def test_deadlines_too_short_for_any_upstream_open_nothing(faulty: Faulty) -> None:
-    await QUESTIONS["threeds"](faulty.running)
     faulty.sandbox.faults.add(Fault("auth", latency_ms=400, times=2 * _FAILURES))
     calls = (CHANGES["threeds"](faulty.running, seconds=0.3) for _ in range(2 * _FAILURES))
     for error in await asyncio.gather(*calls, return_exceptions=True):
@@ -94,27 +90,22 @@ async def test_while_it_is_open_one_call_tries_and_the_others_fail_at_once(tmp_p
         await asyncio.sleep(0.6)
         faulty.sandbox.faults.add(Fault("suspendCard", latency_ms=800))
         trying = asyncio.create_task(CHANGES["d1"](faulty.running))
-        async with asyncio.timeout(SLACK_SECONDS):
-            while len(faulty.d1.requests) == sent:  # noqa: ASYNC110 - a request that passes sets no event
-                await asyncio.sleep(0.01)
-        assert [await _told(faulty, "d1") for _ in range(3)] == [_OPEN] * 3
+        await until(lambda: len(faulty.d1.requests) > sent)
+        assert [await _error(faulty, "d1") for _ in range(3)] == [_OPEN] * 3
         await trying
         assert len(faulty.d1.requests) == sent + 1
-        await QUESTIONS["d1"](faulty.running)
+        await QUERIES["d1"](faulty.running)
 
 
 @every_upstream
 async def test_a_silent_upstream_opens_the_circuit_which_closes_when_it_is_back(tmp_path: Path, upstream: str) -> None:
     impatient = {"connect_timeout_seconds": 0.3, "total_timeout_seconds": 0.6}
     async with faulty_gateway(tmp_path, d1=impatient, threeds=impatient, circuit_failures=3) as faulty:
-        await QUESTIONS[upstream](faulty.running)
+        await QUERIES[upstream](faulty.running)
         faulty.wire(upstream).is_stalled = True
-        told = [await _told(faulty, upstream) for _ in range(4)]
-        assert {reason for _, reason, _ in told[:3]} == {"DEADLINE_EXCEEDED"}
-        assert told[3] == _OPEN
+        failures = [await _error(faulty, upstream) for _ in range(4)]
+        assert {reason for _, reason, _ in failures[:3]} == {"DEADLINE_EXCEEDED"}
+        assert failures[3] == _OPEN
 
-        # Connections that are stalled stay so.
-        await faulty.wire(upstream).cut()
-        faulty.wire(upstream).is_stalled = False
         await faulty.wire(upstream).mend()
-        assert await recovery_seconds(lambda: QUESTIONS[upstream](faulty.running)) < 5
+        assert await recovery_seconds(lambda: QUERIES[upstream](faulty.running)) < 5

@@ -58,7 +58,13 @@ class Wire:
         return f"https://{_HOST}:{self.port}"
 
     async def mend(self) -> None:
-        """Accept connections again, at the former port."""
+        """Accept connections again, at the former port, and forward what comes."""
+        if self.is_stalled:
+            # Connections that are stalled stay so.
+            await self.cut()
+            self.is_stalled = False
+        if self._listening is not None and self._listening.is_serving():
+            return
         self._listening = await asyncio.start_server(self._carry, _HOST, self.port, ssl=self._serving, backlog=2000)
         self.port = self._listening.sockets[0].getsockname()[1]
 
