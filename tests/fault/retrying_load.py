@@ -25,6 +25,8 @@ __all__ = ["Load"]
 
 _PATIENCE_SECONDS = 30.0
 _WATCHERS = 4
+_SOME = 100
+_PAUSE_SECONDS = 0.01
 # gRPC's server uses CANCELLED for calls that arrive just as it starts to drain (grpc/grpc#41785). The Python client
 # retries it too, where safe.
 _RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
@@ -80,6 +82,13 @@ class Load:
             for watch in watches:
                 watch.cancel()
 
+    async def goes_on(self) -> None:
+        """Wait for some more successes of every kind."""
+        enough = {what: self.done[what] + _SOME for what in ("rpcs", "callbacks")}
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while any(self.done[what] < count for what, count in enough.items()):  # noqa: ASYNC110 (as above)
+                await asyncio.sleep(0.02)
+
     def _channel(self) -> grpc.aio.Channel:
         shown = credentials(self._sandbox.pki.server_ca, self._sandbox.pki.caller)
         return grpc.aio.secure_channel(self._gateway.grpc, shown, options=_RECONNECTING)
@@ -104,6 +113,7 @@ class Load:
                     await asyncio.sleep(0.05)
                 else:
                     self.done["rpcs"] += 1
+                    await asyncio.sleep(_PAUSE_SECONDS)
                     return
 
     async def _callbacks(self, *, kept: bool) -> None:
@@ -113,6 +123,7 @@ class Load:
                 operation_id = uuid4().hex
                 await self._notify(session, operation_id)
                 self.acknowledged.add(operation_id)
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _notify(self, session: aiohttp.ClientSession, operation_id: str) -> None:
         for repeats_left in reversed(range(self._most_repeats + 1)):

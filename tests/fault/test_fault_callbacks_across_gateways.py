@@ -1,152 +1,182 @@
 """The gateway of a callback's handler, or the one that D1 called, is killed, stopped or drained."""
 
 import asyncio
-import os
-import signal
-import time
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
+import aiohttp
 import pytest
 
 from issuer.callback.v1 import messages_pb2 as callback
-from sandbox.handler import Responder
-from tests.callback_replies import tell_person
-from tests.fault.callback_cluster import CallbackCluster, gateways, until
+from sandbox.handler import Handler, Responder
+from sandbox.nats import NatsServer
+from tests.callback_replies import Issuer
+from tests.fault.faulty import until
+from tests.fault.processes import Processes, processes
+from tests.running import edge_session
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 LATE = callback.REPLY_OUTCOME_LATE
 ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
 CALLED, FIRST, SECOND = 0, 1, 2
+CONSUMER = "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1"
+INFORMATION, OTP, AUTHENTICATION = "consumer_information", "deliver_otp", "authenticate"
+DEADLINES = {INFORMATION: 8.0, OTP: 4.0, AUTHENTICATION: 1.5}
+REQUESTS = {
+    INFORMATION: ("GET", "", None),
+    OTP: ("POST", "/otp", {"otp": {"value": "004211"}}),
+    AUTHENTICATION: ("POST", "/authentication", {}),
+}
+FALLBACK = 500
 pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+async def gateways_of_module(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Processes]:
+    more = {f"callbacks.{kind}": {"deadline_seconds": seconds} for kind, seconds in DEADLINES.items()}
+    folder = tmp_path_factory.mktemp("gateways")
+    async with await NatsServer.start(folder / "nats") as nats, processes(folder, 3, [nats.url], more=more) as started:
+        yield started
+
+
+@pytest.fixture
+async def gateways(gateways_of_module: Processes) -> Processes:
+    await gateways_of_module.heal()
+    return gateways_of_module
+
+
+@pytest.fixture
+async def d1(gateways: Processes) -> AsyncIterator[aiohttp.ClientSession]:
+    async with edge_session(gateways.sandbox) as session:
+        yield session
+
+
+def replying(kind: str) -> Responder:
+    return Issuer().responders()[kind]
 
 
 async def never(request: callback.Question) -> None:
     del request
 
 
-def when(release: asyncio.Event) -> Responder:
-    async def reply(request: callback.Question) -> callback.Reply:
+def when(release: asyncio.Event, kind: str) -> Responder:
+    async def reply(request: callback.Question) -> callback.Reply | None:
         await release.wait()
-        return await tell_person(request)
+        return await replying(kind)(request)
 
     return reply
 
 
-def calling(cluster: CallbackCluster) -> "asyncio.Task[int]":
-    return asyncio.create_task(cluster.call(CALLED))
+def handler(gateways: Processes, gateway: int, kind: str, responder: Responder) -> AbstractAsyncContextManager[Handler]:
+    """Connect a handler that takes one callback at a time."""
+    return Handler.connect(gateways.channels[gateway], {kind: responder}, max_in_flight=1)
 
 
-async def test_a_callback_whose_handlers_gateway_is_killed_goes_to_a_handler_elsewhere(tmp_path: Path) -> None:
-    async with gateways(tmp_path, 3, deadline_seconds=8.0) as cluster, cluster.handler(FIRST, never) as lost:
-        await cluster.know_each_other()
-        pending = calling(cluster)
+def calling(d1: aiohttp.ClientSession, gateways: Processes, kind: str) -> "asyncio.Task[int]":
+    """Call the first gateway as D1. The task returns the status."""
+
+    async def call() -> int:
+        method, path, body = REQUESTS[kind]
+        async with d1.request(method, gateways.gateways[CALLED].edge + CONSUMER + path, json=body) as response:
+            return response.status
+
+    return asyncio.create_task(call())
+
+
+async def until_handled(d1: aiohttp.ClientSession, gateways: Processes, kind: str) -> None:
+    """Wait until the called gateway knows a handler."""
+    async with asyncio.timeout(30):
+        while await calling(d1, gateways, kind) == FALLBACK:
+            pass
+
+
+async def test_a_callback_whose_handlers_gateway_is_killed_goes_to_another_handler_or_gets_the_fallback(
+    gateways: Processes, d1: aiohttp.ClientSession
+) -> None:
+    async with handler(gateways, FIRST, INFORMATION, never) as lost, handler(gateways, FIRST, OTP, never) as only_one:
+        informing = calling(d1, gateways, INFORMATION)
         await until(lambda: bool(lost.requests))
+        sending = calling(d1, gateways, OTP)
+        await until(lambda: bool(only_one.requests))
 
-        await cluster.gateways[FIRST].kill()
-        began = time.monotonic()
-        async with cluster.handler(SECOND, tell_person) as other:
-            assert await pending == 200
-            # A peer counts as gone after three seconds of silence, before half of the deadline is over.
-            assert time.monotonic() - began < 7.0
+        await gateways.kill(FIRST)
+        async with handler(gateways, SECOND, INFORMATION, replying(INFORMATION)) as other:
+            assert await informing == 200
             await until(lambda: bool(other.acknowledgements))
+        assert await sending == FALLBACK
 
     (again,) = other.requests
     assert (again.token, again.attempt) == (lost.requests[0].token, 2)
     assert [each.outcome for each in other.acknowledgements] == [ACCEPTED]
 
 
-async def test_a_callback_whose_handlers_gateway_is_killed_gets_the_fallback_without_another_handler(
-    tmp_path: Path,
+async def test_a_late_reply_of_a_hung_gateways_handler_is_late_and_d1_has_one_reply(
+    gateways: Processes, d1: aiohttp.ClientSession
 ) -> None:
-    async with gateways(tmp_path, 2, deadline_seconds=2.0) as cluster, cluster.handler(FIRST, never) as lost:
-        await cluster.know_each_other()
-        pending = calling(cluster)
-        await until(lambda: bool(lost.requests))
-        began = time.monotonic()
-
-        await cluster.gateways[FIRST].kill()
-
-        assert await pending == 500
-        assert time.monotonic() - began < 5.0
-
-
-async def test_a_late_reply_of_a_hung_gateways_handler_is_late_and_d1_has_one_reply(tmp_path: Path) -> None:
     release = asyncio.Event()
-    async with (
-        gateways(tmp_path, 3, deadline_seconds=4.0) as cluster,
-        cluster.handler(FIRST, when(release)) as hung,
-    ):
-        await cluster.know_each_other()
-        pending = calling(cluster)
+    async with handler(gateways, FIRST, OTP, when(release, OTP)) as hung:
+        pending = calling(d1, gateways, OTP)
         await until(lambda: bool(hung.requests))
 
-        os.kill(cluster.gateways[FIRST].pid, signal.SIGSTOP)
-        async with cluster.handler(SECOND, tell_person) as other:
-            assert await pending == 200
+        gateways.pause(FIRST)
+        async with handler(gateways, SECOND, OTP, replying(OTP)) as other:
+            assert await pending == 204
             await until(lambda: bool(other.acknowledgements))
         release.set()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.3)
         assert hung.acknowledgements == []
-        os.kill(cluster.gateways[FIRST].pid, signal.SIGCONT)
+        gateways.resume(FIRST)
 
         await until(lambda: bool(hung.acknowledgements))
         assert [each.outcome for each in other.acknowledgements] == [ACCEPTED]
         assert hung.acknowledgements[0].outcome in {LATE, ALREADY_ANSWERED}
         # It has room again, and is connected again: the next callback succeeds.
-        assert await cluster.call(CALLED) == 200
+        assert await calling(d1, gateways, OTP) == 204
         await until(lambda: len(hung.acknowledgements) == 2)
         assert hung.acknowledgements[1].outcome == ACCEPTED
 
 
-async def test_a_callback_that_expired_while_a_gateway_hung_is_not_sent(tmp_path: Path) -> None:
-    async with (
-        gateways(tmp_path, 2, deadline_seconds=1.0) as cluster,
-        cluster.handler(FIRST, tell_person) as hung,
-    ):
-        await cluster.know_each_other()
-        assert await cluster.call(CALLED) == 200
-        os.kill(cluster.gateways[FIRST].pid, signal.SIGSTOP)
-        assert await cluster.call(CALLED) == 500
-        os.kill(cluster.gateways[FIRST].pid, signal.SIGCONT)
+async def test_a_callback_that_expired_while_a_gateway_hung_is_not_sent(
+    gateways: Processes, d1: aiohttp.ClientSession
+) -> None:
+    async with handler(gateways, FIRST, AUTHENTICATION, replying(AUTHENTICATION)) as hung:
+        await until_handled(d1, gateways, AUTHENTICATION)
+        before = len(hung.requests)
+        gateways.pause(FIRST)
+        assert await calling(d1, gateways, AUTHENTICATION) == FALLBACK
+        gateways.resume(FIRST)
 
-        await asyncio.sleep(1.5)
-        assert await cluster.call(CALLED) == 200
+        await until_handled(d1, gateways, AUTHENTICATION)
 
-        assert len(hung.requests) == 2
+        assert len(hung.requests) == before + 1
 
 
-async def test_a_draining_gateway_lets_its_handlers_reply_to_callbacks_of_its_peers(tmp_path: Path) -> None:
+async def test_a_draining_gateway_lets_its_handlers_reply_to_callbacks_of_its_peers(
+    gateways: Processes, d1: aiohttp.ClientSession
+) -> None:
     release = asyncio.Event()
-    async with (
-        gateways(tmp_path, 2, deadline_seconds=8.0) as cluster,
-        cluster.handler(FIRST, when(release)) as handler,
-    ):
-        await cluster.know_each_other()
-        pending = calling(cluster)
-        await until(lambda: bool(handler.requests))
+    async with handler(gateways, FIRST, INFORMATION, when(release, INFORMATION)) as draining:
+        pending = calling(d1, gateways, INFORMATION)
+        await until(lambda: bool(draining.requests))
 
-        stopping = asyncio.create_task(cluster.gateways[FIRST].stop())
-        await until(lambda: handler.is_draining)
+        stopping = asyncio.create_task(gateways.stop(FIRST))
+        await until(lambda: draining.is_draining)
         release.set()
 
         assert await pending == 200
         assert await stopping == 0
-        assert [each.outcome for each in handler.acknowledgements] == [ACCEPTED]
+        assert [each.outcome for each in draining.acknowledgements] == [ACCEPTED]
 
 
-async def test_a_reply_to_a_gateway_that_was_killed_is_late(tmp_path: Path) -> None:
+async def test_a_reply_to_a_gateway_that_was_killed_is_late(gateways: Processes, d1: aiohttp.ClientSession) -> None:
     release = asyncio.Event()
-    async with (
-        gateways(tmp_path, 2, deadline_seconds=30.0) as cluster,
-        cluster.handler(FIRST, when(release)) as handler,
-    ):
-        await cluster.know_each_other()
-        pending = calling(cluster)
-        await until(lambda: bool(handler.requests))
-        await cluster.gateways[CALLED].kill()
+    async with handler(gateways, FIRST, INFORMATION, when(release, INFORMATION)) as orphaned:
+        pending = calling(d1, gateways, INFORMATION)
+        await until(lambda: bool(orphaned.requests))
+        await gateways.kill(CALLED)
         await asyncio.gather(pending, return_exceptions=True)
 
         release.set()
-        await until(lambda: bool(handler.acknowledgements))
+        await until(lambda: bool(orphaned.acknowledgements))
 
-        assert [each.outcome for each in handler.acknowledgements] == [LATE]
+        assert [each.outcome for each in orphaned.acknowledgements] == [LATE]

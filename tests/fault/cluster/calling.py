@@ -6,7 +6,6 @@ A change in progress under its request id is also retried, as its contract says.
 import asyncio
 import itertools
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -23,7 +22,7 @@ __all__ = ["Calls", "list_operations"]
 
 _SECONDS = 10.0
 _PATIENCE_SECONDS = 30.0
-_PAUSE_SECONDS = 0.1
+_PAUSE_SECONDS = 0.2
 _UNAVAILABLE = frozenset({grpc.StatusCode.UNAVAILABLE})
 _IN_FLIGHT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED})
 _Call = Callable[[grpc.aio.Channel], Awaitable[object]]
@@ -45,15 +44,11 @@ class Calls:
             channels: The channels to the gateways.
             name: The prefix of card ids.
         """
-        self.done: Counter[str] = Counter()
-        """The successful calls and the retries."""
         self.failures: list[str] = []
         """The errors that a retry cannot fix."""
         self.cancelled_count = 0
         """Calls that arrived just as their gateway started to drain: gRPC's server ends them with CANCELLED before the
         gateway sees them. They are retried."""
-        self.slowest_seconds = 0.0
-        """The longest time from the first attempt to the reply."""
         self._channels = channels
         self._name = name
         self._ending = asyncio.Event()
@@ -105,11 +100,8 @@ class Calls:
                 elif error.code() not in passing or waited > _PATIENCE_SECONDS:
                     self.failures.append(f"{what}, after {waited:.1f} s: {error.code().name} {error.details()}")
                     return
-                self.done[f"{what} repeated"] += 1
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:
-                self.done[what] += 1
-                self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
                 return
 
 

@@ -3,7 +3,6 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from tests.fault.cluster.stage import Stage, staged
 
@@ -19,13 +18,13 @@ def seed() -> str:
     return chosen
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest.fixture(scope="module")
 async def stage_of_module(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     async with staged(tmp_path_factory.mktemp("cluster")) as stage:
         yield stage
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest.fixture
 async def cluster(stage_of_module: Stage) -> Stage:
     """The stage that the tests of a module share, repaired after a failed test."""
     await stage_of_module.heal()

@@ -2,8 +2,6 @@
 
 import asyncio
 import itertools
-import time
-from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -19,7 +17,7 @@ HEARTBEAT_SECONDS = 0.5
 PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 """The possible ends of a stream. gRPC's server uses CANCELLED for calls that arrive just as it starts to drain."""
 _AGAIN_SECONDS = 0.05
-_REREAD_SECONDS = 0.2
+_REREAD_SECONDS = 0.5
 
 
 class Follower:
@@ -35,10 +33,6 @@ class Follower:
         """
         self.operation_ids: list[str] = []
         """All received operations, in order."""
-        self.breaks: Counter[str] = Counter()
-        """The ends of its streams, by cause."""
-        self.longest_silence_seconds = 0.0
-        """The longest time within a stream without even a heartbeat."""
         self._channels = channels
         self._request = notification.WatchNotificationsRequest(after_cursor=cursor)
         self._request.heartbeat_interval.FromMilliseconds(round(HEARTBEAT_SECONDS * 1000))
@@ -58,18 +52,12 @@ class Follower:
             except grpc.aio.AioRpcError as error:
                 if error.code() not in PASSING:
                     raise
-                self.breaks[(error.details() or "")[:60]] += 1
             finally:
                 watch.cancel()
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _receive(self, watch: AsyncIterable[notification.WatchNotificationsResponse]) -> None:
-        heard = None
         async for batch in watch:
-            now = time.monotonic()
-            if heard is not None:
-                self.longest_silence_seconds = max(self.longest_silence_seconds, now - heard)
-            heard = now
             self.operation_ids += operation_ids(batch.notifications)
             self._request.after_cursor = batch.cursor
 

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -54,8 +53,6 @@ class Subscription:
         """For each commit: the time of its acknowledgement, the cursor, and the committed cursor in the response."""
         self.committed: Sequence[str] = ()
         """The final committed cursor, as each gateway reports it."""
-        self.breaks: Counter[str] = Counter()
-        """The ends of streams, by cause."""
         self._chance = random.Random(seed)  # noqa: S311 - no secret
         self._request = notification.WatchNotificationsRequest(subscription=name, after_cursor=cursor)
         self._request.heartbeat_interval.FromMilliseconds(round(HEARTBEAT_SECONDS * 1000))
@@ -89,7 +86,6 @@ class Subscription:
             except grpc.aio.AioRpcError as error:
                 if error.code() not in PASSING:
                     raise
-                self.breaks[(error.details() or "")[:60]] += 1
             finally:
                 watch.cancel()
             await asyncio.sleep(_AGAIN_SECONDS)
