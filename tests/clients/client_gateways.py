@@ -14,7 +14,7 @@ from d1_gateway_client import Options
 from gateway.errors import GatewayError
 from sandbox.common.pki import Identity, Pki
 
-__all__ = ["Call", "Scripted", "options_for", "scripted", "server_credentials"]
+__all__ = ["CORRELATION_ID", "Call", "Scripted", "options_for", "scripted", "serving"]
 
 CORRELATION_ID = "correlation-1"
 
@@ -31,7 +31,7 @@ def options_for(address: str, pki: Pki, caller: Identity | None = None, **change
     )
 
 
-def server_credentials(pki: Pki) -> grpc.ServerCredentials:
+def _credentials(pki: Pki) -> grpc.ServerCredentials:
     return grpc.ssl_server_credentials(
         [(pki.grpc_server.key.read_bytes(), pki.grpc_server.certificate.read_bytes())],
         root_certificates=pki.caller_ca.read_bytes(),
@@ -89,15 +89,23 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 @asynccontextmanager
+async def serving(
+    pki: Pki, handlers: grpc.GenericRpcHandler, port: int = 0, *, grace_seconds: float = 0
+) -> AsyncIterator[str]:
+    """Serve rpcs for the duration of the block. Yields the address."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers((handlers,))
+    bound = server.add_secure_port(f"127.0.0.1:{port}", _credentials(pki))
+    await server.start()
+    try:
+        yield f"127.0.0.1:{bound}"
+    finally:
+        await asyncio.shield(server.stop(grace_seconds))
+
+
+@asynccontextmanager
 async def scripted(pki: Pki, port: int = 0, *, grace_seconds: float = 0) -> AsyncIterator[Scripted]:
     """Run a stand-in for the duration of the block."""
     stand_in = Scripted(pki)
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((_Handlers(stand_in),))
-    bound = server.add_secure_port(f"127.0.0.1:{port}", server_credentials(pki))
-    stand_in.address = f"127.0.0.1:{bound}"
-    await server.start()
-    try:
+    async with serving(pki, _Handlers(stand_in), port, grace_seconds=grace_seconds) as stand_in.address:
         yield stand_in
-    finally:
-        await asyncio.shield(server.stop(grace_seconds))

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,9 +50,14 @@ PERSON = PersonalInformation(
 )
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
+def d1_calls_the_modules_gateway(running: Running) -> None:
+    running.sandbox.set_edge(running.edge)
+
+
+@pytest.fixture(scope="module")
 async def shopper(client: AsyncGatewayClient) -> AsyncGatewayClient:
-    """The client, with a registered consumer and card."""
+    """The client, with a registered consumer and card at D1."""
     await register(client)
     return client
 
@@ -202,8 +208,8 @@ async def test_a_reply_that_the_gateway_cannot_take_becomes_an_error_at_once(
     assert "authentication_id" in caplog.text
 
 
-async def test_a_callback_is_handled_once_though_the_link_breaks(running: Running, client: AsyncGatewayClient) -> None:
-    await register(client)
+@pytest.mark.usefixtures("shopper")
+async def test_a_callback_is_handled_once_though_the_link_breaks(running: Running) -> None:
     handler = Otps()
     handler.may_answer.clear()
     async with (
@@ -245,9 +251,7 @@ async def test_a_handler_drains_on_sigterm(shopper: AsyncGatewayClient, running:
     handler = Otps()
     handler.may_answer.clear()
     serving = asyncio.create_task(handler.run(shopper))
-    while handler.sent.empty():
-        purchase = buy(running.sandbox, Flow.SMS_OTP_ISSUER)
-        await asyncio.sleep(0.2)
+    purchase = await bought_until_handled(running.sandbox, handler)
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0.2)
     handler.sent = asyncio.Queue()
@@ -260,33 +264,41 @@ async def test_a_handler_drains_on_sigterm(shopper: AsyncGatewayClient, running:
     assert await late.done() is Status.FAILED
 
 
-async def test_a_handler_moves_on_when_its_gateway_drains(sandbox: Sandbox, tmp_path: Path) -> None:
-    config = GatewayConfig.of(sandbox, tmp_path)
+async def bought_until_handled(sandbox: Sandbox, handler: Otps) -> Purchase:
+    """Start purchases until the handler gets the callback of one."""
+    while handler.sent.empty():
+        purchase = buy(sandbox, Flow.SMS_OTP_ISSUER)
+        await asyncio.sleep(0.2)
+    return purchase
+
+
+async def test_a_handler_moves_on_when_its_gateway_drains(tmp_path: Path) -> None:
     handler = Otps()
     handler.may_answer.clear()
-    async with await GatewayProcess.start(config, tmp_path) as gateway:
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(Sandbox.start(tmp_path / "keys"))
+        config = GatewayConfig.of(sandbox, tmp_path)
+        gateway = await stack.enter_async_context(await GatewayProcess.start(config, tmp_path))
         sandbox.set_edge(gateway.edge)
-        port = int(gateway.grpc.rpartition(":")[2])
-        async with AsyncGatewayClient(options_for(gateway.grpc, sandbox.pki)) as client:
-            await register(client)
-            async with handler.serving(client):
-                purchase = buy(sandbox, Flow.SMS_OTP_ISSUER)
-                first = await handler.sent.get()
-                stopping = asyncio.create_task(gateway.stop())
-                await asyncio.sleep(0.5)
-                handler.may_answer.set()
-                assert await purchase.awaiting() is Status.AWAITS_OTP, "the old stream was not kept"
-                assert await stopping == 0
-                next_one = replace(config, grpc_port=port)
-                async with await GatewayProcess.start(next_one, tmp_path) as successor:
-                    sandbox.set_edge(successor.edge)
-                    assert await finished(purchase, first) is Status.SUCCESSFUL
-                    while handler.sent.empty():
-                        buy(sandbox, Flow.SMS_OTP_ISSUER)
-                        await asyncio.sleep(0.3)
-                    handler.sent = asyncio.Queue()
-                    again = buy(sandbox, Flow.SMS_OTP_ISSUER)
-                    assert await finished(again, await handler.sent.get()) is Status.SUCCESSFUL
+        client = await stack.enter_async_context(AsyncGatewayClient(options_for(gateway.grpc, sandbox.pki)))
+        await register(client)
+        await stack.enter_async_context(handler.serving(client))
+        purchase = buy(sandbox, Flow.SMS_OTP_ISSUER)
+        first = await handler.sent.get()
+        stopping = asyncio.create_task(gateway.stop())
+        await asyncio.sleep(0.5)
+        handler.may_answer.set()
+        assert await purchase.awaiting() is Status.AWAITS_OTP, "the old stream was not kept"
+        assert await stopping == 0
+
+        next_one = replace(config, grpc_port=int(gateway.grpc.rpartition(":")[2]))
+        successor = await stack.enter_async_context(await GatewayProcess.start(next_one, tmp_path))
+        sandbox.set_edge(successor.edge)
+        assert await finished(purchase, first) is Status.SUCCESSFUL
+        await bought_until_handled(sandbox, handler)
+        handler.sent = asyncio.Queue()
+        again = buy(sandbox, Flow.SMS_OTP_ISSUER)
+        assert await finished(again, await handler.sent.get()) is Status.SUCCESSFUL
 
 
 async def test_a_caller_without_the_grant_cannot_be_a_handler(running: Running) -> None:

@@ -20,38 +20,52 @@ from d1_gateway_client.contracts.issuer.threeds.v1 import ListOperationsRequest,
 from tests.clients.client_gateways import options_for
 from tests.running import Running
 
-REGISTER = RegisterCardRequest(
-    card_id="card-1",
-    consumer_id="consumer-1",
-    card_product_id="light",
-    credentials=CardCredentials(pan="4970101234567890", expiry=CardExpiry(month=12, year=2031)),
-)
 LOOKUP = LookupCardRequest(acct_number="9000100111110170")
-SUSPEND = SuspendCardRequest(card_id="card-1", reason_code=SuspendReason.USER_DECISION)
+SUSPEND = SuspendCardRequest(card_id="card-unknown", reason_code=SuspendReason.USER_DECISION)
 
 
-async def test_every_service_is_called_over_asyncio(client: AsyncGatewayClient, running: Running) -> None:
-    await client.cards.register_card(REGISTER)
-    await client.cards.suspend_card(SUSPEND)
-    assert running.sandbox.store.card("card-1").state.name == CardState.SUSPENDED.name
+@pytest.fixture
+def register() -> RegisterCardRequest:
+    """A request for a card of the test's own."""
+    number = uuid.uuid4().int % 10**12
+    return RegisterCardRequest(
+        card_id=f"card-{number}",
+        consumer_id="consumer-1",
+        card_product_id="light",
+        credentials=CardCredentials(pan=f"4970{number:012}", expiry=CardExpiry(month=12, year=2031)),
+    )
+
+
+def suspending(register: RegisterCardRequest) -> SuspendCardRequest:
+    return SuspendCardRequest(card_id=register.card_id, reason_code=SuspendReason.USER_DECISION)
+
+
+async def test_every_service_is_called_over_asyncio(
+    client: AsyncGatewayClient, running: Running, register: RegisterCardRequest
+) -> None:
+    await client.cards.register_card(register)
+    await client.cards.suspend_card(suspending(register))
+    assert running.sandbox.store.card(register.card_id).state.name == CardState.SUSPENDED.name
     await client.consumers.register_consumer(RegisterConsumerRequest(consumer_id="consumer-2"))
     assert (await client.authentication.lookup_card(LOOKUP)).enrolled
-    listed = await client.operations.list_operations(ListOperationsRequest(card_id="card-1"))
+    listed = await client.operations.list_operations(ListOperationsRequest(card_id=register.card_id))
     assert (listed.operations, listed.next_page_token) == ([], "")
 
 
-async def test_every_service_is_called_by_threads(options: Options, running: Running) -> None:
+async def test_every_service_is_called_by_threads(
+    options: Options, running: Running, register: RegisterCardRequest
+) -> None:
     def calls() -> None:
         with GatewayClient(options) as blocking:
-            blocking.cards.register_card(REGISTER)
-            blocking.within(5).cards.suspend_card(SUSPEND)
-            blocking.consumers.register_consumer(RegisterConsumerRequest(consumer_id="consumer-2"))
+            blocking.cards.register_card(register)
+            blocking.within(30).cards.suspend_card(suspending(register))
+            blocking.consumers.register_consumer(RegisterConsumerRequest(consumer_id="consumer-3"))
             assert blocking.authentication.lookup_card(LOOKUP).enrolled
             with pytest.raises(errors.NotFoundError, match="UPSTREAM_NOT_FOUND"):
                 blocking.cards.delete_card(DeleteCardRequest(card_id="card-unknown", reason_code="CLOSED_CARD"))
 
     await asyncio.to_thread(calls)
-    assert running.sandbox.store.card("card-1").state.name == CardState.SUSPENDED.name
+    assert running.sandbox.store.card(register.card_id).state.name == CardState.SUSPENDED.name
 
 
 async def test_an_error_of_d1_says_why_and_that_nothing_changed(client: AsyncGatewayClient) -> None:
@@ -93,11 +107,14 @@ async def test_a_gateway_that_cannot_be_trusted_is_sent_nothing(running: Running
     assert caught.value.outcome is errors.Outcome.NOT_SENT
 
 
-async def test_a_repeated_change_under_the_same_request_id_is_made_once(client: AsyncGatewayClient) -> None:
-    await client.cards.register_card(REGISTER)
-    same = SuspendCardRequest(card_id="card-1", reason_code=SuspendReason.USER_DECISION, request_id=str(uuid.uuid4()))
+async def test_a_repeated_change_under_the_same_request_id_is_made_once(
+    client: AsyncGatewayClient, register: RegisterCardRequest
+) -> None:
+    await client.cards.register_card(register)
+    suspend = suspending(register)
+    same = SuspendCardRequest(card_id=suspend.card_id, reason_code=suspend.reason_code, request_id=str(uuid.uuid4()))
     await client.cards.suspend_card(same)
     await client.cards.suspend_card(same)
     with pytest.raises(errors.NotAllowedError):
-        await client.cards.suspend_card(SUSPEND)
-    assert SUSPEND.request_id == "", "the caller's message was changed"
+        await client.cards.suspend_card(suspend)
+    assert suspend.request_id == "", "the caller's message was changed"

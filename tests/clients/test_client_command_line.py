@@ -23,6 +23,17 @@ parse(b'{"cardId": "card-1"}', find("CardService/SuspendCard").method.input_type
 app(["watch", "--help"], standalone_mode=False)
 sys.stderr.write("\\n".join(sorted(sys.modules)))
 """
+_WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None
+from d1_gateway_client.cli import main
+for arguments in (["watch", "--from-start"], ["call", "CardService/CreateCard"], ["--help"]):
+    sys.argv[1:] = arguments
+    try:
+        main()
+    except SystemExit as end:
+        sys.stdout.write(str(end.code))
+"""
 
 
 def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -41,14 +52,11 @@ def test_the_command_line_imports_nothing_of_the_gateway() -> None:
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich", "google"])
-@pytest.mark.parametrize("arguments", [("watch", "--from-start"), ("call", "CardService/CreateCard"), ("--help",)])
-def test_without_the_extra_one_line_says_how_to_install_it(missing: str, arguments: tuple[str, ...]) -> None:
-    ran = _run(
-        f"import sys; sys.modules['{missing}'] = None; from d1_gateway_client.cli import main; main()", *arguments
-    )
+def test_without_the_extra_one_line_says_how_to_install_it(missing: str) -> None:
+    ran = _run(_WITHOUT, missing)
 
     hint = "d1-gateway-client: the command line needs an extra: pip install 'd1-gateway-client[cli]'\n"
-    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", hint)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "222", 3 * hint)
 
 
 def test_the_client_itself_needs_no_extra() -> None:

@@ -94,6 +94,7 @@ def test_handling_callbacks(gateway: SandboxGateway) -> None:
     assert sent[-1][0] == "+447700900123"
 
 
+@pytest.mark.timeout(180)
 def test_testing_your_service(tmp_path: Path) -> None:
     (tmp_path / "test_service.py").write_text(snippets()["Testing your service"])
     plugin = 'pytest_plugins = ["d1_gateway_client.testing"]'
@@ -105,7 +106,7 @@ def test_testing_your_service(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=150,
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr

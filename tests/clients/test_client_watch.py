@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +29,26 @@ from tests.clients.client_gateways import options_for
 from tests.clients.client_links import Link
 from tests.running import Running, running_gateway, settings_for
 
-MANY, CUTS = 10_000, 50
+MANY, CUTS = 2_000, 20
+KEEPALIVE_SECONDS = Options(address="gateway:8443").keepalive_seconds
+
+
+@pytest.fixture
+async def running(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Running]:
+    """A gateway with an empty event log."""
+    async with running_gateway(sandbox, settings_for(sandbox, tmp_path)) as started:
+        yield started
+
+
+@pytest.fixture
+def options(running: Running) -> Options:
+    return options_for(running.addresses.grpc, running.sandbox.pki)
+
+
+@pytest.fixture
+async def client(options: Options) -> AsyncIterator[AsyncGatewayClient]:
+    async with AsyncGatewayClient(options) as made:
+        yield made
 
 
 async def filled(sandbox: Sandbox, folder: Path, count: int) -> list[str]:
@@ -60,13 +80,13 @@ def operation_id(received: Notification) -> str:
 
 async def sent(running: Running, *operation_ids: str) -> None:
     for each in operation_ids:
-        told = Sent("card-1", each, datetime.now(UTC), details=new_details())
-        assert await running.sandbox.notifier.send(told) == 204
+        sent_one = Sent("card-1", each, datetime.now(UTC), details=new_details())
+        assert await running.sandbox.notifier.send(sent_one) == 204
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("subscription", ["", "fraud"])
-async def test_ten_thousand_notifications_through_fifty_broken_links_come_once_and_in_order(
+async def test_notifications_through_many_broken_links_come_once_and_in_order(
     sandbox: Sandbox, tmp_path: Path, subscription: str
 ) -> None:
     operations = await filled(sandbox, tmp_path, MANY)
@@ -81,7 +101,7 @@ async def test_ten_thousand_notifications_through_fifty_broken_links_come_once_a
     ):
         async for each in watch:
             received.append(operation_id(each))
-            if len(received) % 90 == 0 and subscription and link.count % 3 == 0:
+            if len(received) % 45 == 0 and subscription and link.count % 3 == 0:
                 await watch.commit()
             if len(received) == MANY:
                 break
@@ -89,12 +109,12 @@ async def test_ten_thousand_notifications_through_fifty_broken_links_come_once_a
                 link.cut()
     assert received == operations
     # A cut while the client reconnects has no effect.
-    assert link.count > 0.9 * CUTS
+    assert link.count > CUTS / 2
 
 
 @pytest.mark.timeout(180)
 async def test_a_blocking_watch_outlives_broken_links_as_well(sandbox: Sandbox, tmp_path: Path) -> None:
-    operations = await filled(sandbox, tmp_path, 1_000)
+    operations = await filled(sandbox, tmp_path, 500)
     received: list[str] = []
     loop = asyncio.get_running_loop()
     async with (
@@ -111,7 +131,7 @@ async def test_a_blocking_watch_outlives_broken_links_as_well(sandbox: Sandbox, 
                     received.append(operation_id(each))
                     if len(received) == len(operations):
                         break
-                    if len(received) % 100 == 50:
+                    if len(received) % 50 == 25:
                         loop.call_soon_threadsafe(link.cut)
 
         await asyncio.to_thread(watching)
@@ -127,10 +147,11 @@ async def test_a_watch_resumes_after_a_kill_of_the_gateway(sandbox: Sandbox, tmp
     ):
         sandbox.set_edge(gateway.edge)
         for number in range(3):
-            told = Sent("card-1", f"op_{number}", datetime.now(UTC), details=new_details())
-            assert await sandbox.notifier.send(told) == 204
+            if number:
+                await gateway.restart()
+            sent_one = Sent("card-1", f"op_{number}", datetime.now(UTC), details=new_details())
+            assert await sandbox.notifier.send(sent_one) == 204
             assert operation_id(await anext(watch)) == f"op_{number}"
-            await gateway.restart()
 
 
 async def test_heartbeats_are_hidden_and_a_dead_link_is_noticed(running: Running) -> None:
@@ -149,7 +170,7 @@ async def test_heartbeats_are_hidden_and_a_dead_link_is_noticed(running: Running
         await sent(running, "op_2")
         assert operation_id(await waiting) == "op_2"
         # Long before gRPC's own keepalive would have noticed.
-        assert time.monotonic() - died < 9
+        assert time.monotonic() - died < KEEPALIVE_SECONDS
         assert link.count == 2
 
 
