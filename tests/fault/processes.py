@@ -107,16 +107,7 @@ async def processes(
     more: Mapping[str, Any] | None = None,
     have_same_ports: bool = False,
 ) -> AsyncIterator[Processes]:
-    """Run gateways.
-
-    Args:
-        folder: The folder of their files.
-        count: The number of gateways.
-        nats_urls: The NATS servers that they share.
-        replicas: The copies of what they share.
-        more: Further settings.
-        have_same_ports: Whether all of them have the ports of one.
-    """
+    """Run gateways."""
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys"))
         prepare(sandbox.store)

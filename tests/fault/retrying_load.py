@@ -43,13 +43,6 @@ class Load:
     """Calls, callbacks and watches while it runs."""
 
     def __init__(self, sandbox: Sandbox, gateway: GatewayProcess, *, most_repeats: int = 1) -> None:
-        """Prepare a load.
-
-        Args:
-            sandbox: Has the keys.
-            gateway: The gateway to call.
-            most_repeats: The number of repetitions of a notification after a broken connection.
-        """
         self.done: Counter[str] = Counter()
         """The successes and retries."""
         self.stream_ends: Counter[str] = Counter()

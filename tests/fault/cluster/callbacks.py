@@ -30,12 +30,6 @@ class Callbacks:
     """Sends callbacks to both edges while it runs."""
 
     def __init__(self, edges: Sequence[EdgeClient], name: str) -> None:
-        """Prepare.
-
-        Args:
-            edges: The clients of the edges.
-            name: The prefix of consumer ids.
-        """
         self.fallbacks: Counter[str] = Counter()
         """The fallbacks, by kind."""
         self.interrupted: Counter[str] = Counter()

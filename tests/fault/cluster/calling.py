@@ -38,12 +38,6 @@ class Calls:
     """Calls both gateways while it runs."""
 
     def __init__(self, channels: Sequence[grpc.aio.Channel], name: str) -> None:
-        """Prepare.
-
-        Args:
-            channels: The channels to the gateways.
-            name: The prefix of card ids.
-        """
         self.failures: list[str] = []
         """The errors that a retry cannot fix."""
         self.cancelled_count = 0
@@ -57,9 +51,7 @@ class Calls:
     async def run(self, *, changes: bool) -> AsyncIterator[None]:
         """Make calls for the duration of the block.
 
-        Args:
-            changes: Whether to make changes under request ids too: once each, so that one interrupted by a kill is not
-                repeated and does not count as a success.
+        A change under a request id is made once: one interrupted by a kill is not repeated, and is no success.
         """
         async with asyncio.TaskGroup() as tasks:
             for gateway in range(len(self._channels)):

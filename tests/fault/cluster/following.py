@@ -24,13 +24,6 @@ class Follower:
     """Receives from a cursor on, without an end."""
 
     def __init__(self, channels: Sequence[grpc.aio.Channel], cursor: str, card_id: str = "") -> None:
-        """Prepare.
-
-        Args:
-            channels: The gateways, in turn after each interruption.
-            cursor: The start.
-            card_id: The only card; empty for all.
-        """
         self.operation_ids: list[str] = []
         """All received operations, in order."""
         self._channels = channels
@@ -85,14 +78,7 @@ async def read(channel: grpc.aio.Channel, cursor: str, last: str) -> list[notifi
 async def reread(
     channels: Sequence[grpc.aio.Channel], cursor: str, last: Callable[[], str | None], found: list[list[str]]
 ) -> AsyncIterator[None]:
-    """Read repeatedly from a cursor to an operation in the log, for the duration of the block.
-
-    Args:
-        channels: The gateways, used in turn.
-        cursor: The start.
-        last: Returns the operation; None before there is one.
-        found: Receives the operations of each complete read.
-    """
+    """Read repeatedly from a cursor to an operation in the log, for the duration of the block."""
 
     async def repeat() -> None:
         for channel in itertools.cycle(channels):

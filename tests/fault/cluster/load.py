@@ -103,13 +103,7 @@ class Load:
 
 @asynccontextmanager
 async def under_load(stage: Stage, seed: str, *, changes: bool = True) -> AsyncIterator[Load]:
-    """Run the load for the duration of the block, then wait until every watcher is up to date.
-
-    Args:
-        stage: The cluster.
-        seed: The seed of all random choices.
-        changes: See `Calls.run`.
-    """
+    """Run the load for the duration of the block, then wait until every watcher is up to date."""
     async with AsyncExitStack() as stack:
         load = await _made(stack, stage, seed)
         watching = await stack.enter_async_context(asyncio.TaskGroup())

@@ -39,13 +39,6 @@ class Subscription:
     """A name, and the messages of its watchers."""
 
     def __init__(self, name: str, cursor: str, seed: str) -> None:
-        """Prepare.
-
-        Args:
-            name: The subscription's name.
-            cursor: The start of the very first watcher.
-            seed: The seed of all random choices.
-        """
         self.name = name
         self.turns: dict[int, Turn] = {}
         """The turns by fencing token."""
@@ -97,12 +90,7 @@ class Subscription:
         return response.subscription.committed_cursor
 
     def check(self, places: Mapping[str, int], expected: Sequence[str]) -> None:
-        """Check that nothing was lost or out of order, and that repetitions start at the committed cursor.
-
-        Args:
-            places: The number of expected operations before each cursor.
-            expected: All operations, in order.
-        """
+        """Check that nothing was lost or out of order, and that repetitions start at the committed cursor."""
         commits = [(at + _ON_ITS_WAY_SECONDS, places[standing]) for at, _, standing in self.commits]
         for _, wanted, standing in self.commits:
             assert places[standing] >= places[wanted], f"{self.name}: what was committed does not stand"

@@ -33,13 +33,6 @@ class Posts:
     """
 
     def __init__(self, edges: Sequence[EdgeClient], seed: str, name: str) -> None:
-        """Prepare.
-
-        Args:
-            edges: The clients of the edges.
-            seed: The seed of all random choices.
-            name: The prefix of card and operation ids.
-        """
         self.sent: set[str] = set()
         """All operations posted."""
         self.acknowledged: defaultdict[str, list[str]] = defaultdict(list)
