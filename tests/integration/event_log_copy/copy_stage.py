@@ -8,21 +8,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from adapters.nats import NatsStorage
 from adapters.sqlite import SqliteStorage
 from gateway.notifications.copy import Copied, EventLogCopy
-from gateway.ports import Event, EventLog, Storage
+from gateway.ports import Engine, Event, EventLog, Storage
 from gateway.settings import EventLogSettings, NatsSettings
 from sandbox.common.pki import make_pki
 from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
 from sandbox.nats import NatsServer
 
-__all__ = ["ISSUERS", "Engine", "Stage", "copied", "fill", "held", "left", "notifications"]
+__all__ = ["ISSUERS", "Stage", "copied", "fill", "held", "left", "notifications"]
 
 ISSUERS = ("SANDBOX001", "SANDBOX002")
-Engine: TypeAlias = Literal["sqlite", "nats"]
 
 
 class Stage:
@@ -38,7 +36,7 @@ class Stage:
     async def opened(self, engine: Engine, *, retention: EventLogSettings | None = None) -> AsyncIterator[Storage]:
         """Have one of them open, as a gateway has it."""
         storage: Storage
-        if engine == "sqlite":
+        if engine is Engine.SQLITE:
             storage = await SqliteStorage.open(self.file)
         else:
             storage = await NatsStorage.open(
@@ -79,12 +77,12 @@ class Stage:
             connection.backup(copy)
 
     def rows(self) -> int:
-        """Count what is in the file, whoever has it open."""
+        """Return the last place in the file, whoever has it open."""
         if not self.file.exists():
             return 0
         try:
             with closing(sqlite3.connect(f"{self.file.as_uri()}?mode=ro", uri=True)) as connection:
-                count: int = connection.execute("SELECT count(*) FROM event").fetchone()[0]
+                count: int = connection.execute("SELECT coalesce(max(sequence), 0) FROM event").fetchone()[0]
         except sqlite3.OperationalError:  # It is just being made.
             return 0
         return count

@@ -5,19 +5,27 @@ import random
 import re
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from gateway.ports import Event
+from adapters.sqlite import SqliteStorage
+from gateway.bootstrap.event_log_copy import oldest_kept_ms, opened
+from gateway.cli.app import app
+from gateway.ports import Engine, Event
+from gateway.settings import SettingsError, load
 from sandbox.nats import NatsServer
 from tests.e2e.command import Ended, d1_gateway, ended, running
 from tests.e2e.terminal import at_a_terminal
-from tests.integration.event_log_copy.copy_stage import ISSUERS, Engine, Stage, fill, held, left, notifications
+from tests.integration.event_log_copy.copy_stage import ISSUERS, Stage, copied, fill, held, left, notifications
 
-WAYS: list[tuple[Engine, Engine]] = [("sqlite", "nats"), ("nats", "sqlite")]
+SQLITE, NATS = Engine.SQLITE, Engine.NATS
+WAYS = pytest.mark.parametrize(("source", "target"), [(SQLITE, NATS), (NATS, SQLITE)])
+_COUNT = 8_000
 _COPIED = re.compile(
     r"copied (\d+) notifications, (\d+) already present(?:, (\d+) were too old to keep)?; "
     r"(\d+) subscriptions; \d+\.\d s, \d+ notifications/s\n"
@@ -40,6 +48,14 @@ def _counts(done: Ended) -> tuple[int, ...]:
     return tuple(int(each or 0) for each in match.groups())
 
 
+async def _refusal(source: Engine, target: Engine, settings: Path) -> Sequence[str]:
+    """Return what is wrong with settings between which nothing can be copied."""
+    with pytest.raises(SettingsError) as refused:
+        async with opened(load(settings), source, target):
+            pass
+    return refused.value.mistakes
+
+
 async def _fill(stage: Stage, engine: Engine, events: Sequence[Event]) -> None:
     async with stage.opened(engine) as storage:
         await fill(storage.log, events)
@@ -57,37 +73,49 @@ async def _is_all_there(stage: Stage, source: Engine, target: Engine, events: Se
 
 async def _count(stage: Stage, engine: Engine, stack: AsyncExitStack) -> Callable[[], Awaitable[int]]:
     """Make something that counts what is in a log, whoever else has it open."""
-    if engine == "nats":
-        log = (await stack.enter_async_context(stage.opened("nats"))).log
+    if engine is SQLITE:
+        return lambda: asyncio.to_thread(stage.rows)
+    log = (await stack.enter_async_context(stage.opened(NATS))).log
 
-        async def count() -> int:
-            return (await log.bounds()).last
-    else:
-
-        async def count() -> int:
-            return await asyncio.to_thread(stage.rows)
+    async def count() -> int:
+        return (await log.bounds()).last
 
     return count
 
 
+async def _until_copied(process: asyncio.subprocess.Process, count: Callable[[], Awaitable[int]], place: int) -> None:
+    """Wait until a copy has come beyond a place, or has ended."""
+    while process.returncode is None and await count() <= place:  # noqa: ASYNC110  another process's work
+        await asyncio.sleep(0.005)
+
+
+@contextmanager
+def _default_sigint() -> Iterator[None]:
+    """Let the processes that are started meanwhile be interrupted: a shell's background job ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("source", "target"), WAYS)
+@WAYS
 async def test_a_copy_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     stage: Stage, source: Engine, target: Engine
 ) -> None:
     seed = secrets.randbelow(1_000_000)
     print(f"seed {seed}")  # noqa: T201  to have it again
     chance = random.Random(seed)  # noqa: S311  no secret
-    events, settings = notifications(20_000, seed=seed), stage.settings_file()
+    events, settings = notifications(_COUNT, seed=seed), stage.settings_file()
     await _fill(stage, source, events)
 
     killed = 0
     async with AsyncExitStack() as stack:
         count = await _count(stage, target, stack)
-        for place in sorted(chance.randrange(20_000) for _ in range(4)):
+        for place in sorted(chance.randrange(_COUNT) for _ in range(3)):
             async with running(*_options(source, target, settings)) as process:
-                while process.returncode is None and await count() <= place:  # noqa: ASYNC110  another process's work
-                    await asyncio.sleep(0.002)
+                await _until_copied(process, count, place)
                 await asyncio.sleep(chance.random() * 0.02)
                 if process.returncode is None:
                     process.kill()
@@ -95,20 +123,20 @@ async def test_a_copy_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
                 await process.communicate()
         before = await count()
 
-    copied, present, _, subscriptions = _counts(await _copy(source, target, settings))
+    new, present, _, subscriptions = _counts(await _copy(source, target, settings))
     print(f"killed {killed} times, the last one at {before}")  # noqa: T201  as above
     assert killed > 0
-    assert (copied + present, subscriptions) == (20_000, 4)
-    assert copied == 20_000 - before
+    assert (new + present, subscriptions) == (_COUNT, 4)
+    assert new == _COUNT - before
     assert await _is_all_there(stage, source, target, events)
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("source", "target"), WAYS)
+@WAYS
 async def test_when_nats_goes_down_midway_the_copy_says_so_and_the_next_one_goes_on(
     tmp_path: Path, source: Engine, target: Engine
 ) -> None:
-    events = notifications(20_000, seed=20)
+    events = notifications(_COUNT, seed=20)
     async with await NatsServer.start(tmp_path / "nats") as server:
         stage = Stage(server, tmp_path)
         settings = stage.settings_file()
@@ -116,9 +144,7 @@ async def test_when_nats_goes_down_midway_the_copy_says_so_and_the_next_one_goes
         async with AsyncExitStack() as stack:
             count = await _count(stage, target, stack)
             process = await stack.enter_async_context(running(*_options(source, target, settings)))
-            while await count() < 1_000:
-                assert process.returncode is None
-                await asyncio.sleep(0.002)
+            await _until_copied(process, count, 0)
             await server.kill()
             broken = await ended(process)
 
@@ -126,80 +152,71 @@ async def test_when_nats_goes_down_midway_the_copy_says_so_and_the_next_one_goes
         assert len(broken.mistakes) == 1, broken.stderr
         assert re.match(r"d1-gateway: The (event log|key-value store) is not available\. ", broken.mistakes[0])
         assert broken.mistakes[0].endswith(" Run it again: it resumes where it stopped.")
-
-        refused = await _copy(source, target, settings)
-        assert (refused.status, len(refused.mistakes)) == (2, 1)
-        assert "nats: No NATS server can be used" in refused.stderr
+        (mistake,) = await _refusal(source, target, settings)
+        assert mistake.startswith("nats: No NATS server can be used")
 
         await server.restart()
-        copied, present, _, subscriptions = _counts(await _copy(source, target, settings))
-        assert (copied + present, subscriptions) == (20_000, 4)
-        assert 0 < copied < 20_000
+        new, present, _, subscriptions = _counts(await _copy(source, target, settings))
+        assert (new + present, subscriptions) == (_COUNT, 4)
+        assert 0 < new < _COUNT
         assert await _is_all_there(stage, source, target, events)
 
 
 async def test_ctrl_c_breaks_a_copy_off_and_the_next_one_goes_on(stage: Stage) -> None:
-    events, settings = notifications(20_000, seed=25), stage.settings_file()
-    await _fill(stage, "sqlite", events)
+    events, settings = notifications(_COUNT, seed=25), stage.settings_file()
+    await _fill(stage, SQLITE, events)
     async with AsyncExitStack() as stack:
-        count = await _count(stage, "nats", stack)
-        process = await stack.enter_async_context(running(*_options("sqlite", "nats", settings)))
-        while await count() < 1_000:
-            assert process.returncode is None
-            await asyncio.sleep(0.002)
+        count = await _count(stage, NATS, stack)
+        with _default_sigint():
+            process = await stack.enter_async_context(running(*_options(SQLITE, NATS, settings)))
+        await _until_copied(process, count, 0)
+        assert process.returncode is None
         process.send_signal(signal.SIGINT)
         broken = await ended(process)
 
     assert (broken.status, broken.stdout) == (130, "")
     assert broken.mistakes == ["d1-gateway: interrupted. Run it again: it resumes where it stopped."]
-    copied, present, _, _ = _counts(await _copy("sqlite", "nats", settings))
-    assert copied + present == 20_000
-    assert await _is_all_there(stage, "sqlite", "nats", events)
+    new, present, _, _ = _counts(await _copy(SQLITE, NATS, settings))
+    assert new + present == _COUNT
+    assert await _is_all_there(stage, SQLITE, NATS, events)
 
 
-@pytest.mark.parametrize(("source", "target"), WAYS)
-async def test_a_second_run_does_nothing(stage: Stage, source: Engine, target: Engine) -> None:
-    events, settings = notifications(2_000, seed=21), stage.settings_file()
-    await _fill(stage, source, events)
-
-    assert _counts(await _copy(source, target, settings)) == (2_000, 0, 0, 4)
-    assert _counts(await _copy(source, target, settings)) == (0, 2_000, 0, 4)
-
-    assert await _is_all_there(stage, source, target, events)
-
-
-async def test_an_empty_log_is_copied_in_no_time(stage: Stage) -> None:
-    async with stage.opened("sqlite"):
-        pass
-
-    assert _counts(await _copy("sqlite", "nats", stage.settings_file())) == (0, 0, 0, 0)
-
-
-async def test_retention_counts_for_the_file_alone_and_nothing_is_taken_out_of_the_source(stage: Stage) -> None:
+async def test_retention_counts_for_the_file_alone(stage: Stage) -> None:
     events = notifications(500, seed=22)
     old = [event._replace(receive_time_ms=event.receive_time_ms - 10_000_000) for event in events[:200]]
     settings = stage.settings_file(retention_seconds=3_600.0)
-    async with stage.opened("sqlite") as here:
+    async with stage.opened(NATS) as here:
         await fill(here.log, [*old, *events[200:]])
         await here.log.commit(ISSUERS[0], "fraud", 100, 1_000)
 
-    assert _counts(await _copy("sqlite", "nats", settings)) == (500, 0, 0, 1)
-    assert await asyncio.to_thread(stage.rows) == 500
-    stage.file.rename(stage.folder / "kept.db")
-    back = await _copy("nats", "sqlite", settings)
+    done = await _copy(NATS, SQLITE, settings)
 
-    assert _counts(back) == (300, 0, 200, 1)
+    assert _counts(done) == (300, 0, 200, 1)
     warning = "d1-gateway: retention has removed notifications that these subscriptions have not committed"
-    assert back.mistakes == [f"{warning}: fraud of {ISSUERS[0]}"]
+    assert done.mistakes == [f"{warning}: fraud of {ISSUERS[0]}"]
 
 
-async def test_a_target_that_has_taken_some_itself_is_told(stage: Stage) -> None:
+async def test_what_is_too_old_is_copied_into_nats_and_not_taken_out_of_the_source(stage: Stage) -> None:
+    old = [event._replace(receive_time_ms=number + 1) for number, event in enumerate(notifications(20, seed=22))]
+    settings = load(stage.settings_file(retention_seconds=3_600.0))
+    async with stage.opened(SQLITE) as here:
+        await fill(here.log, old)
+
+    async with opened(settings, SQLITE, NATS) as (source, target):
+        await copied(source, target, keep_from_ms=oldest_kept_ms(settings, NATS, time.time_ns() // 1_000_000))
+
+        assert await held(target.log) == old
+        assert isinstance(source, SqliteStorage)
+        assert await source.log.trim() == 0
+
+
+async def test_a_target_that_has_taken_some_itself_is_reported(stage: Stage) -> None:
     events = notifications(100, seed=23)
-    await _fill(stage, "sqlite", events[:50])
-    async with stage.opened("nats") as there:
+    await _fill(stage, SQLITE, events[:50])
+    async with stage.opened(NATS) as there:
         await fill(there.log, events[50:])
 
-    done = await _copy("sqlite", "nats", stage.settings_file())
+    done = await _copy(SQLITE, NATS, stage.settings_file())
 
     assert _counts(done) == (50, 0, 0, 4)
     assert done.mistakes == [
@@ -207,53 +224,50 @@ async def test_a_target_that_has_taken_some_itself_is_told(stage: Stage) -> None
     ]
 
 
-async def test_the_file_of_a_gateway_that_runs_is_refused(stage: Stage) -> None:
-    settings = stage.settings_file()
-    for source, target in WAYS:
-        async with stage.opened("sqlite"):
-            done = await _copy(source, target, settings)
-
-        assert (done.status, done.stdout) == (2, "")
-        assert done.mistakes == [
-            f"d1-gateway: event_log.path: The event log {stage.file} is in use by another process; stop it first."
+@WAYS
+async def test_the_file_of_a_gateway_that_runs_is_refused(stage: Stage, source: Engine, target: Engine) -> None:
+    async with stage.opened(SQLITE):
+        assert await _refusal(source, target, stage.settings_file()) == [
+            f"event_log.path: The event log {stage.file} is in use by another process; stop it first."
         ]
 
 
 async def test_settings_without_both_sides_are_refused(stage: Stage) -> None:
-    async with stage.opened("sqlite"):
+    async with stage.opened(SQLITE):
         pass
-    missing = "nats: not set; a copy is between event_log.path and [nats]"
-    for source, target in WAYS:
-        done = await _copy(source, target, stage.settings_file(with_nats=False))
-        assert (done.status, done.stdout, done.mistakes) == (2, "", [f"d1-gateway: {missing}"])
+    missing = ["nats: not set; a copy is between event_log.path and [nats]"]
+    for source, target in ((SQLITE, NATS), (NATS, SQLITE)):
+        assert await _refusal(source, target, stage.settings_file(with_nats=False)) == missing
 
     stage.file.unlink()
-    done = await _copy("sqlite", "nats", stage.settings_file())
-    assert (done.status, done.mistakes) == (
-        2,
-        [f"d1-gateway: event_log.path: {stage.file} does not exist, so there is nothing to copy"],
-    )
+    done = await _copy(SQLITE, NATS, stage.settings_file())
+
+    gone = f"d1-gateway: event_log.path: {stage.file} does not exist, so there is nothing to copy"
+    assert (done.status, done.stdout, done.mistakes) == (2, "", [gone])
     assert not stage.file.exists()
 
 
-async def test_a_command_line_that_makes_no_sense_is_refused(stage: Stage) -> None:
-    settings = stage.settings_file()
-    same = await _copy("nats", "nats", settings)
-    assert (same.status, same.mistakes) == (2, ["d1-gateway: --from and --to are the same"])
-    assert (await _copy("nats", "file", settings)).status == 2
-    nowhere = await _copy("sqlite", "nats", stage.folder / "missing.toml")
-    assert (nowhere.status, nowhere.mistakes) == (
-        2,
-        [f"d1-gateway: {stage.folder / 'missing.toml'}: file not found"],
-    )
+@pytest.mark.parametrize(
+    ("source", "target", "mistake"),
+    [
+        ("nats", "nats", "d1-gateway: --from and --to are the same\n"),
+        ("nats", "file", "Invalid value for '--to'"),
+        ("sqlite", "nats", "d1-gateway: missing.toml: file not found\n"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused(source: str, target: str, mistake: str) -> None:
+    done = CliRunner().invoke(app, [str(each) for each in _options(source, target, Path("missing.toml"))])
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert mistake in done.stderr
 
 
 async def test_at_a_terminal_there_is_a_bar(stage: Stage) -> None:
     settings = stage.settings_file()
-    await _fill(stage, "sqlite", notifications(10_000, seed=24))
+    await _fill(stage, SQLITE, notifications(2_000, seed=24))
 
-    done = await at_a_terminal(*_options("sqlite", "nats", settings), typed=())
+    done = await at_a_terminal(*_options(SQLITE, NATS, settings), typed=())
 
-    assert _counts(done) == (10_000, 0, 0, 4)
+    assert _counts(done) == (2_000, 0, 0, 4)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stderr)
-    assert re.search(r"copying .* 10000/10000 +[0-9,]+/s +0:00:00", shown)
+    assert re.search(r"copying .* 2000/2000 +[0-9,]+/s +0:00:00", shown)
