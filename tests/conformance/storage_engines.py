@@ -12,10 +12,11 @@ import pytest
 from adapters.nats import NatsStorage
 from adapters.sqlite import SqliteStorage
 from gateway.errors import GatewayError, Reason
-from gateway.ports import Event, EventLog, Storage, StoredEvent
+from gateway.ports import Storage
 from gateway.settings import EventLogSettings, NatsSettings
 from issuer.common.v1 import error_pb2
 from sandbox.nats import NatsServer
+from tests.conformance.events import ISSUER, an_event, append_all, numbers, read_all
 
 __all__ = [
     "ISSUER",
@@ -27,11 +28,11 @@ __all__ = [
     "an_event",
     "append_all",
     "failure_reason",
+    "numbers",
     "read_all",
     "uses",
 ]
 
-ISSUER = "ISSUER0001"
 LOG_DOWN = error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
 STORE_DOWN = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 
@@ -102,41 +103,6 @@ class NatsEngine:
 
     async def mend(self) -> None:
         await self._server.restart()
-
-
-def an_event(
-    number: int, *, kind: int = 1, subject_id: str = "card-1", time_ms: int = 1_000, payload: bytes = b"payload"
-) -> Event:
-    """Make the event of operation ``operation-<number>``."""
-    return Event(
-        issuer_id=ISSUER,
-        kind=kind,
-        subject_id=subject_id,
-        operation_id=f"operation-{number}",
-        consumer_id="consumer-1",
-        operation_type=1,
-        status=2,
-        receive_time_ms=time_ms,
-        payload=payload,
-    )
-
-
-async def append_all(log: EventLog, events: Sequence[Event]) -> list[bool]:
-    """Store events, many concurrently."""
-    return [
-        is_new
-        for start in range(0, len(events), 64)
-        for is_new in await asyncio.gather(*(log.append(each) for each in events[start : start + 64]))
-    ]
-
-
-async def read_all(log: EventLog, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
-    """Read to the end, like a watcher."""
-    found: list[StoredEvent] = []
-    while (read := await log.read(after, limit)).through > after:
-        found += read.events
-        after = read.through
-    return found
 
 
 def uses(storage: Storage) -> Sequence[tuple[Reason, Callable[[], Coroutine[object, object, object]]]]:

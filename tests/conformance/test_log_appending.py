@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.ports import Event, EventLog, LogBounds
+from tests.conformance.events import ODD_TEXTS
 from tests.conformance.storage_engines import ISSUER, StorageEngine, an_event, append_all, read_all
 
 
@@ -42,28 +43,7 @@ async def test_events_differ_if_their_issuer_kind_subject_or_operation_does(log:
     assert await append_all(log, [event, *others]) == [True] * 5
 
     assert await append_all(log, [event, *others]) == [False] * 5
-
-
-ODD_TEXTS = [
-    "",
-    ".",
-    "a.b",
-    "a b",
-    "a*",
-    ">",
-    "=YQ",
-    "YQ",
-    "a",
-    "A",
-    "ä",
-    "\r\n",
-    "\0",
-    "#",
-    "x" * 64,
-    "x" * 65,
-    "x" * 5000,
-    "x" * 5001,
-]
+    assert {stored.event for stored in await read_all(log)} == {event, *others}
 
 
 WITH_TEXT: dict[str, Callable[[str], Event]] = {
@@ -118,6 +98,22 @@ async def test_what_was_stored_is_there_after_it_was_opened_again(storage_engine
         assert await storage.log.append(an_event(3))
         assert [stored.sequence for stored in await read_all(storage.log)] == [1, 2, 3]
         assert await storage.log.bounds() == LogBounds(trimmed_through=0, last=3)
+
+
+async def test_the_end_of_a_log_is_known_after_it_was_opened_again(storage_engine: StorageEngine) -> None:
+    async with storage_engine.opened() as storage:
+        assert await append_all(storage.log, [an_event(1), an_event(2)]) == [True, True]
+        assert await append_all(storage.log, [an_event(2), an_event(1)]) == [False, False]
+
+    async with storage_engine.opened() as storage:
+        assert await storage.log.bounds() == LogBounds(trimmed_through=0, last=2)
+        async with asyncio.timeout(10):
+            await storage.log.wait_beyond(1)
+        waiting = asyncio.create_task(storage.log.wait_beyond(2))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await storage.log.append(an_event(3))
+        await waiting
 
 
 async def test_a_log_has_an_identity_of_eight_hexadecimal_digits(log: EventLog) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 from itertools import pairwise
 
+import pytest
+
 from gateway.ports import EventLog, LogBounds, Scope
 from tests.conformance.storage_engines import ISSUER, StorageEngine, an_event, append_all, read_all
 
@@ -152,7 +154,9 @@ async def test_all_that_wait_learn_of_growth_and_only_if_it_is_beyond_their_plac
     near = [asyncio.create_task(log.wait_beyond(1)) for _ in range(20)]
     far = asyncio.create_task(log.wait_beyond(2))
     await asyncio.sleep(0.1)
+    assert not any(each.done() for each in near)
 
+    near.pop().cancel()
     await log.append(an_event(2))
 
     async with asyncio.timeout(10):
@@ -163,11 +167,12 @@ async def test_all_that_wait_learn_of_growth_and_only_if_it_is_beyond_their_plac
         await far
 
 
-async def test_a_duplicate_is_no_growth(log: EventLog) -> None:
+async def test_neither_a_duplicate_nor_a_commit_is_growth(log: EventLog) -> None:
     await log.append(an_event(1))
     waiting = asyncio.create_task(log.wait_beyond(1))
 
     await log.append(an_event(1))
+    await log.commit(ISSUER, "fraud", 1, 1_000)
     await asyncio.sleep(0.2)
 
     assert not waiting.done()
@@ -212,13 +217,19 @@ async def test_a_time_leads_to_the_first_event_taken_then_or_later(log: EventLog
     assert await log.sequence_before(1_000_001) == 100
 
 
-async def test_nothing_is_missed_if_events_are_out_of_order(log: EventLog) -> None:
-    # As with two gateways, one of whose clocks is two seconds behind.
-    times = [1_000 * number - 2_000 * (number % 2) for number in range(10, 60)]
+@pytest.mark.parametrize(
+    "times",
+    [
+        # As with two gateways, one of whose clocks is two seconds behind.
+        pytest.param([1_000 * number - 2_000 * (number % 2) for number in range(10, 60)], id="two clocks"),
+        pytest.param([100, 200, 200, 400, 300, 500], id="equal times, and a clock that went back"),
+    ],
+)
+async def test_nothing_is_missed_if_events_are_out_of_order(log: EventLog, times: list[int]) -> None:
     for number, time_ms in enumerate(times, 1):
         await log.append(an_event(number, time_ms=time_ms))
 
-    for wanted_ms in range(5_000, 62_000, 500):
+    for wanted_ms in {each + some for each in times for some in (-1, 0, 1, 50, 500)}:
         expected = next((place for place, time_ms in enumerate(times) if time_ms >= wanted_ms), len(times))
         assert await log.sequence_before(wanted_ms) == expected
 

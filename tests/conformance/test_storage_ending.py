@@ -22,10 +22,13 @@ async def test_who_waits_for_growth_learns_that_the_storage_is_closed(storage_en
         assert await failure_reason(asyncio.wait_for(each, 10)) == LOG_DOWN
 
 
-async def test_closing_twice_does_nothing(storage_engine: StorageEngine) -> None:
+async def test_closing_twice_or_at_once_is_closing(storage_engine: StorageEngine) -> None:
     async with storage_engine.opened() as storage:
+        await asyncio.gather(storage.close(), storage.close())
         await storage.close()
-        await storage.close()
+
+    async with storage_engine.opened():
+        pass
 
 
 async def test_nothing_is_acknowledged_once_the_engine_is_gone(breakable_engine: StorageEngine) -> None:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,12 @@ from gateway.errors import GatewayError, Reason
 from gateway.ports import Event
 from gateway.settings import EventLogSettings
 from issuer.common.v1 import error_pb2
+from tests.conformance.events import ISSUER, numbers
+from tests.conformance.events import an_event as event
 
 __all__ = [
     "ISSUER",
+    "NO_STORE",
     "append_all",
     "event",
     "locked",
@@ -25,23 +29,7 @@ __all__ = [
     "unavailable",
 ]
 
-ISSUER = "issuer0001"
-
-
-def event(
-    number: int, *, kind: int = 1, subject_id: str = "card-1", time_ms: int = 1_000, payload: bytes = b"payload"
-) -> Event:
-    return Event(
-        issuer_id=ISSUER,
-        kind=kind,
-        subject_id=subject_id,
-        operation_id=f"operation-{number}",
-        consumer_id="consumer-1",
-        operation_type=1,
-        status=2,
-        receive_time_ms=time_ms,
-        payload=payload,
-    )
+NO_STORE = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 
 
 @asynccontextmanager
@@ -62,26 +50,15 @@ async def opened_storage(
 
 
 @asynccontextmanager
-async def opened(
-    path: Path,
-    *,
-    retention: EventLogSettings | None = None,
-    trim_interval_seconds: float = 3600.0,
-    now_ms: Callable[[], int] = lambda: 0,
-) -> AsyncIterator[SqliteEventLog]:
-    """Open a storage for its log alone."""
-    async with opened_storage(
-        path, retention=retention, trim_interval_seconds=trim_interval_seconds, now_ms=now_ms
-    ) as storage:
+async def opened(path: Path, **options: Any) -> AsyncIterator[SqliteEventLog]:
+    """Open a storage for its log alone, with the options of `opened_storage`."""
+    async with opened_storage(path, **options) as storage:
         yield storage.log
 
 
 async def append_all(log: SqliteEventLog, events: Sequence[Event]) -> list[bool]:
+    """Store events concurrently, all of them at once."""
     return await asyncio.gather(*(log.append(each) for each in events))
-
-
-async def numbers(log: SqliteEventLog) -> list[int]:
-    return [int(stored.event.operation_id.removeprefix("operation-")) for stored in (await log.read(0, 100_000)).events]
 
 
 @contextmanager

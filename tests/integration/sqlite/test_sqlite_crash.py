@@ -27,7 +27,7 @@ async def killed_appender(path: Path, first: int, acknowledgements: int) -> list
 async def test_everything_a_killed_process_acknowledged_is_there(path: Path) -> None:
     acknowledged: list[int] = []
     async with asyncio.timeout(50):
-        for kill, acknowledgements in enumerate((1, 37, 400, 1_500, 3)):
+        for kill, acknowledgements in enumerate((1, 600, 37)):
             acknowledged += await killed_appender(path, kill * 1_000_000, acknowledgements)
 
             async with opened(path) as log:
@@ -35,4 +35,4 @@ async def test_everything_a_killed_process_acknowledged_is_there(path: Path) -> 
                 assert set(acknowledged) <= set(await numbers(log))
                 assert len({each.event.operation_id for each in stored}) == len(stored)
                 assert not await log.append(event(acknowledged[-1]))
-    assert len(acknowledged) >= 1_941
+    assert len(acknowledged) >= 638

@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.sqlite import SqliteStorage
-from issuer.common.v1 import error_pb2
 from tests.integration.sqlite.sqlite_events import (
     ISSUER,
+    NO_STORE,
     append_all,
     event,
     numbers,
@@ -20,8 +20,6 @@ from tests.integration.sqlite.sqlite_events import (
     opened_storage,
     unavailable,
 )
-
-NO_STORE = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 
 
 def delete(path: Path) -> None:

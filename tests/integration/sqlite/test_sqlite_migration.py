@@ -44,7 +44,7 @@ VERSION_1 = """
     PRAGMA application_id = 0x44314C47;
     PRAGMA user_version = 1;
     INSERT INTO meta VALUES (1, '0a1b2c3d', 7);
-    INSERT INTO subscription VALUES ('issuer0001', 'watcher', 9, 500);
+    INSERT INTO subscription VALUES ('ISSUER0001', 'watcher', 9, 500);
     PRAGMA journal_mode = WAL;
 """
 
@@ -156,12 +156,16 @@ async def test_a_migration_that_is_killed_halfway_leaves_version_1(path: Path) -
         assert await numbers(log) == list(range(2_000))
 
 
-async def test_a_large_log_is_migrated_in_moments(path: Path) -> None:
-    make_version_1(path, count=100_000)
+async def test_a_log_is_migrated_in_less_time_than_it_takes_to_write_it(tmp_path: Path) -> None:
+    async def measure(path: Path) -> float:
+        begin = time.perf_counter()
+        make_version_1(path, count=20_000)
+        written = time.perf_counter()
+        async with opened(path):
+            return (time.perf_counter() - written) / (written - begin)
 
-    begin = time.perf_counter()
-    async with opened(path):
-        assert time.perf_counter() - begin < 5.0
+    # The least of some, as a busy machine may hold up any of them.
+    assert min([await measure(tmp_path / f"{number}.db") for number in range(3)]) < 3.0
 
 
 async def test_a_log_of_version_1_that_cannot_be_migrated_is_rejected_and_left_as_it_is(path: Path) -> None:

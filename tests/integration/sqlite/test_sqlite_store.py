@@ -7,13 +7,18 @@ from pathlib import Path
 
 from adapters.sqlite import SqliteStorage
 from gateway.errors import GatewayError
-from gateway.ports import KeyValueStore
 from gateway.settings import EventLogSettings
-from issuer.common.v1 import error_pb2
-from tests.integration.sqlite.sqlite_events import append_all, event, locked, numbers, opened_storage, unavailable
+from tests.integration.sqlite.sqlite_events import (
+    NO_STORE,
+    append_all,
+    event,
+    locked,
+    numbers,
+    opened_storage,
+    unavailable,
+)
 
 MEBIBYTE = 1_048_576
-NO_STORE = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 
 
 def held(path: Path) -> int:
@@ -21,50 +26,6 @@ def held(path: Path) -> int:
     with closing(sqlite3.connect(path)) as database:
         count: int = database.execute("SELECT count(*) FROM entry").fetchone()[0]
         return count
-
-
-async def test_a_value_stands_until_it_is_replaced_or_deleted(storage: SqliteStorage) -> None:
-    store: KeyValueStore = storage.key_value_store
-    assert await store.get("key") is None
-
-    await store.put("key", b"one", 60)
-    await store.put("other", b"", 60)
-    assert (await store.get("key"), await store.get("other")) == (b"one", b"")
-    await store.put("key", b"two", 60)
-    assert await store.get("key") == b"two"
-    await store.delete("key", b"one")
-    assert await store.get("key") == b"two"
-    await store.delete("key", b"two")
-    await store.delete("key", b"two")
-
-    assert (await store.get("key"), await store.get("other")) == (None, b"")
-
-
-async def test_a_value_is_put_only_where_none_stands(storage: SqliteStorage) -> None:
-    store = storage.key_value_store
-
-    assert await store.put_if_absent("key", b"one", 60) is None
-    assert await store.put_if_absent("key", b"two", 60) == b"one"
-    assert await store.get("key") == b"one"
-    await store.delete("key", b"one")
-    assert await store.put_if_absent("key", b"three", 60) is None
-
-    assert await store.get("key") == b"three"
-
-
-async def test_of_many_that_put_at_the_same_time_one_succeeds_and_the_others_get_its_value(
-    storage: SqliteStorage, path: Path
-) -> None:
-    with locked(path):  # So that all of them wait; the first for a transaction of its own.
-        puts = [
-            asyncio.ensure_future(storage.key_value_store.put_if_absent("key", b"%d" % each, 60)) for each in range(50)
-        ]
-        await asyncio.sleep(0.05)
-
-    outcomes = await asyncio.gather(*puts)
-
-    assert outcomes == [None] + [b"0"] * 49
-    assert await storage.key_value_store.get("key") == b"0"
 
 
 async def test_an_entry_is_gone_the_moment_its_time_is_over(path: Path) -> None:
@@ -151,35 +112,6 @@ async def test_storage_that_fails_is_told_as_the_store_s_and_recovers(storage: S
         assert await store.get("key") == b"one"
 
     assert await store.put_if_absent("new", b"two", 60) is None
-
-
-async def test_a_closed_store_says_that_it_is_unavailable(path: Path) -> None:
-    async with opened_storage(path) as storage:
-        store = storage.key_value_store
-    for call in (
-        store.get("key"),
-        store.put("key", b"", 1),
-        store.put_if_absent("key", b"", 1),
-        store.delete("key", b""),
-    ):
-        with unavailable(NO_STORE):
-            await call
-
-
-async def test_a_key_that_cannot_be_stored_fails_alone(storage: SqliteStorage, path: Path) -> None:
-    with locked(path):
-        together = asyncio.gather(
-            storage.key_value_store.put("a", b"one", 60),
-            storage.key_value_store.put("\ud800", b"no Unicode", 60),
-            storage.log.append(event(1)),
-            return_exceptions=True,
-        )
-        await asyncio.sleep(0.05)
-
-    first, broken, third = await together
-    assert (first, third) == (None, True)
-    assert isinstance(broken, UnicodeEncodeError)
-    assert await storage.key_value_store.get("a") == b"one"
 
 
 async def test_a_put_that_the_storage_fails_and_an_append_beside_it_name_their_own_reasons(
