@@ -75,16 +75,6 @@ async def test_a_time_leads_to_the_same_place_in_both_logs(pair: Pair) -> None:
         assert await there.log.sequence_before(time_ms) == first
 
 
-async def test_an_empty_log_is_copied(pair: Pair) -> None:
-    here, there = pair
-    await _subscribe(here.log, {"fraud": 0})
-
-    result = await copied(here, there)
-
-    assert (result.progress.seen, result.subscriptions, result.is_exact) == (0, 2, True)
-    assert await there.log.list_subscriptions() == await here.log.list_subscriptions()
-
-
 async def test_a_second_copy_does_nothing_and_a_third_one_brings_what_is_new(pair: Pair) -> None:
     here, there = pair
     events = notifications(1_500, seed=3)

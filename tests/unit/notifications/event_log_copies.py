@@ -1,13 +1,16 @@
 """Logs in memory to copy from and into, and what is to come of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from gateway.errors import GatewayError
 from gateway.notifications.copy import Copied, EventLogCopy, Progress
 from gateway.ports import Event, Read, Scope
 from tests.fakes import ISSUER, FakeEventLog, FakeKeyValueStore, an_event
 
-__all__ = ["FakeSide", "broken_off", "card_event", "copied"]
+__all__ = ["FakeSide", "broken_off", "card_event", "copied", "driven"]
+
+_T = TypeVar("_T")
 
 
 class _Log(FakeEventLog):
@@ -69,11 +72,11 @@ def card_event(number: int) -> Event:
 
 
 async def copied(
-    source: FakeSide, target: FakeSide, *, keep_from_ms: int | None = None, told: list[Progress] | None = None
+    source: FakeSide, target: FakeSide, *, keep_from_ms: int | None = None, reported: list[Progress] | None = None
 ) -> Copied:
     """Copy to the end."""
-    told = [] if told is None else told
-    return await EventLogCopy(source, target, keep_from_ms=keep_from_ms, report=told.append).run()
+    reported = [] if reported is None else reported
+    return await EventLogCopy(source, target, keep_from_ms=keep_from_ms, report=reported.append).run()
 
 
 async def broken_off(source: FakeSide, target: FakeSide, after: int) -> None:
@@ -85,6 +88,16 @@ async def broken_off(source: FakeSide, target: FakeSide, after: int) -> None:
         target.log.recover()
     finally:
         target.log.appends_left = None
+
+
+def driven(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run to its end what yields to the event loop, but waits for nothing: without an event loop."""
+    try:
+        while True:
+            work.send(None)
+    except StopIteration as ended:
+        result: _T = ended.value
+        return result
 
 
 def _numbers(events: Iterable[Event]) -> list[int]:

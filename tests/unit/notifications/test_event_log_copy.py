@@ -71,7 +71,7 @@ async def test_the_subscriptions_of_all_issuers_are_copied(source: FakeSide, tar
     assert target.log.subscriptions == source.log.subscriptions
 
 
-async def test_what_was_trimmed_counts_as_committed_and_is_told(source: FakeSide, target: FakeSide) -> None:
+async def test_what_was_trimmed_counts_as_committed_and_is_reported(source: FakeSide, target: FakeSide) -> None:
     source.put(*range(1, 11))
     await source.commit(late=2, right=4, early=7)
     source.log.trim(4)
@@ -112,28 +112,18 @@ async def test_a_later_copy_brings_what_is_new_and_moves_cursors_on(source: Fake
     assert (target.left("fraud"), target.left("risk")) == ([10, 11, 12], [12])
 
 
-async def test_a_cursor_that_has_moved_on_in_the_target_is_not_moved_back(source: FakeSide, target: FakeSide) -> None:
-    source.put(*range(1, 11))
-    await source.commit(fraud=4)
-    await copied(source, target)
-    await target.commit(fraud=8)
-
-    await copied(source, target)
-
-    assert target.left("fraud") == [9, 10]
-
-
-async def test_a_cursor_that_was_committed_in_the_target_already_moves_forward_only(
-    source: FakeSide, target: FakeSide
+@pytest.mark.parametrize(("after", "committed"), [(10, 8), (7, 6)])
+async def test_a_cursor_that_has_moved_on_in_the_target_is_not_moved_back(
+    source: FakeSide, target: FakeSide, after: int, committed: int
 ) -> None:
     source.put(*range(1, 11))
     await source.commit(fraud=4)
-    await broken_off(source, target, after=7)
-    await target.commit(fraud=6)
+    await broken_off(source, target, after)
+    await target.commit(fraud=committed)
 
     await copied(source, target)
 
-    assert target.left("fraud") == [7, 8, 9, 10]
+    assert target.left("fraud") == list(range(committed + 1, 11))
 
 
 @pytest.mark.parametrize("after", range(10))
@@ -157,7 +147,7 @@ async def test_a_copy_that_was_broken_off_goes_on_and_ends_as_if_it_had_not_been
     assert result.progress.copied == 10 - after
 
 
-async def test_a_failure_of_the_source_is_told_and_what_was_copied_stays(source: FakeSide, target: FakeSide) -> None:
+async def test_a_failure_of_the_source_is_raised_and_what_was_copied_stays(source: FakeSide, target: FakeSide) -> None:
     source.put(*range(1, 11))
     target.log.on_append = lambda: source.log.fail() if len(target.log.held) == 6 else None
 
@@ -401,16 +391,16 @@ async def test_a_log_that_was_made_anew_beside_the_same_store_gets_everything(
     assert (await copied(source, anew)).progress.copied == 5
 
 
-async def test_progress_is_told_from_the_beginning_to_the_end(source: FakeSide, target: FakeSide) -> None:
+async def test_progress_is_reported_from_the_beginning_to_the_end(source: FakeSide, target: FakeSide) -> None:
     source.put(*range(1, 11))
     target.put(1, 2)
-    told: list[Progress] = []
+    reported: list[Progress] = []
 
-    await copied(source, target, told=told)
+    await copied(source, target, reported=reported)
 
-    assert [each.seen for each in told] == [0, 3, 6, 9, 10]
-    assert {each.expected for each in told} == {10}
-    assert told[-1] == Progress(expected=10, copied=8, present=2)
+    assert [each.seen for each in reported] == [0, 3, 6, 9, 10]
+    assert {each.expected for each in reported} == {10}
+    assert reported[-1] == Progress(expected=10, copied=8, present=2)
 
 
 async def test_events_of_every_kind_and_issuer_are_found_again(source: FakeSide, target: FakeSide) -> None:
@@ -426,10 +416,5 @@ async def test_events_of_every_kind_and_issuer_are_found_again(source: FakeSide,
 
     await copied(source, target)
 
-    assert {name: each.committed for (_, name), each in target.log.subscriptions.items()} == {
-        "a": 0,
-        "b": 1,
-        "c": 2,
-        "d": 3,
-        "e": 4,
-    }
+    committed = {name: each.committed for (_, name), each in target.log.subscriptions.items()}
+    assert committed == {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}

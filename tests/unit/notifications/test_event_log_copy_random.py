@@ -1,6 +1,5 @@
 """Whatever happens to two logs and between them: no watcher misses anything, and nothing stands anywhere twice."""
 
-import asyncio
 from typing import Final
 
 from hypothesis import settings
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.fakes import ISSUER
-from tests.unit.notifications.event_log_copies import FakeSide, broken_off, copied
+from tests.unit.notifications.event_log_copies import FakeSide, broken_off, copied, driven
 
 _SIDES: Final = st.integers(0, 1)
 
@@ -37,13 +36,13 @@ class TwoLogs(RuleBasedStateMachine):
 
     @rule(data=st.data(), side=_SIDES)
     def commit(self, data: st.DataObject, side: int) -> None:
-        place = data.draw(st.integers(0, asyncio.run(self.sides[side].log.bounds()).last))
-        asyncio.run(self.sides[side].commit(fraud=place))
+        place = data.draw(st.integers(0, driven(self.sides[side].log.bounds()).last))
+        driven(self.sides[side].commit(fraud=place))
         self.done |= self._through(side, place)
 
     @rule(data=st.data(), side=_SIDES)
     def trim(self, data: st.DataObject, side: int) -> None:
-        place = data.draw(st.integers(0, asyncio.run(self.sides[side].log.bounds()).last))
+        place = data.draw(st.integers(0, driven(self.sides[side].log.bounds()).last))
         self.trimmed[side].update(self._through(side, place))
         self.done |= self.trimmed[side]
         self.sides[side].log.trim(place)
@@ -51,7 +50,7 @@ class TwoLogs(RuleBasedStateMachine):
     @rule(source=_SIDES)
     def copy(self, source: int) -> None:
         here, there = self.sides[source], self.sides[1 - source]
-        asyncio.run(copied(here, there))
+        driven(copied(here, there))
         assert set(here.numbers) <= set(there.numbers) | self.trimmed[1 - source]
 
     @rule(source=_SIDES, after=st.integers(0, 9))
@@ -64,7 +63,7 @@ class TwoLogs(RuleBasedStateMachine):
 
     @rule(source=_SIDES, after=st.integers(0, 9))
     def copy_and_break_off(self, source: int, after: int) -> None:
-        asyncio.run(broken_off(self.sides[source], self.sides[1 - source], after))
+        driven(broken_off(self.sides[source], self.sides[1 - source], after))
 
     @invariant()
     def nothing_stands_anywhere_twice(self) -> None:

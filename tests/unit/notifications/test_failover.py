@@ -42,23 +42,21 @@ async def test_the_first_watcher_is_active_and_the_subscription_is_made() -> Non
     assert await log.get_subscription(ISSUER, NAME) is not None
 
 
-async def test_a_committed_cursor_wins_over_the_start_that_was_asked_for() -> None:
+@pytest.mark.parametrize(("committed", "begins_at"), [(2, 2), (None, 4)])
+async def test_the_start_that_was_asked_for_counts_until_something_is_committed(
+    committed: int | None, begins_at: int
+) -> None:
     log = a_log_of(4)
-    await log.commit(ISSUER, NAME, 2, 0)
-
-    messages = await collect(subscribe(watchers_of(log), a_watch(LATEST)), log, 4)
-
-    assert operations(messages) == ["op-3", "op-4"]
-
-
-async def test_the_start_that_was_asked_for_counts_until_something_is_committed() -> None:
-    log = a_log_of(4)
+    if committed is not None:
+        await log.commit(ISSUER, NAME, committed, 0)
 
     stream = subscribe(watchers_of(log), a_watch(LATEST))
-    first = await receive(stream)
-    await stream.aclose()
+    begin = await receive(stream)
+    log.put(an_event(5))
+    messages = await collect(stream, log, 5)
 
-    assert first.cursor == "0a1b2c3d-4"
+    assert begin.cursor == f"0a1b2c3d-{begins_at}"
+    assert operations(messages) == [f"op-{number}" for number in range(begins_at + 1, 6)]
 
 
 async def test_a_second_watcher_stands_by_and_receives_heartbeats_only() -> None:
@@ -75,35 +73,23 @@ async def test_a_second_watcher_stands_by_and_receives_heartbeats_only() -> None
         assert watchers.counts(ISSUER) == {NAME: 2}
 
 
-async def test_when_the_active_watcher_leaves_the_next_one_takes_over_at_the_committed_cursor() -> None:
+@pytest.mark.parametrize("committed", [0, 3])
+async def test_when_the_active_watcher_leaves_the_next_one_takes_over_at_the_committed_cursor(committed: int) -> None:
     log = a_log_of(5)
     watchers = watchers_of(log)
     active, standby = subscribe(watchers), subscribe(watchers)
     await receive(active)
     assert operations([await receive(active)]) == [f"op-{number}" for number in range(1, 6)]
     assert (await receive(standby)).role == STANDBY
-    await log.commit(ISSUER, NAME, 3, 0)
+    if committed:
+        await log.commit(ISSUER, NAME, committed, 0)
 
     await active.aclose()
     first = await becomes_active(standby)
     messages = await collect(standby, log, 5)
 
-    assert first.cursor == "0a1b2c3d-3"
-    assert operations(messages) == ["op-4", "op-5"]
-
-
-async def test_without_a_commit_everything_that_was_delivered_is_delivered_again() -> None:
-    log = a_log_of(2)
-    watchers = watchers_of(log)
-    active, standby = subscribe(watchers), subscribe(watchers)
-    await receive(active)
-    await receive(active)
-    await receive(standby)
-
-    await active.aclose()
-    await becomes_active(standby)
-
-    assert operations(await collect(standby, log, 2)) == ["op-1", "op-2"]
+    assert first.cursor == f"0a1b2c3d-{committed}"
+    assert operations(messages) == [f"op-{number}" for number in range(committed + 1, 6)]
 
 
 async def test_when_the_active_watcher_breaks_the_next_one_takes_over() -> None:
@@ -221,7 +207,7 @@ async def test_a_standby_whose_committed_cursor_was_trimmed_is_told_so_when_it_t
     assert caught.value.metadata == {"earliest_cursor": "0a1b2c3d-3"}
 
 
-async def test_each_take_over_has_a_larger_fence_and_standby_has_none() -> None:
+async def test_each_take_over_has_a_larger_fence_and_neither_a_standby_nor_a_watch_without_a_name_has_one() -> None:
     log = a_log_of(2)
     watchers = watchers_of(log)
     active, standby = subscribe(watchers), subscribe(watchers)
@@ -231,18 +217,11 @@ async def test_each_take_over_has_a_larger_fence_and_standby_has_none() -> None:
     await active.aclose()
     taken_over = await becomes_active(standby)
     later = await collect(standby, log, 2)
+    unnamed = await collect(watchers.watch(a_watch()), log, 2)
 
     assert begin.fence == batch.fence > 0
-    assert waiting.fence == 0
+    assert {waiting.fence, *(message.fence for message in unnamed)} == {0}
     assert {taken_over.fence, *(message.fence for message in later)} == {begin.fence + 1}
-
-
-async def test_a_watch_without_a_name_has_no_fence() -> None:
-    log = a_log_of(2)
-
-    messages = await collect(watchers_of(log).watch(a_watch()), log, 2)
-
-    assert {message.fence for message in messages} == {0}
 
 
 async def test_while_another_gateway_has_the_active_watcher_the_first_one_here_stands_by() -> None:

@@ -1,3 +1,6 @@
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,59 +118,49 @@ def test_a_filter_that_names_one_card_or_one_consumer_of_the_consumers_kind_has_
     assert scope(ISSUER, consumer_of_any_kind) == Scope(ISSUER)
 
 
-def test_without_a_filter_everything_of_the_issuer_passes_and_nothing_of_another() -> None:
-    passes = predicate(ISSUER, notification.NotificationFilter())
-
-    assert passes(an_event(1))
-    assert passes(a_consumer_event(1))
-    assert not passes(an_event(1, issuer_id="ISSUER0002"))
-    assert not passes(a_consumer_event(1, issuer_id="ISSUER0002"))
-
-
-def test_a_notification_without_a_consumer_matches_no_consumer() -> None:
-    passes = predicate(ISSUER, notification.NotificationFilter(consumer_ids=["consumer-a"]))
-
-    assert not passes(an_event(1, consumer_id=""))
-
-
-def test_a_card_does_not_match_a_consumer_of_the_same_id() -> None:
-    passes = predicate(ISSUER, notification.NotificationFilter(card_ids=["same"]))
-
-    assert passes(an_event(1, card_id="same"))
-    assert not passes(a_consumer_event(1, consumer_id="same"))
-
-
-def test_types_of_one_kind_leave_the_other_kind_out_unless_it_is_asked_for() -> None:
-    types = [threeds.OPERATION_TYPE_FRICTIONLESS]
-    alone = predicate(ISSUER, notification.NotificationFilter(operation_types=types))
-    beside = predicate(ISSUER, notification.NotificationFilter(operation_types=types, kinds=[THREE_DS, CONSUMER]))
-
-    assert not alone(a_consumer_event(1))
-    assert beside(a_consumer_event(1))
-    assert not beside(an_event(1, operation_type=threeds.OPERATION_TYPE_CHALLENGE_OOB))
-
-
-def test_types_of_a_kind_that_is_not_asked_for_let_nothing_of_it_through() -> None:
-    wanted = notification.NotificationFilter(operation_types=[threeds.OPERATION_TYPE_FRICTIONLESS], kinds=[CONSUMER])
-    passes = predicate(ISSUER, wanted)
-
-    assert not passes(an_event(1, operation_type=threeds.OPERATION_TYPE_FRICTIONLESS))
-    assert passes(a_consumer_event(1))
+FRICTIONLESS, OOB = threeds.OPERATION_TYPE_FRICTIONLESS, threeds.OPERATION_TYPE_CHALLENGE_OOB
+UNKNOWN, UNKNOWN_CONSUMER = threeds.OPERATION_TYPE_UNSPECIFIED, consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED
+EXAMPLES: dict[str, tuple[dict[str, Any], list[Event], list[Event]]] = {
+    "everything of the issuer and nothing of another": (
+        {},
+        [an_event(1), a_consumer_event(1)],
+        [an_event(1, issuer_id="ISSUER0002"), a_consumer_event(1, issuer_id="ISSUER0002")],
+    ),
+    "no consumer": ({"consumer_ids": ["consumer-a"]}, [], [an_event(1, consumer_id="")]),
+    "no consumer with the id of the card": (
+        {"card_ids": ["same"]},
+        [an_event(1, card_id="same")],
+        [a_consumer_event(1, consumer_id="same")],
+    ),
+    "types of one kind leave the other kind out": (
+        {"operation_types": [FRICTIONLESS]},
+        [an_event(1, operation_type=FRICTIONLESS)],
+        [a_consumer_event(1)],
+    ),
+    "types of one kind beside the other kind": (
+        {"operation_types": [FRICTIONLESS], "kinds": [THREE_DS, CONSUMER]},
+        [a_consumer_event(1)],
+        [an_event(1, operation_type=OOB)],
+    ),
+    "types of a kind that is left out": (
+        {"operation_types": [FRICTIONLESS], "kinds": [CONSUMER]},
+        [a_consumer_event(1)],
+        [an_event(1, operation_type=FRICTIONLESS)],
+    ),
+    "words that are not known": (
+        {"operation_types": [UNKNOWN], "consumer_operation_types": [UNKNOWN_CONSUMER]},
+        [an_event(1, operation_type=UNKNOWN), a_consumer_event(1, operation_type=UNKNOWN_CONSUMER)],
+        [an_event(1, operation_type=FRICTIONLESS), a_consumer_event(1)],
+    ),
+}
 
 
-def test_words_that_are_not_known_can_be_asked_for() -> None:
-    passes = predicate(
-        ISSUER,
-        notification.NotificationFilter(
-            operation_types=[threeds.OPERATION_TYPE_UNSPECIFIED],
-            consumer_operation_types=[consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED],
-        ),
-    )
+@pytest.mark.parametrize(("wanted", "passing", "others"), EXAMPLES.values(), ids=EXAMPLES)
+def test_a_filter_lets_pass_what_it_names(wanted: dict[str, Any], passing: list[Event], others: list[Event]) -> None:
+    passes = predicate(ISSUER, notification.NotificationFilter(**wanted))
 
-    assert passes(an_event(1, operation_type=threeds.OPERATION_TYPE_UNSPECIFIED))
-    assert not passes(an_event(1, operation_type=threeds.OPERATION_TYPE_FRICTIONLESS))
-    assert passes(a_consumer_event(1, operation_type=consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED))
-    assert not passes(a_consumer_event(1))
+    assert [passes(event) for event in passing] == [True] * len(passing)
+    assert [passes(event) for event in others] == [False] * len(others)
 
 
 def test_a_filter_that_is_changed_afterwards_changes_nothing() -> None:

@@ -42,30 +42,18 @@ async def test_what_was_read_before_is_not_read_again() -> None:
     assert log.read_count == 0
 
 
-async def test_history_is_read_from_the_log() -> None:
-    log = a_log_of(5)
+@pytest.mark.parametrize("history", [0, 5])
+async def test_what_is_there_is_returned_from_history_or_the_window_but_no_more_than_the_limit(history: int) -> None:
+    log = a_log_of(history)
     tail = TailCache(log)
-
-    assert await read(tail, 0) == [1, 2, 3, 4, 5]
-    assert await read(tail, 2, 2) == [3, 4]
-
-
-async def test_no_more_is_returned_than_was_asked_for() -> None:
-    log = a_log_of(0)
-    tail = TailCache(log)
-    await read(tail, 0)
-    for number in range(1, 6):
+    await read(tail, history)
+    for number in range(history + 1, 6):
         log.put(an_event(number))
 
+    assert await read(tail, 0) == [1, 2, 3, 4, 5]
     assert await read(tail, 0, 2) == [1, 2]
     assert await read(tail, 2, 2) == [3, 4]
-
-
-async def test_nothing_is_returned_where_there_is_nothing() -> None:
-    tail = TailCache(a_log_of(3))
-
-    assert await read(tail, 3) == []
-    assert await read(tail, 9) == []
+    assert await read(tail, 5) == await read(tail, 9) == []
 
 
 async def test_who_lags_and_has_a_scope_skips_the_rest_and_goes_on_in_the_window() -> None:
