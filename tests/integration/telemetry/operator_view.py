@@ -11,7 +11,7 @@ from tests.running import Running, notification_path
 __all__ = ["NOTIFICATION_ROUTE", "OperatorView", "Samples"]
 
 NOTIFICATION_ROUTE = "/notifications/d1/v1/issuers/{issuerId}/cards/{cardId}/3ds/notifications"
-_SECONDS = 10.0
+_SECONDS = 30.0
 
 
 class Samples:
@@ -26,6 +26,10 @@ class Samples:
         found = [each.value for each in self.all if each.name == f"d1_gateway_{name}" and each.labels == labels]
         assert len(found) <= 1
         return found[0] if found else 0.0
+
+    def growth(self, before: "Samples", name: str, **labels: str) -> float:
+        """Return by how much a sample has grown since another scrape."""
+        return self.value(name, **labels) - before.value(name, **labels)
 
 
 class OperatorView:

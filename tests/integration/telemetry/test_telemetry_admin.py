@@ -34,24 +34,24 @@ async def test_a_gateway_that_serves_is_alive_and_ready(view: OperatorView) -> N
     assert await view.ready() == (200, {"serving": "ok", "event_log_read": "ok", "event_log_write": "ok"})
 
 
-async def test_a_gateway_whose_disk_fails_is_alive_and_not_ready_until_it_recovers(view: OperatorView) -> None:
-    with closing(sqlite3.connect(view.running.event_log, isolation_level=None)) as other:
+async def test_a_gateway_whose_disk_fails_is_alive_and_not_ready_until_it_recovers(own_view: OperatorView) -> None:
+    with closing(sqlite3.connect(own_view.running.event_log, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        status, checks = await view.ready()
+        status, checks = await own_view.ready()
         assert status == 503
         assert checks["event_log_write"] != "ok"
-        assert (await view.get("/healthz"))[0] == 200
-    await view.until_ready(200)
+        assert (await own_view.get("/healthz"))[0] == 200
+    await own_view.until_ready(200)
 
 
-async def test_a_gateway_whose_log_was_deleted_is_not_ready_and_still_scraped(view: OperatorView) -> None:
-    view.running.event_log.unlink()
-    status, checks = await view.ready()
+async def test_a_gateway_whose_log_was_deleted_is_not_ready_and_still_scraped(own_view: OperatorView) -> None:
+    own_view.running.event_log.unlink()
+    status, checks = await own_view.ready()
 
     assert status == 503
     assert checks["event_log_write"] != "ok"
-    assert await view.notify() == 503
-    found = await view.scrape()
+    assert await own_view.notify() == 503
+    found = await own_view.scrape()
     assert found.value("event_log_appends_total", outcome="failed") == 1
     assert "d1_gateway_event_log_last_sequence" not in found.text
 
@@ -147,12 +147,12 @@ async def test_an_internal_error_of_the_admin_port_is_logged_and_not_returned(sa
     assert [each["event"] for each in logged] == ["admin_request_failed"] * 2
 
 
-async def test_the_admin_port_takes_scrapes_while_a_watcher_is_slow(view: OperatorView) -> None:
-    call = view.running.notifications.WatchNotifications(notification.WatchNotificationsRequest())
+async def test_the_admin_port_takes_scrapes_while_a_watcher_is_slow(own_view: OperatorView) -> None:
+    call = own_view.running.notifications.WatchNotifications(notification.WatchNotificationsRequest())
     await call.read()
     for number in range(50):
-        await view.notify(f"op-{number}")
+        await own_view.notify(f"op-{number}")
 
-    scrapes = await asyncio.gather(*(view.scrape() for _ in range(10)))
+    scrapes = await asyncio.gather(*(own_view.scrape() for _ in range(10)))
     assert {each.value("event_log_last_sequence") for each in scrapes} == {50}
     call.cancel()
