@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import pytest
 
 from issuer.callback.v1 import messages_pb2 as callback
-from tests.conformance.callback_buses import Bus, alone, over_two_gateways
+from tests.conformance.callback_buses import Bus, Connected, alone, over_two_gateways
 from tests.unit.callbacks.broker_samples import TOPICS, a_question, a_refusal, a_reply
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
@@ -33,42 +34,52 @@ async def bus(way: AbstractAsyncContextManager[Bus]) -> AsyncIterator[Bus]:
         yield bus
 
 
-def asking(
+@pytest.fixture
+async def handler(bus: Bus) -> Connected:
+    return await bus.connect()
+
+
+def sent(
     bus: Bus, name: str = "q", seconds: float = LONG, *, wait_for_handler: bool = True
 ) -> "asyncio.Task[callback.Reply | None]":
-    return asyncio.create_task(
-        bus.asking.ask(a_question(correlation_id=name), seconds, wait_for_handler=wait_for_handler)
-    )
+    """Send a callback request."""
+    request = a_question(correlation_id=name)
+    return asyncio.create_task(bus.asking.ask(request, seconds, wait_for_handler=wait_for_handler))
 
 
-async def test_the_reply_that_counts_is_returned_and_its_handler_learns_so(bus: Bus) -> None:
-    handler = await bus.connect()
-    question = asking(bus)
-    reply = a_reply((await handler.next()).token)
+@pytest.mark.parametrize("reply_to", [a_reply, a_refusal])
+@pytest.mark.parametrize("send", [sent, partial(sent, wait_for_handler=False)], ids=["waiting", "not waiting"])
+async def test_the_reply_that_counts_is_returned_and_its_handler_learns_so(
+    bus: Bus,
+    handler: Connected,
+    reply_to: Callable[[str], callback.Reply],
+    send: "Callable[[Bus], asyncio.Task[callback.Reply | None]]",
+) -> None:
+    request = send(bus)
+    reply = reply_to((await handler.next()).token)
 
-    outcome = await handler.reply(reply)
+    assert await handler.reply(reply) == ACCEPTED
 
-    assert await question == reply
-    assert outcome == ACCEPTED
+    assert await request == reply
     await bus.settled()
 
 
-async def test_a_callback_request_arrives_unchanged_with_all_that_a_handler_needs(bus: Bus) -> None:
-    handler = await bus.connect()
-    question = asking(bus, "c-1", 8.0)
+async def test_a_callback_request_arrives_unchanged_with_all_that_a_handler_needs(bus: Bus, handler: Connected) -> None:
+    request = sent(bus, "c-1", 8.0)
 
-    sent = await handler.next()
+    received = await handler.next()
 
-    assert (sent.issuer_id, sent.correlation_id, sent.attempt) == (TOPICS[0][0], "c-1", 1)
-    assert sent.deliver_otp == a_question().deliver_otp
-    assert 0 < sent.time_left.ToMilliseconds() <= 8000
-    assert 0 < sent.deadline.ToMilliseconds() / 1000 - time.time() <= 8.0
-    assert 0 < len(sent.token) <= 128
-    question.cancel()
+    assert (received.issuer_id, received.correlation_id, received.attempt) == (TOPICS[0][0], "c-1", 1)
+    assert received.deliver_otp == a_question().deliver_otp
+    assert 0 < received.time_left.ToMilliseconds() <= 8000
+    assert 0 < received.deadline.ToMilliseconds() / 1000 - time.time() <= 8.0
+    assert 0 < len(received.token) <= 128
+    request.cancel()
 
 
-async def test_without_a_reply_none_is_returned_at_the_deadline_and_the_callback_request_is_withdrawn(bus: Bus) -> None:
-    handler = await bus.connect()
+async def test_without_a_reply_none_is_returned_at_the_deadline_and_the_callback_request_is_withdrawn(
+    bus: Bus, handler: Connected
+) -> None:
     began = time.monotonic()
 
     assert await bus.asking.ask(a_question(), 0.5) is None
@@ -83,68 +94,46 @@ async def test_without_a_handler_anywhere_what_does_not_wait_for_one_is_over_at_
     await bus.connect(topics=TOPICS[1:])
 
     async with asyncio.timeout(LONG / 2):
-        assert await asking(bus, wait_for_handler=False) is None
-
-
-async def test_what_does_not_wait_for_a_handler_is_answered_by_one_that_is_there(bus: Bus) -> None:
-    handler = await bus.connect()
-    question = asking(bus, wait_for_handler=False)
-
-    assert await handler.reply(a_reply((await handler.next()).token)) == ACCEPTED
-    assert await question is not None
+        assert await sent(bus, wait_for_handler=False) is None
 
 
 async def test_a_callback_waits_for_a_handler_to_connect(bus: Bus) -> None:
-    question = asking(bus)
+    request = sent(bus)
     await asyncio.sleep(0.05)
 
     handler = await bus.connect()
 
     assert await handler.reply(a_reply((await handler.next()).token)) == ACCEPTED
-    assert await question is not None
+    assert await request is not None
 
 
-async def test_a_refusal_counts(bus: Bus) -> None:
-    handler = await bus.connect()
-    question = asking(bus)
-    refusal = a_refusal((await handler.next()).token)
-
-    assert await handler.reply(refusal) == ACCEPTED
-    assert await question == refusal
-
-
-async def test_a_second_reply_is_reported_as_such(bus: Bus) -> None:
-    handler = await bus.connect()
-    question = asking(bus)
+async def test_a_second_reply_is_reported_as_such(bus: Bus, handler: Connected) -> None:
+    request = sent(bus)
     reply = a_reply((await handler.next()).token)
 
     assert [await handler.reply(reply), await handler.reply(reply)] == [ACCEPTED, ALREADY_ANSWERED]
-    assert await question == reply
+    assert await request == reply
 
 
-async def test_a_reply_of_another_kind_is_invalid_and_a_right_one_is_taken(bus: Bus) -> None:
-    handler = await bus.connect()
-    question = asking(bus)
+async def test_a_reply_of_another_kind_is_invalid_and_a_right_one_is_taken(bus: Bus, handler: Connected) -> None:
+    request = sent(bus)
     token = (await handler.next()).token
 
     assert await handler.reply(a_reply(token, "authenticate")) == INVALID
     assert await handler.reply(a_reply(token)) == ACCEPTED
-    assert await question == a_reply(token)
+    assert await request == a_reply(token)
 
 
 @pytest.mark.parametrize("token", ["never", "0" * 48, "0" * 64])
-async def test_a_reply_without_a_callback_is_unknown(bus: Bus, token: str) -> None:
-    handler = await bus.connect()
-
+async def test_a_reply_without_a_callback_is_unknown(handler: Connected, token: str) -> None:
     assert await handler.reply(a_reply(token)) == UNKNOWN_TOKEN
 
 
-async def test_a_reply_is_late_when_nobody_waits(bus: Bus) -> None:
-    handler = await bus.connect()
-    question = asking(bus)
+async def test_a_reply_is_late_when_nobody_waits(bus: Bus, handler: Connected) -> None:
+    request = sent(bus)
     token = (await handler.next()).token
-    question.cancel()
-    await asyncio.gather(question, return_exceptions=True)
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
 
     assert await handler.reply(a_reply(token)) == ALREADY_ANSWERED
     await bus.settled()
@@ -152,21 +141,21 @@ async def test_a_reply_is_late_when_nobody_waits(bus: Bus) -> None:
 
 async def test_a_handler_has_no_more_callbacks_than_it_takes_and_gets_the_next_when_it_replies(bus: Bus) -> None:
     handler = await bus.connect(max_in_flight=2)
-    questions = [asking(bus, str(number)) for number in range(5)]
+    requests = [sent(bus, str(number)) for number in range(5)]
 
     for count in range(1, 6):
-        question = await handler.next(count)
+        request = await handler.next(count)
         await asyncio.sleep(0.02)
         assert len(handler.requests) <= count + 1
-        assert await handler.reply(a_reply(question.token)) == ACCEPTED
+        assert await handler.reply(a_reply(request.token)) == ACCEPTED
 
     assert handler.correlation_ids == ["0", "1", "2", "3", "4"]
-    assert all(await asyncio.gather(*questions))
+    assert all(await asyncio.gather(*requests))
 
 
 async def test_what_a_handler_leaves_undone_goes_to_another(bus: Bus) -> None:
     first, second = await bus.connect(), await bus.connect()
-    question = asking(bus)
+    request = sent(bus)
     await asyncio.wait({asyncio.ensure_future(each.next()) for each in (first, second)}, return_when="FIRST_COMPLETED")
     gone, left = (first, second) if first.requests else (second, first)
 
@@ -175,49 +164,49 @@ async def test_what_a_handler_leaves_undone_goes_to_another(bus: Bus) -> None:
     again = await left.next()
     assert (again.token, again.attempt) == (gone.requests[0].token, 2)
     assert await left.reply(a_reply(again.token)) == ACCEPTED
-    assert await question is not None
+    assert await request is not None
 
 
 async def test_who_takes_too_long_is_not_waited_for_and_the_first_reply_counts(bus: Bus) -> None:
     first, second = await bus.connect(), await bus.connect()
-    question = asking(bus, seconds=4.0)
+    request = sent(bus, seconds=4.0)
     await asyncio.gather(first.next(), second.next())
     slow, quick = (first, second) if first.requests[0].attempt == 1 else (second, first)
     reply = a_reply(quick.requests[0].token)
 
     assert await quick.reply(reply) == ACCEPTED
     assert await slow.reply(a_reply(reply.token)) == ALREADY_ANSWERED
-    assert await question == reply
+    assert await request == reply
 
 
 async def test_a_handler_that_drains_gets_no_more_callbacks_and_its_replies_count(bus: Bus) -> None:
     draining, other = await bus.connect(), None
-    question = asking(bus, "1")
+    request = sent(bus, "1")
     token = (await draining.next()).token
     await bus.drain(draining)
-    second = asking(bus, "2")
+    second = sent(bus, "2")
     other = await bus.connect()
 
     assert (await other.next()).correlation_id == "2"
     assert await draining.reply(a_reply(token)) == ACCEPTED
     assert await other.reply(a_reply(other.requests[0].token)) == ACCEPTED
     assert draining.correlation_ids == ["1"]
-    assert all(await asyncio.gather(question, second))
+    assert all(await asyncio.gather(request, second))
 
 
-async def test_many_ask_at_once_and_each_gets_its_own_reply(bus: Bus) -> None:
+async def test_of_many_callback_requests_at_once_each_gets_its_own_reply(bus: Bus) -> None:
     handlers = [await bus.connect(max_in_flight=8) for _ in range(3)]
-    questions = [asking(bus, str(number)) for number in range(150)]
+    requests = [sent(bus, str(number)) for number in range(150)]
 
     async def answer(place: int) -> None:
         for count in range(1, 151):
-            question = await handlers[place].next(count)
-            reply = a_refusal(question.token)
-            reply.refusal.message = question.correlation_id
+            request = await handlers[place].next(count)
+            reply = a_refusal(request.token)
+            reply.refusal.message = request.correlation_id
             assert await handlers[place].reply(reply) == ACCEPTED
 
     answering = [asyncio.create_task(answer(place)) for place in range(3)]
-    replies = await asyncio.gather(*questions)
+    replies = await asyncio.gather(*requests)
     for task in answering:
         task.cancel()
     await asyncio.gather(*answering, return_exceptions=True)

@@ -47,14 +47,6 @@ async def test_only_the_value_that_is_meant_is_deleted(entries: KeyValueStore) -
     assert (await entries.get("key"), await entries.get("other")) == (b"two", b"one")
 
 
-async def test_an_empty_value_is_deleted_only_if_it_is_meant(entries: KeyValueStore) -> None:
-    await entries.put("key", b"", 60)
-    await entries.delete("key", b"one")
-    assert await entries.get("key") == b""
-    await entries.delete("key", b"")
-    assert await entries.get("key") is None
-
-
 async def test_of_a_value_that_is_deleted_and_replaced_at_the_same_time_the_new_one_stays(
     entries: KeyValueStore,
 ) -> None:
@@ -106,6 +98,10 @@ async def test_a_value_is_put_only_where_none_stands(entries: KeyValueStore) -> 
 async def test_an_empty_value_is_one(entries: KeyValueStore) -> None:
     assert await entries.put_if_absent("key", b"", 60) is None
     assert await entries.put_if_absent("key", b"other", 60) == b""
+    await entries.delete("key", b"one")
+    assert await entries.get("key") == b""
+    await entries.delete("key", b"")
+    assert await entries.get("key") is None
 
 
 async def test_of_many_that_put_at_the_same_time_one_succeeds_and_the_others_get_its_value(

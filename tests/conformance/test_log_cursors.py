@@ -2,24 +2,21 @@
 
 import asyncio
 
+import pytest
+
 from gateway.ports import EventLog, StoredSubscription
 from tests.conformance.storage_engines import ISSUER, StorageEngine, an_event, append_all
 
 
-async def test_a_first_commit_makes_the_subscription(log: EventLog) -> None:
+@pytest.mark.parametrize("place", [0, 7])
+async def test_a_first_commit_makes_the_subscription_anywhere(log: EventLog, place: int) -> None:
     assert await log.get_subscription(ISSUER, "fraud") is None
 
-    committed = await log.commit(ISSUER, "fraud", 7, 1_000)
+    committed = await log.commit(ISSUER, "fraud", place, 1_000)
 
-    assert committed == StoredSubscription(ISSUER, "fraud", 7, 1_000)
+    assert committed == StoredSubscription(ISSUER, "fraud", place, 1_000)
     assert await log.get_subscription(ISSUER, "fraud") == committed
     assert await log.get_subscription("ISSUER0002", "fraud") is None
-
-
-async def test_a_cursor_may_be_at_the_beginning(log: EventLog) -> None:
-    await log.commit(ISSUER, "fraud", 0, 1_000)
-
-    assert await log.get_subscription(ISSUER, "fraud") == StoredSubscription(ISSUER, "fraud", 0, 1_000)
 
 
 async def test_a_cursor_only_moves_forward(log: EventLog) -> None:

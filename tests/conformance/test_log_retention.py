@@ -20,6 +20,7 @@ async def until_trimmed_through(log: EventLog, sequence: int) -> LogBounds:
 
 
 async def test_what_is_too_old_goes_and_the_log_goes_on_counting(storage_engine: StorageEngine) -> None:
+    now_ms = 4_000_000_000_000
     async with storage_engine.opened(retention=BRIEF) as storage:
         log = storage.log
         await append_all(log, [an_event(number) for number in range(5)])
@@ -27,8 +28,10 @@ async def test_what_is_too_old_goes_and_the_log_goes_on_counting(storage_engine:
         assert await until_trimmed_through(log, 5) == LogBounds(trimmed_through=5, last=5)
         assert (await log.read(0, 10)).bounds == LogBounds(trimmed_through=5, last=5)
 
-        assert await log.append(an_event(0))  # What is gone is forgotten.
+        assert await log.append(an_event(0, time_ms=now_ms))  # What is gone is forgotten.
         assert (await log.bounds()).last == 6
+        assert await log.sequence_before(now_ms) == 5
+        assert max(5, await log.sequence_before(1)) == 5
 
 
 async def test_what_is_too_much_goes_oldest_first_and_a_reader_can_tell(storage_engine: StorageEngine) -> None:
@@ -83,18 +86,6 @@ async def test_a_reader_that_lags_always_learns_that_events_were_trimmed(
             overtaken, _ = await asyncio.gather(lag(), write())
 
         assert overtaken > 0
-
-
-async def test_a_time_before_all_that_is_kept_leads_to_where_it_was_trimmed(storage_engine: StorageEngine) -> None:
-    async with storage_engine.opened(retention=BRIEF) as storage:
-        log = storage.log
-        await append_all(log, [an_event(number) for number in range(5)])
-        await until_trimmed_through(log, 5)
-        now_ms = 4_000_000_000_000
-        await log.append(an_event(6, time_ms=now_ms))
-
-        assert await log.sequence_before(now_ms) == 5
-        assert max(5, await log.sequence_before(1)) == 5
 
 
 async def test_a_log_that_was_opened_again_knows_what_was_trimmed(storage_engine: StorageEngine) -> None:

@@ -71,11 +71,6 @@ class Stage:
         file.write_text(config.to_toml())
         return file
 
-    def back_up(self, to: Path) -> None:
-        """Make a backup of the file, whoever has it open."""
-        with closing(sqlite3.connect(self.file)) as connection, closing(sqlite3.connect(to)) as copy:
-            connection.backup(copy)
-
     def rows(self) -> int:
         """Return the last place in the file, whoever has it open."""
         if not self.file.exists():

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeAlias
@@ -73,60 +72,6 @@ async def test_a_time_leads_to_the_same_place_in_both_logs(pair: Pair) -> None:
         # There are no gaps in either.
         assert await here.log.sequence_before(time_ms) == first
         assert await there.log.sequence_before(time_ms) == first
-
-
-async def test_a_second_copy_does_nothing_and_a_third_one_brings_what_is_new(pair: Pair) -> None:
-    here, there = pair
-    events = notifications(1_500, seed=3)
-    await fill(here.log, events[:1_200])
-    await _subscribe(here.log, {"fraud": 900})
-    await copied(here, there)
-    state = await held(there.log), await there.log.list_subscriptions(), await there.log.bounds()
-
-    again = await copied(here, there)
-
-    assert (again.progress.seen, again.progress.earlier, again.subscriptions) == (0, 1_200, 2)
-    assert (await held(there.log), await there.log.list_subscriptions(), await there.log.bounds()) == state
-
-    await fill(here.log, events[1_200:])
-    await _subscribe(here.log, {"fraud": 1_300})
-    result = await copied(here, there)
-
-    assert (result.progress.copied, result.progress.present, result.is_exact) == (300, 0, True)
-    assert await held(there.log) == events
-    assert await left(there.log) == await left(here.log)
-
-
-async def test_what_the_target_has_already_is_not_stored_again(pair: Pair) -> None:
-    here, there = pair
-    events = notifications(1_500, seed=4)
-    await fill(here.log, events)
-    await fill(there.log, events[:1_100])
-    await _subscribe(here.log, {"early": 300, "late": 1_300})
-
-    result = await copied(here, there)
-
-    assert (result.progress.copied, result.progress.present, result.is_exact) == (400, 1_100, True)
-    assert await held(there.log) == events
-    assert await left(there.log) == await left(here.log)
-
-
-async def test_duplicates_here_and_there_are_not_stored_again_and_no_cursor_passes_over_them(pair: Pair) -> None:
-    here, there = pair
-    events = notifications(1_500, seed=5)
-    here_and_there = random.Random(5).sample(events, 150)  # noqa: S311  no secret
-    await fill(here.log, events)
-    await fill(there.log, here_and_there)
-    await _subscribe(here.log, {"fraud": 1_000})
-
-    result = await copied(here, there)
-
-    assert (result.progress.copied, result.progress.present) == (1_350, 150)
-    found = await held(there.log)
-    assert found[:150] == here_and_there
-    assert found[150:] == [event for event in events if event not in here_and_there]
-    for events_left in (await left(there.log)).values():
-        assert set(events[1_000:]) <= set(events_left)
 
 
 async def test_gateways_may_take_notifications_at_the_target_and_no_watcher_misses_any(
@@ -200,50 +145,6 @@ async def test_what_was_gone_over_there_and_back_is_not_looked_at_again(file_and
     assert (result.progress.seen, result.progress.copied, result.is_exact) == (1_000, 1_000, True)
     assert await held(old.log) == events
     assert await left(old.log) == await left(shared.log)
-
-
-async def test_what_a_backup_has_brought_is_not_looked_at_again_in_the_file_itself(
-    stage: Stage, file_and_nats: Pair
-) -> None:
-    here, there = file_and_nats
-    events = notifications(1_500, seed=12)
-    backup = Stage(stage.server, stage.folder / "backup")
-    backup.file.parent.mkdir()
-    await fill(here.log, events[:1_200])
-    await asyncio.to_thread(stage.back_up, backup.file)
-    await fill(here.log, events[1_200:])
-    await _subscribe(here.log, {"fraud": 1_300})
-    async with backup.opened(SQLITE) as copy:
-        assert (await copied(copy, there)).progress.copied == 1_200
-
-    result = await copied(here, there)
-
-    assert (result.progress.seen, result.progress.earlier, result.is_exact) == (300, 1_200, True)
-    assert await held(there.log) == events
-    assert await left(there.log) == await left(here.log)
-
-
-async def test_what_is_too_old_for_the_file_is_left_out_and_counted(file_and_nats: Pair) -> None:
-    there, here = file_and_nats
-    now_ms = time.time_ns() // 1_000_000
-    old = [
-        event._replace(receive_time_ms=now_ms - 86_400_000 - number)
-        for number, event in enumerate(notifications(1_200, seed=10))
-    ]
-    events = notifications(1_000, seed=11, first=2_000)
-    await fill(here.log, [*old, *events])
-    await _subscribe(here.log, {"behind": 700, "right": 1_200, "on": 1_800})
-
-    result = await copied(here, there, keep_from_ms=now_ms - 3_600_000)
-
-    assert (result.progress.copied, result.progress.too_old) == (1_000, 1_200)
-    assert await held(there.log) == events
-    assert {each.name for each in result.behind} == {"behind"}
-    assert {name: len(found) for (_, name), found in (await left(there.log)).items()} == {
-        "behind": 1_000,
-        "right": 1_000,
-        "on": 400,
-    }
 
 
 async def test_nats_keeps_what_it_was_given_for_as_long_as_what_is_new(stage: Stage) -> None:

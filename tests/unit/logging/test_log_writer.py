@@ -63,8 +63,13 @@ def line(number: int, length: int = 20) -> bytes:
     return f"{number:0{length - 1}}\n".encode()
 
 
-def within_ten_seconds(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+def run(script: str, pipe: Pipe) -> None:
+    """Run a process that may write to the pipe."""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=50, pass_fds=[pipe.writing])  # noqa: S603
+
+
+def soon(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -92,10 +97,15 @@ def test_lines_arrive_whole_and_in_order_from_every_thread(pipe: Pipe) -> None:
 
 def test_a_reader_that_stops_holds_nobody_up_and_learns_later_how_much_it_missed(pipe: Pipe) -> None:
     writer = pipe.writer(max_waiting=100)
-    began = time.monotonic()
-    for number in range(3_000):
-        writer.write(line(number, 1_000))
-    assert time.monotonic() - began < _AT_ONCE_SECONDS
+
+    def write() -> float:
+        began = time.monotonic()
+        for number in range(3_000):
+            writer.write(line(number, 1_000))
+        return time.monotonic() - began
+
+    # The least of some, as a busy machine may hold up any of them.
+    assert min(write() for _ in range(3)) < _AT_ONCE_SECONDS
     assert writer.lost_count > 0
 
     os.set_blocking(pipe.reading, False)
@@ -114,7 +124,7 @@ def test_a_reader_that_stops_holds_nobody_up_and_learns_later_how_much_it_missed
         ]
         return bool(sum(told) == writer.lost_count)
 
-    within_ten_seconds(has_been_told_all)
+    soon(has_been_told_all)
 
 
 def test_a_reader_that_is_gone_is_nobodys_failure(pipe: Pipe) -> None:
@@ -159,9 +169,7 @@ writer = LogWriter({pipe.writing})
 for number in range(1_000):
     writer.write(b"%d\\n" % number)
 """
-    subprocess.run(  # noqa: S603 (this very interpreter)
-        [sys.executable, "-c", script], check=True, timeout=30, pass_fds=[pipe.writing]
-    )
+    run(script, pipe)
 
     assert [int(each) for each in pipe.read(b"999\n").split()] == [*range(1_000)]
 
@@ -174,9 +182,7 @@ for number in range(1_000):
     writer.write(b"x" * 999 + b"\\n")
 """
     began = time.monotonic()
-    subprocess.run(  # noqa: S603 (this very interpreter)
-        [sys.executable, "-c", script], check=True, timeout=30, pass_fds=[pipe.writing]
-    )
+    run(script, pipe)
 
     assert time.monotonic() - began > 1, "it has not waited for its reader"
 
@@ -191,4 +197,4 @@ def test_a_pipe_that_does_not_wait_is_waited_for(pipe: Pipe) -> None:
     numbers = [int(each) for each in pipe.read(line(199, 1_000)).split()]
 
     assert numbers == [*range(200)]
-    within_ten_seconds(lambda: writer.lost_count == 0)
+    soon(lambda: writer.lost_count == 0)

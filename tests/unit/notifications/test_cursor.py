@@ -1,7 +1,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
@@ -15,6 +15,7 @@ sequences = st.integers(0, 2**63 - 1)
 
 
 @given(log_id=log_ids, sequence=sequences)
+@example(log_id=LOG_ID, sequence=0)
 def test_a_cursor_is_read_as_the_sequence_that_it_was_made_of(log_id: str, sequence: int) -> None:
     given = cursor.encode(log_id, sequence)
 
@@ -54,23 +55,3 @@ def test_what_the_log_has_not_given_out_is_refused_without_being_repeated(given:
 
     assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_UNKNOWN
     assert not given or given not in str(caught.value)
-
-
-def test_the_last_sequence_is_a_cursor_and_so_is_zero() -> None:
-    bounds = LogBounds(trimmed_through=0, last=10)
-
-    assert cursor.parse("0a1b2c3d-10", LOG_ID, bounds) == 10
-    assert cursor.parse("0a1b2c3d-0", LOG_ID, bounds) == 0
-
-
-def test_a_reader_that_stood_before_what_was_trimmed_is_told_where_it_can_go_on() -> None:
-    with pytest.raises(GatewayError) as caught:
-        cursor.check_kept(4, LOG_ID, LogBounds(trimmed_through=5, last=9))
-
-    assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_EXPIRED
-    assert caught.value.metadata == {"earliest_cursor": "0a1b2c3d-5"}
-
-
-def test_a_reader_that_stood_at_the_end_of_what_was_trimmed_has_missed_nothing() -> None:
-    cursor.check_kept(5, LOG_ID, LogBounds(trimmed_through=5, last=9))
-    cursor.check_kept(0, LOG_ID, LogBounds(trimmed_through=0, last=0))

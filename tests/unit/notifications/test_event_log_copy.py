@@ -71,17 +71,28 @@ async def test_the_subscriptions_of_all_issuers_are_copied(source: FakeSide, tar
     assert target.log.subscriptions == source.log.subscriptions
 
 
-async def test_what_was_trimmed_counts_as_committed_and_is_reported(source: FakeSide, target: FakeSide) -> None:
+@pytest.mark.parametrize(
+    ("trimmed", "keep_from_ms", "progress"),
+    [
+        pytest.param(4, None, Progress(expected=6, copied=6), id="trimmed"),
+        # Taken at 1000, 2000 ...
+        pytest.param(0, 5_000, Progress(expected=10, copied=6, too_old=4), id="too old for the target"),
+    ],
+)
+async def test_what_is_not_to_be_copied_counts_as_committed_and_is_reported(
+    source: FakeSide, target: FakeSide, trimmed: int, keep_from_ms: int | None, progress: Progress
+) -> None:
     source.put(*range(1, 11))
     await source.commit(late=2, right=4, early=7)
-    source.log.trim(4)
+    source.log.trim(trimmed)
 
-    result = await copied(source, target)
+    result = await copied(source, target, keep_from_ms=keep_from_ms)
 
     assert target.numbers == [5, 6, 7, 8, 9, 10]
     assert (target.left("late"), target.left("right")) == (target.numbers, target.numbers)
     assert target.left("early") == [8, 9, 10]
     assert [each.name for each in result.behind] == ["late"]
+    assert (result.progress, result.is_exact) == (progress, True)
 
 
 async def test_a_second_copy_does_nothing_and_looks_at_nothing_again(source: FakeSide, target: FakeSide) -> None:
@@ -218,19 +229,6 @@ async def test_a_notification_that_the_target_got_out_of_its_order_is_not_passed
 
     assert target.numbers == [5, 1, 2, 3, 4, 6, 7]
     assert target.left("fraud") == target.numbers
-
-
-async def test_what_is_too_old_for_the_target_is_counted_and_left_out(source: FakeSide, target: FakeSide) -> None:
-    source.put(*range(1, 11))  # Taken at 1000, 2000 ...
-    await source.commit(late=2, early=7)
-
-    result = await copied(source, target, keep_from_ms=5_000)
-
-    assert target.numbers == [5, 6, 7, 8, 9, 10]
-    assert result.progress == Progress(expected=10, copied=6, too_old=4)
-    assert (target.left("late"), target.left("early")) == (target.numbers, [8, 9, 10])
-    assert [each.name for each in result.behind] == ["late"]
-    assert result.is_exact
 
 
 @pytest.mark.parametrize(("committed", "left"), [(3, [4, 5, 9, 10]), (5, [9, 10]), (6, [9, 10]), (9, [10])])

@@ -2,7 +2,7 @@ import asyncio
 import gc
 import time
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
@@ -21,14 +21,28 @@ async def is_draining(stream: AsyncGenerator[bytes, None]) -> bool:
     return error.reason == error_pb2.ERROR_REASON_SERVER_DRAINING and error.outcome == error_pb2.OUTCOME_NOT_SENT
 
 
-async def test_draining_ends_watches_that_wait() -> None:
+def watched(watchers: Watchers) -> AsyncGenerator[bytes, None]:
+    return watchers.watch(a_watch(LATEST))
+
+
+def subscribed(watchers: Watchers) -> AsyncGenerator[bytes, None]:
+    return watchers.watch_subscription(a_watch(), ISSUER, "a-name")
+
+
+@pytest.mark.parametrize("begin", [watched, subscribed])
+@pytest.mark.parametrize("times", [1, 2])
+async def test_draining_ends_all_that_wait_active_or_not_and_twice_is_as_good_as_once(
+    begin: Callable[[Watchers], AsyncGenerator[bytes, None]], times: int
+) -> None:
     watchers = watchers_of(a_log_of(1))
-    waiting = [asyncio.create_task(is_draining(watchers.watch(a_watch(LATEST)))) for _ in range(3)]
+    waiting = [asyncio.create_task(is_draining(begin(watchers))) for _ in range(3)]
     await asyncio.sleep(0.01)
 
-    watchers.drain()
+    for _ in range(times):
+        watchers.drain()
 
     assert await asyncio.gather(*waiting) == [True, True, True]
+    assert watchers.counts(ISSUER) == {}
 
 
 async def test_draining_ends_a_watch_that_always_has_something_to_send() -> None:
@@ -48,19 +62,6 @@ async def test_draining_ends_a_watch_that_always_has_something_to_send() -> None
 
     assert await watching
     writer.cancel()
-
-
-async def test_draining_ends_the_active_watcher_of_a_subscription_and_those_that_stand_by() -> None:
-    watchers = watchers_of(a_log_of(1))
-    waiting = [
-        asyncio.create_task(is_draining(watchers.watch_subscription(a_watch(), ISSUER, "a-name"))) for _ in range(3)
-    ]
-    await asyncio.sleep(0.01)
-
-    watchers.drain()
-
-    assert await asyncio.gather(*waiting) == [True, True, True]
-    assert watchers.counts(ISSUER) == {}
 
 
 async def test_draining_lets_other_gateways_take_over_before_a_client_that_does_not_read_has_left() -> None:
@@ -84,20 +85,9 @@ async def test_once_draining_no_watch_begins() -> None:
 
     watchers.drain()
 
-    assert await is_draining(watchers.watch(a_watch()))
-    assert await is_draining(watchers.watch_subscription(a_watch(), ISSUER, "a-name"))
+    assert await is_draining(watched(watchers))
+    assert await is_draining(subscribed(watchers))
     assert watchers.counts(ISSUER) == {}
-
-
-async def test_draining_twice_is_as_good_as_once() -> None:
-    watchers = watchers_of(a_log_of(1))
-    waiting = asyncio.create_task(is_draining(watchers.watch(a_watch(LATEST))))
-    await asyncio.sleep(0.01)
-
-    watchers.drain()
-    watchers.drain()
-
-    assert await waiting
 
 
 async def test_draining_just_when_heartbeats_are_due_ends_the_watches() -> None:

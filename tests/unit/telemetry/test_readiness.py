@@ -8,14 +8,17 @@ from gateway.telemetry.readiness import Phase, Readiness
 from tests.fakes import FakeEventLog, FakeKeyValueStore
 
 
-def readiness(log: FakeEventLog, store: FakeKeyValueStore, *, max_age_seconds: float = 0.0) -> Readiness:
-    made = Readiness(log, store, lambda: {"d1": "open"}, timeout_seconds=0.05, max_age_seconds=max_age_seconds)
+def readiness(log: FakeEventLog, *, timeout_seconds: float = 30.0, max_age_seconds: float = 0.0) -> Readiness:
+    store = FakeKeyValueStore()
+    made = Readiness(
+        log, store, lambda: {"d1": "open"}, timeout_seconds=timeout_seconds, max_age_seconds=max_age_seconds
+    )
     made.phase = "serving"
     return made
 
 
 async def test_a_gateway_whose_upstream_is_down_is_ready_and_says_what_is_down() -> None:
-    report = await readiness(FakeEventLog(), FakeKeyValueStore()).report()
+    report = await readiness(FakeEventLog()).report()
 
     assert report.is_ready
     assert report.checks == {"serving": "ok", "event_log_read": "ok", "event_log_write": "ok"}
@@ -24,7 +27,7 @@ async def test_a_gateway_whose_upstream_is_down_is_ready_and_says_what_is_down()
 
 @pytest.mark.parametrize("phase", ["starting", "draining"])
 async def test_a_gateway_is_not_ready_before_and_after_it_serves(phase: Phase) -> None:
-    found = readiness(FakeEventLog(), FakeKeyValueStore())
+    found = readiness(FakeEventLog())
     found.phase = phase
     report = await found.report()
 
@@ -34,7 +37,7 @@ async def test_a_gateway_is_not_ready_before_and_after_it_serves(phase: Phase) -
 
 async def test_a_log_that_cannot_be_read_is_told_and_so_is_its_recovery() -> None:
     log = FakeEventLog()
-    found = readiness(log, FakeKeyValueStore())
+    found = readiness(log)
     log.fail()
     failing = await found.report()
     log.recover()
@@ -49,14 +52,14 @@ async def test_a_disk_that_does_not_answer_is_given_up_after_a_while() -> None:
     async def never() -> None:
         await asyncio.Event().wait()
 
-    report = await readiness(FakeEventLog(turn=never), FakeKeyValueStore()).report()
+    report = await readiness(FakeEventLog(turn=never), timeout_seconds=0.05).report()
 
     assert report.checks["event_log_read"] == "no response within 0.05 s"
 
 
 async def test_asking_often_does_not_reach_the_disk_each_time() -> None:
     log = FakeEventLog()
-    found = readiness(log, FakeKeyValueStore(), max_age_seconds=60.0)
+    found = readiness(log, max_age_seconds=60.0)
     await asyncio.gather(*(found.report() for _ in range(20)))
 
     assert log.read_count == 1
