@@ -1,7 +1,7 @@
 """Two forms of `gateway.ports.CallbackBus`: a broker alone, and two gateways of which one has the handlers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -9,12 +9,11 @@ from gateway.bootstrap.nats import joined
 from gateway.callbacks.broker import Broker, HandlerSession, Topic
 from gateway.callbacks.model import CallbackRegistry
 from issuer.callback.v1 import messages_pb2 as callback
+from tests.conformance.lease_engines import until
 from tests.conformance.storage_engines import StorageEngine
 from tests.unit.callbacks.broker_samples import TOPICS
 
 __all__ = ["Bus", "Connected", "alone", "over_two_gateways"]
-
-_SECONDS = 20.0
 
 
 class Connected:
@@ -103,10 +102,3 @@ async def over_two_gateways(engine: StorageEngine) -> AsyncIterator[Bus]:
             members.append(await stack.enter_async_context(joined(storage)))
         (asking, _), (_, answering) = members
         yield Bus(asking, answering)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition is true."""
-    async with asyncio.timeout(_SECONDS):
-        while not condition():  # noqa: ASYNC110  what happens at another gateway sets no event for tests
-            await asyncio.sleep(0.005)

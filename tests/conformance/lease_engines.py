@@ -109,8 +109,8 @@ async def granted(
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait until a condition is true."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  what a gateway hears sets no event for tests
-            await asyncio.sleep(0.01)
+        while not condition():  # noqa: ASYNC110  what happens at another gateway sets no event for tests
+            await asyncio.sleep(0.005)
 
 
 async def quickest(measure: Callable[[], Awaitable[float]], limit: float) -> float:

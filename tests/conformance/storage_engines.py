@@ -61,7 +61,8 @@ class SqliteEngine:
 
     @asynccontextmanager
     async def opened(self, *, retention: EventLogSettings | None = None) -> AsyncIterator[Storage]:
-        storage = await SqliteStorage.open(self._path, retention=retention, trim_interval_seconds=0.05)
+        interval = 60.0 if retention is None else 0.05
+        storage = await SqliteStorage.open(self._path, retention=retention, trim_interval_seconds=interval)
         try:
             yield storage
         finally:
@@ -79,14 +80,14 @@ class NatsEngine:
 
     def __init__(self, server: NatsServer) -> None:
         self._server = server
-        self._prefix = f"test-{secrets.token_hex(6)}"
+        self.prefix = f"test-{secrets.token_hex(6)}"
 
     @asynccontextmanager
     async def opened(self, *, retention: EventLogSettings | None = None) -> AsyncIterator[Storage]:
         storage = await NatsStorage.open(
             NatsSettings(
                 servers=(self._server.url,),
-                prefix=self._prefix,
+                prefix=self.prefix,
                 replicas=1,
                 # The machine may be busy with other tests.
                 request_timeout_seconds=10.0,

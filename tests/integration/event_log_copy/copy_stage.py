@@ -1,22 +1,20 @@
 """A file and a NATS server to copy between, as the settings of one gateway name them."""
 
 import random
-import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 
-from adapters.nats import NatsStorage
-from adapters.sqlite import SqliteStorage
 from gateway.notifications.copy import Copied, EventLogCopy
 from gateway.ports import Engine, Event, EventLog, Storage
-from gateway.settings import EventLogSettings, NatsSettings
+from gateway.settings import EventLogSettings
 from sandbox.common.pki import make_pki
 from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
 from sandbox.nats import NatsServer
+from tests.conformance.storage_engines import NatsEngine, SqliteEngine, StorageEngine
 
 __all__ = ["ISSUERS", "Stage", "copied", "fill", "held", "left", "notifications"]
 
@@ -30,29 +28,14 @@ class Stage:
         self.server = server
         self.folder = folder
         self.file = folder / "d1-gateway.db"
-        self.prefix = f"test-{secrets.token_hex(6)}"
+        self._file_engine, self._nats_engine = SqliteEngine(folder), NatsEngine(server)
 
-    @asynccontextmanager
-    async def opened(self, engine: Engine, *, retention: EventLogSettings | None = None) -> AsyncIterator[Storage]:
+    def opened(
+        self, engine: Engine, *, retention: EventLogSettings | None = None
+    ) -> AbstractAsyncContextManager[Storage]:
         """Have one of them open, as a gateway has it."""
-        storage: Storage
-        if engine is Engine.SQLITE:
-            storage = await SqliteStorage.open(self.file)
-        else:
-            storage = await NatsStorage.open(
-                NatsSettings(
-                    servers=(self.server.url,),
-                    prefix=self.prefix,
-                    replicas=1,
-                    # The machine may be busy with other tests.
-                    request_timeout_seconds=15.0,
-                ),
-                retention=retention,
-            )
-        try:
-            yield storage
-        finally:
-            await storage.close()
+        used: StorageEngine = self._file_engine if engine is Engine.SQLITE else self._nats_engine
+        return used.opened(retention=retention)
 
     def settings_file(self, *, with_nats: bool = True, retention_seconds: float = 86_400.0) -> Path:
         """Write the settings of a gateway that keeps what it keeps in either of them."""
@@ -65,7 +48,7 @@ class Stage:
             config = replace(
                 config,
                 shared=SharedStorage.make([self.server.url], self.folder),
-                more={"nats": {"prefix": self.prefix, "request_timeout_seconds": 5.0}},
+                more={"nats": {"prefix": self._nats_engine.prefix, "request_timeout_seconds": 5.0}},
             )
         file = self.folder / "d1-gateway.toml"
         file.write_text(config.to_toml())

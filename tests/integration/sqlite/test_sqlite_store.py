@@ -48,16 +48,6 @@ async def test_an_entry_is_gone_the_moment_its_time_is_over(path: Path) -> None:
         assert (await store.get("a"), await store.get("b")) == (b"three", b"two")
 
 
-async def test_entries_survive_a_restart_and_expire_across_it(path: Path) -> None:
-    async with opened_storage(path, now_ms=lambda: 0) as storage:
-        await storage.key_value_store.put("short", b"one", 1)
-        await storage.key_value_store.put("long", b"two", 10)
-
-    async with opened_storage(path, now_ms=lambda: 1_000) as storage:
-        assert await storage.key_value_store.get("short") is None
-        assert await storage.key_value_store.get("long") == b"two"
-
-
 async def test_trimming_removes_what_has_expired_a_few_at_a_time(path: Path) -> None:
     now_ms = 0
     async with opened_storage(path, now_ms=lambda: now_ms) as storage:
