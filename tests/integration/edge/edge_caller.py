@@ -2,19 +2,37 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from itertools import count
+from typing import Any, Self
 
 import aiohttp
 from google.protobuf.duration_pb2 import Duration
+from structlog import DropEvent
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
+from gateway.logging import correlation
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.d1.callbacks.notifier import EdgeCredentials
 from tests.running import Running, consumer_notification_path, edge_tls, notification_path
 
-__all__ = ["OAUTH", "TOKEN_PATH", "EdgeCaller", "Response", "consumer_event", "event", "raw_request", "stored"]
+__all__ = [
+    "OAUTH",
+    "TOKEN_PATH",
+    "EdgeCaller",
+    "Response",
+    "consumer_event",
+    "edge_log",
+    "end_of",
+    "event",
+    "on_tcp",
+    "raw_request",
+]
 
 OAUTH = EdgeCredentials("d1-client", "s\u00e9cret:~~~~????", "notifications status")
 """D1's credentials for tokens; characters of their base64 differ in base64url."""
@@ -23,15 +41,8 @@ TOKEN_PATH = "/authz/d1/v1/oauth2/token"
 
 def event(**changes: Any) -> dict[str, Any]:
     """Return the body of a notification; a field set to ... is omitted."""
-    body = {
-        "operationId": "op_1",
-        "operation": "3DS_FRICTIONLESS",
-        "status": "SUCCESSFUL",
-        "startTime": "2022-06-16T06:28:02.492Z",
-        "consumerId": "consumer-1",
-        "details": {"acsTransactionId": "acs-1", "threeDSServerTransId": "3ds-1"},
-    }
-    return {name: value for name, value in (body | changes).items() if value is not ...}
+    details = {"acsTransactionId": "acs-1", "threeDSServerTransId": "3ds-1"}
+    return consumer_event(**{"operation": "3DS_FRICTIONLESS", "consumerId": "consumer-1", "details": details} | changes)
 
 
 def consumer_event(**changes: Any) -> dict[str, Any]:
@@ -71,42 +82,89 @@ class Response:
 
 
 class EdgeCaller:
-    """Sends requests to the edge of a running gateway."""
+    """Sends requests to the edge of a running gateway, about a card and a consumer of its own."""
 
-    def __init__(self, running: Running, session: aiohttp.ClientSession) -> None:
+    _numbers = count(1)
+
+    def __init__(self, running: Running, session: aiohttp.ClientSession, start: str) -> None:
+        number = next(self._numbers)
         self.running = running
         self.session = session
+        self.card_id = f"card-{number}"
+        self.consumer_id = f"consumer-{number}"
+        self._start = start
+
+    @classmethod
+    async def of(cls, running: Running, session: aiohttp.ClientSession) -> Self:
+        """Begin at the end of the gateway's event log."""
+        async with _watched(running, notification.WatchNotificationsRequest()) as (batch, _):
+            return cls(running, session, batch.cursor)
+
+    def at(self, running: Running) -> Self:
+        """Return the same caller at a gateway with a copy of the event log."""
+        other = copy(self)
+        other.running = running
+        return other
+
+    @property
+    def path(self) -> str:
+        """The path of notifications about the card."""
+        return notification_path(self.card_id)
 
     async def request(self, method: str, path: str, **arguments: Any) -> Response:
         async with self.session.request(method, self.running.edge + path, **arguments) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Response(response.status, headers, await response.read())
 
-    async def notify(self, body: Any = None, card_id: str = "card-1", **headers: str) -> Response:
+    async def notify(self, body: Any = None, card_id: str | None = None, **headers: str) -> Response:
         """Post JSON as a notification."""
-        return await self.request(
-            "POST", notification_path(card_id), json=event() if body is None else body, headers=headers
-        )
+        path = self.path if card_id is None else notification_path(card_id)
+        return await self.request("POST", path, json=event() if body is None else body, headers=headers)
 
-    async def notify_consumer(self, body: Any = None, consumer_id: str = "consumer-1", **headers: str) -> Response:
+    async def notify_consumer(self, body: Any = None, consumer_id: str | None = None, **headers: str) -> Response:
         """Post JSON as a notification about a consumer."""
-        return await self.request(
-            "POST",
-            consumer_notification_path(consumer_id),
-            json=consumer_event() if body is None else body,
-            headers=headers,
-        )
+        path = consumer_notification_path(consumer_id or self.consumer_id)
+        return await self.request("POST", path, json=consumer_event() if body is None else body, headers=headers)
 
     async def post(self, data: Any, content_type: str = "application/json", **headers: str) -> Response:
         """Post raw bytes as a notification."""
         given = {"Content-Type": content_type} | headers
-        return await self.request("POST", notification_path("card-1"), data=data, headers=given)
+        return await self.request("POST", self.path, data=data, headers=given)
+
+    def raw(self, body: bytes, *headers: str) -> bytes:
+        """Return a raw notification; see `raw_request`."""
+        return raw_request(body, *headers, path=self.path)
+
+    def raw_event(self, operation_id: str = "op_1") -> bytes:
+        """Return a raw notification that the edge takes."""
+        return self.raw(json.dumps(event(operationId=operation_id)).encode())
+
+    async def stored(self) -> list[notification.Notification]:
+        """Return what entered the event log since this caller began, as a watcher sees it."""
+        request = notification.WatchNotificationsRequest(
+            after_cursor=self._start, max_batch_size=1000, heartbeat_interval=Duration(nanos=100_000_000)
+        )
+        held: list[notification.Notification] = []
+        async with _watched(self.running, request) as (_, call):
+            while True:
+                batch = await call.read()
+                # The first heartbeat marks the end of the log.
+                if not isinstance(batch, notification.WatchNotificationsResponse) or not batch.notifications:
+                    return held
+                held += batch.notifications
+
+    async def stored_operations(self) -> list[str]:
+        """Return the operation ids of `stored` notifications about cards."""
+        return [each.three_ds_operation.operation_id for each in await self.stored()]
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Open a TLS connection without any HTTP."""
+    async def connection(
+        self, context: ssl.SSLContext | None = None
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Open a TLS connection without any HTTP, with D1's certificate unless there is another context."""
         host, _, port = self.running.addresses.edge.rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port), ssl=edge_tls(self.running.sandbox))
+        tls = context or edge_tls(self.running.sandbox)
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
         try:
             yield reader, writer
         finally:
@@ -131,22 +189,41 @@ def raw_request(body: bytes, *headers: str, path: str | None = None, method: str
     return "\r\n".join([*lines, *given, "", ""]).encode() + body
 
 
-async def stored(running: Running) -> list[notification.Notification]:
-    """Return the content of the event log, as a watcher sees it."""
-    request = notification.WatchNotificationsRequest(
-        position=notification.START_POSITION_EARLIEST,
-        max_batch_size=1000,
-        heartbeat_interval=Duration(nanos=100_000_000),
-    )
+@asynccontextmanager
+async def _watched(
+    running: Running, request: notification.WatchNotificationsRequest
+) -> AsyncIterator[tuple[notification.WatchNotificationsResponse, Any]]:
+    """Watch notifications for the duration of the block; yield the first batch, which is empty, and the call."""
     call = running.notifications.WatchNotifications(request, timeout=20)
-    held: list[notification.Notification] = []
     try:
-        await call.read()
-        while True:
-            batch = await call.read()
-            # The first heartbeat marks the end of the log.
-            if not isinstance(batch, notification.WatchNotificationsResponse) or not batch.notifications:
-                return held
-            held += batch.notifications
+        batch = await call.read()
+        assert isinstance(batch, notification.WatchNotificationsResponse)
+        yield batch, call
     finally:
         call.cancel()
+
+
+async def on_tcp(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the edge without TLS."""
+    host, _, port = running.addresses.edge.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def end_of(reader: asyncio.StreamReader) -> bytes:
+    """Read until the edge closes the connection."""
+    async with asyncio.timeout(30):
+        try:
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+
+
+def edge_log() -> AbstractContextManager[list[EventDict]]:
+    """Capture the log with correlation ids, without the ends of the watches that tests read the event log with."""
+    return capture_logs([_with_correlation_id])
+
+
+def _with_correlation_id(_: object, __: str, entry: EventDict) -> EventDict:
+    if entry["event"] == "rpc_cancelled":
+        raise DropEvent
+    return {**entry, "correlation_id": correlation.current()}

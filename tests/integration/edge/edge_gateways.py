@@ -30,11 +30,14 @@ async def edge_with(
 
 
 @asynccontextmanager
-async def calling_with(running: Running, identity: Identity) -> AsyncIterator[EdgeCaller]:
-    """Call the edge with a certificate."""
-    connector = aiohttp.TCPConnector(ssl=client_context(identity, running.sandbox.pki.server_ca))
+async def calling_with(
+    running: Running, identity: Identity, server_ca: Path | None = None
+) -> AsyncIterator[EdgeCaller]:
+    """Call the edge with a certificate, and trust the sandbox's CA of servers unless another is given."""
+    context = client_context(identity, server_ca or running.sandbox.pki.server_ca)
+    connector = aiohttp.TCPConnector(ssl=context)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
-        yield EdgeCaller(running, session)
+        yield await EdgeCaller.of(running, session)
 
 
 def write_pair(folder: Path, name: str, pair: Pair) -> Identity:

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from structlog.testing import capture_logs
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from sandbox import Sandbox
-from sandbox.common.pki import CALLER, Identity
-from sandbox.common.tls import client_context
+from sandbox.common.pki import CALLER
 from sandbox.gateway import channel
-from tests.integration.edge.edge_caller import EdgeCaller, event
-from tests.integration.edge.edge_gateways import edge_with, write_authority, write_pair
+from tests.integration.edge.edge_caller import event
+from tests.integration.edge.edge_gateways import calling_with, edge_with, write_authority, write_pair
 from tests.running import Running
 from tests.unit.auth.auth_pki import LOOPBACK, Authority, Pair, uri
 
@@ -37,11 +35,11 @@ async def _until(happened: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.2)
 
 
-@asynccontextmanager
-async def _calling(running: Running, identity: Identity, server_ca: Path) -> AsyncIterator[EdgeCaller]:
-    connector = aiohttp.TCPConnector(ssl=client_context(identity, server_ca))
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
-        yield EdgeCaller(running, session)
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    """A sandbox of the test's own, whose files it changes."""
+    async with Sandbox.start(tmp_path / "keys") as started:
+        yield started
 
 
 async def test_the_edge_shows_and_trusts_what_its_files_hold_by_now(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -52,18 +50,18 @@ async def test_the_edge_shows_and_trusts_what_its_files_hold_by_now(sandbox: San
 
     async def is_served(running: Running) -> bool:
         try:
-            async with _calling(running, client, authority_file) as new:
-                return (await new.notify(event(operationId="op_2"))).status == 204
+            async with calling_with(running, client, authority_file) as new:
+                return (await new.notify()).status == 204
         except (aiohttp.ClientError, OSError):
             return False
 
-    async with edge_with(sandbox, tmp_path) as running, _calling(running, pki.d1_client, pki.server_ca) as old:
+    async with edge_with(sandbox, tmp_path) as running, calling_with(running, pki.d1_client) as old:
         assert (await old.notify()).status == 204
         pki.d1_client_ca.write_bytes(authority.certificate)
         write_pair(pki.edge_server.certificate.parent, "edge-server", _server(authority))
         await _until(lambda: is_served(running))
         assert (await old.notify(event(operationId="op_3"))).status == 204, "its connection was made before"
-        async with _calling(running, pki.d1_client, authority_file) as stranger:
+        async with calling_with(running, pki.d1_client, authority_file) as stranger:
             with pytest.raises((aiohttp.ClientConnectionError, ssl.SSLError)):
                 await stranger.notify()
 

@@ -20,25 +20,25 @@ def used(sandbox: Sandbox, tmp_path: Path) -> Settings:
     return settings_for(sandbox, tmp_path)
 
 
-def _present(used: Settings, ends: timedelta) -> None:
-    pair = Authority().issue(begins=-300 * _DAY, ends=ends)
-    write_pair(used.edge.tls_certificate_file.parent, "edge-server", pair)
+def _presenting(used: Settings, folder: Path, ends: timedelta) -> Settings:
+    """Return the settings with a certificate of the edge that ends then."""
+    shown = write_pair(folder, "edge-server", Authority().issue(begins=-300 * _DAY, ends=ends))
+    edge = used.edge.model_copy(update={"tls_certificate_file": shown.certificate, "tls_key_file": shown.key})
+    return used.model_copy(update={"edge": edge})
 
 
 def test_what_is_well_gives_no_warning(used: Settings) -> None:
     assert bootstrap.check(used) == []
 
 
-def test_a_certificate_that_ends_soon_is_a_warning(used: Settings) -> None:
-    _present(used, 10 * _DAY)
-    (warning,) = bootstrap.check(used)
+def test_a_certificate_that_ends_soon_is_a_warning(used: Settings, tmp_path: Path) -> None:
+    (warning,) = bootstrap.check(_presenting(used, tmp_path, 10 * _DAY))
     assert warning.startswith("edge.tls_certificate_file: expires on ")
 
 
-def test_a_certificate_of_ours_that_has_expired_is_a_mistake(used: Settings) -> None:
-    _present(used, -_DAY)
+def test_a_certificate_of_ours_that_has_expired_is_a_mistake(used: Settings, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^edge\.tls_certificate_file: expired on "):
-        bootstrap.check(used)
+        bootstrap.check(_presenting(used, tmp_path, -_DAY))
 
 
 @pytest.mark.parametrize("place", ["missing/d1-gateway.db", "d1-gateway.toml/d1-gateway.db"])

@@ -1,19 +1,28 @@
-"""A 204 means that a notification is on disk, once; any other status that it is not."""
+"""A 204 means that a notification is on disk, whole and once; any other status that it is not."""
 
 import asyncio
 import sqlite3
-import time
 from contextlib import closing
+from typing import Any
 
-from structlog.testing import capture_logs
+import pytest
+from google.protobuf import json_format
 
-from tests.integration.edge.edge_caller import EdgeCaller, event, stored
+from issuer.consumer.v1 import operation_pb2 as consumer
+from tests.integration.edge.edge_caller import EdgeCaller, consumer_event, edge_log, event
 from tests.running import running_gateway, settings_for
 
+_KINDS = pytest.mark.parametrize(
+    ("notify", "body"),
+    [(EdgeCaller.notify, event), (EdgeCaller.notify_consumer, consumer_event)],
+    ids=["card", "consumer"],
+)
 
-def _on_disk(caller: EdgeCaller) -> list[str]:
+
+def _on_disk(caller: EdgeCaller, subject: str | None = None) -> list[str]:
+    query = "SELECT operation_id FROM event WHERE subject_id LIKE ? ORDER BY sequence"
     with closing(sqlite3.connect(caller.running.event_log)) as database:
-        return [row[0] for row in database.execute("SELECT operation_id FROM event ORDER BY sequence")]
+        return [row[0] for row in database.execute(query, [subject or caller.card_id])]
 
 
 async def test_a_notification_with_a_204_is_on_disk(caller: EdgeCaller) -> None:
@@ -22,60 +31,81 @@ async def test_a_notification_with_a_204_is_on_disk(caller: EdgeCaller) -> None:
     assert (response.status, response.body) == (204, b"")
 
 
-async def test_a_duplicate_gets_a_204_but_is_not_stored_again(caller: EdgeCaller) -> None:
-    again = event(status="FAILED", error="told differently")
-    assert [(await caller.notify(body)).status for body in (event(), event(), again)] == [204, 204, 204]
-    (held,) = await stored(caller.running)
-    assert held.three_ds_operation.status_text == "SUCCESSFUL"
+async def test_a_consumer_notification_with_a_204_is_stored_under_its_consumer(caller: EdgeCaller) -> None:
+    response = await caller.notify_consumer(consumer_event(later=[1]), **{"x-correlation-id": "from-d1_42"})
+    assert (response.status, response.body) == (204, b"")
+    (held,) = await caller.stored()
+    assert (held.issuer_id, held.card_id, held.consumer_id) == ("SANDBOX001", "", caller.consumer_id)
+    assert (held.correlation_id, held.WhichOneof("event")) == ("from-d1_42", "consumer_operation")
+    operation = held.consumer_operation
+    assert (operation.operation_id, operation.type) == ("op_1", consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN)
+    assert operation.status == consumer.CONSUMER_OPERATION_STATUS_SUCCESSFUL
+    assert operation.start_time.ToJsonString() == "2022-06-16T06:28:02.492Z"
+    assert operation.details.app_instance_id == "app-1"
+    assert json_format.MessageToDict(operation.unrecognized) == {"later": [1]}
 
 
-async def test_the_same_operation_id_on_another_card_is_another_operation(caller: EdgeCaller) -> None:
-    for card_id in ("card-1", "card-2", "card-1"):
-        assert (await caller.notify(card_id=card_id)).status == 204
-    assert [each.card_id for each in await stored(caller.running)] == ["card-1", "card-2"]
-
-
-async def test_the_same_notification_many_times_at_once_is_stored_once(caller: EdgeCaller) -> None:
-    responses = await asyncio.gather(*(caller.notify() for _ in range(50)))
+@_KINDS
+async def test_a_duplicate_gets_a_204_but_is_not_stored_again(caller: EdgeCaller, notify: Any, body: Any) -> None:
+    responses = await asyncio.gather(*(notify(caller) for _ in range(50)))
     assert {response.status for response in responses} == {204}
-    assert _on_disk(caller) == ["op_1"]
+    assert (await notify(caller, body(status="FAILED", error="told differently"))).status == 204
+    (held,) = await caller.stored()
+    assert (held.three_ds_operation.status_text or held.consumer_operation.status_text) == "SUCCESSFUL"
+
+
+@_KINDS
+async def test_the_same_operation_id_of_another_card_or_consumer_is_another_operation(
+    caller: EdgeCaller, notify: Any, body: Any
+) -> None:
+    one, two = f"{caller.card_id}-one", f"{caller.card_id}-two"
+    for subject in (one, two, one):
+        assert (await notify(caller, body(), subject)).status == 204
+    assert [held.card_id or held.consumer_id for held in await caller.stored()] == [one, two]
+
+
+async def test_a_card_and_a_consumer_of_one_name_have_operations_of_their_own(caller: EdgeCaller) -> None:
+    name = f"{caller.card_id}-both"
+    assert (await caller.notify_consumer(consumer_id=name)).status == 204
+    assert (await caller.notify(card_id=name)).status == 204
+    held = [(each.WhichOneof("event"), each.card_id, each.consumer_id) for each in await caller.stored()]
+    assert held == [("consumer_operation", "", name), ("three_ds_operation", name, "consumer-1")]
 
 
 async def test_many_notifications_at_once_are_all_stored_in_one_order(caller: EdgeCaller) -> None:
     names = [f"op_{number}" for number in range(200)]
     responses = await asyncio.gather(
-        *(caller.notify(event(operationId=name), card_id=f"card-{place % 7}") for place, name in enumerate(names))
+        *(caller.notify(event(operationId=name), f"{caller.card_id}-{place % 7}") for place, name in enumerate(names))
     )
     assert [response.status for response in responses] == [204] * 200
-    one, two = await asyncio.gather(stored(caller.running), stored(caller.running))
+    one, two = await asyncio.gather(caller.stored(), caller.stored())
     assert one == two
     held = [each.three_ds_operation.operation_id for each in one]
-    assert held == _on_disk(caller)
+    assert held == _on_disk(caller, f"{caller.card_id}-%")
     assert sorted(held) == sorted(names)
     sequences = [int(each.cursor.partition("-")[2]) for each in one]
     assert sequences == sorted(set(sequences))
 
 
 async def test_while_the_storage_is_busy_d1_gets_a_retry_after(caller: EdgeCaller) -> None:
-    with closing(sqlite3.connect(caller.running.event_log, isolation_level=None)) as other, capture_logs() as logged:
+    both = (caller.notify, caller.notify_consumer)
+    with closing(sqlite3.connect(caller.running.event_log, isolation_level=None)) as other, edge_log() as logged:
         other.execute("BEGIN EXCLUSIVE")
-        began = time.perf_counter()
-        responses = await asyncio.gather(*(caller.notify(event(operationId=f"op_{number}")) for number in range(5)))
-        assert time.perf_counter() - began < 8.0
+        responses = await asyncio.gather(*(notify() for notify in both * 3))
         assert {response.error(503) for response in responses} == {"EVENT_LOG_UNAVAILABLE"}
         assert {response.headers["retry-after"] for response in responses} == {"1"}
         assert _on_disk(caller) == []
-    refused = [entry for entry in logged if entry["event"] == "callback_rejected"]
-    assert [entry["status"] for entry in refused] == [503] * 5
-    assert all(entry["cause"].startswith("The event log's storage failed (") for entry in refused), "the log says why"
-    assert (await caller.notify(event(operationId="op_1"))).status == 204
-    assert _on_disk(caller) == ["op_1"]
+    rejected = [entry for entry in logged if entry["event"] == "callback_rejected"]
+    assert [entry["status"] for entry in rejected] == [503] * 6
+    assert all(entry["cause"].startswith("The event log's storage failed (") for entry in rejected), "the log says why"
+    assert [(await notify()).status for notify in both] == [204, 204]
+    assert len(await caller.stored()) == 2
 
 
 async def test_what_was_stored_before_a_restart_is_still_a_duplicate_after_it(caller: EdgeCaller) -> None:
-    assert (await caller.notify()).status == 204
-    await caller.notify(event(operationId="op_2"))
-    held = await stored(caller.running)
+    for operation in ("op_1", "op_2"):
+        assert (await caller.notify(event(operationId=operation))).status == 204
+    held = await caller.stored()
     folder = caller.running.event_log.parent / "copy"
     folder.mkdir()
     with (
@@ -85,15 +115,15 @@ async def test_what_was_stored_before_a_restart_is_still_a_duplicate_after_it(ca
         database.backup(copy)
     sandbox = caller.running.sandbox
     async with running_gateway(sandbox, settings_for(sandbox, folder)) as restored:
-        again = EdgeCaller(restored, caller.session)
+        again = caller.at(restored)
         assert (await again.notify()).status == 204
-        assert await stored(restored) == held
+        assert await again.stored() == held
 
 
 async def test_the_correlation_id_is_kept_where_it_is_one(caller: EdgeCaller) -> None:
     for number, given in enumerate(("from-d1_42", "no id!", "x" * 65)):
         headers = {"x-correlation-id": given}
         assert (await caller.notify(event(operationId=f"op_{number}"), **headers)).status == 204
-    taken = [each.correlation_id for each in await stored(caller.running)]
+    taken = [each.correlation_id for each in await caller.stored()]
     assert taken[0] == "from-d1_42"
     assert all(len(made) == 32 and made.isalnum() for made in taken[1:])

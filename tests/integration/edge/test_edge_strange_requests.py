@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox import Sandbox
-from tests.integration.edge.edge_caller import OAUTH, EdgeCaller, event, raw_request, stored
+from tests.integration.edge.edge_caller import OAUTH, EdgeCaller, event, raw_request
 from tests.integration.edge.edge_gateways import edge_with
-from tests.running import edge_session
 
 _MARK = "5413330089010434"
 _BODY = json.dumps(event()).encode()
@@ -86,7 +86,7 @@ _STRANGE = {
 }
 
 
-async def _sent(caller: EdgeCaller, request: bytes) -> bytes:
+async def _responses(caller: EdgeCaller, request: bytes) -> bytes:
     """Send a request and one more; return all responses."""
     async with caller.connection() as (reader, writer), asyncio.timeout(20):
         writer.write(request + _LAST)
@@ -96,8 +96,7 @@ async def _sent(caller: EdgeCaller, request: bytes) -> bytes:
 async def _counted(caller: EdgeCaller) -> Counter[str]:
     """Return the edge's count of responses by status."""
     async with caller.session.get(f"http://{caller.running.addresses.admin}/metrics") as response:
-        families = text_string_to_metric_families(await response.text())
-        samples = [sample for family in families for sample in family.samples]
+        samples = [sample for each in text_string_to_metric_families(await response.text()) for sample in each.samples]
     found: Counter[str] = Counter()
     for sample in samples:
         if sample.name == "d1_gateway_edge_requests_total":
@@ -105,80 +104,30 @@ async def _counted(caller: EdgeCaller) -> Counter[str]:
     return found
 
 
-_EDGES: dict[str, dict[str, Any]] = {
-    "a certificate": {},
-    "a token besides": {"oauth": OAUTH},
-    "the certificate of another": {"tls_client_subjects": ("somebody else",)},
-}
-"""The requests by what they ask for."""
-
-
-_DUE = {
-    "a certificate": {"204", "400", "404", "405", "413", "415"},
-    "a token besides": {"400", "401"},
-    "the certificate of another": {"400", "403"},
-}
-"""The statuses of the responses."""
-
-
-@pytest.mark.parametrize("asked", _EDGES)
-async def test_every_response_is_the_edges_own_and_counted(sandbox: Sandbox, tmp_path: Path, asked: str) -> None:
-    async with edge_with(sandbox, tmp_path, **_EDGES[asked]) as running, edge_session(sandbox) as session:
-        caller = EdgeCaller(running, session)
-        due: Counter[str] = Counter()
+@pytest.mark.parametrize(
+    ("edge", "statuses"),
+    [
+        ({}, {"204", "400", "404", "405", "413", "415"}),
+        ({"oauth": OAUTH}, {"400", "401"}),
+        ({"tls_client_subjects": ("somebody else",)}, {"400", "403"}),
+    ],
+    ids=["a certificate is required", "a token is required too", "the certificate of another is required"],
+)
+async def test_every_response_is_the_edges_own_and_counted(
+    sandbox: Sandbox, session: aiohttp.ClientSession, tmp_path: Path, edge: dict[str, Any], statuses: set[str]
+) -> None:
+    async with edge_with(sandbox, tmp_path, **edge) as running:
+        caller = await EdgeCaller.of(running, session)
+        sent: Counter[str] = Counter()
         for name, request in _STRANGE.items():
-            answered = await _sent(caller, request)
-            statuses = [status.decode() for status in _STATUS.findall(answered)]
-            assert statuses, name
-            assert "100" not in statuses, name
-            assert answered.count(b"Server: d1-gateway\r\n") == len(statuses), name
+            responses = await _responses(caller, request)
+            found = [status.decode() for status in _STATUS.findall(responses)]
+            assert found, name
+            assert "100" not in found, name
+            assert responses.count(b"Server: d1-gateway\r\n") == len(found), name
             for word in ("aiohttp", "python", _MARK):
-                assert word not in answered.decode().lower(), name
-            due.update(statuses)
-            assert await _counted(caller) == due, name
-        assert len(await stored(running)) == (1 if asked == "a certificate" else 0)
-        assert due.keys() == _DUE[asked]
-
-
-async def test_a_client_that_expects_100_continue_gets_an_error_instead_of_it(
-    guarded_caller: EdgeCaller,
-) -> None:
-    async with guarded_caller.connection() as (reader, writer):
-        writer.write(raw_request(b"", f"Content-Length: {len(_BODY)}", "Expect: 100-continue"))
-        response = await guarded_caller.read(reader)
-        response.error(401)
-        # The body may follow or not: the next bytes are ambiguous.
-        assert response.headers["connection"] == "close"
-        writer.write(_BODY)
-        assert await reader.read() == b""
-    assert await stored(guarded_caller.running) == []
-
-
-@pytest.mark.parametrize("expectation", ["100-continue", "100-Continue", "x, 100-continue"])
-async def test_100_continue_is_sent_once_and_the_connection_stays(caller: EdgeCaller, expectation: str) -> None:
-    async with caller.connection() as (reader, writer):
-        for number in range(2):
-            body = json.dumps(event(operationId=f"op_{number}")).encode()
-            writer.write(raw_request(b"", f"Content-Length: {len(body)}", f"Expect: {expectation}"))
-            assert (await caller.read(reader)).status == 100
-            writer.write(body)
-            response = await caller.read(reader)
-            assert response.status == 204
-            assert "connection" not in response.headers
-    assert len(await stored(caller.running)) == 2
-
-
-async def test_a_client_that_does_not_wait_needs_no_100_continue(caller: EdgeCaller) -> None:
-    async with caller.connection() as (reader, writer):
-        writer.write(raw_request(_BODY, "Expect: 100-continue"))
-        assert (await caller.read(reader)).status == 204
-
-
-async def test_a_protocol_upgrade_gets_a_response_in_this_protocol_and_ends_the_connection(
-    caller: EdgeCaller,
-) -> None:
-    async with caller.connection() as (reader, writer):
-        writer.write(raw_request(_BODY, "Connection: Upgrade", "Upgrade: h2c"))
-        response = await caller.read(reader)
-        assert (response.status, response.headers["connection"]) == (204, "close")
-        assert await reader.read() == b""
+                assert word not in responses.decode().lower(), name
+            sent.update(found)
+        assert await _counted(caller) == sent
+        assert await caller.stored_operations() == ["op_1"] * ("204" in statuses)
+        assert sent.keys() == statuses

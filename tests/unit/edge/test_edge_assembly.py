@@ -42,13 +42,10 @@ def test_a_key_behind_a_passphrase_is_opened_with_it(tmp_path: Path) -> None:
 def test_a_key_that_stays_closed_is_refused_without_a_word_of_the_passphrase(
     tmp_path: Path, passphrase: bytes | None, reason: str
 ) -> None:
-    encrypted = _private(
-        tmp_path, "encrypted.pem", ECKey.generate_key("P-256").as_pem(private=True, password="a passphrase")
-    )
+    key = ECKey.generate_key("P-256")
+    encrypted = _private(tmp_path, "encrypted.pem", key.as_pem(private=True, password="a passphrase"))
     file = None if passphrase is None else _private(tmp_path, "passphrase", passphrase)
-    settings = _settings(
-        tmp_path, ECKey.generate_key("P-256"), signing_key_file=encrypted, signing_key_passphrase_file=file
-    )
+    settings = _settings(tmp_path, key, signing_key_file=encrypted, signing_key_passphrase_file=file)
 
     with pytest.raises(SettingsError) as raised:
         edge.tokens(settings)

@@ -1,9 +1,10 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
@@ -88,7 +89,8 @@ def the_tokens(scope: str = "notify history") -> Tokens:
     return Tokens(KEY, client=client, lifetime_seconds=900)
 
 
-async def served(tokens: Tokens) -> TestServer:
+@asynccontextmanager
+async def served(tokens: Tokens) -> AsyncIterator[TestServer]:
     async def greet(_: web.Request) -> web.Response:
         return web.Response(text="let in")
 
@@ -98,38 +100,50 @@ async def served(tokens: Tokens) -> TestServer:
     app.add_routes(endpoint.routes())
     app.router.add_post("/callback", greet)
     server = TestServer(app, access_log=None)
-    await server.start_server()
-    return server
+    async with server:
+        yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def server() -> AsyncIterator[TestServer]:
-    running = await served(the_tokens())
-    yield running
-    await running.close()
+    async with served(the_tokens()) as running:
+        yield running
 
 
 @pytest.fixture
+async def fresh_server() -> AsyncIterator[TestServer]:
+    """A server whose rate limits are the test's own."""
+    async with served(the_tokens()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as opened:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as opened:
         yield opened
 
 
-async def ask(
+class Reply(NamedTuple):
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+
+async def request_token(
     server: TestServer,
     session: aiohttp.ClientSession,
     body: bytes = b"grant_type=client_credentials",
     *,
     content_type: str = FORM,
     authorization: str | None = None,
-) -> tuple[int, Any, dict[str, str]]:
+) -> Reply:
     headers = {"Content-Type": content_type, "Authorization": basic() if authorization is None else authorization}
     async with session.post(server.make_url(TOKEN_PATH), data=body, headers=headers) as response:
-        return response.status, await response.json(), dict(response.headers)
+        return Reply(response.status, await response.json(), response.headers)
 
 
-async def test_the_answer_is_what_d1_expects(server: TestServer, session: aiohttp.ClientSession) -> None:
-    status, body, headers = await ask(server, session)
+async def test_the_response_is_what_d1_expects(server: TestServer, session: aiohttp.ClientSession) -> None:
+    status, body, headers = await request_token(server, session)
 
     assert status == 200
     assert set(body) == {"access_token", "token_type", "expires_in", "expires_at", "scope"}
@@ -140,16 +154,13 @@ async def test_the_answer_is_what_d1_expects(server: TestServer, session: aiohtt
     assert the_tokens().is_valid(body["access_token"])
 
 
-async def test_without_an_agreed_scope_none_is_answered(session: aiohttp.ClientSession) -> None:
-    server = await served(the_tokens(scope=""))
-    try:
-        status, body, _ = await ask(server, session)
+async def test_without_an_agreed_scope_the_response_has_none(session: aiohttp.ClientSession) -> None:
+    async with served(the_tokens(scope="")) as server:
+        status, body, _ = await request_token(server, session)
         assert status == 200
         assert "scope" not in body
-        status, body, _ = await ask(server, session, b"grant_type=client_credentials&scope=notify")
+        status, body, _ = await request_token(server, session, b"grant_type=client_credentials&scope=notify")
         assert (status, body) == (400, {"error": "invalid_scope"})
-    finally:
-        await server.close()
 
 
 @pytest.mark.parametrize(
@@ -164,41 +175,39 @@ async def test_without_an_agreed_scope_none_is_answered(session: aiohttp.ClientS
         (b"grant_type=client_credentials&scope=everything", "invalid_scope"),
         (b"grant_type=client_credentials&scope=notify+everything", "invalid_scope"),
         (b"\xff\xfe", "invalid_request"),
+        (b"grant_type=\xff\xfe", "invalid_request"),
     ],
 )
 async def test_what_is_no_token_request_is_refused_in_the_words_of_oauth(
     server: TestServer, session: aiohttp.ClientSession, body: bytes, error: str
 ) -> None:
-    status, answer, _ = await ask(server, session, body)
+    reply = await request_token(server, session, body)
 
-    assert (status, answer) == (400, {"error": error})
+    assert (reply.status, reply.body) == (400, {"error": error})
 
 
 @pytest.mark.parametrize("scope", ["", "&scope=", "&scope=notify", "&scope=history+notify", "&scope=notify%20history"])
 async def test_any_part_of_the_agreed_scope_may_be_requested(
     server: TestServer, session: aiohttp.ClientSession, scope: str
 ) -> None:
-    status, _, _ = await ask(server, session, b"grant_type=client_credentials" + scope.encode())
-
-    assert status == 200
+    assert (await request_token(server, session, b"grant_type=client_credentials" + scope.encode())).status == 200
 
 
-@pytest.mark.parametrize("content_type", [FORM.upper(), f"{FORM}; charset=utf-8", f"{FORM}; charset=unheard-of"])
-async def test_parameters_of_the_content_type_do_not_matter(
-    server: TestServer, session: aiohttp.ClientSession, content_type: str
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        (FORM.upper(), 200),
+        (f"{FORM}; charset=utf-8", 200),
+        (f"{FORM}; charset=unheard-of", 200),
+        ("application/json", 415),
+        ("text/plain", 415),
+        ("multipart/form-data; boundary=x", 415),
+    ],
+)
+async def test_the_content_type_is_that_of_a_form_whatever_its_parameters(
+    server: TestServer, session: aiohttp.ClientSession, content_type: str, status: int
 ) -> None:
-    status, _, _ = await ask(server, session, content_type=content_type)
-
-    assert status == 200
-
-
-@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "multipart/form-data; boundary=x"])
-async def test_another_content_type_is_refused(
-    server: TestServer, session: aiohttp.ClientSession, content_type: str
-) -> None:
-    status, _, _ = await ask(server, session, content_type=content_type)
-
-    assert status == 415
+    assert (await request_token(server, session, content_type=content_type)).status == status
 
 
 @pytest.mark.parametrize(
@@ -207,25 +216,54 @@ async def test_another_content_type_is_refused(
 async def test_wrong_credentials_are_refused_without_a_word_on_what_is_wrong(
     server: TestServer, session: aiohttp.ClientSession, authorization: str
 ) -> None:
-    status, body, headers = await ask(server, session, authorization=authorization)
+    status, body, headers = await request_token(server, session, authorization=authorization)
 
     assert (status, body) == (401, {"error": "invalid_client"})
     assert headers["WWW-Authenticate"].startswith("Basic ")
 
 
 async def test_too_large_a_form_is_refused(server: TestServer, session: aiohttp.ClientSession) -> None:
-    status, _, _ = await ask(server, session, b"grant_type=client_credentials&x=" + b"x" * 5000)
+    assert (await request_token(server, session, b"grant_type=client_credentials&x=" + b"x" * 5000)).status == 413
 
-    assert status == 413
+
+async def test_after_ten_failures_even_the_right_secret_has_to_wait(
+    fresh_server: TestServer, session: aiohttp.ClientSession
+) -> None:
+    token = (await request_token(fresh_server, session)).body["access_token"]
+    for number in range(10):
+        assert (await request_token(fresh_server, session, authorization=basic(secret=f"guess-{number}"))).status == 401
+
+    for authorization in (basic(secret="another guess"), basic()):
+        status, body, headers = await request_token(fresh_server, session, authorization=authorization)
+        assert (status, body) == (429, {"error": "too many requests"})
+        assert 1 <= int(headers["Retry-After"]) <= 6
+    assert await call_back(fresh_server, session, f"Bearer {token}") == (200, "let in"), "callbacks still work"
+
+
+async def test_who_requests_tokens_without_end_has_to_wait(
+    fresh_server: TestServer, session: aiohttp.ClientSession
+) -> None:
+    for _ in range(120):
+        assert (await request_token(fresh_server, session)).status == 200
+
+    # The limit is a rate: meanwhile further requests may succeed.
+    while (reply := await request_token(fresh_server, session)).status == 200:
+        pass
+    assert (reply.status, reply.body) == (429, {"error": "too many requests"})
+    assert reply.headers["Retry-After"] == "1"
+
+
+async def call_back(server: TestServer, session: aiohttp.ClientSession, *authorizations: str) -> tuple[int, str]:
+    headers = [("Authorization", each) for each in authorizations]
+    async with session.post(server.make_url("/callback"), headers=headers) as response:
+        return response.status, await response.text()
 
 
 async def test_a_callback_with_a_token_is_let_in(server: TestServer, session: aiohttp.ClientSession) -> None:
-    _, body, _ = await ask(server, session)
+    token = (await request_token(server, session)).body["access_token"]
 
     for scheme in ("Bearer", "bearer", "BEARER"):
-        headers = {"Authorization": f"{scheme} {body['access_token']}"}
-        async with session.post(server.make_url("/callback"), headers=headers) as response:
-            assert (response.status, await response.text()) == (200, "let in")
+        assert await call_back(server, session, f"{scheme} {token}") == (200, "let in")
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Bearer x.y.z", basic(), "Bearer \xff", "Bearer é"])
@@ -236,17 +274,17 @@ async def test_a_callback_without_a_token_is_refused(server: TestServer, authori
         b"POST /callback HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n"
         b"Authorization: " + authorization.encode("latin-1") + b"\r\n\r\n"
     )
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
     await writer.wait_closed()
 
-    assert answer.startswith(b"HTTP/1.1 401 ")
-    assert b'WWW-Authenticate: Bearer error="invalid_token"' in answer
+    assert response.startswith(b"HTTP/1.1 401 ")
+    assert b'WWW-Authenticate: Bearer error="invalid_token"' in response
 
 
 async def test_a_callback_with_two_tokens_is_refused(server: TestServer, session: aiohttp.ClientSession) -> None:
-    _, body, _ = await ask(server, session)
-    twice = [("Authorization", f"Bearer {body['access_token']}")] * 2
+    token = (await request_token(server, session)).body["access_token"]
 
-    async with session.post(server.make_url("/callback"), headers=twice) as response:
-        assert response.status == 401
+    status, _ = await call_back(server, session, f"Bearer {token}", f"Bearer {token}")
+
+    assert status == 401

@@ -1,0 +1,83 @@
+"""No smuggled second request: what two readers could read differently is refused, and nothing behind it is read."""
+
+import json
+
+import pytest
+
+from tests.integration.edge.edge_caller import EdgeCaller, Response, edge_log, end_of, event, raw_request
+from tests.running import notification_path
+
+_BODY = json.dumps(event()).encode()
+_LENGTH = len(_BODY)
+_MARK = "5413330089010434"
+"""A marker of data that must stay out of the log."""
+_NO_CHUNKS = b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        raw_request(_BODY, f"Content-Length: {_LENGTH}", f"Content-Length: {_LENGTH}"),
+        raw_request(_BODY, f"Content-Length: {_LENGTH}", "Content-Length: 0"),
+        raw_request(_BODY, f"Content-Length: {_LENGTH}, {_LENGTH}"),
+        raw_request(_BODY, f"Content-Length: +{_LENGTH}"),
+        raw_request(_BODY, f"Content-Length: {hex(_LENGTH)}"),
+        raw_request(_BODY, f"Content-Length : {_LENGTH}"),
+        raw_request(_NO_CHUNKS, "Transfer-Encoding: chunked", f"Content-Length: {_LENGTH}"),
+        raw_request(_NO_CHUNKS, f"Content-Length: {_LENGTH}", "Transfer-Encoding: chunked"),
+        raw_request(_NO_CHUNKS, "Transfer-Encoding : chunked"),
+        raw_request(_NO_CHUNKS, "Transfer-Encoding: xchunked"),
+        raw_request(_NO_CHUNKS, "Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
+        raw_request(_NO_CHUNKS, "Transfer-Encoding: chunked, identity"),
+        raw_request(b"-1\r\n\r\n", "Transfer-Encoding: chunked"),
+        raw_request(b"0x0\r\n\r\n", "Transfer-Encoding: chunked"),
+        raw_request(_BODY, "X-Folded: a\r\n b"),
+        raw_request(_BODY, "X-Null: a\0b"),
+        raw_request(_BODY, "X-Bare: a\rb"),
+        raw_request(_BODY, "X-Long: " + "x" * 9_000),
+        raw_request(_BODY, *(f"X-{number}: x" for number in range(70))),
+        raw_request(_BODY).replace(b"HTTP/1.1", b"HTTP/9.9", 1),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        f"NOT HTTP {_MARK}\r\n\r\n".encode(),
+        raw_request(b"{}", f"Bad Header {_MARK}"),
+        raw_request(b"{}", "Content-Length: -1"),
+        raw_request(b"", path="/" + "p" * 20_000),
+        raw_request(f"zz\r\n{_MARK}\r\n".encode() + _NO_CHUNKS, "Transfer-Encoding: chunked"),
+    ],
+    ids=range(26),
+)
+async def test_what_two_readers_could_read_differently_is_refused_and_nothing_behind_it_is_read(
+    caller: EdgeCaller, request_: bytes
+) -> None:
+    with edge_log() as logged:
+        async with caller.connection() as (reader, writer):
+            writer.write(request_ + caller.raw_event("op_smuggled"))
+            response = await caller.read(reader)
+            response.error(400)
+            _names_no_software(response)
+            assert await end_of(reader) == b""
+    assert _MARK not in repr(logged)
+    assert await caller.stored() == []
+    assert (await caller.notify()).status == 204
+
+
+def _names_no_software(response: Response) -> None:
+    text = (json.dumps(response.headers) + response.body.decode()).lower()
+    assert "aiohttp" not in text
+    assert "python" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [(notification_path("card-1"), 413), ("/elsewhere", 404), (notification_path("card-1", "NOBODY0001"), 404)],
+)
+async def test_a_refused_request_leaves_no_half_read_body_on_its_connection(
+    caller: EdgeCaller, path: str, status: int
+) -> None:
+    async with caller.connection() as (reader, writer):
+        smuggled = caller.raw_event()
+        writer.write(raw_request(smuggled, "Content-Length: 1000000", path=path))
+        (await caller.read(reader)).error(status)
+        writer.write(smuggled)
+        assert await end_of(reader) == b""
+    assert await caller.stored() == []
