@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Files"]
+import pytest
+
+from gateway.settings import Settings, SettingsError, load
+
+__all__ = ["Files", "mistakes_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,11 @@ class Files:
         return self.folder / "d1-gateway.toml"
 
     def write(self, *, top: str = "", edge: str = "", d1: str = "", issuer: str = "ISSUER0001", rest: str = "") -> Path:
-        """Write the settings: the least that is needed, with lines put at the top, into tables, and at the end."""
-        self.toml.write_text(
-            f"""
+        """Write the settings: the least that is needed, with lines put at the top, into tables, and at the end.
+
+        In these lines, {public}, {private} and {folder} stand for the paths.
+        """
+        text = f"""
 {top}
 [access]
 policy_file = "{self.public}"
@@ -57,7 +63,41 @@ kid = "assertion-1"
 file = "{self.public}"
 kid = "encryption-1"
 {rest}
-""",
-            encoding="utf-8",
-        )
+"""
+        for name in ("public", "private", "folder"):
+            text = text.replace(f"{{{name}}}", str(getattr(self, name)))
+        self.toml.write_text(text, encoding="utf-8")
         return self.toml
+
+    def write_changed(self, old: str, new: str) -> Path:
+        """Write the settings with a part of them replaced."""
+        text = self.write().read_text()
+        assert old in text
+        self.toml.write_text(text.replace(old, new))
+        return self.toml
+
+    def write_tokens(self, line: str) -> Path:
+        """Write the settings with another table of tokens."""
+        return self.write_changed(f'issuer = "https://issuer.example", jwks_file = "{self.public}"', line)
+
+    def load(self, **lines: str) -> Settings:
+        """Write the settings, and load them."""
+        return load(self.write(**lines))
+
+    def mistakes(self, **lines: str) -> list[str]:
+        """Write the settings, and return the mistakes in them."""
+        return mistakes_of(self.write(**lines))
+
+    def other(self, name: str, mode: int) -> Path:
+        """Write one more file, with some mode."""
+        file = self.folder / name
+        file.write_text("key")
+        file.chmod(mode)
+        return file
+
+
+def mistakes_of(file: Path | None) -> list[str]:
+    """Load settings that must be refused."""
+    with pytest.raises(SettingsError) as caught:
+        load(file)
+    return caught.value.mistakes

@@ -24,17 +24,16 @@ _SOUND_SECRET = ("secret", "passphrase", "password", "api_key")
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    made = Files.make(tmp_path)
-    made.private.write_bytes(ECKey.generate_key("P-256").as_pem(private=True, password=_PASSPHRASE))
-    made.public.write_bytes(ECKey.generate_key("P-256").as_pem(private=False))
-    return made
+def files(files: Files) -> Files:
+    """The files, with keys in them."""
+    files.private.write_bytes(ECKey.generate_key("P-256").as_pem(private=True, password=_PASSPHRASE))
+    files.public.write_bytes(ECKey.generate_key("P-256").as_pem(private=False))
+    return files
 
 
 def toml(files: Files, *, passphrase: str = _PASSPHRASE) -> Path:
     """Write settings with every secret in them that there can be, or in a file that they name."""
-    file = files.folder / "passphrase"
-    file.touch(mode=0o600)
+    file = files.other("passphrase", 0o600)
     file.write_text(passphrase)
     oauth = f"""
 [edge.oauth]

@@ -1,42 +1,12 @@
 """Settings that are addresses: what is refused when they are read, and that no password in them is told."""
 
-import os
-from pathlib import Path
-
 import pytest
 
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import load
 from gateway.settings.dump import effective
-from tests.unit.settings.settings_files import Files
+from tests.unit.settings.settings_files import Files, mistakes_of
 
 _SECRET = "s3cret"
-
-
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in os.environ:
-        if variable.upper().startswith("D1_GATEWAY_"):
-            monkeypatch.delenv(variable)
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files.make(tmp_path)
-
-
-def _with_tokens(files: Files, line: str) -> Settings:
-    """Load settings with another `tokens`."""
-    text = files.write().read_text()
-    first, _, rest = text.partition("tokens = ")
-    files.toml.write_text(f"{first}tokens = {{ {line} }}\n{rest.partition(chr(10))[2]}")
-    return load(files.toml)
-
-
-def _mistakes(files: Files, monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> list[str]:
-    monkeypatch.setenv(variable, value)
-    with pytest.raises(SettingsError) as caught:
-        load(files.write())
-    return caught.value.mistakes
 
 
 @pytest.mark.parametrize(
@@ -63,10 +33,8 @@ def _mistakes(files: Files, monkeypatch: pytest.MonkeyPatch, variable: str, valu
 def test_a_url_of_keys_that_others_could_read_or_that_cannot_be_is_refused_without_being_repeated(
     files: Files, url: str
 ) -> None:
-    with pytest.raises(SettingsError) as caught:
-        _with_tokens(files, f'issuer = "a", jwks_url = "{url}"')
+    (mistake,) = mistakes_of(files.write_tokens(f'issuer = "a", jwks_url = "{url}"'))
 
-    (mistake,) = caught.value.mistakes
     assert mistake.startswith("access.tokens.jwks_url ")
     assert _SECRET not in mistake
 
@@ -83,16 +51,17 @@ def test_a_url_of_keys_that_others_could_read_or_that_cannot_be_is_refused_witho
     ],
 )
 def test_keys_are_fetched_by_https_or_on_loopback(files: Files, url: str) -> None:
-    tokens = _with_tokens(files, f'issuer = "a", jwks_url = "{url}"').access.tokens
+    tokens = load(files.write_tokens(f'issuer = "a", jwks_url = "{url}"')).access.tokens
 
     assert tokens is not None
     assert tokens.jwks_url == url
 
 
-def test_what_is_asked_of_the_server_of_keys_is_not_printed(files: Files) -> None:
-    settings = _with_tokens(files, f'issuer = "a", jwks_url = "https://identity.bank/jwks?key={_SECRET}"')
+def test_the_query_to_the_server_of_keys_is_not_printed(files: Files) -> None:
+    file = files.write_tokens(f'issuer = "a", jwks_url = "https://identity.bank/jwks?key={_SECRET}"')
 
-    printed = effective(settings)
+    printed = effective(load(file))
+
     assert 'jwks_url = "https://identity.bank/jwks?***"' in printed
     assert _SECRET not in printed
 
@@ -114,17 +83,17 @@ def test_a_user_and_a_password_are_refused_wherever_an_address_may_stand(
     monkeypatch.setenv("D1_GATEWAY_THREEDS__API_KEY", "k")
     monkeypatch.setenv("D1_GATEWAY_THREEDS__BASE_URL", "https://threeds.example")
 
-    mistakes = _mistakes(files, monkeypatch, f"D1_GATEWAY_{variable}", f"https://user:{_SECRET}@server.example")
+    monkeypatch.setenv(f"D1_GATEWAY_{variable}", f"https://user:{_SECRET}@server.example")
+
+    mistakes = files.mistakes()
 
     assert mistakes[0].startswith(f"{variable.lower().replace('__', '.')} (environment): ")
     assert _SECRET not in str(mistakes)
 
 
 @pytest.mark.parametrize("server", [f"nats://user:{_SECRET}@127.0.0.1:4222", "nats://10.0.0.1:4222", "nats://[::1"])
-def test_of_a_wrong_server_of_nats_it_is_not_said_that_there_is_none(
-    files: Files, monkeypatch: pytest.MonkeyPatch, server: str
-) -> None:
-    (mistake,) = _mistakes(files, monkeypatch, "D1_GATEWAY_NATS__SERVERS", f'["{server}"]')
+def test_of_a_wrong_server_of_nats_it_is_not_said_that_there_is_none(files: Files, server: str) -> None:
+    (mistake,) = files.mistakes(rest=f'[nats]\nservers = ["{server}"]')
 
     assert mistake.startswith("nats")
     assert "empty" not in mistake
@@ -142,6 +111,6 @@ def test_of_a_wrong_server_of_nats_it_is_not_said_that_there_is_none(
 def test_a_list_without_anything_is_refused(
     files: Files, monkeypatch: pytest.MonkeyPatch, variable: str, setting: str
 ) -> None:
-    mistakes = _mistakes(files, monkeypatch, f"D1_GATEWAY_{variable}", "[]")
+    monkeypatch.setenv(f"D1_GATEWAY_{variable}", "[]")
 
-    assert mistakes == [f"{setting} (environment): must not be empty"]
+    assert files.mistakes() == [f"{setting} (environment): must not be empty"]
