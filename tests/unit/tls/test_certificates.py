@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -54,14 +54,16 @@ def used(tmp_path: Path) -> Used:
     return Used(load(file), pki, authority)
 
 
-def looked_at(certificates: Certificates) -> None:
+def check_twice(certificates: Certificates) -> None:
+    """Let a change be noticed, and read once it has stayed."""
     certificates.file_watcher.check()
     certificates.file_watcher.check()
 
 
 @asynccontextmanager
-async def d1_server(server: Pair, clients: Authority, folder: Path) -> AsyncIterator[int]:
+async def d1_server(signs: Authority, clients: Authority, folder: Path) -> AsyncIterator[int]:
     """A server that answers every line with the common name of its caller."""
+    server = signs.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pem = folder / "server.pem"
     pem.write_bytes(server.certificate + server.key)
@@ -84,87 +86,73 @@ async def d1_server(server: Pair, clients: Authority, folder: Path) -> AsyncIter
         yield int(listening.sockets[0].getsockname()[1])
 
 
-class Line:
-    """A connection to D1."""
+@asynccontextmanager
+async def connected(port: int, context: ssl.SSLContext) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    """Connect to D1; yield what asks it for the common name that it saw."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    async def shown_name() -> str:
+        writer.write(b"\n")
+        async with asyncio.timeout(30):
+            return (await reader.readline()).decode().strip()
 
-    @classmethod
-    @asynccontextmanager
-    async def to(cls, port: int, context: ssl.SSLContext) -> AsyncIterator["Line"]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-        try:
-            yield cls(reader, writer)
-        finally:
-            writer.transport.abort()
-
-    async def who_am_i(self) -> str:
-        self._writer.write(b"\n")
-        async with asyncio.timeout(10):
-            return (await self._reader.readline()).decode().strip()
+    try:
+        yield shown_name
+    finally:
+        writer.transport.abort()
 
 
-async def test_what_we_show_to_d1_changes_with_its_files_and_a_connection_keeps_what_it_has(
+async def name_shown_now(port: int, certificates: Certificates) -> str:
+    """Make a new connection for the common name that D1 sees."""
+    async with connected(port, certificates.d1) as shown_name:
+        return await shown_name()
+
+
+async def test_what_d1_is_shown_changes_with_its_files_and_a_connection_keeps_what_it_has(
     used: Used, tmp_path: Path
 ) -> None:
     ours = Authority("Thales")
-    server = used.authority.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
     used.present(ours.issue(common_name="TLSMA-old"))
     certificates = Certificates(used.settings)
-    async with (
-        d1_server(server, ours, tmp_path) as port,
-        Line.to(port, certificates.d1) as before,
-    ):
-        assert await before.who_am_i() == "TLSMA-old"
+    async with d1_server(used.authority, ours, tmp_path) as port, connected(port, certificates.d1) as shown_before:
+        assert await shown_before() == "TLSMA-old"
         used.present(ours.issue(common_name="TLSMA-new"))
-        looked_at(certificates)
-        async with Line.to(port, certificates.d1) as after:
-            assert await after.who_am_i() == "TLSMA-new"
-        assert await before.who_am_i() == "TLSMA-old"
+        check_twice(certificates)
+        assert await name_shown_now(port, certificates) == "TLSMA-new"
+        assert await shown_before() == "TLSMA-old"
 
 
-async def test_whom_we_trust_in_d1_changes_with_its_file(used: Used, tmp_path: Path) -> None:
+async def test_whom_the_gateway_trusts_as_d1_changes_with_its_file(used: Used, tmp_path: Path) -> None:
     ours, theirs = Authority("Thales"), Authority("Another CA")
     used.present(ours.issue())
     certificates = Certificates(used.settings)
-    server = theirs.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
-    async with d1_server(server, ours, tmp_path) as port:
+    async with d1_server(theirs, ours, tmp_path) as port:
         with pytest.raises(ssl.SSLCertVerificationError):
-            async with Line.to(port, certificates.d1):
-                pass
+            await name_shown_now(port, certificates)
         (tmp_path / "ca.pem").write_bytes(theirs.certificate)
-        looked_at(certificates)
-        async with Line.to(port, certificates.d1) as line:
-            assert await line.who_am_i() == "someone"
-    server = used.authority.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
-    async with d1_server(server, ours, tmp_path) as port:
+        check_twice(certificates)
+        assert await name_shown_now(port, certificates) == "someone"
+    async with d1_server(used.authority, ours, tmp_path) as port:
         with pytest.raises(ssl.SSLCertVerificationError):
-            async with Line.to(port, certificates.d1):
-                pass
+            await name_shown_now(port, certificates)
 
 
 async def test_a_key_behind_a_passphrase_is_followed_with_its_passphrase(used: Used, tmp_path: Path) -> None:
     ours = Authority("Thales")
-    server = used.authority.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
     passphrase = tmp_path / "passphrase"
     passphrase.touch(mode=0o600)
     passphrase.write_bytes(b"first word")
     used.present(encrypted(ours.issue(common_name="TLSMA-old"), b"first word"))
     d1 = used.settings.d1.model_copy(update={"tls_key_passphrase_file": passphrase})
     certificates = Certificates(used.settings.model_copy(update={"d1": d1}))
-    async with d1_server(server, ours, tmp_path) as port:
-        async with Line.to(port, certificates.d1) as before:
-            assert await before.who_am_i() == "TLSMA-old"
+    async with d1_server(used.authority, ours, tmp_path) as port:
+        assert await name_shown_now(port, certificates) == "TLSMA-old"
         used.present(encrypted(ours.issue(common_name="TLSMA-new"), b"second word"))
-        looked_at(certificates)
-        async with Line.to(port, certificates.d1) as meanwhile:
-            assert await meanwhile.who_am_i() == "TLSMA-old"
+        check_twice(certificates)
+        assert await name_shown_now(port, certificates) == "TLSMA-old"
         passphrase.write_bytes(b"second word")
-        looked_at(certificates)
-        async with Line.to(port, certificates.d1) as after:
-            assert await after.who_am_i() == "TLSMA-new"
+        check_twice(certificates)
+        assert await name_shown_now(port, certificates) == "TLSMA-new"
     assert "d1.tls_key_passphrase_file" not in certificates.expiry_times
 
 
@@ -185,21 +173,20 @@ async def test_a_broken_file_leaves_the_certificate_that_was(used: Used, tmp_pat
     before = dict(certificates.expiry_times)
     used.pki.gateway_client.certificate.write_bytes(content)
     with capture_logs() as logged:
-        looked_at(certificates)
+        check_twice(certificates)
     assert [entry["log_level"] for entry in logged] == ["error"]
     assert "d1.tls_certificate_file" in logged[0]["mistakes"][0]
     assert str(used.pki.gateway_client.certificate) in logged[0]["files"]
     assert certificates.expiry_times == before
-    server = used.authority.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
-    async with d1_server(server, ours, tmp_path) as port, Line.to(port, certificates.d1) as line:
-        assert await line.who_am_i() == "TLSMA-old"
+    async with d1_server(used.authority, ours, tmp_path) as port:
+        assert await name_shown_now(port, certificates) == "TLSMA-old"
 
 
 def test_a_certificate_without_its_key_is_not_taken(used: Used) -> None:
     certificates = Certificates(used.settings)
     used.pki.edge_server.certificate.write_bytes(Authority().issue().certificate)
     with capture_logs() as logged:
-        looked_at(certificates)
+        check_twice(certificates)
     assert "key values mismatch" in logged[0]["mistakes"][0]
 
 
@@ -216,7 +203,7 @@ def test_the_end_of_every_certificate_is_told_by_its_setting_and_follows_the_fil
     }
     renewed = Authority().issue(ends=400 * _DAY)
     used.present(renewed)
-    looked_at(certificates)
+    check_twice(certificates)
     assert certificates.expiry_times["d1.tls_certificate_file"] == renewed.parsed.not_valid_after_utc.timestamp()
 
 

@@ -29,23 +29,19 @@ from gateway.tls.key_generation import (
 )
 
 PASSPHRASE = b"correct horse battery staple"
+RSA, ECDSA = ClientAlgorithm.RSA, ClientAlgorithm.ECDSA
 RSA_NAME = "TLSMA-RSA/ISSUER0001/PPR"
 needs_openssl = pytest.mark.skipif(which("openssl") is None, reason="there is no openssl")
 
 
 @pytest.fixture(scope="module")
 def rsa_key() -> ClientKey:
-    return key_generation.make_client_key(ClientAlgorithm.RSA)
+    return key_generation.make_client_key(RSA)
 
 
 def openssl(*arguments: str | Path) -> str:
-    done = subprocess.run(  # noqa: S603
-        ["openssl", *arguments],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=20,
-    )
+    command = ["openssl", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)  # noqa: S603
     return done.stdout + done.stderr
 
 
@@ -53,17 +49,29 @@ def private(path: Path, content: bytes) -> NewFile:
     return NewFile(path, content, private=True)
 
 
-@pytest.mark.parametrize("purpose", [SIGNING, ENCRYPTION])
-def test_the_kid_is_the_thumbprint_that_another_library_computes(purpose: Purpose) -> None:
-    key = key_generation.make_key(purpose)
+def oracle(key: ECKey) -> oracle_jwk.JWK:
+    """Return the public half as another library reads it."""
+    return oracle_jwk.JWK.from_json(key_generation.public_jwk(key).decode())
 
-    assert key.kid == oracle_jwk.JWK.from_json(key_generation.public_jwk(key).decode()).thumbprint()
+
+@pytest.mark.parametrize("purpose", [SIGNING, ENCRYPTION])
+def test_the_public_jwk_says_what_the_key_is_for_and_nothing_private(purpose: Purpose) -> None:
+    key = key_generation.make_key(purpose)
+    public = json.loads(key_generation.public_jwk(key))
+
+    assert public == {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": key["x"],
+        "y": key["y"],
+        "use": purpose.use,
+        "alg": purpose.algorithm,
+        "kid": oracle(key).thumbprint(),
+    }
 
 
 def test_a_chosen_kid_is_kept() -> None:
-    assert (
-        json.loads(key_generation.public_jwk(key_generation.make_key(SIGNING, "bank-2025:1")))["kid"] == "bank-2025:1"
-    )
+    assert json.loads(key_generation.public_jwk(key_generation.make_key(SIGNING, "bank-1:1")))["kid"] == "bank-1:1"
 
 
 @pytest.mark.parametrize("kid", ["", " ", "a kid", "kid\n", "schlüssel", "\x1b[2J"])
@@ -77,14 +85,14 @@ def test_what_the_assertion_key_signs_is_verified_by_another_library() -> None:
     token = jws.serialize_compact({"alg": "ES256", "kid": str(key.kid)}, b"claims", key, algorithms=["ES256"])
 
     verified = oracle_jws.JWS()
-    verified.deserialize(token, oracle_jwk.JWK.from_json(key_generation.public_jwk(key).decode()), alg="ES256")
+    verified.deserialize(token, oracle(key), alg="ES256")
 
     assert verified.payload == b"claims"
 
 
 def test_what_another_library_encrypts_for_the_encryption_key_is_read(tmp_path: Path) -> None:
     key = key_generation.make_key(ENCRYPTION)
-    recipient = oracle_jwk.JWK.from_json(key_generation.public_jwk(key).decode())
+    recipient = oracle(key)
     header = json.dumps({"alg": "ECDH-ES", "enc": "A256GCM", "kid": key.kid})
     token = oracle_jwe.JWE(b"card", protected=header, recipient=recipient).serialize(compact=True)
     file = tmp_path / "encryption.jwk.json"
@@ -93,20 +101,6 @@ def test_what_another_library_encrypts_for_the_encryption_key_is_read(tmp_path: 
     read = keys.load("a.setting", file, private=True)
 
     assert jwe.decrypt_compact(token, read, algorithms=["ECDH-ES", "A256GCM"]).plaintext == b"card"
-
-
-@pytest.mark.parametrize("purpose", [SIGNING, ENCRYPTION])
-def test_the_public_jwk_says_what_the_key_is_for_and_nothing_private(purpose: Purpose) -> None:
-    key = key_generation.make_key(purpose)
-    public = json.loads(key_generation.public_jwk(key))
-
-    assert set(public) == {"kty", "crv", "x", "y", "use", "alg", "kid"}
-    assert (public["kty"], public["crv"], public["use"], public["alg"]) == (
-        "EC",
-        "P-256",
-        purpose.use,
-        purpose.algorithm,
-    )
 
 
 def test_the_public_jwk_holds_nothing_that_somebody_put_into_the_file_besides(tmp_path: Path) -> None:
@@ -164,16 +158,18 @@ def test_a_public_half_has_no_private_form() -> None:
 def test_client_keys_are_rsa_4096_and_p256(rsa_key: ClientKey) -> None:
     assert isinstance(rsa_key, rsa.RSAPrivateKey)
     assert rsa_key.key_size == 4096
-    ecdsa_key = key_generation.make_client_key(ClientAlgorithm.ECDSA)
+    ecdsa_key = key_generation.make_client_key(ECDSA)
     assert isinstance(ecdsa_key, ec.EllipticCurvePrivateKey)
     assert ecdsa_key.curve.name == "secp256r1"
 
 
-def test_a_client_key_opens_with_its_passphrase_only(rsa_key: ClientKey) -> None:
-    content = key_generation.pem(rsa_key, PASSPHRASE)
+def test_a_client_key_opens_with_its_passphrase_only() -> None:
+    key = key_generation.make_client_key(ECDSA)
+    content = key_generation.pem(key, PASSPHRASE)
 
-    assert load_pem_private_key(content, PASSPHRASE).public_key() == rsa_key.public_key()
-    with pytest.raises(ValueError, match="password"):
+    assert load_pem_private_key(content, PASSPHRASE).public_key() == key.public_key()
+    # One wrong passphrase in some 250 leads to bytes that end as padding does, and to the second message.
+    with pytest.raises(ValueError, match=r"Incorrect password|Could not deserialize"):
         load_pem_private_key(content, b"another one")
 
 
@@ -182,7 +178,7 @@ def test_a_client_key_opens_with_its_passphrase_only(rsa_key: ClientKey) -> None
 def test_openssl_verifies_the_request_and_reads_its_subject(
     tmp_path: Path, rsa_key: ClientKey, algorithm: ClientAlgorithm
 ) -> None:
-    key = rsa_key if algorithm is ClientAlgorithm.RSA else key_generation.make_client_key(algorithm)
+    key = rsa_key if algorithm is RSA else key_generation.make_client_key(algorithm)
     subject = Subject(RSA_NAME, "FR", "Île-de-France", "Paris", "A Bank, Cards", "Payments")
     request, file = key_generation.signing_request(key, subject), tmp_path / "request.csr"
     file.write_bytes(request.public_bytes(Encoding.PEM))
@@ -215,10 +211,10 @@ def test_a_request_is_signed_with_sha256_and_names_only_what_was_given(rsa_key: 
 @pytest.mark.parametrize(
     ("name", "algorithm", "environment"),
     [
-        (RSA_NAME, ClientAlgorithm.RSA, Environment.PREPROD),
-        ("TLSMA-RSA/PRD/ISSUER0001", ClientAlgorithm.RSA, Environment.PRODUCTION),
-        ("TLSMA-RSA/ISSUER0001-PRD-1", ClientAlgorithm.RSA, Environment.PRODUCTION),
-        ("TLSMA-ECDSA/ISSUER0001/PPR", ClientAlgorithm.ECDSA, Environment.PREPROD),
+        (RSA_NAME, RSA, Environment.PREPROD),
+        ("TLSMA-RSA/PRD/ISSUER0001", RSA, Environment.PRODUCTION),
+        ("TLSMA-RSA/ISSUER0001-PRD-1", RSA, Environment.PRODUCTION),
+        ("TLSMA-ECDSA/ISSUER0001/PPR", ECDSA, Environment.PREPROD),
     ],
 )
 def test_the_environment_is_read_out_of_the_common_name(
@@ -230,16 +226,16 @@ def test_the_environment_is_read_out_of_the_common_name(
 @pytest.mark.parametrize(
     ("name", "algorithm", "fault"),
     [
-        ("ISSUER0001/PPR", ClientAlgorithm.RSA, "TLSMA-RSA/"),
-        ("tlsma-rsa/ISSUER0001/PPR", ClientAlgorithm.RSA, "TLSMA-RSA/"),
-        ("TLSMA-ECDSA/ISSUER0001/PPR", ClientAlgorithm.RSA, "TLSMA-RSA/"),
-        (RSA_NAME, ClientAlgorithm.ECDSA, "TLSMA-"),
-        ("ISSUER0001/PPR", ClientAlgorithm.ECDSA, "TLSMA-"),
-        ("TLSMA-RSA/ISSUER0001", ClientAlgorithm.RSA, "environment"),
-        ("TLSMA-RSA/ISSUER0001/PROD", ClientAlgorithm.RSA, "environment"),
-        ("TLSMA-RSA/ISSUER0001/ppr", ClientAlgorithm.RSA, "environment"),
-        ("TLSMA-RSA/PPRISSUER1", ClientAlgorithm.RSA, "environment"),
-        ("TLSMA-RSA/PPR/PRD", ClientAlgorithm.RSA, "environment"),
+        ("ISSUER0001/PPR", RSA, "TLSMA-RSA/"),
+        ("tlsma-rsa/ISSUER0001/PPR", RSA, "TLSMA-RSA/"),
+        ("TLSMA-ECDSA/ISSUER0001/PPR", RSA, "TLSMA-RSA/"),
+        (RSA_NAME, ECDSA, "TLSMA-"),
+        ("ISSUER0001/PPR", ECDSA, "TLSMA-"),
+        ("TLSMA-RSA/ISSUER0001", RSA, "environment"),
+        ("TLSMA-RSA/ISSUER0001/PROD", RSA, "environment"),
+        ("TLSMA-RSA/ISSUER0001/ppr", RSA, "environment"),
+        ("TLSMA-RSA/PPRISSUER1", RSA, "environment"),
+        ("TLSMA-RSA/PPR/PRD", RSA, "environment"),
     ],
 )
 def test_a_common_name_that_d1_would_refuse_is_refused(name: str, algorithm: ClientAlgorithm, fault: str) -> None:

@@ -14,6 +14,7 @@ from sandbox.common.pki import make_pki
 KEY = ECKey.generate_key("P-256")
 PRIVATE = KEY.as_dict(private=True)
 PUBLIC = KEY.as_dict(private=False)
+Content = bytes | str | dict[str, Any]
 
 
 @pytest.fixture
@@ -21,31 +22,56 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "key"
 
 
-def mistake(
-    file: Path, content: bytes | str | dict[str, Any], *, private: bool, passphrase: bytes | None = None
-) -> str:
-    match content:
-        case bytes():
-            file.write_bytes(content)
-        case str():
-            file.write_text(content)
-        case _:
-            file.write_text(json.dumps(content))
+@pytest.fixture(scope="module")
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+def write(file: Path, content: Content) -> None:
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def mistake(file: Path, content: Content, *, private: bool = True, passphrase: bytes | None = None) -> str:
+    write(file, content)
     with pytest.raises(SettingsError) as caught:
         keys.load("edge.some_key_file", file, kid="a-kid", private=private, passphrase=passphrase)
-    (told,) = caught.value.mistakes
-    assert told.startswith(f"edge.some_key_file: {file} ")
-    assert str(PRIVATE["d"]) not in told
-    return told
+    (found,) = caught.value.mistakes
+    assert found.startswith(f"edge.some_key_file: {file} ")
+    assert str(PRIVATE["d"]) not in found
+    return found
 
 
-@pytest.mark.parametrize("private", [True, False])
-@pytest.mark.parametrize("form", ["pem", "jwk", "jwk after spaces"])
-def test_a_key_is_read_in_either_form(file: Path, form: str, private: bool) -> None:  # noqa: FBT001
-    if form == "pem":
-        file.write_bytes(KEY.as_pem(private=private))
-    else:
-        file.write_text(("\n  " if "spaces" in form else "") + json.dumps(PRIVATE if private else PUBLIC))
+def plain(key: rsa.RSAPrivateKey) -> bytes:
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+
+
+def behind(passphrase: bytes, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *, legacy: bool = False) -> bytes:
+    form = serialization.PrivateFormat.TraditionalOpenSSL if legacy else serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.BestAvailableEncryption(passphrase))
+
+
+def an_ec_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.mark.parametrize(
+    ("content", "private"),
+    [
+        (KEY.as_pem(private=True), True),
+        (PRIVATE, True),
+        ("\n  " + json.dumps(PRIVATE), True),
+        (KEY.as_pem(private=False), False),
+        (PUBLIC, False),
+        ("\n  " + json.dumps(PUBLIC), False),
+    ],
+    ids=[f"{half} {form}" for half in ("private", "public") for form in ("PEM", "JWK", "JWK after spaces")],
+)
+def test_a_key_is_read_in_either_form(file: Path, content: Content, *, private: bool) -> None:
+    write(file, content)
 
     read = keys.load("a.setting", file, kid="a-kid", private=private)
 
@@ -61,17 +87,18 @@ def test_the_kid_of_the_settings_wins_over_the_one_in_the_file(file: Path) -> No
     assert keys.load("a.setting", file, private=True).kid == "in the file"
 
 
-def test_a_public_key_where_a_private_one_is_needed_is_refused(file: Path) -> None:
-    assert "only the public half" in mistake(file, PUBLIC, private=True)
-
-
-def test_a_private_key_where_only_a_public_one_belongs_is_refused(file: Path) -> None:
-    assert "a private key" in mistake(file, PRIVATE, private=False)
-
-
-@pytest.mark.parametrize("curve", ["P-384", "P-521"])
-def test_a_key_on_another_curve_is_refused(file: Path, curve: str) -> None:
-    assert f"curve {curve}, not on P-256" in mistake(file, ECKey.generate_key(curve).as_pem(private=True), private=True)
+@pytest.mark.parametrize(
+    ("content", "private", "fault"),
+    [
+        (PUBLIC, True, "only the public half"),
+        (PRIVATE, False, "a private key"),
+        (ECKey.generate_key("P-384").as_pem(private=True), True, "curve P-384, not on P-256"),
+        (ECKey.generate_key("P-521").as_pem(private=True), True, "curve P-521, not on P-256"),
+    ],
+    ids=["public for private", "private for public", "P-384", "P-521"],
+)
+def test_the_wrong_half_or_curve_is_refused(file: Path, content: Content, fault: str, *, private: bool) -> None:
+    assert fault in mistake(file, content, private=private)
 
 
 @pytest.mark.parametrize(
@@ -94,62 +121,39 @@ def test_a_key_on_another_curve_is_refused(file: Path, curve: str) -> None:
     ],
     ids=range(14),
 )
-@pytest.mark.parametrize("private", [True, False])
-def test_what_is_no_key_is_refused(
-    file: Path,
-    content: bytes | str | dict[str, Any],
-    private: bool,  # noqa: FBT001
-) -> None:
-    mistake(file, content, private=private)
+def test_what_is_no_key_is_refused(file: Path, content: Content) -> None:
+    for private in (True, False):
+        mistake(file, content, private=private)
 
 
-def test_a_key_of_another_kind_is_refused(file: Path) -> None:
-    pem = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-    assert "no EC key" in mistake(file, pem, private=True)
-
-
-def behind(passphrase: bytes, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *, legacy: bool = False) -> bytes:
-    form = serialization.PrivateFormat.TraditionalOpenSSL if legacy else serialization.PrivateFormat.PKCS8
-    return key.private_bytes(serialization.Encoding.PEM, form, serialization.BestAvailableEncryption(passphrase))
+def test_a_key_of_another_kind_is_refused(file: Path, rsa_key: rsa.RSAPrivateKey) -> None:
+    assert "no EC key" in mistake(file, plain(rsa_key))
+    assert "no EC key" in mistake(file, behind(b"word", rsa_key), passphrase=b"word")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_key_behind_a_passphrase_is_refused_without_it_and_read_with_it(file: Path, legacy: bool) -> None:  # noqa: FBT001
-    pem = behind(b"word", ec.generate_private_key(ec.SECP256R1()), legacy=legacy)
-
-    assert "needs its passphrase" in mistake(file, pem, private=True)
+def test_a_key_behind_a_passphrase_is_refused_without_it_and_read_with_it(file: Path, *, legacy: bool) -> None:
+    assert "needs its passphrase" in mistake(file, behind(b"word", an_ec_key(), legacy=legacy))
     assert keys.load("a.setting", file, private=True, passphrase=b"word").is_private
 
 
 @pytest.mark.parametrize("passphrase", [b"Word", b"word\n", b"\xff", b"x" * 5000])
 def test_a_key_is_not_read_with_another_passphrase(file: Path, passphrase: bytes) -> None:
-    pem = behind(b"word", ec.generate_private_key(ec.SECP256R1()))
-
-    assert "does not open" in mistake(file, pem, private=True, passphrase=passphrase)
-
-
-def test_a_key_of_another_kind_behind_its_passphrase_is_refused(file: Path) -> None:
-    pem = behind(b"word", rsa.generate_private_key(65537, 2048))
-
-    assert "no EC key" in mistake(file, pem, private=True, passphrase=b"word")
+    assert "does not open" in mistake(file, behind(b"word", an_ec_key()), passphrase=passphrase)
 
 
 @pytest.mark.parametrize("content", [KEY.as_pem(private=True), PRIVATE, {**PRIVATE, "kid": "ENCRYPTED"}])
-def test_a_passphrase_for_a_key_that_is_not_encrypted_is_refused(file: Path, content: bytes | dict[str, Any]) -> None:
-    assert "not encrypted" in mistake(file, content, private=True, passphrase=b"word")
+def test_a_passphrase_for_a_key_that_is_not_encrypted_is_refused(file: Path, content: Content) -> None:
+    assert "not encrypted" in mistake(file, content, passphrase=b"word")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_key_of_any_kind_is_opened_with_its_passphrase(file: Path, legacy: bool) -> None:  # noqa: FBT001
-    key = rsa.generate_private_key(65537, 2048)
-    file.write_bytes(behind(b"word", key, legacy=legacy))
+def test_a_key_of_any_kind_is_opened_with_its_passphrase(
+    file: Path, rsa_key: rsa.RSAPrivateKey, *, legacy: bool
+) -> None:
+    file.write_bytes(behind(b"word", rsa_key, legacy=legacy))
 
-    opened = keys.open_pem("a.setting", file, b"word")
-
-    assert serialization.load_pem_private_key(opened, None).private_numbers() == key.private_numbers()  # type: ignore[union-attr]
+    assert keys.open_pem("a.setting", file, b"word") == plain(rsa_key)
 
 
 def test_a_key_that_is_not_encrypted_is_left_as_it_is(file: Path) -> None:
@@ -160,7 +164,7 @@ def test_a_key_that_is_not_encrypted_is_left_as_it_is(file: Path) -> None:
 
 def test_an_encrypted_key_behind_its_certificate_in_one_file_is_opened(file: Path, tmp_path: Path) -> None:
     certificate = make_pki(tmp_path / "pki").edge_server.certificate.read_bytes()
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = an_ec_key()
     file.write_bytes(certificate + behind(b"word", key))
 
     opened = serialization.load_pem_private_key(keys.open_pem("a.setting", file, b"word"), None)
@@ -200,6 +204,6 @@ def test_a_file_that_holds_no_passphrase_or_is_open_to_others_is_refused(
     with pytest.raises(SettingsError) as caught:
         keys.read_passphrase("a.setting", file)
 
-    (told,) = caught.value.mistakes
-    assert told.startswith(f"a.setting: {file} {fault}")
-    assert "word" not in told
+    (found,) = caught.value.mistakes
+    assert found.startswith(f"a.setting: {file} {fault}")
+    assert "word" not in found

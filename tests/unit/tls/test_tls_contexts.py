@@ -17,47 +17,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Identity:
     return make_pki(tmp_path_factory.mktemp("keys")).grpc_server
 
 
-def _without_certificate(server: Identity, folder: Path) -> Identity:
-    empty = folder / "empty.pem"
-    empty.touch()
-    return replace(server, certificate=empty)
-
-
-def _with_the_key_of_another(server: Identity, folder: Path) -> Identity:
-    return replace(server, key=make_pki(folder / "others").grpc_server.key)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (_without_certificate, "PEM"),
-        (_with_the_key_of_another, "key values mismatch"),
-    ],
-)
+@pytest.mark.parametrize(("spoilt", "reason"), [("certificate", "PEM"), ("key", "key values mismatch")])
 def test_a_certificate_that_grpc_could_not_present_is_refused_before_it_listens(
-    server: Identity, tmp_path: Path, spoil: Callable[[Identity, Path], Identity], reason: str
+    server: Identity, tmp_path: Path, spoilt: str, reason: str
 ) -> None:
-    spoiled = spoil(server, tmp_path)
-    settings = GrpcSettings(tls_certificate_file=spoiled.certificate, tls_key_file=spoiled.key)
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    other = {"certificate": empty, "key": make_pki(tmp_path / "others").grpc_server.key}[spoilt]
+    values = {"tls_certificate_file": server.certificate, "tls_key_file": server.key, f"tls_{spoilt}_file": other}
 
     with pytest.raises(SettingsError) as raised:
-        contexts.grpc_configuration(settings)
+        contexts.grpc_configuration(GrpcSettings.model_validate(values))
 
     (mistake,) = raised.value.mistakes
     assert mistake.startswith("grpc.tls_certificate_file, grpc.tls_key_file: ")
     assert reason in mistake
 
 
-@pytest.fixture(params=["pkcs8", "legacy"])
+@pytest.fixture(params=[serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL])
 def encrypted(server: Identity, tmp_path: Path, request: pytest.FixtureRequest) -> Identity:
     """The same certificate, its key behind a passphrase."""
     key = serialization.load_pem_private_key(server.key.read_bytes(), None)
-    form = {
-        "pkcs8": serialization.PrivateFormat.PKCS8,
-        "legacy": serialization.PrivateFormat.TraditionalOpenSSL,
-    }[request.param]
     encryption = serialization.BestAvailableEncryption(b"a passphrase")
-    pem = key.private_bytes(serialization.Encoding.PEM, form, encryption)
+    pem = key.private_bytes(serialization.Encoding.PEM, request.param, encryption)
     return replace(server, key=_private(tmp_path / "encrypted.pem", pem))
 
 
