@@ -7,12 +7,11 @@ from pathlib import Path
 
 import grpc
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gateway.auth import grant
 from gateway.auth.caller import Callers
-from gateway.auth.issuers import Issuers, authorized_issuer
+from gateway.auth.issuers import Issuers
 from gateway.auth.jwks import Jwks
 from gateway.auth.jwks_sources import FileSource
 from gateway.auth.jwt import TokenVerifier
@@ -22,16 +21,13 @@ from gateway.grpc_api.interceptors import CorrelationInterceptor, ErrorIntercept
 from gateway.grpc_api.interceptors.access import AccessInterceptor, IssuerInterceptor
 from gateway.grpc_api.interceptors.chain import Chain, Context
 from gateway.validation.validator import Validation
-from issuer.callback.v1 import messages_pb2 as callback
-from issuer.callback.v1 import service_pb2 as callback_service
-from issuer.callback.v1 import service_pb2_grpc as callback_grpc
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2 as card_service
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from tests.unit.auth.auth_pki import LOOPBACK, SPIFFE, Authority, Pair, uri
 from tests.unit.auth.auth_tokens import ALGORITHMS, AUDIENCE, EC, ISSUER, jwk, jwk_set
 
-__all__ = ["CARD_SERVICE", "CLIENTS", "ONE", "POLICY", "TWO", "VOCABULARY", "Cards", "Served", "serving"]
+__all__ = ["CARD_SERVICE", "CLIENTS", "ONE", "POLICY", "VOCABULARY", "Cards", "Served", "serving"]
 
 ONE, TWO = "ISSUER0001", "ISSUER0002"
 POLICY = f"""
@@ -39,7 +35,6 @@ POLICY = f"""
 identity = "{SPIFFE}"
 grants = [
     {{ rpcs = ["issuer.card.v1.CardService/ResumeCard"], issuers = ["{ONE}"] }},
-    {{ rpcs = ["issuer.callback.v1.CallbackService/*"], issuers = ["{ONE}"] }},
 ]
 [[callers]]
 identity = "jwt:card-service"
@@ -49,16 +44,8 @@ identity = "spiffe://bank/ops/*"
 grants = [{{ rpcs = ["grpc.reflection.v1alpha.ServerReflection/*"], issuers = ["*"] }}]
 """
 VOCABULARY = Vocabulary(
-    rpcs_of(
-        [
-            card_service.DESCRIPTOR.services_by_name["CardService"].full_name,
-            callback_service.DESCRIPTOR.services_by_name["CallbackService"].full_name,
-            reflection.SERVICE_NAME,
-        ]
-    ),
-    (ONE, TWO),
+    rpcs_of([card_service.DESCRIPTOR.services_by_name["CardService"].full_name, reflection.SERVICE_NAME]), (ONE, TWO)
 )
-_ISSUERS = Issuers([ONE, TWO])
 CLIENTS, SERVERS = Authority("Clients"), Authority("Servers")
 SERVER = SERVERS.issue(LOOPBACK, usage=ExtendedKeyUsageOID.SERVER_AUTH)
 CARD_SERVICE = CLIENTS.issue([uri(SPIFFE)])
@@ -74,16 +61,6 @@ class Cards(card_grpc.CardServiceServicer):
 
     async def DeleteCard(self, request: card.DeleteCardRequest, _: Context) -> card.DeleteCardResponse:  # noqa: ARG002, N802
         return card.DeleteCardResponse()
-
-
-class _Callbacks(callback_grpc.CallbackServiceServicer):
-    async def HandleCallbacks(  # type: ignore[override] # noqa: N802 (it writes to the context)
-        self, requests: AsyncIterator[callback.HandleCallbacksRequest], context: Context
-    ) -> None:
-        async for request in requests:
-            for issuer_id in request.registration.issuer_ids:
-                authorized_issuer(_ISSUERS, issuer_id)
-            await context.write(callback.HandleCallbacksResponse(registered=callback.Registered()))
 
 
 @dataclass(slots=True)
@@ -106,7 +83,7 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(folder: Path, *, asks_for_certificates: bool = True) -> AsyncIterator[Served]:
+async def serving(folder: Path) -> AsyncIterator[Served]:
     policy_file, jwks_file = folder / "policy.toml", folder / "jwks.json"
     policy_file.write_text(POLICY)
     jwks_file.write_bytes(jwk_set(jwk(EC)))
@@ -120,19 +97,15 @@ async def serving(folder: Path, *, asks_for_certificates: bool = True) -> AsyncI
                 ErrorInterceptor(),
                 AccessInterceptor(callers, policy),
                 ValidationInterceptor(Validation()),
-                IssuerInterceptor(_ISSUERS),
+                IssuerInterceptor(Issuers([ONE, TWO])),
             ),
         )
     )
     cards = Cards()  # type: ignore[abstract] # the other rpcs answer UNIMPLEMENTED
     card_grpc.add_CardServiceServicer_to_server(cards, server)
-    callback_grpc.add_CallbackServiceServicer_to_server(_Callbacks(), server)
-    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     reflection.enable_server_reflection([reflection.SERVICE_NAME], server)
     credentials = grpc.ssl_server_credentials(
-        [(SERVER.key, SERVER.certificate)],
-        root_certificates=CLIENTS.certificate if asks_for_certificates else None,
-        require_client_auth=asks_for_certificates,
+        [(SERVER.key, SERVER.certificate)], root_certificates=CLIENTS.certificate, require_client_auth=True
     )
     port = server.add_secure_port("127.0.0.1:0", credentials)
     async with AsyncExitStack() as stack:

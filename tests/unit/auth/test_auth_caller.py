@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from gateway.auth.caller import Caller, Callers
+from gateway.auth.caller import AuthContext, Caller, Callers, Metadata
 from gateway.auth.client_certificate import Certificates
 from gateway.auth.errors import Unidentified
 from gateway.auth.jwks import Jwks
@@ -21,7 +21,7 @@ CARD_SERVICE = CA.issue([uri(SPIFFE)])
 NOW = int(time.time())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def tokens() -> AsyncIterator[TokenVerifier]:
     keys = Jwks(Held(jwk_set(jwk(EC))), ALGORITHMS)
     async with keys.kept_fresh(3600):
@@ -168,30 +168,35 @@ async def test_a_subject_cannot_pass_for_the_name_of_a_certificate(tokens: Token
     assert (await Callers(tokens).identify({}, bearer(sub=subject))).identity == f"jwt:{subject}"
 
 
-async def test_who_shows_nothing_is_refused(tokens: TokenVerifier) -> None:
-    for auth_context in ({}, shown(None), {"x509_subject_alternative_name": [SPIFFE.encode()]}):
-        with pytest.raises(Unidentified, match="neither"):
-            await Callers(tokens).identify(auth_context, [])
+EXPIRED = CA.issue([uri(SPIFFE)], begins=timedelta(hours=-2), ends=timedelta(hours=-1))
+NOT_YET_VALID = CA.issue([uri(SPIFFE)], begins=timedelta(hours=1))
+REFUSED: dict[str, tuple[AuthContext, Metadata, str]] = {
+    "no connection": ({}, [], "neither"),
+    "a connection without a certificate": (shown(None), [], "neither"),
+    "a name without a certificate": ({"x509_subject_alternative_name": [SPIFFE.encode()]}, [], "neither"),
+    "a certificate without a name": (shown(CA.issue()), [], "must name exactly one"),
+    "several certificates": ({"x509_pem_cert": [CARD_SERVICE.certificate] * 2}, [], "several"),
+    "an expired certificate": (shown(EXPIRED), [], "not valid now"),
+    "an expired certificate beside a token": (shown(EXPIRED), bearer(), "not valid now"),
+    "a certificate of the future": (shown(NOT_YET_VALID), [], "not valid now"),
+    "a certificate of the future beside a token": (shown(NOT_YET_VALID), bearer(), "not valid now"),
+    "the same authorization twice": (shown(CARD_SERVICE), [*bearer(), *bearer()], "several"),
+    **{
+        f"the authorization {value!r} beside a certificate": (shown(CARD_SERVICE), [("authorization", value)], "Bearer")
+        for value in (
+            *("", "Bearer", "Bearer ", "Basic dXNlcjpzZWNyZXQ=", "Bearer a b", "Bearera.b.c", " Bearer a.b.c"),
+            b"Bearer a.b.c",
+        )
+    },
+}
 
 
-async def test_a_certificate_without_a_name_is_refused() -> None:
-    with pytest.raises(Unidentified, match="must name exactly one"):
-        await Callers(None).identify(shown(CA.issue()), [])
-
-
-async def test_several_certificates_are_refused() -> None:
-    with pytest.raises(Unidentified, match="several"):
-        await Callers(None).identify({"x509_pem_cert": [CARD_SERVICE.certificate] * 2}, [])
-
-
-@pytest.mark.parametrize(("begins", "ends"), [(-2, -1), (1, 2)])
-async def test_a_certificate_that_is_not_valid_now_is_refused_with_a_token_too(
-    tokens: TokenVerifier, begins: int, ends: int
+@pytest.mark.parametrize(("auth_context", "metadata", "why"), REFUSED.values(), ids=REFUSED.keys())
+async def test_who_does_not_show_one_valid_identity_is_refused(
+    tokens: TokenVerifier, auth_context: AuthContext, metadata: Metadata, why: str
 ) -> None:
-    pair = CA.issue([uri(SPIFFE)], begins=timedelta(hours=begins), ends=timedelta(hours=ends))
-    for metadata in ([], bearer()):
-        with pytest.raises(Unidentified, match="not valid now"):
-            await Callers(tokens).identify(shown(pair), metadata)
+    with pytest.raises(Unidentified, match=why):
+        await Callers(tokens).identify(auth_context, metadata)
 
 
 async def test_a_connection_that_outlives_its_certificate_is_no_longer_trusted() -> None:
@@ -202,22 +207,6 @@ async def test_a_connection_that_outlives_its_certificate_is_no_longer_trusted()
     now += 86_400 + 1
     with pytest.raises(Unidentified, match="not valid now"):
         await callers.identify(shown(CARD_SERVICE), [])
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["", "Bearer", "Bearer ", "Basic dXNlcjpzZWNyZXQ=", "Bearer a b", "Bearera.b.c", " Bearer a.b.c", b"Bearer a.b.c"],
-)
-async def test_another_authorization_than_a_bearer_token_is_refused_though_there_is_a_certificate(
-    tokens: TokenVerifier, value: str | bytes
-) -> None:
-    with pytest.raises(Unidentified, match="Bearer"):
-        await Callers(tokens).identify(shown(CARD_SERVICE), [("authorization", value)])
-
-
-async def test_several_authorizations_are_refused_even_if_they_are_the_same(tokens: TokenVerifier) -> None:
-    with pytest.raises(Unidentified, match="several"):
-        await Callers(tokens).identify(shown(CARD_SERVICE), [*bearer(), *bearer()])
 
 
 async def test_a_bad_token_does_not_fall_back_to_the_certificate(tokens: TokenVerifier) -> None:

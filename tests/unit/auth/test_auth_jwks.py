@@ -101,19 +101,29 @@ def test_what_is_no_jwk_set_is_an_error(document: bytes) -> None:
         parse(document, ALGORITHMS)
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @asynccontextmanager
-async def _served(document: bytes, clock: list[float]) -> AsyncIterator[tuple[Provider, Jwks]]:
-    async with provider(document) as served, url_source(served.url, NO_TLS) as source:
-        keys = Jwks(source, ALGORITHMS, clock=lambda: clock[0])
+async def _served(**changes: Any) -> AsyncIterator[tuple[Provider, Jwks, Clock]]:
+    """Keys of a provider of `EC`, changed before they are first read; they are read again only when one is missing."""
+    clock = Clock()
+    async with provider(jwk_set(jwk(EC))) as served, url_source(served.url, NO_TLS) as source:
+        for name, value in changes.items():
+            setattr(served, name, value)
+        keys = Jwks(source, ALGORITHMS, clock=clock)
         async with keys.kept_fresh(3600):
-            yield served, keys
+            yield served, keys, clock
 
 
 async def test_a_thousand_tokens_of_an_unknown_key_cause_one_request() -> None:
-    clock = [0.0]
-    async with _served(jwk_set(jwk(EC)), clock) as (served, keys):
+    async with _served() as (served, keys, clock):
         assert served.asked == 1
-        clock[0] = 31.0
+        clock.now = 31.0
         tokens = verifier(keys)
         bad = [signed(header={"kid": f"unknown-{number}"}) for number in range(1000)]
 
@@ -128,23 +138,21 @@ async def test_a_thousand_tokens_of_an_unknown_key_cause_one_request() -> None:
 
 
 async def test_a_new_key_is_found_once_the_floor_is_past() -> None:
-    clock = [0.0]
-    async with _served(jwk_set(jwk(EC)), clock) as (served, keys):
+    async with _served() as (served, keys, clock):
         tokens, token = verifier(keys), signed(NEW)
         served.document = jwk_set(jwk(EC), jwk(NEW))
 
-        clock[0] = 29.9
+        clock.now = 29.9
         with pytest.raises(Unidentified, match="no key"):
             await tokens.verify(token)
-        clock[0] = 30.0
+        clock.now = 30.0
         assert (await tokens.verify(token)).subject == "card-service"
         assert served.asked == 2
 
 
 async def test_all_tokens_of_a_new_key_wait_for_the_same_reading() -> None:
-    clock = [0.0]
-    async with _served(jwk_set(jwk(EC)), clock) as (served, keys):
-        served.document, clock[0] = jwk_set(jwk(NEW)), 60.0
+    async with _served() as (served, keys, clock):
+        served.document, clock.now = jwk_set(jwk(NEW)), 60.0
         served.opened.clear()
         tokens = verifier(keys)
         waiting = [asyncio.create_task(tokens.verify(signed(NEW, jti=str(number)))) for number in range(20)]
@@ -158,9 +166,8 @@ async def test_all_tokens_of_a_new_key_wait_for_the_same_reading() -> None:
 
 
 async def test_a_caller_that_hangs_up_does_not_end_the_reading_that_others_wait_for() -> None:
-    clock = [0.0]
-    async with _served(jwk_set(jwk(EC)), clock) as (served, keys):
-        served.document, clock[0] = jwk_set(jwk(NEW)), 60.0
+    async with _served() as (served, keys, clock):
+        served.document, clock.now = jwk_set(jwk(NEW)), 60.0
         served.opened.clear()
         first = asyncio.create_task(keys.find("new", "ES256"))
         await until(lambda: served.asked >= 2)
@@ -184,11 +191,10 @@ OUTAGES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES.keys())
 async def test_a_reading_that_fails_keeps_the_keys(outage: dict[str, Any]) -> None:
-    clock = [0.0]
-    async with _served(jwk_set(jwk(EC)), clock) as (served, keys):
+    async with _served() as (served, keys, clock):
         for name, value in outage.items():
             setattr(served, name, value)
-        clock[0] = 60.0
+        clock.now = 60.0
 
         with structlog.testing.capture_logs() as lines:
             assert await keys.find("new", "ES256") is None
@@ -198,46 +204,32 @@ async def test_a_reading_that_fails_keeps_the_keys(outage: dict[str, Any]) -> No
         assert [line["event"] for line in lines] == ["jwks_load_failed"]
 
 
-async def test_a_provider_that_is_gone_or_silent_keeps_the_keys() -> None:
-    clock = [0.0]
-    async with (
-        provider(jwk_set(jwk(EC))) as served,
-        url_source(served.url, NO_TLS, total_timeout_seconds=0.2) as source,
-    ):
-        keys = Jwks(source, ALGORITHMS, clock=lambda: clock[0])
-        async with keys.kept_fresh(3600):
-            served.opened.clear()
-            clock[0] = 60.0
+async def test_a_provider_that_is_silent_and_then_gone_keeps_the_keys() -> None:
+    async with _served() as (served, keys, clock):
+        served.opened.clear()
+        clock.now = 60.0
+        async with url_source(served.url, NO_TLS, total_timeout_seconds=0.1) as keys._source:
             assert await keys.find("new", "ES256") is None
             assert await keys.find("ec", "ES256") is not None
-
-    async with provider(jwk_set(jwk(EC))) as served, url_source(served.url, NO_TLS) as source:
-        keys = Jwks(source, ALGORITHMS, clock=lambda: clock[0])
-        await keys._reload()
     async with url_source(served.url, NO_TLS) as keys._source:
-        clock[0] = 120.0
+        clock.now = 120.0
         assert await keys.find("new", "ES256") is None
         assert await keys.find("ec", "ES256") is not None
 
 
 async def test_without_keys_at_the_start_tokens_are_refused_until_there_are_some() -> None:
-    clock = [0.0]
-    async with provider(jwk_set(jwk(EC))) as served, url_source(served.url, NO_TLS) as source:
-        served.status = 503
-        keys = Jwks(source, ALGORITHMS, clock=lambda: clock[0])
-        async with keys.kept_fresh(3600):
-            with pytest.raises(Unidentified, match="no key"):
-                await verifier(keys).verify(signed())
+    async with _served(status=503) as (served, keys, clock):
+        with pytest.raises(Unidentified, match="no key"):
+            await verifier(keys).verify(signed())
 
-            served.status, clock[0] = 200, 31.0
+        served.status, clock.now = 200, 31.0
 
-            assert (await verifier(keys).verify(signed())).subject == "card-service"
+        assert (await verifier(keys).verify(signed())).subject == "card-service"
 
 
 async def test_an_empty_set_withdraws_every_key_and_says_so() -> None:
-    clock = [0.0]
-    async with _served(jwk_set(jwk(EC)), clock) as (served, keys):
-        served.document, clock[0] = jwk_set(), 60.0
+    async with _served() as (served, keys, clock):
+        served.document, clock.now = jwk_set(), 60.0
 
         with structlog.testing.capture_logs() as lines:
             await keys.find("unknown", "ES256")
@@ -273,9 +265,8 @@ async def test_reading_ends_with_the_context_even_while_the_provider_is_silent()
 
 
 async def test_a_set_that_is_the_same_again_is_no_change() -> None:
-    clock = [0.0]
-    async with _served(jwk_set(jwk(EC)), clock) as (served, keys):
-        clock[0] = 60.0
+    async with _served() as (served, keys, clock):
+        clock.now = 60.0
         await keys.find("unknown", "ES256")
 
         assert (served.asked, keys.generation) == (2, 1)

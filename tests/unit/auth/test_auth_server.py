@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -10,8 +10,8 @@ import pytest
 import structlog
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from structlog.typing import EventDict
 
 from gateway.auth import grant as access
 from gateway.auth.caller import Callers
@@ -19,12 +19,10 @@ from gateway.auth.issuers import Issuers, authorized_issuer
 from gateway.auth.policy_file import PolicyFile
 from gateway.grpc_api.interceptors.access import AccessInterceptor
 from gateway.grpc_api.interceptors.chain import Chain, Context
-from issuer.callback.v1 import messages_pb2 as callback
-from issuer.callback.v1 import service_pb2_grpc as callback_grpc
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from tests.unit.auth.auth_pki import SPIFFE, Authority, Pair, uri
-from tests.unit.auth.auth_server import CARD_SERVICE, CLIENTS, ONE, POLICY, TWO, VOCABULARY, Served, serving
+from tests.unit.auth.auth_server import CARD_SERVICE, CLIENTS, ONE, POLICY, VOCABULARY, Served, serving
 from tests.unit.auth.auth_tokens import jwk_set, signed, until
 
 OPERATOR = CLIENTS.issue([uri("spiffe://bank/ops/anna")])
@@ -34,16 +32,34 @@ RESUME = card.ResumeCardRequest(issuer_id=ONE, card_id="card-1", reason_code=car
 LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
 
 
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    async with serving(tmp_path) as served_:
-        yield served_
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    async with serving(tmp_path_factory.mktemp("served")) as served:
+        yield served
 
 
 @pytest.fixture
-def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+def served(shared: Served) -> Served:
+    """A server that has recorded no grants yet. Its files stay as they are."""
+    shared.cards.grants.clear()
+    return shared
+
+
+@pytest.fixture
+async def changing(tmp_path: Path) -> AsyncIterator[Served]:
+    """A server whose files the test changes."""
+    async with serving(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+def logged() -> Iterator[list[EventDict]]:
     with structlog.testing.capture_logs() as lines:
         yield lines
+
+
+def denials(logged: list[EventDict]) -> list[EventDict]:
+    return [line for line in logged if line["event"] == "access_denied"]
 
 
 def bearer(**changes: Any) -> Sequence[tuple[str, str]]:
@@ -51,8 +67,8 @@ def bearer(**changes: Any) -> Sequence[tuple[str, str]]:
     return (("authorization", f"Bearer {signed(**{'exp': now + 300, 'iat': now, **changes})}"),)
 
 
-async def resume(channel: grpc.aio.Channel, *, metadata: Any = None, request: Any = RESUME) -> None:
-    await card_grpc.CardServiceStub(channel).ResumeCard(request, metadata=metadata, timeout=10)
+async def resume(channel: grpc.aio.Channel, *, metadata: Any = None) -> None:
+    await card_grpc.CardServiceStub(channel).ResumeCard(RESUME, metadata=metadata, timeout=10)
 
 
 async def failure(call: Any) -> tuple[grpc.StatusCode, str, str]:
@@ -66,9 +82,8 @@ async def failure(call: Any) -> tuple[grpc.StatusCode, str, str]:
     return caught.value.code(), info.reason, info.metadata["outcome"]
 
 
-def reflected(channel: grpc.aio.Channel, requests: Sequence[reflection_pb2.ServerReflectionRequest]) -> Any:
-    stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", channel))
-    return stub.ServerReflectionInfo(iter(requests))
+def reflection(channel: grpc.aio.Channel) -> Any:
+    return reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", channel)).ServerReflectionInfo
 
 
 UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", "NOT_SENT")
@@ -88,60 +103,27 @@ async def test_a_caller_that_is_granted_an_rpc_is_served_under_its_grant(served:
 
 
 async def test_a_caller_that_is_not_granted_an_rpc_is_refused_and_the_log_says_who_it_was(
-    served: Served, logged: list[MutableMapping[str, Any]]
+    served: Served, logged: list[EventDict]
 ) -> None:
     delete = card.DeleteCardRequest(issuer_id=ONE, card_id="card-1", reason_code="CLOSED_CARD")
     async with served.channel() as channel, served.channel(STRANGER) as strange:
         assert await failure(card_grpc.CardServiceStub(channel).DeleteCard(delete)) == DENIED
         assert await failure(resume(strange)) == DENIED
 
-    refusals = [(line["rpc"], line["caller"], line["why"]) for line in logged if line["event"] == "access_denied"]
-    assert refusals == [
+    assert [(line["rpc"], line["caller"], line["why"]) for line in denials(logged)] == [
         ("/issuer.card.v1.CardService/DeleteCard", SPIFFE, "rpc not granted"),
         ("/issuer.card.v1.CardService/ResumeCard", "spiffe://bank/stranger", "rpc not granted"),
     ]
     assert served.cards.grants == []
 
 
-async def test_an_issuer_that_is_not_granted_is_refused(served: Served, logged: list[MutableMapping[str, Any]]) -> None:
-    request = card.ResumeCardRequest(issuer_id=TWO, card_id="card-1", reason_code=card.RESUME_REASON_CARD_FOUND)
-    async with served.channel() as channel:
-        assert await failure(resume(channel, request=request)) == DENIED
-        await resume(channel, request=request, metadata=bearer())
-
-    assert [line["why"] for line in logged if line["event"] == "access_denied"] == ["not granted for this issuer"]
-
-
-async def test_an_issuer_that_a_stream_names_later_is_refused(served: Served) -> None:
-    async with served.channel() as channel:
-        stream = callback_grpc.CallbackServiceStub(channel).HandleCallbacks()
-        for issuer_ids in ([ONE], [ONE, TWO]):
-            registration = callback.Registration(name="h", issuer_ids=issuer_ids)
-            await stream.write(callback.HandleCallbacksRequest(registration=registration))
-        answer: Any = await stream.read()
-        assert answer.HasField("registered")
-
-        assert await failure(stream.read()) == DENIED
-
-
-async def test_a_caller_that_may_not_is_told_so_before_its_request_is_looked_at(served: Served) -> None:
-    broken = card.ResumeCardRequest(card_id="x" * 1000)
-    async with served.channel(STRANGER) as strange, served.channel() as channel:
-        assert await failure(resume(strange, request=broken)) == DENIED
-        code, reason, _ = await failure(resume(channel, request=broken))
-
-    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
-
-
-async def test_a_certificate_without_a_name_shows_nobody(
-    served: Served, logged: list[MutableMapping[str, Any]]
-) -> None:
+async def test_a_certificate_without_a_name_identifies_nobody(served: Served, logged: list[EventDict]) -> None:
     async with served.channel(NAMELESS) as channel:
         assert await failure(resume(channel)) == UNAUTHENTICATED
         await resume(channel, metadata=bearer())
 
-    (refusal,) = [line for line in logged if line["event"] == "access_denied"]
-    assert refusal["why"].startswith("certificate: must name")
+    (denial,) = denials(logged)
+    assert denial["why"].startswith("certificate: must name")
 
 
 BAD_METADATA: dict[str, Sequence[tuple[str, str]]] = {
@@ -155,20 +137,14 @@ BAD_METADATA: dict[str, Sequence[tuple[str, str]]] = {
 
 @pytest.mark.parametrize("metadata", BAD_METADATA.values(), ids=BAD_METADATA.keys())
 async def test_a_bad_token_is_refused_and_stands_in_no_log(
-    served: Served, logged: list[MutableMapping[str, Any]], metadata: Sequence[tuple[str, str]]
+    served: Served, logged: list[EventDict], metadata: Sequence[tuple[str, str]]
 ) -> None:
     async with served.channel() as channel:
         assert await failure(resume(channel, metadata=metadata)) == UNAUTHENTICATED
 
-    assert [line["log_level"] for line in logged if line["event"] == "access_denied"] == ["warning"]
+    assert [line["log_level"] for line in denials(logged)] == ["warning"]
     for _, value in metadata:
         assert value.partition(" ")[2] not in str(logged)
-
-
-async def test_without_client_certificates_only_a_token_lets_in(tmp_path: Path) -> None:
-    async with serving(tmp_path, asks_for_certificates=False) as served, served.channel() as channel:
-        assert await failure(resume(channel)) == UNAUTHENTICATED
-        await resume(channel, metadata=bearer())
 
 
 BAD_CERTIFICATES = {
@@ -192,43 +168,32 @@ async def test_a_bad_certificate_gets_no_connection_even_with_a_token(served: Se
     assert served.cards.grants == []
 
 
-async def test_health_is_open_to_all(served: Served) -> None:
-    async with served.channel(STRANGER) as channel, served.channel(NAMELESS) as nameless:
-        for each in (channel, nameless):
-            stub: Any = health_pb2_grpc.HealthStub(each)
-            answer = await stub.Check(health_pb2.HealthCheckRequest())
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
-
-
 async def test_reflection_is_for_those_to_whom_it_is_granted(served: Served) -> None:
     async with served.channel(OPERATOR) as channel, served.channel() as other, served.channel(NAMELESS) as nameless:
-        answers = reflected(channel, [LIST_SERVICES] * 2)
-        assert len([answer async for answer in answers if answer.HasField("list_services_response")]) == 2
+        replies = reflection(channel)(iter([LIST_SERVICES] * 2))
+        assert len([reply async for reply in replies if reply.HasField("list_services_response")]) == 2
 
-        for channel_, refusal in ((other, DENIED), (nameless, UNAUTHENTICATED)):
-            # Without a request: grpc's client ends a stream with its own INTERNAL if it writes while the refusal comes.
-            stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", channel_))
-            assert await failure(stub.ServerReflectionInfo().read()) == refusal
+        # Without a request: grpc's client ends a stream with its own INTERNAL if it writes while the refusal comes.
+        assert await failure(reflection(other)().read()) == DENIED
+        assert await failure(reflection(nameless)().read()) == UNAUTHENTICATED
 
 
-async def test_a_change_of_the_policy_reaches_the_next_call(
-    served: Served, logged: list[MutableMapping[str, Any]]
-) -> None:
-    async with served.channel() as channel:
+async def test_a_change_of_the_policy_reaches_the_next_call(changing: Served, logged: list[EventDict]) -> None:
+    async with changing.channel() as channel:
         await resume(channel)
-        served.policy_file.write_text(POLICY.replace("CardService/ResumeCard", "CardService/DeleteCard"))
+        changing.policy_file.write_text(POLICY.replace("CardService/ResumeCard", "CardService/DeleteCard"))
         await until(lambda: any(line["event"] == "policy_reloaded" for line in logged))
 
         assert await failure(resume(channel)) == DENIED
 
 
 async def test_a_token_of_a_key_that_was_taken_out_is_refused_on_the_same_connection(
-    served: Served, logged: list[MutableMapping[str, Any]]
+    changing: Served, logged: list[EventDict]
 ) -> None:
     metadata = bearer()
-    async with served.channel() as channel:
+    async with changing.channel() as channel:
         await resume(channel, metadata=metadata)
-        served.jwks_file.write_bytes(jwk_set())
+        changing.jwks_file.write_bytes(jwk_set())
         await until(lambda: any(line["event"] == "jwks_found_empty" for line in logged))
 
         assert await failure(resume(channel, metadata=metadata)) == UNAUTHENTICATED
