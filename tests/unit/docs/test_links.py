@@ -1,12 +1,10 @@
-"""The pages lead somewhere: every relative link, every anchor, every file that a page about the code names."""
+"""The pages can be read line by line, and lead somewhere: every relative link, anchor, and file of the code."""
 
 import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
-
-import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients" / "python").glob("*.md")})
@@ -16,6 +14,8 @@ ABOUT_THE_CODE = [
     *(ROOT / "docs").glob("*.md"),
     *(ROOT / "docs" / "adr").glob("*.md"),
 ]
+
+MAX_LENGTH = 120
 
 _FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]+`")
@@ -50,14 +50,18 @@ def is_broken(page: Path, link: str) -> bool:
     return bool(anchor) and target.suffix == ".md" and anchor not in anchors(target)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_relative_link_and_its_anchor_lead_somewhere(page: Path) -> None:
-    assert [link for link in links(page) if is_broken(page, link)] == []
+def test_every_relative_link_and_its_anchor_lead_somewhere() -> None:
+    assert [(page, link) for page in PAGES for link in links(page) if is_broken(page, link)] == []
 
 
-@pytest.mark.parametrize("page", ABOUT_THE_CODE, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_file_that_a_page_names_is_there(page: Path) -> None:
-    assert [name for name in _FILE.findall(prose(page)) if not any(ROOT.glob(name.rstrip("/")))] == []
+def test_every_file_that_a_page_names_is_there() -> None:
+    named = [(page, name) for page in ABOUT_THE_CODE for name in _FILE.findall(prose(page))]
+    assert [each for each in named if not any(ROOT.glob(each[1].rstrip("/")))] == []
+
+
+def test_prose_wraps_at_120() -> None:
+    lines = [(page, line) for page in PAGES for line in prose(page).splitlines() if not line.startswith("|")]
+    assert [each for each in lines if len(each[1]) > MAX_LENGTH] == []
 
 
 def test_the_index_lists_every_page() -> None:
