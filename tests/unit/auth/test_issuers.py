@@ -9,9 +9,10 @@ from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 
 
-def test_a_configured_issuer_is_found() -> None:
+def test_a_configured_issuer_is_found_and_without_a_grant_not_refused() -> None:
     issuers = Issuers(["ISSUER0001", "ISSUER0002"])
 
+    assert grant.current() is None
     assert authorized_issuer(issuers, "ISSUER0002") == "ISSUER0002"
     assert "ISSUER0001" in issuers
 
