@@ -93,6 +93,7 @@ class EdgeCaller:
         self.card_id = f"card-{number}"
         self.consumer_id = f"consumer-{number}"
         self._start = start
+        self._tls: ssl.SSLContext | None = None
 
     @classmethod
     async def of(cls, running: Running, session: aiohttp.ClientSession) -> Self:
@@ -163,8 +164,9 @@ class EdgeCaller:
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Open a TLS connection without any HTTP, with D1's certificate unless there is another context."""
         host, _, port = self.running.addresses.edge.rpartition(":")
-        tls = context or edge_tls(self.running.sandbox)
-        reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
+        if self._tls is None:
+            self._tls = edge_tls(self.running.sandbox)
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=context or self._tls)
         try:
             yield reader, writer
         finally:

@@ -41,7 +41,7 @@ def shown(pair: Pair | None) -> dict[str, list[bytes]]:
 
 
 def bearer(**changes: Any) -> list[tuple[str, str | bytes]]:
-    return [("x-correlation-id", "1"), ("authorization", f"Bearer {signed(exp=NOW + 300, iat=NOW, **changes)}")]
+    return [("x-correlation-id", "1"), ("authorization", f"Bearer {signed(exp=NOW + 86_400, iat=NOW, **changes)}")]
 
 
 def thumbprint(pair: Pair) -> str:
@@ -129,7 +129,7 @@ async def test_a_token_names_its_caller(tokens: TokenVerifier) -> None:
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer  "])
 async def test_the_scheme_of_a_token_may_be_written_in_any_case(tokens: TokenVerifier, scheme: str) -> None:
-    metadata = [("authorization", f"{scheme} {signed(exp=NOW + 300, iat=NOW)}")]
+    metadata = [("authorization", f"{scheme} {signed(exp=NOW + 86_400, iat=NOW)}")]
 
     assert (await Callers(tokens).identify({}, metadata)).identity == "jwt:card-service"
 

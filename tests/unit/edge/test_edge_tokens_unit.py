@@ -81,8 +81,9 @@ def test_a_token_of_ours_is_valid() -> None:
     ours = tokens()
     token = ours.issue()
 
-    assert ours.is_valid(token.value)
-    assert ours.is_valid(token.value)
+    for _ in range(2):
+        assert ours.is_valid(token.value)
+    assert tokens().is_valid(token.value), "in another process with the same key"
 
 
 def test_a_token_tells_when_it_expires() -> None:
@@ -115,10 +116,6 @@ def test_a_token_expires_at_its_time() -> None:
     for clock.now in (token.expires_at, token.expires_at + 1):
         assert not ours.is_valid(token.value)
         assert not tokens(clock).is_valid(token.value), "nor where it was never verified before"
-
-
-def test_a_token_of_another_process_with_the_same_key_is_valid() -> None:
-    assert tokens().is_valid(tokens().issue().value)
 
 
 def public(key: ECKey) -> ECKey:
@@ -188,6 +185,7 @@ FORGED: dict[str, str] = {
     "with the public key in PEM as a shared secret": with_shared_secret(KEY.as_pem(private=False)),
     "with the public key in DER as a shared secret": with_shared_secret(KEY.as_der(private=False)),
     "with the public JWK as a shared secret": with_shared_secret(json.dumps(KEY.as_dict(private=False)).encode()),
+    **{f"{text[:6]!a}": text for text in ("", ".", "..", "...", "a.b.c", "a" * 100_000, "\udcff", "é.é.é", "\x00")},
     **{f"unsigned, alg {algorithm}": unsigned(algorithm) for algorithm in ("none", "None", "NONE", "ES256")},
 }
 
@@ -199,11 +197,6 @@ def test_a_forged_token_is_refused(token: str) -> None:
 
 @given(st.text(max_size=60) | st.text(alphabet="eyJhbGciOi.=_-{}", max_size=60))
 def test_garbage_is_refused(garbage: str) -> None:
-    assert not tokens().is_valid(garbage)
-
-
-@pytest.mark.parametrize("garbage", ["", ".", "..", "...", "a.b.c", "a" * 100_000, "\udcff", "é.é.é", "\x00"])
-def test_more_garbage_is_refused(garbage: str) -> None:
     assert not tokens().is_valid(garbage)
 
 

@@ -89,25 +89,22 @@ def test_variables_of_others_and_the_one_that_names_the_file_are_no_settings(
 
 
 @pytest.mark.parametrize(
-    ("where", "setting"),
+    ("lines", "setting"),
     [
-        ("top", "nope"),
-        ("edge", "edge.nope"),
-        ("d1", "d1.nope"),
-        ("rest", "issuers.ISSUER0001.d1_encryption_keys.0.nope"),
+        ({"top": "nope = 1"}, "nope"),
+        ({"edge": "nope = 1"}, "edge.nope"),
+        ({"d1": "nope = 1"}, "d1.nope"),
+        ({"rest": "nope = 1"}, "issuers.ISSUER0001.d1_encryption_keys.0.nope"),
+        ({"rest": "[nope]\na = 1"}, "nope"),
     ],
 )
-def test_an_unknown_setting_in_the_file_is_refused_with_its_place(files: Files, where: str, setting: str) -> None:
-    (mistake,) = files.mistakes(**{where: "nope = 1"})
+def test_what_the_file_should_not_hold_is_refused_with_its_place(
+    files: Files, lines: dict[str, str], setting: str
+) -> None:
+    (mistake,) = files.mistakes(**lines)
 
     assert mistake.startswith(f"{setting} ")
     assert str(files.toml) in mistake
-
-
-def test_an_unknown_table_in_the_file_is_refused(files: Files) -> None:
-    (mistake,) = files.mistakes(rest="[nope]\na = 1")
-
-    assert mistake.startswith("nope ")
 
 
 @pytest.mark.parametrize(
