@@ -139,7 +139,7 @@ def test_any_text_survives_the_way_to_the_caller(message: str, metadata: dict[st
     assert received == {**metadata, "outcome": "REJECTED", "correlation_id": "an-id"}
 
 
-def test_an_error_can_be_told_twice() -> None:
+def test_an_error_can_be_sent_twice() -> None:
     error = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "A message.", metadata={"upstream": "d1"})
 
     assert error.to_status("one") != error.to_status("two")

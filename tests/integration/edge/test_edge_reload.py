@@ -68,12 +68,12 @@ async def test_the_edge_shows_and_trusts_what_its_files_hold_by_now(sandbox: San
         with capture_logs() as logged:
             pki.edge_server.certificate.write_text("garbage")
 
-            async def is_told() -> bool:
+            async def is_logged() -> bool:
                 return any(entry["log_level"] == "error" for entry in logged)
 
-            await _until(is_told)
-        (told,) = (entry for entry in logged if entry["log_level"] == "error")
-        assert str(pki.edge_server.certificate) in told["files"]
+            await _until(is_logged)
+        (error,) = (entry for entry in logged if entry["log_level"] == "error")
+        assert str(pki.edge_server.certificate) in error["files"]
         assert await is_served(running)
 
 

@@ -49,7 +49,7 @@ async def test_a_consumer_notification_with_a_204_is_stored_under_its_consumer(c
 async def test_a_duplicate_gets_a_204_but_is_not_stored_again(caller: EdgeCaller, notify: Any, body: Any) -> None:
     responses = await asyncio.gather(*(notify(caller) for _ in range(50)))
     assert {response.status for response in responses} == {204}
-    assert (await notify(caller, body(status="FAILED", error="told differently"))).status == 204
+    assert (await notify(caller, body(status="FAILED", error="another text"))).status == 204
     (held,) = await caller.stored()
     assert (held.three_ds_operation.status_text or held.consumer_operation.status_text) == "SUCCESSFUL"
 

@@ -36,8 +36,8 @@ _STRANGE = {
     "an expectation of HTTP/1.0": raw_request(b"{}", f"Expect: {_MARK}", "Connection: keep-alive").replace(
         b"HTTP/1.1", b"HTTP/1.0", 1
     ),
-    "a body far too large that is asked for": raw_request(b"", "Content-Length: 99999999", "Expect: 100-continue"),
-    "a body that is not asked for": raw_request(b"", "Content-Length: 4000", "Expect: 100-continue", path="/nope"),
+    "a body far too large that waits": raw_request(b"", "Content-Length: 99999999", "Expect: 100-continue"),
+    "a body that is never requested": raw_request(b"", "Content-Length: 4000", "Expect: 100-continue", path="/nope"),
     "a web socket": _get(f"/{_MARK}", "Connection: Upgrade", "Upgrade: websocket", f"Sec-WebSocket-Key: {_MARK}"),
     "a web socket with a body": raw_request(b"{}", "Connection: Upgrade", f"Upgrade: {_MARK}"),
     "HTTP/2 by upgrade": _get("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMA"),

@@ -13,18 +13,18 @@ __all__ = ["Provider", "provider"]
 
 @dataclass(slots=True)
 class Provider:
-    """What it answers, and how often it was asked."""
+    """What it responds with, and the number of requests."""
 
     document: bytes
     status: int = 200
     location: str | None = None
-    asked: int = 0
+    request_count: int = 0
     url: str = ""
     opened: asyncio.Event = field(default_factory=asyncio.Event)
-    """Clear it to let askers wait."""
+    """Clear it to let requests wait."""
 
     async def answer(self, _: web.Request) -> web.Response:
-        self.asked += 1
+        self.request_count += 1
         await self.opened.wait()
         headers = {"location": self.location} if self.location is not None else {}
         return web.Response(body=self.document, status=self.status, headers=headers)

@@ -43,7 +43,7 @@ SignatureKey = ECKey | RSAKey | OKPKey | OctKey
 
 
 class Held:
-    """A `gateway.auth.jwks_sources.Source` that says what it is told to."""
+    """A `gateway.auth.jwks_sources.Source` that returns what a test sets."""
 
     location = "in memory"
 
@@ -94,7 +94,7 @@ def verifier(keys: Jwks, *, leeway_seconds: int = 30, now: float = NOW) -> Token
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what tells nobody when it happens."""
+    """Wait for what sends no event."""
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -119,7 +119,7 @@ async def _served(**changes: Any) -> AsyncIterator[tuple[Provider, Jwks, Clock]]
 
 async def test_a_thousand_tokens_of_an_unknown_key_cause_one_request() -> None:
     async with _served() as (served, keys, clock):
-        assert served.asked == 1
+        assert served.request_count == 1
         clock.now = 31.0
         tokens = verifier(keys)
         bad = [signed(header={"kid": f"unknown-{number}"}) for number in range(1000)]
@@ -127,11 +127,11 @@ async def test_a_thousand_tokens_of_an_unknown_key_cause_one_request() -> None:
         results = await asyncio.gather(*(tokens.verify(each) for each in bad), return_exceptions=True)
 
         assert all(isinstance(each, Unidentified) for each in results)
-        assert served.asked == 2
+        assert served.request_count == 2
         for each in bad[:50]:
             with pytest.raises(Unidentified):
                 await tokens.verify(each)
-        assert served.asked == 2
+        assert served.request_count == 2
 
 
 async def test_a_new_key_is_found_once_the_floor_is_past() -> None:
@@ -144,7 +144,7 @@ async def test_a_new_key_is_found_once_the_floor_is_past() -> None:
             await tokens.verify(token)
         clock.now = 30.0
         assert (await tokens.verify(token)).subject == "card-service"
-        assert served.asked == 2
+        assert served.request_count == 2
 
 
 async def test_all_tokens_of_a_new_key_wait_for_the_same_reading() -> None:
@@ -153,13 +153,13 @@ async def test_all_tokens_of_a_new_key_wait_for_the_same_reading() -> None:
         served.opened.clear()
         tokens = verifier(keys)
         waiting = [asyncio.create_task(tokens.verify(signed(NEW, jti=str(number)))) for number in range(20)]
-        await until(lambda: served.asked >= 2)
+        await until(lambda: served.request_count >= 2)
         late = asyncio.create_task(tokens.verify(signed(NEW, jti="late")))
         await asyncio.sleep(0)
         served.opened.set()
 
         assert {each.subject for each in await asyncio.gather(late, *waiting)} == {"card-service"}
-        assert served.asked == 2
+        assert served.request_count == 2
 
 
 async def test_a_caller_that_hangs_up_does_not_end_the_reading_that_others_wait_for() -> None:
@@ -167,7 +167,7 @@ async def test_a_caller_that_hangs_up_does_not_end_the_reading_that_others_wait_
         served.document, clock.now = jwk_set(jwk(NEW)), 60.0
         served.opened.clear()
         first = asyncio.create_task(keys.find("new", "ES256"))
-        await until(lambda: served.asked >= 2)
+        await until(lambda: served.request_count >= 2)
         second = asyncio.create_task(keys.find("new", "ES256"))
         await asyncio.sleep(0)
         first.cancel()
@@ -175,7 +175,7 @@ async def test_a_caller_that_hangs_up_does_not_end_the_reading_that_others_wait_
         served.opened.set()
 
         assert await second is not None
-        assert served.asked == 2
+        assert served.request_count == 2
 
 
 OUTAGES: dict[str, dict[str, Any]] = {
@@ -197,7 +197,7 @@ async def test_a_reading_that_fails_keeps_the_keys(outage: dict[str, Any]) -> No
             assert await keys.find("new", "ES256") is None
 
         assert (await verifier(keys).verify(signed())).subject == "card-service"
-        assert served.asked == 2
+        assert served.request_count == 2
         assert [line["event"] for line in lines] == ["jwks_load_failed"]
 
 
@@ -244,8 +244,8 @@ async def test_keys_are_read_again_at_their_age() -> None:
             assert await keys.find("new", "ES256") is not None
             assert await keys.find("ec", "ES256") is None
             served.status = 500
-            asked = served.asked
-            await until(lambda: served.asked >= asked + 3)
+            sent = served.request_count
+            await until(lambda: served.request_count >= sent + 3)
 
         assert await keys.find("new", "ES256") is not None
 
@@ -255,7 +255,7 @@ async def test_reading_ends_with_the_context_even_while_the_provider_is_silent()
         before = asyncio.all_tasks()
         async with Jwks(source, ALGORITHMS).kept_fresh(0.01):
             served.opened.clear()
-            await until(lambda: served.asked >= 2)
+            await until(lambda: served.request_count >= 2)
 
         served.opened.set()
         assert not [task for task in asyncio.all_tasks() - before if "Jwks" in repr(task)]
@@ -266,7 +266,7 @@ async def test_a_set_that_is_the_same_again_is_no_change() -> None:
         clock.now = 60.0
         await keys.find("unknown", "ES256")
 
-        assert (served.asked, keys.generation) == (2, 1)
+        assert (served.request_count, keys.generation) == (2, 1)
 
 
 async def test_keys_come_over_tls_only_from_a_server_of_the_trusted_ca(tmp_path: Path) -> None:
@@ -282,10 +282,10 @@ async def test_keys_come_over_tls_only_from_a_server_of_the_trusted_ca(tmp_path:
         async with url_source(served.url, mistrusting) as source:
             with pytest.raises(SourceError, match="Certificate"):
                 await source.read()
-        assert served.asked == 1
+        assert served.request_count == 1
 
 
-async def test_the_query_of_a_url_is_not_told() -> None:
+async def test_the_query_of_a_url_is_no_part_of_its_location() -> None:
     async with url_source("https://identity.bank/jwks?key=secret", NO_TLS) as source:
         assert source.location == "https://identity.bank/jwks"
 
@@ -306,7 +306,7 @@ async def test_a_file_is_read_again_only_when_it_changes(tmp_path: Path) -> None
     assert await source.read() == jwk_set(jwk(ED))
 
 
-async def test_a_file_that_goes_is_said_once_and_read_when_it_comes_back(tmp_path: Path) -> None:
+async def test_a_file_that_goes_is_an_error_once_and_read_when_it_comes_back(tmp_path: Path) -> None:
     file = tmp_path / "jwks.json"
     source = FileSource(file)
 

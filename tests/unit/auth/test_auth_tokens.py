@@ -308,7 +308,7 @@ async def test_a_token_is_remembered_by_its_digest_and_the_memory_is_bounded(
     assert (await tokens.verify(first)).subject == "card-service"
 
 
-async def test_the_thumbprint_to_which_a_token_is_bound_is_told(keys: Jwks) -> None:
+async def test_the_thumbprint_to_which_a_token_is_bound_is_returned(keys: Jwks) -> None:
     verified = await verifier(keys).verify(signed(cnf={"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}))
 
     assert verified.certificate_thumbprint == "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"

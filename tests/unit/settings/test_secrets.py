@@ -146,7 +146,7 @@ def test_what_is_made_of_the_settings_shows_no_secret(files: Files) -> None:
     ],
     ids=["two", "a list", "no TOML", "the rest of its table", "no hash", "beside another mistake"],
 )
-def test_a_mistake_is_told_without_the_secret_in_or_beside_it(files: Files, found: str, wrong: str) -> None:
+def test_a_mistake_is_named_without_the_secret_in_or_beside_it(files: Files, found: str, wrong: str) -> None:
     file = toml(files)
     file.write_text(file.read_text().replace(found, wrong))
 

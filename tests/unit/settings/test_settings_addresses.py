@@ -1,4 +1,4 @@
-"""Settings that are addresses: what is refused when they are read, and that no password in them is told."""
+"""Settings that are addresses: what is refused when they are read, and that no password in them is shown."""
 
 import pytest
 
@@ -92,7 +92,7 @@ def test_a_user_and_a_password_are_refused_wherever_an_address_may_stand(
 
 
 @pytest.mark.parametrize("server", [f"nats://user:{_SECRET}@127.0.0.1:4222", "nats://10.0.0.1:4222", "nats://[::1"])
-def test_of_a_wrong_server_of_nats_it_is_not_said_that_there_is_none(files: Files, server: str) -> None:
+def test_a_wrong_server_of_nats_is_not_reported_as_missing(files: Files, server: str) -> None:
     (mistake,) = files.mistakes(rest=f'[nats]\nservers = ["{server}"]')
 
     assert mistake.startswith("nats")

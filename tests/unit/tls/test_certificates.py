@@ -190,7 +190,7 @@ def test_a_certificate_without_its_key_is_not_taken(used: Used) -> None:
     assert "key values mismatch" in logged[0]["mistakes"][0]
 
 
-def test_the_end_of_every_certificate_is_told_by_its_setting_and_follows_the_file(used: Used) -> None:
+def test_the_end_of_every_certificate_is_known_by_its_setting_and_follows_the_file(used: Used) -> None:
     certificates = Certificates(used.settings)
 
     assert set(certificates.expiry_times) == {
@@ -230,7 +230,7 @@ def test_what_ends_in_30_days_or_within_the_last_third_of_a_short_life_is_warned
     assert certificates.expired() == []
 
 
-def test_what_of_ours_has_expired_is_told_apart_from_what_of_others_has(used: Used, tmp_path: Path) -> None:
+def test_an_expired_certificate_of_ours_is_an_error_and_one_of_others_a_warning(used: Used, tmp_path: Path) -> None:
     expired = Authority().issue(begins=-300 * _DAY, ends=-_DAY)
     used.present(expired)
     (tmp_path / "ca.pem").write_bytes(expired.certificate)

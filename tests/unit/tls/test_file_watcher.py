@@ -92,7 +92,7 @@ def test_what_a_link_leads_to_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda file: file.write_text("bad"), Path.unlink])
-def test_a_change_that_cannot_be_used_is_told_once_and_changes_nothing(
+def test_a_change_that_cannot_be_used_is_logged_once_and_changes_nothing(
     watcher: FileWatcher, copy: Copy, spoil: Callable[[Path], object]
 ) -> None:
     spoil(copy.file)

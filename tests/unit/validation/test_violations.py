@@ -17,7 +17,7 @@ def size_of(error: GatewayError) -> int:
     return len(error.to_status("x" * 64).SerializeToString())
 
 
-def test_a_few_violations_are_told_as_they_are() -> None:
+def test_a_few_violations_are_sent_as_they_are() -> None:
     violations = some(12, 200)
 
     error = invalid_request(violations)
