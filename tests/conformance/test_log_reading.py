@@ -129,6 +129,16 @@ async def test_one_card_is_read_without_the_others(log: EventLog) -> None:
     assert read.through >= 48
 
 
+async def test_a_read_that_large_events_end_early_does_not_pass_over_the_others(log: EventLog) -> None:
+    await append_all(log, [an_event(number, subject_id="card-7", payload=bytes(700_000)) for number in range(3)])
+
+    first = await log.read(0, 10, Scope(ISSUER, 1, "card-7"))
+    second = await log.read(first.through, 10, Scope(ISSUER, 1, "card-7"))
+
+    assert len(first.events) < 3
+    assert [stored.sequence for stored in (*first.events, *second.events)] == [1, 2, 3]
+
+
 async def test_a_scope_in_which_nothing_is_leads_to_the_end_at_once(log: EventLog) -> None:
     await append_all(log, [an_event(number) for number in range(30)])
     await log.bounds()

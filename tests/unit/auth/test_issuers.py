@@ -42,13 +42,23 @@ def test_an_issuer_that_is_not_configured_is_refused_without_being_repeated(unkn
     assert unknown not in str(caught.value)
 
 
-@pytest.mark.parametrize("issuer_id", ["ISSUER0001", "ISSUER0009"])
-def test_who_may_not_act_for_an_issuer_does_not_learn_whether_it_is_configured(issuer_id: str) -> None:
+@pytest.mark.parametrize(
+    ("configured", "issuer_id"),
+    [
+        (["ISSUER0001", "ISSUER0002"], "ISSUER0001"),
+        (["ISSUER0001", "ISSUER0002"], "ISSUER0009"),
+        (["ISSUER0001"], ""),
+    ],
+    ids=["configured", "not configured", "not named"],
+)
+def test_who_may_not_act_for_an_issuer_does_not_learn_whether_it_is_configured(
+    configured: list[str], issuer_id: str
+) -> None:
     def ask() -> GatewayError:
         caller = Caller("spiffe://bank/cards", "certificate")
         grant.use(grant.Grant(caller, "/issuer.card.v1.CardService/CreateCard", frozenset({"ISSUER0002"})))
         with pytest.raises(GatewayError) as caught:
-            authorized_issuer(Issuers(["ISSUER0001", "ISSUER0002"]), issuer_id)
+            authorized_issuer(Issuers(configured), issuer_id)
         return caught.value
 
     assert copy_context().run(ask).reason == error_pb2.ERROR_REASON_PERMISSION_DENIED
