@@ -179,6 +179,8 @@ async def test_each_reply_is_acknowledged_with_its_outcome(running: Running, d1:
     async with connect(running, {"consumer_information": twice}) as handler:
         assert (await d1.call())[0] == 200
         token = handler.requests[0].token
+        # The handler's second reply may still be on its way.
+        await outcomes(handler, 2)
         stranger = callback.Reply(token="x" * 48, refusal=replies.Refusal(reason=replies.REFUSAL_REASON_FAILED))
         await handler.reply(stranger)
         assert await outcomes(handler, 3) == [ACCEPTED, ALREADY_ANSWERED, UNKNOWN_TOKEN]
