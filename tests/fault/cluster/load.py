@@ -73,6 +73,15 @@ class Load:
         for subscription in self.subscriptions:
             await _until(partial(subscription.has_left, gateway))
 
+    async def is_alone(self, gateway: int) -> None:
+        """Wait until a gateway counts its own watchers only."""
+
+        async def counts_one(subscription: Subscription) -> bool:
+            return (await subscription.reported(self.channels[gateway])).watchers == 1
+
+        for subscription in self.subscriptions:
+            await _until(partial(counts_one, subscription))
+
     async def is_whole(self) -> None:
         """Wait until both gateways are fully operational."""
         await self.edges_take()
@@ -86,7 +95,7 @@ class Load:
         self.stored, other = [await read(channel, self.begin, last) for channel in self.channels]
         assert self.stored == other, "the gateways do not hold the same"
         for subscription in self.subscriptions:
-            subscription.committed = [await subscription.committed_cursor(channel) for channel in self.channels]
+            subscription.committed = [(await subscription.reported(each)).committed_cursor for each in self.channels]
         of_card = operation_ids(each for each in self.stored if each.card_id == self.posts.cards[0])
         await _until(partial(self.card_follower.has_received, of_card[-1]))
 

@@ -83,11 +83,11 @@ class Subscription:
                 watch.cancel()
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def committed_cursor(self, channel: grpc.aio.Channel) -> str:
-        """Return the committed cursor, as a gateway reports it."""
+    async def reported(self, channel: grpc.aio.Channel) -> notification.Subscription:
+        """Return the subscription, as a gateway reports it."""
         request = notification.GetSubscriptionRequest(subscription=self.name)
         response = await NotificationServiceStub(channel).GetSubscription(request, timeout=_SECONDS)
-        return response.subscription.committed_cursor
+        return response.subscription
 
     def check(self, places: Mapping[str, int], expected: Sequence[str]) -> None:
         """Check that nothing was lost or out of order, and that repetitions start at the committed cursor."""

@@ -89,6 +89,7 @@ async def test_gateways_are_killed_in_turn(cluster: Stage, seed: str, chance: ra
             await cluster.gateways.kill(gateway)
             await load.leaves(gateway)
             takeovers.append(time.monotonic() - began)
+            await load.is_alone(1 - gateway)
             await cluster.start(gateway)
             await load.is_whole()
 
