@@ -219,10 +219,10 @@ def test_a_header_that_is_not_ours_is_refused(header: Any) -> None:
 
 def test_the_memory_of_verified_tokens_is_bounded() -> None:
     ours = tokens()
-    made = [ours.issue().value for _ in range(300)]
 
-    assert all(ours.is_valid(token) for token in made)
-    assert len(ours._verified) <= 256
+    for _ in range(300):
+        assert ours.is_valid(ours.issue().value)
+        assert 1 <= len(ours._verified) <= 256
 
 
 def test_a_client_is_known_by_its_id_and_its_secret() -> None:
