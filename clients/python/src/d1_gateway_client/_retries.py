@@ -30,7 +30,8 @@ IDEMPOTENT = frozenset(
 """The rpcs that the contract declares idempotent: repeating them changes nothing."""
 
 _BROKEN = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
-"""gRPC's statuses of a broken connection besides UNAVAILABLE, if the gateway did not set the status."""
+"""gRPC's statuses of a broken connection besides UNAVAILABLE, if the gateway did not set the status. INTERNAL is also
+that of a refused stream to which grpc.aio wrote while the refusal arrived: the next stream shows the refusal."""
 
 _FIRST_SECONDS = 0.1
 _MAX_SECONDS = 5.0
