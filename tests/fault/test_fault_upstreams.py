@@ -195,10 +195,10 @@ async def test_calls_beyond_the_admission_queue_are_refused_at_once_and_the_othe
 
 
 async def test_a_call_queued_past_its_deadline_was_not_sent(narrow: Faulty) -> None:
-    narrow.sandbox.faults.add(Fault("list3dsOperations", latency_ms=1_500))
+    narrow.sandbox.faults.add(Fault("list3dsOperations", latency_ms=2_500))
     slow = asyncio.create_task(QUERIES["d1"](narrow.running))
     await until(lambda: narrow.sent() == 1)
-    failure = await failure_of(suspend(narrow.running, seconds=0.5))
+    failure = await failure_of(suspend(narrow.running, seconds=1.5))
     await slow
 
     assert _facts(failure) == (_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "NOT_SENT")
