@@ -16,13 +16,15 @@ demo-cluster: $(INSTALLED) ## two gateways that share three NATS servers, one of
 	d1-gateway demo --cluster
 
 test: $(INSTALLED) ## every test, and which lines no test reaches
-	pytest -q -n 4 --dist worksteal --cov
+	pytest -q -n 5 --dist worksteal --cov
 
-test-quick: $(INSTALLED) ## the unit and conformance tests that need no server, within a minute
+test-quick: $(INSTALLED) ## what needs no server: unit tests, and the conformance of SQLite; within a minute
 	pytest -q -n 2 --dist worksteal -m "not nats_server" tests/unit tests/conformance
 
-test-long: $(INSTALLED) ## ten times the random cases of make test, for the night
-	D1_TEST_RANDOM_FACTOR=10 pytest -q -n 2 --dist worksteal --timeout 3600 -m random
+test-long: $(INSTALLED) ## ten times the random lives of brokers and clusters of make test; for the night
+	D1_BROKER_SCHEDULES=200000 D1_CLUSTER_SCHEDULES=40000 pytest -q -n 2 --timeout 3600 $(RANDOM_LIVES)
+
+RANDOM_LIVES := tests/unit/callbacks/test_broker_random.py tests/unit/callbacks/cluster/test_cluster_random.py
 
 check: $(INSTALLED) ## everything that can be known without running it
 	ruff check .
