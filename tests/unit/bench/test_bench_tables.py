@@ -1,4 +1,4 @@
-"""The results of the benchmarks as tables, and the page that has them."""
+"""The results of the benchmarks: kept, as tables, as pictures, and the page that has them."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,9 @@ import pytest
 
 from bench import latest
 from bench.common.report import rows_table
-from bench.common.results import Row
+from bench.common.results import Row, format_figures
 from bench.latest import Measured
+from bench.plots import PLOTS, draw
 from bench.suite import SCENARIOS
 from bench.tables import PAGE, conditions_table, fill, markdown_tables
 
@@ -20,40 +21,32 @@ _ROWS = [
 ]
 
 
-def test_a_table_has_a_column_for_each_figure_that_was_measured_of_somebody() -> None:
-    assert rows_table(_ROWS).columns == ["load", "server", "per second", "gateway's share", "p50, ms", "load cpu, %"]
+def test_a_table_has_what_was_measured_of_somebody_and_the_share_of_each_baseline_under_the_same_load() -> None:
+    table = rows_table(_ROWS)
 
-
-def test_a_table_has_the_gateway_s_share_of_each_baseline_under_the_same_load() -> None:
-    assert rows_table(_ROWS).rows == [
+    assert table.columns == ["load", "server", "per second", "gateway's share", "p50, ms", "load cpu, %"]
+    assert table.rows == [
         ["1 connection", "gateway", "20.0 (10.0-30.0)", "", "0.60", ""],
         ["1 connection", "bare", "30.0 (20.0-40.0)", "0.50 (0.50-1.00)", "", "31.0"],
         ["500/s", "gateway", "", "", "1.00", ""],
         ["500/s", "bare", "", "", "2.00", ""],
     ]
+    assert rows_table(_ROWS[2:]).columns == ["load", "server", "p50, ms"]
 
 
-def test_what_has_no_baseline_has_no_shares() -> None:
-    growth = [Row("growth", "a million", "gateway", rss_mib=[100.0], more={"read_back_ms": [1.5]})]
-
-    assert rows_table(growth).columns == ["load", "server", "rss, MiB", "read back, ms"]
-
-
-def test_a_table_is_written_as_markdown() -> None:
-    assert rows_table(_ROWS[2:]).to_markdown() == (
-        "| load | server | p50, ms |\n| --- | --- | --- |\n| 500/s | gateway | 1.00 |\n| 500/s | bare | 2.00 |\n"
-    )
+@pytest.mark.parametrize(("value", "written"), [(0.0, "0"), (0.256, "0.26"), (9.996, "10.00"), (12345.6, "12,346")])
+def test_a_figure_has_three_digits_or_all_of_its_whole_part(value: float, written: str) -> None:
+    assert format_figures([value]) == written
 
 
 def test_scenarios_measured_under_the_same_conditions_share_a_column() -> None:
     first, second = {"commit": "a", "node": "20"}, {"commit": "b"}
     table = conditions_table({"x": Measured(first, []), "y": Measured(second, []), "z": Measured(first, [])})
 
-    assert table.columns == ["", "x, z", "y"]
-    assert table.rows == [["commit", "a", "b"], ["node", "20", ""]]
+    assert (table.columns, table.rows) == (["", "x, z", "y"], [["commit", "a", "b"], ["node", "20", ""]])
 
 
-def test_tables_are_put_between_their_marks_and_nowhere_else() -> None:
+def test_tables_are_put_between_known_marks_and_nowhere_else() -> None:
     page = "before\n<!-- table: a -->\nold\n<!-- end of table -->\nbetween\n<!-- table: b -->\n<!-- end of table -->\n"
 
     filled = fill(page, {"a": "new\n", "b": "too\n"})
@@ -63,9 +56,6 @@ def test_tables_are_put_between_their_marks_and_nowhere_else() -> None:
         "<!-- table: b -->\n\ntoo\n\n<!-- end of table -->\n"
     )
     assert fill(filled, {"a": "new\n", "b": "too\n"}) == filled
-
-
-def test_a_mark_of_a_table_that_there_is_not_is_no_success() -> None:
     with pytest.raises(KeyError, match="intakes"):
         fill("<!-- table: intakes -->\n<!-- end of table -->\n", markdown_tables({}))
 
@@ -78,26 +68,30 @@ def test_what_is_kept_is_read_back_and_the_other_scenarios_stay(tmp_path: Path) 
 
     kept = latest.read(file)
 
-    assert kept["start"].conditions == {"commit": "b"}
-    assert kept["intake"].conditions == {"commit": "a"}
+    assert {name: measured.conditions for name, measured in kept.items()} == {
+        "intake": {"commit": "a"},
+        "start": {"commit": "b"},
+    }
     (row,) = kept["intake"].rows
     assert (row.server, row.per_second, row.more, row.p50_ms) == ("gateway", [1.5], {"lost": [0.0]}, [])
 
 
-def test_the_page_has_the_tables_of_the_latest_results() -> None:
+def test_what_was_measured_is_drawn_and_nothing_else(tmp_path: Path) -> None:
+    far = [Row("fan-out", f"{count} watchers, burst of 2,000", "gateway", [10.0**count]) for count in range(5)]
+
+    draw({"intake": Measured({}, _ROWS), "fan-out": Measured({}, far), "start": Measured({}, [])}, tmp_path)
+
+    drawn = {file.name: file.read_bytes()[:4] for file in tmp_path.iterdir()}
+    assert drawn == {"intake.png": b"\x89PNG", "fan-out.png": b"\x89PNG"}
+    assert set(PLOTS) <= set(SCENARIOS)
+
+
+def test_the_page_has_every_table_of_the_latest_results_and_every_picture() -> None:
     page = PAGE.read_text()
+    pictures = re.findall(r"!\[.*?\]\((.+?)\)", page)
 
     assert fill(page, markdown_tables(latest.read())) == page, "python -m bench.tables --write"
-
-
-@pytest.mark.parametrize("name", [*SCENARIOS, "conditions", "floors"])
-def test_the_page_has_every_table(name: str) -> None:
-    assert f"<!-- table: {name} -->" in PAGE.read_text()
-
-
-def test_every_picture_of_the_page_is_there() -> None:
-    pictures = re.findall(r"!\[.*?\]\((.+?)\)", PAGE.read_text())
-
+    assert [name for name in (*SCENARIOS, "conditions", "floors") if f"<!-- table: {name} -->" not in page] == []
     assert pictures
     if latest.read():
         assert [name for name in pictures if not (PAGE.parent / name).is_file()] == []
