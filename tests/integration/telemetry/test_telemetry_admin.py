@@ -53,6 +53,7 @@ async def test_a_gateway_whose_log_was_deleted_is_not_ready_and_still_scraped(ow
     assert await own_view.notify() == 503
     found = await own_view.scrape()
     assert found.value("event_log_appends_total", outcome="failed") == 1
+    assert found.value("event_log_append_duration_seconds_count") == 1
     assert "d1_gateway_event_log_last_sequence" not in found.text
 
 

@@ -1,11 +1,14 @@
 """The counters of a running gateway move, and have no ids in their labels."""
 
+from functools import partial
+
 import grpc
 import pytest
 
+from issuer.callback.v1 import messages_pb2 as callback
 from issuer.card.v1 import messages_pb2 as card
 from issuer.notification.v1 import messages_pb2 as notification
-from sandbox.handler import Handler
+from sandbox.handler import Handler, Responder
 from tests.callback_replies import reject, tell_person
 from tests.integration.telemetry.operator_view import NOTIFICATION_ROUTE, OperatorView
 
@@ -82,9 +85,15 @@ async def test_a_notification_is_counted_on_its_way_from_the_edge_to_the_stream(
 
 async def test_a_callback_is_counted_by_its_outcome(view: OperatorView) -> None:
     kind = "consumer_information"
+    open_while_pending = []
+
+    async def watched(request: callback.Question, response: Responder) -> callback.Reply | None:
+        open_while_pending.append((await view.scrape()).value("callbacks_open", kind=kind))
+        return await response(request)
+
     before = await view.scrape()
     for response in (tell_person, reject):
-        async with Handler.connect(view.running.channel, {kind: response}):
+        async with Handler.connect(view.running.channel, {kind: partial(watched, response=response)}):
             await view.until("handlers_connected", 1, kind=kind)
             await view.call("GET", CONSUMER)
         await view.until("handlers_connected", 0, kind=kind)
@@ -93,7 +102,8 @@ async def test_a_callback_is_counted_by_its_outcome(view: OperatorView) -> None:
     found = await view.scrape()
     for outcome in ("replied", "refused", "unanswered"):
         assert found.growth(before, "callbacks_total", kind=kind, outcome=outcome) == 1
-    assert found.value("callbacks_open", kind=kind) == 0
+    assert found.growth(before, "callback_duration_seconds_count", kind=kind) == 3
+    assert (open_while_pending, found.value("callbacks_open", kind=kind)) == ([1, 1], 0)
 
 
 async def test_no_label_holds_an_id_or_a_word_of_a_caller(own_view: OperatorView) -> None:

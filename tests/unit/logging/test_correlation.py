@@ -1,3 +1,5 @@
+"""Correlation ids. That calls which run together keep theirs is tested with the interceptors."""
+
 import asyncio
 
 import pytest
@@ -20,31 +22,15 @@ def test_an_id_that_d1_would_not_take_is_invalid(given: str) -> None:
 def test_a_new_id_is_valid_and_like_no_other() -> None:
     made = {correlation.new() for _ in range(100)}
 
-    assert len(made) == 100
-    assert all(correlation.is_valid(each) for each in made)
+    assert (len(made), {correlation.is_valid(each) for each in made}) == (100, {True})
 
 
-async def test_each_task_has_its_own_id() -> None:
-    async def work(mine: str) -> str:
-        correlation.use(mine)
-        await asyncio.sleep(0)
-        return correlation.current()
-
-    one, two = await asyncio.gather(work("one"), work("two"))
-
-    assert (one, two) == ("one", "two")
-
-
-async def test_a_task_inherits_the_id_of_the_one_that_starts_it() -> None:
-    async def work() -> str:
+async def test_a_task_has_no_id_but_its_own_or_that_of_the_one_that_starts_it() -> None:
+    async def current() -> str:
         return correlation.current()
 
     async def call() -> str:
         correlation.use("mine")
-        return await asyncio.create_task(work())
+        return await asyncio.create_task(current())
 
-    assert await asyncio.create_task(call()) == "mine"
-
-
-async def test_outside_of_any_call_there_is_no_id() -> None:
-    assert correlation.current() == ""
+    assert (await asyncio.create_task(call()), await asyncio.create_task(current())) == ("mine", "")

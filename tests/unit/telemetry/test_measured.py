@@ -1,23 +1,18 @@
-"""What the meters around the log, the bus and the upstreams count."""
+"""What the meters around the upstreams count."""
 
 import asyncio
 from contextlib import suppress
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.telemetry.instrumented import InstrumentedBus, InstrumentedLog, Upstreams
+from gateway.telemetry.instrumented import Upstreams
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
-from issuer.callback.v1 import messages_pb2 as callback
-from issuer.callback.v1 import questions_pb2, replies_pb2
 from issuer.common.v1 import error_pb2
-from tests.fakes import FakeEventLog, an_event
 
 SUSPEND = "POST /cards/{card_id}/operations:suspend"
-REQUEST = callback.Question(consumer_information=questions_pb2.ConsumerInformationRequest(consumer_id="consumer-1"))
+UNKNOWN = GatewayError(error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, "no answer")
 
 
 @pytest.fixture
@@ -29,61 +24,14 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"d1_gateway_{name}", labels)
 
 
-async def test_an_append_is_counted_by_what_came_of_it(metrics: Metrics) -> None:
-    held = FakeEventLog()
-    log = InstrumentedLog(held, metrics, Tracing())
-
-    assert [await log.append(an_event(number)) for number in (1, 2, 2)] == [True, True, False]
-    held.fail()
-    with pytest.raises(GatewayError):
-        await log.append(an_event(3))
-
-    counted = {
-        outcome: value(metrics, "event_log_appends_total", outcome=outcome)
-        for outcome in ("stored", "duplicate", "failed")
-    }
-    assert counted == {"stored": 2, "duplicate": 1, "failed": 1}
-    assert value(metrics, "event_log_append_duration_seconds_count") == 4
-
-
-@pytest.mark.parametrize(
-    ("reply", "outcome"),
-    [
-        (callback.Reply(consumer_information=replies_pb2.ConsumerInformationResponse()), "replied"),
-        (callback.Reply(refusal=replies_pb2.Refusal()), "refused"),
-        (None, "unanswered"),
-    ],
-)
-async def test_a_callback_is_counted_by_its_outcome(
-    metrics: Metrics, reply: callback.Reply | None, outcome: str
-) -> None:
-    open_while_pending = []
-
-    async def ask(*_: Any, **__: Any) -> callback.Reply | None:
-        open_while_pending.append(value(metrics, "callbacks_open", kind="consumer_information"))
-        return reply
-
-    received = await InstrumentedBus(SimpleNamespace(ask=ask), metrics, Tracing()).ask(REQUEST, 1.0)
-
-    assert received is reply
-    assert open_while_pending == [1]
-    assert value(metrics, "callbacks_open", kind="consumer_information") == 0
-    assert value(metrics, "callbacks_total", kind="consumer_information", outcome=outcome) == 1
-    assert value(metrics, "callback_duration_seconds_count", kind="consumer_information") == 1
-
-
-def outcome_unknown() -> GatewayError:
-    return GatewayError(error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, "no answer")
-
-
 @pytest.mark.parametrize(
     ("status", "failure", "result"),
     [
         (204, None, "2xx"),
         (429, None, "4xx"),
         (503, None, "5xx"),
-        (None, outcome_unknown(), "upstream_no_answer"),
-        (200, outcome_unknown(), "upstream_no_answer"),
+        (None, UNKNOWN, "upstream_no_answer"),
+        (200, UNKNOWN, "upstream_no_answer"),
         (None, asyncio.CancelledError(), "cancelled"),
     ],
 )
