@@ -1,4 +1,8 @@
-"""The life of D1's cards: which step is allowed when, and which ids and card numbers may be used again."""
+"""The life of D1's cards: which step is allowed when, and which ids may be used again.
+
+What a gateway makes of it is in tests/contract/test_contract_cards.py and test_contract_card_errors.py, with which id
+or card number is in use.
+"""
 
 from typing import Any
 
@@ -12,20 +16,17 @@ LIFTED_BY = {
     SuspendReason.USER_DECISION: ResumeReason.USER_DECISION,
     SuspendReason.ISSUER_DECISION: ResumeReason.ISSUER_DECISION,
 }
-STEPS: dict[str, tuple[str, dict[str, str]]] = {
-    "SUSPENDED": ("suspend", {"reasonCode": "CARD_LOST"}),
-    "DELETED": ("delete", {"reasonCode": "CLOSED_CARD"}),
-    "REPLACED": ("replace", {"reasonCode": "FRAUD", "newCardId": "{card}-2"}),
-}
 
 
 async def bring_to(caller: Caller, state: str) -> None:
-    """Register the caller's card and bring it into a state."""
-    await caller.register(state="INACTIVE" if state == "INACTIVE" else "ACTIVE")
-    if state in STEPS:
-        verb, body = STEPS[state]
-        await caller.operate(verb, **{name: value.format(card=caller.card_id) for name, value in body.items()})
-    assert caller.state() == state
+    """Bring the caller's card, which is active, into a state."""
+    match state:
+        case "SUSPENDED":
+            await caller.operate("suspend", reasonCode="CARD_LOST")
+        case "DELETED":
+            await caller.operate("delete", reasonCode="CLOSED_CARD")
+        case "REPLACED":
+            await caller.operate("replace", reasonCode="FRAUD", newCardId=f"{caller.card_id}-2")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,9 @@ async def bring_to(caller: Caller, state: str) -> None:
 async def test_a_step_is_allowed_in_some_states_and_refused_in_the_others(
     caller: Caller, state: str, verb: str, body: dict[str, Any], becomes: dict[str, str]
 ) -> None:
+    await caller.register(state="INACTIVE" if state == "INACTIVE" else "ACTIVE")
     await bring_to(caller, state)
+    assert caller.state() == state
 
     response = await caller.operate(verb, **body)
 
@@ -62,68 +65,6 @@ async def test_a_suspension_is_lifted_by_its_own_reason_only(caller: Caller, sus
         lifted = resumed is LIFTED_BY.get(suspended)
         assert (await caller.operate("resume", reasonCode=resumed)).status == (204 if lifted else 403)
         assert caller.state() == ("ACTIVE" if lifted else "SUSPENDED")
-
-
-async def test_a_renewal_keeps_the_pan_and_the_state_and_may_change_the_id(caller: Caller) -> None:
-    await bring_to(caller, "SUSPENDED")
-    other = await caller.operate("renew", encryptedData=caller.encrypted(caller.other_pan))
-    new_id = f"{caller.card_id}-2"
-
-    renewed = await caller.operate("renew", encryptedData=caller.encrypted(exp="0131"), newCardId=new_id)
-
-    assert (other.status, other.json["errorCode"], renewed.status) == (400, "FIELD_INVALID_VALUE", 204)
-    card = caller.sandbox.store.card(new_id)
-    assert card.details.credentials is not None
-    assert (card.state, card.details.credentials.expiry, card.awaits_credentials) == ("SUSPENDED", "0131", False)
-    assert (await caller.operate("delete", reasonCode="CLOSED_CARD")).status == 404
-    assert (await caller.operate("resume", new_id, reasonCode="CARD_FOUND")).status == 204
-
-
-@pytest.mark.parametrize("suffix", ["", "-2"])
-async def test_a_replacement_is_active_with_its_new_pan_under_a_new_id_or_the_old_one(
-    caller: Caller, suffix: str
-) -> None:
-    await bring_to(caller, "SUSPENDED")
-    new_id = caller.card_id + suffix
-    body = {"newCardId": new_id} if suffix else {}
-
-    response = await caller.operate(
-        "replace", reasonCode="CARD_STOLEN", encryptedData=caller.encrypted(caller.other_pan), **body
-    )
-
-    assert response.status == 204
-    assert caller.state() == ("REPLACED" if suffix else "ACTIVE")
-    new = caller.sandbox.store.card(new_id)
-    assert (new.state, new.suspended_for) == ("ACTIVE", None)
-    assert new.details.credentials is not None
-    assert new.details.credentials.pan == caller.other_pan
-    assert (await caller.register(f"{caller.card_id}-3")).status == 409, "the earlier PAN is not used again"
-
-
-@pytest.mark.parametrize("verb", ["renew", "replace"])
-async def test_a_cards_new_id_may_not_be_in_use(caller: Caller, verb: str) -> None:
-    await caller.register()
-    await caller.register("{card}-2", pan=caller.other_pan)
-
-    response = await caller.operate(verb, reasonCode="CARD_LOST", newCardId=f"{caller.card_id}-2")
-
-    assert (response.status, caller.state()) == (409, "ACTIVE")
-
-
-async def test_a_replacement_has_a_pan_that_is_not_in_use(caller: Caller) -> None:
-    await caller.register()
-    await caller.register("{card}-2", pan=caller.other_pan)
-
-    for pan in (caller.pan, caller.other_pan):
-        assert (await caller.operate("replace", reasonCode="FRAUD", encryptedData=caller.encrypted(pan))).status == 409
-        assert caller.state() == "ACTIVE"
-
-
-async def test_a_product_with_full_authorisation_has_created_cards_only(caller: Caller) -> None:
-    assert (await caller.register(cardProductId="full")).status == 403
-    assert (await caller.create()).status == 404, "a refused registration leaves its consumer unknown"
-    assert (await caller.register()).status == 204
-    assert (await caller.create(cardProductId="full")).status == 201
 
 
 async def test_registering_the_same_again_moves_the_card_at_most_to_another_consumer(caller: Caller) -> None:
@@ -153,8 +94,7 @@ async def test_the_id_of_an_ended_card_is_used_again_for_another_pan_unless_its_
     caller: Caller, state: str, product: str, status: int
 ) -> None:
     await caller.register(cardProductId=product)
-    verb, body = STEPS[state]
-    await caller.operate(verb, **body | {"newCardId": f"{caller.card_id}-2"})
+    await bring_to(caller, state)
 
     assert [(await caller.register(card_id)).status for card_id in ("{card}", "{card}-3")] == [409, 409]
     assert (await caller.register(pan=caller.other_pan)).status == status
