@@ -4,7 +4,8 @@ import aiohttp
 import pytest
 
 from sandbox import Sandbox
-from tests.integration.sandbox.sandbox_caller import START, Caller, ManualClock, authenticated
+from sandbox.common.tls import client_context
+from tests.integration.sandbox.sandbox_caller import START, Caller, ManualClock
 from tests.integration.sandbox.sandbox_edge import Edge, EdgeServer
 
 
@@ -21,7 +22,7 @@ async def sandbox(tmp_path_factory: pytest.TempPathFactory, clock: ManualClock) 
 
 @pytest.fixture(scope="module")
 async def session(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.TCPConnector(ssl=authenticated(sandbox))
+    connector = aiohttp.TCPConnector(ssl=client_context(sandbox.pki.gateway_client, sandbox.pki.server_ca))
     async with aiohttp.ClientSession(connector=connector) as opened:
         yield opened
 
@@ -50,4 +51,4 @@ async def caller(stranger: Caller) -> Caller:
 @pytest.fixture
 def edge(edge_server: EdgeServer, stranger: Caller) -> Edge:
     """The edge as far as the caller's card and consumer are concerned."""
-    return edge_server.of(stranger.name)
+    return edge_server.edges[stranger.name]

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from jwcrypto import jwe, jwk, jws  # type: ignore[import-untyped] # ships no ty
 
 from sandbox import Sandbox
 
-__all__ = ["GRANT_TYPE", "START", "Caller", "ManualClock", "Response", "authenticated", "jwk", "trusting"]
+__all__ = ["GRANT_TYPE", "START", "Caller", "ManualClock", "Response", "jwk"]
 
 START = 1_800_000_000.0
 """15 January 2027, 8:00 UTC."""
@@ -29,18 +28,6 @@ class ManualClock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def trusting(sandbox: Sandbox) -> ssl.SSLContext:
-    """A client without a certificate."""
-    return ssl.create_default_context(cafile=sandbox.pki.server_ca)
-
-
-def authenticated(sandbox: Sandbox) -> ssl.SSLContext:
-    """A client with the gateway's certificate."""
-    context = trusting(sandbox)
-    context.load_cert_chain(sandbox.pki.gateway_client.certificate, sandbox.pki.gateway_client.key)
-    return context
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """A small edge that D1 can call: it records all calls and responds as set."""
 
 import asyncio
-import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ import orjson
 from aiohttp import web
 
 from sandbox import Sandbox
+from sandbox.common.tls import server_context
 from sandbox.d1.acs.purchase import Flow, Order, Purchase
 from sandbox.d1.model.contract import InitialState
 from sandbox.d1.model.store import CardDetails, Credentials
@@ -54,11 +54,9 @@ def buy(sandbox: Sandbox, name: str, flow: Flow, **changes: Any) -> Purchase:
 class EdgeCall:
     """A received notification or callback request."""
 
-    kind: str
     path: str
     query: Mapping[str, str]
     body: Any
-    """None without a body."""
     headers: Mapping[str, str]
 
 
@@ -71,12 +69,6 @@ class Reply:
     """JSON; a string is sent raw; None for no body."""
     content_type: str = "application/json"
     delay_seconds: float = 0.0
-
-    def response(self) -> web.Response:
-        if self.body is None:
-            return web.Response(status=self.status)
-        data = self.body.encode() if isinstance(self.body, str) else orjson.dumps(self.body)
-        return web.Response(status=self.status, body=data, content_type=self.content_type)
 
 
 def _usual() -> dict[str, list[Reply]]:
@@ -107,18 +99,13 @@ class EdgeServer:
         self.url = ""
         self.token_requests: list[tuple[str, dict[str, str]]] = []
         self.token_reply: Any = {"access_token": "edge-token", "token_type": "Bearer", "expires_in": "60"}
-        self._edges: dict[str, Edge] = defaultdict(Edge)
-
-    def of(self, name: str) -> Edge:
-        """Return the edge for all ids that begin with a name and a hyphen."""
-        return self._edges[name]
+        self.edges: dict[str, Edge] = defaultdict(Edge)
+        """By the name with which, and a hyphen, the ids of their cards and consumers begin."""
 
     @asynccontextmanager
     async def serve(self, sandbox: Sandbox) -> AsyncIterator["EdgeServer"]:
         pki = sandbox.pki
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pki.d1_client_ca)
-        tls.verify_mode = ssl.CERT_REQUIRED
-        tls.load_cert_chain(pki.edge_server.certificate, pki.edge_server.key)
+        tls = server_context(pki.edge_server, pki.d1_client_ca)
         app = web.Application()
         app.router.add_post("/authz/d1/v1/oauth2/token", self._token)
         for method, path, kind in _ROUTES:
@@ -138,12 +125,15 @@ class EdgeServer:
         return web.json_response(self.token_reply)
 
     async def _receive(self, kind: str, request: web.Request) -> web.Response:
-        edge = self.of(request.match_info["id"].partition("-")[0])
+        edge = self.edges[request.match_info["id"].partition("-")[0]]
         data = await request.read()
         body = orjson.loads(data) if data else None
-        call = EdgeCall(kind, request.path, dict(request.query), body, request.headers)
+        call = EdgeCall(request.path, dict(request.query), body, request.headers)
         (edge.notifications if kind == "notification" else edge.callbacks).append(call)
         replies = edge.replies[kind]
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
         await asyncio.sleep(reply.delay_seconds)
-        return reply.response()
+        if reply.body is None:
+            return web.Response(status=reply.status)
+        data = reply.body.encode() if isinstance(reply.body, str) else orjson.dumps(reply.body)
+        return web.Response(status=reply.status, body=data, content_type=reply.content_type)

@@ -105,7 +105,7 @@ async def test_an_edge_that_takes_too_long_fails_the_purchase_which_is_notified(
     apart: tuple[Sandbox, EdgeServer],
 ) -> None:
     sandbox, server = apart
-    edge = server.of("n1")
+    edge = server.edges["n1"]
     edge.replies["otp"] = [Reply(204, delay_seconds=30)]
 
     purchase = buy(sandbox, "n1", Flow.SMS_OTP_ISSUER)
@@ -123,7 +123,7 @@ async def test_a_bearer_token_is_fetched_in_base64url_once_until_it_expires_or_i
     apart: tuple[Sandbox, EdgeServer], stranger: Caller, notification: Notification
 ) -> None:
     sandbox, server = apart
-    edge = server.of(stranger.name)
+    edge = server.edges[stranger.name]
 
     assert await asyncio.gather(*(sandbox.notifier.send(notification) for _ in range(5))) == [204] * 5
     # "d1:" and the secret in UTF-8; plain base64 would have "/" and "+" where this has "_" and "-".
@@ -147,4 +147,4 @@ async def test_without_a_bearer_token_nothing_is_delivered(
 
     with pytest.raises(NotDeliveredError, match="issued no"):
         await sandbox.notifier.send(notification)
-    assert server.of(stranger.name).notifications == []
+    assert server.edges[stranger.name].notifications == []

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from sandbox import Sandbox
-from tests.integration.sandbox.sandbox_caller import GRANT_TYPE, Caller, authenticated, jwk, trusting
+from sandbox.common.tls import browser_context, client_context
+from tests.integration.sandbox.sandbox_caller import GRANT_TYPE, Caller, jwk
 
 WRONG_CLAIMS: tuple[dict[str, Any], ...] = (
     {"iss": "SOMEBODY01", "sub": "SOMEBODY01"},
@@ -31,15 +32,15 @@ async def is_served(sandbox: Sandbox, tls: ssl.SSLContext) -> bool:
 
 
 async def test_a_client_without_a_certificate_or_with_one_of_another_authority_is_refused(sandbox: Sandbox) -> None:
-    foreign = trusting(sandbox)
-    foreign.load_cert_chain(sandbox.pki.d1_client.certificate, sandbox.pki.d1_client.key)
+    pki = sandbox.pki
+    clients = [client_context(identity, pki.server_ca) for identity in (pki.gateway_client, pki.d1_client)]
 
-    given = (trusting(sandbox), foreign, authenticated(sandbox))
-    assert [await is_served(sandbox, tls) for tls in given] == [False, False, True]
+    served = [await is_served(sandbox, tls) for tls in (*clients, browser_context(pki.server_ca))]
+    assert served == [True, False, False]
 
 
 async def test_tls_before_1_2_is_refused(sandbox: Sandbox) -> None:
-    old = authenticated(sandbox)
+    old = client_context(sandbox.pki.gateway_client, sandbox.pki.server_ca)
     with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
 

@@ -4,8 +4,9 @@ import aiohttp
 import pytest
 
 from sandbox import Sandbox
+from sandbox.common.tls import browser_context
 from sandbox.threeds.contract import Delays
-from tests.integration.sandbox.sandbox_caller import ManualClock, trusting
+from tests.integration.sandbox.sandbox_caller import ManualClock
 from tests.integration.sandbox_threeds.threeds_sandbox_caller import ThreeDSCaller
 
 
@@ -13,7 +14,7 @@ from tests.integration.sandbox_threeds.threeds_sandbox_caller import ThreeDSCall
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ThreeDSCaller]:
     clock, delays = ManualClock(), Delays(connection_timeout_seconds=0.01, decoupled_seconds=90.0)
     async with Sandbox.start(tmp_path_factory.mktemp("pki"), threeds_delays=delays, clock=clock) as sandbox:
-        connector = aiohttp.TCPConnector(ssl=trusting(sandbox))
+        connector = aiohttp.TCPConnector(ssl=browser_context(sandbox.pki.server_ca))
         async with aiohttp.ClientSession(connector=connector) as session:
             yield ThreeDSCaller(sandbox, session, clock)
 
