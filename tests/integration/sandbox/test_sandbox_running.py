@@ -5,6 +5,7 @@ import stat
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import chain
 from pathlib import Path
 
 from cryptography import x509
@@ -19,9 +20,8 @@ _LOOPBACK = "0100007F"
 def listening() -> Counter[str]:
     """Return the addresses that this process listens on, in the kernel's notation."""
     own = {link.readlink().name for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
-    lines = [*Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
-    lines += Path("/proc/self/net/tcp6").read_text().splitlines()[1:]
-    sockets = [line.split() for line in lines]
+    tables = [Path("/proc/self/net", name).read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    sockets = [line.split() for line in chain(*tables)]
     return Counter(each[1] for each in sockets if each[3] == _LISTENS and f"socket:[{each[9]}]" in own)
 
 
@@ -48,11 +48,10 @@ def test_keys_are_private_and_replaced_and_certificates_end_within_a_week(tmp_pa
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
     for public in (pki.assertion_public_key, pki.encryption_public_key):
         assert "d" not in json.loads(public.read_text())
-    for path in (pki.server_ca, *(each.certificate for each in (*servers, *clients))):
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-        assert certificate.not_valid_after_utc <= datetime.now(UTC) + timedelta(days=7)
-    for server in servers:
-        certificate = x509.load_pem_x509_certificate(server.certificate.read_bytes())
+    files = [pki.server_ca, *(each.certificate for each in (*clients, *servers))]
+    certificates = [x509.load_pem_x509_certificate(path.read_bytes()) for path in files]
+    assert max(each.not_valid_after_utc for each in certificates) <= datetime.now(UTC) + timedelta(days=7)
+    for certificate in certificates[-len(servers) :]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert names.get_values_for_type(x509.DNSName) == ["localhost"]
         assert names.get_values_for_type(x509.IPAddress) == [ip_address("127.0.0.1"), ip_address("::1")]

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
@@ -18,7 +18,7 @@ def pack(message: dict[str, Any]) -> str:
 
 def unpack(text: str) -> Any:
     """base64url with or without padding."""
-    return json.loads(base64.urlsafe_b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)))
+    return json.loads(base64.urlsafe_b64decode(text.rstrip("=") + "=="))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,9 @@ class Form:
 
     method: str
     action: str
-    fields: dict[str, str]
-    buttons: tuple[tuple[str, str], ...]
+    fields: dict[str, str] = field(default_factory=dict)
+    buttons: dict[str, str] = field(default_factory=dict)
+    """The name of each button by its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,11 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self.forms.append(Form(found["method"], found["action"], {}, ()))
+            self.forms.append(Form(found["method"], found["action"]))
         elif tag == "input":
             self.forms[-1].fields[found["name"]] = found["value"]
         elif tag == "button" and "name" in found:
-            form = self.forms.pop()
-            buttons = (*form.buttons, (found["name"], found["value"]))
-            self.forms.append(Form(form.method, form.action, form.fields, buttons))
+            self.forms[-1].buttons[found["value"]] = found["name"]
 
 
 class Browser:
@@ -79,5 +78,4 @@ class Browser:
             return Page(response.status, text, tuple(reader.forms), ".submit()" in text)
 
     async def press(self, form: Form, value: str) -> Page:
-        (button,) = (button for button in form.buttons if button[1] == value)
-        return await self.post(form.action, form.fields | dict([button]))
+        return await self.post(form.action, form.fields | {form.buttons[value]: value})

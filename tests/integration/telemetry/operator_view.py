@@ -51,11 +51,12 @@ class OperatorView:
             while (await self.scrape()).value(name, **labels) != value:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
-    async def until_ready(self, status: int) -> None:
-        """Poll the readiness until it has a status."""
+    async def until_ready(self, status: int) -> Any:
+        """Poll the readiness until it has a status; return the checks."""
         async with asyncio.timeout(_SECONDS):
-            while (await self.ready())[0] != status:  # noqa: ASYNC110 (as above)
+            while (ready := await self.ready())[0] != status:  # noqa: ASYNC110 (as above)
                 await asyncio.sleep(0.02)
+        return ready[1]
 
     async def ready(self) -> tuple[int, Any]:
         """Return the readiness: the status, and the checks."""

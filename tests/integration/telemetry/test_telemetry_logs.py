@@ -1,4 +1,7 @@
-"""One log line for each rpc and each callback, with what operators need and no secrets."""
+"""One log line for each rpc and each callback, with what operators need and no secrets.
+
+Those of refused callbacks are in tests/integration/edge/test_edge_errors.py.
+"""
 
 from collections.abc import Iterator, MutableMapping
 from typing import Any
@@ -81,10 +84,3 @@ async def test_a_notification_that_is_taken_has_a_line_at_debug_only(view: Opera
         "status": 204,
         "issuer_id": "SANDBOX001",
     }
-
-
-async def test_a_callback_that_is_refused_has_one_line(view: OperatorView, logged: list[Line]) -> None:
-    assert await view.call("POST", "/notifications/d1/v1/issuers/OTHER00001/cards/card-1/3ds/notifications", {}) == 404
-
-    line = the_line(logged)
-    assert (line["event"], line["log_level"], line["status"]) == ("callback_rejected", "warning", 404)
