@@ -11,12 +11,6 @@ import pytest
 from sandbox.d1.model.contract import CardState, ResumeReason, SuspendReason
 from tests.integration.sandbox.sandbox_caller import Caller
 
-LIFTED_BY = {
-    SuspendReason.CARD_LOST: ResumeReason.CARD_FOUND,
-    SuspendReason.USER_DECISION: ResumeReason.USER_DECISION,
-    SuspendReason.ISSUER_DECISION: ResumeReason.ISSUER_DECISION,
-}
-
 
 async def bring_to(caller: Caller, state: str) -> None:
     """Bring the caller's card, which is active, into a state."""
@@ -61,8 +55,9 @@ async def test_a_suspension_is_lifted_by_its_own_reason_only(caller: Caller, sus
     await caller.register()
     await caller.operate("suspend", reasonCode=suspended)
 
-    for resumed in sorted(ResumeReason, key=lambda reason: reason is LIFTED_BY.get(suspended)):
-        lifted = resumed is LIFTED_BY.get(suspended)
+    own = {"CARD_LOST": "CARD_FOUND", "USER_DECISION": "USER_DECISION", "ISSUER_DECISION": "ISSUER_DECISION"}
+    for resumed in sorted(ResumeReason, key=lambda reason: reason.value == own.get(suspended)):
+        lifted = resumed.value == own.get(suspended)
         assert (await caller.operate("resume", reasonCode=resumed)).status == (204 if lifted else 403)
         assert caller.state() == ("ACTIVE" if lifted else "SUSPENDED")
 

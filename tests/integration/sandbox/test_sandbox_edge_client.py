@@ -141,7 +141,8 @@ async def test_without_a_bearer_token_nothing_is_delivered(
 ) -> None:
     sandbox, server = apart
 
-    for reply in ({}, [], {"access_token": "x", "token_type": "mac"}, {"token_type": "Bearer"}):
+    replies: tuple[object, ...] = ({}, [], {"access_token": "x", "token_type": "mac"}, {"token_type": "Bearer"})
+    for reply in replies:
         server.token_reply = reply
         with pytest.raises(NotDeliveredError, match="issued no"):
             await sandbox.notifier.send(notification)

@@ -4,9 +4,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 
@@ -62,11 +62,8 @@ def test_lines_arrive_whole_and_in_order_from_every_thread(pipe: Pipe) -> None:
         for number in range(300):
             writer.write(line(base + number))
 
-    threads = [threading.Thread(target=write, args=[base]) for base in (1000, 2000)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    with ThreadPoolExecutor() as threads:
+        threads.map(write, (1000, 2000))
     writer.write(b"end\n")
 
     numbers = [int(each) for each in pipe.read(b"end\n").split()[:-1]]
