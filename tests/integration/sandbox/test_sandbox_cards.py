@@ -104,3 +104,13 @@ async def test_the_id_of_a_created_card_is_never_registered(caller: Caller) -> N
     await caller.operate("delete", card_id, reasonCode="CLOSED_CARD")
 
     assert [live.status, (await caller.register(card_id)).status] == [409, 409]
+
+
+async def test_a_refused_registration_leaves_its_consumer_unknown(caller: Caller) -> None:
+    assert (await caller.register(cardProductId="full")).status == 403
+    assert (await caller.create()).status == 404
+
+
+async def test_a_card_is_not_replaced_by_one_with_its_own_pan(caller: Caller) -> None:
+    await caller.register()
+    assert (await caller.operate("replace", reasonCode="FRAUD", encryptedData=caller.encrypted())).status == 409
