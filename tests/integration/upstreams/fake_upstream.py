@@ -104,11 +104,6 @@ class FakeUpstream:
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
-    @property
-    def calls(self) -> list[Seen]:
-        """The requests that are calls, without those that only prepare one."""
-        return self.seen
-
     async def arrived(self, count: int) -> None:
         """Wait until so many requests have arrived."""
         async with asyncio.timeout(30), self._arrival:

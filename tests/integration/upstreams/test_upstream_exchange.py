@@ -213,7 +213,19 @@ async def test_a_cancelled_request_gives_its_connection_up(upstream: FakeUpstrea
         with pytest.raises(asyncio.CancelledError):
             await task
 
+        async with asyncio.timeout(30):
+            await upstream.hung_up.wait()
         assert (await send(http)).status == 204
+
+
+async def test_calls_one_after_the_other_share_a_connection_and_keep_no_cookie(upstream: FakeUpstream) -> None:
+    upstream.replies = [reply(Set_Cookie="session=1; Path=/")]
+    async with http_at(upstream.url) as http:
+        for _ in range(5):
+            await send(http)
+
+    assert len({seen.peer for seen in upstream.seen}) == 1
+    assert not [seen for seen in upstream.seen if "cookie" in seen.headers]
 
 
 async def test_a_post_on_a_connection_that_dies_is_not_sent_again(upstream: FakeUpstream) -> None:

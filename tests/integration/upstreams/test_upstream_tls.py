@@ -11,7 +11,6 @@ from gateway.settings import ThreeDSSettings
 from gateway.tls.contexts import threeds_context
 from sandbox.common.pki import Pki, make_pki
 from sandbox.common.tls import browser_context, client_context, server_context
-from tests.integration.upstreams.both_upstreams import UPSTREAMS, Upstream
 from tests.integration.upstreams.fake_d1 import SUSPEND, FakeD1, client_at
 from tests.integration.upstreams.fake_threeds import PAN, server_at
 from tests.integration.upstreams.fake_upstream import FakeUpstream, call, failure_of, kind_of, running
@@ -31,33 +30,14 @@ def as_gateway(pki: Pki, trusted: Path | None = None) -> ssl.SSLContext:
     return client_context(pki.gateway_client, trusted or pki.server_ca)
 
 
-each_upstream = pytest.mark.parametrize("upstream", UPSTREAMS, ids=lambda upstream: upstream.name)
-
-
-@each_upstream
-async def test_a_call_goes_through_mutual_tls(upstream: Upstream, pki: Pki) -> None:
-    server = server_context(upstream.certificate(pki), pki.gateway_client_ca)
-    async with running(upstream.fake([upstream.changed], tls=server)) as fake:
-        async with upstream.connected(fake.url, as_gateway(pki)) as calls:
-            await calls.change(call())
-
-        assert fake.url.startswith("https://")
-        assert len(fake.calls) == 1
-
-
-@each_upstream
-async def test_an_upstream_whose_certificate_nobody_trusts_gets_nothing(
-    upstream: Upstream, pki: Pki, strangers: Pki
-) -> None:
-    server = server_context(upstream.certificate(strangers))
+async def test_an_upstream_whose_certificate_nobody_trusts_gets_nothing(pki: Pki, strangers: Pki) -> None:
     async with (
-        running(upstream.fake([upstream.changed], tls=server)) as fake,
-        upstream.connected(fake.url, as_gateway(pki)) as calls,
+        running(FakeUpstream(tls=server_context(strangers.threeds_server))) as fake,
+        server_at(fake.url, as_gateway(pki)) as server,
     ):
-        error = await failure_of(calls.change(call()))
+        error = await failure_of(server.lookup(PAN, "", call()))
 
         assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
-        assert error.retry_after_seconds == 1
         assert "its certificate is not trusted (unable to get local issuer certificate)" in error.message
         assert fake.seen == []
 

@@ -184,7 +184,7 @@ def test_whatever_d1_says_is_short_printable_and_without_numbers(text: str) -> N
 @pytest.mark.parametrize(
     ("failure", "reason", "seconds"),
     [
-        *((rejected(status), "UPSTREAM_AUTHENTICATION", None) for status in (400, 401, 404)),
+        *((rejected(status), "UPSTREAM_AUTHENTICATION", None) for status in (400, 401, 403, 404)),
         (rejected(429), "UPSTREAM_RATE_LIMITED", 1),
         (rejected(500), "UPSTREAM_FAILED", None),
         (rejected(502), "UPSTREAM_UNAVAILABLE", 1),
@@ -203,7 +203,7 @@ def test_a_call_without_a_token_was_never_sent_and_may_be_retried_if_one_may_be_
 
     assert error is not failure
     assert kind_of(error) == (reason, "NOT_SENT")
-    assert error.retry_after_seconds == seconds
+    assert (error.retry_after_seconds, error.metadata) == (seconds, failure.metadata)
     assert error.message.startswith("Nothing was sent, because no access token could be obtained.")
     assert "may have taken effect" not in error.message
 
