@@ -1,13 +1,12 @@
 """Who is spoken with over TLS, and who is not."""
 
-import ssl
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from adapters.d1.api import D1CardIssuer
-from gateway.settings import ThreeDSSettings
+from gateway.settings import SettingsError, ThreeDSSettings
 from gateway.tls.contexts import threeds_context
 from sandbox.common.pki import Pki, make_pki
 from sandbox.common.tls import browser_context, client_context, server_context
@@ -26,39 +25,39 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return make_pki(tmp_path_factory.mktemp("strangers"))
 
 
-def as_gateway(pki: Pki, trusted: Path | None = None) -> ssl.SSLContext:
-    return client_context(pki.gateway_client, trusted or pki.server_ca)
+def settings(trusted: Path | None) -> ThreeDSSettings:
+    return ThreeDSSettings(base_url="https://127.0.0.1:1", api_key=SecretStr("a-key"), tls_ca_file=trusted)
 
 
-async def test_an_upstream_whose_certificate_nobody_trusts_gets_nothing(pki: Pki, strangers: Pki) -> None:
-    async with (
-        running(FakeUpstream(tls=server_context(strangers.threeds_server))) as fake,
-        server_at(fake.url, as_gateway(pki)) as server,
-    ):
-        error = await failure_of(server.lookup(PAN, "", call()))
+@pytest.mark.parametrize("trusted", ["another authority", "the system's authorities"])
+async def test_an_upstream_whose_certificate_nobody_trusts_gets_nothing(pki: Pki, strangers: Pki, trusted: str) -> None:
+    context = threeds_context(settings(strangers.server_ca if trusted == "another authority" else None))
+    async with running(FakeUpstream(tls=server_context(pki.threeds_server))) as fake:
+        async with server_at(fake.url, context) as server:
+            error = await failure_of(server.lookup(PAN, "", call()))
 
         assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
         assert "its certificate is not trusted (unable to get local issuer certificate)" in error.message
         assert fake.seen == []
 
 
-async def test_without_an_authority_in_its_settings_an_upstream_needs_one_that_the_system_trusts(pki: Pki) -> None:
-    async with running(FakeUpstream(tls=server_context(pki.threeds_server))) as fake:
-        settings = ThreeDSSettings(base_url=fake.url, api_key=SecretStr("a-key"))
-        async with server_at(fake.url, threeds_context(settings)) as server:
-            error = await failure_of(server.lookup(PAN, "", call()))
+def test_a_trusted_authority_that_is_none_is_refused(tmp_path: Path) -> None:
+    no_ca = tmp_path / "ca.pem"
+    no_ca.write_text("nothing")
 
-        assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
-        assert fake.seen == []
+    with pytest.raises(SettingsError, match=r"^threeds\.tls_ca_file: .* holds no CA certificate"):
+        threeds_context(settings(no_ca))
 
 
 @pytest.mark.parametrize("certificate", ["none", "a stranger's"])
 async def test_without_a_client_certificate_that_d1_trusts_nothing_is_sent(
     pki: Pki, strangers: Pki, certificate: str
 ) -> None:
+    context = browser_context(pki.server_ca)
+    if certificate != "none":
+        context = client_context(strangers.gateway_client, pki.server_ca)
     server = server_context(pki.d1_server, pki.gateway_client_ca)
-    client = browser_context(pki.server_ca) if certificate == "none" else as_gateway(strangers, pki.server_ca)
-    async with running(FakeD1(tls=server)) as fake, client_at(fake.url, client) as connected:
+    async with running(FakeD1(tls=server)) as fake, client_at(fake.url, context) as connected:
         error = await failure_of(D1CardIssuer(connected).suspend_card(SUSPEND, call()))
 
         assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
