@@ -11,8 +11,8 @@ from tests.integration.edge.edge_caller import OAUTH, TOKEN_PATH, EdgeCaller, Re
 from tests.running import notification_path
 
 
-def _basic(secret: str = OAUTH.client_secret) -> str:
-    return "Basic " + base64.b64encode(f"{OAUTH.client_id}:{secret}".encode()).decode()
+def _basic(secret: str = OAUTH.client_secret, client_id: str = OAUTH.client_id) -> str:
+    return "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
 
 
 async def _request_token(caller: EdgeCaller, authorization: str | None = None) -> Response:
@@ -37,8 +37,13 @@ async def test_a_token_comes_with_all_that_d1_reads(guarded_caller: EdgeCaller) 
     assert before + 898 < expires_at.timestamp() < time.time() + 901
 
 
-@pytest.mark.parametrize("authorization", ["Basic !!!", _basic("wrong"), _basic().replace("Basic", "Bearer")])
-async def test_wrong_credentials_are_refused_and_not_logged(guarded_caller: EdgeCaller, authorization: str) -> None:
+@pytest.mark.parametrize(
+    "authorization",
+    ["Basic !!!", _basic("wrong"), _basic(""), _basic(client_id="someone"), _basic().replace("Basic", "Bearer")],
+)
+async def test_wrong_credentials_are_refused_without_a_word_on_what_is_wrong_and_not_logged(
+    guarded_caller: EdgeCaller, authorization: str
+) -> None:
     with edge_log() as logged:
         response = await _request_token(guarded_caller, authorization)
     assert response.error(401) == "invalid_client"

@@ -15,7 +15,6 @@ from adapters.d1.api.endpoints import TOKEN
 from adapters.d1.api.errors import D1
 from adapters.d1.api.oauth import TokenSource
 from adapters.http.client import HttpExchange
-from gateway.ports.meter import Unmeasured, UpstreamMeter
 from gateway.settings import UpstreamSettings
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import card_data_pb2
@@ -79,11 +78,9 @@ class FakeD1(FakeUpstream):
 
 
 @asynccontextmanager
-async def client_at(
-    url: str, tls: ssl.SSLContext | None = None, meter: UpstreamMeter | None = None, **limits: Any
-) -> AsyncIterator[D1Client]:
+async def client_at(url: str, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[D1Client]:
     """Talk with a D1."""
-    async with connect(UpstreamSettings(base_url=url, **limits), KEYS, tls, meter or Unmeasured()) as client:
+    async with connect(UpstreamSettings(base_url=url, **limits), KEYS, tls) as client:
         yield client
 
 

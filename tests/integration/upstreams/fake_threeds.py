@@ -3,12 +3,10 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from pydantic import SecretStr
 
 from adapters.threeds import HttpThreeDSServer, codec, connect
-from gateway.ports.meter import Unmeasured, UpstreamMeter
 from gateway.settings import ThreeDSSettings
 from issuer.threeds.v1 import areq_pb2
 
@@ -82,10 +80,8 @@ def an_erro(code: str, component: str = "S", description: str = "Wrong", **more:
 
 
 @asynccontextmanager
-async def server_at(
-    url: str, tls: ssl.SSLContext | None = None, meter: UpstreamMeter | None = None, **limits: Any
-) -> AsyncIterator[HttpThreeDSServer]:
+async def server_at(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[HttpThreeDSServer]:
     """Talk with a server."""
-    settings = ThreeDSSettings(base_url=url, api_key=SecretStr(API_KEY), **limits)
-    async with connect(settings, tls, meter or Unmeasured()) as client:
+    settings = ThreeDSSettings(base_url=url, api_key=SecretStr(API_KEY))
+    async with connect(settings, tls) as client:
         yield HttpThreeDSServer(client)

@@ -15,23 +15,6 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.ports import Call
 
-__all__ = [
-    "BREAK",
-    "HANG",
-    "ISSUER",
-    "TRUNCATED",
-    "Answer",
-    "FakeUpstream",
-    "Reply",
-    "Seen",
-    "answered",
-    "call",
-    "failure_of",
-    "kind_of",
-    "reply",
-    "running",
-]
-
 ISSUER = "ISSUER0001"
 
 _Upstream = TypeVar("_Upstream", bound="FakeUpstream")
@@ -110,8 +93,8 @@ class FakeUpstream:
             await self._arrival.wait_for(lambda: len(self.seen) >= count)
 
     async def start(self) -> None:
-        """Listen, on the port of before if there was one."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
+        """Listen on a free port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -185,10 +168,10 @@ async def running(upstream: _Upstream) -> AsyncIterator[_Upstream]:
         await upstream.stop()
 
 
-def call(seconds: float | None = None, *, issuer_id: str = ISSUER, correlation_id: str = "correlation-1") -> Call:
+def call(seconds: float | None = None) -> Call:
     """Make the circumstances of a call, with a deadline so many seconds from now."""
     deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    return Call(issuer_id=issuer_id, correlation_id=correlation_id, deadline=deadline)
+    return Call(issuer_id=ISSUER, correlation_id="correlation-1", deadline=deadline)
 
 
 async def failure_of(made: Awaitable[object]) -> GatewayError:

@@ -56,14 +56,14 @@ async def test_a_list_is_a_get_without_a_body_that_says_where_to_begin_and_how_m
     # Fields that D1 adds are no fault.
     d1.replies = [reply({"operations": [SMS, FRICTIONLESS], "remainingOperations": 7, "page": 1})]
 
-    listed = await history.list_operations("card-1", 17, 50, call(correlation_id="trace_42"))
+    listed = await history.list_operations("card-1", 17, 50, call())
 
     assert ([each.operation_id for each in listed.operations], listed.remaining) == (["op-2", "op-1"], 7)
     (seen,) = d1.calls
     assert (seen.method, seen.path, seen.body) == ("GET", f"{BASE}?offset=17&limit=50", b"")
     assert {"content-type", "content-length", "transfer-encoding"}.isdisjoint(seen.headers)
     assert seen.headers["authorization"] == f"Bearer {d1.tokens[0]}"
-    assert seen.headers["x-correlation-id"] == "trace_42"
+    assert seen.headers["x-correlation-id"] == "correlation-1"
 
 
 @pytest.mark.parametrize(

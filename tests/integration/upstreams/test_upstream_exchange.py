@@ -190,20 +190,6 @@ async def test_a_request_that_finds_the_queue_full_is_refused_at_once(upstream: 
     assert len(upstream.seen) == 2
 
 
-async def test_a_caller_that_leaves_the_queue_gives_its_place_there_up(upstream: FakeUpstream) -> None:
-    async with http_at(upstream.url, max_connections=1, max_waiting_requests=1) as http:
-        first = asyncio.create_task(send(http))
-        await upstream.arrived(1)
-        second = asyncio.create_task(send(http))
-        await asyncio.sleep(0)
-        second.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await second
-
-        assert kind_of(await failure(http, seconds=0.1)) == ("DEADLINE_EXCEEDED", "NOT_SENT")
-        first.cancel()
-
-
 async def test_a_cancelled_request_gives_its_connection_up(upstream: FakeUpstream) -> None:
     upstream.replies = [HANG, OK]
     async with http_at(upstream.url, max_connections=1) as http:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from adapters.http.admission import AdmissionQueue, QueueFullError
+from adapters.http.admission import AdmissionQueue
 from tests.unit.http.virtual_time import in_virtual_time
 
 
@@ -66,18 +66,6 @@ def test_the_wait_ends_with_the_deadline_and_the_place_goes_to_the_next() -> Non
         assert not next_one.done()
         queue.leave()
         await next_one
-
-    in_virtual_time(story())
-
-
-def test_a_full_queue_rejects_at_once() -> None:
-    async def story() -> None:
-        queue = AdmissionQueue(1, 0)
-        await queue.enter(_soon(60))
-        with pytest.raises(QueueFullError):
-            await queue.enter(_soon(60))
-        queue.leave()
-        await queue.enter(_soon(60))
 
     in_virtual_time(story())
 
