@@ -68,13 +68,6 @@ def depth(source: Any) -> int:
             return 1
 
 
-TAKE: dict[str, Callable[[Fields], object]] = {
-    "text": lambda fields: fields.text("text", max_length=5, required=True),
-    "id": lambda fields: fields.identifier("id", FORM, required=True),
-    "object": lambda fields: fields.nested("object"),
-}
-
-
 def left(fields: Fields) -> dict[str, Any]:
     """Tell what was not taken, as a receiver reads it."""
     struct = struct_pb2.Struct()
@@ -83,86 +76,73 @@ def left(fields: Fields) -> dict[str, Any]:
     return {name: kept(value) for name, value in received.fields.items()}
 
 
-def refusal_of(values: dict[str, Any], field: str) -> str:
-    with pytest.raises(FieldError) as caught:
-        TAKE[field](Fields(values))
-    return str(caught.value)
+TAKE: dict[str, Callable[[Fields], object]] = {
+    "text": lambda fields: fields.text("text", max_length=5),
+    "required text": lambda fields: fields.text("text", max_length=5, required=True),
+    "fitting text": lambda fields: fields.fitting_text("text", max_length=5),
+    "id": lambda fields: fields.identifier("id", FORM),
+    "required id": lambda fields: fields.identifier("id", FORM, required=True),
+    "object": lambda fields: fields.nested("object"),
+    "fitting object": lambda fields: fields.fitting_nested("object"),
+}
 
 
 @pytest.mark.parametrize("given", [{}, {"text": None, "id": None, "object": None}])
-def test_what_may_be_missing_is_empty_or_none(given: dict[str, Any]) -> None:
-    fields = Fields(given)
+@pytest.mark.parametrize("what", [what for what in TAKE if not what.startswith("required")])
+def test_what_may_be_missing_is_empty_or_none(what: str, given: dict[str, Any]) -> None:
+    name = what.rpartition(" ")[2]
+    fields = Fields({each: value for each, value in given.items() if each == name})
 
-    assert fields.text("text", max_length=5) == fields.identifier("id", FORM) == ""
-    assert fields.nested("object") is None
+    assert TAKE[what](fields) == (None if name == "object" else "")
     assert not fields
 
 
-def test_an_empty_object_is_there() -> None:
-    nested = Fields({"object": {}}).nested("object")
+@pytest.mark.parametrize("text", ["", "abc"])
+@pytest.mark.parametrize("what", ["text", "fitting text"])
+def test_a_text_is_taken_if_it_fits(what: str, text: str) -> None:
+    fields = Fields({"text": text})
+
+    assert TAKE[what](fields) == text
+    assert not fields
+
+
+@pytest.mark.parametrize("text", ["", "abc"])
+@pytest.mark.parametrize("take", [Fields.nested, Fields.fitting_nested])
+def test_an_object_is_taken_even_an_empty_one(take: Callable[[Fields, str], Fields | None], text: str) -> None:
+    fields = Fields({"object": {"text": text} if text else {}})
+
+    nested = take(fields, "object")
 
     assert nested is not None
+    assert nested.fitting_text("text", max_length=5) == text
     assert not nested
+    assert not fields
 
 
-@pytest.mark.parametrize("wrong", [None, "", "toolong", 5, 5.5, True, [], {}, [SECRET], {SECRET: SECRET}])
-@pytest.mark.parametrize("field", ["text", "id"])
-def test_a_required_field_that_is_wrong_or_absent_is_refused_by_name_and_without_its_value(
-    field: str, wrong: Any
-) -> None:
-    refusal = refusal_of({field: wrong}, field)
-
-    assert refusal.startswith(f"{field} must ")
-    assert SECRET not in refusal
-    assert "toolong" not in refusal
-    assert refusal_of({}, field).startswith(f"{field} must ")
-
-
-@pytest.mark.parametrize("wrong", ["x", 5, True, [], [SECRET]])
-def test_what_is_no_object_is_refused_by_name(wrong: Any) -> None:
-    assert refusal_of({"object": wrong}, "object") == "object must be an object"
-
-
-@pytest.mark.parametrize("wrong", [5, "toolong", [], {}, False])
-def test_an_optional_field_is_refused_all_the_same_if_it_is_wrong(wrong: Any) -> None:
-    with pytest.raises(FieldError, match=r"^text must be a string of 0 to 5 characters$"):
-        Fields({"text": wrong}).text("text", max_length=5)
-    with pytest.raises(FieldError, match=r"^id must match"):
-        Fields({"id": wrong}).identifier("id", FORM)
-
-
-@pytest.mark.parametrize("wrong", ["", "ABC", "abc\n", " abc", "toolong"])
-def test_an_id_has_to_match_its_form_as_a_whole(wrong: str) -> None:
-    with pytest.raises(FieldError, match=r"^id must match"):
-        Fields({"id": wrong}).identifier("id", FORM)
+NO_TEXTS: tuple[Any, ...] = (5, 5.5, True, [], {}, [SECRET], {SECRET: SECRET})
 
 
 @pytest.mark.parametrize(
-    ("given", "text"), [({}, ""), ({"text": None}, ""), ({"text": ""}, ""), ({"text": "abc"}, "abc")]
+    ("what", "wrong", "refusal"),
+    [
+        *(("text", wrong, "text must be a string of 0 to 5 characters") for wrong in ("toolong", False, *NO_TEXTS)),
+        *(("required text", wrong, "text must ") for wrong in (..., None, "", "toolong", *NO_TEXTS)),
+        *(("id", wrong, "id must match") for wrong in ("", "ABC", "abc\n", " abc", "toolong", False, *NO_TEXTS)),
+        *(("required id", wrong, "id must ") for wrong in (..., None, "", "toolong", *NO_TEXTS)),
+        *(("object", wrong, "object must be an object") for wrong in ("x", 5, True, [], [SECRET])),
+    ],
 )
-def test_a_text_is_taken_if_it_fits(given: dict[str, Any], text: str) -> None:
-    for take in (Fields.text, Fields.fitting_text):
-        fields = Fields(dict(given))
-        assert take(fields, "text", max_length=5) == text
-        assert not fields
+def test_a_field_that_is_wrong_or_absent_is_refused_by_name_and_without_its_value(
+    what: str, wrong: Any, refusal: str
+) -> None:
+    fields = Fields({} if wrong is ... else {what.rpartition(" ")[2]: wrong})
 
+    with pytest.raises(FieldError) as caught:
+        TAKE[what](fields)
 
-def test_an_object_is_taken_if_it_fits() -> None:
-    fields = Fields({"object": {"text": "abc"}})
-
-    nested = fields.fitting_nested("object")
-
-    assert nested is not None
-    assert nested.fitting_text("text", max_length=5) == "abc"
-    assert not fields
-
-
-@pytest.mark.parametrize("given", [{}, {"object": None}])
-def test_an_object_that_is_missing_does_not_fit_and_nothing_is_left(given: dict[str, Any]) -> None:
-    fields = Fields(given)
-
-    assert fields.fitting_nested("object") is None
-    assert not fields
+    assert str(caught.value).startswith(refusal)
+    assert SECRET not in str(caught.value)
+    assert "toolong" not in str(caught.value)
 
 
 @pytest.mark.parametrize("other", [5, 0, False, "toolong", "", [], {}])
@@ -185,14 +165,6 @@ def test_a_nested_field_is_refused_by_its_path() -> None:
 
     with pytest.raises(FieldError, match=r"^details\.deep\.text must"):
         deep.text("text", max_length=5)
-
-
-def test_what_was_taken_is_not_left_over() -> None:
-    fields = Fields({"text": "abc", "other": 1})
-
-    fields.text("text", max_length=5)
-
-    assert left(fields) == {"other": 1}
 
 
 @given(st.dictionaries(st.text(max_size=6), values, max_size=5))
