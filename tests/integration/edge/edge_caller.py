@@ -21,19 +21,6 @@ from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.d1.callbacks.notifier import EdgeCredentials
 from tests.running import Running, consumer_notification_path, edge_tls, notification_path
 
-__all__ = [
-    "OAUTH",
-    "TOKEN_PATH",
-    "EdgeCaller",
-    "Response",
-    "consumer_event",
-    "edge_log",
-    "end_of",
-    "event",
-    "on_tcp",
-    "raw_request",
-]
-
 OAUTH = EdgeCredentials("d1-client", "s\u00e9cret:~~~~????", "notifications status")
 """D1's credentials for tokens; characters of their base64 differ in base64url."""
 TOKEN_PATH = "/authz/d1/v1/oauth2/token"

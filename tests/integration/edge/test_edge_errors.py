@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.running import consumer_notification_path, notification_path
 _MARK = "5413330089010434"
 """A marker of data that must stay out of the log."""
 _LIMIT = 65_536
+_Check = Callable[[Response], Awaitable[None]]
 
 
 @pytest.fixture
@@ -23,18 +24,21 @@ def logged() -> Iterator[list[EventDict]]:
         yield entries
 
 
-async def _nothing_stored_but_logged(
-    caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture, response: Response
-) -> None:
-    errors = [entry for entry in logged if entry["event"] == "callback_rejected"]
-    assert [(entry["status"], entry["error"]) for entry in errors] == [
-        (response.status, response.error(response.status))
-    ]
-    assert all(entry["correlation_id"] for entry in errors)
-    assert _MARK not in repr(logged) + caplog.text
-    assert not [entry for entry in logged if entry["log_level"] == "error"]
-    assert await caller.stored() == []
-    assert (await caller.notify()).status == 204
+@pytest.fixture
+def refused(caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture) -> _Check:
+    async def check(response: Response) -> None:
+        """Check that a request was logged without its data, that nothing was stored, and that the next one is taken."""
+        errors = [entry for entry in logged if entry["event"] == "callback_rejected"]
+        assert [(entry["status"], entry["error"]) for entry in errors] == [
+            (response.status, response.error(response.status))
+        ]
+        assert all(entry["correlation_id"] for entry in errors)
+        assert _MARK not in repr(logged) + caplog.text
+        assert not [entry for entry in logged if entry["log_level"] == "error"]
+        assert await caller.stored() == []
+        assert (await caller.notify()).status == 204
+
+    return check
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class _Case:
     path: str | None = None
     """The path, if it is not that of the caller's notifications."""
     headers: dict[str, str] = field(default_factory=dict)
+    method: str = "POST"
 
 
 async def _chunks(size: int) -> AsyncIterator[bytes]:
@@ -94,36 +99,27 @@ _CASES = {
     "an unknown path": _Case(404, "not found", path=f"/{_MARK}"),
     "the path with a slash behind": _Case(404, "not found", path=_PATH("card-1") + "/"),
     "the root": _Case(404, "not found", path="/"),
+    **{
+        method: _Case(405, "method not allowed", _MARK.encode(), method=method)
+        for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS")
+    },
     "the token endpoint, which is off": _Case(404, "not found", path="/authz/d1/v1/oauth2/token"),
 }
 
 
 @pytest.mark.parametrize("case", _CASES.values(), ids=_CASES.keys())
-async def test_what_is_wrong_is_refused(
-    caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture, case: _Case
-) -> None:
+async def test_what_is_wrong_is_refused(caller: EdgeCaller, refused: _Check, case: _Case) -> None:
     headers = {"Content-Type": case.content_type} | case.headers
-    response = await caller.request("POST", case.path or caller.path, data=case.data, headers=headers)
+    response = await caller.request(case.method, case.path or caller.path, data=case.data, headers=headers)
     assert case.error in response.error(case.status)
-    await _nothing_stored_but_logged(caller, logged, caplog, response)
+    assert response.headers.get("allow") == ("POST" if case.status == 405 else None)
+    await refused(response)
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
-async def test_another_method_gets_the_allowed_one(
-    caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture, method: str
-) -> None:
-    response = await caller.request(method, caller.path, data=_MARK)
-    assert response.error(405) == "method not allowed"
-    assert response.headers["allow"] == "POST"
-    await _nothing_stored_but_logged(caller, logged, caplog, response)
-
-
-async def test_a_body_that_grows_too_large_in_chunks_is_refused(
-    caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_body_that_grows_too_large_in_chunks_is_refused(caller: EdgeCaller, refused: _Check) -> None:
     response = await caller.post(_chunks(2 * _LIMIT))
     assert response.error(413) == "the body is too large"
-    await _nothing_stored_but_logged(caller, logged, caplog, response)
+    await refused(response)
 
 
 async def test_the_largest_body_is_taken(caller: EdgeCaller) -> None:

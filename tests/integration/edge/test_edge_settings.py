@@ -27,16 +27,14 @@ def _presenting(used: Settings, folder: Path, ends: timedelta) -> Settings:
     return used.model_copy(update={"edge": edge})
 
 
-def test_what_is_well_gives_no_warning(used: Settings) -> None:
+def test_a_certificate_of_ours_that_ends_soon_is_a_warning_and_one_that_has_expired_a_mistake(
+    used: Settings, tmp_path: Path
+) -> None:
     assert bootstrap.check(used) == []
 
-
-def test_a_certificate_that_ends_soon_is_a_warning(used: Settings, tmp_path: Path) -> None:
     (warning,) = bootstrap.check(_presenting(used, tmp_path, 10 * _DAY))
     assert warning.startswith("edge.tls_certificate_file: expires on ")
 
-
-def test_a_certificate_of_ours_that_has_expired_is_a_mistake(used: Settings, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^edge\.tls_certificate_file: expired on "):
         bootstrap.check(_presenting(used, tmp_path, -_DAY))
 
