@@ -82,7 +82,7 @@ async def make(client: D1Client, request: Message) -> Message:
 
 
 @pytest.mark.parametrize(
-    ("request_", "method", "path", "body"),
+    ("request_", "sent", "body"),
     [
         (
             card.CreateCardRequest(
@@ -96,8 +96,7 @@ async def make(client: D1Client, request: Message) -> Message:
                 name_on_card="A. Name",
                 second_name_on_card="B-C",
             ),
-            "POST",
-            BASE,
+            f"POST {BASE}",
             {
                 "consumerId": "consumer-1",
                 "cardProductId": "product-1",
@@ -114,89 +113,75 @@ async def make(client: D1Client, request: Message) -> Message:
             card.RegisterCardRequest(
                 card_id="card-1", consumer_id="consumer-1", card_product_id="product-1", encrypted_data="a..b.c.d"
             ),
-            "PUT",
-            f"{BASE}/card-1",
+            f"PUT {BASE}/card-1",
             {"consumerId": "consumer-1", "cardProductId": "product-1", "encryptedData": "a..b.c.d"},
         ),
         (
             card.RenewCardRequest(card_id="card-1", reason="Expired", new_card_id="card-2", encrypted_data="a..b.c.d"),
-            "POST",
-            f"{BASE}/card-1/operations:renew",
+            f"POST {BASE}/card-1/operations:renew",
             {"reason": "Expired", "newCardId": "card-2", "encryptedData": "a..b.c.d"},
         ),
-        (
-            card.RenewCardRequest(card_id="card-1"),
-            "POST",
-            f"{BASE}/card-1/operations:renew",
-            {},
-        ),
+        (card.RenewCardRequest(card_id="card-1"), f"POST {BASE}/card-1/operations:renew", {}),
         (
             card.ReplaceCardRequest(card_id="card-1", reason_code="CARD_LOST", new_card_id="card-2"),
-            "POST",
-            f"{BASE}/card-1/operations:replace",
+            f"POST {BASE}/card-1/operations:replace",
             {"reasonCode": "CARD_LOST", "newCardId": "card-2"},
         ),
         (
             card.DeleteCardRequest(card_id="card-1", reason="Account closed", reason_code="CLOSED_ACCOUNT"),
-            "POST",
-            f"{BASE}/card-1/operations:delete",
+            f"POST {BASE}/card-1/operations:delete",
             {"reason": "Account closed", "reasonCode": "CLOSED_ACCOUNT"},
         ),
         (
             card.SuspendCardRequest(card_id="card-1", reason_code=card.SUSPEND_REASON_CARD_STOLEN),
-            "POST",
-            f"{BASE}/card-1/operations:suspend",
+            f"POST {BASE}/card-1/operations:suspend",
             {"reasonCode": "CARD_STOLEN"},
         ),
         (
             card.ResumeCardRequest(card_id="card-1", reason_code=card.RESUME_REASON_USER_DECISION),
-            "POST",
-            f"{BASE}/card-1/operations:resume",
+            f"POST {BASE}/card-1/operations:resume",
             {"reasonCode": "USER_DECISION"},
         ),
         (
             consumer.RegisterConsumerRequest(consumer_id="consumer-1", personal_information=PERSON),
-            "PUT",
-            f"{V2}/consumers/consumer-1",
+            f"PUT {V2}/consumers/consumer-1",
             {"personalInformation": PERSON_AT_D1},
         ),
         (
             consumer.DeleteConsumerRequest(
                 consumer_id="consumer-1", reason="Moved away", reason_code=consumer.REASON_CODE_USER_DECISION
             ),
-            "POST",
-            f"{V1}/consumers/consumer-1/operations:delete",
+            f"POST {V1}/consumers/consumer-1/operations:delete",
             {"reason": "Moved away", "reasonCode": "USER_DECISION"},
         ),
         (
             consumer.DeleteConsumerRequest(consumer_id="consumer-1"),
-            "POST",
-            f"{V1}/consumers/consumer-1/operations:delete",
+            f"POST {V1}/consumers/consumer-1/operations:delete",
             {"reasonCode": "ISSUER_DECISION"},
         ),
         (
             consumer.DeleteCredentialsRequest(
                 app_instance_id="app-1", reason="Phone lost", reason_code=consumer.REASON_CODE_USER_DECISION
             ),
-            "POST",
-            f"{V1}/appinstances/app-1/authncredentials/operations:delete",
+            f"POST {V1}/appinstances/app-1/authncredentials/operations:delete",
             {"reason": "Phone lost", "reasonCode": "USER_DECISION"},
         ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Message) else "",
 )
 async def test_a_call_reaches_d1_as_its_api_wants_it(
-    d1: FakeD1, client: D1Client, request_: Message, method: str, path: str, body: object
+    d1: FakeD1, client: D1Client, request_: Message, sent: str, body: object
 ) -> None:
-    d1.replies = [CREATED if path == BASE else DONE]
+    creates = isinstance(request_, card.CreateCardRequest)
+    d1.replies = [CREATED if creates else DONE]
 
     response = await make(client, request_)
 
     assert type(response).__name__ == type(request_).__name__.replace("Request", "Response")
-    assert json_format.MessageToDict(response) == ({"cardId": "crd_1"} if path == BASE else {})
+    assert json_format.MessageToDict(response) == ({"cardId": "crd_1"} if creates else {})
 
     (seen,) = d1.calls
-    assert (seen.method, seen.path) == (method, path)
+    assert f"{seen.method} {seen.path}" == sent
     assert seen.json() == body
     assert seen.headers["content-type"] == "application/json"
     assert seen.headers["authorization"] == f"Bearer {d1.tokens[0]}"
@@ -244,13 +229,6 @@ async def test_after_its_deadline_a_call_is_not_sent_nor_is_a_token_fetched(d1: 
     assert d1.seen == []
 
 
-async def test_an_id_with_a_slash_stays_one_part_of_the_path(d1: FakeD1, cards: D1CardIssuer) -> None:
-    request = card.SuspendCardRequest(card_id="a/../b?c", reason_code=card.SUSPEND_REASON_FRAUD)
-    await cards.suspend_card(request, call())
-
-    assert d1.calls[0].path == f"{BASE}/a%2F..%2Fb%3Fc/operations:suspend"
-
-
 @pytest.mark.parametrize("user_id", ["operator-7", ""])
 async def test_correlation_and_user_id_go_with_the_call(d1: FakeD1, client: D1Client, user_id: str) -> None:
     for request in (
@@ -270,25 +248,9 @@ async def test_any_success_will_do_where_no_body_is_needed(d1: FakeD1, cards: D1
     assert await cards.suspend_card(SUSPEND, call()) == card.SuspendCardResponse()
 
 
-@pytest.mark.parametrize("extra", [{}, {"state": "ACTIVE", "limits": [1, {"daily": None}], "virtual": True}])
-async def test_what_d1_sends_beyond_the_card_id_is_kept(
-    d1: FakeD1, cards: D1CardIssuer, extra: dict[str, object]
-) -> None:
-    d1.replies = [reply({"cardId": "crd_9", **extra})]
-
-    response = await cards.create_card(CREATE, call())
-
-    assert response.card_id == "crd_9"
-    assert response.HasField("unrecognized") is bool(extra)
-    assert json_format.MessageToDict(response.unrecognized) == extra
-
-
 @pytest.mark.parametrize(
     "body",
-    [
-        b'{"cardId":"' + b"c" * 49 + b'"}',
-        b'{"cardId":"crd_1","deep":' + b"[" * 40 + b"]" * 40 + b"}",
-    ],
+    [b'{"cardId":"' + b"c" * 49 + b'"}', b'{"cardId":"crd_1","deep":' + b"[" * 40 + b"]" * 40 + b"}"],
 )
 async def test_a_created_card_without_a_usable_id_leaves_the_outcome_unknown(
     d1: FakeD1, cards: D1CardIssuer, body: bytes
@@ -299,27 +261,3 @@ async def test_a_created_card_without_a_usable_id_leaves_the_outcome_unknown(
 
     assert kind_of(error) == ("UPSTREAM_CONTRACT", "UNKNOWN")
     assert error.metadata == {"upstream": "d1", "upstream_status": "201"}
-
-
-@pytest.mark.parametrize(
-    ("named", "fields"),
-    [
-        ("dateOfBirth", ["date_of_birth"]),
-        (
-            "personalInformation.mobilePhoneNumber.phoneNumber",
-            ["personal_information.mobile_phone_number.phone_number"],
-        ),
-        ("personalInformation.shoeSize", ["personal_information.shoeSize"]),
-        ("rania@bank.example 791234567", []),
-    ],
-)
-async def test_a_field_of_the_person_that_d1_rejects_is_named_in_the_contracts_words_and_never_its_value(
-    d1: FakeD1, client: D1Client, named: str, fields: list[str]
-) -> None:
-    d1.replies = [reply({"errorCode": "FIELD_INVALID_FORMAT", "error": named}, 400)]
-    request = consumer.RegisterConsumerRequest(consumer_id="consumer-1", personal_information=PERSON)
-
-    error = await failure_of(make(client, request))
-
-    assert [violation.field for violation in error.violations] == fields
-    assert not {"rania", "791234567"} & set(error.message.replace("@", " ").split())

@@ -104,7 +104,14 @@ def test_a_code_that_is_no_code_is_not_passed_on(code: object) -> None:
     ("code", "text", "named"),
     [
         ("FIELD_INVALID_FORMAT", "cardProductId", [("card_product_id", "FIELD_INVALID_FORMAT")]),
-        # Unknown to the gateway.
+        ("FIELD_INVALID_FORMAT", "dateOfBirth", [("date_of_birth", "FIELD_INVALID_FORMAT")]),
+        (
+            "FIELD_INVALID_FORMAT",
+            "personalInformation.mobilePhoneNumber.phoneNumber",
+            [("personal_information.mobile_phone_number.phone_number", "FIELD_INVALID_FORMAT")],
+        ),
+        # Unknown to the gateway, or no field.
+        ("FIELD_INVALID_VALUE", "personalInformation.shoe", [("personal_information.shoe", "FIELD_INVALID_VALUE")]),
         ("FIELD_INVALID_VALUE", "accounts[0].iban", [("accounts[0].iban", "FIELD_INVALID_VALUE")]),
         ("FIELD_INVALID_VALUE", "Something is wrong", []),
         ("STATE_INVALID", "cardProductId", []),
@@ -160,6 +167,7 @@ def test_no_retry_after_breaks_anything_or_asks_for_more_than_a_day(header: str)
         ("PAN 4111 1111 1111 1111", "PAN ****"),
         ("PAN 411-111-111-1111111", "PAN ****"),
         ("PAN 411.111.111_1111111.", "PAN ****."),
+        ("rania@bank.example 791234567", "**** ****"),
         ("limit is 100", "limit is 100"),
         ("token eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJhIn0.c2ln refused", "token **** refused"),
         ("opaque " + "aB3_" * 20, "opaque ****"),
