@@ -3,9 +3,10 @@
 import asyncio
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from joserfc.jwk import ECKey
@@ -20,6 +21,7 @@ from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import card_data_pb2
 from tests.integration.upstreams.fake_upstream import ISSUER, Answer, FakeUpstream, Reply, Seen, answered, reply
 
+OTHER_ISSUER = "ISSUER0002"
 PAN = "4111111111111111"
 ASSERTION_KEY = ECKey.generate_key("P-256", {"kid": "issuer-2025"})
 D1_KEY = ECKey.generate_key("P-256", {"kid": "d1-2025"})
@@ -85,21 +87,11 @@ async def client_at(url: str, tls: ssl.SSLContext | None = None, **limits: Any) 
 
 
 @dataclass(slots=True)
-class Clock:
-    """A monotonic clock that goes only when it is moved."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass(slots=True)
 class Tokens:
-    """The tokens that an adapter has of a D1, on a clock of their own."""
+    """The tokens that an adapter has of a D1, on a clock that goes only when it is moved."""
 
     source: TokenSource
-    clock: Clock
+    clock: SimpleNamespace
 
     async def get(self, issuer_id: str = ISSUER) -> str:
         return await self.source.get(issuer_id, "correlation-1")
@@ -117,28 +109,19 @@ class Tokens:
 
 
 @asynccontextmanager
-async def tokens_at(
-    d1: FakeD1,
-    *signers: ECKey,
-    issuers: tuple[str, ...] = (ISSUER,),
-    assertion_audience: str | None = None,
-    clock: Callable[[], float] = lambda: 1_700_000_000.9,
-) -> AsyncIterator[Tokens]:
-    """Fetch tokens from a D1, with assertions by these keys."""
+async def tokens_at(d1: FakeD1, *signers: ECKey) -> AsyncIterator[Tokens]:
+    """Fetch tokens for two issuers from a D1, with assertions by these keys."""
     settings = UpstreamSettings(base_url=d1.url)
     keys = IssuerKeys(signers or [ASSERTION_KEY], KEYS[ISSUER].d1_encryption_keys)
-    monotonic = Clock()
-    async with (
-        aclosing(HttpExchange(D1, settings, None)) as http,
-        aclosing(
-            TokenSource(
-                http,
-                dict.fromkeys(issuers, keys),
-                settings,
-                assertion_audience=assertion_audience,
-                clock=clock,
-                monotonic=monotonic,
-            )
-        ) as source,
-    ):
-        yield Tokens(source, monotonic)
+    monotonic = SimpleNamespace(now=1000.0)
+    async with aclosing(HttpExchange(D1, settings, None)) as http:
+        source = TokenSource(
+            http,
+            {ISSUER: keys, OTHER_ISSUER: keys},
+            settings,
+            assertion_audience="https://api.d1.example",
+            clock=lambda: 1_700_000_000.9,
+            monotonic=lambda: monotonic.now,
+        )
+        async with aclosing(source):
+            yield Tokens(source, monotonic)

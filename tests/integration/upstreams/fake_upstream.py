@@ -97,6 +97,11 @@ class FakeUpstream:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def stop_listening(self) -> None:
+        """Close the port and keep the connections."""
+        assert self._server is not None
+        self._server.close()
+
     async def stop(self) -> None:
         """Close the port and every connection."""
         assert self._server is not None
@@ -105,11 +110,6 @@ class FakeUpstream:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
-
-    def stop_listening(self) -> None:
-        """Close the port and keep the connections."""
-        assert self._server is not None
-        self._server.close()
 
     async def answer(self, seen: Seen) -> Reply:
         """Answer a request."""

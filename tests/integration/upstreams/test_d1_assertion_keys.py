@@ -9,12 +9,11 @@ from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped]
 from jwcrypto import jws as oracle_jws
 from structlog.testing import capture_logs
 
-from tests.integration.upstreams.fake_d1 import FakeD1, tokens_at
+from tests.integration.upstreams.fake_d1 import OTHER_ISSUER, FakeD1, tokens_at
 from tests.integration.upstreams.fake_upstream import ISSUER, Reply, Seen, failure_of, kind_of, reply
 
 OLD = ECKey.generate_key("P-256", {"kid": "old"})
 NEW = ECKey.generate_key("P-256", {"kid": "new"})
-OTHER_ISSUER = "ISSUER0002"
 
 
 @dataclass(slots=True)
@@ -101,7 +100,7 @@ async def test_the_key_that_d1_took_is_remembered_and_logged_once(
 
 
 async def test_each_issuer_remembers_for_itself(d1: FakeD1, registrar: Registrar) -> None:
-    async with tokens_at(d1, NEW, OLD, issuers=(ISSUER, OTHER_ISSUER)) as tokens:
+    async with tokens_at(d1, NEW, OLD) as tokens:
         await tokens.get()
         await tokens.get(OTHER_ISSUER)
 

@@ -32,9 +32,8 @@ def verified(seen: Seen) -> oracle_jws.JWS:
     return jws
 
 
-async def test_the_assertion_is_what_d1_requires_and_another_library_verifies_it(d1: FakeD1) -> None:
-    async with tokens_at(d1, assertion_audience="https://api.d1.example") as tokens:
-        await tokens.get()
+async def test_the_assertion_is_what_d1_requires_and_another_library_verifies_it(d1: FakeD1, tokens: Tokens) -> None:
+    await tokens.get()
 
     (seen,) = d1.token_calls
     assert (seen.method, seen.path) == ("POST", "/authz/v1/oauth2/token")

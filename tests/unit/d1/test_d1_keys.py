@@ -35,34 +35,27 @@ def keys(
     return IssuerKeys(list(assertion), recipients, clock)
 
 
+PRIVATE, PUBLIC = key(), key(private=False)
+ON_P384 = key(curve="P-384", private=False)
+ON_P521 = key(curve="P-521")
+
+
 @pytest.mark.parametrize(
     ("assertion", "encryption", "mistake"),
     [
-        ([], [key(private=False)], "needs at least one key"),
-        ([key()], [], "needs at least one key"),
-        ([key(curve="P-521"), key("good")], [key(private=False)], "assertion_keys: .* P-256, not on P-521"),
-        ([key("good"), key(curve="P-521")], [key(private=False)], "assertion_keys: .* P-256, not on P-521"),
-        (
-            [key()],
-            [key(curve="P-384", private=False), key("good", private=False)],
-            "d1_encryption_keys: .* not on P-384",
-        ),
-        (
-            [key()],
-            [key("good", private=False), key(curve="P-384", private=False)],
-            "d1_encryption_keys: .* not on P-384",
-        ),
+        ([], [PUBLIC], "needs at least one key"),
+        ([PRIVATE], [], "needs at least one key"),
+        ([ON_P521, PRIVATE], [PUBLIC], "assertion_keys: .* P-256, not on P-521"),
+        ([PRIVATE, ON_P521], [PUBLIC], "assertion_keys: .* P-256, not on P-521"),
+        ([PRIVATE], [ON_P384, PUBLIC], "d1_encryption_keys: .* not on P-384"),
+        ([PRIVATE], [PUBLIC, ON_P384], "d1_encryption_keys: .* not on P-384"),
         # The wrong way round.
-        ([key(private=False)], [key()], "assertion_keys: expected private keys"),
-        ([key()], [key(private=False), key("another")], "D1's public key"),
-        ([ECKey.generate_key("P-256")], [key(private=False)], "assertion_keys: a key has no kid"),
-        ([key()], [key(private=False, use="sig")], "not for the use 'enc'"),
-        ([key(use="enc")], [key(private=False)], "not for the use 'sig'"),
-        (
-            [key()],
-            [EncryptionKey(key("next", private=False), 1_800_000_000.0)],
-            r"no key is active before 2027-01-15T08:00:00\+00:00",
-        ),
+        ([PUBLIC], [PRIVATE], "assertion_keys: expected private keys"),
+        ([PRIVATE], [PUBLIC, key("another")], "D1's public key"),
+        ([ECKey.generate_key("P-256")], [PUBLIC], "assertion_keys: a key has no kid"),
+        ([PRIVATE], [key(private=False, use="sig")], "not for the use 'enc'"),
+        ([key(use="enc")], [PUBLIC], "not for the use 'sig'"),
+        ([PRIVATE], [EncryptionKey(PUBLIC, _SWITCH)], r"no key is active before 2027-01-15T08:00:00\+00:00"),
     ],
 )
 def test_keys_that_could_not_be_used_are_refused(
