@@ -11,8 +11,7 @@ from jwcrypto import jws as oracle_jws
 
 from adapters.d1.api import D1CardIssuer
 from gateway.errors import GatewayError
-from issuer.card.v1 import messages_pb2 as card
-from tests.integration.upstreams.fake_d1 import ASSERTION_KEY, SUSPEND, FakeD1, Tokens, client_at, tokens_at
+from tests.integration.upstreams.fake_d1 import ASSERTION_KEY, SUSPEND, FakeD1, Tokens, tokens_at
 from tests.integration.upstreams.fake_upstream import ISSUER, Seen, call, failure_of, kind_of, reply
 
 LIFETIME = 900
@@ -64,20 +63,6 @@ async def test_no_audience_means_no_claim_and_every_assertion_is_new(d1: FakeD1,
     assert "aud" not in first | second
     assert first["jti"] != second["jti"]
     assert earliest <= first["iat"] <= time.time()
-
-
-@pytest.mark.parametrize("refused", [False, True], ids=["none", "refused"])
-async def test_many_calls_without_a_good_token_fetch_one(d1: FakeD1, *, refused: bool) -> None:
-    async with client_at(d1.url, total_timeout_seconds=60.0, connect_timeout_seconds=60.0) as client:
-        cards = D1CardIssuer(client)
-        if refused:
-            await cards.suspend_card(SUSPEND, call())
-            d1.refused_tokens.update(d1.tokens)
-        responses = await asyncio.gather(*(cards.suspend_card(SUSPEND, call()) for _ in range(200)))
-
-    assert responses == [card.SuspendCardResponse()] * 200
-    assert len(d1.token_calls) == 1 + refused
-    assert len(d1.calls) == 200 + 201 * refused
 
 
 async def test_a_late_refusal_of_an_old_token_leaves_the_new_one_alone(d1: FakeD1, tokens: Tokens) -> None:
@@ -201,19 +186,6 @@ async def test_a_response_without_a_usable_token_breaks_the_contract(
 
     assert kind_of(await failure_of(cards.suspend_card(SUSPEND, call()))) == ("UPSTREAM_CONTRACT", "NOT_SENT")
     assert d1.calls == []
-
-
-async def test_a_caller_out_of_time_leaves_while_the_fetch_goes_on_for_the_next(
-    d1: FakeD1, cards: D1CardIssuer
-) -> None:
-    d1.token_gate.clear()
-    error = await failure_of(cards.suspend_card(SUSPEND, call(0.05)))
-    d1.token_gate.set()
-
-    assert kind_of(error) == ("DEADLINE_EXCEEDED", "NOT_SENT")
-    assert d1.calls == []
-    assert await cards.suspend_card(SUSPEND, call()) == card.SuspendCardResponse()
-    assert len(d1.token_calls) == 1
 
 
 async def test_closing_ends_a_fetch_that_still_runs(d1: FakeD1) -> None:
