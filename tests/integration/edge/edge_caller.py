@@ -5,7 +5,6 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
-from copy import copy
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Self
@@ -87,12 +86,6 @@ class EdgeCaller:
         """Begin at the end of the gateway's event log."""
         async with _watched(running, notification.WatchNotificationsRequest()) as (batch, _):
             return cls(running, session, batch.cursor)
-
-    def at(self, running: Running) -> Self:
-        """Return the same caller at a gateway with a copy of the event log."""
-        other = copy(self)
-        other.running = running
-        return other
 
     @property
     def path(self) -> str:

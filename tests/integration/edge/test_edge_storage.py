@@ -95,9 +95,9 @@ async def test_what_was_stored_before_a_restart_is_still_a_duplicate_after_it(ca
         database.backup(copy)
     sandbox = caller.running.sandbox
     async with running_gateway(sandbox, settings_for(sandbox, folder)) as restored:
-        again = caller.at(restored)
-        assert (await again.notify()).status == 204
-        assert await again.stored() == held
+        caller.running = restored
+        assert (await caller.notify()).status == 204
+        assert await caller.stored() == held
 
 
 async def test_the_correlation_id_is_kept_where_it_is_one(caller: EdgeCaller) -> None:

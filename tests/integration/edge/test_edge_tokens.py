@@ -54,7 +54,8 @@ async def test_wrong_credentials_are_refused_without_a_word_on_what_is_wrong_and
 
 async def test_nothing_is_taken_without_one_token_of_ours_and_none_is_logged(guarded_caller: EdgeCaller) -> None:
     token = await _token(guarded_caller)
-    for values in ([], [token], [_basic()], ["Bearer "], [f"Bearer {token[:-1]}"], [f"Bearer {token}"] * 2):
+    wrong = ("", token, _basic(), "Bearer", "Bearer ", "Bearer x.y.z", "Bearer \u00e9", f"Bearer {token[:-1]}")
+    for values in ([], [f"Bearer {token}"] * 2, *([value] for value in wrong)):
         headers = [("Authorization", value) for value in values]
         with edge_log() as logged:
             response = await guarded_caller.request("POST", guarded_caller.path, json=event(), headers=headers)
@@ -63,6 +64,9 @@ async def test_nothing_is_taken_without_one_token_of_ours_and_none_is_logged(gua
         assert [entry["status"] for entry in logged] == [401]
         assert token[:-1] not in repr(logged)
     assert "token" in (await guarded_caller.notify_consumer()).error(401)
+    async with guarded_caller.connection() as (reader, writer):
+        writer.write(guarded_caller.raw(b"{}", "Authorization: Bearer x").replace(b"Bearer x", b"Bearer \xff"))
+        (await guarded_caller.read(reader)).error(401)
     assert await guarded_caller.stored() == []
 
     assert (await guarded_caller.notify(Authorization=f"Bearer {token}")).status == 204
