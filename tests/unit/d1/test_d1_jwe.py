@@ -53,19 +53,11 @@ def test_an_expiry_is_written_month_first(month: int, year: int) -> None:
     assert mmyy(card_data_pb2.CardExpiry(month=month, year=year)) == f"{month:02}{year - 2000:02}"
 
 
-@pytest.mark.parametrize(
-    ("details", "more"),
-    [
-        (replies_pb2.CardDetails(), {}),
-        (replies_pb2.CardDetails(name="Zoë Ng"), {"name": "Zoë Ng"}),
-        (replies_pb2.CardDetails(cvv="012"), {"cvv": "012"}),
-        (replies_pb2.CardDetails(name="Zoë Ng", cvv="9999"), {"name": "Zoë Ng", "cvv": "9999"}),
-    ],
-)
-def test_another_library_opens_a_cards_details_and_finds_what_was_said_of_it(
-    details: replies_pb2.CardDetails, more: dict[str, str]
-) -> None:
-    details = replies_pb2.CardDetails(credentials=credentials(3, 2029), name=details.name, cvv=details.cvv)
+@pytest.mark.parametrize("more", [{}, {"name": "Zoë Ng"}, {"cvv": "012"}, {"name": "Zoë Ng", "cvv": "9999"}])
+def test_another_library_opens_a_cards_details_and_finds_what_was_said_of_it(more: dict[str, str]) -> None:
+    details = replies_pb2.CardDetails(
+        credentials=credentials(3, 2029), name=more.get("name", ""), cvv=more.get("cvv", "")
+    )
     keys = IssuerKeys([ECKey.generate_key("P-256", {"kid": "issuer-2025"})], [EncryptionKey(D1_PUBLIC_KEY)])
 
     opened = decrypt(D1CardDataEncryption({"ISSUER0001": keys}).encrypt("ISSUER0001", details))
