@@ -1,10 +1,11 @@
 """No smuggled second request: what two readers could read differently is refused, and nothing behind it is read."""
 
 import json
+import re
 
 import pytest
 
-from tests.integration.edge.edge_caller import EdgeCaller, Response, edge_log, end_of, event, raw_request
+from tests.integration.edge.edge_caller import EdgeCaller, edge_log, end_of, event, raw_request
 from tests.running import notification_path
 
 _BODY = json.dumps(event()).encode()
@@ -54,17 +55,12 @@ async def test_what_two_readers_could_read_differently_is_refused_and_nothing_be
             writer.write(request_ + caller.raw_event("op_smuggled"))
             response = await caller.read(reader)
             response.error(400)
-            _names_no_software(response)
+            shown = (json.dumps(response.headers) + response.body.decode()).lower()
+            assert not {"aiohttp", "python"} & set(re.findall("[a-z]+", shown)), "it names software"
             assert await end_of(reader) == b""
     assert _MARK not in repr(logged)
     assert await caller.stored() == []
     assert (await caller.notify()).status == 204
-
-
-def _names_no_software(response: Response) -> None:
-    text = (json.dumps(response.headers) + response.body.decode()).lower()
-    assert "aiohttp" not in text
-    assert "python" not in text
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,6 @@ async def _request_token(caller: EdgeCaller, authorization: str | None = None) -
     return await caller.request("POST", TOKEN_PATH, data={"grant_type": "client_credentials"}, headers=headers)
 
 
-async def _token(caller: EdgeCaller) -> str:
-    return str((await _request_token(caller)).json["access_token"])
-
-
 async def test_a_token_comes_with_all_that_d1_reads(guarded_caller: EdgeCaller) -> None:
     before = time.time()
     response = await _request_token(guarded_caller)
@@ -53,7 +49,7 @@ async def test_wrong_credentials_are_refused_without_a_word_on_what_is_wrong_and
 
 
 async def test_nothing_is_taken_without_one_token_of_ours_and_none_is_logged(guarded_caller: EdgeCaller) -> None:
-    token = await _token(guarded_caller)
+    token = (await _request_token(guarded_caller)).json["access_token"]
     wrong = ("", token, _basic(), "Bearer", "Bearer ", "Bearer x.y.z", "Bearer \u00e9", f"Bearer {token[:-1]}")
     for values in ([], [f"Bearer {token}"] * 2, *([value] for value in wrong)):
         headers = [("Authorization", value) for value in values]
