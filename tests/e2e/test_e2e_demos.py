@@ -106,8 +106,11 @@ async def test_an_error_in_the_cleanup_of_a_step_does_not_hide_that_the_demonstr
 async def _until(moment: Moment, process: Process) -> None:
     if isinstance(moment, str):
         assert process.stdout is not None
-        while moment.encode() not in (line := await process.stdout.readline()):
-            assert line, f"it ended before it printed {moment!r}"
+        said = b""
+        while moment.encode() not in said:
+            line = await process.stdout.readline()
+            assert line, f"it ended before it printed {moment!r}: {said.decode()}{await ended(process)}"
+            said += line
         return
     # Another process has no event for this.
     while not takes(process, "SigCgt", signal.SIGTERM) or _children(process.pid) < moment:  # noqa: ASYNC110
