@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import aiohttp
@@ -12,9 +12,8 @@ from yarl import URL
 
 from sandbox.d1.callbacks.edge_client import EdgeCredentials
 from sandbox.d1.model.contract import EDGE_TOKEN_PATH
-from tests.e2e.canary_media import Evidence, Medium, collect_response
+from tests.e2e.canary_media import Evidence, Medium
 from tests.e2e.canary_requests import CARD, CONSUMER
-from tests.e2e.canary_values import Canaries
 from tests.running import consumer_notification_path, notification_path
 
 __all__ = ["KINDS", "Edge"]
@@ -25,44 +24,32 @@ _RAW_SECONDS: Final = 10.0
 _FORM: Final = {"grant_type": "client_credentials"}
 
 
+KINDS: Final = ("consumer_information", "deliver_otp", "authenticate", "authentication_result", "card_credentials")
+"""The kinds of callback requests."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Callback:
     method: str
     path: str
-    body: Mapping[str, Any] | None = None
-
-
-KINDS: Final = (
-    "consumer_information",
-    "deliver_otp",
-    "authenticate",
-    "authentication_result",
-    "card_credentials",
-)
-"""The kinds of callback requests."""
+    body: Mapping[str, Any] | bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Edge:
     """Calls the edge and collects its responses."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, url: str, token: EdgeCredentials, evidence: Evidence, canaries: Canaries
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, d1: EdgeCredentials, evidence: Evidence) -> None:
         self._session = session
         self._url = url
-        self._credentials = token
+        self._d1 = d1
         self._evidence = evidence
-        self._canaries = canaries
+        self._canaries = evidence.canaries
         self._token = ""
 
     async def fetch_token(self) -> None:
         """Fetch the token that callbacks must carry."""
-        async with self._session.post(
-            self._url + EDGE_TOKEN_PATH,
-            data=_FORM,
-            headers=self._headers() | {"Authorization": self._credentials.authorization()},
-        ) as response:
-            self._token = orjson.loads(await collect_response(self._evidence, "token", response))["access_token"]
+        self._token = orjson.loads(await self._fetch(self._d1.authorization(), _FORM, succeeds=True))["access_token"]
         self._canaries.add("token of the edge", self._token)
 
     async def call(self, kind: str) -> int:
@@ -73,23 +60,24 @@ class Edge:
         """Send a valid notification twice: duplicates get a response too."""
         headers = {"x-correlation-id": self._canaries["correlation id"]}
         for kind in ("three_ds_notification", "consumer_notification") * 2:
-            assert await self._send(self._callbacks()[kind], headers=headers) == 204
+            assert await self._send(replace(self._callbacks()[kind], headers=headers)) == 204
 
     async def do_badly(self) -> None:
         """Send invalid requests to every callback and to unknown paths."""
-        for callback in self._callbacks().values():
-            await self._rejected(callback, headers={"Authorization": f"Bearer {self._canaries['wrong bearer token']}"})
-            await self._rejected(callback, headers={"Authorization": f"Basic {self._canaries['client secret']}"})
-            await self._rejected(_Callback(self._canaries["last name"].upper(), callback.path))
-            for path in self._wrong_paths(callback.path):
-                await self._rejected(_Callback(callback.method, path, callback.body))
-            if callback.body is not None:
-                for body, headers in self._wrong_bodies(callback.body):
-                    await self._rejected(callback, body=body, headers=headers)
-        text = self._canaries.all()
-        for path in (f"/{self._canaries['PAN']}", f"/{text}", f"/a/../{self._canaries['e-mail']}"):
-            await self._rejected(_Callback("GET", path))
-        await self._fetch_badly()
+        unknown = (f"/{self._canaries['PAN']}", f"/{self._canaries.all()}", f"/a/../{self._canaries['e-mail']}")
+        for callback in (*self._wrong_callbacks(), *(_Callback("GET", path) for path in unknown)):
+            assert await self._send(callback) >= 400, callback
+        wrong = self._canaries["wrong client secret"]
+        good, guess = self._d1.authorization(), EdgeCredentials(self._d1.client_id, wrong).authorization()
+        for authorization, form in (
+            (guess, _FORM),
+            (f"Basic {wrong}", _FORM),
+            (f"Bearer {wrong}", _FORM),
+            (good, {"grant_type": wrong}),
+            (good, _FORM | {"scope": self._canaries["passphrase"]}),
+            (good, {"client_secret": wrong}),
+        ):
+            await self._fetch(authorization, form, succeeds=False)
 
     async def send_raw(self, address: str, tls: ssl.SSLContext | None) -> None:
         """Send bytes that are not HTTP, or not for this port.
@@ -146,6 +134,17 @@ class Edge:
             "card_credentials": _Callback("GET", f"/cms/api/v1/issuers/SANDBOX001/cards/{CARD}/credentials"),
         }
 
+    def _wrong_callbacks(self) -> Iterator[_Callback]:
+        for good in self._callbacks().values():
+            for value in (f"Bearer {self._canaries['wrong bearer token']}", f"Basic {self._canaries['client secret']}"):
+                yield replace(good, headers={"Authorization": value})
+            yield _Callback(self._canaries["last name"].upper(), good.path)
+            for path in self._wrong_paths(good.path):
+                yield replace(good, path=path)
+            if isinstance(good.body, Mapping):
+                for body, headers in self._wrong_bodies(good.body):
+                    yield replace(good, body=body, headers={"Content-Type": "application/json", **headers})
+
     def _wrong_paths(self, path: str) -> Iterator[str]:
         pan = self._canaries["PAN"]
         dashed = "-".join(pan[start : start + 4] for start in range(0, 16, 4))
@@ -159,58 +158,39 @@ class Edge:
         yield path.partition("?")[0] + f"/{pan}?card={pan}&holder={self._canaries['cardholder name']}"
 
     def _wrong_bodies(self, good: Mapping[str, Any]) -> Iterator[tuple[bytes, dict[str, str]]]:
-        text, as_json = self._canaries.all(), {"Content-Type": "application/json"}
+        text = self._canaries.all()
         whole = orjson.dumps({**good, "further": text})
         deep: Any = text
         for _ in range(20):
             deep = {self._canaries["PAN"]: deep}
-        yield whole[:-2], as_json
-        yield orjson.dumps([text]), as_json
-        yield text.encode(), as_json
-        yield orjson.dumps({**good, **deep}), as_json
-        yield orjson.dumps({**good, "deeper": {"still": [[[[[[[[[[[[[[deep]]]]]]]]]]]]]]}}), as_json
-        yield orjson.dumps({**good, "much": text * 100}), as_json
+        yield whole[:-2], {}
+        yield orjson.dumps([text]), {}
+        yield text.encode(), {}
+        yield orjson.dumps({**good, **deep}), {}
+        yield orjson.dumps({**good, "deeper": {"still": [[[[[[[[[[[[[[deep]]]]]]]]]]]]]]}}), {}
+        yield orjson.dumps({**good, "much": text * 100}), {}
         yield whole, {"Content-Type": f"text/{self._canaries['last name']}"}
-        yield whole, as_json | {"Content-Encoding": "gzip"}
+        yield whole, {"Content-Encoding": "gzip"}
 
-    async def _fetch_badly(self) -> None:
-        wrong = self._canaries["wrong client secret"]
-        guess = EdgeCredentials(self._credentials.client_id, wrong).authorization()
-        for authorization, form in (
-            (guess, _FORM),
-            (f"Basic {wrong}", _FORM),
-            (f"Bearer {wrong}", _FORM),
-            (self._credentials.authorization(), {"grant_type": wrong}),
-            (self._credentials.authorization(), _FORM | {"scope": self._canaries["passphrase"]}),
-            (self._credentials.authorization(), {"client_secret": wrong}),
-        ):
-            headers = self._headers() | {"Authorization": authorization}
-            async with self._session.post(self._url + EDGE_TOKEN_PATH, data=form, headers=headers) as response:
-                await collect_response(self._evidence, "token", response)
-                assert not response.ok
+    async def _fetch(self, authorization: str, form: Mapping[str, str], *, succeeds: bool) -> bytes:
+        headers = self._headers() | {"Authorization": authorization}
+        async with self._session.post(self._url + EDGE_TOKEN_PATH, data=form, headers=headers) as response:
+            assert response.ok is succeeds
+            return await self._evidence.add_response("token", response)
 
-    async def _rejected(
-        self, callback: _Callback, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
-        status = await self._send(callback, body=body, headers=headers)
-        assert status >= 400, callback.path
-
-    async def _send(
-        self, callback: _Callback, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> int:
+    async def _send(self, callback: _Callback) -> int:
         path, _, query = callback.path.partition("?")
         query = f"{query}&pan={self._canaries['PAN']}&name={self._canaries['first name']}"
-        url = URL(self._url).with_path(path).with_query(query)
-        content = {"json": callback.body} if body is None else {"data": body}
+        content: Any = {"data" if isinstance(callback.body, bytes) else "json": callback.body}
         async with self._session.request(
             callback.method,
-            url,
-            headers=self._headers() | dict(headers or {}),
+            URL(self._url).with_path(path).with_query(query),
+            headers=self._headers() | dict(callback.headers),
             allow_redirects=False,
             skip_auto_headers=["Accept-Encoding"],
             **content,
         ) as response:
-            await collect_response(self._evidence, f"{callback.method} {callback.path}", response)
+            await self._evidence.add_response(f"{callback.method} {callback.path}", response)
             return response.status
 
     def _headers(self) -> dict[str, str]:

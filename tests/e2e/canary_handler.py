@@ -36,29 +36,24 @@ class Manner(Enum):
 class CanaryHandler:
     """Replies in the current manner, with canaries."""
 
-    def __init__(self, evidence: Evidence, canaries: Canaries) -> None:
-        self.manner = Manner.WELL
-        self._evidence = evidence
+    connected: Handler
+
+    def __init__(self, canaries: Canaries, manner: Manner) -> None:
+        self.manner = manner
         self._canaries = canaries
-        self._handler: Handler | None = None
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, channel: grpc.aio.Channel, evidence: Evidence, canaries: Canaries) -> AsyncIterator[Self]:
+    async def connect(
+        cls, channel: grpc.aio.Channel, evidence: Evidence, manner: Manner = Manner.WELL
+    ) -> AsyncIterator[Self]:
         """Connect for the duration of the block."""
-        handler = cls(evidence, canaries)
-        async with Handler.connect(channel, dict.fromkeys(KINDS, handler._respond), max_in_flight=64) as connected:
-            handler._handler = connected
+        handler = cls(evidence.canaries, manner)
+        responders = dict.fromkeys(KINDS, handler._respond)
+        async with Handler.connect(channel, responders, max_in_flight=64) as handler.connected:
             yield handler
-            for receipt in connected.acknowledgements:
-                # The acknowledgement repeats the request's token.
-                for violation in receipt.violations:
-                    evidence.add_acknowledgement(violation)
-
-    async def until_called(self) -> None:
-        """Wait for the first callback request."""
-        assert self._handler is not None
-        await self._handler.until(lambda handler: bool(handler.requests))
+            for receipt in handler.connected.acknowledgements:
+                evidence.add_violations(receipt)
 
     async def _respond(self, request: callback.Question) -> callback.Reply | None:
         kind = request.WhichOneof("request") or ""
@@ -66,30 +61,25 @@ class CanaryHandler:
             case Manner.WELL | Manner.ENCRYPTED:
                 return callback.Reply(**{kind: self._good(kind)})
             case Manner.REFUSING:
-                return self._error_reply(self._canaries["text of an error reply"])
+                return _not_found(self._canaries["text of an error reply"])
             case Manner.WRONGLY:
                 await self._reply_wrongly(request, kind)
-                return self._error_reply("")
+                return _not_found("")
             case Manner.SILENTLY:
                 return None
 
     async def _reply_wrongly(self, request: callback.Question, kind: str) -> None:
-        assert self._handler is not None
         text = self._canaries.all()
         other = "card_credentials" if kind != "card_credentials" else "consumer_information"
-        long_error = replies.Refusal(reason=replies.REFUSAL_REASON_FAILED, message=text)
         for reply in (
             callback.Reply(**{kind: poisoned(self._good(kind), text)}),
             callback.Reply(**{other: self._good(other)}),
-            callback.Reply(refusal=long_error),
+            callback.Reply(refusal=replies.Refusal(reason=replies.REFUSAL_REASON_FAILED, message=text)),
         ):
             # A message without fields cannot be invalid.
             if reply.WhichOneof("response") != "deliver_otp":
                 reply.token = request.token
-                await self._handler.reply(reply)
-
-    def _error_reply(self, message: str) -> callback.Reply:
-        return callback.Reply(refusal=replies.Refusal(reason=replies.REFUSAL_REASON_NOT_FOUND, message=message))
+                await self.connected.reply(reply)
 
     def _good(self, kind: str) -> Any:
         canaries = self._canaries
@@ -106,7 +96,10 @@ class CanaryHandler:
             case _ if self.manner is Manner.ENCRYPTED:
                 return replies.CardCredentialsResponse(encrypted_data=canaries["JWE of a handler"])
             case _:
-                known = credentials(canaries["PAN of a handler"], 2031)
-                holder, cvv = canaries["name of a handler"], canaries["CVV"]
-                details = replies.CardDetails(credentials=known, name=holder, cvv=cvv)
+                holder, known = canaries["name of a handler"], credentials(canaries["PAN of a handler"], 2031)
+                details = replies.CardDetails(credentials=known, name=holder, cvv=canaries["CVV"])
                 return replies.CardCredentialsResponse(details=details)
+
+
+def _not_found(message: str) -> callback.Reply:
+    return callback.Reply(refusal=replies.Refusal(reason=replies.REFUSAL_REASON_NOT_FOUND, message=message))

@@ -1,13 +1,12 @@
 """Requests of every rpc, with canaries in every private field and in all others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import uuid4
 
 from google.protobuf import struct_pb2
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from issuer.card.v1 import service_pb2 as card
@@ -43,7 +42,6 @@ LEAVING: Final = "consumer_2"
 """The consumer to be deleted."""
 OPERATION: Final = "operation_1"
 _READER: Final = "reader"
-_DEEPEST: Final = 4
 _METHODS: Final[Mapping[str, MethodDescriptor]] = {
     method.name: method
     for file in (card, consumer, notification, threeds)
@@ -85,7 +83,8 @@ def changes(canaries: Canaries) -> list[CanaryCall]:
     creation = {"accounts": [account], "second_name_on_card": canaries["second name on card"]}
     renewed = {"credentials": credentials(canaries["PAN"], 2034)}
     replaced = {"new_card_id": "card_3", "credentials": credentials(canaries["new PAN"], 2034)}
-    denial = {"status": "AUTHENTICATION_STATUS_FAILED", "error": canaries["error of a result"]}
+    plain = {"credentials": credentials(canaries["PAN"], 2029)}
+    encrypted = {"encrypted_data": canaries["JWE of a caller"]}
     calls = [
         CanaryCall(
             "RegisterConsumer",
@@ -93,28 +92,16 @@ def changes(canaries: Canaries) -> list[CanaryCall]:
             {"personal_information": {"first_name": canaries["last name"]}},
         ),
         CanaryCall("CreateCard", {"consumer_id": CONSUMER, "card_product_id": "full", **creation}, other_name),
-        CanaryCall(
-            "RegisterCard",
-            {"card_id": CARD, "credentials": credentials(canaries["PAN"], 2029), **registration},
-            other_name,
-        ),
-        CanaryCall(
-            "RegisterCard",
-            {"card_id": "card_2", "encrypted_data": canaries["JWE of a caller"], **registration},
-            other_name,
-        ),
-        CanaryCall("RenewCard", {"card_id": CARD, **renewed, **reason}, other_reason),
+        CanaryCall("RegisterCard", {"card_id": CARD, **plain, **registration}, other_name),
+        CanaryCall("RegisterCard", {"card_id": "card_2", **encrypted, **registration}, other_name),
+        CanaryCall("RenewCard", {"card_id": CARD, **renewed, **reason}),
         suspension(canaries),
         CanaryCall("ResumeCard", {"card_id": CARD, "reason_code": "RESUME_REASON_USER_DECISION", **reason}),
         CanaryCall("ReplaceCard", {"card_id": CARD, "reason_code": "CARD_BROKEN", **replaced, **reason}),
         CanaryCall("DeleteCard", {"card_id": "card_2", "reason_code": "CLOSED_CARD", **reason}),
         CanaryCall("DeleteCredentials", {"app_instance_id": APP, **reason}),
         CanaryCall("DeleteConsumer", {"consumer_id": LEAVING, **reason}),
-        CanaryCall(
-            "CompleteAuthentication",
-            {"result": {"authentication_id": "push_1", **denial}},
-            {"result": {"authentication_id": "push_2", **denial}},
-        ),
+        CanaryCall("CompleteAuthentication", _denied("push_1", canaries), _denied("push_2", canaries)),
     ]
     return [replace(each.changed(request_id=str(uuid4())), other=each.other or other_reason) for each in calls]
 
@@ -173,25 +160,28 @@ def suspension(canaries: Canaries) -> CanaryCall:
     return CanaryCall("SuspendCard", {"card_id": CARD, "request_id": str(uuid4()), **reason})
 
 
+def _denied(authentication_id: str, canaries: Canaries) -> Mapping[str, Any]:
+    denial = {"status": "AUTHENTICATION_STATUS_FAILED", "error": canaries["error of a result"]}
+    return {"result": {"authentication_id": authentication_id, **denial}}
+
+
 def person(canaries: Canaries) -> Any:
     """Return the fields of personal data, canaries only."""
-    same = {name: canaries[name.replace("_", " ")] for name in ("title", "first_name", "middle_name", "last_name")} | {
+    return {
+        **{name: canaries[name.replace("_", " ")] for name in ("title", "first_name", "middle_name", "last_name")},
         "date_of_birth": canaries["date of birth"],
         "email": canaries["e-mail"],
         "language": "en-GB",
+        "mobile_phone_number": {"country_code": "+44", "phone_number": canaries["phone number"]},
+        "residency_address": {
+            "line1": canaries["address line 1"],
+            "line2": canaries["address line 2"],
+            "city": canaries["city"],
+            "state": canaries["state"],
+            "zip_code": canaries["zip code"],
+            "country_code": "GB",
+        },
     }
-    address = {
-        name: canaries[canary]
-        for name, canary in (
-            ("line1", "address line 1"),
-            ("line2", "address line 2"),
-            ("city", "city"),
-            ("state", "state"),
-            ("zip_code", "zip code"),
-        )
-    }
-    phone = {"country_code": "+44", "phone_number": canaries["phone number"]}
-    return {**same, "mobile_phone_number": phone, "residency_address": {**address, "country_code": "GB"}}
 
 
 def credentials(pan: str, year: int) -> Any:
@@ -199,21 +189,16 @@ def credentials(pan: str, year: int) -> Any:
     return {"pan": pan, "expiry": {"month": 11, "year": year}}
 
 
-def poisoned(message: Any, text: str) -> Any:
+def poisoned(message: Any, text: str, depth: int = 4) -> Any:
     """Put a text into every string field of a message, nested ones included; return the message."""
-    _poison(message, text, _DEEPEST)
-    return message
-
-
-def _poison(message: Message, text: str, depth: int) -> None:
     if isinstance(message, struct_pb2.Struct):
         message.update({text[:64]: text})
-        return
-    fields: Sequence[Any] = message.DESCRIPTOR.fields
-    for each in fields:
+        return message
+    for each in message.DESCRIPTOR.fields:
         if each.type == FieldDescriptor.TYPE_STRING:
             message.ClearField(each.name)
             message.MergeFrom(type(message)(**{each.name: [text] if each.is_repeated else text}))
         elif each.message_type is not None and depth and not each.message_type.full_name.endswith("protobuf.Value"):
             held = getattr(message, each.name)
-            _poison(held.add() if each.is_repeated else held, text, depth - 1)
+            poisoned(held.add() if each.is_repeated else held, text, depth - 1)
+    return message

@@ -13,9 +13,8 @@ from issuer.callback.v1.service_pb2_grpc import CallbackServiceStub
 from sandbox.common.pki import Pki
 from sandbox.gateway import credentials
 from tests.e2e import canary_requests
-from tests.e2e.canary_media import Evidence
-from tests.e2e.canary_requests import CARD, CanaryCall, challenge_result, poisoned, subscription_calls
-from tests.e2e.canary_values import Canaries
+from tests.e2e.canary_media import Evidence, Medium
+from tests.e2e.canary_requests import CARD, CanaryCall, challenge_result, poisoned, subscription_calls, suspension
 
 __all__ = ["Caller"]
 
@@ -26,31 +25,23 @@ _TRACE_PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 class Caller:
     """An internal service with a client certificate and a bearer token."""
 
-    def __init__(self, channel: grpc.aio.Channel, evidence: Evidence, canaries: Canaries) -> None:
+    def __init__(self, channel: grpc.aio.Channel, evidence: Evidence) -> None:
         self.channel = channel
         self._evidence = evidence
-        self._canaries = canaries
+        self._canaries = evidence.canaries
 
     @classmethod
     @asynccontextmanager
-    async def connect(
-        cls, address: str, pki: Pki, token: str, evidence: Evidence, canaries: Canaries
-    ) -> AsyncIterator["Caller"]:
+    async def connect(cls, address: str, pki: Pki, token: str, evidence: Evidence) -> AsyncIterator["Caller"]:
         """Connect for the duration of the block."""
         shown = grpc.composite_channel_credentials(
             credentials(pki.server_ca, pki.caller), grpc.access_token_call_credentials(token)
         )
         async with grpc.aio.secure_channel(address, shown) as channel:
-            yield cls(channel, evidence, canaries)
+            yield cls(channel, evidence)
 
     async def call(self, call: CanaryCall, request: Message | None = None, **metadata: str) -> Any:
-        """Call, and collect the metadata or the error. Return the reply; None without one.
-
-        Args:
-            call: The call.
-            request: The request; None for that of the call.
-            metadata: Further metadata.
-        """
+        """Call, maybe with another request, and collect the metadata or the error. Return the reply, if any."""
         method, sent = call.method, call.request() if request is None else request
         kind = self.channel.unary_stream if method.server_streaming else self.channel.unary_unary
         rpc: Any = kind(
@@ -90,9 +81,9 @@ class Caller:
             )
             assert await self._ended("garbage", garbage(text, timeout=_SECONDS)) is None
         await self.must_fail(CanaryCall("SuspendCard", {"card_id": CARD, "reason": text * 1000}))
-        await self.must_fail(self.suspension(), x_much=text * 30)
-        await self.must_fail(self.suspension(), x_correlation_id=self._canaries["correlation id"])
-        await self.must_fail(self.suspension(), authorization=f"Bearer {self._canaries['wrong bearer token']}")
+        await self.must_fail(suspension(self._canaries), x_much=text * 30)
+        await self.must_fail(suspension(self._canaries), x_correlation_id=self._canaries["correlation id"])
+        await self.must_fail(suspension(self._canaries), authorization=f"Bearer {self._canaries['wrong bearer token']}")
         await self._handle_badly()
 
     def everything(self) -> list[CanaryCall]:
@@ -103,10 +94,6 @@ class Caller:
             *subscription_calls(self._canaries["account number"]),
             challenge_result(),
         ]
-
-    def suspension(self) -> CanaryCall:
-        """Return the call that tries D1's error texts."""
-        return canary_requests.suspension(self._canaries)
 
     async def must_fail(self, call: CanaryCall, request: Message | None = None, **metadata: str) -> None:
         """Make a call that must fail."""
@@ -130,24 +117,27 @@ class Caller:
             await stream.write(callback.HandleCallbacksRequest(reply=reply))
             response = await stream.read()
             assert isinstance(response, callback.HandleCallbacksResponse)
-            # The acknowledgement repeats the request's token.
-            for violation in response.receipt.violations:
-                self._evidence.add_acknowledgement(violation)
+            self._evidence.add_violations(response.receipt)
         await stream.write(callback.HandleCallbacksRequest(registration=registration))
         assert await self._ended("HandleCallbacks", stream) is None
 
     async def _ended(self, where: str, call: Any) -> Any:
+        reply: Any = None
+        initial: Any = None
+        trailing: Any = None
         try:
+            initial = await call.initial_metadata()
             if hasattr(call, "read"):
                 reply = await call.read()
                 call.cancel()
             else:
-                reply = await call
-                self._evidence.add_metadata(where, await call.trailing_metadata())
-            self._evidence.add_metadata(where, await call.initial_metadata())
+                reply, trailing = await call, await call.trailing_metadata()
         except grpc.aio.AioRpcError as error:
-            self._evidence.add_rpc_error(where, error)
-            return None
+            initial, trailing = error.initial_metadata(), error.trailing_metadata()
+            said = f"{error.code()} {error.details()} {error.debug_error_string()}"
+            self._evidence.add(Medium.RPC_STATUS, where, said)
+        for metadata in (*(initial or ()), *(trailing or ())):
+            self._evidence.add(Medium.RPC_STATUS, where, *metadata)
         return reply
 
     def _metadata(self) -> dict[str, str | bytes]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import orjson
@@ -12,7 +12,7 @@ from sandbox.d1.model.contract import Operation
 from sandbox.threeds.contract import Operation as ThreeDSOperation
 from tests.e2e.canary_edge import KINDS
 from tests.e2e.canary_handler import CanaryHandler, Manner
-from tests.e2e.canary_requests import lookup
+from tests.e2e.canary_requests import lookup, suspension
 from tests.e2e.canary_stage import Stage
 from tests.e2e.canary_values import SECRETS, WORDS
 from tests.running import edge_tls
@@ -48,17 +48,16 @@ async def perform(stage: Stage) -> None:
 
 async def _handle_callbacks(stage: Stage) -> None:
     channel = stage.caller.channel
-    async with CanaryHandler.connect(channel, stage.evidence, stage.canaries) as handler:
+    async with CanaryHandler.connect(channel, stage.evidence) as handler:
         for manner, expected in _EXPECTED.items():
             handler.manner = manner
             statuses = await asyncio.gather(*(stage.edge.call(kind) for kind in KINDS))
             assert set(statuses) == expected, manner
         handler.manner = Manner.ENCRYPTED
         assert await stage.edge.call("card_credentials") == 200
-    async with CanaryHandler.connect(channel, stage.evidence, stage.canaries) as leaving:
-        leaving.manner = Manner.SILENTLY
+    async with CanaryHandler.connect(channel, stage.evidence, Manner.SILENTLY) as leaving:
         lost = asyncio.create_task(stage.edge.call("deliver_otp"))
-        await leaving.until_called()
+        await leaving.connected.until(lambda handler: bool(handler.requests))
     assert await lost == 500
 
 
@@ -71,7 +70,7 @@ async def _send_raw(stage: Stage) -> None:
 
 async def _let_upstreams_fail(stage: Stage) -> None:
     """Let each upstream call fail in each way, with all canaries in the responses."""
-    faults, text = stage.sandbox.faults, stage.canaries.all(_SAID)
+    faults, text = stage.sandbox.faults, stage.evidence.canaries.all(_SAID)
     for fault in _failures(text):
         for call in stage.caller.everything():
             # Notifications come from the event log alone.
@@ -81,24 +80,24 @@ async def _let_upstreams_fail(stage: Stage) -> None:
                 faults.clear()
     stage.sandbox.tokens.expire_all()
     faults.add(Fault(operation=Operation.GET_TOKEN, status=400, body=_d1_error(text), times=2))
-    await stage.caller.must_fail(stage.caller.suspension())
+    await stage.caller.must_fail(suspension(stage.evidence.canaries))
     faults.clear()
 
 
 async def _let_upstreams_talk(stage: Stage) -> None:
     """Let the upstreams repeat what they got, one value at a time, so that nothing is truncated."""
-    faults, caller = stage.sandbox.faults, stage.caller
-    said = [stage.canaries[name] for name in _SAID]
+    faults, caller, canaries = stage.sandbox.faults, stage.caller, stage.evidence.canaries
+    said = [canaries[name] for name in _SAID]
     # With a token from D1, so that no call fails for want of one.
-    await caller.must_fail(caller.suspension())
+    await caller.must_fail(suspension(canaries))
     for text in (*said, *stage.sandbox.tokens._expiries):
         for status in (400, 403, 500):
             faults.add(Fault(operation=Operation.SUSPEND_CARD, status=status, body=_d1_error(f"not {text} here")))
-            await caller.must_fail(caller.suspension())
+            await caller.must_fail(suspension(canaries))
     for text in (*said, stage.sandbox.threeds_api_key):
         faults.add(Fault(operation=ThreeDSOperation.PREAUTH, status=400, body=_erro(text)))
-        await caller.must_fail(lookup(stage.canaries))
-    assert await caller.call(lookup(stage.canaries)) is not None
+        await caller.must_fail(lookup(canaries))
+    assert await caller.call(lookup(canaries)) is not None
 
 
 def _failures(text: str) -> Iterator[Fault]:
@@ -114,13 +113,12 @@ def _failures(text: str) -> Iterator[Fault]:
 
 
 def _d1_error(text: str) -> str:
-    """Return D1's error body."""
     return orjson.dumps({"errorCode": text, "error": text, "fields": {text: [text]}}).decode()
 
 
 def _erro(text: str) -> str:
     """Return an Erro of the 3DS server."""
-    ids: dict[str, Any] = {"threeDSServerTransID": str(uuid4()), "acsTransID": text, "dsTransID": text}
+    ids = {"threeDSServerTransID": str(uuid4()), "acsTransID": text, "dsTransID": text}
     words = {"errorDescription": text, "errorDetail": text, "errorMessageType": text}
     kind = {"messageType": "Erro", "messageVersion": "2.2.0", "errorCode": "203", "errorComponent": "S"}
-    return orjson.dumps({**ids, **words, **kind}).decode()
+    return orjson.dumps(ids | words | kind).decode()

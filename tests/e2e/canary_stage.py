@@ -1,8 +1,8 @@
 """A sandbox and a gateway process with full logs and traces, and canaries for every secret."""
 
 import time
-from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Mapping
+from base64 import urlsafe_b64decode
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import orjson
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwe, jwt
 from joserfc.jwk import ECKey, KeySet
 
@@ -47,22 +45,12 @@ class Stage:
     """A caller with an invalid token."""
     edge: Edge
     evidence: Evidence
-    canaries: Canaries
-    data: Path
-    """The folder of the gateway's data."""
-
-    async def gather(self) -> None:
-        """Collect everything visible while the gateway runs."""
-        for token in self.sandbox.tokens._expiries:
-            self.canaries.add(f"token of D1, {token[:6]}", token)
-        await self.evidence.add_admin(self.gateway.admin)
-        self.evidence.add_files(self.data, but=[_KEY_FILE])
 
 
 @asynccontextmanager
 async def staged(folder: Path, evidence: Evidence) -> AsyncIterator[Stage]:
-    """Run all participants for the duration of the block; then collect the gateway's files."""
-    data, canaries = folder / "data", Canaries()
+    """Run all participants for the duration of the block, and collect what is visible then and afterwards."""
+    data, canaries = folder / "data", evidence.canaries
     data.mkdir()
     agreed = EdgeCredentials("d1-client", canaries["client secret"])
     async with Sandbox.start(folder / "keys", edge_credentials=agreed) as sandbox:
@@ -70,27 +58,30 @@ async def staged(folder: Path, evidence: Evidence) -> AsyncIterator[Stage]:
         sandbox.authenticators.enrol(LEAVING, APP)
         sandbox.history.add(Notification(CARD, OPERATION, datetime.now(UTC)))
         config = _configured(sandbox, folder, agreed, data / _DATABASE, canaries)
-        token = _caller_token(folder, canaries)
-        wrong = canaries["wrong bearer token"]
+        token, wrong = _caller_token(folder, canaries), canaries["wrong bearer token"]
         async with (
             await GatewayProcess.start(config, folder) as gateway,
             edge_session(sandbox) as session,
-            Caller.connect(gateway.grpc, sandbox.pki, token, evidence, canaries) as caller,
-            Caller.connect(gateway.grpc, sandbox.pki, wrong, evidence, canaries) as stranger,
+            Caller.connect(gateway.grpc, sandbox.pki, token, evidence) as caller,
+            Caller.connect(gateway.grpc, sandbox.pki, wrong, evidence) as stranger,
         ):
             canaries.add("key of idempotency records", (data / _KEY_FILE).read_text().strip())
-            edge = Edge(session, gateway.edge, agreed, evidence, canaries)
-            yield Stage(sandbox, gateway, caller, stranger, edge, evidence, canaries, data)
+            edge = Edge(session, gateway.edge, agreed, evidence)
+            yield Stage(sandbox, gateway, caller, stranger, edge, evidence)
+            for given in sandbox.tokens._expiries:
+                canaries.add(f"token of D1, {given[:6]}", given)
+            await evidence.add_admin(gateway.admin)
+            evidence.add_files(data, but=_KEY_FILE)
         evidence.add(Medium.LOG, "log", gateway.log.read_bytes())
-        evidence.add_files(data, but=[_KEY_FILE])
+        evidence.add_files(data, but=_KEY_FILE)
 
 
 def _configured(
     sandbox: Sandbox, folder: Path, agreed: EdgeCredentials, event_log: Path, canaries: Canaries
 ) -> GatewayConfig:
     canaries.add("API key", sandbox.threeds_api_key)
-    for name, value in _private_numbers(sandbox.pki).items():
-        canaries.add(f"private key {name}", value)
+    for name, value in _private_numbers(sandbox.pki):
+        canaries.add(name, value)
     canaries.add("JWE of a caller", _encrypted(sandbox.pki, canaries["PAN in a JWE"]))
     config = GatewayConfig.of(sandbox, folder, oauth=agreed)
     with config.policy.open("a") as policy:
@@ -130,20 +121,12 @@ def _encrypted(pki: Pki, pan: str) -> str:
     )
 
 
-def _private_numbers(pki: Pki) -> Mapping[str, str]:
-    """Return the secret number of each of the gateway's private keys: in hexadecimal, and as in a JWK."""
-    files = (pki.grpc_server.key, pki.edge_server.key, pki.gateway_client.key, pki.assertion_key, pki.edge_token_key)
-    numbers = {file.name: _number(file).private_value.to_bytes(32, "big") for file in files}
-    in_jwk = {f"{name}, d": urlsafe_b64encode(number).decode().rstrip("=") for name, number in numbers.items()}
-    return in_jwk | {f"{name}, in hex": number.hex() for name, number in numbers.items()}
-
-
-def _number(file: Path) -> ec.EllipticCurvePrivateNumbers:
-    content = file.read_bytes()
-    key = (
-        ECKey.import_key(orjson.loads(content)).private_key
-        if file.suffix == ".json"
-        else serialization.load_pem_private_key(content, None)
-    )
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return key.private_numbers()
+def _private_numbers(pki: Pki) -> Iterator[tuple[str, str]]:
+    """Return the secret number of each of the gateway's private keys: as in a JWK, and in hexadecimal."""
+    identities = (pki.grpc_server, pki.edge_server, pki.gateway_client)
+    for key in (*(each.key for each in identities), pki.assertion_key, pki.edge_token_key):
+        content = key.read_bytes()
+        jwk = ECKey.import_key(orjson.loads(content) if key.suffix == ".json" else content).as_dict(private=True)
+        number = str(jwk["d"])
+        yield f"private key {key.name}, d", number
+        yield f"private key {key.name}, in hex", urlsafe_b64decode(number + "==").hex()

@@ -18,7 +18,7 @@ from adapters.d1.callbacks import schema
 from gateway.auth.policy import rpcs_of
 from gateway.grpc_api.server import SERVICES
 from issuer.callback.v1 import messages_pb2 as callback
-from tests.e2e.canary_media import Evidence, Medium, collector
+from tests.e2e.canary_media import Evidence, Medium
 from tests.e2e.canary_run import perform
 from tests.e2e.canary_stage import staged
 from tests.e2e.canary_values import ALL, JOSE, WORDS, Canaries
@@ -76,17 +76,16 @@ async def test_nothing_private_is_found_where_it_does_not_belong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     evidence = Evidence()
-    async with collector(evidence) as endpoint:
+    async with evidence.traces() as endpoint:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
         async with staged(tmp_path, evidence) as stage:
             await perform(stage)
-            await stage.gather()
     evidence.add(Medium.STDOUT, "stdout", capfd.readouterr().out)
 
-    assert stage.canaries.unused == set(), "canaries that went nowhere"
+    assert evidence.canaries.unused == set(), "canaries that went nowhere"
     assert {medium for medium in Medium if not evidence.of(medium)} == set(), "media of which nothing was gathered"
     _check_that_everything_was_done(b"".join(evidence.of(Medium.ADMIN)).decode())
-    hits = evidence.hits(stage.canaries)
+    hits = evidence.hits()
     expected = {(name, medium) for each in ON_PURPOSE for name in each.canaries for medium in each.media}
     assert {hit: where for hit, where in hits.items() if hit not in expected} == {}
     assert expected - set(hits) == set(), "exceptions that nothing needs"
@@ -135,18 +134,20 @@ def test_a_token_of_any_issuer_is_found() -> None:
 async def test_a_canary_in_a_medium_that_has_none_by_contract_would_be_found(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    evidence, canaries = Evidence(), Canaries()
-    await (await asyncio.create_subprocess_exec("echo", canaries["PAN"])).wait()
+    evidence = Evidence()
+    pan = evidence.canaries["PAN"]
+    await (await asyncio.create_subprocess_exec("echo", pan)).wait()
     evidence.add(Medium.STDOUT, "stdout", capfd.readouterr().out)
-    evidence.add_acknowledgement(callback.ReplyViolation(description=f"{canaries['PAN']} is no card number"))
+    violation = callback.ReplyViolation(description=f"{pan} is no card number")
+    evidence.add_violations(callback.ReplyReceipt(violations=[violation]))
     registry = CollectorRegistry()
-    Counter("calls", "Calls.", ["card"], registry=registry).labels(canaries["PAN"]).inc()
+    Counter("calls", "Calls.", ["card"], registry=registry).labels(pan).inc()
     app = web.Application()
     app.router.add_get("/{path}", partial(_metrics, registry))
     async with TestServer(app) as admin:
         await evidence.add_admin(str(admin.make_url("")).rstrip("/"))
 
-    found = {medium for name, medium in evidence.hits(canaries) if name == "PAN"}
+    found = {medium for name, medium in evidence.hits() if name == "PAN"}
     # In all others, the run above finds what is there on purpose.
     assert found == set(Medium) - {medium for each in ON_PURPOSE for medium in each.media}
 
