@@ -1,8 +1,8 @@
-"""Python over asyncio: the official stubs on grpcio, and betterproto2's on grpclib."""
+"""Python: the official stubs on grpcio, with asyncio and with threads, and betterproto2's on grpclib."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -14,20 +14,53 @@ from d1_gateway_client.testing import Flow, SandboxGateway, Status
 from tests.interop.interop_docs import program
 
 
+class Threads:
+    """A program with threads, called as those with asyncio are."""
+
+    def __init__(self, program: SimpleNamespace) -> None:
+        self._program = program
+
+    @asynccontextmanager
+    async def connect(self, *options: object) -> AsyncIterator[Any]:
+        with self._program.connect(*options) as channel:
+            yield channel
+
+    async def suspend(self, channel: Any, card: str) -> Any:
+        return await asyncio.to_thread(self._program.suspend, channel, card)
+
+    async def watch(self, channel: Any) -> AsyncGenerator[Any, None]:
+        with closing(self._program.watch(channel)) as notifications:
+            while True:
+                yield await asyncio.to_thread(next, notifications)
+
+    async def answer(self, channel: Any, send_sms: Callable[[str, str], Any], ready: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+
+        def send(*sms: str) -> None:
+            asyncio.run_coroutine_threadsafe(send_sms(*sms), loop).result()
+
+        ready_here = SimpleNamespace(set=lambda: loop.call_soon_threadsafe(ready.set))
+        # The thread ends with the channel.
+        await asyncio.to_thread(self._program.answer, channel, send, ready_here)
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """A program of the document, and its channel."""
 
-    program: SimpleNamespace
+    program: Any
     channel: Any
 
 
-@pytest.fixture(params=["grpcio with asyncio", "betterproto2 on grpclib"])
+@pytest.fixture(params=["grpcio with asyncio", "grpcio with threads", "betterproto2 on grpclib"])
 async def client(request: pytest.FixtureRequest, d1_gateway: SandboxGateway) -> AsyncIterator[Client]:
-    made, options = program(request.param), d1_gateway.options
+    made: Any = program(request.param)
+    if "threads" in request.param:
+        made = Threads(made)
+    options = d1_gateway.options
     channel = made.connect(options.address, options.ca_file, options.certificate_file, options.key_file)
-    async with channel:
-        yield Client(made, channel)
+    async with channel as opened:
+        yield Client(made, opened)
         connection = grpclib_connection(channel) if isinstance(channel, Channel) else None
     if connection is not None:
         # It was told to close, which with TLS takes up to 30 s: servers of gRPC do not say farewell to one who leaves.
