@@ -5,14 +5,13 @@ import itertools
 import re
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
 import grpc
-import orjson
 import pytest
 
 from issuer.callback.v1 import messages_pb2 as callback
@@ -26,10 +25,9 @@ from issuer.threeds.v1 import history_pb2
 from issuer.threeds.v1.service_pb2_grpc import OperationServiceStub
 from sandbox import Sandbox
 from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
-from sandbox.d1.model import contract
 from sandbox.gateway import GatewayProcess
 from sandbox.handler import Handler
-from tests.callback_replies import PHONE, Issuer
+from tests.callback_replies import Issuer
 from tests.e2e.calls import register
 from tests.e2e.command import started
 from tests.e2e.watching import connect, take
@@ -104,32 +102,10 @@ async def shop(shared_sandbox: Sandbox, shared_gateway: GatewayProcess) -> Async
             await asyncio.sleep(0.01)
 
 
-@asynccontextmanager
-async def hanging_handler(shop: Shop) -> AsyncIterator[tuple[Process, asyncio.StreamReader]]:
-    """Connect a handler that never replies; yield its process and its output."""
-    pki = shop.sandbox.pki
-    files = (pki.server_ca, pki.caller.certificate, pki.caller.key)
-    command = (sys.executable, "-m", "sandbox.demo.hanging_handler", shop.gateway.grpc, *files)
-    async with started(*command, stderr=DEVNULL) as process:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"connected\n"
-        yield process, process.stdout
-
-
 async def test_a_frictionless_purchase_needs_no_handler_and_is_notified(shop: Shop) -> None:
     purchase = shop.buy(Flow.FRICTIONLESS)
     await shop.ended(purchase, Status.SUCCESSFUL, "3DS_FRICTIONLESS")
     assert purchase.calls == []
-
-
-async def test_d1_sends_the_otp_to_the_phone_that_a_handler_names(shop: Shop) -> None:
-    async with Handler.connect(shop.channel, Issuer().responders()):
-        purchase = shop.buy(Flow.SMS_OTP)
-        assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
-        (sms,) = shop.sandbox.phones.messages(purchase.purchase_id)
-        assert sms.phone == PHONE
-        assert purchase.type_otp(sms.otp)
-        await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
 
 
 async def test_the_issuer_delivers_the_otp_and_a_resent_one_makes_the_first_worthless(shop: Shop) -> None:
@@ -197,15 +173,6 @@ async def _polled(purchase: Purchase, times: int = 1) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_a_completed_authentication_survives_a_kill_of_the_gateway(shop: Shop) -> None:
-    await shop.complete("push-1", APPROVED)
-    await shop.gateway.restart()
-    ids = {"consumerId": shop.consumer_id, "authenticationId": "push-1"}
-    answer = await shop.sandbox.edge.call(contract.GET_AUTHENTICATION_RESULT, ids, correlation_id="poll")
-    assert answer.status == 200
-    assert orjson.loads(answer.body) == {"authenticationId": "push-1", "status": "SUCCESSFUL"}
-
-
 async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) -> None:
     issuer = Issuer()
     async with Handler.connect(shop.channel, issuer.responders()):
@@ -228,35 +195,22 @@ async def test_the_data_of_a_card_renewed_without_them_are_requested_and_encrypt
     assert (credentials.pan, credentials.expiry) == (shop.pan, "0734")
 
 
-async def test_another_handler_replies_when_one_is_killed_with_a_callback(shop: Shop) -> None:
-    async with hanging_handler(shop) as (process, said):
-        purchase = shop.buy(Flow.SMS_OTP_ISSUER)
-        assert await said.readline() == b"received deliver_otp\n"
-        process.kill()
-        issuer = Issuer()
-        async with Handler.connect(shop.channel, issuer.responders()) as stand_in:
-            await _pay(shop, purchase, issuer)
-            await stand_in.until(lambda handler: bool(handler.acknowledgements))
-            assert stand_in.acknowledgements[0].outcome == callback.REPLY_OUTCOME_ACCEPTED
-
-
 async def test_a_frozen_handler_is_passed_over_at_half_time(shop: Shop) -> None:
-    async with hanging_handler(shop) as (process, _):
+    pki, issuer = shop.sandbox.pki, Issuer()
+    files = (pki.server_ca, pki.caller.certificate, pki.caller.key)
+    frozen = started(sys.executable, "-m", "sandbox.demo.hanging_handler", shop.gateway.grpc, *files, stderr=DEVNULL)
+    async with frozen as process:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"connected\n"
         process.send_signal(signal.SIGSTOP)
         purchase = shop.buy(Flow.SMS_OTP_ISSUER)
-        issuer = Issuer()
         async with Handler.connect(shop.channel, issuer.responders()) as other:
-            await _pay(shop, purchase, issuer)
+            otp = await issuer.otps.get()
+            assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
+            assert purchase.type_otp(otp)
+            await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
             assert other.requests[0].attempt == 2
         assert 900 < purchase.calls[0].milliseconds < 2000
-
-
-async def _pay(shop: Shop, purchase: Purchase, issuer: Issuer) -> None:
-    """Enter the OTP that the issuer delivers."""
-    otp = await issuer.otps.get()
-    assert await purchase.awaiting() is Status.AWAITS_OTP, purchase.error
-    assert purchase.type_otp(otp)
-    await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OTP_SMS")
 
 
 async def test_without_a_handler_d1_gets_the_fallback_at_the_deadline_and_the_purchase_fails(shop: Shop) -> None:
