@@ -1,7 +1,7 @@
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -9,7 +9,10 @@ from uuid import uuid4
 import pytest
 
 from sandbox import Sandbox
-from sandbox.gateway import GatewayConfig, GatewayProcess
+from sandbox.common.pki import make_pki
+from sandbox.d1.callbacks.notifier import EdgeCredentials
+from sandbox.gateway import GatewayConfig, GatewayProcess, write_policy
+from tests.e2e.command import calling
 
 _MARK = "D1_E2E_TEST"
 _SEED = "D1_E2E_SEED"
@@ -57,6 +60,14 @@ async def gateway(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[GatewayProc
         yield running
 
 
+@pytest.fixture
+def config(tmp_path: Path) -> GatewayConfig:
+    """Settings of a gateway of which nobody answers the calls."""
+    pki, policy = make_pki(tmp_path / "keys"), write_policy(tmp_path / "policy.toml")
+    oauth = EdgeCredentials("d1", "client-secret", "notifications")
+    return GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "d1-gateway.db", policy, oauth=oauth)
+
+
 @pytest.fixture(scope="module")
 async def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
     """A sandbox for tests that have cards and consumers of their own, and leave no faults."""
@@ -71,6 +82,12 @@ async def shared_gateway(
     """The gateway of the shared sandbox: it may be restarted, but not stopped."""
     async with _serving(shared_sandbox, tmp_path_factory.mktemp("gateway")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def caller(shared_sandbox: Sandbox, shared_gateway: GatewayProcess) -> Mapping[str, str]:
+    """The environment of commands with all grants at the shared gateway."""
+    return calling(shared_gateway, shared_sandbox.pki)
 
 
 @asynccontextmanager

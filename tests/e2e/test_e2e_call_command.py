@@ -10,24 +10,15 @@ from uuid import uuid4
 import pytest
 
 from d1_gateway_client import AsyncGatewayClient, Options
+from d1_gateway_client.cli.descriptors import methods
 from d1_gateway_client.cli.rpc_names import find
-from issuer.card.v1 import service_pb2 as card
-from issuer.consumer.v1 import service_pb2 as consumer
-from issuer.notification.v1 import service_pb2 as notification
-from issuer.threeds.v1 import service_pb2 as threeds
 from sandbox import Sandbox
 from sandbox.d1.model.contract import CardState
-from sandbox.gateway import GatewayProcess
-from tests.e2e.command import CLIENT, Ended, calling, d1_gateway, ended, invoked, running
+from tests.e2e.command import CLIENT, Ended, d1_gateway, ended, invoked, running
 
 _PAN = "4970101234567890"
 _LIST = ("call", "NotificationService/ListSubscriptions")
 _NO_CALLER: Mapping[str, str] = {}
-
-
-@pytest.fixture(scope="module")
-def caller(shared_sandbox: Sandbox, shared_gateway: GatewayProcess) -> Mapping[str, str]:
-    return calling(shared_gateway, shared_sandbox.pki)
 
 
 def _card(card_id: str = "card_1", pan: str = _PAN) -> dict[str, Any]:
@@ -207,13 +198,7 @@ async def test_a_request_id_must_be_valid() -> None:
 
 async def test_every_single_call_of_the_contracts_is_one_of_the_client() -> None:
     async with AsyncGatewayClient(Options(address="127.0.0.1:9")) as client:
-        found = [
-            find(f"{service.full_name}/{method.name}")
-            for file in (card, consumer, notification, threeds)
-            for service in file.DESCRIPTOR.services_by_name.values()
-            for method in service.methods
-            if not method.server_streaming
-        ]
+        found = [find(name) for name, method in methods().items() if not method.server_streaming]
         missing = [rpc for rpc in found if not hasattr(getattr(client, rpc.client), rpc.function)]
 
     assert (len(found), missing) == (20, [])

@@ -8,20 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.common.pki import make_pki
-from sandbox.d1.callbacks.notifier import EdgeCredentials
-from sandbox.gateway import GatewayConfig, write_policy
-from tests.e2e.command import GATEWAY, Ended, d1_gateway, invoked
+from sandbox.gateway import GatewayConfig
+from tests.e2e.command import GATEWAY, d1_gateway, invoked
 
-_OAUTH = EdgeCredentials("d1", "client-secret", "notifications")
 _EDGE = re.compile(r"(\[edge\]\nport = )0")
 _GRPC = re.compile(r"(\[grpc\]\nport = )0")
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> GatewayConfig:
-    pki, policy = make_pki(tmp_path / "keys"), write_policy(tmp_path / "policy.toml")
-    return GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "d1-gateway.db", policy, oauth=_OAUTH)
 
 
 def _written(folder: Path, toml: str) -> Path:
@@ -64,7 +55,9 @@ async def test_every_mistake_is_one_line_that_names_its_place(
     ended = await invoked(GATEWAY, "config", "check", "--config", _written(tmp_path, spoil(config.to_toml())))
 
     assert (ended.status, ended.stdout) == (2, "")
-    assert sorted(_places(ended)) == places, ended.stderr
+    # The file's name may stand behind the place.
+    named = [re.match(r"d1-gateway: ([^ :]+)(?: \([^)]+\))?: .", line) for line in ended.mistakes]
+    assert sorted(match[1] if match else "" for match in named) == places, ended.stderr
 
 
 @pytest.mark.parametrize("listener", [_GRPC, _EDGE], ids=["grpc", "edge"])
@@ -89,13 +82,3 @@ async def test_a_gateway_whose_event_log_cannot_be_used_says_so_and_ends(
     ended = await d1_gateway("serve", "--config", _written(tmp_path, toml))
 
     assert "event_log.path" in ended.only_line(2)
-
-
-def _places(ended: Ended) -> list[str]:
-    """What stands between the command's name and the colon before the mistake, without the file's name."""
-    places = []
-    for line in ended.mistakes:
-        match = re.fullmatch(r"d1-gateway: ([^ :]+)(?: \([^)]+\))?: .+", line)
-        assert match is not None, line
-        places.append(match[1])
-    return places

@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped] # ships no types
 
 from gateway.tls.key_generation import SIGNING, make_key, private_form, public_jwk
-from sandbox.common.pki import Identity, make_pki
-from sandbox.d1.callbacks.notifier import EdgeCredentials
-from sandbox.gateway import GatewayConfig, write_policy
+from sandbox.common.pki import Identity
+from sandbox.gateway import GatewayConfig
 from tests.e2e.command import GATEWAY, Ended, d1_gateway, invoked
 from tests.e2e.terminal import at_a_terminal, without_a_terminal
 
@@ -106,23 +105,21 @@ async def test_an_rsa_request_is_made_by_default(folder: Path) -> None:
     assert "PRIVATE KEY" not in ended.stdout
 
 
-async def test_the_gateway_takes_the_keys_and_the_certificate_that_come_of_them(tmp_path: Path, folder: Path) -> None:
+async def test_the_gateway_takes_the_keys_and_the_certificate_that_come_of_them(
+    config: GatewayConfig, tmp_path: Path, folder: Path
+) -> None:
     for command in _MAKING:
         assert (await _keys(*command, "--folder", folder)).status == 0
     certificate = _signed(folder / "d1-client.csr")
     pki = replace(
-        make_pki(tmp_path / "sandbox"),
+        config.pki,
         assertion_key=folder / "assertion.jwk.json",
         assertion_public_key=folder / "assertion-public.jwk.json",
         edge_token_key=folder / "edge-token.jwk.json",
         gateway_client=Identity(certificate, folder / "d1-client-key.pem"),
     )
-    oauth = EdgeCredentials("d1", "client-secret", "notifications")
     settings = tmp_path / "settings.toml"
-    policy = write_policy(tmp_path / "policy.toml")
-    settings.write_text(
-        GatewayConfig("SANDBOX001", pki, "https://127.0.0.1:9", tmp_path / "log.db", policy, oauth=oauth).to_toml()
-    )
+    settings.write_text(replace(config, pki=pki).to_toml())
 
     ended = await invoked(GATEWAY, "config", "check", "--config", settings)
 

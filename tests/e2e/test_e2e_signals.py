@@ -10,17 +10,16 @@ from pathlib import Path
 import orjson
 import pytest
 
-from sandbox.common.pki import make_pki
-from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
+from sandbox.gateway import GatewayConfig, SharedStorage
 from tests.e2e.command import running, takes
 
-_SECONDS = 30.0
+_SECONDS = 50.0
 _POLL_SECONDS = 0.005
 _ENDING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 _DRAINED = ["gateway_started", "drain_started", "gateway_stopped"]
 
 
-class _Process:
+class _Begun:
     """A command that has just begun."""
 
     def __init__(self, process: asyncio.subprocess.Process, stderr: Path) -> None:
@@ -36,92 +35,70 @@ class _Process:
         """What it logged; that it wrote anything else fails."""
         return [orjson.loads(line)["event"] for line in self.stderr]
 
-    async def until_it_takes(self, signals: str) -> None:
-        """Wait until signals are held back (`SigBlk`) or handled (`SigCgt`); before, they are the interpreter's."""
-        async with asyncio.timeout(_SECONDS):
-            # SIGHUP is the last that is handled. Another process has no event for this.
-            while not takes(self.process, signals, signal.SIGHUP):  # noqa: ASYNC110
-                await asyncio.sleep(_POLL_SECONDS)
+    async def until(self, moment: str) -> None:
+        """Wait until signals are held back (`SigBlk`) or handled (`SigCgt`), or an event is logged."""
 
-    async def until_logged(self, event: str) -> None:
-        async with asyncio.timeout(_SECONDS):
-            while event not in self.events:  # noqa: ASYNC110 (as above)
-                await asyncio.sleep(_POLL_SECONDS)
+        def has_come() -> bool:
+            # SIGHUP is the last that is handled; before it takes signals, they are the interpreter's.
+            is_of_signals = moment.startswith("Sig")
+            return takes(self.process, moment, signal.SIGHUP) if is_of_signals else moment in self.events
 
-    async def ended(self) -> int:
-        async with asyncio.timeout(_SECONDS):
-            return await self.process.wait()
+        while not has_come():  # noqa: ASYNC110 (another process has no event for this)
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 @asynccontextmanager
-async def _begun(
-    folder: Path, *arguments: str | Path, ignored: signal.Signals | None = None
-) -> AsyncIterator[_Process]:
+async def _begun(folder: Path, *arguments: str | Path, ignored: signal.Signals | None = None) -> AsyncIterator[_Begun]:
     log = folder / "stderr"
     with log.open("wb") as stderr:
-        async with running(*arguments, ignored=ignored, stderr=stderr.fileno()) as process:
-            yield _Process(process, log)
+        process = running(*arguments, ignored=ignored, stderr=stderr.fileno())
+        async with asyncio.timeout(_SECONDS), process as begun:
+            yield _Begun(begun, log)
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> GatewayConfig:
-    policy = write_policy(tmp_path / "policy.toml")
-    return GatewayConfig(
-        "SANDBOX001", make_pki(tmp_path / "keys"), "https://127.0.0.1:9", tmp_path / "d1-gateway.db", policy
-    )
-
-
-@pytest.fixture
-def alone(config: GatewayConfig, tmp_path: Path) -> Path:
-    file = tmp_path / "alone.toml"
+def _written(config: GatewayConfig) -> Path:
+    file = config.event_log.with_suffix(".toml")
     file.write_text(config.to_toml())
-    return file
-
-
-@pytest.fixture
-def sharing(config: GatewayConfig, tmp_path: Path) -> Path:
-    """Settings of gateways that look for their NATS server for seconds, in vain."""
-    file = tmp_path / "sharing.toml"
-    shared = SharedStorage.make(["nats://127.0.0.1:9"], tmp_path)
-    file.write_text(replace(config, shared=shared).to_toml())
     return file
 
 
 @pytest.mark.parametrize("number", _ENDING)
 @pytest.mark.parametrize("moment", ["SigBlk", "SigCgt", "gateway_started"])
 async def test_a_signal_at_any_moment_ends_a_gateway(
-    alone: Path, tmp_path: Path, number: signal.Signals, moment: str
+    config: GatewayConfig, tmp_path: Path, number: signal.Signals, moment: str
 ) -> None:
-    async with _begun(tmp_path, "serve", "--config", alone) as begun:
-        await (begun.until_it_takes(moment) if moment.startswith("Sig") else begun.until_logged(moment))
+    async with _begun(tmp_path, "serve", "--config", _written(config)) as begun:
+        await begun.until(moment)
         begun.process.send_signal(number)
 
-        assert await begun.ended() == 0
+        assert await begun.process.wait() == 0
     assert begun.events == _DRAINED or (moment != "gateway_started" and begun.events == ["gateway_start_cancelled"])
 
 
-async def test_a_gateway_that_is_to_outlive_its_terminal_does(alone: Path, tmp_path: Path) -> None:
-    async with _begun(tmp_path, "serve", "--config", alone, ignored=signal.SIGHUP) as begun:
-        await begun.until_it_takes("SigBlk")
+async def test_a_gateway_that_is_to_outlive_its_terminal_does(config: GatewayConfig, tmp_path: Path) -> None:
+    async with _begun(tmp_path, "serve", "--config", _written(config), ignored=signal.SIGHUP) as begun:
+        await begun.until("SigBlk")
         begun.process.send_signal(signal.SIGHUP)
-        await begun.until_logged("gateway_started")
+        await begun.until("gateway_started")
         begun.process.send_signal(signal.SIGHUP)
         await asyncio.sleep(0.5)
         assert begun.events == ["gateway_started"]
 
         begun.process.send_signal(signal.SIGTERM)
-        assert await begun.ended() == 0
+        assert await begun.process.wait() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_gateway_that_still_looks_for_its_storage_ends_at_once(
-    sharing: Path, tmp_path: Path, number: signal.Signals
+    config: GatewayConfig, tmp_path: Path, number: signal.Signals
 ) -> None:
-    async with _begun(tmp_path, "serve", "--config", sharing) as begun:
-        await begun.until_logged("nats_not_connected")
+    # It looks for its NATS server for seconds, in vain.
+    sharing = replace(config, shared=SharedStorage.make(["nats://127.0.0.1:9"], tmp_path))
+    async with _begun(tmp_path, "serve", "--config", _written(sharing)) as begun:
+        await begun.until("nats_not_connected")
         begun.process.send_signal(number)
 
-        assert await begun.ended() == 0
+        assert await begun.process.wait() == 0
     assert begun.events == ["nats_not_connected", "gateway_start_cancelled"]
 
 
@@ -129,11 +106,11 @@ async def test_a_gateway_that_still_looks_for_its_storage_ends_at_once(
     ("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP), (signal.SIGINT, 130)]
 )
 async def test_other_commands_end_by_signals_as_commands_do(
-    alone: Path, tmp_path: Path, number: signal.Signals, status: int
+    config: GatewayConfig, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    async with _begun(tmp_path, "config", "check", "--config", alone) as begun:
-        await begun.until_it_takes("SigBlk")
+    async with _begun(tmp_path, "config", "check", "--config", _written(config)) as begun:
+        await begun.until("SigBlk")
         begun.process.send_signal(number)
 
-        assert await begun.ended() == status
+        assert await begun.process.wait() == status
     assert begun.stderr == []

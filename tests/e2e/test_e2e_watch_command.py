@@ -39,12 +39,6 @@ async def full(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mappin
         yield calling(gateway, sandbox.pki)
 
 
-@pytest.fixture(scope="module")
-def growing(shared_sandbox: Sandbox, shared_gateway: GatewayProcess) -> Mapping[str, str]:
-    """A caller of a gateway to which each test sends notifications about a card of its own."""
-    return calling(shared_gateway, shared_sandbox.pki)
-
-
 async def _notify(sandbox: Sandbox, card_id: str, *operation_ids: str) -> None:
     for each in operation_ids:
         assert await sandbox.notifier.send(Notification(card_id, each, _NOW)) == 204
@@ -127,20 +121,20 @@ async def test_filters_choose(chosen: str, operations: list[str], full: Mapping[
 
 
 async def test_the_end_is_found_in_a_log_that_grows_all_the_time(
-    shared_sandbox: Sandbox, growing: Mapping[str, str]
+    shared_sandbox: Sandbox, caller: Mapping[str, str]
 ) -> None:
     await _notify(shared_sandbox, "card_grows", "op_grows")
     async with _notified_all_the_time(shared_sandbox, "card_other"):
-        command = await invoked(CLIENT, *_TO_THE_END, "--json", "--card", "card_grows", environment=growing)
+        command = await invoked(CLIENT, *_TO_THE_END, "--json", "--card", "card_grows", environment=caller)
 
     assert command.status == 0
     assert _operation_ids(command.stdout.splitlines()) == ["op_grows"]
 
 
 async def test_what_comes_is_printed_across_a_crash_of_the_gateway_until_ctrl_c(
-    shared_sandbox: Sandbox, shared_gateway: GatewayProcess, growing: Mapping[str, str]
+    shared_sandbox: Sandbox, shared_gateway: GatewayProcess, caller: Mapping[str, str]
 ) -> None:
-    async with running("watch", "--card", "card_crash", program=_PROGRAM, environment=growing) as process:
+    async with running("watch", "--card", "card_crash", program=_PROGRAM, environment=caller) as process:
         header = await _line(process)
         await _notify(shared_sandbox, "card_crash", "op_before")
         before = await _line(process)
@@ -158,20 +152,20 @@ async def test_what_comes_is_printed_across_a_crash_of_the_gateway_until_ctrl_c(
 
 
 async def test_a_subscription_resumes_after_what_was_printed(
-    shared_sandbox: Sandbox, growing: Mapping[str, str]
+    shared_sandbox: Sandbox, caller: Mapping[str, str]
 ) -> None:
     await _notify(shared_sandbox, "card_shell", "op_shell_1", "op_shell_2")
     named = ("watch", "--subscription", "shell", "--json", "--card", "card_shell")
-    first = await invoked(CLIENT, *named, "--from-start", "--no-follow", environment=growing)
-    nothing = await invoked(CLIENT, *named, "--no-follow", environment=growing)
-    async with running(*named, program=_PROGRAM, environment=growing) as process:
+    first = await invoked(CLIENT, *named, "--from-start", "--no-follow", environment=caller)
+    nothing = await invoked(CLIENT, *named, "--no-follow", environment=caller)
+    async with running(*named, program=_PROGRAM, environment=caller) as process:
         await _notify(shared_sandbox, "card_shell", "op_shell_3")
         followed = await _line(process)
-        busy = await invoked(CLIENT, *named, "--no-follow", environment=growing)
+        busy = await invoked(CLIENT, *named, "--no-follow", environment=caller)
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(_SECONDS):
             assert (await ended(process)).status == 0
-    again = await invoked(CLIENT, *named, "--no-follow", environment=growing)
+    again = await invoked(CLIENT, *named, "--no-follow", environment=caller)
 
     assert _operation_ids(first.stdout.splitlines()) == ["op_shell_1", "op_shell_2"]
     assert (nothing.status, nothing.stdout) == (0, "")
@@ -182,7 +176,7 @@ async def test_a_subscription_resumes_after_what_was_printed(
 
 @pytest.mark.parametrize("follow", ["--follow", "--no-follow"])
 async def test_a_reader_that_has_seen_enough_ends_it_quietly(
-    follow: str, shared_sandbox: Sandbox, growing: Mapping[str, str]
+    follow: str, shared_sandbox: Sandbox, caller: Mapping[str, str]
 ) -> None:
     card_id = f"card{follow.replace('-', '_')}"
     await _notify(shared_sandbox, card_id, "op_first")
@@ -190,18 +184,18 @@ async def test_a_reader_that_has_seen_enough_ends_it_quietly(
     piped = f"{watch} | head -2; exit ${{PIPESTATUS[0]}}"
     # That nobody reads shows with the next line.
     notified = _notified_all_the_time(shared_sandbox, card_id)
-    async with started("bash", "-c", piped, environment=growing) as process, asyncio.timeout(_SECONDS), notified:
+    async with started("bash", "-c", piped, environment=caller) as process, asyncio.timeout(_SECONDS), notified:
         command = await ended(process)
 
     assert (command.status, command.stderr) == (0, "")
     assert [row[-1] for row in _cells(command.stdout)] == ["ID", "op_first"]
 
 
-async def test_nothing_that_d1_says_steers_the_terminal(shared_sandbox: Sandbox, growing: Mapping[str, str]) -> None:
+async def test_nothing_that_d1_says_steers_the_terminal(shared_sandbox: Sandbox, caller: Mapping[str, str]) -> None:
     hostile = Notification("card_hostile", "op_5", _NOW, operation="\x1b[2J\x9b31m\r\nNEW", status="[red]\u202eX")
     assert await shared_sandbox.notifier.send(hostile) == 204
     for form in ((), ("--json",)):
-        command = await invoked(CLIENT, *_TO_THE_END, "--card", "card_hostile", *form, environment=growing)
+        command = await invoked(CLIENT, *_TO_THE_END, "--card", "card_hostile", *form, environment=caller)
         assert command.stdout.replace("\n", "").replace("\N{REPLACEMENT CHARACTER}", "").isprintable()
         assert "NEW" in command.stdout.splitlines()[-1]
 
@@ -230,7 +224,7 @@ async def test_what_cannot_be_used_is_one_line_that_names_it(arguments: tuple[st
 
 
 async def test_an_error_of_the_gateway_is_one_line_with_its_reason(
-    shared_sandbox: Sandbox, growing: Mapping[str, str]
+    shared_sandbox: Sandbox, caller: Mapping[str, str]
 ) -> None:
     stranger = shared_sandbox.pki.stranger
     for arguments, reason in (
@@ -238,7 +232,7 @@ async def test_an_error_of_the_gateway_is_one_line_with_its_reason(
         (("--card", "card 1"), "filter.card_ids[0]"),
         (("--certificate-file", stranger.certificate, "--key-file", stranger.key), "PERMISSION_DENIED"),
     ):
-        command = await invoked(CLIENT, "watch", *arguments, environment=growing)
+        command = await invoked(CLIENT, "watch", *arguments, environment=caller)
         assert (command.status, len(command.mistakes)) == (1, 1)
         assert reason in command.stderr
 
