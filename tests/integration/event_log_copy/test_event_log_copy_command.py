@@ -6,8 +6,9 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,32 +72,24 @@ async def _is_all_there(stage: Stage, source: Engine, target: Engine, events: Se
     return True
 
 
-async def _count(stage: Stage, engine: Engine, stack: AsyncExitStack) -> Callable[[], Awaitable[int]]:
-    """Make something that counts what is in a log, whoever else has it open."""
+@asynccontextmanager
+async def _counting(stage: Stage, engine: Engine) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Yield something that counts what is in a log, whoever else has it open."""
     if engine is SQLITE:
-        return lambda: asyncio.to_thread(stage.rows)
-    log = (await stack.enter_async_context(stage.opened(NATS))).log
+        yield partial(asyncio.to_thread, stage.rows)
+        return
+    async with stage.opened(NATS) as storage:
 
-    async def count() -> int:
-        return (await log.bounds()).last
+        async def count() -> int:
+            return (await storage.log.bounds()).last
 
-    return count
+        yield count
 
 
 async def _until_copied(process: asyncio.subprocess.Process, count: Callable[[], Awaitable[int]], place: int) -> None:
     """Wait until a copy has come beyond a place, or has ended."""
     while process.returncode is None and await count() <= place:  # noqa: ASYNC110  another process's work
         await asyncio.sleep(0.005)
-
-
-@contextmanager
-def _default_sigint() -> Iterator[None]:
-    """Let the processes that are started meanwhile be interrupted: a shell's background job ignores SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.timeout(240)
@@ -111,8 +104,7 @@ async def test_a_copy_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     await _fill(stage, source, events)
 
     killed = 0
-    async with AsyncExitStack() as stack:
-        count = await _count(stage, target, stack)
+    async with _counting(stage, target) as count:
         for place in sorted(chance.randrange(_COUNT) for _ in range(3)):
             async with running(*_options(source, target, settings)) as process:
                 await _until_copied(process, count, place)
@@ -141,9 +133,7 @@ async def test_when_nats_goes_down_midway_the_copy_says_so_and_the_next_one_goes
         stage = Stage(server, tmp_path)
         settings = stage.settings_file()
         await _fill(stage, source, events)
-        async with AsyncExitStack() as stack:
-            count = await _count(stage, target, stack)
-            process = await stack.enter_async_context(running(*_options(source, target, settings)))
+        async with _counting(stage, target) as count, running(*_options(source, target, settings)) as process:
             await _until_copied(process, count, 0)
             await server.kill()
             broken = await ended(process)
@@ -165,10 +155,7 @@ async def test_when_nats_goes_down_midway_the_copy_says_so_and_the_next_one_goes
 async def test_ctrl_c_breaks_a_copy_off_and_the_next_one_goes_on(stage: Stage) -> None:
     events, settings = notifications(_COUNT, seed=25), stage.settings_file()
     await _fill(stage, SQLITE, events)
-    async with AsyncExitStack() as stack:
-        count = await _count(stage, NATS, stack)
-        with _default_sigint():
-            process = await stack.enter_async_context(running(*_options(SQLITE, NATS, settings)))
+    async with _counting(stage, NATS) as count, running(*_options(SQLITE, NATS, settings)) as process:
         await _until_copied(process, count, 0)
         assert process.returncode is None
         process.send_signal(signal.SIGINT)
