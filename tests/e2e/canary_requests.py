@@ -23,14 +23,13 @@ __all__ = [
     "LEAVING",
     "OPERATION",
     "CanaryCall",
-    "challenge_result",
     "changes",
     "credentials",
+    "endings",
     "lookup",
     "person",
     "poisoned",
     "reads",
-    "subscription_calls",
     "suspension",
 ]
 
@@ -134,19 +133,15 @@ def reads(canaries: Canaries) -> list[CanaryCall]:
     ]
 
 
-def subscription_calls(cursor: str) -> list[CanaryCall]:
-    """Return the calls that end with the subscription that a watch has made."""
+def endings(cursor: str, transaction: str = "d461f105-1792-407f-95ff-9a496fd918a9") -> list[CanaryCall]:
+    """Return the calls that end with the subscription that a watch has made, and that read how a challenge ended."""
     subscription = {"subscription": _READER}
     return [
         CanaryCall("CommitCursor", {"cursor": cursor, **subscription}),
         CanaryCall("GetSubscription", subscription),
         CanaryCall("DeleteSubscription", subscription),
+        CanaryCall("GetChallengeResult", {"three_ds_server_trans_id": transaction}),
     ]
-
-
-def challenge_result(transaction: str = "d461f105-1792-407f-95ff-9a496fd918a9") -> CanaryCall:
-    """Return the call that reads how a challenge ended."""
-    return CanaryCall("GetChallengeResult", {"three_ds_server_trans_id": transaction})
 
 
 def lookup(canaries: Canaries) -> CanaryCall:

@@ -14,7 +14,7 @@ from sandbox.common.pki import Pki
 from sandbox.gateway import credentials
 from tests.e2e import canary_requests
 from tests.e2e.canary_media import Evidence, Medium
-from tests.e2e.canary_requests import CARD, CanaryCall, challenge_result, poisoned, subscription_calls, suspension
+from tests.e2e.canary_requests import CARD, CanaryCall, poisoned, suspension
 
 __all__ = ["Caller"]
 
@@ -63,7 +63,7 @@ class Caller:
         replies = {rpc: await self.call(call) for rpc, call in reads.items()}
         assert None not in replies.values()
         transaction = reads["Authenticate"].fields["areq"].three_ds_server_trans_id
-        for call in (*subscription_calls(replies["WatchNotifications"].cursor), challenge_result(transaction)):
+        for call in canary_requests.endings(replies["WatchNotifications"].cursor, transaction):
             assert await self.call(call) is not None, call.rpc
         for call in changes:
             # Rejected: its request id belongs to another request.
@@ -91,8 +91,7 @@ class Caller:
         return [
             *canary_requests.changes(self._canaries),
             *canary_requests.reads(self._canaries),
-            *subscription_calls(self._canaries["account number"]),
-            challenge_result(),
+            *canary_requests.endings(self._canaries["account number"]),
         ]
 
     async def must_fail(self, call: CanaryCall, request: Message | None = None, **metadata: str) -> None:

@@ -82,14 +82,7 @@ async def invoked(
     stdin: bytes | None = None,
     environment: Mapping[str, str] = _NOTHING,
 ) -> Ended:
-    """Run a command in this process, one at a time, until it ends by itself.
-
-    Args:
-        app: `GATEWAY` or `CLIENT`.
-        arguments: The command's arguments.
-        stdin: The standard input; None for an empty one.
-        environment: Further environment variables.
-    """
+    """Run a command of `GATEWAY` or `CLIENT` in this process, one at a time, until it ends by itself."""
     whole = {**{name: None for name in os.environ if name.startswith("D1_GATEWAY_")}, **environment}
     words = [str(each) for each in arguments]
     # In a thread: what it calls may be served by this loop.
@@ -103,24 +96,12 @@ async def invoked(
 async def d1_gateway(
     *arguments: str | Path,
     seconds: float = 30.0,
-    stdin: bytes | None = None,
+    stdin: bytes = b"",
     program: str = "d1-gateway",
     environment: Mapping[str, str] = _NOTHING,
 ) -> Ended:
-    """Run a command in its own process until it ends by itself.
-
-    Args:
-        arguments: The command's arguments.
-        seconds: The time limit.
-        stdin: The standard input; None for an empty one.
-        program: The command's program.
-        environment: Further environment variables.
-
-    Raises:
-        TimeoutError: The time limit is exceeded; the command is killed.
-    """
-    source = DEVNULL if stdin is None else PIPE
-    command = running(*arguments, program=program, stdin=source, environment=environment)
+    """Run a command in its own process until it ends by itself, or is killed after a time limit."""
+    command = running(*arguments, program=program, stdin=PIPE, environment=environment)
     async with command as process, asyncio.timeout(seconds):
         return await ended(process, stdin)
 
@@ -135,13 +116,7 @@ def running(
 ) -> AbstractAsyncContextManager[Process]:
     """Run a command for the duration of the context, then kill it if it still runs.
 
-    Args:
-        arguments: The command's arguments.
-        program: The command's program.
-        ignored: A signal that it is started to ignore, as by `nohup`, or in the background of a shell.
-        stdin: The standard input.
-        stderr: The standard error.
-        environment: Further environment variables.
+    It may be started to ignore a signal, as by `nohup`, or in the background of a shell.
     """
     background = () if ignored is None else (f"--ignore-signal={ignored.name}",)
     command = (*FOREGROUND, *background, Path(sys.executable).with_name(program), *arguments)
@@ -158,12 +133,7 @@ async def started(
 ) -> AsyncIterator[Process]:
     """Run a process for the duration of the context, then kill it if it still runs.
 
-    Args:
-        command: The program, and its arguments.
-        stdin: The standard input.
-        stderr: The standard error.
-        session: Whether it gets a session of its own, which has no terminal.
-        environment: Further environment variables; of those for a gateway and its client it gets no others.
+    In a session of its own it has no terminal. Of a gateway's and its client's variables, it gets the given ones only.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
     process = await asyncio.create_subprocess_exec(

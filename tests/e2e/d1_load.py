@@ -27,12 +27,6 @@ class Load:
     """Sends notifications while it runs, and records the responses."""
 
     def __init__(self, notifier: Notifier, seed: str) -> None:
-        """Prepare a load.
-
-        Args:
-            notifier: Sends the notifications.
-            seed: The seed of all random choices.
-        """
         self.sent: set[str] = set()
         """All operations sent."""
         self.acknowledged: defaultdict[str, list[str]] = defaultdict(list)
@@ -47,9 +41,7 @@ class Load:
     async def run(self, *, cards: int, bursts: int) -> AsyncIterator[None]:
         """Send for the duration of the block, then finish what is in progress.
 
-        Args:
-            cards: The number of cards with one notification at a time.
-            bursts: The number of cards with several notifications at a time.
+        Some cards have one notification at a time, some have bursts of several.
         """
         async with asyncio.TaskGroup() as tasks:
             for place in range(cards):

@@ -13,24 +13,16 @@ from tests.e2e.command import FOREGROUND, Ended, ended, started
 __all__ = ["at_a_terminal", "without_a_terminal"]
 
 _COMMAND = (*FOREGROUND, Path(sys.executable).with_name("d1-gateway"))
+_SECONDS = 30.0
 
 
-async def at_a_terminal(*arguments: str | Path, typed: Sequence[str], seconds: float = 30.0) -> Ended:
-    """Run ``d1-gateway`` at a terminal and answer its prompts.
+async def at_a_terminal(*arguments: str | Path, typed: Sequence[str]) -> Ended:
+    """Run ``d1-gateway`` at a terminal and answer its prompts, each of which ends in a colon and a space.
 
-    Args:
-        arguments: The command's arguments.
-        typed: The lines to enter, one per prompt; a prompt ends in a colon and a space.
-        seconds: The time limit.
-
-    Returns:
-        The result; its standard error is the whole terminal output, including echoed input.
-
-    Raises:
-        TimeoutError: The command did not end in time, or had fewer prompts.
+    Its standard error is all that the terminal shows, with what it echoes.
     """
     near, far = os.openpty()
-    async with asyncio.timeout(seconds), _screen(near) as screen:
+    async with asyncio.timeout(_SECONDS), _screen(near) as screen:
         try:
             async with started(*_COMMAND, *arguments, stdin=far, stderr=far, session=True) as process:
                 shown = b""
@@ -46,14 +38,10 @@ async def at_a_terminal(*arguments: str | Path, typed: Sequence[str], seconds: f
     return Ended(await process.wait(), stdout.decode(), shown.decode().replace("\r\n", "\n"))
 
 
-async def without_a_terminal(*arguments: str | Path, stdin: bytes = b"", seconds: float = 30.0) -> Ended:
-    """Run ``d1-gateway`` without a terminal, as a job scheduler does.
-
-    Raises:
-        TimeoutError: The command did not end in time.
-    """
+async def without_a_terminal(*arguments: str | Path, stdin: bytes = b"") -> Ended:
+    """Run ``d1-gateway`` without a terminal, as a job scheduler does."""
     # Without its own session, the command would prompt on the terminal of the test run.
-    async with asyncio.timeout(seconds), started(*_COMMAND, *arguments, stdin=PIPE, session=True) as process:
+    async with asyncio.timeout(_SECONDS), started(*_COMMAND, *arguments, stdin=PIPE, session=True) as process:
         return await ended(process, stdin)
 
 

@@ -4,8 +4,6 @@ import asyncio
 import base64
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,37 +21,22 @@ from tests.e2e.canary_run import perform
 from tests.e2e.canary_stage import staged
 from tests.e2e.canary_values import ALL, JOSE, WORDS, Canaries
 
-
-@dataclass(frozen=True, slots=True)
-class OnPurpose:
-    """Places where canaries appear by contract."""
-
-    canaries: Iterable[str]
-    media: Iterable[Medium]
-    why: str
-
-
-ON_PURPOSE = (
-    OnPurpose(
-        WORDS,
-        [Medium.RPC_STATUS],
-        "an upstream's error texts go to the caller, cleared of numbers, tokens and e-mail addresses; a name is a "
-        "word like any other, and it goes to whom the request with it came from",
-    ),
-    OnPurpose(["text of an error reply"], [Medium.EDGE_RESPONSES], "a handler's Refusal.message is the text for D1"),
-    OnPurpose(["error of a result"], [Medium.FILES], "a final result is kept, error and all, for D1's further polls"),
-    OnPurpose(
+ON_PURPOSE: Mapping[str, tuple[Iterable[str], Iterable[Medium]]] = {
+    "an upstream's error texts go to the caller, cleared of numbers, tokens and e-mail addresses; a name is a word "
+    "like any other, and it goes to whom the request with it came from": (WORDS, [Medium.RPC_STATUS]),
+    "a handler's Refusal.message is the text for D1": (["text of an error reply"], [Medium.EDGE_RESPONSES]),
+    "a final result is kept, error and all, for D1's further polls": (["error of a result"], [Medium.FILES]),
+    "a notification is kept as D1 sent it, with the fields that nobody knows": (
         ["unrecognized field of a notification"],
         [Medium.FILES],
-        "a notification is kept as D1 sent it, with the fields that nobody knows",
     ),
-    OnPurpose(
+    "by D1's contract it is for logs; it goes back to its sender, and on to the subscribers of a notification": (
         ["correlation id"],
         [Medium.LOG, Medium.TRACES, Medium.FILES, Medium.RPC_STATUS],
-        "by D1's contract it is for logs; it goes back to its sender, and on to the subscribers of a notification",
     ),
-    OnPurpose(["trace state"], [Medium.TRACES], "W3C Trace Context: who traces hands the trace state on"),
-)
+    "W3C Trace Context: who traces hands the trace state on": (["trace state"], [Medium.TRACES]),
+}
+"""Canaries that appear in media by contract, and why."""
 
 FORMS: Mapping[str, Callable[[bytes], bytes]] = {
     "plain": lambda value: value,
@@ -86,7 +69,7 @@ async def test_nothing_private_is_found_where_it_does_not_belong(
     assert {medium for medium in Medium if not evidence.of(medium)} == set(), "media of which nothing was gathered"
     _check_that_everything_was_done(b"".join(evidence.of(Medium.ADMIN)).decode())
     hits = evidence.hits()
-    expected = {(name, medium) for each in ON_PURPOSE for name in each.canaries for medium in each.media}
+    expected = {(name, medium) for names, media in ON_PURPOSE.values() for name in names for medium in media}
     assert {hit: where for hit, where in hits.items() if hit not in expected} == {}
     assert expected - set(hits) == set(), "exceptions that nothing needs"
 
@@ -142,15 +125,15 @@ async def test_a_canary_in_a_medium_that_has_none_by_contract_would_be_found(
     evidence.add_violations(callback.ReplyReceipt(violations=[violation]))
     registry = CollectorRegistry()
     Counter("calls", "Calls.", ["card"], registry=registry).labels(pan).inc()
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry))
+
     app = web.Application()
-    app.router.add_get("/{path}", partial(_metrics, registry))
+    app.router.add_get("/{path}", metrics)
     async with TestServer(app) as admin:
         await evidence.add_admin(str(admin.make_url("")).rstrip("/"))
 
     found = {medium for name, medium in evidence.hits() if name == "PAN"}
     # In all others, the run above finds what is there on purpose.
-    assert found == set(Medium) - {medium for each in ON_PURPOSE for medium in each.media}
-
-
-async def _metrics(registry: CollectorRegistry, _request: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(registry))
+    assert found == set(Medium) - {medium for _, media in ON_PURPOSE.values() for medium in media}

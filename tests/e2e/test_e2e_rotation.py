@@ -5,7 +5,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,10 +19,9 @@ from sandbox import Sandbox
 from sandbox.d1.callbacks.edge_client import EdgeCredentials
 from sandbox.d1.model.notification import Notification, new_operation_id
 from sandbox.gateway import GatewayConfig, GatewayProcess
-from tests.e2e.calls import register
+from tests.e2e.calls import Calls, register
 from tests.e2e.command import GATEWAY, invoked
 from tests.e2e.locked_keys import lock, locked, written
-from tests.e2e.rotation_calls import Calls
 from tests.e2e.watching import connect
 
 _AHEAD = timedelta(seconds=3)
@@ -36,12 +35,6 @@ class Thales:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
-
-    @classmethod
-    @asynccontextmanager
-    async def of(cls, sandbox: Sandbox) -> AsyncIterator["Thales"]:
-        async with aiohttp.ClientSession(sandbox.control_url, raise_for_status=True) as session:
-            yield cls(session)
 
     async def register(self, public_jwk: bytes) -> None:
         await self._session.post("/sandbox/keys/assertion", data=public_jwk)
@@ -76,26 +69,17 @@ class Issuer:
         self._stack = stack
         self._instances = 0
 
-    @classmethod
-    @asynccontextmanager
-    async def calling(cls, sandbox: Sandbox, folder: Path) -> AsyncIterator["Issuer"]:
-        async with AsyncExitStack() as stack:
-            issuer = cls(sandbox, folder, stack)
-            async with Calls.running(await issuer._start()) as issuer.calls:
-                await issuer.calls.go_on()
-                yield issuer
-
     async def roll(self, **keys: object) -> None:
         """Replace the instance by one with other keys (see `GatewayConfig`)."""
         before = self.gateway
-        await self.calls.move(await self._start(**keys))
+        await self.calls.move(await self.start(**keys))
         assert await before.stop() == 0
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         entries = [json.loads(line) for line in self.gateway.log.read_text().splitlines()]
         return [entry for entry in entries if entry["event"] == event]
 
-    async def _start(self, **keys: Any) -> grpc.aio.Channel:
+    async def start(self, **keys: Any) -> grpc.aio.Channel:
         self._instances += 1
         folder = self._folder / f"instance-{self._instances}"
         folder.mkdir()
@@ -107,14 +91,17 @@ class Issuer:
 
 @pytest.fixture
 async def thales(sandbox: Sandbox) -> AsyncIterator[Thales]:
-    async with Thales.of(sandbox) as there:
-        yield there
+    async with aiohttp.ClientSession(sandbox.control_url, raise_for_status=True) as session:
+        yield Thales(session)
 
 
 @pytest.fixture
 async def issuer(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Issuer]:
-    async with Issuer.calling(sandbox, tmp_path) as here:
-        yield here
+    async with AsyncExitStack() as stack:
+        issuer = Issuer(sandbox, tmp_path, stack)
+        async with Calls.running(await issuer.start()) as issuer.calls:
+            await issuer.calls.go_on()
+            yield issuer
 
 
 def _kid(jwk: Path) -> str:

@@ -3,12 +3,14 @@ import time
 from datetime import UTC, datetime
 
 from issuer.card.v1 import messages_pb2 as card
+from issuer.card.v1.service_pb2_grpc import CardServiceStub
 from sandbox import Sandbox
 from sandbox.common.faults import Fault
 from sandbox.d1.model.contract import Operation
 from sandbox.d1.model.notification import Notification
 from sandbox.gateway import GatewayProcess
-from tests.e2e.calls import register, suspend, until_held
+from tests.contract.request_ids import until_held
+from tests.e2e.calls import register
 from tests.e2e.d1_load import Load
 from tests.e2e.watching import EARLIEST, connect, follow, operation_ids, take
 from tests.running import failure_of
@@ -31,7 +33,8 @@ async def test_sigterm_under_load_finishes_what_is_in_flight_and_loses_nothing_a
             while sum(map(len, load.acknowledged.values())) < _LOADED:  # noqa: ASYNC110 (many sources, no common event)
                 await asyncio.sleep(0.01)
             sandbox.faults.add(Fault(operation=Operation.SUSPEND_CARD, latency_ms=1500))
-            suspension = tasks.create_task(suspend(channel, "card_1"))
+            request = card.SuspendCardRequest(card_id="card_1", reason_code=card.SUSPEND_REASON_USER_DECISION)
+            suspension = CardServiceStub(channel).SuspendCard(request, timeout=10)
             await until_held(sandbox)
             assert not suspension.done()
             began = time.monotonic()
@@ -40,10 +43,10 @@ async def test_sigterm_under_load_finishes_what_is_in_flight_and_loses_nothing_a
             await gateway.restart()
         assert await load.send(_LAST)
         delivered = operation_ids(await follow(channel, _LAST.operation_id))
+        assert await suspension == card.SuspendCardResponse()
 
     assert exit_status == 0
     assert took < _GRACE_SECONDS
-    assert suspension.result() == card.SuspendCardResponse()
     assert [watch.result().reason for watch in watches] == ["SERVER_DRAINING"] * 3
     assert len(set(delivered)) == len(delivered), "something was delivered twice"
     assert {each for of_card in load.acknowledged.values() for each in of_card} <= set(delivered)
