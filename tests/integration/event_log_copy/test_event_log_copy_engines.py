@@ -107,46 +107,6 @@ def _by_subject(events: Sequence[Event], wanted: set[Event]) -> dict[tuple[str, 
     return grouped
 
 
-async def test_gateways_may_take_notifications_at_the_source_and_the_next_copy_brings_them(
-    stage: Stage, file_and_nats: Pair
-) -> None:
-    there, here = file_and_nats
-    events = notifications(2_000, seed=8)
-    await fill(here.log, events[:1_500])
-
-    async def take() -> None:
-        for event in events[1_500:]:
-            await gateway.log.append(event)
-        await _subscribe(gateway.log, {"fraud": 1_750})
-
-    async with stage.opened(NATS) as gateway:
-        first, _ = await asyncio.gather(copied(here, there), take())
-    second = await copied(here, there)
-
-    assert first.is_exact
-    assert second.is_exact
-    assert first.progress.copied + second.progress.copied == 2_000
-    assert second.newer == 0
-    assert await held(there.log) == events
-    assert await left(there.log) == await left(here.log)
-
-
-async def test_what_was_gone_over_there_and_back_is_not_looked_at_again(file_and_nats: Pair) -> None:
-    old, shared = file_and_nats
-    events = notifications(2_500, seed=9)
-    await fill(old.log, events[:1_500])
-    await _subscribe(old.log, {"fraud": 1_200})
-    await copied(old, shared)
-    await fill(shared.log, events[1_500:])
-    await _subscribe(shared.log, {"fraud": 2_200})
-
-    result = await copied(shared, old)
-
-    assert (result.progress.seen, result.progress.copied, result.is_exact) == (1_000, 1_000, True)
-    assert await held(old.log) == events
-    assert await left(old.log) == await left(shared.log)
-
-
 async def test_nats_keeps_what_it_was_given_for_as_long_as_what_is_new(stage: Stage) -> None:
     events = [event._replace(receive_time_ms=1_000 + number) for number, event in enumerate(notifications(50))]
     retention = EventLogSettings(retention_seconds=600, retention_bytes=67_108_864)
