@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Self
 
@@ -33,21 +34,19 @@ class Manner(Enum):
     """Never."""
 
 
+@dataclass(slots=True)
 class CanaryHandler:
     """Replies in the current manner, with canaries."""
 
-    connected: Handler
-
-    def __init__(self, canaries: Canaries, manner: Manner) -> None:
-        self.manner = manner
-        self._canaries = canaries
+    canaries: Canaries
+    manner: Manner
+    connected: Handler = field(init=False)
 
     @classmethod
     @asynccontextmanager
     async def connect(
         cls, channel: grpc.aio.Channel, evidence: Evidence, manner: Manner = Manner.WELL
     ) -> AsyncIterator[Self]:
-        """Connect for the duration of the block."""
         handler = cls(evidence.canaries, manner)
         responders = dict.fromkeys(KINDS, handler._respond)
         async with Handler.connect(channel, responders, max_in_flight=64) as handler.connected:
@@ -61,7 +60,7 @@ class CanaryHandler:
             case Manner.WELL | Manner.ENCRYPTED:
                 return callback.Reply(**{kind: self._good(kind)})
             case Manner.REFUSING:
-                return _not_found(self._canaries["text of an error reply"])
+                return _not_found(self.canaries["text of an error reply"])
             case Manner.WRONGLY:
                 await self._reply_wrongly(request, kind)
                 return _not_found("")
@@ -69,7 +68,7 @@ class CanaryHandler:
                 return None
 
     async def _reply_wrongly(self, request: callback.Question, kind: str) -> None:
-        text = self._canaries.all()
+        text = self.canaries.all()
         other = "card_credentials" if kind != "card_credentials" else "consumer_information"
         for reply in (
             callback.Reply(**{kind: poisoned(self._good(kind), text)}),
@@ -82,7 +81,7 @@ class CanaryHandler:
                 await self.connected.reply(reply)
 
     def _good(self, kind: str) -> Any:
-        canaries = self._canaries
+        canaries = self.canaries
         match kind:
             case "consumer_information":
                 return replies.ConsumerInformationResponse(personal_information=person(canaries))

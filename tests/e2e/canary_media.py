@@ -59,7 +59,6 @@ class Evidence:
         self.add(Medium.ACKNOWLEDGEMENTS, "receipt", *(each.SerializeToString() for each in receipt.violations))
 
     async def add_admin(self, url: str) -> None:
-        """Collect the responses of the admin port."""
         async with aiohttp.ClientSession(url) as session:
             for path in ("/metrics", "/readyz", "/healthz"):
                 async with session.get(path) as response:

@@ -61,11 +61,9 @@ class CanaryCall:
 
     @property
     def method(self) -> MethodDescriptor:
-        """Its description in the contracts."""
         return _METHODS[self.rpc]
 
     def request(self) -> Any:
-        """Make its request."""
         return GetMessageClass(self.method.input_type)(**self.fields)
 
     def changed(self, **fields: Any) -> "CanaryCall":
@@ -180,7 +178,6 @@ def person(canaries: Canaries) -> Any:
 
 
 def credentials(pan: str, year: int) -> Any:
-    """Return the fields of card data."""
     return {"pan": pan, "expiry": {"month": 11, "year": year}}
 
 

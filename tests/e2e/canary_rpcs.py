@@ -33,7 +33,6 @@ class Caller:
     @classmethod
     @asynccontextmanager
     async def connect(cls, address: str, pki: Pki, token: str, evidence: Evidence) -> AsyncIterator["Caller"]:
-        """Connect for the duration of the block."""
         shown = grpc.composite_channel_credentials(
             credentials(pki.server_ca, pki.caller), grpc.access_token_call_credentials(token)
         )
@@ -95,7 +94,6 @@ class Caller:
         ]
 
     async def must_fail(self, call: CanaryCall, request: Message | None = None, **metadata: str) -> None:
-        """Make a call that must fail."""
         assert await self.call(call, request, **metadata) is None, call.rpc
 
     async def _handle_badly(self) -> None:

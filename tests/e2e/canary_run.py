@@ -32,7 +32,6 @@ _EXPECTED: Final = {
 
 
 async def perform(stage: Stage) -> None:
-    """Run everything."""
     await stage.edge.fetch_token()
     await stage.edge.notify()
     await stage.caller.do_well()

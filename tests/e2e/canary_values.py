@@ -75,14 +75,7 @@ _SLICE: Final = 24
 @cache
 def forms(value: str) -> frozenset[bytes]:
     """Return the forms in which a value could appear, in lower case."""
-    plain = value.encode()
-    found = {each.encode() for each in _texts(value)}
-    found |= {plain[::-1], *_chunked(plain), *_base64(plain), *_sliced(plain)}
-    found |= {plain.hex().encode(), plain[::-1].hex().encode(), value.encode("utf-16-le")}
-    # A hash of a guessable value is no protection.
-    found |= {hashlib.sha256(plain).hexdigest().encode(), hashlib.sha256(plain).digest()}
-    if value.isdigit():
-        found |= _of_digits(value)
+    found = {*_written(value), *(_digits(value) if value.isdigit() and len(value) >= _SHORTEST else ())}
     return frozenset(each.lower() for each in found if len(each) >= _SHORTEST)
 
 
@@ -123,40 +116,39 @@ def _stands_in(value: str, lower: bytes) -> bool:
     return any(form in lower for form in forms(value))
 
 
-def _texts(value: str) -> Iterator[str]:
-    yield from (value, quote(value, safe=""), quote_plus(value), "".join(f"%{byte:02x}" for byte in value.encode()))
-    yield "".join(f"\\u{ord(character):04x}" for character in value)
-
-
-def _chunked(plain: bytes) -> Iterator[bytes]:
-    """Return a value with its chunks reversed, and with each chunk reversed: as in BCD and memory dumps."""
-    for size in (2, 4):
+def _written(value: str) -> Iterator[bytes]:
+    plain = value.encode()
+    for text in (value, quote(value, safe=""), quote_plus(value), "".join(f"%{byte:02x}" for byte in plain)):
+        yield text.encode()
+    yield "".join(f"\\u{ord(character):04x}" for character in value).encode()
+    yield value.encode("utf-16-le")
+    yield plain.hex().encode()
+    yield plain[::-1].hex().encode()
+    # As in BCD and memory dumps: the chunks in reverse, and each chunk reversed.
+    for size in (1, 2, 4):
         chunks = [plain[start : start + size] for start in range(0, len(plain), size)]
         yield b"".join(reversed(chunks))
         yield b"".join(chunk[::-1] for chunk in chunks)
-
-
-def _base64(plain: bytes) -> Iterator[bytes]:
-    """Return the part of a value's base64 that is independent of its context, at each of the three offsets."""
+    # The part of its base64 that is independent of the context, at each of the three offsets.
     for offset in range(3):
         padded = bytes(offset) + plain
-        whole = len(padded) // 3 * 3
-        for coded in (base64.b64encode(padded[:whole]), base64.urlsafe_b64encode(padded[:whole])):
+        whole = padded[: len(padded) // 3 * 3]
+        for coded in (base64.b64encode(whole), base64.urlsafe_b64encode(whole)):
             yield coded[4:] if offset else coded
-
-
-def _sliced(plain: bytes) -> Iterator[bytes]:
-    """Return slices of a long value, which may be split over pages or lines."""
+    # A long value may be split over pages or lines.
     if len(plain) >= _LONG:
         yield from (plain[start : start + _SLICE] for start in range(0, len(plain) - _SLICE, _SLICE // 2))
+    # A hash of a guessable value is no protection.
+    yield hashlib.sha256(plain).digest()
+    yield hashlib.sha256(plain).hexdigest().encode()
 
 
-def _of_digits(digits: str) -> set[bytes]:
-    """Return the forms of a number: grouped as on a card, its end, packed, and as an integer."""
+def _digits(digits: str) -> Iterator[bytes]:
+    """Return the forms of a number: its end, packed, as an integer, and grouped as on a card."""
+    yield digits[-10:].encode()
+    yield bytes.fromhex(digits if len(digits) % 2 == 0 else f"{digits}f")
+    yield int(digits).to_bytes(8, "big")
+    yield int(digits).to_bytes(8, "little")
     groups = [digits[start : start + 4] for start in range(0, len(digits), 4)]
-    if len(digits) < _SHORTEST:
-        return set()
-    number = int(digits).to_bytes(8, "big")
-    packed = bytes.fromhex(digits if len(digits) % 2 == 0 else f"{digits}f")
-    grouped = {separator.join(groups).encode() for separator in (" ", "-", ".", "_", "+", "%20", "\u00a0")}
-    return grouped | {digits[-10:].encode(), packed, number, number[::-1]}
+    for separator in (" ", "-", ".", "_", "+", "%20", "\u00a0"):
+        yield separator.join(groups).encode()

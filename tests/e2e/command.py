@@ -21,7 +21,6 @@ from sandbox.gateway import GatewayProcess
 
 __all__ = [
     "CLIENT",
-    "FOREGROUND",
     "GATEWAY",
     "Ended",
     "calling",
@@ -35,12 +34,6 @@ __all__ = [
 
 GATEWAY: Final = gateway.cli.app.app
 CLIENT: Final = d1_gateway_client.cli.app.app
-FOREGROUND: Final = ("env", "--default-signal")
-"""Before a command: no signal is ignored, as in the foreground of a shell.
-
-A shell starts background jobs with SIGINT ignored, many CI runners do likewise, and programs that are started so should
-leave it ignored. A test of Ctrl-C must not depend on how the tests were started.
-"""
 
 _NOTHING: Final[Mapping[str, str]] = {}
 
@@ -112,6 +105,7 @@ def running(
     ignored: signal.Signals | None = None,
     stdin: int = DEVNULL,
     stderr: int = PIPE,
+    session: bool = False,
     environment: Mapping[str, str] = _NOTHING,
 ) -> AbstractAsyncContextManager[Process]:
     """Run a command for the duration of the context, then kill it if it still runs.
@@ -119,8 +113,11 @@ def running(
     It may be started to ignore a signal, as by `nohup`, or in the background of a shell.
     """
     background = () if ignored is None else (f"--ignore-signal={ignored.name}",)
-    command = (*FOREGROUND, *background, Path(sys.executable).with_name(program), *arguments)
-    return started(*command, stdin=stdin, stderr=stderr, environment=environment)
+    # A shell starts background jobs with SIGINT ignored, many CI runners do likewise, and programs that are started so
+    # should leave it ignored. A test of Ctrl-C must not depend on how the tests were started.
+    foreground = ("env", "--default-signal", *background)
+    command = (*foreground, Path(sys.executable).with_name(program), *arguments)
+    return started(*command, stdin=stdin, stderr=stderr, session=session, environment=environment)
 
 
 @asynccontextmanager

@@ -28,7 +28,6 @@ class Load:
 
     def __init__(self, notifier: Notifier, seed: str) -> None:
         self.sent: set[str] = set()
-        """All operations sent."""
         self.acknowledged: defaultdict[str, list[str]] = defaultdict(list)
         """For each card the operations with a 204, in the order of sending."""
         self.unanswered = 0

@@ -2,17 +2,15 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE
 
-from tests.e2e.command import FOREGROUND, Ended, ended, started
+from tests.e2e.command import Ended, ended, running
 
 __all__ = ["at_a_terminal", "without_a_terminal"]
 
-_COMMAND = (*FOREGROUND, Path(sys.executable).with_name("d1-gateway"))
 _SECONDS = 30.0
 
 
@@ -24,7 +22,7 @@ async def at_a_terminal(*arguments: str | Path, typed: Sequence[str]) -> Ended:
     near, far = os.openpty()
     async with asyncio.timeout(_SECONDS), _screen(near) as screen:
         try:
-            async with started(*_COMMAND, *arguments, stdin=far, stderr=far, session=True) as process:
+            async with running(*arguments, stdin=far, stderr=far, session=True) as process:
                 shown = b""
                 for line in typed:
                     shown += await screen.readuntil(b": ")
@@ -41,7 +39,7 @@ async def at_a_terminal(*arguments: str | Path, typed: Sequence[str]) -> Ended:
 async def without_a_terminal(*arguments: str | Path, stdin: bytes = b"") -> Ended:
     """Run ``d1-gateway`` without a terminal, as a job scheduler does."""
     # Without its own session, the command would prompt on the terminal of the test run.
-    async with asyncio.timeout(_SECONDS), started(*_COMMAND, *arguments, stdin=PIPE, session=True) as process:
+    async with asyncio.timeout(_SECONDS), running(*arguments, stdin=PIPE, session=True) as process:
         return await ended(process, stdin)
 
 
