@@ -17,6 +17,7 @@ from gateway.tls.key_generation import SIGNING, make_key, private_form, public_j
 from sandbox.common.pki import Identity
 from sandbox.gateway import GatewayConfig
 from tests.e2e.command import GATEWAY, Ended, d1_gateway, invoked
+from tests.e2e.locked_keys import written
 from tests.e2e.terminal import at_a_terminal, without_a_terminal
 
 _CSR = ("csr", "--common-name", "TLSMA-ECDSA/ISSUER0001/PPR", "--algorithm", "ecdsa")
@@ -26,7 +27,7 @@ _PASSPHRASE = "correct horse, battery staple: é"
 
 @pytest.fixture
 def passphrase_file(tmp_path: Path) -> Path:
-    return _written(tmp_path / "passphrase", f"{_PASSPHRASE}\n", 0o600)
+    return written(tmp_path / "passphrase", f"{_PASSPHRASE}\n".encode())
 
 
 @pytest.fixture
@@ -34,12 +35,6 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "made"
     folder.mkdir()
     return folder
-
-
-def _written(file: Path, content: str, mode: int) -> Path:
-    file.write_text(content)
-    file.chmod(mode)
-    return file
 
 
 def _said(ended: Ended, what: str) -> str:
@@ -165,7 +160,7 @@ async def test_a_public_key_that_is_there_stops_the_private_one_too(folder: Path
 async def test_without_a_usable_place_name_or_passphrase_file_no_key_is_made(
     folder: Path, arguments: str, fault: str
 ) -> None:
-    _written(folder.parent / "open", "word", 0o644)
+    written(folder.parent / "open", b"word").chmod(0o644)
 
     ended = await _keys(*arguments.format(there=folder).split(" "))
 

@@ -31,11 +31,10 @@ from tests.callback_replies import Issuer
 from tests.e2e.calls import register
 from tests.e2e.command import started
 from tests.e2e.watching import connect, take
+from tests.running import code_of
 
 _NUMBERS = itertools.count(1)
 _HANDLERS = re.compile(r"^d1_gateway_handlers_connected\{.+\} [^0]", re.MULTILINE)
-DENIED = authentication.AUTHENTICATION_STATUS_FAILED
-APPROVED = authentication.AUTHENTICATION_STATUS_SUCCESSFUL
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +59,6 @@ class Shop:
 
     def buy(self, flow: Flow) -> Purchase:
         return self.sandbox.purchases.start(Order(self.card_id, flow, poll_seconds=0.05))
-
-    async def complete(self, authentication_id: str, status: "authentication.AuthenticationStatus.ValueType") -> None:
-        result = authentication.AuthenticationResult(authentication_id=authentication_id, status=status)
-        await ConsumerServiceStub(self.channel).CompleteAuthentication(
-            consumer.CompleteAuthenticationRequest(result=result), timeout=10
-        )
 
     async def consumer_operations(self, count: int) -> list[tuple[str, str]]:
         wanted = notification.NotificationFilter(
@@ -151,38 +144,19 @@ async def test_a_push_of_d1_is_decided_with_an_enrolled_authenticator(
     assert await shop.consumer_operations(2) == [("ENROLL_AUTHN", app), ("DELETE_AUTHN", app)]
 
 
-@pytest.mark.parametrize(("status", "expected"), [(APPROVED, Status.SUCCESSFUL), (DENIED, Status.FAILED)])
-async def test_a_push_of_the_issuer_is_completed_while_no_handler_is_connected(
-    shop: Shop, status: "authentication.AuthenticationStatus.ValueType", expected: Status
-) -> None:
-    issuer = Issuer()
-    async with Handler.connect(shop.channel, issuer.responders()):
-        purchase = shop.buy(Flow.OOB_ISSUER)
-        pushed = await issuer.pushes.get()
-        # Once D1 polls, it has the handler's reply.
-        await _polled(purchase)
-    await _polled(purchase, 3)
-    await shop.complete(pushed, status)
-    await shop.ended(purchase, expected, "3DS_CHALLENGE_OOB_ISSUER")
-
-
-async def _polled(purchase: Purchase, times: int = 1) -> None:
-    """Wait until D1 has called a few times more."""
-    before = len(purchase.calls)
-    while len(purchase.calls) < before + times:  # noqa: ASYNC110 (the simulator has no event for it)
-        await asyncio.sleep(0.01)
-
-
 async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) -> None:
     issuer = Issuer()
     async with Handler.connect(shop.channel, issuer.responders()):
         purchase = shop.buy(Flow.OOB_ISSUER)
         pushed = await issuer.pushes.get()
-        issuer.results[pushed] = DENIED
+        issuer.results[pushed] = authentication.AUTHENTICATION_STATUS_FAILED
         await shop.ended(purchase, Status.FAILED, "3DS_CHALLENGE_OOB_ISSUER")
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await shop.complete(pushed, APPROVED)
-    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    approval = authentication.AuthenticationResult(
+        authentication_id=pushed, status=authentication.AUTHENTICATION_STATUS_SUCCESSFUL
+    )
+    request = consumer.CompleteAuthenticationRequest(result=approval)
+    completion = ConsumerServiceStub(shop.channel).CompleteAuthentication(request, timeout=10)
+    assert await code_of(completion) is grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_the_data_of_a_card_renewed_without_them_are_requested_and_encrypted_for_d1(shop: Shop) -> None:
