@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -59,14 +59,6 @@ class Shop:
 
     def buy(self, flow: Flow) -> Purchase:
         return self.sandbox.purchases.start(Order(self.card_id, flow, poll_seconds=0.05))
-
-    async def consumer_operations(self, count: int) -> list[tuple[str, str]]:
-        wanted = notification.NotificationFilter(
-            consumer_ids=[self.consumer_id], kinds=[notification.NOTIFICATION_KIND_CONSUMER_OPERATION]
-        )
-        seen = await take(self.channel, _from_start(wanted), lambda seen: len(seen) >= count)
-        operations = [each.consumer_operation for each in seen]
-        return [(each.operation_text, each.details.app_instance_id) for each in operations]
 
     async def ended(self, purchase: Purchase, expected: Status, operation: str) -> None:
         """Make sure that an end is the same for the shop, the history and the subscribers."""
@@ -127,21 +119,25 @@ async def test_three_wrong_otps_fail_the_purchase(shop: Shop) -> None:
         await shop.ended(purchase, Status.FAILED, "3DS_CHALLENGE_OTP_SMS")
 
 
-@pytest.mark.parametrize(("approves", "expected"), [(True, Status.SUCCESSFUL), (False, Status.FAILED)])
+@pytest.mark.parametrize(
+    ("decide", "expected"), [(Purchase.approve, Status.SUCCESSFUL), (Purchase.deny, Status.FAILED)]
+)
 async def test_a_push_of_d1_is_decided_with_an_enrolled_authenticator(
-    shop: Shop,
-    approves: bool,  # noqa: FBT001
-    expected: Status,
+    shop: Shop, decide: Callable[[Purchase], None], expected: Status
 ) -> None:
     app = shop.sandbox.authenticators.enrol(shop.consumer_id)
     purchase = shop.buy(Flow.OOB)
     assert await purchase.awaiting() is Status.AWAITS_DECISION
-    (purchase.approve if approves else purchase.deny)()
+    decide(purchase)
     await shop.ended(purchase, expected, "3DS_CHALLENGE_OOB")
     await ConsumerServiceStub(shop.channel).DeleteCredentials(
         consumer.DeleteCredentialsRequest(app_instance_id=app), timeout=10
     )
-    assert await shop.consumer_operations(2) == [("ENROLL_AUTHN", app), ("DELETE_AUTHN", app)]
+    kinds = [notification.NOTIFICATION_KIND_CONSUMER_OPERATION]
+    wanted = notification.NotificationFilter(consumer_ids=[shop.consumer_id], kinds=kinds)
+    seen = await take(shop.channel, _from_start(wanted), lambda seen: len(seen) >= 2)
+    assert [each.consumer_operation.operation_text for each in seen] == ["ENROLL_AUTHN", "DELETE_AUTHN"]
+    assert [each.consumer_operation.details.app_instance_id for each in seen] == [app, app]
 
 
 async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) -> None:
