@@ -4,9 +4,8 @@ from collections.abc import Callable
 import pytest
 
 from d1_gateway_client.testing import SandboxGateway, d1_gateway
-from tests.interop.interop_node import node_client
 
-__all__ = ["d1_gateway", "new_card", "node_client"]
+__all__ = ["d1_gateway", "new_card"]
 
 _NUMBERS = itertools.count(1)
 
