@@ -226,10 +226,3 @@ async def test_the_3ds_method_names_its_transaction_and_where_to_come_back(authe
         "threeDSServerTransID": found.three_ds_server_trans_id,
         "threeDSMethodNotificationURL": METHOD_URL,
     }
-
-
-async def test_a_3ds_method_without_a_place_to_come_back_to_is_not_made_ready(authenticating: Authenticating) -> None:
-    request = threeds.LookupCardRequest(acct_number=pan_of("0003"))
-    found = await authenticating.running.authentication.LookupCard(request, timeout=10)
-    assert not found.HasField("three_ds_method")
-    assert found.crd.three_ds_method_url.startswith(authenticating.sandbox.threeds_url)

@@ -94,12 +94,6 @@ async def test_without_a_deadline_the_gateways_own_limit_holds(sandbox: Sandbox,
     assert left == {rpc.operation: 2 for rpc in UPSTREAM_RPCS.values()}, "each was sent once"
 
 
-async def test_the_limit_as_it_ships_is_just_past_the_3ds_servers_own(sandbox: Sandbox, tmp_path: Path) -> None:
-    used = settings_for(sandbox, tmp_path)
-    assert used.threeds is not None
-    assert used.threeds.total_timeout_seconds == 11.0
-
-
 @pytest.mark.parametrize("rpc", LOOKUPS, ids=lambda rpc: rpc.name)
 async def test_a_lookup_is_not_retried_past_its_deadline(running: Running, rpc: Rpc) -> None:
     later = Fault(status=503, headers={"Retry-After": "5"}, times=3)

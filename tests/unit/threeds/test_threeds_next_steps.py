@@ -1,13 +1,13 @@
-"""Which version to speak with a card's ACS, and the 3DS Method to run first."""
+"""What a lookup and an ARes say of the next step: the version, the 3DS Method, a challenge, or when to poll."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.threeds.lookup import choose_version, describe, three_ds_method
-from issuer.threeds.v1 import codes_pb2, crd_pb2, objects_pb2
+from gateway.threeds import challenge, lookup
+from gateway.threeds.lookup import choose_version, three_ds_method
+from issuer.threeds.v1 import areq_pb2, ares_pb2, codes_pb2, crd_pb2, objects_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
-from sandbox.threeds.encoding import decode
 
 TRANSACTION = "d461f105-1792-407f-95ff-9a496fd918a9"
 NOTIFICATION_URL = "https://requestor.example/3ds-method-done"
@@ -86,18 +86,6 @@ def test_no_other_version_would_have_been_better(
     assert chosen == (NUMBERS[max(common)] if common else NONE)
 
 
-def test_the_data_of_the_3ds_method_names_the_transaction_and_where_to_report() -> None:
-    method = three_ds_method(a_crd(three_ds_method_url="https://acs.example/3ds"), V220, NOTIFICATION_URL)
-
-    assert method is not None
-    assert method.url == "https://acs.example/3ds"
-    assert "=" not in method.data
-    assert decode(method.data) == {
-        "threeDSServerTransID": TRANSACTION,
-        "threeDSMethodNotificationURL": NOTIFICATION_URL,
-    }
-
-
 def test_the_3ds_method_is_that_of_the_version_where_the_acs_has_one() -> None:
     of_versions = [*acs_versions("2.1.0", url="https://acs.example/210"), *acs_versions("2.2.0")]
     crd = a_crd(three_ds_method_url="https://acs.example/any", acs_protocol_versions=of_versions)
@@ -125,7 +113,7 @@ def test_a_transaction_and_its_3ds_method_expire_80_seconds_after_the_request() 
     crd = a_crd("2.1.0-2.2.0", "2.1.0-2.2.0", three_ds_method_url="https://acs.example/3ds")
     request = threeds.LookupCardRequest(three_ds_method_notification_url=NOTIFICATION_URL)
 
-    response = describe(crd, request, 1_700_000_000.25)
+    response = lookup.describe(crd, request, 1_700_000_000.25)
 
     assert response.enrolled
     assert response.three_ds_server_trans_id == TRANSACTION
@@ -135,12 +123,30 @@ def test_a_transaction_and_its_3ds_method_expire_80_seconds_after_the_request() 
     assert response.three_ds_method.expire_time == response.expire_time
 
 
-def test_without_a_common_version_there_is_nothing_to_run() -> None:
-    crd = a_crd("2.1.0-2.1.0", "2.2.0-2.2.0", three_ds_method_url="https://acs.example/3ds")
-    request = threeds.LookupCardRequest(three_ds_method_notification_url=NOTIFICATION_URL)
+@pytest.mark.parametrize(
+    "status",
+    sorted({*codes_pb2.TransStatus.values()} - {codes_pb2.TRANS_STATUS_CHALLENGE, codes_pb2.TRANS_STATUS_DECOUPLED}),
+)
+def test_what_is_final_has_nothing_beside_its_ares(status: "codes_pb2.TransStatus.ValueType") -> None:
+    request = threeds.AuthenticateRequest(areq=areq_pb2.AReq(device_channel=codes_pb2.DEVICE_CHANNEL_BROWSER))
+    ares = ares_pb2.ARes(trans_status=status, acs_url="https://acs.example/challenge", acs_trans_id=TRANSACTION)
 
-    response = describe(crd, request, 0)
+    assert challenge.describe(request, ares, 0) == threeds.AuthenticateResponse(ares=ares)
 
-    assert response.enrolled
-    assert response.message_version == NONE
-    assert not response.HasField("three_ds_method")
+
+def test_a_challenge_has_to_begin_within_30_seconds() -> None:
+    ares = ares_pb2.ARes(message_version=V220, acs_url="https://acs.example/challenge", acs_trans_id=TRANSACTION)
+
+    made = challenge.challenge(ares, codes_pb2.CHALLENGE_WINDOW_SIZE_FULL_SCREEN, 1_700_000_000.5)
+
+    assert made.expire_time.ToMilliseconds() == 1_700_000_030_500
+
+
+@pytest.mark.parametrize(
+    ("minutes", "interval"), [(1, 5), (5, 5), (6, 6), (60, 60), (300, 300), (301, 300), (10_080, 300)]
+)
+def test_a_decoupled_authentication_says_how_long_and_how_often_to_poll(minutes: int, interval: int) -> None:
+    made = challenge.decoupled(areq_pb2.AReq(three_ds_requestor_dec_max_time=f"{minutes:05}"), 1_700_000_000.5)
+
+    assert made.poll_until_time.ToMilliseconds() == 1_700_000_000_500 + 60_000 * minutes
+    assert made.poll_interval.ToSeconds() == interval
