@@ -9,19 +9,6 @@ from google.protobuf import struct_pb2
 
 from issuer.threeds.v1 import areq_pb2, codes_pb2, objects_pb2
 
-__all__ = [
-    "APP",
-    "BROWSER",
-    "CARDHOLDER_NAME",
-    "EMAIL",
-    "FINAL_STATUSES",
-    "NOTIFICATION_URL",
-    "REQUESTOR",
-    "VERSIONS",
-    "an_areq",
-    "pan_of",
-]
-
 APP = codes_pb2.DEVICE_CHANNEL_APP
 BROWSER = codes_pb2.DEVICE_CHANNEL_BROWSER
 REQUESTOR = codes_pb2.DEVICE_CHANNEL_REQUESTOR_INITIATED

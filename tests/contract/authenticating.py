@@ -23,16 +23,6 @@ from tests.integration.sandbox.sandbox_caller import ManualClock
 from tests.integration.sandbox_threeds.threeds_sandbox_browser import Browser, Page
 from tests.running import Running, running_gateway, settings_for
 
-__all__ = [
-    "DECOUPLED_SECONDS",
-    "METHOD_URL",
-    "SECONDS",
-    "Arrivals",
-    "Authenticating",
-    "authenticating_in",
-    "with_threeds",
-]
-
 SECONDS = 10.0
 """The deadline of an undisturbed call, in seconds."""
 DECOUPLED_SECONDS = 90.0

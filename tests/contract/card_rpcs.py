@@ -13,7 +13,7 @@ from sandbox.d1.model.contract import InitialState, Operation, SuspendReason
 from sandbox.d1.model.store import CardDetails, CardStore, Credentials
 from tests.running import Running
 
-__all__ = ["ACTIVE_PAN", "RPCS", "SUSPENDED_PAN", "Rpc", "changed", "credentials", "prepare"]
+__all__ = ["ACTIVE_PAN", "RPCS", "SUSPENDED_PAN", "Rpc", "changed", "credentials", "prepare", "rpcs"]
 
 ACTIVE_PAN = "4000001234567899"
 SUSPENDED_PAN = "5200001234567890"
@@ -41,7 +41,7 @@ class Rpc:
     """The call that it makes there: an `Operation` of the simulator."""
     request: Message
     """A request that succeeds at a prepared D1."""
-    service: str = "cards"
+    service: str
     """The stub of `tests.running.Running`."""
 
     async def call(
@@ -68,60 +68,40 @@ def changed(request: Message, **fields: Any) -> Any:
     return copy
 
 
-RPCS: Mapping[str, Rpc] = MappingProxyType(
+def rpcs(service: str, requests: Mapping[str, Message]) -> Mapping[str, Rpc]:
+    """Return the rpcs of a service by name, from the operation of each and its request."""
+    made = [
+        Rpc(type(request).__name__.removesuffix("Request"), operation, request, service)
+        for operation, request in requests.items()
+    ]
+    return MappingProxyType({rpc.name: rpc for rpc in made})
+
+
+RPCS = rpcs(
+    "cards",
     {
-        rpc.name: rpc
-        for rpc in (
-            Rpc(
-                "CreateCard",
-                Operation.CREATE_CARD,
-                card.CreateCardRequest(
-                    consumer_id="consumer-1",
-                    card_product_id="full",
-                    accounts=[card.Account(default=True, type="CURRENT", number="12345678", currency_code="EUR")],
-                ),
-            ),
-            Rpc(
-                "RegisterCard",
-                Operation.REGISTER_CARD,
-                card.RegisterCardRequest(
-                    card_id="card-new",
-                    consumer_id="consumer-2",
-                    card_product_id="light",
-                    credentials=credentials("4970101234567890"),
-                ),
-            ),
-            Rpc(
-                "RenewCard",
-                Operation.RENEW_CARD,
-                card.RenewCardRequest(card_id="card-active", credentials=credentials(ACTIVE_PAN)),
-            ),
-            Rpc(
-                "ReplaceCard",
-                Operation.REPLACE_CARD,
-                card.ReplaceCardRequest(
-                    card_id="card-active",
-                    reason_code="CARD_BROKEN",
-                    new_card_id="card-next",
-                    credentials=credentials("4970109876543210"),
-                ),
-            ),
-            Rpc(
-                "DeleteCard",
-                Operation.DELETE_CARD,
-                card.DeleteCardRequest(card_id="card-active", reason_code="CLOSED_CARD"),
-            ),
-            Rpc(
-                "SuspendCard",
-                Operation.SUSPEND_CARD,
-                card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD),
-            ),
-            Rpc(
-                "ResumeCard",
-                Operation.RESUME_CARD,
-                card.ResumeCardRequest(card_id="card-suspended", reason_code=card.RESUME_REASON_CARD_FOUND),
-            ),
-        )
-    }
+        Operation.CREATE_CARD: card.CreateCardRequest(
+            consumer_id="consumer-1",
+            card_product_id="full",
+            accounts=[card.Account(default=True, type="CURRENT", number="12345678", currency_code="EUR")],
+        ),
+        Operation.REGISTER_CARD: card.RegisterCardRequest(
+            card_id="card-new",
+            consumer_id="consumer-2",
+            card_product_id="light",
+            credentials=credentials("4970101234567890"),
+        ),
+        Operation.RENEW_CARD: card.RenewCardRequest(card_id="card-active", credentials=credentials(ACTIVE_PAN)),
+        Operation.REPLACE_CARD: card.ReplaceCardRequest(
+            card_id="card-active",
+            reason_code="CARD_BROKEN",
+            new_card_id="card-next",
+            credentials=credentials("4970109876543210"),
+        ),
+        Operation.DELETE_CARD: card.DeleteCardRequest(card_id="card-active", reason_code="CLOSED_CARD"),
+        Operation.SUSPEND_CARD: card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD),
+        Operation.RESUME_CARD: card.ResumeCardRequest(
+            card_id="card-suspended", reason_code=card.RESUME_REASON_CARD_FOUND
+        ),
+    },
 )
-"""The rpcs by name."""

@@ -1,53 +1,32 @@
 """The rpcs of ConsumerService that call D1, each with a request that has an effect after `enrol`."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.consumer.v1 import personal_information_pb2 as personal
 from sandbox import Sandbox
 from sandbox.d1.model.contract import Operation
-from tests.contract.card_rpcs import Rpc
+from tests.contract.card_rpcs import rpcs
 
 __all__ = ["RPCS", "enrol", "known"]
 
-RPCS: Mapping[str, Rpc] = MappingProxyType(
+RPCS = rpcs(
+    "consumers",
     {
-        rpc.name: rpc
-        for rpc in (
-            Rpc(
-                "DeleteCredentials",
-                Operation.DELETE_AUTHENTICATOR,
-                consumer.DeleteCredentialsRequest(app_instance_id="app-1", reason="Phone lost"),
-                "consumers",
+        Operation.DELETE_AUTHENTICATOR: consumer.DeleteCredentialsRequest(app_instance_id="app-1", reason="Phone lost"),
+        Operation.REGISTER_CONSUMER: consumer.RegisterConsumerRequest(
+            consumer_id="consumer-1",
+            user_id="operator-7",
+            personal_information=personal.PersonalInformation(
+                language="en-US",
+                first_name="Zoë",
+                mobile_phone_number=personal.PhoneNumber(country_code="+962", phone_number="791234567"),
+                residency_address=personal.Address(city="Amman", country_code="JO"),
             ),
-            Rpc(
-                "RegisterConsumer",
-                Operation.REGISTER_CONSUMER,
-                consumer.RegisterConsumerRequest(
-                    consumer_id="consumer-1",
-                    user_id="operator-7",
-                    personal_information=personal.PersonalInformation(
-                        language="en-US",
-                        first_name="Zoë",
-                        mobile_phone_number=personal.PhoneNumber(country_code="+962", phone_number="791234567"),
-                        residency_address=personal.Address(city="Amman", country_code="JO"),
-                    ),
-                ),
-                "consumers",
-            ),
-            Rpc(
-                "DeleteConsumer",
-                Operation.DELETE_CONSUMER,
-                consumer.DeleteConsumerRequest(
-                    consumer_id="consumer-1", reason_code=consumer.REASON_CODE_USER_DECISION
-                ),
-                "consumers",
-            ),
-        )
-    }
+        ),
+        Operation.DELETE_CONSUMER: consumer.DeleteConsumerRequest(
+            consumer_id="consumer-1", reason_code=consumer.REASON_CODE_USER_DECISION
+        ),
+    },
 )
-"""The rpcs by name."""
 
 
 def enrol(sandbox: Sandbox) -> None:

@@ -3,43 +3,47 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
+from uuid import uuid4
 
 from google.protobuf.message import Message
 
 from issuer.threeds.v1 import history_pb2
+from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox import Sandbox
 from sandbox.common.faults import Fault
 from sandbox.d1.model.contract import Operation
 from sandbox.d1.model.notification import Notification
+from sandbox.threeds.contract import Operation as ThreeDSOperation
 from tests.contract import card_rpcs, consumer_rpcs
-from tests.contract.authentication_rpcs import THREEDS_RPCS
-from tests.contract.card_rpcs import Rpc
+from tests.contract.areqs import REQUESTOR, an_areq, pan_of
+from tests.contract.card_rpcs import Rpc, rpcs
 from tests.running import Failure, Running, failure_of
-
-__all__ = ["BEGIN", "D1_RPCS", "OPERATION_RPCS", "UPSTREAM_RPCS", "happened", "make_ready", "refused_unsent"]
 
 BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
 
-OPERATION_RPCS: Mapping[str, Rpc] = MappingProxyType(
+OPERATION_RPCS = rpcs(
+    "operations",
     {
-        rpc.name: rpc
-        for rpc in (
-            Rpc(
-                "ListOperations",
-                Operation.LIST_THREE_DS_OPERATIONS,
-                history_pb2.ListOperationsRequest(card_id="card-active"),
-                "operations",
-            ),
-            Rpc(
-                "GetOperation",
-                Operation.GET_THREE_DS_OPERATION,
-                history_pb2.GetOperationRequest(card_id="card-active", operation_id="op-1"),
-                "operations",
-            ),
-        )
-    }
+        Operation.LIST_THREE_DS_OPERATIONS: history_pb2.ListOperationsRequest(card_id="card-active"),
+        Operation.GET_THREE_DS_OPERATION: history_pb2.GetOperationRequest(card_id="card-active", operation_id="op-1"),
+    },
 )
-"""The rpcs of OperationService by name, which change nothing."""
+"""The rpcs of OperationService, which change nothing."""
+
+THREEDS_RPCS = rpcs(
+    "authentication",
+    {
+        ThreeDSOperation.PREAUTH: threeds.LookupCardRequest(acct_number=pan_of("0003")),
+        # This channel needs no lookup.
+        ThreeDSOperation.AUTH: threeds.AuthenticateRequest(areq=an_areq("2.2.0", pan_of("0003"), REQUESTOR)),
+        # There is no such transaction.
+        ThreeDSOperation.POSTAUTH: threeds.GetChallengeResultRequest(three_ds_server_trans_id=str(uuid4())),
+    },
+)
+"""The rpcs of AuthenticationService, each with a request that the simulator replies to."""
+
+LOOKUPS = (THREEDS_RPCS["LookupCard"], THREEDS_RPCS["GetChallengeResult"])
+"""The rpcs of the 3-D Secure server without effects, which are retried."""
 
 D1_RPCS: Mapping[str, Rpc] = MappingProxyType({**card_rpcs.RPCS, **consumer_rpcs.RPCS, **OPERATION_RPCS})
 """The rpcs that call D1. Each succeeds after `make_ready`."""

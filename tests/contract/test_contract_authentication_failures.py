@@ -19,9 +19,9 @@ from sandbox.threeds.contract import Operation
 from sandbox.threeds.transaction import Phase
 from tests.contract.areqs import EMAIL, an_areq, pan_of
 from tests.contract.authenticating import Authenticating, authenticating_in
-from tests.contract.authentication_rpcs import LOOKUPS, THREEDS_RPCS
 from tests.contract.card_rpcs import Rpc
 from tests.contract.d1_failures import UPSTREAM_REJECTIONS
+from tests.contract.d1_rpcs import LOOKUPS, THREEDS_RPCS
 from tests.running import Error, Failure, failure_of
 
 _Code = grpc.StatusCode

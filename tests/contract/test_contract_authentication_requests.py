@@ -11,9 +11,8 @@ from issuer.threeds.v1 import messages_pb2 as threeds
 from issuer.threeds.v1 import objects_pb2
 from tests.contract.areqs import CARDHOLDER_NAME, EMAIL, an_areq, pan_of
 from tests.contract.authenticating import Authenticating
-from tests.contract.authentication_rpcs import THREEDS_RPCS
 from tests.contract.card_rpcs import changed
-from tests.contract.d1_rpcs import refused_unsent
+from tests.contract.d1_rpcs import THREEDS_RPCS, refused_unsent
 from tests.running import failure_of
 
 _TRANSACTION = "d461f105-1792-407f-95ff-9a496fd918a9"

@@ -20,10 +20,9 @@ from sandbox.threeds.contract import Operation
 from sandbox.threeds.transaction import Phase
 from tests.contract.areqs import pan_of
 from tests.contract.authenticating import Arrivals, Authenticating, authenticating_in, with_threeds
-from tests.contract.authentication_rpcs import LOOKUPS, THREEDS_RPCS
 from tests.contract.card_rpcs import RPCS, Rpc
 from tests.contract.consumer_rpcs import known
-from tests.contract.d1_rpcs import D1_RPCS, UPSTREAM_RPCS, make_ready
+from tests.contract.d1_rpcs import D1_RPCS, LOOKUPS, THREEDS_RPCS, UPSTREAM_RPCS, make_ready
 from tests.running import Running, failure_of, running_gateway, settings_for
 
 _HANGS = 30_000

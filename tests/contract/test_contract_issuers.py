@@ -1,18 +1,13 @@
 """The issuer of a request: every rpc needs one that the gateway serves, and may leave the only one out."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 import grpc
 import pytest
-from google.protobuf.message import Message
 
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
-from tests.contract.authentication_rpcs import THREEDS_RPCS
 from tests.contract.card_rpcs import RPCS, Rpc, changed
-from tests.contract.d1_rpcs import D1_RPCS, UPSTREAM_RPCS, make_ready, refused_unsent
+from tests.contract.d1_rpcs import D1_RPCS, THREEDS_RPCS, UPSTREAM_RPCS, make_ready, refused_unsent
 from tests.contract.watching import watching
 from tests.running import SECOND_ISSUER, Failure, Running, failure_of
 
@@ -20,15 +15,13 @@ _Code = grpc.StatusCode
 _RESULT = authentication.AuthenticationResult(
     authentication_id="authn-1", status=authentication.AUTHENTICATION_STATUS_SUCCESSFUL
 )
-_OTHERS: Mapping[str, tuple[str, Message]] = MappingProxyType(
-    {
-        "CompleteAuthentication": ("consumers", consumer.CompleteAuthenticationRequest(result=_RESULT)),
-        "CommitCursor": ("notifications", notification.CommitCursorRequest(subscription="billing", cursor="0-0")),
-        "GetSubscription": ("notifications", notification.GetSubscriptionRequest(subscription="billing")),
-        "ListSubscriptions": ("notifications", notification.ListSubscriptionsRequest()),
-        "DeleteSubscription": ("notifications", notification.DeleteSubscriptionRequest(subscription="billing")),
-    }
-)
+_OTHERS = {
+    "CompleteAuthentication": ("consumers", consumer.CompleteAuthenticationRequest(result=_RESULT)),
+    "CommitCursor": ("notifications", notification.CommitCursorRequest(subscription="billing", cursor="0-0")),
+    "GetSubscription": ("notifications", notification.GetSubscriptionRequest(subscription="billing")),
+    "ListSubscriptions": ("notifications", notification.ListSubscriptionsRequest()),
+    "DeleteSubscription": ("notifications", notification.DeleteSubscriptionRequest(subscription="billing")),
+}
 """The rpcs that call no upstream and are no streams, with their service."""
 _UNARY = {**UPSTREAM_RPCS, **{name: Rpc(name, "", request, service) for name, (service, request) in _OTHERS.items()}}
 

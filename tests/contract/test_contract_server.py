@@ -19,8 +19,8 @@ from issuer.card.v1 import messages_pb2 as card
 from sandbox import Sandbox
 from sandbox.common.faults import Fault
 from sandbox.d1.model.contract import CardState
-from tests.contract.authentication_rpcs import THREEDS_RPCS
 from tests.contract.card_rpcs import RPCS
+from tests.contract.d1_rpcs import THREEDS_RPCS
 from tests.contract.watching import watching
 from tests.running import Running, code_of, connected, failure_of, running_gateway, settings_for
 

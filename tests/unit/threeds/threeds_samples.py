@@ -14,23 +14,6 @@ from gateway.threeds.rules.formats import expand
 from gateway.threeds.rules.tables import Row, Table, objects, table
 from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, erro_pb2, rreq_pb2
 
-__all__ = [
-    "CATEGORIES",
-    "CHANNELS",
-    "CONTRACT",
-    "bad_texts",
-    "fill",
-    "find",
-    "get",
-    "good_areq",
-    "good_message",
-    "good_text",
-    "kind",
-    "made",
-    "names",
-    "put",
-]
-
 CHANNELS = ("01", "02", "03")
 CATEGORIES = ("01", "02", "80")
 CONTRACT: dict[str, type[Message]] = {
