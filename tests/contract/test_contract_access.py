@@ -26,7 +26,7 @@ from sandbox.common.pki import STRANGER
 from sandbox.gateway import credentials
 from tests.contract.calling_back import registration
 from tests.contract.card_rpcs import RPCS, changed
-from tests.running import SECOND_ISSUER, Running, code_of, failure_of, running_gateway, settings_for
+from tests.running import SECOND_ISSUER, Running, failure_of, running_gateway, settings_for
 
 SUSPEND = card.SuspendCardRequest(
     issuer_id="SANDBOX001", card_id="card-active", reason_code=card.SUSPEND_REASON_USER_DECISION
@@ -54,13 +54,6 @@ def with_policy(used: Settings, folder: Path, policy: str, tokens: TokenSettings
 async def as_stranger(running: Running) -> AsyncIterator[grpc.aio.Channel]:
     pki = running.sandbox.pki
     async with grpc.aio.secure_channel(running.addresses.grpc, credentials(pki.server_ca, pki.stranger)) as channel:
-        yield channel
-
-
-@asynccontextmanager
-async def without_certificate(running: Running) -> AsyncIterator[grpc.aio.Channel]:
-    trusted = grpc.ssl_channel_credentials(running.sandbox.pki.server_ca.read_bytes())
-    async with grpc.aio.secure_channel(running.addresses.grpc, trusted) as channel:
         yield channel
 
 
@@ -96,11 +89,6 @@ async def test_a_malformed_request_of_a_caller_without_a_grant_is_not_even_looke
     async with as_stranger(running) as channel:
         failure = await failure_of(CardServiceStub(channel).SuspendCard(card.SuspendCardRequest(), timeout=10))
     assert (failure.reason, failure.violations) == ("PERMISSION_DENIED", {})
-
-
-async def test_a_caller_without_a_certificate_gets_no_connection(running: Running) -> None:
-    async with without_certificate(running) as channel:
-        assert await code_of(CardServiceStub(channel).SuspendCard(SUSPEND, timeout=5)) is grpc.StatusCode.UNAVAILABLE
 
 
 @asynccontextmanager
@@ -149,7 +137,11 @@ async def test_a_caller_is_known_by_a_token_where_tokens_are_configured(sandbox:
     tokens = TokenSettings(issuer="https://login.example", jwks_file=jwks)
     policy = grants("jwt:card-service", ["issuer.card.v1.CardService/*"], ["SANDBOX001"])
     used = with_policy(settings_for(sandbox, tmp_path), tmp_path, policy, tokens)
-    async with running_gateway(sandbox, used) as running, without_certificate(running) as channel:
+    trusted = grpc.ssl_channel_credentials(sandbox.pki.server_ca.read_bytes())
+    async with (
+        running_gateway(sandbox, used) as running,
+        grpc.aio.secure_channel(running.addresses.grpc, trusted) as channel,
+    ):
         cards = CardServiceStub(channel)
         refused = [
             await failure_of(cards.SuspendCard(SUSPEND, timeout=10, metadata=tuple(metadata.items())))

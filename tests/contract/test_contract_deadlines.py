@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -123,7 +122,7 @@ async def test_a_caller_that_leaves_does_not_undo_what_was_sent(authenticating: 
     trans_id = areq.three_ds_server_trans_id
     arrivals = authenticating.arrivals(Operation.AUTH, Fault(latency_ms=300))
     call = authenticating.running.authentication.Authenticate(threeds.AuthenticateRequest(areq=areq), timeout=10)
-    pending = asyncio.ensure_future(_awaited(call))
+    pending = asyncio.ensure_future(call)
     await arrivals.first()
     assert call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -190,7 +189,3 @@ async def test_a_server_that_the_authority_did_not_sign_for_gets_nothing(sandbox
             assert failure.error == (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNREACHABLE", "NOT_SENT", 1.0)
             assert failure.metadata["upstream"] == "threeds"
         assert arrivals.count == 0
-
-
-async def _awaited(call: Any) -> Any:
-    return await call

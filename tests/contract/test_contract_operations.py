@@ -42,23 +42,6 @@ async def test_operations_are_listed_newest_first_ten_at_a_time(running: Running
     assert (_ids(second), second.remaining_operations, second.next_page_token) == (["op-2", "op-1"], 0, "")
 
 
-async def test_pages_go_on_where_the_one_before_ended_while_operations_arrive(running: Running) -> None:
-    happened(running.sandbox, *range(1, 8))
-    listed, token, arrived = [], "", 7
-    for size, new in ((2, 1), (3, 3), (1, 120), (2, 0)):
-        page = await _page(running, page_size=size, page_token=token)
-        assert len(page.operations) <= size
-        listed += _ids(page)
-        token = page.next_page_token
-        if not token:
-            break
-        happened(running.sandbox, *range(arrived + 1, arrived + 1 + new))
-        arrived += new
-
-    assert listed == [f"op-{number}" for number in range(7, 0, -1)]
-    assert not token
-
-
 async def test_every_field_of_an_operation_reaches_the_caller(running: Running) -> None:
     first = Notification("card-active", "op-1", BEGIN, operation="3DS_FRICTIONLESS", consumer_id="consumer-1")
     (known,), (more,), (other,) = (
@@ -114,15 +97,6 @@ async def test_what_is_older_than_a_year_is_gone(running: Running) -> None:
 
     assert not (await _page(running)).operations
     assert (await failure_of(GET.call(running))).reason == "UPSTREAM_NOT_FOUND"
-
-
-async def test_a_list_ends_where_its_last_operation_was_forgotten(running: Running) -> None:
-    happened(running.sandbox, 1, 2, 3)
-    token = (await _page(running, page_size=1)).next_page_token
-    running.sandbox.history._operations["card-active"].clear()
-    happened(running.sandbox, 4)
-
-    assert await _page(running, page_token=token) == history_pb2.ListOperationsResponse()
 
 
 async def test_a_page_token_is_good_for_its_own_list_only(running_two: Running) -> None:

@@ -213,18 +213,13 @@ async def test_calls_that_run_together_keep_their_correlation_ids(served: Served
 
 async def test_the_deadline_of_the_caller_is_that_of_the_port(served: Served) -> None:
     await served.cards.ResumeCard(RESUME, timeout=40)
-
-    ((_, call),) = served.issuer.asked
-    remaining = call.remaining_seconds()
-    assert remaining is not None
-    assert 10 < remaining <= 40
-
-
-async def test_without_a_deadline_the_port_has_none(served: Served) -> None:
     await served.cards.ResumeCard(RESUME)
 
-    ((_, call),) = served.issuer.asked
-    assert call.deadline is None
+    (_, limited), (_, unlimited) = served.issuer.asked
+    remaining = limited.remaining_seconds()
+    assert remaining is not None
+    assert 10 < remaining <= 40
+    assert unlimited.deadline is None
 
 
 async def test_a_caller_that_cancels_cancels_what_the_port_does(served: Served) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -76,6 +76,15 @@ class Served:
             await call.read()
         return call
 
+    @asynccontextmanager
+    async def busy(self, caller: str | None = None) -> AsyncIterator[None]:
+        """Let a caller have as many calls in flight as it may, which then succeed."""
+        calls = [self.resume(caller) for _ in range(2)]
+        await self.in_flight(2)
+        yield
+        self.cards.goes_on.set()
+        await asyncio.gather(*calls)
+
     async def in_flight(self, count: int) -> None:
         """Wait until so many calls have begun."""
         async with asyncio.timeout(10):
@@ -98,31 +107,22 @@ async def served() -> AsyncIterator[Served]:
 
 
 async def test_a_call_too_many_is_refused_and_one_after_the_others_is_not(served: Served) -> None:
-    calls = [served.resume("jwt:one") for _ in range(2)]
-    await served.in_flight(2)
-    failure = await failure_of(served.resume("jwt:one"))
+    async with served.busy("jwt:one"):
+        failure = await failure_of(served.resume("jwt:one"))
     assert failure.error == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS", "NOT_SENT", 1.0)
-    served.cards.goes_on.set()
-    for call in calls:
-        await call
     await served.resume("jwt:one")
 
 
 async def test_one_caller_does_not_pay_for_another(served: Served) -> None:
-    calls = [served.resume("jwt:one") for _ in range(2)]
-    await served.in_flight(2)
-    other = served.resume("jwt:two")
-    await served.in_flight(3)
-    served.cards.goes_on.set()
-    await asyncio.gather(*calls, other)
+    async with served.busy("jwt:one"):
+        other = served.resume("jwt:two")
+        await served.in_flight(3)
+    await other
 
 
 async def test_where_nobody_tells_who_calls_the_address_counts(served: Served) -> None:
-    calls = [served.resume() for _ in range(2)]
-    await served.in_flight(2)
-    assert (await failure_of(served.resume())).reason == "TOO_MANY_REQUESTS"
-    served.cards.goes_on.set()
-    await asyncio.gather(*calls)
+    async with served.busy():
+        assert (await failure_of(served.resume())).reason == "TOO_MANY_REQUESTS"
 
 
 async def test_a_call_that_failed_or_was_given_up_counts_no_more(served: Served) -> None:
@@ -146,10 +146,8 @@ async def test_streams_are_counted_apart(served: Served) -> None:
     second = await served.stream("jwt:one")
     assert await second.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     other = await served.stream("jwt:two")
-    calls = [served.resume("jwt:one") for _ in range(2)]
-    await served.in_flight(2)
-    served.cards.goes_on.set()
-    await asyncio.gather(*calls)
+    async with served.busy("jwt:one"):
+        pass
     for call in (stream, other):
         await call.done_writing()
         assert await call.code() == grpc.StatusCode.OK
@@ -157,9 +155,6 @@ async def test_streams_are_counted_apart(served: Served) -> None:
 
 
 async def test_probes_are_not_counted(served: Served) -> None:
-    calls = [served.resume() for _ in range(2)]
-    await served.in_flight(2)
-    answer = await served.health.Check(health_pb2.HealthCheckRequest())
+    async with served.busy():
+        answer = await served.health.Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    served.cards.goes_on.set()
-    await asyncio.gather(*calls)
