@@ -1,16 +1,13 @@
-"""ConsumerService: the effects of its rpcs at D1, and the fields that they refuse."""
+"""ConsumerService: the effects of its rpcs at D1."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import grpc
 import pytest
 
 from issuer.consumer.v1 import messages_pb2 as consumer
 from sandbox.d1.model.contract import CardState
-from tests.contract.card_rpcs import changed
 from tests.contract.consumer_rpcs import RPCS, enrol
-from tests.contract.d1_rpcs import refused_unsent
 from tests.running import Running, failure_of
 
 _Code = grpc.StatusCode
@@ -60,45 +57,3 @@ async def test_a_consumer_is_deleted_once_and_all_that_it_had_goes_with_it(enrol
 
     failure = await failure_of(RPCS["DeleteConsumer"].call(enrolled))
     assert failure.error == (_Code.NOT_FOUND, "UPSTREAM_NOT_FOUND", "REJECTED", None)
-
-
-@pytest.mark.parametrize(
-    ("name", "fields", "wrong"),
-    [
-        ("DeleteCredentials", {"app_instance_id": None}, "app_instance_id"),
-        ("DeleteCredentials", {"app_instance_id": "a/b"}, "app_instance_id"),
-        ("DeleteCredentials", {"reason": "It's gone"}, "reason"),
-        ("DeleteCredentials", {"reason": "x" * 65}, "reason"),
-        ("DeleteCredentials", {"reason_code": 3}, "reason_code"),
-        ("RegisterConsumer", {"consumer_id": None}, "consumer_id"),
-        ("RegisterConsumer", {"consumer_id": "x" * 65}, "consumer_id"),
-        ("RegisterConsumer", {"user_id": "first last"}, "user_id"),
-        ("DeleteConsumer", {"consumer_id": None}, "consumer_id"),
-        ("DeleteConsumer", {"reason": "no!"}, "reason"),
-        ("DeleteConsumer", {"reason_code": 3}, "reason_code"),
-        *[(name, {"issuer_id": "short"}, "issuer_id") for name in RPCS],
-        *[(name, {"request_id": "no-uuid"}, "request_id") for name in RPCS],
-    ],
-)
-async def test_a_wrong_field_is_named(running: Running, name: str, fields: dict[str, Any], wrong: str) -> None:
-    failure = await refused_unsent(running, RPCS[name], changed(RPCS[name].request, **fields))
-    assert (failure.code, failure.reason) == (_Code.INVALID_ARGUMENT, "INVALID_REQUEST")
-    assert set(failure.violations) == {wrong}
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("language", "english"),
-        ("first_name", "Zoë!"),
-        ("title", "x" * 41),
-        ("date_of_birth", "25.01.1990"),
-        ("email", "nowhere"),
-    ],
-)
-async def test_wrong_personal_data_are_named_and_not_repeated(running: Running, field: str, value: str) -> None:
-    request = changed(RPCS["RegisterConsumer"].request)
-    setattr(request.personal_information, field, value)
-    failure = await refused_unsent(running, RPCS["RegisterConsumer"], request)
-    assert set(failure.violations) == {f"personal_information.{field}"}
-    assert value not in repr(failure)

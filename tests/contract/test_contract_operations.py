@@ -114,23 +114,3 @@ async def test_a_page_token_is_good_for_its_own_list_only(running_two: Running) 
         assert (failure.code, failure.reason) == (_Code.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
         assert set(failure.violations) == {"page_token"}
     assert _ids(await _page(running_two, issuer_id="SANDBOX001", page_token=token)) == ["op-1"]
-
-
-@pytest.mark.parametrize(
-    ("rpc", "fields", "wrong"),
-    [
-        (LIST, {"card_id": None}, "card_id"),
-        (LIST, {"card_id": "a/b"}, "card_id"),
-        (LIST, {"page_size": 51}, "page_size"),
-        (LIST, {"page_token": "A" * 513}, "page_token"),
-        (LIST, {"issuer_id": "short"}, "issuer_id"),
-        (GET, {"card_id": "x" * 49}, "card_id"),
-        (GET, {"operation_id": None}, "operation_id"),
-        (GET, {"operation_id": "../op-1"}, "operation_id"),
-        (GET, {"issuer_id": "short"}, "issuer_id"),
-    ],
-)
-async def test_a_wrong_field_is_named(running: Running, rpc: Rpc, fields: dict[str, Any], wrong: str) -> None:
-    failure = await refused_unsent(running, rpc, changed(rpc.request, **fields))
-    assert (failure.code, failure.reason) == (_Code.INVALID_ARGUMENT, "INVALID_REQUEST")
-    assert set(failure.violations) == {wrong}
