@@ -205,14 +205,6 @@ async def test_a_passing_fault_of_a_lookup_is_not_noticed(authenticating: Authen
     assert result.rreq.trans_status == codes_pb2.TRANS_STATUS_AUTHENTICATED
 
 
-@pytest.mark.parametrize("fault", _PASSING.values(), ids=_PASSING.keys())
-async def test_a_passing_fault_of_an_areq_is_reported(authenticating: Authenticating, fault: Fault) -> None:
-    areq = await authenticating.looked_up_areq("2.2.0", pan_of("0103"))
-    request = threeds.AuthenticateRequest(areq=areq)
-    failure = await _failure(authenticating, THREEDS_RPCS["Authenticate"], fault, request=request)
-    assert failure.code in {_Code.UNKNOWN, _Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
-
-
 _ARES: dict[str, Any] = {"messageType": "ARes", "messageVersion": "2.2.0", "transStatus": "Y"}
 _CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "another transaction": {"threeDSServerTransID": str(uuid4())},

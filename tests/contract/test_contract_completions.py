@@ -26,14 +26,12 @@ class _Authentication:
         self.running = running
         self.id = authentication_id or f"authn-{uuid4().hex}"
 
-    def request(
+    async def complete(
         self, status: "authentication.AuthenticationStatus.ValueType" = _APPROVED, error: str = "", **fields: Any
-    ) -> consumer.CompleteAuthenticationRequest:
+    ) -> None:
         result = authentication.AuthenticationResult(authentication_id=self.id, status=status, error=error)
-        return consumer.CompleteAuthenticationRequest(**{"result": result, **fields})
-
-    async def complete(self, *args: Any, **fields: Any) -> None:
-        reply = await self.running.consumers.CompleteAuthentication(self.request(*args, **fields), timeout=10)
+        request = consumer.CompleteAuthenticationRequest(**{"result": result, **fields})
+        reply = await self.running.consumers.CompleteAuthentication(request, timeout=10)
         assert reply == consumer.CompleteAuthenticationResponse()
 
     async def refused(self, *args: Any, **fields: Any) -> Failure:

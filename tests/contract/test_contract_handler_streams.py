@@ -17,7 +17,17 @@ from sandbox.gateway import credentials
 from sandbox.handler import Handler
 from tests.callback_replies import Issuer, reject
 from tests.contract.calling_back import D1, connect, read_all, registration, stream, until_measured
-from tests.running import Running, edge_session, failure_of, running_gateway, settings_for
+from tests.running import Failure, Running, edge_session, failure_of, running_gateway, settings_for
+
+
+async def _refused(running: Running, *messages: callback.HandleCallbacksRequest) -> Failure:
+    """Write messages, of which the last one ends the stream."""
+    async with stream(running) as call:
+        for message in messages[:-1]:
+            await call.write(message)
+            await call.read()
+        await call.write(messages[-1])
+        return await failure_of(read_all(call))
 
 
 @pytest.mark.parametrize(
@@ -36,33 +46,20 @@ from tests.running import Running, edge_session, failure_of, running_gateway, se
 async def test_a_wrong_first_message_ends_the_stream_and_says_what_is_wrong(
     running: Running, first: callback.HandleCallbacksRequest, violated: dict[str, str]
 ) -> None:
-    async with stream(running) as call:
-        await call.write(first)
-        failure = await failure_of(read_all(call))
+    failure = await _refused(running, first)
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     assert {field.removeprefix("message"): rule for field, rule in failure.violations.items()} == violated
 
 
 async def test_a_second_registration_ends_the_stream(running: Running) -> None:
-    async with stream(running) as call:
-        await call.write(registration())
-        await call.read()
-        await call.write(registration())
-        failure = await failure_of(read_all(call))
+    failure = await _refused(running, registration(), registration())
     assert failure.violations == {"registration": "stream.order"}
 
 
-async def test_a_handler_of_an_unknown_issuer_is_refused(running: Running) -> None:
-    async with stream(running) as call:
-        await call.write(registration(issuer_ids=["UNKNOWN001"]))
-        failure = await failure_of(read_all(call))
+async def test_a_handler_names_a_known_issuer_where_there_are_several(running: Running, running_two: Running) -> None:
+    failure = await _refused(running, registration(issuer_ids=["UNKNOWN001"]))
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "ISSUER_UNKNOWN")
-
-
-async def test_a_handler_has_to_name_its_issuer_where_there_are_several(running_two: Running) -> None:
-    async with stream(running_two) as call:
-        await call.write(registration())
-        failure = await failure_of(read_all(call))
+    failure = await _refused(running_two, registration())
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ISSUER_REQUIRED")
 
 

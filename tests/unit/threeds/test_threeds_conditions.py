@@ -39,18 +39,8 @@ def test_a_condition_is_read_as_it_is_written(text: str, values: dict[str, str |
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "a",
-        "a ==",
-        'a == "1',
-        "a == 1",
-        "a in []",
-        "a in [1",
-        'a == "1" b',
-        "(a is true",
-        "a is maybe",
-        "a ~ 1",
-        "and",
+        *("", "a", "a ==", 'a == "1', "a == 1", "a in []", "a in [1"),
+        *('a == "1" b', "(a is true", "a is maybe", "a ~ 1", "and"),
     ],
 )
 def test_a_condition_outside_the_grammar_is_an_error(text: str) -> None:
