@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import struct_pb2
@@ -13,25 +12,21 @@ APP = codes_pb2.DEVICE_CHANNEL_APP
 BROWSER = codes_pb2.DEVICE_CHANNEL_BROWSER
 REQUESTOR = codes_pb2.DEVICE_CHANNEL_REQUESTOR_INITIATED
 
-VERSIONS: "Mapping[str, codes_pb2.MessageVersion.ValueType]" = MappingProxyType(
-    {
-        "2.1.0": codes_pb2.MESSAGE_VERSION_2_1_0,
-        "2.2.0": codes_pb2.MESSAGE_VERSION_2_2_0,
-        "2.3.1": codes_pb2.MESSAGE_VERSION_2_3_1,
-    }
-)
+VERSIONS: "dict[str, codes_pb2.MessageVersion.ValueType]" = {
+    "2.1.0": codes_pb2.MESSAGE_VERSION_2_1_0,
+    "2.2.0": codes_pb2.MESSAGE_VERSION_2_2_0,
+    "2.3.1": codes_pb2.MESSAGE_VERSION_2_3_1,
+}
 """The versions by their text, oldest first."""
 
-FINAL_STATUSES: "Mapping[str, codes_pb2.TransStatus.ValueType]" = MappingProxyType(
-    {
-        "03": codes_pb2.TRANS_STATUS_AUTHENTICATED,
-        "13": codes_pb2.TRANS_STATUS_NOT_AUTHENTICATED,
-        "23": codes_pb2.TRANS_STATUS_ATTEMPTED,
-        "33": codes_pb2.TRANS_STATUS_REJECTED,
-        "43": codes_pb2.TRANS_STATUS_INFORMATIONAL,
-        "53": codes_pb2.TRANS_STATUS_UNAVAILABLE,
-    }
-)
+FINAL_STATUSES: "dict[str, codes_pb2.TransStatus.ValueType]" = {
+    "03": codes_pb2.TRANS_STATUS_AUTHENTICATED,
+    "13": codes_pb2.TRANS_STATUS_NOT_AUTHENTICATED,
+    "23": codes_pb2.TRANS_STATUS_ATTEMPTED,
+    "33": codes_pb2.TRANS_STATUS_REJECTED,
+    "43": codes_pb2.TRANS_STATUS_INFORMATIONAL,
+    "53": codes_pb2.TRANS_STATUS_UNAVAILABLE,
+}
 """The statuses without a challenge, by the last digits of the card numbers that have them."""
 
 NOTIFICATION_URL = "https://requestor.example.org/challenge/end?a=1&b=2"

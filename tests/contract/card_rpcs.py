@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.message import Message
@@ -74,7 +73,7 @@ def rpcs(service: str, requests: Mapping[str, Message]) -> Mapping[str, Rpc]:
         Rpc(type(request).__name__.removesuffix("Request"), operation, request, service)
         for operation, request in requests.items()
     ]
-    return MappingProxyType({rpc.name: rpc for rpc in made})
+    return {rpc.name: rpc for rpc in made}
 
 
 RPCS = rpcs(

@@ -87,9 +87,7 @@ REJECTIONS = {
 """Faults in which D1 does not act, by name."""
 
 TOKEN_REJECTIONS = {
-    "401": Case(Fault(status=401), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
-    "400": Case(Fault(status=400), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
-    "404": Case(Fault(status=404), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION"),
+    **{str(code): Case(Fault(status=code), _Code.INTERNAL, "UPSTREAM_AUTHENTICATION") for code in (400, 401, 404)},
     "429": Case(
         Fault(status=429, headers=_LATER), _Code.RESOURCE_EXHAUSTED, "UPSTREAM_RATE_LIMITED", retry_seconds=60.0
     ),

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -45,10 +44,10 @@ THREEDS_RPCS = rpcs(
 LOOKUPS = (THREEDS_RPCS["LookupCard"], THREEDS_RPCS["GetChallengeResult"])
 """The rpcs of the 3-D Secure server without effects, which are retried."""
 
-D1_RPCS: Mapping[str, Rpc] = MappingProxyType({**card_rpcs.RPCS, **consumer_rpcs.RPCS, **OPERATION_RPCS})
+D1_RPCS: Mapping[str, Rpc] = {**card_rpcs.RPCS, **consumer_rpcs.RPCS, **OPERATION_RPCS}
 """The rpcs that call D1. Each succeeds after `make_ready`."""
 
-UPSTREAM_RPCS: Mapping[str, Rpc] = MappingProxyType({**D1_RPCS, **THREEDS_RPCS})
+UPSTREAM_RPCS: Mapping[str, Rpc] = {**D1_RPCS, **THREEDS_RPCS}
 """The rpcs that call any upstream."""
 
 

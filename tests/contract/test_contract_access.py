@@ -34,16 +34,11 @@ SUSPEND = card.SuspendCardRequest(
 KEY = ECKey.generate_key("P-256", {"kid": "callers-1", "use": "sig"})
 
 
-def grants(identity: str, rpcs: list[str], issuers: list[str]) -> str:
-    granted = ", ".join(
-        f"{name} = {orjson.dumps(values).decode()}" for name, values in {"rpcs": rpcs, "issuers": issuers}.items()
-    )
-    return f'[[callers]]\nidentity = "{identity}"\ngrants = [{{ {granted} }}]\n'
-
-
-def with_policy(used: Settings, folder: Path, policy: str, tokens: TokenSettings | None = None) -> Settings:
+def granting(used: Settings, folder: Path, identity: str, rpcs: str, tokens: TokenSettings | None = None) -> Settings:
+    """Grant a caller some rpcs for the sandbox's issuer, and nothing else to anybody."""
     file = folder / "policy-of-the-test.toml"
-    file.write_text(policy)
+    grants = f'[{{ rpcs = ["{rpcs}"], issuers = ["SANDBOX001"] }}]'
+    file.write_text(f'[[callers]]\nidentity = "{identity}"\ngrants = {grants}\n')
     changed: dict[str, object] = {"access": AccessSettings(policy_file=file, tokens=tokens)}
     if tokens is not None:
         changed["grpc"] = used.grpc.model_copy(update={"tls_client_ca_file": None})
@@ -94,9 +89,8 @@ async def test_a_malformed_request_of_a_caller_without_a_grant_is_not_even_looke
 @asynccontextmanager
 async def granted(sandbox: Sandbox, folder: Path, rpc: str) -> AsyncIterator[grpc.aio.Channel]:
     """Connect as a stranger that a gateway for two issuers grants an rpc for one of them."""
-    used = settings_for(sandbox, folder, second_issuer=True)
-    policy = grants(STRANGER, [rpc], ["SANDBOX001"])
-    async with running_gateway(sandbox, with_policy(used, folder, policy)) as running, as_stranger(running) as channel:
+    used = granting(settings_for(sandbox, folder, second_issuer=True), folder, STRANGER, rpc)
+    async with running_gateway(sandbox, used) as running, as_stranger(running) as channel:
         yield channel
 
 
@@ -135,8 +129,8 @@ async def test_a_caller_is_known_by_a_token_where_tokens_are_configured(sandbox:
     jwks = tmp_path / "callers.jwks.json"
     jwks.write_bytes(orjson.dumps(KeySet([KEY]).as_dict(private=False)))
     tokens = TokenSettings(issuer="https://login.example", jwks_file=jwks)
-    policy = grants("jwt:card-service", ["issuer.card.v1.CardService/*"], ["SANDBOX001"])
-    used = with_policy(settings_for(sandbox, tmp_path), tmp_path, policy, tokens)
+    cards_of_one = ("jwt:card-service", "issuer.card.v1.CardService/*")
+    used = granting(settings_for(sandbox, tmp_path), tmp_path, *cards_of_one, tokens)
     trusted = grpc.ssl_channel_credentials(sandbox.pki.server_ca.read_bytes())
     async with (
         running_gateway(sandbox, used) as running,

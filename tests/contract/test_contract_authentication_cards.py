@@ -50,10 +50,7 @@ async def _prepared(authenticating: Authenticating, version: str, ending: str) -
     completion = await authenticating.run_method(found)
     assert completion == _COMPLETIONS[ending[1]], ending
     return an_areq(
-        version,
-        pan_of(ending),
-        three_ds_server_trans_id=found.three_ds_server_trans_id,
-        three_ds_comp_ind=completion,
+        version, pan_of(ending), three_ds_server_trans_id=found.three_ds_server_trans_id, three_ds_comp_ind=completion
     )
 
 
@@ -73,8 +70,7 @@ def test_the_simulator_has_no_other_cards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "version"),
-    [pair for pair in product(FINAL_STATUSES, VERSIONS) if pair != ("43", "2.1.0")],
+    ("outcome", "version"), [pair for pair in product(FINAL_STATUSES, VERSIONS) if pair != ("43", "2.1.0")]
 )
 async def test_a_final_status_reaches_the_caller(authenticating: Authenticating, outcome: str, version: str) -> None:
     status = FINAL_STATUSES[outcome]

@@ -113,8 +113,7 @@ async def test_an_authentication_is_begun_with_whatever_body_d1_sends(running: R
 async def test_each_error_reply_has_its_status(
     running: Running, d1: D1, reason: "replies.RefusalReason.ValueType", status: int, message: str
 ) -> None:
-    async def reply_with_error(request: callback.Question) -> callback.Reply:
-        del request
+    async def reply_with_error(_: callback.Question) -> callback.Reply:
         return callback.Reply(refusal=replies.Refusal(reason=reason, message=message))
 
     async with connect(running, {"consumer_information": reply_with_error}):
@@ -135,8 +134,7 @@ async def test_a_poll_without_a_handler_is_pending_at_once(d1: D1) -> None:
 
 
 async def test_credentials_encrypted_by_the_handler_are_passed_on_as_they_are(running: Running, d1: D1) -> None:
-    async def tell(request: callback.Question) -> callback.Reply:
-        del request
+    async def tell(_: callback.Question) -> callback.Reply:
         return callback.Reply(card_credentials=replies.CardCredentialsResponse(encrypted_data="aa..bb.cc.dd"))
 
     async with connect(running, {"card_credentials": tell}):

@@ -16,8 +16,6 @@ from sandbox.d1.model.store import Credentials
 from tests.contract.card_rpcs import ACTIVE_PAN, RPCS, Rpc, changed, credentials
 from tests.running import Running
 
-every_rpc = pytest.mark.parametrize("rpc", RPCS.values(), ids=RPCS.keys())
-
 
 def _encrypted(sandbox: Sandbox, pan: str, exp: str) -> str:
     """Encrypt card data as a caller that keeps them from the gateway, with another JOSE library."""
@@ -56,9 +54,7 @@ async def test_create_keeps_fields_of_d1_beyond_the_contract(running: Running) -
     assert json_format.MessageToDict(response.unrecognized) == {"later": {"list": [1, None, "x"], "flag": True}}
 
 
-async def test_register_takes_the_card_with_state_pan_and_expiry_as_month_then_year(
-    running: Running,
-) -> None:
+async def test_register_takes_the_card_with_state_pan_and_expiry_as_month_then_year(running: Running) -> None:
     data = {"credentials": credentials("4970101234567890", month=3, year=2041), "state": card.CARD_STATE_INACTIVE}
     request = changed(RPCS["RegisterCard"].request, **data)
     assert await RPCS["RegisterCard"].call(running, request) == card.RegisterCardResponse()
@@ -141,16 +137,14 @@ async def test_suspend_takes_every_reason(running: Running, reason: "card.Suspen
     ],
 )
 async def test_resume_lifts_the_suspension_that_its_reason_is_for(
-    running: Running,
-    suspension: "card.SuspendReason.ValueType",
-    resumption: "card.ResumeReason.ValueType",
+    running: Running, suspension: "card.SuspendReason.ValueType", resumption: "card.ResumeReason.ValueType"
 ) -> None:
     await RPCS["SuspendCard"].call(running, changed(RPCS["SuspendCard"].request, reason_code=suspension))
     await RPCS["ResumeCard"].call(running, card.ResumeCardRequest(card_id="card-active", reason_code=resumption))
     assert running.sandbox.store.card("card-active").state is CardState.ACTIVE
 
 
-@every_rpc
+@pytest.mark.parametrize("rpc", RPCS.values(), ids=RPCS.keys())
 async def test_each_rpc_takes_all_that_goes_with_every_request(running: Running, rpc: Rpc) -> None:
     before = running.sandbox.store.cards()
     fields = {"request_id": "3f2504e0-4f89-41d3-9a0c-0305e82c3301", "user_id": "clerk-7", "issuer_id": "SANDBOX001"}

@@ -56,11 +56,7 @@ async def test_d1_gets_the_result_though_no_handler_is_connected(authn: _Authent
 
     await authn.complete(_DENIED, "denied by the consumer")
 
-    assert await authn.poll() == {
-        "authenticationId": authn.id,
-        "status": "FAILED",
-        "error": "denied by the consumer",
-    }
+    assert await authn.poll() == {"authenticationId": authn.id, "status": "FAILED", "error": "denied by the consumer"}
 
 
 @pytest.mark.parametrize(

@@ -135,10 +135,7 @@ async def test_a_second_watcher_stands_by_and_takes_over_at_the_committed_cursor
 
 
 async def test_watchers_of_different_subscriptions_do_not_wait_for_each_other(running: Running) -> None:
-    async with (
-        watching(running, subscription="billing") as one,
-        watching(running, subscription="fraud") as two,
-    ):
+    async with watching(running, subscription="billing") as one, watching(running, subscription="fraud") as two:
         assert [(await watch.batch()).role for watch in (one, two)] == [_ACTIVE, _ACTIVE]
         sent = await notify(running, "card-1")
         assert await one.operation_ids(1) == await two.operation_ids(1) == sent
@@ -222,10 +219,7 @@ async def test_what_cannot_be_stored_now_is_to_be_tried_again(running: Running) 
     (cursor,) = await _cursors(running, 1)
     with closing(sqlite3.connect(running.event_log, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        for call in (
-            _commit(running, cursor),
-            _call(running, "DeleteSubscription", subscription="billing"),
-        ):
+        for call in (_commit(running, cursor), _call(running, "DeleteSubscription", subscription="billing")):
             failure = await _refused(call, grpc.StatusCode.UNAVAILABLE, "EVENT_LOG_UNAVAILABLE")
             assert (failure.outcome, failure.retry_seconds) == ("REJECTED", 1.0)
         async with watching(running, subscription="billing") as watch:

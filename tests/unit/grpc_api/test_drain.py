@@ -9,16 +9,12 @@ from gateway.grpc_api.interceptors.drain import DrainInterceptor
 _METHOD = Method("/a.B/C", "a.B/C", has_request_stream=False, has_streams=False)
 
 
-class _BrokeError(Exception):
-    pass
-
-
 def _rpc(drain: DrainInterceptor, *, fails: bool = False, seconds: float = 0.0) -> "asyncio.Task[object]":
     async def behave(request: object, context: Context) -> object:
         del context
         await asyncio.sleep(seconds)
         if fails:
-            raise _BrokeError
+            raise EOFError
         return request
 
     rpc = Rpc(_METHOD, "reply", cast("Context", None), behave, (drain,))
@@ -34,7 +30,7 @@ async def test_an_end_is_held_back_until_callers_got_a_goaway(*, fails: bool) ->
         assert not ending.done()
 
     if fails:
-        with pytest.raises(_BrokeError):
+        with pytest.raises(EOFError):
             await ending
     else:
         assert await ending == "reply"

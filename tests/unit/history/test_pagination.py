@@ -1,7 +1,9 @@
 """Pages of a history that changes between and during their reads."""
 
 import re
+from collections.abc import Iterable, Iterator
 from itertools import cycle
+from typing import NamedTuple
 
 import pytest
 from hypothesis import example, given, settings
@@ -9,9 +11,64 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError, Outcome
 from gateway.history.pagination import MAX_READ_SIZE, MAX_READS, Anchor, decode, encode, read_page
+from gateway.ports import Call, HistoryPage
 from issuer.common.v1 import error_pb2
-from issuer.threeds.v1 import history_pb2
-from tests.unit.history.history_pages import CALL, CARD, ISSUER, Change, FakeOperationHistory
+from issuer.threeds.v1 import history_pb2, operation_pb2
+
+ISSUER = "ISSUER0001"
+CARD = "card-1"
+CALL = Call(ISSUER, "correlation-1")
+
+
+class Change(NamedTuple):
+    """What happens to a history in a moment."""
+
+    new: int = 0
+    """How many operations arrive."""
+    vanishing: int = 0
+    """How many of the oldest vanish."""
+
+
+class FakeOperationHistory:
+    """A `gateway.ports.OperationHistory` of one card. Before and after each read, the next of its changes happens."""
+
+    def __init__(self, count: int, changes: Iterable[Change] = ()) -> None:
+        self.ids: list[str] = []
+        """Newest first."""
+        self.first_seen: list[str] | None = None
+        """All that there was when it was first read."""
+        self.reads: list[tuple[int, int]] = []
+        """The offset and the limit of each."""
+        self._changes: Iterator[Change] = iter(changes)
+        self._made = 0
+        self.change(Change(new=count))
+
+    def change(self, change: Change) -> None:
+        """Let operations arrive, and old ones vanish."""
+        for _ in range(change.new):
+            self._made += 1
+            self.ids.insert(0, f"op-{self._made}")
+        del self.ids[len(self.ids) - min(change.vanishing, len(self.ids)) :]
+
+    def pass_time(self) -> None:
+        """Let the next change happen, if there is one left."""
+        self.change(next(self._changes, Change()))
+
+    async def list_operations(self, card_id: str, offset: int, limit: int, call: Call) -> HistoryPage:
+        assert (card_id, call.issuer_id) == (CARD, ISSUER)
+        assert 1 <= limit <= 50
+        self.pass_time()
+        self.reads.append((offset, limit))
+        if self.first_seen is None:
+            self.first_seen = list(self.ids)
+        listed = [operation_pb2.Operation(operation_id=each) for each in self.ids[offset : offset + limit]]
+        page = HistoryPage(listed, max(0, len(self.ids) - offset - len(listed)))
+        self.pass_time()
+        return page
+
+    async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.Operation:
+        raise NotImplementedError  # Pages need lists alone.
+
 
 # So many arrivals at most that the search for an anchor never has to end early.
 counts = st.integers(0, 3) | st.integers(0, 40)

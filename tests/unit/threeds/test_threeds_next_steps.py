@@ -11,11 +11,7 @@ from issuer.threeds.v1 import messages_pb2 as threeds
 
 TRANSACTION = "d461f105-1792-407f-95ff-9a496fd918a9"
 NOTIFICATION_URL = "https://requestor.example/3ds-method-done"
-V210, V220, V231 = (
-    codes_pb2.MESSAGE_VERSION_2_1_0,
-    codes_pb2.MESSAGE_VERSION_2_2_0,
-    codes_pb2.MESSAGE_VERSION_2_3_1,
-)
+V210, V220, V231 = (codes_pb2.MESSAGE_VERSION_2_1_0, codes_pb2.MESSAGE_VERSION_2_2_0, codes_pb2.MESSAGE_VERSION_2_3_1)
 NONE = codes_pb2.MESSAGE_VERSION_UNSPECIFIED
 NUMBERS = {"2.1.0": V210, "2.2.0": V220, "2.3.1": V231}
 
@@ -61,9 +57,7 @@ def acs_versions(*versions: str, url: str = "") -> list[objects_pb2.AcsProtocolV
     ],
 )
 def test_the_highest_version_that_everybody_speaks_is_chosen(
-    crd: crd_pb2.CRD,
-    spoken: "list[codes_pb2.MessageVersion.ValueType]",
-    chosen: "codes_pb2.MessageVersion.ValueType",
+    crd: crd_pb2.CRD, spoken: "list[codes_pb2.MessageVersion.ValueType]", chosen: "codes_pb2.MessageVersion.ValueType"
 ) -> None:
     assert choose_version(crd, spoken) == chosen
 

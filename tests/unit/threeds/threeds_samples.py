@@ -117,16 +117,12 @@ def bad_texts(row: Row, *, ascii_only: bool) -> Iterator[tuple[str, str]]:
         if least:
             yield str(least - 1), "emv.range"
     if not row.array:
-        yield from _bad_lengths(row)
+        if row.max is not None:
+            yield "1" * (row.max + 1), "emv.length"
+        if row.min > 1:
+            yield "1" * (row.min - 1), "emv.length"
     if ascii_only and not (row.codes or row.pattern or row.format or row.range or row.utf8):
         yield "é" * max(row.min, 1), "emv.ascii"
-
-
-def _bad_lengths(row: Row) -> Iterator[tuple[str, str]]:
-    if row.max is not None:
-        yield "1" * (row.max + 1), "emv.length"
-    if row.min > 1:
-        yield "1" * (row.min - 1), "emv.length"
 
 
 def good_areq(version: str = "2.2.0", channel: str = "02", category: str = "01") -> areq_pb2.AReq:
