@@ -12,8 +12,6 @@ from d1_gateway_client import GatewayClient, Options, errors
 from d1_gateway_client.contracts.issuer.card.v1 import (
     CreateCardRequest,
     CreateCardResponse,
-    RegisterCardRequest,
-    RegisterCardResponse,
 )
 from d1_gateway_client.contracts.issuer.notification.v1 import (
     Notification,
@@ -69,26 +67,6 @@ def test_a_call_has_a_request_id_a_token_and_its_response(
     assert answer.result(10).card_id == "card-1"
     assert (request.consumer_id, len(request.request_id)) == ("consumer-1", 36)
     assert ("authorization", "Bearer t-1") in {tuple(pair) for pair in metadata}
-
-
-def test_an_idempotent_call_is_repeated_with_its_request_id(
-    channel: Any, client: GatewayClient, caller: ThreadPoolExecutor
-) -> None:
-    answer = caller.submit(client.cards.register_card, RegisterCardRequest(card_id="card-1"))
-    _, first, rpc = channel.take_unary_unary(REGISTER)
-    end(rpc, None, grpc.StatusCode.UNAVAILABLE, OVERLOADED.SerializeToString())
-    _, second, rpc = channel.take_unary_unary(REGISTER)
-    end(rpc, RegisterCardResponse())
-    assert answer.result(10) == RegisterCardResponse()
-    assert first == second
-
-
-def test_a_change_of_unknown_outcome_is_raised(channel: Any, client: GatewayClient, caller: ThreadPoolExecutor) -> None:
-    answer = caller.submit(client.cards.create_card, CreateCardRequest())
-    _, _, rpc = channel.take_unary_unary(CREATE)
-    end(rpc, None, grpc.StatusCode.UNAVAILABLE, OVERLOADED.SerializeToString())
-    with pytest.raises(errors.UnavailableError, match="UPSTREAM_UNAVAILABLE, outcome UNKNOWN"):
-        answer.result(10)
 
 
 @pytest.mark.parametrize("details", [b"", b"\x08\xff", b"\x1a\x05\x0a\x7f"])

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,6 @@ from d1_gateway_client.contracts.issuer.card.v1 import (
     CreateCardRequest,
     CreateCardResponse,
     RegisterCardRequest,
-    RegisterCardResponse,
 )
 from d1_gateway_client.contracts.issuer.consumer.v1 import ConsumerServiceAsyncStub
 from d1_gateway_client.contracts.issuer.notification.v1 import (
@@ -70,75 +70,74 @@ def blocking(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-async def test_what_was_not_sent_is_repeated_under_one_request_id(pki: Pki, *, blocking: bool) -> None:
-    async with scripted(pki) as stand_in:
-        stand_in.answers += [UNREACHABLE, UNREACHABLE]
-        await call(stand_in, "create_card", CREATE, blocking=blocking)
-        ids = {request.request_id for request in stand_in.requests(CreateCardRequest)}
+@pytest.fixture
+async def stand_in(pki: Pki) -> AsyncIterator[Scripted]:
+    async with scripted(pki) as started:
+        yield started
+
+
+async def never(context: Any) -> bytes:
+    del context
+    await asyncio.sleep(60)
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "answer"),
+    [("create_card", CREATE, UNREACHABLE), ("register_card", REGISTER, OVERLOADED)],
+    ids=["a change that was not sent", "an idempotent call that may have happened"],
+)
+async def test_what_may_be_repeated_is_so_under_one_request_id(
+    stand_in: Scripted, method: str, message: Any, answer: GatewayError, *, blocking: bool
+) -> None:
+    stand_in.answers += [answer, answer]
+    await call(stand_in, method, message, blocking=blocking)
+    (request_id,) = {request.request_id for request in stand_in.requests(type(message))}
     assert len(stand_in.calls) == 3
-    assert len(ids) == 1
-    assert uuid.UUID(ids.pop()).version == 4
+    assert uuid.UUID(request_id).version == 4
 
 
-async def test_a_change_that_may_have_happened_is_not_repeated(pki: Pki, *, blocking: bool) -> None:
-    async with scripted(pki) as stand_in:
-        stand_in.answers.append(OVERLOADED)
-        with pytest.raises(errors.UnavailableError) as caught:
-            await call(stand_in, "create_card", CREATE, blocking=blocking)
-        (sent,) = stand_in.requests(CreateCardRequest)
+async def test_a_change_that_may_have_happened_is_not_repeated(stand_in: Scripted, *, blocking: bool) -> None:
+    stand_in.answers.append(OVERLOADED)
+    with pytest.raises(errors.UnavailableError, match="UPSTREAM_UNAVAILABLE, outcome UNKNOWN") as caught:
+        await call(stand_in, "create_card", CREATE, blocking=blocking)
+    (sent,) = stand_in.requests(CreateCardRequest)
     assert (caught.value.outcome, caught.value.request_id) == (errors.Outcome.UNKNOWN, sent.request_id)
     assert caught.value.correlation_id == CORRELATION_ID
 
 
-async def test_an_idempotent_call_is_repeated_though_it_may_have_happened(pki: Pki, *, blocking: bool) -> None:
-    async with scripted(pki) as stand_in:
-        stand_in.answers.append(OVERLOADED)
-        assert await call(stand_in, "register_card", REGISTER, blocking=blocking) == RegisterCardResponse()
-    assert len(stand_in.calls) == 2
-
-
-async def test_only_unavailable_is_repeated(pki: Pki, *, blocking: bool) -> None:
-    async with scripted(pki) as stand_in:
-        stand_in.answers.append(NO_ANSWER)
-        with pytest.raises(errors.GatewayError) as caught:
-            await call(stand_in, "register_card", REGISTER, blocking=blocking)
+async def test_only_unavailable_is_repeated(stand_in: Scripted, *, blocking: bool) -> None:
+    stand_in.answers.append(NO_ANSWER)
+    with pytest.raises(errors.GatewayError) as caught:
+        await call(stand_in, "register_card", REGISTER, blocking=blocking)
     assert caught.value.reason is errors.ErrorReason.UPSTREAM_NO_ANSWER
     assert len(stand_in.calls) == 1
 
 
 async def test_a_request_in_flight_is_retried_after_the_pause_with_what_is_left_of_the_deadline(
-    pki: Pki, *, blocking: bool
+    stand_in: Scripted, *, blocking: bool
 ) -> None:
-    async with scripted(pki) as stand_in:
-        stand_in.answers.append(IN_FLIGHT)
-        began = time.monotonic()
-        # gRPC sends longer deadlines in whole seconds.
-        await call(stand_in, "create_card", CREATE, blocking=blocking, deadline_seconds=9)
+    stand_in.answers.append(IN_FLIGHT)
+    began = time.monotonic()
+    # gRPC sends longer deadlines in whole seconds.
+    await call(stand_in, "create_card", CREATE, blocking=blocking, deadline_seconds=9)
     assert time.monotonic() - began >= 0.3
     first, second = (each.seconds_left for each in stand_in.calls)
     assert 0 < second < first - 0.25
     assert first <= 9
 
 
-async def test_attempts_are_limited(pki: Pki, *, blocking: bool) -> None:
-    async with scripted(pki) as stand_in:
-        stand_in.answers += [UNREACHABLE for _ in range(9)]
-        with pytest.raises(errors.UnavailableError):
-            await call(stand_in, "create_card", CREATE, blocking=blocking, max_attempts=3)
+async def test_attempts_are_limited(stand_in: Scripted, *, blocking: bool) -> None:
+    stand_in.answers += [UNREACHABLE for _ in range(9)]
+    with pytest.raises(errors.UnavailableError):
+        await call(stand_in, "create_card", CREATE, blocking=blocking, max_attempts=3)
     assert len(stand_in.calls) == 3
 
 
-async def test_a_call_without_a_response_ends_at_its_deadline(pki: Pki, *, blocking: bool) -> None:
-    async with scripted(pki) as stand_in:
-
-        async def never(context: Any) -> bytes:
-            del context
-            await asyncio.sleep(60)
-            return b""
-
-        stand_in.answers.append(never)
-        with pytest.raises(errors.DeadlineExceededError) as caught:
-            await call(stand_in, "create_card", CREATE, blocking=blocking, deadline_seconds=1)
+async def test_a_call_without_a_response_ends_at_its_deadline(stand_in: Scripted, *, blocking: bool) -> None:
+    stand_in.answers.append(never)
+    with pytest.raises(errors.DeadlineExceededError) as caught:
+        await call(stand_in, "create_card", CREATE, blocking=blocking, deadline_seconds=1)
     assert caught.value.outcome is errors.Outcome.UNKNOWN
 
 
@@ -168,14 +167,12 @@ async def test_a_client_finds_its_gateway_again(pki: Pki) -> None:
     assert (len(first.calls), len(second.calls)) == (2, 2)
 
 
-async def test_a_change_that_was_cut_off_is_not_repeated(pki: Pki, *, blocking: bool) -> None:
-    async with scripted(pki) as stand_in, Link.to(stand_in.address) as link:
+async def test_a_change_that_was_cut_off_is_not_repeated(stand_in: Scripted, *, blocking: bool) -> None:
+    async with Link.to(stand_in.address) as link:
 
         async def cut_off(context: Any) -> bytes:
-            del context
             link.cut()
-            await asyncio.sleep(60)
-            return b""
+            return await never(context)
 
         stand_in.answers.append(cut_off)
         linked = replace(stand_in, address=link.address)
@@ -212,44 +209,40 @@ async def test_without_a_gateway_nothing_is_known_to_have_been_sent(pki: Pki, *,
     assert caught.value.request_id
 
 
-async def test_a_token_is_shown_and_read_anew_for_each_call(pki: Pki, *, blocking: bool) -> None:
+async def test_a_token_is_shown_and_read_anew_for_each_call(stand_in: Scripted, *, blocking: bool) -> None:
     tokens = iter(["first", "second"])
-    async with scripted(pki) as stand_in:
-        stand_in.answers.append(UNREACHABLE)
-        await call(stand_in, "create_card", CREATE, blocking=blocking, token=lambda: next(tokens))
+    stand_in.answers.append(UNREACHABLE)
+    await call(stand_in, "create_card", CREATE, blocking=blocking, token=lambda: next(tokens))
     assert [each.metadata["authorization"] for each in stand_in.calls] == ["Bearer first", "Bearer second"]
 
 
-async def test_a_cancelled_call_is_cancelled_at_the_gateway(pki: Pki) -> None:
+async def test_a_cancelled_call_is_cancelled_at_the_gateway(stand_in: Scripted) -> None:
     began, cancelled = asyncio.Event(), asyncio.Event()
 
-    async def never(context: Any) -> bytes:
+    async def begin(context: Any) -> bytes:
         context.add_done_callback(lambda _: cancelled.set())
         began.set()
-        await asyncio.sleep(60)
-        return b""
+        return await never(context)
 
-    async with scripted(pki) as stand_in:
-        stand_in.answers.append(never)
-        calling = asyncio.create_task(call(stand_in, "create_card", CREATE, blocking=False))
-        await began.wait()
-        calling.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await calling
-        async with asyncio.timeout(10):
-            await cancelled.wait()
+    stand_in.answers.append(begin)
+    calling = asyncio.create_task(call(stand_in, "create_card", CREATE, blocking=False))
+    await began.wait()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    async with asyncio.timeout(10):
+        await cancelled.wait()
 
 
-async def test_a_response_is_read(pki: Pki) -> None:
+async def test_a_response_is_read_within_its_own_deadline(stand_in: Scripted) -> None:
     async def answer(context: Any) -> bytes:
         del context
         return bytes(GetSubscriptionResponse(subscription=Subscription(name="fraud", lag=7)))
 
-    async with scripted(pki) as stand_in, AsyncGatewayClient(options_for(stand_in.address, pki)) as made:
-        stand_in.answers.append(answer)
+    stand_in.answers.append(answer)
+    async with AsyncGatewayClient(options_for(stand_in.address, stand_in.pki)) as made:
         found = await made.within(3).notifications.get_subscription(GetSubscriptionRequest(subscription="fraud"))
-    assert found.subscription
-    assert (found.subscription.name, found.subscription.lag) == ("fraud", 7)
+    assert found.subscription == Subscription(name="fraud", lag=7)
     assert stand_in.calls[0].seconds_left <= 3
 
 

@@ -46,15 +46,6 @@ def _facts(failure: Failure) -> tuple[grpc.StatusCode, str, str]:
     return failure.code, failure.reason, failure.outcome
 
 
-async def test_a_slow_response_is_awaited_and_not_retried(faulty: Faulty) -> None:
-    for operation in (*_OPERATIONS["d1"], *_OPERATIONS["threeds"]):
-        faulty.sandbox.faults.add(Fault(operation, latency_ms=1_000))
-
-    await asyncio.gather(*(call(faulty.running) for call in (*CHANGES.values(), *QUERIES.values())))
-
-    assert (faulty.sent("d1"), faulty.sent("threeds")) == (2, 2)
-
-
 @every_upstream
 async def test_a_refused_connection_is_tried_again_and_nothing_was_sent(new_gateway: Faulty, upstream: str) -> None:
     await new_gateway.wire(upstream).cut()
@@ -136,29 +127,6 @@ async def test_a_retry_after_is_honoured(faulty: Faulty) -> None:
 
     assert min(await asyncio.gather(*map(took, QUERIES))) >= 2
     assert (faulty.sent("d1"), faulty.sent("threeds")) == (_ATTEMPTS, _ATTEMPTS)
-
-
-@every_upstream
-async def test_a_retry_after_beyond_the_deadline_is_reported_at_once(faulty: Faulty, upstream: str) -> None:
-    faulty.sandbox.faults.add(Fault(_OPERATIONS[upstream][1], status=503, headers={"Retry-After": "20"}))
-
-    failure = await failure_of(QUERIES[upstream](faulty.running, seconds=15.0))
-
-    # A wait would have ended with DEADLINE_EXCEEDED.
-    assert _facts(failure) == (_Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "REJECTED")
-    assert failure.retry_seconds == 20
-    assert faulty.sent(upstream) == 1
-
-
-@every_upstream
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
-async def test_a_change_with_a_response_is_not_made_again(faulty: Faulty, upstream: str, status: int) -> None:
-    faulty.sandbox.faults.add(Fault(_OPERATIONS[upstream][0], status=status, headers={"Retry-After": "0"}))
-
-    failure = await failure_of(CHANGES[upstream](faulty.running))
-
-    assert failure.metadata["upstream_status"] == str(status)
-    assert faulty.sent(upstream) == 1
 
 
 async def test_an_idempotent_change_is_retried(faulty: Faulty) -> None:

@@ -47,16 +47,6 @@ async def test_an_event_whose_sender_left_is_a_duplicate_when_it_comes_again(ser
         assert not await storage.log.append(an_event(1))
 
 
-async def test_the_same_event_at_two_gateways_at_once_is_stored_once(server: NatsServer) -> None:
-    settings = settings_for_nats(server)
-    async with opened(settings) as one, opened(settings) as other:
-        for number in range(50):
-            event = an_event(number)
-            assert sorted(await asyncio.gather(one.log.append(event), other.log.append(event))) == [False, True]
-
-        assert (await one.log.bounds()).last == 50
-
-
 async def test_events_keep_their_order_when_the_server_is_killed_and_started_again(server: NatsServer) -> None:
     events = ordered_events(5_000)
     async with opened(settings_for_nats(server)) as storage:
