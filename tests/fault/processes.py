@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage
 from tests.contract.card_rpcs import prepare
 from tests.e2e.watching import connect
 
-__all__ = ["Processes", "processes"]
+__all__ = ["Processes", "during", "processes"]
 
 _SECONDS = 40.0
 _PORTS = range(14_000, 20_000)
@@ -82,19 +82,27 @@ class Processes:
     async def notifying(self) -> AsyncIterator[list[str]]:
         """Have D1 send notifications repeatedly, for the duration of the block. Yields their operation ids."""
         sent: list[str] = []
-        is_over = asyncio.Event()
 
-        async def repeat() -> None:
-            while not is_over.is_set():
+        async def repeat(ending: asyncio.Event) -> None:
+            while not ending.is_set():
                 sent.append(await self.notify())
                 await asyncio.sleep(0.02)
 
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(repeat())
-            try:
-                yield sent
-            finally:
-                is_over.set()
+        async with during(repeat):
+            yield sent
+
+
+@asynccontextmanager
+async def during(*works: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Do all this for the duration of the block, each until it is done with what it does when the event is set."""
+    ending = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for work in works:
+            tasks.create_task(work(ending))
+        try:
+            yield
+        finally:
+            ending.set()
 
 
 @asynccontextmanager

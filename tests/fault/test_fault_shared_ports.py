@@ -1,10 +1,12 @@
 """Gateways that share the ports and come and go under load: the Python client is served, and nothing is lost."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +20,7 @@ from sandbox.gateway import GatewayProcess
 from sandbox.nats import NatsServer
 from tests.clients.client_gateways import options_for
 from tests.fault.faulty import until
-from tests.fault.processes import Processes, processes
+from tests.fault.processes import Processes, during, processes
 from tests.running import edge_tls, notification_path
 
 pytestmark = pytest.mark.timeout(180)
@@ -40,21 +42,15 @@ class Load:
         self._sandbox = pair.sandbox
         self._gateway = pair.gateways[0]
         self._most_repeats = most_repeats
-        self._ending = asyncio.Event()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Make calls for the duration of the block, then wait until every watcher has what was acknowledged, once."""
         async with asyncio.TaskGroup() as watching:
             watches = [watching.create_task(self._watch(received)) for received in self.received]
-            async with asyncio.TaskGroup() as calling:
-                for is_kept in (True, True, True, False):
-                    calling.create_task(self._rpcs(is_kept=is_kept))
-                    calling.create_task(self._notifications(is_kept=is_kept))
-                try:
-                    yield
-                finally:
-                    self._ending.set()
+            works = itertools.product((self._rpcs, self._notifications), (True, True, True, False))
+            async with during(*(partial(work, is_kept=is_kept) for work, is_kept in works)):
+                yield
             await until(lambda: all(self.acknowledged <= set(received) for received in self.received))
             for watch in watches:
                 watch.cancel()
@@ -69,20 +65,20 @@ class Load:
     def _client(self) -> AsyncGatewayClient:
         return AsyncGatewayClient(options_for(self._gateway.grpc, self._sandbox.pki, max_attempts=20))
 
-    async def _rpcs(self, *, is_kept: bool) -> None:
-        while not self._ending.is_set():
+    async def _rpcs(self, ending: asyncio.Event, *, is_kept: bool) -> None:
+        while not ending.is_set():
             async with self._client() as client:
                 has_more = True
                 while has_more:
                     await client.operations.list_operations(ListOperationsRequest(card_id="card-active"))
                     self.rpc_count += 1
                     await asyncio.sleep(_PAUSE_SECONDS)
-                    has_more = is_kept and not self._ending.is_set()
+                    has_more = is_kept and not ending.is_set()
 
-    async def _notifications(self, *, is_kept: bool) -> None:
+    async def _notifications(self, ending: asyncio.Event, *, is_kept: bool) -> None:
         connector = aiohttp.TCPConnector(ssl=edge_tls(self._sandbox), force_close=not is_kept)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
-            while not self._ending.is_set():
+            while not ending.is_set():
                 sent = Notification("card-1", new_operation_id(), datetime.now(UTC), details=new_details())
                 await self._notify(session, sent)
                 self.acknowledged.add(sent.operation_id)

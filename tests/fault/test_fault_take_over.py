@@ -6,8 +6,6 @@ That a killed gateway's subscription is taken over within five seconds, and a dr
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -16,29 +14,23 @@ import pytest
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox.nats import NatsServer
+from tests.e2e.watching import operation_ids
+from tests.fault.cluster.following import batches, watch_request
+from tests.fault.faulty import until
 from tests.fault.processes import processes
 
 _ACTIVE, _STANDBY = notification.WATCHER_ROLE_ACTIVE, notification.WATCHER_ROLE_STANDBY
 _TAKE_OVER_SECONDS = 5.0
 """What docs/cluster.md promises."""
-_SECONDS = 30.0
 _NAME = "ledger"
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    time: float
-    role: "notification.WatcherRole.ValueType"
-    fence: int
-    operation_ids: Sequence[str]
-
-
-@dataclass(slots=True)
 class _Watcher:
-    """A client that watches the subscription and records every message."""
+    """A client that watches the subscription and records every message, with its time."""
 
-    batches: list[_Batch] = field(default_factory=list)
-    error: grpc.aio.AioRpcError | None = None
+    def __init__(self) -> None:
+        self.batches: list[notification.WatchNotificationsResponse] = []
+        self.times: list[float] = []
 
     @property
     def role(self) -> "notification.WatcherRole.ValueType":
@@ -46,37 +38,19 @@ class _Watcher:
 
     @property
     def operation_ids(self) -> list[str]:
-        return [each for batch in self.batches for each in batch.operation_ids]
-
-    @property
-    def delivering(self) -> list[_Batch]:
-        return [batch for batch in self.batches if batch.operation_ids]
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(_SECONDS):
-            while not condition():
-                assert self.error is None, f"the stream ended: {self.error}"
-                await asyncio.sleep(0.005)
+        return [each for batch in self.batches for each in operation_ids(batch.notifications)]
 
     async def watch(self, channel: grpc.aio.Channel) -> None:
-        request = notification.WatchNotificationsRequest(
-            subscription=_NAME, position=notification.START_POSITION_EARLIEST
-        )
-        request.heartbeat_interval.FromMilliseconds(200)
-        call = NotificationServiceStub(channel).WatchNotifications(request)
-        try:
-            async for message in call:
-                ids = [each.three_ds_operation.operation_id for each in message.notifications]
-                self.batches.append(_Batch(time.monotonic(), message.role, message.fence, ids))
-        except grpc.aio.AioRpcError as error:
-            self.error = error
-        finally:
-            call.cancel()
+        request = watch_request(subscription=_NAME, position=notification.START_POSITION_EARLIEST)
+        async for message in batches(channel, request):
+            self.batches.append(message)
+            self.times.append(time.monotonic())
+        raise AssertionError("the stream ended")
 
 
 async def _watcher_count(channel: grpc.aio.Channel) -> int:
     request = notification.GetSubscriptionRequest(subscription=_NAME)
-    response = await NotificationServiceStub(channel).GetSubscription(request, timeout=_SECONDS)
+    response = await NotificationServiceStub(channel).GetSubscription(request, timeout=30)
     return response.subscription.watchers
 
 
@@ -91,34 +65,34 @@ async def test_a_gateway_that_was_stopped_sends_nothing_more_as_active(tmp_path:
         watching = []
         for watcher, channel in zip((old, new), gateways.channels, strict=True):
             watching.append(tasks.create_task(watcher.watch(channel)))
-            await watcher.until(lambda watcher=watcher: bool(watcher.batches))  # type: ignore[misc]
+            await until(lambda watcher=watcher: bool(watcher.batches))  # type: ignore[misc]
         assert (old.role, new.role, await _watcher_count(gateways.channels[1])) == (_ACTIVE, _STANDBY, 2)
         async with gateways.notifying() as before:
-            await old.until(lambda: len(old.delivering) > 2)
+            await until(lambda: sum(bool(batch.notifications) for batch in old.batches) > 2)
             # In the midst of what it sends.
             gateways.pause(0)
         stopped = time.monotonic()
         async with gateways.notifying() as meanwhile:
-            await new.until(lambda: new.role == _ACTIVE)
+            await until(lambda: new.role == _ACTIVE)
             await asyncio.sleep(0.5)
-        taken_over = next(batch for batch in new.batches if batch.role == _ACTIVE)
-        assert taken_over.time - stopped < _TAKE_OVER_SECONDS
+        taken_over = next(place for place, batch in enumerate(new.batches) if batch.role == _ACTIVE)
+        assert new.times[taken_over] - stopped < _TAKE_OVER_SECONDS
         silent_from = len(old.batches)
         gateways.resume(0)
         async with gateways.notifying() as after:
-            await old.until(lambda: old.role == _STANDBY)
+            await until(lambda: old.role == _STANDBY)
             await asyncio.sleep(1.0)
-        await new.until(lambda: after[-1] in new.operation_ids)
+        await until(lambda: after[-1] in new.operation_ids)
 
         late = old.batches[silent_from:]
         # What was on its way when it was stopped may come; nothing that was put together afterwards.
-        assert not {each for batch in late for each in batch.operation_ids} & {*meanwhile, *after}
+        assert not {each for batch in late for each in operation_ids(batch.notifications)} & {*meanwhile, *after}
         roles = [batch.role for batch in late]
         assert roles == sorted(roles), "it was active again after it stood by"
-        assert max(batch.fence for batch in old.batches) < taken_over.fence
-        assert {batch.fence for batch in new.delivering} == {taken_over.fence}
+        fence = new.batches[taken_over].fence
+        assert max(batch.fence for batch in old.batches) < fence
+        assert {batch.fence for batch in new.batches if batch.notifications} == {fence}
         assert new.operation_ids == [*before, *meanwhile, *after], "nothing was committed, so all is delivered again"
-        assert (old.error, new.error) == (None, None)
         assert (old.role, new.role, await _watcher_count(gateways.channels[1])) == (_STANDBY, _ACTIVE, 2)
         for watch in watching:
             watch.cancel()

@@ -1,13 +1,15 @@
 """D1 sends callbacks to both edges: one kind has handlers at both gateways, another kind at one only."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import aiohttp
 
-from d1_gateway_client import AsyncGatewayClient, CallbackContext, CallbackHandler, Options
+from d1_gateway_client import AsyncGatewayClient, CallbackContext, CallbackHandler
 from d1_gateway_client.contracts.issuer.callback.v1 import (
     ConsumerInformationRequest,
     ConsumerInformationResponse,
@@ -18,6 +20,8 @@ from d1_gateway_client.contracts.issuer.consumer.v1 import PersonalInformation
 from sandbox.common.pki import Pki
 from sandbox.d1.callbacks.edge_client import EdgeClient, NotDeliveredError
 from sandbox.d1.model.contract import DELIVER_OTP, GET_CONSUMER_INFORMATION, Callback
+from tests.clients.client_gateways import options_for
+from tests.fault.processes import during
 
 __all__ = ["Callbacks", "handlers"]
 
@@ -36,19 +40,13 @@ class Callbacks:
         """The callbacks without a response in time after an edge accepted the connection, by kind."""
         self._edges = edges
         self._name = name
-        self._ending = asyncio.Event()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Send callbacks for the duration of the block."""
-        async with asyncio.TaskGroup() as tasks:
-            for edge in range(len(self._edges)):
-                tasks.create_task(self._repeat(GET_CONSUMER_INFORMATION, edge))
-                tasks.create_task(self._repeat(DELIVER_OTP, edge))
-            try:
-                yield
-            finally:
-                self._ending.set()
+        calls = itertools.product((GET_CONSUMER_INFORMATION, DELIVER_OTP), range(len(self._edges)))
+        async with during(*(partial(self._repeat, *each) for each in calls)):
+            yield
 
     async def call(self, call: Callback, edge: int) -> int | None:
         """Send a callback to one edge; return the status, None without a response."""
@@ -68,8 +66,8 @@ class Callbacks:
             assert response.status == call.success, f"{call.name} got HTTP {response.status}"
         return response.status
 
-    async def _repeat(self, call: Callback, edge: int) -> None:
-        while not self._ending.is_set():
+    async def _repeat(self, call: Callback, edge: int, ending: asyncio.Event) -> None:
+        while not ending.is_set():
             await self.call(call, edge)
             await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -78,15 +76,15 @@ class Callbacks:
 async def handlers(addresses: Sequence[str], pki: Pki) -> AsyncIterator[None]:
     """Run handlers for the duration of the block: one at each gateway, and one at the first available gateway."""
     async with AsyncExitStack() as stack:
-        for number, address in enumerate(addresses):
-            informing = CallbackHandler(f"informing-{number}")
-            informing.consumer_information(_inform)
-            client = await stack.enter_async_context(AsyncGatewayClient(_options(address, pki)))
-            await stack.enter_async_context(informing.serving(client))
-        sending = CallbackHandler("sending")
-        sending.deliver_otp(_send)
-        client = await stack.enter_async_context(AsyncGatewayClient(_options(f"ipv4:{','.join(addresses)}", pki)))
-        await stack.enter_async_context(sending.serving(client))
+        for address in (*addresses, f"ipv4:{','.join(addresses)}"):
+            handler = CallbackHandler("handler")
+            if address in addresses:
+                handler.consumer_information(_inform)
+            else:
+                handler.deliver_otp(_send)
+            options = options_for(address, pki, server_name="localhost")
+            client = await stack.enter_async_context(AsyncGatewayClient(options))
+            await stack.enter_async_context(handler.serving(client))
         yield
 
 
@@ -98,13 +96,3 @@ async def _inform(request: ConsumerInformationRequest, context: CallbackContext)
 async def _send(request: DeliverOtpRequest, context: CallbackContext) -> DeliverOtpResponse:
     del request, context
     return DeliverOtpResponse()
-
-
-def _options(address: str, pki: Pki) -> Options:
-    return Options(
-        address=address,
-        ca_file=pki.server_ca,
-        certificate_file=pki.caller.certificate,
-        key_file=pki.caller.key,
-        server_name="localhost",
-    )

@@ -8,6 +8,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from uuid import uuid4
 
 import grpc
@@ -17,6 +18,7 @@ from issuer.card.v1.service_pb2_grpc import CardServiceStub
 from issuer.threeds.v1 import history_pb2
 from issuer.threeds.v1.service_pb2_grpc import OperationServiceStub
 from tests.contract.card_rpcs import credentials
+from tests.fault.processes import during
 
 __all__ = ["Calls", "list_operations"]
 
@@ -45,7 +47,6 @@ class Calls:
         gateway sees them. They are retried."""
         self._channels = channels
         self._name = name
-        self._ending = asyncio.Event()
 
     @asynccontextmanager
     async def run(self, *, changes: bool) -> AsyncIterator[None]:
@@ -53,27 +54,22 @@ class Calls:
 
         A change under a request id is made once: one interrupted by a kill is not repeated, and is no success.
         """
-        async with asyncio.TaskGroup() as tasks:
-            for gateway in range(len(self._channels)):
-                tasks.create_task(self._repeat("list", gateway, lambda _: list_operations))
-                tasks.create_task(self._repeat("register", gateway, _register))
-                if changes:
-                    tasks.create_task(self._change(f"{self._name}-changed-{gateway}", gateway))
-            try:
-                yield
-            finally:
-                self._ending.set()
+        works = (self._list_and_register, self._change) if changes else (self._list_and_register,)
+        async with during(*(partial(work, each) for work in works for each in range(len(self._channels)))):
+            yield
 
-    async def _repeat(self, what: str, gateway: int, make: Callable[[str], _Call]) -> None:
+    async def _list_and_register(self, gateway: int, ending: asyncio.Event) -> None:
         for count in itertools.count():
-            await self._call(what, gateway, make(f"{self._name}-{gateway}-{count}"))
+            await self._call("list", gateway, list_operations)
+            await self._call("register", gateway, _register(f"{self._name}-{gateway}-{count}"))
             await asyncio.sleep(_PAUSE_SECONDS)
-            if self._ending.is_set():
+            if ending.is_set():
                 return
 
-    async def _change(self, card_id: str, gateway: int) -> None:
+    async def _change(self, gateway: int, ending: asyncio.Event) -> None:
+        card_id = f"{self._name}-changed-{gateway}"
         await self._call("register", gateway, _register(card_id))
-        while not self._ending.is_set():
+        while not ending.is_set():
             for make in (_suspend, _resume):
                 await self._call("change", gateway, make(card_id), _IN_FLIGHT)
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -1,23 +1,52 @@
-"""Unnamed watchers, which resume at their own cursors."""
+"""Watches of gateways that come and go, and unnamed watchers, which resume at their own cursors."""
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import grpc
 
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
-from tests.e2e.watching import operation_ids
+from tests.e2e.watching import operation_ids, take
 
-__all__ = ["HEARTBEAT_SECONDS", "PASSING", "Follower", "read", "reread"]
+__all__ = ["AGAIN_SECONDS", "Follower", "batches", "passing", "read", "reread", "watch_request"]
 
-HEARTBEAT_SECONDS = 0.5
-PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
-"""The possible ends of a stream. gRPC's server uses CANCELLED for calls that arrive just as it starts to drain."""
-_AGAIN_SECONDS = 0.05
+AGAIN_SECONDS = 0.05
+_HEARTBEAT_MS = 500
 _REREAD_SECONDS = 0.5
+
+
+def watch_request(**where: Any) -> notification.WatchNotificationsRequest:
+    """Request a watch with frequent heartbeats."""
+    request = notification.WatchNotificationsRequest(**where)
+    request.heartbeat_interval.FromMilliseconds(_HEARTBEAT_MS)
+    return request
+
+
+@contextmanager
+def passing() -> Iterator[None]:
+    """Let what interrupts a call pass. gRPC's server cancels calls that arrive just as it starts to drain."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+            raise
+
+
+async def batches(
+    channel: grpc.aio.Channel, request: notification.WatchNotificationsRequest
+) -> AsyncIterator[notification.WatchNotificationsResponse]:
+    """Watch until the stream is interrupted."""
+    watch = NotificationServiceStub(channel).WatchNotifications(request)
+    try:
+        with passing():
+            async for batch in watch:
+                yield batch
+    finally:
+        watch.cancel()
 
 
 class Follower:
@@ -27,51 +56,23 @@ class Follower:
         self.operation_ids: list[str] = []
         """All received operations, in order."""
         self._channels = channels
-        self._request = notification.WatchNotificationsRequest(after_cursor=cursor)
-        self._request.heartbeat_interval.FromMilliseconds(round(HEARTBEAT_SECONDS * 1000))
-        if card_id:
-            self._request.filter.card_ids.append(card_id)
+        self._request = watch_request(after_cursor=cursor, filter={"card_ids": [card_id] if card_id else []})
 
     def has_received(self, operation_id: str) -> bool:
-        """Return whether it received an operation."""
         return operation_id in self.operation_ids
 
     async def run(self) -> None:
         """Receive until cancelled."""
         for channel in itertools.cycle(self._channels):
-            watch = NotificationServiceStub(channel).WatchNotifications(self._request)
-            try:
-                await self._receive(watch)
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in PASSING:
-                    raise
-            finally:
-                watch.cancel()
-            await asyncio.sleep(_AGAIN_SECONDS)
-
-    async def _receive(self, watch: AsyncIterable[notification.WatchNotificationsResponse]) -> None:
-        async for batch in watch:
-            self.operation_ids += operation_ids(batch.notifications)
-            self._request.after_cursor = batch.cursor
+            async for batch in batches(channel, self._request):
+                self.operation_ids += operation_ids(batch.notifications)
+                self._request.after_cursor = batch.cursor
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def read(channel: grpc.aio.Channel, cursor: str, last: str) -> list[notification.Notification]:
-    """Read from a cursor to an operation.
-
-    Raises:
-        grpc.aio.AioRpcError: The stream was interrupted.
-    """
-    seen: list[notification.Notification] = []
-    request = notification.WatchNotificationsRequest(after_cursor=cursor)
-    watch = NotificationServiceStub(channel).WatchNotifications(request)
-    try:
-        async for batch in watch:
-            seen += batch.notifications
-            if last in operation_ids(batch.notifications):
-                break
-    finally:
-        watch.cancel()
-    return seen
+    """Read from a cursor to an operation; an interruption is raised."""
+    return await take(channel, watch_request(after_cursor=cursor), lambda seen: last in operation_ids(seen))
 
 
 @asynccontextmanager
@@ -83,13 +84,9 @@ async def reread(
     async def repeat() -> None:
         for channel in itertools.cycle(channels):
             await asyncio.sleep(_REREAD_SECONDS)
-            operation_id = last()
-            if operation_id is not None:
-                try:
+            if (operation_id := last()) is not None:
+                with passing():
                     found.append(operation_ids(await read(channel, cursor, operation_id)))
-                except grpc.aio.AioRpcError as error:
-                    if error.code() not in PASSING:
-                        raise
 
     async with asyncio.TaskGroup() as tasks:
         reading = tasks.create_task(repeat())

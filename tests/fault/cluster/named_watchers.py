@@ -11,11 +11,10 @@ import grpc
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from tests.e2e.watching import operation_ids
-from tests.fault.cluster.following import HEARTBEAT_SECONDS, PASSING
+from tests.fault.cluster.following import AGAIN_SECONDS, batches, passing, watch_request
 
 __all__ = ["Subscription", "Turn"]
 
-_AGAIN_SECONDS = 0.05
 _COMMITTED = 0.2
 """The share of received batches after which a watcher commits."""
 _SECONDS = 10.0
@@ -47,11 +46,9 @@ class Subscription:
         self.committed: Sequence[str] = ()
         """The final committed cursor, as each gateway reports it."""
         self._chance = random.Random(seed)  # noqa: S311 - no secret
-        self._request = notification.WatchNotificationsRequest(subscription=name, after_cursor=cursor)
-        self._request.heartbeat_interval.FromMilliseconds(round(HEARTBEAT_SECONDS * 1000))
+        self._request = watch_request(subscription=name, after_cursor=cursor)
 
     def has_begun(self) -> bool:
-        """Return whether any watcher has been active."""
         return bool(self.turns)
 
     def has_received(self, operation_id: str) -> bool:
@@ -65,26 +62,17 @@ class Subscription:
     async def watch(self, watcher: int, channel: grpc.aio.Channel) -> None:
         """Watch at one gateway until cancelled, with occasional commits."""
         while True:
-            watch = NotificationServiceStub(channel).WatchNotifications(self._request)
-            asked_at = time.monotonic()
-            fences = set[int]()
-            try:
-                async for batch in watch:
-                    if batch.role == notification.WATCHER_ROLE_STANDBY:
-                        asked_at = time.monotonic()
-                    else:
-                        self._take(batch, watcher, asked_at, fences)
-                        if batch.notifications and self._chance.random() < _COMMITTED:
-                            await self._commit(channel, batch.cursor)
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in PASSING:
-                    raise
-            finally:
-                watch.cancel()
-            await asyncio.sleep(_AGAIN_SECONDS)
+            asked_at, fences = time.monotonic(), set[int]()
+            async for batch in batches(channel, self._request):
+                if batch.role == notification.WATCHER_ROLE_STANDBY:
+                    asked_at = time.monotonic()
+                else:
+                    self._take(batch, watcher, asked_at, fences)
+                    if batch.notifications and self._chance.random() < _COMMITTED:
+                        await self._commit(channel, batch.cursor)
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def reported(self, channel: grpc.aio.Channel) -> notification.Subscription:
-        """Return the subscription, as a gateway reports it."""
         request = notification.GetSubscriptionRequest(subscription=self.name)
         response = await NotificationServiceStub(channel).GetSubscription(request, timeout=_SECONDS)
         return response.subscription
@@ -118,10 +106,6 @@ class Subscription:
 
     async def _commit(self, channel: grpc.aio.Channel, cursor: str) -> None:
         request = notification.CommitCursorRequest(subscription=self.name, cursor=cursor)
-        try:
+        with passing():
             response = await NotificationServiceStub(channel).CommitCursor(request, timeout=_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            if error.code() not in PASSING:
-                raise
-        else:
             self.commits.append((time.monotonic(), cursor, response.committed_cursor))

@@ -7,9 +7,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from sandbox.d1.callbacks.edge_client import EdgeClient, NotDeliveredError
 from sandbox.d1.model.notification import Notification, new_details
+from tests.fault.processes import during
 
 __all__ = ["Posts"]
 
@@ -46,18 +48,12 @@ class Posts:
         self._edges = edges
         self._seed = seed
         self._name = name
-        self._ending = asyncio.Event()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Post for the duration of the block, then until everything that D1 does not give up is acknowledged."""
-        async with asyncio.TaskGroup() as tasks:
-            for card_id in self.cards:
-                tasks.create_task(self._post_of(card_id))
-            try:
-                yield
-            finally:
-                self._ending.set()
+        async with during(*(partial(self._post_of, card_id) for card_id in self.cards)):
+            yield
 
     def latest(self) -> str | None:
         """A recently acknowledged operation."""
@@ -78,12 +74,12 @@ class Posts:
             self.acknowledged[new.card_id].append(new.operation_id)
         return status
 
-    async def _post_of(self, card_id: str) -> None:
+    async def _post_of(self, card_id: str, ending: asyncio.Event) -> None:
         chance = random.Random(f"{self._seed} {self.cards.index(card_id)}")  # noqa: S311 - no secret
         taken: list[Notification] = []
         for place in itertools.count():
             await asyncio.sleep(chance.uniform(*_PAUSE_SECONDS))
-            if self._ending.is_set():
+            if ending.is_set():
                 return
             new, edge, kind = self._new(card_id, place), chance.randrange(len(self._edges)), chance.random()
             if kind < _GIVEN_UP:
@@ -104,17 +100,14 @@ class Posts:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _try(self, notification: Notification, edge: int) -> int | None:
+        self.sent.add(notification.operation_id)
         try:
-            return await self._post(notification, edge)
+            response = await self._edges[edge].call(
+                notification.call, notification.ids, correlation_id=notification.operation_id, body=notification.body()
+            )
         except NotDeliveredError:
             self.broken_count += 1
             return None
-
-    async def _post(self, notification: Notification, edge: int) -> int:
-        self.sent.add(notification.operation_id)
-        response = await self._edges[edge].call(
-            notification.call, notification.ids, correlation_id=notification.operation_id, body=notification.body()
-        )
         if response.status != _TAKEN:
             assert response.status == _NOT_TAKEN, f"the edge responded {response.status}"
             self.rejected_count += 1

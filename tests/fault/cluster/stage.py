@@ -11,6 +11,7 @@ import aiohttp
 from sandbox import Sandbox
 from sandbox.nats import NatsCluster, NatsServer
 from tests.fault.processes import Processes, processes
+from tests.integration.nats.nats_storages import leader_of
 
 __all__ = ["NATS_TIMEOUT_SECONDS", "Stage", "staged"]
 
@@ -18,7 +19,6 @@ NATS_TIMEOUT_SECONDS = 1.5
 """The gateways' time limit for a response of NATS."""
 _GATEWAYS = 2
 _SECONDS = 30.0
-_POLL_SECONDS = 0.05
 _PREFIX = "faults"
 
 
@@ -48,10 +48,7 @@ class Stage:
 
     async def leader(self) -> NatsServer:
         """Return the leader of the event log's stream, as soon as there is one."""
-        async with asyncio.timeout(_SECONDS):
-            while (leader := await self.nats.leader(f"{_PREFIX}-events")) is None:  # noqa: ASYNC110 (polled: NATS sends no event)
-                await asyncio.sleep(_POLL_SECONDS)
-        return leader
+        return await leader_of(self.nats, f"{_PREFIX}-events")
 
     async def start(self, number: int) -> None:
         """Start a gateway again, and wait until it serves."""

@@ -1,18 +1,21 @@
 """NATS servers and gateways of a cluster die, hang and restart under load without losses."""
 
 import asyncio
+import os
 import random
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
 from adapters.nats.leases.session import SILENT_SECONDS
 from sandbox.d1.model.contract import DELIVER_OTP, GET_CONSUMER_INFORMATION
+from tests.e2e.watching import operation_ids
 from tests.fault.cluster.calling import list_operations
 from tests.fault.cluster.load import Load, under_load
-from tests.fault.cluster.stage import NATS_TIMEOUT_SECONDS, Stage
-from tests.fault.cluster.verdict import check
+from tests.fault.cluster.stage import NATS_TIMEOUT_SECONDS, Stage, staged
 
+_SEED = "D1_FAULT_SEED"
 _GATEWAYS = (0, 1)
 _TAKE_OVER_SECONDS = 5.0
 _RECOVERY_SECONDS = 5.0
@@ -21,6 +24,28 @@ _MOST_CANCELLED = 2
 """Of some thirty calls per second, in the moment in which clients learn of the gateway's drain."""
 _HANDLED_HERE = GET_CONSUMER_INFORMATION.name
 """The callback for which each gateway has its own handler."""
+
+
+@pytest.fixture
+def seed() -> str:
+    """The seed of all random choices in a test; set it to that of a failed run to reproduce it."""
+    chosen = os.environ.get(_SEED) or str(random.SystemRandom().getrandbits(32))
+    # Shown by pytest if the test fails.
+    print(f"{_SEED}={chosen}")  # noqa: T201
+    return chosen
+
+
+@pytest.fixture(scope="module")
+async def stage_of_module(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with staged(tmp_path_factory.mktemp("cluster")) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def cluster(stage_of_module: Stage) -> Stage:
+    """The stage that the tests of a module share, repaired after a failed test."""
+    await stage_of_module.heal()
+    return stage_of_module
 
 
 @pytest.fixture
@@ -142,3 +167,36 @@ def _check_callbacks(load: Load) -> None:
     """Check that no callback was interrupted, and that those with a handler at the same gateway succeeded."""
     assert load.callbacks.interrupted[_HANDLED_HERE] == load.callbacks.interrupted[DELIVER_OTP.name] == 0
     assert load.callbacks.fallbacks[_HANDLED_HERE] == 0
+
+
+def check(load: Load, *, most_cancelled: int = 0) -> None:
+    """Check that nothing acknowledged was lost, nothing delivered twice or out of order, and no call failed.
+
+    Some calls may have been cancelled: they arrived just as a gateway started to drain.
+    """
+    stored = operation_ids(load.stored)
+    assert len(stored) == len(set(stored)), "something is in the log twice"
+    assert set(stored) <= load.posts.sent, "something is in the log that was never posted"
+    for card_id, acknowledged in load.posts.acknowledged.items():
+        of_card = operation_ids(each for each in load.stored if each.card_id == card_id)
+        lost = set(acknowledged) - set(of_card)
+        assert not lost, f"acknowledged, and lost: {lost}"
+        known = set(acknowledged)
+        assert [each for each in of_card if each in known] == acknowledged, f"{card_id} is out of order"
+    _check_watchers(load, stored)
+    assert load.calls.cancelled_count <= most_cancelled, "calls were cut off"
+    assert not load.calls.failures, f"a caller failed: {load.calls.failures}"
+    errors = load.stage.errors() - load.errors_before
+    assert not errors, f"logged as errors: {errors}"
+
+
+def _check_watchers(load: Load, stored: list[str]) -> None:
+    for follower in load.followers:
+        assert follower.operation_ids == stored, "a watcher missed something, or saw it twice or out of order"
+    of_card = operation_ids(each for each in load.stored if each.card_id == load.posts.cards[0])
+    assert load.card_follower.operation_ids == of_card, "the watcher of a card missed something, or saw it twice"
+    for found in load.rereads:
+        assert found == stored[: len(found)], "what was read again was not the same"
+    places = {load.begin: 0} | {each.cursor: place for place, each in enumerate(load.stored, 1)}
+    for subscription in load.subscriptions:
+        subscription.check(places, stored)

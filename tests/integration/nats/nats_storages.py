@@ -12,13 +12,11 @@ import pytest
 from adapters.nats import NatsOpenError, NatsStorage
 from gateway.errors import GatewayError, Reason
 from gateway.settings import EventLogSettings, NatsSettings
-from issuer.common.v1 import error_pb2
 from sandbox.nats import NatsCluster, NatsServer
+from tests.conformance.storage_engines import LOG_DOWN
 
 __all__ = [
-    "LOG_DOWN",
     "NO_SERVER",
-    "STORE_DOWN",
     "disconnected",
     "leader_of",
     "open_error",
@@ -27,10 +25,6 @@ __all__ = [
     "settings_for_nats",
     "unavailable",
 ]
-
-LOG_DOWN = error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
-STORE_DOWN = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
-
 
 NO_SERVER = "nats://127.0.0.1:1"
 """Nothing listens there."""

@@ -10,9 +10,8 @@ from adapters.nats.connection.connection import Connection, Msg
 from adapters.nats.connection.dial import hang_up
 from adapters.nats.connection.errors import DisconnectedError
 from sandbox.nats import NatsServer
-from tests.conformance.storage_engines import an_event, read_all, uses
+from tests.conformance.storage_engines import STORE_DOWN, an_event, read_all, uses
 from tests.integration.nats.nats_storages import (
-    STORE_DOWN,
     disconnected,
     opened,
     recovered,
