@@ -70,27 +70,23 @@ async def test_a_change_that_fails_after_its_caller_left_is_logged_with_its_outc
     assert next(entry for entry in logged if entry.get("rpc") == _RPC and "outcome" in entry)["outcome"] == "UNKNOWN"
 
 
-async def test_a_shutdown_waits_for_a_change_whose_caller_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("grace_seconds", "latency_ms", "most_seconds", "end"),
+    # Before the change would end, and before the default grace.
+    [(5.0, 600, 30.0, "completed"), (0.5, 30_000, 5.0, "interrupted")],
+)
+async def test_a_shutdown_waits_for_a_change_whose_caller_left_but_no_longer_than_its_grace(
+    tmp_path: Path, grace_seconds: float, latency_ms: int, most_seconds: float, end: str
+) -> None:
     with capture_logs() as logged:
-        async with faulty_gateway(tmp_path) as faulty:
+        async with faulty_gateway(tmp_path, drain_grace_seconds=grace_seconds) as faulty:
             await list_operations(faulty.running)
-            faulty.sandbox.faults.add(Fault("suspendCard", latency_ms=600))
-            await _left(faulty, suspend)
-
-    assert _ends(logged) == [("detached_call_completed", _RPC, None)]
-
-
-async def test_a_shutdown_waits_no_longer_than_its_grace(tmp_path: Path) -> None:
-    with capture_logs() as logged:
-        async with faulty_gateway(tmp_path, drain_grace_seconds=0.5) as faulty:
-            await list_operations(faulty.running)
-            faulty.sandbox.faults.add(Fault("suspendCard", latency_ms=30_000))
+            faulty.sandbox.faults.add(Fault("suspendCard", latency_ms=latency_ms))
             await _left(faulty, suspend)
             began = time.perf_counter()
-        # Before the default grace.
-        assert time.perf_counter() - began < 5.0
+        assert time.perf_counter() - began < most_seconds
 
-    assert _ends(logged) == [("detached_call_interrupted", _RPC, None)]
+    assert _ends(logged) == [(f"detached_call_{end}", _RPC, None)]
 
 
 async def test_a_change_ends_by_the_deadline_that_its_caller_had(faulty: Faulty) -> None:
