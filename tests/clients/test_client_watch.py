@@ -17,16 +17,15 @@ from d1_gateway_client.contracts.issuer.notification.v1 import (
     StartPosition,
     WatcherRole,
 )
-from gateway.ports import Event
 from gateway.settings import EventLogSettings
-from issuer.notification.v1 import messages_pb2 as notification
-from issuer.threeds.v1 import operation_pb2 as threeds
 from sandbox import Sandbox
 from sandbox.d1.model.notification import Notification as Sent
 from sandbox.d1.model.notification import new_details
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.clients.client_gateways import options_for
 from tests.clients.client_links import Link
+from tests.conformance.events import append_all
+from tests.fakes import an_event
 from tests.running import Running, running_gateway, settings_for
 
 MANY, CUTS = 2_000, 20
@@ -57,20 +56,10 @@ async def filled(sandbox: Sandbox, folder: Path, count: int) -> list[str]:
         settings_for(sandbox, folder).event_log.path, retention=EventLogSettings(retention_seconds=3600)
     )
     now = int(time.time() * 1000)
-    operations = [f"op_{number:05d}" for number in range(count)]
-    for begin in range(0, count, 500):
-        await asyncio.gather(
-            *(storage.log.append(event(each, now)) for each in operations[begin : begin + 500]),
-        )
+    events = [an_event(number, issuer_id=sandbox.issuer_id, receive_time_ms=now) for number in range(count)]
+    await append_all(storage.log, events)
     await storage.close()
-    return operations
-
-
-def event(operation_id: str, now_ms: int) -> Event:
-    payload = notification.Notification(
-        issuer_id="SANDBOX001", card_id="card-1", three_ds_operation=threeds.Operation(operation_id=operation_id)
-    )
-    return Event("SANDBOX001", 1, "card-1", operation_id, "", 0, 0, now_ms, payload.SerializeToString())
+    return [event.operation_id for event in events]
 
 
 def operation_id(received: Notification) -> str:
@@ -78,10 +67,9 @@ def operation_id(received: Notification) -> str:
     return received.three_ds_operation.operation_id
 
 
-async def sent(running: Running, *operation_ids: str) -> None:
+async def sent(sandbox: Sandbox, *operation_ids: str) -> None:
     for each in operation_ids:
-        sent_one = Sent("card-1", each, datetime.now(UTC), details=new_details())
-        assert await running.sandbox.notifier.send(sent_one) == 204
+        assert await sandbox.notifier.send(Sent("card-1", each, datetime.now(UTC), details=new_details())) == 204
 
 
 @pytest.mark.timeout(180)
@@ -149,42 +137,41 @@ async def test_a_watch_resumes_after_a_kill_of_the_gateway(sandbox: Sandbox, tmp
         for number in range(3):
             if number:
                 await gateway.restart()
-            sent_one = Sent("card-1", f"op_{number}", datetime.now(UTC), details=new_details())
-            assert await sandbox.notifier.send(sent_one) == 204
+            await sent(sandbox, f"op_{number}")
             assert operation_id(await anext(watch)) == f"op_{number}"
 
 
-async def test_heartbeats_are_hidden_and_a_dead_link_is_noticed(running: Running) -> None:
+async def test_heartbeats_are_hidden_and_a_dead_link_is_noticed(sandbox: Sandbox, running: Running) -> None:
     async with (
         Link.to(running.addresses.grpc) as link,
         AsyncGatewayClient(options_for(link.address, running.sandbox.pki)) as client,
         client.notifications.watch(position=StartPosition.EARLIEST, heartbeat_seconds=0.3) as watch,
     ):
-        await sent(running, "op_1")
+        await sent(sandbox, "op_1")
         assert operation_id(await anext(watch)) == "op_1"
         waiting = asyncio.create_task(anext(watch))
         await asyncio.sleep(1)
         assert not waiting.done(), "a heartbeat came through"
         link.die()
         died = time.monotonic()
-        await sent(running, "op_2")
+        await sent(sandbox, "op_2")
         assert operation_id(await waiting) == "op_2"
         # Long before gRPC's own keepalive would have noticed.
         assert time.monotonic() - died < KEEPALIVE_SECONDS
         assert link.count == 2
 
 
-async def test_a_blocking_watch_notices_a_dead_link(running: Running) -> None:
+async def test_a_blocking_watch_notices_a_dead_link(sandbox: Sandbox, running: Running) -> None:
     stopped: list[str] = []
     async with Link.to(running.addresses.grpc) as link:
         with GatewayClient(options_for(link.address, running.sandbox.pki)) as client:
             watch = client.notifications.watch(position=StartPosition.EARLIEST, heartbeat_seconds=0.3)
-            await sent(running, "op_1", "op_2")
+            await sent(sandbox, "op_1", "op_2")
             first, second = await asyncio.to_thread(lambda: (next(watch), next(watch)))
             assert [operation_id(first), operation_id(second)] == ["op_1", "op_2"]
             link.die()
             waiting = asyncio.create_task(asyncio.to_thread(next, watch))
-            await sent(running, "op_3")
+            await sent(sandbox, "op_3")
             assert operation_id(await waiting) == "op_3"
             waiting_on = asyncio.create_task(asyncio.to_thread(lambda: stopped.extend(map(operation_id, watch))))
             await asyncio.sleep(0.2)
@@ -205,19 +192,19 @@ async def test_a_closed_watch_wakes_its_waiting_reader(client: AsyncGatewayClien
     assert await waiting == []
 
 
-async def test_a_cancelled_watch_can_be_gone_on_with(running: Running, client: AsyncGatewayClient) -> None:
+async def test_a_cancelled_watch_can_be_gone_on_with(sandbox: Sandbox, client: AsyncGatewayClient) -> None:
     async with client.notifications.watch(position=StartPosition.EARLIEST) as watch:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await anext(watch)
-        await sent(running, "op_1")
+        await sent(sandbox, "op_1")
         assert operation_id(await anext(watch)) == "op_1"
         assert watch.cursor
         assert watch.role is WatcherRole.ACTIVE
 
 
-async def test_what_was_committed_does_not_come_again(running: Running, client: AsyncGatewayClient) -> None:
-    await sent(running, "op_1", "op_2", "op_3")
+async def test_what_was_committed_does_not_come_again(sandbox: Sandbox, client: AsyncGatewayClient) -> None:
+    await sent(sandbox, "op_1", "op_2", "op_3")
     async with client.notifications.watch(subscription="fraud", position=StartPosition.EARLIEST) as watch:
         first = await anext(watch)
         await anext(watch)
@@ -230,10 +217,10 @@ async def test_what_was_committed_does_not_come_again(running: Running, client: 
     assert found.subscription.lag == 0
 
 
-async def test_a_standby_takes_over(running: Running, client: AsyncGatewayClient) -> None:
+async def test_a_standby_takes_over(sandbox: Sandbox, client: AsyncGatewayClient) -> None:
     async with client.notifications.watch(subscription="fraud", position=StartPosition.EARLIEST) as standby:
         async with client.notifications.watch(subscription="fraud", position=StartPosition.EARLIEST) as active:
-            await sent(running, "op_1", "op_2")
+            await sent(sandbox, "op_1", "op_2")
             first = await anext(active)
             waiting = asyncio.create_task(anext(standby))
             while standby.role is not WatcherRole.STANDBY:  # noqa: ASYNC110 (a watch sends no event)
@@ -242,7 +229,7 @@ async def test_a_standby_takes_over(running: Running, client: AsyncGatewayClient
         assert operation_id(await waiting) == "op_2"
 
 
-async def test_a_filter_is_kept_when_the_link_is_renewed(running: Running) -> None:
+async def test_a_filter_is_kept_when_the_link_is_renewed(sandbox: Sandbox, running: Running) -> None:
     async with (
         Link.to(running.addresses.grpc) as link,
         AsyncGatewayClient(options_for(link.address, running.sandbox.pki)) as client,
@@ -250,10 +237,10 @@ async def test_a_filter_is_kept_when_the_link_is_renewed(running: Running) -> No
             position=StartPosition.EARLIEST, filter=NotificationFilter(operation_ids=["op_1", "op_4"])
         ) as watch,
     ):
-        await sent(running, "op_1", "op_2")
+        await sent(sandbox, "op_1", "op_2")
         assert operation_id(await anext(watch)) == "op_1"
         link.cut()
-        await sent(running, "op_3", "op_4")
+        await sent(sandbox, "op_3", "op_4")
         assert operation_id(await anext(watch)) == "op_4"
 
 

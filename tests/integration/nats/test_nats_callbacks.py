@@ -107,24 +107,6 @@ async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(
     assert most == 3
 
 
-async def test_what_a_handler_that_leaves_had_is_answered_by_one_at_the_called_gateway(
-    cluster: CallbackGateways,
-) -> None:
-    async def never(request: callback.Question) -> None:
-        del request
-
-    leaving = Handler.connect(cluster.there.channel, {"consumer_information": never})
-    async with leaving as silent:
-        pending = asyncio.create_task(cluster.call())
-        async with asyncio.timeout(SECONDS):
-            while not silent.requests:  # noqa: ASYNC110  a request sets no event
-                await asyncio.sleep(0.01)
-    async with Handler.connect(cluster.here.channel, {"consumer_information": tell_person}) as handler:
-        assert (await pending)[0] == 200
-        assert handler.requests[0].attempt == 2
-        assert handler.requests[0].token == silent.requests[0].token
-
-
 async def test_a_receipt_that_is_still_to_come_holds_up_no_reply_and_comes_before_the_stream_ends(
     cluster: CallbackGateways,
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from adapters.nats.jetstream.jetstream import api_request
 from gateway.errors import GatewayError
 from sandbox.nats import NatsServer
-from tests.conformance.storage_engines import an_event, append_all, read_all
+from tests.conformance.storage_engines import an_event, read_all
 from tests.integration.nats.nats_storages import opened, settings_for_nats, unavailable
 from tests.integration.nats.ordered_events import held, ordered_events, reached, store
 
@@ -71,48 +71,35 @@ async def test_an_event_that_cannot_be_stored_holds_up_those_behind_it(server: N
         assert await held(storage) == events[:place]
 
 
-async def test_a_reader_that_missed_purged_events_learns_so(server: NatsServer) -> None:
+async def test_readers_learn_of_purged_events_and_read_on(server: NatsServer) -> None:
     async with opened(settings_for_nats(server)) as storage:
         log, names = storage.log, storage.names
         for number in range(1, 11):
             await log.append(an_event(number))
-        for number in (5, 6):
-            await api_request(
-                storage.connection, f"STREAM.PURGE.{names.event_stream}", {"filter": names.event(an_event(number))}
-            )
 
+        async def purge(*numbers: int) -> None:
+            for number in numbers:
+                only = {"filter": names.event(an_event(number))}
+                await api_request(storage.connection, f"STREAM.PURGE.{names.event_stream}", only)
+
+        await purge(5, 6)
         before = await log.read(0, 100)
         assert [stored.sequence for stored in before.events] == [1, 2, 3, 4]
         assert before.bounds.trimmed_through == 0
-
-        beyond = await log.read(4, 100)
-        assert beyond.bounds.trimmed_through == 6
+        assert (await log.read(4, 100)).bounds.trimmed_through == 6
         assert [stored.sequence for stored in await read_all(log, 6)] == [7, 8, 9, 10]
 
+        # The last one.
+        await purge(10)
+        assert (await log.read(9, 10)).bounds.trimmed_through == 10
+        assert await log.append(an_event(11))
+        assert [stored.sequence for stored in (await log.read(10, 10)).events] == [11]
 
-async def test_a_reader_at_the_end_when_all_was_purged_reads_on(server: NatsServer) -> None:
-    async with opened(settings_for_nats(server)) as storage:
-        log = storage.log
-        await append_all(log, [an_event(number) for number in range(5)])
-        await api_request(storage.connection, f"STREAM.PURGE.{storage.names.event_stream}")
-
-        assert (await log.read(2, 10)).bounds.trimmed_through == 5
-        assert await log.append(an_event(9))
-        assert [stored.sequence for stored in (await log.read(5, 10)).events] == [6]
-
-
-async def test_the_last_event_may_be_purged(server: NatsServer) -> None:
-    async with opened(settings_for_nats(server)) as storage:
-        log, names = storage.log, storage.names
-        for number in (1, 2, 3):
-            await log.append(an_event(number))
-        await api_request(
-            storage.connection, f"STREAM.PURGE.{names.event_stream}", {"filter": names.event(an_event(3))}
-        )
-
-        assert (await log.read(2, 10)).bounds.trimmed_through == 3
-        assert await log.append(an_event(4))
-        assert [stored.sequence for stored in (await log.read(3, 10)).events] == [4]
+        # All of them.
+        await api_request(storage.connection, f"STREAM.PURGE.{names.event_stream}")
+        assert (await log.read(2, 10)).bounds.trimmed_through == 11
+        assert await log.append(an_event(12))
+        assert [stored.sequence for stored in (await log.read(11, 10)).events] == [12]
 
 
 async def test_what_is_no_event_is_an_error_and_not_passed_over(server: NatsServer) -> None:
