@@ -1,18 +1,55 @@
-"""Virtual environments with nothing but the wheels of a release and what they require."""
+"""The interpreters of this machine, and environments with nothing but the wheels of a release and what they require."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from tests.release.interpreters import projects
-
-__all__ = ["Environment", "build_wheels", "install"]
+__all__ = ["Environment", "build_wheels", "claimed_versions", "executable", "install", "projects"]
 
 _ROOT = Path(__file__).parents[2]
 _TOOLS = Path(sys.executable).parent
 _SECONDS = 120.0
+_CLASSIFIER = "Programming Language :: Python :: "
+
+
+@cache
+def projects() -> Mapping[Path, Mapping[str, Any]]:
+    """Return the table ``project`` of both distributions by their folders."""
+    folders = _ROOT, _ROOT / "clients" / "python"
+    return {folder: tomllib.loads((folder / "pyproject.toml").read_text())["project"] for folder in folders}
+
+
+def claimed_versions(project: Mapping[str, Any]) -> list[str]:
+    """Return the versions of Python that a distribution's classifiers name."""
+    return [each.removeprefix(_CLASSIFIER) for each in project["classifiers"] if each.startswith(_CLASSIFIER)]
+
+
+@cache
+def executable(version: str) -> Path | None:
+    """Return a working interpreter of this version: from the PATH, or else of pyenv; None without one."""
+    return next((found for found in _candidates(version) if _version(found) == version), None)
+
+
+def _candidates(version: str) -> Iterator[Path]:
+    on_path = shutil.which(f"python{version}")
+    if on_path is not None:
+        yield Path(on_path)
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+
+
+def _version(python: Path) -> str:
+    # pyenv's shims are on the PATH for versions that it would refuse to run.
+    asked = "import sys; print('%d.%d' % sys.version_info[:2])"
+    ran = subprocess.run([python, "-c", asked], check=False, capture_output=True, text=True)  # noqa: S603
+    return ran.stdout.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +64,7 @@ class Environment:
         return self.folder / "bin" / "python"
 
     def run(self, command: str, *arguments: str | Path) -> str:
-        """Run a command that the environment has, as its only one; return what it printed.
-
-        Raises:
-            AssertionError: It failed; with all its output.
-        """
+        """Run a command that the environment has; return what it printed. A failure is raised with all its output."""
         return _run(self.folder / "bin" / command, *arguments, cwd=self.work)
 
 
@@ -51,14 +84,12 @@ def install(wheels: list[Path], python: Path, folder: Path) -> Environment:
     environment = Environment(folder / "environment", folder / "work")
     environment.work.mkdir()
     _run(_TOOLS / "uv", "venv", "--quiet", "--python", python, environment.folder)
-    gateway, client = (next(each for each in wheels if each.name.startswith(f"{name}-")) for name in _NAMES)
+    # In this order: d1_gateway-…, d1_gateway_client-….
+    gateway, client = wheels
     install = "pip", "install", "--quiet", "--python", environment.python
     pins = "--constraint", _ROOT / "requirements-dev.txt"
     _run(_TOOLS / "uv", *install, *pins, f"{gateway}[nats]", f"{client}[cli,testing]")
     return environment
-
-
-_NAMES = "d1_gateway", "d1_gateway_client"
 
 
 def _run(program: Path, *arguments: str | Path, cwd: Path | None = None) -> str:
