@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from d1_gateway_client import Options
@@ -41,51 +40,36 @@ def _credentials(pki: Pki) -> grpc.ServerCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The calls that the stand-in received."""
+    """A call that the stand-in received."""
 
-    route: str
     request: bytes
     metadata: dict[str, str]
     seconds_left: float
 
 
-@dataclass(slots=True)
-class Scripted:
+class Scripted(grpc.GenericRpcHandler):
     """A stand-in: it returns the given responses in order, then empty ones."""
 
-    pki: Pki
-    address: str = ""
-    answers: list[GatewayError | Callable[[Any], Awaitable[bytes]]] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    def __init__(self, pki: Pki) -> None:
+        self.pki = pki
+        self.address = ""
+        self.answers: list[GatewayError | Callable[[Any], Awaitable[bytes]]] = []
+        self.calls: list[Call] = []
 
     def requests(self, kind: Any) -> list[Any]:
         """The requests received, parsed as messages of the client."""
         return [kind.parse(call.request) for call in self.calls]
 
-    async def answer(self, route: str, request: bytes, context: Any) -> bytes:
-        metadata = dict(context.invocation_metadata())
-        self.calls.append(Call(route, request, metadata, context.time_remaining()))
+    def service(self, handler_call_details: Any) -> Any:
+        del handler_call_details
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+    async def _answer(self, request: bytes, context: Any) -> bytes:
+        self.calls.append(Call(request, dict(context.invocation_metadata()), context.time_remaining()))
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, GatewayError):
-            await _abort(context, answer.to_status(CORRELATION_ID))
-        return b"" if answer is None or isinstance(answer, GatewayError) else await answer(context)
-
-
-async def _abort(context: Any, status: status_pb2.Status) -> None:
-    await context.abort_with_status(rpc_status.to_status(status))
-
-
-class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, stand_in: Scripted) -> None:
-        self._stand_in = stand_in
-
-    def service(self, handler_call_details: Any) -> Any:
-        route = handler_call_details.method
-
-        async def answer(request: bytes, context: Any) -> bytes:
-            return await self._stand_in.answer(route, request, context)
-
-        return grpc.unary_unary_rpc_method_handler(answer)
+            await context.abort_with_status(rpc_status.to_status(answer.to_status(CORRELATION_ID)))
+        return await answer(context) if callable(answer) else b""
 
 
 @asynccontextmanager
@@ -107,5 +91,5 @@ async def serving(
 async def scripted(pki: Pki, port: int = 0, *, grace_seconds: float = 0) -> AsyncIterator[Scripted]:
     """Run a stand-in for the duration of the block."""
     stand_in = Scripted(pki)
-    async with serving(pki, _Handlers(stand_in), port, grace_seconds=grace_seconds) as stand_in.address:
+    async with serving(pki, stand_in, port, grace_seconds=grace_seconds) as stand_in.address:
         yield stand_in

@@ -13,8 +13,7 @@ class Link:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._transports: set[asyncio.StreamWriter] = set()
-        self._flows = asyncio.Event()
-        self._flows.set()
+        self._generation = 0
         self.address = ""
         self.count = 0
         """The number of connections made."""
@@ -45,29 +44,26 @@ class Link:
 
     def die(self) -> None:
         """Freeze the present connections silently; new ones work."""
-        self._flows.clear()
-        self._flows = asyncio.Event()
-        self._flows.set()
+        self._generation += 1
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.count += 1
         there_reader, there_writer = await asyncio.open_connection(*self._target)
-        pair, flows = {writer, there_writer}, self._flows
+        pair, generation = {writer, there_writer}, self._generation
         self._transports |= pair
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._carry(reader, there_writer, flows))
-                both.create_task(self._carry(there_reader, writer, flows))
+                both.create_task(self._carry(reader, there_writer, generation))
+                both.create_task(self._carry(there_reader, writer, generation))
         finally:
             self._transports -= pair
             for each in pair:
                 each.close()
 
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flows: asyncio.Event) -> None:
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, generation: int) -> None:
         with suppress(ConnectionError):
             while data := await source.read(65_536):
-                if not flows.is_set():
-                    continue
-                sink.write(data)
-                await sink.drain()
+                if generation == self._generation:
+                    sink.write(data)
+                    await sink.drain()
         sink.transport.abort()

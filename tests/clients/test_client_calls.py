@@ -17,7 +17,6 @@ from d1_gateway_client.contracts.issuer.card.v1 import (
 from d1_gateway_client.contracts.issuer.common.v1 import CardCredentials, CardExpiry
 from d1_gateway_client.contracts.issuer.consumer.v1 import RegisterConsumerRequest
 from d1_gateway_client.contracts.issuer.threeds.v1 import ListOperationsRequest, LookupCardRequest
-from tests.clients.client_gateways import options_for
 from tests.running import Running
 
 LOOKUP = LookupCardRequest(acct_number="9000100111110170")
@@ -89,13 +88,6 @@ async def test_a_request_that_breaks_the_contract_gets_every_field_and_no_value(
     assert violations["request_id"] == "string.uuid"
     assert caught.value.outcome is errors.Outcome.NOT_SENT
     assert "no spaces" not in str(caught.value)
-
-
-async def test_a_caller_without_grants_is_denied(running: Running) -> None:
-    options = options_for(running.addresses.grpc, running.sandbox.pki, running.sandbox.pki.stranger)
-    async with AsyncGatewayClient(options) as stranger:
-        with pytest.raises(errors.PermissionDeniedError):
-            await stranger.cards.suspend_card(SUSPEND)
 
 
 async def test_a_gateway_that_cannot_be_trusted_is_sent_nothing(running: Running) -> None:

@@ -5,7 +5,6 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -175,9 +174,9 @@ async def test_a_change_that_was_cut_off_is_not_repeated(stand_in: Scripted, *, 
             return await never(context)
 
         stand_in.answers.append(cut_off)
-        linked = replace(stand_in, address=link.address)
+        stand_in.address = link.address
         with pytest.raises(errors.UnavailableError) as caught:
-            await call(linked, "create_card", CREATE, blocking=blocking)
+            await call(stand_in, "create_card", CREATE, blocking=blocking)
     assert caught.value.outcome is errors.Outcome.UNKNOWN
     assert len(stand_in.calls) == 1
 
