@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from gateway.settings import CallbackPolicySettings, CallbackSettings, ResultPollSettings, Settings
+from gateway.settings import CallbackSettings, Settings
 from sandbox import Sandbox
 from sandbox.d1.model.notification import Notification, new_details
 from sandbox.nats import NatsServer
@@ -38,18 +38,13 @@ def sharing_settings(sandbox: Sandbox, server: NatsServer, folder: Path) -> Sett
     key_file.touch(mode=0o600)
     key_file.write_text("0a" * 32)
     settings = settings_for(sandbox, folder)
-    policy = CallbackPolicySettings(deadline_seconds=_DEADLINE_SECONDS)
+    kinds = "consumer_information", "deliver_otp", "authenticate", "authentication_result", "card_credentials"
+    deadlines = {kind: {"deadline_seconds": _DEADLINE_SECONDS} for kind in kinds}
     return settings.model_copy(
         update={
             "nats": settings_for_nats(server),
             "idempotency": settings.idempotency.model_copy(update={"key_file": key_file}),
-            "callbacks": CallbackSettings(
-                consumer_information=policy,
-                deliver_otp=policy,
-                authenticate=policy,
-                authentication_result=ResultPollSettings(deadline_seconds=_DEADLINE_SECONDS),
-                card_credentials=policy,
-            ),
+            "callbacks": CallbackSettings.model_validate(deadlines),
         }
     )
 

@@ -118,25 +118,6 @@ async def test_a_receipt_that_is_still_to_come_holds_up_no_reply_and_comes_befor
     assert {receipt.token for receipt in handler.acknowledgements} == {request.token for request in handler.requests}
 
 
-async def test_while_nats_is_down_handlers_here_answer_and_after_that_those_elsewhere_too(
-    cluster: CallbackGateways,
-) -> None:
-    there, here = cluster.there.channel, cluster.here.channel
-    async with Handler.connect(there, {"deliver_otp": Issuer().responders()["deliver_otp"]}) as elsewhere:
-        assert (await cluster.call("/otp", {"otp": {"value": "1"}}))[0] == 204
-        async with Handler.connect(here, {"consumer_information": tell_person}) as own:
-            await cluster.nats.kill()
-            for _ in range(5):
-                assert (await cluster.call())[0] == 200
-            assert len(own.requests) == 5
-
-            await cluster.restart_nats()
-            async with asyncio.timeout(SECONDS):
-                while (await cluster.call("/otp", {"otp": {"value": "2"}}))[0] != 204:  # noqa: ASYNC110
-                    await asyncio.sleep(0.1)
-    assert elsewhere.requests[-1].deliver_otp.otp == "2"
-
-
 async def test_nothing_of_a_callback_or_a_reply_is_stored_or_logged(cluster: CallbackGateways) -> None:
     with capture_logs() as logged:
         async with Handler.connect(cluster.there.channel, Issuer().responders()) as handler:

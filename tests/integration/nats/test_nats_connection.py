@@ -45,23 +45,6 @@ async def test_what_is_on_its_way_when_the_connection_is_lost_fails_then(server:
         assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == [reason for reason, _ in uses(storage)]
 
 
-async def test_all_works_again_within_five_seconds_of_the_servers_return(server: NatsServer) -> None:
-    async with opened(settings_for_nats(server)) as storage:
-        await storage.log.append(an_event(1))
-        await storage.key_value_store.put("key", b"value", 60)
-        await server.kill()
-        await disconnected(storage)
-        await asyncio.sleep(2)
-
-        await server.restart()
-        await recovered(storage, within_seconds=5)
-
-        assert not await storage.log.append(an_event(1))
-        assert await storage.log.append(an_event(2))
-        assert await storage.key_value_store.get("key") == b"value"
-        assert [stored.sequence for stored in await read_all(storage.log)] == [1, 2]
-
-
 async def test_waiting_calls_fail_at_the_loss_and_later_ones_learn_what_came_meanwhile(server: NatsServer) -> None:
     settings = settings_for_nats(server)
     async with opened(settings) as storage:

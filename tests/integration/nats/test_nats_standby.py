@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, suppress
 
 import pytest
 
@@ -11,6 +11,7 @@ from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.leases.session import END, SILENT_SECONDS
 from gateway.errors import GatewayError
 from gateway.notifications.watch import Watchers
+from gateway.settings import NatsSettings
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.nats import NatsServer
 from tests.fakes import ISSUER, an_event
@@ -26,44 +27,28 @@ class Gateway:
     """The watchers of a gateway."""
 
     def __init__(self, storage: NatsStorage) -> None:
-        self.storage = storage
         self.log = storage.log
-        self.watchers = Watchers(storage.log, storage.leases)
+        self._watchers = Watchers(storage.log, storage.leases)
 
     def subscribe(self, heartbeat_seconds: float = 0.2) -> AsyncGenerator[bytes, None]:
-        return self.watchers.watch_subscription(a_watch(heartbeat_seconds=heartbeat_seconds), ISSUER, NAME)
-
-
-class Cluster:
-    """Gateways that share a server."""
-
-    def __init__(self, server: NatsServer) -> None:
-        self.server = server
-        self._settings = settings_for_nats(server)
-
-    @asynccontextmanager
-    async def gateway(self) -> AsyncIterator[Gateway]:
-        async with opened(self._settings) as storage:
-            yield Gateway(storage)
-
-    async def end_sessions(self) -> None:
-        """End every gateway's session, like peers that receive no renewals."""
-        async with opened(self._settings) as storage:
-            bucket = Bucket(storage.connection, storage.names.lease_bucket)
-            for key in await bucket.keys("session.*"):
-                await bucket.put(key, END)
+        return self._watchers.watch_subscription(a_watch(heartbeat_seconds=heartbeat_seconds), ISSUER, NAME)
 
 
 @pytest.fixture
-def cluster(server: NatsServer) -> Cluster:
-    return Cluster(server)
+def settings(server: NatsServer) -> NatsSettings:
+    return settings_for_nats(server)
 
 
-@asynccontextmanager
-async def before_silence_would_end_a_session() -> AsyncIterator[None]:
-    """Expect something so soon that it is no consequence of a gateway's silence."""
-    async with asyncio.timeout(SILENT_SECONDS):
-        yield
+@pytest.fixture
+async def one(settings: NatsSettings) -> AsyncIterator[Gateway]:
+    async with opened(settings) as storage:
+        yield Gateway(storage)
+
+
+@pytest.fixture
+async def two(settings: NatsSettings) -> AsyncIterator[Gateway]:
+    async with opened(settings) as storage:
+        yield Gateway(storage)
 
 
 async def becomes(
@@ -82,54 +67,62 @@ async def take(stream: AsyncGenerator[bytes, None], count: int) -> list[notifica
     return messages
 
 
-async def test_the_second_gateways_watcher_stands_by_and_takes_over_at_the_committed_cursor(cluster: Cluster) -> None:
-    async with cluster.gateway() as one, cluster.gateway() as two:
-        active, standby = one.subscribe(), two.subscribe()
-        first = await receive(active)
-        assert first.role == ACTIVE
-        assert (await receive(standby)).role == STANDBY
-        for number in range(1, 6):
-            assert await two.log.append(an_event(number))
-        received = await take(active, 5)
-        assert operations(received) == [f"op-{number}" for number in range(1, 6)]
-        assert {message.fence for message in received} == {first.fence}
-        await one.log.commit(ISSUER, NAME, 3, 0)
-        beat = await receive(standby)
-        assert (beat.role, beat.fence, operations([beat])) == (STANDBY, 0, [])
+async def test_the_second_gateways_watcher_stands_by_and_takes_over_at_the_committed_cursor(
+    one: Gateway, two: Gateway
+) -> None:
+    active, standby = one.subscribe(), two.subscribe()
+    first = await receive(active)
+    assert first.role == ACTIVE
+    assert (await receive(standby)).role == STANDBY
+    for number in range(1, 6):
+        assert await two.log.append(an_event(number))
+    received = await take(active, 5)
+    assert operations(received) == [f"op-{number}" for number in range(1, 6)]
+    assert {message.fence for message in received} == {first.fence}
+    await one.log.commit(ISSUER, NAME, 3, 0)
+    beat = await receive(standby)
+    assert (beat.role, beat.fence, operations([beat])) == (STANDBY, 0, [])
 
-        async with before_silence_would_end_a_session():
-            await active.aclose()
-            begin = await becomes(ACTIVE, standby)
+    # So soon that it is no consequence of a gateway's silence.
+    async with asyncio.timeout(SILENT_SECONDS):
+        await active.aclose()
+        begin = await becomes(ACTIVE, standby)
 
-        assert begin.fence > first.fence
-        assert operations(await take(standby, 2)) == ["op-4", "op-5"]
-        await standby.aclose()
-
-
-async def test_a_gateway_keeps_its_lease_when_its_first_watcher_leaves(cluster: Cluster) -> None:
-    async with cluster.gateway() as one, cluster.gateway() as two:
-        first, other, second = one.subscribe(), two.subscribe(), one.subscribe()
-        begin = await receive(first)
-        assert [(await receive(stream)).role for stream in (other, second)] == [STANDBY, STANDBY]
-
-        await first.aclose()
-        taken_over = await becomes(ACTIVE, second)
-
-        assert taken_over.fence > begin.fence
-        assert (await receive(other)).role == STANDBY
-        await second.aclose()
-        assert (await becomes(ACTIVE, other)).fence > taken_over.fence
-        await other.aclose()
+    assert begin.fence > first.fence
+    assert operations(await take(standby, 2)) == ["op-4", "op-5"]
+    await standby.aclose()
 
 
-async def test_a_watcher_whose_gateway_was_taken_for_dead_stands_by_and_competes_again(cluster: Cluster) -> None:
-    async with cluster.gateway() as one, aclosing(one.subscribe(300)) as stream:
+async def test_a_gateway_keeps_its_lease_when_its_first_watcher_leaves(one: Gateway, two: Gateway) -> None:
+    first, other, second = one.subscribe(), two.subscribe(), one.subscribe()
+    begin = await receive(first)
+    assert [(await receive(stream)).role for stream in (other, second)] == [STANDBY, STANDBY]
+
+    await first.aclose()
+    taken_over = await becomes(ACTIVE, second)
+
+    assert taken_over.fence > begin.fence
+    assert (await receive(other)).role == STANDBY
+    await second.aclose()
+    assert (await becomes(ACTIVE, other)).fence > taken_over.fence
+    await other.aclose()
+
+
+async def test_a_watcher_whose_gateway_was_taken_for_dead_stands_by_and_competes_again(
+    one: Gateway, settings: NatsSettings
+) -> None:
+    async with aclosing(one.subscribe(300)) as stream:
         # Heartbeats are so rare that only the loss itself can be what is notice.
         begin = await receive(stream)
         assert await one.log.append(an_event(1))
         assert operations(await take(stream, 1)) == ["op-1"]
 
-        await cluster.end_sessions()
+        # Like peers that receive no renewals.
+        async with opened(settings) as storage:
+            bucket = Bucket(storage.connection, storage.names.lease_bucket)
+            for key in await bucket.keys("session.*"):
+                await bucket.put(key, END)
+
         notice = await receive(stream)
         again = await becomes(ACTIVE, stream)
 
@@ -138,25 +131,26 @@ async def test_a_watcher_whose_gateway_was_taken_for_dead_stands_by_and_competes
         assert operations(await take(stream, 1)) == ["op-1"], "it was not committed"
 
 
-async def test_after_an_outage_a_watcher_that_stood_by_takes_over_without_coming_anew(cluster: Cluster) -> None:
-    async with cluster.gateway() as one, cluster.gateway() as two:
-        active = one.subscribe()
-        begin = await receive(active)
-        async with aclosing(two.subscribe()) as standby:
+async def test_after_an_outage_a_watcher_that_stood_by_takes_over_without_coming_anew(
+    one: Gateway, two: Gateway, server: NatsServer
+) -> None:
+    active = one.subscribe()
+    begin = await receive(active)
+    async with aclosing(two.subscribe()) as standby:
+        assert (await receive(standby)).role == STANDBY
+
+        await server.kill()
+        # The active one either learns first that its lease is lost, or that the log is gone.
+        with suppress(GatewayError):
+            await becomes(STANDBY, active)
+        await active.aclose()
+        for _ in range(20):
             assert (await receive(standby)).role == STANDBY
+        await server.restart()
+        # What the cluster's documentation promises.
+        async with asyncio.timeout(5.0):
+            again = await becomes(ACTIVE, standby)
 
-            await cluster.server.kill()
-            # The active one either learns first that its lease is lost, or that the log is gone.
-            with suppress(GatewayError):
-                await becomes(STANDBY, active)
-            await active.aclose()
-            for _ in range(20):
-                assert (await receive(standby)).role == STANDBY
-            await cluster.server.restart()
-            # What the cluster's documentation promises.
-            async with asyncio.timeout(5.0):
-                again = await becomes(ACTIVE, standby)
-
-            assert again.fence > begin.fence
-            assert await two.log.append(an_event(1))
-            assert operations(await take(standby, 1)) == ["op-1"]
+        assert again.fence > begin.fence
+        assert await two.log.append(an_event(1))
+        assert operations(await take(standby, 1)) == ["op-1"]
