@@ -149,34 +149,28 @@ class Failure:
         return Error(self.code, self.reason, self.outcome, self.retry_seconds)
 
 
-async def failure_of(call: Awaitable[object]) -> Failure:
-    """Await a call that must fail, and return its status."""
+async def _error_of(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     try:
         answer = await call
     except grpc.aio.AioRpcError as error:
-        return _failure(error)
+        return error
     raise AssertionError(f"the call succeeded: {type(answer).__name__}")
 
 
 async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
     """Await a call that must fail, maybe before it reaches the gateway, and return its code."""
-    try:
-        answer = await call
-    except grpc.aio.AioRpcError as error:
-        return error.code()
-    raise AssertionError(f"the call succeeded: {type(answer).__name__}")
+    return (await _error_of(call)).code()
 
 
-def _failure(error: grpc.aio.AioRpcError) -> Failure:
+async def failure_of(call: Awaitable[object]) -> Failure:
+    """Await a call that must fail, and return its status."""
+    error = await _error_of(call)
     # The stubs exclude asyncio errors, but the function reads them just as well.
     status = rpc_status.from_call(cast("grpc.Call", error))
     assert status is not None, f"a status without details: {error.code().name}, {error.details()}"
-    info, bad_request, retry = (
-        error_details_pb2.ErrorInfo(),
-        error_details_pb2.BadRequest(),
-        error_details_pb2.RetryInfo(),
-    )
-    found = {type(part) for detail in status.details for part in (info, bad_request, retry) if detail.Unpack(part)}
+    parts = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    info, bad_request, retry = parts
+    found = {type(part) for detail in status.details for part in parts if detail.Unpack(part)}
     assert type(info) in found
     assert info.domain == "d1-gateway"
     metadata = {str(key): str(value) for key, value in (error.trailing_metadata() or ())}

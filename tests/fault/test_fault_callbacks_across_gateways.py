@@ -1,10 +1,9 @@
 """The gateway of a callback's handler, or the one that D1 called, is killed, stopped or drained."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
-import aiohttp
 import pytest
 
 from issuer.callback.v1 import messages_pb2 as callback
@@ -28,6 +27,7 @@ REQUESTS = {
     AUTHENTICATION: ("POST", "/authentication", {}),
 }
 FALLBACK = 500
+Call = Callable[[str], "asyncio.Task[int]"]
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -46,9 +46,16 @@ async def gateways(gateways_of_module: Processes) -> Processes:
 
 
 @pytest.fixture
-async def d1(gateways: Processes) -> AsyncIterator[aiohttp.ClientSession]:
+async def call(gateways: Processes) -> AsyncIterator[Call]:
+    """Calls the first gateway as D1. The task returns the status."""
     async with edge_session(gateways.sandbox) as session:
-        yield session
+
+        async def status(kind: str) -> int:
+            method, path, body = REQUESTS[kind]
+            async with session.request(method, gateways.gateways[CALLED].edge + CONSUMER + path, json=body) as response:
+                return response.status
+
+        yield lambda kind: asyncio.create_task(status(kind))
 
 
 def replying(kind: str) -> Responder:
@@ -72,32 +79,30 @@ def handler(gateways: Processes, gateway: int, kind: str, responder: Responder) 
     return Handler.connect(gateways.channels[gateway], {kind: responder}, max_in_flight=1)
 
 
-def calling(d1: aiohttp.ClientSession, gateways: Processes, kind: str) -> "asyncio.Task[int]":
-    """Call the first gateway as D1. The task returns the status."""
-
-    async def call() -> int:
-        method, path, body = REQUESTS[kind]
-        async with d1.request(method, gateways.gateways[CALLED].edge + CONSUMER + path, json=body) as response:
-            return response.status
-
-    return asyncio.create_task(call())
+async def called(call: Call, kind: str, taker: Handler) -> "asyncio.Task[int]":
+    """Call, and wait until a handler has the callback."""
+    calling = call(kind)
+    await until(lambda: bool(taker.requests))
+    return calling
 
 
-async def until_handled(d1: aiohttp.ClientSession, gateways: Processes, kind: str) -> None:
+async def until_handled(call: Call, kind: str) -> None:
     """Wait until the called gateway knows a handler."""
     async with asyncio.timeout(30):
-        while await calling(d1, gateways, kind) == FALLBACK:
+        while await call(kind) == FALLBACK:
             pass
 
 
+def outcomes(taker: Handler) -> list[int]:
+    return [each.outcome for each in taker.acknowledgements]
+
+
 async def test_a_callback_whose_handlers_gateway_is_killed_goes_to_another_handler_or_gets_the_fallback(
-    gateways: Processes, d1: aiohttp.ClientSession
+    gateways: Processes, call: Call
 ) -> None:
     async with handler(gateways, FIRST, INFORMATION, never) as lost, handler(gateways, FIRST, OTP, never) as only_one:
-        informing = calling(d1, gateways, INFORMATION)
-        await until(lambda: bool(lost.requests))
-        sending = calling(d1, gateways, OTP)
-        await until(lambda: bool(only_one.requests))
+        informing = await called(call, INFORMATION, lost)
+        sending = await called(call, OTP, only_one)
 
         await gateways.kill(FIRST)
         async with handler(gateways, SECOND, INFORMATION, replying(INFORMATION)) as other:
@@ -107,16 +112,15 @@ async def test_a_callback_whose_handlers_gateway_is_killed_goes_to_another_handl
 
     (again,) = other.requests
     assert (again.token, again.attempt) == (lost.requests[0].token, 2)
-    assert [each.outcome for each in other.acknowledgements] == [ACCEPTED]
+    assert outcomes(other) == [ACCEPTED]
 
 
 async def test_a_late_reply_of_a_hung_gateways_handler_is_late_and_d1_has_one_reply(
-    gateways: Processes, d1: aiohttp.ClientSession
+    gateways: Processes, call: Call
 ) -> None:
     release = asyncio.Event()
     async with handler(gateways, FIRST, OTP, when(release, OTP)) as hung:
-        pending = calling(d1, gateways, OTP)
-        await until(lambda: bool(hung.requests))
+        pending = await called(call, OTP, hung)
 
         gateways.pause(FIRST)
         async with handler(gateways, SECOND, OTP, replying(OTP)) as other:
@@ -128,36 +132,33 @@ async def test_a_late_reply_of_a_hung_gateways_handler_is_late_and_d1_has_one_re
         gateways.resume(FIRST)
 
         await until(lambda: bool(hung.acknowledgements))
-        assert [each.outcome for each in other.acknowledgements] == [ACCEPTED]
+        assert outcomes(other) == [ACCEPTED]
         assert hung.acknowledgements[0].outcome in {LATE, ALREADY_ANSWERED}
         # It has room again, and is connected again: the next callback succeeds.
-        assert await calling(d1, gateways, OTP) == 204
+        assert await call(OTP) == 204
         await until(lambda: len(hung.acknowledgements) == 2)
         assert hung.acknowledgements[1].outcome == ACCEPTED
 
 
-async def test_a_callback_that_expired_while_a_gateway_hung_is_not_sent(
-    gateways: Processes, d1: aiohttp.ClientSession
-) -> None:
+async def test_a_callback_that_expired_while_a_gateway_hung_is_not_sent(gateways: Processes, call: Call) -> None:
     async with handler(gateways, FIRST, AUTHENTICATION, replying(AUTHENTICATION)) as hung:
-        await until_handled(d1, gateways, AUTHENTICATION)
+        await until_handled(call, AUTHENTICATION)
         before = len(hung.requests)
         gateways.pause(FIRST)
-        assert await calling(d1, gateways, AUTHENTICATION) == FALLBACK
+        assert await call(AUTHENTICATION) == FALLBACK
         gateways.resume(FIRST)
 
-        await until_handled(d1, gateways, AUTHENTICATION)
+        await until_handled(call, AUTHENTICATION)
 
         assert len(hung.requests) == before + 1
 
 
 async def test_a_draining_gateway_lets_its_handlers_reply_to_callbacks_of_its_peers(
-    gateways: Processes, d1: aiohttp.ClientSession
+    gateways: Processes, call: Call
 ) -> None:
     release = asyncio.Event()
     async with handler(gateways, FIRST, INFORMATION, when(release, INFORMATION)) as draining:
-        pending = calling(d1, gateways, INFORMATION)
-        await until(lambda: bool(draining.requests))
+        pending = await called(call, INFORMATION, draining)
 
         stopping = asyncio.create_task(gateways.stop(FIRST))
         await until(lambda: draining.is_draining)
@@ -165,18 +166,17 @@ async def test_a_draining_gateway_lets_its_handlers_reply_to_callbacks_of_its_pe
 
         assert await pending == 200
         assert await stopping == 0
-        assert [each.outcome for each in draining.acknowledgements] == [ACCEPTED]
+        assert outcomes(draining) == [ACCEPTED]
 
 
-async def test_a_reply_to_a_gateway_that_was_killed_is_late(gateways: Processes, d1: aiohttp.ClientSession) -> None:
+async def test_a_reply_to_a_gateway_that_was_killed_is_late(gateways: Processes, call: Call) -> None:
     release = asyncio.Event()
     async with handler(gateways, FIRST, INFORMATION, when(release, INFORMATION)) as orphaned:
-        pending = calling(d1, gateways, INFORMATION)
-        await until(lambda: bool(orphaned.requests))
+        pending = await called(call, INFORMATION, orphaned)
         await gateways.kill(CALLED)
         await asyncio.gather(pending, return_exceptions=True)
 
         release.set()
         await until(lambda: bool(orphaned.acknowledgements))
 
-        assert [each.outcome for each in orphaned.acknowledgements] == [LATE]
+        assert outcomes(orphaned) == [LATE]

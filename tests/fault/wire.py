@@ -77,10 +77,6 @@ class Wire:
             task.cancel()
         await asyncio.sleep(0)
 
-    def count(self, correlation_id: str) -> int:
-        """Return the number of requests with a correlation id."""
-        return sum(request.correlation_id == correlation_id for request in self.requests)
-
     def counts(self, method: str = "", path_end: str = "") -> Counter[str]:
         """Return the number of requests for each correlation id, optionally of a method or with a path suffix."""
         return Counter(
