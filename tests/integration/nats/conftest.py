@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sandbox.nats import NatsCluster, NatsServer
+from tests.integration.nats.nats_gateways import Gateways, two_gateways
 
 
 @asynccontextmanager
@@ -37,6 +38,13 @@ async def server(server_of_module: NatsServer) -> AsyncIterator[NatsServer]:
     """The module's server, on which each test has a prefix of its own. It runs again whatever a test did to it."""
     yield server_of_module
     await _run_again(server_of_module)
+
+
+@pytest.fixture(scope="module")
+async def gateways(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateways]:
+    """The module's two gateways, on a server of their own."""
+    async with two_gateways(tmp_path_factory.mktemp("gateways")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

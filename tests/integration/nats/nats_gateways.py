@@ -18,18 +18,10 @@ from tests.contract.card_rpcs import prepare
 from tests.integration.nats.nats_storages import settings_for_nats
 from tests.running import Running, edge_session, running_gateway, settings_for
 
-__all__ = ["CallbackGateways", "callback_gateways", "prepared_sandbox", "sharing_settings"]
+__all__ = ["Gateways", "sharing_settings", "two_gateways"]
 
 _CONSUMER = "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1"
 _DEADLINE_SECONDS = 8.0
-
-
-@asynccontextmanager
-async def prepared_sandbox(folder: Path) -> AsyncIterator[Sandbox]:
-    """Run a sandbox with some cards."""
-    async with Sandbox.start(folder / "keys") as sandbox:
-        prepare(sandbox.store)
-        yield sandbox
 
 
 def sharing_settings(sandbox: Sandbox, server: NatsServer, folder: Path) -> Settings:
@@ -50,7 +42,7 @@ def sharing_settings(sandbox: Sandbox, server: NatsServer, folder: Path) -> Sett
 
 
 @dataclass(frozen=True, slots=True)
-class CallbackGateways:
+class Gateways:
     """Two gateways, and D1's HTTP client."""
 
     nats: NatsServer
@@ -87,13 +79,14 @@ class CallbackGateways:
 
 
 @asynccontextmanager
-async def callback_gateways(folder: Path) -> AsyncIterator[CallbackGateways]:
+async def two_gateways(folder: Path) -> AsyncIterator[Gateways]:
     """Run a NATS server, and two gateways that share it."""
     async with AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(prepared_sandbox(folder))
+        sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys"))
+        prepare(sandbox.store)
         nats = await stack.enter_async_context(await NatsServer.start(folder / "nats"))
         settings = sharing_settings(sandbox, nats, folder)
         assert settings.nats is not None
         here, there = [await stack.enter_async_context(running_gateway(sandbox, settings)) for _ in range(2)]
         session = await stack.enter_async_context(edge_session(sandbox))
-        yield CallbackGateways(nats, settings.nats.prefix, here, there, session)
+        yield Gateways(nats, settings.nats.prefix, here, there, session)

@@ -1,7 +1,6 @@
 """D1 calls one gateway, a handler at another one replies: real edges, real gRPC streams, a real NATS server."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,7 +13,7 @@ from issuer.callback.v1 import messages_pb2 as callback
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from sandbox.handler import Handler
 from tests.callback_replies import PHONE, Issuer, tell_person
-from tests.integration.nats.nats_gateways import CallbackGateways, callback_gateways
+from tests.integration.nats.nats_gateways import Gateways
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
@@ -22,12 +21,6 @@ SECONDS = 20.0
 CANARY = "C4N4RY0TP7391"
 NEWER_KIND = b"\xa2\x06\x02hi"
 """Field 100, which no kind of message has yet."""
-
-
-@pytest.fixture(scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CallbackGateways]:
-    async with callback_gateways(tmp_path_factory.mktemp("callbacks")) as cluster:
-        yield cluster
 
 
 @pytest.fixture(autouse=True)
@@ -41,20 +34,20 @@ async def outcomes(handler: Handler, count: int = 1) -> list[int]:
     return [receipt.outcome for receipt in handler.acknowledgements]
 
 
-async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gateway(cluster: CallbackGateways) -> None:
+async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gateway(gateways: Gateways) -> None:
     issuer = Issuer()
-    async with Handler.connect(cluster.there.channel, issuer.responders()) as handler:
-        status, person = await cluster.call("?cardId=card-7", headers={"x-correlation-id": "call-1"})
+    async with Handler.connect(gateways.there.channel, issuer.responders()) as handler:
+        status, person = await gateways.call("?cardId=card-7", headers={"x-correlation-id": "call-1"})
         assert (status, person["firstName"]) == (200, "Zoë")
-        assert await cluster.call("/otp", {"otp": {"value": "004211"}}) == (204, None)
-        assert await cluster.call("/authentication", {}) == (200, {"authenticationId": "consumer-1-1"})
+        assert await gateways.call("/otp", {"otp": {"value": "004211"}}) == (204, None)
+        assert await gateways.call("/authentication", {}) == (200, {"authenticationId": "consumer-1-1"})
         pending = {"authenticationId": "consumer-1-1", "status": "PENDING"}
-        assert await cluster.call("/authentication/consumer-1-1") == (200, pending)
+        assert await gateways.call("/authentication/consumer-1-1") == (200, pending)
         issuer.results["consumer-1-1"] = authentication.AUTHENTICATION_STATUS_SUCCESSFUL
-        _, result = await cluster.call("/authentication/consumer-1-1")
+        _, result = await gateways.call("/authentication/consumer-1-1")
         assert result["status"] != "PENDING"
         # Final now, and kept where both gateways find it.
-        assert await cluster.call("/authentication/consumer-1-1", gateway=cluster.there) == (200, result)
+        assert await gateways.call("/authentication/consumer-1-1", gateway=gateways.there) == (200, result)
         assert await outcomes(handler, 5) == [ACCEPTED] * 5
 
     first = handler.requests[0]
@@ -64,27 +57,27 @@ async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gate
     assert len(handler.requests) == 5
 
 
-async def test_a_poll_does_not_wait_for_a_handler_if_there_is_none_at_any_gateway(cluster: CallbackGateways) -> None:
+async def test_a_poll_does_not_wait_for_a_handler_if_there_is_none_at_any_gateway(gateways: Gateways) -> None:
     async with asyncio.timeout(6):
-        status, answer = await cluster.call("/authentication/auth-1")
+        status, answer = await gateways.call("/authentication/auth-1")
 
     assert (status, answer["status"]) == (200, "PENDING")
 
 
-async def test_a_handler_here_gets_callbacks_before_one_at_the_other_gateway(cluster: CallbackGateways) -> None:
-    there, here = cluster.there.channel, cluster.here.channel
+async def test_a_handler_here_gets_callbacks_before_one_at_the_other_gateway(gateways: Gateways) -> None:
+    there, here = gateways.there.channel, gateways.here.channel
     async with (
         Handler.connect(there, {"consumer_information": tell_person}) as other,
         Handler.connect(here, {"consumer_information": tell_person}) as own,
     ):
         for _ in range(3):
-            assert (await cluster.call())[0] == 200
+            assert (await gateways.call())[0] == 200
 
     assert (len(own.requests), len(other.requests)) == (3, 0)
 
 
 async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(
-    cluster: CallbackGateways,
+    gateways: Gateways,
 ) -> None:
     busy, most = 0, 0
 
@@ -97,9 +90,9 @@ async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(
         return await tell_person(request)
 
     answers = {"consumer_information": slowly}
-    async with Handler.connect(cluster.there.channel, answers, max_in_flight=3) as handler:
+    async with Handler.connect(gateways.there.channel, answers, max_in_flight=3) as handler:
         answered = await asyncio.gather(
-            *(cluster.call(gateway=cluster.there if number % 2 else cluster.here) for number in range(40))
+            *(gateways.call(gateway=gateways.there if number % 2 else gateways.here) for number in range(40))
         )
 
     assert {status for status, _ in answered} == {200}
@@ -108,59 +101,59 @@ async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(
 
 
 async def test_a_receipt_that_is_still_to_come_holds_up_no_reply_and_comes_before_the_stream_ends(
-    cluster: CallbackGateways,
+    gateways: Gateways,
 ) -> None:
-    async with Handler.connect(cluster.there.channel, {"consumer_information": tell_person}) as handler:
-        answered = await asyncio.gather(*(cluster.call() for _ in range(30)))
+    async with Handler.connect(gateways.there.channel, {"consumer_information": tell_person}) as handler:
+        answered = await asyncio.gather(*(gateways.call() for _ in range(30)))
         assert {status for status, _ in answered} == {200}
         assert await outcomes(handler, 30) == [ACCEPTED] * 30
 
     assert {receipt.token for receipt in handler.acknowledgements} == {request.token for request in handler.requests}
 
 
-async def test_nothing_of_a_callback_or_a_reply_is_stored_or_logged(cluster: CallbackGateways) -> None:
-    with capture_logs() as logged:
-        async with Handler.connect(cluster.there.channel, Issuer().responders()) as handler:
-            otp = {"otp": {"value": CANARY}, "panSuffix": CANARY, "unknown": CANARY}
-            assert (await cluster.call("/otp", otp))[0] == 204
-            assert (await cluster.call())[0] == 200
-        # What is stored is found, so what is not found is not stored.
-        assert await cluster.notify("op_control") == 204
-    sent = handler.requests[0]
-    assert sent.deliver_otp.otp == CANARY
-
-    connection = await Connection.open(NatsSettings(servers=(cluster.nats.url,)))
-    try:
-        for subject in ("all", sent.token[:16]):
-            takers = await api_request(connection, "STREAM.NAMES", {"subject": f"{cluster.prefix}.gateway.{subject}"})
-            assert not takers.get("streams")
-        assert len((await api_request(connection, "STREAM.NAMES"))["streams"]) > 1
-    finally:
-        await connection.close()
-    await cluster.nats.stop()
-    stored = b"".join(file.read_bytes() for file in cluster.nats.folder.rglob("*") if file.is_file())
-    await cluster.restart_nats()
-    assert b"op_control" in stored
-    for secret in (CANARY, PHONE[3:], sent.token):
-        assert secret.encode() not in stored
-        assert secret not in repr(logged)
-
-
-async def test_what_others_or_newer_peers_say_is_ignored_and_logged_once(cluster: CallbackGateways) -> None:
-    stranger = await Connection.open(NatsSettings(servers=(cluster.nats.url,)))
+async def test_what_others_or_newer_peers_say_is_ignored_and_logged_once(gateways: Gateways) -> None:
+    stranger = await Connection.open(NatsSettings(servers=(gateways.nats.url,)))
     try:
         with capture_logs() as logged:
             newer = peer.PeerMessage(sender="f" * 16).SerializeToString() + NEWER_KIND
             for said in (newer, newer, b"", b"hello", bytes(40)):
-                await stranger.publish(f"{cluster.prefix}.gateway.all", said)
+                await stranger.publish(f"{gateways.prefix}.gateway.all", said)
             async with asyncio.timeout(SECONDS):
                 while str(logged).count("peer_messages_ignored") < 2:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-            async with Handler.connect(cluster.there.channel, {"consumer_information": tell_person}):
-                assert (await cluster.call())[0] == 200
+            async with Handler.connect(gateways.there.channel, {"consumer_information": tell_person}):
+                assert (await gateways.call())[0] == 200
     finally:
         await stranger.close()
 
     ignored = [each for each in logged if each["event"] == "peer_messages_ignored"]
     assert [(each["suppressed"], each["cause"]) for each in ignored] == [(0, "unknown kind")] * 2
     assert "hello" not in repr(ignored)
+
+
+async def test_nothing_of_a_callback_or_a_reply_is_stored_or_logged(gateways: Gateways) -> None:
+    with capture_logs() as logged:
+        async with Handler.connect(gateways.there.channel, Issuer().responders()) as handler:
+            otp = {"otp": {"value": CANARY}, "panSuffix": CANARY, "unknown": CANARY}
+            assert (await gateways.call("/otp", otp))[0] == 204
+            assert (await gateways.call())[0] == 200
+        # What is stored is found, so what is not found is not stored.
+        assert await gateways.notify("op_control") == 204
+    sent = handler.requests[0]
+    assert sent.deliver_otp.otp == CANARY
+
+    connection = await Connection.open(NatsSettings(servers=(gateways.nats.url,)))
+    try:
+        for subject in ("all", sent.token[:16]):
+            takers = await api_request(connection, "STREAM.NAMES", {"subject": f"{gateways.prefix}.gateway.{subject}"})
+            assert not takers.get("streams")
+        assert len((await api_request(connection, "STREAM.NAMES"))["streams"]) > 1
+    finally:
+        await connection.close()
+    await gateways.nats.stop()
+    stored = b"".join(file.read_bytes() for file in gateways.nats.folder.rglob("*") if file.is_file())
+    await gateways.restart_nats()
+    assert b"op_control" in stored
+    for secret in (CANARY, PHONE[3:], sent.token):
+        assert secret.encode() not in stored
+        assert secret not in repr(logged)

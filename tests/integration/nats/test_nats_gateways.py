@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,32 +14,22 @@ from sandbox import Sandbox
 from sandbox.nats import NatsServer
 from tests.contract.card_rpcs import changed
 from tests.contract.watching import EARLIEST, notify, watching
-from tests.integration.nats.nats_gateways import prepared_sandbox, sharing_settings
+from tests.integration.nats.nats_gateways import Gateways, sharing_settings
 from tests.integration.nats.nats_storages import NO_SERVER
 from tests.integration.telemetry.operator_view import OperatorView
 from tests.running import Running, edge_session, failure_of, running_gateway
 
 
-@pytest.fixture(scope="module")
-async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    async with prepared_sandbox(tmp_path_factory.mktemp("sandbox")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-async def two_gateways(
-    sandbox: Sandbox, server_of_module: NatsServer, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[tuple[Running, Running]]:
-    settings = sharing_settings(sandbox, server_of_module, tmp_path_factory.mktemp("gateways"))
-    async with running_gateway(sandbox, settings) as one, running_gateway(sandbox, settings) as other:
-        yield one, other
+@pytest.fixture
+def sandbox(gateways: Gateways) -> Sandbox:
+    return gateways.there.sandbox
 
 
 @pytest.fixture
-def pair(two_gateways: tuple[Running, Running]) -> tuple[Running, Running]:
+def pair(gateways: Gateways, sandbox: Sandbox) -> tuple[Running, Running]:
     """The module's two gateways. D1 knows the edge of the second one, and the tests use cards of their own."""
-    two_gateways[1].sandbox.set_edge(two_gateways[1].edge)
-    return two_gateways
+    sandbox.set_edge(gateways.there.edge)
+    return gateways.here, gateways.there
 
 
 @pytest.fixture
