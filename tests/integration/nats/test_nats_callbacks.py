@@ -76,9 +76,7 @@ async def test_a_handler_here_gets_callbacks_before_one_at_the_other_gateway(gat
     assert (len(own.requests), len(other.requests)) == (3, 0)
 
 
-async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(
-    gateways: Gateways,
-) -> None:
+async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(gateways: Gateways) -> None:
     busy, most = 0, 0
 
     async def slowly(request: callback.Question) -> callback.Reply:

@@ -11,16 +11,12 @@ from adapters.nats.connection.dial import hang_up
 from adapters.nats.connection.errors import DisconnectedError
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import STORE_DOWN, an_event, read_all, uses
-from tests.integration.nats.nats_storages import (
-    disconnected,
-    opened,
-    recovered,
-    settings_for_nats,
-    unavailable,
-)
+from tests.integration.nats.nats_storages import disconnected, opened, recovered, settings_for_nats, unavailable
 
 
-async def test_while_there_is_no_connection_everything_fails_at_once(server: NatsServer) -> None:
+async def test_without_a_connection_everything_fails_at_once_and_nothing_of_it_is_sent_later(
+    server: NatsServer,
+) -> None:
     async with opened(settings_for_nats(server, timeout_seconds=40)) as storage:
         await server.kill()
         await disconnected(storage)
@@ -30,6 +26,12 @@ async def test_while_there_is_no_connection_everything_fails_at_once(server: Nat
             for reason, use in uses(storage):
                 with unavailable(reason):
                     await use()
+
+        await server.restart()
+        await recovered(storage)
+        # What comes later on the same connection was sent later.
+        assert await storage.log.append(an_event(1))
+        assert [stored.event for stored in await read_all(storage.log)] == [an_event(1)]
 
 
 async def test_what_is_on_its_way_when_the_connection_is_lost_fails_then(server: NatsServer) -> None:
@@ -89,22 +91,6 @@ async def test_a_storage_is_closed_at_once_while_nats_is_gone(server: NatsServer
         await asyncio.sleep(pause_seconds)
         async with asyncio.timeout(20):
             await storage.close()
-
-
-async def test_nothing_that_failed_is_sent_later(server: NatsServer) -> None:
-    async with opened(settings_for_nats(server)) as storage:
-        await server.kill()
-        await disconnected(storage)
-        for number in range(10):
-            with unavailable():
-                await storage.log.append(an_event(number))
-
-        await server.restart()
-        await recovered(storage)
-        # What comes later on the same connection was sent later.
-        assert await storage.log.append(an_event(11))
-
-        assert [stored.event for stored in await read_all(storage.log)] == [an_event(11)]
 
 
 async def test_what_is_sent_into_a_closed_transport_fails_as_without_a_connection(server: NatsServer) -> None:

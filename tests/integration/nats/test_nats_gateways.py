@@ -74,9 +74,7 @@ async def test_one_card_is_found_in_a_log_that_others_filled(pair: tuple[Running
         assert await watch.operation_ids(1) == more[1:]
 
 
-async def test_a_call_that_is_repeated_at_the_other_gateway_gets_the_first_reply(
-    pair: tuple[Running, Running],
-) -> None:
+async def test_a_call_that_is_repeated_at_the_other_gateway_gets_the_first_reply(pair: tuple[Running, Running]) -> None:
     one, other = pair
     request = card.SuspendCardRequest(
         card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD, request_id=str(uuid.uuid4())
@@ -94,10 +92,7 @@ async def test_a_call_that_is_repeated_at_the_other_gateway_gets_the_first_reply
 async def test_while_nats_is_gone_d1_gets_503_and_the_gateway_is_not_ready_and_all_ends_when_it_returns(
     sandbox: Sandbox, shared: Settings, server: NatsServer
 ) -> None:
-    async with (
-        running_gateway(sandbox, shared) as running,
-        edge_session(sandbox) as session,
-    ):
+    async with running_gateway(sandbox, shared) as running, edge_session(sandbox) as session:
         operator = OperatorView(running, session)
         assert await operator.notify("op-1") == 204
         await operator.until_ready(200)
