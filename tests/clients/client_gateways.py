@@ -22,11 +22,7 @@ def options_for(address: str, pki: Pki, caller: Identity | None = None, **change
     """Return the options of an internal service of the sandbox."""
     caller = caller or pki.caller
     return Options(
-        address=address,
-        ca_file=pki.server_ca,
-        certificate_file=caller.certificate,
-        key_file=caller.key,
-        **changes,
+        address=address, ca_file=pki.server_ca, certificate_file=caller.certificate, key_file=caller.key, **changes
     )
 
 

@@ -9,14 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from d1_gateway_client import (
-    AsyncGatewayClient,
-    CallbackContext,
-    CallbackHandler,
-    RefusalReason,
-    Refuse,
-    errors,
-)
+from d1_gateway_client import AsyncGatewayClient, CallbackContext, CallbackHandler, RefusalReason, Refuse, errors
 from d1_gateway_client.contracts.issuer.callback.v1 import (
     AuthenticateRequest,
     AuthenticateResponse,

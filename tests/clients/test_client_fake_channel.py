@@ -9,15 +9,8 @@ import grpc_testing
 import pytest
 
 from d1_gateway_client import GatewayClient, Options, errors
-from d1_gateway_client.contracts.issuer.card.v1 import (
-    CreateCardRequest,
-    CreateCardResponse,
-)
-from d1_gateway_client.contracts.issuer.notification.v1 import (
-    Notification,
-    WatcherRole,
-    WatchNotificationsResponse,
-)
+from d1_gateway_client.contracts.issuer.card.v1 import CreateCardRequest, CreateCardResponse
+from d1_gateway_client.contracts.issuer.notification.v1 import Notification, WatcherRole, WatchNotificationsResponse
 from gateway.errors import GatewayError
 from issuer.card.v1 import service_pb2 as card
 from issuer.common.v1 import error_pb2
@@ -78,10 +71,7 @@ def test_an_error_that_no_gateway_wrote_is_still_an_error(
     end(rpc, None, grpc.StatusCode.PERMISSION_DENIED, details)
     with pytest.raises(errors.PermissionDeniedError) as caught:
         answer.result(10)
-    assert (caught.value.reason, caught.value.outcome) == (
-        errors.ErrorReason.UNSPECIFIED,
-        errors.Outcome.UNKNOWN,
-    )
+    assert (caught.value.reason, caught.value.outcome) == (errors.ErrorReason.UNSPECIFIED, errors.Outcome.UNKNOWN)
 
 
 def test_a_watch_resumes_after_its_last_batch(channel: Any, client: GatewayClient, caller: ThreadPoolExecutor) -> None:

@@ -14,17 +14,7 @@ from tests.contract.areqs import REQUESTOR, an_areq, pan_of
 from tests.contract.card_rpcs import credentials
 from tests.running import Running
 
-__all__ = [
-    "CHANGES",
-    "QUERIES",
-    "Made",
-    "authenticate",
-    "create",
-    "list_operations",
-    "lookup",
-    "register",
-    "suspend",
-]
+__all__ = ["CHANGES", "QUERIES", "Made", "authenticate", "create", "list_operations", "lookup", "register", "suspend"]
 
 SECONDS = 10.0
 

@@ -21,14 +21,7 @@ _FAULTS = 240
 _OUTAGES = 3
 _NEVER = 1_000_000
 _RECOVERY_SECONDS = 5.0
-_RPCS: tuple[Made, ...] = (
-    suspend,
-    create,
-    register,
-    list_operations,
-    lookup,
-    authenticate,
-)
+_RPCS: tuple[Made, ...] = (suspend, create, register, list_operations, lookup, authenticate)
 _REPEATED = {"register", "list_operations", "lookup"}
 _CALLED = ("suspendCard", "createCard", "registerCard", "list3dsOperations", "preauth", "auth")
 
