@@ -59,12 +59,10 @@ class Calls:
             yield
 
     async def _list_and_register(self, gateway: int, ending: asyncio.Event) -> None:
-        for count in itertools.count():
+        while not ending.is_set():
             await self._call("list", gateway, list_operations)
-            await self._call("register", gateway, _register(f"{self._name}-{gateway}-{count}"))
+            await self._call("register", gateway, _register(f"{self._name}-{uuid4().hex}"))
             await asyncio.sleep(_PAUSE_SECONDS)
-            if ending.is_set():
-                return
 
     async def _change(self, gateway: int, ending: asyncio.Event) -> None:
         card_id = f"{self._name}-changed-{gateway}"

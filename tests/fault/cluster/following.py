@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -38,7 +38,7 @@ def passing() -> Iterator[None]:
 
 async def batches(
     channel: grpc.aio.Channel, request: notification.WatchNotificationsRequest
-) -> AsyncIterator[notification.WatchNotificationsResponse]:
+) -> AsyncGenerator[notification.WatchNotificationsResponse, None]:
     """Watch until the stream is interrupted."""
     watch = NotificationServiceStub(channel).WatchNotifications(request)
     try:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -12,13 +12,12 @@ from uuid import uuid4
 import grpc
 
 from issuer.notification.v1 import messages_pb2 as notification
-from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox.d1.callbacks.edge_client import EdgeClient
 from sandbox.d1.model.contract import DELIVER_OTP
 from tests.e2e.watching import connect, operation_ids
 from tests.fault.cluster.callbacks import Callbacks, handlers
 from tests.fault.cluster.calling import Calls
-from tests.fault.cluster.following import Follower, read, reread
+from tests.fault.cluster.following import Follower, batches, read, reread, watch_request
 from tests.fault.cluster.named_watchers import Subscription
 from tests.fault.cluster.posting import Posts
 from tests.fault.cluster.stage import Stage
@@ -29,7 +28,6 @@ __all__ = ["Load", "under_load"]
 _SECONDS = 30.0
 """A limit that nothing here exceeds even on a busy machine."""
 _POLL_SECONDS = 0.02
-_FROM_NOW = notification.WatchNotificationsRequest(position=notification.START_POSITION_LATEST)
 
 
 @dataclass(slots=True, repr=False)
@@ -140,7 +138,10 @@ async def _made(stack: AsyncExitStack, stage: Stage, seed: str) -> Load:
     # Tests on one stage must not share cards.
     name = f"t{uuid4().hex[:8]}"
     channels = [await stack.enter_async_context(connect(address, stage.sandbox.pki)) for address in stage.grpc]
-    edges = [await stack.enter_async_context(_edge(stage, url)) for url in stage.edges]
+    tls, issuer_id = edge_tls(stage.sandbox), stage.sandbox.issuer_id
+    edges = [await stack.enter_async_context(EdgeClient.run(tls, issuer_id, clock=time.time)) for _ in stage.edges]
+    for edge, url in zip(edges, stage.edges, strict=True):
+        edge.set_edge(url)
     begin = await _end_of_log(channels[0])
     posts = Posts(edges, seed, name)
     return Load(
@@ -167,17 +168,6 @@ async def _until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 
 
 async def _end_of_log(channel: grpc.aio.Channel) -> str:
-    watch = NotificationServiceStub(channel).WatchNotifications(_FROM_NOW, wait_for_ready=True)
-    try:
-        first = await watch.read()
-    finally:
-        watch.cancel()
-    assert isinstance(first, notification.WatchNotificationsResponse)
-    return first.cursor
-
-
-@asynccontextmanager
-async def _edge(stage: Stage, url: str) -> AsyncIterator[EdgeClient]:
-    async with EdgeClient.run(edge_tls(stage.sandbox), stage.sandbox.issuer_id, clock=time.time) as edge:
-        edge.set_edge(url)
-        yield edge
+    from_now = watch_request(position=notification.START_POSITION_LATEST)
+    async with aclosing(batches(channel, from_now)) as watch:
+        return (await anext(watch)).cursor
