@@ -168,8 +168,7 @@ async def test_a_closed_watch_wakes_its_waiting_reader(client: AsyncGatewayClien
 async def test_a_cancelled_watch_can_be_gone_on_with(sandbox: Sandbox, client: AsyncGatewayClient) -> None:
     async with client.notifications.watch(position=StartPosition.EARLIEST) as watch:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await anext(watch)
+            await asyncio.wait_for(anext(watch), 0.3)
         await sent(sandbox, "op_1")
         assert operation_id(await anext(watch)) == "op_1"
         assert watch.cursor

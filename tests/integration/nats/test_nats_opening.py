@@ -99,16 +99,6 @@ async def test_gateways_that_start_together_make_one_storage(server: NatsServer)
         await asyncio.gather(*(storage.close() for storage in storages))
 
 
-async def test_gateways_with_different_prefixes_have_nothing_in_common(server: NatsServer) -> None:
-    async with opened(settings_for_nats(server)) as one, opened(settings_for_nats(server)) as other:
-        await one.log.append(an_event(1))
-        await one.key_value_store.put("key", b"value", 60)
-
-        assert one.log.log_id != other.log.log_id
-        assert (await other.log.bounds()).last == 0
-        assert await other.key_value_store.get("key") is None
-
-
 async def test_a_gateway_whose_stream_another_one_made_anew_goes_on_with_that(server: NatsServer) -> None:
     settings = settings_for_nats(server, timeout_seconds=1)
     async with opened(settings) as storage:
