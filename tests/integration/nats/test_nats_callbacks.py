@@ -57,13 +57,6 @@ async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gate
     assert len(handler.requests) == 5
 
 
-async def test_a_poll_does_not_wait_for_a_handler_if_there_is_none_at_any_gateway(gateways: Gateways) -> None:
-    async with asyncio.timeout(6):
-        status, answer = await gateways.call("/authentication/auth-1")
-
-    assert (status, answer["status"]) == (200, "PENDING")
-
-
 async def test_a_handler_here_gets_callbacks_before_one_at_the_other_gateway(gateways: Gateways) -> None:
     there, here = gateways.there.channel, gateways.here.channel
     async with (
