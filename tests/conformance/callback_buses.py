@@ -13,8 +13,6 @@ from tests.conformance.lease_engines import until
 from tests.conformance.storage_engines import StorageEngine
 from tests.unit.callbacks.broker_samples import TOPICS
 
-__all__ = ["Bus", "Connected", "alone", "over_two_gateways"]
-
 
 class Connected:
     """A handler, the requests that it gets, and the outcomes of its replies."""

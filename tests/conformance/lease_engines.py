@@ -4,9 +4,9 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from adapters.nats.connection.connection import Connection
 from adapters.nats.jetstream.streams import Names, prepare
@@ -15,8 +15,6 @@ from adapters.sqlite import SqliteStorage
 from gateway.ports import Lease, SubscriptionLeases
 from gateway.settings import NatsSettings
 from sandbox.nats import NatsServer
-
-__all__ = ["Clock", "NatsEngine", "NatsGateway", "SqliteEngine", "granted", "quickest", "until"]
 
 
 class Clock:
@@ -44,21 +42,14 @@ class SqliteEngine:
             await storage.close()
 
 
+@dataclass(frozen=True, slots=True)
 class NatsGateway:
     """The leases of a gateway process."""
 
-    def __init__(self, connection: Connection, leases: NatsLeases) -> None:
-        self.connection = connection
-        self.leases = leases
+    connection: Connection
+    leases: NatsLeases
 
-    @classmethod
-    async def open(cls, settings: NatsSettings, now_ms: Callable[[], int]) -> Self:
-        connection = await Connection.open(settings)
-        names = Names(settings.prefix)
-        await prepare(connection, names, settings)
-        return cls(connection, await NatsLeases.open(connection, names.lease_bucket, now_ms=now_ms))
-
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         await self.leases.close()
         await self.connection.close()
 
@@ -76,25 +67,21 @@ class NatsEngine:
 
     @asynccontextmanager
     async def gateway(self, now_ms: Callable[[], int]) -> AsyncIterator[SubscriptionLeases]:
-        gateway = await self.open(now_ms)
-        try:
+        async with aclosing(await self.open(now_ms)) as gateway:
             yield gateway.leases
-        finally:
-            await gateway.close()
 
     @asynccontextmanager
     async def gateways(self, count: int) -> AsyncIterator[list[NatsGateway]]:
         """Run several gateway processes."""
         async with AsyncExitStack() as stack:
-            opened = []
-            for _ in range(count):
-                opened.append(await self.open(Clock()))
-                stack.push_async_callback(opened[-1].close)
-            yield opened
+            yield [await stack.enter_async_context(aclosing(await self.open(Clock()))) for _ in range(count)]
 
     async def open(self, now_ms: Callable[[], int]) -> NatsGateway:
-        """Start a gateway process. End it with `close` or `die`."""
-        return await NatsGateway.open(self._settings, now_ms)
+        """Start a gateway process. End it with `aclose` or `die`."""
+        connection = await Connection.open(self._settings)
+        names = Names(self._settings.prefix)
+        await prepare(connection, names, self._settings)
+        return NatsGateway(connection, await NatsLeases.open(connection, names.lease_bucket, now_ms=now_ms))
 
 
 async def granted(

@@ -12,29 +12,33 @@ import pytest
 from adapters.nats import NatsStorage
 from adapters.sqlite import SqliteStorage
 from gateway.errors import GatewayError, Reason
-from gateway.ports import Storage
+from gateway.ports import Event, EventLog, Storage, StoredEvent
 from gateway.settings import EventLogSettings, NatsSettings
 from issuer.common.v1 import error_pb2
 from sandbox.nats import NatsServer
-from tests.conformance.events import ISSUER, an_event, append_all, numbers, read_all
 
-__all__ = [
-    "ISSUER",
-    "LOG_DOWN",
-    "STORE_DOWN",
-    "NatsEngine",
-    "SqliteEngine",
-    "StorageEngine",
-    "an_event",
-    "append_all",
-    "failure_reason",
-    "numbers",
-    "read_all",
-    "uses",
-]
-
+ISSUER = "ISSUER0001"
 LOG_DOWN = error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
 STORE_DOWN = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
+ODD_TEXTS = [
+    "",
+    ".",
+    "a.b",
+    "a b",
+    "a/b:c",
+    "a*",
+    ">",
+    "=YQ",
+    "YQ",
+    "a",
+    "A",
+    "ä",
+    "\r\n",
+    "\0",
+    "#",
+    *("x" * length for length in (64, 65, 5000, 5001)),
+]
+"""Texts that an engine may take for something else, or for each other."""
 
 
 class StorageEngine(Protocol):
@@ -136,3 +140,43 @@ async def failure_reason(use: Coroutine[object, object, object]) -> Reason:
     assert raised.value.outcome == error_pb2.OUTCOME_REJECTED
     assert raised.value.retry_after_seconds == 1.0
     return raised.value.reason
+
+
+def an_event(
+    number: int, *, kind: int = 1, subject_id: str = "card-1", time_ms: int = 1_000, payload: bytes = b"payload"
+) -> Event:
+    """Make the event of operation ``operation-<number>``."""
+    return Event(
+        issuer_id=ISSUER,
+        kind=kind,
+        subject_id=subject_id,
+        operation_id=f"operation-{number}",
+        consumer_id="consumer-1",
+        operation_type=1,
+        status=2,
+        receive_time_ms=time_ms,
+        payload=payload,
+    )
+
+
+async def append_all(log: EventLog, events: Sequence[Event]) -> list[bool]:
+    """Store events concurrently, as many at a time as NATS takes."""
+    return [
+        is_new
+        for start in range(0, len(events), 64)
+        for is_new in await asyncio.gather(*(log.append(each) for each in events[start : start + 64]))
+    ]
+
+
+async def read_all(log: EventLog, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
+    """Read to the end, like a watcher."""
+    found: list[StoredEvent] = []
+    while (read := await log.read(after, limit)).through > after:
+        found += read.events
+        after = read.through
+    return found
+
+
+async def numbers(log: EventLog) -> list[int]:
+    """List the numbers of all events."""
+    return [int(stored.event.operation_id.removeprefix("operation-")) for stored in await read_all(log)]

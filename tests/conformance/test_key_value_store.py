@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from gateway.ports import KeyValueStore
-from tests.conformance.events import ODD_TEXTS
-from tests.conformance.storage_engines import StorageEngine
+from tests.conformance.storage_engines import ODD_TEXTS, StorageEngine
 
 
 async def gone(entries: KeyValueStore, key: str) -> float:

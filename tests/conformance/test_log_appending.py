@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from gateway.ports import Event, EventLog, LogBounds
-from tests.conformance.events import ODD_TEXTS
-from tests.conformance.storage_engines import ISSUER, StorageEngine, an_event, append_all, read_all
+from tests.conformance.storage_engines import ISSUER, ODD_TEXTS, StorageEngine, an_event, append_all, read_all
 
 
-async def test_an_event_is_kept_whole_and_in_its_place(log: EventLog) -> None:
-    event = Event(ISSUER, 2, "consumer-1", "operation-1", "consumer-1", 7, 3, 1_700_000_000_123, bytes(range(256)))
+@pytest.mark.parametrize("payload", [b"", bytes(range(256))])
+async def test_an_event_is_kept_whole_and_in_its_place(log: EventLog, payload: bytes) -> None:
+    event = Event(ISSUER, 2, "consumer-1", "operation-1", "consumer-1", 7, 3, 1_700_000_000_123, payload)
 
     assert await log.append(event)
 
@@ -87,33 +87,25 @@ async def test_the_events_of_a_card_keep_their_order_while_many_cards_have_some(
     assert dict(places) == {f"card-{card}": list(range(25)) for card in range(20)}
 
 
-async def test_what_was_stored_is_there_after_it_was_opened_again(storage_engine: StorageEngine) -> None:
+async def test_a_log_that_is_opened_again_has_what_was_stored_knows_its_end_and_goes_on(
+    storage_engine: StorageEngine,
+) -> None:
     async with storage_engine.opened() as storage:
         log_id = storage.log.log_id
-        await append_all(storage.log, [an_event(1), an_event(2)])
-
-    async with storage_engine.opened() as storage:
-        assert storage.log.log_id == log_id
-        assert not await storage.log.append(an_event(2))
-        assert await storage.log.append(an_event(3))
-        assert [stored.sequence for stored in await read_all(storage.log)] == [1, 2, 3]
-        assert await storage.log.bounds() == LogBounds(trimmed_through=0, last=3)
-
-
-async def test_the_end_of_a_log_is_known_after_it_was_opened_again(storage_engine: StorageEngine) -> None:
-    async with storage_engine.opened() as storage:
         assert await append_all(storage.log, [an_event(1), an_event(2)]) == [True, True]
         assert await append_all(storage.log, [an_event(2), an_event(1)]) == [False, False]
 
     async with storage_engine.opened() as storage:
-        assert await storage.log.bounds() == LogBounds(trimmed_through=0, last=2)
+        log = storage.log
+        assert (log.log_id, await log.bounds()) == (log_id, LogBounds(trimmed_through=0, last=2))
         async with asyncio.timeout(10):
-            await storage.log.wait_beyond(1)
-        waiting = asyncio.create_task(storage.log.wait_beyond(2))
+            await log.wait_beyond(1)
+        waiting = asyncio.create_task(log.wait_beyond(2))
         await asyncio.sleep(0.05)
         assert not waiting.done()
-        await storage.log.append(an_event(3))
+        assert [await log.append(an_event(number)) for number in (2, 3)] == [False, True]
         await waiting
+        assert [stored.sequence for stored in await read_all(log)] == [1, 2, 3]
 
 
 async def test_a_log_has_an_identity_of_eight_hexadecimal_digits(log: EventLog) -> None:

@@ -54,9 +54,7 @@ async def test_what_is_too_much_goes_oldest_first_and_a_reader_can_tell(storage_
         assert [stored.sequence for stored in await read_all(log, read.bounds.trimmed_through)][-1] == last
 
 
-async def test_a_reader_that_lags_always_learns_that_events_were_trimmed(
-    storage_engine: StorageEngine,
-) -> None:
+async def test_a_reader_that_lags_always_learns_that_events_were_trimmed(storage_engine: StorageEngine) -> None:
     async with storage_engine.opened(retention=SMALL) as storage:
         log = storage.log
         is_done = asyncio.Event()

@@ -70,7 +70,7 @@ async def test_a_gateway_that_leaves_in_order_leaves_its_leases_at_once(nats: Na
         assert not waiting.done()
 
         began = time.monotonic()
-        await leaving.close()
+        await leaving.aclose()
 
         assert (await waiting).fencing_token > first.fencing_token
         seconds = time.monotonic() - began

@@ -55,9 +55,7 @@ async def test_without_a_watcher_nothing_is_granted(leases: SubscriptionLeases) 
     assert await leases.acquire(ISSUER, "never-watched", pytest.fail) is None
 
 
-async def test_a_watcher_that_comes_after_the_last_one_left_is_granted_a_new_lease(
-    leases: SubscriptionLeases,
-) -> None:
+async def test_a_watcher_that_comes_after_the_last_one_left_is_granted_a_new_lease(leases: SubscriptionLeases) -> None:
     tokens = []
     for _ in range(5):
         leases.set_watchers(ISSUER, NAME, 1)

@@ -14,20 +14,10 @@ from gateway.errors import GatewayError, Reason
 from gateway.ports import Event
 from gateway.settings import EventLogSettings
 from issuer.common.v1 import error_pb2
-from tests.conformance.events import ISSUER, numbers
-from tests.conformance.events import an_event as event
+from tests.conformance.storage_engines import ISSUER, numbers
+from tests.conformance.storage_engines import an_event as event
 
-__all__ = [
-    "ISSUER",
-    "NO_STORE",
-    "append_all",
-    "event",
-    "locked",
-    "numbers",
-    "opened",
-    "opened_storage",
-    "unavailable",
-]
+__all__ = ["ISSUER", "NO_STORE", "append_all", "event", "locked", "numbers", "opened", "opened_storage", "unavailable"]
 
 NO_STORE = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 

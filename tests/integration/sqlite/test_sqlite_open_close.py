@@ -129,8 +129,7 @@ async def test_a_file_that_is_no_log_is_refused_and_left_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("change", "mistake"),
-    [("PRAGMA user_version = 4", "newer version"), ("DELETE FROM meta", "lost its identity")],
+    ("change", "mistake"), [("PRAGMA user_version = 4", "newer version"), ("DELETE FROM meta", "lost its identity")]
 )
 async def test_a_log_of_a_newer_version_or_without_its_identity_is_refused(
     path: Path, change: str, mistake: str

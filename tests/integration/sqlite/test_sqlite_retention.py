@@ -5,35 +5,10 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from gateway.ports import LogBounds
 from gateway.settings import EventLogSettings
 from tests.integration.sqlite.sqlite_events import append_all, event, locked, numbers, opened, unavailable
 
 MEBIBYTE = 1_048_576
-
-
-async def test_events_are_removed_when_they_are_older_than_the_limit(path: Path) -> None:
-    async with opened(path, retention=EventLogSettings(retention_seconds=10), now_ms=lambda: 15_000) as log:
-        await append_all(log, [event(number, time_ms=number * 1_000) for number in range(10)])
-
-        assert await log.trim() == 5
-
-        assert await numbers(log) == [5, 6, 7, 8, 9]
-        assert await log.bounds() == LogBounds(trimmed_through=5, last=10)
-        assert await log.trim() == 0
-
-
-async def test_what_was_removed_is_known_after_a_restart_and_no_sequence_comes_back(path: Path) -> None:
-    async with opened(path, retention=EventLogSettings(retention_seconds=10), now_ms=lambda: 100_000) as log:
-        await append_all(log, [event(number) for number in range(250)])
-        assert await log.trim() == 250
-        assert await numbers(log) == []
-
-    async with opened(path) as log:
-        assert await log.bounds() == LogBounds(trimmed_through=250, last=250)
-        assert await log.sequence_before(0) == 250
-        assert await log.append(event(0))  # The first one of it is gone and forgotten.
-        assert [stored.sequence for stored in (await log.read(0, 10)).events] == [251]
 
 
 async def test_the_oldest_events_are_removed_when_the_log_is_too_large(path: Path) -> None:

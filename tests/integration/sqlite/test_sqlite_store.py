@@ -92,11 +92,7 @@ async def test_storage_that_fails_is_told_as_the_store_s_and_recovers(storage: S
     store = storage.key_value_store
     await store.put("key", b"one", 60)
     with locked(path):
-        for call in (
-            store.put("key", b"two", 60),
-            store.put_if_absent("new", b"one", 60),
-            store.delete("key", b"one"),
-        ):
+        for call in (store.put("key", b"two", 60), store.put_if_absent("new", b"one", 60), store.delete("key", b"one")):
             with unavailable(NO_STORE):
                 await call
         assert await store.get("key") == b"one"
