@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
@@ -14,17 +15,8 @@ from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 
-__all__ = [
-    "ISSUER",
-    "FakeCardIssuer",
-    "FakeEventLog",
-    "FakeKeyValueStore",
-    "FakeSubscriptionLeases",
-    "a_consumer_event",
-    "an_event",
-]
-
 ISSUER = "ISSUER0001"
+_R = TypeVar("_R", bound=Message)
 
 
 def an_event(
@@ -348,34 +340,27 @@ class FakeCardIssuer:
         self.cancelled = asyncio.Event()
 
     async def create_card(self, request: card.CreateCardRequest, call: Call) -> card.CreateCardResponse:
-        await self._take(request, call)
-        return card.CreateCardResponse(card_id="card-made")
+        return await self._take(request, call, card.CreateCardResponse(card_id="card-made"))
 
     async def register_card(self, request: card.RegisterCardRequest, call: Call) -> card.RegisterCardResponse:
-        await self._take(request, call)
-        return card.RegisterCardResponse()
+        return await self._take(request, call, card.RegisterCardResponse())
 
     async def renew_card(self, request: card.RenewCardRequest, call: Call) -> card.RenewCardResponse:
-        await self._take(request, call)
-        return card.RenewCardResponse()
+        return await self._take(request, call, card.RenewCardResponse())
 
     async def replace_card(self, request: card.ReplaceCardRequest, call: Call) -> card.ReplaceCardResponse:
-        await self._take(request, call)
-        return card.ReplaceCardResponse()
+        return await self._take(request, call, card.ReplaceCardResponse())
 
     async def delete_card(self, request: card.DeleteCardRequest, call: Call) -> card.DeleteCardResponse:
-        await self._take(request, call)
-        return card.DeleteCardResponse()
+        return await self._take(request, call, card.DeleteCardResponse())
 
     async def suspend_card(self, request: card.SuspendCardRequest, call: Call) -> card.SuspendCardResponse:
-        await self._take(request, call)
-        return card.SuspendCardResponse()
+        return await self._take(request, call, card.SuspendCardResponse())
 
     async def resume_card(self, request: card.ResumeCardRequest, call: Call) -> card.ResumeCardResponse:
-        await self._take(request, call)
-        return card.ResumeCardResponse()
+        return await self._take(request, call, card.ResumeCardResponse())
 
-    async def _take(self, request: Message, call: Call) -> None:
+    async def _take(self, request: Message, call: Call, response: _R) -> _R:
         self.asked.append((request, call))
         self.reached.set()
         if self.failure is not None:
@@ -386,3 +371,4 @@ class FakeCardIssuer:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
+        return response

@@ -10,12 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["LOOPBACK", "SPIFFE", "Authority", "Pair", "dns", "uri"]
-
-LOOPBACK: Sequence[x509.GeneralName] = (
-    x509.DNSName("localhost"),
-    x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-)
+LOOPBACK: Sequence[x509.GeneralName] = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
 SPIFFE = "spiffe://bank/card-service"
 _DAY = timedelta(days=1)
 

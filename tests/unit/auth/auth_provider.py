@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-__all__ = ["Provider", "provider"]
-
 
 @dataclass(slots=True)
 class Provider:

@@ -12,24 +12,6 @@ from joserfc.jws import JWSRegistry
 from gateway.auth.jwks import Algorithm, Jwks
 from gateway.auth.jwt import TokenVerifier
 
-__all__ = [
-    "ALGORITHMS",
-    "AUDIENCE",
-    "EC",
-    "ED",
-    "ISSUER",
-    "NOW",
-    "RSA",
-    "Held",
-    "claims",
-    "jwk",
-    "jwk_set",
-    "sign",
-    "signed",
-    "until",
-    "verifier",
-]
-
 ALGORITHMS: tuple[Algorithm, ...] = ("ES256", "RS256", "PS256", "EdDSA", "Ed25519")
 ISSUER = "https://identity.bank"
 AUDIENCE = "d1-gateway"

@@ -47,12 +47,7 @@ PAYLOAD = json.dumps(claims()).encode()
 @pytest.fixture
 async def keys() -> AsyncIterator[Jwks]:
     document = jwk_set(
-        jwk(EC),
-        jwk(RSA),
-        jwk(ED),
-        jwk(FOR_ENCRYPTION, use="enc"),
-        jwk(P384),
-        jwk(BOUND_TO_PS256, alg="PS256"),
+        jwk(EC), jwk(RSA), jwk(ED), jwk(FOR_ENCRYPTION, use="enc"), jwk(P384), jwk(BOUND_TO_PS256, alg="PS256")
     )
     keys = Jwks(Held(document), ALGORITHMS, clock=lambda: 0.0)
     async with keys.kept_fresh(3600):
@@ -110,23 +105,14 @@ BAD: dict[str, tuple[str, str]] = {
         sign(b'{"alg":"none","alg":"ES256","kid":"ec"}', PAYLOAD, EC, "ES256"),
         "malformed header",
     ),
-    "a claim twice": (
-        sign(HEADER, PAYLOAD[:-1] + b',"sub":"admin"}', EC, "ES256"),
-        "malformed payload",
-    ),
+    "a claim twice": (sign(HEADER, PAYLOAD[:-1] + b',"sub":"admin"}', EC, "ES256"), "malformed payload"),
     "alg none": (_unsigned("none"), "not a signed JWT"),
     "alg none with a signature": (_unsigned("none") + "AAAA", "alg not accepted"),
     "alg None": (_unsigned("None") + "AAAA", "alg not accepted"),
     "alg HS256 with the public EC key in PEM": (_hs256_with(_public(EC), "ec"), "alg not accepted"),
     "alg HS256 with the public RSA key in PEM": (_hs256_with(_public(RSA), "rsa"), "alg not accepted"),
-    "alg HS256 with the public RSA key in DER": (
-        _hs256_with(_public(RSA, Encoding.DER), "rsa"),
-        "alg not accepted",
-    ),
-    "alg HS256 with the public RSA key as JWK": (
-        _hs256_with(RSA_JWK, "rsa"),
-        "alg not accepted",
-    ),
+    "alg HS256 with the public RSA key in DER": (_hs256_with(_public(RSA, Encoding.DER), "rsa"), "alg not accepted"),
+    "alg HS256 with the public RSA key as JWK": (_hs256_with(RSA_JWK, "rsa"), "alg not accepted"),
     "an alg that is not configured": (signed(RSA, "RS512"), "alg not accepted"),
     "no alg": (signed(header={"alg": None}), "alg not accepted"),
     "an alg that is no text": (signed(header={"alg": ["ES256"]}), "alg not accepted"),

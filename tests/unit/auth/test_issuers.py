@@ -44,11 +44,7 @@ def test_an_issuer_that_is_not_configured_is_refused_without_being_repeated(unkn
 
 @pytest.mark.parametrize(
     ("configured", "issuer_id"),
-    [
-        (["ISSUER0001", "ISSUER0002"], "ISSUER0001"),
-        (["ISSUER0001", "ISSUER0002"], "ISSUER0009"),
-        (["ISSUER0001"], ""),
-    ],
+    [(["ISSUER0001", "ISSUER0002"], "ISSUER0001"), (["ISSUER0001", "ISSUER0002"], "ISSUER0009"), (["ISSUER0001"], "")],
     ids=["configured", "not configured", "not named"],
 )
 def test_who_may_not_act_for_an_issuer_does_not_learn_whether_it_is_configured(

@@ -8,8 +8,6 @@ from gateway.notifications.copy import Copied, EventLogCopy, Progress
 from gateway.ports import Event, Read, Scope
 from tests.fakes import ISSUER, FakeEventLog, FakeKeyValueStore, an_event
 
-__all__ = ["FakeSide", "broken_off", "card_event", "copied", "driven"]
-
 _T = TypeVar("_T")
 
 

@@ -9,6 +9,7 @@ from gateway.notifications.filter import Predicate, predicate
 from gateway.ports import StoredEvent
 from issuer.notification.v1 import messages_pb2 as notification
 from tests.fakes import ISSUER, an_event
+from tests.unit.notifications.watches import only
 
 LOG_ID = "0a1b2c3d"
 ACTIVE = batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE)
@@ -18,32 +19,16 @@ def everything() -> Predicate:
     return predicate(ISSUER, notification.NotificationFilter())
 
 
-def only(card: str) -> Predicate:
-    return predicate(ISSUER, notification.NotificationFilter(card_ids=[card]))
-
-
 def stored(first: int, last: int, card: str = "card-a") -> list[StoredEvent]:
     return [StoredEvent(number, an_event(number, card_id=card)) for number in range(first, last + 1)]
 
 
-def parsed(content: bytes) -> notification.WatchNotificationsResponse:
-    return notification.WatchNotificationsResponse.FromString(content)
-
-
-def test_watchers_that_want_the_same_share_the_batches() -> None:
+def test_watchers_share_batches_if_they_want_the_same_position_filter_size_and_token() -> None:
     cache = BatchCache(LOG_ID)
-
     made = cache.make(0, Selection(everything(), 100, ACTIVE), stored(1, 3), 3)
-    found = cache.find(0, Selection(everything(), 100, ACTIVE))
-
-    assert found is made
-
-
-def test_batches_are_not_shared_with_another_position_filter_size_or_token() -> None:
-    cache = BatchCache(LOG_ID)
-    cache.make(0, Selection(everything(), 100, ACTIVE), stored(1, 3), 3)
     fenced = batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE, 7)
 
+    assert cache.find(0, Selection(everything(), 100, ACTIVE)) is made
     assert cache.find(1, Selection(everything(), 100, ACTIVE)) is None
     assert cache.find(0, Selection(only("card-a"), 100, ACTIVE)) is None
     assert cache.find(0, Selection(everything(), 99, ACTIVE)) is None
@@ -56,15 +41,6 @@ def test_an_empty_read_is_not_cached_as_more_may_follow() -> None:
     cache.make(3, Selection(everything(), 100, ACTIVE), [], 3)
 
     assert cache.find(3, Selection(everything(), 100, ACTIVE)) is None
-
-
-def test_batches_say_where_to_continue_even_if_nothing_is_wanted() -> None:
-    cache = BatchCache(LOG_ID)
-
-    batches = cache.make(0, Selection(only("card-b"), 100, ACTIVE), stored(1, 3), 3)
-
-    assert batches.batches == []
-    assert batches.through == 3
 
 
 def test_old_batches_are_evicted_for_new_ones() -> None:
@@ -84,7 +60,7 @@ def test_batches_hold_in_order_what_is_wanted_and_their_cursors_join(cards: list
     through = len(events) + 2
 
     batches = BatchCache(LOG_ID).make(0, Selection(only("card-a"), most, ACTIVE), events, through)
-    messages = [parsed(message.content) for message in batches.batches]
+    messages = [notification.WatchNotificationsResponse.FromString(each.content) for each in batches.batches]
 
     expected = [f"op-{number}" for number, card in enumerate(cards, start=1) if card == "card-a"]
     received = [[each.three_ds_operation.operation_id for each in message.notifications] for message in messages]
@@ -94,3 +70,4 @@ def test_batches_hold_in_order_what_is_wanted_and_their_cursors_join(cards: list
     assert all(1 <= len(batch) <= most for batch in received)
     assert all(before < after for before, after in pairwise(places))
     assert places[-1:] in ([], [through])
+    assert batches.through == through

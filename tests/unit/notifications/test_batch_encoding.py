@@ -1,8 +1,8 @@
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.notifications import batch_encoding, cursor
-from gateway.ports import Event, StoredEvent
+from gateway.ports import StoredEvent
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 from tests.fakes import an_event
@@ -28,20 +28,7 @@ def notifications(draw: st.DrawFn) -> notification.Notification:
 
 
 def stored(sequence: int, payload: bytes) -> StoredEvent:
-    return StoredEvent(
-        sequence,
-        Event(
-            issuer_id="",
-            kind=0,
-            subject_id="",
-            operation_id="",
-            consumer_id="",
-            operation_type=0,
-            status=0,
-            receive_time_ms=0,
-            payload=payload,
-        ),
-    )
+    return StoredEvent(sequence, an_event(1)._replace(payload=payload))
 
 
 @given(
@@ -51,6 +38,7 @@ def stored(sequence: int, payload: bytes) -> StoredEvent:
     role=st.sampled_from(ROLES),
     fence=st.integers(0, 2**64 - 1),
 )
+@example(made=[], start=0, beyond=7, role=notification.WATCHER_ROLE_STANDBY, fence=0)  # A heartbeat.
 def test_the_bytes_of_a_batch_are_those_of_the_message_they_stand_for(
     made: list[notification.Notification],
     start: int,
@@ -70,14 +58,6 @@ def test_the_bytes_of_a_batch_are_those_of_the_message_they_stand_for(
 
     assert notification.WatchNotificationsResponse.FromString(sent) == expected
     assert all(event.event.payload in sent for event in events)
-
-
-def test_a_batch_of_nothing_is_a_heartbeat() -> None:
-    sent = batch_encoding.batch("0a1b2c3d", (), 7, batch_encoding.watcher_fields(notification.WATCHER_ROLE_STANDBY))
-
-    assert notification.WatchNotificationsResponse.FromString(sent) == notification.WatchNotificationsResponse(
-        cursor="0a1b2c3d-7", role=notification.WATCHER_ROLE_STANDBY
-    )
 
 
 def test_a_payload_keeps_fields_that_this_version_does_not_know() -> None:

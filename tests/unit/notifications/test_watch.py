@@ -5,27 +5,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.notifications.filter import Predicate, predicate
 from gateway.notifications.watch import Start
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
-from tests.fakes import ISSUER, FakeEventLog, an_event
+from tests.fakes import FakeEventLog, an_event
 from tests.unit.notifications.watches import (
     EARLIEST,
     LATEST,
     a_log_of,
     a_watch,
     collect,
+    only,
     operations,
     receive,
     watchers_of,
 )
 
 ALL_CARDS = ["card-a", "card-b", "card-c"]
-
-
-def only(*cards: str) -> Predicate:
-    return predicate(ISSUER, notification.NotificationFilter(card_ids=cards))
 
 
 def names(first: int, last: int) -> list[str]:
@@ -61,15 +57,6 @@ async def test_a_watch_begins_where_it_is_to_begin_and_goes_on_with_what_comes(
 
     assert (begin.cursor, operations([begin])) == (f"0a1b2c3d-{first - 1}", [])
     assert operations(messages) == names(first, 6)
-
-
-async def test_the_first_message_comes_at_once_and_tells_where_the_watch_begins() -> None:
-    stream = watchers_of(FakeEventLog()).watch(a_watch(LATEST))
-
-    first = await receive(stream)
-    await stream.aclose()
-
-    assert first == notification.WatchNotificationsResponse(cursor="0a1b2c3d-0", role=notification.WATCHER_ROLE_ACTIVE)
 
 
 async def test_no_batch_is_larger_than_was_asked_for() -> None:
@@ -153,10 +140,7 @@ async def test_a_watch_that_goes_on_after_any_received_batch_loses_and_repeats_n
     assert operations(messages) == expected
     for count, message in enumerate(messages, start=1):
         rest = a_watch(
-            Start(after_cursor=message.cursor),
-            wants=only(*wanted),
-            max_batch_size=sizes[1],
-            heartbeat_seconds=0.001,
+            Start(after_cursor=message.cursor), wants=only(*wanted), max_batch_size=sizes[1], heartbeat_seconds=0.001
         )
         later = await collect(watchers.watch(rest), log, last)
         assert operations(messages[:count]) + operations(later) == expected
@@ -223,24 +207,6 @@ async def test_a_watch_that_nothing_matches_is_sent_heartbeats_whose_cursor_move
     places = [int(beat.cursor.removeprefix("0a1b2c3d-")) for beat in beats]
     assert operations(beats) == []
     assert places == sorted(set(places))
-
-
-async def test_history_and_what_is_written_meanwhile_join_without_a_gap() -> None:
-    log = a_log_of(150)
-    watchers = watchers_of(log)
-
-    async def write() -> None:
-        for number in range(151, 401):
-            await log.append(an_event(number))
-
-    async with asyncio.TaskGroup() as group:
-        watches = [
-            group.create_task(collect(watchers.watch(a_watch(max_batch_size=size)), log, 400)) for size in (1, 7, 1000)
-        ]
-        group.create_task(write())
-
-    for watched in watches:
-        assert operations(watched.result()) == names(1, 400)
 
 
 async def test_a_failure_of_the_log_reaches_a_watch_that_begins_and_the_next_one_begins_once_it_works_again() -> None:

@@ -11,14 +11,15 @@ from gateway.notifications.watch import Watchers
 from gateway.ports import Read, Scope
 from issuer.common.v1 import error_pb2
 from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
-from tests.unit.notifications.watches import EARLIEST, LATEST, a_log_of, a_watch, ends, receive, watchers_of
+from tests.unit.notifications.watches import EARLIEST, LATEST, a_log_of, a_watch, receive, watchers_of
 
 
 async def is_draining(stream: AsyncGenerator[bytes, None]) -> bool:
-    with pytest.raises(GatewayError) as caught:
-        await ends(stream)
-    error = caught.value
-    return error.reason == error_pb2.ERROR_REASON_SERVER_DRAINING and error.outcome == error_pb2.OUTCOME_NOT_SENT
+    try:
+        while True:
+            await receive(stream)
+    except GatewayError as error:
+        return error.reason == error_pb2.ERROR_REASON_SERVER_DRAINING and error.outcome == error_pb2.OUTCOME_NOT_SENT
 
 
 def watched(watchers: Watchers) -> AsyncGenerator[bytes, None]:

@@ -9,8 +9,6 @@ from gateway.notifications.watch import Start, Watch, Watchers
 from issuer.notification.v1 import messages_pb2 as notification
 from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
 
-__all__ = ["EARLIEST", "LATEST", "a_log_of", "a_watch", "collect", "ends", "operations", "receive", "watchers_of"]
-
 EARLIEST = Start(earliest=True)
 LATEST = Start()
 
@@ -23,6 +21,11 @@ def a_log_of(count: int) -> FakeEventLog:
     for number in range(1, count + 1):
         log.put(an_event(number))
     return log
+
+
+def only(*cards: str) -> Predicate:
+    """Want what concerns some cards."""
+    return predicate(ISSUER, notification.NotificationFilter(card_ids=cards))
 
 
 def watchers_of(log: FakeEventLog) -> Watchers:
@@ -62,10 +65,3 @@ async def collect(
 def operations(messages: Iterable[notification.WatchNotificationsResponse]) -> list[str]:
     """List the ids of the operations in all the messages."""
     return [each.three_ds_operation.operation_id for message in messages for each in message.notifications]
-
-
-async def ends(stream: AsyncGenerator[bytes, None]) -> None:
-    """Take messages until the stream raises."""
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        async for _ in stream:
-            pass

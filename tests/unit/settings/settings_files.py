@@ -7,8 +7,6 @@ import pytest
 
 from gateway.settings import Settings, SettingsError, load
 
-__all__ = ["Files", "mistakes_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class Files:
