@@ -40,8 +40,8 @@ def shown(pair: Pair | None) -> dict[str, list[bytes]]:
     }
 
 
-def bearer(**changes: Any) -> list[tuple[str, str | bytes]]:
-    return [("x-correlation-id", "1"), ("authorization", f"Bearer {signed(exp=NOW + 86_400, iat=NOW, **changes)}")]
+def bearer(scheme: str = "Bearer", **changes: Any) -> list[tuple[str, str | bytes]]:
+    return [("x-correlation-id", "1"), ("authorization", f"{scheme} {signed(exp=NOW + 86_400, iat=NOW, **changes)}")]
 
 
 def thumbprint(pair: Pair) -> str:
@@ -117,33 +117,29 @@ def test_certificates_are_read_once_and_the_memory_of_them_is_bounded() -> None:
     assert len(certificates._cached) <= 1024
 
 
-async def test_a_certificate_names_its_caller() -> None:
-    caller = await Callers(None).identify(shown(CARD_SERVICE), [("user-agent", "grpc")])
-
-    assert caller == Caller(SPIFFE, "certificate")
+def by_token(subject: str = "card-service") -> Caller:
+    return Caller(f"jwt:{subject}", "token")
 
 
-async def test_a_token_names_its_caller(tokens: TokenVerifier) -> None:
-    assert await Callers(tokens).identify(shown(None), bearer()) == Caller("jwt:card-service", "token")
+NAMED: dict[str, tuple[AuthContext, Metadata, Caller]] = {
+    "a certificate": (shown(CARD_SERVICE), [("user-agent", "grpc")], Caller(SPIFFE, "certificate")),
+    "a token": (shown(None), bearer(), by_token()),
+    **{f"a token after {scheme!r}": ({}, bearer(scheme), by_token()) for scheme in ("bearer", "BEARER", "Bearer ")},
+    "a token beside a certificate": (shown(CARD_SERVICE), bearer(sub="batch"), by_token("batch")),
+    "a token beside a certificate without a name": (shown(CA.issue()), bearer(), by_token()),
+    # A subject cannot pass for the name of a certificate.
+    **{
+        f"the subject {subject}": ({}, bearer(sub=subject), by_token(subject))
+        for subject in ("spiffe://bank/admin", "dns:admin.bank", "auth0|123")
+    },
+}
 
 
-@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer  "])
-async def test_the_scheme_of_a_token_may_be_written_in_any_case(tokens: TokenVerifier, scheme: str) -> None:
-    metadata = [("authorization", f"{scheme} {signed(exp=NOW + 86_400, iat=NOW)}")]
-
-    assert (await Callers(tokens).identify({}, metadata)).identity == "jwt:card-service"
-
-
-async def test_beside_a_certificate_the_token_names_the_caller(tokens: TokenVerifier) -> None:
-    caller = await Callers(tokens).identify(shown(CARD_SERVICE), bearer(sub="batch"))
-
-    assert caller == Caller("jwt:batch", "token")
-
-
-async def test_beside_a_token_the_certificate_need_not_name_anybody(tokens: TokenVerifier) -> None:
-    caller = await Callers(tokens).identify(shown(CA.issue()), bearer())
-
-    assert caller.identity == "jwt:card-service"
+@pytest.mark.parametrize(("auth_context", "metadata", "caller"), NAMED.values(), ids=NAMED)
+async def test_a_token_or_else_a_certificate_names_the_caller(
+    tokens: TokenVerifier, auth_context: AuthContext, metadata: Metadata, caller: Caller
+) -> None:
+    assert await Callers(tokens).identify(auth_context, metadata) == caller
 
 
 async def test_a_token_that_is_bound_to_a_certificate_is_taken_with_that_certificate_only(
@@ -155,17 +151,6 @@ async def test_a_token_that_is_bound_to_a_certificate_is_taken_with_that_certifi
     for other in (None, CA.issue([uri(SPIFFE)])):
         with pytest.raises(Unidentified, match="another certificate"):
             await callers.identify(shown(other), bound)
-
-
-@pytest.mark.parametrize("subject", ["a b", "a\nb", "\u00e9", "x" * 256, " "])
-async def test_a_subject_that_would_blur_a_log_or_a_policy_is_refused(tokens: TokenVerifier, subject: str) -> None:
-    with pytest.raises(Unidentified, match="token: sub"):
-        await Callers(tokens).identify({}, bearer(sub=subject))
-
-
-@pytest.mark.parametrize("subject", ["spiffe://bank/admin", "dns:admin.bank", "auth0|123"])
-async def test_a_subject_cannot_pass_for_the_name_of_a_certificate(tokens: TokenVerifier, subject: str) -> None:
-    assert (await Callers(tokens).identify({}, bearer(sub=subject))).identity == f"jwt:{subject}"
 
 
 EXPIRED = CA.issue([uri(SPIFFE)], begins=timedelta(hours=-2), ends=timedelta(hours=-1))
@@ -180,6 +165,12 @@ REFUSED: dict[str, tuple[AuthContext, Metadata, str]] = {
     "an expired certificate beside a token": (shown(EXPIRED), bearer(), "not valid now"),
     "a certificate of the future": (shown(NOT_YET_VALID), [], "not valid now"),
     "a certificate of the future beside a token": (shown(NOT_YET_VALID), bearer(), "not valid now"),
+    "a bad token beside a good certificate": (shown(CARD_SERVICE), bearer(aud="another-service"), "aud"),
+    # Such a subject would blur a log or a policy.
+    **{
+        f"the subject {subject!r}": ({}, bearer(sub=subject), "token: sub")
+        for subject in ("a b", "a\nb", "\u00e9", "x" * 256, " ")
+    },
     "the same authorization twice": (shown(CARD_SERVICE), [*bearer(), *bearer()], "several"),
     **{
         f"the authorization {value!r} beside a certificate": (shown(CARD_SERVICE), [("authorization", value)], "Bearer")
@@ -207,11 +198,6 @@ async def test_a_connection_that_outlives_its_certificate_is_no_longer_trusted()
     now += 86_400 + 1
     with pytest.raises(Unidentified, match="not valid now"):
         await callers.identify(shown(CARD_SERVICE), [])
-
-
-async def test_a_bad_token_does_not_fall_back_to_the_certificate(tokens: TokenVerifier) -> None:
-    with pytest.raises(Unidentified, match="aud"):
-        await Callers(tokens).identify(shown(CARD_SERVICE), bearer(aud="another-service"))
 
 
 async def test_a_token_is_refused_where_none_are_taken() -> None:

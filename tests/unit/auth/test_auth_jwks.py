@@ -320,21 +320,6 @@ async def test_a_file_that_goes_is_an_error_once_and_read_when_it_comes_back(tmp
     assert await source.read() == jwk_set(jwk(EC))
 
 
-async def test_a_key_that_was_taken_out_of_the_file_is_gone(tmp_path: Path) -> None:
-    file = tmp_path / "jwks.json"
-    file.write_bytes(jwk_set(jwk(EC), jwk(ED)))
-    keys = Jwks(FileSource(file), ALGORITHMS)
-
-    async with keys.kept_fresh(0.01):
-        assert (await verifier(keys).verify(signed())).subject == "card-service"
-        file.write_bytes(jwk_set(jwk(ED)))
-        await until(lambda: keys.generation == 2)
-
-        with pytest.raises(Unidentified, match="no key"):
-            await verifier(keys).verify(signed())
-        assert (await verifier(keys).verify(signed(ED, "EdDSA"))).subject == "card-service"
-
-
 async def test_what_a_source_says_is_logged_without_what_stands_in_it() -> None:
     source = Held(b'{"secret": "s3cret"}')
     keys = Jwks(source, ALGORITHMS)

@@ -205,10 +205,6 @@ def test_a_policy_that_is_no_text_is_refused() -> None:
         Policy.parse(b"\xff\xfe", PLACE, VOCABULARY)
 
 
-def test_the_names_of_rpcs_are_those_of_grpc() -> None:
-    assert {CREATE, DELETE, WATCH, REFLECT} <= VOCABULARY.rpcs
-
-
 def test_a_policy_file_that_is_missing_or_wrong_is_refused_at_the_start(tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     with pytest.raises(SettingsError, match="No such file"):

@@ -9,15 +9,12 @@ from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 
 
-def test_a_configured_issuer_is_found_and_without_a_grant_not_refused() -> None:
+def test_without_a_grant_a_configured_issuer_is_found_and_no_issuer_means_the_only_one() -> None:
     issuers = Issuers(["ISSUER0001", "ISSUER0002"])
 
     assert grant.current() is None
     assert authorized_issuer(issuers, "ISSUER0002") == "ISSUER0002"
     assert "ISSUER0001" in issuers
-
-
-def test_no_issuer_means_the_only_one() -> None:
     assert authorized_issuer(Issuers(["ISSUER0001"]), "") == "ISSUER0001"
 
 

@@ -13,33 +13,21 @@ class Files:
     """A folder with a public and a private file, and settings in TOML that name them."""
 
     folder: Path
+    public: Path
+    private: Path
+    toml: Path
 
     @classmethod
     def make(cls, folder: Path) -> "Files":
         """Write the files that the settings name."""
-        made = cls(folder)
+        made = cls(folder, folder / "public.pem", folder / "private.pem", folder / "d1-gateway.toml")
         made.public.write_text("public")
         made.private.write_text("private")
         made.private.chmod(0o600)
         return made
 
-    @property
-    def public(self) -> Path:
-        return self.folder / "public.pem"
-
-    @property
-    def private(self) -> Path:
-        return self.folder / "private.pem"
-
-    @property
-    def toml(self) -> Path:
-        return self.folder / "d1-gateway.toml"
-
     def write(self, *, top: str = "", edge: str = "", d1: str = "", issuer: str = "ISSUER0001", rest: str = "") -> Path:
-        """Write the settings: the least that is needed, with lines put at the top, into tables, and at the end.
-
-        In these lines, {public}, {private} and {folder} stand for the paths.
-        """
+        """Write the settings: the least that is needed, with lines put at the top, into tables, and at the end."""
         text = f"""
 {top}
 [access]
@@ -62,10 +50,14 @@ file = "{self.public}"
 kid = "encryption-1"
 {rest}
 """
-        for name in ("public", "private", "folder"):
-            text = text.replace(f"{{{name}}}", str(getattr(self, name)))
-        self.toml.write_text(text, encoding="utf-8")
+        self.toml.write_text(self.filled(text), encoding="utf-8")
         return self.toml
+
+    def filled(self, text: str) -> str:
+        """Put paths in the place of {public}, {private}, {toml} and {folder}."""
+        for name in ("public", "private", "toml", "folder"):
+            text = text.replace(f"{{{name}}}", str(getattr(self, name)))
+        return text
 
     def write_changed(self, old: str, new: str) -> Path:
         """Write the settings with a part of them replaced."""

@@ -74,34 +74,3 @@ def test_no_key_at_all_is_refused(files: Files, kind: str, left: str) -> None:
     (mistake,) = mistakes_of(files.toml)
 
     assert mistake.startswith(f"issuers.ISSUER0001.{kind} ")
-
-
-_GRPC = '[grpc]\ntls_certificate_file = "{public}"\ntls_key_file = "{private}"\n'
-_PASSPHRASE = 'tls_key_passphrase_file = "{folder}/loose"'
-
-
-@pytest.mark.parametrize(
-    ("setting", "lines"),
-    [
-        ("grpc.tls_key_passphrase_file", {"rest": _GRPC + _PASSPHRASE}),
-        ("edge.tls_key_passphrase_file", {"edge": _PASSPHRASE}),
-        ("d1.tls_key_passphrase_file", {"d1": _PASSPHRASE}),
-        (
-            "issuers.ISSUER0001.assertion_keys.1.passphrase_file",
-            {"rest": assertion_key("2", 'passphrase_file = "{folder}/loose"')},
-        ),
-    ],
-)
-def test_a_passphrase_that_others_can_read_is_refused(files: Files, setting: str, lines: dict[str, str]) -> None:
-    files.other("loose", 0o640)
-
-    (mistake,) = files.mistakes(**lines)
-
-    assert mistake.startswith(f"{setting} ")
-    assert "chmod 600" in mistake
-
-
-def test_a_passphrase_without_a_key_for_it_is_refused(files: Files) -> None:
-    (mistake,) = files.mistakes(rest='[grpc]\ntls_key_passphrase_file = "{private}"')
-
-    assert "tls_key_passphrase_file requires tls_key_file" in mistake
