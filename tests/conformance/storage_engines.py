@@ -21,21 +21,7 @@ ISSUER = "ISSUER0001"
 LOG_DOWN = error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
 STORE_DOWN = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
 ODD_TEXTS = [
-    "",
-    ".",
-    "a.b",
-    "a b",
-    "a/b:c",
-    "a*",
-    ">",
-    "=YQ",
-    "YQ",
-    "a",
-    "A",
-    "ä",
-    "\r\n",
-    "\0",
-    "#",
+    *("", ".", "a.b", "a b", "a/b:c", "a*", ">", "=YQ", "YQ", "a", "A", "ä", "\r\n", "\0", "#"),
     *("x" * length for length in (64, 65, 5000, 5001)),
 ]
 """Texts that an engine may take for something else, or for each other."""

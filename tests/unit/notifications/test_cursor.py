@@ -33,20 +33,9 @@ def test_a_text_is_a_cursor_only_if_it_is_the_very_one_that_the_log_gives_out(gi
 @pytest.mark.parametrize(
     "given",
     [
-        "",
-        "7",
-        "0a1b2c3d",
-        "0a1b2c3d-",
-        "0a1b2c3d--7",
-        "0a1b2c3d-+7",
-        "0a1b2c3d-07",
-        "0a1b2c3d-7\n",
-        " 0a1b2c3d-7",
-        "0a1b2c3d-\u0667",
-        "0A1B2C3D-7",
-        "ffffffff-7",
-        "0a1b2c3d-11",
-        "0a1b2c3d-99999999999999999999",
+        *("", "7", "0a1b2c3d", "0a1b2c3d-", "0a1b2c3d--7", "0a1b2c3d-+7", "0a1b2c3d-07", "0a1b2c3d-7\n"),
+        *(" 0a1b2c3d-7", "0a1b2c3d-\u0667", "0A1B2C3D-7"),
+        *("ffffffff-7", "0a1b2c3d-11", "0a1b2c3d-99999999999999999999"),
     ],
 )
 def test_what_the_log_has_not_given_out_is_refused_without_being_repeated(given: str) -> None:

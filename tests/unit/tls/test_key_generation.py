@@ -5,8 +5,6 @@ from pathlib import Path
 from shutil import which
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from joserfc import jwe, jws
@@ -24,7 +22,6 @@ from gateway.tls.key_generation import (
     Environment,
     KeyGenerationError,
     NewFile,
-    Purpose,
     Subject,
 )
 
@@ -52,26 +49,6 @@ def private(path: Path, content: bytes) -> NewFile:
 def oracle(key: ECKey) -> oracle_jwk.JWK:
     """Return the public half as another library reads it."""
     return oracle_jwk.JWK.from_json(key_generation.public_jwk(key).decode())
-
-
-@pytest.mark.parametrize("purpose", [SIGNING, ENCRYPTION])
-def test_the_public_jwk_says_what_the_key_is_for_and_nothing_private(purpose: Purpose) -> None:
-    key = key_generation.make_key(purpose)
-    public = json.loads(key_generation.public_jwk(key))
-
-    assert public == {
-        "kty": "EC",
-        "crv": "P-256",
-        "x": key["x"],
-        "y": key["y"],
-        "use": purpose.use,
-        "alg": purpose.algorithm,
-        "kid": oracle(key).thumbprint(),
-    }
-
-
-def test_a_chosen_kid_is_kept() -> None:
-    assert json.loads(key_generation.public_jwk(key_generation.make_key(SIGNING, "bank-1:1")))["kid"] == "bank-1:1"
 
 
 @pytest.mark.parametrize("kid", ["", " ", "a kid", "kid\n", "schlüssel", "\x1b[2J"])
@@ -197,15 +174,6 @@ def test_openssl_verifies_the_request_and_reads_its_subject(
         f"commonName                = {RSA_NAME}",
     ):
         assert attribute in said
-
-
-def test_a_request_is_signed_with_sha256_and_names_only_what_was_given(rsa_key: ClientKey) -> None:
-    request = key_generation.signing_request(rsa_key, Subject(RSA_NAME))
-
-    assert isinstance(request.signature_hash_algorithm, hashes.SHA256)
-    assert request.is_signature_valid
-    assert request.public_key() == rsa_key.public_key()
-    assert request.subject == x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, RSA_NAME)])
 
 
 @pytest.mark.parametrize(

@@ -172,10 +172,6 @@ def test_an_encrypted_key_behind_its_certificate_in_one_file_is_opened(file: Pat
     assert opened.public_key() == key.public_key()
 
 
-def test_where_no_file_is_named_there_is_no_passphrase() -> None:
-    assert keys.read_passphrase("a.setting", None) is None
-
-
 @pytest.mark.parametrize("content", [b"two words", b"two words\n", b"two words\r\n"])
 def test_a_passphrase_is_read_without_its_line_ending(file: Path, content: bytes) -> None:
     file.write_bytes(content)
