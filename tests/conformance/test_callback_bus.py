@@ -77,9 +77,7 @@ async def test_a_callback_request_arrives_unchanged_with_all_that_a_handler_need
     request.cancel()
 
 
-async def test_without_a_reply_none_is_returned_at_the_deadline_and_the_callback_request_is_withdrawn(
-    bus: Bus, handler: Connected
-) -> None:
+async def test_without_a_reply_a_callback_is_withdrawn_at_its_deadline(bus: Bus, handler: Connected) -> None:
     began = time.monotonic()
 
     assert await bus.asking.ask(a_question(), 0.5) is None

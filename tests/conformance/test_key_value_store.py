@@ -46,9 +46,7 @@ async def test_only_the_value_that_is_meant_is_deleted(entries: KeyValueStore) -
     assert (await entries.get("key"), await entries.get("other")) == (b"two", b"one")
 
 
-async def test_of_a_value_that_is_deleted_and_replaced_at_the_same_time_the_new_one_stays(
-    entries: KeyValueStore,
-) -> None:
+async def test_of_a_value_deleted_and_replaced_at_the_same_time_the_new_one_stays(entries: KeyValueStore) -> None:
     for number in range(20):
         key = f"key-{number}"
         await entries.put(key, b"old", 60)
@@ -60,9 +58,7 @@ async def test_of_a_value_that_is_deleted_and_replaced_at_the_same_time_the_new_
         assert await entries.get(key) == b"new"
 
 
-async def test_of_many_that_put_and_delete_at_several_gateways_nobody_loses_what_it_put(
-    shared_engine: StorageEngine,
-) -> None:
+async def test_nobody_that_puts_and_deletes_at_several_gateways_loses_what_it_put(shared_engine: StorageEngine) -> None:
     async with shared_engine.opened() as one, shared_engine.opened() as other:
 
         async def hold(entries: KeyValueStore, own: bytes) -> int:
@@ -103,9 +99,7 @@ async def test_an_empty_value_is_one(entries: KeyValueStore) -> None:
     assert await entries.get("key") is None
 
 
-async def test_of_many_that_put_at_the_same_time_one_succeeds_and_the_others_get_its_value(
-    entries: KeyValueStore,
-) -> None:
+async def test_of_many_that_put_at_the_same_time_one_succeeds_and_others_get_its_value(entries: KeyValueStore) -> None:
     for key in ("a", "b", "c"):
         outcomes = await asyncio.gather(*(entries.put_if_absent(key, b"%d" % each, 60) for each in range(20)))
 
@@ -133,9 +127,7 @@ async def test_what_one_gateway_has_put_another_one_gets_at_once(shared_engine: 
         assert await other.key_value_store.get("key") is None
 
 
-async def test_a_value_is_gone_when_its_time_is_over_and_not_before_and_another_may_take_its_place(
-    entries: KeyValueStore,
-) -> None:
+async def test_a_value_is_gone_when_its_time_is_over_not_before_and_another_may_follow(entries: KeyValueStore) -> None:
     began = asyncio.get_running_loop().time()
     await entries.put("put", b"one", 1.5)
     assert await entries.put_if_absent("put if absent", b"one", 1.5) is None

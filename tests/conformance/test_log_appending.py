@@ -87,9 +87,7 @@ async def test_the_events_of_a_card_keep_their_order_while_many_cards_have_some(
     assert dict(places) == {f"card-{card}": list(range(25)) for card in range(20)}
 
 
-async def test_a_log_that_is_opened_again_has_what_was_stored_knows_its_end_and_goes_on(
-    storage_engine: StorageEngine,
-) -> None:
+async def test_a_log_opened_again_has_what_was_stored_knows_its_end_and_goes_on(storage_engine: StorageEngine) -> None:
     async with storage_engine.opened() as storage:
         log_id = storage.log.log_id
         assert await append_all(storage.log, [an_event(1), an_event(2)]) == [True, True]

@@ -79,9 +79,7 @@ async def test_events_of_a_single_card_are_stored_in_order_while_others_store_so
         assert [event for event in found if event.subject_id == events[0].subject_id] == events
 
 
-async def test_when_the_engine_fails_no_event_is_stored_without_those_before_it(
-    breakable_engine: StorageEngine,
-) -> None:
+async def test_if_the_engine_fails_no_event_is_stored_without_those_before_it(breakable_engine: StorageEngine) -> None:
     events = _events(*range(20_000))
     given = 0
     async with breakable_engine.opened() as storage:

@@ -83,9 +83,7 @@ async def test_a_gateway_that_leaves_in_order_leaves_its_leases_at_once(nats: Na
         assert await quickest(hand_over, 2.0) < 2.0
 
 
-async def test_what_a_gateway_had_that_died_goes_to_another_one_within_five_seconds_and_not_before_its_time(
-    nats: NatsEngine,
-) -> None:
+async def test_what_a_dead_gateway_had_goes_to_another_within_five_seconds_but_not_too_soon(nats: NatsEngine) -> None:
     names = (NAME, "another")
 
     async def take_over() -> float:

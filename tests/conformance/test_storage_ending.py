@@ -26,9 +26,7 @@ async def test_closing_twice_or_at_once_is_closing(storage_engine: StorageEngine
         pass
 
 
-async def test_once_the_engine_is_gone_every_call_fails_and_who_waits_for_growth_learns_of_it(
-    breakable_engine: StorageEngine,
-) -> None:
+async def test_once_the_engine_is_gone_all_calls_fail_and_who_waits_learns_so(breakable_engine: StorageEngine) -> None:
     async with breakable_engine.opened() as storage:
         await storage.log.append(an_event(1))
         waiting = asyncio.create_task(storage.log.wait_beyond(1))

@@ -65,9 +65,7 @@ async def test_a_watcher_that_comes_after_the_last_one_left_is_granted_a_new_lea
     assert tokens == sorted(set(tokens))
 
 
-async def test_the_next_watcher_of_the_process_replaces_the_lease_by_one_with_a_larger_fencing_token(
-    leases: SubscriptionLeases,
-) -> None:
+async def test_the_next_watcher_of_the_process_gets_a_lease_with_a_larger_token(leases: SubscriptionLeases) -> None:
     leases.set_watchers(ISSUER, NAME, 2)
     first = await granted(leases, ISSUER, NAME, pytest.fail)
 
@@ -77,9 +75,7 @@ async def test_the_next_watcher_of_the_process_replaces_the_lease_by_one_with_a_
     assert second.fencing_token > first.fencing_token
 
 
-async def test_a_watcher_that_leaves_while_acquiring_is_granted_nothing_and_hinders_nobody(
-    leases: SubscriptionLeases,
-) -> None:
+async def test_who_leaves_while_acquiring_is_granted_nothing_and_hinders_nobody(leases: SubscriptionLeases) -> None:
     leases.set_watchers(ISSUER, NAME, 1)
     asking = asyncio.ensure_future(leases.acquire(ISSUER, NAME, pytest.fail))
     await asyncio.sleep(0)

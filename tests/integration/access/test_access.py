@@ -136,9 +136,7 @@ async def test_a_caller_is_known_by_its_certificate_or_else_by_its_token(gateway
         assert await _resume(strange, _bearer()) == _SERVED
 
 
-async def test_a_caller_that_is_not_granted_an_rpc_is_refused_and_the_log_says_who_it_was(
-    gateway: _Gateway, logged: list[EventDict]
-) -> None:
+async def test_who_is_not_granted_an_rpc_is_refused_and_logged(gateway: _Gateway, logged: list[EventDict]) -> None:
     delete = card.DeleteCardRequest(issuer_id="SANDBOX001", card_id="card-1", reason_code="CLOSED_CARD")
     async with gateway.channel() as channel, gateway.channel(STRANGER) as strange:
         assert await _failed(CardServiceStub(channel).DeleteCard(delete)) == _DENIED
@@ -229,9 +227,7 @@ async def test_grants_of_calls_at_the_same_time_are_not_mixed_up(gateway: _Gatew
     assert outcomes == [_DENIED, _SERVED] * 20
 
 
-async def test_a_changed_policy_and_a_withdrawn_key_reach_the_next_call_on_the_same_connection(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_a_changed_policy_and_a_withdrawn_key_reach_the_next_call(sandbox: Sandbox, tmp_path: Path) -> None:
     async with _running(sandbox, tmp_path) as gateway, gateway.channel() as channel:
         token = _bearer()
         assert [await _resume(channel), await _resume(channel, token)] == [_SERVED, _SERVED]

@@ -17,9 +17,7 @@ async def test_of_duplicates_that_arrive_together_the_first_one_is_stored(log: S
     assert [stored.event for stored in (await log.read(0, 10)).events] == [events[place] for place in (0, 1, 3, 5)]
 
 
-async def test_a_duplicate_of_an_event_that_could_not_be_stored_is_not_called_one(
-    log: SqliteEventLog, path: Path
-) -> None:
+async def test_a_duplicate_of_an_event_that_was_not_stored_is_not_called_one(log: SqliteEventLog, path: Path) -> None:
     with locked(path):
         outcomes = await asyncio.gather(log.append(event(1)), log.append(event(1)), return_exceptions=True)
         for outcome in outcomes:

@@ -103,9 +103,7 @@ async def test_a_file_that_is_gone_is_noticed_while_nothing_is_appended(path: Pa
                 await waiter
 
 
-async def test_a_new_connection_does_not_read_the_file_that_came_in_its_place(
-    storage: SqliteStorage, path: Path
-) -> None:
+async def test_a_new_connection_does_not_read_the_file_that_took_its_place(storage: SqliteStorage, path: Path) -> None:
     await storage.log.append(event(1))
     replace(path)
 

@@ -116,9 +116,7 @@ def execute(path: Path, statement: str) -> None:
         pytest.param(lambda path: execute(path, "CREATE TABLE event (text)"), "another application", id="another's"),
     ],
 )
-async def test_a_file_that_is_no_log_is_refused_and_left_as_it_is(
-    path: Path, make: Callable[[Path], object], mistake: str
-) -> None:
+async def test_a_file_that_is_no_log_stays_as_it_is(path: Path, make: Callable[[Path], object], mistake: str) -> None:
     make(path)
     before = path.read_bytes()
 
@@ -131,9 +129,7 @@ async def test_a_file_that_is_no_log_is_refused_and_left_as_it_is(
 @pytest.mark.parametrize(
     ("change", "mistake"), [("PRAGMA user_version = 4", "newer version"), ("DELETE FROM meta", "lost its identity")]
 )
-async def test_a_log_of_a_newer_version_or_without_its_identity_is_refused(
-    path: Path, change: str, mistake: str
-) -> None:
+async def test_a_log_of_a_newer_version_or_without_identity_is_refused(path: Path, change: str, mistake: str) -> None:
     async with opened(path):
         pass
     execute(path, change)

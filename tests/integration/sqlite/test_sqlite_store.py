@@ -100,9 +100,7 @@ async def test_storage_that_fails_is_told_as_the_store_s_and_recovers(storage: S
     assert await store.put_if_absent("new", b"two", 60) is None
 
 
-async def test_a_put_that_the_storage_fails_and_an_append_beside_it_name_their_own_reasons(
-    storage: SqliteStorage, path: Path
-) -> None:
+async def test_a_failed_put_and_an_append_beside_it_name_their_own_reasons(storage: SqliteStorage, path: Path) -> None:
     with locked(path):
         outcomes = await asyncio.gather(
             storage.key_value_store.put("a", b"one", 60), storage.log.append(event(1)), return_exceptions=True

@@ -135,9 +135,7 @@ async def test_a_token_or_else_a_certificate_names_the_caller(
     assert await Callers(tokens).identify(auth_context, metadata) == caller
 
 
-async def test_a_token_that_is_bound_to_a_certificate_is_taken_with_that_certificate_only(
-    tokens: TokenVerifier,
-) -> None:
+async def test_a_token_bound_to_a_certificate_is_taken_with_that_certificate_only(tokens: TokenVerifier) -> None:
     callers, bound = Callers(tokens), bearer(cnf={"x5t#S256": thumbprint(CARD_SERVICE)})
 
     assert (await callers.identify(shown(CARD_SERVICE), bound)).identity == "jwt:card-service"

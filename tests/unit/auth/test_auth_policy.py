@@ -93,9 +93,7 @@ NOTHING = "nothing"
         ("", CREATE, NOTHING),
     ],
 )
-def test_a_caller_may_do_what_is_granted_and_nothing_else(
-    identity: str, rpc: str, issuers: set[str] | str | None
-) -> None:
+def test_a_caller_may_do_what_is_granted_and_no_more(identity: str, rpc: str, issuers: set[str] | str | None) -> None:
     caller = Caller(identity, "certificate")
 
     granted = POLICY.grant(caller, rpc)
@@ -164,9 +162,7 @@ def _granting(rpcs: str = '["*"]', issuers: str = '["*"]', identity: str = "jwt:
         ],
     ],
 )
-def test_a_policy_with_mistakes_is_refused_and_each_has_a_line_with_its_place(
-    document: str, mistakes: list[str]
-) -> None:
+def test_a_policy_with_mistakes_is_refused_with_the_place_of_each(document: str, mistakes: list[str]) -> None:
     with pytest.raises(SettingsError) as refused:
         Policy.parse(document.encode(), PLACE, VOCABULARY)
 

@@ -269,9 +269,7 @@ async def test_a_token_that_was_verified_is_refused_once_its_key_was_withdrawn_o
         assert (await tokens.verify(good)).subject == "card-service"
 
 
-async def test_a_token_is_remembered_by_its_digest_and_the_memory_is_bounded(
-    keys: Jwks, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_tokens_are_remembered_by_digest_within_bounds(keys: Jwks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway_jwt, "_MAX_VERIFIED", 4)
     tokens = verifier(keys)
     first = signed()

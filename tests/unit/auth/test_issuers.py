@@ -44,9 +44,7 @@ def test_an_issuer_that_is_not_configured_is_refused_without_being_repeated(unkn
     [(["ISSUER0001", "ISSUER0002"], "ISSUER0001"), (["ISSUER0001", "ISSUER0002"], "ISSUER0009"), (["ISSUER0001"], "")],
     ids=["configured", "not configured", "not named"],
 )
-def test_who_may_not_act_for_an_issuer_does_not_learn_whether_it_is_configured(
-    configured: list[str], issuer_id: str
-) -> None:
+def test_who_may_not_act_for_an_issuer_never_learns_if_it_is_configured(configured: list[str], issuer_id: str) -> None:
     def ask() -> GatewayError:
         caller = Caller("spiffe://bank/cards", "certificate")
         grant.use(grant.Grant(caller, "/issuer.card.v1.CardService/CreateCard", frozenset({"ISSUER0002"})))

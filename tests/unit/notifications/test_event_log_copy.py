@@ -37,9 +37,7 @@ async def test_an_empty_log_is_copied_with_its_subscriptions(source: FakeSide, t
 
 
 @pytest.mark.parametrize("committed", range(15))
-async def test_a_subscription_goes_on_with_what_it_had_not_committed(
-    source: FakeSide, target: FakeSide, committed: int
-) -> None:
+async def test_a_subscription_goes_on_where_it_committed(source: FakeSide, target: FakeSide, committed: int) -> None:
     source.put(1, 2, 3, gap=2)  # At 3, 4, 5.
     source.put(4, 5, 6, 7, gap=5)  # At 11 to 14.
     await source.commit(fraud=committed)
@@ -138,7 +136,7 @@ async def test_a_cursor_that_has_moved_on_in_the_target_is_not_moved_back(
 
 
 @pytest.mark.parametrize("after", range(10))
-async def test_a_copy_that_was_broken_off_goes_on_and_ends_as_if_it_had_not_been(
+async def test_a_copy_broken_off_goes_on_and_ends_like_any_other(
     source: FakeSide, target: FakeSide, after: int
 ) -> None:
     source.put(*range(1, 11))
@@ -242,9 +240,7 @@ async def test_what_has_become_too_old_since_is_left_out_of_a_later_copy(
     assert target.left("fraud") == left
 
 
-async def test_what_the_source_got_again_and_the_target_still_has_is_not_brought_again(
-    source: FakeSide, target: FakeSide
-) -> None:
+async def test_what_the_source_got_again_and_the_target_has_is_not_copied(source: FakeSide, target: FakeSide) -> None:
     source.put(1, 2, 3)
     await copied(source, target)
     source.log.trim(1)
@@ -271,9 +267,7 @@ async def test_copies_to_and_fro_stay_exact(source: FakeSide, target: FakeSide) 
         assert there.left("fraud") == here.left("fraud") == list(range(turn * 20 + 13, turn * 20 + 20))
 
 
-async def test_what_the_old_log_took_after_it_was_left_is_not_passed_over_when_it_is_copied_into(
-    source: FakeSide, target: FakeSide
-) -> None:
+async def test_what_the_old_log_took_after_it_was_left_is_not_passed_over(source: FakeSide, target: FakeSide) -> None:
     source.put(*range(1, 6))
     await copied(source, target)
     source.put(100)
@@ -317,9 +311,7 @@ async def test_what_the_target_has_trimmed_since_is_not_brought_again(source: Fa
     assert target.log.subscriptions[ISSUER, "new"].committed == 5, "it is nobody who missed some"
 
 
-async def test_what_came_again_after_it_was_trimmed_is_not_taken_for_the_place_where_it_was(
-    source: FakeSide, target: FakeSide
-) -> None:
+async def test_what_came_again_after_a_trim_is_not_taken_for_its_old_place(source: FakeSide, target: FakeSide) -> None:
     source.put(1, 2)
     await source.commit(fraud=0)
     await copied(source, target)
@@ -331,9 +323,7 @@ async def test_what_came_again_after_it_was_trimmed_is_not_taken_for_the_place_w
     assert source.left("fraud") == [2, 3, 1]
 
 
-async def test_only_where_both_logs_were_the_same_is_gone_on_when_it_is_copied_back(
-    source: FakeSide, target: FakeSide
-) -> None:
+async def test_a_copy_back_goes_on_only_where_both_logs_were_the_same(source: FakeSide, target: FakeSide) -> None:
     source.put(*range(1, 8))
     target.log.on_append = lambda: target.put(100) if target.numbers[-1] == 2 else None
     await copied(source, target)
@@ -359,9 +349,7 @@ async def test_a_log_that_was_put_back_from_a_backup_is_looked_at_again(source: 
     assert target.numbers == [*range(1, 11), 50]
 
 
-async def test_a_log_that_was_made_anew_beside_the_same_store_gets_everything(
-    source: FakeSide, target: FakeSide
-) -> None:
+async def test_a_log_made_anew_beside_the_same_store_gets_everything(source: FakeSide, target: FakeSide) -> None:
     source.put(*range(1, 6))
     await copied(source, target)
     anew = FakeSide("cccccccc")

@@ -42,9 +42,7 @@ async def test_the_first_watcher_is_active_and_the_subscription_is_made() -> Non
 
 
 @pytest.mark.parametrize(("committed", "begins_at"), [(2, 2), (None, 4)])
-async def test_the_start_that_was_asked_for_counts_until_something_is_committed(
-    committed: int | None, begins_at: int
-) -> None:
+async def test_the_start_asked_for_counts_until_something_is_committed(committed: int | None, begins_at: int) -> None:
     log = a_log_of(4)
     if committed is not None:
         await log.commit(ISSUER, NAME, committed, 0)

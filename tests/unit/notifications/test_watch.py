@@ -44,9 +44,7 @@ def names(first: int, last: int) -> list[str]:
         pytest.param(Start(since_ms=5001), 0, 6, id="after all times"),
     ],
 )
-async def test_a_watch_begins_where_it_is_to_begin_and_goes_on_with_what_comes(
-    start: Start, trimmed: int, first: int
-) -> None:
+async def test_a_watch_begins_where_it_is_to_begin_and_then_goes_on(start: Start, trimmed: int, first: int) -> None:
     log = a_log_of(5)
     log.trim(trimmed)
     stream = watchers_of(log).watch(a_watch(start))
@@ -291,9 +289,7 @@ async def test_a_watch_that_is_overtaken_by_retention_ends_instead_of_leaving_so
 
 
 @given(trims=st.lists(st.integers(0, 60), max_size=4), size=st.integers(1, 5))
-async def test_whenever_retention_strikes_a_watch_gets_every_event_in_order_or_is_told(
-    trims: list[int], size: int
-) -> None:
+async def test_when_retention_strikes_a_watch_gets_every_event_in_order_or_is_told(trims: list[int], size: int) -> None:
     log = a_log_of(10)
 
     async def write() -> None:

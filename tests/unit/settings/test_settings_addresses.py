@@ -19,9 +19,7 @@ _SECRET = "s3cret"
         *("ftp://127.0.0.1/jwks", "file:///etc/jwks", "/jwks", ""),
     ],
 )
-def test_a_url_of_keys_that_others_could_read_or_that_cannot_be_is_refused_without_being_repeated(
-    files: Files, url: str
-) -> None:
+def test_a_url_of_keys_that_is_unsafe_or_wrong_is_refused_without_being_repeated(files: Files, url: str) -> None:
     (mistake,) = mistakes_of(files.write_tokens(f'issuer = "a", jwks_url = "{url}"'))
 
     assert mistake.startswith("access.tokens.jwks_url ")
@@ -97,9 +95,7 @@ def test_a_wrong_server_of_nats_is_not_reported_as_missing(files: Files, server:
         ("ACCESS__TOKENS__ALGORITHMS", "access.tokens.algorithms"),
     ],
 )
-def test_a_list_without_anything_is_refused(
-    files: Files, monkeypatch: pytest.MonkeyPatch, variable: str, setting: str
-) -> None:
+def test_an_empty_list_is_refused(files: Files, monkeypatch: pytest.MonkeyPatch, variable: str, setting: str) -> None:
     monkeypatch.setenv(f"D1_GATEWAY_{variable}", "[]")
 
     assert files.mistakes() == [f"{setting} (environment): must not be empty"]

@@ -108,9 +108,7 @@ async def name_shown_now(port: int, certificates: Certificates) -> str:
         return await shown_name()
 
 
-async def test_what_d1_is_shown_changes_with_its_files_and_a_connection_keeps_what_it_has(
-    used: Used, tmp_path: Path
-) -> None:
+async def test_what_d1_is_shown_changes_with_its_files_and_connections_keep_theirs(used: Used, tmp_path: Path) -> None:
     ours = Authority("Thales")
     used.present(ours.issue(common_name="TLSMA-old"))
     certificates = Certificates(used.settings)

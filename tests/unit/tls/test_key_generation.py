@@ -152,9 +152,7 @@ def test_a_client_key_opens_with_its_passphrase_only() -> None:
 
 @pytest.mark.parametrize("algorithm", ClientAlgorithm)
 @needs_openssl
-def test_openssl_verifies_the_request_and_reads_its_subject(
-    tmp_path: Path, rsa_key: ClientKey, algorithm: ClientAlgorithm
-) -> None:
+def test_openssl_verifies_and_reads_the_request(tmp_path: Path, rsa_key: ClientKey, algorithm: ClientAlgorithm) -> None:
     key = rsa_key if algorithm is RSA else key_generation.make_client_key(algorithm)
     subject = Subject(RSA_NAME, "FR", "Île-de-France", "Paris", "A Bank, Cards", "Payments")
     request, file = key_generation.signing_request(key, subject), tmp_path / "request.csr"
@@ -185,9 +183,7 @@ def test_openssl_verifies_the_request_and_reads_its_subject(
         ("TLSMA-ECDSA/ISSUER0001/PPR", ECDSA, Environment.PREPROD),
     ],
 )
-def test_the_environment_is_read_out_of_the_common_name(
-    name: str, algorithm: ClientAlgorithm, environment: Environment
-) -> None:
+def test_the_environment_is_in_the_common_name(name: str, algorithm: ClientAlgorithm, environment: Environment) -> None:
     assert key_generation.environment_of(name, algorithm) is environment
 
 

@@ -148,9 +148,7 @@ def test_a_passphrase_for_a_key_that_is_not_encrypted_is_refused(file: Path, con
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_key_of_any_kind_is_opened_with_its_passphrase(
-    file: Path, rsa_key: rsa.RSAPrivateKey, *, legacy: bool
-) -> None:
+def test_any_key_is_opened_with_its_passphrase(file: Path, rsa_key: rsa.RSAPrivateKey, *, legacy: bool) -> None:
     file.write_bytes(behind(b"word", rsa_key, legacy=legacy))
 
     assert keys.open_pem("a.setting", file, b"word") == plain(rsa_key)
@@ -191,9 +189,7 @@ def test_a_passphrase_is_read_without_its_line_ending(file: Path, content: bytes
         (b"word", 0o604, "can be read by others"),
     ],
 )
-def test_a_file_that_holds_no_passphrase_or_is_open_to_others_is_refused(
-    file: Path, content: bytes, mode: int, fault: str
-) -> None:
+def test_a_passphrase_missing_or_open_to_others_is_refused(file: Path, content: bytes, mode: int, fault: str) -> None:
     file.write_bytes(content)
     file.chmod(mode)
 

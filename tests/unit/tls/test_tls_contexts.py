@@ -83,9 +83,7 @@ async def test_a_key_behind_a_passphrase_is_opened_and_presented(encrypted: Iden
 
 
 @pytest.mark.parametrize("table", ["grpc", "d1"])
-def test_the_passphrase_is_taken_for_the_listener_of_callers_and_for_d1_too(
-    encrypted: Identity, tmp_path: Path, table: str
-) -> None:
+def test_a_passphrase_is_taken_for_callers_and_for_d1_too(encrypted: Identity, tmp_path: Path, table: str) -> None:
     assert _context(table, encrypted, tls_key_passphrase_file=_private(tmp_path / "passphrase", b"a passphrase"))
 
 
