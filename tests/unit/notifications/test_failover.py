@@ -11,7 +11,7 @@ from gateway.notifications.watch import Watch, Watchers
 from gateway.ports import Event, Read, Scope
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
-from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
+from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases
 from tests.unit.notifications.watches import LATEST, a_log_of, a_watch, collect, operations, receive, watchers_of
 
 ACTIVE = notification.WATCHER_ROLE_ACTIVE
@@ -29,45 +29,6 @@ async def becomes_active(stream: AsyncGenerator[bytes, None]) -> notification.Wa
         assert not message.notifications
         message = await receive(stream)
     return message
-
-
-async def test_the_first_watcher_is_active_and_the_subscription_is_made() -> None:
-    log = a_log_of(2)
-
-    messages = await collect(subscribe(watchers_of(log)), log, 2)
-
-    assert [message.role for message in messages] == [ACTIVE, ACTIVE]
-    assert operations(messages) == ["op-1", "op-2"]
-    assert await log.get_subscription(ISSUER, NAME) is not None
-
-
-@pytest.mark.parametrize(("committed", "begins_at"), [(2, 2), (None, 4)])
-async def test_the_start_asked_for_counts_until_something_is_committed(committed: int | None, begins_at: int) -> None:
-    log = a_log_of(4)
-    if committed is not None:
-        await log.commit(ISSUER, NAME, committed, 0)
-
-    stream = subscribe(watchers_of(log), a_watch(LATEST))
-    begin = await receive(stream)
-    log.put(an_event(5))
-    messages = await collect(stream, log, 5)
-
-    assert begin.cursor == f"0a1b2c3d-{begins_at}"
-    assert operations(messages) == [f"op-{number}" for number in range(begins_at + 1, 6)]
-
-
-async def test_a_second_watcher_stands_by_and_receives_heartbeats_only() -> None:
-    log = a_log_of(2)
-    watchers = watchers_of(log)
-    async with aclosing(subscribe(watchers)) as active, aclosing(subscribe(watchers)) as standby:
-        await receive(active)
-        log.put(an_event(3))
-
-        beats = [await receive(standby) for _ in range(3)]
-
-        assert {beat.role for beat in beats} == {STANDBY}
-        assert operations(beats) == []
-        assert watchers.counts(ISSUER) == {NAME: 2}
 
 
 @pytest.mark.parametrize("committed", [0, 3])

@@ -57,15 +57,6 @@ async def test_a_watch_begins_where_it_is_to_begin_and_then_goes_on(start: Start
     assert operations(messages) == names(first, 6)
 
 
-async def test_no_batch_is_larger_than_was_asked_for() -> None:
-    log = a_log_of(7)
-
-    messages = await collect(watchers_of(log).watch(a_watch(max_batch_size=3)), log, 7)
-
-    assert [operations([message]) for message in messages] == [[], names(1, 3), names(4, 6), names(7, 7)]
-    assert [message.cursor for message in messages] == [f"0a1b2c3d-{place}" for place in (0, 3, 6, 7)]
-
-
 async def test_no_batch_is_larger_than_a_client_of_grpc_takes() -> None:
     log = FakeEventLog()
     long = notification.Notification(correlation_id="x" * 300_000).SerializeToString()
@@ -177,17 +168,6 @@ async def test_watchers_who_want_the_same_have_the_log_read_once_and_get_the_sam
     await asyncio.gather(*later, return_exceptions=True)
 
 
-async def test_a_silent_watch_is_sent_heartbeats() -> None:
-    log = a_log_of(3)
-    stream = watchers_of(log).watch(a_watch(LATEST, heartbeat_seconds=0.02))
-
-    beats = [await receive(stream) for _ in range(4)]
-    await stream.aclose()
-
-    assert operations(beats) == []
-    assert {(beat.cursor, beat.role) for beat in beats} == {("0a1b2c3d-3", notification.WATCHER_ROLE_ACTIVE)}
-
-
 async def test_a_watch_that_nothing_matches_is_sent_heartbeats_whose_cursor_moves_on() -> None:
     log = FakeEventLog()
 
@@ -247,28 +227,6 @@ async def test_a_cancelled_watch_raises_the_cancellation_and_leaves_no_task() ->
         await waiting
 
     assert asyncio.all_tasks() == before
-
-
-async def test_a_cursor_that_the_log_has_not_given_out_is_refused() -> None:
-    stream = watchers_of(a_log_of(3)).watch(a_watch(Start(after_cursor="0a1b2c3d-4")))
-
-    with pytest.raises(GatewayError) as caught:
-        await receive(stream)
-
-    assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_UNKNOWN
-
-
-async def test_a_cursor_before_what_is_kept_is_refused_with_the_earliest_one() -> None:
-    log = a_log_of(6)
-    log.trim(4)
-    watchers = watchers_of(log)
-
-    with pytest.raises(GatewayError) as caught:
-        await receive(watchers.watch(a_watch(Start(after_cursor="0a1b2c3d-3"))))
-    earliest = caught.value.metadata["earliest_cursor"]
-
-    assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_EXPIRED
-    assert operations(await collect(watchers.watch(a_watch(Start(after_cursor=earliest))), log, 6)) == names(5, 6)
 
 
 async def test_a_watch_that_is_overtaken_by_retention_ends_instead_of_leaving_something_out() -> None:
