@@ -41,7 +41,6 @@ class Connected:
         return self.requests[count - 1]
 
     async def reply(self, reply: callback.Reply) -> int:
-        """Send a reply. Returns its outcome."""
         count = len(self.outcomes)
         self._registry.take(self.session, reply, self.outcomes.append)
         await until(lambda: len(self.outcomes) > count)
@@ -50,8 +49,6 @@ class Connected:
 
 @dataclass(slots=True)
 class Bus:
-    """A bus, from its caller to its handlers."""
-
     asking: Broker
     answering: CallbackRegistry
     _sessions: int = field(default=0)
@@ -79,13 +76,11 @@ class Bus:
         await self.disconnect(await self.connect(topics=[("ISSUER0009", "deliver_otp")]))
 
     async def settled(self) -> None:
-        """Wait until no callback is pending."""
         await until(lambda: self.asking.size[0] == 0 and self.answering.is_idle)
 
 
 @asynccontextmanager
 async def alone() -> AsyncIterator[Bus]:
-    """Run a broker without peers."""
     broker = Broker(asyncio.get_running_loop())
     yield Bus(broker, broker)
 

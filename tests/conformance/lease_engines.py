@@ -44,8 +44,6 @@ class SqliteEngine:
 
 @dataclass(frozen=True, slots=True)
 class NatsGateway:
-    """The leases of a gateway process."""
-
     connection: Connection
     leases: NatsLeases
 
@@ -72,7 +70,6 @@ class NatsEngine:
 
     @asynccontextmanager
     async def gateways(self, count: int) -> AsyncIterator[list[NatsGateway]]:
-        """Run several gateway processes."""
         async with AsyncExitStack() as stack:
             yield [await stack.enter_async_context(aclosing(await self.open(Clock()))) for _ in range(count)]
 
@@ -94,7 +91,6 @@ async def granted(
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until a condition is true."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  what happens at another gateway sets no event for tests
             await asyncio.sleep(0.005)

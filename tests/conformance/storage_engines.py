@@ -28,19 +28,14 @@ ODD_TEXTS = [
 
 
 class StorageEngine(Protocol):
-    """A storage engine."""
-
     def opened(self, *, retention: EventLogSettings | None = None) -> AbstractAsyncContextManager[Storage]:
         """Open the storage during the context, like a gateway."""
-        ...
 
     async def break_down(self) -> None:
         """Break the engine while storages are open."""
-        ...
 
     async def mend(self) -> None:
         """Repair the engine once no storage is open."""
-        ...
 
 
 class SqliteEngine:
@@ -131,7 +126,6 @@ async def failure_reason(use: Coroutine[object, object, object]) -> Reason:
 def an_event(
     number: int, *, kind: int = 1, subject_id: str = "card-1", time_ms: int = 1_000, payload: bytes = b"payload"
 ) -> Event:
-    """Make the event of operation ``operation-<number>``."""
     return Event(
         issuer_id=ISSUER,
         kind=kind,
@@ -164,5 +158,4 @@ async def read_all(log: EventLog, after: int = 0, limit: int = 1000) -> list[Sto
 
 
 async def numbers(log: EventLog) -> list[int]:
-    """List the numbers of all events."""
     return [int(stored.event.operation_id.removeprefix("operation-")) for stored in await read_all(log)]

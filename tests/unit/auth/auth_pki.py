@@ -17,8 +17,6 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A certificate and its key, in PEM."""
-
     certificate: bytes
     key: bytes
 
@@ -28,8 +26,6 @@ class Pair:
 
 
 class Authority:
-    """A CA."""
-
     def __init__(self, name: str = "Test CA") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)

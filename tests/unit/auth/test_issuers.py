@@ -9,23 +9,6 @@ from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 
 
-def test_without_a_grant_a_configured_issuer_is_found_and_no_issuer_means_the_only_one() -> None:
-    issuers = Issuers(["ISSUER0001", "ISSUER0002"])
-
-    assert grant.current() is None
-    assert authorized_issuer(issuers, "ISSUER0002") == "ISSUER0002"
-    assert "ISSUER0001" in issuers
-    assert authorized_issuer(Issuers(["ISSUER0001"]), "") == "ISSUER0001"
-
-
-def test_no_issuer_is_refused_where_there_are_several() -> None:
-    with pytest.raises(GatewayError) as caught:
-        authorized_issuer(Issuers(["ISSUER0001", "ISSUER0002"]), "")
-
-    assert caught.value.reason == error_pb2.ERROR_REASON_ISSUER_REQUIRED
-    assert [violation.field for violation in caught.value.violations] == ["issuer_id"]
-
-
 @pytest.mark.parametrize("unknown", ["ISSUER0009", "issuer0001", "ISSUER0001 "])
 def test_an_issuer_that_is_not_configured_is_refused_without_being_repeated(unknown: str) -> None:
     issuers = Issuers(["ISSUER0001"])

@@ -36,8 +36,6 @@ class _Log(FakeEventLog):
 
 
 class FakeSide:
-    """A storage."""
-
     def __init__(self, log_id: str) -> None:
         self.log = _Log(log_id)
         self.key_value_store = FakeKeyValueStore()
@@ -50,7 +48,6 @@ class FakeSide:
 
     @property
     def numbers(self) -> list[int]:
-        """What it holds."""
         return _numbers(stored.event for stored in self.log.held)
 
     def left(self, name: str) -> list[int]:
@@ -59,20 +56,17 @@ class FakeSide:
         return _numbers(stored.event for stored in self.log.held if stored.sequence > committed)
 
     async def commit(self, **places: int) -> None:
-        """Have subscriptions commit."""
         for name, place in places.items():
             await self.log.commit(ISSUER, name, place, 7_000 + place)
 
 
 def card_event(number: int) -> Event:
-    """Make an event of one of three cards."""
     return an_event(number, card_id=f"card-{number % 3}")
 
 
 async def copied(
     source: FakeSide, target: FakeSide, *, keep_from_ms: int | None = None, reported: list[Progress] | None = None
 ) -> Copied:
-    """Copy to the end."""
     reported = [] if reported is None else reported
     return await EventLogCopy(source, target, keep_from_ms=keep_from_ms, report=reported.append).run()
 

@@ -77,17 +77,6 @@ async def test_who_lags_and_has_a_scope_skips_the_rest_and_goes_on_in_the_window
     assert [stored.sequence for stored in (await tail.read(102, 50, scope)).events] == [103]
 
 
-async def test_a_window_that_was_cut_leaves_nothing_out_for_those_that_lag() -> None:
-    log = a_log_of(0)
-    tail = TailCache(log, window=2)
-    await read(tail, 0)
-    for number in range(1, 11):
-        log.put(an_event(number))
-
-    assert await read(tail, 0) == list(range(1, 11))
-    assert [await read(tail, after, 1) for after in range(10)] == [[number] for number in range(1, 11)]
-
-
 async def test_readers_that_begin_together_agree_where_the_window_begins() -> None:
     class LogWithOneLateAnswer(FakeEventLog):
         delay: asyncio.Event | None = None

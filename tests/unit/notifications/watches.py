@@ -24,12 +24,10 @@ def a_log_of(count: int) -> FakeEventLog:
 
 
 def only(*cards: str) -> Predicate:
-    """Want what concerns some cards."""
     return predicate(ISSUER, notification.NotificationFilter(card_ids=cards))
 
 
 def watchers_of(log: FakeEventLog) -> Watchers:
-    """Make the watchers of a gateway that is alone."""
     return Watchers(log, FakeSubscriptionLeases())
 
 
@@ -46,7 +44,6 @@ def a_watch(
 
 
 async def receive(stream: AsyncGenerator[bytes, None]) -> notification.WatchNotificationsResponse:
-    """Take the next message."""
     async with asyncio.timeout(_PATIENCE_SECONDS):
         return notification.WatchNotificationsResponse.FromString(await anext(stream))
 
@@ -63,5 +60,4 @@ async def collect(
 
 
 def operations(messages: Iterable[notification.WatchNotificationsResponse]) -> list[str]:
-    """List the ids of the operations in all the messages."""
     return [each.three_ds_operation.operation_id for message in messages for each in message.notifications]

@@ -19,7 +19,6 @@ class Files:
 
     @classmethod
     def make(cls, folder: Path) -> "Files":
-        """Write the files that the settings name."""
         made = cls(folder, folder / "public.pem", folder / "private.pem", folder / "d1-gateway.toml")
         made.public.write_text("public")
         made.private.write_text("private")
@@ -60,26 +59,21 @@ kid = "encryption-1"
         return text
 
     def write_changed(self, old: str, new: str) -> Path:
-        """Write the settings with a part of them replaced."""
         text = self.write().read_text()
         assert old in text
         self.toml.write_text(text.replace(old, new))
         return self.toml
 
     def write_tokens(self, line: str) -> Path:
-        """Write the settings with another table of tokens."""
         return self.write_changed(f'issuer = "https://issuer.example", jwks_file = "{self.public}"', line)
 
     def load(self, **lines: str) -> Settings:
-        """Write the settings, and load them."""
         return load(self.write(**lines))
 
     def mistakes(self, **lines: str) -> list[str]:
-        """Write the settings, and return the mistakes in them."""
         return mistakes_of(self.write(**lines))
 
     def other(self, name: str, mode: int) -> Path:
-        """Write one more file, with some mode."""
         file = self.folder / name
         file.write_text("key")
         file.chmod(mode)
@@ -87,7 +81,6 @@ kid = "encryption-1"
 
 
 def mistakes_of(file: Path | None) -> list[str]:
-    """Load settings that must be refused."""
     with pytest.raises(SettingsError) as caught:
         load(file)
     return caught.value.mistakes
