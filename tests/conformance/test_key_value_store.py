@@ -99,23 +99,23 @@ async def test_an_empty_value_is_one(entries: KeyValueStore) -> None:
     assert await entries.get("key") is None
 
 
-async def test_of_many_that_put_at_the_same_time_one_succeeds_and_others_get_its_value(entries: KeyValueStore) -> None:
+async def one_puts_and_the_others_get_its_value(*stores: KeyValueStore) -> None:
     for key in ("a", "b", "c"):
-        outcomes = await asyncio.gather(*(entries.put_if_absent(key, b"%d" % each, 60) for each in range(20)))
+        puts = (stores[each % len(stores)].put_if_absent(key, b"%d" % each, 60) for each in range(20))
+        outcomes = await asyncio.gather(*puts)
 
         winner = outcomes.index(None)
         assert outcomes == [None if each == winner else b"%d" % winner for each in range(20)]
-        assert await entries.get(key) == b"%d" % winner
+        assert await stores[0].get(key) == b"%d" % winner
+
+
+async def test_of_many_that_put_at_the_same_time_one_succeeds(entries: KeyValueStore) -> None:
+    await one_puts_and_the_others_get_its_value(entries)
 
 
 async def test_of_many_at_several_gateways_one_succeeds(shared_engine: StorageEngine) -> None:
     async with shared_engine.opened() as one, shared_engine.opened() as other:
-        for key in ("a", "b", "c"):
-            puts = ((one, other)[each % 2].key_value_store.put_if_absent(key, b"%d" % each, 60) for each in range(20))
-            outcomes = await asyncio.gather(*puts)
-
-            winner = outcomes.index(None)
-            assert outcomes == [None if each == winner else b"%d" % winner for each in range(20)]
+        await one_puts_and_the_others_get_its_value(one.key_value_store, other.key_value_store)
 
 
 async def test_what_one_gateway_has_put_another_one_gets_at_once(shared_engine: StorageEngine) -> None:

@@ -27,16 +27,6 @@ async def breakable_nats(tmp_path: Path) -> AsyncIterator[NatsEngine]:
         yield NatsEngine(server)
 
 
-async def test_of_several_gateways_one_is_granted_the_lease(nats: NatsEngine) -> None:
-    async with nats.gateways(3) as gateways:
-        for gateway in gateways:
-            gateway.leases.set_watchers(ISSUER, NAME, 1)
-
-        asked = await asyncio.gather(*(each.leases.acquire(ISSUER, NAME, pytest.fail) for each in gateways))
-
-        assert len([lease for lease in asked if lease is not None]) == 1
-
-
 async def test_what_is_given_back_goes_to_the_next_gateway_at_once_and_never_to_two(nats: NatsEngine) -> None:
     async with nats.gateways(4) as gateways:
         competing = {}

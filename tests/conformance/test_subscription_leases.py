@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from gateway.ports import SubscriptionLeases
-from sandbox.nats import NatsServer
 from tests.conformance.lease_engines import Clock, NatsEngine, SqliteEngine, granted
 
 ISSUER, OTHER_ISSUER, NAME = "ISSUER0001", "ISSUER0002", "Fraud.team-1_x"
@@ -17,8 +16,7 @@ ISSUER, OTHER_ISSUER, NAME = "ISSUER0001", "ISSUER0002", "Fraud.team-1_x"
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> SqliteEngine | NatsEngine:
     if request.param == "sqlite":
         return SqliteEngine(tmp_path)
-    server: NatsServer = request.getfixturevalue("nats_server")
-    return NatsEngine(server)
+    return NatsEngine(request.getfixturevalue("nats_server"))
 
 
 @pytest.fixture

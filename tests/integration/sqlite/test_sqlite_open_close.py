@@ -61,7 +61,7 @@ async def test_only_the_owner_may_read_the_files_and_closing_leaves_the_database
     assert {file.name for file in path.parent.iterdir()} == {"events.db", "events.db.lock"}
 
 
-async def test_a_second_opener_is_refused_until_the_first_one_closes_also_by_a_link(path: Path) -> None:
+async def test_a_second_opener_is_refused_until_the_first_one_closes(path: Path) -> None:
     link = path.with_name("link.db")
     link.symlink_to(path)
     async with opened(path) as log:

@@ -84,19 +84,6 @@ async def test_a_notification_that_is_larger_than_a_batch_comes_alone() -> None:
     assert [operations([message]) for message in messages] == [[], ["op-1"], ["op-2"], ["op-3"]]
 
 
-async def test_the_cursor_of_the_last_batch_lies_past_what_does_not_match() -> None:
-    log = FakeEventLog()
-    for number, card in enumerate(["card-a", "card-b", "card-a", "card-b", "card-b"], start=1):
-        log.put(an_event(number, card_id=card))
-
-    messages = await collect(watchers_of(log).watch(a_watch(wants=only("card-a"), max_batch_size=1)), log, 5)
-
-    assert [(message.cursor, operations([message])) for message in messages[1:]] == [
-        ("0a1b2c3d-1", ["op-1"]),
-        ("0a1b2c3d-5", ["op-3"]),
-    ]
-
-
 async def test_a_long_history_with_few_matches_is_received_whole() -> None:
     log = FakeEventLog()
     for number in range(1, 2501):
