@@ -237,18 +237,6 @@ def test_private_files_can_be_read_by_their_owner_only(tmp_path: Path) -> None:
     assert (private_file.read_bytes(), public_file.read_bytes()) == (b"a", b"b")
 
 
-def test_a_file_that_is_there_stays_and_nothing_is_written_beside_it(tmp_path: Path) -> None:
-    new, old = tmp_path / "new", tmp_path / "old"
-    old.write_bytes(b"a key")
-
-    with pytest.raises(FileExistsError) as caught:
-        key_generation.write_new(private(new, b"a"), private(old, b"b"))
-
-    assert caught.value.filename == str(old)
-    assert [file.name for file in tmp_path.iterdir()] == ["old"]
-    assert old.read_bytes() == b"a key"
-
-
 def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path: Path) -> None:
     link = tmp_path / "key"
     link.symlink_to(tmp_path / "elsewhere")
