@@ -24,8 +24,8 @@ class DoubtfulStore(FakeKeyValueStore):
         super().__init__()
         self.is_in_doubt = False
         self.is_late = False
-        self.deletions = 0
-        """How many were tried."""
+        self.deletion_times: list[float] = []
+        """When each was tried."""
         self.may_delete = asyncio.Event()
         self.may_delete.set()
         self._late: list[tuple[str, bytes, float]] = []
@@ -44,7 +44,7 @@ class DoubtfulStore(FakeKeyValueStore):
         try:
             await super().delete(key, value)
         finally:
-            self.deletions += 1
+            self.deletion_times.append(asyncio.get_running_loop().time())
 
     async def arrive(self) -> None:
         """Store what is late, and be late no longer."""
@@ -54,7 +54,7 @@ class DoubtfulStore(FakeKeyValueStore):
 
     async def tried(self, deletions: int) -> None:
         """Wait until so many more deletions were tried."""
-        aim = self.deletions + deletions
+        aim = len(self.deletion_times) + deletions
         async with asyncio.timeout(10):
-            while self.deletions < aim:  # noqa: ASYNC110  who calls has no reason to tell of it
+            while len(self.deletion_times) < aim:  # noqa: ASYNC110  who calls has no reason to tell of it
                 await asyncio.sleep(0.01)

@@ -5,6 +5,7 @@ Nothing is made twice, and no marker of a call that was given up keeps another g
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 
@@ -13,6 +14,7 @@ from gateway.idempotency.cleanup import StaleMarkerCleaner
 from gateway.idempotency.replies import IdempotencyStore
 from gateway.idempotency.requests import MutatingRpc
 from issuer.common.v1 import error_pb2
+from tests.unit.http.virtual_time import in_virtual_time
 from tests.unit.idempotency.doubtful_store import DoubtfulStore
 from tests.unit.idempotency.idempotency_calls import (
     CREATE,
@@ -51,33 +53,6 @@ async def give_up(
     store.is_in_doubt = False
 
 
-@pytest.mark.parametrize("rpc", [CREATE, REGISTER])
-async def test_a_call_that_was_not_made_is_made_when_it_is_repeated_though_its_marker_stands(
-    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream, rpc: MutatingRpc
-) -> None:
-    store.is_in_doubt = True
-    for _ in range(3):
-        assert await failure_of(ask(replies, upstream, rpc=rpc)) == NOT_STORED
-    store.is_in_doubt = False
-
-    assert await ask(replies, upstream, rpc=rpc) == first()
-    assert await ask(replies, upstream, rpc=rpc) == replay()
-
-
-async def test_markers_that_arrive_late_keep_nobody_from_making_the_call_once(
-    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream
-) -> None:
-    store.is_late = True
-    for _ in range(3):
-        assert await failure_of(ask(replies, upstream)) == NOT_STORED
-    await store.arrive()
-
-    assert await ask(replies, upstream) == first()
-    await store.arrive()
-    assert await ask(replies, upstream) == replay()
-    assert upstream.calls == 1
-
-
 async def test_a_marker_that_was_taken_over_counts_if_its_call_ends_without_a_record(
     store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:
@@ -98,39 +73,15 @@ async def test_the_id_of_a_call_that_was_not_made_is_free_for_a_different_reques
     assert await failure_of(ask(replies, upstream)) == REUSED
 
 
-async def test_another_gateway_makes_the_call_as_soon_as_the_marker_is_removed(
-    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
-) -> None:
-    store.may_delete.clear()
-    await give_up(store, replies, upstream)
-    assert await failure_of(ask(other, upstream)) == IN_FLIGHT
-
-    store.may_delete.set()
-    await store.tried(1)
-
-    assert await ask(other, upstream) == first()
-    assert await ask(replies, upstream) == replay()
-
-
-async def test_a_marker_is_removed_when_the_store_works_again(
-    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
-) -> None:
-    await give_up(store, replies, upstream)
-    store.fail()
-    await store.tried(3)
-    store.recover()
-
-    await store.tried(1)
-
-    assert await ask(other, upstream) == first()
-
-
-async def test_a_marker_that_arrives_after_it_was_removed_is_removed_again(
+async def test_when_the_store_works_again_a_marker_is_removed_and_again_when_it_arrives_late(
     store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     store.is_late = True
     assert await failure_of(ask(replies, upstream)) == NOT_STORED
+    store.fail()
     await store.tried(2)
+    store.recover()
+    await store.tried(1)
     store.may_delete.clear()
     await store.arrive()
     assert await failure_of(ask(other, upstream)) == IN_FLIGHT
@@ -139,6 +90,7 @@ async def test_a_marker_that_arrives_after_it_was_removed_is_removed_again(
     await store.tried(1)
 
     assert await ask(other, upstream) == first()
+    assert await ask(replies, upstream) == replay()
 
 
 async def test_what_another_gateway_has_put_in_its_place_stays(
@@ -235,3 +187,18 @@ async def test_only_so_many_are_known_at_a_time(store: DoubtfulStore) -> None:
         assert known == [*range(1, MAX_MARKERS + 1)]
     finally:
         await void.aclose()
+
+
+def test_a_stale_marker_is_removed_again_and_again_at_pauses_that_double_for_17_minutes() -> None:
+    store = DoubtfulStore()
+
+    async def clean() -> None:
+        cleaner = StaleMarkerCleaner(store)
+        cleaner.add("entry", b"marker")
+        await asyncio.sleep(1100.0)
+        assert b"marker" not in cleaner
+
+    in_virtual_time(clean())
+
+    pauses = [later - earlier for earlier, later in pairwise(store.deletion_times)]
+    assert pauses == pytest.approx([0.25 * 2**number for number in range(12)])

@@ -1,12 +1,14 @@
-"""What a repeated call gets: the first reply, the recorded failure, or a call that is made again."""
+"""What a repeated call gets: the first reply, the recorded failure, or a call that is made again.
+
+``test_idempotency_model.py`` mixes calls, failures, deaths and time; here is what it does not look at.
+"""
 
 import asyncio
-from collections import Counter
 from uuid import UUID
 
 import pytest
 
-from gateway.errors import GatewayError, Outcome
+from gateway.errors import GatewayError
 from gateway.idempotency.replies import TTL_SECONDS, IdempotencyStore, Reply
 from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore
@@ -30,14 +32,6 @@ from tests.unit.idempotency.idempotency_calls import (
 )
 
 
-async def test_a_repeated_call_gets_the_first_reply_and_is_not_made_again(
-    replies: IdempotencyStore, upstream: Upstream
-) -> None:
-    assert await ask(replies, upstream) == first()
-    assert [await ask(replies, upstream) for _ in range(3)] == [replay()] * 3
-    assert upstream.calls == 1
-
-
 async def test_another_id_rpc_issuer_or_caller_is_another_call(replies: IdempotencyStore, upstream: Upstream) -> None:
     scopes = [
         ("caller", "ISSUER0001", ID),
@@ -49,14 +43,10 @@ async def test_another_id_rpc_issuer_or_caller_is_another_call(replies: Idempote
     assert made == [first(f"card-{number}") for number in range(1, 9)]
 
 
-async def test_a_restart_forgets_nothing(store: FakeKeyValueStore, upstream: Upstream) -> None:
-    await ask(instance(store), upstream)
-    assert await ask(instance(store), upstream) == replay()
-    assert await failure_of(ask(instance(store), upstream, content=b"b")) == REUSED
-
-
-async def test_a_different_request_under_the_same_id_is_refused(replies: IdempotencyStore, upstream: Upstream) -> None:
-    await ask(replies, upstream)
+async def test_a_repeated_call_gets_the_first_reply_and_a_different_request_under_its_id_is_refused(
+    replies: IdempotencyStore, upstream: Upstream
+) -> None:
+    assert await ask(replies, upstream) == first()
     error = await error_of(ask(replies, upstream, content=b"b"))
     assert (error.reason_name, error.outcome_name) == REUSED
     assert [violation.field for violation in error.violations] == ["request_id"]
@@ -77,19 +67,6 @@ async def test_a_call_in_flight_is_not_made_twice_and_a_different_one_is_told_ap
     assert upstream.calls == 1
 
 
-async def test_of_a_hundred_identical_calls_at_once_one_is_made(replies: IdempotencyStore, upstream: Upstream) -> None:
-    upstream.released.clear()
-    calls = [asyncio.create_task(ask(replies, upstream)) for _ in range(100)]
-    await upstream.reached.wait()
-    upstream.released.set()
-    ends = await asyncio.gather(*calls, return_exceptions=True)
-
-    kinds = Counter(end.reason_name if isinstance(end, GatewayError) else end.is_replay for end in ends)  # type: ignore[union-attr]
-    assert upstream.calls == 1
-    assert kinds == {False: 1, "REQUEST_IN_FLIGHT": 99}
-    assert await ask(replies, upstream) == replay()
-
-
 async def test_of_calls_through_many_instances_at_once_one_is_made(
     store: FakeKeyValueStore, upstream: Upstream
 ) -> None:
@@ -102,16 +79,6 @@ async def test_of_calls_through_many_instances_at_once_one_is_made(
     others = [end for end in ends if isinstance(end, GatewayError)]
     assert {error.reason_name for error in others} == {"REQUEST_IN_FLIGHT"}
     assert [await ask(each, upstream) for each in instances] == [replay()] * 20
-
-
-@pytest.mark.parametrize("outcome", [error_pb2.OUTCOME_NOT_SENT, error_pb2.OUTCOME_REJECTED])
-async def test_a_call_that_changed_nothing_is_made_anew_and_even_as_a_different_one(
-    replies: IdempotencyStore, upstream: Upstream, outcome: Outcome
-) -> None:
-    upstream.failure = failure(outcome)
-    assert await error_of(ask(replies, upstream)) is upstream.failure
-    upstream.failure = None
-    assert await ask(replies, upstream, content=b"b") == first("card-2")
 
 
 async def test_a_call_whose_outcome_is_not_known_is_told_again_and_not_made_again(
@@ -130,17 +97,6 @@ async def test_a_call_whose_outcome_is_not_known_is_told_again_and_not_made_agai
     assert upstream.calls == 1
     store.now += TTL_SECONDS
     assert await ask(replies, upstream) == first("card-2")
-
-
-async def test_a_call_that_may_be_repeated_is_made_anew_where_its_outcome_is_not_known(
-    replies: IdempotencyStore, upstream: Upstream
-) -> None:
-    upstream.failure = failure(error_pb2.OUTCOME_UNKNOWN)
-    assert await error_of(ask(replies, upstream, rpc=REGISTER)) is upstream.failure
-    upstream.failure = None
-    assert await failure_of(ask(replies, upstream, rpc=REGISTER, content=b"b")) == REUSED
-    assert await ask(replies, upstream, rpc=REGISTER) == first("card-2")
-    assert await ask(replies, upstream, rpc=REGISTER) == replay("card-2")
 
 
 async def test_a_fault_of_ours_counts_as_an_unknown_outcome(replies: IdempotencyStore, upstream: Upstream) -> None:
@@ -167,19 +123,6 @@ async def test_the_marker_of_an_instance_that_died_is_in_flight_until_its_lease_
     assert await failure_of(ask(alive, upstream, content=b"b")) == REUSED
     assert (await error_of(ask(alive, upstream))).metadata == {"idempotent_replay": "true"}
     assert upstream.calls == 1
-
-
-async def test_a_call_that_may_be_repeated_is_taken_over_from_an_instance_that_died_once_its_lease_ends(
-    store: FakeKeyValueStore, upstream: Upstream
-) -> None:
-    await upstream.lose(ask(instance(store), upstream, rpc=REGISTER))
-    alive = instance(store)
-    assert await failure_of(ask(alive, upstream, rpc=REGISTER)) == IN_FLIGHT
-    store.now += LEASE_SECONDS
-    taken_over = await upstream.hold(ask(alive, upstream, rpc=REGISTER))
-    assert await failure_of(ask(instance(store), upstream, rpc=REGISTER)) == IN_FLIGHT, "the lease is a new one"
-    upstream.released.set()
-    assert await taken_over == first("card-2")
 
 
 async def test_an_instance_knows_at_once_that_a_call_of_its_own_was_cut_off(
@@ -213,42 +156,6 @@ async def test_nothing_is_sent_while_the_store_cannot_be_used(
     assert upstream.calls == 0
     store.recover()
     assert await ask(replies, upstream) == first()
-
-
-@pytest.mark.parametrize("outcome", [None, error_pb2.OUTCOME_UNKNOWN])
-async def test_where_the_store_fails_after_the_call_its_caller_is_told_the_truth_and_the_next_one_that_it_is_not_known(
-    store: FakeKeyValueStore,
-    replies: IdempotencyStore,
-    upstream: Upstream,
-    outcome: "Outcome | None",
-) -> None:
-    upstream.failure = None if outcome is None else failure(outcome)
-    task = await upstream.hold(ask(replies, upstream))
-    store.fail()
-    upstream.released.set()
-    if outcome is None:
-        assert await task == first()
-    else:
-        assert await error_of(task) is upstream.failure
-    store.recover()
-    assert await failure_of(ask(replies, upstream)) == LOST
-    assert upstream.calls == 1
-
-
-async def test_what_cannot_be_read_any_more_counts_as_an_unknown_outcome(
-    store: FakeKeyValueStore, replies: IdempotencyStore, upstream: Upstream
-) -> None:
-    await ask(replies, upstream)
-    await ask(replies, upstream, rpc=REGISTER)
-    for name in [*store._held]:
-        await store.put(name, b"damaged", TTL_SECONDS)
-    assert await failure_of(ask(replies, upstream)) == LOST
-    assert await ask(replies, upstream, rpc=REGISTER) == first("card-3")
-
-
-async def test_under_another_key_nothing_is_known(store: FakeKeyValueStore, upstream: Upstream) -> None:
-    await ask(instance(store), upstream)
-    assert await ask(instance(store, b"\x02" * 32), upstream) == first("card-2")
 
 
 async def test_the_store_sees_neither_the_request_nor_the_reply_nor_who_asked(
