@@ -11,28 +11,20 @@ __all__ = ["Alliance", "Connected"]
 _ARRIVED_SECONDS = 0.125
 
 
-class Connected:
-    """A handler at a gateway, and what it was outcomes became of its replies."""
+class Connected(RecordingHandler):
+    """A handler at a gateway, and the outcomes of its replies."""
 
     def __init__(self, gateway: Gateway, max_in_flight: int, topics: tuple[Topic, ...]) -> None:
+        super().__init__()
         self.gateway = gateway
-        self.handler = RecordingHandler()
         self.outcomes: list[int] = []
-        self.session: HandlerSession = gateway.relay.connect(self.handler, topics, max_in_flight)
+        self.session: HandlerSession = gateway.relay.connect(self, topics, max_in_flight)
 
-    @property
-    def asked(self) -> list[str]:
-        return self.handler.asked
+    def token(self, place: int = -1) -> str:
+        return self.questions[place].token
 
     def reply(self, reply: callback.Reply) -> None:
         self.gateway.receive(lambda: self.gateway.relay.take(self.session, reply, self.outcomes.append))
-
-    @property
-    def received(self) -> list[callback.Question]:
-        return self.handler.questions
-
-    def token(self, place: int = -1) -> str:
-        return self.received[place].token
 
     def answer(self, place: int = -1) -> None:
         """Reply to a callback request, and let that arrive."""
