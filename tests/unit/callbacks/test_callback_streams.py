@@ -18,9 +18,9 @@ from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
+from tests.unit.callbacks.broker_registry import ACCEPTED, LATE
 from tests.unit.callbacks.broker_samples import ISSUER, RecordingHandler, a_question, a_reply
 
-ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 REGISTRATION = callback.HandleCallbacksRequest(
     registration=callback.Registration(name="slow", kinds=[callback.CALLBACK_KIND_DELIVER_OTP])
 )
@@ -203,13 +203,23 @@ async def test_a_reply_that_is_not_decided_holds_up_no_other() -> None:
             await line.reply(token)
 
         await registry.settle("c")
-        await registry.settle("a", callback.REPLY_OUTCOME_LATE)
+        await registry.settle("a", LATE)
 
-        assert line.receipts == [("c", ACCEPTED), ("a", callback.REPLY_OUTCOME_LATE)]
+        assert line.receipts == [("c", ACCEPTED), ("a", LATE)]
 
 
-async def test_a_stream_whose_handler_has_no_more_to_say_ends_after_the_last_receipt() -> None:
-    async with registered() as (registry, line, serving, _):
+@pytest.mark.parametrize(
+    ("mode", "receipts"),
+    [
+        (callback.RECEIPT_MODE_UNSPECIFIED, [("b", ACCEPTED), ("a", ACCEPTED)]),
+        (callback.RECEIPT_MODE_NOT_ACCEPTED, []),
+    ],
+    ids=["each is wanted", "those of accepted replies are not wanted"],
+)
+async def test_a_stream_whose_handler_has_no_more_to_say_ends_after_the_last_receipt(
+    mode: "callback.ReceiptMode.ValueType", receipts: list[tuple[str, int]]
+) -> None:
+    async with registered(receipts=mode) as (registry, line, serving, _):
         await line.reply("a")
         await line.reply("b")
         await line.say(NO_MORE)
@@ -220,19 +230,7 @@ async def test_a_stream_whose_handler_has_no_more_to_say_ends_after_the_last_rec
         await asyncio.wait({serving}, timeout=10)
 
         assert serving.done()
-        assert line.receipts == [("b", ACCEPTED), ("a", ACCEPTED)]
-
-
-async def test_a_stream_ends_though_its_last_receipt_is_one_that_its_handler_does_not_want() -> None:
-    async with registered(receipts=callback.RECEIPT_MODE_NOT_ACCEPTED) as (registry, line, serving, _):
-        await line.reply("a")
-        await line.say(NO_MORE)
-
-        await registry.settle("a")
-        await asyncio.wait({serving}, timeout=10)
-
-        assert serving.done()
-        assert line.receipts == []
+        assert line.receipts == receipts
 
 
 async def test_no_more_replies_are_taken_than_are_decided() -> None:

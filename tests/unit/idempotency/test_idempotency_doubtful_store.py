@@ -53,6 +53,19 @@ async def give_up(
     store.is_in_doubt = False
 
 
+@pytest.mark.parametrize("rpc", [CREATE, REGISTER])
+async def test_a_call_that_was_not_made_is_made_when_it_is_repeated_though_its_marker_stands(
+    store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream, rpc: MutatingRpc
+) -> None:
+    store.is_in_doubt = True
+    for _ in range(3):
+        assert await failure_of(ask(replies, upstream, rpc=rpc)) == NOT_STORED
+    store.is_in_doubt = False
+
+    assert await ask(replies, upstream, rpc=rpc) == first()
+    assert await ask(replies, upstream, rpc=rpc) == replay()
+
+
 async def test_a_marker_that_was_taken_over_counts_if_its_call_ends_without_a_record(
     store: DoubtfulStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:

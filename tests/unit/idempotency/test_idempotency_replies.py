@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Outcome
 from gateway.idempotency.replies import TTL_SECONDS, IdempotencyStore, Reply
 from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore
@@ -156,6 +156,37 @@ async def test_nothing_is_sent_while_the_store_cannot_be_used(
     assert upstream.calls == 0
     store.recover()
     assert await ask(replies, upstream) == first()
+
+
+@pytest.mark.parametrize("outcome", [None, error_pb2.OUTCOME_UNKNOWN])
+async def test_where_the_store_fails_after_the_call_its_caller_is_told_the_truth_and_the_next_one_that_it_is_not_known(
+    store: FakeKeyValueStore,
+    replies: IdempotencyStore,
+    upstream: Upstream,
+    outcome: "Outcome | None",
+) -> None:
+    upstream.failure = None if outcome is None else failure(outcome)
+    task = await upstream.hold(ask(replies, upstream))
+    store.fail()
+    upstream.released.set()
+    if outcome is None:
+        assert await task == first()
+    else:
+        assert await error_of(task) is upstream.failure
+    store.recover()
+    assert await failure_of(ask(replies, upstream)) == LOST
+    assert upstream.calls == 1
+
+
+async def test_what_cannot_be_read_any_more_counts_as_an_unknown_outcome(
+    store: FakeKeyValueStore, replies: IdempotencyStore, upstream: Upstream
+) -> None:
+    await ask(replies, upstream)
+    await ask(replies, upstream, rpc=REGISTER)
+    for name in [*store._held]:
+        await store.put(name, b"damaged", TTL_SECONDS)
+    assert await failure_of(ask(replies, upstream)) == LOST
+    assert await ask(replies, upstream, rpc=REGISTER) == first("card-3")
 
 
 async def test_the_store_sees_neither_the_request_nor_the_reply_nor_who_asked(
