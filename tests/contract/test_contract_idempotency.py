@@ -170,8 +170,10 @@ async def test_a_call_whose_response_was_lost_is_not_sent_again(running: Running
     _forbid(running, rpc)
     again = await failure_of(rpc.call(running, request))
     assert (again.code, again.reason, again.outcome) == (first.code, first.reason, "UNKNOWN")
-    assert again.metadata["idempotent_replay"] == "true"
-    assert again.metadata["correlation_id"] != first.metadata["correlation_id"]
+    assert "idempotent_replay" not in first.metadata
+    correlation_id = again.metadata["correlation_id"]
+    assert correlation_id != first.metadata["correlation_id"]
+    assert again.metadata == {**first.metadata, "correlation_id": correlation_id, "idempotent_replay": "true"}
     assert consumer_rpcs.known(running.sandbox) == known
     assert (await failure_of(rpc.call(running, changed(request, **_OTHER[name])))).reason == "REQUEST_ID_REUSED"
 

@@ -1,11 +1,12 @@
 """Which handler gets a callback request, and how it ends: the rules one at a time, as a reader looks for them.
 
-``test_broker_random.py`` checks that they hold in every mixture, to the last tie and rounding.
+``test_broker_random.py`` checks that they hold in every mixture, to the last tie and rounding; what handlers and those
+who ask see of them, over any bus, is in ``tests/conformance/test_callback_bus.py``.
 """
 
 import pytest
 
-from gateway.callbacks.broker import Topic, kind_of
+from gateway.callbacks.broker import kind_of
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_registry import (
     ACCEPTED,
@@ -15,33 +16,12 @@ from tests.unit.callbacks.broker_registry import (
     UNKNOWN_TOKEN,
     CallbackRegistry,
 )
-from tests.unit.callbacks.broker_samples import ISSUER, TOPICS, a_refusal, a_reply
+from tests.unit.callbacks.broker_samples import ISSUER, TOPICS, a_reply
 
 
 @pytest.fixture
 def registry() -> CallbackRegistry:
     return CallbackRegistry()
-
-
-def test_a_handler_gets_the_callback_request_with_its_issuer_and_its_deadline(registry: CallbackRegistry) -> None:
-    handler = registry.connect()
-
-    registry.ask("c-7", 8.5)
-
-    (question,) = handler.questions
-    assert (question.issuer_id, question.correlation_id, question.attempt) == (ISSUER, "c-7", 1)
-    assert question.deliver_otp.consumer_id == "consumer-1"
-    assert (question.time_left.ToMilliseconds(), question.deadline.ToSeconds()) == (8500, 700_001_008)
-    assert 1 <= len(question.token) <= 128
-
-
-def test_a_callback_goes_only_to_handlers_of_its_issuer_and_its_kind(registry: CallbackRegistry) -> None:
-    others = registry.connect(topics=TOPICS[1:])
-    handler = registry.connect(topics=TOPICS[:1])
-
-    registry.ask("q", topic=TOPICS[0])
-
-    assert (handler.asked, others.asked) == (["q"], [])
 
 
 def test_a_callback_goes_to_the_handler_with_the_fewest_unanswered_ones_and_equals_take_turns(
@@ -69,19 +49,6 @@ def test_a_free_place_goes_to_the_most_urgent_callback_of_all_kinds(registry: Ca
     handler.reply()
 
     assert handler.asked == ["most urgent", "urgent", "unhurried"]
-
-
-def test_what_a_handler_leaves_undone_goes_to_another_one_at_once(registry: CallbackRegistry) -> None:
-    handler = registry.connect()
-    registry.ask()
-    other = registry.connect()
-    registry.clock.run_for(1)
-
-    handler.leave()
-
-    (question,) = other.questions
-    assert (question.attempt, question.time_left.ToSeconds(), question.token) == (2, 7, handler.token())
-    assert other.reply() == ACCEPTED
 
 
 def test_at_half_of_the_time_that_is_left_another_handler_gets_it_up_to_three_and_any_of_them_may_reply(
@@ -149,18 +116,6 @@ def test_the_time_left_for_a_callback_is_updated_until_it_is_over(registry: Call
         assert not registry.broker.refresh(question)
 
 
-def test_a_draining_handler_gets_no_callback_and_its_replies_count(registry: CallbackRegistry) -> None:
-    handler = registry.connect(max_in_flight=1)
-    registry.ask("1")
-    registry.ask("2")
-
-    handler.drain()
-
-    assert handler.reply() == ACCEPTED
-    registry.ask("3")
-    assert handler.asked == ["1"]
-
-
 def test_who_replies_learns_whether_the_reply_counts(registry: CallbackRegistry) -> None:
     handler = registry.connect(max_in_flight=1)
     registry.ask("first")
@@ -201,31 +156,6 @@ def test_a_callback_ends_at_its_deadline_from_which_on_replies_are_late(
     registry.clock.run_until(1008.0)
     assert registry.ended == {"q": None}
     registry.assert_nothing_is_left()
-
-
-@pytest.mark.parametrize("topic", TOPICS)
-def test_a_refusal_counts_for_every_kind_and_nobody_else_gets_it(registry: CallbackRegistry, topic: Topic) -> None:
-    handler, other = registry.connect(), registry.connect()
-    registry.ask(topic=topic)
-    refusal = a_refusal(handler.token())
-
-    assert handler.say(refusal) == ACCEPTED
-    registry.clock.run_for(10)
-    assert registry.ended["q"] is refusal
-    assert other.questions == []
-
-
-def test_a_handler_need_not_answer_what_is_out_of_time_and_has_room_for_something_else(
-    registry: CallbackRegistry,
-) -> None:
-    handler = registry.connect(max_in_flight=1)
-    registry.ask("1", 2.0)
-    registry.ask("2", 8.0)
-
-    registry.clock.run_for(2)
-
-    assert handler.withdrawn == [handler.token()]
-    assert handler.asked == ["1", "2"]
 
 
 def test_a_callback_that_does_not_wait_for_a_handler_ends_when_nobody_is_left_who_could_answer_it(

@@ -4,7 +4,7 @@ Outcomes that another gateway has to decide hold up nothing, and are neither los
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,7 +13,7 @@ import pytest
 
 from gateway.auth.issuers import Issuers
 from gateway.callbacks.broker import Broker
-from gateway.callbacks.model import CallbackRegistry, Handler, HandlerSession, OnOutcome, Topic
+from gateway.callbacks.model import CallbackRegistry, HandlerSession, OnOutcome
 from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
@@ -63,31 +63,21 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-class SlowRegistry:
-    """Decides outcomes when the test says so."""
+class SlowRegistry(Broker):
+    """Decides outcomes, and is idle, when the test says so."""
 
     def __init__(self) -> None:
+        super().__init__(VirtualClock())
         self.waiting: dict[str, OnOutcome] = {}
-        self.is_idle = True
+        self.is_busy = False
 
-    def connect(self, handler: Handler, topics: Iterable[Topic], max_in_flight: int) -> HandlerSession:
-        return HandlerSession(handler, frozenset(topics), max_in_flight)
-
-    def drain(self, session: HandlerSession) -> None:
-        session.is_draining = True
-
-    def disconnect(self, session: HandlerSession) -> None:
-        session.is_draining = True
+    @property
+    def is_idle(self) -> bool:
+        return not self.is_busy
 
     def take(self, session: HandlerSession, reply: callback.Reply, on_outcome: OnOutcome) -> None:
         del session
         self.waiting[reply.token] = on_outcome
-
-    def refresh(self, message: callback.Question) -> bool:
-        return bool(message.token)
-
-    def begin_drain(self) -> None:
-        self.is_idle = False
 
     async def settle(self, token: str, outcome: "callback.ReplyOutcome.ValueType" = ACCEPTED) -> None:
         self.waiting.pop(token)(outcome)
@@ -248,12 +238,13 @@ async def test_no_more_replies_are_taken_than_are_decided() -> None:
 
 async def test_streams_end_once_no_gateway_waits_for_a_reply() -> None:
     async with registered() as (registry, _, serving, servicer):
+        registry.is_busy = True
         servicer.drain()
         closing = asyncio.create_task(servicer.close())
         await settle()
         assert not closing.done()
 
-        registry.is_idle = True
+        registry.is_busy = False
         await asyncio.wait({serving}, timeout=10)
 
         assert serving.done()

@@ -10,7 +10,6 @@ import pytest
 from gateway.auth import grant
 from gateway.auth.caller import Caller
 from gateway.auth.issuers import Issuers
-from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors import (
     CorrelationInterceptor,
     DetachedCallInterceptor,
@@ -26,7 +25,6 @@ from gateway.logging.correlation import HEADER
 from gateway.validation.validator import Validation
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
-from issuer.common.v1 import error_pb2
 from tests.fakes import ISSUER, FakeCardIssuer, FakeKeyValueStore
 from tests.running import failure_of
 from tests.unit.idempotency.idempotency_calls import instance
@@ -134,18 +132,3 @@ async def test_who_may_not_act_for_the_issuer_any_more_gets_no_reply_of_the_time
     await served.suspend(caller="dns:a.bank", issuers=ISSUER)
     failure = await failure_of(served.suspend(caller="dns:a.bank", issuers="ISSUER0002"))
     assert failure.reason == "PERMISSION_DENIED"
-
-
-async def test_an_unknown_outcome_is_told_again_under_the_correlation_id_of_the_repeated_call(served: Served) -> None:
-    served.issuer.failure = GatewayError(
-        error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
-        "No answer.",
-        outcome=error_pb2.OUTCOME_UNKNOWN,
-        metadata={"upstream": "d1"},
-    )
-    first = await failure_of(served.suspend(**{HEADER: "first"}))
-    again = await failure_of(served.suspend(**{HEADER: "second"}))
-    assert (again.code, again.reason, again.outcome) == (first.code, first.reason, first.outcome)
-    assert "idempotent_replay" not in first.metadata
-    assert again.metadata == {**first.metadata, "correlation_id": "second", "idempotent_replay": "true"}
-    assert served.calls == 1

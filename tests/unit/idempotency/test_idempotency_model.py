@@ -63,13 +63,10 @@ class CallsBesideModel(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.store = FakeKeyValueStore()
         self.instances = [instance(self.store) for _ in range(2)]
-        self.upstream = self.runner.run(self._upstream())
+        self.upstream = Upstream()
         self.entries: dict[str, Entry] = {}
         self.running: dict[str, Running] = {}
         self.calls = 0
-
-    async def _upstream(self) -> Upstream:
-        return Upstream()
 
     def teardown(self) -> None:
         self.runner.run(self._end())
@@ -94,15 +91,14 @@ class CallsBesideModel(RuleBasedStateMachine):
             return
         self.calls += 1
         card_id = f"card-{self.calls}"
-        if end == "success":
-            assert ended == ("reply", card_id)
-            self._note(rpc, content, "replied", place, card_id)
-        elif end in {"unknown", "fault"}:
-            assert ended == ("raised", end)
-            self._note(rpc, content, "undecided", place)
-        else:
-            assert ended == ("raised", end)
-            self.entries.pop(rpc.name, None)
+        assert ended == (("reply", card_id) if end == "success" else ("raised", end))
+        match end:
+            case "success":
+                self._note(rpc, content, "replied", place, card_id)
+            case "unknown" | "fault":
+                self._note(rpc, content, "undecided", place)
+            case _:
+                self.entries.pop(rpc.name, None)
 
     @rule(rpc=rpcs, content=contents, place=places)
     def begin(self, rpc: MutatingRpc, content: bytes, place: int) -> None:

@@ -55,15 +55,19 @@ def test_a_seed_that_cannot_be_used_is_refused_without_telling_it(tmp_path: Path
     assert str(path) in str(raised.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"no credentials", b"\xff\xfe"])
-def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "FileNotFoundError"),
+        (b"", "does not hold"),
+        (b"no credentials", "does not hold"),
+        (b"\xff\xfe", "Unicode"),
+    ],
+)
+def test_a_file_that_is_another_or_is_not_there_is_refused(tmp_path: Path, content: bytes | None, why: str) -> None:
     path = tmp_path / "user.creds"
-    path.write_bytes(content)
+    if content is not None:
+        path.write_bytes(content)
 
-    with pytest.raises(CredentialsError):
+    with pytest.raises(CredentialsError, match=why):
         Credentials.load(path)
-
-
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CredentialsError, match="FileNotFoundError"):
-        Credentials.load(tmp_path / "none.creds")

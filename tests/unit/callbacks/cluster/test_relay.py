@@ -1,8 +1,8 @@
 """Callbacks between gateways, one thing at a time; ``test_cluster_random.py`` checks it all at once."""
 
 from d1gateway.peer.v1 import messages_pb2 as peer
-from tests.unit.callbacks.broker_registry import ACCEPTED, INVALID, UNKNOWN_TOKEN
-from tests.unit.callbacks.broker_samples import TOPICS, a_question, a_refusal, a_reply
+from tests.unit.callbacks.broker_registry import ACCEPTED, UNKNOWN_TOKEN
+from tests.unit.callbacks.broker_samples import TOPICS, a_question, a_reply
 from tests.unit.callbacks.cluster.cluster_registry import Alliance, Connected
 
 
@@ -207,21 +207,6 @@ def test_a_place_is_free_as_soon_as_there_is_a_reply_whatever_the_deciding_gatew
     there.reply(a_reply(there.token()))
 
     assert there.asked == ["1", "own"]
-
-
-def test_a_reply_of_another_kind_is_invalid_and_a_right_one_is_taken(alliance: Alliance) -> None:
-    there = alliance.connect(1, max_in_flight=1)
-    alliance.ask(0, "1")
-    alliance.ask(1, "2")
-
-    there.reply(a_reply(there.token(), "authenticate"))
-    alliance.arrive()
-    assert there.asked == ["1"]
-    there.reply(a_refusal(there.token()))
-    alliance.arrive()
-
-    assert there.outcomes == [INVALID, ACCEPTED]
-    assert there.asked == ["1", "2"]
 
 
 def test_a_token_of_nobody_is_unknown_at_once(alliance: Alliance, there: Connected) -> None:
