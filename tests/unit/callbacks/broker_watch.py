@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from gateway.callbacks.broker import Broker, Outcome
 from gateway.callbacks.model import CallbackRegistry
@@ -59,22 +59,6 @@ class _Peer(Peer):
         return self.is_slow, len(self.held), self.last_sent
 
 
-class _Desk(NamedTuple):
-    """The broker as the only place."""
-
-    broker: Broker
-
-    def __str__(self) -> str:
-        return "the broker"
-
-    @property
-    def registry(self) -> CallbackRegistry:
-        return self.broker
-
-    def receive(self, task: Callable[[], object]) -> None:
-        task()
-
-
 class WatchedBroker(Watch[_Peer, _Request]):
     max_handlers: ClassVar = 4
 
@@ -82,7 +66,6 @@ class WatchedBroker(Watch[_Peer, _Request]):
         super().__init__(VirtualClock(), _Peer, _Request)
         tokens = CallbackTokens(_RANDOM.randbytes)
         self.broker = Broker(self.clock, wall_clock=lambda: self.clock.time() + _WALL_CLOCK_AHEAD, tokens=tokens)
-        self._desk = _Desk(self.broker)
         self._open: dict[_Request, None] = {}
         """What has no end yet, and somebody waits for."""
         self._waiting: dict[_Request, int] = {}
@@ -95,7 +78,17 @@ class WatchedBroker(Watch[_Peer, _Request]):
 
     def place(self, number: int) -> Place:
         del number
-        return self._desk
+        return self
+
+    def __str__(self) -> str:
+        return "the broker"
+
+    @property
+    def registry(self) -> CallbackRegistry:
+        return self.broker
+
+    def receive(self, task: Callable[[], object]) -> None:
+        task()
 
     def abandon(self, request: _Request) -> None:
         self.tell("nobody waits any more for", request)

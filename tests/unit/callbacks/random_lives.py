@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import pytest
 from coverage import Coverage
 
+from gateway.callbacks.broker import Topic
 from tests.unit.callbacks.broker_samples import TOPICS, a_refusal, a_reply
 from tests.unit.callbacks.watch import BrokenPromiseError, Watch
 
@@ -167,19 +168,18 @@ def begin(watch: AnyWatch, step: Step) -> None:
 
 def _reply(watch: AnyWatch, step: Step) -> None:
     """Reply to what one has."""
-    held = [(peer, request) for peer in watch.peers for request in peer.held.values()]
-    if held:
-        peer, request = held[step.pick % len(held)]
-        refuses = step.option % 8 == 0
-        watch.reply(peer, request, a_refusal(request.token) if refuses else a_reply(request.token, request.topic[1]))
+    _reply_held(watch, step, lambda topic: "refusal" if step.option % 8 == 0 else topic[1])
 
 
 def _reply_wrong(watch: AnyWatch, step: Step) -> None:
-    held = [(peer, request) for peer in watch.peers for request in peer.held.values()]
-    if held:
+    _reply_held(watch, step, lambda topic: "authenticate" if topic[1] == "deliver_otp" else "deliver_otp")
+
+
+def _reply_held(watch: AnyWatch, step: Step, kind_for: Callable[[Topic], str]) -> None:
+    if held := [(peer, request) for peer in watch.peers for request in peer.held.values()]:
         peer, request = held[step.pick % len(held)]
-        wrong = "authenticate" if request.topic[1] == "deliver_otp" else "deliver_otp"
-        watch.reply(peer, request, a_reply(request.token, wrong))
+        kind = kind_for(request.topic)
+        watch.reply(peer, request, a_refusal(request.token) if kind == "refusal" else a_reply(request.token, kind))
 
 
 def _reply_again(watch: AnyWatch, step: Step) -> None:
@@ -191,27 +191,23 @@ def _reply_again(watch: AnyWatch, step: Step) -> None:
 
 
 def _drain(watch: AnyWatch, step: Step) -> None:
-    serving = [peer for peer in watch.peers if peer.serves]
-    if serving:
+    if serving := [peer for peer in watch.peers if peer.serves]:
         watch.drain(serving[step.pick % len(serving)])
 
 
 def _disconnect(watch: AnyWatch, step: Step) -> None:
-    connected = watch.connected
-    if connected:
+    if connected := watch.connected:
         watch.disconnect(connected[step.pick % len(connected)])
 
 
 def _abandon(watch: AnyWatch, step: Step) -> None:
-    abandonable = watch.abandonable
-    if abandonable:
+    if abandonable := watch.abandonable:
         watch.abandon(abandonable[step.pick % len(abandonable)])
 
 
 def _next(watch: AnyWatch, _: Step) -> None:
     """Let time pass until something is due, and let it happen: most of that is at deadlines and halves."""
-    next_time = watch.clock.next_time
-    if next_time is not None:
+    if (next_time := watch.clock.next_time) is not None:
         watch.let_pass(max(next_time, watch.clock.time()))
 
 

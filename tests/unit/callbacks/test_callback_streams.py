@@ -64,7 +64,7 @@ async def settle() -> None:
 
 
 class SlowRegistry(Broker):
-    """Decides outcomes, and is idle, when the test says so."""
+    """Decides outcomes when the test says so, and is idle until it drains."""
 
     def __init__(self) -> None:
         super().__init__(VirtualClock())
@@ -78,6 +78,9 @@ class SlowRegistry(Broker):
     def take(self, session: HandlerSession, reply: callback.Reply, on_outcome: OnOutcome) -> None:
         del session
         self.waiting[reply.token] = on_outcome
+
+    def begin_drain(self) -> None:
+        self.is_busy = True
 
     async def settle(self, token: str, outcome: "callback.ReplyOutcome.ValueType" = ACCEPTED) -> None:
         self.waiting.pop(token)(outcome)
@@ -238,7 +241,6 @@ async def test_no_more_replies_are_taken_than_are_decided() -> None:
 
 async def test_streams_end_once_no_gateway_waits_for_a_reply() -> None:
     async with registered() as (registry, _, serving, servicer):
-        registry.is_busy = True
         servicer.drain()
         closing = asyncio.create_task(servicer.close())
         await settle()

@@ -147,15 +147,14 @@ class Gateway:
         self._received.clear()
 
     def unplug(self) -> None:
-        self.is_wired = False
-        self.network.clock.call_at(self.network.clock.time() + _NOTICED_SECONDS, self._notice)
+        self._set_wired(is_wired=False)
 
     def plug_in(self) -> None:
-        self.is_wired = True
-        self.network.clock.call_at(self.network.clock.time() + _NOTICED_SECONDS, self._notice)
+        self._set_wired(is_wired=True)
 
-    def _notice(self) -> None:
-        self.receive(self._see)
+    def _set_wired(self, *, is_wired: bool) -> None:
+        self.is_wired = is_wired
+        self.network.clock.call_at(self.network.clock.time() + _NOTICED_SECONDS, lambda: self.receive(self._see))
 
     def _see(self) -> None:
         if self.is_linked != self.is_wired:

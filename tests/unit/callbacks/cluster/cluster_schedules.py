@@ -3,7 +3,6 @@
 from functools import partial
 from random import Random
 
-from tests.unit.callbacks.cluster.cluster_network import Gateway
 from tests.unit.callbacks.cluster.cluster_watch import WatchedCluster
 from tests.unit.callbacks.random_lives import SHARED_ACTIONS, Schedule, Step, steps
 
@@ -26,38 +25,28 @@ def _pass(watch: WatchedCluster, step: Step) -> None:
 
 
 def _pause(watch: WatchedCluster, step: Step) -> None:
-    gateway = watch.place(step.pick)
-    if gateway is not None:
+    if gateway := watch.place(step.pick):
         watch.pause(gateway)
 
 
 def _resume(watch: WatchedCluster, step: Step) -> None:
-    paused = [gateway for gateway in watch.alive if gateway.is_paused]
-    if paused:
+    if paused := [gateway for gateway in watch.alive if gateway.is_paused]:
         watch.resume(paused[step.pick % len(paused)])
 
 
 def _kill(watch: WatchedCluster, step: Step) -> None:
-    gateway = watch.place(step.pick)
     # One has to be left to see what becomes of it all.
-    if gateway is not None and len(watch.alive) > 1:
+    if (gateway := watch.place(step.pick)) and len(watch.alive) > 1:
         watch.kill(gateway)
 
 
-def _wire(watch: WatchedCluster, step: Step, *, is_wired: bool) -> Gateway | None:
-    gateway = watch.place(step.pick)
-    return gateway if gateway is not None and gateway.is_wired is is_wired else None
-
-
 def _unplug(watch: WatchedCluster, step: Step) -> None:
-    gateway = _wire(watch, step, is_wired=True)
-    if gateway is not None:
+    if (gateway := watch.place(step.pick)) and gateway.is_wired:
         watch.unplug(gateway)
 
 
 def _plug_in(watch: WatchedCluster, step: Step) -> None:
-    gateway = _wire(watch, step, is_wired=False)
-    if gateway is not None:
+    if (gateway := watch.place(step.pick)) and not gateway.is_wired:
         watch.plug_in(gateway)
 
 
