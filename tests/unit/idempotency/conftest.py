@@ -8,7 +8,7 @@ from tests.unit.idempotency.idempotency_calls import Upstream, instance
 
 
 @pytest.fixture
-async def store() -> DoubtfulStore:
+def store() -> DoubtfulStore:
     return DoubtfulStore()
 
 
@@ -28,5 +28,5 @@ async def other(store: DoubtfulStore) -> AsyncIterator[IdempotencyStore]:
 
 
 @pytest.fixture
-async def upstream() -> Upstream:
+def upstream() -> Upstream:
     return Upstream()

@@ -1,10 +1,10 @@
 """What a repeated call gets: the first reply, the recorded failure, or a call that is made again.
 
-``test_idempotency_model.py`` mixes calls, failures, deaths and time; here is what it does not look at.
+``test_idempotency_model.py`` mixes calls, failures, deaths and time, and the contract tests repeat each rpc; here is
+what they do not look at.
 """
 
 import asyncio
-from uuid import UUID
 
 import pytest
 
@@ -13,7 +13,6 @@ from gateway.idempotency.replies import TTL_SECONDS, IdempotencyStore, Reply
 from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore
 from tests.unit.idempotency.idempotency_calls import (
-    CREATE,
     ID,
     IN_FLIGHT,
     LEASE_SECONDS,
@@ -30,41 +29,6 @@ from tests.unit.idempotency.idempotency_calls import (
     instance,
     replay,
 )
-
-
-async def test_another_id_rpc_issuer_or_caller_is_another_call(replies: IdempotencyStore, upstream: Upstream) -> None:
-    scopes = [
-        ("caller", "ISSUER0001", ID),
-        ("caller", "ISSUER0001", str(UUID(int=2))),
-        ("caller", "ISSUER0002", ID),
-        ("other", "ISSUER0001", ID),
-    ]
-    made = [await replies.reply(rpc, scope, b"a", upstream) for scope in scopes for rpc in (CREATE, REGISTER)]
-    assert made == [first(f"card-{number}") for number in range(1, 9)]
-
-
-async def test_a_repeated_call_gets_the_first_reply_and_a_different_request_under_its_id_is_refused(
-    replies: IdempotencyStore, upstream: Upstream
-) -> None:
-    assert await ask(replies, upstream) == first()
-    error = await error_of(ask(replies, upstream, content=b"b"))
-    assert (error.reason_name, error.outcome_name) == REUSED
-    assert [violation.field for violation in error.violations] == ["request_id"]
-    assert upstream.calls == 1
-    assert await ask(replies, upstream) == replay()
-
-
-async def test_a_call_in_flight_is_not_made_twice_and_a_different_one_is_told_apart(
-    replies: IdempotencyStore, upstream: Upstream
-) -> None:
-    task = await upstream.hold(ask(replies, upstream))
-    error = await error_of(ask(replies, upstream))
-    assert (error.reason_name, error.outcome_name) == IN_FLIGHT
-    assert error.retry_after_seconds == 1.0
-    assert await failure_of(ask(replies, upstream, content=b"b")) == REUSED
-    upstream.released.set()
-    assert await task == first()
-    assert upstream.calls == 1
 
 
 async def test_of_calls_through_many_instances_at_once_one_is_made(
