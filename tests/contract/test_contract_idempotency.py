@@ -115,11 +115,7 @@ async def test_neither_a_repeated_call_nor_a_different_one_under_its_id_reaches_
 
     failure = await failure_of(rpc.call(running, changed(request, **_OTHER[name])))
 
-    assert (failure.code, failure.reason, failure.outcome) == (
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "REQUEST_ID_REUSED",
-        "NOT_SENT",
-    )
+    assert failure.error == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED", "NOT_SENT", None)
     assert failure.violations == {"request_id": "request_id.reused"}
     assert await _call(running, rpc, request) == (first, True)
     assert consumer_rpcs.known(running.sandbox) == known
@@ -134,12 +130,7 @@ async def test_while_a_call_is_in_flight_the_same_one_is_aborted(running: Runnin
     call = asyncio.create_task(_call(running, rpc, request))
     await until_held(running.sandbox)
     failure = await failure_of(rpc.call(running, request))
-    assert (failure.code, failure.reason, failure.outcome, failure.retry_seconds) == (
-        grpc.StatusCode.ABORTED,
-        "REQUEST_IN_FLIGHT",
-        "NOT_SENT",
-        1.0,
-    )
+    assert failure.error == (grpc.StatusCode.ABORTED, "REQUEST_IN_FLIGHT", "NOT_SENT", 1.0)
     first, is_replay = await call
     assert not is_replay
     assert await _call(running, rpc, request) == (first, True)

@@ -11,6 +11,13 @@ from gateway.settings import SettingsError
 _SEVERAL = 8
 
 
+def holding(folder: Path, content: bytes) -> Path:
+    path = folder / "key"
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+    return path
+
+
 def test_a_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     path = tmp_path / "events.db.key"
     key = load_or_make(path)
@@ -49,9 +56,7 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> Non
     [b"", b"0a" * 31, b"0a" * 33, b"0A" * 32, b"0g" * 32, b"0a" * 32 + b"\n\n", b" " + b"0a" * 32, bytes(32)],
 )
 def test_what_is_no_key_is_refused_and_not_quoted(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "key"
-    path.touch(mode=0o600)
-    path.write_bytes(content)
+    path = holding(tmp_path, content)
     with pytest.raises(SettingsError, match="does not hold 64 lower-case hexadecimal digits") as caught:
         load_or_make(path)
     assert "0a0a" not in str(caught.value)
@@ -59,10 +64,7 @@ def test_what_is_no_key_is_refused_and_not_quoted(tmp_path: Path, content: bytes
 
 
 def test_a_key_without_a_line_ending_is_read_too(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    path.touch(mode=0o600)
-    path.write_bytes(b"0a" * 32)
-    assert load(path) == b"\x0a" * 32
+    assert load(holding(tmp_path, b"0a" * 32)) == b"\x0a" * 32
 
 
 def test_a_key_that_is_not_there_or_cannot_be_made_is_named(tmp_path: Path) -> None:

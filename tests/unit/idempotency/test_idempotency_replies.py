@@ -14,8 +14,6 @@ from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore
 from tests.unit.idempotency.idempotency_calls import (
     ID,
-    IN_FLIGHT,
-    LEASE_SECONDS,
     LOST,
     NOT_STORED,
     REGISTER,
@@ -74,29 +72,14 @@ async def test_a_fault_of_ours_counts_as_an_unknown_outcome(replies: Idempotency
     assert upstream.calls == 1
 
 
-async def test_the_marker_of_an_instance_that_died_is_in_flight_until_its_lease_ends_and_then_unknown(
-    store: FakeKeyValueStore, upstream: Upstream
-) -> None:
-    await upstream.lose(ask(instance(store), upstream))
-    alive = instance(store)
-    store.now += LEASE_SECONDS - 0.001
-    assert await failure_of(ask(alive, upstream)) == IN_FLIGHT
-    assert await failure_of(ask(alive, upstream, content=b"b")) == REUSED
-    store.now += 0.002
-    assert await failure_of(ask(alive, upstream)) == LOST
-    assert await failure_of(ask(alive, upstream, content=b"b")) == REUSED
-    assert (await error_of(ask(alive, upstream))).metadata == {"idempotent_replay": "true"}
-    assert upstream.calls == 1
-
-
 async def test_an_instance_knows_at_once_that_a_call_of_its_own_was_cut_off(
     replies: IdempotencyStore, upstream: Upstream
 ) -> None:
-    task = await upstream.hold(ask(replies, upstream))
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await failure_of(ask(replies, upstream)) == LOST
+    await upstream.lose(ask(replies, upstream))
+
+    error = await error_of(ask(replies, upstream))
+    assert ((error.reason_name, error.outcome_name), error.metadata) == (LOST, {"idempotent_replay": "true"})
+    assert await failure_of(ask(replies, upstream, content=b"b")) == REUSED
     assert upstream.calls == 1
 
 
