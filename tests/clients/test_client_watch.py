@@ -24,7 +24,7 @@ from sandbox.d1.model.notification import new_details
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.clients.client_gateways import options_for
 from tests.clients.client_links import Link
-from tests.conformance.events import append_all
+from tests.conformance.storage_engines import append_all
 from tests.fakes import an_event
 from tests.running import Running, running_gateway, settings_for
 
