@@ -12,7 +12,16 @@ from gateway.ports import Event, Read, Scope
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases
-from tests.unit.notifications.watches import LATEST, a_log_of, a_watch, collect, operations, receive, watchers_of
+from tests.unit.notifications.watches import (
+    LATEST,
+    a_log_of,
+    a_watch,
+    collect,
+    operations,
+    receive,
+    settle,
+    watchers_of,
+)
 
 ACTIVE = notification.WATCHER_ROLE_ACTIVE
 STANDBY = notification.WATCHER_ROLE_STANDBY
@@ -79,7 +88,7 @@ async def test_when_the_active_watcher_is_cancelled_the_next_one_takes_over_and_
                 pass
 
     active = asyncio.create_task(watch())
-    await asyncio.sleep(0.01)
+    await settle()
     standby = subscribe(watchers)
     assert (await receive(standby)).role == STANDBY
 
@@ -219,7 +228,7 @@ async def test_a_watcher_that_waits_is_told_at_once_that_its_lease_is_lost_and_t
     async with aclosing(subscribe(Watchers(log, leases), a_watch(heartbeat_seconds=300))) as stream:
         begin, _ = await receive(stream), await receive(stream)
         waiting = asyncio.create_task(receive(stream))
-        await asyncio.sleep(0.01)
+        await settle()
 
         leases.take_elsewhere(NAME)
         leases.tell_losses()

@@ -9,7 +9,7 @@ from gateway.errors import GatewayError
 from gateway.notifications.tail_cache import TailCache
 from gateway.ports import LogBounds, Scope
 from tests.fakes import ISSUER, FakeEventLog, an_event
-from tests.unit.notifications.watches import a_log_of
+from tests.unit.notifications.watches import a_log_of, settle
 
 
 async def read(tail: TailCache, after: int, limit: int = 1000) -> list[int]:
@@ -92,7 +92,7 @@ async def test_readers_that_begin_together_agree_where_the_window_begins() -> No
     log.delay = late = asyncio.Event()
     tail = TailCache(log)
     first = asyncio.create_task(read(tail, 0))
-    await asyncio.sleep(0.01)
+    await settle()
     for number in (1, 2):
         log.put(an_event(number))
     await read(tail, 2)

@@ -18,6 +18,7 @@ from tests.unit.notifications.watches import (
     only,
     operations,
     receive,
+    settle,
     watchers_of,
 )
 
@@ -139,13 +140,13 @@ async def test_watchers_who_want_the_same_have_the_log_read_once_and_get_the_sam
     for stream in streams:
         await anext(stream)
     waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
-    await asyncio.sleep(0.01)
+    await settle()
     log.read_count = 0
 
     log.put(an_event(4))
     received = await asyncio.gather(*waiting)
     later = [asyncio.ensure_future(anext(stream)) for stream in streams]
-    await asyncio.sleep(0.01)
+    await settle()
 
     assert len({id(content) for content in received}) == 1
     # That there is no more is known without a look at the log.
@@ -192,7 +193,7 @@ async def test_a_failure_of_the_log_reaches_a_watch_that_waits() -> None:
     stream = watchers_of(log).watch(a_watch(LATEST))
     await receive(stream)
     waiting = asyncio.create_task(receive(stream))
-    await asyncio.sleep(0.01)
+    await settle()
 
     log.fail()
     with pytest.raises(GatewayError) as caught:
@@ -207,7 +208,7 @@ async def test_a_cancelled_watch_raises_the_cancellation_and_leaves_no_task() ->
     await receive(stream)
     before = asyncio.all_tasks()
     waiting = asyncio.create_task(receive(stream))
-    await asyncio.sleep(0.01)
+    await settle()
 
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -11,7 +11,7 @@ from gateway.notifications.watch import Watchers
 from gateway.ports import Read, Scope
 from issuer.common.v1 import error_pb2
 from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
-from tests.unit.notifications.watches import EARLIEST, LATEST, a_log_of, a_watch, receive, watchers_of
+from tests.unit.notifications.watches import EARLIEST, LATEST, a_log_of, a_watch, receive, settle, watchers_of
 
 
 async def is_draining(stream: AsyncGenerator[bytes, None]) -> bool:
@@ -37,7 +37,7 @@ async def test_draining_ends_all_that_wait_active_or_not_and_twice_is_as_good_as
 ) -> None:
     watchers = watchers_of(a_log_of(1))
     waiting = [asyncio.create_task(is_draining(begin(watchers))) for _ in range(3)]
-    await asyncio.sleep(0.01)
+    await settle()
 
     for _ in range(times):
         watchers.drain()
@@ -57,7 +57,7 @@ async def test_draining_ends_a_watch_that_always_has_something_to_send() -> None
 
     writer = asyncio.create_task(write())
     watching = asyncio.create_task(is_draining(watchers.watch(a_watch(EARLIEST))))
-    await asyncio.sleep(0.05)
+    await settle()
 
     watchers.drain()
 
@@ -95,7 +95,7 @@ async def test_draining_just_when_heartbeats_are_due_ends_the_watches() -> None:
     watchers = watchers_of(a_log_of(1))
     silence = a_watch(LATEST, heartbeat_seconds=0.2)
     waiting = [asyncio.create_task(is_draining(watchers.watch(silence))) for _ in range(3)]
-    await asyncio.sleep(0.01)
+    await settle()
     loop = asyncio.get_running_loop()
     failures: list[Exception] = []
 

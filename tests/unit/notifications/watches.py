@@ -31,6 +31,12 @@ def watchers_of(log: FakeEventLog) -> Watchers:
     return Watchers(log, FakeSubscriptionLeases())
 
 
+async def settle() -> None:
+    """Let all that runs come to where it waits: fakes take turns of the loop, but no time."""
+    for _ in range(1000):
+        await asyncio.sleep(0)
+
+
 def a_watch(
     start: Start = EARLIEST,
     *,
