@@ -16,7 +16,7 @@ demo-cluster: $(INSTALLED) ## two gateways that share three NATS servers, one of
 	d1-gateway demo --cluster
 
 test: $(INSTALLED) ## every test, and which lines no test reaches
-	pytest -q -n 5 --dist worksteal --cov
+	pytest -q -n 6 --dist worksteal --cov
 
 test-quick: $(INSTALLED) ## what needs no server: unit tests, and the conformance of SQLite; within a minute
 	pytest -q -n 2 --dist worksteal -m "not nats_server" tests/unit tests/conformance

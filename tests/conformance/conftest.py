@@ -10,6 +10,15 @@ from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import NatsEngine, SqliteEngine, StorageEngine
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a NATS server, so that others can run without them."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            if "nats_server" in item.fixturenames or "nats" in parameters:
+                item.add_marker(pytest.mark.nats_server)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def nats_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NatsServer]:
     async with await NatsServer.start(tmp_path_factory.mktemp("nats")) as server:
