@@ -38,6 +38,8 @@ class Callbacks:
         """The fallbacks, by kind."""
         self.interrupted: Counter[str] = Counter()
         """The callbacks without a response in time after an edge accepted the connection, by kind."""
+        self.crossed_count = 0
+        """The callbacks that were sent while an edge closed their idle connection (RFC 9112 section 9.5)."""
         self._edges = edges
         self._name = name
 
@@ -57,7 +59,9 @@ class Callbacks:
             )
         except NotDeliveredError as error:
             # Connection refused: D1's load balancer uses the other edge.
-            if not isinstance(error.__context__, aiohttp.ClientConnectorError):
+            if isinstance(error.__context__, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+                self.crossed_count += not isinstance(error.__context__, aiohttp.ClientConnectorError)
+            else:
                 self.interrupted[call.name] += 1
             return None
         if response.status == _FALLBACK:

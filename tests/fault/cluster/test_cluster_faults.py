@@ -100,7 +100,7 @@ async def test_gateways_restart_in_turn(cluster: Stage, seed: str) -> None:
 
     check(load, most_cancelled=_MOST_CANCELLED * len(_GATEWAYS))
     assert load.posts.broken_count, "nothing was posted meanwhile"
-    _check_callbacks(load)
+    _check_callbacks(load, most_crossed=len(_GATEWAYS))
     # Before the silence after which a gateway counts as dead.
     assert max(takeovers) < SILENT_SECONDS
 
@@ -163,8 +163,13 @@ def _check_rejections(load: Load) -> None:
     assert load.posts.rejected_count > load.posts.broken_count
 
 
-def _check_callbacks(load: Load) -> None:
-    """Check that no callback was interrupted, and that those with a handler at the same gateway succeeded."""
+def _check_callbacks(load: Load, *, most_crossed: int = 0) -> None:
+    """Check that no callback was interrupted, and that those with a handler at the same gateway succeeded.
+
+    A gateway that drains leaves idle connections open for 0.1 s: a caller that is busy for longer may send on one that
+    is closed by then.
+    """
+    assert load.callbacks.crossed_count <= most_crossed
     assert load.callbacks.interrupted[_HANDLED_HERE] == load.callbacks.interrupted[DELIVER_OTP.name] == 0
     assert load.callbacks.fallbacks[_HANDLED_HERE] == 0
 
