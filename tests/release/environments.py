@@ -86,7 +86,8 @@ def install(wheels: list[Path], python: Path, folder: Path) -> Environment:
     _run(_TOOLS / "uv", "venv", "--quiet", "--python", python, environment.folder)
     # In this order: d1_gateway-…, d1_gateway_client-….
     gateway, client = wheels
-    install = "pip", "install", "--quiet", "--python", environment.python
+    # The certificates that pip would trust: uv brings its own.
+    install = "pip", "install", "--quiet", "--system-certs", "--python", environment.python
     pins = "--constraint", _ROOT / "requirements-dev.txt"
     _run(_TOOLS / "uv", *install, *pins, f"{gateway}[nats]", f"{client}[cli,testing]")
     return environment
