@@ -23,6 +23,12 @@ _TESTS: Final = Path(__file__).parent
 _OF_PROCESSES: Final = ("e2e", "fault", "interop", "integration/event_log_copy", "integration/sandbox")
 
 
+def pytest_collection_finish() -> None:
+    """Keep what thousands of tests consist of out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run in-process gateways on their production event loop, as its sockets and signals differ from asyncio's.
 
