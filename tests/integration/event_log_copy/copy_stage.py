@@ -55,7 +55,7 @@ class Stage:
         return file
 
     def rows(self) -> int:
-        """Return the last place in the file, whoever has it open."""
+        """Return the last sequence in the file, which another process may have open."""
         if not self.file.exists():
             return 0
         try:

@@ -74,7 +74,7 @@ async def _is_all_there(stage: Stage, source: Engine, target: Engine, events: Se
 
 @asynccontextmanager
 async def _counting(stage: Stage, engine: Engine) -> AsyncIterator[Callable[[], Awaitable[int]]]:
-    """Yield something that counts what is in a log, whoever else has it open."""
+    """Yield a function that counts the events of a log, which another process may have open."""
     if engine is SQLITE:
         yield partial(asyncio.to_thread, stage.rows)
         return

@@ -83,7 +83,7 @@ async def test_the_second_gateways_watcher_stands_by_and_takes_over_at_the_commi
     beat = await receive(standby)
     assert (beat.role, beat.fence, operations([beat])) == (STANDBY, 0, [])
 
-    # So soon that it is no consequence of a gateway's silence.
+    # Sooner than the peers could take the gateway for dead.
     async with asyncio.timeout(SILENT_SECONDS):
         await active.aclose()
         begin = await becomes(ACTIVE, standby)

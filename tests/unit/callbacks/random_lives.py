@@ -24,7 +24,7 @@ Action: TypeAlias = Callable[[Any, "Step"], None]
 
 
 class Step(NamedTuple):
-    """What is done, and to which of those it can be done to: whoever is there when it comes to it."""
+    """An action, and the numbers that choose its target among those that exist when it is done."""
 
     action: Action
     pick: int
@@ -183,7 +183,7 @@ def _reply_held(watch: AnyWatch, step: Step, kind_for: Callable[[Topic], str]) -
 
 
 def _reply_again(watch: AnyWatch, step: Step) -> None:
-    """Reply to anything that was ever sent to anybody, whoever one is."""
+    """Reply as any handler to any callback request that was ever sent."""
     sent, repliers = [request for request in watch.requests if request.token], watch.repliers
     if sent and repliers:
         request = sent[step.pick % len(sent)]
