@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from issuer.callback.v1 import messages_pb2 as issuer_dot_callback_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/callback/v1/service.proto\x12\x12issuer.callback.v1\x1a!issuer/callback/v1/messages.proto2\x81\x01\n\x0f\x43\x61llbackService\x12n\n\x0fHandleCallbacks\x12*.issuer.callback.v1.HandleCallbacksRequest\x1a+.issuer.callback.v1.HandleCallbacksResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/callback/v1/service.proto\x12\x12issuer.callback.v1\x1a!issuer/callback/v1/messages.proto2\x81\x01\n\x0f\x43\x61llbackService\x12n\n\x0fHandleCallbacks\x12*.issuer.callback.v1.HandleCallbacksRequest\x1a+.issuer.callback.v1.HandleCallbacksResponse(\x01\x30\x01\x42\x8a\x01\n\x1c\x64\x31gateway.issuer.callback.v1B\x14\x43\x61llbackServiceProtoP\x01Z:d1gateway.internal/contracts/issuer/callback/v1;callbackv1\xaa\x02\x15\x44\x31Gateway.Callback.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer.callback.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\034d1gateway.issuer.callback.v1B\024CallbackServiceProtoP\001Z:d1gateway.internal/contracts/issuer/callback/v1;callbackv1\252\002\025D1Gateway.Callback.V1'
   _globals['_CALLBACKSERVICE']._serialized_start=92
   _globals['_CALLBACKSERVICE']._serialized_end=221
 # @@protoc_insertion_point(module_scope)

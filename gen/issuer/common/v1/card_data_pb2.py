@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/common/v1/card_data.proto\x12\x10issuer.common.v1\x1a\x1b\x62uf/validate/validate.proto\"A\n\nCardExpiry\x12\x18\n\x05month\x18\x01 \x01(\rB\t\xbaH\x06*\x04\x18\x0c(\x01\x12\x19\n\x04year\x18\x02 \x01(\rB\x0b\xbaH\x08*\x06\x18\xb3\x10(\xd0\x0f\"q\n\x0f\x43\x61rdCredentials\x12%\n\x03pan\x18\x01 \x01(\tB\x18\x80\x01\x01\xbaH\x12r\x10\x32\x0e^[0-9]{10,19}$\x12\x37\n\x06\x65xpiry\x18\x02 \x01(\x0b\x32\x1c.issuer.common.v1.CardExpiryB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/common/v1/card_data.proto\x12\x10issuer.common.v1\x1a\x1b\x62uf/validate/validate.proto\"A\n\nCardExpiry\x12\x18\n\x05month\x18\x01 \x01(\rB\t\xbaH\x06*\x04\x18\x0c(\x01\x12\x19\n\x04year\x18\x02 \x01(\rB\x0b\xbaH\x08*\x06\x18\xb3\x10(\xd0\x0f\"q\n\x0f\x43\x61rdCredentials\x12%\n\x03pan\x18\x01 \x01(\tB\x18\x80\x01\x01\xbaH\x12r\x10\x32\x0e^[0-9]{10,19}$\x12\x37\n\x06\x65xpiry\x18\x02 \x01(\x0b\x32\x1c.issuer.common.v1.CardExpiryB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01\x42\x81\x01\n\x1a\x64\x31gateway.issuer.common.v1B\x13\x43ommonCardDataProtoP\x01Z6d1gateway.internal/contracts/issuer/common/v1;commonv1\xaa\x02\x13\x44\x31Gateway.Common.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer.common.v1.card_data_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\032d1gateway.issuer.common.v1B\023CommonCardDataProtoP\001Z6d1gateway.internal/contracts/issuer/common/v1;commonv1\252\002\023D1Gateway.Common.V1'
   _globals['_CARDEXPIRY'].fields_by_name['month']._loaded_options = None
   _globals['_CARDEXPIRY'].fields_by_name['month']._serialized_options = b'\272H\006*\004\030\014(\001'
   _globals['_CARDEXPIRY'].fields_by_name['year']._loaded_options = None

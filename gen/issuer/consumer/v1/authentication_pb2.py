@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'issuer/consumer/v1/authentication.proto\x12\x12issuer.consumer.v1\x1a\x1b\x62uf/validate/validate.proto\"\xae\x01\n\x14\x41uthenticationResult\x12\x37\n\x11\x61uthentication_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x44\n\x06status\x18\x02 \x01(\x0e\x32(.issuer.consumer.v1.AuthenticationStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x05\x65rror\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02*\xa8\x01\n\x14\x41uthenticationStatus\x12%\n!AUTHENTICATION_STATUS_UNSPECIFIED\x10\x00\x12!\n\x1d\x41UTHENTICATION_STATUS_PENDING\x10\x01\x12$\n AUTHENTICATION_STATUS_SUCCESSFUL\x10\x02\x12 \n\x1c\x41UTHENTICATION_STATUS_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'issuer/consumer/v1/authentication.proto\x12\x12issuer.consumer.v1\x1a\x1b\x62uf/validate/validate.proto\"\xae\x01\n\x14\x41uthenticationResult\x12\x37\n\x11\x61uthentication_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x44\n\x06status\x18\x02 \x01(\x0e\x32(.issuer.consumer.v1.AuthenticationStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x05\x65rror\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02*\xa8\x01\n\x14\x41uthenticationStatus\x12%\n!AUTHENTICATION_STATUS_UNSPECIFIED\x10\x00\x12!\n\x1d\x41UTHENTICATION_STATUS_PENDING\x10\x01\x12$\n AUTHENTICATION_STATUS_SUCCESSFUL\x10\x02\x12 \n\x1c\x41UTHENTICATION_STATUS_FAILED\x10\x03\x42\x91\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x1b\x43onsumerAuthenticationProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer.consumer.v1.authentication_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\034d1gateway.issuer.consumer.v1B\033ConsumerAuthenticationProtoP\001Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\252\002\025D1Gateway.Consumer.V1'
   _globals['_AUTHENTICATIONRESULT'].fields_by_name['authentication_id']._loaded_options = None
   _globals['_AUTHENTICATIONRESULT'].fields_by_name['authentication_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_AUTHENTICATIONRESULT'].fields_by_name['status']._loaded_options = None
