@@ -12,7 +12,7 @@ from issuer.callback.v1 import service_pb2_grpc
 
 __all__ = ["Handler", "Responder"]
 
-Responder: TypeAlias = Callable[[callback.Question], Awaitable[callback.Reply | None]]
+Responder: TypeAlias = Callable[[callback.CallbackRequest], Awaitable[callback.CallbackReply | None]]
 """Makes the reply to a callback request, without its token; None for no reply."""
 
 _Stream: TypeAlias = "grpc.aio.StreamStreamCall[Any, Any]"
@@ -22,9 +22,9 @@ class Handler:
     """Replies to callback requests over one stream. Made by `connect`."""
 
     def __init__(self, stream: _Stream, responders: Mapping[str, Responder]) -> None:
-        self.requests: list[callback.Question] = []
+        self.requests: list[callback.CallbackRequest] = []
         """The callback requests received, in order."""
-        self.acknowledgements: list[callback.ReplyReceipt] = []
+        self.acknowledgements: list[callback.ReplyAcknowledgement] = []
         """The acknowledgements of its replies, in order."""
         self.is_draining = False
         """Whether the gateway has announced its shutdown."""
@@ -46,7 +46,7 @@ class Handler:
         *,
         name: str = "handler",
         max_in_flight: int = 0,
-        acknowledgements: "callback.ReceiptMode.ValueType" = callback.RECEIPT_MODE_UNSPECIFIED,
+        acknowledgements: "callback.AcknowledgementMode.ValueType" = callback.ACKNOWLEDGEMENT_MODE_UNSPECIFIED,
     ) -> AsyncIterator[Self]:
         """Connect for the duration of the block.
 
@@ -62,8 +62,8 @@ class Handler:
         """
         stream: _Stream = service_pb2_grpc.CallbackServiceStub(channel).HandleCallbacks()
         kinds = [callback.CallbackKind.Value(f"CALLBACK_KIND_{kind.upper()}") for kind in responders]
-        registration = callback.Registration(
-            name=name, kinds=kinds, max_in_flight=max_in_flight, receipts=acknowledgements
+        registration = callback.HandlerRegistration(
+            name=name, callback_kinds=kinds, max_in_flight=max_in_flight, acknowledgement_mode=acknowledgements
         )
         handler = cls(stream, responders)
         try:
@@ -80,11 +80,11 @@ class Handler:
 
     async def drain(self) -> None:
         """Accept no further callbacks."""
-        await self._write(callback.HandleCallbacksRequest(drain=callback.Drain()))
+        await self._write(callback.HandleCallbacksRequest(draining=callback.HandlerDraining()))
 
-    async def reply(self, reply: callback.Reply) -> None:
+    async def reply(self, reply: callback.CallbackReply) -> None:
         """Send a reply with its token."""
-        await self._write(callback.HandleCallbacksRequest(reply=reply))
+        await self._write(callback.HandleCallbacksRequest(callback_reply=reply))
 
     async def until(self, condition: Callable[[Self], bool]) -> None:
         """Wait for a condition."""
@@ -110,17 +110,17 @@ class Handler:
 
     def _take(self, message: callback.HandleCallbacksResponse) -> None:
         match message.WhichOneof("message"):
-            case "question":
-                self.requests.append(message.question)
-                replying = asyncio.create_task(self._reply(message.question))
+            case "callback_request":
+                self.requests.append(message.callback_request)
+                replying = asyncio.create_task(self._reply(message.callback_request))
                 self._replies.add(replying)
                 replying.add_done_callback(self._replies.discard)
-            case "receipt":
-                self.acknowledgements.append(message.receipt)
+            case "acknowledgement":
+                self.acknowledgements.append(message.acknowledgement)
             case "draining":
                 self.is_draining = True
 
-    async def _reply(self, request: callback.Question) -> None:
+    async def _reply(self, request: callback.CallbackRequest) -> None:
         reply = await self._responders[request.WhichOneof("request") or ""](request)
         if reply is not None:
             reply.token = request.token

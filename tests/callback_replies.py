@@ -22,16 +22,16 @@ PERSON = personal.PersonalInformation(
 )
 
 
-async def tell_person(request: callback.Question) -> callback.Reply:
+async def tell_person(request: callback.CallbackRequest) -> callback.CallbackReply:
     """Return the same personal data for everybody."""
     del request
-    return callback.Reply(consumer_information=replies.ConsumerInformationResponse(personal_information=PERSON))
+    return callback.CallbackReply(consumer_information=replies.ConsumerInformationResponse(personal_information=PERSON))
 
 
-async def reject(request: callback.Question) -> callback.Reply:
+async def reject(request: callback.CallbackRequest) -> callback.CallbackReply:
     """Reply that the consumer is not found."""
     del request
-    return callback.Reply(refusal=replies.Refusal(reason=replies.REFUSAL_REASON_NOT_FOUND))
+    return callback.CallbackReply(refusal=replies.CallbackRefusal(reason=replies.CALLBACK_REFUSAL_REASON_NOT_FOUND))
 
 
 @dataclass(slots=True)
@@ -56,23 +56,23 @@ class Issuer:
             "card_credentials": self._credentials,
         }
 
-    async def _deliver(self, request: callback.Question) -> callback.Reply:
+    async def _deliver(self, request: callback.CallbackRequest) -> callback.CallbackReply:
         self.otps.put_nowait(request.deliver_otp.otp)
-        return callback.Reply(deliver_otp=replies.DeliverOtpResponse())
+        return callback.CallbackReply(deliver_otp=replies.DeliverOtpResponse())
 
-    async def _authenticate(self, request: callback.Question) -> callback.Reply:
+    async def _authenticate(self, request: callback.CallbackRequest) -> callback.CallbackReply:
         self._count += 1
         authentication_id = f"{request.authenticate.consumer_id}-{self._count}"
         self.pushes.put_nowait(authentication_id)
-        return callback.Reply(authenticate=replies.AuthenticateResponse(authentication_id=authentication_id))
+        return callback.CallbackReply(authenticate=replies.AuthenticateResponse(authentication_id=authentication_id))
 
-    async def _result(self, request: callback.Question) -> callback.Reply:
+    async def _result(self, request: callback.CallbackRequest) -> callback.CallbackReply:
         authentication_id = request.authentication_result.authentication_id
         status = self.results.get(authentication_id, authentication.AUTHENTICATION_STATUS_PENDING)
-        return callback.Reply(authentication_result=replies.AuthenticationResultResponse(status=status))
+        return callback.CallbackReply(authentication_result=replies.AuthenticationResultResponse(status=status))
 
-    async def _credentials(self, request: callback.Question) -> callback.Reply:
+    async def _credentials(self, request: callback.CallbackRequest) -> callback.CallbackReply:
         del request
         credentials = CardCredentials(pan=self.pan, expiry=CardExpiry(month=7, year=2034))
         details = replies.CardDetails(credentials=credentials, name="ZOE", cvv="123")
-        return callback.Reply(card_credentials=replies.CardCredentialsResponse(details=details))
+        return callback.CallbackReply(card_credentials=replies.CardCredentialsResponse(details=details))

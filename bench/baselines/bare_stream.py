@@ -21,7 +21,7 @@ from gateway.aio.sockets import join
 from gateway.settings import Settings
 from gateway.tls import contexts
 from issuer.callback.v1 import messages_pb2 as callback
-from issuer.callback.v1 import questions_pb2, service_pb2_grpc
+from issuer.callback.v1 import requests_pb2, service_pb2_grpc
 
 __all__ = ["bare_stream"]
 
@@ -31,8 +31,8 @@ class _Stream(service_pb2_grpc.CallbackServiceServicer):
 
     def __init__(self) -> None:
         self._tokens = count()
-        self._requests: asyncio.Queue[callback.Question] = asyncio.Queue()
-        self._replies: dict[str, asyncio.Future[callback.Reply]] = {}
+        self._requests: asyncio.Queue[callback.CallbackRequest] = asyncio.Queue()
+        self._replies: dict[str, asyncio.Future[callback.CallbackReply]] = {}
 
     async def HandleCallbacks(  # type: ignore[override] # noqa: N802 (it writes to the context; the rpc's name)
         self,
@@ -41,28 +41,28 @@ class _Stream(service_pb2_grpc.CallbackServiceServicer):
     ) -> None:
         await anext(requests)
         # The handler of the measurement waits for it once.
-        await context.write(callback.HandleCallbacksResponse(registered=callback.Registered()))
+        await context.write(callback.HandleCallbacksResponse(registered=callback.HandlerRegistered()))
         reading = asyncio.create_task(self._read(requests))
         try:
             while True:
-                await context.write(callback.HandleCallbacksResponse(question=await self._requests.get()))
+                await context.write(callback.HandleCallbacksResponse(callback_request=await self._requests.get()))
         finally:
             reading.cancel()
 
     async def _read(self, requests: AsyncIterator[callback.HandleCallbacksRequest]) -> None:
         async for request in requests:
-            self._replies.pop(request.reply.token).set_result(request.reply)
+            self._replies.pop(request.callback_reply.token).set_result(request.callback_reply)
 
     async def get(self, request: web.Request) -> web.Response:
         """Respond with a consumer's information."""
         token = str(next(self._tokens))
         replied = self._replies[token] = asyncio.get_running_loop().create_future()
-        consumer = questions_pb2.ConsumerInformationRequest(consumer_id=request.match_info["consumerId"])
-        self._requests.put_nowait(callback.Question(token=token, consumer_information=consumer))
+        consumer = requests_pb2.ConsumerInformationRequest(consumer_id=request.match_info["consumerId"])
+        self._requests.put_nowait(callback.CallbackRequest(token=token, consumer_information=consumer))
         return web.Response(body=_json(await replied), content_type="application/json")
 
 
-def _json(reply: callback.Reply) -> bytes:
+def _json(reply: callback.CallbackReply) -> bytes:
     person = reply.consumer_information.personal_information
     phone = person.mobile_phone_number
     return orjson.dumps(

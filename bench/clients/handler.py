@@ -18,13 +18,13 @@ from sandbox.gateway import credentials
 
 __all__: list[str] = []
 
-_REGISTRATION = callback.Registration(
+_REGISTRATION = callback.HandlerRegistration(
     name="bench",
-    kinds=[callback.CALLBACK_KIND_CONSUMER_INFORMATION],
+    callback_kinds=[callback.CALLBACK_KIND_CONSUMER_INFORMATION],
     # More than the load ever has in flight.
     max_in_flight=64,
     # As in a busy handler; the bare stream of the comparison sends no acknowledgements at all.
-    receipts=callback.RECEIPT_MODE_NOT_ACCEPTED,
+    acknowledgement_mode=callback.ACKNOWLEDGEMENT_MODE_NOT_ACCEPTED,
 )
 _RESPONSE = replies_pb2.ConsumerInformationResponse(
     personal_information=personal.PersonalInformation(
@@ -45,9 +45,9 @@ async def _handle(address: str, credentials: grpc.ChannelCredentials) -> None:
                 case "registered":
                     sys.stdout.write("registered\n")
                     sys.stdout.flush()
-                case "question":
-                    reply = callback.Reply(token=message.question.token, consumer_information=_RESPONSE)
-                    await stream.write(callback.HandleCallbacksRequest(reply=reply))
+                case "callback_request":
+                    reply = callback.CallbackReply(token=message.callback_request.token, consumer_information=_RESPONSE)
+                    await stream.write(callback.HandleCallbacksRequest(callback_reply=reply))
 
 
 if __name__ == "__main__":

@@ -65,12 +65,12 @@ class Broker:
     # ---------------------------------------------------------------------------------------- for the platform
 
     async def ask(
-        self, request: callback.Question, seconds: float, *, wait_for_handler: bool = True
-    ) -> callback.Reply | None:
+        self, request: callback.CallbackRequest, seconds: float, *, wait_for_handler: bool = True
+    ) -> callback.CallbackReply | None:
         """Send a callback request and wait for the accepted reply; see `gateway.ports.CallbackBus`."""
-        ended: asyncio.Future[callback.Reply | None] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[callback.CallbackReply | None] = asyncio.get_running_loop().create_future()
 
-        def end(reply: callback.Reply | None) -> None:
+        def end(reply: callback.CallbackReply | None) -> None:
             # The waiting task may have been cancelled in this turn of the loop.
             if not ended.done():
                 ended.set_result(reply)
@@ -82,7 +82,7 @@ class Broker:
             abandon()
 
     def begin(
-        self, request: callback.Question, seconds: float, on_end: OnEnd, *, wait_for_handler: bool = True
+        self, request: callback.CallbackRequest, seconds: float, on_end: OnEnd, *, wait_for_handler: bool = True
     ) -> Callable[[], None]:
         """Send a callback request without waiting for the reply.
 
@@ -151,11 +151,11 @@ class Broker:
                 self._dispatch(pending)
         self._end_unserved(session.topics)
 
-    def take(self, session: HandlerSession, reply: callback.Reply, on_outcome: OnOutcome) -> None:
+    def take(self, session: HandlerSession, reply: callback.CallbackReply, on_outcome: OnOutcome) -> None:
         """Take a callback reply; see `gateway.callbacks.model.CallbackRegistry`."""
         on_outcome(self.reply(session, reply))
 
-    def reply(self, session: HandlerSession | None, reply: callback.Reply) -> Outcome:
+    def reply(self, session: HandlerSession | None, reply: callback.CallbackReply) -> Outcome:
         """Process a valid callback reply and return its outcome.
 
         Args:
@@ -174,7 +174,7 @@ class Broker:
                 self._fill(session)
         return outcome
 
-    def refresh(self, request: callback.Question) -> bool:
+    def refresh(self, request: callback.CallbackRequest) -> bool:
         """Set the time left of a callback request that is about to be sent; return whether any is left."""
         pending = self._pending.get(request.token)
         left = 0.0 if pending is None else pending.deadline - self._clock.time()
@@ -256,7 +256,7 @@ class Broker:
         session.last_turn = next(self._turns)
         left = pending.deadline - self._clock.time()
         pending.set_timer(self._clock.call_at(pending.deadline - left / 2, self._pass_on, pending))
-        request = callback.Question()
+        request = callback.CallbackRequest()
         request.CopyFrom(pending.message)
         request.attempt = len(pending.tried)
         self.refresh(request)
@@ -268,7 +268,7 @@ class Broker:
             session.is_slow = True
         self._dispatch(pending)
 
-    def _settle(self, pending: PendingCallback, reply: callback.Reply) -> Outcome:
+    def _settle(self, pending: PendingCallback, reply: callback.CallbackReply) -> Outcome:
         if self._clock.time() >= pending.deadline:
             return callback.REPLY_OUTCOME_LATE
         if pending.on_end is None:
@@ -295,7 +295,7 @@ class Broker:
         for session in sorted(holders, key=rank):
             self._fill(session)
 
-    def _end(self, pending: PendingCallback, reply: callback.Reply | None) -> None:
+    def _end(self, pending: PendingCallback, reply: callback.CallbackReply | None) -> None:
         """Report the end, once. Handlers with the callback request hold it until they reply."""
         on_end, pending.on_end = pending.on_end, None
         pending.set_timer(None)

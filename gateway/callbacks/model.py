@@ -32,10 +32,10 @@ Outcome: TypeAlias = "callback.ReplyOutcome.ValueType"
 OnOutcome: TypeAlias = Callable[[Outcome], None]
 """Called once with the outcome of a callback reply."""
 
-OnEnd: TypeAlias = Callable[[callback.Reply | None], None]
+OnEnd: TypeAlias = Callable[[callback.CallbackReply | None], None]
 """Called with the accepted callback reply, or with None if none arrived in time."""
 
-KINDS = tuple(request.name for request in callback.Question.DESCRIPTOR.oneofs_by_name["request"].fields)
+KINDS = tuple(request.name for request in callback.CallbackRequest.DESCRIPTOR.oneofs_by_name["request"].fields)
 """All kinds of callbacks."""
 
 _MAX_ATTEMPTS = 3
@@ -58,7 +58,7 @@ class RemoteId(NamedTuple):
 class Handler(Protocol):
     """The connection to a handler."""
 
-    def send(self, request: callback.Question) -> None:
+    def send(self, request: callback.CallbackRequest) -> None:
         """Send a callback request, now or as soon as the handler reads on. The handler owns the message."""
         ...
 
@@ -113,11 +113,11 @@ class CallbackRegistry(Protocol):
         """Unregister a handler, and pass its open callback requests on to others."""
         ...
 
-    def take(self, session: HandlerSession, reply: callback.Reply, on_outcome: OnOutcome) -> None:
+    def take(self, session: HandlerSession, reply: callback.CallbackReply, on_outcome: OnOutcome) -> None:
         """Take a valid callback reply. `on_outcome` is called at once or later."""
         ...
 
-    def refresh(self, request: callback.Question) -> bool:
+    def refresh(self, request: callback.CallbackRequest) -> bool:
         """Set the time left of a callback request that is about to be sent; return whether any is left."""
         ...
 
@@ -135,7 +135,7 @@ class CallbackRegistry(Protocol):
 class PendingCallback:
     """A callback without an accepted reply, or one that a handler still holds."""
 
-    message: callback.Question
+    message: callback.CallbackRequest
     topic: Topic
     number: int
     """The position in the order of arrival."""
@@ -161,7 +161,7 @@ class PendingCallback:
             return left > 0
         return left >= MIN_PASS_ON_SECONDS and len(self.tried) < _MAX_ATTEMPTS
 
-    def fits(self, reply: callback.Reply) -> bool:
+    def fits(self, reply: callback.CallbackReply) -> bool:
         """Return whether a callback reply is of the same kind, or a refusal."""
         return reply.WhichOneof("response") in {self.topic[1], "refusal"}
 
@@ -176,7 +176,7 @@ class PendingCallback:
         return (self.deadline, self.number) < (other.deadline, other.number)
 
 
-def kind_of(request: callback.Question) -> str:
+def kind_of(request: callback.CallbackRequest) -> str:
     """Return the kind of a callback request: the name of its request field and of the matching reply field."""
     kind = request.WhichOneof("request")
     if kind is None:

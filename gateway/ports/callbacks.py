@@ -12,8 +12,8 @@ class CallbackBus(Protocol):
     """Carries a callback request to a handler, and its reply back."""
 
     async def ask(
-        self, request: callback.Question, seconds: float, *, wait_for_handler: bool = True
-    ) -> callback.Reply | None:
+        self, request: callback.CallbackRequest, seconds: float, *, wait_for_handler: bool = True
+    ) -> callback.CallbackReply | None:
         """Send a callback request and wait for the reply.
 
         Args:

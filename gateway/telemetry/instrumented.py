@@ -59,8 +59,8 @@ class InstrumentedBus:
         self._ended = cache(metrics.callbacks.labels)
 
     async def ask(
-        self, request: callback.Question, seconds: float, *, wait_for_handler: bool = True
-    ) -> callback.Reply | None:
+        self, request: callback.CallbackRequest, seconds: float, *, wait_for_handler: bool = True
+    ) -> callback.CallbackReply | None:
         """See `gateway.ports.CallbackBus`."""
         kind = request.WhichOneof("request") or "unknown"
         started = perf_counter()
@@ -128,7 +128,7 @@ class Upstreams:
             self._metrics.upstream_circuit.labels(upstream, each).set(each == state)
 
 
-def _outcome(reply: callback.Reply | None) -> str:
+def _outcome(reply: callback.CallbackReply | None) -> str:
     if reply is None:
         return "unanswered"
     return "refused" if reply.WhichOneof("response") == "refusal" else "replied"

@@ -18,7 +18,7 @@ from sandbox.handler import Handler
 __all__: list[str] = []
 
 
-async def _hang(request: callback.Question) -> None:
+async def _hang(request: callback.CallbackRequest) -> None:
     _say(f"received {request.WhichOneof('request')}")
 
 

@@ -137,31 +137,33 @@ class Shopper:
         expect(credentials is not None and credentials.expiry == "0133", "D1 has another expiry")
         return "the handler's reply, encrypted for D1: 0133 (MMYY)"
 
-    async def send_sms(self, request: callback.Question) -> callback.Reply:
+    async def send_sms(self, request: callback.CallbackRequest) -> callback.CallbackReply:
         """Reply as the issuer's SMS service: the shopper gets an SMS."""
         self._sms.append(request.deliver_otp.otp)
-        return callback.Reply(deliver_otp=replies.DeliverOtpResponse())
+        return callback.CallbackReply(deliver_otp=replies.DeliverOtpResponse())
 
-    async def _push(self, request: callback.Question) -> callback.Reply:
+    async def _push(self, request: callback.CallbackRequest) -> callback.CallbackReply:
         del request
         authentication_id = f"push_{len(self._stage.sandbox.purchases.all())}"
         await self._pushes.put(authentication_id)
-        return callback.Reply(authenticate=replies.AuthenticateResponse(authentication_id=authentication_id))
+        return callback.CallbackReply(authenticate=replies.AuthenticateResponse(authentication_id=authentication_id))
 
 
-async def _tell_person(request: callback.Question) -> callback.Reply:
+async def _tell_person(request: callback.CallbackRequest) -> callback.CallbackReply:
     del request
-    return callback.Reply(consumer_information=replies.ConsumerInformationResponse(personal_information=_PERSON))
+    return callback.CallbackReply(
+        consumer_information=replies.ConsumerInformationResponse(personal_information=_PERSON)
+    )
 
 
-async def _still_pending(request: callback.Question) -> callback.Reply:
+async def _still_pending(request: callback.CallbackRequest) -> callback.CallbackReply:
     del request
     pending = authentication.AUTHENTICATION_STATUS_PENDING
-    return callback.Reply(authentication_result=replies.AuthenticationResultResponse(status=pending))
+    return callback.CallbackReply(authentication_result=replies.AuthenticationResultResponse(status=pending))
 
 
-async def _tell_credentials(request: callback.Question) -> callback.Reply:
+async def _tell_credentials(request: callback.CallbackRequest) -> callback.CallbackReply:
     del request
     credentials = CardCredentials(pan=_PAN, expiry=CardExpiry(month=1, year=_NEXT_YEAR))
     details = replies.CardDetails(credentials=credentials)
-    return callback.Reply(card_credentials=replies.CardCredentialsResponse(details=details))
+    return callback.CallbackReply(card_credentials=replies.CardCredentialsResponse(details=details))

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from d1_gateway_client import AsyncGatewayClient, CallbackContext, CallbackHandler, RefusalReason, Refuse, errors
+from d1_gateway_client import (
+    AsyncGatewayClient,
+    CallbackContext,
+    CallbackHandler,
+    CallbackRefusalReason,
+    Refuse,
+    errors,
+)
 from d1_gateway_client.contracts.issuer.callback.v1 import (
     AuthenticateRequest,
     AuthenticateResponse,
@@ -182,11 +189,11 @@ async def test_a_function_rejects_with_a_reason(shopper: AsyncGatewayClient, san
     @handler.deliver_otp
     async def refuse(request: DeliverOtpRequest, context: CallbackContext) -> DeliverOtpResponse:
         del request, context
-        raise Refuse(RefusalReason.NOT_FOUND, "nobody of this name")
+        raise Refuse(CallbackRefusalReason.NOT_FOUND, "nobody of this name")
 
     assert await failed_callback(shopper, sandbox, handler, Flow.SMS_OTP_ISSUER) == 404
     with pytest.raises(ValueError, match="at most 256"):
-        Refuse(RefusalReason.INVALID, "x" * 257)
+        Refuse(CallbackRefusalReason.INVALID, "x" * 257)
 
 
 async def test_a_reply_that_the_gateway_cannot_take_becomes_an_error_at_once(

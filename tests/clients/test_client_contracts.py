@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pool
 
 import d1_gateway_client.contracts.issuer.card.v1 as card_contracts
 from d1_gateway_client import Options
-from d1_gateway_client.contracts.issuer.callback.v1 import DeliverOtpRequest, Question
+from d1_gateway_client.contracts.issuer.callback.v1 import CallbackRequest, DeliverOtpRequest
 from d1_gateway_client.contracts.issuer.card.v1 import CardServiceAsyncStub, RegisterCardRequest
 from d1_gateway_client.contracts.issuer.common.v1 import CardCredentials, CardExpiry, ErrorReason
 from d1_gateway_client.contracts.issuer.threeds.v1 import AReq
@@ -41,7 +41,7 @@ def test_the_contracts_comments_are_the_clients_documentation() -> None:
 
 
 def test_what_is_sensitive_is_not_printed() -> None:
-    pending = Question(token="t-1", deliver_otp=DeliverOtpRequest(consumer_id="consumer-1", otp="123456"))
+    pending = CallbackRequest(token="t-1", deliver_otp=DeliverOtpRequest(consumer_id="consumer-1", otp="123456"))
     assert "123456" not in repr(pending)
     assert "deliver_otp=DeliverOtpRequest(consumer_id='consumer-1', otp=***)" in repr(pending)
     request = RegisterCardRequest(card_id="card-1", credentials=CardCredentials(pan="4970101234567890"))
@@ -65,7 +65,7 @@ def redacted() -> Iterator[tuple[str, str, list[str]]]:
     files = {
         "card": ("messages",),
         "common": ("card_data",),
-        "callback": ("questions", "replies"),
+        "callback": ("requests", "replies"),
         "consumer": ("personal_information",),
         "threeds": ("areq", "objects"),
     }

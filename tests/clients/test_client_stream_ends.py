@@ -13,7 +13,7 @@ from d1_gateway_client.contracts.issuer.callback.v1 import (
     DeliverOtpRequest,
     DeliverOtpResponse,
     HandleCallbacksResponse,
-    Registered,
+    HandlerRegistered,
 )
 from d1_gateway_client.contracts.issuer.notification.v1 import Notification, WatchNotificationsResponse
 from gateway.errors import GatewayError
@@ -22,7 +22,7 @@ from sandbox.common.pki import Pki
 from tests.clients.client_gateways import CORRELATION_ID, options_for, serving
 
 RESPONSES = {
-    "HandleCallbacks": bytes(HandleCallbacksResponse(registered=Registered())),
+    "HandleCallbacks": bytes(HandleCallbacksResponse(registered=HandlerRegistered())),
     "WatchNotifications": bytes(WatchNotificationsResponse(notifications=[Notification(cursor="c-1")], cursor="c-1")),
 }
 FAULT = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "a fault", outcome=error_pb2.OUTCOME_UNKNOWN)

@@ -18,13 +18,13 @@ class Connected:
     """A handler, the requests that it gets, and the outcomes of its replies."""
 
     def __init__(self, registry: CallbackRegistry, max_in_flight: int, topics: Sequence[Topic]) -> None:
-        self.requests: list[callback.Question] = []
+        self.requests: list[callback.CallbackRequest] = []
         self.withdrawn: list[str] = []
         self.outcomes: list[int] = []
         self._registry = registry
         self.session: HandlerSession = registry.connect(self, topics, max_in_flight)
 
-    def send(self, request: callback.Question) -> None:
+    def send(self, request: callback.CallbackRequest) -> None:
         assert self._registry.refresh(request)
         self.requests.append(request)
 
@@ -35,12 +35,12 @@ class Connected:
     def correlation_ids(self) -> list[str]:
         return [request.correlation_id for request in self.requests]
 
-    async def next(self, count: int = 1) -> callback.Question:
+    async def next(self, count: int = 1) -> callback.CallbackRequest:
         """Wait until it has got ``count`` requests. Returns the last one."""
         await until(lambda: len(self.requests) >= count)
         return self.requests[count - 1]
 
-    async def reply(self, reply: callback.Reply) -> int:
+    async def reply(self, reply: callback.CallbackReply) -> int:
         count = len(self.outcomes)
         self._registry.take(self.session, reply, self.outcomes.append)
         await until(lambda: len(self.outcomes) > count)

@@ -10,7 +10,7 @@ import pytest
 
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.conformance.callback_buses import Bus, Connected, alone, over_two_gateways
-from tests.unit.callbacks.broker_samples import TOPICS, a_question, a_refusal, a_reply
+from tests.unit.callbacks.broker_samples import TOPICS, a_refusal, a_reply, a_request
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 LATE = callback.REPLY_OUTCOME_LATE
@@ -41,9 +41,9 @@ async def handler(bus: Bus) -> Connected:
 
 def sent(
     bus: Bus, name: str = "q", seconds: float = LONG, *, wait_for_handler: bool = True
-) -> "asyncio.Task[callback.Reply | None]":
+) -> "asyncio.Task[callback.CallbackReply | None]":
     """Send a callback request."""
-    request = a_question(correlation_id=name)
+    request = a_request(correlation_id=name)
     return asyncio.create_task(bus.asking.ask(request, seconds, wait_for_handler=wait_for_handler))
 
 
@@ -52,8 +52,8 @@ def sent(
 async def test_the_reply_that_counts_is_returned_and_its_handler_learns_so(
     bus: Bus,
     handler: Connected,
-    reply_to: Callable[[str], callback.Reply],
-    send: "Callable[[Bus], asyncio.Task[callback.Reply | None]]",
+    reply_to: Callable[[str], callback.CallbackReply],
+    send: "Callable[[Bus], asyncio.Task[callback.CallbackReply | None]]",
 ) -> None:
     request = send(bus)
     reply = reply_to((await handler.next()).token)
@@ -70,7 +70,7 @@ async def test_a_callback_request_arrives_unchanged_with_all_that_a_handler_need
     received = await handler.next()
 
     assert (received.issuer_id, received.correlation_id, received.attempt) == (TOPICS[0][0], "c-1", 1)
-    assert received.deliver_otp == a_question().deliver_otp
+    assert received.deliver_otp == a_request().deliver_otp
     assert 0 < received.time_left.ToMilliseconds() <= 8000
     assert 0 < received.deadline.ToMilliseconds() / 1000 - time.time() <= 8.0
     assert 0 < len(received.token) <= 128
@@ -80,7 +80,7 @@ async def test_a_callback_request_arrives_unchanged_with_all_that_a_handler_need
 async def test_without_a_reply_a_callback_is_withdrawn_at_its_deadline(bus: Bus, handler: Connected) -> None:
     began = time.monotonic()
 
-    assert await bus.asking.ask(a_question(), 0.5) is None
+    assert await bus.asking.ask(a_request(), 0.5) is None
 
     assert time.monotonic() - began >= 0.499
     await bus.settled()

@@ -55,8 +55,8 @@ async def stream(running: Running) -> AsyncIterator[Any]:
 
 
 def registration(**fields: Any) -> callback.HandleCallbacksRequest:
-    values = {"name": "by-hand", "kinds": _EVERY_KIND} | fields
-    return callback.HandleCallbacksRequest(registration=callback.Registration(**values))
+    values = {"name": "by-hand", "callback_kinds": _EVERY_KIND} | fields
+    return callback.HandleCallbacksRequest(registration=callback.HandlerRegistration(**values))
 
 
 async def read_all(call: Any) -> None:

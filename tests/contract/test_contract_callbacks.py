@@ -103,18 +103,18 @@ async def test_an_authentication_is_begun_with_whatever_body_d1_sends(running: R
 @pytest.mark.parametrize(
     ("reason", "status"),
     [
-        (replies.REFUSAL_REASON_INVALID, 400),
-        (replies.REFUSAL_REASON_NOT_ALLOWED, 403),
-        (replies.REFUSAL_REASON_NOT_FOUND, 404),
-        (replies.REFUSAL_REASON_FAILED, 500),
+        (replies.CALLBACK_REFUSAL_REASON_INVALID, 400),
+        (replies.CALLBACK_REFUSAL_REASON_NOT_ALLOWED, 403),
+        (replies.CALLBACK_REFUSAL_REASON_NOT_FOUND, 404),
+        (replies.CALLBACK_REFUSAL_REASON_FAILED, 500),
     ],
 )
 @pytest.mark.parametrize("message", ["", "no such person"])
 async def test_each_error_reply_has_its_status(
-    running: Running, d1: D1, reason: "replies.RefusalReason.ValueType", status: int, message: str
+    running: Running, d1: D1, reason: "replies.CallbackRefusalReason.ValueType", status: int, message: str
 ) -> None:
-    async def reply_with_error(_: callback.Question) -> callback.Reply:
-        return callback.Reply(refusal=replies.Refusal(reason=reason, message=message))
+    async def reply_with_error(_: callback.CallbackRequest) -> callback.CallbackReply:
+        return callback.CallbackReply(refusal=replies.CallbackRefusal(reason=reason, message=message))
 
     async with connect(running, {"consumer_information": reply_with_error}):
         returned, body = await d1.call()
@@ -134,8 +134,8 @@ async def test_a_poll_without_a_handler_is_pending_at_once(d1: D1) -> None:
 
 
 async def test_credentials_encrypted_by_the_handler_are_passed_on_as_they_are(running: Running, d1: D1) -> None:
-    async def tell(_: callback.Question) -> callback.Reply:
-        return callback.Reply(card_credentials=replies.CardCredentialsResponse(encrypted_data="aa..bb.cc.dd"))
+    async def tell(_: callback.CallbackRequest) -> callback.CallbackReply:
+        return callback.CallbackReply(card_credentials=replies.CardCredentialsResponse(encrypted_data="aa..bb.cc.dd"))
 
     async with connect(running, {"card_credentials": tell}):
         answer = await d1.get("/cms/api/v1/issuers/SANDBOX001/cards/card-1/credentials")
@@ -164,11 +164,11 @@ async def test_a_path_names_a_known_issuer_and_an_id(d1: D1, path: str, id_: str
 async def outcomes(handler: Handler, count: int) -> "list[callback.ReplyOutcome.ValueType]":
     """Wait for a number of acknowledgements; return their outcomes."""
     await handler.until(lambda handler: len(handler.acknowledgements) >= count)
-    return [receipt.outcome for receipt in handler.acknowledgements]
+    return [acknowledgement.outcome for acknowledgement in handler.acknowledgements]
 
 
 async def test_each_reply_is_acknowledged_with_its_outcome(running: Running, d1: D1) -> None:
-    async def twice(request: callback.Question) -> callback.Reply:
+    async def twice(request: callback.CallbackRequest) -> callback.CallbackReply:
         reply = await tell_person(request)
         reply.token = request.token
         await handler.reply(reply)
@@ -179,25 +179,27 @@ async def test_each_reply_is_acknowledged_with_its_outcome(running: Running, d1:
         token = handler.requests[0].token
         # The handler's second reply may still be on its way.
         await outcomes(handler, 2)
-        stranger = callback.Reply(token="x" * 48, refusal=replies.Refusal(reason=replies.REFUSAL_REASON_FAILED))
+        stranger = callback.CallbackReply(
+            token="x" * 48, refusal=replies.CallbackRefusal(reason=replies.CALLBACK_REFUSAL_REASON_FAILED)
+        )
         await handler.reply(stranger)
         assert await outcomes(handler, 3) == [ACCEPTED, ALREADY_ANSWERED, UNKNOWN_TOKEN]
-    assert [receipt.token for receipt in handler.acknowledgements] == [token, token, "x" * 48]
+    assert [acknowledgement.token for acknowledgement in handler.acknowledgements] == [token, token, "x" * 48]
 
 
 async def test_a_handler_can_choose_acknowledgements_of_rejected_replies_only(running: Running, d1: D1) -> None:
-    only_others = callback.RECEIPT_MODE_NOT_ACCEPTED
+    only_others = callback.ACKNOWLEDGEMENT_MODE_NOT_ACCEPTED
     async with connect(running, {"consumer_information": tell_person}, acknowledgements=only_others) as handler:
         assert (await d1.call())[0] == 200
-        error = replies.Refusal(reason=replies.REFUSAL_REASON_FAILED)
-        await handler.reply(callback.Reply(token=handler.requests[0].token, refusal=error))
+        error = replies.CallbackRefusal(reason=replies.CALLBACK_REFUSAL_REASON_FAILED)
+        await handler.reply(callback.CallbackReply(token=handler.requests[0].token, refusal=error))
         assert await outcomes(handler, 1) == [ALREADY_ANSWERED]
         assert (await d1.call())[0] == 200
     assert len(handler.acknowledgements) == 1
 
 
 async def test_a_reply_after_the_deadline_is_late_and_d1_had_the_fallback(running: Running, d1: D1) -> None:
-    async def too_late(request: callback.Question) -> callback.Reply:
+    async def too_late(request: callback.CallbackRequest) -> callback.CallbackReply:
         await asyncio.sleep(request.time_left.ToMilliseconds() / 1000 + 0.2)
         return await tell_person(request)
 
@@ -207,12 +209,12 @@ async def test_a_reply_after_the_deadline_is_late_and_d1_had_the_fallback(runnin
 
 
 async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_counts(running: Running, d1: D1) -> None:
-    async def first_wrong(request: callback.Question) -> callback.Reply:
-        wrong = callback.Reply(token=request.token)
+    async def first_wrong(request: callback.CallbackRequest) -> callback.CallbackReply:
+        wrong = callback.CallbackReply(token=request.token)
         wrong.consumer_information.personal_information.CopyFrom(PERSON)
         wrong.consumer_information.personal_information.language = "English, please"
         await handler.reply(wrong)
-        other_kind = callback.Reply(token=request.token, deliver_otp=replies.DeliverOtpResponse())
+        other_kind = callback.CallbackReply(token=request.token, deliver_otp=replies.DeliverOtpResponse())
         await handler.reply(other_kind)
         return await tell_person(request)
 
@@ -228,7 +230,7 @@ async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_c
 async def test_a_handler_never_has_more_callbacks_than_it_accepts(running: Running, d1: D1) -> None:
     at_once, most = 0, 0
 
-    async def count(request: callback.Question) -> callback.Reply:
+    async def count(request: callback.CallbackRequest) -> callback.CallbackReply:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
@@ -245,7 +247,7 @@ async def test_a_handler_never_has_more_callbacks_than_it_accepts(running: Runni
 async def test_a_draining_handler_gets_no_more_callbacks_and_finishes_its_own(running: Running, d1: D1) -> None:
     may_answer = asyncio.Event()
 
-    async def wait(request: callback.Question) -> callback.Reply:
+    async def wait(request: callback.CallbackRequest) -> callback.CallbackReply:
         await may_answer.wait()
         return await tell_person(request)
 
@@ -261,7 +263,7 @@ async def test_a_draining_handler_gets_no_more_callbacks_and_finishes_its_own(ru
 
 
 async def test_callbacks_are_distributed_among_handlers(running: Running, d1: D1) -> None:
-    async def slowly(request: callback.Question) -> callback.Reply:
+    async def slowly(request: callback.CallbackRequest) -> callback.CallbackReply:
         await asyncio.sleep(0.05)
         return await tell_person(request)
 
@@ -278,7 +280,7 @@ async def test_a_handler_of_another_issuer_gets_no_callback(running_two: Running
         assert (await call.read()).registered.max_in_flight == 16
         pending = asyncio.create_task(d1.call())
         result = await d1.call("/authentication/auth-1", issuer=SECOND_ISSUER)
-        request = (await call.read()).question
+        request = (await call.read()).callback_request
         assert request.issuer_id == SECOND_ISSUER
         assert request.WhichOneof("request") == "authentication_result"
         assert result == (200, {"authenticationId": "auth-1", "status": "PENDING"})

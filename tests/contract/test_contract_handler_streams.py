@@ -34,11 +34,11 @@ async def _refused(running: Running, *messages: callback.HandleCallbacksRequest)
     ("first", "violated"),
     [
         (callback.HandleCallbacksRequest(), {"": "required"}),
-        (callback.HandleCallbacksRequest(drain=callback.Drain()), {"registration": "stream.order"}),
+        (callback.HandleCallbacksRequest(draining=callback.HandlerDraining()), {"registration": "stream.order"}),
         (registration(name=""), {"registration.name": "string.pattern"}),
-        (registration(kinds=[]), {"registration.kinds": "repeated.min_items"}),
-        (registration(kinds=[0]), {"registration.kinds[0]": "enum.not_in"}),
-        (registration(kinds=[77]), {"registration.kinds[0]": "enum.defined_only"}),
+        (registration(callback_kinds=[]), {"registration.callback_kinds": "repeated.min_items"}),
+        (registration(callback_kinds=[0]), {"registration.callback_kinds[0]": "enum.not_in"}),
+        (registration(callback_kinds=[77]), {"registration.callback_kinds[0]": "enum.defined_only"}),
         (registration(max_in_flight=1001), {"registration.max_in_flight": "uint32.lte"}),
         (registration(issuer_ids=["short"]), {"registration.issuer_ids[0]": "string.len"}),
     ],
@@ -92,7 +92,7 @@ async def test_a_handler_that_closes_its_side_gets_no_more_callbacks_though_it_h
     may_answer = asyncio.Event()
     issuer = Issuer()
 
-    async def wait(request: callback.Question) -> callback.Reply | None:
+    async def wait(request: callback.CallbackRequest) -> callback.CallbackReply | None:
         await may_answer.wait()
         return await issuer.responders()["deliver_otp"](request)
 
@@ -110,7 +110,7 @@ async def test_a_handler_that_closes_its_side_gets_no_more_callbacks_though_it_h
 
         await send_otp("000000")
         call: Any = service_pb2_grpc.CallbackServiceStub(narrow).HandleCallbacks()
-        await call.write(registration(kinds=[callback.CALLBACK_KIND_DELIVER_OTP]))
+        await call.write(registration(callback_kinds=[callback.CALLBACK_KIND_DELIVER_OTP]))
         await call.read()
         # More than a connection buffers without a reader.
         for number in range(1, 7):

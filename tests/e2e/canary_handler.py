@@ -51,14 +51,14 @@ class CanaryHandler:
         responders = dict.fromkeys(KINDS, handler._respond)
         async with Handler.connect(channel, responders, max_in_flight=64) as handler.connected:
             yield handler
-            for receipt in handler.connected.acknowledgements:
-                evidence.add_violations(receipt)
+            for acknowledgement in handler.connected.acknowledgements:
+                evidence.add_violations(acknowledgement)
 
-    async def _respond(self, request: callback.Question) -> callback.Reply | None:
+    async def _respond(self, request: callback.CallbackRequest) -> callback.CallbackReply | None:
         kind = request.WhichOneof("request") or ""
         match self.manner:
             case Manner.WELL | Manner.ENCRYPTED:
-                return callback.Reply(**{kind: self._good(kind)})
+                return callback.CallbackReply(**{kind: self._good(kind)})
             case Manner.REFUSING:
                 return _not_found(self.canaries["text of an error reply"])
             case Manner.WRONGLY:
@@ -67,13 +67,15 @@ class CanaryHandler:
             case Manner.SILENTLY:
                 return None
 
-    async def _reply_wrongly(self, request: callback.Question, kind: str) -> None:
+    async def _reply_wrongly(self, request: callback.CallbackRequest, kind: str) -> None:
         text = self.canaries.all()
         other = "card_credentials" if kind != "card_credentials" else "consumer_information"
         for reply in (
-            callback.Reply(**{kind: poisoned(self._good(kind), text)}),
-            callback.Reply(**{other: self._good(other)}),
-            callback.Reply(refusal=replies.Refusal(reason=replies.REFUSAL_REASON_FAILED, message=text)),
+            callback.CallbackReply(**{kind: poisoned(self._good(kind), text)}),
+            callback.CallbackReply(**{other: self._good(other)}),
+            callback.CallbackReply(
+                refusal=replies.CallbackRefusal(reason=replies.CALLBACK_REFUSAL_REASON_FAILED, message=text)
+            ),
         ):
             # A message without fields cannot be invalid.
             if reply.WhichOneof("response") != "deliver_otp":
@@ -100,5 +102,7 @@ class CanaryHandler:
                 return replies.CardCredentialsResponse(details=details)
 
 
-def _not_found(message: str) -> callback.Reply:
-    return callback.Reply(refusal=replies.Refusal(reason=replies.REFUSAL_REASON_NOT_FOUND, message=message))
+def _not_found(message: str) -> callback.CallbackReply:
+    return callback.CallbackReply(
+        refusal=replies.CallbackRefusal(reason=replies.CALLBACK_REFUSAL_REASON_NOT_FOUND, message=message)
+    )

@@ -54,9 +54,13 @@ class Evidence:
             if path.is_file() and path.name != but:
                 self.add(Medium.FILES, path.name, path.read_bytes())
 
-    def add_violations(self, receipt: callback.ReplyReceipt) -> None:
+    def add_violations(self, acknowledgement: callback.ReplyAcknowledgement) -> None:
         """Collect an acknowledgement as bytes, as its text would omit fields; the token it repeats is the request's."""
-        self.add(Medium.ACKNOWLEDGEMENTS, "receipt", *(each.SerializeToString() for each in receipt.violations))
+        self.add(
+            Medium.ACKNOWLEDGEMENTS,
+            "acknowledgement",
+            *(each.SerializeToString() for each in acknowledgement.violations),
+        )
 
     async def add_admin(self, url: str) -> None:
         async with aiohttp.ClientSession(url) as session:

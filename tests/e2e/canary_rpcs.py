@@ -98,11 +98,11 @@ class Caller:
 
     async def _handle_badly(self) -> None:
         text = self._canaries.all()
-        registration = callback.Registration(name="canary", kinds=[callback.CALLBACK_KIND_DELIVER_OTP])
-        replies = (callback.Reply(token=text[:100]), poisoned(callback.Reply(), text))
+        registration = callback.HandlerRegistration(name="canary", callback_kinds=[callback.CALLBACK_KIND_DELIVER_OTP])
+        replies = (callback.CallbackReply(token=text[:100]), poisoned(callback.CallbackReply(), text))
         for first in (
-            callback.HandleCallbacksRequest(registration=callback.Registration(name=text)),
-            callback.HandleCallbacksRequest(reply=replies[1]),
+            callback.HandleCallbacksRequest(registration=callback.HandlerRegistration(name=text)),
+            callback.HandleCallbacksRequest(callback_reply=replies[1]),
         ):
             stream = CallbackServiceStub(self.channel).HandleCallbacks(timeout=_SECONDS)
             await stream.write(first)
@@ -111,10 +111,10 @@ class Caller:
         await stream.write(callback.HandleCallbacksRequest(registration=registration))
         await stream.read()
         for reply in replies:
-            await stream.write(callback.HandleCallbacksRequest(reply=reply))
+            await stream.write(callback.HandleCallbacksRequest(callback_reply=reply))
             response = await stream.read()
             assert isinstance(response, callback.HandleCallbacksResponse)
-            self._evidence.add_violations(response.receipt)
+            self._evidence.add_violations(response.acknowledgement)
         await stream.write(callback.HandleCallbacksRequest(registration=registration))
         assert await self._ended("HandleCallbacks", stream) is None
 

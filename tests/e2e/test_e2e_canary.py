@@ -24,7 +24,7 @@ from tests.e2e.canary_values import ALL, JOSE, WORDS, Canaries
 ON_PURPOSE: Mapping[str, tuple[Iterable[str], Iterable[Medium]]] = {
     "an upstream's error texts go to the caller, cleared of numbers, tokens and e-mail addresses; a name is a word "
     "like any other, and it goes to whom the request with it came from": (WORDS, [Medium.RPC_STATUS]),
-    "a handler's Refusal.message is the text for D1": (["text of an error reply"], [Medium.EDGE_RESPONSES]),
+    "a handler's CallbackRefusal.message is the text for D1": (["text of an error reply"], [Medium.EDGE_RESPONSES]),
     "a final result is kept, error and all, for D1's further polls": (["error of a result"], [Medium.FILES]),
     "a notification is kept as D1 sent it, with the fields that nobody knows": (
         ["unrecognized field of a notification"],
@@ -122,7 +122,7 @@ async def test_a_canary_in_a_medium_that_has_none_by_contract_would_be_found(
     await (await asyncio.create_subprocess_exec("echo", pan)).wait()
     evidence.add(Medium.STDOUT, "stdout", capfd.readouterr().out)
     violation = callback.ReplyViolation(description=f"{pan} is no card number")
-    evidence.add_violations(callback.ReplyReceipt(violations=[violation]))
+    evidence.add_violations(callback.ReplyAcknowledgement(violations=[violation]))
     registry = CollectorRegistry()
     Counter("calls", "Calls.", ["card"], registry=registry).labels(pan).inc()
 

@@ -202,7 +202,7 @@ async def test_a_shutdown_lets_a_handler_finish_what_d1_waits_for(sandbox: Sandb
     issuer = Issuer()
     may_answer = asyncio.Event()
 
-    async def slowly(request: callback.Question) -> callback.Reply | None:
+    async def slowly(request: callback.CallbackRequest) -> callback.CallbackReply | None:
         await may_answer.wait()
         return await issuer.responders()["deliver_otp"](request)
 
@@ -219,6 +219,8 @@ async def test_a_shutdown_lets_a_handler_finish_what_d1_waits_for(sandbox: Sandb
         await handler.until(lambda handler: handler.error is not None)
         assert handler.error is not None
         assert handler.error.code() is grpc.StatusCode.UNAVAILABLE
-        assert [receipt.outcome for receipt in handler.acknowledgements] == [callback.REPLY_OUTCOME_ACCEPTED]
+        assert [acknowledgement.outcome for acknowledgement in handler.acknowledgements] == [
+            callback.REPLY_OUTCOME_ACCEPTED
+        ]
         assert await stopping == 0
     purchase.type_otp("over")

@@ -62,12 +62,12 @@ def replying(kind: str) -> Responder:
     return Issuer().responders()[kind]
 
 
-async def never(request: callback.Question) -> None:
+async def never(request: callback.CallbackRequest) -> None:
     del request
 
 
 def when(release: asyncio.Event, kind: str) -> Responder:
-    async def reply(request: callback.Question) -> callback.Reply | None:
+    async def reply(request: callback.CallbackRequest) -> callback.CallbackReply | None:
         await release.wait()
         return await replying(kind)(request)
 

@@ -98,7 +98,7 @@ def _expect_truth(end: _End, count: int) -> None:
     if end.failure is not None and end.failure.outcome == "NOT_SENT":
         assert count == 0, end
     elif end.rpc != "lookup" and (end.failure is None or end.failure.outcome == "REJECTED"):
-        # The 3-D Secure server is not told whose question a lookup is. And what is told to be UNKNOWN may have been cut
+        # The 3-D Secure server is not told whose lookup it is. And what is told to be UNKNOWN may have been cut
         # off on its way.
         assert count >= 1, end
 

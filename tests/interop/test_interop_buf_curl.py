@@ -64,11 +64,11 @@ def test_a_purchase_is_paid_with_the_password_requested_by_hand(
         program.say(_REGISTRATION)
         assert "registered" in program.hear()
         purchase = d1_gateway.buy(card, Flow.SMS_OTP_ISSUER)
-        question = program.hear()["question"]
-        assert question["deliverOtp"]["consumerId"] == card.replace("card", "consumer")
-        program.say({"reply": _REPLY["reply"] | {"token": question["token"]}})
-        assert program.hear()["receipt"] == {"token": question["token"], "outcome": "REPLY_OUTCOME_ACCEPTED"}
+        request = program.hear()["callbackRequest"]
+        assert request["deliverOtp"]["consumerId"] == card.replace("card", "consumer")
+        program.say({"callback_reply": _REPLY["callback_reply"] | {"token": request["token"]}})
+        assert program.hear()["acknowledgement"] == {"token": request["token"], "outcome": "REPLY_OUTCOME_ACCEPTED"}
         assert purchase.wait_rests() is Status.AWAITS_OTP, purchase.error
-        assert purchase.type_otp(question["deliverOtp"]["otp"])
+        assert purchase.type_otp(request["deliverOtp"]["otp"])
         assert purchase.wait_ends() is Status.SUCCESSFUL
         assert purchase.answers == [204]

@@ -90,7 +90,7 @@ def test_a_purchase_is_paid_with_the_password_that_a_handler_sends(
         purchase = d1_gateway.buy(card, Flow.SMS_OTP_ISSUER)
         asked = program.hear()
         assert asked["consumer"] == card.replace("card", "consumer")
-        assert program.hear() == {"receipt": "REPLY_OUTCOME_ACCEPTED"}
+        assert program.hear() == {"acknowledgement": "REPLY_OUTCOME_ACCEPTED"}
         assert purchase.wait_rests() is Status.AWAITS_OTP, purchase.error
         assert purchase.type_otp(asked["otp"])
         assert purchase.wait_ends() is Status.SUCCESSFUL

@@ -12,7 +12,7 @@ from gateway.edge.responses import json_response
 from gateway.ports import CardDataEncryption
 from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
-from issuer.callback.v1 import questions_pb2
+from issuer.callback.v1 import requests_pb2
 
 __all__ = ["CardCredentialsCallback"]
 
@@ -43,9 +43,9 @@ class CardCredentialsCallback:
             HttpError: An id is malformed, no handler replies, or the handler declines.
         """
         issuer_id = issuer_in_path(request, self._issuers)
-        wanted = questions_pb2.CardCredentialsRequest(card_id=id_in_path(request, "cardId", CARD_ID))
+        wanted = requests_pb2.CardCredentialsRequest(card_id=id_in_path(request, "cardId", CARD_ID))
         reply = await self._dispatcher.ask(
-            callback.Question(issuer_id=issuer_id, card_credentials=wanted), self._policy
+            callback.CallbackRequest(issuer_id=issuer_id, card_credentials=wanted), self._policy
         )
         credentials = reply.card_credentials
         encrypted = (

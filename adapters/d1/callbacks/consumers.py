@@ -20,7 +20,7 @@ from adapters.d1.callbacks.request import (
 from gateway.edge.responses import empty_response, json_response
 from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
-from issuer.callback.v1 import questions_pb2
+from issuer.callback.v1 import requests_pb2
 from issuer.consumer.v1 import personal_information_pb2 as personal
 
 __all__ = ["ConsumerCallbacks"]
@@ -61,9 +61,9 @@ class ConsumerCallbacks:
         Raises:
             HttpError: An id is malformed, no handler replies, or the handler declines.
         """
-        wanted = callback.Question(
+        wanted = callback.CallbackRequest(
             issuer_id=issuer_in_path(request, self._issuers),
-            consumer_information=questions_pb2.ConsumerInformationRequest(
+            consumer_information=requests_pb2.ConsumerInformationRequest(
                 consumer_id=id_in_path(request, "consumerId", CONSUMER_ID),
                 card_id=id_in_query(request, d1.CONSUMER_INFORMATION_CARD_PARAMETER, CARD_ID),
             ),
@@ -79,16 +79,16 @@ class ConsumerCallbacks:
             FieldError: The password is missing.
         """
         issuer_id = issuer_in_path(request, self._issuers)
-        delivery = questions_pb2.DeliverOtpRequest(
+        delivery = requests_pb2.DeliverOtpRequest(
             consumer_id=id_in_path(request, "consumerId", CONSUMER_ID),
             card_id=id_in_query(request, d1.DELIVER_OTP_CARD_PARAMETER, CARD_ID),
         )
         _parse_delivery(await read_fields(request), delivery)
-        await self._dispatcher.ask(callback.Question(issuer_id=issuer_id, deliver_otp=delivery), self._otp)
+        await self._dispatcher.ask(callback.CallbackRequest(issuer_id=issuer_id, deliver_otp=delivery), self._otp)
         return empty_response(d1.DELIVER_OTP_STATUS)
 
 
-def _parse_delivery(fields: Fields, delivery: questions_pb2.DeliverOtpRequest) -> None:
+def _parse_delivery(fields: Fields, delivery: requests_pb2.DeliverOtpRequest) -> None:
     otp = fields.fitting_nested(d1.OtpDelivery.OTP)
     if otp is None:
         raise FieldError(f"{d1.OtpDelivery.OTP} must be an object")

@@ -16,10 +16,10 @@ __all__ = ["CallbackDispatcher", "NoReplyError"]
 
 _DECLINED: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
     {
-        replies_pb2.REFUSAL_REASON_INVALID: (HTTPStatus.BAD_REQUEST, "the request is invalid"),
-        replies_pb2.REFUSAL_REASON_NOT_ALLOWED: (HTTPStatus.FORBIDDEN, "not allowed in the current state"),
-        replies_pb2.REFUSAL_REASON_NOT_FOUND: (HTTPStatus.NOT_FOUND, "not found"),
-        replies_pb2.REFUSAL_REASON_FAILED: (HTTPStatus.INTERNAL_SERVER_ERROR, "the issuer failed"),
+        replies_pb2.CALLBACK_REFUSAL_REASON_INVALID: (HTTPStatus.BAD_REQUEST, "the request is invalid"),
+        replies_pb2.CALLBACK_REFUSAL_REASON_NOT_ALLOWED: (HTTPStatus.FORBIDDEN, "not allowed in the current state"),
+        replies_pb2.CALLBACK_REFUSAL_REASON_NOT_FOUND: (HTTPStatus.NOT_FOUND, "not found"),
+        replies_pb2.CALLBACK_REFUSAL_REASON_FAILED: (HTTPStatus.INTERNAL_SERVER_ERROR, "the issuer failed"),
     }
 )
 
@@ -35,8 +35,8 @@ class CallbackDispatcher:
         self._bus = bus
 
     async def ask(
-        self, request: callback.Question, policy: CallbackPolicySettings, *, wait_for_handler: bool = True
-    ) -> callback.Reply:
+        self, request: callback.CallbackRequest, policy: CallbackPolicySettings, *, wait_for_handler: bool = True
+    ) -> callback.CallbackReply:
         """Send a callback request and return the reply.
 
         Args:

@@ -9,7 +9,7 @@ from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import Fields
 from gateway.edge.request_body import read_json
 from gateway.edge.responses import HttpError
-from issuer.callback.v1 import questions_pb2
+from issuer.callback.v1 import requests_pb2
 
 __all__ = ["MAX_TEXT_LENGTH", "id_in_path", "id_in_query", "issuer_in_path", "parse_transaction", "read_fields"]
 
@@ -62,7 +62,7 @@ def id_in_query(request: web.Request, name: str, form: re.Pattern[str]) -> str:
     return value
 
 
-def parse_transaction(fields: Fields, transaction: questions_pb2.ThreeDSTransaction) -> None:
+def parse_transaction(fields: Fields, transaction: requests_pb2.ThreeDSTransaction) -> None:
     """Parse a purchase into `transaction`; an unexpected field is kept as received.
 
     Raises:

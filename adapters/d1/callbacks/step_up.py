@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.ports import AuthenticationResultStore
 from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
-from issuer.callback.v1 import questions_pb2
+from issuer.callback.v1 import requests_pb2
 from issuer.consumer.v1 import authentication_pb2 as authentication
 
 __all__ = ["StepUpCallbacks"]
@@ -55,10 +55,10 @@ class StepUpCallbacks:
             FieldError: A field nests too deep.
         """
         issuer_id = issuer_in_path(request, self._issuers)
-        wanted = questions_pb2.AuthenticateRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
+        wanted = requests_pb2.AuthenticateRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
         _parse(await read_fields(request), wanted)
         reply = await self._dispatcher.ask(
-            callback.Question(issuer_id=issuer_id, authenticate=wanted), self._authenticate
+            callback.CallbackRequest(issuer_id=issuer_id, authenticate=wanted), self._authenticate
         )
         return json_response(
             d1.AUTHENTICATE_STATUS, {d1.AuthenticationReference.AUTHENTICATION_ID: reply.authenticate.authentication_id}
@@ -75,10 +75,10 @@ class StepUpCallbacks:
         authentication_id = id_in_path(request, "authenticationId", OPERATION_ID)
         result = await self._stored(issuer_id, authentication_id)
         if result is None:
-            wanted = questions_pb2.AuthenticationResultRequest(
+            wanted = requests_pb2.AuthenticationResultRequest(
                 consumer_id=consumer_id, authentication_id=authentication_id
             )
-            result = await self._ask(callback.Question(issuer_id=issuer_id, authentication_result=wanted))
+            result = await self._ask(callback.CallbackRequest(issuer_id=issuer_id, authentication_result=wanted))
         body = {
             d1.AuthenticationResult.AUTHENTICATION_ID: authentication_id,
             d1.AuthenticationResult.STATUS: _word(result.status),
@@ -95,7 +95,7 @@ class StepUpCallbacks:
             _log.warning("authentication_result_not_read", reason=error.reason_name)
             return None
 
-    async def _ask(self, request: callback.Question) -> authentication.AuthenticationResult:
+    async def _ask(self, request: callback.CallbackRequest) -> authentication.AuthenticationResult:
         authentication_id = request.authentication_result.authentication_id
         try:
             # D1 polls again soon, so there is no need to wait for a handler.
@@ -113,7 +113,7 @@ class StepUpCallbacks:
         return await self._results.settle(request.issuer_id, result)
 
 
-def _parse(fields: Fields, wanted: questions_pb2.AuthenticateRequest) -> None:
+def _parse(fields: Fields, wanted: requests_pb2.AuthenticateRequest) -> None:
     wanted.card_id = fields.fitting_text(d1.AuthenticationRequest.CARD_ID, max_length=MAX_TEXT_LENGTH)
     transaction = fields.fitting_nested(d1.AuthenticationRequest.TRANSACTION)
     if transaction is not None:

@@ -30,7 +30,7 @@ class SharedBroker(Broker):
         session.is_full = False
         self._fill(session)
 
-    def relay(self, session: HandlerSession, request: callback.Question, seconds: float) -> bool:
+    def relay(self, session: HandlerSession, request: callback.CallbackRequest, seconds: float) -> bool:
         """Send a callback request of a peer to a local handler.
 
         Args:

@@ -39,7 +39,7 @@ class _RemoteHandler:
         self._link = link
         self._decline = decline
 
-    def send(self, request: callback.Question) -> None:
+    def send(self, request: callback.CallbackRequest) -> None:
         gateway, session_id = self._remote_id
         now = self._clock.time()
         message = peer.PeerMessage(sender=self._us)

@@ -114,7 +114,7 @@ class Relay:
         self._broker.disconnect(session)
         self._announce()
 
-    def take(self, session: HandlerSession, reply: callback.Reply, on_outcome: OnOutcome) -> None:
+    def take(self, session: HandlerSession, reply: callback.CallbackReply, on_outcome: OnOutcome) -> None:
         """Take a callback reply. The gateway that got the callback decides its outcome.
 
         The outcome is LATE if that gateway does not respond in time: as far as is known, nobody waits there.
@@ -139,7 +139,7 @@ class Relay:
         if is_released:
             self._broker.hand_back(session, token)
 
-    def refresh(self, request: callback.Question) -> bool:
+    def refresh(self, request: callback.CallbackRequest) -> bool:
         """Set the time left of a callback request; see `gateway.callbacks.model.CallbackRegistry`."""
         return self._broker.refresh(request)
 

@@ -65,7 +65,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         self._is_draining = True
         self._registry.begin_drain()
         for outbox in self._outboxes:
-            outbox.put(callback.HandleCallbacksResponse(draining=callback.Draining()))
+            outbox.put(callback.HandleCallbacksResponse(draining=callback.GatewayDraining()))
 
     async def close(self) -> None:
         """End every stream, as soon as nobody waits for a reply, here or at a peer."""
@@ -82,11 +82,11 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
             raise _draining()
         registration = await self._registration(requests)
         issuer_ids = [authorized_issuer(self._issuers, each) for each in registration.issuer_ids or ("",)]
-        topics = [(issuer_id, _KINDS[kind]) for issuer_id in issuer_ids for kind in registration.kinds]
+        topics = [(issuer_id, _KINDS[kind]) for issuer_id in issuer_ids for kind in registration.callback_kinds]
         max_in_flight = registration.max_in_flight or _DEFAULT_MAX_IN_FLIGHT
-        reports_all = registration.receipts != callback.RECEIPT_MODE_NOT_ACCEPTED
+        reports_all = registration.acknowledgement_mode != callback.ACKNOWLEDGEMENT_MODE_NOT_ACCEPTED
         outbox = _Outbox(self._registry.refresh, max_outcomes=2 * max_in_flight, reports_all=reports_all)
-        outbox.put(callback.HandleCallbacksResponse(registered=callback.Registered(max_in_flight=max_in_flight)))
+        outbox.put(callback.HandleCallbacksResponse(registered=callback.HandlerRegistered(max_in_flight=max_in_flight)))
         _log.info("handler_connected", handler=registration.name, issuers=issuer_ids, kinds=_names(registration))
         session = self._registry.connect(outbox, topics, max_in_flight)
         self._outboxes.add(outbox)
@@ -102,7 +102,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _registration(self, requests: _Requests) -> callback.Registration:
+    async def _registration(self, requests: _Requests) -> callback.HandlerRegistration:
         try:
             async with asyncio.timeout(self._registration_timeout_seconds):
                 first = await anext(requests, None)
@@ -132,14 +132,14 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
     ) -> None:
         violations, unnamed_count = self._validation.violations(request)
         match None if request is None else request.WhichOneof("message"):
-            case "reply" if request is not None:
-                token = request.reply.token
+            case "callback_reply" if request is not None:
+                token = request.callback_reply.token
                 outbox.expect_outcome()
                 if violations:
                     outbox.report(token, callback.REPLY_OUTCOME_INVALID, violations)
                 else:
-                    self._registry.take(session, request.reply, partial(outbox.report, token))
-            case "drain":
+                    self._registry.take(session, request.callback_reply, partial(outbox.report, token))
+            case "draining":
                 self._registry.drain(session)
             case "registration":
                 raise _out_of_order("registration", "there must be one registration")
@@ -150,7 +150,9 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
 class _Outbox:
     """The messages for a handler. A handler that does not read limits how many wait."""
 
-    def __init__(self, refresh: Callable[[callback.Question], bool], *, max_outcomes: int, reports_all: bool) -> None:
+    def __init__(
+        self, refresh: Callable[[callback.CallbackRequest], bool], *, max_outcomes: int, reports_all: bool
+    ) -> None:
         self._refresh = refresh
         self._messages: list[callback.HandleCallbacksResponse] = []
         self._max_outcomes = max_outcomes
@@ -161,13 +163,13 @@ class _Outbox:
         self._is_over = False
         self._error: Exception | None = None
 
-    def send(self, request: callback.Question) -> None:
+    def send(self, request: callback.CallbackRequest) -> None:
         """See `gateway.callbacks.model.Handler`."""
-        self.put(callback.HandleCallbacksResponse(question=request))
+        self.put(callback.HandleCallbacksResponse(callback_request=request))
 
     def withdraw(self, token: str) -> None:
         """See `gateway.callbacks.model.Handler`."""
-        self._messages = [message for message in self._messages if message.question.token != token]
+        self._messages = [message for message in self._messages if message.callback_request.token != token]
 
     def expect_outcome(self) -> None:
         """Note that `report` will be called."""
@@ -179,7 +181,7 @@ class _Outbox:
         if outcome == callback.REPLY_OUTCOME_INVALID:
             violations = violations or [_WRONG_KIND]
         if self._reports_all or outcome != callback.REPLY_OUTCOME_ACCEPTED:
-            self.put(callback.HandleCallbacksResponse(receipt=_receipt(token, outcome, violations)))
+            self.put(callback.HandleCallbacksResponse(acknowledgement=_acknowledgement(token, outcome, violations)))
         elif self._is_over:
             self._changed.set()
         self._drained.set()
@@ -197,7 +199,7 @@ class _Outbox:
         if not self._is_over:
             self._is_over = True
             self._error = error
-            self._messages = [message for message in self._messages if not message.HasField("question")]
+            self._messages = [message for message in self._messages if not message.HasField("callback_request")]
             self._changed.set()
 
     async def wait_for_room(self) -> None:
@@ -215,7 +217,7 @@ class _Outbox:
         while True:
             while self._messages:
                 message = self._messages.pop(0)
-                if not message.HasField("question") or self._refresh(message.question):
+                if not message.HasField("callback_request") or self._refresh(message.callback_request):
                     yield message
                 self._drained.set()
             if self._is_over and not self._expected:
@@ -226,21 +228,23 @@ class _Outbox:
             raise self._error
 
 
-def _receipt(token: str, outcome: Outcome, violations: Sequence[FieldViolation]) -> callback.ReplyReceipt:
-    return callback.ReplyReceipt(
+def _acknowledgement(
+    token: str, outcome: Outcome, violations: Sequence[FieldViolation]
+) -> callback.ReplyAcknowledgement:
+    return callback.ReplyAcknowledgement(
         token=token,
         outcome=outcome,
         violations=[
             callback.ReplyViolation(
-                field=each.field.removeprefix("reply."), description=each.description, rule=each.rule
+                field=each.field.removeprefix("callback_reply."), description=each.description, rule=each.rule
             )
             for each in violations
         ],
     )
 
 
-def _names(registration: callback.Registration) -> list[str]:
-    return [_KINDS[kind] for kind in registration.kinds]
+def _names(registration: callback.HandlerRegistration) -> list[str]:
+    return [_KINDS[kind] for kind in registration.callback_kinds]
 
 
 def _draining() -> GatewayError:

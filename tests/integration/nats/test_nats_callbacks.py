@@ -31,7 +31,7 @@ def nothing_is_left_running() -> None:
 async def outcomes(handler: Handler, count: int = 1) -> list[int]:
     async with asyncio.timeout(SECONDS):
         await handler.until(lambda each: len(each.acknowledgements) >= count)
-    return [receipt.outcome for receipt in handler.acknowledgements]
+    return [acknowledgement.outcome for acknowledgement in handler.acknowledgements]
 
 
 async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gateway(gateways: Gateways) -> None:
@@ -72,7 +72,7 @@ async def test_a_handler_here_gets_callbacks_before_one_at_the_other_gateway(gat
 async def test_a_handler_has_no_more_callbacks_than_it_takes_from_both_gateways(gateways: Gateways) -> None:
     busy, most = 0, 0
 
-    async def slowly(request: callback.Question) -> callback.Reply:
+    async def slowly(request: callback.CallbackRequest) -> callback.CallbackReply:
         nonlocal busy, most
         busy += 1
         most = max(most, busy)
@@ -99,7 +99,9 @@ async def test_a_receipt_that_is_still_to_come_holds_up_no_reply_and_comes_befor
         assert {status for status, _ in answered} == {200}
         assert await outcomes(handler, 30) == [ACCEPTED] * 30
 
-    assert {receipt.token for receipt in handler.acknowledgements} == {request.token for request in handler.requests}
+    assert {acknowledgement.token for acknowledgement in handler.acknowledgements} == {
+        request.token for request in handler.requests
+    }
 
 
 async def test_what_others_or_newer_peers_say_is_ignored_and_logged_once(gateways: Gateways) -> None:

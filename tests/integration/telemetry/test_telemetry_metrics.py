@@ -87,7 +87,7 @@ async def test_a_callback_is_counted_by_its_outcome(view: OperatorView) -> None:
     kind = "consumer_information"
     open_while_pending = []
 
-    async def watched(request: callback.Question, response: Responder) -> callback.Reply | None:
+    async def watched(request: callback.CallbackRequest, response: Responder) -> callback.CallbackReply | None:
         open_while_pending.append((await view.scrape()).value("callbacks_open", kind=kind))
         return await response(request)
 

@@ -57,16 +57,16 @@ function watch() {
 
 function answer() {
   const stream = client(issuer.callback.v1.CallbackService).handleCallbacks();
-  stream.on("data", ({ message, question, receipt }) => {
-    if (message === "question") {
+  stream.on("data", ({ message, callback_request, acknowledgement }) => {
+    if (message === "callback_request") {
       // Here a service would send the SMS.
-      print({ consumer: question.deliver_otp.consumer_id, otp: question.deliver_otp.otp });
-      stream.write({ reply: { token: question.token, deliver_otp: {} } });
+      print({ consumer: callback_request.deliver_otp.consumer_id, otp: callback_request.deliver_otp.otp });
+      stream.write({ callback_reply: { token: callback_request.token, deliver_otp: {} } });
     } else {
-      print({ [message]: receipt?.outcome ?? true });
+      print({ [message]: acknowledgement?.outcome ?? true });
     }
   });
-  stream.write({ registration: { name: "sms-service", kinds: ["CALLBACK_KIND_DELIVER_OTP"] } });
+  stream.write({ registration: { name: "sms-service", callback_kinds: ["CALLBACK_KIND_DELIVER_OTP"] } });
 }
 
 const [command, ...rest] = process.argv.slice(2);

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from gateway.callbacks.broker import Broker, Outcome, Topic
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
-from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question, a_reply
+from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_reply, a_request
 
 __all__ = ["ACCEPTED", "ALREADY_ANSWERED", "INVALID", "LATE", "UNKNOWN_TOKEN", "CallbackRegistry", "Connected"]
 
@@ -25,13 +25,13 @@ class Connected(RecordingHandler):
         self.session = broker.connect(self, topics, max_in_flight)
 
     def token(self, place: int = 0) -> str:
-        return self.questions[place].token
+        return self.requests[place].token
 
     def reply(self, place: int = 0) -> Outcome:
         """Reply to one of the callback requests that it got."""
         return self.say(a_reply(self.token(place)))
 
-    def say(self, reply: callback.Reply) -> Outcome:
+    def say(self, reply: callback.CallbackReply) -> Outcome:
         return self._broker.reply(self.session, reply)
 
     def drain(self) -> None:
@@ -42,12 +42,12 @@ class Connected(RecordingHandler):
 
 
 class CallbackRegistry:
-    """A broker, its handlers and how its questions ended, at a time of its own."""
+    """A broker, its handlers and how its requests ended, at a time of its own."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock(1000.0)
         self.broker = Broker(self.clock, wall_clock=lambda: self.clock.time() + 700_000_000)
-        self.ended: dict[str, callback.Reply | None] = {}
+        self.ended: dict[str, callback.CallbackReply | None] = {}
 
     def connect(self, max_in_flight: int = 16, topics: tuple[Topic, ...] = TOPICS) -> Connected:
         return Connected(self.broker, topics, max_in_flight)
@@ -55,11 +55,11 @@ class CallbackRegistry:
     def ask(
         self, name: str = "q", seconds: float = 8.0, *, topic: Topic = TOPICS[0], wait_for_handler: bool = True
     ) -> Callable[[], None]:
-        def end(reply: callback.Reply | None) -> None:
+        def end(reply: callback.CallbackReply | None) -> None:
             assert name not in self.ended
             self.ended[name] = reply
 
-        return self.broker.begin(a_question(topic, name), seconds, end, wait_for_handler=wait_for_handler)
+        return self.broker.begin(a_request(topic, name), seconds, end, wait_for_handler=wait_for_handler)
 
     def assert_nothing_is_left(self) -> None:
         assert self.broker.size[0] == 0

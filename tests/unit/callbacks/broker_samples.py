@@ -1,11 +1,11 @@
-"""Questions, replies and handlers for tests of the broker."""
+"""Callback requests, replies and handlers for tests of the broker."""
 
 from gateway.callbacks.broker import Topic
 from issuer.callback.v1 import messages_pb2 as callback
-from issuer.callback.v1 import questions_pb2 as questions
 from issuer.callback.v1 import replies_pb2 as replies
+from issuer.callback.v1 import requests_pb2
 
-__all__ = ["ISSUER", "OTHER_ISSUER", "TOPICS", "RecordingHandler", "a_question", "a_refusal", "a_reply"]
+__all__ = ["ISSUER", "OTHER_ISSUER", "TOPICS", "RecordingHandler", "a_refusal", "a_reply", "a_request"]
 
 ISSUER, OTHER_ISSUER = "ISSUER0001", "ISSUER0002"
 TOPICS: tuple[Topic, ...] = (
@@ -16,35 +16,37 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 
-def a_question(topic: Topic = TOPICS[0], correlation_id: str = "c-1") -> callback.Question:
+def a_request(topic: Topic = TOPICS[0], correlation_id: str = "c-1") -> callback.CallbackRequest:
     issuer_id, kind = topic
-    question = callback.Question(issuer_id=issuer_id, correlation_id=correlation_id)
+    request = callback.CallbackRequest(issuer_id=issuer_id, correlation_id=correlation_id)
     if kind == "deliver_otp":
-        question.deliver_otp.CopyFrom(questions.DeliverOtpRequest(consumer_id="consumer-1", otp="000000"))
+        request.deliver_otp.CopyFrom(requests_pb2.DeliverOtpRequest(consumer_id="consumer-1", otp="000000"))
     else:
-        question.authenticate.CopyFrom(questions.AuthenticateRequest(consumer_id="consumer-1"))
-    return question
+        request.authenticate.CopyFrom(requests_pb2.AuthenticateRequest(consumer_id="consumer-1"))
+    return request
 
 
-def a_reply(token: str, kind: str = "deliver_otp") -> callback.Reply:
+def a_reply(token: str, kind: str = "deliver_otp") -> callback.CallbackReply:
     if kind == "deliver_otp":
-        return callback.Reply(token=token, deliver_otp=replies.DeliverOtpResponse())
-    return callback.Reply(token=token, authenticate=replies.AuthenticateResponse(authentication_id="a-1"))
+        return callback.CallbackReply(token=token, deliver_otp=replies.DeliverOtpResponse())
+    return callback.CallbackReply(token=token, authenticate=replies.AuthenticateResponse(authentication_id="a-1"))
 
 
-def a_refusal(token: str) -> callback.Reply:
-    return callback.Reply(token=token, refusal=replies.Refusal(reason=replies.REFUSAL_REASON_FAILED))
+def a_refusal(token: str) -> callback.CallbackReply:
+    return callback.CallbackReply(
+        token=token, refusal=replies.CallbackRefusal(reason=replies.CALLBACK_REFUSAL_REASON_FAILED)
+    )
 
 
 class RecordingHandler:
     """Keeps what it is sent."""
 
     def __init__(self) -> None:
-        self.questions: list[callback.Question] = []
+        self.requests: list[callback.CallbackRequest] = []
         self.withdrawn: list[str] = []
 
-    def send(self, question: callback.Question) -> None:
-        self.questions.append(question)
+    def send(self, request: callback.CallbackRequest) -> None:
+        self.requests.append(request)
 
     def withdraw(self, token: str) -> None:
         self.withdrawn.append(token)
@@ -52,4 +54,4 @@ class RecordingHandler:
     @property
     def asked(self) -> list[str]:
         """The correlation ids of what it was sent."""
-        return [question.correlation_id for question in self.questions]
+        return [request.correlation_id for request in self.requests]

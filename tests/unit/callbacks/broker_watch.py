@@ -32,7 +32,7 @@ class _Request(Request):
     """Until when each of them had it for itself."""
     is_over: bool = False
     """Whether a reply came, or None, or nobody waits any more."""
-    accepted: callback.Reply | None = None
+    accepted: callback.CallbackReply | None = None
     """The reply that has to be the accepted one."""
 
 
@@ -100,7 +100,7 @@ class WatchedBroker(Watch[_Peer, _Request]):
         # The broker may learn of a reply after that of its handler's end.
         return self.peers
 
-    def reply(self, peer: _Peer, request: _Request, reply: callback.Reply) -> None:
+    def reply(self, peer: _Peer, request: _Request, reply: callback.CallbackReply) -> None:
         expected = self._outcome(request, reply)
         self.tell(peer, "replies to", request, "with", reply.WhichOneof("response"))
         if expected == callback.REPLY_OUTCOME_ACCEPTED:
@@ -113,7 +113,7 @@ class WatchedBroker(Watch[_Peer, _Request]):
         if expected == callback.REPLY_OUTCOME_ACCEPTED and not request.is_over:
             self.broken("an accepted reply ends a callback request at once", peer, request)
 
-    def reply_unknown(self, peer: _Peer, reply: callback.Reply) -> None:
+    def reply_unknown(self, peer: _Peer, reply: callback.CallbackReply) -> None:
         self.tell(peer, "replies to what was never sent")
         self._check_outcome(self.broker.reply(peer.session, reply), callback.REPLY_OUTCOME_UNKNOWN_TOKEN, peer)
 
@@ -127,8 +127,8 @@ class WatchedBroker(Watch[_Peer, _Request]):
     def begins(self, request: _Request) -> None:
         self._open[request] = None
 
-    def was_sent(self, peer: _Peer, question: callback.Question) -> None:
-        request = self.requests[int(question.correlation_id[1:])]
+    def was_sent(self, peer: _Peer, message: callback.CallbackRequest) -> None:
+        request = self.requests[int(message.correlation_id[1:])]
         self.tell("-", peer, "is sent", request)
         now = self.clock.time()
         left = request.deadline - now
@@ -141,7 +141,7 @@ class WatchedBroker(Watch[_Peer, _Request]):
         if not peer.is_willing(request):
             self.broken("a callback request goes to who can take it", peer, request, _unwilling(peer, request))
         self._check_choice(peer, request, now)
-        request.token = request.token or question.token
+        request.token = request.token or message.token
         peer.held[request.token] = request
         peer.unanswered[request] = len(request.peers)
         request.peers.append(peer)
@@ -149,13 +149,13 @@ class WatchedBroker(Watch[_Peer, _Request]):
         request.halves.append(request.deadline - left / 2)
         peer.last_sent = len(self._events)
         shown = (
-            question.token,
-            question.issuer_id,
-            question.WhichOneof("request"),
-            question.attempt,
-            question.time_left.ToMilliseconds(),
+            message.token,
+            message.issuer_id,
+            message.WhichOneof("request"),
+            message.attempt,
+            message.time_left.ToMilliseconds(),
         )
-        shown_wrongly_by = question.deadline.ToMilliseconds() / 1000 - request.deadline - _WALL_CLOCK_AHEAD
+        shown_wrongly_by = message.deadline.ToMilliseconds() / 1000 - request.deadline - _WALL_CLOCK_AHEAD
         expected = (request.token, *request.topic, len(request.peers), round(left * 1000))
         if shown != expected or abs(shown_wrongly_by) > _MS:
             self.broken("a callback request says what is so", peer, request, shown, shown_wrongly_by)
@@ -166,7 +166,7 @@ class WatchedBroker(Watch[_Peer, _Request]):
         if request is None or self.clock.time() < request.deadline:
             self.broken("a callback request is withdrawn from who has it, when its time is over", peer)
 
-    def has_ended(self, request: _Request, reply: callback.Reply | None) -> None:
+    def has_ended(self, request: _Request, reply: callback.CallbackReply | None) -> None:
         self.tell("-", request, "ends with", "nothing" if reply is None else reply.WhichOneof("response"))
         if request.is_over:
             self.broken("a callback request ends once, and not for who waits no more", request)
@@ -273,7 +273,7 @@ class WatchedBroker(Watch[_Peer, _Request]):
             request.token in peer.held or (peer.serves and request.topic in peer.topics) for peer in self.peers
         )
 
-    def _outcome(self, request: _Request, reply: callback.Reply) -> Outcome:
+    def _outcome(self, request: _Request, reply: callback.CallbackReply) -> Outcome:
         if self.clock.time() >= request.deadline:
             return callback.REPLY_OUTCOME_LATE
         if request.is_over:

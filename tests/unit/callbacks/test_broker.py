@@ -106,14 +106,14 @@ def test_a_handler_that_took_too_long_comes_after_the_others_until_it_replies(re
 def test_the_time_left_for_a_callback_is_updated_until_it_is_over(registry: CallbackRegistry) -> None:
     handler = registry.connect()
     registry.ask(seconds=8.0)
-    (question,) = handler.questions
+    (request,) = handler.requests
 
     registry.clock.run_for(3)
-    assert registry.broker.refresh(question)
-    assert question.time_left.ToMilliseconds() == 5000
+    assert registry.broker.refresh(request)
+    assert request.time_left.ToMilliseconds() == 5000
     for pass_until in (registry.clock.stall_until, registry.clock.run_until):
         pass_until(1008.0)
-        assert not registry.broker.refresh(question)
+        assert not registry.broker.refresh(request)
 
 
 def test_who_replies_learns_whether_the_reply_counts(registry: CallbackRegistry) -> None:
@@ -189,4 +189,4 @@ def test_beyond_ten_thousand_open_callbacks_none_is_sent(registry: CallbackRegis
 
 def test_a_callback_request_without_content_is_rejected() -> None:
     with pytest.raises(ValueError, match="without content"):
-        kind_of(callback.Question(issuer_id=ISSUER))
+        kind_of(callback.CallbackRequest(issuer_id=ISSUER))

@@ -9,7 +9,7 @@ import pytest
 from gateway.callbacks.broker import Broker
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_registry import ACCEPTED, ALREADY_ANSWERED, Connected
-from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question, a_reply
+from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_reply, a_request
 
 
 @pytest.fixture
@@ -22,14 +22,14 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def asking(broker: Broker) -> "asyncio.Task[callback.Reply | None]":
+async def asking(broker: Broker) -> "asyncio.Task[callback.CallbackReply | None]":
     """Ask, and let that take effect."""
-    task = asyncio.create_task(broker.ask(a_question(), 30))
+    task = asyncio.create_task(broker.ask(a_request(), 30))
     await settle()
     return task
 
 
-async def cancel(task: "asyncio.Task[callback.Reply | None]") -> None:
+async def cancel(task: "asyncio.Task[callback.CallbackReply | None]") -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -72,9 +72,9 @@ async def test_a_handler_that_is_gone_is_held_by_nothing(broker: Broker) -> None
     handler = RecordingHandler()
     session = broker.connect(handler, TOPICS, 2)
     answered = await asking(broker)
-    unanswered = asyncio.create_task(broker.ask(a_question(), 0.02))
+    unanswered = asyncio.create_task(broker.ask(a_request(), 0.02))
     left = await asking(broker)
-    broker.reply(session, a_reply(handler.questions[0].token))
+    broker.reply(session, a_reply(handler.requests[0].token))
     assert await answered is not None
     assert await unanswered is None
     broker.disconnect(session)

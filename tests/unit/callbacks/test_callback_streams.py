@@ -19,10 +19,10 @@ from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_registry import ACCEPTED, LATE
-from tests.unit.callbacks.broker_samples import ISSUER, RecordingHandler, a_question, a_reply
+from tests.unit.callbacks.broker_samples import ISSUER, RecordingHandler, a_reply, a_request
 
 REGISTRATION = callback.HandleCallbacksRequest(
-    registration=callback.Registration(name="slow", kinds=[callback.CALLBACK_KIND_DELIVER_OTP])
+    registration=callback.HandlerRegistration(name="slow", callback_kinds=[callback.CALLBACK_KIND_DELIVER_OTP])
 )
 NO_MORE = None
 
@@ -38,8 +38,8 @@ class Line:
     @property
     def received(self) -> list[tuple[str, int]]:
         """The callback requests, and the time left for each, in milliseconds."""
-        questions = [message.question for message in self.sent if message.HasField("question")]
-        return [(question.correlation_id, question.time_left.ToMilliseconds()) for question in questions]
+        requests = [message.callback_request for message in self.sent if message.HasField("callback_request")]
+        return [(request.correlation_id, request.time_left.ToMilliseconds()) for request in requests]
 
     async def say(self, request: callback.HandleCallbacksRequest | None) -> None:
         self._said.put_nowait(request)
@@ -75,7 +75,7 @@ class SlowRegistry(Broker):
     def is_idle(self) -> bool:
         return not self.is_busy
 
-    def take(self, session: HandlerSession, reply: callback.Reply, on_outcome: OnOutcome) -> None:
+    def take(self, session: HandlerSession, reply: callback.CallbackReply, on_outcome: OnOutcome) -> None:
         del session
         self.waiting[reply.token] = on_outcome
 
@@ -91,16 +91,18 @@ class Reader(Line):
     """A handler that reads at once."""
 
     @property
-    def receipts(self) -> list[tuple[str, int]]:
+    def acknowledgements(self) -> list[tuple[str, int]]:
         return [
-            (message.receipt.token, message.receipt.outcome) for message in self.sent if message.HasField("receipt")
+            (message.acknowledgement.token, message.acknowledgement.outcome)
+            for message in self.sent
+            if message.HasField("acknowledgement")
         ]
 
     async def write(self, message: callback.HandleCallbacksResponse) -> None:
         self.sent.append(message)
 
     async def reply(self, token: str) -> None:
-        await self.say(callback.HandleCallbacksRequest(reply=a_reply(token)))
+        await self.say(callback.HandleCallbacksRequest(callback_reply=a_reply(token)))
 
 
 @asynccontextmanager
@@ -127,7 +129,7 @@ class Exchange:
     line: Line
 
     def begin(self, name: str, seconds: float = 8.0) -> None:
-        self.broker.begin(a_question(correlation_id=name), seconds, lambda _: None)
+        self.broker.begin(a_request(correlation_id=name), seconds, lambda _: None)
 
 
 @asynccontextmanager
@@ -143,7 +145,7 @@ async def registered(**fields: Any) -> AsyncIterator[tuple[SlowRegistry, Reader,
     registry, line = SlowRegistry(), Reader()
     registration = callback.HandleCallbacksRequest()
     registration.CopyFrom(REGISTRATION)
-    registration.registration.MergeFrom(callback.Registration(**fields))
+    registration.registration.MergeFrom(callback.HandlerRegistration(**fields))
     async with served(registry, line, registration) as (servicer, serving):
         yield registry, line, serving, servicer
 
@@ -180,14 +182,14 @@ async def test_a_handler_that_cannot_reply_any_more_gets_nothing_more(
         exchange.begin("2")
         other = RecordingHandler()
         exchange.broker.connect(other, [(ISSUER, "deliver_otp")], 9)
-        assert [(each.correlation_id, each.attempt) for each in other.questions] == [("2", 1)]
+        assert [(each.correlation_id, each.attempt) for each in other.requests] == [("2", 1)]
 
         await exchange.line.read()
         await asyncio.wait({serving}, timeout=10)
 
         assert serving.done()
         assert exchange.line.received == []
-        assert [(each.correlation_id, each.attempt) for each in other.questions] == [("2", 1), ("1", 2)]
+        assert [(each.correlation_id, each.attempt) for each in other.requests] == [("2", 1), ("1", 2)]
 
 
 async def test_a_reply_that_is_not_decided_holds_up_no_other() -> None:
@@ -198,21 +200,21 @@ async def test_a_reply_that_is_not_decided_holds_up_no_other() -> None:
         await registry.settle("c")
         await registry.settle("a", LATE)
 
-        assert line.receipts == [("c", ACCEPTED), ("a", LATE)]
+        assert line.acknowledgements == [("c", ACCEPTED), ("a", LATE)]
 
 
 @pytest.mark.parametrize(
-    ("mode", "receipts"),
+    ("mode", "acknowledgements"),
     [
-        (callback.RECEIPT_MODE_UNSPECIFIED, [("b", ACCEPTED), ("a", ACCEPTED)]),
-        (callback.RECEIPT_MODE_NOT_ACCEPTED, []),
+        (callback.ACKNOWLEDGEMENT_MODE_UNSPECIFIED, [("b", ACCEPTED), ("a", ACCEPTED)]),
+        (callback.ACKNOWLEDGEMENT_MODE_NOT_ACCEPTED, []),
     ],
     ids=["each is wanted", "those of accepted replies are not wanted"],
 )
 async def test_a_stream_whose_handler_has_no_more_to_say_ends_after_the_last_receipt(
-    mode: "callback.ReceiptMode.ValueType", receipts: list[tuple[str, int]]
+    mode: "callback.AcknowledgementMode.ValueType", acknowledgements: list[tuple[str, int]]
 ) -> None:
-    async with registered(receipts=mode) as (registry, line, serving, _):
+    async with registered(acknowledgement_mode=mode) as (registry, line, serving, _):
         await line.reply("a")
         await line.reply("b")
         await line.say(NO_MORE)
@@ -223,7 +225,7 @@ async def test_a_stream_whose_handler_has_no_more_to_say_ends_after_the_last_rec
         await asyncio.wait({serving}, timeout=10)
 
         assert serving.done()
-        assert line.receipts == receipts
+        assert line.acknowledgements == acknowledgements
 
 
 async def test_no_more_replies_are_taken_than_are_decided() -> None:

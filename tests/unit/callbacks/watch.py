@@ -9,7 +9,7 @@ from gateway.callbacks.broker import Broker, HandlerSession, Topic
 from gateway.callbacks.model import CallbackRegistry
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
-from tests.unit.callbacks.broker_samples import a_question
+from tests.unit.callbacks.broker_samples import a_request
 
 __all__ = ["MAX_SLOW_HANDLERS", "OUTCOMES", "BrokenPromiseError", "Peer", "Place", "Request", "Watch", "fits"]
 
@@ -74,8 +74,8 @@ class Peer:
     def __str__(self) -> str:
         return self.name
 
-    def send(self, question: callback.Question) -> None:
-        self.watch.was_sent(self, question)
+    def send(self, message: callback.CallbackRequest) -> None:
+        self.watch.was_sent(self, message)
 
     def withdraw(self, token: str) -> None:
         self.watch.was_withdrawn(self, token)
@@ -159,7 +159,7 @@ class Watch(ABC, Generic[P, R]):
         self.requests.append(request)
         self.begins(request)
         request.abandon = place.broker.begin(
-            a_question(topic, name),
+            a_request(topic, name),
             seconds,
             lambda reply: self.has_ended(request, reply),
             wait_for_handler=wait_for_handler,
@@ -169,7 +169,7 @@ class Watch(ABC, Generic[P, R]):
     def abandon(self, request: R) -> None: ...
 
     @abstractmethod
-    def reply(self, peer: P, request: R, reply: callback.Reply) -> None: ...
+    def reply(self, peer: P, request: R, reply: callback.CallbackReply) -> None: ...
 
     def let_pass(self, when: float) -> None:
         self.tell("time passes until", when)
@@ -181,13 +181,13 @@ class Watch(ABC, Generic[P, R]):
     def begins(self, request: R) -> None: ...
 
     @abstractmethod
-    def was_sent(self, peer: P, question: callback.Question) -> None: ...
+    def was_sent(self, peer: P, message: callback.CallbackRequest) -> None: ...
 
     @abstractmethod
     def was_withdrawn(self, peer: P, token: str) -> None: ...
 
     @abstractmethod
-    def has_ended(self, request: R, reply: callback.Reply | None) -> None: ...
+    def has_ended(self, request: R, reply: callback.CallbackReply | None) -> None: ...
 
     @property
     def connected(self) -> Sequence[P]:
@@ -226,6 +226,6 @@ class Watch(ABC, Generic[P, R]):
         raise BrokenPromiseError(promise, " ".join(map(str, details)))
 
 
-def fits(request: Request, reply: callback.Reply) -> bool:
+def fits(request: Request, reply: callback.CallbackReply) -> bool:
     """Return whether a reply is of the right kind."""
     return reply.WhichOneof("response") in (request.topic[1], "refusal")

@@ -27,7 +27,7 @@ async def test_a_stream_that_never_registers_is_ended_and_one_that_has_may_be_si
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub: service_pb2_grpc.CallbackServiceAsyncStub = service_pb2_grpc.CallbackServiceStub(channel)
         registered = stub.HandleCallbacks(timeout=20)
-        registration = callback.Registration(name="handler", kinds=[callback.CALLBACK_KIND_DELIVER_OTP])
+        registration = callback.HandlerRegistration(name="handler", callback_kinds=[callback.CALLBACK_KIND_DELIVER_OTP])
         await registered.write(callback.HandleCallbacksRequest(registration=registration))
         assert isinstance(await registered.read(), callback.HandleCallbacksResponse)
 

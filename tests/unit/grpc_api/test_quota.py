@@ -50,7 +50,7 @@ class _Callbacks(callback_grpc.CallbackServiceServicer):
     async def HandleCallbacks(  # type: ignore[override] # noqa: N802 (it writes to the context)
         self, requests: AsyncIterator[callback.HandleCallbacksRequest], context: Context
     ) -> None:
-        await context.write(callback.HandleCallbacksResponse(registered=callback.Registered()))
+        await context.write(callback.HandleCallbacksResponse(registered=callback.HandlerRegistered()))
         async for _ in requests:
             pass
 

@@ -12,20 +12,20 @@ from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.callbacks.cluster.messages import add_sessions, topics_of
 from gateway.callbacks.model import HandlerSession, Topic
 from issuer.callback.v1 import messages_pb2 as callback
-from issuer.callback.v1 import questions_pb2 as questions
 from issuer.callback.v1 import replies_pb2 as replies
+from issuer.callback.v1 import requests_pb2
 from tests.unit.callbacks.broker_samples import RecordingHandler
 
 US = "0123456789abcdef"
 NEWER_FIELD = b"\xa2\x06\x02hi"
 """Field 100, which no message has yet."""
-QUESTION = callback.Question(
+REQUEST = callback.CallbackRequest(
     token=f"{US}token",
     issuer_id="ISSUER0001",
     attempt=2,
-    deliver_otp=questions.DeliverOtpRequest(consumer_id="consumer-1", otp="135790"),
+    deliver_otp=requests_pb2.DeliverOtpRequest(consumer_id="consumer-1", otp="135790"),
 )
-REPLY = callback.Reply(
+REPLY = callback.CallbackReply(
     token=f"{US}token", authenticate=replies.AuthenticateResponse(authentication_id="authentication-1")
 )
 SESSIONS = (
@@ -37,11 +37,11 @@ TOPICS = (
     peer.Topic(issuer_id="ISSUER0002", kind="authenticate"),
 )
 PRESENCE = peer.Presence(number=42, topics=TOPICS, handler_sessions=SESSIONS, wants_reply=True, sent_at_seconds=1234.5)
-REQUEST = peer.ForwardedRequest(handler_session_id=7, callback_request=QUESTION, sent_at_seconds=1234.5)
+FORWARDED = peer.ForwardedRequest(handler_session_id=7, callback_request=REQUEST, sent_at_seconds=1234.5)
 EACH = (
     peer.PeerMessage(sender=US, presence=PRESENCE),
     peer.PeerMessage(sender=US, presence=peer.Presence()),
-    peer.PeerMessage(sender=US, request=REQUEST),
+    peer.PeerMessage(sender=US, request=FORWARDED),
     peer.PeerMessage(sender=US, declined=peer.DeclinedRequest(handler_session_id=7, token="a-token")),
     peer.PeerMessage(sender=US, withdrawn=peer.WithdrawnRequest(handler_session_id=7, token="a-token")),
     peer.PeerMessage(sender=US, capacity=peer.Capacity(handler_session_id=7)),
@@ -94,7 +94,7 @@ def test_a_hundred_handlers_that_answer_everything_for_a_hundred_issuers_fit_int
 
 
 def test_a_field_of_a_callback_request_that_only_newer_gateways_know_reaches_the_handler() -> None:
-    newer = callback.Question.FromString(QUESTION.SerializeToString() + NEWER_FIELD)
+    newer = callback.CallbackRequest.FromString(REQUEST.SerializeToString() + NEWER_FIELD)
     request = peer.ForwardedRequest(callback_request=newer)
 
     read = decode(peer.PeerMessage(sender=US, request=request).SerializeToString())
@@ -142,27 +142,27 @@ def test_any_bytes_behind_a_right_sender_break_nothing(body: bytes) -> None:
         decode(peer.PeerMessage(sender=US).SerializeToString() + body)
 
 
-def a_request(question: callback.Question, sent_at: float = 0.0) -> peer.PeerMessage:
-    forwarded = peer.ForwardedRequest(callback_request=question, sent_at_seconds=sent_at)
+def a_request(request: callback.CallbackRequest, sent_at: float = 0.0) -> peer.PeerMessage:
+    forwarded = peer.ForwardedRequest(callback_request=request, sent_at_seconds=sent_at)
     return peer.PeerMessage(sender=US, request=forwarded)
 
 
-def with_time_left(seconds: int) -> callback.Question:
-    question = callback.Question.FromString(QUESTION.SerializeToString())
-    question.time_left.seconds = seconds
-    return question
+def with_time_left(seconds: int) -> callback.CallbackRequest:
+    request = callback.CallbackRequest.FromString(REQUEST.SerializeToString())
+    request.time_left.seconds = seconds
+    return request
 
 
 SENSELESS = {
-    "no request": a_request(callback.Question(token="a-token")),
-    "no token": a_request(callback.Question(deliver_otp=questions.DeliverOtpRequest())),
-    "no time": a_request(QUESTION, nan),
+    "no request": a_request(callback.CallbackRequest(token="a-token")),
+    "no token": a_request(callback.CallbackRequest(deliver_otp=requests_pb2.DeliverOtpRequest())),
+    "no time": a_request(REQUEST, nan),
     "time left without end": a_request(with_time_left(2**62)),
     "time left below nothing": a_request(with_time_left(-1)),
     "no time either": peer.PeerMessage(sender=US, presence=peer.Presence(sent_at_seconds=inf)),
     "a topic that is not there": peer.PeerMessage(sender=US, presence=peer.Presence(handler_sessions=SESSIONS)),
     "no response": peer.PeerMessage(
-        sender=US, reply=peer.ForwardedReply(callback_reply=callback.Reply(token="a-token"))
+        sender=US, reply=peer.ForwardedReply(callback_reply=callback.CallbackReply(token="a-token"))
     ),
     "no outcome": peer.PeerMessage(sender=US, reply_result=peer.ReplyResult(outcome=77)),  # type: ignore[arg-type]  # what a later version may have
 }

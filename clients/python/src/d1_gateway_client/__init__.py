@@ -5,7 +5,7 @@
 The messages are in ``d1_gateway_client.contracts.issuer.<area>.v1``, with the contracts' comments.
 """
 
-from d1_gateway_client.callbacks import CallbackContext, CallbackHandler, RefusalReason, Refuse
+from d1_gateway_client.callbacks import CallbackContext, CallbackHandler, CallbackRefusalReason, Refuse
 from d1_gateway_client.client import AsyncGatewayClient, GatewayClient
 from d1_gateway_client.errors import ErrorReason, FieldViolation, GatewayError, Outcome
 from d1_gateway_client.options import Options
@@ -16,13 +16,13 @@ __all__ = [
     "AsyncWatch",
     "CallbackContext",
     "CallbackHandler",
+    "CallbackRefusalReason",
     "ErrorReason",
     "FieldViolation",
     "GatewayClient",
     "GatewayError",
     "Options",
     "Outcome",
-    "RefusalReason",
     "Refuse",
     "Watch",
 ]

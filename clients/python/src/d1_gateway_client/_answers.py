@@ -9,7 +9,12 @@ from typing import Any
 
 import betterproto2
 
-from d1_gateway_client.contracts.issuer.callback.v1 import Question, Refusal, RefusalReason, Reply
+from d1_gateway_client.contracts.issuer.callback.v1 import (
+    CallbackRefusal,
+    CallbackRefusalReason,
+    CallbackReply,
+    CallbackRequest,
+)
 
 __all__ = ["CallbackContext", "Function", "Refuse", "Replies", "failed"]
 
@@ -44,7 +49,7 @@ Function = Callable[[Any, CallbackContext], Awaitable[Any]]
 class Refuse(Exception):  # noqa: N818 (raising it refuses)
     """Raise this to refuse a callback request: D1 gets the refusal, and no other handler the request."""
 
-    def __init__(self, reason: RefusalReason, message: str = "") -> None:
+    def __init__(self, reason: CallbackRefusalReason, message: str = "") -> None:
         """Refuse.
 
         Args:
@@ -61,9 +66,9 @@ class Refuse(Exception):  # noqa: N818 (raising it refuses)
         self.message = message
 
 
-def failed(token: str) -> Reply:
+def failed(token: str) -> CallbackReply:
     """Return a refusal with the reason FAILED and no details."""
-    return Reply(token=token, refusal=Refusal(reason=RefusalReason.FAILED))
+    return CallbackReply(token=token, refusal=CallbackRefusal(reason=CallbackRefusalReason.FAILED))
 
 
 class Replies:
@@ -86,9 +91,9 @@ class Replies:
         self._functions = functions
         self._responses = responses
         self._slots = asyncio.Semaphore(max_in_flight)
-        self._pending: dict[str, tuple[float, asyncio.Task[Reply | None]]] = {}
+        self._pending: dict[str, tuple[float, asyncio.Task[CallbackReply | None]]] = {}
 
-    async def reply(self, request: Question) -> Reply | None:
+    async def reply(self, request: CallbackRequest) -> CallbackReply | None:
         """Return the reply to a callback request; None if there was none in time."""
         now = asyncio.get_running_loop().time()
         self._pending = {token: work for token, work in self._pending.items() if work[0] > now or not work[1].done()}
@@ -105,7 +110,7 @@ class Replies:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _make(self, request: Question, deadline: float) -> Reply | None:
+    async def _make(self, request: CallbackRequest, deadline: float) -> CallbackReply | None:
         kind, content = betterproto2.which_one_of(request, "request")
         limit = asyncio.timeout_at(deadline)
         try:
@@ -113,7 +118,9 @@ class Replies:
                 context = CallbackContext(request.issuer_id, request.correlation_id, request.attempt, deadline)
                 reply = self._reply(request.token, kind, await self._functions[kind](content, context))
         except Refuse as error:
-            reply = Reply(token=request.token, refusal=Refusal(reason=error.reason, message=error.message))
+            reply = CallbackReply(
+                token=request.token, refusal=CallbackRefusal(reason=error.reason, message=error.message)
+            )
         except Exception as error:  # noqa: BLE001 (D1 learns only that the callback failed)
             if limit.expired():
                 _log.warning("no reply in time: %s, correlation id %s", kind, request.correlation_id)
@@ -122,10 +129,10 @@ class Replies:
             reply = failed(request.token)
         return reply
 
-    def _reply(self, token: str, kind: str, response: Any) -> Reply:
+    def _reply(self, token: str, kind: str, response: Any) -> CallbackReply:
         if not isinstance(response, self._responses[kind]):
             raise TypeError(f"{kind}: expected {self._responses[kind].__name__}, not {type(response).__name__}")
-        reply = Reply(token=token)
+        reply = CallbackReply(token=token)
         setattr(reply, kind, response)
         # A reply that cannot be serialized fails here, where it becomes a refusal.
         bytes(reply)

@@ -11,14 +11,14 @@ import grpc
 from d1_gateway_client import _aio
 from d1_gateway_client._answers import Replies, failed
 from d1_gateway_client.contracts.issuer.callback.v1 import (
-    Drain,
+    CallbackReply,
+    CallbackRequest,
     HandleCallbacksRequest,
     HandleCallbacksResponse,
-    Question,
-    Registration,
-    Reply,
+    HandlerDraining,
+    HandlerRegistration,
+    ReplyAcknowledgement,
     ReplyOutcome,
-    ReplyReceipt,
 )
 from d1_gateway_client.errors import GatewayError
 
@@ -34,7 +34,11 @@ class CallbackStream:
     """A `HandleCallbacks` stream, from the registration to its end."""
 
     def __init__(
-        self, connection: _aio.Connection, registration: Registration, replies: Replies, registered: asyncio.Event
+        self,
+        connection: _aio.Connection,
+        registration: HandlerRegistration,
+        replies: Replies,
+        registered: asyncio.Event,
     ) -> None:
         """Create a stream; `run` opens it.
 
@@ -55,7 +59,7 @@ class CallbackStream:
         self._registered = registered
         self._stream: _aio.Stream | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unacknowledged: dict[str, Reply] = {}
+        self._unacknowledged: dict[str, CallbackReply] = {}
         """Replies that the gateway has not acknowledged yet, by token."""
         self._idle = asyncio.Event()
         self._idle.set()
@@ -85,7 +89,7 @@ class CallbackStream:
 
     async def drain(self) -> None:
         """Accept no further callback requests, reply to those received, then end the stream."""
-        await self._write(HandleCallbacksRequest(drain=Drain()))
+        await self._write(HandleCallbacksRequest(draining=HandlerDraining()))
         # A callback request may already be in transit.
         await asyncio.sleep(_DRAIN_PAUSE_SECONDS)
         await self._idle.wait()
@@ -99,11 +103,11 @@ class CallbackStream:
                 self.is_registered = True
                 self._registered.set()
                 _log.info("handler registered: %s", self._registration.name)
-            case "question", Question() as request:
+            case "callback_request", CallbackRequest() as request:
                 self._idle.clear()
                 self._start(self._reply(request))
-            case "receipt", ReplyReceipt() as receipt:
-                self._acknowledge(receipt)
+            case "acknowledgement", ReplyAcknowledgement() as acknowledgement:
+                self._acknowledge(acknowledgement)
             case "draining", _:
                 self.is_draining = True
                 self._leave()
@@ -117,25 +121,25 @@ class CallbackStream:
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
-    async def _reply(self, request: Question) -> None:
+    async def _reply(self, request: CallbackRequest) -> None:
         reply = await self._replies.reply(request)
         if reply is not None:
             self._unacknowledged[reply.token] = reply
-            await self._write(HandleCallbacksRequest(reply=reply))
+            await self._write(HandleCallbacksRequest(callback_reply=reply))
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._set_if_idle()
 
-    def _acknowledge(self, receipt: ReplyReceipt) -> None:
-        reply = self._unacknowledged.pop(receipt.token, None)
-        if receipt.outcome is not ReplyOutcome.ACCEPTED:
-            violations = "".join(f"; {each.field}: {each.description}" for each in receipt.violations)
-            _log.warning("reply not accepted: %s%s", receipt.outcome.name, violations)
-        if receipt.outcome is ReplyOutcome.INVALID and reply is not None and reply.refusal is None:
+    def _acknowledge(self, acknowledgement: ReplyAcknowledgement) -> None:
+        reply = self._unacknowledged.pop(acknowledgement.token, None)
+        if acknowledgement.outcome is not ReplyOutcome.ACCEPTED:
+            violations = "".join(f"; {each.field}: {each.description}" for each in acknowledgement.violations)
+            _log.warning("reply not accepted: %s%s", acknowledgement.outcome.name, violations)
+        if acknowledgement.outcome is ReplyOutcome.INVALID and reply is not None and reply.refusal is None:
             # The callback request is still open: D1 gets the failure now instead of at the deadline.
-            self._unacknowledged[receipt.token] = failed(receipt.token)
-            self._start(self._write(HandleCallbacksRequest(reply=failed(receipt.token))))
+            self._unacknowledged[acknowledgement.token] = failed(acknowledgement.token)
+            self._start(self._write(HandleCallbacksRequest(callback_reply=failed(acknowledgement.token))))
         self._set_if_idle()
 
     def _set_if_idle(self) -> None:

@@ -19,18 +19,18 @@ from d1_gateway_client.contracts.issuer.callback.v1 import (
     AuthenticationResultRequest,
     AuthenticationResultResponse,
     CallbackKind,
+    CallbackRefusalReason,
     CardCredentialsRequest,
     CardCredentialsResponse,
     ConsumerInformationRequest,
     ConsumerInformationResponse,
     DeliverOtpRequest,
     DeliverOtpResponse,
-    RefusalReason,
-    Registration,
+    HandlerRegistration,
 )
 from d1_gateway_client.errors import GatewayError
 
-__all__ = ["CallbackContext", "CallbackHandler", "RefusalReason", "Refuse"]
+__all__ = ["CallbackContext", "CallbackHandler", "CallbackRefusalReason", "Refuse"]
 
 _log = logging.getLogger("d1_gateway_client")
 
@@ -229,10 +229,10 @@ class CallbackHandler:
         except TimeoutError:
             _log.warning("handler %s: drain timed out with callback requests open", self._name)
 
-    def _registration(self) -> Registration:
-        return Registration(
+    def _registration(self) -> HandlerRegistration:
+        return HandlerRegistration(
             name=self._name,
             issuer_ids=self._issuer_ids,
-            kinds=[CallbackKind[kind.upper()] for kind in self._functions],
+            callback_kinds=[CallbackKind[kind.upper()] for kind in self._functions],
             max_in_flight=self._max_in_flight,
         )

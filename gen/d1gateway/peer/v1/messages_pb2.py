@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from issuer.callback.v1 import messages_pb2 as issuer_dot_callback_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n d1gateway/peer/v1/messages.proto\x12\x11\x64\x31gateway.peer.v1\x1a!issuer/callback/v1/messages.proto\"\xa0\x03\n\x0bPeerMessage\x12\x0e\n\x06sender\x18\x01 \x01(\t\x12/\n\x08presence\x18\x02 \x01(\x0b\x32\x1b.d1gateway.peer.v1.PresenceH\x00\x12\x36\n\x07request\x18\x03 \x01(\x0b\x32#.d1gateway.peer.v1.ForwardedRequestH\x00\x12\x36\n\x08\x64\x65\x63lined\x18\x04 \x01(\x0b\x32\".d1gateway.peer.v1.DeclinedRequestH\x00\x12\x38\n\twithdrawn\x18\x05 \x01(\x0b\x32#.d1gateway.peer.v1.WithdrawnRequestH\x00\x12/\n\x08\x63\x61pacity\x18\x06 \x01(\x0b\x32\x1b.d1gateway.peer.v1.CapacityH\x00\x12\x32\n\x05reply\x18\x07 \x01(\x0b\x32!.d1gateway.peer.v1.ForwardedReplyH\x00\x12\x36\n\x0creply_result\x18\x08 \x01(\x0b\x32\x1e.d1gateway.peer.v1.ReplyResultH\x00\x42\t\n\x07\x63ontent\"\xaf\x01\n\x08Presence\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x06topics\x18\x02 \x03(\x0b\x32\x18.d1gateway.peer.v1.Topic\x12;\n\x10handler_sessions\x18\x03 \x03(\x0b\x32!.d1gateway.peer.v1.HandlerSession\x12\x13\n\x0bwants_reply\x18\x04 \x01(\x08\x12\x17\n\x0fsent_at_seconds\x18\x05 \x01(\x01\"(\n\x05Topic\x12\x11\n\tissuer_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"q\n\x0eHandlerSession\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x15\n\rtopic_indexes\x18\x02 \x03(\r\x12\x15\n\rmax_in_flight\x18\x03 \x01(\r\x12\x13\n\x0bis_draining\x18\x04 \x01(\x08\x12\x10\n\x08has_room\x18\x05 \x01(\x08\"\x84\x01\n\x10\x46orwardedRequest\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12;\n\x10\x63\x61llback_request\x18\x02 \x01(\x0b\x32\x1c.issuer.callback.v1.QuestionB\x03\x80\x01\x01\x12\x17\n\x0fsent_at_seconds\x18\x03 \x01(\x01\"<\n\x0f\x44\x65\x63linedRequest\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\r\n\x05token\x18\x02 \x01(\t\"=\n\x10WithdrawnRequest\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\r\n\x05token\x18\x02 \x01(\t\"&\n\x08\x43\x61pacity\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\"t\n\x0e\x46orwardedReply\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x36\n\x0e\x63\x61llback_reply\x18\x03 \x01(\x0b\x32\x19.issuer.callback.v1.ReplyB\x03\x80\x01\x01\"P\n\x0bReplyResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x31\n\x07outcome\x18\x02 \x01(\x0e\x32 .issuer.callback.v1.ReplyOutcomeBs\n\x11\x64\x31gateway.peer.v1B\x11PeerMessagesProtoP\x01Z5d1gateway.internal/contracts/d1gateway/peer/v1;peerv1\xaa\x02\x11\x44\x31Gateway.Peer.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n d1gateway/peer/v1/messages.proto\x12\x11\x64\x31gateway.peer.v1\x1a!issuer/callback/v1/messages.proto\"\xa0\x03\n\x0bPeerMessage\x12\x0e\n\x06sender\x18\x01 \x01(\t\x12/\n\x08presence\x18\x02 \x01(\x0b\x32\x1b.d1gateway.peer.v1.PresenceH\x00\x12\x36\n\x07request\x18\x03 \x01(\x0b\x32#.d1gateway.peer.v1.ForwardedRequestH\x00\x12\x36\n\x08\x64\x65\x63lined\x18\x04 \x01(\x0b\x32\".d1gateway.peer.v1.DeclinedRequestH\x00\x12\x38\n\twithdrawn\x18\x05 \x01(\x0b\x32#.d1gateway.peer.v1.WithdrawnRequestH\x00\x12/\n\x08\x63\x61pacity\x18\x06 \x01(\x0b\x32\x1b.d1gateway.peer.v1.CapacityH\x00\x12\x32\n\x05reply\x18\x07 \x01(\x0b\x32!.d1gateway.peer.v1.ForwardedReplyH\x00\x12\x36\n\x0creply_result\x18\x08 \x01(\x0b\x32\x1e.d1gateway.peer.v1.ReplyResultH\x00\x42\t\n\x07\x63ontent\"\xaf\x01\n\x08Presence\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x06topics\x18\x02 \x03(\x0b\x32\x18.d1gateway.peer.v1.Topic\x12;\n\x10handler_sessions\x18\x03 \x03(\x0b\x32!.d1gateway.peer.v1.HandlerSession\x12\x13\n\x0bwants_reply\x18\x04 \x01(\x08\x12\x17\n\x0fsent_at_seconds\x18\x05 \x01(\x01\"(\n\x05Topic\x12\x11\n\tissuer_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"q\n\x0eHandlerSession\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x15\n\rtopic_indexes\x18\x02 \x03(\r\x12\x15\n\rmax_in_flight\x18\x03 \x01(\r\x12\x13\n\x0bis_draining\x18\x04 \x01(\x08\x12\x10\n\x08has_room\x18\x05 \x01(\x08\"\x8b\x01\n\x10\x46orwardedRequest\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\x42\n\x10\x63\x61llback_request\x18\x02 \x01(\x0b\x32#.issuer.callback.v1.CallbackRequestB\x03\x80\x01\x01\x12\x17\n\x0fsent_at_seconds\x18\x03 \x01(\x01\"<\n\x0f\x44\x65\x63linedRequest\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\r\n\x05token\x18\x02 \x01(\t\"=\n\x10WithdrawnRequest\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\r\n\x05token\x18\x02 \x01(\t\"&\n\x08\x43\x61pacity\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\"|\n\x0e\x46orwardedReply\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12>\n\x0e\x63\x61llback_reply\x18\x03 \x01(\x0b\x32!.issuer.callback.v1.CallbackReplyB\x03\x80\x01\x01\"P\n\x0bReplyResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x31\n\x07outcome\x18\x02 \x01(\x0e\x32 .issuer.callback.v1.ReplyOutcomeBs\n\x11\x64\x31gateway.peer.v1B\x11PeerMessagesProtoP\x01Z5d1gateway.internal/contracts/d1gateway/peer/v1;peerv1\xaa\x02\x11\x44\x31Gateway.Peer.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,15 +46,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HANDLERSESSION']._serialized_start=729
   _globals['_HANDLERSESSION']._serialized_end=842
   _globals['_FORWARDEDREQUEST']._serialized_start=845
-  _globals['_FORWARDEDREQUEST']._serialized_end=977
-  _globals['_DECLINEDREQUEST']._serialized_start=979
-  _globals['_DECLINEDREQUEST']._serialized_end=1039
-  _globals['_WITHDRAWNREQUEST']._serialized_start=1041
-  _globals['_WITHDRAWNREQUEST']._serialized_end=1102
-  _globals['_CAPACITY']._serialized_start=1104
-  _globals['_CAPACITY']._serialized_end=1142
-  _globals['_FORWARDEDREPLY']._serialized_start=1144
-  _globals['_FORWARDEDREPLY']._serialized_end=1260
-  _globals['_REPLYRESULT']._serialized_start=1262
-  _globals['_REPLYRESULT']._serialized_end=1342
+  _globals['_FORWARDEDREQUEST']._serialized_end=984
+  _globals['_DECLINEDREQUEST']._serialized_start=986
+  _globals['_DECLINEDREQUEST']._serialized_end=1046
+  _globals['_WITHDRAWNREQUEST']._serialized_start=1048
+  _globals['_WITHDRAWNREQUEST']._serialized_end=1109
+  _globals['_CAPACITY']._serialized_start=1111
+  _globals['_CAPACITY']._serialized_end=1149
+  _globals['_FORWARDEDREPLY']._serialized_start=1151
+  _globals['_FORWARDEDREPLY']._serialized_end=1275
+  _globals['_REPLYRESULT']._serialized_start=1277
+  _globals['_REPLYRESULT']._serialized_end=1357
 # @@protoc_insertion_point(module_scope)

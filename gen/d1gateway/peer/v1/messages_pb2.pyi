@@ -210,14 +210,14 @@ class ForwardedRequest(_message.Message):
     sent_at_seconds: _builtins.float
     """When it was sent, in seconds of the sender's own clock, which starts anywhere."""
     @_builtins.property
-    def callback_request(self) -> _messages_pb2.Question:
+    def callback_request(self) -> _messages_pb2.CallbackRequest:
         """The callback request as a handler is sent it. Its `time_left` counts, not its `deadline`: clocks differ."""
 
     def __init__(
         self,
         *,
         handler_session_id: _builtins.int = ...,
-        callback_request: _messages_pb2.Question | None = ...,
+        callback_request: _messages_pb2.CallbackRequest | None = ...,
         sent_at_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback_request", b"callback_request"]  # noqa: Y015
@@ -316,7 +316,7 @@ class ForwardedReply(_message.Message):
     number: _builtins.int
     """Names the forwarded reply in its `ReplyResult`."""
     @_builtins.property
-    def callback_reply(self) -> _messages_pb2.Reply:
+    def callback_reply(self) -> _messages_pb2.CallbackReply:
         """The callback reply, as the handler sent it."""
 
     def __init__(
@@ -324,7 +324,7 @@ class ForwardedReply(_message.Message):
         *,
         handler_session_id: _builtins.int = ...,
         number: _builtins.int = ...,
-        callback_reply: _messages_pb2.Reply | None = ...,
+        callback_reply: _messages_pb2.CallbackReply | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback_reply", b"callback_reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class CallbackServiceStub:
-    """D1 asks the issuer while a purchase waits: for a consumer's phone number, to send a one-time password, to
-    authenticate a consumer in the issuer's own app, how that ended, and for a card's credentials. An internal service
-    that can answer is a handler: it opens one stream and is sent the questions.
+    """D1 calls the issuer back while a purchase waits: for a consumer's phone number, to send a one-time password, to
+    authenticate a consumer in the issuer's own app, for the result of that, and for a card's credentials. An internal
+    service that can reply is a handler: it opens one stream and receives the callback requests.
     """
 
     def __init__(self, channel):
@@ -45,49 +45,48 @@ class CallbackServiceStub:
 
 
 class CallbackServiceServicer:
-    """D1 asks the issuer while a purchase waits: for a consumer's phone number, to send a one-time password, to
-    authenticate a consumer in the issuer's own app, how that ended, and for a card's credentials. An internal service
-    that can answer is a handler: it opens one stream and is sent the questions.
+    """D1 calls the issuer back while a purchase waits: for a consumer's phone number, to send a one-time password, to
+    authenticate a consumer in the issuer's own app, for the result of that, and for a card's credentials. An internal
+    service that can reply is a handler: it opens one stream and receives the callback requests.
     """
 
     def HandleCallbacks(self, request_iterator, context):
-        """Registers a handler and sends it questions for as long as the stream lasts. The stream has no end of its own: open
-        it without a deadline.
+        """Registers a handler and sends it callback requests for as long as the stream lasts. The stream never ends by itself:
+        open it without a deadline.
 
-        The handler's first message is its registration; the gateway answers `registered` when it takes effect. Then each
-        question is sent as it comes, never more than `max_in_flight` unanswered ones at once; the handler replies in any
-        order, and for each reply is told in a receipt what became of it, or for those alone that did not count if it
-        registered so.
+        The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then each
+        callback request is sent as it arrives, never more than `max_in_flight` unanswered ones at once. The handler replies
+        in any order and hears what became of each reply, or of those alone that did not count if it registered so.
 
         What the gateway promises:
-        - Exactly one reply to a question counts and reaches D1. A handler learns from the receipt whether it was its own.
-        - A question goes to the handler with the fewest unanswered ones. Where several gateways work together, those that
-        are connected to the gateway that D1 asked come first, as long as one of them has room.
-        - If the handler disconnects, the question goes to another one for as long as there is time. If it takes longer than
-        half of the time that is left, another handler is asked as well, but only while at least 0.2 s are left for it, and
-        not once three handlers have had the question, those that disconnected included: so slowness alone never makes more
-        than three handlers deliver one OTP. `attempt` counts up; a reply of any of them is taken, the first one counts.
-        - A handler that took too long is asked after the others until it replies to any question, be that LATE or
+        - Exactly one reply to a callback request counts and reaches D1. The acknowledgement says whether it was this one.
+        - A callback request goes to the handler with the fewest unanswered ones. In a cluster, handlers at the gateway that
+        D1 called come first, as long as one of them has room.
+        - If the handler disconnects, the callback request goes to another one for as long as there is time. If it takes
+        longer than half of the time that is left, another handler gets it as well, but only while at least 0.2 s are left,
+        and not once three handlers have had it, those that disconnected included: so slowness alone never makes more than
+        three handlers deliver one OTP. `attempt` counts up; the first reply of any of them counts.
+        - A handler that took too long comes after the others until it replies to any callback request, be that reply LATE or
         ALREADY_ANSWERED.
-        - A handler that closes its side of the stream is sent no further questions; what it has not answered goes to
-        others.
-        - If no handler answers in time D1 gets the fallback that is configured for the kind, and later replies are LATE.
+        - A handler that closes its side of the stream gets no further callback requests; those that it has not answered go
+        to others.
+        - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
         - A handler that does not read is not sent more; one that reads slowly holds up nobody else.
-        - Questions and replies are never stored and never logged.
+        - Callback requests and replies are never stored and never logged.
 
-        A handler that wants to stop sends `drain`: it gets no new questions, replies to those it has, then closes. Replies
-        still count when they come over a new stream, at whichever gateway, for the token is what names the question.
+        A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
+        closes. Replies still count when they come over a new stream, at any gateway: the token names the callback request.
 
         The stream fails with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`):
-        INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): the registration breaks its contract, or a message came before
-        it or is a second one, or no registration came within 10 s. A reply that breaks its contract does not end the
-        stream; its receipt says what is wrong.
+        INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): the registration is invalid, or a message came before it or is
+        a second one, or no registration came within 10 s. An invalid reply does not end the stream; its acknowledgement
+        says what is wrong.
         UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy
         does not grant it this for each of the issuers. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many streams
         open.
         NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-        UNAVAILABLE (SERVER_DRAINING): this instance shuts down and D1 has been answered everything that was asked here;
-        open the stream again at another instance. `draining` was sent before, so that this could be done in time.
+        UNAVAILABLE (SERVER_DRAINING): this gateway shuts down and has answered every callback request of D1 that came here;
+        open the stream again at another gateway. `draining` was sent before, so that this could be done in time.
         INTERNAL (INTERNAL): for the operators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -111,9 +110,9 @@ def add_CallbackServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CallbackService:
-    """D1 asks the issuer while a purchase waits: for a consumer's phone number, to send a one-time password, to
-    authenticate a consumer in the issuer's own app, how that ended, and for a card's credentials. An internal service
-    that can answer is a handler: it opens one stream and is sent the questions.
+    """D1 calls the issuer back while a purchase waits: for a consumer's phone number, to send a one-time password, to
+    authenticate a consumer in the issuer's own app, for the result of that, and for a card's credentials. An internal
+    service that can reply is a handler: it opens one stream and receives the callback requests.
     """
 
     @staticmethod

@@ -3,7 +3,7 @@
 from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.callbacks.broker import HandlerSession, Topic
 from issuer.callback.v1 import messages_pb2 as callback
-from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_question, a_reply
+from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_reply, a_request
 from tests.unit.callbacks.cluster.cluster_network import Gateway, Network
 
 __all__ = ["Alliance", "Connected"]
@@ -21,9 +21,9 @@ class Connected(RecordingHandler):
         self.session: HandlerSession = gateway.relay.connect(self, topics, max_in_flight)
 
     def token(self, place: int = -1) -> str:
-        return self.questions[place].token
+        return self.requests[place].token
 
-    def reply(self, reply: callback.Reply) -> None:
+    def reply(self, reply: callback.CallbackReply) -> None:
         self.gateway.receive(lambda: self.gateway.relay.take(self.session, reply, self.outcomes.append))
 
     def answer(self, place: int = -1) -> None:
@@ -36,12 +36,12 @@ class Connected(RecordingHandler):
 
 
 class Alliance:
-    """Gateways that know each other, and how questions ended."""
+    """Gateways that know each other, and how requests ended."""
 
     def __init__(self, count: int = 2) -> None:
         self.network = Network(1, count, is_calm=True)
         self.gateways = self.network.gateways
-        self.ended: dict[str, callback.Reply | None] = {}
+        self.ended: dict[str, callback.CallbackReply | None] = {}
         self.requests: list[peer.PeerMessage] = []
         """The callback requests that were sent from gateway to gateway."""
         self.network.on_request = lambda _, message: self.requests.append(message)
@@ -60,17 +60,15 @@ class Alliance:
         return connected
 
     def ask(self, gateway: int, name: str = "q", seconds: float = 8.0, *, wait_for_handler: bool = True) -> None:
-        def end(reply: callback.Reply | None) -> None:
+        def end(reply: callback.CallbackReply | None) -> None:
             assert name not in self.ended
             self.ended[name] = reply
 
-        self.gateways[gateway].broker.begin(
-            a_question(TOPICS[0], name), seconds, end, wait_for_handler=wait_for_handler
-        )
+        self.gateways[gateway].broker.begin(a_request(TOPICS[0], name), seconds, end, wait_for_handler=wait_for_handler)
         self.arrive()
 
     def assert_nothing_is_left(self) -> None:
-        """Check that no gateway keeps a question, a place for one or a reply."""
+        """Check that no gateway keeps a request, a place for one or a reply."""
         for gateway in self.gateways:
             assert gateway.is_dead or gateway.broker.size[0] == 0
             assert gateway.is_dead or gateway.relay.is_idle

@@ -32,7 +32,7 @@ _ROUNDING_SECONDS = 1e-9
 class _Request(Request):
     place: Gateway
     peers: "list[_Peer]" = field(default_factory=list)
-    ends: list[callback.Reply | None] = field(default_factory=list)
+    ends: list[callback.CallbackReply | None] = field(default_factory=list)
     is_abandoned: bool = False
     troubles: int = 0
     """How many troubles there had been when it began."""
@@ -48,7 +48,7 @@ class Reply:
 
     request: _Request
     peer: "_Peer"
-    message: callback.Reply
+    message: callback.CallbackReply
     outcomes: list[Outcome] = field(default_factory=list)
 
 
@@ -112,7 +112,7 @@ class WatchedCluster(Watch[_Peer, _Request]):
         request.is_abandoned = True
         request.place.receive(request.abandon)
 
-    def reply(self, peer: _Peer, request: _Request, reply: callback.Reply) -> None:
+    def reply(self, peer: _Peer, request: _Request, reply: callback.CallbackReply) -> None:
         self.tell(peer, "replies to", request, "with", reply.WhichOneof("response"))
         # A field that gateways do not know, by which the reply is recognised wherever it goes.
         reply.MergeFromString(_MARK_TAG + len(self.replies).to_bytes(4, "little"))
@@ -161,9 +161,9 @@ class WatchedCluster(Watch[_Peer, _Request]):
     def begins(self, request: _Request) -> None:
         request.troubles = self.troubles
 
-    def was_sent(self, peer: _Peer, question: callback.Question) -> None:
-        request = self.requests[int(question.correlation_id[1:])]
-        self.tell("-", peer, "is sent", request, "attempt", question.attempt)
+    def was_sent(self, peer: _Peer, message: callback.CallbackRequest) -> None:
+        request = self.requests[int(message.correlation_id[1:])]
+        self.tell("-", peer, "is sent", request, "attempt", message.attempt)
         begun_at, server = request.place, peer.place
         if peer.has_left or not server.works:
             self.broken("only who is there is sent anything", peer, request)
@@ -178,11 +178,11 @@ class WatchedCluster(Watch[_Peer, _Request]):
         knows_delay = server is begun_at or begun_at.id in server.knows_delay_of
         if knows_delay and not begun_at.is_dead and self.now >= request.deadline + slack:
             self.broken("a callback request is sent only while there is time", peer, request)
-        request.token = request.token or question.token
-        if question.token != request.token or question.attempt < 1 or question.time_left.ToMilliseconds() < 0:
-            self.broken("a callback request says what is so", peer, request, question)
+        request.token = request.token or message.token
+        if message.token != request.token or message.attempt < 1 or message.time_left.ToMilliseconds() < 0:
+            self.broken("a callback request says what is so", peer, request, message)
         request.peers.append(peer)
-        peer.held[question.token] = request
+        peer.held[message.token] = request
         self._check_room(peer)
         self._check_attempts(request)
 
@@ -190,7 +190,7 @@ class WatchedCluster(Watch[_Peer, _Request]):
         self.tell("-", peer, "need not answer", peer.held.get(token, token))
         peer.is_done_with(token)
 
-    def has_ended(self, request: _Request, reply: callback.Reply | None) -> None:
+    def has_ended(self, request: _Request, reply: callback.CallbackReply | None) -> None:
         self.tell("-", request, "ends with", "nothing" if reply is None else reply.WhichOneof("response"))
         request.ends.append(reply)
         if len(request.ends) > 1 or request.is_abandoned:

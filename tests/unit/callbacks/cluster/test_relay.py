@@ -2,7 +2,7 @@
 
 from d1gateway.peer.v1 import messages_pb2 as peer
 from tests.unit.callbacks.broker_registry import ACCEPTED, UNKNOWN_TOKEN
-from tests.unit.callbacks.broker_samples import TOPICS, a_question, a_reply
+from tests.unit.callbacks.broker_samples import TOPICS, a_reply, a_request
 from tests.unit.callbacks.cluster.cluster_registry import Alliance, Connected
 
 
@@ -12,23 +12,23 @@ def test_a_handler_sees_and_answers_a_callback_of_another_gateway_as_it_does_any
     deciding, serving = alliance.gateways
     alliance.ask(0, "c-1", 8.0)
 
-    (question,) = there.questions
+    (request,) = there.requests
 
-    assert (question.issuer_id, question.correlation_id, question.attempt) == (TOPICS[0][0], "c-1", 1)
-    assert question.deliver_otp == a_question().deliver_otp
-    assert question.token.startswith(deciding.id)
-    assert 7900 < question.time_left.ToMilliseconds() <= 8000
+    assert (request.issuer_id, request.correlation_id, request.attempt) == (TOPICS[0][0], "c-1", 1)
+    assert request.deliver_otp == a_request().deliver_otp
+    assert request.token.startswith(deciding.id)
+    assert 7900 < request.time_left.ToMilliseconds() <= 8000
     # By the clock of the gateway that shows it, which is another one than that of the gateway that decides.
-    assert abs(question.deadline.ToMilliseconds() / 1000 - (serving.time() + 1e9) - 8.0) < 0.2
-    assert serving.relay.refresh(question)
+    assert abs(request.deadline.ToMilliseconds() / 1000 - (serving.time() + 1e9) - 8.0) < 0.2
+    assert serving.relay.refresh(request)
     alliance.pass_by(3)
-    assert serving.relay.refresh(question)
-    assert 4700 < question.time_left.ToMilliseconds() <= 5000
+    assert serving.relay.refresh(request)
+    assert 4700 < request.time_left.ToMilliseconds() <= 5000
 
-    there.reply(a_reply(question.token))
+    there.reply(a_reply(request.token))
     assert there.outcomes == [], "the gateway that began it decides"
     alliance.arrive()
-    assert alliance.ended == {"c-1": a_reply(question.token)}
+    assert alliance.ended == {"c-1": a_reply(request.token)}
     assert there.outcomes == [ACCEPTED]
     alliance.assert_nothing_is_left()
 
@@ -79,7 +79,7 @@ def test_a_callback_that_was_declined_is_not_sent_again_before_there_is_room(all
 
     assert len(alliance.requests) == 2
     assert there.asked == ["own", "q"]
-    assert there.questions[-1].attempt == 1
+    assert there.requests[-1].attempt == 1
 
 
 def test_what_is_withdrawn_makes_room(alliance: Alliance) -> None:
@@ -130,7 +130,7 @@ def test_a_callback_that_does_not_wait_ends_when_it_is_declined_and_nobody_is_le
     deciding, serving = alliance.gateways
     alliance.ask(1, "own")
     deciding.broker.begin(
-        a_question(TOPICS[0], "q"), 8.0, lambda reply: alliance.ended.update(q=reply), wait_for_handler=False
+        a_request(TOPICS[0], "q"), 8.0, lambda reply: alliance.ended.update(q=reply), wait_for_handler=False
     )
     # Both are on their way at once: that it drains, and the callback request.
     serving.relay.drain(there.session)
@@ -161,7 +161,7 @@ def test_what_a_handler_leaves_goes_to_another_gateway_without_delay_and_its_rep
     alliance.arrive()
 
     assert other.asked == ["q"]
-    assert other.questions[0].attempt == 2
+    assert other.requests[0].attempt == 2
 
     elsewhere = Connected(other.gateway, 16, TOPICS[1:])
     elsewhere.reply(a_reply(left.token()))

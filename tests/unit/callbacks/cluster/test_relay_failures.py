@@ -4,7 +4,7 @@ from structlog.testing import capture_logs
 
 from d1gateway.peer.v1 import messages_pb2 as peer
 from tests.unit.callbacks.broker_registry import ACCEPTED, ALREADY_ANSWERED, LATE
-from tests.unit.callbacks.broker_samples import a_question, a_reply
+from tests.unit.callbacks.broker_samples import a_reply, a_request
 from tests.unit.callbacks.cluster.cluster_registry import Alliance, Connected
 
 
@@ -95,16 +95,16 @@ def test_a_callback_that_was_under_way_for_too_long_is_not_sent(alliance: Allian
     alliance.arrive()
 
     assert there.asked == ["2"]
-    assert 11_000 < there.questions[0].time_left.ToMilliseconds() < 16_001
-    assert there.gateway.relay.refresh(there.questions[0])
-    assert 11_000 < there.questions[0].time_left.ToMilliseconds() < 12_000
+    assert 11_000 < there.requests[0].time_left.ToMilliseconds() < 16_001
+    assert there.gateway.relay.refresh(there.requests[0])
+    assert 11_000 < there.requests[0].time_left.ToMilliseconds() < 12_000
 
 
 def test_however_much_was_under_way_for_too_long_nothing_of_it_is_sent(alliance: Alliance) -> None:
     there = alliance.connect(1, max_in_flight=1000)
     there.gateway.pause()
     for number in range(500):
-        alliance.gateways[0].broker.begin(a_question(correlation_id=str(number)), 1.0, lambda _: None)
+        alliance.gateways[0].broker.begin(a_request(correlation_id=str(number)), 1.0, lambda _: None)
     alliance.pass_by(1.1)
 
     there.gateway.resume()
@@ -138,7 +138,7 @@ def test_while_the_others_cannot_be_reached_handlers_here_answer_and_the_rest_wa
     alliance.pass_by(0.5)
 
     assert there.asked == ["2"]
-    assert there.questions[0].attempt == 1
+    assert there.requests[0].attempt == 1
 
 
 def test_a_reply_that_could_not_be_passed_on_is_passed_on_as_soon_as_it_can(
@@ -184,11 +184,11 @@ def test_of_what_a_gateway_announces_the_latest_holds(alliance: Alliance) -> Non
 
 
 def test_a_callback_of_an_unknown_gateway_is_declined(there: Connected) -> None:
-    question = a_question()
-    question.token = "f" * 16 + "A" * 48
-    question.time_left.FromMilliseconds(8000)
+    request = a_request()
+    request.token = "f" * 16 + "A" * 48
+    request.time_left.FromMilliseconds(8000)
 
-    forwarded = peer.ForwardedRequest(handler_session_id=1, callback_request=question)
+    forwarded = peer.ForwardedRequest(handler_session_id=1, callback_request=request)
     there.gateway.relay.receive(peer.PeerMessage(sender="f" * 16, request=forwarded))
 
     assert there.asked == []
