@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from gateway.errors import GatewayError
-from gateway.ports import Call, Event, LogBounds, Read, Scope, StoredEvent, StoredSubscription
+from gateway.ports import Call, Event, EventKind, LogBounds, Read, Scope, StoredEvent, StoredSubscription
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
 from issuer.consumer.v1 import operation_pb2 as consumer
@@ -25,13 +25,13 @@ def an_event(
     issuer_id: str = ISSUER,
     card_id: str = "card-1",
     consumer_id: str = "consumer-1",
-    operation_type: "threeds.OperationType.ValueType" = threeds.OPERATION_TYPE_FRICTIONLESS,
-    status: "threeds.OperationStatus.ValueType" = threeds.OPERATION_STATUS_SUCCESSFUL,
+    operation_type: "threeds.ThreeDSOperationType.ValueType" = threeds.THREE_DS_OPERATION_TYPE_FRICTIONLESS,
+    status: "threeds.ThreeDSOperationStatus.ValueType" = threeds.THREE_DS_OPERATION_STATUS_SUCCESSFUL,
     receive_time_ms: int | None = None,
 ) -> Event:
     """Return the event of the operation ``op-<number>``, received in the second of its number unless given."""
     taken_ms = 1000 * number if receive_time_ms is None else receive_time_ms
-    operation = threeds.Operation(
+    operation = threeds.ThreeDSOperation(
         operation_id=f"op-{number}", type=operation_type, status=status, consumer_id=consumer_id
     )
     taken = notification.Notification(
@@ -40,7 +40,7 @@ def an_event(
     taken.receive_time.FromMilliseconds(taken_ms)
     return Event(
         issuer_id=issuer_id,
-        kind=notification.NOTIFICATION_KIND_THREE_DS_OPERATION,
+        kind=EventKind.THREE_DS_OPERATION,
         subject_id=card_id,
         operation_id=operation.operation_id,
         consumer_id=consumer_id,
@@ -65,7 +65,7 @@ def a_consumer_event(
     taken.receive_time.FromMilliseconds(1000 * number)
     return Event(
         issuer_id=issuer_id,
-        kind=notification.NOTIFICATION_KIND_CONSUMER_OPERATION,
+        kind=EventKind.CONSUMER_OPERATION,
         subject_id=consumer_id,
         operation_id=operation.operation_id,
         consumer_id=consumer_id,

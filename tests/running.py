@@ -57,7 +57,7 @@ class Running:
     notifications: "notification_grpc.NotificationServiceAsyncStub"
     authentication: "threeds_grpc.AuthenticationServiceAsyncStub"
     consumers: "consumer_grpc.ConsumerServiceAsyncStub"
-    operations: "threeds_grpc.OperationServiceAsyncStub"
+    operations: "threeds_grpc.ThreeDSOperationServiceAsyncStub"
     callbacks: "callback_grpc.CallbackServiceAsyncStub"
 
     @property
@@ -86,7 +86,7 @@ async def connected(sandbox: Sandbox, used: Settings, addresses: Addresses) -> A
             notification_grpc.NotificationServiceStub(opened),
             threeds_grpc.AuthenticationServiceStub(opened),
             consumer_grpc.ConsumerServiceStub(opened),
-            threeds_grpc.OperationServiceStub(opened),
+            threeds_grpc.ThreeDSOperationServiceStub(opened),
             callback_grpc.CallbackServiceStub(opened),
         )
 

@@ -3,7 +3,7 @@
 import secrets
 import sqlite3
 
-from issuer.notification.v1.messages_pb2 import NOTIFICATION_KIND_THREE_DS_OPERATION
+from gateway.ports import EventKind
 
 __all__ = ["create", "is_empty", "migrate", "mismatch", "read_log_id"]
 
@@ -72,7 +72,7 @@ _STATEMENTS = (
 _FROM_VERSION_1 = (
     # Version 1 knew notifications of 3DS operations only. Its rows are not rewritten.
     "ALTER TABLE event RENAME COLUMN card_id TO subject_id",
-    f"ALTER TABLE event ADD COLUMN kind INTEGER NOT NULL DEFAULT {NOTIFICATION_KIND_THREE_DS_OPERATION}",
+    f"ALTER TABLE event ADD COLUMN kind INTEGER NOT NULL DEFAULT {EventKind.THREE_DS_OPERATION}",
     "DROP INDEX event_identity",
     _IDENTITY_INDEX,
     _ENTRY_TABLE,

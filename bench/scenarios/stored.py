@@ -17,7 +17,7 @@ from adapters.sqlite.database import connect_writer, open_database
 from adapters.sqlite.events import Appender
 from bench.clients.traffic import Notifications
 from bench.clients.watching import MARK
-from gateway.ports import Event
+from gateway.ports import Event, EventKind
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.sandbox import ISSUER_ID
 
@@ -92,7 +92,7 @@ def _form() -> Event:
     stored.consumer_id = operation.consumer_id
     return Event(
         issuer_id=ISSUER_ID,
-        kind=notification.NOTIFICATION_KIND_THREE_DS_OPERATION,
+        kind=EventKind.THREE_DS_OPERATION,
         subject_id=_CARD_ID,
         operation_id=_OPERATION_ID,
         consumer_id=stored.consumer_id,

@@ -31,7 +31,7 @@ from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.grpc_api.services.cards import CardServicer
 from gateway.grpc_api.services.consumers import ConsumerServicer
 from gateway.grpc_api.services.notifications import NotificationServicer
-from gateway.grpc_api.services.operations import OperationServicer
+from gateway.grpc_api.services.operations import ThreeDSOperationServicer
 from gateway.idempotency.encryption import RecordCipher
 from gateway.idempotency.replies import IdempotencyStore
 from gateway.logging import setup
@@ -98,7 +98,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
             CardServicer(platform.cards),
             ConsumerServicer(platform.authenticators, platform.consumers, core.results),
             NotificationServicer(core.storage.log, core.watchers),
-            OperationServicer(platform.history),
+            ThreeDSOperationServicer(platform.history),
         )
         gateway = Gateway(
             settings=settings,

@@ -34,7 +34,7 @@ from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.grpc_api.services.cards import CardServicer
 from gateway.grpc_api.services.consumers import ConsumerServicer
 from gateway.grpc_api.services.notifications import NotificationServicer
-from gateway.grpc_api.services.operations import OperationServicer
+from gateway.grpc_api.services.operations import ThreeDSOperationServicer
 from gateway.settings import GrpcSettings
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import service_pb2 as callback_service
@@ -76,7 +76,7 @@ Servicer: TypeAlias = (
     | CardServicer
     | ConsumerServicer
     | NotificationServicer
-    | OperationServicer
+    | ThreeDSOperationServicer
 )
 """A servicer of one of the gateway's services."""
 
@@ -101,10 +101,10 @@ _SERVICES: Final[Mapping[type[Servicer], tuple[FileDescriptor, str, _Add]]] = Ma
             consumer_grpc.add_ConsumerServiceServicer_to_server,
         ),
         NotificationServicer: (notification_service.DESCRIPTOR, "NotificationService", notifications.add_to_server),
-        OperationServicer: (
+        ThreeDSOperationServicer: (
             threeds_service.DESCRIPTOR,
-            "OperationService",
-            threeds_grpc.add_OperationServiceServicer_to_server,
+            "ThreeDSOperationService",
+            threeds_grpc.add_ThreeDSOperationServiceServicer_to_server,
         ),
     }
 )

@@ -43,7 +43,7 @@ class _Slice(NamedTuple):
 
     offset: int
     """The number of operations newer than the first one."""
-    operations: Sequence[operation_pb2.Operation]
+    operations: Sequence[operation_pb2.ThreeDSOperation]
     remaining: int
     """The number of older operations that follow."""
 
@@ -53,7 +53,7 @@ _EMPTY = _Slice(0, (), 0)
 
 async def read_page(
     history: OperationHistory, card_id: str, page_size: int, page_token: str, call: Call
-) -> history_pb2.ListOperationsResponse:
+) -> history_pb2.ListThreeDSOperationsResponse:
     """Read a page of a card's operations, newest first.
 
     A page may be shorter than `page_size`, but it is empty only if no operations follow.
@@ -76,7 +76,7 @@ async def read_page(
         found = _Slice(0, page.operations, page.remaining)
     operations = found.operations[:page_size]
     remaining = found.remaining + len(found.operations) - len(operations)
-    response = history_pb2.ListOperationsResponse(operations=operations, remaining_operations=remaining)
+    response = history_pb2.ListThreeDSOperationsResponse(operations=operations, remaining_operations=remaining)
     if remaining:
         last = Anchor(operations[-1].operation_id, found.offset + len(operations) - 1)
         response.next_page_token = encode(last, call.issuer_id, card_id)
@@ -145,5 +145,7 @@ def _invalid(message: str, outcome: Outcome) -> GatewayError:
         error_pb2.ERROR_REASON_PAGE_TOKEN_INVALID,
         message,
         outcome=outcome,
-        violations=[FieldViolation("page_token", "must come from ListOperations for this card", "page_token.known")],
+        violations=[
+            FieldViolation("page_token", "must come from ListThreeDSOperations for this card", "page_token.known")
+        ],
     )

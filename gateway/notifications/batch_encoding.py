@@ -43,7 +43,7 @@ def watcher_fields(role: "notification.WatcherRole.ValueType", fencing_token: in
         role: Active or standby.
         fencing_token: The fencing token of a named subscription's active watcher.
     """
-    return notification.WatchNotificationsResponse(role=role, fence=fencing_token).SerializeToString()
+    return notification.WatchNotificationsResponse(role=role, fencing_token=fencing_token).SerializeToString()
 
 
 def batch(log_id: str, events: Iterable[StoredEvent], after: int, fields: bytes) -> bytes:

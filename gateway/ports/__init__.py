@@ -9,6 +9,7 @@ from gateway.ports.consumers import Authenticators, Consumers
 from gateway.ports.event_log import (
     Appendable,
     Event,
+    EventKind,
     EventLog,
     LogBounds,
     Read,
@@ -31,6 +32,7 @@ __all__ = [
     "Consumers",
     "Engine",
     "Event",
+    "EventKind",
     "EventLog",
     "HistoryPage",
     "KeyValueStore",

@@ -2,9 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-__all__ = ["Appendable", "Event", "EventLog", "LogBounds", "Read", "Scope", "StoredEvent", "StoredSubscription"]
+__all__ = [
+    "Appendable",
+    "Event",
+    "EventKind",
+    "EventLog",
+    "LogBounds",
+    "Read",
+    "Scope",
+    "StoredEvent",
+    "StoredSubscription",
+]
+
+
+class EventKind(IntEnum):
+    """What a notification is about. The values are stored; never change one."""
+
+    THREE_DS_OPERATION = 1
+    """A 3DS operation on a card."""
+    CONSUMER_OPERATION = 2
+    """An operation on a consumer."""
 
 
 class Event(NamedTuple):
@@ -12,7 +32,7 @@ class Event(NamedTuple):
 
     issuer_id: str
     kind: int
-    """A value of ``issuer.notification.v1.NotificationKind``."""
+    """A value of `EventKind`."""
     subject_id: str
     """The subject: the card of a 3DS operation, the consumer of a consumer operation."""
     operation_id: str
@@ -20,9 +40,9 @@ class Event(NamedTuple):
     consumer_id: str
     """The consumer, or the card's holder; empty if unknown."""
     operation_type: int
-    """A value of the kind's own type (``OperationType``, ``ConsumerOperationType``); 0 if unknown."""
+    """A value of the kind's own type (``ThreeDSOperationType``, ``ConsumerOperationType``); 0 if unknown."""
     status: int
-    """A value of the kind's own status (``OperationStatus``, ``ConsumerOperationStatus``); 0 if unknown."""
+    """A value of the kind's own status (``ThreeDSOperationStatus``, ``ConsumerOperationStatus``); 0 if unknown."""
     receive_time_ms: int
     """Time of receipt, in milliseconds since 1970 (UTC)."""
     payload: bytes

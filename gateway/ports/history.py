@@ -12,7 +12,7 @@ __all__ = ["HistoryPage", "OperationHistory"]
 class HistoryPage(NamedTuple):
     """A page of a card's operations."""
 
-    operations: Sequence[operation_pb2.Operation]
+    operations: Sequence[operation_pb2.ThreeDSOperation]
     """Newest first."""
     remaining: int
     """Number of older operations."""
@@ -32,6 +32,6 @@ class OperationHistory(Protocol):
         """
         ...
 
-    async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.Operation:
+    async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.ThreeDSOperation:
         """Return an operation."""
         ...

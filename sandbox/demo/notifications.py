@@ -58,7 +58,7 @@ class Notifications:
         got = await self._one()
         milliseconds = (time.perf_counter() - began) * 1000
         expect(got.three_ds_operation.operation_id == sent.operation_id, "another operation arrived")
-        kind = threeds.OperationType.Name(got.three_ds_operation.type)
+        kind = threeds.ThreeDSOperationType.Name(got.three_ds_operation.type)
         return f"{got.card_id} {kind}, {milliseconds:.1f} ms after D1 posted it"
 
     async def _duplicate(self) -> str:
@@ -72,8 +72,8 @@ class Notifications:
     async def _unknown_kind(self) -> str:
         await self._sender.send(operation="3DS_SOMETHING_NEW", details={"merchant": {"name": "Books"}})
         operation = (await self._one()).three_ds_operation
-        expect(operation.operation_text == "3DS_SOMETHING_NEW", operation.operation_text)
-        return f"{operation.operation_text}, unrecognized {sorted(operation.details.unrecognized.fields)}"
+        expect(operation.type_text == "3DS_SOMETHING_NEW", operation.type_text)
+        return f"{operation.type_text}, unrecognized {sorted(operation.details.unrecognized.fields)}"
 
     async def _survives(self) -> str:
         sent = await self._sender.send()

@@ -9,7 +9,7 @@ from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceStub
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from issuer.threeds.v1 import history_pb2
-from issuer.threeds.v1.service_pb2_grpc import OperationServiceStub
+from issuer.threeds.v1.service_pb2_grpc import ThreeDSOperationServiceStub
 from sandbox.d1.acs.purchase import Flow, Status
 from sandbox.demo.hanging import HangingHandler
 from sandbox.demo.shopper import CARD, CONSUMER, Shopper
@@ -49,7 +49,7 @@ class Purchases:
             await run("the issuer's own app: denied", self._issuer_denied)
             await run("RenewCard without card data: D1 requests them", shopper.renewed)
         await run("a handler is killed with a callback, another replies", self._killed)
-        await run("ListOperations: the history, newest first", self._history)
+        await run("ListThreeDSOperations: the history, newest first", self._history)
 
     async def _no_handler(self) -> str:
         purchase = self._shopper.buy(Flow.SMS_OTP)
@@ -63,12 +63,12 @@ class Purchases:
     async def _approved(self) -> str:
         enrolled = await self._watch_one(lambda: self._stage.sandbox.authenticators.enrol(CONSUMER))
         operation = enrolled.consumer_operation
-        expect(operation.operation_text == "ENROLL_AUTHN", operation.operation_text)
+        expect(operation.type_text == "ENROLL_AUTHN", operation.type_text)
         purchase = self._shopper.buy(Flow.OOB)
         await self._shopper.awaits(purchase, Status.AWAITS_DECISION)
         purchase.approve()
         ended = await self._shopper.over(purchase, Status.SUCCESSFUL)
-        return f"{operation.operation_text} arrives; {ended}"
+        return f"{operation.type_text} arrives; {ended}"
 
     async def _denied(self) -> str:
         purchase = self._shopper.buy(Flow.OOB)
@@ -81,7 +81,7 @@ class Purchases:
                 consumer.DeleteCredentialsRequest(app_instance_id=app), timeout=CALL_SECONDS
             )
         )
-        return f"FAILED; then DeleteCredentials, and {removed.consumer_operation.operation_text} arrives"
+        return f"FAILED; then DeleteCredentials, and {removed.consumer_operation.type_text} arrives"
 
     async def _issuer_approved(self) -> str:
         return await self._shopper.decide(authentication.AUTHENTICATION_STATUS_SUCCESSFUL, Status.SUCCESSFUL)
@@ -102,12 +102,12 @@ class Purchases:
                 return f"the other handler got it as attempt {stand_in.requests[0].attempt}; {ended}"
 
     async def _history(self) -> str:
-        stub = OperationServiceStub(self._stage.channel)
-        first = await stub.ListOperations(
-            history_pb2.ListOperationsRequest(card_id=CARD, page_size=5), timeout=CALL_SECONDS
+        stub = ThreeDSOperationServiceStub(self._stage.channel)
+        first = await stub.ListThreeDSOperations(
+            history_pb2.ListThreeDSOperationsRequest(card_id=CARD, page_size=5), timeout=CALL_SECONDS
         )
-        second = await stub.ListOperations(
-            history_pb2.ListOperationsRequest(card_id=CARD, page_size=5, page_token=first.next_page_token),
+        second = await stub.ListThreeDSOperations(
+            history_pb2.ListThreeDSOperationsRequest(card_id=CARD, page_size=5, page_token=first.next_page_token),
             timeout=CALL_SECONDS,
         )
         listed = [*first.operations, *second.operations]
@@ -117,7 +117,7 @@ class Purchases:
 
     async def _watch_one(self, action: Callable[[], object]) -> notification.Notification:
         """Run an action, and wait for the consumer notification that follows."""
-        wanted = notification.NotificationFilter(kinds=[notification.NOTIFICATION_KIND_CONSUMER_OPERATION])
+        wanted = notification.NotificationFilter(consumer_operations=notification.ConsumerOperationFilter())
         watch = NotificationServiceStub(self._stage.channel).WatchNotifications(
             notification.WatchNotificationsRequest(filter=wanted)
         )

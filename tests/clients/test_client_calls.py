@@ -16,7 +16,7 @@ from d1_gateway_client.contracts.issuer.card.v1 import (
 )
 from d1_gateway_client.contracts.issuer.common.v1 import CardCredentials, CardExpiry
 from d1_gateway_client.contracts.issuer.consumer.v1 import RegisterConsumerRequest
-from d1_gateway_client.contracts.issuer.threeds.v1 import ListOperationsRequest, LookupCardRequest
+from d1_gateway_client.contracts.issuer.threeds.v1 import ListThreeDsOperationsRequest, LookupCardRequest
 from tests.running import Running
 
 LOOKUP = LookupCardRequest(acct_number="9000100111110170")
@@ -47,7 +47,7 @@ async def test_every_service_is_called_over_asyncio(
     assert running.sandbox.store.card(register.card_id).state.name == CardState.SUSPENDED.name
     await client.consumers.register_consumer(RegisterConsumerRequest(consumer_id="consumer-2"))
     assert (await client.authentication.lookup_card(LOOKUP)).enrolled
-    listed = await client.operations.list_operations(ListOperationsRequest(card_id=register.card_id))
+    listed = await client.operations.list_three_ds_operations(ListThreeDsOperationsRequest(card_id=register.card_id))
     assert (listed.operations, listed.next_page_token) == ([], "")
 
 

@@ -68,8 +68,8 @@ def test_json_has_the_contracts_own_names() -> None:
     ours = messages_pb2.Notification(
         cursor="00000001-7",
         card_id="card-1",
-        three_ds_operation=operation_pb2.Operation(
-            operation_id="op-1", status=operation_pb2.OPERATION_STATUS_SUCCESSFUL
+        three_ds_operation=operation_pb2.ThreeDSOperation(
+            operation_id="op-1", status=operation_pb2.THREE_DS_OPERATION_STATUS_SUCCESSFUL
         ),
     )
     ours.receive_time.FromJsonString("2026-01-31T12:00:00.123456Z")

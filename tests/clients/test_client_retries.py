@@ -25,7 +25,10 @@ from d1_gateway_client.contracts.issuer.notification.v1 import (
     NotificationServiceAsyncStub,
     Subscription,
 )
-from d1_gateway_client.contracts.issuer.threeds.v1 import AuthenticationServiceAsyncStub, OperationServiceAsyncStub
+from d1_gateway_client.contracts.issuer.threeds.v1 import (
+    AuthenticationServiceAsyncStub,
+    ThreeDsOperationServiceAsyncStub,
+)
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 from sandbox.common.pki import Pki
@@ -251,7 +254,7 @@ def test_the_idempotent_rpcs_are_those_that_the_contract_calls_so() -> None:
         ConsumerServiceAsyncStub,
         NotificationServiceAsyncStub,
         AuthenticationServiceAsyncStub,
-        OperationServiceAsyncStub,
+        ThreeDsOperationServiceAsyncStub,
     )
     promised = set()
     for stub in stubs:

@@ -23,11 +23,13 @@ BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
 OPERATION_RPCS = rpcs(
     "operations",
     {
-        Operation.LIST_THREE_DS_OPERATIONS: history_pb2.ListOperationsRequest(card_id="card-active"),
-        Operation.GET_THREE_DS_OPERATION: history_pb2.GetOperationRequest(card_id="card-active", operation_id="op-1"),
+        Operation.LIST_THREE_DS_OPERATIONS: history_pb2.ListThreeDSOperationsRequest(card_id="card-active"),
+        Operation.GET_THREE_DS_OPERATION: history_pb2.GetThreeDSOperationRequest(
+            card_id="card-active", operation_id="op-1"
+        ),
     },
 )
-"""The rpcs of OperationService, which change nothing."""
+"""The rpcs of ThreeDSOperationService, which change nothing."""
 
 THREEDS_RPCS = rpcs(
     "authentication",

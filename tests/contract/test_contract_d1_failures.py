@@ -71,7 +71,7 @@ async def test_without_a_token_nothing_is_sent(sandbox: Sandbox, tmp_path: Path,
 
 @every_rpc
 async def test_a_token_that_d1_forgot_is_replaced_unnoticed(running: Running, rpc: Rpc) -> None:
-    await OPERATION_RPCS["ListOperations"].call(running)
+    await OPERATION_RPCS["ListThreeDSOperations"].call(running)
     before = known(running.sandbox)
     running.sandbox.tokens.expire_all()
     await rpc.call(running)
@@ -91,8 +91,8 @@ _HISTORY_BODIES = (
     ("name", "status", "bodies"),
     [
         ("CreateCard", 201, (*_UNREADABLE, *_CARD_BODIES)),
-        ("ListOperations", 200, (*_UNREADABLE, *_HISTORY_BODIES)),
-        ("GetOperation", 200, (*_UNREADABLE, *_HISTORY_BODIES)),
+        ("ListThreeDSOperations", 200, (*_UNREADABLE, *_HISTORY_BODIES)),
+        ("GetThreeDSOperation", 200, (*_UNREADABLE, *_HISTORY_BODIES)),
     ],
 )
 async def test_an_unreadable_response_breaks_the_contract(

@@ -1,4 +1,4 @@
-"""OperationService: D1's history page by page."""
+"""ThreeDSOperationService: D1's history page by page."""
 
 from dataclasses import replace
 from datetime import UTC, timedelta
@@ -17,18 +17,18 @@ _Code = grpc.StatusCode
 LIST, GET = OPERATION_RPCS.values()
 
 
-async def _page(running: Running, **fields: Any) -> history_pb2.ListOperationsResponse:
+async def _page(running: Running, **fields: Any) -> history_pb2.ListThreeDSOperationsResponse:
     page = await LIST.call(running, changed(LIST.request, **fields))
-    assert isinstance(page, history_pb2.ListOperationsResponse)
+    assert isinstance(page, history_pb2.ListThreeDSOperationsResponse)
     return page
 
 
-def _ids(page: history_pb2.ListOperationsResponse) -> list[str]:
+def _ids(page: history_pb2.ListThreeDSOperationsResponse) -> list[str]:
     return [operation.operation_id for operation in page.operations]
 
 
 async def test_a_card_without_operations_has_an_empty_list(running: Running) -> None:
-    assert await _page(running) == history_pb2.ListOperationsResponse()
+    assert await _page(running) == history_pb2.ListThreeDSOperationsResponse()
 
 
 async def test_operations_are_listed_newest_first_ten_at_a_time(running: Running) -> None:
@@ -54,14 +54,20 @@ async def test_every_field_of_an_operation_reaches_the_caller(running: Running) 
     values, fields, plain = (await _page(running)).operations
 
     assert (plain.type, plain.status) == (
-        operation_pb2.OPERATION_TYPE_FRICTIONLESS,
-        operation_pb2.OPERATION_STATUS_SUCCESSFUL,
+        operation_pb2.THREE_DS_OPERATION_TYPE_FRICTIONLESS,
+        operation_pb2.THREE_DS_OPERATION_STATUS_SUCCESSFUL,
     )
     assert (plain.start_time.ToDatetime(tzinfo=UTC), plain.consumer_id) == (BEGIN, "consumer-1")
     assert fields.unrecognized["unknownField"] == "of a later version"
     assert "unknownDetail" in fields.details.unrecognized
-    assert (values.type, values.operation_text) == (operation_pb2.OPERATION_TYPE_UNSPECIFIED, "3DS_UNKNOWN_OPERATION")
-    assert (values.status, values.status_text) == (operation_pb2.OPERATION_STATUS_UNSPECIFIED, "UNKNOWN_STATUS")
+    assert (values.type, values.type_text) == (
+        operation_pb2.THREE_DS_OPERATION_TYPE_UNSPECIFIED,
+        "3DS_UNKNOWN_OPERATION",
+    )
+    assert (values.status, values.status_text) == (
+        operation_pb2.THREE_DS_OPERATION_STATUS_UNSPECIFIED,
+        "UNKNOWN_STATUS",
+    )
 
 
 async def test_one_operation_is_got_as_the_list_has_it(running: Running) -> None:

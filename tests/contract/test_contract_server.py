@@ -32,7 +32,7 @@ _SERVICES = (
     "issuer.consumer.v1.ConsumerService",
     "issuer.notification.v1.NotificationService",
     _AUTHENTICATION,
-    "issuer.threeds.v1.OperationService",
+    "issuer.threeds.v1.ThreeDSOperationService",
 )
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -122,13 +122,13 @@ async def test_a_second_watcher_stands_by_and_takes_over_at_the_committed_cursor
             await _commit(running, received[0].cursor)
             assert (await _get(running)).watchers == 2
             beat = await successor.batch()
-            assert (beat.role, list(beat.notifications), beat.fence) == (_STANDBY, [], 0)
+            assert (beat.role, list(beat.notifications), beat.fencing_token) == (_STANDBY, [], 0)
             active.leave()
             while (batch := await successor.batch()).role == _STANDBY:
                 assert not batch.notifications
             # It begins at the commit: uncommitted notifications are delivered again.
             assert batch.cursor == received[0].cursor
-            assert batch.fence > first.fence > 0
+            assert batch.fencing_token > first.fencing_token > 0
             assert await successor.operation_ids(2) == sent[1:]
             assert (await _get(running)).watchers == 1
     await _until_watched_by(running, 0)

@@ -63,11 +63,11 @@ async def test_a_notification_says_all_that_d1_said(running: Running, begin: str
     assert before < got.receive_time.ToDatetime(UTC) < datetime.now(UTC) + timedelta(seconds=1)
     operation = got.three_ds_operation
     assert (operation.operation_id, operation.consumer_id) == ("op_1", "consumer-1")
-    assert (operation.type, operation.operation_text) == (
-        threeds.OPERATION_TYPE_CHALLENGE_OTP_SMS,
+    assert (operation.type, operation.type_text) == (
+        threeds.THREE_DS_OPERATION_TYPE_CHALLENGE_OTP_SMS,
         "3DS_CHALLENGE_OTP_SMS",
     )
-    assert (operation.status, operation.status_text) == (threeds.OPERATION_STATUS_FAILED, "FAILED")
+    assert (operation.status, operation.status_text) == (threeds.THREE_DS_OPERATION_STATUS_FAILED, "FAILED")
     assert operation.start_time.ToJsonString() == operation.start_time_text == "2022-06-16T06:28:02.492Z"
     assert operation.error == "Too many attempts"
     assert (operation.details.acs_transaction_id, operation.details.three_ds_server_trans_id) == ("acs-1", "3ds-1")
@@ -81,7 +81,7 @@ async def test_words_that_the_contract_does_not_know_come_as_text(running: Runni
         (got,) = await watch.take(1)
     operation = got.three_ds_operation
     assert (operation.type, operation.status) == (0, 0)
-    assert (operation.operation_text, operation.status_text) == ("3DS_SOMETHING_NEW", "PENDING")
+    assert (operation.type_text, operation.status_text) == ("3DS_SOMETHING_NEW", "PENDING")
 
 
 async def test_a_watch_resumes_after_its_cursor_without_gap_or_repetition(running: Running, begin: str) -> None:
@@ -162,34 +162,51 @@ async def test_what_happens_to_consumers_comes_in_the_same_stream_and_in_order(r
     assert (first.operation_id, first.type) == ("op_1", consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN)
     assert first.details.app_instance_id == "app-1"
     assert json_format.MessageToDict(first.unrecognized) == {"later": True}
-    assert (second.type, second.operation_text) == (0, "SOMETHING_NEW")
+    assert (second.type, second.type_text) == (0, "SOMETHING_NEW")
     assert second.status == consumer.CONSUMER_OPERATION_STATUS_PENDING
 
 
-_CARDS_KIND = notification.NOTIFICATION_KIND_THREE_DS_OPERATION
-_CONSUMERS_KIND = notification.NOTIFICATION_KIND_CONSUMER_OPERATION
 _FILTERS: tuple[tuple[dict[str, Any], str], ...] = (
     ({}, "abcdefghi"),
     ({"card_ids": ["card-1"]}, "ace"),
     ({"card_ids": ["card-1", "card-2", "card-9"]}, "abcdef"),
     ({"card_ids": ["card-1", "consumer-1"]}, "ace"),
     ({"consumer_ids": ["consumer-1"]}, "abgi"),
-    ({"operation_types": [threeds.OPERATION_TYPE_FRICTIONLESS]}, "c"),
-    ({"operation_types": [threeds.OPERATION_TYPE_CHALLENGE_OOB]}, "abef"),
-    ({"operation_types": [threeds.OPERATION_TYPE_UNSPECIFIED]}, "d"),
-    ({"statuses": [threeds.OPERATION_STATUS_FAILED]}, "b"),
-    ({"statuses": [threeds.OPERATION_STATUS_UNSPECIFIED, threeds.OPERATION_STATUS_FAILED]}, "be"),
+    ({"three_ds_operations": {"types": [threeds.THREE_DS_OPERATION_TYPE_FRICTIONLESS]}}, "c"),
+    ({"three_ds_operations": {"types": [threeds.THREE_DS_OPERATION_TYPE_CHALLENGE_OOB]}}, "abef"),
+    ({"three_ds_operations": {"types": [threeds.THREE_DS_OPERATION_TYPE_UNSPECIFIED]}}, "d"),
+    ({"three_ds_operations": {"statuses": [threeds.THREE_DS_OPERATION_STATUS_FAILED]}}, "b"),
+    (
+        {
+            "three_ds_operations": {
+                "statuses": [threeds.THREE_DS_OPERATION_STATUS_UNSPECIFIED, threeds.THREE_DS_OPERATION_STATUS_FAILED]
+            }
+        },
+        "be",
+    ),
     ({"card_ids": ["card-2"], "consumer_ids": ["consumer-1"]}, "b"),
-    ({"card_ids": ["card-2"], "operation_types": [threeds.OPERATION_TYPE_FRICTIONLESS]}, ""),
-    ({"kinds": [_CARDS_KIND]}, "abcdef"),
-    ({"kinds": [_CONSUMERS_KIND]}, "ghi"),
-    ({"kinds": [_CARDS_KIND, _CONSUMERS_KIND]}, "abcdefghi"),
-    ({"consumer_operation_types": [consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN]}, "gh"),
-    ({"consumer_operation_types": [consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED]}, "i"),
-    ({"consumer_operation_statuses": [consumer.CONSUMER_OPERATION_STATUS_FAILED]}, "h"),
-    ({"consumer_operation_statuses": [consumer.CONSUMER_OPERATION_STATUS_FAILED], "kinds": [1, 2]}, "abcdefh"),
-    ({"consumer_ids": ["consumer-1"], "kinds": [_CONSUMERS_KIND]}, "gi"),
-    ({"card_ids": ["card-1"], "kinds": [_CONSUMERS_KIND]}, ""),
+    (
+        {
+            "card_ids": ["card-2"],
+            "three_ds_operations": {"types": [threeds.THREE_DS_OPERATION_TYPE_FRICTIONLESS]},
+        },
+        "",
+    ),
+    ({"three_ds_operations": {}}, "abcdef"),
+    ({"consumer_operations": {}}, "ghi"),
+    ({"three_ds_operations": {}, "consumer_operations": {}}, "abcdefghi"),
+    ({"consumer_operations": {"types": [consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN]}}, "gh"),
+    ({"consumer_operations": {"types": [consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED]}}, "i"),
+    ({"consumer_operations": {"statuses": [consumer.CONSUMER_OPERATION_STATUS_FAILED]}}, "h"),
+    (
+        {
+            "three_ds_operations": {},
+            "consumer_operations": {"statuses": [consumer.CONSUMER_OPERATION_STATUS_FAILED]},
+        },
+        "abcdefh",
+    ),
+    ({"consumer_ids": ["consumer-1"], "consumer_operations": {}}, "gi"),
+    ({"card_ids": ["card-1"], "consumer_operations": {}}, ""),
 )
 
 
@@ -279,7 +296,11 @@ async def test_an_expired_cursor_gets_the_earliest_one(sandbox: Sandbox, tmp_pat
 
 
 _LONG = "x" * 65
-_ENUMS = ("operation_types", "statuses", "consumer_operation_types", "consumer_operation_statuses")
+_ENUMS = tuple(
+    (operations, enums)
+    for operations in ("three_ds_operations", "consumer_operations")
+    for enums in ("types", "statuses")
+)
 
 
 @pytest.mark.parametrize(
@@ -301,10 +322,8 @@ _ENUMS = ("operation_types", "statuses", "consumer_operation_types", "consumer_o
         ("filter.consumer_ids[0]", {"filter": {"consumer_ids": [_LONG]}}),
         ("filter.operation_ids[0]", {"filter": {"operation_ids": [""]}}),
         *((f"filter.{ids}", {"filter": {ids: ["a"] * 1001}}) for ids in ("card_ids", "consumer_ids", "operation_ids")),
-        *((f"filter.{enums}[0]", {"filter": {enums: [99]}}) for enums in _ENUMS),
-        *((f"filter.{enums}", {"filter": {enums: [1] * 17}}) for enums in _ENUMS),
-        ("filter.kinds[0]", {"filter": {"kinds": [0]}}),
-        ("filter.kinds[1]", {"filter": {"kinds": [1, 99]}}),
+        *((f"filter.{of}.{enums}[0]", {"filter": {of: {enums: [99]}}}) for of, enums in _ENUMS),
+        *((f"filter.{of}.{enums}", {"filter": {of: {enums: [1] * 17}}}) for of, enums in _ENUMS),
     ],
 )
 async def test_a_wrong_field_of_a_watch_is_named(running: Running, field: str, request_: dict[str, Any]) -> None:

@@ -124,8 +124,8 @@ def reads(canaries: Canaries) -> list[CanaryCall]:
         CanaryCall("WatchNotifications", {"position": "START_POSITION_EARLIEST", "subscription": _READER}),
         CanaryCall("ListSubscriptions"),
         CanaryCall("GetSubscription", {"subscription": _READER}),
-        CanaryCall("ListOperations", {"card_id": CARD}),
-        CanaryCall("GetOperation", {"card_id": CARD, "operation_id": OPERATION}),
+        CanaryCall("ListThreeDSOperations", {"card_id": CARD}),
+        CanaryCall("GetThreeDSOperation", {"card_id": CARD, "operation_id": OPERATION}),
         lookup(canaries),
         CanaryCall("Authenticate", {"areq": areq}),
     ]

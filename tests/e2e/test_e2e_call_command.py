@@ -132,7 +132,7 @@ async def test_ctrl_c_ends_a_call_without_a_response() -> None:
         ("CardService/SupendCard", "did you mean CardService/SuspendCard?"),
         ("suspendcard", "did you mean CardService/SuspendCard?"),
         ("issuer.card.v2.CardService/SuspendCard", "did you mean CardService/SuspendCard?"),
-        ("Nonsense", "OperationService/GetOperation"),
+        ("Nonsense", "ThreeDSOperationService/GetThreeDSOperation"),
         ("NotificationService/WatchNotifications", "use d1-gateway-client watch"),
         ("CallbackService/HandleCallbacks", "use a CallbackHandler of d1_gateway_client"),
     ],

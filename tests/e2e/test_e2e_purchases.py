@@ -22,7 +22,7 @@ from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceStub
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import history_pb2
-from issuer.threeds.v1.service_pb2_grpc import OperationServiceStub
+from issuer.threeds.v1.service_pb2_grpc import ThreeDSOperationServiceStub
 from sandbox import Sandbox
 from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
 from sandbox.gateway import GatewayProcess
@@ -65,9 +65,9 @@ class Shop:
         assert await purchase.done() is expected, purchase.error
         assert purchase.failed_checks == []
         assert (await purchase.notified()).status == 204
-        request = history_pb2.GetOperationRequest(card_id=self.card_id, operation_id=purchase.operation_id)
-        kept = (await OperationServiceStub(self.channel).GetOperation(request, timeout=10)).operation
-        assert (kept.operation_text, kept.status_text) == (operation, expected.value)
+        request = history_pb2.GetThreeDSOperationRequest(card_id=self.card_id, operation_id=purchase.operation_id)
+        kept = (await ThreeDSOperationServiceStub(self.channel).GetThreeDSOperation(request, timeout=10)).operation
+        assert (kept.type_text, kept.status_text) == (operation, expected.value)
         wanted = _from_start(notification.NotificationFilter(card_ids=[self.card_id]))
         seen = await take(self.channel, wanted, lambda seen: kept in [each.three_ds_operation for each in seen])
         assert [each.consumer_id for each in seen] == [self.consumer_id]
@@ -133,10 +133,11 @@ async def test_a_push_of_d1_is_decided_with_an_enrolled_authenticator(
     await ConsumerServiceStub(shop.channel).DeleteCredentials(
         consumer.DeleteCredentialsRequest(app_instance_id=app), timeout=10
     )
-    kinds = [notification.NOTIFICATION_KIND_CONSUMER_OPERATION]
-    wanted = notification.NotificationFilter(consumer_ids=[shop.consumer_id], kinds=kinds)
+    wanted = notification.NotificationFilter(
+        consumer_ids=[shop.consumer_id], consumer_operations=notification.ConsumerOperationFilter()
+    )
     seen = await take(shop.channel, _from_start(wanted), lambda seen: len(seen) >= 2)
-    assert [each.consumer_operation.operation_text for each in seen] == ["ENROLL_AUTHN", "DELETE_AUTHN"]
+    assert [each.consumer_operation.type_text for each in seen] == ["ENROLL_AUTHN", "DELETE_AUTHN"]
     assert [each.consumer_operation.details.app_instance_id for each in seen] == [app, app]
 
 

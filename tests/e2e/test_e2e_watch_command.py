@@ -92,7 +92,7 @@ async def test_json_lines_have_the_names_of_the_contract_and_a_cursor_to_resume_
     rest = await invoked(CLIENT, "watch", "--after", second["cursor"], "--no-follow", "--json", environment=full)
 
     assert first["cardId"] == "card_1"
-    assert first["threeDSOperation"]["status"] == "OPERATION_STATUS_SUCCESSFUL"
+    assert first["threeDSOperation"]["status"] == "THREE_DS_OPERATION_STATUS_SUCCESSFUL"
     assert _operation_ids(lines) == ["op_1", "op_2", "op_3", "op_4"]
     assert rest.stdout.splitlines() == lines[2:]
 

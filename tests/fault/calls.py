@@ -53,8 +53,8 @@ async def create(running: Running, correlation_id: str = "", *, seconds: float =
 
 async def list_operations(running: Running, correlation_id: str = "", *, seconds: float = SECONDS) -> Any:
     """Call D1."""
-    request = history_pb2.ListOperationsRequest(card_id="card-active")
-    return await _made(running.operations.ListOperations, request, correlation_id, seconds)
+    request = history_pb2.ListThreeDSOperationsRequest(card_id="card-active")
+    return await _made(running.operations.ListThreeDSOperations, request, correlation_id, seconds)
 
 
 async def lookup(running: Running, correlation_id: str = "", *, seconds: float = SECONDS) -> Any:

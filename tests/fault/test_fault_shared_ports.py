@@ -14,7 +14,7 @@ import pytest
 
 from d1_gateway_client import AsyncGatewayClient
 from d1_gateway_client.contracts.issuer.notification.v1 import StartPosition
-from d1_gateway_client.contracts.issuer.threeds.v1 import ListOperationsRequest
+from d1_gateway_client.contracts.issuer.threeds.v1 import ListThreeDsOperationsRequest
 from sandbox.d1.model.notification import Notification, new_details, new_operation_id
 from sandbox.gateway import GatewayProcess
 from sandbox.nats import NatsServer
@@ -70,7 +70,9 @@ class Load:
             async with self._client() as client:
                 has_more = True
                 while has_more:
-                    await client.operations.list_operations(ListOperationsRequest(card_id="card-active"))
+                    await client.operations.list_three_ds_operations(
+                        ListThreeDsOperationsRequest(card_id="card-active")
+                    )
                     self.rpc_count += 1
                     await asyncio.sleep(_PAUSE_SECONDS)
                     has_more = is_kept and not ending.is_set()

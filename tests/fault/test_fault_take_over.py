@@ -89,9 +89,9 @@ async def test_a_gateway_that_was_stopped_sends_nothing_more_as_active(tmp_path:
         assert not {each for batch in late for each in operation_ids(batch.notifications)} & {*meanwhile, *after}
         roles = [batch.role for batch in late]
         assert roles == sorted(roles), "it was active again after it stood by"
-        fence = new.batches[taken_over].fence
-        assert max(batch.fence for batch in old.batches) < fence
-        assert {batch.fence for batch in new.batches if batch.notifications} == {fence}
+        fencing_token = new.batches[taken_over].fencing_token
+        assert max(batch.fencing_token for batch in old.batches) < fencing_token
+        assert {batch.fencing_token for batch in new.batches if batch.notifications} == {fencing_token}
         assert new.operation_ids == [*before, *meanwhile, *after], "nothing was committed, so all is delivered again"
         assert (old.role, new.role, await _watcher_count(gateways.channels[1])) == (_STANDBY, _ACTIVE, 2)
         for watch in watching:

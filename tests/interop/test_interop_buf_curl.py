@@ -50,7 +50,7 @@ def test_a_watch_brings_earlier_and_new_notifications(d1_gateway: SandboxGateway
             for each in program.hear().get("notifications", []):
                 if each["cardId"] == card:
                     operation = each["threeDSOperation"]
-                    seen.append((operation["operationText"], operation["statusText"]))
+                    seen.append((operation["typeText"], operation["statusText"]))
             if len(seen) == 1:
                 assert d1_gateway.buy(card).wait_ends() is Status.SUCCESSFUL
     assert seen == [("3DS_FRICTIONLESS", "SUCCESSFUL")] * 2

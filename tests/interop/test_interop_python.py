@@ -90,7 +90,7 @@ async def test_a_watch_brings_earlier_and_new_notifications(
         async for each in notifications:
             if each.card_id != card:
                 continue
-            seen.append((each.three_ds_operation.operation_text, each.three_ds_operation.status_text))
+            seen.append((each.three_ds_operation.type_text, each.three_ds_operation.status_text))
             if len(seen) == 2:
                 break
             assert await d1_gateway.buy(card).ends() is Status.SUCCESSFUL

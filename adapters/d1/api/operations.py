@@ -44,7 +44,7 @@ class D1OperationHistory:
         operations = [_operation(item, response, f"{name}[{place}]") for place, item in enumerate(items)]
         return HistoryPage(operations, remaining)
 
-    async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.Operation:
+    async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.ThreeDSOperation:
         """Get an operation."""
         response = await self._client.call(endpoints.GET_OPERATION, call, card_id=card_id, operation_id=operation_id)
         operation = _operation(response.json_object(), response)
@@ -58,10 +58,10 @@ def _count(value: Any) -> int | None:
     return value if is_count else None
 
 
-def _operation(value: Any, response: UpstreamResponse, place: str = "") -> operation_pb2.Operation:
+def _operation(value: Any, response: UpstreamResponse, place: str = "") -> operation_pb2.ThreeDSOperation:
     if not isinstance(value, dict):
         raise _malformed(response, f"{place or 'it'} is not an object")
-    operation = operation_pb2.Operation()
+    operation = operation_pb2.ThreeDSOperation()
     try:
         parse_operation(Fields(value, f"{place}." if place else ""), operation)
     except FieldError as error:

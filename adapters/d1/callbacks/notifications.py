@@ -6,7 +6,7 @@ Each is parsed once and serialised once; it is on disk before D1 gets a response
 import re
 import time
 from collections.abc import Container
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -16,19 +16,12 @@ from adapters.d1.callbacks.operations import parse_consumer_operation, parse_ope
 from adapters.d1.callbacks.request import id_in_path, issuer_in_path, read_fields
 from gateway.edge.responses import empty_response
 from gateway.logging import correlation
-from gateway.ports import Appendable, Event
+from gateway.ports import Appendable, Event, EventKind
 from issuer.consumer.v1.operation_pb2 import ConsumerOperation
-from issuer.notification.v1.messages_pb2 import (
-    NOTIFICATION_KIND_CONSUMER_OPERATION,
-    NOTIFICATION_KIND_THREE_DS_OPERATION,
-    Notification,
-    NotificationKind,
-)
-from issuer.threeds.v1.operation_pb2 import Operation
+from issuer.notification.v1.messages_pb2 import Notification
+from issuer.threeds.v1.operation_pb2 import ThreeDSOperation
 
 __all__ = ["ConsumerNotifications", "ThreeDSNotifications"]
-
-_Kind: TypeAlias = "NotificationKind.ValueType"
 
 
 class ThreeDSNotifications:
@@ -55,7 +48,7 @@ class ThreeDSNotifications:
         parse_operation(arrival.fields, operation)
         arrival.notification.card_id = arrival.subject_id
         arrival.notification.consumer_id = operation.consumer_id
-        await self._log.append(arrival.event(NOTIFICATION_KIND_THREE_DS_OPERATION, operation))
+        await self._log.append(arrival.event(EventKind.THREE_DS_OPERATION, operation))
         return empty_response(d1.THREE_DS_NOTIFICATION_STATUS)
 
 
@@ -82,7 +75,7 @@ class ConsumerNotifications:
         operation = arrival.notification.consumer_operation
         parse_consumer_operation(arrival.fields, operation)
         arrival.notification.consumer_id = arrival.subject_id
-        await self._log.append(arrival.event(NOTIFICATION_KIND_CONSUMER_OPERATION, operation))
+        await self._log.append(arrival.event(EventKind.CONSUMER_OPERATION, operation))
         return empty_response(d1.CONSUMER_NOTIFICATION_STATUS)
 
 
@@ -98,7 +91,7 @@ class _Arrival(NamedTuple):
     receive_time_ms: int
     """Time of receipt, in milliseconds since 1970 (UTC)."""
 
-    def event(self, kind: _Kind, operation: Operation | ConsumerOperation) -> Event:
+    def event(self, kind: EventKind, operation: ThreeDSOperation | ConsumerOperation) -> Event:
         """Return the event for the log; the notification must be complete."""
         return Event(
             issuer_id=self.notification.issuer_id,

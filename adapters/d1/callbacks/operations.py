@@ -27,26 +27,26 @@ def _words(values: Iterable[tuple[str, _Number]], prefix: str, word_prefix: str 
     return {word_prefix + name.removeprefix(prefix): number for name, number in values if number}
 
 
-_TYPES = _words(threeds.OperationType.items(), "OPERATION_TYPE_", "3DS_")
-_STATUSES = _words(threeds.OperationStatus.items(), "OPERATION_STATUS_")
+_TYPES = _words(threeds.ThreeDSOperationType.items(), "THREE_DS_OPERATION_TYPE_", "3DS_")
+_STATUSES = _words(threeds.ThreeDSOperationStatus.items(), "THREE_DS_OPERATION_STATUS_")
 _CONSUMER_TYPES = _words(consumer.ConsumerOperationType.items(), "CONSUMER_OPERATION_TYPE_")
 _CONSUMER_STATUSES = _words(consumer.ConsumerOperationStatus.items(), "CONSUMER_OPERATION_STATUS_")
 
 
-def parse_operation(fields: Fields, operation: threeds.Operation) -> None:
+def parse_operation(fields: Fields, operation: threeds.ThreeDSOperation) -> None:
     """Parse a 3DS operation into `operation`, in place because protobuf copies a message that is assigned to a field.
 
     Raises:
         FieldError: A field is missing or malformed.
     """
     names = d1.ThreeDSOperation
-    operation_text = fields.text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)
+    type_text = fields.text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)
     status_text = fields.text(names.STATUS, max_length=_MAX_WORD_LENGTH, required=True)
     start_time_text = fields.text(names.START_TIME, max_length=_MAX_WORD_LENGTH, required=True)
     operation.operation_id = fields.identifier(names.OPERATION_ID, OPERATION_ID, required=True)
-    operation.type = _TYPES.get(operation_text, threeds.OPERATION_TYPE_UNSPECIFIED)
-    operation.operation_text = operation_text
-    operation.status = _STATUSES.get(status_text, threeds.OPERATION_STATUS_UNSPECIFIED)
+    operation.type = _TYPES.get(type_text, threeds.THREE_DS_OPERATION_TYPE_UNSPECIFIED)
+    operation.type_text = type_text
+    operation.status = _STATUSES.get(status_text, threeds.THREE_DS_OPERATION_STATUS_UNSPECIFIED)
     operation.status_text = status_text
     operation.start_time_text = start_time_text
     operation.consumer_id = fields.identifier(names.CONSUMER_ID, CONSUMER_ID)
@@ -59,7 +59,7 @@ def parse_operation(fields: Fields, operation: threeds.Operation) -> None:
         fields.rest_into(operation.unrecognized)
 
 
-def _parse_details(fields: Fields, details: threeds.OperationDetails) -> None:
+def _parse_details(fields: Fields, details: threeds.ThreeDSOperationDetails) -> None:
     details.SetInParent()
     names = d1.ThreeDSOperationDetails
     details.acs_transaction_id = fields.text(names.ACS_TRANSACTION_ID, max_length=_MAX_WORD_LENGTH)
@@ -75,11 +75,11 @@ def parse_consumer_operation(fields: Fields, operation: consumer.ConsumerOperati
         FieldError: The operation's id, name or status is missing or malformed, or a field nests too deep.
     """
     names = d1.ConsumerOperation
-    operation_text = fields.text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)
+    type_text = fields.text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)
     status_text = fields.text(names.STATUS, max_length=_MAX_WORD_LENGTH, required=True)
     operation.operation_id = fields.identifier(names.OPERATION_ID, OPERATION_ID, required=True)
-    operation.type = _CONSUMER_TYPES.get(operation_text, consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED)
-    operation.operation_text = operation_text
+    operation.type = _CONSUMER_TYPES.get(type_text, consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED)
+    operation.type_text = type_text
     operation.status = _CONSUMER_STATUSES.get(status_text, consumer.CONSUMER_OPERATION_STATUS_UNSPECIFIED)
     operation.status_text = status_text
     operation.start_time_text = fields.fitting_text(names.START_TIME, max_length=_MAX_WORD_LENGTH)

@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 import grpc
 
 from issuer.threeds.v1 import history_pb2
-from issuer.threeds.v1.service_pb2_grpc import OperationServiceStub
+from issuer.threeds.v1.service_pb2_grpc import ThreeDSOperationServiceStub
 from sandbox.demo.shopper import CARD
 from sandbox.demo.stage import CALL_SECONDS
 
@@ -46,7 +46,7 @@ class SteadyCallers:
         """The number of successful calls."""
         self.repeats = 0
         """The number of retries."""
-        self._stub = OperationServiceStub(channel)
+        self._stub = ThreeDSOperationServiceStub(channel)
         self._tasks = [asyncio.create_task(self._call()) for _ in range(_CALLERS)]
 
     @classmethod
@@ -76,8 +76,8 @@ class SteadyCallers:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _call(self) -> None:
-        request = history_pb2.ListOperationsRequest(card_id=CARD, page_size=1)
+        request = history_pb2.ListThreeDSOperationsRequest(card_id=CARD, page_size=1)
         while True:
-            _, repeats = await until_available(lambda: self._stub.ListOperations(request, timeout=CALL_SECONDS))
+            _, repeats = await until_available(lambda: self._stub.ListThreeDSOperations(request, timeout=CALL_SECONDS))
             self.calls += 1
             self.repeats += repeats

@@ -72,7 +72,7 @@ class GatewayLoss:
         self._committed, self._uncommitted = [(await sender.send()).operation_id for _ in range(2)]
         await self._at_b.receives(self._uncommitted)
         await self._at_b.commit(self._committed)
-        return f"two notifications arrive at B, fencing token {self._at_b.fence}; the first is committed"
+        return f"two notifications arrive at B, fencing token {self._at_b.fencing_token}; the first is committed"
 
     async def _otp(self) -> str:
         shopper = self._shopper
@@ -101,9 +101,10 @@ class GatewayLoss:
         await self._at_a.becomes(notification.WATCHER_ROLE_ACTIVE)
         await self._at_a.receives(self._uncommitted)
         expect(self._committed not in self._at_a.operation_ids, "a committed notification arrived again")
-        expect(self._at_a.fence > self._at_b.fence, f"fence {self._at_a.fence}")
+        expect(self._at_a.fencing_token > self._at_b.fencing_token, f"fencing token {self._at_a.fencing_token}")
         seconds = self._at_a.role_time - self._killed_at
-        return f"{seconds:.1f} s after the kill, fencing token {self._at_a.fence}; the uncommitted one arrives again"
+        token = self._at_a.fencing_token
+        return f"{seconds:.1f} s after the kill, fencing token {token}; the uncommitted one arrives again"
 
     async def _notified(self) -> str:
         self._site.d1_calls(self._site.b)

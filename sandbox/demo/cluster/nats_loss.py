@@ -71,4 +71,4 @@ class NatsLoss:
         repeats = await self._at_a.commit(self._told_last)
         leader = await self._site.nats.leader(STREAM)
         led = "nobody" if leader is None else leader.name
-        return f"fencing token {self._at_a.fence}, {repeats} retries of the commit; {led} leads now"
+        return f"fencing token {self._at_a.fencing_token}, {repeats} retries of the commit; {led} leads now"

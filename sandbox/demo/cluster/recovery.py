@@ -83,7 +83,7 @@ class Recovery:
         """Return how often each operation is in the log."""
         request = notification.WatchNotificationsRequest(
             position=notification.START_POSITION_EARLIEST,
-            filter=notification.NotificationFilter(kinds=[notification.NOTIFICATION_KIND_THREE_DS_OPERATION]),
+            filter=notification.NotificationFilter(three_ds_operations=notification.ThreeDSOperationFilter()),
         )
         request.heartbeat_interval.FromMilliseconds(_HEARTBEAT_MS)
         kept: Counter[str] = Counter()

@@ -31,7 +31,7 @@ class Watcher:
         """Its current role."""
         self.role_time = 0.0
         """The time of its last change of role, on the monotonic clock."""
-        self.fence = 0
+        self.fencing_token = 0
         """The highest fencing token received."""
         self.operation_ids: list[str] = []
         """The operations received, in order; uncommitted ones may repeat."""
@@ -103,7 +103,7 @@ class Watcher:
     def _take(self, batch: notification.WatchNotificationsResponse) -> None:
         if batch.role != self.role:
             self.role, self.role_time = batch.role, time.monotonic()
-        self.fence = max(self.fence, batch.fence)
+        self.fencing_token = max(self.fencing_token, batch.fencing_token)
         for each in batch.notifications:
             self.operation_ids.append(each.three_ds_operation.operation_id)
             self._cursors[each.three_ds_operation.operation_id] = each.cursor

@@ -16,7 +16,7 @@ import grpc
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1.service_pb2_grpc import CardServiceStub
 from issuer.threeds.v1 import history_pb2
-from issuer.threeds.v1.service_pb2_grpc import OperationServiceStub
+from issuer.threeds.v1.service_pb2_grpc import ThreeDSOperationServiceStub
 from tests.contract.card_rpcs import credentials
 from tests.fault.processes import during
 
@@ -32,8 +32,8 @@ _Call = Callable[[grpc.aio.Channel], Awaitable[object]]
 
 async def list_operations(channel: grpc.aio.Channel) -> None:
     """List a card's operations: needs nothing that the gateways share."""
-    request = history_pb2.ListOperationsRequest(card_id="card-active")
-    await OperationServiceStub(channel).ListOperations(request, timeout=_SECONDS)
+    request = history_pb2.ListThreeDSOperationsRequest(card_id="card-active")
+    await ThreeDSOperationServiceStub(channel).ListThreeDSOperations(request, timeout=_SECONDS)
 
 
 class Calls:

@@ -83,12 +83,14 @@ class Subscription:
         for _, wanted, standing in self.commits:
             assert places[standing] >= places[wanted], f"{self.name}: what was committed does not stand"
         reached = 0
-        for fence, turn in sorted(self.turns.items()):
+        for fencing_token, turn in sorted(self.turns.items()):
             begin, received = places[turn.cursor], turn.operation_ids
-            assert received == expected[begin : begin + len(received)], f"{self.name}: gap under fencing token {fence}"
-            assert begin <= reached, f"{self.name}: something was lost before fencing token {fence}"
+            assert received == expected[begin : begin + len(received)], (
+                f"{self.name}: gap under fencing token {fencing_token}"
+            )
+            assert begin <= reached, f"{self.name}: something was lost before fencing token {fencing_token}"
             committed = max((place for at, place in commits if at < turn.asked_at), default=0)
-            assert begin >= committed, f"{self.name}: fencing token {fence} began before what was committed"
+            assert begin >= committed, f"{self.name}: fencing token {fencing_token} began before what was committed"
             reached = max(reached, begin + len(received))
         assert reached == len(expected), f"{self.name}: not all was delivered"
         assert len(set(self.committed)) == 1, f"{self.name}: the gateways do not agree on what was committed"
@@ -97,12 +99,12 @@ class Subscription:
     def _take(
         self, batch: notification.WatchNotificationsResponse, watcher: int, asked_at: float, fences: set[int]
     ) -> None:
-        if batch.fence not in fences:
-            assert batch.fence not in self.turns, "two watchers had the same fencing token"
-            fences.add(batch.fence)
-            self.turns[batch.fence] = Turn(watcher, asked_at, batch.cursor)
+        if batch.fencing_token not in fences:
+            assert batch.fencing_token not in self.turns, "two watchers had the same fencing token"
+            fences.add(batch.fencing_token)
+            self.turns[batch.fencing_token] = Turn(watcher, asked_at, batch.cursor)
             assert not batch.notifications, "the first message says where the turn begins"
-        self.turns[batch.fence].operation_ids += operation_ids(batch.notifications)
+        self.turns[batch.fencing_token].operation_ids += operation_ids(batch.notifications)
 
     async def _commit(self, channel: grpc.aio.Channel, cursor: str) -> None:
         request = notification.CommitCursorRequest(subscription=self.name, cursor=cursor)

@@ -78,17 +78,17 @@ async def test_the_second_gateways_watcher_stands_by_and_takes_over_at_the_commi
         assert await two.log.append(an_event(number))
     received = await take(active, 5)
     assert operations(received) == [f"op-{number}" for number in range(1, 6)]
-    assert {message.fence for message in received} == {first.fence}
+    assert {message.fencing_token for message in received} == {first.fencing_token}
     await one.log.commit(ISSUER, NAME, 3, 0)
     beat = await receive(standby)
-    assert (beat.role, beat.fence, operations([beat])) == (STANDBY, 0, [])
+    assert (beat.role, beat.fencing_token, operations([beat])) == (STANDBY, 0, [])
 
     # Sooner than the peers could take the gateway for dead.
     async with asyncio.timeout(SILENT_SECONDS):
         await active.aclose()
         begin = await becomes(ACTIVE, standby)
 
-    assert begin.fence > first.fence
+    assert begin.fencing_token > first.fencing_token
     assert operations(await take(standby, 2)) == ["op-4", "op-5"]
     await standby.aclose()
 
@@ -101,10 +101,10 @@ async def test_a_gateway_keeps_its_lease_when_its_first_watcher_leaves(one: Gate
     await first.aclose()
     taken_over = await becomes(ACTIVE, second)
 
-    assert taken_over.fence > begin.fence
+    assert taken_over.fencing_token > begin.fencing_token
     assert (await receive(other)).role == STANDBY
     await second.aclose()
-    assert (await becomes(ACTIVE, other)).fence > taken_over.fence
+    assert (await becomes(ACTIVE, other)).fencing_token > taken_over.fencing_token
     await other.aclose()
 
 
@@ -126,8 +126,8 @@ async def test_a_watcher_whose_gateway_was_taken_for_dead_stands_by_and_competes
         notice = await receive(stream)
         again = await becomes(ACTIVE, stream)
 
-        assert (notice.role, notice.fence, operations([notice])) == (STANDBY, 0, [])
-        assert again.fence > begin.fence
+        assert (notice.role, notice.fencing_token, operations([notice])) == (STANDBY, 0, [])
+        assert again.fencing_token > begin.fencing_token
         assert operations(await take(stream, 1)) == ["op-1"], "it was not committed"
 
 
@@ -151,6 +151,6 @@ async def test_after_an_outage_a_watcher_that_stood_by_takes_over_without_coming
         async with asyncio.timeout(5.0):
             again = await becomes(ACTIVE, standby)
 
-        assert again.fence > begin.fence
+        assert again.fencing_token > begin.fencing_token
         assert await two.log.append(an_event(1))
         assert operations(await take(standby, 1)) == ["op-1"]

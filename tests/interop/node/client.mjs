@@ -50,7 +50,7 @@ function watch() {
   stream.on("data", (batch) => {
     for (const notification of batch.notifications ?? []) {
       const operation = notification[notification.event];
-      print({ card: notification.card_id, operation: operation.operation_text, status: operation.status_text });
+      print({ card: notification.card_id, operation: operation.type_text, status: operation.status_text });
     }
   });
 }

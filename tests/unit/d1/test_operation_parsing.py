@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapters.d1.callbacks.fields import FieldError, Fields
 from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation
 from gateway.notifications import batch_encoding
-from gateway.ports import Event, StoredEvent
+from gateway.ports import Event, EventKind, StoredEvent
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
@@ -47,7 +47,7 @@ class Kind:
 
 
 THREE_DS = Kind(
-    threeds.Operation,
+    threeds.ThreeDSOperation,
     parse_operation,
     {
         "operationId": "op-1",
@@ -83,15 +83,15 @@ OPTIONAL = [(kind, name) for kind in KINDS.values() for name in kind.optional]
 
 
 def test_every_known_field_of_a_3ds_operation_is_read() -> None:
-    expected = threeds.Operation(
+    expected = threeds.ThreeDSOperation(
         operation_id="op-1",
-        type=threeds.OPERATION_TYPE_CHALLENGE_OOB,
-        operation_text="3DS_CHALLENGE_OOB",
-        status=threeds.OPERATION_STATUS_FAILED,
+        type=threeds.THREE_DS_OPERATION_TYPE_CHALLENGE_OOB,
+        type_text="3DS_CHALLENGE_OOB",
+        status=threeds.THREE_DS_OPERATION_STATUS_FAILED,
         status_text="FAILED",
         start_time_text="2022-06-16T06:28:02.492Z",
         consumer_id="consumer-1",
-        details=threeds.OperationDetails(acs_transaction_id="acs-1", three_ds_server_trans_id="server-1"),
+        details=threeds.ThreeDSOperationDetails(acs_transaction_id="acs-1", three_ds_server_trans_id="server-1"),
         error="The cardholder did not answer.",
     )
     expected.start_time.FromJsonString("2022-06-16T06:28:02.492Z")
@@ -103,7 +103,7 @@ def test_every_known_field_of_a_consumers_operation_is_read() -> None:
     expected = consumer.ConsumerOperation(
         operation_id="op-1",
         type=consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN,
-        operation_text="ENROLL_AUTHN",
+        type_text="ENROLL_AUTHN",
         status=consumer.CONSUMER_OPERATION_STATUS_FAILED,
         status_text="FAILED",
         start_time_text="2022-06-16T06:28:02.492Z",
@@ -134,12 +134,12 @@ def test_every_known_field_of_a_consumers_operation_is_read() -> None:
     ],
 )
 def test_a_type_or_a_status_is_known_or_kept_as_text(kind: Kind, field: str, text: str, name: str) -> None:
-    messages, prefix = (threeds, "OPERATION") if kind is THREE_DS else (consumer, "CONSUMER_OPERATION")
+    messages, prefix = (threeds, "THREE_DS_OPERATION") if kind is THREE_DS else (consumer, "CONSUMER_OPERATION")
     number = getattr(messages, f"{prefix}_{field}_{name or 'UNSPECIFIED'}")
 
     if field == "TYPE":
         operation = kind({"operation": text})
-        assert (operation.type, operation.operation_text) == (number, text)
+        assert (operation.type, operation.type_text) == (number, text)
     else:
         operation = kind({"status": text})
         assert (operation.status, operation.status_text) == (number, text)
@@ -263,12 +263,12 @@ def test_an_unknown_detail_that_nests_too_deep_is_refused_by_its_path() -> None:
     assert refusal == "details.tree nests deeper than 16 levels"
 
 
-def delivered(operation: threeds.Operation) -> threeds.Operation:
+def delivered(operation: threeds.ThreeDSOperation) -> threeds.ThreeDSOperation:
     """Take an operation along the way to a watcher: serialised for the log, framed in a batch, read by the watcher."""
     taken = notification.Notification(three_ds_operation=operation)
     event = Event(
         issuer_id="",
-        kind=notification.NOTIFICATION_KIND_THREE_DS_OPERATION,
+        kind=EventKind.THREE_DS_OPERATION,
         subject_id="",
         operation_id=operation.operation_id,
         consumer_id=operation.consumer_id,
@@ -321,7 +321,7 @@ def test_whatever_is_taken_of_a_3ds_operation_can_be_read_by_every_watcher(
     received = delivered(operation)
 
     assert received == operation
-    assert json_format.Parse(json_format.MessageToJson(received), threeds.Operation()) == operation
+    assert json_format.Parse(json_format.MessageToJson(received), threeds.ThreeDSOperation()) == operation
 
 
 @given(

@@ -79,7 +79,7 @@ async def test_a_callback_of_the_new_platform_is_in_the_event_log() -> None:
     assert posted == [204, 400, 404]
     [stored] = log.held
     taken = Notification.FromString(stored.event.payload)
-    assert (taken.card_id, taken.three_ds_operation.operation_text) == ("card-1", "BLOCKED")
+    assert (taken.card_id, taken.three_ds_operation.type_text) == ("card-1", "BLOCKED")
 
 
 def test_the_composition_root_has_what_the_bootstrap_line_fills_in() -> None:

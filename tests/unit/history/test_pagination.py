@@ -61,12 +61,12 @@ class FakeOperationHistory:
         self.reads.append((offset, limit))
         if self.first_seen is None:
             self.first_seen = list(self.ids)
-        listed = [operation_pb2.Operation(operation_id=each) for each in self.ids[offset : offset + limit]]
+        listed = [operation_pb2.ThreeDSOperation(operation_id=each) for each in self.ids[offset : offset + limit]]
         page = HistoryPage(listed, max(0, len(self.ids) - offset - len(listed)))
         self.pass_time()
         return page
 
-    async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.Operation:
+    async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.ThreeDSOperation:
         raise NotImplementedError  # Pages need lists alone.
 
 
@@ -77,11 +77,13 @@ sizes = st.lists(st.integers(1, 3) | st.integers(1, 50), min_size=1, max_size=5)
 ids = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 
 
-async def page_of(history: FakeOperationHistory, size: int, token: str = "") -> history_pb2.ListOperationsResponse:
+async def page_of(
+    history: FakeOperationHistory, size: int, token: str = ""
+) -> history_pb2.ListThreeDSOperationsResponse:
     return await read_page(history, CARD, size, token, CALL)
 
 
-def ids_of(page: history_pb2.ListOperationsResponse) -> list[str]:
+def ids_of(page: history_pb2.ListThreeDSOperationsResponse) -> list[str]:
     return [operation.operation_id for operation in page.operations]
 
 
@@ -162,7 +164,7 @@ async def test_the_list_ends_where_its_last_operation_has_vanished() -> None:
     token = (await page_of(history, 5)).next_page_token
     history.change(Change(new=3, vanishing=16))
 
-    assert await page_of(history, 5, token) == history_pb2.ListOperationsResponse()
+    assert await page_of(history, 5, token) == history_pb2.ListThreeDSOperationsResponse()
 
 
 async def test_a_search_past_too_many_new_operations_ends_and_says_so() -> None:

@@ -90,7 +90,7 @@ def notifications(draw: st.DrawFn) -> notification.Notification:
     if draw(st.booleans()):
         operation = made.three_ds_operation
         operation.operation_id = draw(st.text(max_size=300))
-        operation.type = draw(st.sampled_from(threeds.OperationType.values()))
+        operation.type = draw(st.sampled_from(threeds.ThreeDSOperationType.values()))
         operation.error = draw(st.text(max_size=300))
         operation.unrecognized.update(draw(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)))
     return made
@@ -105,25 +105,27 @@ def with_payload(sequence: int, payload: bytes) -> StoredEvent:
     start=st.integers(0, 2**62),
     beyond=st.integers(0, 1000),
     role=st.sampled_from(ROLES),
-    fence=st.integers(0, 2**64 - 1),
+    fencing_token=st.integers(0, 2**64 - 1),
 )
-@example(made=[], start=0, beyond=7, role=notification.WATCHER_ROLE_STANDBY, fence=0)  # A heartbeat.
+@example(made=[], start=0, beyond=7, role=notification.WATCHER_ROLE_STANDBY, fencing_token=0)  # A heartbeat.
 def test_the_bytes_of_a_batch_are_those_of_the_message_they_stand_for(
     made: list[notification.Notification],
     start: int,
     beyond: int,
     role: "notification.WatcherRole.ValueType",
-    fence: int,
+    fencing_token: int,
 ) -> None:
     events = [with_payload(start + place, each.SerializeToString()) for place, each in enumerate(made, start=1)]
     last = start + len(made) + beyond
-    expected = notification.WatchNotificationsResponse(cursor=cursor.encode(LOG_ID, last), role=role, fence=fence)
+    expected = notification.WatchNotificationsResponse(
+        cursor=cursor.encode(LOG_ID, last), role=role, fencing_token=fencing_token
+    )
     for event, each in zip(events, made, strict=True):
         added = expected.notifications.add()
         added.CopyFrom(each)
         added.cursor = cursor.encode(LOG_ID, event.sequence)
 
-    sent = batch_encoding.batch(LOG_ID, events, last, batch_encoding.watcher_fields(role, fence))
+    sent = batch_encoding.batch(LOG_ID, events, last, batch_encoding.watcher_fields(role, fencing_token))
 
     assert notification.WatchNotificationsResponse.FromString(sent) == expected
     assert all(event.event.payload in sent for event in events)

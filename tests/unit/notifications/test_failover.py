@@ -173,9 +173,9 @@ async def test_each_take_over_has_a_larger_fence_and_neither_a_standby_nor_a_wat
     later = await collect(standby, log, 2)
     unnamed = await collect(watchers.watch(a_watch()), log, 2)
 
-    assert begin.fence == batch.fence > 0
-    assert {waiting.fence, *(message.fence for message in unnamed)} == {0}
-    assert {taken_over.fence, *(message.fence for message in later)} == {begin.fence + 1}
+    assert begin.fencing_token == batch.fencing_token > 0
+    assert {waiting.fencing_token, *(message.fencing_token for message in unnamed)} == {0}
+    assert {taken_over.fencing_token, *(message.fencing_token for message in later)} == {begin.fencing_token + 1}
 
 
 async def test_while_another_gateway_has_the_active_watcher_the_first_one_here_stands_by() -> None:
@@ -219,7 +219,7 @@ async def test_a_watcher_that_was_held_up_finds_its_lease_lost_before_it_sends_a
         leases.take_elsewhere(NAME)
         late = await receive(stream)
 
-        assert (late.role, late.fence, operations([late])) == (STANDBY, 0, [])
+        assert (late.role, late.fencing_token, operations([late])) == (STANDBY, 0, [])
 
 
 async def test_a_watcher_that_waits_is_told_at_once_that_its_lease_is_lost_and_takes_over_again() -> None:
@@ -238,7 +238,7 @@ async def test_a_watcher_that_waits_is_told_at_once_that_its_lease_is_lost_and_t
         leases.free_elsewhere(NAME)
         again = await collect(stream, log, 2)
         assert {message.role for message in again} == {ACTIVE}
-        assert min(message.fence for message in again) > begin.fence
+        assert min(message.fencing_token for message in again) > begin.fencing_token
         assert operations(again) == ["op-2"]
 
 

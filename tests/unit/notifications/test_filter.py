@@ -2,24 +2,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.notifications.filter import predicate, scope
-from gateway.ports import Event, Scope
+from gateway.ports import Event, EventKind, Scope
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 from tests.fakes import ISSUER, a_consumer_event, an_event
 
 Filter = notification.NotificationFilter
-THREE_DS = notification.NOTIFICATION_KIND_THREE_DS_OPERATION
-CONSUMER = notification.NOTIFICATION_KIND_CONSUMER_OPERATION
-FRICTIONLESS = threeds.OPERATION_TYPE_FRICTIONLESS
-UNKNOWN, UNKNOWN_CONSUMER = threeds.OPERATION_TYPE_UNSPECIFIED, consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED
+OfThreeDS, OfConsumers = notification.ThreeDSOperationFilter, notification.ConsumerOperationFilter
+THREE_DS, CONSUMER = EventKind.THREE_DS_OPERATION, EventKind.CONSUMER_OPERATION
+FRICTIONLESS = threeds.THREE_DS_OPERATION_TYPE_FRICTIONLESS
+UNKNOWN, UNKNOWN_CONSUMER = threeds.THREE_DS_OPERATION_TYPE_UNSPECIFIED, consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED
 
 issuers = st.sampled_from([ISSUER, "ISSUER0002"])
 # A consumer may have the same id as a card.
 cards = st.sampled_from(["card-a", "card-b"])
 consumers = st.sampled_from(["consumer-a", "card-a"])
-types = st.sampled_from(threeds.OperationType.values())
-statuses = st.sampled_from(threeds.OperationStatus.values())
+types = st.sampled_from(threeds.ThreeDSOperationType.values())
+statuses = st.sampled_from(threeds.ThreeDSOperationStatus.values())
 consumer_types = st.sampled_from(consumer.ConsumerOperationType.values())
 consumer_statuses = st.sampled_from(consumer.ConsumerOperationStatus.values())
 
@@ -43,24 +43,14 @@ filters = st.builds(
     Filter,
     card_ids=st.lists(cards, max_size=2),
     consumer_ids=st.lists(consumers, max_size=2),
-    operation_types=st.lists(types, max_size=2),
-    statuses=st.lists(statuses, max_size=2),
     operation_ids=st.lists(st.sampled_from(["op-1", "op-2"]), max_size=2),
-    kinds=st.lists(st.sampled_from([THREE_DS, CONSUMER]), max_size=2),
-    consumer_operation_types=st.lists(consumer_types, max_size=2),
-    consumer_operation_statuses=st.lists(consumer_statuses, max_size=2),
+    three_ds_operations=st.none()
+    | st.builds(OfThreeDS, types=st.lists(types, max_size=2), statuses=st.lists(statuses, max_size=2)),
+    consumer_operations=st.none()
+    | st.builds(
+        OfConsumers, types=st.lists(consumer_types, max_size=2), statuses=st.lists(consumer_statuses, max_size=2)
+    ),
 )
-
-
-def wanted_kinds(wanted: Filter) -> set[int]:
-    if wanted.kinds:
-        return set(wanted.kinds)
-    kinds: set[int] = set()
-    if wanted.operation_types or wanted.statuses:
-        kinds.add(THREE_DS)
-    if wanted.consumer_operation_types or wanted.consumer_operation_statuses:
-        kinds.add(CONSUMER)
-    return kinds or {THREE_DS, CONSUMER}
 
 
 def agrees(wanted: Filter, event: Event) -> bool:
@@ -68,22 +58,20 @@ def agrees(wanted: Filter, event: Event) -> bool:
     taken = notification.Notification.FromString(event.payload)
     if taken.issuer_id != ISSUER or (wanted.consumer_ids and taken.consumer_id not in wanted.consumer_ids):
         return False
-    if taken.HasField("three_ds_operation"):
-        operation = taken.three_ds_operation
-        return (
-            THREE_DS in wanted_kinds(wanted)
-            and (not wanted.card_ids or taken.card_id in wanted.card_ids)
-            and (not wanted.operation_ids or operation.operation_id in wanted.operation_ids)
-            and (not wanted.operation_types or operation.type in wanted.operation_types)
-            and (not wanted.statuses or operation.status in wanted.statuses)
-        )
-    on_consumer = taken.consumer_operation
-    return (
-        CONSUMER in wanted_kinds(wanted)
-        and not wanted.card_ids
-        and (not wanted.operation_ids or on_consumer.operation_id in wanted.operation_ids)
-        and (not wanted.consumer_operation_types or on_consumer.type in wanted.consumer_operation_types)
-        and (not wanted.consumer_operation_statuses or on_consumer.status in wanted.consumer_operation_statuses)
+    if wanted.card_ids and taken.card_id not in wanted.card_ids:
+        return False
+    kind = taken.WhichOneof("event")
+    assert kind is not None
+    operation = getattr(taken, kind)
+    if wanted.operation_ids and operation.operation_id not in wanted.operation_ids:
+        return False
+    if not (wanted.HasField("three_ds_operations") or wanted.HasField("consumer_operations")):
+        return True
+    if not wanted.HasField(f"{kind}s"):  # type: ignore[arg-type]  # one of the two above
+        return False
+    of_kind = getattr(wanted, f"{kind}s")
+    return (not of_kind.types or operation.type in of_kind.types) and (
+        not of_kind.statuses or operation.status in of_kind.statuses
     )
 
 
@@ -95,14 +83,21 @@ def agrees(wanted: Filter, event: Event) -> bool:
 @example(an_event(1, consumer_id=""), Filter(consumer_ids=["consumer-a"]))
 @example(an_event(1, card_id="card-a"), Filter(card_ids=["card-a"]))
 @example(a_consumer_event(1, consumer_id="card-a"), Filter(card_ids=["card-a"]))
-@example(a_consumer_event(1), Filter(operation_types=[FRICTIONLESS]))
-@example(an_event(1), Filter(operation_types=[FRICTIONLESS], kinds=[CONSUMER]))
-@example(a_consumer_event(1), Filter(operation_types=[FRICTIONLESS], kinds=[CONSUMER]))
-@example(a_consumer_event(1), Filter(operation_types=[FRICTIONLESS], kinds=[THREE_DS, CONSUMER]))
-@example(an_event(1), Filter(operation_types=[UNKNOWN]))
-@example(an_event(1, operation_type=UNKNOWN), Filter(operation_types=[UNKNOWN]))
-@example(a_consumer_event(1), Filter(consumer_operation_types=[UNKNOWN_CONSUMER]))
-@example(a_consumer_event(1, operation_type=UNKNOWN_CONSUMER), Filter(consumer_operation_types=[UNKNOWN_CONSUMER]))
+@example(a_consumer_event(1), Filter(three_ds_operations=OfThreeDS(types=[FRICTIONLESS])))
+@example(a_consumer_event(1), Filter(three_ds_operations=OfThreeDS()))
+@example(an_event(1), Filter(consumer_operations=OfConsumers()))
+@example(a_consumer_event(1), Filter(consumer_operations=OfConsumers()))
+@example(
+    a_consumer_event(1),
+    Filter(three_ds_operations=OfThreeDS(types=[FRICTIONLESS]), consumer_operations=OfConsumers()),
+)
+@example(an_event(1), Filter(three_ds_operations=OfThreeDS(types=[UNKNOWN])))
+@example(an_event(1, operation_type=UNKNOWN), Filter(three_ds_operations=OfThreeDS(types=[UNKNOWN])))
+@example(a_consumer_event(1), Filter(consumer_operations=OfConsumers(types=[UNKNOWN_CONSUMER])))
+@example(
+    a_consumer_event(1, operation_type=UNKNOWN_CONSUMER),
+    Filter(consumer_operations=OfConsumers(types=[UNKNOWN_CONSUMER])),
+)
 def test_an_event_passes_if_its_issuer_and_every_list_that_speaks_of_it_agree(event: Event, wanted: Filter) -> None:
     assert predicate(ISSUER, wanted)(event) is agrees(wanted, event)
 
@@ -122,7 +117,7 @@ def test_nothing_that_passes_is_out_of_the_scope(event: Event, wanted: Filter) -
 def test_a_filter_that_names_one_card_or_one_consumer_of_the_consumers_kind_has_that_as_its_scope() -> None:
     one_card = Filter(card_ids=["card-a", "card-a"])
     two_cards = Filter(card_ids=["card-a", "card-b"])
-    one_consumer = Filter(consumer_ids=["consumer-a"], kinds=[CONSUMER])
+    one_consumer = Filter(consumer_ids=["consumer-a"], consumer_operations=OfConsumers())
     consumer_of_any_kind = Filter(consumer_ids=["consumer-a"])
 
     assert scope(ISSUER, one_card) == Scope(ISSUER, THREE_DS, "card-a")
@@ -132,11 +127,11 @@ def test_a_filter_that_names_one_card_or_one_consumer_of_the_consumers_kind_has_
 
 
 def test_a_filter_that_is_changed_afterwards_changes_nothing() -> None:
-    wanted = Filter(card_ids=["card-a"], kinds=[THREE_DS])
+    wanted = Filter(card_ids=["card-a"], three_ds_operations=OfThreeDS())
     passes = predicate(ISSUER, wanted)
 
     wanted.card_ids.append("card-b")
-    wanted.kinds.append(CONSUMER)
+    wanted.three_ds_operations.statuses.append(threeds.THREE_DS_OPERATION_STATUS_FAILED)
 
     assert not passes(an_event(1, card_id="card-b"))
 

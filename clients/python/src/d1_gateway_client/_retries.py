@@ -23,8 +23,8 @@ IDEMPOTENT = frozenset(
         "/issuer.notification.v1.NotificationService/WatchNotifications",
         "/issuer.threeds.v1.AuthenticationService/GetChallengeResult",
         "/issuer.threeds.v1.AuthenticationService/LookupCard",
-        "/issuer.threeds.v1.OperationService/GetOperation",
-        "/issuer.threeds.v1.OperationService/ListOperations",
+        "/issuer.threeds.v1.ThreeDSOperationService/GetThreeDSOperation",
+        "/issuer.threeds.v1.ThreeDSOperationService/ListThreeDSOperations",
     }
 )
 """The rpcs that the contract declares idempotent: repeating them changes nothing."""

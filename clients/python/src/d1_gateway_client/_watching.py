@@ -93,14 +93,14 @@ class Progress:
     def take(self, response: WatchNotificationsResponse) -> None:
         """Accept a batch or a heartbeat, after everything before was handed out."""
         self._backoff.reset()
-        if response.role is WatcherRole.ACTIVE and response.fence < self.fencing_token:
+        if response.role is WatcherRole.ACTIVE and response.fencing_token < self.fencing_token:
             _log.warning("batch dropped: its watcher is no longer active")
             return
         if response.role is WatcherRole.STANDBY and self.role is WatcherRole.ACTIVE:
             # The gateway sends uncommitted notifications again, as after a reconnect.
             self._expected_again = set(self._uncommitted)
         self.role = response.role
-        self.fencing_token = max(self.fencing_token, response.fence)
+        self.fencing_token = max(self.fencing_token, response.fencing_token)
         self._batch_cursor = response.cursor
         self._waiting.extend(each for each in response.notifications if each.cursor not in self._uncommitted)
         self._expected_again.difference_update(each.cursor for each in response.notifications)

@@ -18,8 +18,8 @@ from d1_gateway_client.contracts.issuer.notification.v1 import (
 from d1_gateway_client.contracts.issuer.threeds.v1 import (
     AuthenticationServiceAsyncStub,
     AuthenticationServiceSyncStub,
-    OperationServiceAsyncStub,
-    OperationServiceSyncStub,
+    ThreeDsOperationServiceAsyncStub,
+    ThreeDsOperationServiceSyncStub,
 )
 from d1_gateway_client.options import Options
 from d1_gateway_client.watching import AsyncWatch, Watch
@@ -44,7 +44,7 @@ class _Authentication(_aio.Calls, AuthenticationServiceAsyncStub):
     pass
 
 
-class _Operations(_aio.Calls, OperationServiceAsyncStub):
+class _Operations(_aio.Calls, ThreeDsOperationServiceAsyncStub):
     pass
 
 
@@ -98,7 +98,7 @@ class AsyncGatewayClient:
         cards: CardService.
         consumers: ConsumerService.
         authentication: AuthenticationService: 3-D Secure.
-        operations: OperationService: the history of 3-D Secure operations.
+        operations: ThreeDSOperationService: the history of 3-D Secure operations.
         notifications: NotificationService, and `AsyncNotifications.watch`.
 
     Every method takes a request and returns its response, or raises a `GatewayError`.
@@ -183,7 +183,7 @@ class GatewayClient:
         cards: CardService.
         consumers: ConsumerService.
         authentication: AuthenticationService: 3-D Secure.
-        operations: OperationService: the history of 3-D Secure operations.
+        operations: ThreeDSOperationService: the history of 3-D Secure operations.
         notifications: NotificationService, and `Notifications.watch`.
 
     Every method takes a request and returns its response, or raises a `GatewayError`.
@@ -210,7 +210,7 @@ class GatewayClient:
         self.cards = CardServiceSyncStub(connection.as_channel())
         self.consumers = ConsumerServiceSyncStub(connection.as_channel())
         self.authentication = AuthenticationServiceSyncStub(connection.as_channel())
-        self.operations = OperationServiceSyncStub(connection.as_channel())
+        self.operations = ThreeDsOperationServiceSyncStub(connection.as_channel())
         self.notifications = Notifications(connection)
 
     def within(self, timeout_seconds: float) -> Self:

@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"issuer/consumer/v1/operation.proto\x12\x12issuer.consumer.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x03\n\x11\x43onsumerOperation\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x37\n\x04type\x18\x02 \x01(\x0e\x32).issuer.consumer.v1.ConsumerOperationType\x12\x16\n\x0eoperation_text\x18\x03 \x01(\t\x12;\n\x06status\x18\x04 \x01(\x0e\x32+.issuer.consumer.v1.ConsumerOperationStatus\x12\x13\n\x0bstatus_text\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fstart_time_text\x18\x07 \x01(\t\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rend_time_text\x18\t \x01(\t\x12=\n\x07\x64\x65tails\x18\n \x01(\x0b\x32,.issuer.consumer.v1.ConsumerOperationDetails\x12\r\n\x05\x65rror\x18\x0b \x01(\t\x12-\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.Struct\"b\n\x18\x43onsumerOperationDetails\x12\x17\n\x0f\x61pp_instance_id\x18\x01 \x01(\t\x12-\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.Struct*\xd8\x02\n\x15\x43onsumerOperationType\x12\'\n#CONSUMER_OPERATION_TYPE_UNSPECIFIED\x10\x00\x12$\n CONSUMER_OPERATION_TYPE_REGISTER\x10\x01\x12\"\n\x1e\x43ONSUMER_OPERATION_TYPE_DELETE\x10\x02\x12#\n\x1f\x43ONSUMER_OPERATION_TYPE_SUSPEND\x10\x03\x12\"\n\x1e\x43ONSUMER_OPERATION_TYPE_RESUME\x10\x04\x12(\n$CONSUMER_OPERATION_TYPE_ENROLL_AUTHN\x10\x05\x12(\n$CONSUMER_OPERATION_TYPE_DELETE_AUTHN\x10\x06\x12/\n+CONSUMER_OPERATION_TYPE_CLICK_TO_PAY_UPDATE\x10\x07*\xbb\x01\n\x17\x43onsumerOperationStatus\x12)\n%CONSUMER_OPERATION_STATUS_UNSPECIFIED\x10\x00\x12(\n$CONSUMER_OPERATION_STATUS_SUCCESSFUL\x10\x01\x12$\n CONSUMER_OPERATION_STATUS_FAILED\x10\x02\x12%\n!CONSUMER_OPERATION_STATUS_PENDING\x10\x03\x42\x8c\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x16\x43onsumerOperationProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"issuer/consumer/v1/operation.proto\x12\x12issuer.consumer.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x03\n\x11\x43onsumerOperation\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x37\n\x04type\x18\x02 \x01(\x0e\x32).issuer.consumer.v1.ConsumerOperationType\x12\x11\n\ttype_text\x18\x03 \x01(\t\x12;\n\x06status\x18\x04 \x01(\x0e\x32+.issuer.consumer.v1.ConsumerOperationStatus\x12\x13\n\x0bstatus_text\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fstart_time_text\x18\x07 \x01(\t\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rend_time_text\x18\t \x01(\t\x12=\n\x07\x64\x65tails\x18\n \x01(\x0b\x32,.issuer.consumer.v1.ConsumerOperationDetails\x12\r\n\x05\x65rror\x18\x0b \x01(\t\x12-\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.Struct\"b\n\x18\x43onsumerOperationDetails\x12\x17\n\x0f\x61pp_instance_id\x18\x01 \x01(\t\x12-\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.Struct*\xd8\x02\n\x15\x43onsumerOperationType\x12\'\n#CONSUMER_OPERATION_TYPE_UNSPECIFIED\x10\x00\x12$\n CONSUMER_OPERATION_TYPE_REGISTER\x10\x01\x12\"\n\x1e\x43ONSUMER_OPERATION_TYPE_DELETE\x10\x02\x12#\n\x1f\x43ONSUMER_OPERATION_TYPE_SUSPEND\x10\x03\x12\"\n\x1e\x43ONSUMER_OPERATION_TYPE_RESUME\x10\x04\x12(\n$CONSUMER_OPERATION_TYPE_ENROLL_AUTHN\x10\x05\x12(\n$CONSUMER_OPERATION_TYPE_DELETE_AUTHN\x10\x06\x12/\n+CONSUMER_OPERATION_TYPE_CLICK_TO_PAY_UPDATE\x10\x07*\xbb\x01\n\x17\x43onsumerOperationStatus\x12)\n%CONSUMER_OPERATION_STATUS_UNSPECIFIED\x10\x00\x12(\n$CONSUMER_OPERATION_STATUS_SUCCESSFUL\x10\x01\x12$\n CONSUMER_OPERATION_STATUS_FAILED\x10\x02\x12%\n!CONSUMER_OPERATION_STATUS_PENDING\x10\x03\x42\x8c\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x16\x43onsumerOperationProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer.consumer.v1.operatio
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\034d1gateway.issuer.consumer.v1B\026ConsumerOperationProtoP\001Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\252\002\025D1Gateway.Consumer.V1'
-  _globals['_CONSUMEROPERATIONTYPE']._serialized_start=696
-  _globals['_CONSUMEROPERATIONTYPE']._serialized_end=1040
-  _globals['_CONSUMEROPERATIONSTATUS']._serialized_start=1043
-  _globals['_CONSUMEROPERATIONSTATUS']._serialized_end=1230
+  _globals['_CONSUMEROPERATIONTYPE']._serialized_start=691
+  _globals['_CONSUMEROPERATIONTYPE']._serialized_end=1035
+  _globals['_CONSUMEROPERATIONSTATUS']._serialized_start=1038
+  _globals['_CONSUMEROPERATIONSTATUS']._serialized_end=1225
   _globals['_CONSUMEROPERATION']._serialized_start=122
-  _globals['_CONSUMEROPERATION']._serialized_end=593
-  _globals['_CONSUMEROPERATIONDETAILS']._serialized_start=595
-  _globals['_CONSUMEROPERATIONDETAILS']._serialized_end=693
+  _globals['_CONSUMEROPERATION']._serialized_end=588
+  _globals['_CONSUMEROPERATIONDETAILS']._serialized_start=590
+  _globals['_CONSUMEROPERATIONDETAILS']._serialized_end=688
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ class _ConsumerOperationType:
 class _ConsumerOperationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConsumerOperationType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CONSUMER_OPERATION_TYPE_UNSPECIFIED: _ConsumerOperationType.ValueType  # 0
-    """A name that this version of the contract does not know; see `ConsumerOperation.operation_text`."""
+    """A name that this version of the contract does not know; see `ConsumerOperation.type_text`."""
     CONSUMER_OPERATION_TYPE_REGISTER: _ConsumerOperationType.ValueType  # 1
     """The consumer was registered."""
     CONSUMER_OPERATION_TYPE_DELETE: _ConsumerOperationType.ValueType  # 2
@@ -48,7 +48,7 @@ class ConsumerOperationType(_ConsumerOperationType, metaclass=_ConsumerOperation
     """
 
 CONSUMER_OPERATION_TYPE_UNSPECIFIED: ConsumerOperationType.ValueType  # 0
-"""A name that this version of the contract does not know; see `ConsumerOperation.operation_text`."""
+"""A name that this version of the contract does not know; see `ConsumerOperation.type_text`."""
 CONSUMER_OPERATION_TYPE_REGISTER: ConsumerOperationType.ValueType  # 1
 """The consumer was registered."""
 CONSUMER_OPERATION_TYPE_DELETE: ConsumerOperationType.ValueType  # 2
@@ -101,7 +101,7 @@ class ConsumerOperation(_message.Message):
 
     OPERATION_ID_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
-    OPERATION_TEXT_FIELD_NUMBER: _builtins.int
+    TYPE_TEXT_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     STATUS_TEXT_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
@@ -115,7 +115,7 @@ class ConsumerOperation(_message.Message):
     """D1's id of the operation, at most 64 characters of `[A-Za-z0-9_-]`. Unique per consumer."""
     type: Global___ConsumerOperationType.ValueType
     """What kind it was."""
-    operation_text: _builtins.str
+    type_text: _builtins.str
     """D1's name of the kind as it came, for example `ENROLL_AUTHN`: what to read when `type` is unspecified."""
     status: Global___ConsumerOperationStatus.ValueType
     """How it ended."""
@@ -148,7 +148,7 @@ class ConsumerOperation(_message.Message):
         *,
         operation_id: _builtins.str = ...,
         type: Global___ConsumerOperationType.ValueType = ...,
-        operation_text: _builtins.str = ...,
+        type_text: _builtins.str = ...,
         status: Global___ConsumerOperationStatus.ValueType = ...,
         status_text: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
@@ -161,7 +161,7 @@ class ConsumerOperation(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "end_time", b"end_time", "start_time", b"start_time", "unrecognized", b"unrecognized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "end_time", b"end_time", "end_time_text", b"end_time_text", "error", b"error", "operation_id", b"operation_id", "operation_text", b"operation_text", "start_time", b"start_time", "start_time_text", b"start_time_text", "status", b"status", "status_text", b"status_text", "type", b"type", "unrecognized", b"unrecognized"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "end_time", b"end_time", "end_time_text", b"end_time_text", "error", b"error", "operation_id", b"operation_id", "start_time", b"start_time", "start_time_text", b"start_time_text", "status", b"status", "status_text", b"status_text", "type", b"type", "type_text", b"type_text", "unrecognized", b"unrecognized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,30 +23,6 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _NotificationKind:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotificationKind.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    NOTIFICATION_KIND_UNSPECIFIED: _NotificationKind.ValueType  # 0
-    """Never sent; refused in a filter."""
-    NOTIFICATION_KIND_THREE_DS_OPERATION: _NotificationKind.ValueType  # 1
-    """A 3-D Secure operation on a card."""
-    NOTIFICATION_KIND_CONSUMER_OPERATION: _NotificationKind.ValueType  # 2
-    """An operation on a consumer."""
-
-class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
-    """What a notification is about."""
-
-NOTIFICATION_KIND_UNSPECIFIED: NotificationKind.ValueType  # 0
-"""Never sent; refused in a filter."""
-NOTIFICATION_KIND_THREE_DS_OPERATION: NotificationKind.ValueType  # 1
-"""A 3-D Secure operation on a card."""
-NOTIFICATION_KIND_CONSUMER_OPERATION: NotificationKind.ValueType  # 2
-"""An operation on a consumer."""
-Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
-
 class _StartPosition:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -126,7 +102,7 @@ class Notification(_message.Message):
         """When the gateway took it."""
 
     @_builtins.property
-    def three_ds_operation(self) -> _operation_pb2.Operation:
+    def three_ds_operation(self) -> _operation_pb2.ThreeDSOperation:
         """A 3-D Secure operation ended."""
 
     @_builtins.property
@@ -142,7 +118,7 @@ class Notification(_message.Message):
         receive_time: _timestamp_pb2.Timestamp | None = ...,
         correlation_id: _builtins.str = ...,
         consumer_id: _builtins.str = ...,
-        three_ds_operation: _operation_pb2.Operation | None = ...,
+        three_ds_operation: _operation_pb2.ThreeDSOperation | None = ...,
         consumer_operation: _operation_pb2_1.ConsumerOperation | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["consumer_operation", b"consumer_operation", "event", b"event", "receive_time", b"receive_time", "three_ds_operation", b"three_ds_operation"]  # noqa: Y015
@@ -157,22 +133,15 @@ Global___Notification: _TypeAlias = Notification  # noqa: Y015
 
 @_typing.final
 class NotificationFilter(_message.Message):
-    """Which notifications a watcher wants. Within a list any value will do; all lists that are not empty must agree.
-
-    `operation_types` and `statuses` speak of 3-D Secure operations alone, `consumer_operation_types` and
-    `consumer_operation_statuses` of operations on consumers alone; the other lists of both.
-    """
+    """Selects notifications. Within a list any value matches; every list that is not empty must match."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CARD_IDS_FIELD_NUMBER: _builtins.int
     CONSUMER_IDS_FIELD_NUMBER: _builtins.int
-    OPERATION_TYPES_FIELD_NUMBER: _builtins.int
-    STATUSES_FIELD_NUMBER: _builtins.int
     OPERATION_IDS_FIELD_NUMBER: _builtins.int
-    KINDS_FIELD_NUMBER: _builtins.int
-    CONSUMER_OPERATION_TYPES_FIELD_NUMBER: _builtins.int
-    CONSUMER_OPERATION_STATUSES_FIELD_NUMBER: _builtins.int
+    THREE_DS_OPERATIONS_FIELD_NUMBER: _builtins.int
+    CONSUMER_OPERATIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def card_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these cards. A notification about a consumer does not match."""
@@ -182,58 +151,95 @@ class NotificationFilter(_message.Message):
         """Only these consumers and their cards. A notification in which D1 names no consumer does not match."""
 
     @_builtins.property
-    def operation_types(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2.OperationType.ValueType]:
-        """Only these types of 3-D Secure operation. OPERATION_TYPE_UNSPECIFIED matches the ones that this version does not
-        know.
-        """
-
-    @_builtins.property
-    def statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2.OperationStatus.ValueType]:
-        """Only 3-D Secure operations that ended so. OPERATION_STATUS_UNSPECIFIED matches the words that this version does not
-        know.
-        """
-
-    @_builtins.property
     def operation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these operations, by D1's ids."""
+        """Only these operations, by D1's operation ids."""
 
     @_builtins.property
-    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___NotificationKind.ValueType]:
-        """Only these kinds of notification. Empty: those that the types and statuses in this filter speak of, or all if there
-        are none.
+    def three_ds_operations(self) -> Global___ThreeDSOperationFilter:
+        """The 3DS operations to receive; set it empty for all of them. If this or another kind of operation is set, a kind
+        that is absent does not match; if none is set, all kinds match.
         """
 
     @_builtins.property
-    def consumer_operation_types(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2_1.ConsumerOperationType.ValueType]:
-        """Only these types of operation on a consumer. CONSUMER_OPERATION_TYPE_UNSPECIFIED matches the ones that this version
-        does not know.
-        """
-
-    @_builtins.property
-    def consumer_operation_statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2_1.ConsumerOperationStatus.ValueType]:
-        """Only operations on consumers that ended so. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches the words that this
-        version does not know.
-        """
+    def consumer_operations(self) -> Global___ConsumerOperationFilter:
+        """The consumer operations to receive, likewise."""
 
     def __init__(
         self,
         *,
         card_ids: _abc.Iterable[_builtins.str] | None = ...,
         consumer_ids: _abc.Iterable[_builtins.str] | None = ...,
-        operation_types: _abc.Iterable[_operation_pb2.OperationType.ValueType] | None = ...,
-        statuses: _abc.Iterable[_operation_pb2.OperationStatus.ValueType] | None = ...,
         operation_ids: _abc.Iterable[_builtins.str] | None = ...,
-        kinds: _abc.Iterable[Global___NotificationKind.ValueType] | None = ...,
-        consumer_operation_types: _abc.Iterable[_operation_pb2_1.ConsumerOperationType.ValueType] | None = ...,
-        consumer_operation_statuses: _abc.Iterable[_operation_pb2_1.ConsumerOperationStatus.ValueType] | None = ...,
+        three_ds_operations: Global___ThreeDSOperationFilter | None = ...,
+        consumer_operations: Global___ConsumerOperationFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumer_operations", b"consumer_operations", "three_ds_operations", b"three_ds_operations"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_ids", b"card_ids", "consumer_ids", b"consumer_ids", "consumer_operation_statuses", b"consumer_operation_statuses", "consumer_operation_types", b"consumer_operation_types", "kinds", b"kinds", "operation_ids", b"operation_ids", "operation_types", b"operation_types", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_ids", b"card_ids", "consumer_ids", b"consumer_ids", "consumer_operations", b"consumer_operations", "operation_ids", b"operation_ids", "three_ds_operations", b"three_ds_operations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NotificationFilter: _TypeAlias = NotificationFilter  # noqa: Y015
+
+@_typing.final
+class ThreeDSOperationFilter(_message.Message):
+    """Selects 3DS operations. Within a list any value matches; every list that is not empty must match."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2.ThreeDSOperationType.ValueType]:
+        """Only these types. THREE_DS_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the contract."""
+
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2.ThreeDSOperationStatus.ValueType]:
+        """Only these statuses. THREE_DS_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the contract."""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[_operation_pb2.ThreeDSOperationType.ValueType] | None = ...,
+        statuses: _abc.Iterable[_operation_pb2.ThreeDSOperationStatus.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statuses", b"statuses", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ThreeDSOperationFilter: _TypeAlias = ThreeDSOperationFilter  # noqa: Y015
+
+@_typing.final
+class ConsumerOperationFilter(_message.Message):
+    """Selects consumer operations. Within a list any value matches; every list that is not empty must match."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2_1.ConsumerOperationType.ValueType]:
+        """Only these types. CONSUMER_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the contract."""
+
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2_1.ConsumerOperationStatus.ValueType]:
+        """Only these statuses. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the contract."""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[_operation_pb2_1.ConsumerOperationType.ValueType] | None = ...,
+        statuses: _abc.Iterable[_operation_pb2_1.ConsumerOperationStatus.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statuses", b"statuses", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConsumerOperationFilter: _TypeAlias = ConsumerOperationFilter  # noqa: Y015
 
 @_typing.final
 class WatchNotificationsRequest(_message.Message):
@@ -302,15 +308,15 @@ class WatchNotificationsResponse(_message.Message):
     NOTIFICATIONS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
-    FENCE_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Where to go on after this batch. With a filter it may lie past the last notification of the batch."""
     role: Global___WatcherRole.ValueType
     """Whether this watcher receives or stands by."""
-    fence: _builtins.int
-    """Grows with each take-over of a named subscription, across gateways and restarts. A batch whose fence is smaller than
-    the highest seen was sent by a watcher that had lost its place, and arrives late: drop it. 0 while this watcher
-    stands by, and for a watch without a name.
+    fencing_token: _builtins.int
+    """Fencing token: grows with each take-over of a named subscription, across gateways and restarts. A batch with a
+    smaller one than the highest seen comes from a watcher that is no longer active: drop it. 0 while this watcher stands
+    by, and for a watch without a name.
     """
     @_builtins.property
     def notifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notification]:
@@ -322,11 +328,11 @@ class WatchNotificationsResponse(_message.Message):
         notifications: _abc.Iterable[Global___Notification] | None = ...,
         cursor: _builtins.str = ...,
         role: Global___WatcherRole.ValueType = ...,
-        fence: _builtins.int = ...,
+        fencing_token: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fence", b"fence", "notifications", b"notifications", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fencing_token", b"fencing_token", "notifications", b"notifications", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

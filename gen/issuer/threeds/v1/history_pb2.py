@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from issuer.threeds.v1 import operation_pb2 as issuer_dot_threeds_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fissuer/threeds/v1/history.proto\x12\x11issuer.threeds.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!issuer/threeds/v1/operation.proto\"\xa0\x01\n\x15ListOperationsRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12-\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$\x12\x1a\n\tpage_size\x18\x03 \x01(\rB\x07\xbaH\x04*\x02\x18\x32\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"\x81\x01\n\x16ListOperationsResponse\x12\x30\n\noperations\x18\x01 \x03(\x0b\x32\x1c.issuer.threeds.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1c\n\x14remaining_operations\x18\x03 \x01(\r\"\x98\x01\n\x13GetOperationRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12-\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$\x12\x32\n\x0coperation_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"G\n\x14GetOperationResponse\x12/\n\toperation\x18\x01 \x01(\x0b\x32\x1c.issuer.threeds.v1.OperationB\x85\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x13ThreeDSHistoryProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fissuer/threeds/v1/history.proto\x12\x11issuer.threeds.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!issuer/threeds/v1/operation.proto\"\xa7\x01\n\x1cListThreeDSOperationsRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12-\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$\x12\x1a\n\tpage_size\x18\x03 \x01(\rB\x07\xbaH\x04*\x02\x18\x32\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"\x8f\x01\n\x1dListThreeDSOperationsResponse\x12\x37\n\noperations\x18\x01 \x03(\x0b\x32#.issuer.threeds.v1.ThreeDSOperation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1c\n\x14remaining_operations\x18\x03 \x01(\r\"\x9f\x01\n\x1aGetThreeDSOperationRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12-\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$\x12\x32\n\x0coperation_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"U\n\x1bGetThreeDSOperationResponse\x12\x36\n\toperation\x18\x01 \x01(\x0b\x32#.issuer.threeds.v1.ThreeDSOperationB\x85\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x13ThreeDSHistoryProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,26 +34,26 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer.threeds.v1.history_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033d1gateway.issuer.threeds.v1B\023ThreeDSHistoryProtoP\001Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\252\002\024D1Gateway.ThreeDS.V1'
-  _globals['_LISTOPERATIONSREQUEST'].fields_by_name['issuer_id']._loaded_options = None
-  _globals['_LISTOPERATIONSREQUEST'].fields_by_name['issuer_id']._serialized_options = b'\272H\010r\003\230\001\n\330\001\001'
-  _globals['_LISTOPERATIONSREQUEST'].fields_by_name['card_id']._loaded_options = None
-  _globals['_LISTOPERATIONSREQUEST'].fields_by_name['card_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,48}$'
-  _globals['_LISTOPERATIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTOPERATIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004*\002\0302'
-  _globals['_LISTOPERATIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTOPERATIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
-  _globals['_GETOPERATIONREQUEST'].fields_by_name['issuer_id']._loaded_options = None
-  _globals['_GETOPERATIONREQUEST'].fields_by_name['issuer_id']._serialized_options = b'\272H\010r\003\230\001\n\330\001\001'
-  _globals['_GETOPERATIONREQUEST'].fields_by_name['card_id']._loaded_options = None
-  _globals['_GETOPERATIONREQUEST'].fields_by_name['card_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,48}$'
-  _globals['_GETOPERATIONREQUEST'].fields_by_name['operation_id']._loaded_options = None
-  _globals['_GETOPERATIONREQUEST'].fields_by_name['operation_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=119
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=279
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=282
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=411
-  _globals['_GETOPERATIONREQUEST']._serialized_start=414
-  _globals['_GETOPERATIONREQUEST']._serialized_end=566
-  _globals['_GETOPERATIONRESPONSE']._serialized_start=568
-  _globals['_GETOPERATIONRESPONSE']._serialized_end=639
+  _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['issuer_id']._loaded_options = None
+  _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['issuer_id']._serialized_options = b'\272H\010r\003\230\001\n\330\001\001'
+  _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['card_id']._loaded_options = None
+  _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['card_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,48}$'
+  _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004*\002\0302'
+  _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['issuer_id']._loaded_options = None
+  _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['issuer_id']._serialized_options = b'\272H\010r\003\230\001\n\330\001\001'
+  _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['card_id']._loaded_options = None
+  _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['card_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,48}$'
+  _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['operation_id']._loaded_options = None
+  _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['operation_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
+  _globals['_LISTTHREEDSOPERATIONSREQUEST']._serialized_start=119
+  _globals['_LISTTHREEDSOPERATIONSREQUEST']._serialized_end=286
+  _globals['_LISTTHREEDSOPERATIONSRESPONSE']._serialized_start=289
+  _globals['_LISTTHREEDSOPERATIONSRESPONSE']._serialized_end=432
+  _globals['_GETTHREEDSOPERATIONREQUEST']._serialized_start=435
+  _globals['_GETTHREEDSOPERATIONREQUEST']._serialized_end=594
+  _globals['_GETTHREEDSOPERATIONRESPONSE']._serialized_start=596
+  _globals['_GETTHREEDSOPERATIONRESPONSE']._serialized_end=681
 # @@protoc_insertion_point(module_scope)

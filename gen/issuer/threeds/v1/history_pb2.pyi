@@ -20,7 +20,7 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class ListOperationsRequest(_message.Message):
+class ListThreeDSOperationsRequest(_message.Message):
     """A request for the operations of a card."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -51,10 +51,10 @@ class ListOperationsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListOperationsRequest: _TypeAlias = ListOperationsRequest  # noqa: Y015
+Global___ListThreeDSOperationsRequest: _TypeAlias = ListThreeDSOperationsRequest  # noqa: Y015
 
 @_typing.final
-class ListOperationsResponse(_message.Message):
+class ListThreeDSOperationsResponse(_message.Message):
     """A page of operations."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -67,13 +67,13 @@ class ListOperationsResponse(_message.Message):
     remaining_operations: _builtins.int
     """How many older operations follow this page."""
     @_builtins.property
-    def operations(self) -> _containers.RepeatedCompositeFieldContainer[_operation_pb2.Operation]:
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[_operation_pb2.ThreeDSOperation]:
         """Newest first."""
 
     def __init__(
         self,
         *,
-        operations: _abc.Iterable[_operation_pb2.Operation] | None = ...,
+        operations: _abc.Iterable[_operation_pb2.ThreeDSOperation] | None = ...,
         next_page_token: _builtins.str = ...,
         remaining_operations: _builtins.int = ...,
     ) -> None: ...
@@ -83,10 +83,10 @@ class ListOperationsResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListOperationsResponse: _TypeAlias = ListOperationsResponse  # noqa: Y015
+Global___ListThreeDSOperationsResponse: _TypeAlias = ListThreeDSOperationsResponse  # noqa: Y015
 
 @_typing.final
-class GetOperationRequest(_message.Message):
+class GetThreeDSOperationRequest(_message.Message):
     """A request for one operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -113,23 +113,23 @@ class GetOperationRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetOperationRequest: _TypeAlias = GetOperationRequest  # noqa: Y015
+Global___GetThreeDSOperationRequest: _TypeAlias = GetThreeDSOperationRequest  # noqa: Y015
 
 @_typing.final
-class GetOperationResponse(_message.Message):
+class GetThreeDSOperationResponse(_message.Message):
     """The operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OPERATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def operation(self) -> _operation_pb2.Operation:
+    def operation(self) -> _operation_pb2.ThreeDSOperation:
         """As D1 keeps it."""
 
     def __init__(
         self,
         *,
-        operation: _operation_pb2.Operation | None = ...,
+        operation: _operation_pb2.ThreeDSOperation | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -137,4 +137,4 @@ class GetOperationResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetOperationResponse: _TypeAlias = GetOperationResponse  # noqa: Y015
+Global___GetThreeDSOperationResponse: _TypeAlias = GetThreeDSOperationResponse  # noqa: Y015

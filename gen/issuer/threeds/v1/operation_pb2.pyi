@@ -19,73 +19,73 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _OperationType:
+class _ThreeDSOperationType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _OperationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OperationType.ValueType], _builtins.type):
+class _ThreeDSOperationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ThreeDSOperationType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    OPERATION_TYPE_UNSPECIFIED: _OperationType.ValueType  # 0
-    """A name that this version of the contract does not know; see `Operation.operation_text`."""
-    OPERATION_TYPE_FRICTIONLESS: _OperationType.ValueType  # 1
+    THREE_DS_OPERATION_TYPE_UNSPECIFIED: _ThreeDSOperationType.ValueType  # 0
+    """A name that this version of the contract does not know; see `ThreeDSOperation.type_text`."""
+    THREE_DS_OPERATION_TYPE_FRICTIONLESS: _ThreeDSOperationType.ValueType  # 1
     """No challenge: the ruleset saw little risk."""
-    OPERATION_TYPE_CHALLENGE_OOB: _OperationType.ValueType  # 2
+    THREE_DS_OPERATION_TYPE_CHALLENGE_OOB: _ThreeDSOperationType.ValueType  # 2
     """Challenge out of band, approved with the authenticator that D1's SDK enrolled."""
-    OPERATION_TYPE_CHALLENGE_OOB_ISSUER: _OperationType.ValueType  # 3
+    THREE_DS_OPERATION_TYPE_CHALLENGE_OOB_ISSUER: _ThreeDSOperationType.ValueType  # 3
     """Challenge out of band, by the issuer's own strong authentication."""
-    OPERATION_TYPE_CHALLENGE_OTP_SMS: _OperationType.ValueType  # 4
+    THREE_DS_OPERATION_TYPE_CHALLENGE_OTP_SMS: _ThreeDSOperationType.ValueType  # 4
     """Challenge with a one-time password by SMS."""
 
-class OperationType(_OperationType, metaclass=_OperationTypeEnumTypeWrapper):
+class ThreeDSOperationType(_ThreeDSOperationType, metaclass=_ThreeDSOperationTypeEnumTypeWrapper):
     """How a 3-D Secure authentication went. Each value stands for D1's name for it, which is the value's own name without
     the prefix and with `3DS_` before it.
     """
 
-OPERATION_TYPE_UNSPECIFIED: OperationType.ValueType  # 0
-"""A name that this version of the contract does not know; see `Operation.operation_text`."""
-OPERATION_TYPE_FRICTIONLESS: OperationType.ValueType  # 1
+THREE_DS_OPERATION_TYPE_UNSPECIFIED: ThreeDSOperationType.ValueType  # 0
+"""A name that this version of the contract does not know; see `ThreeDSOperation.type_text`."""
+THREE_DS_OPERATION_TYPE_FRICTIONLESS: ThreeDSOperationType.ValueType  # 1
 """No challenge: the ruleset saw little risk."""
-OPERATION_TYPE_CHALLENGE_OOB: OperationType.ValueType  # 2
+THREE_DS_OPERATION_TYPE_CHALLENGE_OOB: ThreeDSOperationType.ValueType  # 2
 """Challenge out of band, approved with the authenticator that D1's SDK enrolled."""
-OPERATION_TYPE_CHALLENGE_OOB_ISSUER: OperationType.ValueType  # 3
+THREE_DS_OPERATION_TYPE_CHALLENGE_OOB_ISSUER: ThreeDSOperationType.ValueType  # 3
 """Challenge out of band, by the issuer's own strong authentication."""
-OPERATION_TYPE_CHALLENGE_OTP_SMS: OperationType.ValueType  # 4
+THREE_DS_OPERATION_TYPE_CHALLENGE_OTP_SMS: ThreeDSOperationType.ValueType  # 4
 """Challenge with a one-time password by SMS."""
-Global___OperationType: _TypeAlias = OperationType  # noqa: Y015
+Global___ThreeDSOperationType: _TypeAlias = ThreeDSOperationType  # noqa: Y015
 
-class _OperationStatus:
+class _ThreeDSOperationStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _OperationStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OperationStatus.ValueType], _builtins.type):
+class _ThreeDSOperationStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ThreeDSOperationStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    OPERATION_STATUS_UNSPECIFIED: _OperationStatus.ValueType  # 0
-    """A word that this version of the contract does not know; see `Operation.status_text`."""
-    OPERATION_STATUS_SUCCESSFUL: _OperationStatus.ValueType  # 1
+    THREE_DS_OPERATION_STATUS_UNSPECIFIED: _ThreeDSOperationStatus.ValueType  # 0
+    """A word that this version of the contract does not know; see `ThreeDSOperation.status_text`."""
+    THREE_DS_OPERATION_STATUS_SUCCESSFUL: _ThreeDSOperationStatus.ValueType  # 1
     """The cardholder is authenticated."""
-    OPERATION_STATUS_FAILED: _OperationStatus.ValueType  # 2
+    THREE_DS_OPERATION_STATUS_FAILED: _ThreeDSOperationStatus.ValueType  # 2
     """The cardholder is not authenticated."""
 
-class OperationStatus(_OperationStatus, metaclass=_OperationStatusEnumTypeWrapper):
+class ThreeDSOperationStatus(_ThreeDSOperationStatus, metaclass=_ThreeDSOperationStatusEnumTypeWrapper):
     """How it ended."""
 
-OPERATION_STATUS_UNSPECIFIED: OperationStatus.ValueType  # 0
-"""A word that this version of the contract does not know; see `Operation.status_text`."""
-OPERATION_STATUS_SUCCESSFUL: OperationStatus.ValueType  # 1
+THREE_DS_OPERATION_STATUS_UNSPECIFIED: ThreeDSOperationStatus.ValueType  # 0
+"""A word that this version of the contract does not know; see `ThreeDSOperation.status_text`."""
+THREE_DS_OPERATION_STATUS_SUCCESSFUL: ThreeDSOperationStatus.ValueType  # 1
 """The cardholder is authenticated."""
-OPERATION_STATUS_FAILED: OperationStatus.ValueType  # 2
+THREE_DS_OPERATION_STATUS_FAILED: ThreeDSOperationStatus.ValueType  # 2
 """The cardholder is not authenticated."""
-Global___OperationStatus: _TypeAlias = OperationStatus  # noqa: Y015
+Global___ThreeDSOperationStatus: _TypeAlias = ThreeDSOperationStatus  # noqa: Y015
 
 @_typing.final
-class Operation(_message.Message):
+class ThreeDSOperation(_message.Message):
     """One 3-D Secure operation on a card, as D1 reports it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OPERATION_ID_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
-    OPERATION_TEXT_FIELD_NUMBER: _builtins.int
+    TYPE_TEXT_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     STATUS_TEXT_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
@@ -96,11 +96,11 @@ class Operation(_message.Message):
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     """D1's id of the operation, at most 64 characters of `[A-Za-z0-9_-]`. Unique per card."""
-    type: Global___OperationType.ValueType
+    type: Global___ThreeDSOperationType.ValueType
     """What kind it was."""
-    operation_text: _builtins.str
-    """D1's name of the kind as it came, for example `3DS_FRICTIONLESS`: what to read when `type` is unspecified."""
-    status: Global___OperationStatus.ValueType
+    type_text: _builtins.str
+    """D1's name of the type, unchanged, for example `3DS_FRICTIONLESS`: what to read when `type` is unspecified."""
+    status: Global___ThreeDSOperationStatus.ValueType
     """How it ended."""
     status_text: _builtins.str
     """D1's word for how it ended, as it came: what to read when `status` is unspecified."""
@@ -115,7 +115,7 @@ class Operation(_message.Message):
         """When D1 processed the request. Absent if D1's text is no ISO 8601 time."""
 
     @_builtins.property
-    def details(self) -> Global___OperationDetails:
+    def details(self) -> Global___ThreeDSOperationDetails:
         """Ids of the authentication, and whatever else D1 says of it; absent if D1 sent none."""
 
     @_builtins.property
@@ -126,27 +126,27 @@ class Operation(_message.Message):
         self,
         *,
         operation_id: _builtins.str = ...,
-        type: Global___OperationType.ValueType = ...,
-        operation_text: _builtins.str = ...,
-        status: Global___OperationStatus.ValueType = ...,
+        type: Global___ThreeDSOperationType.ValueType = ...,
+        type_text: _builtins.str = ...,
+        status: Global___ThreeDSOperationStatus.ValueType = ...,
         status_text: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         start_time_text: _builtins.str = ...,
         consumer_id: _builtins.str = ...,
-        details: Global___OperationDetails | None = ...,
+        details: Global___ThreeDSOperationDetails | None = ...,
         error: _builtins.str = ...,
         unrecognized: _struct_pb2.Struct | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "start_time", b"start_time", "unrecognized", b"unrecognized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer_id", b"consumer_id", "details", b"details", "error", b"error", "operation_id", b"operation_id", "operation_text", b"operation_text", "start_time", b"start_time", "start_time_text", b"start_time_text", "status", b"status", "status_text", b"status_text", "type", b"type", "unrecognized", b"unrecognized"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer_id", b"consumer_id", "details", b"details", "error", b"error", "operation_id", b"operation_id", "start_time", b"start_time", "start_time_text", b"start_time_text", "status", b"status", "status_text", b"status_text", "type", b"type", "type_text", b"type_text", "unrecognized", b"unrecognized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Operation: _TypeAlias = Operation  # noqa: Y015
+Global___ThreeDSOperation: _TypeAlias = ThreeDSOperation  # noqa: Y015
 
 @_typing.final
-class OperationDetails(_message.Message):
+class ThreeDSOperationDetails(_message.Message):
     """Details of a 3-D Secure operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -175,4 +175,4 @@ class OperationDetails(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___OperationDetails: _TypeAlias = OperationDetails  # noqa: Y015
+Global___ThreeDSOperationDetails: _TypeAlias = ThreeDSOperationDetails  # noqa: Y015

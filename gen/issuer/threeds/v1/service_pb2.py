@@ -26,7 +26,7 @@ from issuer.threeds.v1 import history_pb2 as issuer_dot_threeds_dot_v1_dot_histo
 from issuer.threeds.v1 import messages_pb2 as issuer_dot_threeds_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fissuer/threeds/v1/service.proto\x12\x11issuer.threeds.v1\x1a\x1fissuer/threeds/v1/history.proto\x1a issuer/threeds/v1/messages.proto2\xc6\x02\n\x15\x41uthenticationService\x12Y\n\nLookupCard\x12$.issuer.threeds.v1.LookupCardRequest\x1a%.issuer.threeds.v1.LookupCardResponse\x12_\n\x0c\x41uthenticate\x12&.issuer.threeds.v1.AuthenticateRequest\x1a\'.issuer.threeds.v1.AuthenticateResponse\x12q\n\x12GetChallengeResult\x12,.issuer.threeds.v1.GetChallengeResultRequest\x1a-.issuer.threeds.v1.GetChallengeResultResponse2\xda\x01\n\x10OperationService\x12\x65\n\x0eListOperations\x12(.issuer.threeds.v1.ListOperationsRequest\x1a).issuer.threeds.v1.ListOperationsResponse\x12_\n\x0cGetOperation\x12&.issuer.threeds.v1.GetOperationRequest\x1a\'.issuer.threeds.v1.GetOperationResponseB\x85\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x13ThreeDSServiceProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fissuer/threeds/v1/service.proto\x12\x11issuer.threeds.v1\x1a\x1fissuer/threeds/v1/history.proto\x1a issuer/threeds/v1/messages.proto2\xc6\x02\n\x15\x41uthenticationService\x12Y\n\nLookupCard\x12$.issuer.threeds.v1.LookupCardRequest\x1a%.issuer.threeds.v1.LookupCardResponse\x12_\n\x0c\x41uthenticate\x12&.issuer.threeds.v1.AuthenticateRequest\x1a\'.issuer.threeds.v1.AuthenticateResponse\x12q\n\x12GetChallengeResult\x12,.issuer.threeds.v1.GetChallengeResultRequest\x1a-.issuer.threeds.v1.GetChallengeResultResponse2\x8b\x02\n\x17ThreeDSOperationService\x12z\n\x15ListThreeDSOperations\x12/.issuer.threeds.v1.ListThreeDSOperationsRequest\x1a\x30.issuer.threeds.v1.ListThreeDSOperationsResponse\x12t\n\x13GetThreeDSOperation\x12-.issuer.threeds.v1.GetThreeDSOperationRequest\x1a..issuer.threeds.v1.GetThreeDSOperationResponseB\x85\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x13ThreeDSServiceProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\033d1gateway.issuer.threeds.v1B\023ThreeDSServiceProtoP\001Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\252\002\024D1Gateway.ThreeDS.V1'
   _globals['_AUTHENTICATIONSERVICE']._serialized_start=122
   _globals['_AUTHENTICATIONSERVICE']._serialized_end=448
-  _globals['_OPERATIONSERVICE']._serialized_start=451
-  _globals['_OPERATIONSERVICE']._serialized_end=669
+  _globals['_THREEDSOPERATIONSERVICE']._serialized_start=451
+  _globals['_THREEDSOPERATIONSERVICE']._serialized_end=718
 # @@protoc_insertion_point(module_scope)

@@ -279,7 +279,7 @@ class AuthenticationService:
             _registered_method=True)
 
 
-class OperationServiceStub:
+class ThreeDSOperationServiceStub:
     """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
     Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
@@ -307,19 +307,19 @@ class OperationServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ListOperations = channel.unary_unary(
-                '/issuer.threeds.v1.OperationService/ListOperations',
-                request_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsRequest.SerializeToString,
-                response_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsResponse.FromString,
+        self.ListThreeDSOperations = channel.unary_unary(
+                '/issuer.threeds.v1.ThreeDSOperationService/ListThreeDSOperations',
+                request_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListThreeDSOperationsRequest.SerializeToString,
+                response_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListThreeDSOperationsResponse.FromString,
                 _registered_method=True)
-        self.GetOperation = channel.unary_unary(
-                '/issuer.threeds.v1.OperationService/GetOperation',
-                request_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationRequest.SerializeToString,
-                response_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationResponse.FromString,
+        self.GetThreeDSOperation = channel.unary_unary(
+                '/issuer.threeds.v1.ThreeDSOperationService/GetThreeDSOperation',
+                request_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetThreeDSOperationRequest.SerializeToString,
+                response_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetThreeDSOperationResponse.FromString,
                 _registered_method=True)
 
 
-class OperationServiceServicer:
+class ThreeDSOperationServiceServicer:
     """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
     Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
@@ -341,20 +341,20 @@ class OperationServiceServicer:
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
     """
 
-    def ListOperations(self, request, context):
+    def ListThreeDSOperations(self, request, context):
         """Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
         twice. What is newer than the first page is not in later ones; begin again to see it.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card, or about a
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or about a
         thousand operations have arrived since it was given out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetOperation(self, request, context):
+    def GetThreeDSOperation(self, request, context):
         """Gets one operation of a card.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
         """
@@ -363,27 +363,27 @@ class OperationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
 
-def add_OperationServiceServicer_to_server(servicer, server):
+def add_ThreeDSOperationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ListOperations': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListOperations,
-                    request_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsRequest.FromString,
-                    response_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsResponse.SerializeToString,
+            'ListThreeDSOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListThreeDSOperations,
+                    request_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListThreeDSOperationsRequest.FromString,
+                    response_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.ListThreeDSOperationsResponse.SerializeToString,
             ),
-            'GetOperation': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetOperation,
-                    request_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationRequest.FromString,
-                    response_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationResponse.SerializeToString,
+            'GetThreeDSOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetThreeDSOperation,
+                    request_deserializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetThreeDSOperationRequest.FromString,
+                    response_serializer=issuer_dot_threeds_dot_v1_dot_history__pb2.GetThreeDSOperationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'issuer.threeds.v1.OperationService', rpc_method_handlers)
+            'issuer.threeds.v1.ThreeDSOperationService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('issuer.threeds.v1.OperationService', rpc_method_handlers)
+    server.add_registered_method_handlers('issuer.threeds.v1.ThreeDSOperationService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class OperationService:
+class ThreeDSOperationService:
     """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
     Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
@@ -406,7 +406,7 @@ class OperationService:
     """
 
     @staticmethod
-    def ListOperations(request,
+    def ListThreeDSOperations(request,
             target,
             options=(),
             channel_credentials=None,
@@ -419,9 +419,9 @@ class OperationService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/issuer.threeds.v1.OperationService/ListOperations',
-            issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsRequest.SerializeToString,
-            issuer_dot_threeds_dot_v1_dot_history__pb2.ListOperationsResponse.FromString,
+            '/issuer.threeds.v1.ThreeDSOperationService/ListThreeDSOperations',
+            issuer_dot_threeds_dot_v1_dot_history__pb2.ListThreeDSOperationsRequest.SerializeToString,
+            issuer_dot_threeds_dot_v1_dot_history__pb2.ListThreeDSOperationsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -433,7 +433,7 @@ class OperationService:
             _registered_method=True)
 
     @staticmethod
-    def GetOperation(request,
+    def GetThreeDSOperation(request,
             target,
             options=(),
             channel_credentials=None,
@@ -446,9 +446,9 @@ class OperationService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/issuer.threeds.v1.OperationService/GetOperation',
-            issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationRequest.SerializeToString,
-            issuer_dot_threeds_dot_v1_dot_history__pb2.GetOperationResponse.FromString,
+            '/issuer.threeds.v1.ThreeDSOperationService/GetThreeDSOperation',
+            issuer_dot_threeds_dot_v1_dot_history__pb2.GetThreeDSOperationRequest.SerializeToString,
+            issuer_dot_threeds_dot_v1_dot_history__pb2.GetThreeDSOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -223,7 +223,7 @@ class AuthenticationServiceServicer(metaclass=_abc_1.ABCMeta):
 
 def add_AuthenticationServiceServicer_to_server(servicer: AuthenticationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
-class OperationServiceStub:
+class ThreeDSOperationServiceStub:
     """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
     Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
@@ -248,23 +248,23 @@ class OperationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> OperationServiceAsyncStub: ...
-    ListOperations: _grpc.UnaryUnaryMultiCallable[_history_pb2.ListOperationsRequest, _history_pb2.ListOperationsResponse]
+    def __new__(cls, channel: _aio.Channel) -> ThreeDSOperationServiceAsyncStub: ...
+    ListThreeDSOperations: _grpc.UnaryUnaryMultiCallable[_history_pb2.ListThreeDSOperationsRequest, _history_pb2.ListThreeDSOperationsResponse]
     """Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
     A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
     twice. What is newer than the first page is not in later ones; begin again to see it.
     NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-    INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card, or about a
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or about a
     thousand operations have arrived since it was given out.
     """
-    GetOperation: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetOperationRequest, _history_pb2.GetOperationResponse]
+    GetThreeDSOperation: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetThreeDSOperationRequest, _history_pb2.GetThreeDSOperationResponse]
     """Gets one operation of a card.
     NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
     """
 
 @_typing.type_check_only
-class OperationServiceAsyncStub(OperationServiceStub):
+class ThreeDSOperationServiceAsyncStub(ThreeDSOperationServiceStub):
     """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
     Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
@@ -287,21 +287,21 @@ class OperationServiceAsyncStub(OperationServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ListOperations: _aio.UnaryUnaryMultiCallable[_history_pb2.ListOperationsRequest, _history_pb2.ListOperationsResponse]  # type: ignore[assignment]
+    ListThreeDSOperations: _aio.UnaryUnaryMultiCallable[_history_pb2.ListThreeDSOperationsRequest, _history_pb2.ListThreeDSOperationsResponse]  # type: ignore[assignment]
     """Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
     A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
     twice. What is newer than the first page is not in later ones; begin again to see it.
     NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-    INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card, or about a
+    INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or about a
     thousand operations have arrived since it was given out.
     """
-    GetOperation: _aio.UnaryUnaryMultiCallable[_history_pb2.GetOperationRequest, _history_pb2.GetOperationResponse]  # type: ignore[assignment]
+    GetThreeDSOperation: _aio.UnaryUnaryMultiCallable[_history_pb2.GetThreeDSOperationRequest, _history_pb2.GetThreeDSOperationResponse]  # type: ignore[assignment]
     """Gets one operation of a card.
     NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
     """
 
-class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
+class ThreeDSOperationServiceServicer(metaclass=_abc_1.ABCMeta):
     """The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
     Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
@@ -324,28 +324,28 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
     """
 
     @_abc_1.abstractmethod
-    def ListOperations(
+    def ListThreeDSOperations(
         self,
-        request: _history_pb2.ListOperationsRequest,
+        request: _history_pb2.ListThreeDSOperationsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_history_pb2.ListOperationsResponse, _abc.Awaitable[_history_pb2.ListOperationsResponse]]:
+    ) -> _typing.Union[_history_pb2.ListThreeDSOperationsResponse, _abc.Awaitable[_history_pb2.ListThreeDSOperationsResponse]]:
         """Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
         twice. What is newer than the first page is not in later ones; begin again to see it.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card, or about a
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or about a
         thousand operations have arrived since it was given out.
         """
 
     @_abc_1.abstractmethod
-    def GetOperation(
+    def GetThreeDSOperation(
         self,
-        request: _history_pb2.GetOperationRequest,
+        request: _history_pb2.GetThreeDSOperationRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_history_pb2.GetOperationResponse, _abc.Awaitable[_history_pb2.GetOperationResponse]]:
+    ) -> _typing.Union[_history_pb2.GetThreeDSOperationResponse, _abc.Awaitable[_history_pb2.GetThreeDSOperationResponse]]:
         """Gets one operation of a card.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
         """
 
-def add_OperationServiceServicer_to_server(servicer: OperationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_ThreeDSOperationServiceServicer_to_server(servicer: ThreeDSOperationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

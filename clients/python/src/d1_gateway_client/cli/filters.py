@@ -9,8 +9,12 @@ from typing import Final, TypeVar
 import betterproto2
 
 from d1_gateway_client.contracts.issuer.consumer.v1 import ConsumerOperationStatus, ConsumerOperationType
-from d1_gateway_client.contracts.issuer.notification.v1 import NotificationFilter, NotificationKind
-from d1_gateway_client.contracts.issuer.threeds.v1 import OperationStatus, OperationType
+from d1_gateway_client.contracts.issuer.notification.v1 import (
+    ConsumerOperationFilter,
+    NotificationFilter,
+    ThreeDsOperationFilter,
+)
+from d1_gateway_client.contracts.issuer.threeds.v1 import ThreeDsOperationStatus, ThreeDsOperationType
 
 __all__ = ["Kind", "UnusableWordError", "notification_filter", "time_ago"]
 
@@ -28,10 +32,6 @@ class Kind(StrEnum):
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _AGO: Final = re.compile(r"([0-9]{1,9})([smhd])")
-_KINDS: Final = {
-    Kind.THREE_DS: NotificationKind.THREE_DS_OPERATION,
-    Kind.CONSUMER: NotificationKind.CONSUMER_OPERATION,
-}
 
 _ThreeDS = TypeVar("_ThreeDS", bound=betterproto2.Enum)
 _Consumer = TypeVar("_Consumer", bound=betterproto2.Enum)
@@ -74,24 +74,22 @@ def notification_filter(
     Raises:
         UnusableWordError: A type or status is unknown, or no notification can match all options.
     """
-    chosen_types = _members("--type", types, OperationType, ConsumerOperationType)
-    chosen_statuses = _members("--status", statuses, OperationStatus, ConsumerOperationStatus)
+    chosen_types = _members("--type", types, ThreeDsOperationType, ConsumerOperationType)
+    chosen_statuses = _members("--status", statuses, ThreeDsOperationStatus, ConsumerOperationStatus)
     left = set(kinds) or set(Kind)
     for chosen in (chosen_types, chosen_statuses):
         if any(chosen):
             left &= {kind for kind, members in zip(Kind, chosen, strict=True) if members}
     if not left:
         raise UnusableWordError("--kind, --type, --status: no notification can match all of these")
-    return NotificationFilter(
-        card_ids=[*cards],
-        consumer_ids=[*consumers],
-        operation_ids=[*operation_ids],
-        kinds=[_KINDS[kind] for kind in sorted(left) if left != set(Kind)],
-        operation_types=chosen_types[0],
-        statuses=chosen_statuses[0],
-        consumer_operation_types=chosen_types[1],
-        consumer_operation_statuses=chosen_statuses[1],
-    )
+    wanted = NotificationFilter(card_ids=[*cards], consumer_ids=[*consumers], operation_ids=[*operation_ids])
+    if left == set(Kind) and not any((*chosen_types, *chosen_statuses)):
+        return wanted
+    if Kind.THREE_DS in left:
+        wanted.three_ds_operations = ThreeDsOperationFilter(types=chosen_types[0], statuses=chosen_statuses[0])
+    if Kind.CONSUMER in left:
+        wanted.consumer_operations = ConsumerOperationFilter(types=chosen_types[1], statuses=chosen_statuses[1])
+    return wanted
 
 
 def _members(

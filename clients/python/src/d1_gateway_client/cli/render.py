@@ -53,7 +53,7 @@ def _cells(shown: Notification) -> tuple[str, ...]:
         "" if shown.receive_time is None else Timestamp.timestamp_to_json(shown.receive_time),
         kind,
         shown.card_id or shown.consumer_id,
-        operation.operation_text,
+        operation.type_text,
         operation.status_text,
         operation.operation_id,
     )

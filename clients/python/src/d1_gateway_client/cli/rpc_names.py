@@ -16,7 +16,7 @@ _CLIENTS: Final[Mapping[str, str]] = {
     "CardService": "cards",
     "ConsumerService": "consumers",
     "AuthenticationService": "authentication",
-    "OperationService": "operations",
+    "ThreeDSOperationService": "operations",
     "NotificationService": "notifications",
 }
 

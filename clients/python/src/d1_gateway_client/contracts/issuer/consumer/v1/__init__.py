@@ -140,7 +140,7 @@ class ConsumerOperationType(betterproto2.Enum):
 
     UNSPECIFIED = 0
     """
-    A name that this version of the contract does not know; see `ConsumerOperation.operation_text`.
+    A name that this version of the contract does not know; see `ConsumerOperation.type_text`.
     """
 
     REGISTER = 1
@@ -372,7 +372,7 @@ class ConsumerOperation(betterproto2.Message):
     What kind it was.
     """
 
-    operation_text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    type_text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
     D1's name of the kind as it came, for example `ENROLL_AUTHN`: what to read when `type` is unspecified.
     """

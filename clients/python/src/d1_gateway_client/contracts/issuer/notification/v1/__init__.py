@@ -6,6 +6,7 @@
 __all__ = (
     "CommitCursorRequest",
     "CommitCursorResponse",
+    "ConsumerOperationFilter",
     "DeleteSubscriptionRequest",
     "DeleteSubscriptionResponse",
     "GetSubscriptionRequest",
@@ -14,11 +15,11 @@ __all__ = (
     "ListSubscriptionsResponse",
     "Notification",
     "NotificationFilter",
-    "NotificationKind",
     "NotificationServiceAsyncStub",
     "NotificationServiceSyncStub",
     "StartPosition",
     "Subscription",
+    "ThreeDsOperationFilter",
     "WatchNotificationsRequest",
     "WatchNotificationsResponse",
     "WatcherRole",
@@ -41,43 +42,6 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
-
-
-class NotificationKind(betterproto2.Enum):
-    """
-    What a notification is about.
-    """
-
-    UNSPECIFIED = 0
-    """
-    Never sent; refused in a filter.
-    """
-
-    THREE_DS_OPERATION = 1
-    """
-    A 3-D Secure operation on a card.
-    """
-
-    CONSUMER_OPERATION = 2
-    """
-    An operation on a consumer.
-    """
-
-    @classmethod
-    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
-        return {
-            0: "NOTIFICATION_KIND_UNSPECIFIED",
-            1: "NOTIFICATION_KIND_THREE_DS_OPERATION",
-            2: "NOTIFICATION_KIND_CONSUMER_OPERATION",
-        }
-
-    @classmethod
-    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
-        return {
-            "NOTIFICATION_KIND_UNSPECIFIED": 0,
-            "NOTIFICATION_KIND_THREE_DS_OPERATION": 1,
-            "NOTIFICATION_KIND_CONSUMER_OPERATION": 2,
-        }
 
 
 class StartPosition(betterproto2.Enum):
@@ -192,6 +156,28 @@ class CommitCursorResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("issuer.notification.v1", "CommitCursorResponse", CommitCursorResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ConsumerOperationFilter(betterproto2.Message):
+    """
+    Selects consumer operations. Within a list any value matches; every list that is not empty must match.
+    """
+
+    types: "list[__consumer__v1__.ConsumerOperationType]" = betterproto2.field(1, betterproto2.TYPE_ENUM, repeated=True)
+    """
+    Only these types. CONSUMER_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the contract.
+    """
+
+    statuses: "list[__consumer__v1__.ConsumerOperationStatus]" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, repeated=True
+    )
+    """
+    Only these statuses. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the contract.
+    """
+
+
+default_message_pool.register_message("issuer.notification.v1", "ConsumerOperationFilter", ConsumerOperationFilter)
 
 
 @dataclass(eq=False, repr=False)
@@ -335,7 +321,7 @@ class Notification(betterproto2.Message):
     The consumer it is about, by the issuer's own id; empty if it is about a card whose holder D1 did not name.
     """
 
-    three_ds_operation: "__threeds__v1__.Operation | None" = betterproto2.field(
+    three_ds_operation: "__threeds__v1__.ThreeDsOperation | None" = betterproto2.field(
         10, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
     """
@@ -356,10 +342,7 @@ default_message_pool.register_message("issuer.notification.v1", "Notification", 
 @dataclass(eq=False, repr=False)
 class NotificationFilter(betterproto2.Message):
     """
-    Which notifications a watcher wants. Within a list any value will do; all lists that are not empty must agree.
-
-    `operation_types` and `statuses` speak of 3-D Secure operations alone, `consumer_operation_types` and
-    `consumer_operation_statuses` of operations on consumers alone; the other lists of both.
+    Selects notifications. Within a list any value matches; every list that is not empty must match.
     """
 
     card_ids: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
@@ -372,45 +355,24 @@ class NotificationFilter(betterproto2.Message):
     Only these consumers and their cards. A notification in which D1 names no consumer does not match.
     """
 
-    operation_types: "list[__threeds__v1__.OperationType]" = betterproto2.field(
-        3, betterproto2.TYPE_ENUM, repeated=True
+    operation_ids: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Only these operations, by D1's operation ids.
+    """
+
+    three_ds_operations: "ThreeDsOperationFilter | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Only these types of 3-D Secure operation. OPERATION_TYPE_UNSPECIFIED matches the ones that this version does not
-    know.
+    The 3DS operations to receive; set it empty for all of them. If this or another kind of operation is set, a kind
+    that is absent does not match; if none is set, all kinds match.
     """
 
-    statuses: "list[__threeds__v1__.OperationStatus]" = betterproto2.field(4, betterproto2.TYPE_ENUM, repeated=True)
-    """
-    Only 3-D Secure operations that ended so. OPERATION_STATUS_UNSPECIFIED matches the words that this version does not
-    know.
-    """
-
-    operation_ids: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
-    """
-    Only these operations, by D1's ids.
-    """
-
-    kinds: "list[NotificationKind]" = betterproto2.field(6, betterproto2.TYPE_ENUM, repeated=True)
-    """
-    Only these kinds of notification. Empty: those that the types and statuses in this filter speak of, or all if there
-    are none.
-    """
-
-    consumer_operation_types: "list[__consumer__v1__.ConsumerOperationType]" = betterproto2.field(
-        7, betterproto2.TYPE_ENUM, repeated=True
+    consumer_operations: "ConsumerOperationFilter | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Only these types of operation on a consumer. CONSUMER_OPERATION_TYPE_UNSPECIFIED matches the ones that this version
-    does not know.
-    """
-
-    consumer_operation_statuses: "list[__consumer__v1__.ConsumerOperationStatus]" = betterproto2.field(
-        8, betterproto2.TYPE_ENUM, repeated=True
-    )
-    """
-    Only operations on consumers that ended so. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches the words that this
-    version does not know.
+    The consumer operations to receive, likewise.
     """
 
 
@@ -457,6 +419,28 @@ class Subscription(betterproto2.Message):
 
 
 default_message_pool.register_message("issuer.notification.v1", "Subscription", Subscription)
+
+
+@dataclass(eq=False, repr=False)
+class ThreeDsOperationFilter(betterproto2.Message):
+    """
+    Selects 3DS operations. Within a list any value matches; every list that is not empty must match.
+    """
+
+    types: "list[__threeds__v1__.ThreeDsOperationType]" = betterproto2.field(1, betterproto2.TYPE_ENUM, repeated=True)
+    """
+    Only these types. THREE_DS_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the contract.
+    """
+
+    statuses: "list[__threeds__v1__.ThreeDsOperationStatus]" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, repeated=True
+    )
+    """
+    Only these statuses. THREE_DS_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the contract.
+    """
+
+
+default_message_pool.register_message("issuer.notification.v1", "ThreeDSOperationFilter", ThreeDsOperationFilter)
 
 
 @dataclass(eq=False, repr=False)
@@ -538,11 +522,11 @@ class WatchNotificationsResponse(betterproto2.Message):
     Whether this watcher receives or stands by.
     """
 
-    fence: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    fencing_token: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
     """
-    Grows with each take-over of a named subscription, across gateways and restarts. A batch whose fence is smaller than
-    the highest seen was sent by a watcher that had lost its place, and arrives late: drop it. 0 while this watcher
-    stands by, and for a watch without a name.
+    Fencing token: grows with each take-over of a named subscription, across gateways and restarts. A batch with a
+    smaller one than the highest seen comes from a watcher that is no longer active: drop it. 0 while this watcher stands
+    by, and for a watch without a name.
     """
 
 

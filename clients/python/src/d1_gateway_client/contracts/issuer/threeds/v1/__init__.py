@@ -26,22 +26,16 @@ __all__ = (
     "Erro",
     "GetChallengeResultRequest",
     "GetChallengeResultResponse",
-    "GetOperationRequest",
-    "GetOperationResponse",
-    "ListOperationsRequest",
-    "ListOperationsResponse",
+    "GetThreeDsOperationRequest",
+    "GetThreeDsOperationResponse",
+    "ListThreeDsOperationsRequest",
+    "ListThreeDsOperationsResponse",
     "LookupCardRequest",
     "LookupCardResponse",
     "MerchantRiskIndicator",
     "MessageCategory",
     "MessageExtension",
     "MessageVersion",
-    "Operation",
-    "OperationDetails",
-    "OperationServiceAsyncStub",
-    "OperationServiceSyncStub",
-    "OperationStatus",
-    "OperationType",
     "PhoneNumber",
     "RReq",
     "RecurringInd",
@@ -50,6 +44,12 @@ __all__ = (
     "SpcTransData",
     "SplitSdkType",
     "ThreeDsMethod",
+    "ThreeDsOperation",
+    "ThreeDsOperationDetails",
+    "ThreeDsOperationServiceAsyncStub",
+    "ThreeDsOperationServiceSyncStub",
+    "ThreeDsOperationStatus",
+    "ThreeDsOperationType",
     "ThreeDsRequestorAuthenticationInfo",
     "ThreeDsRequestorPriorAuthenticationInfo",
     "TransStatus",
@@ -311,14 +311,14 @@ class MessageVersion(betterproto2.Enum):
         }
 
 
-class OperationStatus(betterproto2.Enum):
+class ThreeDsOperationStatus(betterproto2.Enum):
     """
     How it ended.
     """
 
     UNSPECIFIED = 0
     """
-    A word that this version of the contract does not know; see `Operation.status_text`.
+    A word that this version of the contract does not know; see `ThreeDSOperation.status_text`.
     """
 
     SUCCESSFUL = 1
@@ -334,21 +334,21 @@ class OperationStatus(betterproto2.Enum):
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
-            0: "OPERATION_STATUS_UNSPECIFIED",
-            1: "OPERATION_STATUS_SUCCESSFUL",
-            2: "OPERATION_STATUS_FAILED",
+            0: "THREE_DS_OPERATION_STATUS_UNSPECIFIED",
+            1: "THREE_DS_OPERATION_STATUS_SUCCESSFUL",
+            2: "THREE_DS_OPERATION_STATUS_FAILED",
         }
 
     @classmethod
     def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
         return {
-            "OPERATION_STATUS_UNSPECIFIED": 0,
-            "OPERATION_STATUS_SUCCESSFUL": 1,
-            "OPERATION_STATUS_FAILED": 2,
+            "THREE_DS_OPERATION_STATUS_UNSPECIFIED": 0,
+            "THREE_DS_OPERATION_STATUS_SUCCESSFUL": 1,
+            "THREE_DS_OPERATION_STATUS_FAILED": 2,
         }
 
 
-class OperationType(betterproto2.Enum):
+class ThreeDsOperationType(betterproto2.Enum):
     """
     How a 3-D Secure authentication went. Each value stands for D1's name for it, which is the value's own name without
     the prefix and with `3DS_` before it.
@@ -356,7 +356,7 @@ class OperationType(betterproto2.Enum):
 
     UNSPECIFIED = 0
     """
-    A name that this version of the contract does not know; see `Operation.operation_text`.
+    A name that this version of the contract does not know; see `ThreeDSOperation.type_text`.
     """
 
     FRICTIONLESS = 1
@@ -382,21 +382,21 @@ class OperationType(betterproto2.Enum):
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
-            0: "OPERATION_TYPE_UNSPECIFIED",
-            1: "OPERATION_TYPE_FRICTIONLESS",
-            2: "OPERATION_TYPE_CHALLENGE_OOB",
-            3: "OPERATION_TYPE_CHALLENGE_OOB_ISSUER",
-            4: "OPERATION_TYPE_CHALLENGE_OTP_SMS",
+            0: "THREE_DS_OPERATION_TYPE_UNSPECIFIED",
+            1: "THREE_DS_OPERATION_TYPE_FRICTIONLESS",
+            2: "THREE_DS_OPERATION_TYPE_CHALLENGE_OOB",
+            3: "THREE_DS_OPERATION_TYPE_CHALLENGE_OOB_ISSUER",
+            4: "THREE_DS_OPERATION_TYPE_CHALLENGE_OTP_SMS",
         }
 
     @classmethod
     def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
         return {
-            "OPERATION_TYPE_UNSPECIFIED": 0,
-            "OPERATION_TYPE_FRICTIONLESS": 1,
-            "OPERATION_TYPE_CHALLENGE_OOB": 2,
-            "OPERATION_TYPE_CHALLENGE_OOB_ISSUER": 3,
-            "OPERATION_TYPE_CHALLENGE_OTP_SMS": 4,
+            "THREE_DS_OPERATION_TYPE_UNSPECIFIED": 0,
+            "THREE_DS_OPERATION_TYPE_FRICTIONLESS": 1,
+            "THREE_DS_OPERATION_TYPE_CHALLENGE_OOB": 2,
+            "THREE_DS_OPERATION_TYPE_CHALLENGE_OOB_ISSUER": 3,
+            "THREE_DS_OPERATION_TYPE_CHALLENGE_OTP_SMS": 4,
         }
 
 
@@ -2045,7 +2045,7 @@ default_message_pool.register_message("issuer.threeds.v1", "GetChallengeResultRe
 
 
 @dataclass(eq=False, repr=False)
-class GetOperationRequest(betterproto2.Message):
+class GetThreeDsOperationRequest(betterproto2.Message):
     """
     A request for one operation.
     """
@@ -2066,26 +2066,26 @@ class GetOperationRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message("issuer.threeds.v1", "GetOperationRequest", GetOperationRequest)
+default_message_pool.register_message("issuer.threeds.v1", "GetThreeDSOperationRequest", GetThreeDsOperationRequest)
 
 
 @dataclass(eq=False, repr=False)
-class GetOperationResponse(betterproto2.Message):
+class GetThreeDsOperationResponse(betterproto2.Message):
     """
     The operation.
     """
 
-    operation: "Operation | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    operation: "ThreeDsOperation | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     As D1 keeps it.
     """
 
 
-default_message_pool.register_message("issuer.threeds.v1", "GetOperationResponse", GetOperationResponse)
+default_message_pool.register_message("issuer.threeds.v1", "GetThreeDSOperationResponse", GetThreeDsOperationResponse)
 
 
 @dataclass(eq=False, repr=False)
-class ListOperationsRequest(betterproto2.Message):
+class ListThreeDsOperationsRequest(betterproto2.Message):
     """
     A request for the operations of a card.
     """
@@ -2111,16 +2111,16 @@ class ListOperationsRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message("issuer.threeds.v1", "ListOperationsRequest", ListOperationsRequest)
+default_message_pool.register_message("issuer.threeds.v1", "ListThreeDSOperationsRequest", ListThreeDsOperationsRequest)
 
 
 @dataclass(eq=False, repr=False)
-class ListOperationsResponse(betterproto2.Message):
+class ListThreeDsOperationsResponse(betterproto2.Message):
     """
     A page of operations.
     """
 
-    operations: "list[Operation]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    operations: "list[ThreeDsOperation]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Newest first.
     """
@@ -2136,7 +2136,9 @@ class ListOperationsResponse(betterproto2.Message):
     """
 
 
-default_message_pool.register_message("issuer.threeds.v1", "ListOperationsResponse", ListOperationsResponse)
+default_message_pool.register_message(
+    "issuer.threeds.v1", "ListThreeDSOperationsResponse", ListThreeDsOperationsResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -2325,104 +2327,6 @@ class MessageExtension(betterproto2.Message):
 
 
 default_message_pool.register_message("issuer.threeds.v1", "MessageExtension", MessageExtension)
-
-
-@dataclass(eq=False, repr=False)
-class Operation(betterproto2.Message):
-    """
-    One 3-D Secure operation on a card, as D1 reports it.
-    """
-
-    operation_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-    """
-    D1's id of the operation, at most 64 characters of `[A-Za-z0-9_-]`. Unique per card.
-    """
-
-    type: "OperationType" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: OperationType(0))
-    """
-    What kind it was.
-    """
-
-    operation_text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
-    """
-    D1's name of the kind as it came, for example `3DS_FRICTIONLESS`: what to read when `type` is unspecified.
-    """
-
-    status: "OperationStatus" = betterproto2.field(
-        4, betterproto2.TYPE_ENUM, default_factory=lambda: OperationStatus(0)
-    )
-    """
-    How it ended.
-    """
-
-    status_text: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
-    """
-    D1's word for how it ended, as it came: what to read when `status` is unspecified.
-    """
-
-    start_time: "datetime.datetime | None" = betterproto2.field(
-        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
-    )
-    """
-    When D1 processed the request. Absent if D1's text is no ISO 8601 time.
-    """
-
-    start_time_text: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
-    """
-    D1's text of the start time, as it came, for example `2022-06-16T06:28:02.492Z`.
-    """
-
-    consumer_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
-    """
-    The card's holder, by the issuer's own id; empty if D1 did not say.
-    """
-
-    details: "OperationDetails | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
-    """
-    Ids of the authentication, and whatever else D1 says of it; absent if D1 sent none.
-    """
-
-    error: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
-    """
-    Why it failed, as text for people; empty unless it failed.
-    """
-
-    unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
-        15, betterproto2.TYPE_MESSAGE, optional=True
-    )
-    """
-    What D1 sent beyond the fields above, as it came.
-    """
-
-
-default_message_pool.register_message("issuer.threeds.v1", "Operation", Operation)
-
-
-@dataclass(eq=False, repr=False)
-class OperationDetails(betterproto2.Message):
-    """
-    Details of a 3-D Secure operation.
-    """
-
-    acs_transaction_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-    """
-    The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID.
-    """
-
-    three_ds_server_trans_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-    """
-    The 3DS server transaction id (EMV 3DS `threeDSServerTransID`), usually a UUID.
-    """
-
-    unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
-        15, betterproto2.TYPE_MESSAGE, optional=True
-    )
-    """
-    What D1 sent beyond the fields above, as it came.
-    """
-
-
-default_message_pool.register_message("issuer.threeds.v1", "OperationDetails", OperationDetails)
 
 
 @dataclass(eq=False, repr=False)
@@ -2900,6 +2804,106 @@ default_message_pool.register_message("issuer.threeds.v1", "ThreeDSMethod", Thre
 
 
 @dataclass(eq=False, repr=False)
+class ThreeDsOperation(betterproto2.Message):
+    """
+    One 3-D Secure operation on a card, as D1 reports it.
+    """
+
+    operation_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    D1's id of the operation, at most 64 characters of `[A-Za-z0-9_-]`. Unique per card.
+    """
+
+    type: "ThreeDsOperationType" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: ThreeDsOperationType(0)
+    )
+    """
+    What kind it was.
+    """
+
+    type_text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    D1's name of the type, unchanged, for example `3DS_FRICTIONLESS`: what to read when `type` is unspecified.
+    """
+
+    status: "ThreeDsOperationStatus" = betterproto2.field(
+        4, betterproto2.TYPE_ENUM, default_factory=lambda: ThreeDsOperationStatus(0)
+    )
+    """
+    How it ended.
+    """
+
+    status_text: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    D1's word for how it ended, as it came: what to read when `status` is unspecified.
+    """
+
+    start_time: "datetime.datetime | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When D1 processed the request. Absent if D1's text is no ISO 8601 time.
+    """
+
+    start_time_text: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    D1's text of the start time, as it came, for example `2022-06-16T06:28:02.492Z`.
+    """
+
+    consumer_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    The card's holder, by the issuer's own id; empty if D1 did not say.
+    """
+
+    details: "ThreeDsOperationDetails | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Ids of the authentication, and whatever else D1 says of it; absent if D1 sent none.
+    """
+
+    error: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Why it failed, as text for people; empty unless it failed.
+    """
+
+    unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What D1 sent beyond the fields above, as it came.
+    """
+
+
+default_message_pool.register_message("issuer.threeds.v1", "ThreeDSOperation", ThreeDsOperation)
+
+
+@dataclass(eq=False, repr=False)
+class ThreeDsOperationDetails(betterproto2.Message):
+    """
+    Details of a 3-D Secure operation.
+    """
+
+    acs_transaction_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID.
+    """
+
+    three_ds_server_trans_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The 3DS server transaction id (EMV 3DS `threeDSServerTransID`), usually a UUID.
+    """
+
+    unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What D1 sent beyond the fields above, as it came.
+    """
+
+
+default_message_pool.register_message("issuer.threeds.v1", "ThreeDSOperationDetails", ThreeDsOperationDetails)
+
+
+@dataclass(eq=False, repr=False)
 class ThreeDsRequestorAuthenticationInfo(betterproto2.Message):
     """
     How the 3DS requestor authenticated the cardholder.
@@ -3190,7 +3194,7 @@ class AuthenticationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         )
 
 
-class OperationServiceSyncStub:
+class ThreeDsOperationServiceSyncStub:
     """
     The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
@@ -3216,37 +3220,37 @@ class OperationServiceSyncStub:
     def __init__(self, channel: grpc.Channel):
         self._channel = channel
 
-    def list_operations(self, message: "ListOperationsRequest") -> "ListOperationsResponse":
+    def list_three_ds_operations(self, message: "ListThreeDsOperationsRequest") -> "ListThreeDsOperationsResponse":
         """
         Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
         twice. What is newer than the first page is not in later ones; begin again to see it.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card, or about a
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or about a
         thousand operations have arrived since it was given out.
         """
 
         return self._channel.unary_unary(
-            "/issuer.threeds.v1.OperationService/ListOperations",
-            ListOperationsRequest.SerializeToString,
-            ListOperationsResponse.FromString,
+            "/issuer.threeds.v1.ThreeDSOperationService/ListThreeDSOperations",
+            ListThreeDsOperationsRequest.SerializeToString,
+            ListThreeDsOperationsResponse.FromString,
         )(message)
 
-    def get_operation(self, message: "GetOperationRequest") -> "GetOperationResponse":
+    def get_three_ds_operation(self, message: "GetThreeDsOperationRequest") -> "GetThreeDsOperationResponse":
         """
         Gets one operation of a card.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
         """
 
         return self._channel.unary_unary(
-            "/issuer.threeds.v1.OperationService/GetOperation",
-            GetOperationRequest.SerializeToString,
-            GetOperationResponse.FromString,
+            "/issuer.threeds.v1.ThreeDSOperationService/GetThreeDSOperation",
+            GetThreeDsOperationRequest.SerializeToString,
+            GetThreeDsOperationResponse.FromString,
         )(message)
 
 
-class OperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
+class ThreeDsOperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     """
     The history of 3-D Secure operations that D1 keeps, newest first, for one year.
 
@@ -3269,50 +3273,50 @@ class OperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
     """
 
-    async def list_operations(
+    async def list_three_ds_operations(
         self,
-        message: "ListOperationsRequest",
+        message: "ListThreeDsOperationsRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "ListOperationsResponse":
+    ) -> "ListThreeDsOperationsResponse":
         """
         Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
         twice. What is newer than the first page is not in later ones; begin again to see it.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListOperations for this issuer and card, or about a
+        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or about a
         thousand operations have arrived since it was given out.
         """
 
         return await self._unary_unary(
-            "/issuer.threeds.v1.OperationService/ListOperations",
+            "/issuer.threeds.v1.ThreeDSOperationService/ListThreeDSOperations",
             message,
-            ListOperationsResponse,
+            ListThreeDsOperationsResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
         )
 
-    async def get_operation(
+    async def get_three_ds_operation(
         self,
-        message: "GetOperationRequest",
+        message: "GetThreeDsOperationRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "GetOperationResponse":
+    ) -> "GetThreeDsOperationResponse":
         """
         Gets one operation of a card.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
         """
 
         return await self._unary_unary(
-            "/issuer.threeds.v1.OperationService/GetOperation",
+            "/issuer.threeds.v1.ThreeDSOperationService/GetThreeDSOperation",
             message,
-            GetOperationResponse,
+            GetThreeDsOperationResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,

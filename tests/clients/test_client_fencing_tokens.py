@@ -9,12 +9,12 @@ from d1_gateway_client.contracts.issuer.notification.v1 import (
 )
 
 
-def active(fence: int, *cursors: str, cursor: str = "") -> WatchNotificationsResponse:
+def active(fencing_token: int, *cursors: str, cursor: str = "") -> WatchNotificationsResponse:
     return WatchNotificationsResponse(
         notifications=[Notification(cursor=each) for each in cursors],
         cursor=cursor or cursors[-1],
         role=WatcherRole.ACTIVE,
-        fence=fence,
+        fencing_token=fencing_token,
     )
 
 
