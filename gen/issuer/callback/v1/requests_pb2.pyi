@@ -189,8 +189,8 @@ Global___CardCredentialsRequest: _TypeAlias = CardCredentialsRequest  # noqa: Y0
 
 @_typing.final
 class ThreeDSTransaction(_message.Message):
-    """The purchase that a one-time password or an authentication is for. All fields are D1's texts, unchanged, each empty if
-    D1 did not send it.
+    """The purchase that a one-time password or an authentication is for. All fields are D1's texts, unchanged, each empty
+    if D1 did not send it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -195,7 +195,9 @@ class ThreeDSOperationFilter(_message.Message):
 
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2.ThreeDSOperationStatus.ValueType]:
-        """Only these statuses. THREE_DS_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the contract."""
+        """Only these statuses. THREE_DS_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the
+        contract.
+        """
 
     def __init__(
         self,
@@ -225,7 +227,9 @@ class ConsumerOperationFilter(_message.Message):
 
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2_1.ConsumerOperationStatus.ValueType]:
-        """Only these statuses. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the contract."""
+        """Only these statuses. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the
+        contract.
+        """
 
     def __init__(
         self,
@@ -315,8 +319,8 @@ class WatchNotificationsResponse(_message.Message):
     """Whether this watcher receives or stands by."""
     fencing_token: _builtins.int
     """Fencing token: grows with each take-over of a named subscription, across gateways and restarts. A batch with a
-    smaller one than the highest seen comes from a watcher that is no longer active: drop it. 0 while this watcher stands
-    by, and for a watch without a name.
+    smaller one than the highest seen comes from a watcher that is no longer active: drop it. 0 while this watcher
+    stands by, and for a watch without a name.
     """
     @_builtins.property
     def notifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notification]:

@@ -95,8 +95,8 @@ class NotificationServiceServicer:
         With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
         watch began. One watcher of a subscription is active, at all gateways together; further ones stand by, get
         heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was delivered but not committed is
-        delivered again. A watcher whose gateway cannot know whether it still has its place stands by again. What was on its
-        way by then may arrive after what the next one is sent: `fence` tells them apart.
+        delivered again. A watcher whose gateway cannot know whether it still has its place stands by again. What was on
+        its way by then may arrive after what the next one is sent: `fence` tells them apart.
 
         Idempotent; delivery is at least once: a watcher that reconnects after its last cursor sees nothing twice.
         OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.

@@ -345,10 +345,9 @@ class ThreeDSOperationServiceServicer:
         """Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-        twice. What is newer than the first page is not in later ones; begin again to see it.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or about a
-        thousand operations have arrived since it was given out.
+        twice. What is newer than the first page is not in later ones; begin again to see it. NOT_FOUND
+        (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
+        ListThreeDSOperations for this issuer and card, or about a thousand operations have arrived since it was given out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -173,7 +173,8 @@ class ConsumerOperationFilter(betterproto2.Message):
         2, betterproto2.TYPE_ENUM, repeated=True
     )
     """
-    Only these statuses. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the contract.
+    Only these statuses. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the
+    contract.
     """
 
 
@@ -436,7 +437,8 @@ class ThreeDsOperationFilter(betterproto2.Message):
         2, betterproto2.TYPE_ENUM, repeated=True
     )
     """
-    Only these statuses. THREE_DS_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the contract.
+    Only these statuses. THREE_DS_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the
+    contract.
     """
 
 
@@ -525,8 +527,8 @@ class WatchNotificationsResponse(betterproto2.Message):
     fencing_token: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
     """
     Fencing token: grows with each take-over of a named subscription, across gateways and restarts. A batch with a
-    smaller one than the highest seen comes from a watcher that is no longer active: drop it. 0 while this watcher stands
-    by, and for a watch without a name.
+    smaller one than the highest seen comes from a watcher that is no longer active: drop it. 0 while this watcher
+    stands by, and for a watch without a name.
     """
 
 
@@ -564,8 +566,8 @@ class NotificationServiceSyncStub:
         With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
         watch began. One watcher of a subscription is active, at all gateways together; further ones stand by, get
         heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was delivered but not committed is
-        delivered again. A watcher whose gateway cannot know whether it still has its place stands by again. What was on its
-        way by then may arrive after what the next one is sent: `fence` tells them apart.
+        delivered again. A watcher whose gateway cannot know whether it still has its place stands by again. What was on
+        its way by then may arrive after what the next one is sent: `fence` tells them apart.
 
         Idempotent; delivery is at least once: a watcher that reconnects after its last cursor sees nothing twice.
         OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
@@ -665,8 +667,8 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
         watch began. One watcher of a subscription is active, at all gateways together; further ones stand by, get
         heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was delivered but not committed is
-        delivered again. A watcher whose gateway cannot know whether it still has its place stands by again. What was on its
-        way by then may arrive after what the next one is sent: `fence` tells them apart.
+        delivered again. A watcher whose gateway cannot know whether it still has its place stands by again. What was on
+        its way by then may arrive after what the next one is sent: `fence` tells them apart.
 
         Idempotent; delivery is at least once: a watcher that reconnects after its last cursor sees nothing twice.
         OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.

@@ -77,12 +77,12 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class ChallengeWindowSize(betterproto2.Enum):
     """
-    How large the window of a challenge is, width by height in pixels (`challengeWindowSize`).
+    Size of a challenge's window, width by height in pixels (`challengeWindowSize`).
     """
 
     UNSPECIFIED = 0
     """
-    Not said.
+    Unspecified.
     """
 
     _250_BY_400 = 1
@@ -135,22 +135,22 @@ class ChallengeWindowSize(betterproto2.Enum):
 
 class CompletionIndicator(betterproto2.Enum):
     """
-    How the 3DS Method ended (`threeDSCompInd`).
+    Result of the 3DS Method (`threeDSCompInd`).
     """
 
     UNSPECIFIED = 0
     """
-    Not said.
+    Unspecified.
     """
 
     COMPLETED = 1
     """
-    It completed.
+    Completed.
     """
 
     NOT_COMPLETED = 2
     """
-    It did not complete within 10 s.
+    Not completed within 10 s.
     """
 
     UNAVAILABLE = 3
@@ -179,13 +179,13 @@ class CompletionIndicator(betterproto2.Enum):
 
 class DeviceChannel(betterproto2.Enum):
     """
-    Where the cardholder is (`deviceChannel`). The codes 80 to 99, which a DS may define, are not offered: nothing is
-    known of the fields that they need.
+    The channel of an authentication (`deviceChannel`). The codes 80 to 99, which a DS may define, are not supported:
+    the fields that they need are unknown.
     """
 
     UNSPECIFIED = 0
     """
-    Not said.
+    Unspecified.
     """
 
     APP = 1
@@ -200,7 +200,7 @@ class DeviceChannel(betterproto2.Enum):
 
     REQUESTOR_INITIATED = 3
     """
-    Absent: the 3DS requestor acts by itself (3RI).
+    Without the cardholder: the 3DS requestor acts by itself (3RI).
     """
 
     @classmethod
@@ -224,12 +224,12 @@ class DeviceChannel(betterproto2.Enum):
 
 class MessageCategory(betterproto2.Enum):
     """
-    Whether an authentication is about a payment (`messageCategory`).
+    Category of an authentication (`messageCategory`).
     """
 
     UNSPECIFIED = 0
     """
-    Not said, or a code that this contract does not know.
+    Unspecified, or a code unknown to this contract.
     """
 
     PAYMENT = 1
@@ -274,7 +274,7 @@ class MessageVersion(betterproto2.Enum):
 
     UNSPECIFIED = 0
     """
-    Not said, or a version that this contract does not know.
+    Unspecified, or a version unknown to this contract.
     """
 
     _2_1_0 = 1
@@ -313,12 +313,12 @@ class MessageVersion(betterproto2.Enum):
 
 class ThreeDsOperationStatus(betterproto2.Enum):
     """
-    How it ended.
+    Result of a 3DS operation.
     """
 
     UNSPECIFIED = 0
     """
-    A word that this version of the contract does not know; see `ThreeDSOperation.status_text`.
+    A status unknown to this version of the contract; see `ThreeDSOperation.status_text`.
     """
 
     SUCCESSFUL = 1
@@ -350,18 +350,18 @@ class ThreeDsOperationStatus(betterproto2.Enum):
 
 class ThreeDsOperationType(betterproto2.Enum):
     """
-    How a 3-D Secure authentication went. Each value stands for D1's name for it, which is the value's own name without
-    the prefix and with `3DS_` before it.
+    How a cardholder was authenticated. Each value stands for D1's name, which is the value's own name without the prefix
+    and with `3DS_` before it.
     """
 
     UNSPECIFIED = 0
     """
-    A name that this version of the contract does not know; see `ThreeDSOperation.type_text`.
+    A type unknown to this version of the contract; see `ThreeDSOperation.type_text`.
     """
 
     FRICTIONLESS = 1
     """
-    No challenge: the ruleset saw little risk.
+    No challenge: the ruleset found a low risk.
     """
 
     CHALLENGE_OOB = 2
@@ -402,12 +402,12 @@ class ThreeDsOperationType(betterproto2.Enum):
 
 class TransStatus(betterproto2.Enum):
     """
-    How an authentication ended, or how it goes on (`transStatus`). N is the result of a call that succeeded.
+    Result of an authentication, or its next step (`transStatus`). N is the result of a successful call.
     """
 
     UNSPECIFIED = 0
     """
-    Not said, or a code that this contract does not know.
+    Unspecified, or a code unknown to this contract.
     """
 
     AUTHENTICATED = 1
@@ -422,12 +422,12 @@ class TransStatus(betterproto2.Enum):
 
     UNAVAILABLE = 3
     """
-    It could not be done.
+    The authentication could not be performed.
     """
 
     ATTEMPTED = 4
     """
-    Not authenticated, with a proof that it was attempted.
+    Not authenticated, with proof of the attempt.
     """
 
     CHALLENGE = 5
@@ -437,17 +437,17 @@ class TransStatus(betterproto2.Enum):
 
     DECOUPLED = 6
     """
-    A decoupled authentication follows: the issuer reaches the cardholder by itself. From 2.2.0.
+    A decoupled authentication follows: the issuer contacts the cardholder. From 2.2.0.
     """
 
     REJECTED = 7
     """
-    Refused by the issuer, who asks that no authorisation be tried.
+    Rejected by the issuer, who requests that no authorisation is attempted.
     """
 
     INFORMATIONAL = 8
     """
-    For information only: the wish for no challenge is acknowledged. From 2.2.0.
+    For information only: the preference for no challenge is acknowledged. From 2.2.0.
     """
 
     SPC_CHALLENGE = 9
@@ -488,12 +488,12 @@ class TransStatus(betterproto2.Enum):
 
 class YesNo(betterproto2.Enum):
     """
-    Yes or no, where absent is a third answer.
+    Yes or no, where unspecified is a third value.
     """
 
     UNSPECIFIED = 0
     """
-    Not said, or a code that this contract does not know.
+    Unspecified, or a code unknown to this contract.
     """
 
     YES = 1
@@ -650,8 +650,8 @@ class AcsProtocolVersion(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified.
     """
 
 
@@ -678,8 +678,8 @@ class AcsRenderingType(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified.
     """
 
 
@@ -1359,7 +1359,7 @@ default_message_pool.register_message("issuer.threeds.v1", "AReq", AReq)
 class ARes(betterproto2.Message):
     """
     The answer to an AReq (EMV 3DS ARes): the union of versions 2.1.0, 2.2.0 and 2.3.1. An empty string means absent. The
-    constraints say what the specification promises; the gateway hands on what came even where it breaks them.
+    constraints say what the specification promises; the gateway passes on what it receives, valid or not.
     """
 
     message_version: "MessageVersion" = betterproto2.field(
@@ -1371,7 +1371,7 @@ class ARes(betterproto2.Message):
 
     trans_status: "TransStatus" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: TransStatus(0))
     """
-    How the authentication ended, or how it goes on. Required if `messageCategory == "01"`.
+    Result of the authentication, or its next step. Required if `messageCategory == "01"`.
     """
 
     trans_status_reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -1419,7 +1419,7 @@ class ARes(betterproto2.Message):
 
     eci: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    Electronic commerce indicator: what the authorisation is told of the authentication, in the card scheme's own
+    Electronic commerce indicator: the authentication's result for the authorisation, in the card scheme's own
     values. At most 2 characters.
     """
 
@@ -1595,8 +1595,8 @@ class ARes(betterproto2.Message):
         100, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified.
     """
 
 
@@ -1617,16 +1617,15 @@ class AuthenticateRequest(betterproto2.Message):
 
     areq: "AReq | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The authentication request. The gateway checks it against the rules of its version, channel and category. These
-    hold whatever the constraints of its fields say, and more; the constraints are for a caller who checks an AReq
-    before sending it, and are not checked a second time here.
+    The authentication request. The gateway checks it against the rules of its version, channel and category. They
+    include the constraints of its fields, which a caller can check before sending.
     """
 
     challenge_window_size: "ChallengeWindowSize" = betterproto2.field(
         3, betterproto2.TYPE_ENUM, default_factory=lambda: ChallengeWindowSize(0)
     )
     """
-    The size of the window if a challenge follows in a browser. Unspecified: the full screen.
+    The size of the window for a challenge in a browser. Unspecified: the full screen.
     """
 
 
@@ -1636,22 +1635,22 @@ default_message_pool.register_message("issuer.threeds.v1", "AuthenticateRequest"
 @dataclass(eq=False, repr=False)
 class AuthenticateResponse(betterproto2.Message):
     """
-    How an authentication ended, or how it goes on.
+    The result of an authentication, or its next step.
     """
 
     ares: "ARes | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The answer to the authentication request. What to do next stands in `ares.trans_status`.
+    The authentication response. `ares.trans_status` determines the next step.
     """
 
     challenge: "Challenge | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The challenge to hand to the browser; set if `trans_status` is CHALLENGE in the browser channel.
+    The challenge for the browser; set if `trans_status` is CHALLENGE in the browser channel.
     """
 
     decoupled: "Decoupled | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    How to await the result; set if `trans_status` is DECOUPLED.
+    When to poll for the result; set if `trans_status` is DECOUPLED.
     """
 
 
@@ -1699,8 +1698,8 @@ class BroadcastInformation(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified. Empty in requests.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified. Empty in requests.
     """
 
 
@@ -1732,8 +1731,8 @@ class CardholderInfo(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified.
     """
 
 
@@ -1743,14 +1742,14 @@ default_message_pool.register_message("issuer.threeds.v1", "CardholderInfo", Car
 @dataclass(eq=False, repr=False)
 class Challenge(betterproto2.Message):
     """
-    A challenge, ready for the browser: a form with the fields `creq` and, if the caller wants to have something back
-    with the result, `threeDSSessionData`. The browser brings a result to the AReq's `notification_url`; the one to trust
-    comes from GetChallengeResult.
+    A challenge, ready for the browser: a form with the fields `creq` and, for data that come back with the result,
+    `threeDSSessionData`. The browser brings a result to the AReq's `notification_url`; trust only the one of
+    GetChallengeResult.
     """
 
     acs_url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Where to post it.
+    The URL to post it to.
     """
 
     creq: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1760,14 +1759,14 @@ class Challenge(betterproto2.Message):
 
     session_data_max: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    How many characters `threeDSSessionData` may have at most.
+    The largest length of `threeDSSessionData`, in characters.
     """
 
     expire_time: "datetime.datetime | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    Until when the form has to be posted: 30 s after the answer.
+    When the form must be posted at the latest: 30 s after the ARes.
     """
 
 
@@ -1778,7 +1777,7 @@ default_message_pool.register_message("issuer.threeds.v1", "Challenge", Challeng
 class Crd(betterproto2.Message):
     """
     Card range data: what the directory server and the ACS of a card can do. The constraints say what the specification
-    promises; the gateway hands on what came even where it breaks them.
+    promises; the gateway passes on what it receives, valid or not.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1843,8 +1842,8 @@ class Crd(betterproto2.Message):
         30, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified.
     """
 
 
@@ -1854,21 +1853,21 @@ default_message_pool.register_message("issuer.threeds.v1", "CRD", Crd)
 @dataclass(eq=False, repr=False)
 class Decoupled(betterproto2.Message):
     """
-    How to await the result of a decoupled authentication with GetChallengeResult.
+    When to poll GetChallengeResult for the result of a decoupled authentication.
     """
 
     poll_until_time: "datetime.datetime | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    Until when a result may come: the AReq's `three_ds_requestor_dec_max_time`, counted from the answer.
+    When the last result may arrive: the AReq's `three_ds_requestor_dec_max_time`, counted from the ARes.
     """
 
     poll_interval: "datetime.timedelta | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    How long to wait between two calls. The 3DS server keeps a result for 20 minutes, so more than that may miss it.
+    The time between two calls. The 3DS server keeps a result for 20 minutes; longer intervals may miss it.
     """
 
 
@@ -1995,8 +1994,8 @@ class Erro(betterproto2.Message):
         30, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified.
     """
 
 
@@ -2006,7 +2005,7 @@ default_message_pool.register_message("issuer.threeds.v1", "Erro", Erro)
 @dataclass(eq=False, repr=False)
 class GetChallengeResultRequest(betterproto2.Message):
     """
-    A question for the result of a challenge.
+    A request for the result of a challenge.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2032,7 +2031,7 @@ class GetChallengeResultResponse(betterproto2.Message):
 
     received: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
     """
-    Whether the result is there. Ask again if not.
+    Whether there is a result yet. If not, call again.
     """
 
     rreq: "RReq | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
@@ -2057,12 +2056,12 @@ class GetThreeDsOperationRequest(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The card, by the issuer's own id.
+    The issuer's card id.
     """
 
     operation_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    D1's id of the operation.
+    D1's operation id.
     """
 
 
@@ -2077,7 +2076,7 @@ class GetThreeDsOperationResponse(betterproto2.Message):
 
     operation: "ThreeDsOperation | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    As D1 keeps it.
+    The operation as D1 keeps it.
     """
 
 
@@ -2097,17 +2096,17 @@ class ListThreeDsOperationsRequest(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The card, by the issuer's own id.
+    The issuer's card id.
     """
 
     page_size: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    How many operations at most, 1 to 50. 0: 10. A page may hold fewer although others follow.
+    The largest number of operations in the page, 1 to 50. 0: 10. A page may have fewer although others follow.
     """
 
     page_token: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    `next_page_token` of the page before; empty for the first page. The size may differ from page to page.
+    `next_page_token` of the previous page; empty for the first page. The page size may differ from page to page.
     """
 
 
@@ -2122,17 +2121,17 @@ class ListThreeDsOperationsResponse(betterproto2.Message):
 
     operations: "list[ThreeDsOperation]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Newest first.
+    The operations, newest first.
     """
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What to send for the next page; empty if this is the last one.
+    The `page_token` of the next page; empty if this is the last one.
     """
 
     remaining_operations: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    How many older operations follow this page.
+    The number of older operations after this page.
     """
 
 
@@ -2144,7 +2143,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LookupCardRequest(betterproto2.Message):
     """
-    A question for what the directory server knows of a card.
+    A request for the 3-D Secure data of a card.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2166,12 +2165,12 @@ class LookupCardRequest(betterproto2.Message):
 
     message_versions: "list[MessageVersion]" = betterproto2.field(4, betterproto2.TYPE_ENUM, repeated=True)
     """
-    The versions that the caller speaks, in any order. Empty: all that this contract knows.
+    The protocol versions that the caller supports, in any order. Empty: all that this contract knows.
     """
 
     three_ds_method_notification_url: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Where the ACS posts the completion of the 3DS Method. Empty: no `three_ds_method` is made ready.
+    The URL to which the ACS posts the completion of the 3DS Method. Empty: the response has no `three_ds_method`.
     """
 
 
@@ -2181,44 +2180,45 @@ default_message_pool.register_message("issuer.threeds.v1", "LookupCardRequest", 
 @dataclass(eq=False, repr=False)
 class LookupCardResponse(betterproto2.Message):
     """
-    What the directory server knows of a card.
+    The 3-D Secure data of a card.
     """
 
     enrolled: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
     """
-    Whether the card takes part in 3-D Secure. All else is empty if not.
+    Whether the card takes part in 3-D Secure. If not, all other fields are empty.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The id of the transaction that the 3DS server opened. An Authenticate in the browser channel has to carry it.
+    The transaction id that the 3DS server opened. Authenticate requires it in the browser channel.
     """
 
     expire_time: "datetime.datetime | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    Until when the transaction id can be used: 80 s after the 3DS server gave it.
+    When the transaction id expires: 80 s after the 3DS server issued it.
     """
 
     message_version: "MessageVersion" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, default_factory=lambda: MessageVersion(0)
     )
     """
-    The version to authenticate with: the highest that the caller, the directory server and the card's ACS all speak.
-    Unspecified if there is none, which is no error: authenticate without 3-D Secure, or speak more versions.
+    The protocol version for Authenticate: the highest that the caller, the directory server and the card's ACS
+    support. Unspecified if there is none, which is not an error: authenticate without 3-D Secure, or support more
+    versions.
     """
 
     three_ds_method: "ThreeDsMethod | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The 3DS Method to run before Authenticate; absent if the ACS has none, and then `three_ds_comp_ind` is
-    UNAVAILABLE. Absent as well if the request had no `three_ds_method_notification_url`; `crd.three_ds_method_url`
-    then still says where it is.
+    The 3DS Method to run before Authenticate. Absent if the ACS has none; `three_ds_comp_ind` is then UNAVAILABLE.
+    Absent as well if the request had no `three_ds_method_notification_url`; `crd.three_ds_method_url` then still has
+    its URL.
     """
 
     crd: "Crd | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The directory server's and the ACS's own words.
+    Card range data of the directory server and the ACS.
     """
 
 
@@ -2321,8 +2321,8 @@ class MessageExtension(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified. Empty in requests.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified. Empty in requests.
     """
 
 
@@ -2442,7 +2442,7 @@ class RReq(betterproto2.Message):
 
     eci: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    Electronic commerce indicator: what the authorisation is told of the authentication, in the card scheme's own
+    Electronic commerce indicator: the authentication's result for the authorisation, in the card scheme's own
     values. At most 2 characters.
     """
 
@@ -2553,8 +2553,8 @@ class RReq(betterproto2.Message):
         100, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified.
     """
 
 
@@ -2662,8 +2662,8 @@ class SpcImage(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified.
     """
 
 
@@ -2747,8 +2747,8 @@ class SpcTransData(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified.
     """
 
 
@@ -2778,13 +2778,13 @@ default_message_pool.register_message("issuer.threeds.v1", "SplitSdkType", Split
 @dataclass(eq=False, repr=False)
 class ThreeDsMethod(betterproto2.Message):
     """
-    A form for the browser to post in a hidden frame, so that the ACS can look at the device. Its completion comes to the
+    A form that the browser posts in a hidden frame, so that the ACS can inspect the device. Its completion reaches the
     notification URL within 10 s, or counts as NOT_COMPLETED.
     """
 
     url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Where to post it.
+    The URL to post it to.
     """
 
     data: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -2796,7 +2796,7 @@ class ThreeDsMethod(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    Until when the form is of use: as long as the transaction id.
+    When the form expires, with the transaction id.
     """
 
 
@@ -2806,70 +2806,70 @@ default_message_pool.register_message("issuer.threeds.v1", "ThreeDSMethod", Thre
 @dataclass(eq=False, repr=False)
 class ThreeDsOperation(betterproto2.Message):
     """
-    One 3-D Secure operation on a card, as D1 reports it.
+    A 3-D Secure operation on a card, as D1 reports it.
     """
 
     operation_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    D1's id of the operation, at most 64 characters of `[A-Za-z0-9_-]`. Unique per card.
+    D1's operation id, at most 64 characters of `[A-Za-z0-9_-]`. Unique per card.
     """
 
     type: "ThreeDsOperationType" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, default_factory=lambda: ThreeDsOperationType(0)
     )
     """
-    What kind it was.
+    Type of the operation.
     """
 
     type_text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    D1's name of the type, unchanged, for example `3DS_FRICTIONLESS`: what to read when `type` is unspecified.
+    D1's name of the type, unchanged, for example `3DS_FRICTIONLESS`. Read it if `type` is unspecified.
     """
 
     status: "ThreeDsOperationStatus" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, default_factory=lambda: ThreeDsOperationStatus(0)
     )
     """
-    How it ended.
+    Result.
     """
 
     status_text: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    D1's word for how it ended, as it came: what to read when `status` is unspecified.
+    D1's name of the status, unchanged. Read it if `status` is unspecified.
     """
 
     start_time: "datetime.datetime | None" = betterproto2.field(
         6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When D1 processed the request. Absent if D1's text is no ISO 8601 time.
+    Time at which D1 processed the request. Absent if D1's text is not an ISO 8601 time.
     """
 
     start_time_text: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    D1's text of the start time, as it came, for example `2022-06-16T06:28:02.492Z`.
+    D1's text of the start time, unchanged, for example `2022-06-16T06:28:02.492Z`.
     """
 
     consumer_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    The card's holder, by the issuer's own id; empty if D1 did not say.
+    The issuer's consumer id of the card's holder; empty if D1 sent none.
     """
 
     details: "ThreeDsOperationDetails | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Ids of the authentication, and whatever else D1 says of it; absent if D1 sent none.
+    Ids of the authentication, and what else D1 reports about it; absent if D1 sent nothing.
     """
 
     error: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    Why it failed, as text for people; empty unless it failed.
+    Reason of a failure, as text for people; empty otherwise.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What D1 sent beyond the fields above, as it came.
+    What D1 sent beyond the fields above, unchanged.
     """
 
 
@@ -2896,7 +2896,7 @@ class ThreeDsOperationDetails(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What D1 sent beyond the fields above, as it came.
+    What D1 sent beyond the fields above, unchanged.
     """
 
 
@@ -2989,8 +2989,8 @@ class WebAuthnCred(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What came beyond the fields above, under its EMV name and as it came: unknown fields, codes that an enum above does
-    not know, values of another JSON type than specified.
+    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
+    to an enum above, values of another JSON type than specified.
     """
 
 
@@ -3225,10 +3225,9 @@ class ThreeDsOperationServiceSyncStub:
         Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-        twice. What is newer than the first page is not in later ones; begin again to see it.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or about a
-        thousand operations have arrived since it was given out.
+        twice. What is newer than the first page is not in later ones; begin again to see it. NOT_FOUND
+        (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
+        ListThreeDSOperations for this issuer and card, or about a thousand operations have arrived since it was given out.
         """
 
         return self._channel.unary_unary(
@@ -3285,10 +3284,9 @@ class ThreeDsOperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-        twice. What is newer than the first page is not in later ones; begin again to see it.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or about a
-        thousand operations have arrived since it was given out.
+        twice. What is newer than the first page is not in later ones; begin again to see it. NOT_FOUND
+        (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
+        ListThreeDSOperations for this issuer and card, or about a thousand operations have arrived since it was given out.
         """
 
         return await self._unary_unary(
