@@ -3,7 +3,8 @@
 betterproto2's compiler writes every file of its image, so the image has no validation rules, which the gateway checks,
 and none of their dependencies; it adds the messages of google.rpc, which carry the gateway's errors. Fields marked
 ``debug_redact`` are hidden from the client's ``repr`` as well. The output includes the contracts' descriptors without
-options and comments, from which the command line reads JSON.
+options and comments, from which the command line reads JSON, and the table of idempotent rpcs, which the client may
+retry: a plain set, because the client does not depend on google.protobuf.
 """
 
 import subprocess
@@ -17,6 +18,8 @@ from google.protobuf import any_pb2, descriptor_pb2
 from google.protobuf.compiler import plugin_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from tools.repeat_safety import is_idempotent
+
 _LEFT_OUT = frozenset(
     {
         "buf/validate/validate.proto",
@@ -26,6 +29,7 @@ _LEFT_OUT = frozenset(
     }
 )
 _DESCRIPTORS = "descriptors.binpb"
+_TABLE = "idempotency.py"
 _RUFF = 'target-version = "py311"\nline-length = 120\n'
 _REDACTION = "\nfrom d1_gateway_client._redaction import redact  # noqa: E402\n\n"
 
@@ -43,6 +47,7 @@ def main(image: Path, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + (_REDACTION + "".join(lines) if lines else ""))
     (folder / _DESCRIPTORS).write_bytes(_descriptors(files))
+    (folder / _TABLE).write_text(_table(files))
 
 
 def _compiled(files: list[descriptor_pb2.FileDescriptorProto]) -> dict[str, str]:
@@ -73,6 +78,24 @@ def _descriptors(files: list[descriptor_pb2.FileDescriptorProto]) -> bytes:
     for file in bare.file:
         file.ClearField("source_code_info")
     return bare.SerializeToString(deterministic=True)
+
+
+def _table(files: list[descriptor_pb2.FileDescriptorProto]) -> str:
+    """Write a module that names the idempotent rpcs."""
+    routes = sorted(
+        f"/{file.package}.{service.name}/{method.name}"
+        for file in files
+        for service in file.service
+        for method in service.method
+        if is_idempotent(method)
+    )
+    lines = "".join(f'        "{route}",\n' for route in routes)
+    return (
+        '"""The idempotent rpcs, from the contracts\' ``idempotency_level``."""\n\n'
+        '__all__ = ["IDEMPOTENT"]\n\n'
+        f"IDEMPOTENT = frozenset(\n    {{\n{lines}    }}\n)\n"
+        '"""Their names on the wire. Repeating one of them does no harm, whatever became of the call before."""\n'
+    )
 
 
 def _google_rpc() -> Iterator[descriptor_pb2.FileDescriptorProto]:

@@ -17,6 +17,8 @@ from tempfile import TemporaryDirectory
 from google.protobuf import descriptor_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2
 from protovalidate._gen.buf.validate import validate_pb
 
+from tools.repeat_safety import faults
+
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 GEN = ROOT / "gen"
@@ -118,6 +120,8 @@ def check(scratch: Path) -> None:
         image = _image(scratch, package, "--include_source_info")
         _run("buf", "lint", image, "--path", package, "--config", "buf.yaml")
         _run("buf", "breaking", image, "--against", released, "--path", package, "--config", rules)
+        if undecided := faults(descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())):
+            sys.exit("\n".join(undecided))
     for folder, write in _WRITTEN.items():
         fresh, committed = _files(write(scratch)), _files(folder)
         drift = sorted(name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name))

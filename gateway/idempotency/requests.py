@@ -1,22 +1,14 @@
-"""Which rpcs are idempotent by request id, and when two requests are the same."""
+"""Which rpcs are idempotent by request id, as the contracts declare it, and when two requests are the same."""
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 
 __all__ = ["MutatingRpc", "content", "mutating_rpc"]
-
-_REPEATABLE: Final = frozenset(
-    {
-        "issuer.card.v1.CardService.RegisterCard",
-        "issuer.consumer.v1.ConsumerService.CompleteAuthentication",
-        "issuer.consumer.v1.ConsumerService.RegisterConsumer",
-    }
-)
-"""Rpcs that change nothing when made again: see their comments in the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +19,7 @@ class MutatingRpc:
     """The full name, for example ``issuer.card.v1.CardService.CreateCard``."""
     reply: type[Message]
     repeatable: bool
-    """Whether a call may be made again while its outcome is unknown."""
+    """Whether a call may be made again while its outcome is unknown: the contract's ``idempotency_level``."""
 
 
 @cache
@@ -44,7 +36,9 @@ def mutating_rpc(method: str) -> MutatingRpc | None:
         return None
     if "request_id" not in found.input_type.fields_by_name:
         return None
-    return MutatingRpc(name, message_factory.GetMessageClass(found.output_type), name in _REPEATABLE)
+    level = found.GetOptions().idempotency_level
+    repeatable = level != MethodOptions.IDEMPOTENCY_UNKNOWN
+    return MutatingRpc(name, message_factory.GetMessageClass(found.output_type), repeatable)
 
 
 def content(request: Any) -> bytes:

@@ -1,7 +1,6 @@
 """The client's retries, against a stand-in that fails on demand."""
 
 import asyncio
-import re
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -9,27 +8,23 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import MethodOptions
 
 from d1_gateway_client import AsyncGatewayClient, GatewayClient, errors
-from d1_gateway_client._retries import IDEMPOTENT, Backoff, pause_seconds
+from d1_gateway_client._retries import Backoff, pause_seconds
 from d1_gateway_client.contracts.issuer.card.v1 import (
-    CardServiceAsyncStub,
     CreateCardRequest,
     CreateCardResponse,
     RegisterCardRequest,
 )
-from d1_gateway_client.contracts.issuer.consumer.v1 import ConsumerServiceAsyncStub
 from d1_gateway_client.contracts.issuer.notification.v1 import (
     GetSubscriptionRequest,
     GetSubscriptionResponse,
-    NotificationServiceAsyncStub,
     Subscription,
 )
-from d1_gateway_client.contracts.issuer.threeds.v1 import (
-    AuthenticationServiceAsyncStub,
-    ThreeDsOperationServiceAsyncStub,
-)
 from gateway.errors import GatewayError
+from gateway.grpc_api.server import SERVICES
 from issuer.common.v1 import error_pb2
 from sandbox.common.pki import Pki
 from tests.clients.client_gateways import CORRELATION_ID, Scripted, options_for, scripted
@@ -248,22 +243,17 @@ async def test_a_response_is_read_within_its_own_deadline(stand_in: Scripted) ->
     assert stand_in.calls[0].seconds_left <= 3
 
 
-def test_the_idempotent_rpcs_are_those_that_the_contract_calls_so() -> None:
-    stubs = (
-        CardServiceAsyncStub,
-        ConsumerServiceAsyncStub,
-        NotificationServiceAsyncStub,
-        AuthenticationServiceAsyncStub,
-        ThreeDsOperationServiceAsyncStub,
-    )
-    promised = set()
-    for stub in stubs:
-        for name, method in vars(stub).items():
-            said = f"{stub.__doc__}\n{method.__doc__}"
-            if not name.startswith("_") and re.search(r"(?m)^ +Idempotent|\. Idempotent|Every rpc is idempotent", said):
-                route = next(each for each in method.__code__.co_consts if str(each).startswith("/issuer."))
-                promised.add(route)
-    assert promised == IDEMPOTENT
+def test_the_client_retries_exactly_what_the_contracts_declare_idempotent() -> None:
+    pool = descriptor_pool.Default()
+    declared = {
+        f"/{name}/{method.name}"
+        for name in SERVICES
+        for method in pool.FindServiceByName(name).methods
+        if method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
+    }
+    overloaded = errors.GatewayError(errors.Facts(grpc.StatusCode.UNAVAILABLE, "", outcome=errors.Outcome.UNKNOWN))
+    every = {f"/{name}/{method.name}" for name in SERVICES for method in pool.FindServiceByName(name).methods}
+    assert {route for route in every if pause_seconds(overloaded, route, Backoff()) is not None} == declared
 
 
 def test_pauses_grow_up_to_a_limit_and_differ() -> None:

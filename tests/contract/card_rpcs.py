@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 
+from gateway.grpc_api.server import SERVICES
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import card_data_pb2
 from sandbox.d1.model.contract import InitialState, Operation, SuspendReason
@@ -42,6 +45,18 @@ class Rpc:
     """A request that succeeds at a prepared D1."""
     service: str
     """The stub of `tests.running.Running`."""
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether the contract declares that a repeated call does no harm."""
+        pool = descriptor_pool.Default()
+        (method,) = (
+            method
+            for service in SERVICES
+            for method in pool.FindServiceByName(service).methods
+            if method.input_type is self.request.DESCRIPTOR
+        )
+        return method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
 
     async def call(
         self,

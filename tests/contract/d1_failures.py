@@ -5,30 +5,15 @@ from dataclasses import dataclass, replace
 import grpc
 
 from sandbox.common.faults import Drop, Fault
-from sandbox.d1.model.contract import Operation
 from tests.running import Error
 
-__all__ = ["MAX_SENT", "REJECTIONS", "TOKEN_REJECTIONS", "UPSTREAM_REJECTIONS", "Case", "is_idempotent"]
+__all__ = ["MAX_SENT", "REJECTIONS", "TOKEN_REJECTIONS", "UPSTREAM_REJECTIONS", "Case"]
 
 _Code = grpc.StatusCode
 _ATTEMPTS = 3
 """The maximum attempts of a call that is safe to retry."""
 MAX_SENT = 2 * _ATTEMPTS
 """The maximum arrivals of such a call: a PUT or GET on a broken connection is resent at once on a new one."""
-_IDEMPOTENT = frozenset(
-    {
-        Operation.GET_TOKEN,
-        Operation.REGISTER_CARD,
-        Operation.REGISTER_CONSUMER,
-        Operation.LIST_THREE_DS_OPERATIONS,
-        Operation.GET_THREE_DS_OPERATION,
-    }
-)
-
-
-def is_idempotent(operation: str) -> bool:
-    """Return whether the gateway may retry a call that was sent."""
-    return operation in _IDEMPOTENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +32,9 @@ class Case:
     def error(self) -> Error:
         return Error(self.code, self.reason, self.outcome, self.retry_seconds)
 
-    def at(self, operation: str) -> Fault:
+    def at(self, operation: str, *, idempotent: bool) -> Fault:
         """Return the fault, repeated as often as needed for the caller to see the error."""
-        times = _ATTEMPTS if self.passing and is_idempotent(operation) else self.fault.times
+        times = _ATTEMPTS if self.passing and idempotent else self.fault.times
         return replace(self.fault, operation=operation, times=times)
 
 

@@ -43,8 +43,8 @@ THREEDS_RPCS = rpcs(
 )
 """The rpcs of AuthenticationService, each with a request that the simulator replies to."""
 
-LOOKUPS = (THREEDS_RPCS["LookupCard"], THREEDS_RPCS["GetChallengeResult"])
-"""The rpcs of the 3-D Secure server without effects, which are retried."""
+LOOKUPS = tuple(rpc for rpc in THREEDS_RPCS.values() if rpc.is_idempotent)
+"""The rpcs of the 3-D Secure server that are retried."""
 
 D1_RPCS: Mapping[str, Rpc] = {**card_rpcs.RPCS, **consumer_rpcs.RPCS, **OPERATION_RPCS}
 """The rpcs that call D1. Each succeeds after `make_ready`."""

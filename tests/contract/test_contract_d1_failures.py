@@ -11,7 +11,7 @@ from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
 from tests.contract.card_rpcs import RPCS, Rpc
 from tests.contract.consumer_rpcs import known
-from tests.contract.d1_failures import MAX_SENT, REJECTIONS, TOKEN_REJECTIONS, Case, is_idempotent
+from tests.contract.d1_failures import MAX_SENT, REJECTIONS, TOKEN_REJECTIONS, Case
 from tests.contract.d1_rpcs import D1_RPCS, OPERATION_RPCS, make_ready
 from tests.running import Running, failure_of, running_gateway, settings_for
 
@@ -29,7 +29,7 @@ async def test_each_response_of_d1_reaches_the_caller(running: Running, case: Ca
     before = known(running.sandbox)
     status = case.fault.status or 502
     for rpc in D1_RPCS.values():
-        running.sandbox.faults.add(case.at(rpc.operation))
+        running.sandbox.faults.add(case.at(rpc.operation, idempotent=rpc.is_idempotent))
         failure = await failure_of(rpc.call(running))
         assert failure.error == case.error, rpc.name
         assert (failure.metadata["upstream"], failure.metadata["upstream_status"]) == ("d1", str(status))
@@ -51,7 +51,7 @@ async def test_a_lost_response_leaves_the_outcome_unknown(running: Running, rpc:
     left = 0
     while running.sandbox.faults.take(rpc.operation) is not None:
         left += 1
-    assert 1 <= MAX_SENT - left <= (MAX_SENT if is_idempotent(rpc.operation) else 1)
+    assert 1 <= MAX_SENT - left <= (MAX_SENT if rpc.is_idempotent else 1)
 
 
 @pytest.mark.parametrize("case", TOKEN_REJECTIONS.values(), ids=TOKEN_REJECTIONS.keys())
@@ -59,7 +59,7 @@ async def test_without_a_token_nothing_is_sent(sandbox: Sandbox, tmp_path: Path,
     before = known(sandbox)
     async with running_gateway(sandbox, settings_for(sandbox, tmp_path)) as running:
         for rpc in D1_RPCS.values():
-            sandbox.faults.add(case.at(Operation.GET_TOKEN))
+            sandbox.faults.add(case.at(Operation.GET_TOKEN, idempotent=True))
             sandbox.faults.add(Fault(rpc.operation, status=500))
             failure = await failure_of(rpc.call(running))
             assert failure.error == case.error._replace(outcome="NOT_SENT"), rpc.name

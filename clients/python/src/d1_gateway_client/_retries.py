@@ -8,26 +8,10 @@ from typing import TypeVar
 import betterproto2
 import grpc
 
+from d1_gateway_client.contracts.idempotency import IDEMPOTENT
 from d1_gateway_client.errors import ErrorReason, GatewayError, Outcome
 
-__all__ = ["IDEMPOTENT", "Backoff", "is_transient", "pause_seconds", "request_id", "with_request_id"]
-
-IDEMPOTENT = frozenset(
-    {
-        "/issuer.card.v1.CardService/RegisterCard",
-        "/issuer.consumer.v1.ConsumerService/CompleteAuthentication",
-        "/issuer.consumer.v1.ConsumerService/RegisterConsumer",
-        "/issuer.notification.v1.NotificationService/CommitCursor",
-        "/issuer.notification.v1.NotificationService/GetSubscription",
-        "/issuer.notification.v1.NotificationService/ListSubscriptions",
-        "/issuer.notification.v1.NotificationService/WatchNotifications",
-        "/issuer.threeds.v1.AuthenticationService/GetChallengeResult",
-        "/issuer.threeds.v1.AuthenticationService/LookupCard",
-        "/issuer.threeds.v1.ThreeDSOperationService/GetThreeDSOperation",
-        "/issuer.threeds.v1.ThreeDSOperationService/ListThreeDSOperations",
-    }
-)
-"""The rpcs that the contract declares idempotent: repeating them changes nothing."""
+__all__ = ["Backoff", "is_transient", "pause_seconds", "request_id", "with_request_id"]
 
 _BROKEN = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 """gRPC's statuses of a broken connection besides UNAVAILABLE, if the gateway did not set the status. INTERNAL is also

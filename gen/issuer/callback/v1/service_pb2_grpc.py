@@ -51,23 +51,23 @@ class CallbackServiceServicer:
     """
 
     def HandleCallbacks(self, request_iterator, context):
-        """Registers a handler and sends it callback requests for as long as the stream lasts. The stream never ends by
-        itself: open it without a deadline.
+        """Registers a handler and sends it callback requests for as long as the stream lasts. The stream never ends by itself:
+        open it without a deadline.
 
         The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then each
-        callback request is sent as it arrives, never more than `max_in_flight` unanswered ones at once. The handler
-        replies in any order and hears what became of each reply, or of those alone that did not count if it registered so.
+        callback request is sent as it arrives, never more than `max_in_flight` unanswered ones at once. The handler replies
+        in any order and hears what became of each reply, or of those alone that did not count if it registered so.
 
         What the gateway promises:
         - Exactly one reply to a callback request counts and reaches D1. The acknowledgement says whether it was this one.
-        - A callback request goes to the handler with the fewest unanswered ones. In a cluster, handlers at the gateway
-        that D1 called come first, as long as one of them has room.
+        - A callback request goes to the handler with the fewest unanswered ones. In a cluster, handlers at the gateway that
+        D1 called come first, as long as one of them has room.
         - If the handler disconnects, the callback request goes to another one for as long as there is time. If it takes
-        longer than half of the time that is left, another handler gets it as well, but only while at least 0.2 s are
-        left, and not once three handlers have had it, those that disconnected included: so slowness alone never makes
-        more than three handlers deliver one OTP. `attempt` counts up; the first reply of any of them counts.
-        - A handler that took too long comes after the others until it replies to any callback request, be that reply LATE
-        or ALREADY_ANSWERED.
+        longer than half of the time that is left, another handler gets it as well, but only while at least 0.2 s are left,
+        and not once three handlers have had it, those that disconnected included: so slowness alone never makes more than
+        three handlers deliver one OTP. `attempt` counts up; the first reply of any of them counts.
+        - A handler that took too long comes after the others until it replies to any callback request, be that reply LATE or
+        ALREADY_ANSWERED.
         - A handler that closes its side of the stream gets no further callback requests; those that it has not answered go
         to others.
         - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
@@ -77,14 +77,19 @@ class CallbackServiceServicer:
         A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
         closes. Replies still count when they come over a new stream, at any gateway: the token names the callback request.
 
-        The stream fails with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`): INVALID_ARGUMENT
-        (INVALID_REQUEST, ISSUER_REQUIRED): the registration is invalid, or a message came before it or is a second one, or
-        no registration came within 10 s. An invalid reply does not end the stream; its acknowledgement says what is wrong.
+        Not idempotent: every stream is a handler session.
+
+        The stream fails with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`):
+        INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): the registration is invalid, or a message came before it or is
+        a second one, or no registration came within 10 s. An invalid reply does not end the stream; its acknowledgement
+        says what is wrong.
         UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy
         does not grant it this for each of the issuers. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many streams
-        open. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. UNAVAILABLE (SERVER_DRAINING): this gateway shuts
-        down and has answered every callback request of D1 that came here; open the stream again at another gateway.
-        `draining` was sent before, so that this could be done in time. INTERNAL (INTERNAL): for the operators.
+        open.
+        NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
+        UNAVAILABLE (SERVER_DRAINING): this gateway shuts down and has answered every callback request of D1 that came here;
+        open the stream again at another gateway. `draining` was sent before, so that this could be done in time.
+        INTERNAL (INTERNAL): for the operators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from issuer.card.v1 import messages_pb2 as issuer_dot_card_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cissuer/card/v1/service.proto\x12\x0eissuer.card.v1\x1a\x1dissuer/card/v1/messages.proto2\xe9\x04\n\x0b\x43\x61rdService\x12S\n\nCreateCard\x12!.issuer.card.v1.CreateCardRequest\x1a\".issuer.card.v1.CreateCardResponse\x12Y\n\x0cRegisterCard\x12#.issuer.card.v1.RegisterCardRequest\x1a$.issuer.card.v1.RegisterCardResponse\x12P\n\tRenewCard\x12 .issuer.card.v1.RenewCardRequest\x1a!.issuer.card.v1.RenewCardResponse\x12V\n\x0bReplaceCard\x12\".issuer.card.v1.ReplaceCardRequest\x1a#.issuer.card.v1.ReplaceCardResponse\x12S\n\nDeleteCard\x12!.issuer.card.v1.DeleteCardRequest\x1a\".issuer.card.v1.DeleteCardResponse\x12V\n\x0bSuspendCard\x12\".issuer.card.v1.SuspendCardRequest\x1a#.issuer.card.v1.SuspendCardResponse\x12S\n\nResumeCard\x12!.issuer.card.v1.ResumeCardRequest\x1a\".issuer.card.v1.ResumeCardResponseBv\n\x18\x64\x31gateway.issuer.card.v1B\x10\x43\x61rdServiceProtoP\x01Z2d1gateway.internal/contracts/issuer/card/v1;cardv1\xaa\x02\x11\x44\x31Gateway.Card.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cissuer/card/v1/service.proto\x12\x0eissuer.card.v1\x1a\x1dissuer/card/v1/messages.proto2\xee\x04\n\x0b\x43\x61rdService\x12S\n\nCreateCard\x12!.issuer.card.v1.CreateCardRequest\x1a\".issuer.card.v1.CreateCardResponse\x12^\n\x0cRegisterCard\x12#.issuer.card.v1.RegisterCardRequest\x1a$.issuer.card.v1.RegisterCardResponse\"\x03\x90\x02\x02\x12P\n\tRenewCard\x12 .issuer.card.v1.RenewCardRequest\x1a!.issuer.card.v1.RenewCardResponse\x12V\n\x0bReplaceCard\x12\".issuer.card.v1.ReplaceCardRequest\x1a#.issuer.card.v1.ReplaceCardResponse\x12S\n\nDeleteCard\x12!.issuer.card.v1.DeleteCardRequest\x1a\".issuer.card.v1.DeleteCardResponse\x12V\n\x0bSuspendCard\x12\".issuer.card.v1.SuspendCardRequest\x1a#.issuer.card.v1.SuspendCardResponse\x12S\n\nResumeCard\x12!.issuer.card.v1.ResumeCardRequest\x1a\".issuer.card.v1.ResumeCardResponseBv\n\x18\x64\x31gateway.issuer.card.v1B\x10\x43\x61rdServiceProtoP\x01Z2d1gateway.internal/contracts/issuer/card/v1;cardv1\xaa\x02\x11\x44\x31Gateway.Card.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer.card.v1.service_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030d1gateway.issuer.card.v1B\020CardServiceProtoP\001Z2d1gateway.internal/contracts/issuer/card/v1;cardv1\252\002\021D1Gateway.Card.V1'
+  _globals['_CARDSERVICE'].methods_by_name['RegisterCard']._loaded_options = None
+  _globals['_CARDSERVICE'].methods_by_name['RegisterCard']._serialized_options = b'\220\002\002'
   _globals['_CARDSERVICE']._serialized_start=80
-  _globals['_CARDSERVICE']._serialized_end=697
+  _globals['_CARDSERVICE']._serialized_end=702
 # @@protoc_insertion_point(module_scope)

@@ -119,7 +119,9 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSubscription(self, request, context):
-        """Tells how a subscription stands. Idempotent, changes nothing.
+        """Tells how a subscription stands.
+
+        Changes nothing.
         NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -127,15 +129,18 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSubscriptions(self, request, context):
-        """Lists an issuer's subscriptions by name. Idempotent, changes nothing. Empty if there are none.
+        """Lists an issuer's subscriptions by name. Empty if there are none.
+
+        Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSubscription(self, request, context):
-        """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds
-        none.
+        """Forgets a subscription and its committed cursor. The notifications stay.
+
+        Not idempotent: the second call finds none.
         NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
         """

@@ -70,14 +70,20 @@ class NotificationServiceStub:
     INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
     """
     GetSubscription: _grpc.UnaryUnaryMultiCallable[_messages_pb2.GetSubscriptionRequest, _messages_pb2.GetSubscriptionResponse]
-    """Tells how a subscription stands. Idempotent, changes nothing.
+    """Tells how a subscription stands.
+
+    Changes nothing.
     NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
     """
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_messages_pb2.ListSubscriptionsRequest, _messages_pb2.ListSubscriptionsResponse]
-    """Lists an issuer's subscriptions by name. Idempotent, changes nothing. Empty if there are none."""
+    """Lists an issuer's subscriptions by name. Empty if there are none.
+
+    Changes nothing.
+    """
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_messages_pb2.DeleteSubscriptionRequest, _messages_pb2.DeleteSubscriptionResponse]
-    """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds
-    none.
+    """Forgets a subscription and its committed cursor. The notifications stay.
+
+    Not idempotent: the second call finds none.
     NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
     FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
     """
@@ -124,14 +130,20 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
     """
     GetSubscription: _aio.UnaryUnaryMultiCallable[_messages_pb2.GetSubscriptionRequest, _messages_pb2.GetSubscriptionResponse]  # type: ignore[assignment]
-    """Tells how a subscription stands. Idempotent, changes nothing.
+    """Tells how a subscription stands.
+
+    Changes nothing.
     NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
     """
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_messages_pb2.ListSubscriptionsRequest, _messages_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
-    """Lists an issuer's subscriptions by name. Idempotent, changes nothing. Empty if there are none."""
+    """Lists an issuer's subscriptions by name. Empty if there are none.
+
+    Changes nothing.
+    """
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_messages_pb2.DeleteSubscriptionRequest, _messages_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
-    """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds
-    none.
+    """Forgets a subscription and its committed cursor. The notifications stay.
+
+    Not idempotent: the second call finds none.
     NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
     FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
     """
@@ -193,7 +205,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.GetSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.GetSubscriptionResponse, _abc.Awaitable[_messages_pb2.GetSubscriptionResponse]]:
-        """Tells how a subscription stands. Idempotent, changes nothing.
+        """Tells how a subscription stands.
+
+        Changes nothing.
         NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         """
 
@@ -203,7 +217,10 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.ListSubscriptionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.ListSubscriptionsResponse, _abc.Awaitable[_messages_pb2.ListSubscriptionsResponse]]:
-        """Lists an issuer's subscriptions by name. Idempotent, changes nothing. Empty if there are none."""
+        """Lists an issuer's subscriptions by name. Empty if there are none.
+
+        Changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def DeleteSubscription(
@@ -211,8 +228,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.DeleteSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.DeleteSubscriptionResponse, _abc.Awaitable[_messages_pb2.DeleteSubscriptionResponse]]:
-        """Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds
-        none.
+        """Forgets a subscription and its committed cursor. The notifications stay.
+
+        Not idempotent: the second call finds none.
         NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
         """

@@ -26,7 +26,7 @@ from issuer.threeds.v1 import history_pb2 as issuer_dot_threeds_dot_v1_dot_histo
 from issuer.threeds.v1 import messages_pb2 as issuer_dot_threeds_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fissuer/threeds/v1/service.proto\x12\x11issuer.threeds.v1\x1a\x1fissuer/threeds/v1/history.proto\x1a issuer/threeds/v1/messages.proto2\xc6\x02\n\x15\x41uthenticationService\x12Y\n\nLookupCard\x12$.issuer.threeds.v1.LookupCardRequest\x1a%.issuer.threeds.v1.LookupCardResponse\x12_\n\x0c\x41uthenticate\x12&.issuer.threeds.v1.AuthenticateRequest\x1a\'.issuer.threeds.v1.AuthenticateResponse\x12q\n\x12GetChallengeResult\x12,.issuer.threeds.v1.GetChallengeResultRequest\x1a-.issuer.threeds.v1.GetChallengeResultResponse2\x8b\x02\n\x17ThreeDSOperationService\x12z\n\x15ListThreeDSOperations\x12/.issuer.threeds.v1.ListThreeDSOperationsRequest\x1a\x30.issuer.threeds.v1.ListThreeDSOperationsResponse\x12t\n\x13GetThreeDSOperation\x12-.issuer.threeds.v1.GetThreeDSOperationRequest\x1a..issuer.threeds.v1.GetThreeDSOperationResponseB\x85\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x13ThreeDSServiceProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fissuer/threeds/v1/service.proto\x12\x11issuer.threeds.v1\x1a\x1fissuer/threeds/v1/history.proto\x1a issuer/threeds/v1/messages.proto2\xd0\x02\n\x15\x41uthenticationService\x12^\n\nLookupCard\x12$.issuer.threeds.v1.LookupCardRequest\x1a%.issuer.threeds.v1.LookupCardResponse\"\x03\x90\x02\x02\x12_\n\x0c\x41uthenticate\x12&.issuer.threeds.v1.AuthenticateRequest\x1a\'.issuer.threeds.v1.AuthenticateResponse\x12v\n\x12GetChallengeResult\x12,.issuer.threeds.v1.GetChallengeResultRequest\x1a-.issuer.threeds.v1.GetChallengeResultResponse\"\x03\x90\x02\x01\x32\x95\x02\n\x17ThreeDSOperationService\x12\x7f\n\x15ListThreeDSOperations\x12/.issuer.threeds.v1.ListThreeDSOperationsRequest\x1a\x30.issuer.threeds.v1.ListThreeDSOperationsResponse\"\x03\x90\x02\x01\x12y\n\x13GetThreeDSOperation\x12-.issuer.threeds.v1.GetThreeDSOperationRequest\x1a..issuer.threeds.v1.GetThreeDSOperationResponse\"\x03\x90\x02\x01\x42\x85\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x13ThreeDSServiceProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer.threeds.v1.service_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033d1gateway.issuer.threeds.v1B\023ThreeDSServiceProtoP\001Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\252\002\024D1Gateway.ThreeDS.V1'
+  _globals['_AUTHENTICATIONSERVICE'].methods_by_name['LookupCard']._loaded_options = None
+  _globals['_AUTHENTICATIONSERVICE'].methods_by_name['LookupCard']._serialized_options = b'\220\002\002'
+  _globals['_AUTHENTICATIONSERVICE'].methods_by_name['GetChallengeResult']._loaded_options = None
+  _globals['_AUTHENTICATIONSERVICE'].methods_by_name['GetChallengeResult']._serialized_options = b'\220\002\001'
+  _globals['_THREEDSOPERATIONSERVICE'].methods_by_name['ListThreeDSOperations']._loaded_options = None
+  _globals['_THREEDSOPERATIONSERVICE'].methods_by_name['ListThreeDSOperations']._serialized_options = b'\220\002\001'
+  _globals['_THREEDSOPERATIONSERVICE'].methods_by_name['GetThreeDSOperation']._loaded_options = None
+  _globals['_THREEDSOPERATIONSERVICE'].methods_by_name['GetThreeDSOperation']._serialized_options = b'\220\002\001'
   _globals['_AUTHENTICATIONSERVICE']._serialized_start=122
-  _globals['_AUTHENTICATIONSERVICE']._serialized_end=448
-  _globals['_THREEDSOPERATIONSERVICE']._serialized_start=451
-  _globals['_THREEDSOPERATIONSERVICE']._serialized_end=718
+  _globals['_AUTHENTICATIONSERVICE']._serialized_end=458
+  _globals['_THREEDSOPERATIONSERVICE']._serialized_start=461
+  _globals['_THREEDSOPERATIONSERVICE']._serialized_end=738
 # @@protoc_insertion_point(module_scope)

@@ -83,7 +83,7 @@ class AuthenticationServiceStub:
     """Gets the result of a challenge or of a decoupled authentication. A result that has not come yet is no error:
     `received` is false.
 
-    Idempotent: it changes nothing. The gateway repeats it by itself where that can help.
+    Changes nothing. The gateway repeats it by itself where that can help.
     NOT_FOUND (THREE_DS_TRANSACTION_UNKNOWN): the 3DS server does not know the transaction, or has forgotten it: it
     keeps a result for 300 s (20 minutes if decoupled).
     """
@@ -142,7 +142,7 @@ class AuthenticationServiceAsyncStub(AuthenticationServiceStub):
     """Gets the result of a challenge or of a decoupled authentication. A result that has not come yet is no error:
     `received` is false.
 
-    Idempotent: it changes nothing. The gateway repeats it by itself where that can help.
+    Changes nothing. The gateway repeats it by itself where that can help.
     NOT_FOUND (THREE_DS_TRANSACTION_UNKNOWN): the 3DS server does not know the transaction, or has forgotten it: it
     keeps a result for 300 s (20 minutes if decoupled).
     """
@@ -216,7 +216,7 @@ class AuthenticationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gets the result of a challenge or of a decoupled authentication. A result that has not come yet is no error:
         `received` is false.
 
-        Idempotent: it changes nothing. The gateway repeats it by itself where that can help.
+        Changes nothing. The gateway repeats it by itself where that can help.
         NOT_FOUND (THREE_DS_TRANSACTION_UNKNOWN): the 3DS server does not know the transaction, or has forgotten it: it
         keeps a result for 300 s (20 minutes if decoupled).
         """
@@ -230,7 +230,7 @@ class ThreeDSOperationServiceStub:
     `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
     metadata.
 
-    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    Every rpc can fail with these statuses (reason in brackets, see
     `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
     not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
@@ -253,12 +253,17 @@ class ThreeDSOperationServiceStub:
     """Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
     A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-    twice. What is newer than the first page is not in later ones; begin again to see it. NOT_FOUND
-    (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
+    twice. What is newer than the first page is not in later ones; begin again to see it.
+
+    Changes nothing.
+
+    NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
     ListThreeDSOperations for this issuer and card, or about a thousand operations have arrived since it was given out.
     """
     GetThreeDSOperation: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetThreeDSOperationRequest, _history_pb2.GetThreeDSOperationResponse]
     """Gets one operation of a card.
+
+    Changes nothing.
     NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
     """
 
@@ -270,7 +275,7 @@ class ThreeDSOperationServiceAsyncStub(ThreeDSOperationServiceStub):
     `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
     metadata.
 
-    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    Every rpc can fail with these statuses (reason in brackets, see
     `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
     not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
@@ -290,12 +295,17 @@ class ThreeDSOperationServiceAsyncStub(ThreeDSOperationServiceStub):
     """Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
     A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-    twice. What is newer than the first page is not in later ones; begin again to see it. NOT_FOUND
-    (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
+    twice. What is newer than the first page is not in later ones; begin again to see it.
+
+    Changes nothing.
+
+    NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
     ListThreeDSOperations for this issuer and card, or about a thousand operations have arrived since it was given out.
     """
     GetThreeDSOperation: _aio.UnaryUnaryMultiCallable[_history_pb2.GetThreeDSOperationRequest, _history_pb2.GetThreeDSOperationResponse]  # type: ignore[assignment]
     """Gets one operation of a card.
+
+    Changes nothing.
     NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
     """
 
@@ -306,7 +316,7 @@ class ThreeDSOperationServiceServicer(metaclass=_abc_1.ABCMeta):
     `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
     metadata.
 
-    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    Every rpc can fail with these statuses (reason in brackets, see
     `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
     not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
@@ -330,8 +340,11 @@ class ThreeDSOperationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-        twice. What is newer than the first page is not in later ones; begin again to see it. NOT_FOUND
-        (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
+        twice. What is newer than the first page is not in later ones; begin again to see it.
+
+        Changes nothing.
+
+        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
         ListThreeDSOperations for this issuer and card, or about a thousand operations have arrived since it was given out.
         """
 
@@ -342,6 +355,8 @@ class ThreeDSOperationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.GetThreeDSOperationResponse, _abc.Awaitable[_history_pb2.GetThreeDSOperationResponse]]:
         """Gets one operation of a card.
+
+        Changes nothing.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
         """
 

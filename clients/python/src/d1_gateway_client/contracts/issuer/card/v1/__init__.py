@@ -811,7 +811,8 @@ class CardServiceSyncStub:
         Tells D1 that a registered card was renewed: same PAN, new expiry, perhaps a new card id. Cards that D1 made are
         renewed by D1 itself. Without card data D1 asks for it with a callback.
 
-        Not idempotent where `new_card_id` is given: the second call finds the old id gone.
+        Not idempotent: with `new_card_id` the second call finds the old id gone. Without it a repeat changes nothing more,
+        but a level is the rpc's, not the request's.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
         ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
         """
@@ -978,7 +979,8 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Tells D1 that a registered card was renewed: same PAN, new expiry, perhaps a new card id. Cards that D1 made are
         renewed by D1 itself. Without card data D1 asks for it with a callback.
 
-        Not idempotent where `new_card_id` is given: the second call finds the old id gone.
+        Not idempotent: with `new_card_id` the second call finds the old id gone. Without it a repeat changes nothing more,
+        but a level is the rpc's, not the request's.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
         ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
         """

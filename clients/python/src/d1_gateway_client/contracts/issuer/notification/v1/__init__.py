@@ -598,7 +598,9 @@ class NotificationServiceSyncStub:
 
     def get_subscription(self, message: "GetSubscriptionRequest") -> "GetSubscriptionResponse":
         """
-        Tells how a subscription stands. Idempotent, changes nothing.
+        Tells how a subscription stands.
+
+        Changes nothing.
         NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         """
 
@@ -610,7 +612,9 @@ class NotificationServiceSyncStub:
 
     def list_subscriptions(self, message: "ListSubscriptionsRequest") -> "ListSubscriptionsResponse":
         """
-        Lists an issuer's subscriptions by name. Idempotent, changes nothing. Empty if there are none.
+        Lists an issuer's subscriptions by name. Empty if there are none.
+
+        Changes nothing.
         """
 
         return self._channel.unary_unary(
@@ -621,8 +625,9 @@ class NotificationServiceSyncStub:
 
     def delete_subscription(self, message: "DeleteSubscriptionRequest") -> "DeleteSubscriptionResponse":
         """
-        Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds
-        none.
+        Forgets a subscription and its committed cursor. The notifications stay.
+
+        Not idempotent: the second call finds none.
         NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
         """
@@ -720,7 +725,9 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "GetSubscriptionResponse":
         """
-        Tells how a subscription stands. Idempotent, changes nothing.
+        Tells how a subscription stands.
+
+        Changes nothing.
         NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         """
 
@@ -742,7 +749,9 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "ListSubscriptionsResponse":
         """
-        Lists an issuer's subscriptions by name. Idempotent, changes nothing. Empty if there are none.
+        Lists an issuer's subscriptions by name. Empty if there are none.
+
+        Changes nothing.
         """
 
         return await self._unary_unary(
@@ -763,8 +772,9 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "DeleteSubscriptionResponse":
         """
-        Forgets a subscription and its committed cursor. The notifications stay. Not idempotent: the second call finds
-        none.
+        Forgets a subscription and its committed cursor. The notifications stay.
+
+        Not idempotent: the second call finds none.
         NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
         """

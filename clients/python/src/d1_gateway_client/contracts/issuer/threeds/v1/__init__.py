@@ -3070,7 +3070,7 @@ class AuthenticationServiceSyncStub:
         Gets the result of a challenge or of a decoupled authentication. A result that has not come yet is no error:
         `received` is false.
 
-        Idempotent: it changes nothing. The gateway repeats it by itself where that can help.
+        Changes nothing. The gateway repeats it by itself where that can help.
         NOT_FOUND (THREE_DS_TRANSACTION_UNKNOWN): the 3DS server does not know the transaction, or has forgotten it: it
         keeps a result for 300 s (20 minutes if decoupled).
         """
@@ -3179,7 +3179,7 @@ class AuthenticationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Gets the result of a challenge or of a decoupled authentication. A result that has not come yet is no error:
         `received` is false.
 
-        Idempotent: it changes nothing. The gateway repeats it by itself where that can help.
+        Changes nothing. The gateway repeats it by itself where that can help.
         NOT_FOUND (THREE_DS_TRANSACTION_UNKNOWN): the 3DS server does not know the transaction, or has forgotten it: it
         keeps a result for 300 s (20 minutes if decoupled).
         """
@@ -3202,7 +3202,7 @@ class ThreeDsOperationServiceSyncStub:
     `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
     metadata.
 
-    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    Every rpc can fail with these statuses (reason in brackets, see
     `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
     not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
@@ -3225,8 +3225,11 @@ class ThreeDsOperationServiceSyncStub:
         Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-        twice. What is newer than the first page is not in later ones; begin again to see it. NOT_FOUND
-        (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
+        twice. What is newer than the first page is not in later ones; begin again to see it.
+
+        Changes nothing.
+
+        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
         ListThreeDSOperations for this issuer and card, or about a thousand operations have arrived since it was given out.
         """
 
@@ -3239,6 +3242,8 @@ class ThreeDsOperationServiceSyncStub:
     def get_three_ds_operation(self, message: "GetThreeDsOperationRequest") -> "GetThreeDsOperationResponse":
         """
         Gets one operation of a card.
+
+        Changes nothing.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
         """
 
@@ -3257,7 +3262,7 @@ class ThreeDsOperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
     metadata.
 
-    Every rpc is idempotent and changes nothing. Every rpc can fail with these statuses (reason in brackets, see
+    Every rpc can fail with these statuses (reason in brackets, see
     `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
     not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
@@ -3284,8 +3289,11 @@ class ThreeDsOperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
         A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-        twice. What is newer than the first page is not in later ones; begin again to see it. NOT_FOUND
-        (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
+        twice. What is newer than the first page is not in later ones; begin again to see it.
+
+        Changes nothing.
+
+        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
         ListThreeDSOperations for this issuer and card, or about a thousand operations have arrived since it was given out.
         """
 
@@ -3308,6 +3316,8 @@ class ThreeDsOperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     ) -> "GetThreeDsOperationResponse":
         """
         Gets one operation of a card.
+
+        Changes nothing.
         NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
         """
 
