@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.errors import DOMAIN, FieldViolation, GatewayError
 from issuer.common.v1 import error_pb2
 
+CONTRACT = Path(__file__).parents[2] / "proto/issuer/common/v1/error.proto"
 REASONS = [reason for reason in error_pb2.ErrorReason.values() if reason != error_pb2.ERROR_REASON_UNSPECIFIED]
 
 
@@ -18,7 +20,7 @@ def contract_comments() -> dict[str, str]:
     """Return the comment of every reason in the contract, as one line."""
     comments: dict[str, str] = {}
     comment: list[str] = []
-    for line in (Path(__file__).parents[2] / "proto/issuer/common/v1/error.proto").read_text().splitlines():
+    for line in CONTRACT.read_text().splitlines():
         text = line.strip()
         if text.startswith("//"):
             comment.append(text.removeprefix("// "))
@@ -28,6 +30,17 @@ def contract_comments() -> dict[str, str]:
     return comments
 
 
+def named_by_services() -> set[tuple[str, str]]:
+    """Return each status and reason, without prefix, that a comment of a service or an rpc names."""
+    files = CONTRACT.parents[2].glob("*/v1/service.proto")
+    comments = " ".join(re.sub(r"\s*//\s*", " ", file.read_text()) for file in files)
+    return {
+        (code, reason)
+        for code, reasons in re.findall(r"\b([A-Z_]+) \(([A-Z_]+(?:, [A-Z_]+)*)\)", comments)
+        for reason in reasons.split(", ")
+    }
+
+
 def detail(error: GatewayError, kind: type[Message]) -> Any:
     """Take the one detail of a kind out of the error's status."""
     found = [any_ for any_ in error.to_status("an-id").details if any_.Is(kind.DESCRIPTOR)]
@@ -35,6 +48,14 @@ def detail(error: GatewayError, kind: type[Message]) -> Any:
     message = kind()
     found[0].Unpack(message)
     return message
+
+
+def test_every_reason_is_a_common_one_or_named_by_a_service_with_its_status() -> None:
+    (common,) = re.findall(r"(?s)// Common reasons: (.*?) Services and rpcs", CONTRACT.read_text())
+    statuses = {GatewayError(reason, "").reason_name: GatewayError(reason, "").code.name for reason in REASONS}
+    particular = named_by_services()
+    assert {(statuses.get(reason), reason) for _, reason in particular} == particular
+    assert set(re.findall(r"[A-Z_]{5,}", common)) | {reason for _, reason in particular} == statuses.keys()
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=error_pb2.ErrorReason.Name)

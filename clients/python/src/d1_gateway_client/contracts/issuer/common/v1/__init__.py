@@ -17,17 +17,52 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class ErrorReason(betterproto2.Enum):
     """
-    Why a call failed.
+    Why a call failed. This comment is also the reference for what all rpcs have in common.
 
-    A failed call carries a `google.rpc.Status` with a `google.rpc.ErrorInfo` whose `domain` is `d1-gateway` and whose
-    `reason` is the name of one of these values without the prefix `ERROR_REASON_`, for example `UPSTREAM_CONFLICT`.
-    Branch on the reason and on `ErrorInfo.metadata["outcome"]` (see `Outcome`); never on the text of the message.
+    Errors: a failed call ends with a `google.rpc.Status`. Its first detail is a `google.rpc.ErrorInfo` whose `domain` is
+    `d1-gateway` and whose `reason` is the name of one of these values without the prefix `ERROR_REASON_`, for example
+    `UPSTREAM_CONFLICT`. Each reason has one status, which its comment names. Branch on the reason and on
+    `ErrorInfo.metadata["outcome"]` (see `Outcome`), never on the text of the message.
 
-    Further metadata, each present where it is known: `correlation_id`, `upstream` (`d1`, `threeds`), `upstream_status`
-    (the HTTP status), `upstream_code` (the upstream's own error code, sanitised), `earliest_cursor`, `idempotent_replay`
-    (`true`: this was the outcome of an earlier call with the same `request_id`); and of an Erro of
-    3-D Secure, sanitised: `error_component`, `error_description`, `error_detail`, `error_message_type`,
-    `three_ds_server_trans_id`, `acs_trans_id`, `ds_trans_id`, `sdk_trans_id`.
+    Further metadata, where known: `correlation_id`, `upstream` (`d1`, `threeds`), `upstream_status` (the HTTP status),
+    `upstream_code` (the upstream's own error code, sanitised), `earliest_cursor`, `idempotent_replay` (`true`: the
+    outcome of an earlier call with the same `request_id`); and of an Erro of 3-D Secure, sanitised: `error_component`,
+    `error_description`, `error_detail`, `error_message_type`, `three_ds_server_trans_id`, `acs_trans_id`, `ds_trans_id`,
+    `sdk_trans_id`.
+
+    Common reasons: every rpc can fail with INVALID_REQUEST, ISSUER_REQUIRED, ISSUER_UNKNOWN, UNAUTHENTICATED,
+    PERMISSION_DENIED, TOO_MANY_REQUESTS or INTERNAL. An rpc that calls an upstream can also fail with DEADLINE_EXCEEDED,
+    UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_NO_ANSWER, UPSTREAM_RATE_LIMITED, UPSTREAM_UNAVAILABLE,
+    UPSTREAM_INVALID, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED or UPSTREAM_CONTRACT. A call with a `request_id` can also
+    fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE. Services and rpcs name only further reasons, and
+    what is particular to them.
+
+    Errors of gRPC itself have no `google.rpc.Status`. RESOURCE_EXHAUSTED: the request exceeds `grpc.max_message_bytes`,
+    or the metadata 16 KiB. UNIMPLEMENTED: this gateway does not serve the rpc. Neither reaches an upstream. UNAVAILABLE:
+    no connection, or the gateway cut the call off at the end of its drain. CANCELLED: the call arrived at the very
+    moment of a shutdown, which is rare. DEADLINE_EXCEEDED: the caller's gRPC library gave up first. With these three the
+    outcome is unknown.
+
+    Calls: set a deadline for each unary call, and none for a stream. At an upstream the gateway's own limit applies if
+    it is shorter: `d1.total_timeout_seconds`, `threeds.total_timeout_seconds`. The metadata `x-correlation-id`
+    (`^[A-Za-z0-9_-]{1,64}$`, generated if absent or malformed) is in logs, traces and errors, goes to D1, and comes back
+    in the trailing metadata.
+
+    Repeats: after outcome UNKNOWN, the option `idempotency_level` of the rpc decides. Set (the rpc's comment says
+    "Changes nothing" or "Idempotent"): a repeat is harmless; the gateway itself retries such a call at the upstream.
+    Unset ("Not idempotent"): a repeat may act twice, unless it has the `request_id` of the first call.
+
+    Common fields of requests:
+    - `issuer_id`: the issuer on whose behalf the call is made, as D1 named it at onboarding: exactly 10 characters.
+      Empty: the only issuer that the gateway is configured for.
+    - `user_id`: who asked, for D1's records only (header `x-user-id`). D1 does not check it. No personal data.
+    - `request_id`: the caller's id of a change, a UUID, remembered for 24 h per caller, issuer and rpc. The same request
+      under the same id returns the first reply, with the trailing metadata `x-idempotent-replay: true`, and sends
+      nothing. After outcome NOT_SENT or REJECTED it is sent anew. After outcome UNKNOWN it is sent again if the rpc is
+      idempotent; otherwise it fails as the first call did, and sends nothing: find out what became of the change, then
+      use a new id. While the first call is in flight, it fails with REQUEST_IN_FLIGHT. A different request under the id
+      fails with REQUEST_ID_REUSED; `encrypted_data` that was encrypted anew makes a request different. Empty: nothing is
+      remembered.
     """
 
     UNSPECIFIED = 0
@@ -160,7 +195,8 @@ class ErrorReason(betterproto2.Enum):
 
     STORE_UNAVAILABLE = 24
     """
-    What has to be stored cannot be stored at present; nothing was. Status UNAVAILABLE.
+    The key-value store cannot be used at present; nothing was sent upstream. Retry after `google.rpc.RetryInfo`.
+    Status UNAVAILABLE.
     """
 
     PAGE_TOKEN_INVALID = 25
