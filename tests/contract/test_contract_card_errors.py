@@ -80,6 +80,17 @@ async def test_a_renewal_to_a_new_id_finds_the_old_one_gone_the_second_time(runn
     assert (await _refused(running, "RenewCard", request)).reason == "UPSTREAM_NOT_FOUND"
 
 
+async def test_a_replacement_under_the_old_id_replaces_the_new_card_the_second_time(running: Running) -> None:
+    request = changed(RPCS["ReplaceCard"].request, new_card_id=None, credentials=None)
+    await RPCS["ReplaceCard"].call(running, request)
+    first = running.sandbox.store.card("card-active")
+    await RPCS["ReplaceCard"].call(running, request)
+    assert running.sandbox.store.card("card-active") is not first
+    with_pan = changed(RPCS["ReplaceCard"].request, new_card_id=None)
+    await RPCS["ReplaceCard"].call(running, with_pan)
+    assert (await _refused(running, "ReplaceCard", with_pan)).reason == "UPSTREAM_CONFLICT"
+
+
 @pytest.mark.parametrize("name", ["DeleteCard", "SuspendCard", "ResumeCard"])
 async def test_what_is_not_idempotent_is_refused_the_second_time(running: Running, name: str) -> None:
     await RPCS[name].call(running)

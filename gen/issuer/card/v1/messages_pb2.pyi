@@ -175,19 +175,11 @@ class CreateCardRequest(_message.Message):
     NAME_ON_CARD_FIELD_NUMBER: _builtins.int
     SECOND_NAME_ON_CARD_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
-    """
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
+    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     consumer_id: _builtins.str
     """The card's holder, by the issuer's own id. It must be registered."""
     card_product_id: _builtins.str
@@ -269,18 +261,11 @@ class RegisterCardRequest(_message.Message):
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     ENCRYPTED_DATA_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
-    """
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is made again when
-    it is repeated. Card data that the caller encrypts must be repeated to the letter. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
+    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
     """The id of the card from now on, chosen by the caller. Never the PAN, nor anything made from it."""
     consumer_id: _builtins.str
@@ -358,19 +343,11 @@ class RenewCardRequest(_message.Message):
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     ENCRYPTED_DATA_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
-    """
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
+    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
     """The card, by the id that it was registered or created under."""
     reason: _builtins.str
@@ -440,19 +417,11 @@ class ReplaceCardRequest(_message.Message):
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     ENCRYPTED_DATA_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
-    """
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
+    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
     """The card, by the id that it was registered or created under."""
     reason: _builtins.str
@@ -522,19 +491,11 @@ class DeleteCardRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REASON_CODE_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
-    """
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
+    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
     """The card, by the id that it was registered or created under."""
     reason: _builtins.str
@@ -589,19 +550,11 @@ class SuspendCardRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REASON_CODE_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
-    """
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
+    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
     """The card, by the id that it was registered or created under."""
     reason: _builtins.str
@@ -656,19 +609,11 @@ class ResumeCardRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REASON_CODE_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
-    """
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
+    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
     """The card, by the id that it was registered or created under."""
     reason: _builtins.str

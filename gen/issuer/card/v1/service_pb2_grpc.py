@@ -26,32 +26,11 @@ if _version_not_supported:
 
 
 class CardServiceStub:
-    """Tells D1 of cards: makes them, registers those that the issuer's processor made, and follows their life cycle.
+    """Creates payment cards at D1, registers those that the issuer's processor made, and manages their life cycle.
 
-    Every rpc forwards to one D1 call and holds nothing back: when it succeeds, D1 has answered. Send a deadline; without
-    one the gateway's own limit applies (`d1.total_timeout_seconds`, 10 s as shipped). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
-    `request_id`; nothing was sent.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
-    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
-    (UPSTREAM_UNAVAILABLE): D1 is overloaded.
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
-    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
-    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
-
-    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut
-    off at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that
-    are no request.
+    Each rpc is one call to D1, and succeeds when D1 has confirmed it. `issuer.common.v1.ErrorReason` describes what all
+    rpcs have in common: errors, calls, repeats, common fields. The comments here say what D1's rejections mean:
+    UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT.
     """
 
     def __init__(self, channel):
@@ -98,89 +77,76 @@ class CardServiceStub:
 
 
 class CardServiceServicer:
-    """Tells D1 of cards: makes them, registers those that the issuer's processor made, and follows their life cycle.
+    """Creates payment cards at D1, registers those that the issuer's processor made, and manages their life cycle.
 
-    Every rpc forwards to one D1 call and holds nothing back: when it succeeds, D1 has answered. Send a deadline; without
-    one the gateway's own limit applies (`d1.total_timeout_seconds`, 10 s as shipped). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
-    `request_id`; nothing was sent.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
-    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
-    (UPSTREAM_UNAVAILABLE): D1 is overloaded.
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
-    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
-    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
-
-    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut
-    off at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that
-    are no request.
+    Each rpc is one call to D1, and succeeds when D1 has confirmed it. `issuer.common.v1.ErrorReason` describes what all
+    rpcs have in common: errors, calls, repeats, common fields. The comments here say what D1's rejections mean:
+    UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT.
     """
 
     def CreateCard(self, request, context):
-        """Has a new card made by D1, which allocates its PAN. The consumer must be registered and the card product set up.
+        """Creates a card, whose PAN D1 allocates. The consumer must be registered, and the card product set up.
 
-        Not idempotent: D1 takes no key from the caller, so a call whose outcome is UNKNOWN may have made a card, and a
-        blind retry without the same `request_id` may make a second one.
-        FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
+        Not idempotent: D1 takes no key from the caller, so each call creates a card.
+
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegisterCard(self, request, context):
-        """Registers a card that the issuer's processor made, under an id that the caller chooses. An unknown consumer is
-        registered with it.
+        """Registers a card that the issuer's processor made, under an id that the caller chooses. Registers the consumer too
+        if D1 does not know it.
 
-        Idempotent: the same request again leaves the card as it is, so a retry after an UNKNOWN outcome is safe.
-        ALREADY_EXISTS (UPSTREAM_CONFLICT): the card id belongs to another live card, or the PAN was deleted or replaced
-        before and can never come back.
-        FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product does not take registered cards.
+        Idempotent: the same request again leaves the card as it is.
+
+        - ALREADY_EXISTS (UPSTREAM_CONFLICT): the card id belongs to another live card, or the PAN was deleted or replaced
+        before and cannot return.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product takes no registered cards.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenewCard(self, request, context):
-        """Tells D1 that a registered card was renewed: same PAN, new expiry, perhaps a new card id. Cards that D1 made are
-        renewed by D1 itself. Without card data D1 asks for it with a callback.
+        """Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
+        created. Without card data, D1 requests it with a callback.
 
-        Not idempotent: with `new_card_id` the second call finds the old id gone. Without it a repeat changes nothing more,
-        but a level is the rpc's, not the request's.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
-        ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
+        Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
+        nothing more.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplaceCard(self, request, context):
-        """Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED for good;
-        digital cards stay linked. Without card data D1 asks for it with a callback.
+        """Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
+        final; digital cards stay linked. Without card data, D1 requests it with a callback.
 
-        Not idempotent: the second call finds the card replaced (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state, or not
-        with this reason code. ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id or PAN may not be used.
+        Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
+        second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
+        - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id or PAN is in use or cannot be used again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCard(self, request, context):
-        """Deletes a card and, with it, its digital cards. Final.
+        """Deletes a card and its digital cards. Final.
 
         Not idempotent: the second call finds the card deleted (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,19 +156,22 @@ class CardServiceServicer:
         """Suspends an active card. Its digital cards stay as they are.
 
         Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeCard(self, request, context):
-        """Resumes a suspended card; not meant for the first activation of plastic. Which reason lifts a suspension depends on
-        the reason it was made for, see `ResumeReason`.
+        """Resumes a suspended card. Not for the first activation of a physical card. The reason of the suspension decides
+        which reason lifts it: see `ResumeReason`.
 
         Not idempotent: the second call finds the card active (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state, or this
-        reason does not lift that suspension.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or this reason does not lift the suspension.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,32 +224,11 @@ def add_CardServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CardService:
-    """Tells D1 of cards: makes them, registers those that the issuer's processor made, and follows their life cycle.
+    """Creates payment cards at D1, registers those that the issuer's processor made, and manages their life cycle.
 
-    Every rpc forwards to one D1 call and holds nothing back: when it succeeds, D1 has answered. Send a deadline; without
-    one the gateway's own limit applies (`d1.total_timeout_seconds`, 10 s as shipped). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
-    `request_id`; nothing was sent.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
-    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
-    (UPSTREAM_UNAVAILABLE): D1 is overloaded.
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
-    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
-    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
-
-    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut
-    off at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that
-    are no request.
+    Each rpc is one call to D1, and succeeds when D1 has confirmed it. `issuer.common.v1.ErrorReason` describes what all
+    rpcs have in common: errors, calls, repeats, common fields. The comments here say what D1's rejections mean:
+    UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT.
     """
 
     @staticmethod

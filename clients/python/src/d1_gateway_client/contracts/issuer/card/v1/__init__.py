@@ -248,23 +248,17 @@ class CreateCardRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data.
+    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     consumer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -331,23 +325,17 @@ class DeleteCardRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data.
+    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -392,22 +380,17 @@ class RegisterCardRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is made again when
-    it is repeated. Card data that the caller encrypts must be repeated to the letter. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data.
+    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -480,23 +463,17 @@ class RenewCardRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data.
+    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -554,23 +531,17 @@ class ReplaceCardRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data.
+    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -630,23 +601,17 @@ class ResumeCardRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data.
+    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -688,23 +653,17 @@ class SuspendCardRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only issuer that the
-    gateway is configured for.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Card data that the caller encrypts must be
-    repeated to the letter. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data.
+    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -742,32 +701,11 @@ default_message_pool.register_message("issuer.card.v1", "SuspendCardResponse", S
 
 class CardServiceSyncStub:
     """
-    Tells D1 of cards: makes them, registers those that the issuer's processor made, and follows their life cycle.
+    Creates payment cards at D1, registers those that the issuer's processor made, and manages their life cycle.
 
-    Every rpc forwards to one D1 call and holds nothing back: when it succeeds, D1 has answered. Send a deadline; without
-    one the gateway's own limit applies (`d1.total_timeout_seconds`, 10 s as shipped). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
-    `request_id`; nothing was sent.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
-    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
-    (UPSTREAM_UNAVAILABLE): D1 is overloaded.
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
-    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
-    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
-
-    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut
-    off at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that
-    are no request.
+    Each rpc is one call to D1, and succeeds when D1 has confirmed it. `issuer.common.v1.ErrorReason` describes what all
+    rpcs have in common: errors, calls, repeats, common fields. The comments here say what D1's rejections mean:
+    UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT.
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -775,12 +713,12 @@ class CardServiceSyncStub:
 
     def create_card(self, message: "CreateCardRequest") -> "CreateCardResponse":
         """
-        Has a new card made by D1, which allocates its PAN. The consumer must be registered and the card product set up.
+        Creates a card, whose PAN D1 allocates. The consumer must be registered, and the card product set up.
 
-        Not idempotent: D1 takes no key from the caller, so a call whose outcome is UNKNOWN may have made a card, and a
-        blind retry without the same `request_id` may make a second one.
-        FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
+        Not idempotent: D1 takes no key from the caller, so each call creates a card.
+
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
         """
 
         return self._channel.unary_unary(
@@ -791,13 +729,14 @@ class CardServiceSyncStub:
 
     def register_card(self, message: "RegisterCardRequest") -> "RegisterCardResponse":
         """
-        Registers a card that the issuer's processor made, under an id that the caller chooses. An unknown consumer is
-        registered with it.
+        Registers a card that the issuer's processor made, under an id that the caller chooses. Registers the consumer too
+        if D1 does not know it.
 
-        Idempotent: the same request again leaves the card as it is, so a retry after an UNKNOWN outcome is safe.
-        ALREADY_EXISTS (UPSTREAM_CONFLICT): the card id belongs to another live card, or the PAN was deleted or replaced
-        before and can never come back.
-        FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product does not take registered cards.
+        Idempotent: the same request again leaves the card as it is.
+
+        - ALREADY_EXISTS (UPSTREAM_CONFLICT): the card id belongs to another live card, or the PAN was deleted or replaced
+          before and cannot return.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product takes no registered cards.
         """
 
         return self._channel.unary_unary(
@@ -808,13 +747,15 @@ class CardServiceSyncStub:
 
     def renew_card(self, message: "RenewCardRequest") -> "RenewCardResponse":
         """
-        Tells D1 that a registered card was renewed: same PAN, new expiry, perhaps a new card id. Cards that D1 made are
-        renewed by D1 itself. Without card data D1 asks for it with a callback.
+        Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
+        created. Without card data, D1 requests it with a callback.
 
-        Not idempotent: with `new_card_id` the second call finds the old id gone. Without it a repeat changes nothing more,
-        but a level is the rpc's, not the request's.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
-        ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
+        Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
+        nothing more.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
         """
 
         return self._channel.unary_unary(
@@ -825,12 +766,15 @@ class CardServiceSyncStub:
 
     def replace_card(self, message: "ReplaceCardRequest") -> "ReplaceCardResponse":
         """
-        Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED for good;
-        digital cards stay linked. Without card data D1 asks for it with a callback.
+        Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
+        final; digital cards stay linked. Without card data, D1 requests it with a callback.
 
-        Not idempotent: the second call finds the card replaced (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state, or not
-        with this reason code. ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id or PAN may not be used.
+        Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
+        second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
+        - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id or PAN is in use or cannot be used again.
         """
 
         return self._channel.unary_unary(
@@ -841,10 +785,12 @@ class CardServiceSyncStub:
 
     def delete_card(self, message: "DeleteCardRequest") -> "DeleteCardResponse":
         """
-        Deletes a card and, with it, its digital cards. Final.
+        Deletes a card and its digital cards. Final.
 
         Not idempotent: the second call finds the card deleted (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
         """
 
         return self._channel.unary_unary(
@@ -858,7 +804,9 @@ class CardServiceSyncStub:
         Suspends an active card. Its digital cards stay as they are.
 
         Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
         """
 
         return self._channel.unary_unary(
@@ -869,12 +817,13 @@ class CardServiceSyncStub:
 
     def resume_card(self, message: "ResumeCardRequest") -> "ResumeCardResponse":
         """
-        Resumes a suspended card; not meant for the first activation of plastic. Which reason lifts a suspension depends on
-        the reason it was made for, see `ResumeReason`.
+        Resumes a suspended card. Not for the first activation of a physical card. The reason of the suspension decides
+        which reason lifts it: see `ResumeReason`.
 
         Not idempotent: the second call finds the card active (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state, or this
-        reason does not lift that suspension.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or this reason does not lift the suspension.
         """
 
         return self._channel.unary_unary(
@@ -886,32 +835,11 @@ class CardServiceSyncStub:
 
 class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     """
-    Tells D1 of cards: makes them, registers those that the issuer's processor made, and follows their life cycle.
+    Creates payment cards at D1, registers those that the issuer's processor made, and manages their life cycle.
 
-    Every rpc forwards to one D1 call and holds nothing back: when it succeeds, D1 has answered. Send a deadline; without
-    one the gateway's own limit applies (`d1.total_timeout_seconds`, 10 s as shipped). Metadata `x-correlation-id`
-    (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    says what D1's refusals (UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT) mean for it:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
-    `request_id`; nothing was sent.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name the fields.
-    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refused a value.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
-    (UPSTREAM_UNAVAILABLE): D1 is overloaded.
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry.
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
-    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
-    Where no access token can be had from D1, the reason is that of the token call, and the outcome NOT_SENT.
-
-    What gRPC itself ends carries no ErrorInfo: UNAVAILABLE for a call that comes while the gateway shuts down or is cut
-    off at the end of its grace, RESOURCE_EXHAUSTED for a request beyond `grpc.max_message_bytes`, UNKNOWN for bytes that
-    are no request.
+    Each rpc is one call to D1, and succeeds when D1 has confirmed it. `issuer.common.v1.ErrorReason` describes what all
+    rpcs have in common: errors, calls, repeats, common fields. The comments here say what D1's rejections mean:
+    UPSTREAM_FORBIDDEN, UPSTREAM_NOT_FOUND, UPSTREAM_CONFLICT.
     """
 
     async def create_card(
@@ -923,12 +851,12 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "CreateCardResponse":
         """
-        Has a new card made by D1, which allocates its PAN. The consumer must be registered and the card product set up.
+        Creates a card, whose PAN D1 allocates. The consumer must be registered, and the card product set up.
 
-        Not idempotent: D1 takes no key from the caller, so a call whose outcome is UNKNOWN may have made a card, and a
-        blind retry without the same `request_id` may make a second one.
-        FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
+        Not idempotent: D1 takes no key from the caller, so each call creates a card.
+
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
         """
 
         return await self._unary_unary(
@@ -949,13 +877,14 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "RegisterCardResponse":
         """
-        Registers a card that the issuer's processor made, under an id that the caller chooses. An unknown consumer is
-        registered with it.
+        Registers a card that the issuer's processor made, under an id that the caller chooses. Registers the consumer too
+        if D1 does not know it.
 
-        Idempotent: the same request again leaves the card as it is, so a retry after an UNKNOWN outcome is safe.
-        ALREADY_EXISTS (UPSTREAM_CONFLICT): the card id belongs to another live card, or the PAN was deleted or replaced
-        before and can never come back.
-        FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product does not take registered cards.
+        Idempotent: the same request again leaves the card as it is.
+
+        - ALREADY_EXISTS (UPSTREAM_CONFLICT): the card id belongs to another live card, or the PAN was deleted or replaced
+          before and cannot return.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product takes no registered cards.
         """
 
         return await self._unary_unary(
@@ -976,13 +905,15 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "RenewCardResponse":
         """
-        Tells D1 that a registered card was renewed: same PAN, new expiry, perhaps a new card id. Cards that D1 made are
-        renewed by D1 itself. Without card data D1 asks for it with a callback.
+        Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
+        created. Without card data, D1 requests it with a callback.
 
-        Not idempotent: with `new_card_id` the second call finds the old id gone. Without it a repeat changes nothing more,
-        but a level is the rpc's, not the request's.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
-        ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
+        Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
+        nothing more.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
         """
 
         return await self._unary_unary(
@@ -1003,12 +934,15 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "ReplaceCardResponse":
         """
-        Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED for good;
-        digital cards stay linked. Without card data D1 asks for it with a callback.
+        Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
+        final; digital cards stay linked. Without card data, D1 requests it with a callback.
 
-        Not idempotent: the second call finds the card replaced (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state, or not
-        with this reason code. ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id or PAN may not be used.
+        Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
+        second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
+        - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id or PAN is in use or cannot be used again.
         """
 
         return await self._unary_unary(
@@ -1029,10 +963,12 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "DeleteCardResponse":
         """
-        Deletes a card and, with it, its digital cards. Final.
+        Deletes a card and its digital cards. Final.
 
         Not idempotent: the second call finds the card deleted (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
         """
 
         return await self._unary_unary(
@@ -1056,7 +992,9 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Suspends an active card. Its digital cards stay as they are.
 
         Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
         """
 
         return await self._unary_unary(
@@ -1077,12 +1015,13 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "ResumeCardResponse":
         """
-        Resumes a suspended card; not meant for the first activation of plastic. Which reason lifts a suspension depends on
-        the reason it was made for, see `ResumeReason`.
+        Resumes a suspended card. Not for the first activation of a physical card. The reason of the suspension decides
+        which reason lifts it: see `ResumeReason`.
 
         Not idempotent: the second call finds the card active (FAILED_PRECONDITION).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state, or this
-        reason does not lift that suspension.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or this reason does not lift the suspension.
         """
 
         return await self._unary_unary(
