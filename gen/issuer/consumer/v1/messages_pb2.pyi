@@ -55,14 +55,9 @@ class DeleteCredentialsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REASON_CODE_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     app_instance_id: _builtins.str
     """The installation of the issuer's app whose authenticator goes. The app knows it from D1's SDK; it also stands in
     the consumer notification of the enrolment.
@@ -117,16 +112,11 @@ class RegisterConsumerRequest(_message.Message):
     CONSUMER_ID_FIELD_NUMBER: _builtins.int
     PERSONAL_INFORMATION_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is made again when
-    it is repeated. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data."""
+    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     consumer_id: _builtins.str
     """The consumer, by the issuer's own id, which holds no personal data."""
     @_builtins.property
@@ -179,14 +169,9 @@ class DeleteConsumerRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REASON_CODE_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     consumer_id: _builtins.str
     """The consumer, by the issuer's own id."""
     reason: _builtins.str
@@ -237,14 +222,9 @@ class CompleteAuthenticationRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
-    """The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is made again when
-    it is repeated. Empty: every call is made.
-    """
+    """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     @_builtins.property
     def result(self) -> _authentication_pb2.AuthenticationResult:
         """How it ended, and of which authentication this is told. The status must be a final one."""

@@ -27,27 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ConsumerServiceStub:
-    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
-    right, and tell how a step-up authentication ended.
+    """Registers and deletes consumers and authenticators at D1, and takes the results of step-up authentications.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
-    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
-    metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
-    `request_id`; nothing was sent.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
-    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
-    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. All
+    rpcs but CompleteAuthentication call D1; their comments say what D1's rejections mean: UPSTREAM_FORBIDDEN,
+    UPSTREAM_NOT_FOUND.
     """
 
     @_typing.overload
@@ -55,113 +39,93 @@ class ConsumerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ConsumerServiceAsyncStub: ...
     DeleteCredentials: _grpc.UnaryUnaryMultiCallable[_messages_pb2.DeleteCredentialsRequest, _messages_pb2.DeleteCredentialsResponse]
-    """Removes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-    D1 then tells of it with a consumer notification (DELETE_AUTHN).
+    """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
+    D1 then sends a consumer notification (DELETE_AUTHN).
 
-    Not idempotent: the second call may find no authenticator (NOT_FOUND).
-    NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in
-    this state.
+    Not idempotent: the second call finds no authenticator (NOT_FOUND).
+
+    - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown installation.
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the authenticator's state.
     """
     RegisterConsumer: _grpc.UnaryUnaryMultiCallable[_messages_pb2.RegisterConsumerRequest, _messages_pb2.RegisterConsumerResponse]
-    """Registers a consumer at D1, or changes what D1 keeps of one. Registering a card does it too, without personal data.
+    """Registers a consumer at D1, or updates a registered one. RegisterCard registers a consumer too, without personal
+    data.
 
     Idempotent: the same request again changes nothing.
-    FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
     """
     DeleteConsumer: _grpc.UnaryUnaryMultiCallable[_messages_pb2.DeleteConsumerRequest, _messages_pb2.DeleteConsumerResponse]
-    """Deletes a consumer at D1 and, with it, its accounts, cards and digital cards. Final.
+    """Deletes a consumer at D1 with its accounts, cards and digital cards. Final.
 
-    Not idempotent: the second call finds none (NOT_FOUND).
-    NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+    Not idempotent: the second call finds no consumer (NOT_FOUND).
+
+    - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer.
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
     """
     CompleteAuthentication: _grpc.UnaryUnaryMultiCallable[_messages_pb2.CompleteAuthenticationRequest, _messages_pb2.CompleteAuthenticationResponse]
-    """Tells how a step-up authentication ended, so that D1, which polls for it, is answered whether or not a handler is
-    connected. Nothing is sent to D1 now; the result is on disk when the call returns, and is kept for
+    """Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
+    connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
     `callbacks.authentication_result_ttl_seconds`.
 
-    Idempotent: the first final result wins, and telling it again changes nothing.
-    FAILED_PRECONDITION (AUTHENTICATION_DECIDED): it is known to have ended the other way; that result stands.
-    UNAVAILABLE (STORE_UNAVAILABLE): nothing was stored, retry after the delay in RetryInfo.
+    Idempotent: the first result is final, and the same result again changes nothing.
+
+    - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+    - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
     """
 
 @_typing.type_check_only
 class ConsumerServiceAsyncStub(ConsumerServiceStub):
-    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
-    right, and tell how a step-up authentication ended.
+    """Registers and deletes consumers and authenticators at D1, and takes the results of step-up authentications.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
-    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
-    metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
-    `request_id`; nothing was sent.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
-    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
-    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. All
+    rpcs but CompleteAuthentication call D1; their comments say what D1's rejections mean: UPSTREAM_FORBIDDEN,
+    UPSTREAM_NOT_FOUND.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     DeleteCredentials: _aio.UnaryUnaryMultiCallable[_messages_pb2.DeleteCredentialsRequest, _messages_pb2.DeleteCredentialsResponse]  # type: ignore[assignment]
-    """Removes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-    D1 then tells of it with a consumer notification (DELETE_AUTHN).
+    """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
+    D1 then sends a consumer notification (DELETE_AUTHN).
 
-    Not idempotent: the second call may find no authenticator (NOT_FOUND).
-    NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in
-    this state.
+    Not idempotent: the second call finds no authenticator (NOT_FOUND).
+
+    - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown installation.
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the authenticator's state.
     """
     RegisterConsumer: _aio.UnaryUnaryMultiCallable[_messages_pb2.RegisterConsumerRequest, _messages_pb2.RegisterConsumerResponse]  # type: ignore[assignment]
-    """Registers a consumer at D1, or changes what D1 keeps of one. Registering a card does it too, without personal data.
+    """Registers a consumer at D1, or updates a registered one. RegisterCard registers a consumer too, without personal
+    data.
 
     Idempotent: the same request again changes nothing.
-    FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
     """
     DeleteConsumer: _aio.UnaryUnaryMultiCallable[_messages_pb2.DeleteConsumerRequest, _messages_pb2.DeleteConsumerResponse]  # type: ignore[assignment]
-    """Deletes a consumer at D1 and, with it, its accounts, cards and digital cards. Final.
+    """Deletes a consumer at D1 with its accounts, cards and digital cards. Final.
 
-    Not idempotent: the second call finds none (NOT_FOUND).
-    NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+    Not idempotent: the second call finds no consumer (NOT_FOUND).
+
+    - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer.
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
     """
     CompleteAuthentication: _aio.UnaryUnaryMultiCallable[_messages_pb2.CompleteAuthenticationRequest, _messages_pb2.CompleteAuthenticationResponse]  # type: ignore[assignment]
-    """Tells how a step-up authentication ended, so that D1, which polls for it, is answered whether or not a handler is
-    connected. Nothing is sent to D1 now; the result is on disk when the call returns, and is kept for
+    """Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
+    connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
     `callbacks.authentication_result_ttl_seconds`.
 
-    Idempotent: the first final result wins, and telling it again changes nothing.
-    FAILED_PRECONDITION (AUTHENTICATION_DECIDED): it is known to have ended the other way; that result stands.
-    UNAVAILABLE (STORE_UNAVAILABLE): nothing was stored, retry after the delay in RetryInfo.
+    Idempotent: the first result is final, and the same result again changes nothing.
+
+    - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+    - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
     """
 
 class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
-    right, and tell how a step-up authentication ended.
+    """Registers and deletes consumers and authenticators at D1, and takes the results of step-up authentications.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
-    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
-    metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
-    `request_id`; nothing was sent.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
-    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
-    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. All
+    rpcs but CompleteAuthentication call D1; their comments say what D1's rejections mean: UPSTREAM_FORBIDDEN,
+    UPSTREAM_NOT_FOUND.
     """
 
     @_abc_1.abstractmethod
@@ -170,12 +134,13 @@ class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.DeleteCredentialsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.DeleteCredentialsResponse, _abc.Awaitable[_messages_pb2.DeleteCredentialsResponse]]:
-        """Removes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        D1 then tells of it with a consumer notification (DELETE_AUTHN).
+        """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
+        D1 then sends a consumer notification (DELETE_AUTHN).
 
-        Not idempotent: the second call may find no authenticator (NOT_FOUND).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in
-        this state.
+        Not idempotent: the second call finds no authenticator (NOT_FOUND).
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown installation.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the authenticator's state.
         """
 
     @_abc_1.abstractmethod
@@ -184,10 +149,12 @@ class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.RegisterConsumerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.RegisterConsumerResponse, _abc.Awaitable[_messages_pb2.RegisterConsumerResponse]]:
-        """Registers a consumer at D1, or changes what D1 keeps of one. Registering a card does it too, without personal data.
+        """Registers a consumer at D1, or updates a registered one. RegisterCard registers a consumer too, without personal
+        data.
 
         Idempotent: the same request again changes nothing.
-        FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
         """
 
     @_abc_1.abstractmethod
@@ -196,10 +163,12 @@ class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.DeleteConsumerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.DeleteConsumerResponse, _abc.Awaitable[_messages_pb2.DeleteConsumerResponse]]:
-        """Deletes a consumer at D1 and, with it, its accounts, cards and digital cards. Final.
+        """Deletes a consumer at D1 with its accounts, cards and digital cards. Final.
 
-        Not idempotent: the second call finds none (NOT_FOUND).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+        Not idempotent: the second call finds no consumer (NOT_FOUND).
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
         """
 
     @_abc_1.abstractmethod
@@ -208,13 +177,14 @@ class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.CompleteAuthenticationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.CompleteAuthenticationResponse, _abc.Awaitable[_messages_pb2.CompleteAuthenticationResponse]]:
-        """Tells how a step-up authentication ended, so that D1, which polls for it, is answered whether or not a handler is
-        connected. Nothing is sent to D1 now; the result is on disk when the call returns, and is kept for
+        """Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
+        connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
         `callbacks.authentication_result_ttl_seconds`.
 
-        Idempotent: the first final result wins, and telling it again changes nothing.
-        FAILED_PRECONDITION (AUTHENTICATION_DECIDED): it is known to have ended the other way; that result stands.
-        UNAVAILABLE (STORE_UNAVAILABLE): nothing was stored, retry after the delay in RetryInfo.
+        Idempotent: the first result is final, and the same result again changes nothing.
+
+        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+        - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
         """
 
 def add_ConsumerServiceServicer_to_server(servicer: ConsumerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

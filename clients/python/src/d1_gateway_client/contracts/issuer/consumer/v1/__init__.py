@@ -317,16 +317,12 @@ class CompleteAuthenticationRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is made again when
-    it is repeated. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     result: "AuthenticationResult | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
@@ -465,16 +461,12 @@ class DeleteConsumerRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     consumer_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -516,16 +508,12 @@ class DeleteCredentialsRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is told so again
-    and not sent again: find out what became of it, then use a new id. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     app_instance_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -646,21 +634,17 @@ class RegisterConsumerRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The caller's own id of this change, a UUID. For 24 h the same request under the same id, of the same caller, gets
-    the first reply (trailing metadata `x-idempotent-replay: true`) and is not made again; a different request under it
-    is INVALID_ARGUMENT (REQUEST_ID_REUSED), and while the first is worked on a repeat is ABORTED (REQUEST_IN_FLIGHT).
-    A call that failed with outcome NOT_SENT or REJECTED leaves the id free; one with outcome UNKNOWN is made again when
-    it is repeated. Empty: every call is made.
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records only (header `x-user-id`); D1 does not check it. No personal data.
+    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     consumer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -691,27 +675,11 @@ default_message_pool.register_message("issuer.consumer.v1", "RegisterConsumerRes
 
 class ConsumerServiceSyncStub:
     """
-    What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
-    right, and tell how a step-up authentication ended.
+    Registers and deletes consumers and authenticators at D1, and takes the results of step-up authentications.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
-    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
-    metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
-    `request_id`; nothing was sent.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
-    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
-    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. All
+    rpcs but CompleteAuthentication call D1; their comments say what D1's rejections mean: UPSTREAM_FORBIDDEN,
+    UPSTREAM_NOT_FOUND.
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -719,12 +687,13 @@ class ConsumerServiceSyncStub:
 
     def delete_credentials(self, message: "DeleteCredentialsRequest") -> "DeleteCredentialsResponse":
         """
-        Removes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        D1 then tells of it with a consumer notification (DELETE_AUTHN).
+        Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
+        D1 then sends a consumer notification (DELETE_AUTHN).
 
-        Not idempotent: the second call may find no authenticator (NOT_FOUND).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in
-        this state.
+        Not idempotent: the second call finds no authenticator (NOT_FOUND).
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown installation.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the authenticator's state.
         """
 
         return self._channel.unary_unary(
@@ -735,10 +704,12 @@ class ConsumerServiceSyncStub:
 
     def register_consumer(self, message: "RegisterConsumerRequest") -> "RegisterConsumerResponse":
         """
-        Registers a consumer at D1, or changes what D1 keeps of one. Registering a card does it too, without personal data.
+        Registers a consumer at D1, or updates a registered one. RegisterCard registers a consumer too, without personal
+        data.
 
         Idempotent: the same request again changes nothing.
-        FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
         """
 
         return self._channel.unary_unary(
@@ -749,10 +720,12 @@ class ConsumerServiceSyncStub:
 
     def delete_consumer(self, message: "DeleteConsumerRequest") -> "DeleteConsumerResponse":
         """
-        Deletes a consumer at D1 and, with it, its accounts, cards and digital cards. Final.
+        Deletes a consumer at D1 with its accounts, cards and digital cards. Final.
 
-        Not idempotent: the second call finds none (NOT_FOUND).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+        Not idempotent: the second call finds no consumer (NOT_FOUND).
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
         """
 
         return self._channel.unary_unary(
@@ -763,13 +736,14 @@ class ConsumerServiceSyncStub:
 
     def complete_authentication(self, message: "CompleteAuthenticationRequest") -> "CompleteAuthenticationResponse":
         """
-        Tells how a step-up authentication ended, so that D1, which polls for it, is answered whether or not a handler is
-        connected. Nothing is sent to D1 now; the result is on disk when the call returns, and is kept for
+        Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
+        connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
         `callbacks.authentication_result_ttl_seconds`.
 
-        Idempotent: the first final result wins, and telling it again changes nothing.
-        FAILED_PRECONDITION (AUTHENTICATION_DECIDED): it is known to have ended the other way; that result stands.
-        UNAVAILABLE (STORE_UNAVAILABLE): nothing was stored, retry after the delay in RetryInfo.
+        Idempotent: the first result is final, and the same result again changes nothing.
+
+        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+        - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
         """
 
         return self._channel.unary_unary(
@@ -781,27 +755,11 @@ class ConsumerServiceSyncStub:
 
 class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     """
-    What internal services do for or about a consumer: keep D1's knowledge of consumers and of their authenticators
-    right, and tell how a step-up authentication ended.
+    Registers and deletes consumers and authenticators at D1, and takes the results of step-up authentications.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
-    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
-    metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (REQUEST_ID_REUSED), ABORTED (REQUEST_IN_FLIGHT), UNAVAILABLE (STORE_UNAVAILABLE): of a call with
-    `request_id`; nothing was sent.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer. INTERNAL (INTERNAL): for the operators. All but
-    CompleteAuthentication call D1, and so can also fail with INVALID_ARGUMENT (UPSTREAM_INVALID), UNAVAILABLE
-    (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN: nothing was sent, retry; UPSTREAM_UNAVAILABLE: look at the outcome),
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome before a retry;
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo; INTERNAL (UPSTREAM_AUTHENTICATION,
-    UPSTREAM_FAILED, UPSTREAM_CONTRACT): for the operators.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. All
+    rpcs but CompleteAuthentication call D1; their comments say what D1's rejections mean: UPSTREAM_FORBIDDEN,
+    UPSTREAM_NOT_FOUND.
     """
 
     async def delete_credentials(
@@ -813,12 +771,13 @@ class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "DeleteCredentialsResponse":
         """
-        Removes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        D1 then tells of it with a consumer notification (DELETE_AUTHN).
+        Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
+        D1 then sends a consumer notification (DELETE_AUTHN).
 
-        Not idempotent: the second call may find no authenticator (NOT_FOUND).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): D1 knows no such installation. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in
-        this state.
+        Not idempotent: the second call finds no authenticator (NOT_FOUND).
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown installation.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the authenticator's state.
         """
 
         return await self._unary_unary(
@@ -839,10 +798,12 @@ class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "RegisterConsumerResponse":
         """
-        Registers a consumer at D1, or changes what D1 keeps of one. Registering a card does it too, without personal data.
+        Registers a consumer at D1, or updates a registered one. RegisterCard registers a consumer too, without personal
+        data.
 
         Idempotent: the same request again changes nothing.
-        FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
         """
 
         return await self._unary_unary(
@@ -863,10 +824,12 @@ class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "DeleteConsumerResponse":
         """
-        Deletes a consumer at D1 and, with it, its accounts, cards and digital cards. Final.
+        Deletes a consumer at D1 with its accounts, cards and digital cards. Final.
 
-        Not idempotent: the second call finds none (NOT_FOUND).
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer. FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in this state.
+        Not idempotent: the second call finds no consumer (NOT_FOUND).
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
         """
 
         return await self._unary_unary(
@@ -887,13 +850,14 @@ class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "CompleteAuthenticationResponse":
         """
-        Tells how a step-up authentication ended, so that D1, which polls for it, is answered whether or not a handler is
-        connected. Nothing is sent to D1 now; the result is on disk when the call returns, and is kept for
+        Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
+        connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
         `callbacks.authentication_result_ttl_seconds`.
 
-        Idempotent: the first final result wins, and telling it again changes nothing.
-        FAILED_PRECONDITION (AUTHENTICATION_DECIDED): it is known to have ended the other way; that result stands.
-        UNAVAILABLE (STORE_UNAVAILABLE): nothing was stored, retry after the delay in RetryInfo.
+        Idempotent: the first result is final, and the same result again changes nothing.
+
+        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+        - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
         """
 
         return await self._unary_unary(
