@@ -26,9 +26,11 @@ if _version_not_supported:
 
 
 class CallbackServiceStub:
-    """D1 calls the issuer back while a purchase waits: for a consumer's phone number, to send a one-time password, to
-    authenticate a consumer in the issuer's own app, for the result of that, and for a card's credentials. An internal
-    service that can reply is a handler: it opens one stream and receives the callback requests.
+    """Connects the services that answer D1's callback requests. While a purchase waits, D1 asks for a consumer's phone
+    number, to deliver a one-time password, to authenticate a consumer in the issuer's own app, for the result of that,
+    and for a card's credentials. A service that can reply is a handler.
+
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls.
     """
 
     def __init__(self, channel):
@@ -45,51 +47,50 @@ class CallbackServiceStub:
 
 
 class CallbackServiceServicer:
-    """D1 calls the issuer back while a purchase waits: for a consumer's phone number, to send a one-time password, to
-    authenticate a consumer in the issuer's own app, for the result of that, and for a card's credentials. An internal
-    service that can reply is a handler: it opens one stream and receives the callback requests.
+    """Connects the services that answer D1's callback requests. While a purchase waits, D1 asks for a consumer's phone
+    number, to deliver a one-time password, to authenticate a consumer in the issuer's own app, for the result of that,
+    and for a card's credentials. A service that can reply is a handler.
+
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls.
     """
 
     def HandleCallbacks(self, request_iterator, context):
-        """Registers a handler and sends it callback requests for as long as the stream lasts. The stream never ends by itself:
-        open it without a deadline.
+        """Registers a handler and sends it callback requests for as long as the stream lasts. The stream never ends by
+        itself: open it without a deadline.
 
         The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then each
-        callback request is sent as it arrives, never more than `max_in_flight` unanswered ones at once. The handler replies
-        in any order and hears what became of each reply, or of those alone that did not count if it registered so.
+        callback request is sent as it arrives, never more than `max_in_flight` unanswered ones at once. The handler
+        replies in any order, and gets an acknowledgement of each reply or, if it registered so, of those alone that did
+        not count.
 
-        What the gateway promises:
+        Guarantees:
         - Exactly one reply to a callback request counts and reaches D1. The acknowledgement says whether it was this one.
-        - A callback request goes to the handler with the fewest unanswered ones. In a cluster, handlers at the gateway that
-        D1 called come first, as long as one of them has room.
-        - If the handler disconnects, the callback request goes to another one for as long as there is time. If it takes
-        longer than half of the time that is left, another handler gets it as well, but only while at least 0.2 s are left,
-        and not once three handlers have had it, those that disconnected included: so slowness alone never makes more than
-        three handlers deliver one OTP. `attempt` counts up; the first reply of any of them counts.
-        - A handler that took too long comes after the others until it replies to any callback request, be that reply LATE or
-        ALREADY_ANSWERED.
-        - A handler that closes its side of the stream gets no further callback requests; those that it has not answered go
-        to others.
+        - A callback request goes to the handler with the fewest unanswered ones. In a cluster, handlers at the gateway
+        that D1 called come first, as long as one of them has room.
+        - If the handler disconnects, the callback request goes to another one while time remains. If it takes longer than
+        half of the remaining time, another handler gets the request as well, but only while at least 0.2 s remain, and
+        not once three handlers have had it, disconnected ones included: slowness alone makes at most three handlers
+        deliver one OTP. `attempt` counts up; the first reply of any of them counts.
+        - A handler that took too long comes after the others until it replies to any callback request, even if that reply
+        is LATE or ALREADY_ANSWERED.
+        - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
         - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
-        - A handler that does not read is not sent more; one that reads slowly holds up nobody else.
-        - Callback requests and replies are never stored and never logged.
+        - A handler that does not read is not sent more. One that reads slowly holds up nobody else.
+        - Callback requests and replies are neither stored nor logged.
 
         A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-        closes. Replies still count when they come over a new stream, at any gateway: the token names the callback request.
+        closes. Replies still count over a new stream, at any gateway: the token names the callback request.
 
-        Not idempotent: every stream is a handler session.
+        Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
+        registers again.
 
-        The stream fails with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`):
-        INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): the registration is invalid, or a message came before it or is
-        a second one, or no registration came within 10 s. An invalid reply does not end the stream; its acknowledgement
-        says what is wrong.
-        UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy
-        does not grant it this for each of the issuers. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many streams
-        open.
-        NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-        UNAVAILABLE (SERVER_DRAINING): this gateway shuts down and has answered every callback request of D1 that came here;
-        open the stream again at another gateway. `draining` was sent before, so that this could be done in time.
-        INTERNAL (INTERNAL): for the operators.
+        - INVALID_ARGUMENT (INVALID_REQUEST): an invalid registration, a second one, another message before it, or none
+        within 10 s. An invalid reply does not end the stream; its acknowledgement says what is wrong.
+        - PERMISSION_DENIED (PERMISSION_DENIED): the policy does not grant the rpc for each issuer of the registration.
+        - RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): the caller has too many streams open.
+        - UNAVAILABLE (SERVER_DRAINING): this gateway shuts down, and every callback request that D1 sent to it is
+        answered; open the stream at another gateway. `draining` is sent earlier, so that the handler can register there
+        in time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,9 +113,11 @@ def add_CallbackServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CallbackService:
-    """D1 calls the issuer back while a purchase waits: for a consumer's phone number, to send a one-time password, to
-    authenticate a consumer in the issuer's own app, for the result of that, and for a card's credentials. An internal
-    service that can reply is a handler: it opens one stream and receives the callback requests.
+    """Connects the services that answer D1's callback requests. While a purchase waits, D1 asks for a consumer's phone
+    number, to deliver a one-time password, to authenticate a consumer in the issuer's own app, for the result of that,
+    and for a card's credentials. A service that can reply is a handler.
+
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls.
     """
 
     @staticmethod
