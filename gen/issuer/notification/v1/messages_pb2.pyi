@@ -260,7 +260,7 @@ class WatchNotificationsRequest(_message.Message):
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer whose notifications are wanted: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     position: Global___StartPosition.ValueType
     """At one of the log's ends."""
     after_cursor: _builtins.str
@@ -352,7 +352,7 @@ class CommitCursorRequest(_message.Message):
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     subscription: _builtins.str
     """The subscription's name."""
     cursor: _builtins.str
@@ -447,7 +447,7 @@ class GetSubscriptionRequest(_message.Message):
     ISSUER_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     subscription: _builtins.str
     """The subscription's name."""
     def __init__(
@@ -496,7 +496,7 @@ class ListSubscriptionsRequest(_message.Message):
 
     ISSUER_ID_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     def __init__(
         self,
         *,
@@ -543,7 +543,7 @@ class DeleteSubscriptionRequest(_message.Message):
     ISSUER_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     subscription: _builtins.str
     """The subscription's name."""
     def __init__(

@@ -126,7 +126,7 @@ class CommitCursorRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -189,7 +189,7 @@ class DeleteSubscriptionRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -223,7 +223,7 @@ class GetSubscriptionRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -258,7 +258,7 @@ class ListSubscriptionsRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -457,7 +457,7 @@ class WatchNotificationsRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer whose notifications are wanted: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     position: "StartPosition | None" = betterproto2.field(2, betterproto2.TYPE_ENUM, optional=True, group="start")
@@ -539,16 +539,12 @@ default_message_pool.register_message(
 
 class NotificationServiceSyncStub:
     """
-    Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it,
-    once, in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
+    Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
+    order of arrival, until retention removes it. A watcher reads the log behind a cursor, and can resume where it was.
 
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED), NOT_FOUND (ISSUER_UNKNOWN): correct the request.
-    UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in RetryInfo. INTERNAL (INTERNAL): for the operators.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
+    rpc here can also fail with:
+    - UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -556,23 +552,24 @@ class NotificationServiceSyncStub:
 
     def watch_notifications(self, message: "WatchNotificationsRequest") -> "Iterator[WatchNotificationsResponse]":
         """
-        Streams notifications, oldest first, and goes on with new ones as they arrive, without a gap between the two.
-        Order is kept, so also per card. The stream has no end of its own: open it without a deadline.
+        Streams notifications, oldest first, then new ones as they arrive, without a gap between the two. The order is that
+        of the event log, and so per card too. The stream never ends by itself: open it without a deadline.
 
         The first message comes at once and says where the watch begins. Batches without notifications are heartbeats: the
         stream is never silent for longer than `heartbeat_interval`, and a watcher that hears nothing for twice as long has
-        lost its link. A slow watcher lags behind in the log, costs the memory of one batch and holds up nobody.
+        lost its connection. A slow watcher lags behind in the log, costs the memory of one batch and holds up nobody.
 
-        With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
-        watch began. One watcher of a subscription is active, at all gateways together; further ones stand by, get
-        heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was delivered but not committed is
-        delivered again. A watcher whose gateway cannot know whether it still has its place stands by again. What was on
-        its way by then may arrive after what the next one is sent: `fence` tells them apart.
+        With `subscription`, the gateway keeps the cursor that the watcher commits, beginning with the one where its first
+        watch began. One watcher of a subscription is active, across all gateways. The others stand by: they get heartbeats
+        only (`role` STANDBY), and take over at the committed cursor, so that what was delivered but not committed is
+        delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
+        to it may arrive after those of its successor: `fencing_token` tells them apart.
 
-        Idempotent; delivery is at least once: a watcher that reconnects after its last cursor sees nothing twice.
-        OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
-        INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
-        UNAVAILABLE (SERVER_DRAINING): the instance shuts down; open the stream again after the last cursor.
+        Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
+
+        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+        - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
         """
 
         yield from self._channel.unary_stream(
@@ -583,11 +580,12 @@ class NotificationServiceSyncStub:
 
     def commit_cursor(self, message: "CommitCursorRequest") -> "CommitCursorResponse":
         """
-        Notes that everything up to a cursor is done with, for a named subscription. The subscription is made by its first
-        watcher or its first commit.
+        Commits the cursor of a named subscription: everything up to it is processed. The first watcher or the first commit
+        creates the subscription.
 
-        Idempotent. A cursor before the committed one changes nothing; the reply says which cursor stands.
-        INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
+
+        - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         """
 
         return self._channel.unary_unary(
@@ -598,10 +596,11 @@ class NotificationServiceSyncStub:
 
     def get_subscription(self, message: "GetSubscriptionRequest") -> "GetSubscriptionResponse":
         """
-        Tells how a subscription stands.
+        Gets the current state of a subscription.
 
         Changes nothing.
-        NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
+
+        - NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         """
 
         return self._channel.unary_unary(
@@ -612,7 +611,7 @@ class NotificationServiceSyncStub:
 
     def list_subscriptions(self, message: "ListSubscriptionsRequest") -> "ListSubscriptionsResponse":
         """
-        Lists an issuer's subscriptions by name. Empty if there are none.
+        Lists an issuer's subscriptions by name. An empty list if there are none.
 
         Changes nothing.
         """
@@ -625,11 +624,12 @@ class NotificationServiceSyncStub:
 
     def delete_subscription(self, message: "DeleteSubscriptionRequest") -> "DeleteSubscriptionResponse":
         """
-        Forgets a subscription and its committed cursor. The notifications stay.
+        Deletes a subscription and its committed cursor. The notifications stay.
 
-        Not idempotent: the second call finds none.
-        NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
-        FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
+        Not idempotent: the second call finds no subscription (NOT_FOUND).
+
+        - NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
+        - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop the watcher first.
         """
 
         return self._channel.unary_unary(
@@ -641,16 +641,12 @@ class NotificationServiceSyncStub:
 
 class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     """
-    Hands on what D1 notifies. Every notification that D1 was told was taken is in the log until retention trims it,
-    once, in the order of arrival; a watcher reads the log behind a cursor and can come back to where it was.
+    Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
+    order of arrival, until retention removes it. A watcher reads the log behind a cursor, and can resume where it was.
 
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED), NOT_FOUND (ISSUER_UNKNOWN): correct the request.
-    UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in RetryInfo. INTERNAL (INTERNAL): for the operators.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
+    rpc here can also fail with:
+    - UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
     """
 
     async def watch_notifications(
@@ -662,23 +658,24 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[WatchNotificationsResponse]":
         """
-        Streams notifications, oldest first, and goes on with new ones as they arrive, without a gap between the two.
-        Order is kept, so also per card. The stream has no end of its own: open it without a deadline.
+        Streams notifications, oldest first, then new ones as they arrive, without a gap between the two. The order is that
+        of the event log, and so per card too. The stream never ends by itself: open it without a deadline.
 
         The first message comes at once and says where the watch begins. Batches without notifications are heartbeats: the
         stream is never silent for longer than `heartbeat_interval`, and a watcher that hears nothing for twice as long has
-        lost its link. A slow watcher lags behind in the log, costs the memory of one batch and holds up nobody.
+        lost its connection. A slow watcher lags behind in the log, costs the memory of one batch and holds up nobody.
 
-        With `subscription` the gateway keeps the cursor that the watcher commits, beginning with the one where its first
-        watch began. One watcher of a subscription is active, at all gateways together; further ones stand by, get
-        heartbeats only (`role` STANDBY) and take over at the committed cursor, so what was delivered but not committed is
-        delivered again. A watcher whose gateway cannot know whether it still has its place stands by again. What was on
-        its way by then may arrive after what the next one is sent: `fence` tells them apart.
+        With `subscription`, the gateway keeps the cursor that the watcher commits, beginning with the one where its first
+        watch began. One watcher of a subscription is active, across all gateways. The others stand by: they get heartbeats
+        only (`role` STANDBY), and take over at the committed cursor, so that what was delivered but not committed is
+        delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
+        to it may arrive after those of its successor: `fencing_token` tells them apart.
 
-        Idempotent; delivery is at least once: a watcher that reconnects after its last cursor sees nothing twice.
-        OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
-        INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
-        UNAVAILABLE (SERVER_DRAINING): the instance shuts down; open the stream again after the last cursor.
+        Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
+
+        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+        - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
         """
 
         async for response in self._unary_stream(
@@ -700,11 +697,12 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "CommitCursorResponse":
         """
-        Notes that everything up to a cursor is done with, for a named subscription. The subscription is made by its first
-        watcher or its first commit.
+        Commits the cursor of a named subscription: everything up to it is processed. The first watcher or the first commit
+        creates the subscription.
 
-        Idempotent. A cursor before the committed one changes nothing; the reply says which cursor stands.
-        INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
+
+        - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         """
 
         return await self._unary_unary(
@@ -725,10 +723,11 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "GetSubscriptionResponse":
         """
-        Tells how a subscription stands.
+        Gets the current state of a subscription.
 
         Changes nothing.
-        NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
+
+        - NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         """
 
         return await self._unary_unary(
@@ -749,7 +748,7 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "ListSubscriptionsResponse":
         """
-        Lists an issuer's subscriptions by name. Empty if there are none.
+        Lists an issuer's subscriptions by name. An empty list if there are none.
 
         Changes nothing.
         """
@@ -772,11 +771,12 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "DeleteSubscriptionResponse":
         """
-        Forgets a subscription and its committed cursor. The notifications stay.
+        Deletes a subscription and its committed cursor. The notifications stay.
 
-        Not idempotent: the second call finds none.
-        NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
-        FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop that first.
+        Not idempotent: the second call finds no subscription (NOT_FOUND).
+
+        - NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
+        - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop the watcher first.
         """
 
         return await self._unary_unary(
