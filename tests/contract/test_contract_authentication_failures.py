@@ -12,6 +12,8 @@ import grpc
 import pytest
 from pydantic import SecretStr
 
+from gateway.errors import GatewayError
+from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox.common.faults import Drop, Fault
@@ -26,6 +28,8 @@ from tests.running import Error, Failure, failure_of
 
 _Code = grpc.StatusCode
 _CONTRACT = Path(__file__).parents[2] / "proto/issuer/threeds/v1/service.proto"
+_COMMON = _CONTRACT.parents[2] / "common/v1/error.proto"
+_NAME = re.compile(r"[A-Z_]{5,}")
 every_rpc = pytest.mark.parametrize("rpc", THREEDS_RPCS.values(), ids=THREEDS_RPCS.keys())
 
 
@@ -115,14 +119,17 @@ async def _failure(
     return failure
 
 
+def _common_errors() -> set[tuple[str, str]]:
+    """Return the errors, common to all rpcs, of one that calls an upstream and takes no ``request_id``."""
+    (reasons,) = re.findall(r"(?s)// Common reasons: (.*?) A call with a `request_id`", _COMMON.read_text())
+    errors = [GatewayError(error_pb2.ErrorReason.Value(f"ERROR_REASON_{name}"), "") for name in _NAME.findall(reasons)]
+    return {(error.code.name, error.reason_name) for error in errors}
+
+
 def test_every_status_that_the_contract_names_is_produced() -> None:
     # The first service of the file; the other one calls D1.
     comments = re.sub(r"\s*//\s*", " ", _CONTRACT.read_text().partition("\n}\n")[0])
-    named = {
-        (code, reason)
-        for code, reasons in re.findall(r"\b([A-Z_]+) \(([A-Z_]+(?:, [A-Z_]+)*)\)", comments)
-        for reason in reasons.split(", ")
-    }
+    named = set(re.findall(r"\b([A-Z_]+) \(([A-Z_]+)\)", comments)) | _common_errors()
     tables = (*_ERROS.values(), *(expected for _, expected in _RESPONSES.values()), _LOST)
     assert {(expected.code.name, expected.reason) for expected in tables} | _ELSEWHERE | _NOWHERE == named
 

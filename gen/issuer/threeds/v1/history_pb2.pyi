@@ -30,7 +30,7 @@ class ListThreeDSOperationsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
     """The issuer's card id."""
     page_size: _builtins.int
@@ -95,7 +95,7 @@ class GetThreeDSOperationRequest(_message.Message):
     CARD_ID_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured."""
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
     """The issuer's card id."""
     operation_id: _builtins.str

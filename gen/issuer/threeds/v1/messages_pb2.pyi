@@ -37,9 +37,7 @@ class LookupCardRequest(_message.Message):
     MESSAGE_VERSIONS_FIELD_NUMBER: _builtins.int
     THREE_DS_METHOD_NOTIFICATION_URL_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer on whose behalf the call is made, as D1 named it at onboarding: exactly 10 characters. Empty: the only
-    issuer that the gateway is configured for.
-    """
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     acct_number: _builtins.str
     """The card's account number (PAN). 13 to 19 digits."""
     ds: _builtins.str
@@ -167,9 +165,7 @@ class AuthenticateRequest(_message.Message):
     AREQ_FIELD_NUMBER: _builtins.int
     CHALLENGE_WINDOW_SIZE_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer on whose behalf the call is made, as D1 named it at onboarding: exactly 10 characters. Empty: the only
-    issuer that the gateway is configured for.
-    """
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     challenge_window_size: _codes_pb2.ChallengeWindowSize.ValueType
     """The size of the window for a challenge in a browser. Unspecified: the full screen."""
     @_builtins.property
@@ -307,9 +303,7 @@ class GetChallengeResultRequest(_message.Message):
     ISSUER_ID_FIELD_NUMBER: _builtins.int
     THREE_DS_SERVER_TRANS_ID_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """The issuer on whose behalf the call is made, as D1 named it at onboarding: exactly 10 characters. Empty: the only
-    issuer that the gateway is configured for.
-    """
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     three_ds_server_trans_id: _builtins.str
     """The transaction id. A UUID."""
     def __init__(

@@ -1611,8 +1611,7 @@ class AuthenticateRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer on whose behalf the call is made, as D1 named it at onboarding: exactly 10 characters. Empty: the only
-    issuer that the gateway is configured for.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     areq: "AReq | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
@@ -2010,8 +2009,7 @@ class GetChallengeResultRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer on whose behalf the call is made, as D1 named it at onboarding: exactly 10 characters. Empty: the only
-    issuer that the gateway is configured for.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -2051,7 +2049,7 @@ class GetThreeDsOperationRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -2091,7 +2089,7 @@ class ListThreeDsOperationsRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer whose card it is, as D1 named it at onboarding: exactly 10 characters. Empty: the only one configured.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -2148,8 +2146,7 @@ class LookupCardRequest(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer on whose behalf the call is made, as D1 named it at onboarding: exactly 10 characters. Empty: the only
-    issuer that the gateway is configured for.
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     acct_number: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -2999,30 +2996,18 @@ default_message_pool.register_message("issuer.threeds.v1", "WebAuthnCred", WebAu
 
 class AuthenticationServiceSyncStub:
     """
-    Authenticates cardholders through a 3-D Secure server: LookupCard, then in a browser the 3DS Method, then
-    Authenticate, then in case of a challenge GetChallengeResult.
+    Authenticates cardholders through a 3-D Secure server: LookupCard, then the 3DS Method in a browser, then
+    Authenticate, then GetChallengeResult if there is a challenge.
 
-    Send a deadline; without one the gateway's own limit applies (`threeds.total_timeout_seconds`, 11 s as shipped, just
-    past the 10 s after which the 3DS server gives up). Metadata `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the
-    gateway if absent) comes back in the trailing metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
-    metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
-    (THREE_DS_TRANSIENT_FAILURE, UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
-    before a retry.
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
-    INTERNAL (THREE_DS_PERMANENT_FAILURE, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the
-    operators.
-    UNIMPLEMENTED: this gateway has no 3DS server configured; health and reflection do not list the service then.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. The
+    gateway's own limit for a call is 11 s by default, because the 3DS server gives up after 10 s. Without a configured
+    3DS server the gateway does not serve this service: gRPC answers UNIMPLEMENTED, and health and reflection omit it.
+    Every rpc can also fail with:
+    - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value; the metadata
+      says which.
+    - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a passing fault; retry after `google.rpc.RetryInfo`.
+    - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a lasting fault.
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -3030,12 +3015,11 @@ class AuthenticationServiceSyncStub:
 
     def lookup_card(self, message: "LookupCardRequest") -> "LookupCardResponse":
         """
-        Asks whether a card takes part in 3-D Secure, which version to speak with its ACS, and where the 3DS Method is.
-        Answered from the 3DS server's cache, within milliseconds. A card that takes no part is no error: `enrolled` is
+        Looks up whether a card is enrolled in 3-D Secure, which version its ACS speaks, and where its 3DS Method is. The
+        3DS server replies from its cache, within milliseconds. A card that is not enrolled is no error: `enrolled` is
         false.
 
-        Idempotent: every call opens a transaction id of its own, which costs nothing and expires after 80 s. The gateway
-        repeats it by itself where that can help.
+        Idempotent: each call opens its own transaction id, which costs nothing and expires after 80 s.
         """
 
         return self._channel.unary_unary(
@@ -3049,14 +3033,15 @@ class AuthenticationServiceSyncStub:
         Authenticates a cardholder: sends the AReq and returns the ARes. Takes 2 s on average. A cardholder who is not
         authenticated is no error: `ares.trans_status` says so.
 
-        The request is checked against the rules of its version, channel and category before anything is sent, and all that
-        it breaks is named at once.
+        The gateway checks the request against the rules of its version, channel and category before it sends anything, and
+        names all violations at once.
 
-        Not idempotent: never repeated once it was sent. After an UNKNOWN outcome begin again with LookupCard; a cardholder
-        may be challenged twice.
-        INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
-        INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or another version than the AReq, or
-        lacks what has to follow it.
+        Not idempotent: once sent, an AReq is never sent again. After outcome UNKNOWN begin again with LookupCard; the
+        cardholder may be challenged twice.
+
+        - INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
+        - INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or version than the AReq, or lacks
+          what has to follow it.
         """
 
         return self._channel.unary_unary(
@@ -3067,12 +3052,13 @@ class AuthenticationServiceSyncStub:
 
     def get_challenge_result(self, message: "GetChallengeResultRequest") -> "GetChallengeResultResponse":
         """
-        Gets the result of a challenge or of a decoupled authentication. A result that has not come yet is no error:
+        Gets the result of a challenge or of a decoupled authentication. A result that has not arrived is no error:
         `received` is false.
 
-        Changes nothing. The gateway repeats it by itself where that can help.
-        NOT_FOUND (THREE_DS_TRANSACTION_UNKNOWN): the 3DS server does not know the transaction, or has forgotten it: it
-        keeps a result for 300 s (20 minutes if decoupled).
+        Changes nothing.
+
+        - NOT_FOUND (THREE_DS_TRANSACTION_UNKNOWN): the 3DS server does not know the transaction, or no longer: it keeps a
+          result for 300 s, a decoupled one for 20 minutes.
         """
 
         return self._channel.unary_unary(
@@ -3084,30 +3070,18 @@ class AuthenticationServiceSyncStub:
 
 class AuthenticationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     """
-    Authenticates cardholders through a 3-D Secure server: LookupCard, then in a browser the 3DS Method, then
-    Authenticate, then in case of a challenge GetChallengeResult.
+    Authenticates cardholders through a 3-D Secure server: LookupCard, then the 3DS Method in a browser, then
+    Authenticate, then GetChallengeResult if there is a challenge.
 
-    Send a deadline; without one the gateway's own limit applies (`threeds.total_timeout_seconds`, 11 s as shipped, just
-    past the 10 s after which the 3DS server gives up). Metadata `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the
-    gateway if absent) comes back in the trailing metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see `issuer.common.v1.ErrorReason`); an rpc's own comment
-    lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value, see the
-    metadata. INVALID_ARGUMENT (UPSTREAM_INVALID): the call was refused and nobody said why.
-    NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN): nothing was sent, retry. UNAVAILABLE
-    (THREE_DS_TRANSIENT_FAILURE, UPSTREAM_UNAVAILABLE): a party has a passing fault; look at the outcome before a retry.
-    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, THREE_DS_TIMED_OUT) and UNKNOWN (UPSTREAM_NO_ANSWER): look at the outcome
-    before a retry.
-    RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the delay in RetryInfo.
-    INTERNAL (THREE_DS_PERMANENT_FAILURE, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the
-    operators.
-    UNIMPLEMENTED: this gateway has no 3DS server configured; health and reflection do not list the service then.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. The
+    gateway's own limit for a call is 11 s by default, because the 3DS server gives up after 10 s. Without a configured
+    3DS server the gateway does not serve this service: gRPC answers UNIMPLEMENTED, and health and reflection omit it.
+    Every rpc can also fail with:
+    - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value; the metadata
+      says which.
+    - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a passing fault; retry after `google.rpc.RetryInfo`.
+    - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a lasting fault.
     """
 
     async def lookup_card(
@@ -3119,12 +3093,11 @@ class AuthenticationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "LookupCardResponse":
         """
-        Asks whether a card takes part in 3-D Secure, which version to speak with its ACS, and where the 3DS Method is.
-        Answered from the 3DS server's cache, within milliseconds. A card that takes no part is no error: `enrolled` is
+        Looks up whether a card is enrolled in 3-D Secure, which version its ACS speaks, and where its 3DS Method is. The
+        3DS server replies from its cache, within milliseconds. A card that is not enrolled is no error: `enrolled` is
         false.
 
-        Idempotent: every call opens a transaction id of its own, which costs nothing and expires after 80 s. The gateway
-        repeats it by itself where that can help.
+        Idempotent: each call opens its own transaction id, which costs nothing and expires after 80 s.
         """
 
         return await self._unary_unary(
@@ -3148,14 +3121,15 @@ class AuthenticationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Authenticates a cardholder: sends the AReq and returns the ARes. Takes 2 s on average. A cardholder who is not
         authenticated is no error: `ares.trans_status` says so.
 
-        The request is checked against the rules of its version, channel and category before anything is sent, and all that
-        it breaks is named at once.
+        The gateway checks the request against the rules of its version, channel and category before it sends anything, and
+        names all violations at once.
 
-        Not idempotent: never repeated once it was sent. After an UNKNOWN outcome begin again with LookupCard; a cardholder
-        may be challenged twice.
-        INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
-        INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or another version than the AReq, or
-        lacks what has to follow it.
+        Not idempotent: once sent, an AReq is never sent again. After outcome UNKNOWN begin again with LookupCard; the
+        cardholder may be challenged twice.
+
+        - INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
+        - INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or version than the AReq, or lacks
+          what has to follow it.
         """
 
         return await self._unary_unary(
@@ -3176,12 +3150,13 @@ class AuthenticationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "GetChallengeResultResponse":
         """
-        Gets the result of a challenge or of a decoupled authentication. A result that has not come yet is no error:
+        Gets the result of a challenge or of a decoupled authentication. A result that has not arrived is no error:
         `received` is false.
 
-        Changes nothing. The gateway repeats it by itself where that can help.
-        NOT_FOUND (THREE_DS_TRANSACTION_UNKNOWN): the 3DS server does not know the transaction, or has forgotten it: it
-        keeps a result for 300 s (20 minutes if decoupled).
+        Changes nothing.
+
+        - NOT_FOUND (THREE_DS_TRANSACTION_UNKNOWN): the 3DS server does not know the transaction, or no longer: it keeps a
+          result for 300 s, a decoupled one for 20 minutes.
         """
 
         return await self._unary_unary(
@@ -3196,25 +3171,11 @@ class AuthenticationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
 
 class ThreeDsOperationServiceSyncStub:
     """
-    The history of 3-D Secure operations that D1 keeps, newest first, for one year.
+    Reads D1's history of 3-D Secure operations, newest first, of the last year.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
-    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
-    metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see
-    `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
-    issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED), UNKNOWN (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the
-    delay in RetryInfo.
-    FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
-    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
+    rpc can also fail with:
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -3224,13 +3185,14 @@ class ThreeDsOperationServiceSyncStub:
         """
         Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
-        A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-        twice. What is newer than the first page is not in later ones; begin again to see it.
+        A page begins where the one before ended, even if new operations arrive meanwhile: no operation is missing or comes
+        twice. Later pages have nothing newer than the first page; begin again to see it.
 
         Changes nothing.
 
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
-        ListThreeDSOperations for this issuer and card, or about a thousand operations have arrived since it was given out.
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or
+          about a thousand operations have arrived since the gateway returned it.
         """
 
         return self._channel.unary_unary(
@@ -3244,7 +3206,8 @@ class ThreeDsOperationServiceSyncStub:
         Gets one operation of a card.
 
         Changes nothing.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
         """
 
         return self._channel.unary_unary(
@@ -3256,25 +3219,11 @@ class ThreeDsOperationServiceSyncStub:
 
 class ThreeDsOperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     """
-    The history of 3-D Secure operations that D1 keeps, newest first, for one year.
+    Reads D1's history of 3-D Secure operations, newest first, of the last year.
 
-    Send a deadline; without one the gateway's own limit applies (`d1.total_timeout_seconds`). Metadata
-    `x-correlation-id` (`^[A-Za-z0-9_-]{1,64}$`, made by the gateway if absent) goes to D1 and comes back in the trailing
-    metadata.
-
-    Every rpc can fail with these statuses (reason in brackets, see
-    `issuer.common.v1.ErrorReason`); an rpc's own comment lists what else it returns:
-    UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED): the caller is not known, or the policy does
-    not grant it this. RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS): it has too many calls in flight, retry after the delay in
-    RetryInfo.
-    INVALID_ARGUMENT (INVALID_REQUEST, ISSUER_REQUIRED): nothing was sent, the violations name every field and rule.
-    INVALID_ARGUMENT (UPSTREAM_INVALID): D1 refuses the request. NOT_FOUND (ISSUER_UNKNOWN): the gateway has no such
-    issuer.
-    UNAVAILABLE (UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_UNAVAILABLE), DEADLINE_EXCEEDED
-    (DEADLINE_EXCEEDED), UNKNOWN (UPSTREAM_NO_ANSWER): retry. RESOURCE_EXHAUSTED (UPSTREAM_RATE_LIMITED): retry after the
-    delay in RetryInfo.
-    FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's present state.
-    INTERNAL (UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED, UPSTREAM_CONTRACT, INTERNAL): for the operators.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
+    rpc can also fail with:
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
     """
 
     async def list_three_ds_operations(
@@ -3288,13 +3237,14 @@ class ThreeDsOperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         """
         Lists the operations of a card, newest first, page by page. An empty list if there are none.
 
-        A page goes on where the one before ended, although new operations arrive meanwhile: none is left out or comes
-        twice. What is newer than the first page is not in later ones; begin again to see it.
+        A page begins where the one before ended, even if new operations arrive meanwhile: no operation is missing or comes
+        twice. Later pages have nothing newer than the first page; begin again to see it.
 
         Changes nothing.
 
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card. INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of
-        ListThreeDSOperations for this issuer and card, or about a thousand operations have arrived since it was given out.
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or
+          about a thousand operations have arrived since the gateway returned it.
         """
 
         return await self._unary_unary(
@@ -3318,7 +3268,8 @@ class ThreeDsOperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Gets one operation of a card.
 
         Changes nothing.
-        NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
+
+        - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card or operation, or the operation is older than a year.
         """
 
         return await self._unary_unary(
