@@ -15,9 +15,9 @@ __all__ = ["Card", "CardDetails", "CardStore", "Credentials"]
 _LIVE = frozenset({CardState.ACTIVE, CardState.INACTIVE, CardState.SUSPENDED})
 
 _LIFTED_BY = {
-    SuspendReason.CARD_LOST: ResumeReason.CARD_FOUND,
-    SuspendReason.USER_DECISION: ResumeReason.USER_DECISION,
-    SuspendReason.ISSUER_DECISION: ResumeReason.ISSUER_DECISION,
+    SuspendReason.CARD_LOST: frozenset({ResumeReason.CARD_FOUND}),
+    SuspendReason.USER_DECISION: frozenset({ResumeReason.USER_DECISION, ResumeReason.ISSUER_DECISION}),
+    SuspendReason.ISSUER_DECISION: frozenset({ResumeReason.ISSUER_DECISION}),
 }
 """The reasons that lift each suspension. Suspensions not listed last until the card is replaced."""
 
@@ -191,7 +191,7 @@ class CardStore:
         card = self.card(card_id)
         if card.suspended_for is None:
             raise forbidden("Card is not suspended")
-        if _LIFTED_BY.get(card.suspended_for) is not reason:
+        if reason not in _LIFTED_BY.get(card.suspended_for, ()):
             raise forbidden("This reason does not lift the suspension")
         self._cards[card_id] = replace(card, state=CardState.ACTIVE, suspended_for=None)
 
