@@ -27,8 +27,8 @@ class Consumers(Protocol):
 class Authenticators(Protocol):
     """Consumers' 3DS authenticators at the card platform. Raises as `gateway.ports.CardIssuer` does."""
 
-    async def delete_credentials(
-        self, request: consumer.DeleteCredentialsRequest, call: Call
-    ) -> consumer.DeleteCredentialsResponse:
-        """Remove the authenticator of one installation of the issuer's app."""
+    async def delete_authenticator(
+        self, request: consumer.DeleteAuthenticatorRequest, call: Call
+    ) -> consumer.DeleteAuthenticatorResponse:
+        """Delete the authenticator of one installation of the issuer's app."""
         ...

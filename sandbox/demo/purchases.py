@@ -77,11 +77,11 @@ class Purchases:
         await self._shopper.over(purchase, Status.FAILED)
         app = next(iter(self._stage.sandbox.authenticators.all()))
         removed = await self._watch_one(
-            lambda: ConsumerServiceStub(self._stage.channel).DeleteCredentials(
-                consumer.DeleteCredentialsRequest(app_instance_id=app), timeout=CALL_SECONDS
+            lambda: ConsumerServiceStub(self._stage.channel).DeleteAuthenticator(
+                consumer.DeleteAuthenticatorRequest(app_instance_id=app), timeout=CALL_SECONDS
             )
         )
-        return f"FAILED; then DeleteCredentials, and {removed.consumer_operation.type_text} arrives"
+        return f"FAILED; then DeleteAuthenticator, and {removed.consumer_operation.type_text} arrives"
 
     async def _issuer_approved(self) -> str:
         return await self._shopper.decide(authentication.AUTHENTICATION_STATUS_SUCCESSFUL, Status.SUCCESSFUL)

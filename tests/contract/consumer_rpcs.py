@@ -11,7 +11,9 @@ __all__ = ["RPCS", "enrol", "known"]
 RPCS = rpcs(
     "consumers",
     {
-        Operation.DELETE_AUTHENTICATOR: consumer.DeleteCredentialsRequest(app_instance_id="app-1", reason="Phone lost"),
+        Operation.DELETE_AUTHENTICATOR: consumer.DeleteAuthenticatorRequest(
+            app_instance_id="app-1", reason="Phone lost"
+        ),
         Operation.REGISTER_CONSUMER: consumer.RegisterConsumerRequest(
             consumer_id="consumer-1",
             user_id="operator-7",

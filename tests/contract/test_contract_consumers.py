@@ -22,10 +22,10 @@ async def enrolled(running: Running) -> AsyncIterator[Running]:
 
 
 async def test_an_authenticator_is_removed_once(enrolled: Running) -> None:
-    assert await RPCS["DeleteCredentials"].call(enrolled) == consumer.DeleteCredentialsResponse()
+    assert await RPCS["DeleteAuthenticator"].call(enrolled) == consumer.DeleteAuthenticatorResponse()
     assert enrolled.sandbox.authenticators.all() == {}
 
-    failure = await failure_of(RPCS["DeleteCredentials"].call(enrolled))
+    failure = await failure_of(RPCS["DeleteAuthenticator"].call(enrolled))
     assert failure.error == (_Code.NOT_FOUND, "UPSTREAM_NOT_FOUND", "REJECTED", None)
     assert failure.metadata["upstream_status"] == "404"
 

@@ -60,7 +60,7 @@ _OTHER: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "DeleteCard": {"user_id": "clerk-7"},
         "SuspendCard": {"reason_code": card.SUSPEND_REASON_CARD_LOST},
         "ResumeCard": {"reason_code": card.RESUME_REASON_USER_DECISION},
-        "DeleteCredentials": {"app_instance_id": "app-2"},
+        "DeleteAuthenticator": {"app_instance_id": "app-2"},
         "RegisterConsumer": {"personal_information": None},
         "DeleteConsumer": {"reason": "Left the bank"},
         "CompleteAuthentication": {

@@ -96,7 +96,7 @@ def changes(canaries: Canaries) -> list[CanaryCall]:
         CanaryCall("ResumeCard", {"card_id": CARD, "reason_code": "RESUME_REASON_USER_DECISION", **reason}),
         CanaryCall("ReplaceCard", {"card_id": CARD, "reason_code": "CARD_BROKEN", **replaced, **reason}),
         CanaryCall("DeleteCard", {"card_id": "card_2", "reason_code": "CLOSED_CARD", **reason}),
-        CanaryCall("DeleteCredentials", {"app_instance_id": APP, **reason}),
+        CanaryCall("DeleteAuthenticator", {"app_instance_id": APP, **reason}),
         CanaryCall("DeleteConsumer", {"consumer_id": LEAVING, **reason}),
         CanaryCall("CompleteAuthentication", _denied("push_1", canaries), _denied("push_2", canaries)),
     ]

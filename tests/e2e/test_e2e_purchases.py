@@ -130,8 +130,8 @@ async def test_a_push_of_d1_is_decided_with_an_enrolled_authenticator(
     assert await purchase.awaiting() is Status.AWAITS_DECISION
     decide(purchase)
     await shop.ended(purchase, expected, "3DS_CHALLENGE_OOB")
-    await ConsumerServiceStub(shop.channel).DeleteCredentials(
-        consumer.DeleteCredentialsRequest(app_instance_id=app), timeout=10
+    await ConsumerServiceStub(shop.channel).DeleteAuthenticator(
+        consumer.DeleteAuthenticatorRequest(app_instance_id=app), timeout=10
     )
     wanted = notification.NotificationFilter(
         consumer_ids=[shop.consumer_id], consumer_operations=notification.ConsumerOperationFilter()

@@ -42,17 +42,17 @@ class D1Authenticators:
     def __init__(self, client: D1Client) -> None:
         self._client = client
 
-    async def delete_credentials(
-        self, request: consumer.DeleteCredentialsRequest, call: Call
-    ) -> consumer.DeleteCredentialsResponse:
-        """Remove the authenticator of one installation of the issuer's app."""
+    async def delete_authenticator(
+        self, request: consumer.DeleteAuthenticatorRequest, call: Call
+    ) -> consumer.DeleteAuthenticatorResponse:
+        """Delete the authenticator of one installation of the issuer's app (D1: Delete Authenticator Credentials)."""
         await self._client.call(
             endpoints.DELETE_CREDENTIALS, call, _decision(request), app_instance_id=request.app_instance_id
         )
-        return consumer.DeleteCredentialsResponse()
+        return consumer.DeleteAuthenticatorResponse()
 
 
-def _decision(request: consumer.DeleteCredentialsRequest | consumer.DeleteConsumerRequest) -> dict[str, Any]:
+def _decision(request: consumer.DeleteAuthenticatorRequest | consumer.DeleteConsumerRequest) -> dict[str, Any]:
     # D1 requires a reason code for every change (D1 API v1: reason).
     code = request.reason_code or consumer.REASON_CODE_ISSUER_DECISION
     return body(reason=request.reason, reason_code=word(consumer.ReasonCode.Name(code), "REASON_CODE_"))

@@ -20,11 +20,11 @@ class ConsumerServicer(service_pb2_grpc.ConsumerServiceServicer):
         self._consumers = consumers
         self._results = results
 
-    async def DeleteCredentials(
-        self, request: consumer.DeleteCredentialsRequest, context: Context
-    ) -> consumer.DeleteCredentialsResponse:
+    async def DeleteAuthenticator(
+        self, request: consumer.DeleteAuthenticatorRequest, context: Context
+    ) -> consumer.DeleteAuthenticatorResponse:
         """Delete an authenticator."""
-        return await self._authenticators.delete_credentials(request, outbound(request.issuer_id, context))
+        return await self._authenticators.delete_authenticator(request, outbound(request.issuer_id, context))
 
     async def RegisterConsumer(
         self, request: consumer.RegisterConsumerRequest, context: Context

@@ -160,7 +160,7 @@ async def make(client: D1Client, request: Message) -> Message:
             {"reasonCode": "ISSUER_DECISION"},
         ),
         (
-            consumer.DeleteCredentialsRequest(
+            consumer.DeleteAuthenticatorRequest(
                 app_instance_id="app-1", reason="Phone lost", reason_code=consumer.REASON_CODE_USER_DECISION
             ),
             f"POST {V1}/appinstances/app-1/authncredentials/operations:delete",

@@ -44,7 +44,7 @@ REASON_CODE_ISSUER_DECISION: ReasonCode.ValueType  # 2
 Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
 
 @_typing.final
-class DeleteCredentialsRequest(_message.Message):
+class DeleteAuthenticatorRequest(_message.Message):
     """A request to remove an authenticator."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -81,10 +81,10 @@ class DeleteCredentialsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DeleteCredentialsRequest: _TypeAlias = DeleteCredentialsRequest  # noqa: Y015
+Global___DeleteAuthenticatorRequest: _TypeAlias = DeleteAuthenticatorRequest  # noqa: Y015
 
 @_typing.final
-class DeleteCredentialsResponse(_message.Message):
+class DeleteAuthenticatorResponse(_message.Message):
     """The authenticator is removed."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -98,7 +98,7 @@ class DeleteCredentialsResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DeleteCredentialsResponse: _TypeAlias = DeleteCredentialsResponse  # noqa: Y015
+Global___DeleteAuthenticatorResponse: _TypeAlias = DeleteAuthenticatorResponse  # noqa: Y015
 
 @_typing.final
 class RegisterConsumerRequest(_message.Message):

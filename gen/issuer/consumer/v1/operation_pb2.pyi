@@ -176,7 +176,7 @@ class ConsumerOperationDetails(_message.Message):
     APP_INSTANCE_ID_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     app_instance_id: _builtins.str
-    """The installation of the issuer's app that an authenticator was enrolled in or removed from: what DeleteCredentials
+    """The installation of the issuer's app that an authenticator was enrolled in or deleted from: what DeleteAuthenticator
     takes.
     """
     @_builtins.property

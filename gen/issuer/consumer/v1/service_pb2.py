@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from issuer.consumer.v1 import messages_pb2 as issuer_dot_consumer_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/consumer/v1/service.proto\x12\x12issuer.consumer.v1\x1a!issuer/consumer/v1/messages.proto2\xe7\x03\n\x0f\x43onsumerService\x12p\n\x11\x44\x65leteCredentials\x12,.issuer.consumer.v1.DeleteCredentialsRequest\x1a-.issuer.consumer.v1.DeleteCredentialsResponse\x12r\n\x10RegisterConsumer\x12+.issuer.consumer.v1.RegisterConsumerRequest\x1a,.issuer.consumer.v1.RegisterConsumerResponse\"\x03\x90\x02\x02\x12g\n\x0e\x44\x65leteConsumer\x12).issuer.consumer.v1.DeleteConsumerRequest\x1a*.issuer.consumer.v1.DeleteConsumerResponse\x12\x84\x01\n\x16\x43ompleteAuthentication\x12\x31.issuer.consumer.v1.CompleteAuthenticationRequest\x1a\x32.issuer.consumer.v1.CompleteAuthenticationResponse\"\x03\x90\x02\x02\x42\x8a\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x14\x43onsumerServiceProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/consumer/v1/service.proto\x12\x12issuer.consumer.v1\x1a!issuer/consumer/v1/messages.proto2\xed\x03\n\x0f\x43onsumerService\x12v\n\x13\x44\x65leteAuthenticator\x12..issuer.consumer.v1.DeleteAuthenticatorRequest\x1a/.issuer.consumer.v1.DeleteAuthenticatorResponse\x12r\n\x10RegisterConsumer\x12+.issuer.consumer.v1.RegisterConsumerRequest\x1a,.issuer.consumer.v1.RegisterConsumerResponse\"\x03\x90\x02\x02\x12g\n\x0e\x44\x65leteConsumer\x12).issuer.consumer.v1.DeleteConsumerRequest\x1a*.issuer.consumer.v1.DeleteConsumerResponse\x12\x84\x01\n\x16\x43ompleteAuthentication\x12\x31.issuer.consumer.v1.CompleteAuthenticationRequest\x1a\x32.issuer.consumer.v1.CompleteAuthenticationResponse\"\x03\x90\x02\x02\x42\x8a\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x14\x43onsumerServiceProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,5 +38,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONSUMERSERVICE'].methods_by_name['CompleteAuthentication']._loaded_options = None
   _globals['_CONSUMERSERVICE'].methods_by_name['CompleteAuthentication']._serialized_options = b'\220\002\002'
   _globals['_CONSUMERSERVICE']._serialized_start=92
-  _globals['_CONSUMERSERVICE']._serialized_end=579
+  _globals['_CONSUMERSERVICE']._serialized_end=585
 # @@protoc_insertion_point(module_scope)

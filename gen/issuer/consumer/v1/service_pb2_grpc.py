@@ -39,10 +39,10 @@ class ConsumerServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.DeleteCredentials = channel.unary_unary(
-                '/issuer.consumer.v1.ConsumerService/DeleteCredentials',
-                request_serializer=issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteCredentialsRequest.SerializeToString,
-                response_deserializer=issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteCredentialsResponse.FromString,
+        self.DeleteAuthenticator = channel.unary_unary(
+                '/issuer.consumer.v1.ConsumerService/DeleteAuthenticator',
+                request_serializer=issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteAuthenticatorRequest.SerializeToString,
+                response_deserializer=issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteAuthenticatorResponse.FromString,
                 _registered_method=True)
         self.RegisterConsumer = channel.unary_unary(
                 '/issuer.consumer.v1.ConsumerService/RegisterConsumer',
@@ -69,9 +69,9 @@ class ConsumerServiceServicer:
     UPSTREAM_NOT_FOUND.
     """
 
-    def DeleteCredentials(self, request, context):
+    def DeleteAuthenticator(self, request, context):
         """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        D1 then sends a consumer notification (DELETE_AUTHN).
+        At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
 
         Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -123,10 +123,10 @@ class ConsumerServiceServicer:
 
 def add_ConsumerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'DeleteCredentials': grpc.unary_unary_rpc_method_handler(
-                    servicer.DeleteCredentials,
-                    request_deserializer=issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteCredentialsRequest.FromString,
-                    response_serializer=issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteCredentialsResponse.SerializeToString,
+            'DeleteAuthenticator': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAuthenticator,
+                    request_deserializer=issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteAuthenticatorRequest.FromString,
+                    response_serializer=issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteAuthenticatorResponse.SerializeToString,
             ),
             'RegisterConsumer': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterConsumer,
@@ -160,7 +160,7 @@ class ConsumerService:
     """
 
     @staticmethod
-    def DeleteCredentials(request,
+    def DeleteAuthenticator(request,
             target,
             options=(),
             channel_credentials=None,
@@ -173,9 +173,9 @@ class ConsumerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/issuer.consumer.v1.ConsumerService/DeleteCredentials',
-            issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteCredentialsRequest.SerializeToString,
-            issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteCredentialsResponse.FromString,
+            '/issuer.consumer.v1.ConsumerService/DeleteAuthenticator',
+            issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteAuthenticatorRequest.SerializeToString,
+            issuer_dot_consumer_dot_v1_dot_messages__pb2.DeleteAuthenticatorResponse.FromString,
             options,
             channel_credentials,
             insecure,

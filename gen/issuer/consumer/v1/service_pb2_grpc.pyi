@@ -38,9 +38,9 @@ class ConsumerServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ConsumerServiceAsyncStub: ...
-    DeleteCredentials: _grpc.UnaryUnaryMultiCallable[_messages_pb2.DeleteCredentialsRequest, _messages_pb2.DeleteCredentialsResponse]
+    DeleteAuthenticator: _grpc.UnaryUnaryMultiCallable[_messages_pb2.DeleteAuthenticatorRequest, _messages_pb2.DeleteAuthenticatorResponse]
     """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-    D1 then sends a consumer notification (DELETE_AUTHN).
+    At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
 
     Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -84,9 +84,9 @@ class ConsumerServiceAsyncStub(ConsumerServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    DeleteCredentials: _aio.UnaryUnaryMultiCallable[_messages_pb2.DeleteCredentialsRequest, _messages_pb2.DeleteCredentialsResponse]  # type: ignore[assignment]
+    DeleteAuthenticator: _aio.UnaryUnaryMultiCallable[_messages_pb2.DeleteAuthenticatorRequest, _messages_pb2.DeleteAuthenticatorResponse]  # type: ignore[assignment]
     """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-    D1 then sends a consumer notification (DELETE_AUTHN).
+    At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
 
     Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -129,13 +129,13 @@ class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
     """
 
     @_abc_1.abstractmethod
-    def DeleteCredentials(
+    def DeleteAuthenticator(
         self,
-        request: _messages_pb2.DeleteCredentialsRequest,
+        request: _messages_pb2.DeleteAuthenticatorRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_messages_pb2.DeleteCredentialsResponse, _abc.Awaitable[_messages_pb2.DeleteCredentialsResponse]]:
+    ) -> _typing.Union[_messages_pb2.DeleteAuthenticatorResponse, _abc.Awaitable[_messages_pb2.DeleteAuthenticatorResponse]]:
         """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        D1 then sends a consumer notification (DELETE_AUTHN).
+        At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
 
         Not idempotent: the second call finds no authenticator (NOT_FOUND).
 

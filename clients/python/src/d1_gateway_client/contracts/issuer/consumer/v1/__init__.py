@@ -15,10 +15,10 @@ __all__ = (
     "ConsumerOperationType",
     "ConsumerServiceAsyncStub",
     "ConsumerServiceSyncStub",
+    "DeleteAuthenticatorRequest",
+    "DeleteAuthenticatorResponse",
     "DeleteConsumerRequest",
     "DeleteConsumerResponse",
-    "DeleteCredentialsRequest",
-    "DeleteCredentialsResponse",
     "PersonalInformation",
     "PhoneNumber",
     "ReasonCode",
@@ -438,7 +438,7 @@ class ConsumerOperationDetails(betterproto2.Message):
 
     app_instance_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The installation of the issuer's app that an authenticator was enrolled in or removed from: what DeleteCredentials
+    The installation of the issuer's app that an authenticator was enrolled in or deleted from: what DeleteAuthenticator
     takes.
     """
 
@@ -451,6 +451,54 @@ class ConsumerOperationDetails(betterproto2.Message):
 
 
 default_message_pool.register_message("issuer.consumer.v1", "ConsumerOperationDetails", ConsumerOperationDetails)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteAuthenticatorRequest(betterproto2.Message):
+    """
+    A request to remove an authenticator.
+    """
+
+    issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
+    """
+
+    request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
+    """
+
+    app_instance_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The installation of the issuer's app whose authenticator goes. The app knows it from D1's SDK; it also stands in
+    the consumer notification of the enrolment.
+    """
+
+    reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Why, as text for people: Latin letters, digits and spaces, at most 64. D1 shows it in its list of operations.
+    """
+
+    reason_code: "ReasonCode" = betterproto2.field(5, betterproto2.TYPE_ENUM, default_factory=lambda: ReasonCode(0))
+    """
+    Who decided.
+    """
+
+
+default_message_pool.register_message("issuer.consumer.v1", "DeleteAuthenticatorRequest", DeleteAuthenticatorRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteAuthenticatorResponse(betterproto2.Message):
+    """
+    The authenticator is removed.
+    """
+
+    pass
+
+
+default_message_pool.register_message("issuer.consumer.v1", "DeleteAuthenticatorResponse", DeleteAuthenticatorResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -498,54 +546,6 @@ class DeleteConsumerResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("issuer.consumer.v1", "DeleteConsumerResponse", DeleteConsumerResponse)
-
-
-@dataclass(eq=False, repr=False)
-class DeleteCredentialsRequest(betterproto2.Message):
-    """
-    A request to remove an authenticator.
-    """
-
-    issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-    """
-    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
-    """
-
-    request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-    """
-    Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`.
-    """
-
-    app_instance_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
-    """
-    The installation of the issuer's app whose authenticator goes. The app knows it from D1's SDK; it also stands in
-    the consumer notification of the enrolment.
-    """
-
-    reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
-    """
-    Why, as text for people: Latin letters, digits and spaces, at most 64. D1 shows it in its list of operations.
-    """
-
-    reason_code: "ReasonCode" = betterproto2.field(5, betterproto2.TYPE_ENUM, default_factory=lambda: ReasonCode(0))
-    """
-    Who decided.
-    """
-
-
-default_message_pool.register_message("issuer.consumer.v1", "DeleteCredentialsRequest", DeleteCredentialsRequest)
-
-
-@dataclass(eq=False, repr=False)
-class DeleteCredentialsResponse(betterproto2.Message):
-    """
-    The authenticator is removed.
-    """
-
-    pass
-
-
-default_message_pool.register_message("issuer.consumer.v1", "DeleteCredentialsResponse", DeleteCredentialsResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -685,10 +685,10 @@ class ConsumerServiceSyncStub:
     def __init__(self, channel: grpc.Channel):
         self._channel = channel
 
-    def delete_credentials(self, message: "DeleteCredentialsRequest") -> "DeleteCredentialsResponse":
+    def delete_authenticator(self, message: "DeleteAuthenticatorRequest") -> "DeleteAuthenticatorResponse":
         """
         Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        D1 then sends a consumer notification (DELETE_AUTHN).
+        At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
 
         Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -697,9 +697,9 @@ class ConsumerServiceSyncStub:
         """
 
         return self._channel.unary_unary(
-            "/issuer.consumer.v1.ConsumerService/DeleteCredentials",
-            DeleteCredentialsRequest.SerializeToString,
-            DeleteCredentialsResponse.FromString,
+            "/issuer.consumer.v1.ConsumerService/DeleteAuthenticator",
+            DeleteAuthenticatorRequest.SerializeToString,
+            DeleteAuthenticatorResponse.FromString,
         )(message)
 
     def register_consumer(self, message: "RegisterConsumerRequest") -> "RegisterConsumerResponse":
@@ -762,17 +762,17 @@ class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     UPSTREAM_NOT_FOUND.
     """
 
-    async def delete_credentials(
+    async def delete_authenticator(
         self,
-        message: "DeleteCredentialsRequest",
+        message: "DeleteAuthenticatorRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "DeleteCredentialsResponse":
+    ) -> "DeleteAuthenticatorResponse":
         """
         Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        D1 then sends a consumer notification (DELETE_AUTHN).
+        At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
 
         Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -781,9 +781,9 @@ class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         """
 
         return await self._unary_unary(
-            "/issuer.consumer.v1.ConsumerService/DeleteCredentials",
+            "/issuer.consumer.v1.ConsumerService/DeleteAuthenticator",
             message,
-            DeleteCredentialsResponse,
+            DeleteAuthenticatorResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
