@@ -51,7 +51,7 @@ _REGISTER: Final = card.RegisterCardRequest(
         pan="4970101234567890", expiry=card_data_pb2.CardExpiry(month=12, year=2030)
     ),
 )
-_SUSPEND: Final = card.SuspendCardRequest(card_id="card_0001", reason_code=card.SUSPEND_REASON_FRAUD)
+_SUSPEND: Final = card.SuspendCardRequest(card_id="card_0001", reason_code="FRAUD")
 
 CALLS: Final = (
     Call(

@@ -92,7 +92,7 @@ class Passing:
     async def suspend_card(self, request: card.SuspendCardRequest, context: Context) -> card.SuspendCardResponse:
         """Suspend a card."""
         del context
-        body = {"reasonCode": card.SuspendReason.Name(request.reason_code).removeprefix("SUSPEND_REASON_")}
+        body = {"reasonCode": request.reason_code}
         await self._upstream.suspend_card(request.card_id, body)
         return card.SuspendCardResponse()
 

@@ -42,8 +42,8 @@ class Cards:
     def _card_steps(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
         cards = card_grpc.CardServiceStub(self._stage.channel)
         register = _register(CARD, "4970101234567890")
-        suspend = card.SuspendCardRequest(card_id=CARD, reason_code=card.SUSPEND_REASON_CARD_LOST)
-        resume = card.ResumeCardRequest(card_id=CARD, reason_code=card.RESUME_REASON_CARD_FOUND)
+        suspend = card.SuspendCardRequest(card_id=CARD, reason_code="CARD_LOST")
+        resume = card.ResumeCardRequest(card_id=CARD, reason_code="CARD_FOUND")
         renew = card.RenewCardRequest(card_id=CARD, credentials=_credentials("4970101234567890", 2033))
         replace = card.ReplaceCardRequest(
             card_id=CARD,
@@ -51,7 +51,7 @@ class Cards:
             new_card_id="card_demo_2",
             credentials=_credentials("4970109876543210", 2033),
         )
-        delete = card.DeleteCardRequest(card_id="card_demo_2", reason_code="CLOSEDCARD")
+        delete = card.DeleteCardRequest(card_id="card_demo_2", reason_code="CLOSED_CARD")
 
         def changes(call: Callable[..., Awaitable[Any]], request: Any, then: str) -> Callable[[], Awaitable[str]]:
             async def action() -> str:
@@ -102,7 +102,7 @@ class Cards:
         return await self._rejected(_register("card_demo_3", "4970 1012 3456"), "INVALID_REQUEST", "NOT_SENT")
 
     async def _wrong_state(self) -> str:
-        request = card.SuspendCardRequest(card_id="card_demo_2", reason_code=card.SUSPEND_REASON_FRAUD)
+        request = card.SuspendCardRequest(card_id="card_demo_2", reason_code="FRAUD")
         return await self._rejected(request, "UPSTREAM_FORBIDDEN", "REJECTED")
 
     async def _answer_lost(self) -> str:
@@ -110,7 +110,7 @@ class Cards:
         card_id = "card_demo_4"
         cards = card_grpc.CardServiceStub(self._stage.channel)
         await cards.RegisterCard(_register(card_id, "4970101111111111"), timeout=CALL_SECONDS)
-        request = card.SuspendCardRequest(card_id=card_id, reason_code=card.SUSPEND_REASON_USER_DECISION)
+        request = card.SuspendCardRequest(card_id=card_id, reason_code="USER_DECISION")
         return await self._rejected(request, "UPSTREAM_NO_ANSWER", "UNKNOWN")
 
     async def _rejected(

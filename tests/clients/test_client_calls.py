@@ -12,7 +12,6 @@ from d1_gateway_client.contracts.issuer.card.v1 import (
     DeleteCardRequest,
     RegisterCardRequest,
     SuspendCardRequest,
-    SuspendReason,
 )
 from d1_gateway_client.contracts.issuer.common.v1 import CardCredentials, CardExpiry
 from d1_gateway_client.contracts.issuer.consumer.v1 import RegisterConsumerRequest
@@ -20,7 +19,7 @@ from d1_gateway_client.contracts.issuer.threeds.v1 import ListThreeDsOperationsR
 from tests.running import Running
 
 LOOKUP = LookupCardRequest(acct_number="9000100111110170")
-SUSPEND = SuspendCardRequest(card_id="card-unknown", reason_code=SuspendReason.USER_DECISION)
+SUSPEND = SuspendCardRequest(card_id="card-unknown", reason_code="USER_DECISION")
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def register() -> RegisterCardRequest:
 
 
 def suspending(register: RegisterCardRequest) -> SuspendCardRequest:
-    return SuspendCardRequest(card_id=register.card_id, reason_code=SuspendReason.USER_DECISION)
+    return SuspendCardRequest(card_id=register.card_id, reason_code="USER_DECISION")
 
 
 async def test_every_service_is_called_over_asyncio(

@@ -113,9 +113,7 @@ RPCS = rpcs(
             credentials=credentials("4970109876543210"),
         ),
         Operation.DELETE_CARD: card.DeleteCardRequest(card_id="card-active", reason_code="CLOSED_CARD"),
-        Operation.SUSPEND_CARD: card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD),
-        Operation.RESUME_CARD: card.ResumeCardRequest(
-            card_id="card-suspended", reason_code=card.RESUME_REASON_CARD_FOUND
-        ),
+        Operation.SUSPEND_CARD: card.SuspendCardRequest(card_id="card-active", reason_code="FRAUD"),
+        Operation.RESUME_CARD: card.ResumeCardRequest(card_id="card-suspended", reason_code="CARD_FOUND"),
     },
 )

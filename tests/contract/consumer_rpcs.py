@@ -25,7 +25,7 @@ RPCS = rpcs(
             ),
         ),
         Operation.DELETE_CONSUMER: consumer.DeleteConsumerRequest(
-            consumer_id="consumer-1", reason_code=consumer.REASON_CODE_USER_DECISION
+            consumer_id="consumer-1", reason_code="USER_DECISION"
         ),
     },
 )

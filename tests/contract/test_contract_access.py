@@ -28,9 +28,7 @@ from tests.contract.calling_back import registration
 from tests.contract.card_rpcs import RPCS, changed
 from tests.running import SECOND_ISSUER, Running, failure_of, running_gateway, settings_for
 
-SUSPEND = card.SuspendCardRequest(
-    issuer_id="SANDBOX001", card_id="card-active", reason_code=card.SUSPEND_REASON_USER_DECISION
-)
+SUSPEND = card.SuspendCardRequest(issuer_id="SANDBOX001", card_id="card-active", reason_code="USER_DECISION")
 KEY = ECKey.generate_key("P-256", {"kid": "callers-1", "use": "sig"})
 
 

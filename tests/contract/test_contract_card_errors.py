@@ -6,7 +6,6 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from issuer.card.v1 import messages_pb2 as card
 from sandbox.d1.model.contract import CardState
 from tests.contract.card_rpcs import ACTIVE_PAN, RPCS, SUSPENDED_PAN, changed, credentials
 from tests.running import Failure, Running, failure_of
@@ -39,8 +38,11 @@ _CASES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("SuspendCard", "UPSTREAM_FORBIDDEN", {"card_id": "card-suspended"}),
     ("ResumeCard", "UPSTREAM_NOT_FOUND", {"card_id": "nobody"}),
     ("ResumeCard", "UPSTREAM_FORBIDDEN", {"card_id": "card-active"}),
+    # A word that D1 does not know.
+    ("SuspendCard", "UPSTREAM_FORBIDDEN", {"reason_code": "SOMETHING_NEW"}),
+    ("ResumeCard", "UPSTREAM_FORBIDDEN", {"reason_code": "SOMETHING_NEW"}),
     # A reason that does not lift the suspension.
-    ("ResumeCard", "UPSTREAM_FORBIDDEN", {"reason_code": card.RESUME_REASON_USER_DECISION}),
+    ("ResumeCard", "UPSTREAM_FORBIDDEN", {"reason_code": "USER_DECISION"}),
 )
 """Changes to a request that make D1 reject it after `prepare`, and the reason."""
 

@@ -7,6 +7,7 @@ import pytest
 
 from issuer.consumer.v1 import messages_pb2 as consumer
 from sandbox.d1.model.contract import CardState
+from tests.contract.card_rpcs import changed
 from tests.contract.consumer_rpcs import RPCS, enrol
 from tests.running import Running, failure_of
 
@@ -28,6 +29,14 @@ async def test_an_authenticator_is_removed_once(enrolled: Running) -> None:
     failure = await failure_of(RPCS["DeleteAuthenticator"].call(enrolled))
     assert failure.error == (_Code.NOT_FOUND, "UPSTREAM_NOT_FOUND", "REJECTED", None)
     assert failure.metadata["upstream_status"] == "404"
+
+
+@pytest.mark.parametrize("name", ["DeleteAuthenticator", "DeleteConsumer"])
+async def test_a_reason_code_that_d1_does_not_know_is_refused_by_d1(enrolled: Running, name: str) -> None:
+    failure = await failure_of(RPCS[name].call(enrolled, changed(RPCS[name].request, reason_code="SOMETHING_NEW")))
+
+    assert failure.error == (_Code.INVALID_ARGUMENT, "UPSTREAM_INVALID", "REJECTED", None)
+    assert enrolled.sandbox.authenticators.all() == {"app-1": "consumer-1"}
 
 
 async def test_a_consumer_is_registered_with_what_is_said_of_the_person(enrolled: Running) -> None:

@@ -16,7 +16,6 @@ from tests.running import Failure, Running
 
 _NAMES = ("A" * 27, "digit 1", "Jos\u00e9")
 _IDS = ("has space", "slash/", "a" * 65, "\u00e9", "line\n")
-_CODES = ("", "lower", "1ST", "A" * 65, "WITH-DASH")
 _JWES = ("", "one.two.three", "a..b.c.", "a..b.c.d!", f"a..b.c.{'d' * 8192}")
 _WRONG: dict[str, tuple[Any, ...]] = {
     "issuer_id": ("SHORT", "ELEVEN_CHAR"),
@@ -31,6 +30,7 @@ _WRONG: dict[str, tuple[Any, ...]] = {
     "page_size": (51,),
     "page_token": ("A" * 513,),
     "state": (card.CARD_STATE_SUSPENDED, card.CARD_STATE_DELETED, 99),
+    "reason_code": ("lower", "1ST", "A" * 65, "WITH-DASH"),
     "reason": ("a" * 65, "no, punctuation", "It's gone", "\u00e9"),
     "name_on_card": _NAMES,
     "second_name_on_card": _NAMES,
@@ -77,13 +77,8 @@ def _wrong_values(rpc: Rpc) -> Iterator[tuple[str, str, Any]]:
     for field in rpc.request.DESCRIPTOR.fields:
         if field.name in _WRONG_PARTS:
             yield from ((field.name, field.name + path, value) for path, value in _WRONG_PARTS[field.name])
-        elif field.name != "reason_code":
-            yield from ((field.name, field.name, value) for value in _WRONG[field.name])
-        elif field.enum_type is None:
-            yield from ((field.name, field.name, value) for value in _CODES)
         else:
-            # Cards' reasons are required, those of consumers are not.
-            yield from ((field.name, field.name, value) for value in ((0, 99) if rpc.name in RPCS else (3, 99)))
+            yield from ((field.name, field.name, value) for value in _WRONG[field.name])
 
 
 def _texts(value: Any) -> list[str]:

@@ -93,7 +93,7 @@ def changes(canaries: Canaries) -> list[CanaryCall]:
         CanaryCall("RegisterCard", {"card_id": "card_2", **encrypted, **registration}, other_name),
         CanaryCall("RenewCard", {"card_id": CARD, **renewed, **reason}),
         suspension(canaries),
-        CanaryCall("ResumeCard", {"card_id": CARD, "reason_code": "RESUME_REASON_USER_DECISION", **reason}),
+        CanaryCall("ResumeCard", {"card_id": CARD, "reason_code": "USER_DECISION", **reason}),
         CanaryCall("ReplaceCard", {"card_id": CARD, "reason_code": "CARD_BROKEN", **replaced, **reason}),
         CanaryCall("DeleteCard", {"card_id": "card_2", "reason_code": "CLOSED_CARD", **reason}),
         CanaryCall("DeleteAuthenticator", {"app_instance_id": APP, **reason}),
@@ -149,7 +149,7 @@ def lookup(canaries: Canaries) -> CanaryCall:
 
 def suspension(canaries: Canaries) -> CanaryCall:
     """Return the call that tries D1's error texts."""
-    reason = {"reason": canaries["reason"], "reason_code": "SUSPEND_REASON_USER_DECISION"}
+    reason = {"reason": canaries["reason"], "reason_code": "USER_DECISION"}
     return CanaryCall("SuspendCard", {"card_id": CARD, "request_id": str(uuid4()), **reason})
 
 

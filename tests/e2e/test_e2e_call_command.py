@@ -27,7 +27,7 @@ def _card(card_id: str = "card_1", pan: str = _PAN) -> dict[str, Any]:
 
 
 def _suspension(card_id: str) -> dict[str, str]:
-    return {"cardId": card_id, "reasonCode": "SUSPEND_REASON_FRAUD"}
+    return {"cardId": card_id, "reasonCode": "FRAUD"}
 
 
 async def _call(name: str, request: Any, *arguments: str, environment: Mapping[str, str] = _NO_CALLER) -> Ended:

@@ -54,11 +54,9 @@ async def suspend_and_resume(sandbox: Sandbox, address: str) -> None:
     """Make a change and undo it; both must succeed."""
     async with channel(address, sandbox.pki) as connected:
         cards, ids = CardServiceStub(connected), {"issuer_id": sandbox.issuer_id, "card_id": "card-active"}
-        reason = card.SUSPEND_REASON_USER_DECISION
-        await cards.SuspendCard(card.SuspendCardRequest(**ids, reason_code=reason), timeout=10)
+        await cards.SuspendCard(card.SuspendCardRequest(**ids, reason_code="USER_DECISION"), timeout=10)
         assert sandbox.store.card("card-active").suspended_for is not None
-        back = card.RESUME_REASON_USER_DECISION
-        await cards.ResumeCard(card.ResumeCardRequest(**ids, reason_code=back), timeout=10)
+        await cards.ResumeCard(card.ResumeCardRequest(**ids, reason_code="USER_DECISION"), timeout=10)
         assert sandbox.store.card("card-active").suspended_for is None
 
 

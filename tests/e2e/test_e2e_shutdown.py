@@ -33,7 +33,7 @@ async def test_sigterm_under_load_finishes_what_is_in_flight_and_loses_nothing_a
             while sum(map(len, load.acknowledged.values())) < _LOADED:  # noqa: ASYNC110 (many sources, no common event)
                 await asyncio.sleep(0.01)
             sandbox.faults.add(Fault(operation=Operation.SUSPEND_CARD, latency_ms=1500))
-            request = card.SuspendCardRequest(card_id="card_1", reason_code=card.SUSPEND_REASON_USER_DECISION)
+            request = card.SuspendCardRequest(card_id="card_1", reason_code="USER_DECISION")
             suspension = CardServiceStub(channel).SuspendCard(request, timeout=10)
             await until_held(sandbox)
             assert not suspension.done()

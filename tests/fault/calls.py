@@ -25,7 +25,7 @@ async def _made(rpc: Any, request: Message, correlation_id: str, seconds: float)
 
 async def suspend(running: Running, correlation_id: str = "", *, seconds: float = SECONDS) -> Any:
     """Make a change that is not idempotent."""
-    request = card.SuspendCardRequest(card_id="card-active", reason_code=card.SUSPEND_REASON_USER_DECISION)
+    request = card.SuspendCardRequest(card_id="card-active", reason_code="USER_DECISION")
     return await _made(running.cards.SuspendCard, request, correlation_id, seconds)
 
 

@@ -17,12 +17,12 @@ _CLAIMED = claimed_versions(next(iter(projects().values())))
 
 _SERVICE = """\
 from d1_gateway_client import AsyncGatewayClient, GatewayError, Outcome
-from d1_gateway_client.contracts.issuer.card.v1 import SuspendCardRequest, SuspendReason
+from d1_gateway_client.contracts.issuer.card.v1 import SuspendCardRequest
 
 
 async def suspend(client: AsyncGatewayClient, card_id: str) -> Outcome | None:
     try:
-        await client.cards.suspend_card(SuspendCardRequest(card_id=card_id, reason_code=SuspendReason.FRAUD))
+        await client.cards.suspend_card(SuspendCardRequest(card_id=card_id, reason_code="FRAUD"))
     except GatewayError as error:
         return error.outcome
     return None

@@ -4,7 +4,7 @@ import re
 
 from adapters.d1.api import endpoints
 from adapters.d1.api.client import D1Client
-from adapters.d1.api.endpoints import FIELDS, body, word
+from adapters.d1.api.endpoints import DEFAULT_REASON_CODE, FIELDS, body, word
 from adapters.d1.api.errors import contract_broken
 from adapters.d1.api.jwe import encrypt_credentials
 from gateway.ports import Call
@@ -69,6 +69,7 @@ class D1CardIssuer:
         """Renew a card with a new expiry, and optionally a new id."""
         content = body(
             reason=request.reason,
+            reason_code=request.reason_code or DEFAULT_REASON_CODE,
             new_card_id=request.new_card_id,
             encrypted_data=self._card_data(request, call),
         )
@@ -94,17 +95,13 @@ class D1CardIssuer:
 
     async def suspend_card(self, request: card.SuspendCardRequest, call: Call) -> card.SuspendCardResponse:
         """Suspend an active card."""
-        content = body(
-            reason=request.reason, reason_code=word(card.SuspendReason.Name(request.reason_code), "SUSPEND_REASON_")
-        )
+        content = body(reason=request.reason, reason_code=request.reason_code)
         await self._client.call(endpoints.SUSPEND_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
         return card.SuspendCardResponse()
 
     async def resume_card(self, request: card.ResumeCardRequest, call: Call) -> card.ResumeCardResponse:
         """Resume a suspended card."""
-        content = body(
-            reason=request.reason, reason_code=word(card.ResumeReason.Name(request.reason_code), "RESUME_REASON_")
-        )
+        content = body(reason=request.reason, reason_code=request.reason_code)
         await self._client.call(endpoints.RESUME_CARD, call, content, user_id=request.user_id, card_id=request.card_id)
         return card.ResumeCardResponse()
 

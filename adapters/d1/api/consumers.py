@@ -4,7 +4,7 @@ from typing import Any
 
 from adapters.d1.api import endpoints
 from adapters.d1.api.client import D1Client
-from adapters.d1.api.endpoints import body, nested, word
+from adapters.d1.api.endpoints import DEFAULT_REASON_CODE, body, nested
 from gateway.ports import Call
 from issuer.consumer.v1 import messages_pb2 as consumer
 
@@ -53,6 +53,4 @@ class D1Authenticators:
 
 
 def _decision(request: consumer.DeleteAuthenticatorRequest | consumer.DeleteConsumerRequest) -> dict[str, Any]:
-    # D1 requires a reason code for every change (D1 API v1: reason).
-    code = request.reason_code or consumer.REASON_CODE_ISSUER_DECISION
-    return body(reason=request.reason, reason_code=word(consumer.ReasonCode.Name(code), "REASON_CODE_"))
+    return body(reason=request.reason, reason_code=request.reason_code or DEFAULT_REASON_CODE)

@@ -18,6 +18,7 @@ from issuer.common.v1 import error_pb2
 __all__ = [
     "ASSUMED_FIELDS",
     "CREATE_CARD",
+    "DEFAULT_REASON_CODE",
     "DELETE_CARD",
     "DELETE_CONSUMER",
     "DELETE_CREDENTIALS",
@@ -110,6 +111,12 @@ OFFSET: Final = "offset"
 """Query parameter of `LIST_OPERATIONS`: number of newest operations to skip."""
 LIMIT: Final = "limit"
 """Query parameter of `LIST_OPERATIONS`: maximum number of operations to list, 1 to 50."""
+
+DEFAULT_REASON_CODE: Final = "ISSUER_DECISION"
+"""Sent where the caller gives no reason code: D1 wants one with every change.
+
+It is the default of v1; that a renewal at v2 takes it too is assumed.
+"""
 
 FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -59,7 +59,7 @@ server.addService(issuer.card.v1.CardService.service, {
     }),
   ),
   suspendCard: passed(({ card_id, reason_code }) =>
-    send("POST", `${card_id}/operations:suspend`, { reasonCode: reason_code.replace("SUSPEND_REASON_", "") }),
+    send("POST", `${card_id}/operations:suspend`, { reasonCode: reason_code }),
   ),
 });
 

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from joserfc.jwk import ECKey
 
-from sandbox.common.fields import InvalidFormatError, choice, optional_choice, optional_text, text
+from sandbox.common.fields import InvalidFormatError, optional_choice, optional_text, text
 from sandbox.d1.api.requests import check_envelope, json_body
 from sandbox.d1.model import contract
 from sandbox.d1.model.contract import InitialState, Operation, ResumeReason, SuspendReason
+from sandbox.d1.model.errors import forbidden
 from sandbox.d1.model.jwe import decrypt_card_data
 from sandbox.d1.model.store import CardDetails, CardStore, Credentials
 
 __all__ = ["CardEndpoints"]
+
+_Reason = TypeVar("_Reason", SuspendReason, ResumeReason)
 
 
 class CardEndpoints:
@@ -75,6 +78,7 @@ class CardEndpoints:
         card_id = self._card_id(request)
         body = await json_body(request)
         optional_text(body, "reason", contract.REASON)
+        optional_text(body, "reasonCode", contract.REASON_CODE)
         self._reissue(self._store.renew, card_id, body)
         return _done()
 
@@ -98,14 +102,14 @@ class CardEndpoints:
         card_id = self._card_id(request)
         body = await json_body(request)
         optional_text(body, "reason", contract.REASON)
-        self._store.suspend(card_id, choice(body, "reasonCode", SuspendReason))
+        self._store.suspend(card_id, _reason_code(body, SuspendReason))
         return _done()
 
     async def _resume(self, request: web.Request) -> web.Response:
         card_id = self._card_id(request)
         body = await json_body(request)
         optional_text(body, "reason", contract.REASON)
-        self._store.resume(card_id, choice(body, "reasonCode", ResumeReason))
+        self._store.resume(card_id, _reason_code(body, ResumeReason))
         return _done()
 
     def _card_id(self, request: web.Request) -> str:
@@ -127,6 +131,14 @@ class CardEndpoints:
     def _credentials(self, body: Mapping[str, Any]) -> Credentials | None:
         encrypted = optional_text(body, "encryptedData", contract.ENCRYPTED_DATA)
         return None if encrypted is None else decrypt_card_data(encrypted, self._keys)
+
+
+def _reason_code(body: Mapping[str, Any], known: type[_Reason]) -> _Reason:
+    code = text(body, "reasonCode", contract.REASON_CODE)
+    try:
+        return known(code)
+    except ValueError:
+        raise forbidden("This reason code is not allowed") from None
 
 
 def _details(body: Mapping[str, Any]) -> CardDetails:

@@ -181,7 +181,7 @@ class InitialState(StrEnum):
 
 
 class SuspendReason(StrEnum):
-    """Why a card is suspended."""
+    """The known reasons to suspend a card; another one is not allowed (403)."""
 
     CARD_LOST = "CARD_LOST"
     CARD_STOLEN = "CARD_STOLEN"
@@ -192,7 +192,7 @@ class SuspendReason(StrEnum):
 
 
 class ResumeReason(StrEnum):
-    """Why a card is resumed."""
+    """The known reasons to resume a card; another one is not allowed (403)."""
 
     CARD_FOUND = "CARD_FOUND"
     USER_DECISION = "USER_DECISION"
@@ -284,7 +284,7 @@ STATUS_NOT_REUSABLE = 409
 REASON = re.compile(r"[a-zA-Z0-9 ]{1,64}")
 """Free text, as in v1."""
 REASON_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-"""For deletion and replacement, whose lists of codes are open."""
+"""In v2, whose lists of codes are open."""
 CURRENCY_CODE = re.compile(r"[A-Z]{3}|[0-9]{3}")
 DELETE_AUTHENTICATOR_PATH = (
     "/banking/v1/issuers/{issuerId}/appinstances/{appInstanceId}/authncredentials/operations:delete"

@@ -78,10 +78,8 @@ class Sharing:
         register = card.RegisterCardRequest(
             card_id=_CARD, consumer_id="consumer_demo_1", card_product_id="light", credentials=credentials
         )
-        suspend = card.SuspendCardRequest(
-            card_id=_CARD, reason_code=card.SUSPEND_REASON_CARD_LOST, request_id=str(uuid.uuid4())
-        )
-        resume = card.ResumeCardRequest(card_id=_CARD, reason_code=card.RESUME_REASON_CARD_FOUND)
+        suspend = card.SuspendCardRequest(card_id=_CARD, reason_code="CARD_LOST", request_id=str(uuid.uuid4()))
+        resume = card.ResumeCardRequest(card_id=_CARD, reason_code="CARD_FOUND")
         await here.RegisterCard(register, timeout=CALL_SECONDS)
         await here.SuspendCard(suspend, timeout=CALL_SECONDS)
         await here.ResumeCard(resume, timeout=CALL_SECONDS)

@@ -103,14 +103,10 @@ def _register(card_id: str) -> _Call:
 
 
 def _suspend(card_id: str) -> _Call:
-    request = card.SuspendCardRequest(
-        card_id=card_id, request_id=str(uuid4()), reason_code=card.SUSPEND_REASON_USER_DECISION
-    )
+    request = card.SuspendCardRequest(card_id=card_id, request_id=str(uuid4()), reason_code="USER_DECISION")
     return lambda channel: CardServiceStub(channel).SuspendCard(request, timeout=_SECONDS)
 
 
 def _resume(card_id: str) -> _Call:
-    request = card.ResumeCardRequest(
-        card_id=card_id, request_id=str(uuid4()), reason_code=card.RESUME_REASON_USER_DECISION
-    )
+    request = card.ResumeCardRequest(card_id=card_id, request_id=str(uuid4()), reason_code="USER_DECISION")
     return lambda channel: CardServiceStub(channel).ResumeCard(request, timeout=_SECONDS)

@@ -45,9 +45,7 @@ OPERATOR = CLIENTS.issue([uri("spiffe://bank/ops/anna")])
 STRANGER = CLIENTS.issue([uri("spiffe://bank/stranger")])
 NAMELESS = CLIENTS.issue(common_name=SPIFFE)
 
-_RESUME = card.ResumeCardRequest(
-    issuer_id="SANDBOX001", card_id="card-unknown", reason_code=card.RESUME_REASON_CARD_FOUND
-)
+_RESUME = card.ResumeCardRequest(issuer_id="SANDBOX001", card_id="card-unknown", reason_code="CARD_FOUND")
 _SERVED = (grpc.StatusCode.NOT_FOUND, "UPSTREAM_NOT_FOUND", "REJECTED")
 """The outcome of a call that reaches D1, which does not know the card."""
 _UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", "NOT_SENT")

@@ -22,7 +22,7 @@ from tests.integration.edge.edge_gateways import calling_with, edge_with, write_
 from tests.running import Running
 from tests.unit.auth.auth_pki import LOOPBACK, Authority, Pair, uri
 
-_RESUME = card.ResumeCardRequest(card_id="card-1", reason_code=card.RESUME_REASON_CARD_FOUND)
+_RESUME = card.ResumeCardRequest(card_id="card-1", reason_code="CARD_FOUND")
 
 
 def _server(authority: Authority) -> Pair:

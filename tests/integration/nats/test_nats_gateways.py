@@ -76,9 +76,7 @@ async def test_one_card_is_found_in_a_log_that_others_filled(pair: tuple[Running
 
 async def test_a_call_that_is_repeated_at_the_other_gateway_gets_the_first_reply(pair: tuple[Running, Running]) -> None:
     one, other = pair
-    request = card.SuspendCardRequest(
-        card_id="card-active", reason_code=card.SUSPEND_REASON_FRAUD, request_id=str(uuid.uuid4())
-    )
+    request = card.SuspendCardRequest(card_id="card-active", reason_code="FRAUD", request_id=str(uuid.uuid4()))
 
     first = await one.cards.SuspendCard(request)
     second = await other.cards.SuspendCard(request)

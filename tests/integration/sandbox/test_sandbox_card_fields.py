@@ -37,7 +37,8 @@ async def send(caller: Caller, verb: str, **changes: Any) -> Response:
         ("renew", "newCardId", ["x" * 49]),
         ("renew", "encryptedData", ["x"]),
         *((verb, "reason", ["no!"]) for verb in ("renew", "replace", "delete", "suspend", "resume")),
-        *((verb, "reasonCode", [None, 1]) for verb in ("replace", "delete", "suspend", "resume")),
+        *((verb, "reasonCode", [None, 1, "", "lost"]) for verb in ("replace", "delete", "suspend", "resume")),
+        ("renew", "reasonCode", [1, "", "expired"]),
     ],
 )
 async def test_a_malformed_or_missing_field_is_named(caller: Caller, verb: str, field: str, values: list[Any]) -> None:
@@ -58,8 +59,6 @@ async def test_a_malformed_or_missing_field_is_named(caller: Caller, verb: str, 
         ("register", "state", ["SUSPENDED"]),
         ("register", "cardProductId", ["none"]),
         ("create", "cardProductId", ["none"]),
-        ("suspend", "reasonCode", ["CARD_FOUND", ""]),
-        ("resume", "reasonCode", ["CARD_LOST"]),
     ],
 )
 async def test_a_value_outside_its_closed_list_is_a_wrong_one(

@@ -32,7 +32,7 @@ def the_line(lines: list[Line]) -> Line:
 
 
 async def test_a_failed_rpc_has_one_line(view: OperatorView, logged: list[Line]) -> None:
-    request = card.SuspendCardRequest(card_id="card-unknown", reason_code=card.SUSPEND_REASON_FRAUD)
+    request = card.SuspendCardRequest(card_id="card-unknown", reason_code="FRAUD")
     with pytest.raises(grpc.aio.AioRpcError):
         await view.running.cards.SuspendCard(request)
 
@@ -51,7 +51,7 @@ async def test_a_failed_rpc_has_one_line(view: OperatorView, logged: list[Line])
 
 
 async def test_an_issuer_that_is_not_ours_is_not_named(view: OperatorView, logged: list[Line]) -> None:
-    request = card.SuspendCardRequest(issuer_id="4111111111", card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD)
+    request = card.SuspendCardRequest(issuer_id="4111111111", card_id="card-1", reason_code="FRAUD")
     with pytest.raises(grpc.aio.AioRpcError):
         await view.running.cards.SuspendCard(request)
 

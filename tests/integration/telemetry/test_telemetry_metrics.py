@@ -19,7 +19,7 @@ CONSUMER = "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-77"
 
 
 async def suspend(view: OperatorView, card_id: str) -> grpc.StatusCode:
-    request = card.SuspendCardRequest(card_id=card_id, reason_code=card.SUSPEND_REASON_FRAUD)
+    request = card.SuspendCardRequest(card_id=card_id, reason_code="FRAUD")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await view.running.cards.SuspendCard(request)
     return caught.value.code()

@@ -44,7 +44,7 @@ async def test_spans_lead_from_a_call_to_d1_and_from_a_callback_to_the_log(
         running_gateway(sandbox, settings_for(sandbox, tmp_path)) as running,
         edge_session(sandbox) as session,
     ):
-        request = card.SuspendCardRequest(card_id="card-4711", reason_code=card.SUSPEND_REASON_FRAUD)
+        request = card.SuspendCardRequest(card_id="card-4711", reason_code="FRAUD")
         with pytest.raises(grpc.aio.AioRpcError):
             await running.cards.SuspendCard(request, metadata=(("traceparent", CALLER),))
         assert await OperatorView(running, session).notify("op-4711", "card-4711") == 204

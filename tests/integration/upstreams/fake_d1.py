@@ -32,7 +32,7 @@ CREATE = card.CreateCardRequest(consumer_id="consumer-1", card_product_id="produ
 REGISTER = card.RegisterCardRequest(
     card_id="card-1", consumer_id="consumer-1", card_product_id="product-1", credentials=CREDENTIALS
 )
-SUSPEND = card.SuspendCardRequest(card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD)
+SUSPEND = card.SuspendCardRequest(card_id="card-1", reason_code="FRAUD")
 CREATED = reply({"cardId": "crd_1"}, 201)
 DONE = reply(status=204)
 

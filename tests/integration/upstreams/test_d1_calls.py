@@ -117,11 +117,21 @@ async def make(client: D1Client, request: Message) -> Message:
             {"consumerId": "consumer-1", "cardProductId": "product-1", "encryptedData": "a..b.c.d"},
         ),
         (
-            card.RenewCardRequest(card_id="card-1", reason="Expired", new_card_id="card-2", encrypted_data="a..b.c.d"),
+            card.RenewCardRequest(
+                card_id="card-1",
+                reason="Expired",
+                reason_code="USER_DECISION",
+                new_card_id="card-2",
+                encrypted_data="a..b.c.d",
+            ),
             f"POST {BASE}/card-1/operations:renew",
-            {"reason": "Expired", "newCardId": "card-2", "encryptedData": "a..b.c.d"},
+            {"reason": "Expired", "reasonCode": "USER_DECISION", "newCardId": "card-2", "encryptedData": "a..b.c.d"},
         ),
-        (card.RenewCardRequest(card_id="card-1"), f"POST {BASE}/card-1/operations:renew", {}),
+        (
+            card.RenewCardRequest(card_id="card-1"),
+            f"POST {BASE}/card-1/operations:renew",
+            {"reasonCode": "ISSUER_DECISION"},
+        ),
         (
             card.ReplaceCardRequest(card_id="card-1", reason_code="CARD_LOST", new_card_id="card-2"),
             f"POST {BASE}/card-1/operations:replace",
@@ -133,12 +143,12 @@ async def make(client: D1Client, request: Message) -> Message:
             {"reason": "Account closed", "reasonCode": "CLOSED_ACCOUNT"},
         ),
         (
-            card.SuspendCardRequest(card_id="card-1", reason_code=card.SUSPEND_REASON_CARD_STOLEN),
+            card.SuspendCardRequest(card_id="card-1", reason_code="CARD_STOLEN"),
             f"POST {BASE}/card-1/operations:suspend",
             {"reasonCode": "CARD_STOLEN"},
         ),
         (
-            card.ResumeCardRequest(card_id="card-1", reason_code=card.RESUME_REASON_USER_DECISION),
+            card.ResumeCardRequest(card_id="card-1", reason_code="USER_DECISION"),
             f"POST {BASE}/card-1/operations:resume",
             {"reasonCode": "USER_DECISION"},
         ),
@@ -148,9 +158,7 @@ async def make(client: D1Client, request: Message) -> Message:
             {"personalInformation": PERSON_AT_D1},
         ),
         (
-            consumer.DeleteConsumerRequest(
-                consumer_id="consumer-1", reason="Moved away", reason_code=consumer.REASON_CODE_USER_DECISION
-            ),
+            consumer.DeleteConsumerRequest(consumer_id="consumer-1", reason="Moved away", reason_code="USER_DECISION"),
             f"POST {V1}/consumers/consumer-1/operations:delete",
             {"reason": "Moved away", "reasonCode": "USER_DECISION"},
         ),
@@ -161,10 +169,15 @@ async def make(client: D1Client, request: Message) -> Message:
         ),
         (
             consumer.DeleteAuthenticatorRequest(
-                app_instance_id="app-1", reason="Phone lost", reason_code=consumer.REASON_CODE_USER_DECISION
+                app_instance_id="app-1", reason="Phone lost", reason_code="USER_DECISION"
             ),
             f"POST {V1}/appinstances/app-1/authncredentials/operations:delete",
             {"reason": "Phone lost", "reasonCode": "USER_DECISION"},
+        ),
+        (
+            consumer.DeleteAuthenticatorRequest(app_instance_id="app-1"),
+            f"POST {V1}/appinstances/app-1/authncredentials/operations:delete",
+            {"reasonCode": "ISSUER_DECISION"},
         ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Message) else "",

@@ -33,7 +33,7 @@ function errorInfo(error) {
 
 function suspend(cardId) {
   const cards = client(issuer.card.v1.CardService);
-  const request = { card_id: cardId, reason_code: "SUSPEND_REASON_FRAUD" };
+  const request = { card_id: cardId, reason_code: "FRAUD" };
   cards.suspendCard(request, { deadline: Date.now() + 10_000 }, (error) => {
     if (error) {
       const { reason, metadata } = errorInfo(error);

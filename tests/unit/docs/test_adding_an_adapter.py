@@ -60,9 +60,9 @@ async def test_a_card_is_suspended_at_the_new_platform(tmp_path: Path, monkeypat
     async with _serving(app) as url:
         chosen = table(base_url=url, api_key_file=key)
         async with _run(_CARDS)["connect"](chosen, None, Unmeasured()) as cards:
-            request = card.SuspendCardRequest(card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD)
+            request = card.SuspendCardRequest(card_id="card-1", reason_code="FRAUD")
             await cards.suspend_card(request, Call(_ISSUER, "correlation-1"))
-    assert seen == [(f"/v1/issuers/{_ISSUER}/cards/card-1/block", {"why": "SUSPEND_REASON_FRAUD"}, "Bearer secret")]
+    assert seen == [(f"/v1/issuers/{_ISSUER}/cards/card-1/block", {"why": "FRAUD"}, "Bearer secret")]
 
 
 async def test_a_callback_of_the_new_platform_is_in_the_event_log() -> None:

@@ -34,7 +34,7 @@ from tests.running import code_of, failure_of
 from tests.unit.notifications.watches import a_log_of, watchers_of
 
 SECRET = "4111 1111 1111 1111"
-RESUME = card.ResumeCardRequest(card_id="card-1", reason_code=card.RESUME_REASON_CARD_FOUND)
+RESUME = card.ResumeCardRequest(card_id="card-1", reason_code="CARD_FOUND")
 
 
 @dataclass(frozen=True, slots=True)

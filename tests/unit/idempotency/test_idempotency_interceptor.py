@@ -30,7 +30,7 @@ from tests.running import failure_of
 from tests.unit.idempotency.idempotency_calls import instance
 
 ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
-SUSPEND = card.SuspendCardRequest(request_id=ID, card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD)
+SUSPEND = card.SuspendCardRequest(request_id=ID, card_id="card-1", reason_code="FRAUD")
 
 
 class _Access(Interceptor):
@@ -106,7 +106,7 @@ async def test_a_replayed_reply_says_so_and_bears_the_correlation_id_of_its_own_
 
 
 async def test_without_a_request_id_every_call_is_made(served: Served) -> None:
-    request = card.SuspendCardRequest(card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD)
+    request = card.SuspendCardRequest(card_id="card-1", reason_code="FRAUD")
     for _ in range(2):
         assert "x-idempotent-replay" not in (await served.suspend(request))[1]
     assert served.calls == 2

@@ -57,74 +57,6 @@ CARD_STATE_DELETED: CardState.ValueType  # 5
 """Deleted; final."""
 Global___CardState: _TypeAlias = CardState  # noqa: Y015
 
-class _SuspendReason:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _SuspendReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SuspendReason.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    SUSPEND_REASON_UNSPECIFIED: _SuspendReason.ValueType  # 0
-    """Not said; refused."""
-    SUSPEND_REASON_CARD_LOST: _SuspendReason.ValueType  # 1
-    """The holder misses the card; it may be found again."""
-    SUSPEND_REASON_CARD_STOLEN: _SuspendReason.ValueType  # 2
-    """Stolen; stays suspended until it is replaced."""
-    SUSPEND_REASON_CARD_BROKEN: _SuspendReason.ValueType  # 3
-    """Broken; stays suspended until it is replaced."""
-    SUSPEND_REASON_FRAUD: _SuspendReason.ValueType  # 4
-    """Used fraudulently; stays suspended until it is replaced."""
-    SUSPEND_REASON_USER_DECISION: _SuspendReason.ValueType  # 5
-    """The holder wants it."""
-    SUSPEND_REASON_ISSUER_DECISION: _SuspendReason.ValueType  # 6
-    """The issuer wants it."""
-
-class SuspendReason(_SuspendReason, metaclass=_SuspendReasonEnumTypeWrapper):
-    """Why a card is suspended."""
-
-SUSPEND_REASON_UNSPECIFIED: SuspendReason.ValueType  # 0
-"""Not said; refused."""
-SUSPEND_REASON_CARD_LOST: SuspendReason.ValueType  # 1
-"""The holder misses the card; it may be found again."""
-SUSPEND_REASON_CARD_STOLEN: SuspendReason.ValueType  # 2
-"""Stolen; stays suspended until it is replaced."""
-SUSPEND_REASON_CARD_BROKEN: SuspendReason.ValueType  # 3
-"""Broken; stays suspended until it is replaced."""
-SUSPEND_REASON_FRAUD: SuspendReason.ValueType  # 4
-"""Used fraudulently; stays suspended until it is replaced."""
-SUSPEND_REASON_USER_DECISION: SuspendReason.ValueType  # 5
-"""The holder wants it."""
-SUSPEND_REASON_ISSUER_DECISION: SuspendReason.ValueType  # 6
-"""The issuer wants it."""
-Global___SuspendReason: _TypeAlias = SuspendReason  # noqa: Y015
-
-class _ResumeReason:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _ResumeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResumeReason.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    RESUME_REASON_UNSPECIFIED: _ResumeReason.ValueType  # 0
-    """Not said; refused."""
-    RESUME_REASON_CARD_FOUND: _ResumeReason.ValueType  # 1
-    """The lost card was found; lifts a suspension for CARD_LOST."""
-    RESUME_REASON_ISSUER_DECISION: _ResumeReason.ValueType  # 2
-    """The issuer wants it; lifts a suspension for ISSUER_DECISION."""
-    RESUME_REASON_USER_DECISION: _ResumeReason.ValueType  # 3
-    """The holder wants it; lifts a suspension for USER_DECISION."""
-
-class ResumeReason(_ResumeReason, metaclass=_ResumeReasonEnumTypeWrapper):
-    """Why a card is resumed. Each reason lifts only the suspensions named with it."""
-
-RESUME_REASON_UNSPECIFIED: ResumeReason.ValueType  # 0
-"""Not said; refused."""
-RESUME_REASON_CARD_FOUND: ResumeReason.ValueType  # 1
-"""The lost card was found; lifts a suspension for CARD_LOST."""
-RESUME_REASON_ISSUER_DECISION: ResumeReason.ValueType  # 2
-"""The issuer wants it; lifts a suspension for ISSUER_DECISION."""
-RESUME_REASON_USER_DECISION: ResumeReason.ValueType  # 3
-"""The holder wants it; lifts a suspension for USER_DECISION."""
-Global___ResumeReason: _TypeAlias = ResumeReason  # noqa: Y015
-
 @_typing.final
 class Account(_message.Message):
     """An account that a new card draws on."""
@@ -339,6 +271,7 @@ class RenewCardRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     CARD_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
     NEW_CARD_ID_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     ENCRYPTED_DATA_FIELD_NUMBER: _builtins.int
@@ -351,7 +284,11 @@ class RenewCardRequest(_message.Message):
     card_id: _builtins.str
     """The card, by the id that it was registered or created under."""
     reason: _builtins.str
-    """Free text for D1's operation list: letters, digits and spaces, at most 64."""
+    """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
+    reason_code: _builtins.str
+    """Reason for the renewal, in D1's words. D1's public documentation names none; any word is sent, and D1 decides.
+    Empty: `ISSUER_DECISION` is sent.
+    """
     new_card_id: _builtins.str
     """The id of the card from now on. Empty: it keeps its id."""
     encrypted_data: _builtins.str
@@ -370,13 +307,14 @@ class RenewCardRequest(_message.Message):
         user_id: _builtins.str = ...,
         card_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
         new_card_id: _builtins.str = ...,
         credentials: _card_data_pb2.CardCredentials | None = ...,
         encrypted_data: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["card_data", b"card_data", "credentials", b"credentials", "encrypted_data", b"encrypted_data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_data", b"card_data", "card_id", b"card_id", "credentials", b"credentials", "encrypted_data", b"encrypted_data", "issuer_id", b"issuer_id", "new_card_id", b"new_card_id", "reason", b"reason", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_data", b"card_data", "card_id", b"card_id", "credentials", b"credentials", "encrypted_data", b"encrypted_data", "issuer_id", b"issuer_id", "new_card_id", b"new_card_id", "reason", b"reason", "reason_code", b"reason_code", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_card_data: _TypeAlias = _typing.Literal["credentials", "encrypted_data"]  # noqa: Y015
     _WhichOneofArgType_card_data: _TypeAlias = _typing.Literal["card_data", b"card_data"]  # noqa: Y015
@@ -425,9 +363,15 @@ class ReplaceCardRequest(_message.Message):
     card_id: _builtins.str
     """The card, by the id that it was registered or created under."""
     reason: _builtins.str
-    """Free text for D1's operation list: letters, digits and spaces, at most 64."""
+    """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
-    """Why, in D1's words. Known to be taken: CARD_LOST, CARD_STOLEN, CARD_BROKEN, FRAUD; D1's list is open."""
+    """Reason for the replacement, in D1's words. A word that is not listed here is sent too; D1 decides.
+    - `CARD_LOST`: the holder misses the card.
+    - `CARD_STOLEN`: the card is stolen.
+    - `CARD_BROKEN`: the card is broken.
+    - `CARD_NOT_RECEIVED`: the card never reached its holder.
+    - `FRAUD`: the card was used fraudulently.
+    """
     new_card_id: _builtins.str
     """The id of the card from now on. Empty: it keeps its id."""
     encrypted_data: _builtins.str
@@ -499,9 +443,14 @@ class DeleteCardRequest(_message.Message):
     card_id: _builtins.str
     """The card, by the id that it was registered or created under."""
     reason: _builtins.str
-    """Free text for D1's operation list: letters, digits and spaces, at most 64."""
+    """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
-    """Why, in D1's words. Known to be taken: CLOSED_ACCOUNT, CLOSED_CARD, CARD_LOST, CARD_STOLEN; D1's list is open."""
+    """Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides.
+    - `CLOSED_ACCOUNT`: the account is closed.
+    - `CLOSED_CARD`: the card is closed.
+    - `CARD_LOST`: the holder misses the card.
+    - `CARD_STOLEN`: the card is stolen.
+    """
     def __init__(
         self,
         *,
@@ -558,9 +507,16 @@ class SuspendCardRequest(_message.Message):
     card_id: _builtins.str
     """The card, by the id that it was registered or created under."""
     reason: _builtins.str
-    """Free text for D1's operation list: letters, digits and spaces, at most 64."""
-    reason_code: Global___SuspendReason.ValueType
-    """Why."""
+    """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
+    reason_code: _builtins.str
+    """Reason for the suspension, in D1's words. A word that is not listed here is sent too; D1 decides.
+    - `CARD_LOST`: the holder misses the card, which may be found again.
+    - `CARD_STOLEN`: the card is stolen; suspended until it is replaced.
+    - `CARD_BROKEN`: the card is broken; suspended until it is replaced.
+    - `FRAUD`: the card was used fraudulently; suspended until it is replaced.
+    - `USER_DECISION`: the holder wants it.
+    - `ISSUER_DECISION`: the issuer wants it.
+    """
     def __init__(
         self,
         *,
@@ -569,7 +525,7 @@ class SuspendCardRequest(_message.Message):
         user_id: _builtins.str = ...,
         card_id: _builtins.str = ...,
         reason: _builtins.str = ...,
-        reason_code: Global___SuspendReason.ValueType = ...,
+        reason_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -617,9 +573,13 @@ class ResumeCardRequest(_message.Message):
     card_id: _builtins.str
     """The card, by the id that it was registered or created under."""
     reason: _builtins.str
-    """Free text for D1's operation list: letters, digits and spaces, at most 64."""
-    reason_code: Global___ResumeReason.ValueType
-    """Why."""
+    """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
+    reason_code: _builtins.str
+    """Reason for the resumption, in D1's words. A word that is not listed here is sent too; D1 decides.
+    - `CARD_FOUND`: the lost card was found; lifts a suspension for `CARD_LOST`.
+    - `USER_DECISION`: the holder wants it; lifts a suspension for `USER_DECISION`.
+    - `ISSUER_DECISION`: the issuer wants it; lifts a suspension for `ISSUER_DECISION` or `USER_DECISION`.
+    """
     def __init__(
         self,
         *,
@@ -628,7 +588,7 @@ class ResumeCardRequest(_message.Message):
         user_id: _builtins.str = ...,
         card_id: _builtins.str = ...,
         reason: _builtins.str = ...,
-        reason_code: Global___ResumeReason.ValueType = ...,
+        reason_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

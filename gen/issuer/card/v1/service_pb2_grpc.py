@@ -118,7 +118,7 @@ class CardServiceServicer:
         nothing more.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -146,7 +146,7 @@ class CardServiceServicer:
         Not idempotent: the second call finds the card deleted (FAILED_PRECONDITION).
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,7 +158,7 @@ class CardServiceServicer:
         Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,7 +166,7 @@ class CardServiceServicer:
 
     def ResumeCard(self, request, context):
         """Resumes a suspended card. Not for the first activation of a physical card. The reason of the suspension decides
-        which reason lifts it: see `ResumeReason`.
+        which reason lifts it: see `ResumeCardRequest.reason_code`.
 
         Not idempotent: the second call finds the card active (FAILED_PRECONDITION).
 

@@ -64,7 +64,7 @@ class CardServiceStub:
     nothing more.
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
     - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
     """
     ReplaceCard: _grpc.UnaryUnaryMultiCallable[_messages_pb2.ReplaceCardRequest, _messages_pb2.ReplaceCardResponse]
@@ -84,7 +84,7 @@ class CardServiceStub:
     Not idempotent: the second call finds the card deleted (FAILED_PRECONDITION).
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
     """
     SuspendCard: _grpc.UnaryUnaryMultiCallable[_messages_pb2.SuspendCardRequest, _messages_pb2.SuspendCardResponse]
     """Suspends an active card. Its digital cards stay as they are.
@@ -92,11 +92,11 @@ class CardServiceStub:
     Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
     """
     ResumeCard: _grpc.UnaryUnaryMultiCallable[_messages_pb2.ResumeCardRequest, _messages_pb2.ResumeCardResponse]
     """Resumes a suspended card. Not for the first activation of a physical card. The reason of the suspension decides
-    which reason lifts it: see `ResumeReason`.
+    which reason lifts it: see `ResumeCardRequest.reason_code`.
 
     Not idempotent: the second call finds the card active (FAILED_PRECONDITION).
 
@@ -140,7 +140,7 @@ class CardServiceAsyncStub(CardServiceStub):
     nothing more.
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
     - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
     """
     ReplaceCard: _aio.UnaryUnaryMultiCallable[_messages_pb2.ReplaceCardRequest, _messages_pb2.ReplaceCardResponse]  # type: ignore[assignment]
@@ -160,7 +160,7 @@ class CardServiceAsyncStub(CardServiceStub):
     Not idempotent: the second call finds the card deleted (FAILED_PRECONDITION).
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
     """
     SuspendCard: _aio.UnaryUnaryMultiCallable[_messages_pb2.SuspendCardRequest, _messages_pb2.SuspendCardResponse]  # type: ignore[assignment]
     """Suspends an active card. Its digital cards stay as they are.
@@ -168,11 +168,11 @@ class CardServiceAsyncStub(CardServiceStub):
     Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+    - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
     """
     ResumeCard: _aio.UnaryUnaryMultiCallable[_messages_pb2.ResumeCardRequest, _messages_pb2.ResumeCardResponse]  # type: ignore[assignment]
     """Resumes a suspended card. Not for the first activation of a physical card. The reason of the suspension decides
-    which reason lifts it: see `ResumeReason`.
+    which reason lifts it: see `ResumeCardRequest.reason_code`.
 
     Not idempotent: the second call finds the card active (FAILED_PRECONDITION).
 
@@ -231,7 +231,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         nothing more.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
         """
 
@@ -263,7 +263,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         Not idempotent: the second call finds the card deleted (FAILED_PRECONDITION).
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         """
 
     @_abc_1.abstractmethod
@@ -277,7 +277,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         """
 
     @_abc_1.abstractmethod
@@ -287,7 +287,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.ResumeCardResponse, _abc.Awaitable[_messages_pb2.ResumeCardResponse]]:
         """Resumes a suspended card. Not for the first activation of a physical card. The reason of the suspension decides
-        which reason lifts it: see `ResumeReason`.
+        which reason lifts it: see `ResumeCardRequest.reason_code`.
 
         Not idempotent: the second call finds the card active (FAILED_PRECONDITION).
 

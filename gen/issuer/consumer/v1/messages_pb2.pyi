@@ -5,7 +5,6 @@ The cardholders, as D1 knows them."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from issuer.consumer.v1 import authentication_pb2 as _authentication_pb2
 from issuer.consumer.v1 import personal_information_pb2 as _personal_information_pb2
 import builtins as _builtins
@@ -18,30 +17,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _ReasonCode:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    REASON_CODE_UNSPECIFIED: _ReasonCode.ValueType  # 0
-    """As ISSUER_DECISION."""
-    REASON_CODE_USER_DECISION: _ReasonCode.ValueType  # 1
-    """The consumer did."""
-    REASON_CODE_ISSUER_DECISION: _ReasonCode.ValueType  # 2
-    """The issuer did."""
-
-class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
-    """Who decided on an operation."""
-
-REASON_CODE_UNSPECIFIED: ReasonCode.ValueType  # 0
-"""As ISSUER_DECISION."""
-REASON_CODE_USER_DECISION: ReasonCode.ValueType  # 1
-"""The consumer did."""
-REASON_CODE_ISSUER_DECISION: ReasonCode.ValueType  # 2
-"""The issuer did."""
-Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
 
 @_typing.final
 class DeleteAuthenticatorRequest(_message.Message):
@@ -63,9 +38,13 @@ class DeleteAuthenticatorRequest(_message.Message):
     the consumer notification of the enrolment.
     """
     reason: _builtins.str
-    """Why, as text for people: Latin letters, digits and spaces, at most 64. D1 shows it in its list of operations."""
-    reason_code: Global___ReasonCode.ValueType
-    """Who decided."""
+    """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
+    reason_code: _builtins.str
+    """Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
+    `ISSUER_DECISION` is sent.
+    - `USER_DECISION`: the consumer wants it.
+    - `ISSUER_DECISION`: the issuer wants it.
+    """
     def __init__(
         self,
         *,
@@ -73,7 +52,7 @@ class DeleteAuthenticatorRequest(_message.Message):
         request_id: _builtins.str = ...,
         app_instance_id: _builtins.str = ...,
         reason: _builtins.str = ...,
-        reason_code: Global___ReasonCode.ValueType = ...,
+        reason_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -175,9 +154,13 @@ class DeleteConsumerRequest(_message.Message):
     consumer_id: _builtins.str
     """The consumer, by the issuer's own id."""
     reason: _builtins.str
-    """Why, as text for people: Latin letters, digits and spaces, at most 64."""
-    reason_code: Global___ReasonCode.ValueType
-    """Who decided."""
+    """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
+    reason_code: _builtins.str
+    """Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
+    `ISSUER_DECISION` is sent.
+    - `USER_DECISION`: the consumer wants it.
+    - `ISSUER_DECISION`: the issuer wants it.
+    """
     def __init__(
         self,
         *,
@@ -185,7 +168,7 @@ class DeleteConsumerRequest(_message.Message):
         request_id: _builtins.str = ...,
         consumer_id: _builtins.str = ...,
         reason: _builtins.str = ...,
-        reason_code: Global___ReasonCode.ValueType = ...,
+        reason_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

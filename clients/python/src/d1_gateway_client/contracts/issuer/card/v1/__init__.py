@@ -20,10 +20,8 @@ __all__ = (
     "ReplaceCardResponse",
     "ResumeCardRequest",
     "ResumeCardResponse",
-    "ResumeReason",
     "SuspendCardRequest",
     "SuspendCardResponse",
-    "SuspendReason",
 )
 
 from dataclasses import dataclass
@@ -98,115 +96,6 @@ class CardState(betterproto2.Enum):
             "CARD_STATE_SUSPENDED": 3,
             "CARD_STATE_REPLACED": 4,
             "CARD_STATE_DELETED": 5,
-        }
-
-
-class ResumeReason(betterproto2.Enum):
-    """
-    Why a card is resumed. Each reason lifts only the suspensions named with it.
-    """
-
-    UNSPECIFIED = 0
-    """
-    Not said; refused.
-    """
-
-    CARD_FOUND = 1
-    """
-    The lost card was found; lifts a suspension for CARD_LOST.
-    """
-
-    ISSUER_DECISION = 2
-    """
-    The issuer wants it; lifts a suspension for ISSUER_DECISION.
-    """
-
-    USER_DECISION = 3
-    """
-    The holder wants it; lifts a suspension for USER_DECISION.
-    """
-
-    @classmethod
-    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
-        return {
-            0: "RESUME_REASON_UNSPECIFIED",
-            1: "RESUME_REASON_CARD_FOUND",
-            2: "RESUME_REASON_ISSUER_DECISION",
-            3: "RESUME_REASON_USER_DECISION",
-        }
-
-    @classmethod
-    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
-        return {
-            "RESUME_REASON_UNSPECIFIED": 0,
-            "RESUME_REASON_CARD_FOUND": 1,
-            "RESUME_REASON_ISSUER_DECISION": 2,
-            "RESUME_REASON_USER_DECISION": 3,
-        }
-
-
-class SuspendReason(betterproto2.Enum):
-    """
-    Why a card is suspended.
-    """
-
-    UNSPECIFIED = 0
-    """
-    Not said; refused.
-    """
-
-    CARD_LOST = 1
-    """
-    The holder misses the card; it may be found again.
-    """
-
-    CARD_STOLEN = 2
-    """
-    Stolen; stays suspended until it is replaced.
-    """
-
-    CARD_BROKEN = 3
-    """
-    Broken; stays suspended until it is replaced.
-    """
-
-    FRAUD = 4
-    """
-    Used fraudulently; stays suspended until it is replaced.
-    """
-
-    USER_DECISION = 5
-    """
-    The holder wants it.
-    """
-
-    ISSUER_DECISION = 6
-    """
-    The issuer wants it.
-    """
-
-    @classmethod
-    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
-        return {
-            0: "SUSPEND_REASON_UNSPECIFIED",
-            1: "SUSPEND_REASON_CARD_LOST",
-            2: "SUSPEND_REASON_CARD_STOLEN",
-            3: "SUSPEND_REASON_CARD_BROKEN",
-            4: "SUSPEND_REASON_FRAUD",
-            5: "SUSPEND_REASON_USER_DECISION",
-            6: "SUSPEND_REASON_ISSUER_DECISION",
-        }
-
-    @classmethod
-    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
-        return {
-            "SUSPEND_REASON_UNSPECIFIED": 0,
-            "SUSPEND_REASON_CARD_LOST": 1,
-            "SUSPEND_REASON_CARD_STOLEN": 2,
-            "SUSPEND_REASON_CARD_BROKEN": 3,
-            "SUSPEND_REASON_FRAUD": 4,
-            "SUSPEND_REASON_USER_DECISION": 5,
-            "SUSPEND_REASON_ISSUER_DECISION": 6,
         }
 
 
@@ -345,12 +234,16 @@ class DeleteCardRequest(betterproto2.Message):
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Free text for D1's operation list: letters, digits and spaces, at most 64.
+    Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none.
     """
 
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Why, in D1's words. Known to be taken: CLOSED_ACCOUNT, CLOSED_CARD, CARD_LOST, CARD_STOLEN; D1's list is open.
+    Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides.
+    - `CLOSED_ACCOUNT`: the account is closed.
+    - `CLOSED_CARD`: the card is closed.
+    - `CARD_LOST`: the holder misses the card.
+    - `CARD_STOLEN`: the card is stolen.
     """
 
 
@@ -483,22 +376,28 @@ class RenewCardRequest(betterproto2.Message):
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Free text for D1's operation list: letters, digits and spaces, at most 64.
+    Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none.
     """
 
-    new_card_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Reason for the renewal, in D1's words. D1's public documentation names none; any word is sent, and D1 decides.
+    Empty: `ISSUER_DECISION` is sent.
+    """
+
+    new_card_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
     The id of the card from now on. Empty: it keeps its id.
     """
 
     credentials: "__common__v1__.CardCredentials | None" = betterproto2.field(
-        7, betterproto2.TYPE_MESSAGE, optional=True, group="card_data"
+        8, betterproto2.TYPE_MESSAGE, optional=True, group="card_data"
     )
     """
     In clear; the gateway encrypts it for D1.
     """
 
-    encrypted_data: "str | None" = betterproto2.field(8, betterproto2.TYPE_STRING, optional=True, group="card_data")
+    encrypted_data: "str | None" = betterproto2.field(9, betterproto2.TYPE_STRING, optional=True, group="card_data")
     """
     Encrypted by the caller for D1's key: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM, D1's `kid`, of
     `{"pan","exp":"MMYY"}`. Passed on as it is.
@@ -551,12 +450,17 @@ class ReplaceCardRequest(betterproto2.Message):
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Free text for D1's operation list: letters, digits and spaces, at most 64.
+    Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none.
     """
 
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Why, in D1's words. Known to be taken: CARD_LOST, CARD_STOLEN, CARD_BROKEN, FRAUD; D1's list is open.
+    Reason for the replacement, in D1's words. A word that is not listed here is sent too; D1 decides.
+    - `CARD_LOST`: the holder misses the card.
+    - `CARD_STOLEN`: the card is stolen.
+    - `CARD_BROKEN`: the card is broken.
+    - `CARD_NOT_RECEIVED`: the card never reached its holder.
+    - `FRAUD`: the card was used fraudulently.
     """
 
     new_card_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
@@ -621,12 +525,15 @@ class ResumeCardRequest(betterproto2.Message):
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Free text for D1's operation list: letters, digits and spaces, at most 64.
+    Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none.
     """
 
-    reason_code: "ResumeReason" = betterproto2.field(6, betterproto2.TYPE_ENUM, default_factory=lambda: ResumeReason(0))
+    reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Why.
+    Reason for the resumption, in D1's words. A word that is not listed here is sent too; D1 decides.
+    - `CARD_FOUND`: the lost card was found; lifts a suspension for `CARD_LOST`.
+    - `USER_DECISION`: the holder wants it; lifts a suspension for `USER_DECISION`.
+    - `ISSUER_DECISION`: the issuer wants it; lifts a suspension for `ISSUER_DECISION` or `USER_DECISION`.
     """
 
 
@@ -673,14 +580,18 @@ class SuspendCardRequest(betterproto2.Message):
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Free text for D1's operation list: letters, digits and spaces, at most 64.
+    Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none.
     """
 
-    reason_code: "SuspendReason" = betterproto2.field(
-        6, betterproto2.TYPE_ENUM, default_factory=lambda: SuspendReason(0)
-    )
+    reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Why.
+    Reason for the suspension, in D1's words. A word that is not listed here is sent too; D1 decides.
+    - `CARD_LOST`: the holder misses the card, which may be found again.
+    - `CARD_STOLEN`: the card is stolen; suspended until it is replaced.
+    - `CARD_BROKEN`: the card is broken; suspended until it is replaced.
+    - `FRAUD`: the card was used fraudulently; suspended until it is replaced.
+    - `USER_DECISION`: the holder wants it.
+    - `ISSUER_DECISION`: the issuer wants it.
     """
 
 
@@ -754,7 +665,7 @@ class CardServiceSyncStub:
         nothing more.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
         """
 
@@ -790,7 +701,7 @@ class CardServiceSyncStub:
         Not idempotent: the second call finds the card deleted (FAILED_PRECONDITION).
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         """
 
         return self._channel.unary_unary(
@@ -806,7 +717,7 @@ class CardServiceSyncStub:
         Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         """
 
         return self._channel.unary_unary(
@@ -818,7 +729,7 @@ class CardServiceSyncStub:
     def resume_card(self, message: "ResumeCardRequest") -> "ResumeCardResponse":
         """
         Resumes a suspended card. Not for the first activation of a physical card. The reason of the suspension decides
-        which reason lifts it: see `ResumeReason`.
+        which reason lifts it: see `ResumeCardRequest.reason_code`.
 
         Not idempotent: the second call finds the card active (FAILED_PRECONDITION).
 
@@ -912,7 +823,7 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         nothing more.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         - ALREADY_EXISTS (UPSTREAM_CONFLICT): the new card id is taken.
         """
 
@@ -968,7 +879,7 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Not idempotent: the second call finds the card deleted (FAILED_PRECONDITION).
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         """
 
         return await self._unary_unary(
@@ -994,7 +905,7 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state.
+        - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
         """
 
         return await self._unary_unary(
@@ -1016,7 +927,7 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     ) -> "ResumeCardResponse":
         """
         Resumes a suspended card. Not for the first activation of a physical card. The reason of the suspension decides
-        which reason lifts it: see `ResumeReason`.
+        which reason lifts it: see `ResumeCardRequest.reason_code`.
 
         Not idempotent: the second call finds the card active (FAILED_PRECONDITION).
 

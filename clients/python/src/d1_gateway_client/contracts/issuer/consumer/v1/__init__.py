@@ -21,7 +21,6 @@ __all__ = (
     "DeleteConsumerResponse",
     "PersonalInformation",
     "PhoneNumber",
-    "ReasonCode",
     "RegisterConsumerRequest",
     "RegisterConsumerResponse",
 )
@@ -202,43 +201,6 @@ class ConsumerOperationType(betterproto2.Enum):
             "CONSUMER_OPERATION_TYPE_ENROLL_AUTHN": 5,
             "CONSUMER_OPERATION_TYPE_DELETE_AUTHN": 6,
             "CONSUMER_OPERATION_TYPE_CLICK_TO_PAY_UPDATE": 7,
-        }
-
-
-class ReasonCode(betterproto2.Enum):
-    """
-    Who decided on an operation.
-    """
-
-    UNSPECIFIED = 0
-    """
-    As ISSUER_DECISION.
-    """
-
-    USER_DECISION = 1
-    """
-    The consumer did.
-    """
-
-    ISSUER_DECISION = 2
-    """
-    The issuer did.
-    """
-
-    @classmethod
-    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
-        return {
-            0: "REASON_CODE_UNSPECIFIED",
-            1: "REASON_CODE_USER_DECISION",
-            2: "REASON_CODE_ISSUER_DECISION",
-        }
-
-    @classmethod
-    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
-        return {
-            "REASON_CODE_UNSPECIFIED": 0,
-            "REASON_CODE_USER_DECISION": 1,
-            "REASON_CODE_ISSUER_DECISION": 2,
         }
 
 
@@ -477,12 +439,15 @@ class DeleteAuthenticatorRequest(betterproto2.Message):
 
     reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Why, as text for people: Latin letters, digits and spaces, at most 64. D1 shows it in its list of operations.
+    Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none.
     """
 
-    reason_code: "ReasonCode" = betterproto2.field(5, betterproto2.TYPE_ENUM, default_factory=lambda: ReasonCode(0))
+    reason_code: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Who decided.
+    Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
+    `ISSUER_DECISION` is sent.
+    - `USER_DECISION`: the consumer wants it.
+    - `ISSUER_DECISION`: the issuer wants it.
     """
 
 
@@ -524,12 +489,15 @@ class DeleteConsumerRequest(betterproto2.Message):
 
     reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Why, as text for people: Latin letters, digits and spaces, at most 64.
+    Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none.
     """
 
-    reason_code: "ReasonCode" = betterproto2.field(5, betterproto2.TYPE_ENUM, default_factory=lambda: ReasonCode(0))
+    reason_code: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Who decided.
+    Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
+    `ISSUER_DECISION` is sent.
+    - `USER_DECISION`: the consumer wants it.
+    - `ISSUER_DECISION`: the issuer wants it.
     """
 
 
