@@ -28,38 +28,38 @@ class _CardState:
 class _CardStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CardState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CARD_STATE_UNSPECIFIED: _CardState.ValueType  # 0
-    """Not said."""
+    """Unspecified."""
     CARD_STATE_ACTIVE: _CardState.ValueType  # 1
     """In use."""
     CARD_STATE_INACTIVE: _CardState.ValueType  # 2
-    """Made or registered, not yet in use."""
+    """Created or registered, not yet in use."""
     CARD_STATE_SUSPENDED: _CardState.ValueType  # 3
-    """Out of use until it is resumed or replaced."""
+    """Out of use until resumed or replaced."""
     CARD_STATE_REPLACED: _CardState.ValueType  # 4
-    """Replaced by another card; final."""
+    """Replaced by another card. Final."""
     CARD_STATE_DELETED: _CardState.ValueType  # 5
-    """Deleted; final."""
+    """Deleted. Final."""
 
 class CardState(_CardState, metaclass=_CardStateEnumTypeWrapper):
-    """The state of a card, as D1 keeps it."""
+    """State of a card at D1."""
 
 CARD_STATE_UNSPECIFIED: CardState.ValueType  # 0
-"""Not said."""
+"""Unspecified."""
 CARD_STATE_ACTIVE: CardState.ValueType  # 1
 """In use."""
 CARD_STATE_INACTIVE: CardState.ValueType  # 2
-"""Made or registered, not yet in use."""
+"""Created or registered, not yet in use."""
 CARD_STATE_SUSPENDED: CardState.ValueType  # 3
-"""Out of use until it is resumed or replaced."""
+"""Out of use until resumed or replaced."""
 CARD_STATE_REPLACED: CardState.ValueType  # 4
-"""Replaced by another card; final."""
+"""Replaced by another card. Final."""
 CARD_STATE_DELETED: CardState.ValueType  # 5
-"""Deleted; final."""
+"""Deleted. Final."""
 Global___CardState: _TypeAlias = CardState  # noqa: Y015
 
 @_typing.final
 class Account(_message.Message):
-    """An account that a new card draws on."""
+    """Account that a new card draws on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -68,13 +68,13 @@ class Account(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     default: _builtins.bool
-    """Whether it is the consumer's default account."""
+    """Whether this is the consumer's default account."""
     type: _builtins.str
-    """The kind of account, in D1's words."""
+    """Kind of account, in D1's words, at most 64 characters."""
     number: _builtins.str
-    """The account number."""
+    """Account number, 1 to 64 characters."""
     currency_code: _builtins.str
-    """The account's currency: three letters or digits of ISO 4217."""
+    """Currency of the account: three letters or three digits of ISO 4217."""
     def __init__(
         self,
         *,
@@ -93,7 +93,7 @@ Global___Account: _TypeAlias = Account  # noqa: Y015
 
 @_typing.final
 class CreateCardRequest(_message.Message):
-    """A request to have a card made by D1."""
+    """Request to create a card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -113,18 +113,18 @@ class CreateCardRequest(_message.Message):
     user_id: _builtins.str
     """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     consumer_id: _builtins.str
-    """The card's holder, by the issuer's own id. It must be registered."""
+    """Issuer's id of the cardholder, who must be registered."""
     card_product_id: _builtins.str
-    """The card product, as set up with D1 at onboarding."""
+    """D1's id of the card product, as set up at onboarding."""
     state: Global___CardState.ValueType
-    """The state the card starts in. Unspecified: ACTIVE."""
+    """Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE."""
     name_on_card: _builtins.str
-    """The holder's name as embossed: Latin letters, dot, space and hyphen, at most 26."""
+    """Holder's name as embossed: Latin letters, dots, spaces and hyphens, at most 26 characters. Empty: none."""
     second_name_on_card: _builtins.str
-    """The second embossed line; unused for virtual cards."""
+    """Second embossed line, in the same characters; unused for virtual cards."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Account]:
-        """The accounts that the card draws on; D1 needs at least one to make a card."""
+        """Accounts that the card draws on, 1 to 32."""
 
     def __init__(
         self,
@@ -149,17 +149,17 @@ Global___CreateCardRequest: _TypeAlias = CreateCardRequest  # noqa: Y015
 
 @_typing.final
 class CreateCardResponse(_message.Message):
-    """The card that D1 made."""
+    """Created card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CARD_ID_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     card_id: _builtins.str
-    """Its id, chosen by D1."""
+    """D1's card id."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What D1 answered beyond the fields above, as it came."""
+        """Fields of D1's response that this contract does not know, unchanged."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ Global___CreateCardResponse: _TypeAlias = CreateCardResponse  # noqa: Y015
 
 @_typing.final
 class RegisterCardRequest(_message.Message):
-    """A request to register a card."""
+    """Request to register a card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -199,24 +199,24 @@ class RegisterCardRequest(_message.Message):
     user_id: _builtins.str
     """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """The id of the card from now on, chosen by the caller. Never the PAN, nor anything made from it."""
+    """Card id, chosen by the caller: neither the PAN nor derived from it."""
     consumer_id: _builtins.str
-    """The card's holder, by the issuer's own id. No personal data in it."""
+    """Issuer's id of the cardholder, without personal data. D1 registers an unknown one."""
     card_product_id: _builtins.str
-    """The card product, as set up with D1 at onboarding."""
+    """D1's id of the card product, as set up at onboarding."""
     state: Global___CardState.ValueType
-    """The state the card starts in. Unspecified: ACTIVE."""
+    """Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE."""
     name_on_card: _builtins.str
-    """The holder's name as embossed: Latin letters, dot, space and hyphen, at most 26."""
+    """Holder's name as embossed: Latin letters, dots, spaces and hyphens, at most 26 characters. Empty: none."""
     second_name_on_card: _builtins.str
-    """The second embossed line; unused for virtual cards."""
+    """Second embossed line, in the same characters; unused for virtual cards."""
     encrypted_data: _builtins.str
-    """Encrypted by the caller for D1's key: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM, D1's `kid`, of
-    `{"pan","exp":"MMYY"}`. Passed on as it is.
+    """Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
+    ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
     """
     @_builtins.property
     def credentials(self) -> _card_data_pb2.CardCredentials:
-        """In clear; the gateway encrypts it for D1."""
+        """Card data in plaintext; the gateway encrypts them for D1."""
 
     def __init__(
         self,
@@ -245,7 +245,7 @@ Global___RegisterCardRequest: _TypeAlias = RegisterCardRequest  # noqa: Y015
 
 @_typing.final
 class RegisterCardResponse(_message.Message):
-    """The card is registered."""
+    """Confirmation of the registration; empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -262,7 +262,7 @@ Global___RegisterCardResponse: _TypeAlias = RegisterCardResponse  # noqa: Y015
 
 @_typing.final
 class RenewCardRequest(_message.Message):
-    """A request to renew a registered card."""
+    """Request to renew a registered card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -282,7 +282,7 @@ class RenewCardRequest(_message.Message):
     user_id: _builtins.str
     """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """The card, by the id that it was registered or created under."""
+    """D1's card id."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
@@ -290,14 +290,14 @@ class RenewCardRequest(_message.Message):
     Empty: `ISSUER_DECISION` is sent.
     """
     new_card_id: _builtins.str
-    """The id of the card from now on. Empty: it keeps its id."""
+    """New card id. Empty: the card keeps its id."""
     encrypted_data: _builtins.str
-    """Encrypted by the caller for D1's key: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM, D1's `kid`, of
-    `{"pan","exp":"MMYY"}`. Passed on as it is.
+    """Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
+    ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
     """
     @_builtins.property
     def credentials(self) -> _card_data_pb2.CardCredentials:
-        """In clear; the gateway encrypts it for D1."""
+        """Card data in plaintext; the gateway encrypts them for D1."""
 
     def __init__(
         self,
@@ -324,7 +324,7 @@ Global___RenewCardRequest: _TypeAlias = RenewCardRequest  # noqa: Y015
 
 @_typing.final
 class RenewCardResponse(_message.Message):
-    """The card is renewed."""
+    """Confirmation of the renewal; empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -341,7 +341,7 @@ Global___RenewCardResponse: _TypeAlias = RenewCardResponse  # noqa: Y015
 
 @_typing.final
 class ReplaceCardRequest(_message.Message):
-    """A request to replace a card."""
+    """Request to replace a card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -361,26 +361,26 @@ class ReplaceCardRequest(_message.Message):
     user_id: _builtins.str
     """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """The card, by the id that it was registered or created under."""
+    """D1's card id."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
     """Reason for the replacement, in D1's words. A word that is not listed here is sent too; D1 decides.
-    - `CARD_LOST`: the holder misses the card.
-    - `CARD_STOLEN`: the card is stolen.
-    - `CARD_BROKEN`: the card is broken.
-    - `CARD_NOT_RECEIVED`: the card never reached its holder.
-    - `FRAUD`: the card was used fraudulently.
+    - `CARD_LOST`: lost.
+    - `CARD_STOLEN`: stolen.
+    - `CARD_BROKEN`: broken.
+    - `CARD_NOT_RECEIVED`: never received by the holder.
+    - `FRAUD`: used fraudulently.
     """
     new_card_id: _builtins.str
-    """The id of the card from now on. Empty: it keeps its id."""
+    """Card id of the new card. Empty: the card id stays the same."""
     encrypted_data: _builtins.str
-    """Encrypted by the caller for D1's key: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM, D1's `kid`, of
-    `{"pan","exp":"MMYY"}`. Passed on as it is.
+    """Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
+    ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
     """
     @_builtins.property
     def credentials(self) -> _card_data_pb2.CardCredentials:
-        """In clear; the gateway encrypts it for D1."""
+        """Card data in plaintext; the gateway encrypts them for D1."""
 
     def __init__(
         self,
@@ -407,7 +407,7 @@ Global___ReplaceCardRequest: _TypeAlias = ReplaceCardRequest  # noqa: Y015
 
 @_typing.final
 class ReplaceCardResponse(_message.Message):
-    """The card is replaced."""
+    """Confirmation of the replacement; empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -424,7 +424,7 @@ Global___ReplaceCardResponse: _TypeAlias = ReplaceCardResponse  # noqa: Y015
 
 @_typing.final
 class DeleteCardRequest(_message.Message):
-    """A request to delete a card."""
+    """Request to delete a card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -441,15 +441,15 @@ class DeleteCardRequest(_message.Message):
     user_id: _builtins.str
     """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """The card, by the id that it was registered or created under."""
+    """D1's card id."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
     """Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides.
-    - `CLOSED_ACCOUNT`: the account is closed.
-    - `CLOSED_CARD`: the card is closed.
-    - `CARD_LOST`: the holder misses the card.
-    - `CARD_STOLEN`: the card is stolen.
+    - `CLOSED_ACCOUNT`: account closed.
+    - `CLOSED_CARD`: card closed.
+    - `CARD_LOST`: lost.
+    - `CARD_STOLEN`: stolen.
     """
     def __init__(
         self,
@@ -471,7 +471,7 @@ Global___DeleteCardRequest: _TypeAlias = DeleteCardRequest  # noqa: Y015
 
 @_typing.final
 class DeleteCardResponse(_message.Message):
-    """The card is deleted."""
+    """Confirmation of the deletion; empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -488,7 +488,7 @@ Global___DeleteCardResponse: _TypeAlias = DeleteCardResponse  # noqa: Y015
 
 @_typing.final
 class SuspendCardRequest(_message.Message):
-    """A request to suspend a card."""
+    """Request to suspend a card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -505,17 +505,17 @@ class SuspendCardRequest(_message.Message):
     user_id: _builtins.str
     """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """The card, by the id that it was registered or created under."""
+    """D1's card id."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
     """Reason for the suspension, in D1's words. A word that is not listed here is sent too; D1 decides.
-    - `CARD_LOST`: the holder misses the card, which may be found again.
-    - `CARD_STOLEN`: the card is stolen; suspended until it is replaced.
-    - `CARD_BROKEN`: the card is broken; suspended until it is replaced.
-    - `FRAUD`: the card was used fraudulently; suspended until it is replaced.
-    - `USER_DECISION`: the holder wants it.
-    - `ISSUER_DECISION`: the issuer wants it.
+    - `CARD_LOST`: lost; may be found again.
+    - `CARD_STOLEN`: stolen; suspended until replaced.
+    - `CARD_BROKEN`: broken; suspended until replaced.
+    - `FRAUD`: used fraudulently; suspended until replaced.
+    - `USER_DECISION`: decision of the holder.
+    - `ISSUER_DECISION`: decision of the issuer.
     """
     def __init__(
         self,
@@ -537,7 +537,7 @@ Global___SuspendCardRequest: _TypeAlias = SuspendCardRequest  # noqa: Y015
 
 @_typing.final
 class SuspendCardResponse(_message.Message):
-    """The card is suspended."""
+    """Confirmation of the suspension; empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -554,7 +554,7 @@ Global___SuspendCardResponse: _TypeAlias = SuspendCardResponse  # noqa: Y015
 
 @_typing.final
 class ResumeCardRequest(_message.Message):
-    """A request to resume a suspended card."""
+    """Request to resume a suspended card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -571,14 +571,14 @@ class ResumeCardRequest(_message.Message):
     user_id: _builtins.str
     """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """The card, by the id that it was registered or created under."""
+    """D1's card id."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
     """Reason for the resumption, in D1's words. A word that is not listed here is sent too; D1 decides.
-    - `CARD_FOUND`: the lost card was found; lifts a suspension for `CARD_LOST`.
-    - `USER_DECISION`: the holder wants it; lifts a suspension for `USER_DECISION`.
-    - `ISSUER_DECISION`: the issuer wants it; lifts a suspension for `ISSUER_DECISION` or `USER_DECISION`.
+    - `CARD_FOUND`: found again; lifts a suspension for `CARD_LOST`.
+    - `USER_DECISION`: decision of the holder; lifts a suspension for `USER_DECISION`.
+    - `ISSUER_DECISION`: decision of the issuer; lifts a suspension for `ISSUER_DECISION` or `USER_DECISION`.
     """
     def __init__(
         self,
@@ -600,7 +600,7 @@ Global___ResumeCardRequest: _TypeAlias = ResumeCardRequest  # noqa: Y015
 
 @_typing.final
 class ResumeCardResponse(_message.Message):
-    """The card is active again."""
+    """Confirmation of the resumption; empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -18,8 +18,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CardExpiry(_message.Message):
-    """The month in which a card expires, as two numbers: EMV messages write YYMM and D1 writes MMYY, and a bare string of
-    four digits has been read the wrong way round before.
+    """Month in which a card expires. Two numbers, because EMV messages write YYMM and D1 writes MMYY: a bare string of four
+    digits is easily misread.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -46,8 +46,8 @@ Global___CardExpiry: _TypeAlias = CardExpiry  # noqa: Y015
 
 @_typing.final
 class CardCredentials(_message.Message):
-    """A card's credentials in clear. The gateway encrypts them for D1 (JWE, ECDH-ES with A256GCM) and keeps no copy.
-    A caller that must keep the gateway out of PCI scope sends `encrypted_data` instead, wherever both are offered.
+    """Card data in plaintext. The gateway encrypts them for D1 (JWE, ECDH-ES with A256GCM) and keeps no copy. A caller that
+    must keep the gateway out of PCI scope sends `encrypted_data` instead.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -55,10 +55,10 @@ class CardCredentials(_message.Message):
     PAN_FIELD_NUMBER: _builtins.int
     EXPIRY_FIELD_NUMBER: _builtins.int
     pan: _builtins.str
-    """Primary account number: 10 to 19 digits, no spaces."""
+    """Primary account number: 10 to 19 digits without spaces."""
     @_builtins.property
     def expiry(self) -> Global___CardExpiry:
-        """The month in which the card expires."""
+        """Month in which the card expires."""
 
     def __init__(
         self,

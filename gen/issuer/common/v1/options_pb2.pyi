@@ -12,4 +12,4 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 CODE_FIELD_NUMBER: _builtins.int
 code: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, _builtins.str]
-"""The code that stands for an enum value in the outside's messages, for example `01`."""
+"""Code of an enum value in EMV 3DS messages, for example `01`."""

@@ -24,30 +24,30 @@ class _AuthenticationStatus:
 class _AuthenticationStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuthenticationStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     AUTHENTICATION_STATUS_UNSPECIFIED: _AuthenticationStatus.ValueType  # 0
-    """Not said; refused."""
+    """Unspecified; invalid."""
     AUTHENTICATION_STATUS_PENDING: _AuthenticationStatus.ValueType  # 1
-    """The consumer has not decided yet. D1 asks again."""
+    """Undecided; D1 asks again."""
     AUTHENTICATION_STATUS_SUCCESSFUL: _AuthenticationStatus.ValueType  # 2
-    """The consumer approved and is authenticated. Final."""
+    """Approved, and the consumer is authenticated. Final."""
     AUTHENTICATION_STATUS_FAILED: _AuthenticationStatus.ValueType  # 3
-    """The consumer denied, or could not be authenticated. Final."""
+    """Denied, or the consumer is not authenticated. Final."""
 
 class AuthenticationStatus(_AuthenticationStatus, metaclass=_AuthenticationStatusEnumTypeWrapper):
-    """How far a step-up authentication has come."""
+    """Status of a step-up authentication."""
 
 AUTHENTICATION_STATUS_UNSPECIFIED: AuthenticationStatus.ValueType  # 0
-"""Not said; refused."""
+"""Unspecified; invalid."""
 AUTHENTICATION_STATUS_PENDING: AuthenticationStatus.ValueType  # 1
-"""The consumer has not decided yet. D1 asks again."""
+"""Undecided; D1 asks again."""
 AUTHENTICATION_STATUS_SUCCESSFUL: AuthenticationStatus.ValueType  # 2
-"""The consumer approved and is authenticated. Final."""
+"""Approved, and the consumer is authenticated. Final."""
 AUTHENTICATION_STATUS_FAILED: AuthenticationStatus.ValueType  # 3
-"""The consumer denied, or could not be authenticated. Final."""
+"""Denied, or the consumer is not authenticated. Final."""
 Global___AuthenticationStatus: _TypeAlias = AuthenticationStatus  # noqa: Y015
 
 @_typing.final
 class AuthenticationResult(_message.Message):
-    """The result of a step-up authentication."""
+    """Result of a step-up authentication."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -55,11 +55,11 @@ class AuthenticationResult(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     authentication_id: _builtins.str
-    """The authentication, by the id that the handler gave it when D1 asked for it."""
+    """Id that the handler gave the authentication in its reply to D1's request."""
     status: Global___AuthenticationStatus.ValueType
-    """How far it has come."""
+    """Current status."""
     error: _builtins.str
-    """Why it failed, as text for people at D1: no personal data. Empty unless it failed."""
+    """Reason for the failure: free text for D1 without personal data, at most 256 characters. Empty unless it failed."""
     def __init__(
         self,
         *,

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DeleteAuthenticatorRequest(_message.Message):
-    """A request to remove an authenticator."""
+    """Request to delete the authenticator of one installation of the issuer's app."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -34,16 +34,16 @@ class DeleteAuthenticatorRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     app_instance_id: _builtins.str
-    """The installation of the issuer's app whose authenticator goes. The app knows it from D1's SDK; it also stands in
-    the consumer notification of the enrolment.
+    """D1's id of the app installation. The app learns it from D1's SDK; the consumer notification of the enrolment also
+    contains it.
     """
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
     """Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
     `ISSUER_DECISION` is sent.
-    - `USER_DECISION`: the consumer wants it.
-    - `ISSUER_DECISION`: the issuer wants it.
+    - `USER_DECISION`: decision of the consumer.
+    - `ISSUER_DECISION`: decision of the issuer.
     """
     def __init__(
         self,
@@ -64,7 +64,7 @@ Global___DeleteAuthenticatorRequest: _TypeAlias = DeleteAuthenticatorRequest  # 
 
 @_typing.final
 class DeleteAuthenticatorResponse(_message.Message):
-    """The authenticator is removed."""
+    """Confirmation of the deletion; empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -81,7 +81,7 @@ Global___DeleteAuthenticatorResponse: _TypeAlias = DeleteAuthenticatorResponse  
 
 @_typing.final
 class RegisterConsumerRequest(_message.Message):
-    """A request to register a consumer."""
+    """Request to register a consumer, or to update a registered one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -97,10 +97,10 @@ class RegisterConsumerRequest(_message.Message):
     user_id: _builtins.str
     """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     consumer_id: _builtins.str
-    """The consumer, by the issuer's own id, which holds no personal data."""
+    """Issuer's id of the consumer, without personal data."""
     @_builtins.property
     def personal_information(self) -> _personal_information_pb2.PersonalInformation:
-        """What D1 shall keep of the person. Absent: nothing, D1 asks for it when it is needed."""
+        """Personal data for D1 to keep. Absent: none; D1 requests them from the issuer when needed."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ Global___RegisterConsumerRequest: _TypeAlias = RegisterConsumerRequest  # noqa: 
 
 @_typing.final
 class RegisterConsumerResponse(_message.Message):
-    """The consumer is registered."""
+    """Confirmation of the registration; empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,7 +138,7 @@ Global___RegisterConsumerResponse: _TypeAlias = RegisterConsumerResponse  # noqa
 
 @_typing.final
 class DeleteConsumerRequest(_message.Message):
-    """A request to delete a consumer."""
+    """Request to delete a consumer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -152,14 +152,14 @@ class DeleteConsumerRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     consumer_id: _builtins.str
-    """The consumer, by the issuer's own id."""
+    """Issuer's id of the consumer."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
     """Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
     `ISSUER_DECISION` is sent.
-    - `USER_DECISION`: the consumer wants it.
-    - `ISSUER_DECISION`: the issuer wants it.
+    - `USER_DECISION`: decision of the consumer.
+    - `ISSUER_DECISION`: decision of the issuer.
     """
     def __init__(
         self,
@@ -180,7 +180,7 @@ Global___DeleteConsumerRequest: _TypeAlias = DeleteConsumerRequest  # noqa: Y015
 
 @_typing.final
 class DeleteConsumerResponse(_message.Message):
-    """The consumer is deleted."""
+    """Confirmation of the deletion; empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -197,7 +197,7 @@ Global___DeleteConsumerResponse: _TypeAlias = DeleteConsumerResponse  # noqa: Y0
 
 @_typing.final
 class CompleteAuthenticationRequest(_message.Message):
-    """The end of a step-up authentication."""
+    """Request to store the final result of a step-up authentication."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -210,7 +210,7 @@ class CompleteAuthenticationRequest(_message.Message):
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     @_builtins.property
     def result(self) -> _authentication_pb2.AuthenticationResult:
-        """How it ended, and of which authentication this is told. The status must be a final one."""
+        """Result with a final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED."""
 
     def __init__(
         self,
@@ -229,7 +229,7 @@ Global___CompleteAuthenticationRequest: _TypeAlias = CompleteAuthenticationReque
 
 @_typing.final
 class CompleteAuthenticationResponse(_message.Message):
-    """The result is stored."""
+    """Confirmation that the result is stored; empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

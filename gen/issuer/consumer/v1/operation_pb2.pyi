@@ -26,43 +26,41 @@ class _ConsumerOperationType:
 class _ConsumerOperationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConsumerOperationType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CONSUMER_OPERATION_TYPE_UNSPECIFIED: _ConsumerOperationType.ValueType  # 0
-    """A name that this version of the contract does not know; see `ConsumerOperation.type_text`."""
+    """A type that this version of the contract does not know; see `ConsumerOperation.type_text`."""
     CONSUMER_OPERATION_TYPE_REGISTER: _ConsumerOperationType.ValueType  # 1
-    """The consumer was registered."""
+    """Registration of the consumer."""
     CONSUMER_OPERATION_TYPE_DELETE: _ConsumerOperationType.ValueType  # 2
-    """The consumer was deleted."""
+    """Deletion of the consumer."""
     CONSUMER_OPERATION_TYPE_SUSPEND: _ConsumerOperationType.ValueType  # 3
-    """The consumer was suspended."""
+    """Suspension of the consumer."""
     CONSUMER_OPERATION_TYPE_RESUME: _ConsumerOperationType.ValueType  # 4
-    """The consumer was resumed."""
+    """Resumption of the consumer."""
     CONSUMER_OPERATION_TYPE_ENROLL_AUTHN: _ConsumerOperationType.ValueType  # 5
-    """An authenticator was enrolled in an installation of the issuer's app."""
+    """Enrolment of an authenticator in an installation of the issuer's app."""
     CONSUMER_OPERATION_TYPE_DELETE_AUTHN: _ConsumerOperationType.ValueType  # 6
-    """An authenticator was removed."""
+    """Deletion of an authenticator."""
     CONSUMER_OPERATION_TYPE_CLICK_TO_PAY_UPDATE: _ConsumerOperationType.ValueType  # 7
-    """The consumer's Click to Pay data changed."""
+    """Change of the consumer's Click to Pay data."""
 
 class ConsumerOperationType(_ConsumerOperationType, metaclass=_ConsumerOperationTypeEnumTypeWrapper):
-    """What happened to a consumer. Each value stands for D1's name for it, which is the value's own name without the
-    prefix.
-    """
+    """Type of an operation on a consumer. A value's name without its prefix is D1's name for the type."""
 
 CONSUMER_OPERATION_TYPE_UNSPECIFIED: ConsumerOperationType.ValueType  # 0
-"""A name that this version of the contract does not know; see `ConsumerOperation.type_text`."""
+"""A type that this version of the contract does not know; see `ConsumerOperation.type_text`."""
 CONSUMER_OPERATION_TYPE_REGISTER: ConsumerOperationType.ValueType  # 1
-"""The consumer was registered."""
+"""Registration of the consumer."""
 CONSUMER_OPERATION_TYPE_DELETE: ConsumerOperationType.ValueType  # 2
-"""The consumer was deleted."""
+"""Deletion of the consumer."""
 CONSUMER_OPERATION_TYPE_SUSPEND: ConsumerOperationType.ValueType  # 3
-"""The consumer was suspended."""
+"""Suspension of the consumer."""
 CONSUMER_OPERATION_TYPE_RESUME: ConsumerOperationType.ValueType  # 4
-"""The consumer was resumed."""
+"""Resumption of the consumer."""
 CONSUMER_OPERATION_TYPE_ENROLL_AUTHN: ConsumerOperationType.ValueType  # 5
-"""An authenticator was enrolled in an installation of the issuer's app."""
+"""Enrolment of an authenticator in an installation of the issuer's app."""
 CONSUMER_OPERATION_TYPE_DELETE_AUTHN: ConsumerOperationType.ValueType  # 6
-"""An authenticator was removed."""
+"""Deletion of an authenticator."""
 CONSUMER_OPERATION_TYPE_CLICK_TO_PAY_UPDATE: ConsumerOperationType.ValueType  # 7
-"""The consumer's Click to Pay data changed."""
+"""Change of the consumer's Click to Pay data."""
 Global___ConsumerOperationType: _TypeAlias = ConsumerOperationType  # noqa: Y015
 
 class _ConsumerOperationStatus:
@@ -72,30 +70,30 @@ class _ConsumerOperationStatus:
 class _ConsumerOperationStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConsumerOperationStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CONSUMER_OPERATION_STATUS_UNSPECIFIED: _ConsumerOperationStatus.ValueType  # 0
-    """A word that this version of the contract does not know; see `ConsumerOperation.status_text`."""
+    """A status that this version of the contract does not know; see `ConsumerOperation.status_text`."""
     CONSUMER_OPERATION_STATUS_SUCCESSFUL: _ConsumerOperationStatus.ValueType  # 1
-    """It is done."""
+    """Successful."""
     CONSUMER_OPERATION_STATUS_FAILED: _ConsumerOperationStatus.ValueType  # 2
-    """It was not done."""
+    """Failed."""
     CONSUMER_OPERATION_STATUS_PENDING: _ConsumerOperationStatus.ValueType  # 3
-    """It goes on."""
+    """In progress."""
 
 class ConsumerOperationStatus(_ConsumerOperationStatus, metaclass=_ConsumerOperationStatusEnumTypeWrapper):
-    """How it ended."""
+    """Status of an operation on a consumer."""
 
 CONSUMER_OPERATION_STATUS_UNSPECIFIED: ConsumerOperationStatus.ValueType  # 0
-"""A word that this version of the contract does not know; see `ConsumerOperation.status_text`."""
+"""A status that this version of the contract does not know; see `ConsumerOperation.status_text`."""
 CONSUMER_OPERATION_STATUS_SUCCESSFUL: ConsumerOperationStatus.ValueType  # 1
-"""It is done."""
+"""Successful."""
 CONSUMER_OPERATION_STATUS_FAILED: ConsumerOperationStatus.ValueType  # 2
-"""It was not done."""
+"""Failed."""
 CONSUMER_OPERATION_STATUS_PENDING: ConsumerOperationStatus.ValueType  # 3
-"""It goes on."""
+"""In progress."""
 Global___ConsumerOperationStatus: _TypeAlias = ConsumerOperationStatus  # noqa: Y015
 
 @_typing.final
 class ConsumerOperation(_message.Message):
-    """One operation on a consumer, as D1 reports it."""
+    """Operation on a consumer, as D1 reports it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -112,36 +110,36 @@ class ConsumerOperation(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
-    """D1's id of the operation, at most 64 characters of `[A-Za-z0-9_-]`. Unique per consumer."""
+    """D1's id of the operation, unique per consumer: at most 64 characters of `[A-Za-z0-9_-]`."""
     type: Global___ConsumerOperationType.ValueType
-    """What kind it was."""
+    """Type of the operation."""
     type_text: _builtins.str
-    """D1's name of the kind as it came, for example `ENROLL_AUTHN`: what to read when `type` is unspecified."""
+    """D1's text of the type, unchanged, for example `ENROLL_AUTHN`. It identifies the type where `type` is unspecified."""
     status: Global___ConsumerOperationStatus.ValueType
-    """How it ended."""
+    """Status of the operation."""
     status_text: _builtins.str
-    """D1's word for how it ended, as it came: what to read when `status` is unspecified."""
+    """D1's text of the status, unchanged. It identifies the status where `status` is unspecified."""
     start_time_text: _builtins.str
-    """D1's text of the start time, as it came; empty if D1 sent none."""
+    """D1's text of the start time, unchanged; empty if D1 sends none."""
     end_time_text: _builtins.str
-    """D1's text of the end time, as it came; empty if D1 sent none."""
+    """D1's text of the end time, unchanged; empty if D1 sends none."""
     error: _builtins.str
-    """Why it failed, as text for people; empty unless it failed."""
+    """Reason for the failure, D1's free text; empty unless the operation failed."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When it began. Absent if D1's text is no ISO 8601 time, or if D1 sent none."""
+        """Start time. Absent if D1 sends none, or a text that is not an ISO 8601 time."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ended. Absent if D1's text is no ISO 8601 time, or if D1 sent none."""
+        """End time. Absent if D1 sends none, or a text that is not an ISO 8601 time."""
 
     @_builtins.property
     def details(self) -> Global___ConsumerOperationDetails:
-        """What D1 says of it beside that; absent if D1 sent nothing."""
+        """Details of the operation; absent if D1 sends none."""
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What D1 sent beyond the fields above, as it came."""
+        """Fields of D1 that this contract does not know, unchanged."""
 
     def __init__(
         self,
@@ -176,12 +174,12 @@ class ConsumerOperationDetails(_message.Message):
     APP_INSTANCE_ID_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     app_instance_id: _builtins.str
-    """The installation of the issuer's app that an authenticator was enrolled in or deleted from: what DeleteAuthenticator
-    takes.
+    """D1's id of the app installation whose authenticator is enrolled or deleted: the `app_instance_id` of
+    DeleteAuthenticator.
     """
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What D1 sent beyond the fields above, as it came."""
+        """Fields of D1 that this contract does not know, unchanged."""
 
     def __init__(
         self,

@@ -18,16 +18,16 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class PhoneNumber(_message.Message):
-    """A phone number in two parts."""
+    """Phone number in two parts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNTRY_CODE_FIELD_NUMBER: _builtins.int
     PHONE_NUMBER_FIELD_NUMBER: _builtins.int
     country_code: _builtins.str
-    """The country's calling code with its plus sign, for example `+962`."""
+    """Calling code of the country with its plus sign, for example `+962`."""
     phone_number: _builtins.str
-    """The rest of the number: digits, without the trunk prefix."""
+    """Remaining 1 to 20 digits, without the trunk prefix."""
     def __init__(
         self,
         *,
@@ -44,7 +44,7 @@ Global___PhoneNumber: _TypeAlias = PhoneNumber  # noqa: Y015
 
 @_typing.final
 class Address(_message.Message):
-    """A postal address."""
+    """Postal address."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -65,7 +65,7 @@ class Address(_message.Message):
     zip_code: _builtins.str
     """Postal code."""
     country_code: _builtins.str
-    """Country, two letters (ISO 3166-1 alpha-2)."""
+    """Country: two letters (ISO 3166-1 alpha-2)."""
     def __init__(
         self,
         *,
@@ -86,10 +86,10 @@ Global___Address: _TypeAlias = Address  # noqa: Y015
 
 @_typing.final
 class PersonalInformation(_message.Message):
-    """What D1 can know of a person. Every field may be left out; for one-time passwords by SMS that D1 sends itself,
-    `language` and `mobile_phone_number` are the least. It is passed on and never stored or logged by the gateway.
+    """Personal data of a consumer. Every field is optional; to send one-time passwords by SMS itself, D1 needs `language`
+    and `mobile_phone_number`. The gateway passes the data on, and never stores or logs them.
 
-    Names and the title hold letters and digits of any script, spaces and `,.'_#;:/-`.
+    Names and the title consist of letters and digits of any script, spaces and `,.'_#;:/-`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -119,11 +119,11 @@ class PersonalInformation(_message.Message):
     """E-mail address."""
     @_builtins.property
     def mobile_phone_number(self) -> Global___PhoneNumber:
-        """Mobile phone, where one-time passwords go."""
+        """Mobile phone number, which receives one-time passwords."""
 
     @_builtins.property
     def residency_address(self) -> Global___Address:
-        """Where the person lives."""
+        """Address of residence."""
 
     def __init__(
         self,

@@ -43,12 +43,12 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class CardState(betterproto2.Enum):
     """
-    The state of a card, as D1 keeps it.
+    State of a card at D1.
     """
 
     UNSPECIFIED = 0
     """
-    Not said.
+    Unspecified.
     """
 
     ACTIVE = 1
@@ -58,22 +58,22 @@ class CardState(betterproto2.Enum):
 
     INACTIVE = 2
     """
-    Made or registered, not yet in use.
+    Created or registered, not yet in use.
     """
 
     SUSPENDED = 3
     """
-    Out of use until it is resumed or replaced.
+    Out of use until resumed or replaced.
     """
 
     REPLACED = 4
     """
-    Replaced by another card; final.
+    Replaced by another card. Final.
     """
 
     DELETED = 5
     """
-    Deleted; final.
+    Deleted. Final.
     """
 
     @classmethod
@@ -102,27 +102,27 @@ class CardState(betterproto2.Enum):
 @dataclass(eq=False, repr=False)
 class Account(betterproto2.Message):
     """
-    An account that a new card draws on.
+    Account that a new card draws on.
     """
 
     default: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
     """
-    Whether it is the consumer's default account.
+    Whether this is the consumer's default account.
     """
 
     type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The kind of account, in D1's words.
+    Kind of account, in D1's words, at most 64 characters.
     """
 
     number: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The account number.
+    Account number, 1 to 64 characters.
     """
 
     currency_code: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The account's currency: three letters or digits of ISO 4217.
+    Currency of the account: three letters or three digits of ISO 4217.
     """
 
 
@@ -132,7 +132,7 @@ default_message_pool.register_message("issuer.card.v1", "Account", Account)
 @dataclass(eq=False, repr=False)
 class CreateCardRequest(betterproto2.Message):
     """
-    A request to have a card made by D1.
+    Request to create a card.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -152,32 +152,32 @@ class CreateCardRequest(betterproto2.Message):
 
     consumer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The card's holder, by the issuer's own id. It must be registered.
+    Issuer's id of the cardholder, who must be registered.
     """
 
     card_product_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The card product, as set up with D1 at onboarding.
+    D1's id of the card product, as set up at onboarding.
     """
 
     state: "CardState" = betterproto2.field(6, betterproto2.TYPE_ENUM, default_factory=lambda: CardState(0))
     """
-    The state the card starts in. Unspecified: ACTIVE.
+    Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE.
     """
 
     accounts: "list[Account]" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The accounts that the card draws on; D1 needs at least one to make a card.
+    Accounts that the card draws on, 1 to 32.
     """
 
     name_on_card: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    The holder's name as embossed: Latin letters, dot, space and hyphen, at most 26.
+    Holder's name as embossed: Latin letters, dots, spaces and hyphens, at most 26 characters. Empty: none.
     """
 
     second_name_on_card: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    The second embossed line; unused for virtual cards.
+    Second embossed line, in the same characters; unused for virtual cards.
     """
 
 
@@ -187,19 +187,19 @@ default_message_pool.register_message("issuer.card.v1", "CreateCardRequest", Cre
 @dataclass(eq=False, repr=False)
 class CreateCardResponse(betterproto2.Message):
     """
-    The card that D1 made.
+    Created card.
     """
 
     card_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Its id, chosen by D1.
+    D1's card id.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What D1 answered beyond the fields above, as it came.
+    Fields of D1's response that this contract does not know, unchanged.
     """
 
 
@@ -209,7 +209,7 @@ default_message_pool.register_message("issuer.card.v1", "CreateCardResponse", Cr
 @dataclass(eq=False, repr=False)
 class DeleteCardRequest(betterproto2.Message):
     """
-    A request to delete a card.
+    Request to delete a card.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -229,7 +229,7 @@ class DeleteCardRequest(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The card, by the id that it was registered or created under.
+    D1's card id.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -240,10 +240,10 @@ class DeleteCardRequest(betterproto2.Message):
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
     Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides.
-    - `CLOSED_ACCOUNT`: the account is closed.
-    - `CLOSED_CARD`: the card is closed.
-    - `CARD_LOST`: the holder misses the card.
-    - `CARD_STOLEN`: the card is stolen.
+    - `CLOSED_ACCOUNT`: account closed.
+    - `CLOSED_CARD`: card closed.
+    - `CARD_LOST`: lost.
+    - `CARD_STOLEN`: stolen.
     """
 
 
@@ -253,7 +253,7 @@ default_message_pool.register_message("issuer.card.v1", "DeleteCardRequest", Del
 @dataclass(eq=False, repr=False)
 class DeleteCardResponse(betterproto2.Message):
     """
-    The card is deleted.
+    Confirmation of the deletion; empty.
     """
 
     pass
@@ -265,10 +265,10 @@ default_message_pool.register_message("issuer.card.v1", "DeleteCardResponse", De
 @dataclass(eq=False, repr=False)
 class RegisterCardRequest(betterproto2.Message):
     """
-    A request to register a card.
+    Request to register a card.
 
     Oneofs:
-        - card_data: The card data, in one of two forms.
+        - card_data: Card data, in one of two forms.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -288,45 +288,45 @@ class RegisterCardRequest(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The id of the card from now on, chosen by the caller. Never the PAN, nor anything made from it.
+    Card id, chosen by the caller: neither the PAN nor derived from it.
     """
 
     consumer_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The card's holder, by the issuer's own id. No personal data in it.
+    Issuer's id of the cardholder, without personal data. D1 registers an unknown one.
     """
 
     card_product_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    The card product, as set up with D1 at onboarding.
+    D1's id of the card product, as set up at onboarding.
     """
 
     state: "CardState" = betterproto2.field(7, betterproto2.TYPE_ENUM, default_factory=lambda: CardState(0))
     """
-    The state the card starts in. Unspecified: ACTIVE.
+    Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE.
     """
 
     name_on_card: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    The holder's name as embossed: Latin letters, dot, space and hyphen, at most 26.
+    Holder's name as embossed: Latin letters, dots, spaces and hyphens, at most 26 characters. Empty: none.
     """
 
     second_name_on_card: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    The second embossed line; unused for virtual cards.
+    Second embossed line, in the same characters; unused for virtual cards.
     """
 
     credentials: "__common__v1__.CardCredentials | None" = betterproto2.field(
         10, betterproto2.TYPE_MESSAGE, optional=True, group="card_data"
     )
     """
-    In clear; the gateway encrypts it for D1.
+    Card data in plaintext; the gateway encrypts them for D1.
     """
 
     encrypted_data: "str | None" = betterproto2.field(11, betterproto2.TYPE_STRING, optional=True, group="card_data")
     """
-    Encrypted by the caller for D1's key: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM, D1's `kid`, of
-    `{"pan","exp":"MMYY"}`. Passed on as it is.
+    Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
+    ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
     """
 
 
@@ -336,7 +336,7 @@ default_message_pool.register_message("issuer.card.v1", "RegisterCardRequest", R
 @dataclass(eq=False, repr=False)
 class RegisterCardResponse(betterproto2.Message):
     """
-    The card is registered.
+    Confirmation of the registration; empty.
     """
 
     pass
@@ -348,10 +348,10 @@ default_message_pool.register_message("issuer.card.v1", "RegisterCardResponse", 
 @dataclass(eq=False, repr=False)
 class RenewCardRequest(betterproto2.Message):
     """
-    A request to renew a registered card.
+    Request to renew a registered card.
 
     Oneofs:
-        - card_data: The PAN with its new expiry, in one of two forms. None: D1 asks for it.
+        - card_data: PAN with its new expiry, in one of two forms. Absent: D1 requests them from the issuer.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -371,7 +371,7 @@ class RenewCardRequest(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The card, by the id that it was registered or created under.
+    D1's card id.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -387,20 +387,20 @@ class RenewCardRequest(betterproto2.Message):
 
     new_card_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    The id of the card from now on. Empty: it keeps its id.
+    New card id. Empty: the card keeps its id.
     """
 
     credentials: "__common__v1__.CardCredentials | None" = betterproto2.field(
         8, betterproto2.TYPE_MESSAGE, optional=True, group="card_data"
     )
     """
-    In clear; the gateway encrypts it for D1.
+    Card data in plaintext; the gateway encrypts them for D1.
     """
 
     encrypted_data: "str | None" = betterproto2.field(9, betterproto2.TYPE_STRING, optional=True, group="card_data")
     """
-    Encrypted by the caller for D1's key: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM, D1's `kid`, of
-    `{"pan","exp":"MMYY"}`. Passed on as it is.
+    Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
+    ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
     """
 
 
@@ -410,7 +410,7 @@ default_message_pool.register_message("issuer.card.v1", "RenewCardRequest", Rene
 @dataclass(eq=False, repr=False)
 class RenewCardResponse(betterproto2.Message):
     """
-    The card is renewed.
+    Confirmation of the renewal; empty.
     """
 
     pass
@@ -422,10 +422,10 @@ default_message_pool.register_message("issuer.card.v1", "RenewCardResponse", Ren
 @dataclass(eq=False, repr=False)
 class ReplaceCardRequest(betterproto2.Message):
     """
-    A request to replace a card.
+    Request to replace a card.
 
     Oneofs:
-        - card_data: The new PAN and expiry, in one of two forms. None: D1 asks for it.
+        - card_data: New PAN and expiry, in one of two forms. Absent: D1 requests them from the issuer.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -445,7 +445,7 @@ class ReplaceCardRequest(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The card, by the id that it was registered or created under.
+    D1's card id.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -456,29 +456,29 @@ class ReplaceCardRequest(betterproto2.Message):
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
     Reason for the replacement, in D1's words. A word that is not listed here is sent too; D1 decides.
-    - `CARD_LOST`: the holder misses the card.
-    - `CARD_STOLEN`: the card is stolen.
-    - `CARD_BROKEN`: the card is broken.
-    - `CARD_NOT_RECEIVED`: the card never reached its holder.
-    - `FRAUD`: the card was used fraudulently.
+    - `CARD_LOST`: lost.
+    - `CARD_STOLEN`: stolen.
+    - `CARD_BROKEN`: broken.
+    - `CARD_NOT_RECEIVED`: never received by the holder.
+    - `FRAUD`: used fraudulently.
     """
 
     new_card_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    The id of the card from now on. Empty: it keeps its id.
+    Card id of the new card. Empty: the card id stays the same.
     """
 
     credentials: "__common__v1__.CardCredentials | None" = betterproto2.field(
         8, betterproto2.TYPE_MESSAGE, optional=True, group="card_data"
     )
     """
-    In clear; the gateway encrypts it for D1.
+    Card data in plaintext; the gateway encrypts them for D1.
     """
 
     encrypted_data: "str | None" = betterproto2.field(9, betterproto2.TYPE_STRING, optional=True, group="card_data")
     """
-    Encrypted by the caller for D1's key: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM, D1's `kid`, of
-    `{"pan","exp":"MMYY"}`. Passed on as it is.
+    Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
+    ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
     """
 
 
@@ -488,7 +488,7 @@ default_message_pool.register_message("issuer.card.v1", "ReplaceCardRequest", Re
 @dataclass(eq=False, repr=False)
 class ReplaceCardResponse(betterproto2.Message):
     """
-    The card is replaced.
+    Confirmation of the replacement; empty.
     """
 
     pass
@@ -500,7 +500,7 @@ default_message_pool.register_message("issuer.card.v1", "ReplaceCardResponse", R
 @dataclass(eq=False, repr=False)
 class ResumeCardRequest(betterproto2.Message):
     """
-    A request to resume a suspended card.
+    Request to resume a suspended card.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -520,7 +520,7 @@ class ResumeCardRequest(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The card, by the id that it was registered or created under.
+    D1's card id.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -531,9 +531,9 @@ class ResumeCardRequest(betterproto2.Message):
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
     Reason for the resumption, in D1's words. A word that is not listed here is sent too; D1 decides.
-    - `CARD_FOUND`: the lost card was found; lifts a suspension for `CARD_LOST`.
-    - `USER_DECISION`: the holder wants it; lifts a suspension for `USER_DECISION`.
-    - `ISSUER_DECISION`: the issuer wants it; lifts a suspension for `ISSUER_DECISION` or `USER_DECISION`.
+    - `CARD_FOUND`: found again; lifts a suspension for `CARD_LOST`.
+    - `USER_DECISION`: decision of the holder; lifts a suspension for `USER_DECISION`.
+    - `ISSUER_DECISION`: decision of the issuer; lifts a suspension for `ISSUER_DECISION` or `USER_DECISION`.
     """
 
 
@@ -543,7 +543,7 @@ default_message_pool.register_message("issuer.card.v1", "ResumeCardRequest", Res
 @dataclass(eq=False, repr=False)
 class ResumeCardResponse(betterproto2.Message):
     """
-    The card is active again.
+    Confirmation of the resumption; empty.
     """
 
     pass
@@ -555,7 +555,7 @@ default_message_pool.register_message("issuer.card.v1", "ResumeCardResponse", Re
 @dataclass(eq=False, repr=False)
 class SuspendCardRequest(betterproto2.Message):
     """
-    A request to suspend a card.
+    Request to suspend a card.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -575,7 +575,7 @@ class SuspendCardRequest(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The card, by the id that it was registered or created under.
+    D1's card id.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -586,12 +586,12 @@ class SuspendCardRequest(betterproto2.Message):
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
     Reason for the suspension, in D1's words. A word that is not listed here is sent too; D1 decides.
-    - `CARD_LOST`: the holder misses the card, which may be found again.
-    - `CARD_STOLEN`: the card is stolen; suspended until it is replaced.
-    - `CARD_BROKEN`: the card is broken; suspended until it is replaced.
-    - `FRAUD`: the card was used fraudulently; suspended until it is replaced.
-    - `USER_DECISION`: the holder wants it.
-    - `ISSUER_DECISION`: the issuer wants it.
+    - `CARD_LOST`: lost; may be found again.
+    - `CARD_STOLEN`: stolen; suspended until replaced.
+    - `CARD_BROKEN`: broken; suspended until replaced.
+    - `FRAUD`: used fraudulently; suspended until replaced.
+    - `USER_DECISION`: decision of the holder.
+    - `ISSUER_DECISION`: decision of the issuer.
     """
 
 
@@ -601,7 +601,7 @@ default_message_pool.register_message("issuer.card.v1", "SuspendCardRequest", Su
 @dataclass(eq=False, repr=False)
 class SuspendCardResponse(betterproto2.Message):
     """
-    The card is suspended.
+    Confirmation of the suspension; empty.
     """
 
     pass

@@ -398,18 +398,18 @@ class Outcome(betterproto2.Enum):
 @dataclass(eq=False, repr=False)
 class CardCredentials(betterproto2.Message):
     """
-    A card's credentials in clear. The gateway encrypts them for D1 (JWE, ECDH-ES with A256GCM) and keeps no copy.
-    A caller that must keep the gateway out of PCI scope sends `encrypted_data` instead, wherever both are offered.
+    Card data in plaintext. The gateway encrypts them for D1 (JWE, ECDH-ES with A256GCM) and keeps no copy. A caller that
+    must keep the gateway out of PCI scope sends `encrypted_data` instead.
     """
 
     pan: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Primary account number: 10 to 19 digits, no spaces.
+    Primary account number: 10 to 19 digits without spaces.
     """
 
     expiry: "CardExpiry | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The month in which the card expires.
+    Month in which the card expires.
     """
 
 
@@ -419,8 +419,8 @@ default_message_pool.register_message("issuer.common.v1", "CardCredentials", Car
 @dataclass(eq=False, repr=False)
 class CardExpiry(betterproto2.Message):
     """
-    The month in which a card expires, as two numbers: EMV messages write YYMM and D1 writes MMYY, and a bare string of
-    four digits has been read the wrong way round before.
+    Month in which a card expires. Two numbers, because EMV messages write YYMM and D1 writes MMYY: a bare string of four
+    digits is easily misread.
     """
 
     month: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)

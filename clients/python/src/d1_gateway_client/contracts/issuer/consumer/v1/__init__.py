@@ -45,27 +45,27 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class AuthenticationStatus(betterproto2.Enum):
     """
-    How far a step-up authentication has come.
+    Status of a step-up authentication.
     """
 
     UNSPECIFIED = 0
     """
-    Not said; refused.
+    Unspecified; invalid.
     """
 
     PENDING = 1
     """
-    The consumer has not decided yet. D1 asks again.
+    Undecided; D1 asks again.
     """
 
     SUCCESSFUL = 2
     """
-    The consumer approved and is authenticated. Final.
+    Approved, and the consumer is authenticated. Final.
     """
 
     FAILED = 3
     """
-    The consumer denied, or could not be authenticated. Final.
+    Denied, or the consumer is not authenticated. Final.
     """
 
     @classmethod
@@ -89,27 +89,27 @@ class AuthenticationStatus(betterproto2.Enum):
 
 class ConsumerOperationStatus(betterproto2.Enum):
     """
-    How it ended.
+    Status of an operation on a consumer.
     """
 
     UNSPECIFIED = 0
     """
-    A word that this version of the contract does not know; see `ConsumerOperation.status_text`.
+    A status that this version of the contract does not know; see `ConsumerOperation.status_text`.
     """
 
     SUCCESSFUL = 1
     """
-    It is done.
+    Successful.
     """
 
     FAILED = 2
     """
-    It was not done.
+    Failed.
     """
 
     PENDING = 3
     """
-    It goes on.
+    In progress.
     """
 
     @classmethod
@@ -133,48 +133,47 @@ class ConsumerOperationStatus(betterproto2.Enum):
 
 class ConsumerOperationType(betterproto2.Enum):
     """
-    What happened to a consumer. Each value stands for D1's name for it, which is the value's own name without the
-    prefix.
+    Type of an operation on a consumer. A value's name without its prefix is D1's name for the type.
     """
 
     UNSPECIFIED = 0
     """
-    A name that this version of the contract does not know; see `ConsumerOperation.type_text`.
+    A type that this version of the contract does not know; see `ConsumerOperation.type_text`.
     """
 
     REGISTER = 1
     """
-    The consumer was registered.
+    Registration of the consumer.
     """
 
     DELETE = 2
     """
-    The consumer was deleted.
+    Deletion of the consumer.
     """
 
     SUSPEND = 3
     """
-    The consumer was suspended.
+    Suspension of the consumer.
     """
 
     RESUME = 4
     """
-    The consumer was resumed.
+    Resumption of the consumer.
     """
 
     ENROLL_AUTHN = 5
     """
-    An authenticator was enrolled in an installation of the issuer's app.
+    Enrolment of an authenticator in an installation of the issuer's app.
     """
 
     DELETE_AUTHN = 6
     """
-    An authenticator was removed.
+    Deletion of an authenticator.
     """
 
     CLICK_TO_PAY_UPDATE = 7
     """
-    The consumer's Click to Pay data changed.
+    Change of the consumer's Click to Pay data.
     """
 
     @classmethod
@@ -207,7 +206,7 @@ class ConsumerOperationType(betterproto2.Enum):
 @dataclass(eq=False, repr=False)
 class Address(betterproto2.Message):
     """
-    A postal address.
+    Postal address.
     """
 
     line1: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -237,7 +236,7 @@ class Address(betterproto2.Message):
 
     country_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Country, two letters (ISO 3166-1 alpha-2).
+    Country: two letters (ISO 3166-1 alpha-2).
     """
 
 
@@ -247,24 +246,24 @@ default_message_pool.register_message("issuer.consumer.v1", "Address", Address)
 @dataclass(eq=False, repr=False)
 class AuthenticationResult(betterproto2.Message):
     """
-    The result of a step-up authentication.
+    Result of a step-up authentication.
     """
 
     authentication_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The authentication, by the id that the handler gave it when D1 asked for it.
+    Id that the handler gave the authentication in its reply to D1's request.
     """
 
     status: "AuthenticationStatus" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, default_factory=lambda: AuthenticationStatus(0)
     )
     """
-    How far it has come.
+    Current status.
     """
 
     error: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Why it failed, as text for people at D1: no personal data. Empty unless it failed.
+    Reason for the failure: free text for D1 without personal data, at most 256 characters. Empty unless it failed.
     """
 
 
@@ -274,7 +273,7 @@ default_message_pool.register_message("issuer.consumer.v1", "AuthenticationResul
 @dataclass(eq=False, repr=False)
 class CompleteAuthenticationRequest(betterproto2.Message):
     """
-    The end of a step-up authentication.
+    Request to store the final result of a step-up authentication.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -289,7 +288,7 @@ class CompleteAuthenticationRequest(betterproto2.Message):
 
     result: "AuthenticationResult | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    How it ended, and of which authentication this is told. The status must be a final one.
+    Result with a final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED.
     """
 
 
@@ -301,7 +300,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class CompleteAuthenticationResponse(betterproto2.Message):
     """
-    The result is stored.
+    Confirmation that the result is stored; empty.
     """
 
     pass
@@ -315,77 +314,77 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ConsumerOperation(betterproto2.Message):
     """
-    One operation on a consumer, as D1 reports it.
+    Operation on a consumer, as D1 reports it.
     """
 
     operation_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    D1's id of the operation, at most 64 characters of `[A-Za-z0-9_-]`. Unique per consumer.
+    D1's id of the operation, unique per consumer: at most 64 characters of `[A-Za-z0-9_-]`.
     """
 
     type: "ConsumerOperationType" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, default_factory=lambda: ConsumerOperationType(0)
     )
     """
-    What kind it was.
+    Type of the operation.
     """
 
     type_text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    D1's name of the kind as it came, for example `ENROLL_AUTHN`: what to read when `type` is unspecified.
+    D1's text of the type, unchanged, for example `ENROLL_AUTHN`. It identifies the type where `type` is unspecified.
     """
 
     status: "ConsumerOperationStatus" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, default_factory=lambda: ConsumerOperationStatus(0)
     )
     """
-    How it ended.
+    Status of the operation.
     """
 
     status_text: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    D1's word for how it ended, as it came: what to read when `status` is unspecified.
+    D1's text of the status, unchanged. It identifies the status where `status` is unspecified.
     """
 
     start_time: "datetime.datetime | None" = betterproto2.field(
         6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When it began. Absent if D1's text is no ISO 8601 time, or if D1 sent none.
+    Start time. Absent if D1 sends none, or a text that is not an ISO 8601 time.
     """
 
     start_time_text: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    D1's text of the start time, as it came; empty if D1 sent none.
+    D1's text of the start time, unchanged; empty if D1 sends none.
     """
 
     end_time: "datetime.datetime | None" = betterproto2.field(
         8, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When it ended. Absent if D1's text is no ISO 8601 time, or if D1 sent none.
+    End time. Absent if D1 sends none, or a text that is not an ISO 8601 time.
     """
 
     end_time_text: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    D1's text of the end time, as it came; empty if D1 sent none.
+    D1's text of the end time, unchanged; empty if D1 sends none.
     """
 
     details: "ConsumerOperationDetails | None" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What D1 says of it beside that; absent if D1 sent nothing.
+    Details of the operation; absent if D1 sends none.
     """
 
     error: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
     """
-    Why it failed, as text for people; empty unless it failed.
+    Reason for the failure, D1's free text; empty unless the operation failed.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What D1 sent beyond the fields above, as it came.
+    Fields of D1 that this contract does not know, unchanged.
     """
 
 
@@ -400,15 +399,15 @@ class ConsumerOperationDetails(betterproto2.Message):
 
     app_instance_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The installation of the issuer's app that an authenticator was enrolled in or deleted from: what DeleteAuthenticator
-    takes.
+    D1's id of the app installation whose authenticator is enrolled or deleted: the `app_instance_id` of
+    DeleteAuthenticator.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What D1 sent beyond the fields above, as it came.
+    Fields of D1 that this contract does not know, unchanged.
     """
 
 
@@ -418,7 +417,7 @@ default_message_pool.register_message("issuer.consumer.v1", "ConsumerOperationDe
 @dataclass(eq=False, repr=False)
 class DeleteAuthenticatorRequest(betterproto2.Message):
     """
-    A request to remove an authenticator.
+    Request to delete the authenticator of one installation of the issuer's app.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -433,8 +432,8 @@ class DeleteAuthenticatorRequest(betterproto2.Message):
 
     app_instance_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The installation of the issuer's app whose authenticator goes. The app knows it from D1's SDK; it also stands in
-    the consumer notification of the enrolment.
+    D1's id of the app installation. The app learns it from D1's SDK; the consumer notification of the enrolment also
+    contains it.
     """
 
     reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -446,8 +445,8 @@ class DeleteAuthenticatorRequest(betterproto2.Message):
     """
     Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
     `ISSUER_DECISION` is sent.
-    - `USER_DECISION`: the consumer wants it.
-    - `ISSUER_DECISION`: the issuer wants it.
+    - `USER_DECISION`: decision of the consumer.
+    - `ISSUER_DECISION`: decision of the issuer.
     """
 
 
@@ -457,7 +456,7 @@ default_message_pool.register_message("issuer.consumer.v1", "DeleteAuthenticator
 @dataclass(eq=False, repr=False)
 class DeleteAuthenticatorResponse(betterproto2.Message):
     """
-    The authenticator is removed.
+    Confirmation of the deletion; empty.
     """
 
     pass
@@ -469,7 +468,7 @@ default_message_pool.register_message("issuer.consumer.v1", "DeleteAuthenticator
 @dataclass(eq=False, repr=False)
 class DeleteConsumerRequest(betterproto2.Message):
     """
-    A request to delete a consumer.
+    Request to delete a consumer.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -484,7 +483,7 @@ class DeleteConsumerRequest(betterproto2.Message):
 
     consumer_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The consumer, by the issuer's own id.
+    Issuer's id of the consumer.
     """
 
     reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -496,8 +495,8 @@ class DeleteConsumerRequest(betterproto2.Message):
     """
     Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
     `ISSUER_DECISION` is sent.
-    - `USER_DECISION`: the consumer wants it.
-    - `ISSUER_DECISION`: the issuer wants it.
+    - `USER_DECISION`: decision of the consumer.
+    - `ISSUER_DECISION`: decision of the issuer.
     """
 
 
@@ -507,7 +506,7 @@ default_message_pool.register_message("issuer.consumer.v1", "DeleteConsumerReque
 @dataclass(eq=False, repr=False)
 class DeleteConsumerResponse(betterproto2.Message):
     """
-    The consumer is deleted.
+    Confirmation of the deletion; empty.
     """
 
     pass
@@ -519,10 +518,10 @@ default_message_pool.register_message("issuer.consumer.v1", "DeleteConsumerRespo
 @dataclass(eq=False, repr=False)
 class PersonalInformation(betterproto2.Message):
     """
-    What D1 can know of a person. Every field may be left out; for one-time passwords by SMS that D1 sends itself,
-    `language` and `mobile_phone_number` are the least. It is passed on and never stored or logged by the gateway.
+    Personal data of a consumer. Every field is optional; to send one-time passwords by SMS itself, D1 needs `language`
+    and `mobile_phone_number`. The gateway passes the data on, and never stores or logs them.
 
-    Names and the title hold letters and digits of any script, spaces and `,.'_#;:/-`.
+    Names and the title consist of letters and digits of any script, spaces and `,.'_#;:/-`.
     """
 
     language: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -562,12 +561,12 @@ class PersonalInformation(betterproto2.Message):
 
     mobile_phone_number: "PhoneNumber | None" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Mobile phone, where one-time passwords go.
+    Mobile phone number, which receives one-time passwords.
     """
 
     residency_address: "Address | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Where the person lives.
+    Address of residence.
     """
 
 
@@ -577,17 +576,17 @@ default_message_pool.register_message("issuer.consumer.v1", "PersonalInformation
 @dataclass(eq=False, repr=False)
 class PhoneNumber(betterproto2.Message):
     """
-    A phone number in two parts.
+    Phone number in two parts.
     """
 
     country_code: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The country's calling code with its plus sign, for example `+962`.
+    Calling code of the country with its plus sign, for example `+962`.
     """
 
     phone_number: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The rest of the number: digits, without the trunk prefix.
+    Remaining 1 to 20 digits, without the trunk prefix.
     """
 
 
@@ -597,7 +596,7 @@ default_message_pool.register_message("issuer.consumer.v1", "PhoneNumber", Phone
 @dataclass(eq=False, repr=False)
 class RegisterConsumerRequest(betterproto2.Message):
     """
-    A request to register a consumer.
+    Request to register a consumer, or to update a registered one.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -617,12 +616,12 @@ class RegisterConsumerRequest(betterproto2.Message):
 
     consumer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The consumer, by the issuer's own id, which holds no personal data.
+    Issuer's id of the consumer, without personal data.
     """
 
     personal_information: "PersonalInformation | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What D1 shall keep of the person. Absent: nothing, D1 asks for it when it is needed.
+    Personal data for D1 to keep. Absent: none; D1 requests them from the issuer when needed.
     """
 
 
@@ -632,7 +631,7 @@ default_message_pool.register_message("issuer.consumer.v1", "RegisterConsumerReq
 @dataclass(eq=False, repr=False)
 class RegisterConsumerResponse(betterproto2.Message):
     """
-    The consumer is registered.
+    Confirmation of the registration; empty.
     """
 
     pass

@@ -83,7 +83,7 @@ class StartPosition(betterproto2.Enum):
 
 class WatcherRole(betterproto2.Enum):
     """
-    Whether a watcher receives.
+    Role of a watcher.
     """
 
     UNSPECIFIED = 0
@@ -93,12 +93,12 @@ class WatcherRole(betterproto2.Enum):
 
     ACTIVE = 1
     """
-    It receives notifications.
+    Receives notifications.
     """
 
     STANDBY = 2
     """
-    Another watcher of the same subscription receives; this one takes over when that one goes.
+    Stands by while another watcher of the subscription receives, and takes over when that one leaves.
     """
 
     @classmethod
@@ -121,7 +121,7 @@ class WatcherRole(betterproto2.Enum):
 @dataclass(eq=False, repr=False)
 class CommitCursorRequest(betterproto2.Message):
     """
-    A request to commit a cursor.
+    Request to commit a cursor.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -131,12 +131,12 @@ class CommitCursorRequest(betterproto2.Message):
 
     subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The subscription's name.
+    Name of the subscription.
     """
 
     cursor: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The cursor of the last notification, or batch, that is done with.
+    Cursor of the last processed notification or batch.
     """
 
 
@@ -146,12 +146,12 @@ default_message_pool.register_message("issuer.notification.v1", "CommitCursorReq
 @dataclass(eq=False, repr=False)
 class CommitCursorResponse(betterproto2.Message):
     """
-    The cursor that stands.
+    Committed cursor.
     """
 
     committed_cursor: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The committed cursor: the one of the request, or a later one committed before.
+    Committed cursor: that of the request, or a later one that was committed before.
     """
 
 
@@ -184,7 +184,7 @@ default_message_pool.register_message("issuer.notification.v1", "ConsumerOperati
 @dataclass(eq=False, repr=False)
 class DeleteSubscriptionRequest(betterproto2.Message):
     """
-    A request to forget a subscription.
+    Request to delete a subscription.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -194,7 +194,7 @@ class DeleteSubscriptionRequest(betterproto2.Message):
 
     subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The subscription's name.
+    Name of the subscription.
     """
 
 
@@ -204,7 +204,7 @@ default_message_pool.register_message("issuer.notification.v1", "DeleteSubscript
 @dataclass(eq=False, repr=False)
 class DeleteSubscriptionResponse(betterproto2.Message):
     """
-    The subscription is forgotten.
+    Confirmation of the deletion; empty.
     """
 
     pass
@@ -218,7 +218,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class GetSubscriptionRequest(betterproto2.Message):
     """
-    A request for a subscription.
+    Request to get a subscription.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -228,7 +228,7 @@ class GetSubscriptionRequest(betterproto2.Message):
 
     subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The subscription's name.
+    Name of the subscription.
     """
 
 
@@ -238,12 +238,12 @@ default_message_pool.register_message("issuer.notification.v1", "GetSubscription
 @dataclass(eq=False, repr=False)
 class GetSubscriptionResponse(betterproto2.Message):
     """
-    A subscription.
+    Requested subscription.
     """
 
     subscription: "Subscription | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    How it stands.
+    Current state.
     """
 
 
@@ -283,16 +283,16 @@ default_message_pool.register_message("issuer.notification.v1", "ListSubscriptio
 @dataclass(eq=False, repr=False)
 class Notification(betterproto2.Message):
     """
-    Something that D1 told the issuer.
+    Report of D1 about a card or a consumer.
 
     Oneofs:
-        - event: What happened.
+        - event: Reported operation.
     """
 
     cursor: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The place of this notification in the log: opaque, to be handed back as `after_cursor` or to CommitCursor.
-    Cursors of one log never change their meaning.
+    Position of the notification in the event log: opaque, accepted as `after_cursor` and by CommitCursor. Cursors of
+    one event log never change their meaning.
     """
 
     issuer_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -302,38 +302,38 @@ class Notification(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The card it is about, by the issuer's own id; empty if it is about a consumer.
+    D1's card id; empty if the notification is about a consumer.
     """
 
     receive_time: "datetime.datetime | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When the gateway took it.
+    Time at which the gateway received the notification.
     """
 
     correlation_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The `x-correlation-id` that D1 sent with it, or one made by the gateway; the same that stands in the logs.
+    Correlation id, as in the logs: D1's `x-correlation-id`, or generated by the gateway.
     """
 
     consumer_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    The consumer it is about, by the issuer's own id; empty if it is about a card whose holder D1 did not name.
+    Issuer's id of the consumer; empty if the notification is about a card whose holder D1 does not name.
     """
 
     three_ds_operation: "__threeds__v1__.ThreeDsOperation | None" = betterproto2.field(
         10, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
     """
-    A 3-D Secure operation ended.
+    3-D Secure operation on the card; it has ended.
     """
 
     consumer_operation: "__consumer__v1__.ConsumerOperation | None" = betterproto2.field(
         11, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
     """
-    An operation on a consumer ended or began: an authenticator was enrolled, for example.
+    Operation on the consumer, for example the enrolment of an authenticator; it may be in progress.
     """
 
 
@@ -383,7 +383,7 @@ default_message_pool.register_message("issuer.notification.v1", "NotificationFil
 @dataclass(eq=False, repr=False)
 class Subscription(betterproto2.Message):
     """
-    How a named subscription stands.
+    State of a named subscription.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -393,29 +393,30 @@ class Subscription(betterproto2.Message):
 
     name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Its name.
+    Name of the subscription.
     """
 
     committed_cursor: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Its committed cursor: where its next watch goes on.
+    Committed cursor, after which the next watch continues.
     """
 
     commit_time: "datetime.datetime | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When that was committed.
+    Time of the commit.
     """
 
     lag: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
     """
-    How many kept places of the log come after the committed cursor, those of other issuers and filtered ones included.
+    Number of retained positions of the event log after the committed cursor, other issuers' and filtered ones
+    included.
     """
 
     watchers: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
     """
-    How many watchers it has, at all gateways: none, one active, or one active and others that stand by.
+    Number of watchers at all gateways: none, one active, or one active and others that stand by.
     """
 
 
@@ -448,7 +449,7 @@ default_message_pool.register_message("issuer.notification.v1", "ThreeDSOperatio
 @dataclass(eq=False, repr=False)
 class WatchNotificationsRequest(betterproto2.Message):
     """
-    A request to watch.
+    Request to watch notifications.
 
     Oneofs:
         - start: Where to begin. None: as LATEST. For a subscription it counts for its very first watch alone; later ones go on at
@@ -479,7 +480,7 @@ class WatchNotificationsRequest(betterproto2.Message):
 
     subscription: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The name under which the gateway keeps this watcher's cursor. Empty: the watcher keeps it itself.
+    Name under which the gateway keeps this watcher's cursor. Empty: the watcher keeps it itself.
     """
 
     filter: "NotificationFilter | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
@@ -489,14 +490,14 @@ class WatchNotificationsRequest(betterproto2.Message):
 
     max_batch_size: "int" = betterproto2.field(7, betterproto2.TYPE_UINT32)
     """
-    The largest number of notifications in one message, 1 to 1000. 0: 100.
+    Maximum number of notifications in a batch, 1 to 1000. 0: 100.
     """
 
     heartbeat_interval: "datetime.timedelta | None" = betterproto2.field(
         8, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    How long the stream may stay silent, 0.1 s to 5 minutes. Absent: 15 s.
+    Maximum silence of the stream, 0.1 s to 5 minutes. Absent: 15 s.
     """
 
 
@@ -506,22 +507,22 @@ default_message_pool.register_message("issuer.notification.v1", "WatchNotificati
 @dataclass(eq=False, repr=False)
 class WatchNotificationsResponse(betterproto2.Message):
     """
-    A batch of notifications, or, without any, a heartbeat.
+    Batch of notifications; without any, a heartbeat.
     """
 
     notifications: "list[Notification]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    In the order of the log.
+    Notifications, in the order of the event log.
     """
 
     cursor: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Where to go on after this batch. With a filter it may lie past the last notification of the batch.
+    Cursor after this batch. With a filter it may lie past the last notification of the batch.
     """
 
     role: "WatcherRole" = betterproto2.field(3, betterproto2.TYPE_ENUM, default_factory=lambda: WatcherRole(0))
     """
-    Whether this watcher receives or stands by.
+    Role of this watcher.
     """
 
     fencing_token: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
