@@ -15,7 +15,7 @@ from shutil import copytree, rmtree
 from tempfile import TemporaryDirectory
 
 from google.protobuf import descriptor_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2
-from protovalidate._gen.buf.validate import validate_pb
+from protovalidate import ViolationPb
 
 from tools.repeat_safety import faults
 
@@ -30,20 +30,8 @@ RELEASED: Mapping[str, tuple[Path, str]] = {
 }
 """For each package its released contracts, and buf's configuration for comparing with them."""
 
-VALIDATE_MODULE = '''\
-"""The descriptor of ``buf/validate/validate.proto``, which the generated modules import.
-
-protovalidate carries it for its own runtime; here it is handed to the pool of google.protobuf.
-"""
-
-from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, field_mask_pb2, timestamp_pb2
-from protovalidate._gen.buf.validate import validate_pb
-
-# Imported for their effect: the pool has to know them first.
-__all__ = ["DESCRIPTOR", "descriptor_pb2", "duration_pb2", "field_mask_pb2", "timestamp_pb2"]
-
-DESCRIPTOR = descriptor_pool.Default().AddSerializedFile(validate_pb._DESC.proto.to_binary())
-'''
+_RULES = ViolationPb.desc().file.proto
+"""The descriptor of ``buf/validate/validate.proto``."""
 
 
 def _run(*command: str | Path, cwd: Path = ROOT) -> None:
@@ -52,37 +40,49 @@ def _run(*command: str | Path, cwd: Path = ROOT) -> None:
         sys.exit(done.returncode)
 
 
-def _protoc(scratch: Path, contracts: list[str], *outputs: str) -> None:
-    imports = descriptor_pb2.FileDescriptorSet()
-    for module in (descriptor_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2):
-        imports.file.add().ParseFromString(module.DESCRIPTOR.serialized_pb)
-    imports.file.add().ParseFromString(validate_pb._DESC.proto.to_binary())
-    (scratch / "imports.binpb").write_bytes(imports.SerializeToString())
-    _run(
-        *(sys.executable, "-m", "grpc_tools.protoc", "-I", ".", f"--descriptor_set_in={scratch / 'imports.binpb'}"),
-        *outputs,
-        *contracts,
-        cwd=PROTO,
-    )
+def _protoc(*arguments: str | Path) -> None:
+    _run(sys.executable, "-m", "grpc_tools.protoc", *arguments, cwd=PROTO)
 
 
 def _contracts(package: str = ".", pattern: str = "*.proto") -> list[str]:
     return sorted(str(path.relative_to(PROTO)) for path in (PROTO / package).rglob(pattern))
 
 
+def _imports(scratch: Path) -> Path:
+    """Write the descriptors of the files that the contracts import from elsewhere."""
+    imports = descriptor_pb2.FileDescriptorSet()
+    for module in (descriptor_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2):
+        imports.file.add().ParseFromString(module.DESCRIPTOR.serialized_pb)
+    imports.file.add().ParseFromString(_RULES.to_binary())
+    path = scratch / "imports.binpb"
+    path.write_bytes(imports.SerializeToString())
+    return path
+
+
 def _image(scratch: Path, package: str, *options: str) -> Path:
     image = scratch / "image.binpb"
-    _protoc(scratch, _contracts(package), "--include_imports", f"--descriptor_set_out={image}", *options)
+    _protoc(
+        *("-I", ".", f"--descriptor_set_in={_imports(scratch)}"),
+        *("--include_imports", f"--descriptor_set_out={image}", *options),
+        *_contracts(package),
+    )
     return image
 
 
 def _write_gen(scratch: Path) -> Path:
+    """Generate stubs that import nothing of buf (ADR 19)."""
     out = scratch / "gen"
-    validate = out / "buf" / "validate" / "validate_pb2.py"
-    validate.parent.mkdir(parents=True)
-    validate.write_text(VALIDATE_MODULE)
-    _protoc(scratch, _contracts(), f"--python_out={out}", f"--mypy_out=quiet:{out}")
-    _protoc(scratch, _contracts(pattern="service.proto"), f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}")
+    out.mkdir()
+    image = _image(scratch, ".", "--include_source_info")
+    files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
+    for file in files.file:
+        # The annotations stay: here their extensions are unknown, and what is unknown is kept.
+        file.dependency[:] = [name for name in file.dependency if name != _RULES.name]
+    image.write_bytes(files.SerializeToString())
+    source = f"--descriptor_set_in={image}"
+    _protoc(source, f"--python_out={out}", f"--mypy_out=quiet:{out}", *_contracts())
+    services = _contracts(pattern="service.proto")
+    _protoc(source, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services)
     return out
 
 

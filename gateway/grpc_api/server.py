@@ -28,6 +28,7 @@ from gateway.grpc_api.interceptors import (
 )
 from gateway.grpc_api.interceptors.chain import Chain
 from gateway.grpc_api.interceptors.shield import DetachedCalls
+from gateway.grpc_api.reflection import annotated_contracts
 from gateway.grpc_api.services import notifications
 from gateway.grpc_api.services.authentication import AuthenticationServicer
 from gateway.grpc_api.services.callbacks import CallbackServicer
@@ -214,7 +215,8 @@ def _add_services(servicers: Sequence[Servicer], health_servicer: Health, server
     """Register servicers with health and reflection. Returns the services' full names."""
     services = [register(servicer, server) for servicer in servicers]
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    names = *services, health.SERVICE_NAME, reflection.SERVICE_NAME
+    reflection.enable_server_reflection(names, server, pool=annotated_contracts(names))
     return services
 
 

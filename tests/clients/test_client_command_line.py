@@ -48,7 +48,7 @@ def test_the_command_line_imports_nothing_of_the_gateway() -> None:
     assert ran.returncode == 0, ran.stderr
     imported = {name.partition(".")[0] for name in ran.stderr.splitlines()}
     assert {"d1_gateway_client", "typer"} <= imported
-    assert imported.isdisjoint({"gateway", "adapters", "sandbox", "issuer", "buf"})
+    assert imported.isdisjoint({"gateway", "adapters", "sandbox", "issuer"})
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich", "google"])

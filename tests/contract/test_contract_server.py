@@ -124,6 +124,13 @@ async def _fetch(running: Running, pool: descriptor_pool.DescriptorPool, file: s
     pool.Add(wanted)
 
 
+async def test_reflection_resolves_a_rule_by_its_number(running: Running) -> None:
+    rule = reflection_pb2.ExtensionRequest(containing_type="google.protobuf.FieldOptions", extension_number=1159)
+    response = await _reflect(running, reflection_pb2.ServerReflectionRequest(file_containing_extension=rule))
+    serialised = response.file_descriptor_response.file_descriptor_proto[0]
+    assert descriptor_pb2.FileDescriptorProto.FromString(serialised).name == "buf/validate/validate.proto"
+
+
 @pytest.mark.parametrize("service", _SERVICES)
 async def test_reflection_resolves_a_service_with_all_that_it_imports(running: Running, service: str) -> None:
     pool, known = descriptor_pool.DescriptorPool(), set[str]()

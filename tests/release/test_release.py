@@ -83,6 +83,6 @@ def test_the_wheels_hold_the_packages_their_licence_and_nothing_else(wheels: lis
         assert any(name.endswith("dist-info/licenses/LICENSE") for name in names), wheel.name
         tops[wheel.name.partition("-")[0]] = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {
-        "d1_gateway": {"adapters", "buf", "d1gateway", "gateway", "issuer", "sandbox"},
+        "d1_gateway": {"adapters", "d1gateway", "gateway", "issuer", "sandbox"},
         "d1_gateway_client": {"d1_gateway_client"},
     }

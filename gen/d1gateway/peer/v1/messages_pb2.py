@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from issuer.callback.v1 import messages_pb2 as issuer_dot_callback_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n d1gateway/peer/v1/messages.proto\x12\x11\x64\x31gateway.peer.v1\x1a!issuer/callback/v1/messages.proto\"\xa0\x03\n\x0bPeerMessage\x12\x0e\n\x06sender\x18\x01 \x01(\t\x12/\n\x08presence\x18\x02 \x01(\x0b\x32\x1b.d1gateway.peer.v1.PresenceH\x00\x12\x36\n\x07request\x18\x03 \x01(\x0b\x32#.d1gateway.peer.v1.ForwardedRequestH\x00\x12\x36\n\x08\x64\x65\x63lined\x18\x04 \x01(\x0b\x32\".d1gateway.peer.v1.DeclinedRequestH\x00\x12\x38\n\twithdrawn\x18\x05 \x01(\x0b\x32#.d1gateway.peer.v1.WithdrawnRequestH\x00\x12/\n\x08\x63\x61pacity\x18\x06 \x01(\x0b\x32\x1b.d1gateway.peer.v1.CapacityH\x00\x12\x32\n\x05reply\x18\x07 \x01(\x0b\x32!.d1gateway.peer.v1.ForwardedReplyH\x00\x12\x36\n\x0creply_result\x18\x08 \x01(\x0b\x32\x1e.d1gateway.peer.v1.ReplyResultH\x00\x42\t\n\x07\x63ontent\"\xaf\x01\n\x08Presence\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x06topics\x18\x02 \x03(\x0b\x32\x18.d1gateway.peer.v1.Topic\x12;\n\x10handler_sessions\x18\x03 \x03(\x0b\x32!.d1gateway.peer.v1.HandlerSession\x12\x13\n\x0bwants_reply\x18\x04 \x01(\x08\x12\x17\n\x0fsent_at_seconds\x18\x05 \x01(\x01\"(\n\x05Topic\x12\x11\n\tissuer_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"q\n\x0eHandlerSession\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x15\n\rtopic_indexes\x18\x02 \x03(\r\x12\x15\n\rmax_in_flight\x18\x03 \x01(\r\x12\x13\n\x0bis_draining\x18\x04 \x01(\x08\x12\x10\n\x08has_room\x18\x05 \x01(\x08\"\x8b\x01\n\x10\x46orwardedRequest\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\x42\n\x10\x63\x61llback_request\x18\x02 \x01(\x0b\x32#.issuer.callback.v1.CallbackRequestB\x03\x80\x01\x01\x12\x17\n\x0fsent_at_seconds\x18\x03 \x01(\x01\"<\n\x0f\x44\x65\x63linedRequest\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\r\n\x05token\x18\x02 \x01(\t\"=\n\x10WithdrawnRequest\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\r\n\x05token\x18\x02 \x01(\t\"&\n\x08\x43\x61pacity\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\"|\n\x0e\x46orwardedReply\x12\x1a\n\x12handler_session_id\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12>\n\x0e\x63\x61llback_reply\x18\x03 \x01(\x0b\x32!.issuer.callback.v1.CallbackReplyB\x03\x80\x01\x01\"P\n\x0bReplyResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x31\n\x07outcome\x18\x02 \x01(\x0e\x32 .issuer.callback.v1.ReplyOutcomeBs\n\x11\x64\x31gateway.peer.v1B\x11PeerMessagesProtoP\x01Z5d1gateway.internal/contracts/d1gateway/peer/v1;peerv1\xaa\x02\x11\x44\x31Gateway.Peer.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n d1gateway/peer/v1/messages.proto\x12\x11\x64\x31gateway.peer.v1\x1a!issuer/callback/v1/messages.proto\"\xee\x03\n\x0bPeerMessage\x12\x16\n\x06sender\x18\x01 \x01(\tR\x06sender\x12\x39\n\x08presence\x18\x02 \x01(\x0b\x32\x1b.d1gateway.peer.v1.PresenceH\x00R\x08presence\x12?\n\x07request\x18\x03 \x01(\x0b\x32#.d1gateway.peer.v1.ForwardedRequestH\x00R\x07request\x12@\n\x08\x64\x65\x63lined\x18\x04 \x01(\x0b\x32\".d1gateway.peer.v1.DeclinedRequestH\x00R\x08\x64\x65\x63lined\x12\x43\n\twithdrawn\x18\x05 \x01(\x0b\x32#.d1gateway.peer.v1.WithdrawnRequestH\x00R\twithdrawn\x12\x39\n\x08\x63\x61pacity\x18\x06 \x01(\x0b\x32\x1b.d1gateway.peer.v1.CapacityH\x00R\x08\x63\x61pacity\x12\x39\n\x05reply\x18\x07 \x01(\x0b\x32!.d1gateway.peer.v1.ForwardedReplyH\x00R\x05reply\x12\x43\n\x0creply_result\x18\x08 \x01(\x0b\x32\x1e.d1gateway.peer.v1.ReplyResultH\x00R\x0breplyResultB\t\n\x07\x63ontent\"\xeb\x01\n\x08Presence\x12\x16\n\x06number\x18\x01 \x01(\x04R\x06number\x12\x30\n\x06topics\x18\x02 \x03(\x0b\x32\x18.d1gateway.peer.v1.TopicR\x06topics\x12L\n\x10handler_sessions\x18\x03 \x03(\x0b\x32!.d1gateway.peer.v1.HandlerSessionR\x0fhandlerSessions\x12\x1f\n\x0bwants_reply\x18\x04 \x01(\x08R\nwantsReply\x12&\n\x0fsent_at_seconds\x18\x05 \x01(\x01R\rsentAtSeconds\"8\n\x05Topic\x12\x1b\n\tissuer_id\x18\x01 \x01(\tR\x08issuerId\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\"\xa5\x01\n\x0eHandlerSession\x12\x0e\n\x02id\x18\x01 \x01(\x04R\x02id\x12#\n\rtopic_indexes\x18\x02 \x03(\rR\x0ctopicIndexes\x12\"\n\rmax_in_flight\x18\x03 \x01(\rR\x0bmaxInFlight\x12\x1f\n\x0bis_draining\x18\x04 \x01(\x08R\nisDraining\x12\x19\n\x08has_room\x18\x05 \x01(\x08R\x07hasRoom\"\xbd\x01\n\x10\x46orwardedRequest\x12,\n\x12handler_session_id\x18\x01 \x01(\x04R\x10handlerSessionId\x12S\n\x10\x63\x61llback_request\x18\x02 \x01(\x0b\x32#.issuer.callback.v1.CallbackRequestB\x03\x80\x01\x01R\x0f\x63\x61llbackRequest\x12&\n\x0fsent_at_seconds\x18\x03 \x01(\x01R\rsentAtSeconds\"U\n\x0f\x44\x65\x63linedRequest\x12,\n\x12handler_session_id\x18\x01 \x01(\x04R\x10handlerSessionId\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\"V\n\x10WithdrawnRequest\x12,\n\x12handler_session_id\x18\x01 \x01(\x04R\x10handlerSessionId\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\"8\n\x08\x43\x61pacity\x12,\n\x12handler_session_id\x18\x01 \x01(\x04R\x10handlerSessionId\"\xa5\x01\n\x0e\x46orwardedReply\x12,\n\x12handler_session_id\x18\x01 \x01(\x04R\x10handlerSessionId\x12\x16\n\x06number\x18\x02 \x01(\x04R\x06number\x12M\n\x0e\x63\x61llback_reply\x18\x03 \x01(\x0b\x32!.issuer.callback.v1.CallbackReplyB\x03\x80\x01\x01R\rcallbackReply\"a\n\x0bReplyResult\x12\x16\n\x06number\x18\x01 \x01(\x04R\x06number\x12:\n\x07outcome\x18\x02 \x01(\x0e\x32 .issuer.callback.v1.ReplyOutcomeR\x07outcomeBs\n\x11\x64\x31gateway.peer.v1B\x11PeerMessagesProtoP\x01Z5d1gateway.internal/contracts/d1gateway/peer/v1;peerv1\xaa\x02\x11\x44\x31Gateway.Peer.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,23 +38,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FORWARDEDREPLY'].fields_by_name['callback_reply']._loaded_options = None
   _globals['_FORWARDEDREPLY'].fields_by_name['callback_reply']._serialized_options = b'\200\001\001'
   _globals['_PEERMESSAGE']._serialized_start=91
-  _globals['_PEERMESSAGE']._serialized_end=507
-  _globals['_PRESENCE']._serialized_start=510
-  _globals['_PRESENCE']._serialized_end=685
-  _globals['_TOPIC']._serialized_start=687
-  _globals['_TOPIC']._serialized_end=727
-  _globals['_HANDLERSESSION']._serialized_start=729
-  _globals['_HANDLERSESSION']._serialized_end=842
-  _globals['_FORWARDEDREQUEST']._serialized_start=845
-  _globals['_FORWARDEDREQUEST']._serialized_end=984
-  _globals['_DECLINEDREQUEST']._serialized_start=986
-  _globals['_DECLINEDREQUEST']._serialized_end=1046
-  _globals['_WITHDRAWNREQUEST']._serialized_start=1048
-  _globals['_WITHDRAWNREQUEST']._serialized_end=1109
-  _globals['_CAPACITY']._serialized_start=1111
-  _globals['_CAPACITY']._serialized_end=1149
-  _globals['_FORWARDEDREPLY']._serialized_start=1151
-  _globals['_FORWARDEDREPLY']._serialized_end=1275
-  _globals['_REPLYRESULT']._serialized_start=1277
-  _globals['_REPLYRESULT']._serialized_end=1357
+  _globals['_PEERMESSAGE']._serialized_end=585
+  _globals['_PRESENCE']._serialized_start=588
+  _globals['_PRESENCE']._serialized_end=823
+  _globals['_TOPIC']._serialized_start=825
+  _globals['_TOPIC']._serialized_end=881
+  _globals['_HANDLERSESSION']._serialized_start=884
+  _globals['_HANDLERSESSION']._serialized_end=1049
+  _globals['_FORWARDEDREQUEST']._serialized_start=1052
+  _globals['_FORWARDEDREQUEST']._serialized_end=1241
+  _globals['_DECLINEDREQUEST']._serialized_start=1243
+  _globals['_DECLINEDREQUEST']._serialized_end=1328
+  _globals['_WITHDRAWNREQUEST']._serialized_start=1330
+  _globals['_WITHDRAWNREQUEST']._serialized_end=1416
+  _globals['_CAPACITY']._serialized_start=1418
+  _globals['_CAPACITY']._serialized_end=1474
+  _globals['_FORWARDEDREPLY']._serialized_start=1477
+  _globals['_FORWARDEDREPLY']._serialized_end=1642
+  _globals['_REPLYRESULT']._serialized_start=1644
+  _globals['_REPLYRESULT']._serialized_end=1741
 # @@protoc_insertion_point(module_scope)

@@ -22,14 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from issuer.callback.v1 import replies_pb2 as issuer_dot_callback_dot_v1_dot_replies__pb2
 from issuer.callback.v1 import requests_pb2 as issuer_dot_callback_dot_v1_dot_requests__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!issuer/callback/v1/messages.proto\x12\x12issuer.callback.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a issuer/callback/v1/replies.proto\x1a!issuer/callback/v1/requests.proto\"\xe1\x01\n\x16HandleCallbacksRequest\x12?\n\x0cregistration\x18\x01 \x01(\x0b\x32\'.issuer.callback.v1.HandlerRegistrationH\x00\x12;\n\x0e\x63\x61llback_reply\x18\x02 \x01(\x0b\x32!.issuer.callback.v1.CallbackReplyH\x00\x12\x37\n\x08\x64raining\x18\x03 \x01(\x0b\x32#.issuer.callback.v1.HandlerDrainingH\x00\x42\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\xac\x02\n\x13HandlerRegistration\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\x12%\n\nissuer_ids\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x64\x18\x01\"\x05r\x03\x98\x01\n\x12O\n\x0e\x63\x61llback_kinds\x18\x03 \x03(\x0e\x32 .issuer.callback.v1.CallbackKindB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x10\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1f\n\rmax_in_flight\x18\x04 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12O\n\x14\x61\x63knowledgement_mode\x18\x05 \x01(\x0e\x32\'.issuer.callback.v1.AcknowledgementModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x11\n\x0fHandlerDraining\"\xa0\x02\n\x17HandleCallbacksResponse\x12;\n\nregistered\x18\x01 \x01(\x0b\x32%.issuer.callback.v1.HandlerRegisteredH\x00\x12?\n\x10\x63\x61llback_request\x18\x02 \x01(\x0b\x32#.issuer.callback.v1.CallbackRequestH\x00\x12\x43\n\x0f\x61\x63knowledgement\x18\x03 \x01(\x0b\x32(.issuer.callback.v1.ReplyAcknowledgementH\x00\x12\x37\n\x08\x64raining\x18\x04 \x01(\x0b\x32#.issuer.callback.v1.GatewayDrainingH\x00\x42\t\n\x07message\"*\n\x11HandlerRegistered\x12\x15\n\rmax_in_flight\x18\x01 \x01(\r\"\x11\n\x0fGatewayDraining\"\xac\x04\n\x0f\x43\x61llbackRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\ttime_left\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x11\n\tissuer_id\x18\x05 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\x12N\n\x14\x63onsumer_information\x18\n \x01(\x0b\x32..issuer.callback.v1.ConsumerInformationRequestH\x00\x12<\n\x0b\x64\x65liver_otp\x18\x0b \x01(\x0b\x32%.issuer.callback.v1.DeliverOtpRequestH\x00\x12?\n\x0c\x61uthenticate\x18\x0c \x01(\x0b\x32\'.issuer.callback.v1.AuthenticateRequestH\x00\x12P\n\x15\x61uthentication_result\x18\r \x01(\x0b\x32/.issuer.callback.v1.AuthenticationResultRequestH\x00\x12\x46\n\x10\x63\x61rd_credentials\x18\x0e \x01(\x0b\x32*.issuer.callback.v1.CardCredentialsRequestH\x00\x42\t\n\x07request\"\xe3\x03\n\rCallbackReply\x12\x19\n\x05token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12O\n\x14\x63onsumer_information\x18\n \x01(\x0b\x32/.issuer.callback.v1.ConsumerInformationResponseH\x00\x12=\n\x0b\x64\x65liver_otp\x18\x0b \x01(\x0b\x32&.issuer.callback.v1.DeliverOtpResponseH\x00\x12@\n\x0c\x61uthenticate\x18\x0c \x01(\x0b\x32(.issuer.callback.v1.AuthenticateResponseH\x00\x12Q\n\x15\x61uthentication_result\x18\r \x01(\x0b\x32\x30.issuer.callback.v1.AuthenticationResultResponseH\x00\x12G\n\x10\x63\x61rd_credentials\x18\x0e \x01(\x0b\x32+.issuer.callback.v1.CardCredentialsResponseH\x00\x12\x36\n\x07refusal\x18\x14 \x01(\x0b\x32#.issuer.callback.v1.CallbackRefusalH\x00\x42\x11\n\x08response\x12\x05\xbaH\x02\x08\x01\"\x90\x01\n\x14ReplyAcknowledgement\x12\r\n\x05token\x18\x01 \x01(\t\x12\x31\n\x07outcome\x18\x02 \x01(\x0e\x32 .issuer.callback.v1.ReplyOutcome\x12\x36\n\nviolations\x18\x03 \x03(\x0b\x32\".issuer.callback.v1.ReplyViolation\"B\n\x0eReplyViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t*\xe1\x01\n\x0c\x43\x61llbackKind\x12\x1d\n\x19\x43\x41LLBACK_KIND_UNSPECIFIED\x10\x00\x12&\n\"CALLBACK_KIND_CONSUMER_INFORMATION\x10\x01\x12\x1d\n\x19\x43\x41LLBACK_KIND_DELIVER_OTP\x10\x02\x12\x1e\n\x1a\x43\x41LLBACK_KIND_AUTHENTICATE\x10\x03\x12\'\n#CALLBACK_KIND_AUTHENTICATION_RESULT\x10\x04\x12\"\n\x1e\x43\x41LLBACK_KIND_CARD_CREDENTIALS\x10\x05*\xc1\x01\n\x0cReplyOutcome\x12\x1d\n\x19REPLY_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPLY_OUTCOME_ACCEPTED\x10\x01\x12\x16\n\x12REPLY_OUTCOME_LATE\x10\x02\x12\"\n\x1eREPLY_OUTCOME_ALREADY_ANSWERED\x10\x03\x12\x1f\n\x1bREPLY_OUTCOME_UNKNOWN_TOKEN\x10\x04\x12\x19\n\x15REPLY_OUTCOME_INVALID\x10\x05*\x80\x01\n\x13\x41\x63knowledgementMode\x12$\n ACKNOWLEDGEMENT_MODE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41\x43KNOWLEDGEMENT_MODE_ALL\x10\x01\x12%\n!ACKNOWLEDGEMENT_MODE_NOT_ACCEPTED\x10\x02\x42\x8b\x01\n\x1c\x64\x31gateway.issuer.callback.v1B\x15\x43\x61llbackMessagesProtoP\x01Z:d1gateway.internal/contracts/issuer/callback/v1;callbackv1\xaa\x02\x15\x44\x31Gateway.Callback.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!issuer/callback/v1/messages.proto\x12\x12issuer.callback.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a issuer/callback/v1/replies.proto\x1a!issuer/callback/v1/requests.proto\"\x88\x02\n\x16HandleCallbacksRequest\x12M\n\x0cregistration\x18\x01 \x01(\x0b\x32\'.issuer.callback.v1.HandlerRegistrationH\x00R\x0cregistration\x12J\n\x0e\x63\x61llback_reply\x18\x02 \x01(\x0b\x32!.issuer.callback.v1.CallbackReplyH\x00R\rcallbackReply\x12\x41\n\x08\x64raining\x18\x03 \x01(\x0b\x32#.issuer.callback.v1.HandlerDrainingH\x00R\x08\x64rainingB\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\xee\x02\n\x13HandlerRegistration\x12\x31\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$R\x04name\x12\x30\n\nissuer_ids\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x64\x18\x01\"\x05r\x03\x98\x01\nR\tissuerIds\x12^\n\x0e\x63\x61llback_kinds\x18\x03 \x03(\x0e\x32 .issuer.callback.v1.CallbackKindB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x10\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\rcallbackKinds\x12,\n\rmax_in_flight\x18\x04 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07R\x0bmaxInFlight\x12\x64\n\x14\x61\x63knowledgement_mode\x18\x05 \x01(\x0e\x32\'.issuer.callback.v1.AcknowledgementModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x13\x61\x63knowledgementMode\"\x11\n\x0fHandlerDraining\"\xd8\x02\n\x17HandleCallbacksResponse\x12G\n\nregistered\x18\x01 \x01(\x0b\x32%.issuer.callback.v1.HandlerRegisteredH\x00R\nregistered\x12P\n\x10\x63\x61llback_request\x18\x02 \x01(\x0b\x32#.issuer.callback.v1.CallbackRequestH\x00R\x0f\x63\x61llbackRequest\x12T\n\x0f\x61\x63knowledgement\x18\x03 \x01(\x0b\x32(.issuer.callback.v1.ReplyAcknowledgementH\x00R\x0f\x61\x63knowledgement\x12\x41\n\x08\x64raining\x18\x04 \x01(\x0b\x32#.issuer.callback.v1.GatewayDrainingH\x00R\x08\x64rainingB\t\n\x07message\"7\n\x11HandlerRegistered\x12\"\n\rmax_in_flight\x18\x01 \x01(\rR\x0bmaxInFlight\"\x11\n\x0fGatewayDraining\"\xbf\x05\n\x0f\x43\x61llbackRequest\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12\x36\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x64\x65\x61\x64line\x12\x36\n\ttime_left\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08timeLeft\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\rR\x07\x61ttempt\x12\x1b\n\tissuer_id\x18\x05 \x01(\tR\x08issuerId\x12%\n\x0e\x63orrelation_id\x18\x06 \x01(\tR\rcorrelationId\x12\x63\n\x14\x63onsumer_information\x18\n \x01(\x0b\x32..issuer.callback.v1.ConsumerInformationRequestH\x00R\x13\x63onsumerInformation\x12H\n\x0b\x64\x65liver_otp\x18\x0b \x01(\x0b\x32%.issuer.callback.v1.DeliverOtpRequestH\x00R\ndeliverOtp\x12M\n\x0c\x61uthenticate\x18\x0c \x01(\x0b\x32\'.issuer.callback.v1.AuthenticateRequestH\x00R\x0c\x61uthenticate\x12\x66\n\x15\x61uthentication_result\x18\r \x01(\x0b\x32/.issuer.callback.v1.AuthenticationResultRequestH\x00R\x14\x61uthenticationResult\x12W\n\x10\x63\x61rd_credentials\x18\x0e \x01(\x0b\x32*.issuer.callback.v1.CardCredentialsRequestH\x00R\x0f\x63\x61rdCredentialsB\t\n\x07request\"\xc9\x04\n\rCallbackReply\x12 \n\x05token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x05token\x12\x64\n\x14\x63onsumer_information\x18\n \x01(\x0b\x32/.issuer.callback.v1.ConsumerInformationResponseH\x00R\x13\x63onsumerInformation\x12I\n\x0b\x64\x65liver_otp\x18\x0b \x01(\x0b\x32&.issuer.callback.v1.DeliverOtpResponseH\x00R\ndeliverOtp\x12N\n\x0c\x61uthenticate\x18\x0c \x01(\x0b\x32(.issuer.callback.v1.AuthenticateResponseH\x00R\x0c\x61uthenticate\x12g\n\x15\x61uthentication_result\x18\r \x01(\x0b\x32\x30.issuer.callback.v1.AuthenticationResultResponseH\x00R\x14\x61uthenticationResult\x12X\n\x10\x63\x61rd_credentials\x18\x0e \x01(\x0b\x32+.issuer.callback.v1.CardCredentialsResponseH\x00R\x0f\x63\x61rdCredentials\x12?\n\x07refusal\x18\x14 \x01(\x0b\x32#.issuer.callback.v1.CallbackRefusalH\x00R\x07refusalB\x11\n\x08response\x12\x05\xbaH\x02\x08\x01\"\xac\x01\n\x14ReplyAcknowledgement\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12:\n\x07outcome\x18\x02 \x01(\x0e\x32 .issuer.callback.v1.ReplyOutcomeR\x07outcome\x12\x42\n\nviolations\x18\x03 \x03(\x0b\x32\".issuer.callback.v1.ReplyViolationR\nviolations\"\\\n\x0eReplyViolation\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x12\n\x04rule\x18\x03 \x01(\tR\x04rule*\xe1\x01\n\x0c\x43\x61llbackKind\x12\x1d\n\x19\x43\x41LLBACK_KIND_UNSPECIFIED\x10\x00\x12&\n\"CALLBACK_KIND_CONSUMER_INFORMATION\x10\x01\x12\x1d\n\x19\x43\x41LLBACK_KIND_DELIVER_OTP\x10\x02\x12\x1e\n\x1a\x43\x41LLBACK_KIND_AUTHENTICATE\x10\x03\x12\'\n#CALLBACK_KIND_AUTHENTICATION_RESULT\x10\x04\x12\"\n\x1e\x43\x41LLBACK_KIND_CARD_CREDENTIALS\x10\x05*\xc1\x01\n\x0cReplyOutcome\x12\x1d\n\x19REPLY_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPLY_OUTCOME_ACCEPTED\x10\x01\x12\x16\n\x12REPLY_OUTCOME_LATE\x10\x02\x12\"\n\x1eREPLY_OUTCOME_ALREADY_ANSWERED\x10\x03\x12\x1f\n\x1bREPLY_OUTCOME_UNKNOWN_TOKEN\x10\x04\x12\x19\n\x15REPLY_OUTCOME_INVALID\x10\x05*\x80\x01\n\x13\x41\x63knowledgementMode\x12$\n ACKNOWLEDGEMENT_MODE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41\x43KNOWLEDGEMENT_MODE_ALL\x10\x01\x12%\n!ACKNOWLEDGEMENT_MODE_NOT_ACCEPTED\x10\x02\x42\x8b\x01\n\x1c\x64\x31gateway.issuer.callback.v1B\x15\x43\x61llbackMessagesProtoP\x01Z:d1gateway.internal/contracts/issuer/callback/v1;callbackv1\xaa\x02\x15\x44\x31Gateway.Callback.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,30 +52,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALLBACKREPLY'].oneofs_by_name['response']._serialized_options = b'\272H\002\010\001'
   _globals['_CALLBACKREPLY'].fields_by_name['token']._loaded_options = None
   _globals['_CALLBACKREPLY'].fields_by_name['token']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
-  _globals['_CALLBACKKIND']._serialized_start=2385
-  _globals['_CALLBACKKIND']._serialized_end=2610
-  _globals['_REPLYOUTCOME']._serialized_start=2613
-  _globals['_REPLYOUTCOME']._serialized_end=2806
-  _globals['_ACKNOWLEDGEMENTMODE']._serialized_start=2809
-  _globals['_ACKNOWLEDGEMENTMODE']._serialized_end=2937
-  _globals['_HANDLECALLBACKSREQUEST']._serialized_start=221
-  _globals['_HANDLECALLBACKSREQUEST']._serialized_end=446
-  _globals['_HANDLERREGISTRATION']._serialized_start=449
-  _globals['_HANDLERREGISTRATION']._serialized_end=749
-  _globals['_HANDLERDRAINING']._serialized_start=751
-  _globals['_HANDLERDRAINING']._serialized_end=768
-  _globals['_HANDLECALLBACKSRESPONSE']._serialized_start=771
-  _globals['_HANDLECALLBACKSRESPONSE']._serialized_end=1059
-  _globals['_HANDLERREGISTERED']._serialized_start=1061
-  _globals['_HANDLERREGISTERED']._serialized_end=1103
-  _globals['_GATEWAYDRAINING']._serialized_start=1105
-  _globals['_GATEWAYDRAINING']._serialized_end=1122
-  _globals['_CALLBACKREQUEST']._serialized_start=1125
-  _globals['_CALLBACKREQUEST']._serialized_end=1681
-  _globals['_CALLBACKREPLY']._serialized_start=1684
-  _globals['_CALLBACKREPLY']._serialized_end=2167
-  _globals['_REPLYACKNOWLEDGEMENT']._serialized_start=2170
-  _globals['_REPLYACKNOWLEDGEMENT']._serialized_end=2314
-  _globals['_REPLYVIOLATION']._serialized_start=2316
-  _globals['_REPLYVIOLATION']._serialized_end=2382
+  _globals['_CALLBACKKIND']._serialized_start=2833
+  _globals['_CALLBACKKIND']._serialized_end=3058
+  _globals['_REPLYOUTCOME']._serialized_start=3061
+  _globals['_REPLYOUTCOME']._serialized_end=3254
+  _globals['_ACKNOWLEDGEMENTMODE']._serialized_start=3257
+  _globals['_ACKNOWLEDGEMENTMODE']._serialized_end=3385
+  _globals['_HANDLECALLBACKSREQUEST']._serialized_start=192
+  _globals['_HANDLECALLBACKSREQUEST']._serialized_end=456
+  _globals['_HANDLERREGISTRATION']._serialized_start=459
+  _globals['_HANDLERREGISTRATION']._serialized_end=825
+  _globals['_HANDLERDRAINING']._serialized_start=827
+  _globals['_HANDLERDRAINING']._serialized_end=844
+  _globals['_HANDLECALLBACKSRESPONSE']._serialized_start=847
+  _globals['_HANDLECALLBACKSRESPONSE']._serialized_end=1191
+  _globals['_HANDLERREGISTERED']._serialized_start=1193
+  _globals['_HANDLERREGISTERED']._serialized_end=1248
+  _globals['_GATEWAYDRAINING']._serialized_start=1250
+  _globals['_GATEWAYDRAINING']._serialized_end=1267
+  _globals['_CALLBACKREQUEST']._serialized_start=1270
+  _globals['_CALLBACKREQUEST']._serialized_end=1973
+  _globals['_CALLBACKREPLY']._serialized_start=1976
+  _globals['_CALLBACKREPLY']._serialized_end=2561
+  _globals['_REPLYACKNOWLEDGEMENT']._serialized_start=2564
+  _globals['_REPLYACKNOWLEDGEMENT']._serialized_end=2736
+  _globals['_REPLYVIOLATION']._serialized_start=2738
+  _globals['_REPLYVIOLATION']._serialized_end=2830
 # @@protoc_insertion_point(module_scope)

@@ -22,10 +22,9 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/common/v1/card_data.proto\x12\x10issuer.common.v1\x1a\x1b\x62uf/validate/validate.proto\"A\n\nCardExpiry\x12\x18\n\x05month\x18\x01 \x01(\rB\t\xbaH\x06*\x04\x18\x0c(\x01\x12\x19\n\x04year\x18\x02 \x01(\rB\x0b\xbaH\x08*\x06\x18\xb3\x10(\xd0\x0f\"q\n\x0f\x43\x61rdCredentials\x12%\n\x03pan\x18\x01 \x01(\tB\x18\x80\x01\x01\xbaH\x12r\x10\x32\x0e^[0-9]{10,19}$\x12\x37\n\x06\x65xpiry\x18\x02 \x01(\x0b\x32\x1c.issuer.common.v1.CardExpiryB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01\x42\x81\x01\n\x1a\x64\x31gateway.issuer.common.v1B\x13\x43ommonCardDataProtoP\x01Z6d1gateway.internal/contracts/issuer/common/v1;commonv1\xaa\x02\x13\x44\x31Gateway.Common.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/common/v1/card_data.proto\x12\x10issuer.common.v1\"N\n\nCardExpiry\x12\x1f\n\x05month\x18\x01 \x01(\rB\t\xbaH\x06*\x04\x18\x0c(\x01R\x05month\x12\x1f\n\x04year\x18\x02 \x01(\rB\x0b\xbaH\x08*\x06\x18\xb3\x10(\xd0\x0fR\x04year\"~\n\x0f\x43\x61rdCredentials\x12*\n\x03pan\x18\x01 \x01(\tB\x18\x80\x01\x01\xbaH\x12r\x10\x32\x0e^[0-9]{10,19}$R\x03pan\x12?\n\x06\x65xpiry\x18\x02 \x01(\x0b\x32\x1c.issuer.common.v1.CardExpiryB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01R\x06\x65xpiryB\x81\x01\n\x1a\x64\x31gateway.issuer.common.v1B\x13\x43ommonCardDataProtoP\x01Z6d1gateway.internal/contracts/issuer/common/v1;commonv1\xaa\x02\x13\x44\x31Gateway.Common.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CARDCREDENTIALS'].fields_by_name['pan']._serialized_options = b'\200\001\001\272H\022r\0202\016^[0-9]{10,19}$'
   _globals['_CARDCREDENTIALS'].fields_by_name['expiry']._loaded_options = None
   _globals['_CARDCREDENTIALS'].fields_by_name['expiry']._serialized_options = b'\200\001\001\272H\003\310\001\001'
-  _globals['_CARDEXPIRY']._serialized_start=83
-  _globals['_CARDEXPIRY']._serialized_end=148
-  _globals['_CARDCREDENTIALS']._serialized_start=150
-  _globals['_CARDCREDENTIALS']._serialized_end=263
+  _globals['_CARDEXPIRY']._serialized_start=54
+  _globals['_CARDEXPIRY']._serialized_end=132
+  _globals['_CARDCREDENTIALS']._serialized_start=134
+  _globals['_CARDCREDENTIALS']._serialized_end=260
 # @@protoc_insertion_point(module_scope)

@@ -22,12 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from issuer.consumer.v1 import authentication_pb2 as issuer_dot_consumer_dot_v1_dot_authentication__pb2
 from issuer.consumer.v1 import personal_information_pb2 as issuer_dot_consumer_dot_v1_dot_personal__information__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!issuer/consumer/v1/messages.proto\x12\x12issuer.consumer.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\'issuer/consumer/v1/authentication.proto\x1a-issuer/consumer/v1/personal_information.proto\"\xfb\x01\n\x1a\x44\x65leteAuthenticatorRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x35\n\x0f\x61pp_instance_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12.\n\x06reason\x18\x04 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[a-zA-Z0-9 ]{1,64}$\xd8\x01\x01\x12\x35\n\x0breason_code\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01\"\x1d\n\x1b\x44\x65leteAuthenticatorResponse\"\x86\x02\n\x17RegisterConsumerRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x30\n\x07user_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x17\x32\x15^[A-Za-z0-9_-]{1,15}$\xd8\x01\x01\x12\x31\n\x0b\x63onsumer_id\x18\x04 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x45\n\x14personal_information\x18\x05 \x01(\x0b\x32\'.issuer.consumer.v1.PersonalInformation\"\x1a\n\x18RegisterConsumerResponse\"\xf2\x01\n\x15\x44\x65leteConsumerRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x31\n\x0b\x63onsumer_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12.\n\x06reason\x18\x04 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[a-zA-Z0-9 ]{1,64}$\xd8\x01\x01\x12\x35\n\x0breason_code\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01\"\x18\n\x16\x44\x65leteConsumerResponse\"\xa2\x02\n\x1d\x43ompleteAuthenticationRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\xbf\x01\n\x06result\x18\x03 \x01(\x0b\x32(.issuer.consumer.v1.AuthenticationResultB\x84\x01\xbaH\x80\x01\xba\x01z\n\x0cresult.final\x12Sthe status must be AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED\x1a\x15this.status in [2, 3]\xc8\x01\x01\" \n\x1e\x43ompleteAuthenticationResponseB\x8b\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x15\x43onsumerMessagesProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!issuer/consumer/v1/messages.proto\x12\x12issuer.consumer.v1\x1a\'issuer/consumer/v1/authentication.proto\x1a-issuer/consumer/v1/personal_information.proto\"\xb3\x02\n\x1a\x44\x65leteAuthenticatorRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12*\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12\x44\n\x0f\x61pp_instance_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\rappInstanceId\x12\x36\n\x06reason\x18\x04 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[a-zA-Z0-9 ]{1,64}$\xd8\x01\x01R\x06reason\x12\x41\n\x0breason_code\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01R\nreasonCode\"\x1d\n\x1b\x44\x65leteAuthenticatorResponse\"\xc4\x02\n\x17RegisterConsumerRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12*\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12\x38\n\x07user_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x17\x32\x15^[A-Za-z0-9_-]{1,15}$\xd8\x01\x01R\x06userId\x12=\n\x0b\x63onsumer_id\x18\x04 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\nconsumerId\x12Z\n\x14personal_information\x18\x05 \x01(\x0b\x32\'.issuer.consumer.v1.PersonalInformationR\x13personalInformation\"\x1a\n\x18RegisterConsumerResponse\"\xa7\x02\n\x15\x44\x65leteConsumerRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12*\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12=\n\x0b\x63onsumer_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\nconsumerId\x12\x36\n\x06reason\x18\x04 \x01(\tB\x1e\xbaH\x1br\x16\x32\x14^[a-zA-Z0-9 ]{1,64}$\xd8\x01\x01R\x06reason\x12\x41\n\x0breason_code\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\xd8\x01\x01R\nreasonCode\"\x18\n\x16\x44\x65leteConsumerResponse\"\xbf\x02\n\x1d\x43ompleteAuthenticationRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12*\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12\xc7\x01\n\x06result\x18\x03 \x01(\x0b\x32(.issuer.consumer.v1.AuthenticationResultB\x84\x01\xbaH\x80\x01\xba\x01z\n\x0cresult.final\x12Sthe status must be AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED\x1a\x15this.status in [2, 3]\xc8\x01\x01R\x06result\" \n\x1e\x43ompleteAuthenticationResponseB\x8b\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x15\x43onsumerMessagesProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -69,20 +68,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETEAUTHENTICATIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_COMPLETEAUTHENTICATIONREQUEST'].fields_by_name['result']._loaded_options = None
   _globals['_COMPLETEAUTHENTICATIONREQUEST'].fields_by_name['result']._serialized_options = b'\272H\200\001\272\001z\n\014result.final\022Sthe status must be AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED\032\025this.status in [2, 3]\310\001\001'
-  _globals['_DELETEAUTHENTICATORREQUEST']._serialized_start=175
-  _globals['_DELETEAUTHENTICATORREQUEST']._serialized_end=426
-  _globals['_DELETEAUTHENTICATORRESPONSE']._serialized_start=428
-  _globals['_DELETEAUTHENTICATORRESPONSE']._serialized_end=457
-  _globals['_REGISTERCONSUMERREQUEST']._serialized_start=460
-  _globals['_REGISTERCONSUMERREQUEST']._serialized_end=722
-  _globals['_REGISTERCONSUMERRESPONSE']._serialized_start=724
-  _globals['_REGISTERCONSUMERRESPONSE']._serialized_end=750
-  _globals['_DELETECONSUMERREQUEST']._serialized_start=753
-  _globals['_DELETECONSUMERREQUEST']._serialized_end=995
-  _globals['_DELETECONSUMERRESPONSE']._serialized_start=997
-  _globals['_DELETECONSUMERRESPONSE']._serialized_end=1021
-  _globals['_COMPLETEAUTHENTICATIONREQUEST']._serialized_start=1024
-  _globals['_COMPLETEAUTHENTICATIONREQUEST']._serialized_end=1314
-  _globals['_COMPLETEAUTHENTICATIONRESPONSE']._serialized_start=1316
-  _globals['_COMPLETEAUTHENTICATIONRESPONSE']._serialized_end=1348
+  _globals['_DELETEAUTHENTICATORREQUEST']._serialized_start=146
+  _globals['_DELETEAUTHENTICATORREQUEST']._serialized_end=453
+  _globals['_DELETEAUTHENTICATORRESPONSE']._serialized_start=455
+  _globals['_DELETEAUTHENTICATORRESPONSE']._serialized_end=484
+  _globals['_REGISTERCONSUMERREQUEST']._serialized_start=487
+  _globals['_REGISTERCONSUMERREQUEST']._serialized_end=811
+  _globals['_REGISTERCONSUMERRESPONSE']._serialized_start=813
+  _globals['_REGISTERCONSUMERRESPONSE']._serialized_end=839
+  _globals['_DELETECONSUMERREQUEST']._serialized_start=842
+  _globals['_DELETECONSUMERREQUEST']._serialized_end=1137
+  _globals['_DELETECONSUMERRESPONSE']._serialized_start=1139
+  _globals['_DELETECONSUMERRESPONSE']._serialized_end=1163
+  _globals['_COMPLETEAUTHENTICATIONREQUEST']._serialized_start=1166
+  _globals['_COMPLETEAUTHENTICATIONREQUEST']._serialized_end=1485
+  _globals['_COMPLETEAUTHENTICATIONRESPONSE']._serialized_start=1487
+  _globals['_COMPLETEAUTHENTICATIONRESPONSE']._serialized_end=1519
 # @@protoc_insertion_point(module_scope)

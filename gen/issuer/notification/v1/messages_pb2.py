@@ -22,14 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from issuer.consumer.v1 import operation_pb2 as issuer_dot_consumer_dot_v1_dot_operation__pb2
 from issuer.threeds.v1 import operation_pb2 as issuer_dot_threeds_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%issuer/notification/v1/messages.proto\x12\x16issuer.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"issuer/consumer/v1/operation.proto\x1a!issuer/threeds/v1/operation.proto\"\xc4\x02\n\x0cNotification\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x11\n\tissuer_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x03 \x01(\t\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63orrelation_id\x18\x05 \x01(\t\x12\x13\n\x0b\x63onsumer_id\x18\x06 \x01(\t\x12S\n\x12three_ds_operation\x18\n \x01(\x0b\x32#.issuer.threeds.v1.ThreeDSOperationH\x00R\x10threeDSOperation\x12\x43\n\x12\x63onsumer_operation\x18\x0b \x01(\x0b\x32%.issuer.consumer.v1.ConsumerOperationH\x00\x42\x07\n\x05\x65vent\"\xf3\x02\n\x12NotificationFilter\x12\x36\n\x08\x63\x61rd_ids\x18\x01 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$\x12:\n\x0c\x63onsumer_ids\x18\x02 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12;\n\roperation_ids\x18\x03 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12^\n\x13three_ds_operations\x18\x04 \x01(\x0b\x32..issuer.notification.v1.ThreeDSOperationFilterR\x11threeDSOperations\x12L\n\x13\x63onsumer_operations\x18\x05 \x01(\x0b\x32/.issuer.notification.v1.ConsumerOperationFilter\"\xaf\x01\n\x16ThreeDSOperationFilter\x12G\n\x05types\x18\x01 \x03(\x0e\x32\'.issuer.threeds.v1.ThreeDSOperationTypeB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12L\n\x08statuses\x18\x02 \x03(\x0e\x32).issuer.threeds.v1.ThreeDSOperationStatusB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\"\xb4\x01\n\x17\x43onsumerOperationFilter\x12I\n\x05types\x18\x01 \x03(\x0e\x32).issuer.consumer.v1.ConsumerOperationTypeB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12N\n\x08statuses\x18\x02 \x03(\x0e\x32+.issuer.consumer.v1.ConsumerOperationStatusB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\"\xba\x03\n\x19WatchNotificationsRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x43\n\x08position\x18\x02 \x01(\x0e\x32%.issuer.notification.v1.StartPositionB\x08\xbaH\x05\x82\x01\x02\x10\x01H\x00\x12!\n\x0c\x61\x66ter_cursor\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12+\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x36\n\x0csubscription\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\xd8\x01\x01\x12:\n\x06\x66ilter\x18\x06 \x01(\x0b\x32*.issuer.notification.v1.NotificationFilter\x12 \n\x0emax_batch_size\x18\x07 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12I\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\xac\x02\x32\x05\x10\x80\xc2\xd7/B\x07\n\x05start\"\xb3\x01\n\x1aWatchNotificationsResponse\x12;\n\rnotifications\x18\x01 \x03(\x0b\x32$.issuer.notification.v1.Notification\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x31\n\x04role\x18\x03 \x01(\x0e\x32#.issuer.notification.v1.WatcherRole\x12\x15\n\rfencing_token\x18\x04 \x01(\x04\"\x85\x01\n\x13\x43ommitCursorRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x33\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\x12\x19\n\x06\x63ursor\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"0\n\x14\x43ommitCursorResponse\x12\x18\n\x10\x63ommitted_cursor\x18\x01 \x01(\t\"\x99\x01\n\x0cSubscription\x12\x11\n\tissuer_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10\x63ommitted_cursor\x18\x03 \x01(\t\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03lag\x18\x05 \x01(\x04\x12\x10\n\x08watchers\x18\x06 \x01(\r\"m\n\x16GetSubscriptionRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x33\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\"U\n\x17GetSubscriptionResponse\x12:\n\x0csubscription\x18\x01 \x01(\x0b\x32$.issuer.notification.v1.Subscription\":\n\x18ListSubscriptionsRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\"X\n\x19ListSubscriptionsResponse\x12;\n\rsubscriptions\x18\x01 \x03(\x0b\x32$.issuer.notification.v1.Subscription\"p\n\x19\x44\x65leteSubscriptionRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12\x33\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\"\x1c\n\x1a\x44\x65leteSubscriptionResponse*g\n\rStartPosition\x12\x1e\n\x1aSTART_POSITION_UNSPECIFIED\x10\x00\x12\x1b\n\x17START_POSITION_EARLIEST\x10\x01\x12\x19\n\x15START_POSITION_LATEST\x10\x02*^\n\x0bWatcherRole\x12\x1c\n\x18WATCHER_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13WATCHER_ROLE_ACTIVE\x10\x01\x12\x18\n\x14WATCHER_ROLE_STANDBY\x10\x02\x42\x9f\x01\n d1gateway.issuer.notification.v1B\x19NotificationMessagesProtoP\x01ZBd1gateway.internal/contracts/issuer/notification/v1;notificationv1\xaa\x02\x19\x44\x31Gateway.Notification.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%issuer/notification/v1/messages.proto\x12\x16issuer.notification.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"issuer/consumer/v1/operation.proto\x1a!issuer/threeds/v1/operation.proto\"\x99\x03\n\x0cNotification\x12\x16\n\x06\x63ursor\x18\x01 \x01(\tR\x06\x63ursor\x12\x1b\n\tissuer_id\x18\x02 \x01(\tR\x08issuerId\x12\x17\n\x07\x63\x61rd_id\x18\x03 \x01(\tR\x06\x63\x61rdId\x12=\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0breceiveTime\x12%\n\x0e\x63orrelation_id\x18\x05 \x01(\tR\rcorrelationId\x12\x1f\n\x0b\x63onsumer_id\x18\x06 \x01(\tR\nconsumerId\x12S\n\x12three_ds_operation\x18\n \x01(\x0b\x32#.issuer.threeds.v1.ThreeDSOperationH\x00R\x10threeDSOperation\x12V\n\x12\x63onsumer_operation\x18\x0b \x01(\x0b\x32%.issuer.consumer.v1.ConsumerOperationH\x00R\x11\x63onsumerOperationB\x07\n\x05\x65vent\"\xab\x03\n\x12NotificationFilter\x12?\n\x08\x63\x61rd_ids\x18\x01 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$R\x07\x63\x61rdIds\x12G\n\x0c\x63onsumer_ids\x18\x02 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x0b\x63onsumerIds\x12I\n\roperation_ids\x18\x03 \x03(\tB$\xbaH!\x92\x01\x1e\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x0coperationIds\x12^\n\x13three_ds_operations\x18\x04 \x01(\x0b\x32..issuer.notification.v1.ThreeDSOperationFilterR\x11threeDSOperations\x12`\n\x13\x63onsumer_operations\x18\x05 \x01(\x0b\x32/.issuer.notification.v1.ConsumerOperationFilterR\x12\x63onsumerOperations\"\xc0\x01\n\x16ThreeDSOperationFilter\x12N\n\x05types\x18\x01 \x03(\x0e\x32\'.issuer.threeds.v1.ThreeDSOperationTypeB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01R\x05types\x12V\n\x08statuses\x18\x02 \x03(\x0e\x32).issuer.threeds.v1.ThreeDSOperationStatusB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01R\x08statuses\"\xc5\x01\n\x17\x43onsumerOperationFilter\x12P\n\x05types\x18\x01 \x03(\x0e\x32).issuer.consumer.v1.ConsumerOperationTypeB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01R\x05types\x12X\n\x08statuses\x18\x02 \x03(\x0e\x32+.issuer.consumer.v1.ConsumerOperationStatusB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01R\x08statuses\"\x99\x04\n\x19WatchNotificationsRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12M\n\x08position\x18\x02 \x01(\x0e\x32%.issuer.notification.v1.StartPositionB\x08\xbaH\x05\x82\x01\x02\x10\x01H\x00R\x08position\x12.\n\x0c\x61\x66ter_cursor\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00R\x0b\x61\x66terCursor\x12\x32\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00R\x05since\x12\x44\n\x0csubscription\x18\x05 \x01(\tB \xbaH\x1dr\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$\xd8\x01\x01R\x0csubscription\x12\x42\n\x06\x66ilter\x18\x06 \x01(\x0b\x32*.issuer.notification.v1.NotificationFilterR\x06\x66ilter\x12.\n\x0emax_batch_size\x18\x07 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07R\x0cmaxBatchSize\x12\\\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\xac\x02\x32\x05\x10\x80\xc2\xd7/R\x11heartbeatIntervalB\x07\n\x05start\"\xde\x01\n\x1aWatchNotificationsResponse\x12J\n\rnotifications\x18\x01 \x03(\x0b\x32$.issuer.notification.v1.NotificationR\rnotifications\x12\x16\n\x06\x63ursor\x18\x02 \x01(\tR\x06\x63ursor\x12\x37\n\x04role\x18\x03 \x01(\x0e\x32#.issuer.notification.v1.WatcherRoleR\x04role\x12#\n\rfencing_token\x18\x04 \x01(\x04R\x0c\x66\x65ncingToken\"\xa5\x01\n\x13\x43ommitCursorRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x41\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$R\x0csubscription\x12!\n\x06\x63ursor\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06\x63ursor\"A\n\x14\x43ommitCursorResponse\x12)\n\x10\x63ommitted_cursor\x18\x01 \x01(\tR\x0f\x63ommittedCursor\"\xd5\x01\n\x0cSubscription\x12\x1b\n\tissuer_id\x18\x01 \x01(\tR\x08issuerId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12)\n\x10\x63ommitted_cursor\x18\x03 \x01(\tR\x0f\x63ommittedCursor\x12;\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncommitTime\x12\x10\n\x03lag\x18\x05 \x01(\x04R\x03lag\x12\x1a\n\x08watchers\x18\x06 \x01(\rR\x08watchers\"\x85\x01\n\x16GetSubscriptionRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x41\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$R\x0csubscription\"c\n\x17GetSubscriptionResponse\x12H\n\x0csubscription\x18\x01 \x01(\x0b\x32$.issuer.notification.v1.SubscriptionR\x0csubscription\"D\n\x18ListSubscriptionsRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\"g\n\x19ListSubscriptionsResponse\x12J\n\rsubscriptions\x18\x01 \x03(\x0b\x32$.issuer.notification.v1.SubscriptionR\rsubscriptions\"\x88\x01\n\x19\x44\x65leteSubscriptionRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x41\n\x0csubscription\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Za-z0-9_.-]{1,64}$R\x0csubscription\"\x1c\n\x1a\x44\x65leteSubscriptionResponse*g\n\rStartPosition\x12\x1e\n\x1aSTART_POSITION_UNSPECIFIED\x10\x00\x12\x1b\n\x17START_POSITION_EARLIEST\x10\x01\x12\x19\n\x15START_POSITION_LATEST\x10\x02*^\n\x0bWatcherRole\x12\x1c\n\x18WATCHER_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13WATCHER_ROLE_ACTIVE\x10\x01\x12\x18\n\x14WATCHER_ROLE_STANDBY\x10\x02\x42\x9f\x01\n d1gateway.issuer.notification.v1B\x19NotificationMessagesProtoP\x01ZBd1gateway.internal/contracts/issuer/notification/v1;notificationv1\xaa\x02\x19\x44\x31Gateway.Notification.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -79,38 +78,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETESUBSCRIPTIONREQUEST'].fields_by_name['issuer_id']._serialized_options = b'\272H\010r\003\230\001\n\330\001\001'
   _globals['_DELETESUBSCRIPTIONREQUEST'].fields_by_name['subscription']._loaded_options = None
   _globals['_DELETESUBSCRIPTIONREQUEST'].fields_by_name['subscription']._serialized_options = b'\272H\032r\0302\026^[A-Za-z0-9_.-]{1,64}$'
-  _globals['_STARTPOSITION']._serialized_start=2753
-  _globals['_STARTPOSITION']._serialized_end=2856
-  _globals['_WATCHERROLE']._serialized_start=2858
-  _globals['_WATCHERROLE']._serialized_end=2952
-  _globals['_NOTIFICATION']._serialized_start=231
-  _globals['_NOTIFICATION']._serialized_end=555
-  _globals['_NOTIFICATIONFILTER']._serialized_start=558
-  _globals['_NOTIFICATIONFILTER']._serialized_end=929
-  _globals['_THREEDSOPERATIONFILTER']._serialized_start=932
-  _globals['_THREEDSOPERATIONFILTER']._serialized_end=1107
-  _globals['_CONSUMEROPERATIONFILTER']._serialized_start=1110
-  _globals['_CONSUMEROPERATIONFILTER']._serialized_end=1290
-  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_start=1293
-  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_end=1735
-  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_start=1738
-  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_end=1917
-  _globals['_COMMITCURSORREQUEST']._serialized_start=1920
-  _globals['_COMMITCURSORREQUEST']._serialized_end=2053
-  _globals['_COMMITCURSORRESPONSE']._serialized_start=2055
-  _globals['_COMMITCURSORRESPONSE']._serialized_end=2103
-  _globals['_SUBSCRIPTION']._serialized_start=2106
-  _globals['_SUBSCRIPTION']._serialized_end=2259
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=2261
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=2370
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=2372
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=2457
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=2459
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=2517
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=2519
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=2607
-  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=2609
-  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=2721
-  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=2723
-  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=2751
+  _globals['_STARTPOSITION']._serialized_start=3235
+  _globals['_STARTPOSITION']._serialized_end=3338
+  _globals['_WATCHERROLE']._serialized_start=3340
+  _globals['_WATCHERROLE']._serialized_end=3434
+  _globals['_NOTIFICATION']._serialized_start=202
+  _globals['_NOTIFICATION']._serialized_end=611
+  _globals['_NOTIFICATIONFILTER']._serialized_start=614
+  _globals['_NOTIFICATIONFILTER']._serialized_end=1041
+  _globals['_THREEDSOPERATIONFILTER']._serialized_start=1044
+  _globals['_THREEDSOPERATIONFILTER']._serialized_end=1236
+  _globals['_CONSUMEROPERATIONFILTER']._serialized_start=1239
+  _globals['_CONSUMEROPERATIONFILTER']._serialized_end=1436
+  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_start=1439
+  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_end=1976
+  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_start=1979
+  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_end=2201
+  _globals['_COMMITCURSORREQUEST']._serialized_start=2204
+  _globals['_COMMITCURSORREQUEST']._serialized_end=2369
+  _globals['_COMMITCURSORRESPONSE']._serialized_start=2371
+  _globals['_COMMITCURSORRESPONSE']._serialized_end=2436
+  _globals['_SUBSCRIPTION']._serialized_start=2439
+  _globals['_SUBSCRIPTION']._serialized_end=2652
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=2655
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=2788
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=2790
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=2889
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=2891
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=2959
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=2961
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=3064
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=3067
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=3203
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=3205
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=3233
 # @@protoc_insertion_point(module_scope)

@@ -22,12 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from issuer.threeds.v1 import codes_pb2 as issuer_dot_threeds_dot_v1_dot_codes__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cissuer/threeds/v1/erro.proto\x12\x11issuer.threeds.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1dissuer/threeds/v1/codes.proto\"\xd4\x03\n\x04\x45rro\x12:\n\x0fmessage_version\x18\x01 \x01(\x0e\x32!.issuer.threeds.v1.MessageVersion\x12\x12\n\nerror_code\x18\x02 \x01(\t\x12\x17\n\x0f\x65rror_component\x18\x03 \x01(\t\x12#\n\x11\x65rror_description\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x1e\n\x0c\x65rror_detail\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x1a\n\x12\x65rror_message_type\x18\x06 \x01(\t\x12\x43\n\x18three_ds_server_trans_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x14threeDSServerTransID\x12-\n\x0c\x61\x63s_trans_id\x18\x08 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nacsTransID\x12+\n\x0b\x64s_trans_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\tdsTransID\x12-\n\x0csdk_trans_id\x18\n \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nsdkTransID\x12\x32\n\x0cunrecognized\x18\x1e \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01\x42\x82\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x10ThreeDSErroProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cissuer/threeds/v1/erro.proto\x12\x11issuer.threeds.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1dissuer/threeds/v1/codes.proto\"\xbe\x04\n\x04\x45rro\x12J\n\x0fmessage_version\x18\x01 \x01(\x0e\x32!.issuer.threeds.v1.MessageVersionR\x0emessageVersion\x12\x1d\n\nerror_code\x18\x02 \x01(\tR\terrorCode\x12\'\n\x0f\x65rror_component\x18\x03 \x01(\tR\x0e\x65rrorComponent\x12\x35\n\x11\x65rror_description\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\x10\x65rrorDescription\x12+\n\x0c\x65rror_detail\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\x0b\x65rrorDetail\x12,\n\x12\x65rror_message_type\x18\x06 \x01(\tR\x10\x65rrorMessageType\x12\x43\n\x18three_ds_server_trans_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x14threeDSServerTransID\x12-\n\x0c\x61\x63s_trans_id\x18\x08 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nacsTransID\x12+\n\x0b\x64s_trans_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\tdsTransID\x12-\n\x0csdk_trans_id\x18\n \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nsdkTransID\x12@\n\x0cunrecognized\x18\x1e \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01R\x0cunrecognizedB\x82\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x10ThreeDSErroProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +48,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERRO'].fields_by_name['sdk_trans_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_ERRO'].fields_by_name['unrecognized']._loaded_options = None
   _globals['_ERRO'].fields_by_name['unrecognized']._serialized_options = b'\200\001\001'
-  _globals['_ERRO']._serialized_start=142
-  _globals['_ERRO']._serialized_end=610
+  _globals['_ERRO']._serialized_start=113
+  _globals['_ERRO']._serialized_end=687
 # @@protoc_insertion_point(module_scope)

@@ -22,11 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from issuer.threeds.v1 import operation_pb2 as issuer_dot_threeds_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fissuer/threeds/v1/history.proto\x12\x11issuer.threeds.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!issuer/threeds/v1/operation.proto\"\xa7\x01\n\x1cListThreeDSOperationsRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12-\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$\x12\x1a\n\tpage_size\x18\x03 \x01(\rB\x07\xbaH\x04*\x02\x18\x32\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"\x8f\x01\n\x1dListThreeDSOperationsResponse\x12\x37\n\noperations\x18\x01 \x03(\x0b\x32#.issuer.threeds.v1.ThreeDSOperation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1c\n\x14remaining_operations\x18\x03 \x01(\r\"\x9f\x01\n\x1aGetThreeDSOperationRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12-\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$\x12\x32\n\x0coperation_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"U\n\x1bGetThreeDSOperationResponse\x12\x36\n\toperation\x18\x01 \x01(\x0b\x32#.issuer.threeds.v1.ThreeDSOperationB\x85\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x13ThreeDSHistoryProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fissuer/threeds/v1/history.proto\x12\x11issuer.threeds.v1\x1a!issuer/threeds/v1/operation.proto\"\xce\x01\n\x1cListThreeDSOperationsRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x35\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$R\x06\x63\x61rdId\x12$\n\tpage_size\x18\x03 \x01(\rB\x07\xbaH\x04*\x02\x18\x32R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\xbf\x01\n\x1dListThreeDSOperationsResponse\x12\x43\n\noperations\x18\x01 \x03(\x0b\x32#.issuer.threeds.v1.ThreeDSOperationR\noperations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x31\n\x14remaining_operations\x18\x03 \x01(\rR\x13remainingOperations\"\xbe\x01\n\x1aGetThreeDSOperationRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x35\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$R\x06\x63\x61rdId\x12?\n\x0coperation_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x0boperationId\"`\n\x1bGetThreeDSOperationResponse\x12\x41\n\toperation\x18\x01 \x01(\x0b\x32#.issuer.threeds.v1.ThreeDSOperationR\toperationB\x85\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x13ThreeDSHistoryProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,12 +47,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['card_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,48}$'
   _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['operation_id']._loaded_options = None
   _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['operation_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
-  _globals['_LISTTHREEDSOPERATIONSREQUEST']._serialized_start=119
-  _globals['_LISTTHREEDSOPERATIONSREQUEST']._serialized_end=286
-  _globals['_LISTTHREEDSOPERATIONSRESPONSE']._serialized_start=289
-  _globals['_LISTTHREEDSOPERATIONSRESPONSE']._serialized_end=432
-  _globals['_GETTHREEDSOPERATIONREQUEST']._serialized_start=435
-  _globals['_GETTHREEDSOPERATIONREQUEST']._serialized_end=594
-  _globals['_GETTHREEDSOPERATIONRESPONSE']._serialized_start=596
-  _globals['_GETTHREEDSOPERATIONRESPONSE']._serialized_end=681
+  _globals['_LISTTHREEDSOPERATIONSREQUEST']._serialized_start=90
+  _globals['_LISTTHREEDSOPERATIONSREQUEST']._serialized_end=296
+  _globals['_LISTTHREEDSOPERATIONSRESPONSE']._serialized_start=299
+  _globals['_LISTTHREEDSOPERATIONSRESPONSE']._serialized_end=490
+  _globals['_GETTHREEDSOPERATIONREQUEST']._serialized_start=493
+  _globals['_GETTHREEDSOPERATIONREQUEST']._serialized_end=683
+  _globals['_GETTHREEDSOPERATIONRESPONSE']._serialized_start=685
+  _globals['_GETTHREEDSOPERATIONRESPONSE']._serialized_end=781
 # @@protoc_insertion_point(module_scope)

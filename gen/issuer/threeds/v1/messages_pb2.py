@@ -22,7 +22,6 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from issuer.threeds.v1 import areq_pb2 as issuer_dot_threeds_dot_v1_dot_areq__pb2
@@ -32,7 +31,7 @@ from issuer.threeds.v1 import crd_pb2 as issuer_dot_threeds_dot_v1_dot_crd__pb2
 from issuer.threeds.v1 import rreq_pb2 as issuer_dot_threeds_dot_v1_dot_rreq__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/threeds/v1/messages.proto\x12\x11issuer.threeds.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cissuer/threeds/v1/areq.proto\x1a\x1cissuer/threeds/v1/ares.proto\x1a\x1dissuer/threeds/v1/codes.proto\x1a\x1bissuer/threeds/v1/crd.proto\x1a\x1cissuer/threeds/v1/rreq.proto\"\xdc\x02\n\x11LookupCardRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12-\n\x0b\x61\x63\x63t_number\x18\x02 \x01(\tB\x18\x80\x01\x01\xbaH\x12r\x10\x32\x0e^[0-9]{13,19}$\x12P\n\x02\x64s\x18\x03 \x01(\tBD\xbaHAr<R\x07standinR\x04visaR\nmastercardR\x03jcbR\x03upiR\x04\x61mexR\nprotectbuyR\x03sbn\xd8\x01\x01\x12N\n\x10message_versions\x18\x04 \x03(\x0e\x32!.issuer.threeds.v1.MessageVersionB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12V\n three_ds_method_notification_url\x18\x05 \x01(\tB\x0e\xbaH\x0br\x06\x18\x80\x02\x88\x01\x01\xd8\x01\x01R\x1cthreeDSMethodNotificationURL\"\xba\x02\n\x12LookupCardResponse\x12\x10\n\x08\x65nrolled\x18\x01 \x01(\x08\x12\x36\n\x18three_ds_server_trans_id\x18\x02 \x01(\tR\x14threeDSServerTransID\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x0fmessage_version\x18\x04 \x01(\x0e\x32!.issuer.threeds.v1.MessageVersion\x12H\n\x0fthree_ds_method\x18\x05 \x01(\x0b\x32 .issuer.threeds.v1.ThreeDSMethodR\rthreeDSMethod\x12#\n\x03\x63rd\x18\x06 \x01(\x0b\x32\x16.issuer.threeds.v1.CRD\"[\n\rThreeDSMethod\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb5\x01\n\x13\x41uthenticateRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12-\n\x04\x61req\x18\x02 \x01(\x0b\x32\x17.issuer.threeds.v1.AReqB\x06\xbaH\x03\xd8\x01\x03\x12O\n\x15\x63hallenge_window_size\x18\x03 \x01(\x0e\x32&.issuer.threeds.v1.ChallengeWindowSizeB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x9f\x01\n\x14\x41uthenticateResponse\x12%\n\x04\x61res\x18\x01 \x01(\x0b\x32\x17.issuer.threeds.v1.ARes\x12/\n\tchallenge\x18\x02 \x01(\x0b\x32\x1c.issuer.threeds.v1.Challenge\x12/\n\tdecoupled\x18\x03 \x01(\x0b\x32\x1c.issuer.threeds.v1.Decoupled\"}\n\tChallenge\x12\x17\n\x07\x61\x63s_url\x18\x01 \x01(\tR\x06\x61\x63sURL\x12\x0c\n\x04\x63req\x18\x02 \x01(\t\x12\x18\n\x10session_data_max\x18\x03 \x01(\r\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"r\n\tDecoupled\x12\x33\n\x0fpoll_until_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\rpoll_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"}\n\x19GetChallengeResultRequest\x12\x1e\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01\x12@\n\x18three_ds_server_trans_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x14threeDSServerTransID\"U\n\x1aGetChallengeResultResponse\x12\x10\n\x08received\x18\x01 \x01(\x08\x12%\n\x04rreq\x18\x02 \x01(\x0b\x32\x17.issuer.threeds.v1.RReqB\x86\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x14ThreeDSMessagesProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/threeds/v1/messages.proto\x12\x11issuer.threeds.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cissuer/threeds/v1/areq.proto\x1a\x1cissuer/threeds/v1/ares.proto\x1a\x1dissuer/threeds/v1/codes.proto\x1a\x1bissuer/threeds/v1/crd.proto\x1a\x1cissuer/threeds/v1/rreq.proto\"\x87\x03\n\x11LookupCardRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x39\n\x0b\x61\x63\x63t_number\x18\x02 \x01(\tB\x18\x80\x01\x01\xbaH\x12r\x10\x32\x0e^[0-9]{13,19}$R\nacctNumber\x12T\n\x02\x64s\x18\x03 \x01(\tBD\xbaHAr<R\x07standinR\x04visaR\nmastercardR\x03jcbR\x03upiR\x04\x61mexR\nprotectbuyR\x03sbn\xd8\x01\x01R\x02\x64s\x12_\n\x10message_versions\x18\x04 \x03(\x0e\x32!.issuer.threeds.v1.MessageVersionB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x0fmessageVersions\x12V\n three_ds_method_notification_url\x18\x05 \x01(\tB\x0e\xbaH\x0br\x06\x18\x80\x02\x88\x01\x01\xd8\x01\x01R\x1cthreeDSMethodNotificationURL\"\xe5\x02\n\x12LookupCardResponse\x12\x1a\n\x08\x65nrolled\x18\x01 \x01(\x08R\x08\x65nrolled\x12\x36\n\x18three_ds_server_trans_id\x18\x02 \x01(\tR\x14threeDSServerTransID\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12J\n\x0fmessage_version\x18\x04 \x01(\x0e\x32!.issuer.threeds.v1.MessageVersionR\x0emessageVersion\x12H\n\x0fthree_ds_method\x18\x05 \x01(\x0b\x32 .issuer.threeds.v1.ThreeDSMethodR\rthreeDSMethod\x12(\n\x03\x63rd\x18\x06 \x01(\x0b\x32\x16.issuer.threeds.v1.CRDR\x03\x63rd\"r\n\rThreeDSMethod\x12\x10\n\x03url\x18\x01 \x01(\tR\x03url\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\tR\x04\x64\x61ta\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\xda\x01\n\x13\x41uthenticateRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x33\n\x04\x61req\x18\x02 \x01(\x0b\x32\x17.issuer.threeds.v1.AReqB\x06\xbaH\x03\xd8\x01\x03R\x04\x61req\x12\x64\n\x15\x63hallenge_window_size\x18\x03 \x01(\x0e\x32&.issuer.threeds.v1.ChallengeWindowSizeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x13\x63hallengeWindowSize\"\xbb\x01\n\x14\x41uthenticateResponse\x12+\n\x04\x61res\x18\x01 \x01(\x0b\x32\x17.issuer.threeds.v1.AResR\x04\x61res\x12:\n\tchallenge\x18\x02 \x01(\x0b\x32\x1c.issuer.threeds.v1.ChallengeR\tchallenge\x12:\n\tdecoupled\x18\x03 \x01(\x0b\x32\x1c.issuer.threeds.v1.DecoupledR\tdecoupled\"\x9f\x01\n\tChallenge\x12\x17\n\x07\x61\x63s_url\x18\x01 \x01(\tR\x06\x61\x63sURL\x12\x12\n\x04\x63req\x18\x02 \x01(\tR\x04\x63req\x12(\n\x10session_data_max\x18\x03 \x01(\rR\x0esessionDataMax\x12;\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\x8f\x01\n\tDecoupled\x12\x42\n\x0fpoll_until_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rpollUntilTime\x12>\n\rpoll_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0cpollInterval\"\x87\x01\n\x19GetChallengeResultRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12@\n\x18three_ds_server_trans_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x14threeDSServerTransID\"e\n\x1aGetChallengeResultResponse\x12\x1a\n\x08received\x18\x01 \x01(\x08R\x08received\x12+\n\x04rreq\x18\x02 \x01(\x0b\x32\x17.issuer.threeds.v1.RReqR\x04rreqB\x86\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x14ThreeDSMessagesProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,22 +59,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHALLENGERESULTREQUEST'].fields_by_name['issuer_id']._serialized_options = b'\272H\010r\003\230\001\n\330\001\001'
   _globals['_GETCHALLENGERESULTREQUEST'].fields_by_name['three_ds_server_trans_id']._loaded_options = None
   _globals['_GETCHALLENGERESULTREQUEST'].fields_by_name['three_ds_server_trans_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_LOOKUPCARDREQUEST']._serialized_start=300
-  _globals['_LOOKUPCARDREQUEST']._serialized_end=648
-  _globals['_LOOKUPCARDRESPONSE']._serialized_start=651
-  _globals['_LOOKUPCARDRESPONSE']._serialized_end=965
-  _globals['_THREEDSMETHOD']._serialized_start=967
-  _globals['_THREEDSMETHOD']._serialized_end=1058
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=1061
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=1242
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=1245
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=1404
-  _globals['_CHALLENGE']._serialized_start=1406
-  _globals['_CHALLENGE']._serialized_end=1531
-  _globals['_DECOUPLED']._serialized_start=1533
-  _globals['_DECOUPLED']._serialized_end=1647
-  _globals['_GETCHALLENGERESULTREQUEST']._serialized_start=1649
-  _globals['_GETCHALLENGERESULTREQUEST']._serialized_end=1774
-  _globals['_GETCHALLENGERESULTRESPONSE']._serialized_start=1776
-  _globals['_GETCHALLENGERESULTRESPONSE']._serialized_end=1861
+  _globals['_LOOKUPCARDREQUEST']._serialized_start=271
+  _globals['_LOOKUPCARDREQUEST']._serialized_end=662
+  _globals['_LOOKUPCARDRESPONSE']._serialized_start=665
+  _globals['_LOOKUPCARDRESPONSE']._serialized_end=1022
+  _globals['_THREEDSMETHOD']._serialized_start=1024
+  _globals['_THREEDSMETHOD']._serialized_end=1138
+  _globals['_AUTHENTICATEREQUEST']._serialized_start=1141
+  _globals['_AUTHENTICATEREQUEST']._serialized_end=1359
+  _globals['_AUTHENTICATERESPONSE']._serialized_start=1362
+  _globals['_AUTHENTICATERESPONSE']._serialized_end=1549
+  _globals['_CHALLENGE']._serialized_start=1552
+  _globals['_CHALLENGE']._serialized_end=1711
+  _globals['_DECOUPLED']._serialized_start=1714
+  _globals['_DECOUPLED']._serialized_end=1857
+  _globals['_GETCHALLENGERESULTREQUEST']._serialized_start=1860
+  _globals['_GETCHALLENGERESULTREQUEST']._serialized_end=1995
+  _globals['_GETCHALLENGERESULTRESPONSE']._serialized_start=1997
+  _globals['_GETCHALLENGERESULTRESPONSE']._serialized_end=2098
 # @@protoc_insertion_point(module_scope)
