@@ -40,7 +40,7 @@ bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs
 bench-quick: $(INSTALLED) ## half a minute of it, and whether the floors of bench/floors.toml hold
 	python -m bench --quick
 
-generate: $(INSTALLED) ## gen/ and the client's contracts from proto/, docs/settings.md from the settings
+generate: $(INSTALLED) ## gen/, d1gateway/ and the client's contracts from proto/, docs/settings.md from the settings
 	python tools/contracts.py generate
 	python tools/settings_reference.py write
 

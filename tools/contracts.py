@@ -1,6 +1,6 @@
 """Generates and checks everything made from ``proto/``: ``python tools/contracts.py generate | check | release``.
 
-``generate`` rewrites ``gen/`` and the client's contracts. ``check`` lints the contracts, compares them with the
+``generate`` rewrites the stubs and the client's contracts. ``check`` lints the contracts, compares them with the
 released ones and fails if ``generate`` would change a byte. ``release`` makes the present contracts the released ones.
 
 No package ships ``buf/validate/validate.proto`` as a file, so its descriptor comes from the protovalidate wheel and
@@ -10,6 +10,7 @@ goes to protoc; buf then works on protoc's image.
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from shutil import copytree, rmtree
 from tempfile import TemporaryDirectory
@@ -21,7 +22,8 @@ from tools.repeat_safety import faults
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
-GEN = ROOT / "gen"
+STUBS = ROOT / "gen" / "issuer"
+PEER_STUBS = ROOT / "d1gateway"
 CLIENT = ROOT / "clients" / "python" / "src" / "d1_gateway_client" / "contracts"
 RELEASED: Mapping[str, tuple[Path, str]] = {
     "issuer": (PROTO / "released.binpb", "buf.yaml"),
@@ -44,7 +46,7 @@ def _protoc(*arguments: str | Path) -> None:
     _run(sys.executable, "-m", "grpc_tools.protoc", *arguments, cwd=PROTO)
 
 
-def _contracts(package: str = ".", pattern: str = "*.proto") -> list[str]:
+def _contracts(package: str, pattern: str = "*.proto") -> list[str]:
     return sorted(str(path.relative_to(PROTO)) for path in (PROTO / package).rglob(pattern))
 
 
@@ -69,21 +71,22 @@ def _image(scratch: Path, package: str, *options: str) -> Path:
     return image
 
 
-def _write_gen(scratch: Path) -> Path:
-    """Generate stubs that import nothing of buf (ADR 19)."""
-    out = scratch / "gen"
-    out.mkdir()
-    image = _image(scratch, ".", "--include_source_info")
+def _write_stubs(scratch: Path, package: str) -> Path:
+    """Generate the stubs of a package, which import nothing of buf (ADR 19)."""
+    out = scratch / "stubs"
+    out.mkdir(exist_ok=True)
+    image = _image(scratch, package, "--include_source_info")
     files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
     for file in files.file:
         # The annotations stay: here their extensions are unknown, and what is unknown is kept.
         file.dependency[:] = [name for name in file.dependency if name != _RULES.name]
     image.write_bytes(files.SerializeToString())
     source = f"--descriptor_set_in={image}"
-    _protoc(source, f"--python_out={out}", f"--mypy_out=quiet:{out}", *_contracts())
-    services = _contracts(pattern="service.proto")
-    _protoc(source, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services)
-    return out
+    _protoc(source, f"--python_out={out}", f"--mypy_out=quiet:{out}", *_contracts(package))
+    services = _contracts(package, "service.proto")
+    if services:
+        _protoc(source, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services)
+    return out / package
 
 
 def _write_client(scratch: Path) -> Path:
@@ -93,7 +96,11 @@ def _write_client(scratch: Path) -> Path:
     return out
 
 
-_WRITTEN: Mapping[Path, Callable[[Path], Path]] = {GEN: _write_gen, CLIENT: _write_client}
+_WRITTEN: Mapping[Path, Callable[[Path], Path]] = {
+    STUBS: partial(_write_stubs, package="issuer"),
+    PEER_STUBS: partial(_write_stubs, package="d1gateway"),
+    CLIENT: _write_client,
+}
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -31,7 +31,7 @@ def check(tree: Path) -> str:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the contracts and of what is made from them."""
-    for folder in (Path("proto"), Path("gen"), Path("tools"), CLIENT):
+    for folder in (Path("proto"), Path("gen"), Path("d1gateway"), Path("tools"), CLIENT):
         copytree(ROOT / folder, tmp_path / folder, ignore=ignore_patterns("__pycache__"))
     (tmp_path / "buf.yaml").write_bytes((ROOT / "buf.yaml").read_bytes())
     return tmp_path
@@ -50,16 +50,17 @@ def test_as_they_are_nothing_is_wrong(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
-        ("gen/issuer/common/v1/card_data_pb2.py", "", "import os\n", "gen"),
-        (f"{CLIENT}/issuer/card/v1/__init__.py", "", "import os\n", "contracts"),
-        ("proto/issuer/consumer/v1/personal_information.proto", "8 [debug_redact = true];", "8;", "gen"),
+        ("gen/issuer/common/v1/card_data_pb2.py", "", "import os\n", "gen/issuer/"),
+        ("d1gateway/peer/v1/messages_pb2.py", "", "import os\n", "d1gateway/"),
+        (f"{CLIENT}/issuer/card/v1/__init__.py", "", "import os\n", f"{CLIENT}/"),
+        ("proto/issuer/consumer/v1/personal_information.proto", "8 [debug_redact = true];", "8;", "gen/issuer/"),
     ],
-    ids=["the gateway's code", "the client's code", "a redaction that is taken away"],
+    ids=["the callers' stubs", "the peers' stubs", "the client's code", "a redaction that is taken away"],
 )
 def test_a_change_that_was_not_generated_is_found(tree: Path, file: str, old: str, new: str, changed: str) -> None:
     _replace(tree / file, old, new)
 
-    assert f"{changed}/ is not what `make generate` writes: issuer/" in check(tree)
+    assert f"{changed} is not what `make generate` writes: " in check(tree)
 
 
 # A contract is compared with the released one before what is generated is looked at.

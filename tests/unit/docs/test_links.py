@@ -20,7 +20,7 @@ MAX_LENGTH = 120
 _FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]+`")
 _LINK = re.compile(r"\]\(([^()\s]+(?:\([^()]*\)[^()\s]*)?)\)")
-_FOLDERS = "adapters|bench|clients|docs|gateway|gen|proto|sandbox|tests|tools"
+_FOLDERS = "adapters|bench|clients|d1gateway|docs|gateway|gen|proto|sandbox|tests|tools"
 # Acme is the platform that docs/adding-an-adapter.md invents.
 _FILE = re.compile(rf"`((?!adapters/acme)(?:{_FOLDERS})/[\w@./*-]*)`")
 
