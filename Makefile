@@ -56,12 +56,13 @@ pins: $(INSTALLED) ## renew both lists of pinned packages
 	uv pip compile pyproject.toml $(PIN) --output-file requirements.txt
 	uv pip compile pyproject.toml --group dev $(PIN) --output-file requirements-dev.txt
 
-PIN := --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+PIN := --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+  --no-emit-package d1-gateway-contracts
 
-$(INSTALLED): requirements-dev.txt pyproject.toml clients/python/pyproject.toml
+$(INSTALLED): requirements-dev.txt pyproject.toml gen/pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable clients/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable gen --editable . --editable clients/python
 	touch $@
 
 clean:

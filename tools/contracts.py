@@ -86,6 +86,9 @@ def _write_stubs(scratch: Path, package: str) -> Path:
     services = _contracts(package, "service.proto")
     if services:
         _protoc(source, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services)
+    for area in (out / package).iterdir():
+        # Each of its own: `issuer` is a namespace, which others may share.
+        (area / "py.typed").touch()
     return out / package
 
 

@@ -11,7 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Environment", "build_wheels", "claimed_versions", "executable", "install", "projects"]
+__all__ = [
+    "Environment",
+    "build_wheels",
+    "claimed_versions",
+    "executable",
+    "install",
+    "new_environment",
+    "projects",
+]
 
 _ROOT = Path(__file__).parents[2]
 _TOOLS = Path(sys.executable).parent
@@ -21,8 +29,8 @@ _CLASSIFIER = "Programming Language :: Python :: "
 
 @cache
 def projects() -> Mapping[Path, Mapping[str, Any]]:
-    """Return the table ``project`` of both distributions by their folders."""
-    folders = _ROOT, _ROOT / "clients" / "python"
+    """Return the table ``project`` of every distribution by their folders."""
+    folders = _ROOT, _ROOT / "gen", _ROOT / "clients" / "python"
     return {folder: tomllib.loads((folder / "pyproject.toml").read_text())["project"] for folder in folders}
 
 
@@ -68,29 +76,31 @@ class Environment:
         return _run(self.folder / "bin" / command, *arguments, cwd=self.work)
 
 
-def build_wheels(folder: Path) -> list[Path]:
-    """Build the wheels of both distributions, with the pinned build tool."""
+def build_wheels(folder: Path) -> Mapping[str, Path]:
+    """Build the wheel of every distribution, with the pinned build tool; return them by the distributions' names."""
     for project in projects():
         _run(_TOOLS / "uv", "build", "--wheel", "--no-build-isolation", "--out-dir", folder, project)
-    return sorted(folder.glob("*.whl"))
+    return {wheel.name.partition("-")[0].replace("_", "-"): wheel for wheel in folder.glob("*.whl")}
 
 
-def install(wheels: list[Path], python: Path, folder: Path) -> Environment:
-    """Make a new environment, and install the wheels with the client's extras.
+def new_environment(python: Path, folder: Path) -> Environment:
+    """Make a new environment, with nothing in it."""
+    environment = Environment(folder / "environment", folder / "work")
+    environment.work.mkdir()
+    _run(_TOOLS / "uv", "venv", "--quiet", "--python", python, environment.folder)
+    return environment
+
+
+def install(environment: Environment, *requirements: str | Path) -> None:
+    """Install wheels, or packages by name.
 
     What they require has the versions and hashes of ``requirements-dev.txt``, so that no new release of a dependency
     can make a test fail.
     """
-    environment = Environment(folder / "environment", folder / "work")
-    environment.work.mkdir()
-    _run(_TOOLS / "uv", "venv", "--quiet", "--python", python, environment.folder)
-    # In this order: d1_gateway-…, d1_gateway_client-….
-    gateway, client = wheels
     # The certificates that pip would trust: uv brings its own.
     install = "pip", "install", "--quiet", "--system-certs", "--python", environment.python
     pins = "--constraint", _ROOT / "requirements-dev.txt"
-    _run(_TOOLS / "uv", *install, *pins, f"{gateway}[nats]", f"{client}[cli,testing]")
-    return environment
+    _run(_TOOLS / "uv", *install, *pins, *requirements)
 
 
 def _run(program: Path, *arguments: str | Path, cwd: Path | None = None) -> str:

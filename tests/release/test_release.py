@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mypy import api
 
 from tests.clients.client_readme import snippets
-from tests.release.environments import build_wheels, claimed_versions, executable, install, projects
+from tests.release.environments import claimed_versions, executable, install, new_environment, projects
+from tests.release.user_types import type_errors
 
 _CLAIMED = claimed_versions(next(iter(projects().values())))
 
@@ -30,20 +30,17 @@ async def suspend(client: AsyncGatewayClient, card_id: str) -> Outcome | None:
 _MISTAKE = "\n\nasync def mistaken(client: AsyncGatewayClient) -> int:\n    return await suspend(client, 1)\n"
 
 
-@pytest.fixture(scope="session")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return build_wheels(tmp_path_factory.mktemp("wheels"))
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", _CLAIMED)
 def test_a_release_demonstrates_itself_serves_a_client_and_types_its_users(
-    version: str, wheels: list[Path], tmp_path: Path
+    version: str, wheels: Mapping[str, Path], tmp_path: Path
 ) -> None:
     python = executable(version)
     if python is None:
         pytest.skip(f"Python {version} is not installed here")
-    environment = install(wheels, python, tmp_path)
+    environment = new_environment(python, tmp_path)
+    gateway, client = f"{wheels['d1-gateway']}[nats]", f"{wheels['d1-gateway-client']}[cli,testing]"
+    install(environment, wheels["d1-gateway-contracts"], gateway, client)
 
     demonstration = environment.run("d1-gateway", "demo")
     assert re.fullmatch(r"demo: \d+ steps passed, 0 failed", demonstration.splitlines()[-1])
@@ -55,15 +52,8 @@ def test_a_release_demonstrates_itself_serves_a_client_and_types_its_users(
 
     # Types do not depend on the interpreter.
     if version == _CLAIMED[0]:
-        modules = {environment.work / "right.py": _SERVICE, environment.work / "mistaken.py": _SERVICE + _MISTAKE}
-        for module, source in modules.items():
-            module.write_text(source)
-        # This project's settings are not a user's.
-        options = ["--strict", "--config-file=", f"--cache-dir={environment.work / 'mypy'}"]
-        printed, failure, _ = api.run([*options, f"--python-executable={environment.python}", *map(str, modules)])
-        assert failure == ""
-        errors = re.findall(r"(\w+)\.py:.*\[([a-z-]+)\]$", printed, re.MULTILINE)
-        assert sorted(errors) == [("mistaken", "arg-type"), ("mistaken", "return-value")]
+        errors = type_errors(environment, right=_SERVICE, mistaken=_SERVICE + _MISTAKE)
+        assert errors == [("mistaken", "arg-type"), ("mistaken", "return-value")]
 
 
 def test_this_version_of_python_is_among_those_that_a_release_claims() -> None:
@@ -71,18 +61,19 @@ def test_this_version_of_python_is_among_those_that_a_release_claims() -> None:
 
 
 @pytest.mark.parametrize("project", projects().values(), ids=lambda project: project["name"])
-def test_both_distributions_claim_the_same_versions_of_python(project: Mapping[str, Any]) -> None:
+def test_every_distribution_claims_the_same_versions_of_python(project: Mapping[str, Any]) -> None:
     assert claimed_versions(project) == _CLAIMED
     assert project["requires-python"] == f">={_CLAIMED[0]}"
 
 
-def test_the_wheels_hold_the_packages_their_licence_and_nothing_else(wheels: list[Path]) -> None:
+def test_the_wheels_hold_the_packages_their_licence_and_nothing_else(wheels: Mapping[str, Path]) -> None:
     tops = {}
-    for wheel in wheels:
+    for distribution, wheel in wheels.items():
         names = zipfile.ZipFile(wheel).namelist()
         assert any(name.endswith("dist-info/licenses/LICENSE") for name in names), wheel.name
-        tops[wheel.name.partition("-")[0]] = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+        tops[distribution] = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {
-        "d1_gateway": {"adapters", "d1gateway", "gateway", "issuer", "sandbox"},
-        "d1_gateway_client": {"d1_gateway_client"},
+        "d1-gateway": {"adapters", "d1gateway", "gateway", "sandbox"},
+        "d1-gateway-client": {"d1_gateway_client"},
+        "d1-gateway-contracts": {"issuer"},
     }

@@ -7,7 +7,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 ROOT = Path(__file__).parents[3]
-PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients" / "python").glob("*.md")})
+PAGES = sorted(
+    {
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "clients" / "python").glob("*.md"),
+        *(ROOT / "gen").glob("*.md"),
+    }
+)
 ABOUT_THE_CODE = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "RELEASING.md",
