@@ -54,7 +54,7 @@ def test_a_process_with_the_stubs_loads_no_validator_and_no_package_buf() -> Non
 
 
 def test_a_request_that_breaks_a_rule_is_found() -> None:
-    request = card.SuspendCardRequest(request_id="x", card_id="card-1", reason_code=card.SUSPEND_REASON_FRAUD)
+    request = card.SuspendCardRequest(request_id="x", card_id="card-1", reason_code="FRAUD")
     assert _rule_ids(request) == ["string.uuid"]
 
 

@@ -39,7 +39,7 @@ class Rpc:
     @property
     def function(self) -> str:
         """The name of the client's method."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.method.name).lower()
+        return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", self.method.name).lower()
 
     @property
     def has_request_id(self) -> bool:
