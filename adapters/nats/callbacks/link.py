@@ -49,7 +49,7 @@ class NatsLink:
         self._put(_ALL, message)
 
     def send(self, gateway: str, message: peer.PeerMessage) -> bool:
-        """Send a message to one peer. Returns whether it was queued: connected, and with room."""
+        """Send a message to one peer. Returns whether it was queued; if not, it is never sent."""
         return self._put(gateway, message)
 
     async def start(self, receive: Callable[[peer.PeerMessage], None]) -> None:

@@ -10,14 +10,18 @@ __all__ = ["Link", "add_sessions", "topics_of"]
 
 
 class Link(Protocol):
-    """The connection to the peers. Messages may be lost."""
+    """The connection to the peers. It may lose a message, and never carries one twice."""
 
     def broadcast(self, message: peer.PeerMessage) -> None:
         """Send a message to every peer."""
         ...
 
     def send(self, gateway: str, message: peer.PeerMessage) -> bool:
-        """Send a message to one peer; return whether there is a connection at all."""
+        """Send a message to one peer.
+
+        Returns:
+            Whether the message was taken. If not, it is never sent, so that another one can replace it.
+        """
         ...
 
 

@@ -91,20 +91,22 @@ class Gateway:
     # As a link.
 
     def broadcast(self, message: peer.PeerMessage) -> None:
-        data = message.SerializeToString()
-        for gateway in self.network.gateways:
-            if gateway is self:
-                # NATS brings it back, and it changes nothing: no matter when.
-                self.relay.receive(message)
-            else:
-                self.network.carry(self, gateway, message, data)
+        # NATS brings it back, and it changes nothing: no matter when.
+        self.relay.receive(message)
+        if self.is_linked:
+            data = message.SerializeToString()
+            for gateway in self.network.gateways:
+                if gateway is not self:
+                    self.network.carry(self, gateway, message, data)
 
     def send(self, gateway: str, message: peer.PeerMessage) -> bool:
+        # That a connection is lost may be seen at once or in a while; what was refused is never carried.
+        if not self.is_linked or not (self.is_wired or self.network.random.random() < 0.5):
+            return False
         for each in self.network.gateways:
             if each.id == gateway:
                 self.network.carry(self, each, message, message.SerializeToString())
-        # That a connection is lost may be seen at once or in a while.
-        return self.is_linked and (self.is_wired or self.network.random.random() < 0.5)
+        return True
 
     # What befalls it.
 

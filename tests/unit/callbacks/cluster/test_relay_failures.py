@@ -141,6 +141,28 @@ def test_while_the_others_cannot_be_reached_handlers_here_answer_and_the_rest_wa
     assert there.requests[0].attempt == 1
 
 
+def test_a_callback_that_is_sent_again_since_it_could_not_be_sent_reaches_its_handler_once(
+    alliance: Alliance, there: Connected
+) -> None:
+    deciding = alliance.gateways[0]
+    deciding.unplug()
+    alliance.pass_by(0.5)
+    deciding.plug_in()
+    # Messages reach it again, but it cannot send yet.
+    alliance.ask(0)
+    assert there.asked == []
+
+    while not there.asked:
+        alliance.pass_by(0.001)
+    there.answer()
+    alliance.pass_by(2)
+
+    assert there.asked == ["q"]
+    assert there.outcomes == [ACCEPTED]
+    assert len(alliance.requests) == 1
+    alliance.assert_nothing_is_left()
+
+
 def test_a_reply_that_could_not_be_passed_on_is_passed_on_as_soon_as_it_can(
     alliance: Alliance, there: Connected
 ) -> None:
