@@ -10,7 +10,10 @@ __all__ = ["Link", "add_sessions", "topics_of"]
 
 
 class Link(Protocol):
-    """The connection to the peers. It may lose a message, and never carries one twice."""
+    """The connection to the peers. It may lose a message, and never carries one twice.
+
+    Messages to one peer stay in order, and so do those to all; but these and those may overtake each other.
+    """
 
     def broadcast(self, message: peer.PeerMessage) -> None:
         """Send a message to every peer."""

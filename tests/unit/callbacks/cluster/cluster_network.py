@@ -97,7 +97,7 @@ class Gateway:
             data = message.SerializeToString()
             for gateway in self.network.gateways:
                 if gateway is not self:
-                    self.network.carry(self, gateway, message, data)
+                    self.network.carry(self, gateway, message, data, is_to_all=True)
 
     def send(self, gateway: str, message: peer.PeerMessage) -> bool:
         # That a connection is lost may be seen at once or in a while; what was refused is never carried.
@@ -105,7 +105,7 @@ class Gateway:
             return False
         for each in self.network.gateways:
             if each.id == gateway:
-                self.network.carry(self, each, message, message.SerializeToString())
+                self.network.carry(self, each, message, message.SerializeToString(), is_to_all=False)
         return True
 
     # What befalls it.
@@ -166,7 +166,7 @@ class Gateway:
 
 
 class Network:
-    """Carries what gateways say. Between two of them nothing overtakes anything."""
+    """Carries what gateways say. Of what one says to all, and of what it says to one, nothing overtakes anything."""
 
     def __init__(self, seed: int, count: int, *, is_calm: bool) -> None:
         self.clock = VirtualClock()
@@ -177,21 +177,24 @@ class Network:
         """Until when no presence is heard."""
         self.on_request: Callable[[Gateway, peer.PeerMessage], None] = lambda _, __: None
         self.gateways: list[Gateway] = []
-        self._arrivals: dict[tuple[str, str], float] = {}
+        self._arrivals: dict[tuple[str, str, bool], float] = {}
         for number in range(count):
             # Powers of two: sums with them are exact.
             self.gateways.append(Gateway(f"{number:016x}", self, 2.0 ** (10 + number)))
 
-    def carry(self, sender: Gateway, receiver: Gateway, message: peer.PeerMessage, data: bytes) -> None:
+    def carry(
+        self, sender: Gateway, receiver: Gateway, message: peer.PeerMessage, data: bytes, *, is_to_all: bool
+    ) -> None:
         kind = message.WhichOneof("content")
         if kind == "request":
             self.on_request(sender, message)
         is_presence = kind == "presence"
         if not sender.is_wired or (is_presence and not self.is_calm and self.clock.time() < self.deaf_until):
             return
-        pair = sender.id, receiver.id
-        arrival = max(self._arrivals.get(pair, 0.0), self.clock.time() + self._seconds())
-        self._arrivals[pair] = arrival
+        # The subject for all and that of the receiver are subscriptions of their own.
+        way = sender.id, receiver.id, is_to_all
+        arrival = max(self._arrivals.get(way, 0.0), self.clock.time() + self._seconds())
+        self._arrivals[way] = arrival
         arrive = self._arrive_presence if is_presence else self._arrive
         self.clock.call_at(arrival, arrive, receiver, data, self.clock.time())
 
