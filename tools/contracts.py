@@ -129,6 +129,7 @@ def check(scratch: Path) -> None:
     for package, (released, rules) in RELEASED.items():
         image = _image(scratch, package, "--include_source_info")
         _run("buf", "lint", image, "--path", package, "--config", "buf.yaml")
+        _run(sys.executable, ROOT / "tools" / "contract_options.py", image)
         _run("buf", "breaking", image, "--against", released, "--path", package, "--config", rules)
         if undecided := faults(descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())):
             sys.exit("\n".join(undecided))

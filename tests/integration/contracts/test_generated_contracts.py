@@ -76,3 +76,9 @@ def test_a_change_that_gateways_of_the_release_before_would_misread_is_found(tre
     _replace(tree / "proto" / "d1gateway/peer/v1/messages.proto", "string token = 2;", "bool token = 2;")
 
     assert "changed type" in check(tree)
+
+
+def test_a_contract_without_a_class_of_its_own_in_java_is_found(tree: Path) -> None:
+    _replace(tree / "proto/issuer/common/v1/error.proto", 'option java_outer_classname = "CommonErrorProto";\n', "")
+
+    assert "error.proto: needs `option java_outer_classname =" in check(tree)
