@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some machines forbid it; the tests start hundreds of processes, each of which would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-cluster test test-quick test-long check bench bench-quick generate release-contracts format pins clean
+.PHONY: demo demo-cluster test test-quick test-long check bench bench-quick generate contracts release-contracts format pins clean
 
 demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
@@ -44,13 +44,16 @@ generate: $(INSTALLED) ## gen/, d1gateway/ and the client's contracts from proto
 	python tools/contracts.py generate
 	python tools/settings_reference.py write
 
+contracts: $(INSTALLED) ## dist/contracts and an archive of it: for callers in any language
+	python tools/contracts.py distribute
+
 release-contracts: $(INSTALLED) ## make the present contracts the ones later ones may not break
 	python tools/contracts.py release
 
 format: $(INSTALLED)
 	ruff check --fix .
 	ruff format .
-	buf format --path proto --write
+	buf format proto --write
 
 pins: $(INSTALLED) ## renew both lists of pinned packages
 	uv pip compile pyproject.toml $(PIN) --output-file requirements.txt

@@ -1,18 +1,22 @@
-"""Generates and checks everything made from ``proto/``: ``python tools/contracts.py generate | check | release``.
+"""Makes and checks what comes from ``proto/``: ``python tools/contracts.py generate | check | release | distribute``.
 
 ``generate`` rewrites the stubs and the client's contracts. ``check`` lints the contracts, compares them with the
 released ones and fails if ``generate`` would change a byte. ``release`` makes the present contracts the released ones.
+``distribute`` writes ``dist/contracts``, which compiles in every language, and an archive of it.
 
 No package ships ``buf/validate/validate.proto`` as a file, so its descriptor comes from the protovalidate wheel and
 goes to protoc; buf then works on protoc's image.
 """
 
+import gzip
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from shutil import copytree, rmtree
+from shutil import copy, copytree, rmtree
 from tempfile import TemporaryDirectory
 
 from google.protobuf import descriptor_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2
@@ -24,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 STUBS = ROOT / "gen" / "issuer"
 PEER_STUBS = ROOT / "d1gateway"
+DIST = ROOT / "dist"
 CLIENT = ROOT / "clients" / "python" / "src" / "d1_gateway_client" / "contracts"
 RELEASED: Mapping[str, tuple[Path, str]] = {
     "issuer": (PROTO / "released.binpb", "buf.yaml"),
@@ -125,7 +130,7 @@ def generate(scratch: Path) -> None:
 
 def check(scratch: Path) -> None:
     """Fail if a contract breaks a rule or a released contract, or if ``generate`` would change a file."""
-    _run("buf", "format", "--path", "proto", "--diff", "--exit-code")
+    _run("buf", "format", "proto", "--diff", "--exit-code")
     for package, (released, rules) in RELEASED.items():
         image = _image(scratch, package, "--include_source_info")
         _run("buf", "lint", image, "--path", package, "--config", "buf.yaml")
@@ -146,8 +151,44 @@ def release(scratch: Path) -> None:
         released.write_bytes(_image(scratch, package).read_bytes())
 
 
+def distribute(scratch: Path) -> None:
+    """Write ``dist/contracts``: the callers' contracts without validation rules, their pages, a descriptor set."""
+    image, folder = _image(scratch, "issuer", "--include_source_info"), scratch / "contracts"
+    _run(sys.executable, ROOT / "tools" / "contract_set.py", image, folder)
+    _run("buf", "format", folder, "--write")
+    descriptors = folder / "issuer.binpb"
+    options = "--include_imports", "--include_source_info", f"--descriptor_set_out={descriptors}"
+    _run(sys.executable, "-m", "grpc_tools.protoc", "-I", folder, *options, *sorted(folder.rglob("*.proto")))
+    _run(sys.executable, ROOT / "tools" / "contract_pages.py", descriptors, folder)
+    copy(ROOT / "LICENSE", folder)
+    rmtree(DIST / "contracts", ignore_errors=True)
+    copytree(folder, DIST / "contracts")
+    _archive(folder, DIST / f"d1-gateway-protos-{version('d1-gateway-contracts')}.tar.gz")
+
+
+def _archive(folder: Path, archive: Path) -> None:
+    """Write an archive whose bytes follow from the files alone: no times, no owners."""
+    name = archive.name.removesuffix(".tar.gz")
+    with (
+        archive.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+        tarfile.open("", "w", packed) as tar,
+    ):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                member = tarfile.TarInfo(f"{name}/{path.relative_to(folder).as_posix()}")
+                member.size = path.stat().st_size
+                with path.open("rb") as content:
+                    tar.addfile(member, content)
+
+
 if __name__ == "__main__":
-    commands: dict[str, Callable[[Path], None]] = {"generate": generate, "check": check, "release": release}
+    commands: dict[str, Callable[[Path], None]] = {
+        "generate": generate,
+        "check": check,
+        "release": release,
+        "distribute": distribute,
+    }
     command = commands.get(" ".join(sys.argv[1:]))
     if command is None:
         sys.exit(__doc__)

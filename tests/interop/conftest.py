@@ -1,13 +1,21 @@
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from d1_gateway_client.testing import SandboxGateway, d1_gateway
+from tests.interop.interop_contracts import distribute
 
-__all__ = ["d1_gateway", "new_card"]
+__all__ = ["contracts", "d1_gateway", "new_card"]
 
 _NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def contracts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the contracts that callers get. Tests only read it."""
+    return distribute(tmp_path_factory.mktemp("tree")) / "contracts"
 
 
 @pytest.fixture
