@@ -7,7 +7,7 @@ import pytest
 from d1_gateway_client.testing import SandboxGateway, d1_gateway
 from tests.interop.interop_contracts import distribute
 
-__all__ = ["contracts", "d1_gateway", "new_card"]
+__all__ = ["contracts", "d1_gateway", "new_card", "protoc"]
 
 _NUMBERS = itertools.count(1)
 
@@ -16,6 +16,16 @@ _NUMBERS = itertools.count(1)
 def contracts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the contracts that callers get. Tests only read it."""
     return distribute(tmp_path_factory.mktemp("tree")) / "contracts"
+
+
+@pytest.fixture(scope="session")
+def protoc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PATH with `protoc`: the one of grpcio-tools, which has every plugin's interface, but only Python."""
+    folder = tmp_path_factory.mktemp("protoc")
+    command = folder / "protoc"
+    command.write_text('#!/bin/sh\nexec python -m grpc_tools.protoc "$@"\n')
+    command.chmod(0o755)
+    return folder
 
 
 @pytest.fixture

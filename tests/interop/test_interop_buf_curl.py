@@ -1,9 +1,10 @@
-"""`buf curl`, which takes the contracts from the gateway's reflection."""
+"""`buf curl`, which takes the contracts from the gateway's reflection or from their folder."""
 
 import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from google.rpc.error_details_pb2 import ErrorInfo
 
@@ -11,18 +12,18 @@ from d1_gateway_client.testing import Flow, SandboxGateway, Status
 from tests.interop.interop_docs import blocks
 from tests.interop.interop_processes import Program, running
 
-_SETUP, _CALL, _WATCH, _ANSWER = blocks("buf curl", "sh")
+_SETUP, _SCHEMA, _CALL, _WATCH, _ANSWER = blocks("buf curl", "sh")
 _REGISTRATION, _REPLY = (json.loads(block) for block in blocks("buf curl", "json"))
 _FAILED_PRECONDITION = 9 * 8
 """As an exit status."""
 
 
 @contextmanager
-def curl(gateway: SandboxGateway, command: str) -> Iterator[Program]:
+def curl(gateway: SandboxGateway, command: str, further_setup: str = "") -> Iterator[Program]:
     """Run a command of the document where the keys are. The shell makes way for it, so that it is what is ended."""
     options = gateway.options
     assert options.ca_file is not None
-    script = f"{_SETUP}exec {command}".replace("127.0.0.1:8443", options.address)
+    script = f"{_SETUP}{further_setup}exec {command}".replace("127.0.0.1:8443", options.address)
     with running(["sh", "-c", script], options.ca_file.parent) as program:
         yield program
 
@@ -39,6 +40,17 @@ def test_a_call_succeeds_and_a_refused_one_says_why(d1_gateway: SandboxGateway, 
     # It leaves the padding of base64 out.
     info = ErrorInfo.FromString(base64.b64decode(detail["value"] + "=="))
     assert (info.reason, info.metadata["outcome"]) == ("UPSTREAM_FORBIDDEN", "REJECTED")
+
+
+def test_the_folder_of_the_contracts_serves_as_well_as_reflection(
+    d1_gateway: SandboxGateway, new_card: Callable[[], str], contracts: Path
+) -> None:
+    schema = _SCHEMA.replace("contracts", str(contracts))
+    with curl(d1_gateway, _CALL.replace("card-1", new_card()), schema) as program:
+        assert program.hear() == {}
+    with curl(d1_gateway, _CALL, _SCHEMA.replace("contracts", "elsewhere")) as program:
+        assert program.ended() == 1
+        assert "elsewhere" in program.complaint()
 
 
 def test_a_watch_brings_earlier_and_new_notifications(d1_gateway: SandboxGateway, new_card: Callable[[], str]) -> None:
