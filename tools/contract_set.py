@@ -11,11 +11,12 @@ from itertools import accumulate
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from protovalidate._gen.buf.validate import validate_pb
+from protovalidate import ViolationPb
 
 _PROTO = Path(__file__).resolve().parent.parent / "proto"
-_RULES = validate_pb._DESC.proto.name
-_RULE_NUMBERS = frozenset(extension.number for extension in validate_pb._DESC.proto.extension)
+_RULES = ViolationPb.desc().file.proto
+"""The descriptor of ``buf/validate/validate.proto``."""
+_RULE_NUMBERS = frozenset(extension.number for extension in _RULES.extension)
 _IMPORT = FileDescriptorProto.DEPENDENCY_FIELD_NUMBER
 
 Span = tuple[int, int]
@@ -58,7 +59,7 @@ def _locations(file: FileDescriptorProto, source: bytes) -> Iterator[tuple[tuple
 
 def _is_rule(file: FileDescriptorProto, path: tuple[int, ...]) -> bool:
     if path[:1] == (_IMPORT,):
-        return file.dependency[path[1]] == _RULES
+        return file.dependency[path[1]] == _RULES.name
     return not _RULE_NUMBERS.isdisjoint(path)
 
 

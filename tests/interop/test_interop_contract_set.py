@@ -7,22 +7,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, field_mask_pb2, timestamp_pb2
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from protovalidate import ViolationPb
 
-from buf.validate import validate_pb2
 from tests.interop.interop_contracts import distribute, run
 from tests.unit.docs.test_links import is_broken, links
 from tools import contracts as tool
 
-_RULES = validate_pb2.DESCRIPTOR.name
+_RULES = ViolationPb.desc().file.proto.name
+
+
+def _reader() -> Any:
+    """Return the class that reads the rules in options; the stubs leave them unknown."""
+    pool = descriptor_pool.DescriptorPool()
+    for module in (descriptor_pb2, duration_pb2, timestamp_pb2, field_mask_pb2):
+        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(ViolationPb.desc().file.proto.to_binary())
+    return GetMessageClass(pool.FindMessageTypeByName("google.protobuf.FileDescriptorSet"))
+
+
+_FileDescriptorSet = _reader()
 _PACKAGES = "issuer/", "google/protobuf/"
 
 Files = Mapping[str, descriptor_pb2.FileDescriptorProto]
 
 
 def of_issuer(image: Path) -> Files:
-    files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes()).file
+    files = _FileDescriptorSet.FromString(image.read_bytes()).file
     return {file.name: file for file in files if file.name.startswith("issuer/")}
 
 
@@ -47,7 +60,7 @@ def messages(message: Message) -> Iterator[Message]:
 
 
 def without_rules(file: descriptor_pb2.FileDescriptorProto) -> bytes:
-    copy = descriptor_pb2.FileDescriptorProto()
+    copy = type(file)()
     copy.CopyFrom(file)
     copy.ClearField("source_code_info")
     copy.dependency[:] = [name for name in file.dependency if name != _RULES]
