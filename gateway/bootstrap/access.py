@@ -3,14 +3,13 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from grpc_reflection.v1alpha import reflection
-
 from gateway.auth import jwks
 from gateway.auth.caller import Callers
 from gateway.auth.jwks_sources import FileSource, Source, SourceError, url_source
 from gateway.auth.jwt import TokenVerifier
 from gateway.auth.policy import Vocabulary, rpcs_of
 from gateway.auth.policy_file import PolicyFile
+from gateway.grpc_api import reflection
 from gateway.grpc_api.interceptors import AccessInterceptor
 from gateway.grpc_api.server import SERVICES
 from gateway.settings import AccessSettings, SettingsError, TokenSettings
@@ -54,7 +53,7 @@ async def opened(settings: AccessSettings, issuer_ids: Collection[str]) -> Async
 
 def _policy(settings: AccessSettings, issuer_ids: Collection[str]) -> PolicyFile:
     # All services, not only this instance's, so that one policy fits every instance.
-    names = (*SERVICES, reflection.SERVICE_NAME)
+    names = (*SERVICES, *reflection.SERVICES)
     return PolicyFile(settings.policy_file, Vocabulary(rpcs_of(names), issuer_ids))
 
 

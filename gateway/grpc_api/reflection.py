@@ -1,13 +1,19 @@
-"""What reflection serves: the contracts with readable rules, although the stubs do not import them (ADR 19)."""
+"""Server reflection: the contracts with readable rules, under both names of the service.
 
-from collections.abc import Iterable
+grpcio-reflection has only ``grpc.reflection.v1alpha``. The messages of ``v1`` are the same on the wire, so one servicer
+serves both. The rules are readable although the stubs do not import them (ADR 19).
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from google.protobuf import descriptor_pool, duration_pb2, field_mask_pb2, timestamp_pb2
+import grpc
+from google.protobuf import descriptor_pool, duration_pb2, field_mask_pb2, text_format, timestamp_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from protovalidate import ViolationPb
 
-__all__ = ["annotated_contracts"]
+__all__ = ["SERVICES", "add_to_server", "annotated_contracts"]
 
 _RULES: Final = FileDescriptorProto.FromString(ViolationPb.desc().file.proto.to_binary())
 """``buf/validate/validate.proto``."""
@@ -15,6 +21,38 @@ _IMPORTED_BY_RULES: Final = (duration_pb2, field_mask_pb2, timestamp_pb2)
 """Named here, because only what a module imported is in the default pool."""
 _RULES_TAG: Final = b"\xba\x48"
 """How an annotation begins in serialised options: field 1159, length-delimited."""
+
+
+def _register_v1() -> str:
+    """Add v1 to the descriptor pool, for the policy and for clients that ask for it. Returns the service's name."""
+    file = FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(file)
+    file.options.ClearField("deprecated")
+    text_format.Parse(text_format.MessageToString(file).replace("v1alpha", "v1"), renamed := FileDescriptorProto())
+    descriptor_pool.Default().Add(renamed)
+    return f"{renamed.package}.{renamed.service[0].name}"
+
+
+SERVICES: Final = (_register_v1(), str(reflection.SERVICE_NAME))
+"""The full names of both services."""
+
+
+def add_to_server(server: grpc.aio.Server, services: Sequence[str]) -> None:
+    """Register both services.
+
+    Args:
+        server: The server.
+        services: The full names of the server's other services; those of `SERVICES` are listed beside them.
+    """
+    names = (*services, *SERVICES)
+    servicer = reflection.aio.ReflectionServicer(names, annotated_contracts(names))
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    for service in SERVICES:
+        server.add_registered_method_handlers(service, {"ServerReflectionInfo": handler})
 
 
 def annotated_contracts(services: Iterable[str]) -> descriptor_pool.DescriptorPool:

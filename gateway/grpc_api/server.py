@@ -9,10 +9,10 @@ from typing import Any, Final, TypeAlias
 import grpc
 from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from gateway.aio.sockets import cannot_listen, join
 from gateway.auth.issuers import Issuers
+from gateway.grpc_api import reflection
 from gateway.grpc_api.health import Health
 from gateway.grpc_api.interceptors import (
     AccessInterceptor,
@@ -28,7 +28,6 @@ from gateway.grpc_api.interceptors import (
 )
 from gateway.grpc_api.interceptors.chain import Chain
 from gateway.grpc_api.interceptors.shield import DetachedCalls
-from gateway.grpc_api.reflection import annotated_contracts
 from gateway.grpc_api.services import notifications
 from gateway.grpc_api.services.authentication import AuthenticationServicer
 from gateway.grpc_api.services.callbacks import CallbackServicer
@@ -215,8 +214,7 @@ def _add_services(servicers: Sequence[Servicer], health_servicer: Health, server
     """Register servicers with health and reflection. Returns the services' full names."""
     services = [register(servicer, server) for servicer in servicers]
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    names = *services, health.SERVICE_NAME, reflection.SERVICE_NAME
-    reflection.enable_server_reflection(names, server, pool=annotated_contracts(names))
+    reflection.add_to_server(server, (*services, health.SERVICE_NAME))
     return services
 
 

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gateway import bootstrap
+from gateway.grpc_api import reflection
 from gateway.settings import SettingsError
 from issuer.card.v1 import messages_pb2 as card
 from sandbox import Sandbox
@@ -105,7 +106,7 @@ async def _reflect(
 async def test_reflection_lists_every_service(running: Running) -> None:
     response = await _reflect(running, reflection_pb2.ServerReflectionRequest(list_services=""))
     listed = {service.name for service in response.list_services_response.service}
-    assert listed == {*_SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    assert listed == {*_SERVICES, "grpc.health.v1.Health", *reflection.SERVICES}
 
 
 async def _fetch(running: Running, pool: descriptor_pool.DescriptorPool, file: str, known: set[str]) -> None:
@@ -129,6 +130,22 @@ async def test_reflection_resolves_a_rule_by_its_number(running: Running) -> Non
     response = await _reflect(running, reflection_pb2.ServerReflectionRequest(file_containing_extension=rule))
     serialised = response.file_descriptor_response.file_descriptor_proto[0]
     assert descriptor_pb2.FileDescriptorProto.FromString(serialised).name == "buf/validate/validate.proto"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_both_reflections_are_the_same_and_resolve_themselves(running: Running, version: str) -> None:
+    service = f"grpc.reflection.{version}.ServerReflection"
+    reflect: Any = running.channel.stream_stream(
+        f"/{service}/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=service)
+    (response,) = [each async for each in reflect(iter([request]), timeout=10)]
+    (serialised,) = response.file_descriptor_response.file_descriptor_proto
+    file = descriptor_pb2.FileDescriptorProto.FromString(serialised)
+    assert file.package == f"grpc.reflection.{version}"
+    assert file.service[0].method[0].input_type == f".grpc.reflection.{version}.ServerReflectionRequest"
 
 
 @pytest.mark.parametrize("service", _SERVICES)

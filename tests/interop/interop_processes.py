@@ -40,6 +40,11 @@ class Program:
                 return json.loads(text)
         raise AssertionError(f"it ended with {self._process.wait()}: {self.complaint()}")
 
+    def said(self) -> Sequence[str]:
+        """Return the lines of its standard output, once it has ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.read().splitlines()
+
     def complaint(self) -> str:
         """Return its standard error, once it has ended."""
         assert self._process.stderr is not None

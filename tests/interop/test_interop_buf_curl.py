@@ -1,4 +1,4 @@
-"""`buf curl`, which takes the contracts from the gateway's reflection or from their folder."""
+"""Clients of reflection and of the contracts' folder: `buf curl`, and grpcio's descriptor database."""
 
 import base64
 import json
@@ -6,7 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
+import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from d1_gateway_client.testing import Flow, SandboxGateway, Status
 from tests.interop.interop_docs import blocks
@@ -84,3 +88,26 @@ def test_a_purchase_is_paid_with_the_password_requested_by_hand(
         assert purchase.type_otp(request["deliverOtp"]["otp"])
         assert purchase.wait_ends() is Status.SUCCESSFUL
         assert purchase.answers == [204]
+
+
+@pytest.mark.parametrize("protocol", ["grpc-v1", "grpc-v1alpha"])
+def test_reflection_is_there_under_both_of_its_names(d1_gateway: SandboxGateway, protocol: str) -> None:
+    with curl(d1_gateway, f"$curl --reflect-protocol {protocol} --list-methods $gateway") as program:
+        listed, complaint = program.said(), program.complaint()
+    assert "issuer.card.v1.CardService/SuspendCard" in listed, complaint
+    assert {f"grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha")} <= {
+        *listed
+    }
+
+
+def test_grpcios_database_resolves_a_request_with_all_that_it_imports(d1_gateway: SandboxGateway) -> None:
+    options = d1_gateway.options
+    assert options.ca_file is not None
+    assert options.certificate_file is not None
+    assert options.key_file is not None
+    files = (options.ca_file, options.key_file, options.certificate_file)
+    credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+    with grpc.secure_channel(options.address, credentials) as channel:
+        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+        suspend = pool.FindMessageTypeByName("issuer.card.v1.SuspendCardRequest")
+        assert "buf/validate/validate.proto" in [imported.name for imported in suspend.file.dependencies]

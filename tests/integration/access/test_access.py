@@ -7,15 +7,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from gateway.grpc_api import reflection
 from gateway.settings import AccessSettings, TokenSettings
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1.service_pb2_grpc import CardServiceStub
@@ -36,7 +37,9 @@ identity = "jwt:card-service"
 grants = [{{ rpcs = ["issuer.card.v1.CardService/*"], issuers = ["*"] }}]
 [[callers]]
 identity = "spiffe://bank/ops/*"
-grants = [{{ rpcs = ["grpc.reflection.v1alpha.ServerReflection/*"], issuers = ["*"] }}]
+grants = [{{ rpcs = [
+    "grpc.reflection.v1.ServerReflection/*", "grpc.reflection.v1alpha.ServerReflection/*"
+], issuers = ["*"] }}]
 """
 CLIENTS = Authority("Clients")
 CARD_SERVICE = CLIENTS.issue([uri(SPIFFE)])
@@ -124,8 +127,12 @@ async def _resume(channel: grpc.aio.Channel, metadata: Any = None) -> tuple[grpc
     return await _failed(CardServiceStub(channel).ResumeCard(_RESUME, metadata=metadata, timeout=30))
 
 
-def _reflection(channel: grpc.aio.Channel) -> Any:
-    return reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", channel)).ServerReflectionInfo
+def _reflection(channel: grpc.aio.Channel, service: str) -> Any:
+    return channel.stream_stream(
+        f"/{service}/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
 
 
 async def test_a_caller_is_known_by_its_certificate_or_else_by_its_token(gateway: _Gateway) -> None:
@@ -206,15 +213,16 @@ async def test_a_bad_certificate_gets_no_connection_even_with_a_token(gateway: _
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_reflection_is_for_those_to_whom_it_is_granted(gateway: _Gateway) -> None:
+@pytest.mark.parametrize("service", reflection.SERVICES)
+async def test_reflection_is_for_those_to_whom_it_is_granted(gateway: _Gateway, service: str) -> None:
     list_services = reflection_pb2.ServerReflectionRequest(list_services="")
     async with gateway.channel(OPERATOR) as channel, gateway.channel() as other, gateway.channel(NAMELESS) as nameless:
-        replies = _reflection(channel)(iter([list_services] * 2))
+        replies = _reflection(channel, service)(iter([list_services] * 2))
         assert len([reply async for reply in replies if reply.HasField("list_services_response")]) == 2
 
         # Without a request: grpc's client ends a stream with its own INTERNAL if it writes while the refusal comes.
-        assert await _failed(_reflection(other)().read()) == _DENIED
-        assert await _failed(_reflection(nameless)().read()) == _UNAUTHENTICATED
+        assert await _failed(_reflection(other, service)().read()) == _DENIED
+        assert await _failed(_reflection(nameless, service)().read()) == _UNAUTHENTICATED
 
 
 async def test_grants_of_calls_at_the_same_time_are_not_mixed_up(gateway: _Gateway) -> None:
