@@ -112,6 +112,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The upstream has failed so often lately that it is left alone for a moment; nothing was sent. Retry after
     `google.rpc.RetryInfo`. Status UNAVAILABLE.
     """
+    ERROR_REASON_RPC_UNKNOWN: _ErrorReason.ValueType  # 32
+    """The gateway does not serve the rpc: its name is wrong, the gateway is older than the caller's contracts, or its
+    service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
+    """
     ERROR_REASON_THREE_DS_REJECTED: _ErrorReason.ValueType  # 40
     """The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);
     `upstream_code` and `error_detail` say what. Status INVALID_ARGUMENT.
@@ -265,6 +269,10 @@ wait for the upstream already do. Nothing was sent; retry after `google.rpc.Retr
 ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: ErrorReason.ValueType  # 31
 """The upstream has failed so often lately that it is left alone for a moment; nothing was sent. Retry after
 `google.rpc.RetryInfo`. Status UNAVAILABLE.
+"""
+ERROR_REASON_RPC_UNKNOWN: ErrorReason.ValueType  # 32
+"""The gateway does not serve the rpc: its name is wrong, the gateway is older than the caller's contracts, or its
+service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
 """
 ERROR_REASON_THREE_DS_REJECTED: ErrorReason.ValueType  # 40
 """The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);

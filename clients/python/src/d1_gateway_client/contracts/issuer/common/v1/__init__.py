@@ -238,6 +238,12 @@ class ErrorReason(betterproto2.Enum):
     `google.rpc.RetryInfo`. Status UNAVAILABLE.
     """
 
+    RPC_UNKNOWN = 32
+    """
+    The gateway does not serve the rpc: its name is wrong, the gateway is older than the caller's contracts, or its
+    service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
+    """
+
     THREE_DS_REJECTED = 40
     """
     The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);
@@ -300,6 +306,7 @@ class ErrorReason(betterproto2.Enum):
             29: "ERROR_REASON_REQUEST_IN_FLIGHT",
             30: "ERROR_REASON_TOO_MANY_REQUESTS",
             31: "ERROR_REASON_UPSTREAM_CIRCUIT_OPEN",
+            32: "ERROR_REASON_RPC_UNKNOWN",
             40: "ERROR_REASON_THREE_DS_REJECTED",
             41: "ERROR_REASON_THREE_DS_TIMED_OUT",
             42: "ERROR_REASON_THREE_DS_TRANSIENT_FAILURE",
@@ -342,6 +349,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_REQUEST_IN_FLIGHT": 29,
             "ERROR_REASON_TOO_MANY_REQUESTS": 30,
             "ERROR_REASON_UPSTREAM_CIRCUIT_OPEN": 31,
+            "ERROR_REASON_RPC_UNKNOWN": 32,
             "ERROR_REASON_THREE_DS_REJECTED": 40,
             "ERROR_REASON_THREE_DS_TIMED_OUT": 41,
             "ERROR_REASON_THREE_DS_TRANSIENT_FAILURE": 42,
