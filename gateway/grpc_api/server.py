@@ -24,6 +24,7 @@ from gateway.grpc_api.interceptors import (
     IssuerInterceptor,
     QuotaInterceptor,
     TelemetryInterceptor,
+    UnknownRpcInterceptor,
     ValidationInterceptor,
 )
 from gateway.grpc_api.interceptors.chain import Chain
@@ -47,7 +48,7 @@ from issuer.notification.v1 import service_pb2 as notification_service
 from issuer.threeds.v1 import service_pb2 as threeds_service
 from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 
-__all__ = ["SERVICES", "RpcServer", "Servicer", "register"]
+__all__ = ["SERVICES", "RpcServer", "Servicer"]
 
 _MAX_METADATA_BYTES: Final = 16_384
 # Per connection, beyond the caller's limit: for probes, and for calls that are about to be rejected.
@@ -110,7 +111,7 @@ _SERVICES: Final[Mapping[type[Servicer], tuple[FileDescriptor, str, _Add]]] = Ma
 )
 
 SERVICES: Final = tuple(str(file.services_by_name[name].full_name) for file, name, _ in _SERVICES.values())
-"""The full names of all services."""
+"""The full names of all services, configured or not."""
 
 
 class RpcServer:
@@ -147,10 +148,12 @@ class RpcServer:
         """
         self._detached_calls = DetachedCalls()
         self._drain_interceptor = DrainInterceptor()
+        outermost = (CorrelationInterceptor(), ErrorInterceptor(), self._drain_interceptor)
+        self._services = [_full_name(type(servicer)) for servicer in servicers]
+        standard = (health.SERVICE_NAME, *reflection.SERVICES)
+        unknown = UnknownRpcInterceptor(access, telemetry, served=(*self._services, *standard), known=SERVICES)
         chain = Chain(
-            CorrelationInterceptor(),
-            ErrorInterceptor(),
-            self._drain_interceptor,
+            *outermost,
             telemetry,
             access,
             quota,
@@ -158,10 +161,12 @@ class RpcServer:
             IssuerInterceptor(issuers),
             DetachedCallInterceptor(self._detached_calls),
             idempotency,
+            unknown=(*outermost, unknown),
         )
         self._server = grpc.aio.server(interceptors=(chain,), options=_options(settings, quota.max_in_flight))
         self._health = Health()
-        self._services = _add_services(servicers, self._health, self._server)
+        _add_services(servicers, self._health, self._server)
+        reflection.add_to_server(self._server, (*self._services, health.SERVICE_NAME))
         for service in self._services:
             validation.prepare(service)
         _probe_port(settings.host, settings.port, reuse_port=settings.reuse_port)
@@ -191,10 +196,8 @@ class RpcServer:
         await self._detached_calls.drain(end - loop.time())
 
 
-def register(servicer: Servicer, server: grpc.aio.Server) -> str:
-    """Register a servicer at a server. Returns the service's full name."""
-    file, name, add = _SERVICES[type(servicer)]
-    add(servicer, server)
+def _full_name(servicer: type[Servicer]) -> str:
+    file, name, _ = _SERVICES[servicer]
     full_name: str = file.services_by_name[name].full_name
     return full_name
 
@@ -210,12 +213,11 @@ def _options(settings: GrpcSettings, max_in_flight: int) -> list[tuple[str, int]
     return [*options.items()]
 
 
-def _add_services(servicers: Sequence[Servicer], health_servicer: Health, server: grpc.aio.Server) -> Sequence[str]:
-    """Register servicers with health and reflection. Returns the services' full names."""
-    services = [register(servicer, server) for servicer in servicers]
+def _add_services(servicers: Sequence[Servicer], health_servicer: Health, server: grpc.aio.Server) -> None:
+    for servicer in servicers:
+        _, _, add = _SERVICES[type(servicer)]
+        add(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.add_to_server(server, (*services, health.SERVICE_NAME))
-    return services
 
 
 def _probe_port(host: str, port: int, *, reuse_port: bool) -> None:

@@ -13,11 +13,12 @@ _log = structlog.get_logger(__name__)
 
 
 class ThrottledLog:
-    """Warns of an event that any client can cause, at most once in ten seconds."""
+    """Warns of an event that any client can cause, at most once in ten seconds, or as often as it is made for."""
 
-    def __init__(self, event: str) -> None:
-        """Start with the event's name in the log."""
+    def __init__(self, event: str, *, pause_seconds: float = _PAUSE_SECONDS) -> None:
+        """Start with the event's name in the log, and the time after each line in which there is no other."""
         self._event = event
+        self._pause_seconds = pause_seconds
         self._silent_until = float("-inf")
         self._suppressed = 0
 
@@ -28,4 +29,4 @@ class ThrottledLog:
             self._suppressed += 1
             return
         _log.warning(self._event, **facts, suppressed=self._suppressed)
-        self._silent_until, self._suppressed = now + _PAUSE_SECONDS, 0
+        self._silent_until, self._suppressed = now + self._pause_seconds, 0

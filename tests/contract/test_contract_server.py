@@ -24,7 +24,7 @@ from sandbox.gateway import credentials
 from tests.contract.card_rpcs import RPCS
 from tests.contract.d1_rpcs import THREEDS_RPCS
 from tests.contract.watching import watching
-from tests.running import Running, code_of, connected, running_gateway, settings_for
+from tests.running import Error, Running, code_of, connected, failure_of, running_gateway, settings_for
 
 _AUTHENTICATION = "issuer.threeds.v1.AuthenticationService"
 _SERVICES = (
@@ -86,10 +86,35 @@ async def test_without_a_3ds_server_its_service_is_not_there_and_the_others_are(
     used = settings_for(sandbox, tmp_path).model_copy(update={"threeds": None})
     async with running_gateway(sandbox, used) as running:
         for rpc in THREEDS_RPCS.values():
-            assert await code_of(rpc.call(running)) is grpc.StatusCode.UNIMPLEMENTED
+            failure = await failure_of(rpc.call(running))
+            assert failure.error == Error(grpc.StatusCode.UNIMPLEMENTED, "RPC_UNKNOWN", "NOT_SENT")
+            assert failure.message == f"{_AUTHENTICATION} is not configured at this gateway."
         assert await code_of(_check(running, _AUTHENTICATION)) is grpc.StatusCode.NOT_FOUND
         assert await _check(running, "") == _SERVING
         await RPCS["SuspendCard"].call(running)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (
+            "/issuer.card.v1.CardService/Suspend",
+            "issuer.card.v1.CardService has no rpc Suspend; it has CreateCard, RegisterCard, ",
+        ),
+        ("/CardService/SuspendCard", "This gateway has no service CardService; it serves grpc.health.v1.Health, "),
+        ("/", "This gateway has no service ; it serves "),
+        ("/4970101234567890/x", "This gateway has no service ?; it serves "),
+        (f"/{'x' * 1000}/y", f"This gateway has no service {'x' * 120}...; it serves "),
+    ],
+    ids=["unknown rpc", "no package", "no name", "a card number", "long"],
+)
+async def test_an_unknown_rpc_is_told_what_is_served(running: Running, path: str, message: str) -> None:
+    call: Any = running.channel.unary_unary(path)
+    failure = await failure_of(call(b"anything", timeout=10))
+    assert failure.error == Error(grpc.StatusCode.UNIMPLEMENTED, "RPC_UNKNOWN", "NOT_SENT")
+    assert failure.message.startswith(message)
+    served = [rpc for rpc in RPCS if path.startswith("/issuer.card.v1.CardService/")] or _SERVICES
+    assert [name for name in served if name not in failure.message] == []
 
 
 async def _reflect(

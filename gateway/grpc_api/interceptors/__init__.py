@@ -10,6 +10,7 @@ from gateway.grpc_api.interceptors.idempotency import IdempotencyInterceptor
 from gateway.grpc_api.interceptors.quota import QuotaInterceptor
 from gateway.grpc_api.interceptors.shield import DetachedCallInterceptor
 from gateway.grpc_api.interceptors.telemetry import TelemetryInterceptor
+from gateway.grpc_api.interceptors.unknown import UnknownRpcInterceptor
 from gateway.grpc_api.interceptors.validation import ValidationInterceptor
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "IssuerInterceptor",
     "QuotaInterceptor",
     "TelemetryInterceptor",
+    "UnknownRpcInterceptor",
     "ValidationInterceptor",
 ]

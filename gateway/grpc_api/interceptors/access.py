@@ -41,6 +41,13 @@ class AccessInterceptor(Interceptor):
             access.use(await self._grant(rpc))
         return await rpc.proceed()
 
+    async def identity(self, rpc: Rpc) -> str | None:
+        """Return the identity of a caller, whatever it may do; None if it has none."""
+        try:
+            return (await self._callers.identify(rpc.context.auth_context(), rpc.metadata)).identity
+        except Unidentified:
+            return None
+
     async def _grant(self, rpc: Rpc) -> access.Grant:
         path = rpc.method.path
         try:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -86,9 +86,6 @@ class Interceptor(ABC):
     async def serve(self, rpc: Rpc) -> Any:
         """Serve an rpc. Returns the reply, or None for a stream."""
 
-    def note_unknown(self) -> None:  # noqa: B027 (most have nothing to note)
-        """Note a call to an unknown rpc."""
-
 
 _Interceptors: TypeAlias = tuple[Interceptor, ...]
 
@@ -100,9 +97,16 @@ class Chain(grpc.aio.ServerInterceptor):
     replies (reflection) is adapted, so that interceptors see every rpc.
     """
 
-    def __init__(self, *interceptors: Interceptor) -> None:
-        """Build a chain of interceptors, from the outside in."""
+    def __init__(self, *interceptors: Interceptor, unknown: _Interceptors = ()) -> None:
+        """Build a chain.
+
+        Args:
+            interceptors: The interceptors of every rpc, from the outside in.
+            unknown: Those of every call to an rpc that is not served; the innermost must not proceed. Without any,
+                grpc ends such a call.
+        """
         self._interceptors = interceptors
+        self._unknown = unknown
         self._handlers: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -120,11 +124,18 @@ class Chain(grpc.aio.ServerInterceptor):
             return self._handlers[path]
         handler = await continuation(handler_call_details)
         if handler is None:
-            for interceptor in self._interceptors:
-                interceptor.note_unknown()
-            return None
+            return self._reject(path) if self._unknown else None
         self._handlers[path] = wrapped = self._wrap(path, handler)
         return wrapped
+
+    def _reject(self, path: str) -> Handler:
+        method = Method(path, path[1:], has_request_stream=True, has_streams=True)
+
+        # Nothing of the request is read, so it does not matter whether its caller sends a stream.
+        async def serve(requests: Any, context: Context) -> Any:
+            return await Rpc(method, requests, context, _unserved, self._unknown).proceed()
+
+        return grpc.stream_stream_rpc_method_handler(serve)
 
     def _wrap(self, path: str, handler: Handler) -> Handler:
         kind = _KINDS[handler.request_streaming, handler.response_streaming]
@@ -142,6 +153,10 @@ class Chain(grpc.aio.ServerInterceptor):
             serve, request_deserializer=partial(_parse_or_none, parse), response_serializer=handler.response_serializer
         )
         return wrapped
+
+
+async def _unserved(requests: Any, context: Context) -> NoReturn:
+    raise NotImplementedError("the innermost interceptor of an unknown rpc must not proceed")
 
 
 def _coroutine(behaviour: Any) -> _Behaviour:

@@ -75,10 +75,9 @@ class TelemetryInterceptor(Interceptor):
         self._in_flight = InProgress.by_label(metrics.rpcs_in_flight)
         self._open = InProgress.by_label(metrics.streams_open)
 
-    def note_unknown(self) -> None:
-        """Count and log it."""
+    def count_unknown(self) -> None:
+        """Count a call to an unknown rpc."""
         self._ended("unknown", grpc.StatusCode.UNIMPLEMENTED.name).inc()
-        _log.info("unknown_rpc_called")
 
     async def serve(self, rpc: Rpc) -> Any:
         """Measure, count and log the rpc."""

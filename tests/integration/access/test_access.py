@@ -225,6 +225,23 @@ async def test_reflection_is_for_those_to_whom_it_is_granted(gateway: _Gateway, 
         assert await _failed(_reflection(nameless, service)().read()) == _UNAUTHENTICATED
 
 
+async def test_an_unknown_rpc_is_unknown_to_everybody_and_logged_with_its_caller(
+    gateway: _Gateway, logged: list[EventDict]
+) -> None:
+    path = "/issuer.card.v1.CardService/NoCard"
+    for pair, caller in ((STRANGER, "spiffe://bank/stranger"), (NAMELESS, None)):
+        # There is at most one line a second.
+        seen = {"rpc": path, "caller": caller, "event": "rpc_unknown", "log_level": "warning"}
+        while not [line for line in logged if line.items() >= seen.items()]:
+            async with gateway.channel(pair) as channel:
+                call: Any = channel.unary_unary(path)
+                assert await _failed(call(b"", timeout=30)) == (
+                    grpc.StatusCode.UNIMPLEMENTED,
+                    "RPC_UNKNOWN",
+                    "NOT_SENT",
+                )
+
+
 async def test_grants_of_calls_at_the_same_time_are_not_mixed_up(gateway: _Gateway) -> None:
     async with gateway.channel(SECOND) as channel:
         token = _bearer()

@@ -4,6 +4,7 @@ Those of refused callbacks are in tests/integration/edge/test_edge_errors.py.
 """
 
 from collections.abc import Iterator, MutableMapping
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -12,7 +13,9 @@ from grpc_health.v1 import health_pb2
 from structlog.testing import capture_logs
 
 from issuer.card.v1 import messages_pb2 as card
+from sandbox.common.pki import CALLER
 from tests.integration.telemetry.operator_view import NOTIFICATION_ROUTE, OperatorView
+from tests.running import code_of
 
 Line = MutableMapping[str, Any]
 
@@ -29,6 +32,20 @@ def the_line(lines: list[Line]) -> Line:
     (line,) = lines
     assert line.pop("duration_ms") >= 0
     return line
+
+
+async def test_unknown_rpcs_have_at_most_one_line_a_second(view: OperatorView, logged: list[Line]) -> None:
+    began, called = monotonic(), 0
+    while len(logged) < 2:
+        call: Any = view.running.channel.unary_unary(f"/no.Service/{called}")
+        assert await code_of(call(b"", timeout=10)) is grpc.StatusCode.UNIMPLEMENTED
+        called += 1
+    assert monotonic() - began >= 1
+
+    first, second = logged
+    caller = {"event": "rpc_unknown", "log_level": "warning", "caller": CALLER}
+    assert first == {**caller, "rpc": "/no.Service/0", "suppressed": 0}
+    assert second == {**caller, "rpc": second["rpc"], "suppressed": called - 2}
 
 
 async def test_a_failed_rpc_has_one_line(view: OperatorView, logged: list[Line]) -> None:
