@@ -142,6 +142,8 @@ class Failure:
     metadata: Mapping[str, str]
     violations: Mapping[str, str]
     """The violated rule of each invalid field."""
+    descriptions: Mapping[str, str]
+    """The rule in words, by field."""
     retry_seconds: float | None
 
     @property
@@ -182,6 +184,7 @@ async def failure_of(call: Awaitable[object]) -> Failure:
         outcome=info.metadata["outcome"],
         metadata=dict(info.metadata),
         violations={violation.field: violation.reason for violation in bad_request.field_violations},
+        descriptions={violation.field: violation.description for violation in bad_request.field_violations},
         retry_seconds=retry.retry_delay.ToTimedelta().total_seconds() if type(retry) in found else None,
     )
 

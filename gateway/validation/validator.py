@@ -5,10 +5,11 @@ from typing import TypeAlias
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
-from protovalidate import Validator, Violation
+from protovalidate import Validator
 
 from gateway.errors import FieldViolation
 from gateway.validation.truncate import MAX_VIOLATIONS, invalid_request
+from gateway.validation.wording import field_violation
 
 __all__ = ["Rules", "Validation"]
 
@@ -40,7 +41,7 @@ class Validation:
         if message is None:
             return [_UNREADABLE], 0
         found = self._validator.collect_violations(message)
-        violations = [_translate(violation) for violation in found[:MAX_VIOLATIONS]]
+        violations = [field_violation(each, message) for each in found[:MAX_VIOLATIONS]]
         if self._rules is not None:
             violations += self._rules(message)
         return violations, len(found[MAX_VIOLATIONS:])
@@ -54,21 +55,3 @@ class Validation:
         violations, unnamed_count = self.violations(message)
         if violations:
             raise invalid_request(violations, unnamed_count)
-
-
-def _translate(violation: Violation) -> FieldViolation:
-    proto = violation.proto
-    # protovalidate's texts never contain a field's value.
-    return FieldViolation(_path(violation), proto.message, proto.rule_id)
-
-
-def _path(violation: Violation) -> str:
-    field = violation.proto.field
-    if field is None:
-        return ""
-    names = []
-    for element in field.elements:
-        subscript = element.subscript
-        index = f"[{subscript.value}]" if subscript is not None and subscript.field == "index" else ""
-        names.append(element.field_name + index)
-    return ".".join(names)

@@ -92,6 +92,8 @@ async def _refused(running: Running, rpc: Rpc, request: Message) -> Failure:
     failure = await refused_unsent(running, rpc, request)
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     assert all(failure.violations.values()), "a violation names no rule"
+    unworded = [text for text in failure.descriptions.values() if "regex" in text or "in list" in text]
+    assert unworded == [], "a description is not for people"
     return failure
 
 
@@ -123,3 +125,4 @@ async def test_every_wrong_field_of_a_request_is_named(running: Running, name: s
         "ResumeCard": {"card_id", "reason_code"},
     }
     assert set(failure.violations) == {"request_id", "user_id"} | required[name]
+    assert {field for field, text in failure.descriptions.items() if text.startswith("is required")} == required[name]

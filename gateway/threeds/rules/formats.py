@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from gateway.patterns import in_words
 from gateway.threeds.rules.tables import Row
 
 __all__ = ["FORMATS", "Requirement", "count_requirements", "expand", "json_requirements", "text_requirements"]
@@ -83,7 +84,7 @@ def _codes(row: Row) -> Requirement | None:
 def _pattern(row: Row) -> Requirement | None:
     if not row.pattern:
         return None
-    return Requirement("emv.pattern", f"must match {row.pattern}", _matcher(row.pattern))
+    return Requirement("emv.pattern", f"must be {in_words(row.pattern)}", _matcher(row.pattern))
 
 
 def _format(row: Row) -> Requirement | None:

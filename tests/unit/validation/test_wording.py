@@ -1,0 +1,157 @@
+"""What a caller reads about a field that breaks an annotation of the contract."""
+
+import pytest
+from google.protobuf.message import Message
+
+from gateway.validation.validator import Validation
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import replies_pb2
+from issuer.card.v1 import messages_pb2 as card
+from issuer.common.v1 import card_data_pb2
+from issuer.consumer.v1 import authentication_pb2
+from issuer.consumer.v1 import messages_pb2 as consumer
+from issuer.consumer.v1 import personal_information_pb2 as personal
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.threeds.v1 import areq_pb2, codes_pb2
+from issuer.threeds.v1 import messages_pb2 as threeds
+
+VALIDATION = Validation()
+ID = "1 to 48 characters of A-Z a-z 0-9 _ -"
+SUSPEND_REASONS = (
+    "one of SUSPEND_REASON_CARD_LOST, SUSPEND_REASON_CARD_STOLEN, SUSPEND_REASON_CARD_BROKEN, SUSPEND_REASON_FRAUD, "
+    "SUSPEND_REASON_USER_DECISION, SUSPEND_REASON_ISSUER_DECISION"
+)
+KINDS = (
+    "CALLBACK_KIND_CONSUMER_INFORMATION, CALLBACK_KIND_DELIVER_OTP, CALLBACK_KIND_AUTHENTICATE, "
+    "CALLBACK_KIND_AUTHENTICATION_RESULT, CALLBACK_KIND_CARD_CREDENTIALS"
+)
+
+
+def described(message: Message) -> dict[str, str]:
+    """Return the description of each invalid field."""
+    violations, _ = VALIDATION.violations(message)
+    return {violation.field: violation.description for violation in violations}
+
+
+def registered(**fields: object) -> callback.HandleCallbacksRequest:
+    return callback.HandleCallbacksRequest(registration=callback.Registration(**fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        (
+            card.SuspendCardRequest(),
+            {"card_id": f"is required: {ID}", "reason_code": f"is required: {SUSPEND_REASONS}"},
+        ),
+        (
+            card.RegisterCardRequest(card_id="c", consumer_id="c", card_product_id="p"),
+            {"card_data": "is required: one of credentials, encrypted_data"},
+        ),
+        (card_data_pb2.CardCredentials(pan="4970101234567890"), {"expiry": "is required"}),
+        (
+            areq_pb2.AReq(
+                message_version=codes_pb2.MESSAGE_VERSION_2_1_0,
+                device_channel=codes_pb2.DEVICE_CHANNEL_APP,
+                three_ds_requestor_url="https://bank.example",
+            ),
+            {
+                "message_category": "is required: one of MESSAGE_CATEGORY_PAYMENT, MESSAGE_CATEGORY_NON_PAYMENT, "
+                "MESSAGE_CATEGORY_IDENTITY_CHECK_INSIGHTS",
+                "acct_number": "is required: 13 to 19 digits",
+            },
+        ),
+        (card_data_pb2.CardExpiry(month=1), {"year": "is required: 2000 to 2099"}),
+        (card.Account(currency_code="978"), {"number": "is required: at least 1 character"}),
+        (threeds.GetChallengeResultRequest(), {"three_ds_server_trans_id": "is required: a UUID"}),
+        (consumer.CompleteAuthenticationRequest(), {"result": "is required"}),
+        (registered(name="h"), {"registration.kinds": f"is required: at least 1 of {KINDS}"}),
+        (
+            replies_pb2.Refusal(),
+            {
+                "reason": "is required: one of REFUSAL_REASON_INVALID, REFUSAL_REASON_NOT_ALLOWED, "
+                "REFUSAL_REASON_NOT_FOUND, REFUSAL_REASON_FAILED"
+            },
+        ),
+    ],
+)
+def test_what_is_missing_is_required_and_what_to_send_is_named(message: Message, found: dict[str, str]) -> None:
+    assert described(message) == found
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        (
+            card.SuspendCardRequest(card_id="a b", reason_code=99, user_id="x" * 16, request_id="1"),  # type: ignore[arg-type]
+            {
+                "card_id": f"must be {ID}",
+                "reason_code": f"must be {SUSPEND_REASONS}",
+                "user_id": "must be 1 to 15 characters of A-Z a-z 0-9 _ -",
+                "request_id": "must be a UUID",
+            },
+        ),
+        (
+            card.CreateCardRequest(
+                issuer_id="SHORT",
+                consumer_id="c",
+                card_product_id="p",
+                state=card.CARD_STATE_DELETED,
+                name_on_card="1",
+                accounts=[card.Account(number="1" * 65, currency_code="eur")],
+            ),
+            {
+                "issuer_id": "must be exactly 10 characters",
+                "state": "must be one of CARD_STATE_ACTIVE, CARD_STATE_INACTIVE",
+                "name_on_card": "must be at most 26 characters of a-z A-Z . space -",
+                "accounts[0].number": "must be at most 64 characters",
+                "accounts[0].currency_code": "must be 3 characters of A-Z, or 3 digits",
+            },
+        ),
+        (card_data_pb2.CardExpiry(month=13, year=2030), {"month": "must be 1 to 12"}),
+        (
+            registered(name="h", kinds=[0, 99], issuer_ids=[""], max_in_flight=1001),
+            {
+                "registration.kinds[0]": f"must be one of {KINDS}",
+                "registration.kinds[1]": f"must be one of {KINDS}",
+                "registration.issuer_ids[0]": "must not be empty: exactly 10 characters",
+                "registration.max_in_flight": "must be at most 1000",
+            },
+        ),
+        (
+            notification.WatchNotificationsRequest(after_cursor=""),
+            {"after_cursor": "must not be empty: at least 1 character"},
+        ),
+        (
+            notification.NotificationFilter(operation_types=[9]),  # type: ignore[list-item]
+            {
+                "operation_types[0]": "must be one of OPERATION_TYPE_UNSPECIFIED, OPERATION_TYPE_FRICTIONLESS, "
+                "OPERATION_TYPE_CHALLENGE_OOB, OPERATION_TYPE_CHALLENGE_OOB_ISSUER, OPERATION_TYPE_CHALLENGE_OTP_SMS"
+            },
+        ),
+        (
+            threeds.LookupCardRequest(acct_number="1" * 13, ds="diners", three_ds_method_notification_url="no url"),
+            {
+                "ds": "must be one of standin, visa, mastercard, jcb, upi, amex, protectbuy, sbn",
+                "three_ds_method_notification_url": "must be a URI with its scheme",
+            },
+        ),
+        (
+            personal.PersonalInformation(email="nowhere", language="english"),
+            {
+                "email": "must be an e-mail address",
+                "language": "must be 2 characters of a-z, then -, then 2 characters of a-z A-Z",
+            },
+        ),
+        (
+            consumer.CompleteAuthenticationRequest(
+                result=authentication_pb2.AuthenticationResult(
+                    authentication_id="a", status=authentication_pb2.AUTHENTICATION_STATUS_PENDING
+                )
+            ),
+            {"result": "the status must be AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED"},
+        ),
+    ],
+)
+def test_what_is_wrong_is_described_by_what_it_must_be(message: Message, found: dict[str, str]) -> None:
+    assert described(message) == found
