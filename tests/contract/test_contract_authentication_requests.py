@@ -67,6 +67,17 @@ async def test_all_that_is_wrong_is_named_at_once_by_its_path(authenticating: Au
     assert failure.violations == _WRONG
 
 
+async def test_without_a_category_all_is_named_that_is_wrong_in_every_one(authenticating: Authenticating) -> None:
+    request = _wrong_everywhere()
+    request.areq.ClearField("message_category")
+    failure = await refused_unsent(authenticating.running, THREEDS_RPCS["Authenticate"], request)
+    # Only a payment has to name the merchant.
+    assert "areq.merchant_name" not in failure.violations
+    of_payments = {"areq.merchant_name": "emv.required"}
+    assert {**failure.violations, **of_payments} == {**_WRONG, "areq.message_category": "emv.required"}
+    assert failure.descriptions["areq.message_category"].startswith("is required: one of MESSAGE_CATEGORY_PAYMENT, ")
+
+
 async def test_an_error_repeats_no_value(authenticating: Authenticating, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await THREEDS_RPCS["Authenticate"].call(authenticating.running, _wrong_everywhere())

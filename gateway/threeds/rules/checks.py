@@ -1,6 +1,6 @@
 """Checks of a single protobuf field, built from its row of the tables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from gateway.threeds.rules.formats import Requirement, count_requirements, json_
 from gateway.threeds.rules.structs import struct_to_json, value_to_json
 from gateway.threeds.rules.tables import CATEGORIES, CHANNELS, Row
 
-__all__ = ["Fault", "FieldCheck", "MessageCheck", "Profile", "field_check", "forbidden"]
+__all__ = ["Fault", "FieldCheck", "MessageCheck", "Profile", "field_check", "forbidden", "names", "one_of", "required"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,23 @@ class MessageCheck(Protocol):
     def faults(self, message: Message) -> list[Fault]:
         """Return the rules that a message breaks."""
         ...
+
+
+def names(field: FieldDescriptor, numbers: Collection[int]) -> list[str]:
+    """Return the names of an enum field's values that have one of some numbers."""
+    values = () if field.enum_type is None else field.enum_type.values
+    return [value.name for value in values if value.number in numbers]
+
+
+def one_of(choices: Sequence[str]) -> Requirement:
+    """Return the rule that an enum has one of some values."""
+    return Requirement("emv.code", f"must be one of {', '.join(choices)}", bool)
+
+
+def required(value: Requirement | None = None) -> Requirement:
+    """Return the rule that a field is there, and, if given, which rule its value has to follow."""
+    what = "" if value is None else value.description.removeprefix("must be ").removeprefix("must have ")
+    return Requirement("emv.required", f"is required: {what}" if what else "is required", bool)
 
 
 def forbidden(requirement: Requirement) -> FieldCheck:
@@ -133,7 +150,7 @@ def _enum(field: FieldDescriptor, row: Row) -> FieldCheck:
     requirements = text_requirements(row, ascii_only=False)
     codes = [code for code in numbers if all(requirement.met_by(code) for requirement in requirements)]
     allowed = frozenset(numbers[code] for code in codes)
-    return _in_set(allowed, Requirement("emv.code", f"must be one of {', '.join(codes)}", bool))
+    return _in_set(allowed, one_of(names(field, allowed)))
 
 
 def _text(requirements: Sequence[Requirement]) -> FieldCheck:

@@ -4,19 +4,30 @@ The tables are compiled once for every combination that occurs. The resulting pl
 the required fields. Checking a message then walks the fields that are set.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
-from typing import Any
+from itertools import product
+from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from gateway.errors import FieldViolation
-from gateway.threeds.rules.checks import Fault, FieldCheck, Profile, field_check, forbidden
+from gateway.threeds.rules.checks import (
+    Fault,
+    FieldCheck,
+    Profile,
+    field_check,
+    forbidden,
+    names,
+    one_of,
+    required,
+)
 from gateway.threeds.rules.codes import codes_of
 from gateway.threeds.rules.conditions import Getter, Predicate, bind
 from gateway.threeds.rules.formats import Requirement
-from gateway.threeds.rules.tables import ALWAYS, Row, Table, objects, table
+from gateway.threeds.rules.tables import ALWAYS, CHANNELS, Row, Table, objects, table
 from issuer.threeds.v1 import areq_pb2
 
 __all__ = ["check", "check_request"]
@@ -31,6 +42,9 @@ _SUPPLIED: Mapping[str, frozenset[str]] = {
 _PROFILE_FIELDS = ("message_version", "device_channel", "message_category")
 """The fields of an AReq that decide which rules apply."""
 
+_MAX_COMPARED: Final = 200
+"""With more wrong fields than this, an AReq is not compared with all 27 versions, channels and categories."""
+
 
 def check_request(areq: areq_pb2.AReq, path: str = "areq") -> list[FieldViolation]:
     """Check an AReq by its own version, channel and category.
@@ -40,14 +54,11 @@ def check_request(areq: areq_pb2.AReq, path: str = "areq") -> list[FieldViolatio
         path: The prefix of every field's path.
 
     Returns:
-        All violations; none contains a value.
+        All violations; none contains a value. Where the version, channel or category is not known, those that are
+        violations in all of them.
     """
     plan = _request_plan(areq.message_version, areq.device_channel, areq.message_category)
-    if plan is None:
-        return [
-            _violation(path, Fault(name, _REQUIRED)) for name in _PROFILE_FIELDS if not _code(name, getattr(areq, name))
-        ]
-    return _violations(plan, areq, path)
+    return _undecided(areq, path) if plan is None else _violations(plan, areq, path)
 
 
 def check(
@@ -67,6 +78,47 @@ def check(
         All violations; none contains a value.
     """
     return _violations(_plan(message.DESCRIPTOR, Profile(version, channel, category, acs_dec_con_ind)), message, path)
+
+
+def _undecided(areq: areq_pb2.AReq, path: str) -> list[FieldViolation]:
+    """Check an AReq whose version, channel or category is missing or unknown, by the rules of all that it may have."""
+    found: list[FieldViolation] = []
+    choices: list[Collection[int]] = []
+    for name in _PROFILE_FIELDS:
+        field, number = areq.DESCRIPTOR.fields_by_name[name], getattr(areq, name)
+        known = codes_of(field.enum_type).by_number
+        choices.append([number] if number in known else known)
+        if number not in known:
+            requirement = one_of(names(field, known))
+            found.append(_violation(path, Fault(name, requirement if number else required(requirement))))
+    named = {violation.field for violation in found}
+    by_profile: list[dict[str, list[FieldViolation]]] = []
+    for numbers in product(*choices):
+        by_profile.append(_by_field(areq, path, *numbers))
+        if len(by_profile[-1]) > _MAX_COMPARED:
+            return found
+    for place in by_profile[0]:
+        if place not in named and all(place in each for each in by_profile):
+            found += _common([each[place] for each in by_profile])
+    return found
+
+
+def _by_field(areq: areq_pb2.AReq, path: str, *numbers: int) -> dict[str, list[FieldViolation]]:
+    plan = _request_plan(*numbers)
+    found: dict[str, list[FieldViolation]] = {}
+    for violation in [] if plan is None else _violations(plan, areq, path):
+        found.setdefault(violation.field, []).append(violation)
+    return found
+
+
+def _common(alternatives: Sequence[list[FieldViolation]]) -> list[FieldViolation]:
+    """Return the violations of a field that is wrong in every version, channel or category."""
+    first = alternatives[0]
+    if all(each == first for each in alternatives):
+        return first
+    begin, *more = dict.fromkeys(violation.description for each in alternatives for violation in each)
+    others = (text.removeprefix("is required: ").removeprefix("must be ") for text in more)
+    return [replace(first[0], description=", or ".join((begin, *others)))]
 
 
 class _Plan:
@@ -128,7 +180,11 @@ class _Plan:
         """Return every rule that a message breaks."""
         fields = dict(message.ListFields())
         found = [fault.inside(field.name) for field, value in fields.items() for fault in self._broken(field, value)]
-        found += [Fault(field.name, _REQUIRED) for field in self._checks if field in self._required - fields.keys()]
+        found += [
+            Fault(field.name, _missing(field, check))
+            for field, check in self._checks.items()
+            if field in self._required - fields.keys()
+        ]
         for field, needed, requirement in self._conditional:
             if field not in fields and needed(message):
                 found.append(Fault(field.name, requirement))
@@ -139,7 +195,13 @@ class _Plan:
         return () if check.met_by(value) else check.faults(value)
 
 
-_REQUIRED = Requirement("emv.required", "is required", bool)
+def _missing(field: FieldDescriptor, check: FieldCheck) -> Requirement:
+    if field.is_repeated:
+        return required()
+    if field.enum_type is not None:
+        return required(one_of(names(field, [*filter(check.met_by, codes_of(field.enum_type).by_number)])))
+    broken = check.faults("") if field.type == FieldDescriptor.TYPE_STRING else ()
+    return required(broken[0].requirement if broken else None)
 
 
 @cache
@@ -158,7 +220,9 @@ def _request_plan(*numbers: int) -> _Plan | None:
 def _why_not(row: Row | None, profile: Profile) -> Requirement:
     if row is None:
         return Requirement("emv.version", f"is not a field of version {profile.version}", bool)
-    return Requirement("emv.scope", f"is a field of {', '.join(row.scope)} only, not of {profile.name}", bool)
+    # The category is named only where it matters, and so may be unknown otherwise.
+    here = profile.name if any("/" in each for each in row.scope) else CHANNELS[profile.channel]
+    return Requirement("emv.scope", f"is a field of {', '.join(row.scope)} only, not of {here}", bool)
 
 
 def _code(name: str, number: int) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -30,6 +30,7 @@ from tests.unit.threeds.threeds_samples import (
     put,
 )
 
+_SELECTORS = ("message_version", "device_channel", "message_category")
 _SCENES = list(product(VERSIONS, CHANNELS, CATEGORIES))
 
 Place = tuple[Message, Message, Row, str]
@@ -248,9 +249,33 @@ def _violations(areq: areq_pb2.AReq) -> set[tuple[str, str]]:
 
 
 def test_an_areq_names_its_own_version_channel_and_category() -> None:
-    selectors = ("message_version", "device_channel", "message_category")
-    assert _violations(areq_pb2.AReq()) == {(f"r.{name}", "emv.required") for name in selectors}
+    everywhere = {"acct_number", "three_ds_requestor_url"}
+    assert _violations(areq_pb2.AReq()) == {(f"r.{name}", "emv.required") for name in {*_SELECTORS} | everywhere}
     assert check_request(good_areq("2.2.0", "03", "02")) == []
+
+
+@pytest.mark.parametrize("missing", [*map(set, combinations(_SELECTORS, 1)), *map(set, combinations(_SELECTORS, 2))])
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_what_breaks_the_rules_of_every_version_channel_and_category_is_named_without_them(
+    channel: str, missing: set[str]
+) -> None:
+    areq: Any = good_areq("2.2.0", channel, "01")
+    areq.acct_number = "1"
+    areq.three_ri_ind = "03"
+    areq.browser_ip = "1"
+    areq.three_ds_requestor_authentication_ind = "77"
+    for name in ("mcc", "three_ds_requestor_url", "browser_user_agent", "sdk_app_id", *missing):
+        areq.ClearField(name)
+
+    broken = []
+    for numbers in product((1, 2, 3), repeat=len(missing)):
+        chosen: Any = areq_pb2.AReq()
+        chosen.CopyFrom(areq)
+        for name, number in zip(missing, numbers, strict=True):
+            setattr(chosen, name, number)
+        broken.append({violation.field for violation in check_request(chosen)})
+    missed = {f"areq.{name}" for name in missing}
+    assert {violation.field for violation in check_request(areq)} == missed | set.intersection(*broken)
 
 
 def test_every_rule_that_a_request_breaks_is_named_at_once() -> None:
@@ -324,4 +349,34 @@ def test_mastercards_data_only_request_needs_none_of_a_payments_fields_but_may_h
 def test_a_number_that_no_version_has_is_no_version() -> None:
     areq = areq_pb2.AReq(message_version=99, device_channel=2, message_category=1)  # type: ignore[arg-type]
 
-    assert _violations(areq) == {("r.message_version", "emv.required")}
+    assert ("r.message_version", "emv.code") in _violations(areq)
+
+
+def test_a_request_with_thousands_of_wrong_items_is_not_checked_27_times() -> None:
+    areq = areq_pb2.AReq(three_ds_requestor_challenge_ind=["\u00e9"] * 20_000)
+
+    assert _violations(areq) == {(f"r.{name}", "emv.required") for name in _SELECTORS}
+
+
+def test_descriptions_name_what_can_be_sent() -> None:
+    areq = good_areq("2.2.0", "02", "01")
+    areq.three_ds_comp_ind = 77  # type: ignore[assignment]
+    areq.acct_number = "1"
+    areq.acct_type = "77"
+    areq.ClearField("message_category")
+    areq.ClearField("three_ds_requestor_url")
+
+    assert {violation.field: violation.description for violation in check_request(areq)} == {
+        "areq.message_category": "is required: one of MESSAGE_CATEGORY_PAYMENT, MESSAGE_CATEGORY_NON_PAYMENT, "
+        "MESSAGE_CATEGORY_IDENTITY_CHECK_INSIGHTS",
+        "areq.three_ds_comp_ind": "must be one of COMPLETION_INDICATOR_COMPLETED, COMPLETION_INDICATOR_NOT_COMPLETED, "
+        "COMPLETION_INDICATOR_UNAVAILABLE",
+        "areq.acct_number": "must be 13 to 19 digits",
+        "areq.acct_type": "must be one of 01-03, 80-99",
+        "areq.three_ds_requestor_url": "is required: an absolute http or https URL",
+    }
+    areq.ClearField("message_version")
+    descriptions = {violation.field: violation.description for violation in check_request(areq)}
+    assert descriptions["areq.three_ds_requestor_url"] == (
+        "is required: an absolute http or https URL, or an absolute https URL"
+    )
