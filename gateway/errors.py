@@ -4,10 +4,11 @@ Every expected failure raises `GatewayError`. Over gRPC it becomes a ``google.rp
 ``issuer/common/v1/error.proto``), at the edge an HTTP status with ``{"error": ...}``.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -15,7 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from issuer.common.v1 import error_pb2
 
-__all__ = ["DOMAIN", "FieldViolation", "GatewayError", "Outcome", "Reason"]
+__all__ = ["DOMAIN", "FieldViolation", "GatewayError", "Outcome", "Reason", "shown"]
 
 DOMAIN = "d1-gateway"
 """The ``ErrorInfo.domain`` of every error."""
@@ -65,6 +66,18 @@ _STATUS: Mapping[Reason, grpc.StatusCode] = {
     error_pb2.ERROR_REASON_THREE_DS_PERMANENT_FAILURE: grpc.StatusCode.INTERNAL,
     error_pb2.ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN: grpc.StatusCode.NOT_FOUND,
 }
+
+
+# Ten digits are the shortest card number of the contracts, grouped or not.
+_NUMBER: Final = re.compile(r"[0-9](?:[ ._-]?[0-9]){9,}")
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_MAX_SHOWN_LENGTH: Final = 120
+
+
+def shown(text: str) -> str:
+    """Return a caller's text as messages and logs may repeat it: short, in ASCII, without what may be a card number."""
+    safe = _UNPRINTABLE.sub("?", _NUMBER.sub("****", text))
+    return safe if len(safe) <= _MAX_SHOWN_LENGTH else f"{safe[:_MAX_SHOWN_LENGTH]}..."
 
 
 @dataclass(frozen=True, slots=True)

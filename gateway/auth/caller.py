@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from gateway.auth.client_certificate import Certificate, Certificates
-from gateway.auth.errors import Unidentified
+from gateway.auth.errors import InvalidCertificate, InvalidToken, Unidentified
 from gateway.auth.jwt import TokenVerifier
 
 __all__ = ["AuthContext", "Caller", "Callers", "Metadata"]
@@ -31,6 +31,14 @@ _AUTHORIZATION: Final = "authorization"
 _BEARER: Final = re.compile(r"bearer +([^ ]+)", re.IGNORECASE)
 _MAX_SUBJECTS: Final = 1024
 _SUBJECT: Final = re.compile(r"[!-~]{1,255}")
+
+_NAMELESS: Final = (
+    "The client certificate identifies nobody: its SANs must have exactly one SPIFFE id, or else exactly one DNS name."
+)
+_NOT_VALID: Final = "The client certificate is not valid now: renew it, and connect again."
+_NO_TOKENS: Final = "This gateway accepts no bearer tokens: leave the metadata `authorization` out."
+_BOUND: Final = "The bearer token is bound to another client certificate than the one of this connection."
+_HEADER: Final = "The metadata `authorization` must be there once, and be `Bearer <JWT>`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +83,14 @@ class Callers:
         if token is not None:
             return await self._by_token(token, certificate)
         if certificate is None:
-            raise Unidentified("neither a certificate nor a token")
+            raise Unidentified(
+                "neither a certificate nor a token",
+                "No credentials: present a client certificate."
+                if self._tokens is None
+                else "No credentials: send a bearer token, as metadata `authorization: Bearer <JWT>`.",
+            )
         if certificate.identity is None:
-            raise Unidentified("certificate: must name exactly one SPIFFE id, or else exactly one DNS name")
+            raise InvalidCertificate("must name exactly one SPIFFE id, or else exactly one DNS name", _NAMELESS)
         return Caller(certificate.identity, "certificate")
 
     def _certificate(self, auth_context: AuthContext) -> Certificate | None:
@@ -85,20 +98,20 @@ class Callers:
         if not certificates:
             return None
         if len(certificates) > 1:
-            raise Unidentified("certificate: there are several")
+            raise InvalidCertificate("there are several")
         certificate = self._certificates.read(certificates[0])
         # TLS checked the dates when the connection was made; a connection may outlive its certificate.
         if not certificate.not_before <= self._clock() <= certificate.not_after:
-            raise Unidentified("certificate: not valid now")
+            raise InvalidCertificate("not valid now", _NOT_VALID)
         return certificate
 
     async def _by_token(self, token: str, certificate: Certificate | None) -> Caller:
         if self._tokens is None:
-            raise Unidentified("token: no tokens are accepted")
+            raise InvalidToken("no tokens are accepted", _NO_TOKENS)
         verified = await self._tokens.verify(token)
         bound_to = verified.certificate_thumbprint
         if bound_to is not None and (certificate is None or certificate.thumbprint != bound_to):
-            raise Unidentified("token: bound to another certificate")
+            raise InvalidToken("bound to another certificate", _BOUND)
         return _subject(verified.subject)
 
 
@@ -106,7 +119,7 @@ class Callers:
 @lru_cache(maxsize=_MAX_SUBJECTS)
 def _subject(subject: str) -> Caller:
     if _SUBJECT.fullmatch(subject) is None:
-        raise Unidentified("token: sub must have 1 to 255 visible ASCII characters")
+        raise InvalidToken("sub must have 1 to 255 visible ASCII characters")
     return Caller(f"jwt:{subject}", "token")
 
 
@@ -116,8 +129,8 @@ def _token(metadata: Metadata) -> str | None:
     if not headers:
         return None
     if len(headers) > 1:
-        raise Unidentified("token: there are several authorization headers")
+        raise InvalidToken("there are several authorization headers", _HEADER)
     bearer = _BEARER.fullmatch(headers[0]) if isinstance(headers[0], str) else None
     if bearer is None:
-        raise Unidentified("token: the authorization header must be `Bearer <token>`")
+        raise InvalidToken("the authorization header must be `Bearer <token>`", _HEADER)
     return bearer[1]

@@ -8,7 +8,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from gateway.auth.errors import Unidentified
+from gateway.auth.errors import InvalidCertificate
 from gateway.auth.jose import base64url
 
 __all__ = ["Certificate", "Certificates"]
@@ -43,14 +43,14 @@ class Certificates:
         """Parse a certificate that TLS has verified.
 
         Raises:
-            Unidentified: The certificate is malformed.
+            InvalidCertificate: The certificate is malformed.
         """
         certificate = self._cached.get(pem)
         if certificate is None:
             try:
                 certificate = _certificate(x509.load_pem_x509_certificate(pem))
             except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-                raise Unidentified("certificate: malformed") from error
+                raise InvalidCertificate("malformed") from error
             if len(self._cached) >= _MAX_CACHED:
                 self._cached.clear()
             self._cached[pem] = certificate

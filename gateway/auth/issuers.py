@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import structlog
 
 from gateway.auth import grant
-from gateway.errors import FieldViolation, GatewayError
+from gateway.errors import FieldViolation, GatewayError, shown
 from issuer.common.v1 import error_pb2
 
 __all__ = ["Issuers", "authorized_issuer"]
@@ -54,13 +54,14 @@ def authorized_issuer(issuers: Issuers, issuer_id: str) -> str:
         )
         raise GatewayError(
             error_pb2.ERROR_REASON_PERMISSION_DENIED,
-            "The policy does not grant this rpc to this caller for this issuer.",
+            f"The policy does not grant {current.rpc[1:]} to {current.caller.identity} for issuer {shown(resolved)}; "
+            "ask the gateway's operators for a grant.",
             outcome=error_pb2.OUTCOME_NOT_SENT,
         )
     if resolved not in issuers:
         raise GatewayError(
             error_pb2.ERROR_REASON_ISSUER_UNKNOWN,
-            "The gateway is not configured for this issuer_id.",
+            f"This gateway is not configured for issuer {shown(resolved)}: correct issuer_id.",
             outcome=error_pb2.OUTCOME_NOT_SENT,
         )
     return resolved

@@ -11,7 +11,7 @@ from joserfc import jws, jwt
 from joserfc.errors import ExpiredTokenError, InvalidClaimError, JoseError, MissingClaimError, UnsupportedAlgorithmError
 from joserfc.jwk import Key
 
-from gateway.auth.errors import Unidentified
+from gateway.auth.errors import InvalidToken
 from gateway.auth.jose import from_base64url, json_object
 from gateway.auth.jwks import Jwks
 
@@ -23,6 +23,7 @@ _FORM: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)
 _TYPES: Final = frozenset({"jwt", "at+jwt", "jose"})
 """The accepted types, if a token has one. Other types (logout tokens, DPoP proofs) have other uses."""
 _THUMBPRINT: Final = "x5t#S256"
+_EXPIRED: Final = "The bearer token has expired: get a new one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +79,24 @@ class TokenVerifier:
         """Verify a token and return its claims.
 
         Raises:
-            Unidentified: The token is invalid.
+            InvalidToken: The token is invalid.
         """
         if len(token) > _MAX_TOKEN_LENGTH:
-            raise Unidentified("token: too long")
+            raise InvalidToken("too long")
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         verified = self._cached().get(digest)
         if verified is None:
             parts = _FORM.fullmatch(token)
             if parts is None:
-                raise Unidentified("token: not a signed JWT in compact form")
+                raise InvalidToken("not a signed JWT in compact form")
             kid, algorithm = self._key_id(parts[1])
             key = await self._keys.find(kid, algorithm)
             if key is None:
-                raise Unidentified("token: no key with this kid and alg is known")
+                raise InvalidToken("no key with this kid and alg is known")
             verified = self._check(token, key)
             self._cache(digest, verified)
         elif self._clock() >= verified.expires_at + self._leeway_seconds:
-            raise Unidentified("token: expired")
+            raise InvalidToken("expired", _EXPIRED)
         return verified
 
     def _key_id(self, segment: str) -> tuple[str, str]:
@@ -103,16 +104,16 @@ class TokenVerifier:
         try:
             header = json_object(from_base64url(segment))
         except ValueError as error:
-            raise Unidentified("token: malformed header") from error
+            raise InvalidToken("malformed header") from error
         if "crit" in header or "b64" in header:
-            raise Unidentified("token: needs an unsupported extension (crit, b64)")
+            raise InvalidToken("needs an unsupported extension (crit, b64)")
         kid, algorithm, kind = header.get("kid"), header.get("alg"), header.get("typ", "JWT")
         if not isinstance(algorithm, str) or algorithm not in self._keys.algorithms:
-            raise Unidentified("token: alg not accepted")
+            raise InvalidToken("alg not accepted")
         if not isinstance(kid, str) or not kid:
-            raise Unidentified("token: no kid")
+            raise InvalidToken("no kid")
         if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in _TYPES:
-            raise Unidentified("token: typ is not that of an access token")
+            raise InvalidToken("typ is not that of an access token")
         return kid, algorithm
 
     def _check(self, token: str, key: Key) -> VerifiedToken:
@@ -121,14 +122,18 @@ class TokenVerifier:
             claims = json_object(payload)
             self._claims.validate(claims)
         except ExpiredTokenError as error:
-            raise Unidentified("token: expired") from error
+            raise InvalidToken("expired", _EXPIRED) from error
         except (InvalidClaimError, MissingClaimError) as error:
-            raise Unidentified(f"token: {type(error).__name__} {error.claim}") from error
+            # The signature is valid: whoever holds the token may know.
+            raise InvalidToken(
+                f"{type(error).__name__} {error.claim}",
+                f"The bearer token is not accepted: its claim {error.claim} is missing or not as required here.",
+            ) from error
         except JoseError as error:
             # Only the class, because the text may quote the token.
-            raise Unidentified(f"token: {type(error).__name__}") from error
+            raise InvalidToken(f"{type(error).__name__}") from error
         except (ValueError, TypeError) as error:
-            raise Unidentified("token: malformed payload") from error
+            raise InvalidToken("malformed payload") from error
         return VerifiedToken(claims["sub"], claims["exp"], _bound_to(claims))
 
     def _cached(self) -> dict[bytes, VerifiedToken]:
@@ -169,5 +174,5 @@ def _bound_to(claims: dict[str, Any]) -> str | None:
         return None
     thumbprint = confirmation.get(_THUMBPRINT) if isinstance(confirmation, dict) else None
     if not isinstance(thumbprint, str) or len(confirmation) != 1:
-        raise Unidentified("token: bound to its holder in an unsupported way (cnf)")
+        raise InvalidToken("bound to its holder in an unsupported way (cnf)")
     return thumbprint

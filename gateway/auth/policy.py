@@ -88,6 +88,10 @@ class Policy:
                 is_granted = True
         return Grant(caller, rpc, frozenset(issuers)) if is_granted else None
 
+    def names(self, caller: Caller) -> bool:
+        """Return whether a caller has any grant."""
+        return any(True for _ in self._rights_of(caller.identity))
+
     def _rights_of(self, identity: str) -> Iterator[_Rights]:
         if identity in self._exact:
             yield self._exact[identity]

@@ -58,6 +58,10 @@ class PolicyFile:
             self._grants[key] = self._policy.grant(caller, rpc)
         return self._grants[key]
 
+    def names(self, caller: Caller) -> bool:
+        """Return whether a caller has any grant at present."""
+        return self._policy.names(caller)
+
     @asynccontextmanager
     async def followed(self, poll_seconds: float = _POLL_SECONDS) -> AsyncIterator[None]:
         """Watch the file while the context lasts, polling every `poll_seconds`."""

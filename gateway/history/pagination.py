@@ -136,7 +136,11 @@ def decode(token: str, issuer_id: str, card_id: str) -> Anchor:
     offset, operation_id = content[:_OFFSET_BYTES], content[_OFFSET_BYTES:]
     anchor = Anchor(operation_id.decode(errors="replace"), int.from_bytes(offset))
     if encode(anchor, issuer_id, card_id) != token:
-        raise _invalid("This page token is not for this card; start again without one.", error_pb2.OUTCOME_NOT_SENT)
+        raise _invalid(
+            "This page token was issued for another card or issuer, or is damaged: send the next_page_token of the "
+            "page before, unchanged, or none to start again.",
+            error_pb2.OUTCOME_NOT_SENT,
+        )
     return anchor
 
 

@@ -27,12 +27,18 @@ def parse(cursor: str, log_id: str, bounds: LogBounds) -> int:
         GatewayError: CURSOR_UNKNOWN if the cursor is not from this log.
     """
     match = _FORM.fullmatch(cursor)
-    if match is None or match[1] != log_id or int(match[2]) > bounds.last:
-        raise GatewayError(
-            error_pb2.ERROR_REASON_CURSOR_UNKNOWN,
-            "This cursor is not from this event log. Start at a time or at EARLIEST instead.",
+    if match is None:
+        raise _unknown("This is not a cursor: send one back as it was received.")
+    if match[1] != log_id or int(match[2]) > bounds.last:
+        raise _unknown(
+            f"The cursor {cursor} is not from this event log, which may be new, or restored: watch from a time or from "
+            "EARLIEST instead."
         )
     return int(match[2])
+
+
+def _unknown(message: str) -> GatewayError:
+    return GatewayError(error_pb2.ERROR_REASON_CURSOR_UNKNOWN, message)
 
 
 def check_kept(sequence: int, log_id: str, bounds: LogBounds) -> None:

@@ -29,6 +29,7 @@ from tests.contract.card_rpcs import RPCS, changed
 from tests.running import SECOND_ISSUER, Running, failure_of, running_gateway, settings_for
 
 SUSPEND = card.SuspendCardRequest(issuer_id="SANDBOX001", card_id="card-active", reason_code="USER_DECISION")
+_ASK = "ask the gateway's operators for a grant."
 KEY = ECKey.generate_key("P-256", {"kid": "callers-1", "use": "sig"})
 
 
@@ -66,6 +67,7 @@ async def test_a_caller_that_is_granted_nothing_may_do_nothing(running: Running)
         failure = await failure_of(CardServiceStub(channel).SuspendCard(SUSPEND, timeout=10))
         assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
         assert failure.outcome == "NOT_SENT"
+        assert failure.message == f"The policy does not name {STRANGER}; {_ASK}"
         watch = NotificationServiceStub(channel).WatchNotifications(notification.WatchNotificationsRequest())
         assert (await failure_of(watch.read())).reason == "PERMISSION_DENIED"
         # Without a request: grpc's client ends a stream with its own INTERNAL if it writes while the refusal comes.
@@ -97,10 +99,16 @@ async def test_a_grant_holds_for_its_rpcs_and_issuers_alone(sandbox: Sandbox, tm
         cards = CardServiceStub(channel)
         await cards.SuspendCard(SUSPEND, timeout=10)
         resume = changed(RPCS["ResumeCard"].request, issuer_id="SANDBOX001")
-        assert (await failure_of(cards.ResumeCard(resume, timeout=10))).reason == "PERMISSION_DENIED"
+        failure = await failure_of(cards.ResumeCard(resume, timeout=10))
+        assert failure.reason == "PERMISSION_DENIED"
+        assert (
+            failure.message == f"The policy does not grant issuer.card.v1.CardService/ResumeCard to {STRANGER}; {_ASK}"
+        )
         for issuer_id in (SECOND_ISSUER, "UNKNOWN001"):
             other = changed(SUSPEND, issuer_id=issuer_id)
-            assert (await failure_of(cards.SuspendCard(other, timeout=10))).reason == "PERMISSION_DENIED"
+            failure = await failure_of(cards.SuspendCard(other, timeout=10))
+            assert failure.reason == "PERMISSION_DENIED"
+            assert failure.message.endswith(f"CardService/SuspendCard to {STRANGER} for issuer {issuer_id}; {_ASK}")
 
 
 async def test_one_denied_issuer_is_one_line_in_the_log(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -140,6 +148,13 @@ async def test_a_caller_is_known_by_a_token_where_tokens_are_configured(sandbox:
             for metadata in ({}, bearer(exp=1), bearer(aud="another"), bearer(iss="https://another.example"))
         ]
         assert [failure.code for failure in refused] == [grpc.StatusCode.UNAUTHENTICATED] * 4
+        not_accepted = "The bearer token is not accepted: its claim {} is missing or not as required here."
+        assert [failure.message for failure in refused] == [
+            "No credentials: send a bearer token, as metadata `authorization: Bearer <JWT>`.",
+            "The bearer token has expired: get a new one.",
+            not_accepted.format("aud"),
+            not_accepted.format("iss"),
+        ]
         other = await failure_of(cards.SuspendCard(SUSPEND, timeout=10, metadata=tuple(bearer(sub="fraud").items())))
         assert other.code is grpc.StatusCode.PERMISSION_DENIED
         await cards.SuspendCard(SUSPEND, timeout=10, metadata=tuple(bearer().items()))

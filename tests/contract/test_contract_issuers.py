@@ -27,6 +27,7 @@ _UNARY = {**UPSTREAM_RPCS, **{name: Rpc(name, "", request, service) for name, (s
 
 
 def _is_unknown(failure: Failure) -> bool:
+    assert failure.message == "This gateway is not configured for issuer NOBODY0001: correct issuer_id."
     return (failure.code, failure.reason) == (_Code.NOT_FOUND, "ISSUER_UNKNOWN")
 
 

@@ -172,7 +172,8 @@ async def test_a_watched_subscription_is_deleted_only_once_its_watchers_have_gon
     ):
         await active.batch()
         await standby.batch()
-        await _refused(_call(running, "DeleteSubscription", subscription="billing"), *in_use)
+        failure = await _refused(_call(running, "DeleteSubscription", subscription="billing"), *in_use)
+        assert failure.message == "The subscription billing has a watcher: stop the watcher first."
         active.leave()
         await _until_watched_by(running, 1)
         await _refused(_call(running, "DeleteSubscription", subscription="billing"), *in_use)
@@ -195,7 +196,8 @@ async def test_deleting_forgets_the_cursor_and_keeps_the_notifications(running: 
 @pytest.mark.parametrize("name", ["GetSubscription", "DeleteSubscription"])
 async def test_a_subscription_that_was_never_made_is_not_found(running: Running, name: str) -> None:
     call = _call(running, name, subscription="billing")
-    await _refused(call, grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
+    failure = await _refused(call, grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
+    assert failure.message.startswith("Issuer SANDBOX001 has no subscription billing: its first watch or CommitCursor")
 
 
 async def test_a_cursor_of_no_such_log_cannot_be_committed(running: Running) -> None:

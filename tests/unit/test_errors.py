@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import DOMAIN, FieldViolation, GatewayError
+from gateway.errors import DOMAIN, FieldViolation, GatewayError, shown
 from issuer.common.v1 import error_pb2
 
 CONTRACT = Path(__file__).parents[2] / "proto/issuer/common/v1/error.proto"
@@ -165,3 +165,17 @@ def test_an_error_can_be_sent_twice() -> None:
 
     assert error.to_status("one") != error.to_status("two")
     assert error.metadata == {"upstream": "d1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("billing-2026", "billing-2026"),
+        ("4970101234567890", "****"),
+        ("card 4970 1012 3456 7890", "card ****"),
+        ("a\nb\x1b[31m\u00e9", "a?b?[31m?"),
+        ("x" * 1000, "x" * 120 + "..."),
+    ],
+)
+def test_a_callers_text_is_shown_without_what_may_be_a_card_number(text: str, seen: str) -> None:
+    assert shown(text) == seen

@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 class AccessInterceptor(Interceptor):
     """Identifies the caller, applies the policy, and sets the grant for `gateway.auth.grant`.
 
-    The caller only learns that it is unknown or lacks permission; the log says why.
+    The caller learns who it is and what it lacks, and nothing of other callers.
     """
 
     def __init__(self, callers: Callers, policy: PolicyFile) -> None:
@@ -55,16 +55,16 @@ class AccessInterceptor(Interceptor):
         except Unidentified as error:
             _log.warning("access_denied", rpc=path, why=str(error))
             raise GatewayError(
-                error_pb2.ERROR_REASON_UNAUTHENTICATED,
-                "A client certificate or a bearer token that this gateway accepts is required.",
-                outcome=error_pb2.OUTCOME_NOT_SENT,
+                error_pb2.ERROR_REASON_UNAUTHENTICATED, error.advice, outcome=error_pb2.OUTCOME_NOT_SENT
             ) from error
         grant = self._policy.grant(caller, path)
         if grant is None:
             _log.warning("access_denied", rpc=path, caller=caller.identity, why="rpc not granted")
+            named = self._policy.names(caller)
             raise GatewayError(
                 error_pb2.ERROR_REASON_PERMISSION_DENIED,
-                "The policy does not grant this rpc to this caller.",
+                f"The policy does not {f'grant {rpc.method.name} to' if named else 'name'} {caller.identity}; ask the "
+                "gateway's operators for a grant.",
                 outcome=error_pb2.OUTCOME_NOT_SENT,
             )
         return grant

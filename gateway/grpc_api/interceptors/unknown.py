@@ -1,12 +1,11 @@
 """Rejects calls to rpcs that this gateway does not serve, and says what it serves instead."""
 
-import re
 from collections.abc import Collection
 from typing import Final, NoReturn
 
 from google.protobuf import descriptor_pool
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, shown
 from gateway.grpc_api.interceptors.access import AccessInterceptor
 from gateway.grpc_api.interceptors.chain import Interceptor, Rpc
 from gateway.grpc_api.interceptors.telemetry import TelemetryInterceptor
@@ -16,9 +15,6 @@ from issuer.common.v1 import error_pb2
 __all__ = ["UnknownRpcInterceptor"]
 
 _PAUSE_SECONDS: Final = 1.0
-_MAX_SHOWN_LENGTH: Final = 120
-# A path is the caller's text: no control characters, and no run of digits that may be a card number.
-_NOT_SHOWN: Final = re.compile(r"[^A-Za-z0-9_./-]|[0-9]{4,}")
 
 
 class UnknownRpcInterceptor(Interceptor):
@@ -55,7 +51,7 @@ class UnknownRpcInterceptor(Interceptor):
             GatewayError: RPC_UNKNOWN.
         """
         self._telemetry.count_unknown()
-        self._unknown_log.warning(rpc=_shown(rpc.method.path), caller=await self._access.identity(rpc))
+        self._unknown_log.warning(rpc=shown(rpc.method.path), caller=await self._access.identity(rpc))
         raise GatewayError(
             error_pb2.ERROR_REASON_RPC_UNKNOWN, self._why(rpc.method.name), outcome=error_pb2.OUTCOME_NOT_SENT
         )
@@ -65,13 +61,7 @@ class UnknownRpcInterceptor(Interceptor):
         if service in self._served:
             methods = descriptor_pool.Default().FindServiceByName(service).methods
             rpcs = ", ".join(each.name for each in methods)
-            return f"{service} has no rpc {_shown(method)}; it has {rpcs}."
+            return f"{service} has no rpc {shown(method)}; it has {rpcs}."
         if service in self._known:
             return f"{service} is not configured at this gateway."
-        return f"This gateway has no service {_shown(service)}; it serves {', '.join(sorted(self._served))}."
-
-
-def _shown(text: str) -> str:
-    """Return text of a caller in a form that can be logged."""
-    shown = _NOT_SHOWN.sub("?", text[:_MAX_SHOWN_LENGTH])
-    return shown if len(text) <= _MAX_SHOWN_LENGTH else f"{shown}..."
+        return f"This gateway has no service {shown(service)}; it serves {', '.join(sorted(self._served))}."

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import grpc
 
-from gateway.errors import FieldViolation, GatewayError
+from gateway.errors import FieldViolation, GatewayError, shown
 from gateway.grpc_api.interceptors.chain import Context, Handler
 from gateway.notifications import cursor
 from gateway.notifications.filter import predicate, scope
@@ -72,7 +72,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         bounds = await self._log.bounds()
         stored = await self._log.get_subscription(issuer_id, request.subscription)
         if stored is None:
-            raise _not_found()
+            raise _not_found(issuer_id, request.subscription)
         watchers = self._watchers.counts(issuer_id)
         return notification.GetSubscriptionResponse(subscription=self._describe(stored, bounds, watchers))
 
@@ -97,10 +97,11 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         issuer_id = request.issuer_id
         if request.subscription in self._watchers.counts(issuer_id):
             raise GatewayError(
-                error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE, "The subscription has a watcher; stop the watcher first."
+                error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE,
+                f"The subscription {shown(request.subscription)} has a watcher: stop the watcher first.",
             )
         if not await self._log.delete_subscription(issuer_id, request.subscription):
-            raise _not_found()
+            raise _not_found(issuer_id, request.subscription)
         return notification.DeleteSubscriptionResponse()
 
     def _describe(
@@ -157,5 +158,9 @@ def _heartbeat_seconds(request: notification.WatchNotificationsRequest) -> float
     return request.heartbeat_interval.ToTimedelta().total_seconds()
 
 
-def _not_found() -> GatewayError:
-    return GatewayError(error_pb2.ERROR_REASON_SUBSCRIPTION_NOT_FOUND, "No subscription has this name.")
+def _not_found(issuer_id: str, name: str) -> GatewayError:
+    return GatewayError(
+        error_pb2.ERROR_REASON_SUBSCRIPTION_NOT_FOUND,
+        f"Issuer {issuer_id} has no subscription {shown(name)}: its first watch or CommitCursor creates it, and "
+        "ListSubscriptions names those that exist.",
+    )

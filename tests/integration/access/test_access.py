@@ -162,22 +162,31 @@ async def test_a_certificate_without_a_name_identifies_nobody(gateway: _Gateway,
     assert denial["why"].startswith("certificate: must name")
 
 
+_HEADER = "The metadata `authorization` must be there once, and be `Bearer <JWT>`."
+
+
 @pytest.mark.parametrize(
-    "metadata",
+    ("metadata", "message"),
     [
-        (("authorization", "Bearer a.b.c"),),
-        (("authorization", "Basic dXNlcjpwYXNz"),),
-        (*_bearer(), *_bearer()),
-        _bearer(exp=1_000_000_000),
-        _bearer(aud="another-service"),
+        (
+            (("authorization", "Bearer a.b.c"),),
+            "The bearer token is not accepted: send a signed JWT of the issuer, and ",
+        ),
+        ((("authorization", "Basic dXNlcjpwYXNz"),), _HEADER),
+        ((*_bearer(), *_bearer()), _HEADER),
+        (_bearer(exp=1_000_000_000), "The bearer token has expired: get a new one."),
+        (_bearer(aud="another-service"), "The bearer token is not accepted: its claim aud is missing or not as "),
     ],
     ids=["garbage", "another scheme", "two tokens", "an expired token", "a token for another audience"],
 )
 async def test_a_bad_token_is_refused_and_stands_in_no_log(
-    gateway: _Gateway, logged: list[EventDict], metadata: Sequence[tuple[str, str]]
+    gateway: _Gateway, logged: list[EventDict], metadata: Sequence[tuple[str, str]], message: str
 ) -> None:
     async with gateway.channel() as channel:
-        assert await _resume(channel, metadata) == _UNAUTHENTICATED
+        resume: Any = CardServiceStub(channel).ResumeCard(_RESUME, metadata=metadata, timeout=30)
+        failure = await failure_of(resume)
+    assert (failure.code, failure.reason, failure.outcome) == _UNAUTHENTICATED
+    assert failure.message.startswith(message)
 
     assert [line["log_level"] for line in _denials(logged)] == ["warning"]
     for _, value in metadata:

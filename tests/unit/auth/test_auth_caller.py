@@ -187,10 +187,16 @@ async def test_a_connection_that_outlives_its_certificate_is_no_longer_trusted()
     await callers.identify(shown(CARD_SERVICE), [])
 
     now += 86_400 + 1
-    with pytest.raises(Unidentified, match="not valid now"):
+    with pytest.raises(Unidentified, match="not valid now") as refused:
         await callers.identify(shown(CARD_SERVICE), [])
+    assert refused.value.advice == "The client certificate is not valid now: renew it, and connect again."
 
 
 async def test_a_token_is_refused_where_none_are_taken() -> None:
-    with pytest.raises(Unidentified, match="no tokens"):
+    with pytest.raises(Unidentified, match="no tokens") as refused:
         await Callers(None).identify(shown(CARD_SERVICE), bearer())
+    assert refused.value.advice.startswith("This gateway accepts no bearer tokens: ")
+
+    with pytest.raises(Unidentified) as refused:
+        await Callers(None).identify(shown(None), [])
+    assert refused.value.advice == "No credentials: present a client certificate."
