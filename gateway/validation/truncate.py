@@ -44,17 +44,21 @@ def invalid_request(violations: Sequence[FieldViolation], unnamed_count: int = 0
 
 
 def _error(named: Sequence[FieldViolation], count: int) -> GatewayError:
-    fields = sorted({violation.field or "the request as a whole" for violation in named})
-    beyond = len(fields) - _MAX_SUMMARISED
-    summary = ", ".join(fields[:_MAX_SUMMARISED]) + (f" and {beyond} more" if beyond > 0 else "")
-    if count > len(named):
-        summary += f"; {count - len(named)} more violations omitted"
     return GatewayError(
         error_pb2.ERROR_REASON_INVALID_REQUEST,
-        f"Invalid request: {summary}",
+        f"Invalid request: {_summary(named, count)}",
         outcome=error_pb2.OUTCOME_NOT_SENT,
         violations=named,
     )
+
+
+def _summary(named: Sequence[FieldViolation], count: int) -> str:
+    if count == 1 and named:
+        return f"{named[0].field} {named[0].description}".strip()
+    fields = sorted({violation.field or "the request as a whole" for violation in named})
+    beyond = len(fields) - _MAX_SUMMARISED
+    summary = ", ".join(fields[:_MAX_SUMMARISED]) + (f" and {beyond} more" if beyond > 0 else "")
+    return summary + (f"; {count - len(named)} more violations omitted" if count > len(named) else "")
 
 
 def _fits(error: GatewayError) -> bool:

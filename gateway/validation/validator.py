@@ -16,7 +16,7 @@ __all__ = ["Rules", "Validation"]
 Rules: TypeAlias = Callable[[Message], Sequence[FieldViolation]]
 """Returns the violations of rules that annotations cannot express."""
 
-_UNREADABLE = FieldViolation("", "the bytes are not a message of this type", "protobuf.encoding")
+_UNREADABLE = FieldViolation("", "the bytes are not a message of the rpc's request type", "protobuf.encoding")
 
 
 class Validation:

@@ -54,6 +54,15 @@ async def test_a_wrong_first_message_ends_the_stream_and_says_what_is_wrong(
 async def test_a_second_registration_ends_the_stream(running: Running) -> None:
     failure = await _refused(running, registration(), registration())
     assert failure.violations == {"registration": "stream.order"}
+    assert failure.message.startswith("Invalid request: registration must be sent once, as the first message")
+
+
+async def test_a_stream_that_is_closed_without_a_registration_is_told_so(running: Running) -> None:
+    async with stream(running) as call:
+        await call.done_writing()
+        failure = await failure_of(read_all(call))
+    assert failure.violations == {"registration": "stream.order"}
+    assert "registration is missing" in failure.message
 
 
 async def test_a_handler_names_a_known_issuer_where_there_are_several(running: Running, running_two: Running) -> None:
@@ -71,6 +80,7 @@ async def test_bytes_that_are_no_message_end_the_stream(running: Running) -> Non
     finally:
         raw.cancel()
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert failure.message == "Invalid request: the bytes are not a message of the rpc's request type"
 
 
 async def test_a_handler_that_says_no_more_is_let_go_in_peace(running: Running) -> None:

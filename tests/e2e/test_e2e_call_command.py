@@ -64,6 +64,14 @@ async def test_a_response_is_printed_as_the_contract_has_it(caller: Mapping[str,
     assert (nothing.status, json.loads(nothing.stdout)) == (0, {})
 
 
+async def test_a_misspelt_enum_is_told_which_values_there_are() -> None:
+    refused = await _call("CardService/SuspendCard", {"cardId": "card_1", "reasonCode": "FRAUD"})
+
+    line = refused.only_line(2)
+    assert line.startswith("request: reasonCode: must be one of SUSPEND_REASON_CARD_LOST, SUSPEND_REASON_CARD_STOLEN")
+    assert "UNSPECIFIED" not in line
+
+
 async def test_a_failure_is_a_line_and_its_details(caller: Mapping[str, str]) -> None:
     suspend = await _call("CardService/SuspendCard", _suspension("card_unknown"), environment=caller)
     request_id, line, details = suspend.mistakes
@@ -85,6 +93,12 @@ async def test_broken_rules_are_named_and_card_data_is_not_repeated(caller: Mapp
     assert (parsed["reason"], parsed["outcome"]) == ("INVALID_REQUEST", "NOT_SENT")
     assert {each["field"] for each in parsed["violations"]} == {"credentials.pan", "credentials.expiry.month"}
     assert _PAN not in refused.stderr
+    assert "credentials.pan: must be 10 to 19 digits; credentials.expiry.month: must be 1 to 12" in refused.mistakes[-2]
+
+    missing = await _call("CardService/SuspendCard", {"cardId": "card_1"}, environment=caller)
+    line = missing.mistakes[-2]
+    assert "Invalid request: reason_code is required: one of SUSPEND_REASON_CARD_LOST, " in line
+    assert line.count("SUSPEND_REASON_FRAUD") == 1
 
 
 async def test_under_one_request_id_a_change_is_made_once(caller: Mapping[str, str]) -> None:
@@ -151,6 +165,7 @@ async def test_a_name_that_cannot_be_called_is_reported_with_a_hint(name: str, h
         ({"credentials": {"expiry": {"yaer": 1}}}, ["credentials.expiry.yaer: unknown field; did you mean"]),
         ({"credentials": [_PAN]}, ["credentials: must be an object"]),
         ({"credentials": {"pan": "\ud800" + _PAN}}, ["credentials.pan: must be text"]),
+        ({"encryptedData": "x", "credentials": {}}, ["encryptedData, credentials: must be only one of them"]),
         ([_card()], ["the request must be one JSON object"]),
         (b'{"cardId": "a", "cardId": "%s"}' % _PAN.encode(), ["a name appears twice in one object"]),
         (b'{"cardId": "%s"' % _PAN.encode(), ["not JSON: "]),

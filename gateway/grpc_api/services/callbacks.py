@@ -105,13 +105,15 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
     async def _registration(self, requests: _Requests) -> callback.HandlerRegistration:
         try:
             async with asyncio.timeout(self._registration_timeout_seconds):
-                first = await anext(requests, None)
+                first = await anext(requests)
+        except StopAsyncIteration:
+            raise _out_of_order("is missing: the handler closed its side of the stream without one") from None
         except TimeoutError:
             seconds = self._registration_timeout_seconds
-            raise _out_of_order("registration", f"the registration must come within {seconds:g} s") from None
+            raise _out_of_order(f"must come within {seconds:g} s") from None
         self._validation.check(first)
         if first is None or first.WhichOneof("message") != "registration":
-            raise _out_of_order("registration", "the first message must be the registration")
+            raise _out_of_order("must be the first message")
         return first.registration
 
     async def _read(self, requests: _Requests, session: HandlerSession, outbox: "_Outbox") -> None:
@@ -142,7 +144,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
             case "draining":
                 self._registry.drain(session)
             case "registration":
-                raise _out_of_order("registration", "there must be one registration")
+                raise _out_of_order("must be sent once, as the first message; open another stream for another one")
             case _:
                 raise invalid_request(violations, unnamed_count)
 
@@ -256,5 +258,5 @@ def _draining() -> GatewayError:
     )
 
 
-def _out_of_order(field: str, description: str) -> GatewayError:
-    return invalid_request([FieldViolation(field, description, "stream.order")])
+def _out_of_order(description: str) -> GatewayError:
+    return invalid_request([FieldViolation("registration", description, "stream.order")])

@@ -30,6 +30,14 @@ def test_a_few_violations_are_sent_as_they_are() -> None:
     )
 
 
+def test_a_single_violation_is_told_in_the_message() -> None:
+    field = invalid_request([FieldViolation("card_id", "is required", "string.pattern")])
+    whole = invalid_request([FieldViolation("", "the bytes are none", "protobuf.encoding")])
+
+    assert field.message == "Invalid request: card_id is required"
+    assert whole.message == "Invalid request: the bytes are none"
+
+
 def test_a_field_that_breaks_two_rules_is_named_once_in_the_message() -> None:
     error = invalid_request(
         [FieldViolation("a", "x", "r1"), FieldViolation("a", "y", "r2"), FieldViolation("", "", "")]

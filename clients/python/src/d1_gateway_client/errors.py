@@ -85,9 +85,12 @@ class GatewayError(Exception):
 
     def __str__(self) -> str:
         named = ", ".join(part for part in (self.reason_name, f"outcome {self.outcome.name}") if part)
-        wrong = "".join(f"; {violation.field}: {violation.description}" for violation in self.violations)
+        # The message of an invalid request describes a single violation; of several it names the fields alone.
+        is_told = len(self.violations) == 1 and self.violations[0].description in self.message
+        wrong = "" if is_told else "".join(f"; {each.field}: {each.description}" for each in self.violations)
+        text = self.message.removesuffix(".") + wrong if wrong else self.message
         correlation = f" (correlation id {self.correlation_id})" if self.correlation_id else ""
-        return f"{self.code.name} [{named}]: {self.message}{wrong}{correlation}"
+        return f"{self.code.name} [{named}]: {text}{correlation}"
 
 
 class InvalidRequestError(GatewayError):

@@ -48,7 +48,7 @@ def parse(data: bytes, request: Descriptor) -> Message:
         raise UnusableRequestError("the request must be one JSON object")
     if (message := _message(value, request)) is not None:
         return message
-    raise UnusableRequestError(*(_mistakes(value, request, "") or ["fields exclude each other, or appear twice"]))
+    raise UnusableRequestError(*(_mistakes(value, request, "") or [f"does not fit {request.name}"]))
 
 
 def _read(data: bytes) -> Any:
@@ -78,9 +78,9 @@ def _message(value: dict[str, Any], kind: Descriptor) -> Message | None:
 
 
 def _mistakes(value: dict[str, Any], kind: Descriptor, place: str) -> list[str]:
-    """Find the fields that do not fit, each on its own."""
+    """Find the fields that do not fit, each on its own, and those that exclude one another."""
     fields = {name: field for field in kind.fields for name in (field.name, field.json_name)}
-    found = []
+    found = _conflicts(value, fields, place)
     for name, each in value.items():
         field = fields.get(name)
         if field is None:
@@ -88,6 +88,16 @@ def _mistakes(value: dict[str, Any], kind: Descriptor, place: str) -> list[str]:
         elif _message({name: each}, kind) is None:
             found += _inner(each, field, f"{place}{name}") or [f"{place}{name}: must be {_expected(field)}"]
     return found
+
+
+def _conflicts(value: dict[str, Any], fields: dict[str, FieldDescriptor], place: str) -> list[str]:
+    """Find the members of a oneof of which there are several."""
+    groups: dict[str, list[str]] = {}
+    for name, each in value.items():
+        field = fields.get(name)
+        if field is not None and field.containing_oneof is not None and each is not None:
+            groups.setdefault(field.containing_oneof.name, []).append(f"{place}{name}")
+    return [f"{', '.join(names)}: must be only one of them" for names in groups.values() if len(names) > 1]
 
 
 def _inner(value: Any, field: FieldDescriptor, place: str) -> list[str]:
@@ -111,7 +121,9 @@ def _elements(value: Any, field: FieldDescriptor, place: str) -> Iterator[tuple[
 
 def _expected(field: FieldDescriptor) -> str:
     if field.enum_type is not None:
-        expected = f"one of {', '.join(value.name for value in field.enum_type.values)}"
+        # Zero stands for an unset field; in a list it may have a meaning.
+        names = [value.name for value in field.enum_type.values if value.number or field.is_repeated]
+        expected = f"one of {', '.join(names)}"
     elif field.message_type is not None:
         expected = _TEXTS.get(field.message_type.full_name, "an object")
     elif field.type == FieldDescriptor.TYPE_BYTES:
