@@ -124,6 +124,14 @@ async def test_an_unreachable_gateway_is_reported_with_the_cause_within_the_time
     assert json.loads(details)["outcome"] == "NOT_SENT"
 
 
+async def test_a_certificate_that_is_missing_is_named_as_what_may_be_the_cause(caller: Mapping[str, str]) -> None:
+    nobody = {name: value for name, value in caller.items() if "CERTIFICATE" not in name and "KEY" not in name}
+    refused = await invoked(CLIENT, *_LIST, "--timeout", "2", environment=nobody)
+
+    assert refused.status == 1
+    assert "the gateway ends a connection without a client certificate" in refused.mistakes[0]
+
+
 async def test_ctrl_c_ends_a_call_without_a_response() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)

@@ -2,12 +2,12 @@
 
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 from grpc import StatusCode
@@ -46,6 +46,15 @@ ServerName: TypeAlias = Annotated[
     str | None,
     typer.Option(help="Name in the gateway's certificate, if not the address's host.", rich_help_panel=_PANEL),
 ]
+
+
+# In TLS 1.3 a client learns only after its handshake that its certificate was refused, and gRPC does not say so.
+_HINTS: Final[Mapping[str, str]] = {
+    "Socket closed": "; the gateway ends a connection without a client certificate, or with one of a CA that it does "
+    "not trust",
+    "ALPN": "; this is not the gateway's gRPC listener",
+}
+"""What gRPC's text about a connection that was not made often means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ def _why_not_connected(client: GatewayClient) -> str:
         next(iter(client.notifications.watch_notifications(WatchNotificationsRequest())))
     except GatewayError as error:
         if error.code is StatusCode.UNAVAILABLE:
-            return error.message
+            return error.message + "".join(hint for sign, hint in _HINTS.items() if sign in error.message)
     return "The gateway is reachable now."
 
 
