@@ -11,12 +11,11 @@ import grpc
 from google.protobuf import descriptor_pool, duration_pb2, field_mask_pb2, text_format, timestamp_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection, reflection_pb2
-from protovalidate import ViolationPb
+
+from gateway.validation.annotations import ANNOTATIONS_FILE
 
 __all__ = ["SERVICES", "add_to_server", "annotated_contracts"]
 
-_RULES: Final = FileDescriptorProto.FromString(ViolationPb.desc().file.proto.to_binary())
-"""``buf/validate/validate.proto``."""
 _IMPORTED_BY_RULES: Final = (duration_pb2, field_mask_pb2, timestamp_pb2)
 """Named here, because only what a module imported is in the default pool."""
 _RULES_TAG: Final = b"\xba\x48"
@@ -70,12 +69,12 @@ class _Files:
     """A descriptor database: the files of the default pool, from which the returned pool is built."""
 
     def FindFileByName(self, name: str) -> FileDescriptorProto:
-        if name == _RULES.name:
-            return _RULES
+        if name == ANNOTATIONS_FILE.name:
+            return ANNOTATIONS_FILE
         serialised = descriptor_pool.Default().FindFileByName(name).serialized_pb
         file = FileDescriptorProto.FromString(serialised)
         if name.startswith("issuer/") and _RULES_TAG in serialised:
-            file.dependency.append(_RULES.name)
+            file.dependency.append(ANNOTATIONS_FILE.name)
         return file
 
     def FindFileContainingSymbol(self, symbol: str) -> FileDescriptorProto:

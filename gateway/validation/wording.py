@@ -13,14 +13,11 @@ from google.protobuf.descriptor import FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 from protovalidate import Violation
 
-from buf.validate import validate_pb2
 from gateway.errors import FieldViolation
 from gateway.patterns import in_words
+from gateway.validation.annotations import field_rules
 
 __all__ = ["field_violation"]
-
-# The descriptor says nothing to type checkers of what the option holds.
-_RULES: Final[Any] = validate_pb2.DESCRIPTOR.extensions_by_name["field"]
 
 _TEXTS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
     {
@@ -107,7 +104,7 @@ def _required(field: FieldDescriptor | None) -> str:
     what = ""
     if field is not None and field.enum_type is not None:
         what = f"one of {', '.join(_names(field))}"
-    elif field is not None and (pattern := field.GetOptions().Extensions[_RULES].string.pattern):
+    elif field is not None and (pattern := field_rules(field).string.pattern):
         what = in_words(pattern)
     return f"is required: {what}" if what else "is required"
 
@@ -129,7 +126,7 @@ def _text(violation: Violation, field: FieldDescriptor | None) -> str:
 
 def _names(field: FieldDescriptor) -> Sequence[str]:
     """Return the names of the values to choose from. Outside of lists, zero is no choice: it is an unset field."""
-    rules = field.GetOptions().Extensions[_RULES]
+    rules = field_rules(field)
     enum = rules.repeated.items.enum if field.is_repeated else rules.enum
     allowed = getattr(enum, "in")
     return [

@@ -16,11 +16,8 @@ from issuer.threeds.v1 import areq_pb2, codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 
 VALIDATION = Validation()
+WORD = "1 character of A-Z, then at most 63 characters of A-Z 0-9 _"
 ID = "1 to 48 characters of A-Z a-z 0-9 _ -"
-SUSPEND_REASONS = (
-    "one of SUSPEND_REASON_CARD_LOST, SUSPEND_REASON_CARD_STOLEN, SUSPEND_REASON_CARD_BROKEN, SUSPEND_REASON_FRAUD, "
-    "SUSPEND_REASON_USER_DECISION, SUSPEND_REASON_ISSUER_DECISION"
-)
 KINDS = (
     "CALLBACK_KIND_CONSUMER_INFORMATION, CALLBACK_KIND_DELIVER_OTP, CALLBACK_KIND_AUTHENTICATE, "
     "CALLBACK_KIND_AUTHENTICATION_RESULT, CALLBACK_KIND_CARD_CREDENTIALS"
@@ -34,7 +31,7 @@ def described(message: Message) -> dict[str, str]:
 
 
 def registered(**fields: object) -> callback.HandleCallbacksRequest:
-    return callback.HandleCallbacksRequest(registration=callback.Registration(**fields))  # type: ignore[arg-type]
+    return callback.HandleCallbacksRequest(registration=callback.HandlerRegistration(**fields))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +39,7 @@ def registered(**fields: object) -> callback.HandleCallbacksRequest:
     [
         (
             card.SuspendCardRequest(),
-            {"card_id": f"is required: {ID}", "reason_code": f"is required: {SUSPEND_REASONS}"},
+            {"card_id": f"is required: {ID}", "reason_code": f"is required: {WORD}"},
         ),
         (
             card.RegisterCardRequest(card_id="c", consumer_id="c", card_product_id="p"),
@@ -65,12 +62,12 @@ def registered(**fields: object) -> callback.HandleCallbacksRequest:
         (card.Account(currency_code="978"), {"number": "is required: at least 1 character"}),
         (threeds.GetChallengeResultRequest(), {"three_ds_server_trans_id": "is required: a UUID"}),
         (consumer.CompleteAuthenticationRequest(), {"result": "is required"}),
-        (registered(name="h"), {"registration.kinds": f"is required: at least 1 of {KINDS}"}),
+        (registered(name="h"), {"registration.callback_kinds": f"is required: at least 1 of {KINDS}"}),
         (
-            replies_pb2.Refusal(),
+            replies_pb2.CallbackRefusal(),
             {
-                "reason": "is required: one of REFUSAL_REASON_INVALID, REFUSAL_REASON_NOT_ALLOWED, "
-                "REFUSAL_REASON_NOT_FOUND, REFUSAL_REASON_FAILED"
+                "reason": "is required: one of CALLBACK_REFUSAL_REASON_INVALID, CALLBACK_REFUSAL_REASON_NOT_ALLOWED, "
+                "CALLBACK_REFUSAL_REASON_NOT_FOUND, CALLBACK_REFUSAL_REASON_FAILED"
             },
         ),
     ],
@@ -83,10 +80,10 @@ def test_what_is_missing_is_required_and_what_to_send_is_named(message: Message,
     ("message", "found"),
     [
         (
-            card.SuspendCardRequest(card_id="a b", reason_code=99, user_id="x" * 16, request_id="1"),  # type: ignore[arg-type]
+            card.SuspendCardRequest(card_id="a b", reason_code="fraud", user_id="x" * 16, request_id="1"),
             {
                 "card_id": f"must be {ID}",
-                "reason_code": f"must be {SUSPEND_REASONS}",
+                "reason_code": f"must be {WORD}",
                 "user_id": "must be 1 to 15 characters of A-Z a-z 0-9 _ -",
                 "request_id": "must be a UUID",
             },
@@ -110,10 +107,10 @@ def test_what_is_missing_is_required_and_what_to_send_is_named(message: Message,
         ),
         (card_data_pb2.CardExpiry(month=13, year=2030), {"month": "must be 1 to 12"}),
         (
-            registered(name="h", kinds=[0, 99], issuer_ids=[""], max_in_flight=1001),
+            registered(name="h", callback_kinds=[0, 99], issuer_ids=[""], max_in_flight=1001),
             {
-                "registration.kinds[0]": f"must be one of {KINDS}",
-                "registration.kinds[1]": f"must be one of {KINDS}",
+                "registration.callback_kinds[0]": f"must be one of {KINDS}",
+                "registration.callback_kinds[1]": f"must be one of {KINDS}",
                 "registration.issuer_ids[0]": "must not be empty: exactly 10 characters",
                 "registration.max_in_flight": "must be at most 1000",
             },
@@ -123,10 +120,10 @@ def test_what_is_missing_is_required_and_what_to_send_is_named(message: Message,
             {"after_cursor": "must not be empty: at least 1 character"},
         ),
         (
-            notification.NotificationFilter(operation_types=[9]),  # type: ignore[list-item]
+            notification.ThreeDSOperationFilter(statuses=[9]),  # type: ignore[list-item]
             {
-                "operation_types[0]": "must be one of OPERATION_TYPE_UNSPECIFIED, OPERATION_TYPE_FRICTIONLESS, "
-                "OPERATION_TYPE_CHALLENGE_OOB, OPERATION_TYPE_CHALLENGE_OOB_ISSUER, OPERATION_TYPE_CHALLENGE_OTP_SMS"
+                "statuses[0]": "must be one of THREE_DS_OPERATION_STATUS_UNSPECIFIED, "
+                "THREE_DS_OPERATION_STATUS_SUCCESSFUL, THREE_DS_OPERATION_STATUS_FAILED"
             },
         ),
         (
