@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from issuer.common.v1 import error_pb2
 
-__all__ = ["DOMAIN", "FieldViolation", "GatewayError", "Outcome", "Reason", "shown"]
+__all__ = ["DOMAIN", "ErrorOutcome", "FieldViolation", "GatewayError", "Reason", "shown"]
 
 DOMAIN = "d1-gateway"
 """The ``ErrorInfo.domain`` of every error."""
@@ -24,8 +24,8 @@ DOMAIN = "d1-gateway"
 Reason: TypeAlias = "error_pb2.ErrorReason.ValueType"
 """A value of ``issuer.common.v1.ErrorReason``."""
 
-Outcome: TypeAlias = "error_pb2.Outcome.ValueType"
-"""A value of ``issuer.common.v1.Outcome``."""
+ErrorOutcome: TypeAlias = "error_pb2.ErrorOutcome.ValueType"
+"""A value of ``issuer.common.v1.ErrorOutcome``."""
 
 _STATUS: Mapping[Reason, grpc.StatusCode] = {
     error_pb2.ERROR_REASON_INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
@@ -103,7 +103,7 @@ class GatewayError(Exception):
         reason: Reason,
         message: str,
         *,
-        outcome: Outcome = error_pb2.OUTCOME_REJECTED,
+        outcome: ErrorOutcome = error_pb2.ERROR_OUTCOME_REJECTED,
         retry_after_seconds: float | None = None,
         violations: Sequence[FieldViolation] = (),
         metadata: Mapping[str, str] | None = None,
@@ -134,7 +134,7 @@ class GatewayError(Exception):
     @property
     def outcome_name(self) -> str:
         """The value of ``outcome`` in ``ErrorInfo.metadata``."""
-        return error_pb2.Outcome.Name(self.outcome).removeprefix("OUTCOME_")
+        return error_pb2.ErrorOutcome.Name(self.outcome).removeprefix("ERROR_OUTCOME_")
 
     @property
     def code(self) -> grpc.StatusCode:

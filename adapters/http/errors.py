@@ -18,7 +18,7 @@ from typing import Final
 import aiohttp
 
 from adapters.http.response import UpstreamResponse
-from gateway.errors import FieldViolation, GatewayError, Outcome, Reason
+from gateway.errors import ErrorOutcome, FieldViolation, GatewayError, Reason
 from issuer.common.v1 import error_pb2
 
 __all__ = ["RETRYABLE", "RETRY_SECONDS", "Meaning", "RejectedError", "Upstream", "sanitised"]
@@ -47,40 +47,40 @@ class Meaning:
     """Meaning of an HTTP status."""
 
     reason: Reason
-    outcome: Outcome
+    outcome: ErrorOutcome
     text: str
     """Text for people; ``{upstream}`` is replaced by the upstream's name."""
 
 
 _INVALID = Meaning(
-    error_pb2.ERROR_REASON_UPSTREAM_INVALID, error_pb2.OUTCOME_REJECTED, "{upstream} rejects the request"
+    error_pb2.ERROR_REASON_UPSTREAM_INVALID, error_pb2.ERROR_OUTCOME_REJECTED, "{upstream} rejects the request"
 )
-_FAILED = Meaning(error_pb2.ERROR_REASON_UPSTREAM_FAILED, error_pb2.OUTCOME_UNKNOWN, "{upstream} failed")
+_FAILED = Meaning(error_pb2.ERROR_REASON_UPSTREAM_FAILED, error_pb2.ERROR_OUTCOME_UNKNOWN, "{upstream} failed")
 _UNEXPECTED = Meaning(
     error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
-    error_pb2.OUTCOME_UNKNOWN,
+    error_pb2.ERROR_OUTCOME_UNKNOWN,
     "{upstream} responded with an unexpected status",
 )
 # A proxy that responds with 502 or 504 may have forwarded the request.
 _BEHIND_PROXY = Meaning(
     error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE,
-    error_pb2.OUTCOME_UNKNOWN,
+    error_pb2.ERROR_OUTCOME_UNKNOWN,
     "{upstream} did not respond to its proxy",
 )
 _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
     {
         HTTPStatus.UNAUTHORIZED: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION,
-            error_pb2.OUTCOME_REJECTED,
+            error_pb2.ERROR_OUTCOME_REJECTED,
             "{upstream} rejects the gateway's credentials",
         ),
         HTTPStatus.TOO_MANY_REQUESTS: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED,
-            error_pb2.OUTCOME_REJECTED,
+            error_pb2.ERROR_OUTCOME_REJECTED,
             "{upstream} limits the rate of calls",
         ),
         HTTPStatus.SERVICE_UNAVAILABLE: Meaning(
-            error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, error_pb2.OUTCOME_REJECTED, "{upstream} is unavailable"
+            error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, error_pb2.ERROR_OUTCOME_REJECTED, "{upstream} is unavailable"
         ),
         HTTPStatus.BAD_GATEWAY: _BEHIND_PROXY,
         HTTPStatus.GATEWAY_TIMEOUT: _BEHIND_PROXY,
@@ -108,7 +108,7 @@ class Upstream:
         self,
         reason: Reason,
         message: str,
-        outcome: Outcome,
+        outcome: ErrorOutcome,
         *,
         retry_after_seconds: float | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -150,7 +150,7 @@ class Upstream:
         text = _sentence(meaning.text.format(upstream=self.title))
         status = f"HTTP {response.status}, {code}" if code else f"HTTP {response.status}"
         # If the outcome is unknown, a delay would read as permission to repeat the call.
-        retryable = meaning.reason in RETRYABLE and meaning.outcome == error_pb2.OUTCOME_REJECTED
+        retryable = meaning.reason in RETRYABLE and meaning.outcome == error_pb2.ERROR_OUTCOME_REJECTED
         pause = _retry_after_seconds(response.retry_after)
         error = RejectedError(
             meaning.reason,
@@ -168,7 +168,7 @@ class Upstream:
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
             message,
-            error_pb2.OUTCOME_UNKNOWN,
+            error_pb2.ERROR_OUTCOME_UNKNOWN,
             metadata={"upstream_status": "" if status is None else str(status)},
         )
 
@@ -177,7 +177,7 @@ class Upstream:
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE,
             f"Cannot connect to {self.title}: {_connection_fault(failure)}.",
-            error_pb2.OUTCOME_NOT_SENT,
+            error_pb2.ERROR_OUTCOME_NOT_SENT,
             retry_after_seconds=RETRY_SECONDS,
         )
 
@@ -186,7 +186,7 @@ class Upstream:
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_CIRCUIT_OPEN,
             f"Circuit open for {self.title}; retry later.",
-            error_pb2.OUTCOME_NOT_SENT,
+            error_pb2.ERROR_OUTCOME_NOT_SENT,
             retry_after_seconds=seconds,
         )
 
@@ -195,7 +195,7 @@ class Upstream:
         return self.error(
             error_pb2.ERROR_REASON_TOO_MANY_REQUESTS,
             f"Too many requests are queued for {self.title}.",
-            error_pb2.OUTCOME_NOT_SENT,
+            error_pb2.ERROR_OUTCOME_NOT_SENT,
             retry_after_seconds=RETRY_SECONDS,
         )
 
@@ -204,7 +204,7 @@ class Upstream:
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
             f"The connection to {self.title} broke before the full response. The request may have taken effect.",
-            error_pb2.OUTCOME_UNKNOWN,
+            error_pb2.ERROR_OUTCOME_UNKNOWN,
         )
 
     def deadline_exceeded(self, *, sent: bool) -> GatewayError:
@@ -213,7 +213,7 @@ class Upstream:
         return self.error(
             error_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
             f"Deadline exceeded calling {self.title}. {effect}",
-            error_pb2.OUTCOME_UNKNOWN if sent else error_pb2.OUTCOME_NOT_SENT,
+            error_pb2.ERROR_OUTCOME_UNKNOWN if sent else error_pb2.ERROR_OUTCOME_NOT_SENT,
         )
 
 

@@ -31,7 +31,7 @@ def is_retryable(error: GatewayError, *, idempotent: bool) -> bool:
 
     Without a connection any call may be retried. What was sent may be sent again only if the call is idempotent.
     """
-    if error.outcome == error_pb2.OUTCOME_NOT_SENT:
+    if error.outcome == error_pb2.ERROR_OUTCOME_NOT_SENT:
         return error.reason == error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE
     return idempotent and error.reason in _TRANSIENT
 

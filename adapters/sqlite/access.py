@@ -121,5 +121,5 @@ class Access:
 
     def _error(self, message: str) -> GatewayError:
         return GatewayError(
-            self._reason, message, outcome=error_pb2.OUTCOME_REJECTED, retry_after_seconds=_RETRY_AFTER_SECONDS
+            self._reason, message, outcome=error_pb2.ERROR_OUTCOME_REJECTED, retry_after_seconds=_RETRY_AFTER_SECONDS
         )

@@ -9,7 +9,7 @@ from typing import Final
 
 from adapters.http.errors import RETRY_SECONDS, Meaning, Upstream, sanitised
 from adapters.http.response import UpstreamResponse
-from gateway.errors import GatewayError, Outcome, Reason
+from gateway.errors import ErrorOutcome, GatewayError, Reason
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import erro_pb2
 
@@ -35,18 +35,18 @@ class _Fault:
     """Meaning of an error code."""
 
     reason: Reason
-    outcome: Outcome
+    outcome: ErrorOutcome
     text: str
     """Text for people, after the name of the component that reports it."""
 
 
-_REJECTED = _Fault(error_pb2.ERROR_REASON_THREE_DS_REJECTED, error_pb2.OUTCOME_REJECTED, "rejects the request")
+_REJECTED = _Fault(error_pb2.ERROR_REASON_THREE_DS_REJECTED, error_pb2.ERROR_OUTCOME_REJECTED, "rejects the request")
 _UNLISTED = _Fault(
-    error_pb2.ERROR_REASON_UPSTREAM_CONTRACT, error_pb2.OUTCOME_UNKNOWN, "reports an error with an unknown code"
+    error_pb2.ERROR_REASON_UPSTREAM_CONTRACT, error_pb2.ERROR_OUTCOME_UNKNOWN, "reports an error with an unknown code"
 )
 _TIMED_OUT = _Fault(
     error_pb2.ERROR_REASON_THREE_DS_TIMED_OUT,
-    error_pb2.OUTCOME_REJECTED,
+    error_pb2.ERROR_OUTCOME_REJECTED,
     "reports that a party did not respond in time or could not be reached",
 )
 _FAULTS: Final[Mapping[str, _Fault]] = MappingProxyType(
@@ -54,12 +54,12 @@ _FAULTS: Final[Mapping[str, _Fault]] = MappingProxyType(
         "402": _TIMED_OUT,
         "403": _Fault(
             error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE,
-            error_pb2.OUTCOME_REJECTED,
+            error_pb2.ERROR_OUTCOME_REJECTED,
             "reports a transient fault of a party",
         ),
         "404": _Fault(
             error_pb2.ERROR_REASON_THREE_DS_PERMANENT_FAILURE,
-            error_pb2.OUTCOME_REJECTED,
+            error_pb2.ERROR_OUTCOME_REJECTED,
             "reports a permanent fault of a party",
         ),
         "405": _TIMED_OUT,
@@ -70,17 +70,17 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
     {
         HTTPStatus.FORBIDDEN: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION,
-            error_pb2.OUTCOME_REJECTED,
+            error_pb2.ERROR_OUTCOME_REJECTED,
             "{upstream} denies access to the gateway",
         ),
         HTTPStatus.NOT_FOUND: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
-            error_pb2.OUTCOME_REJECTED,
+            error_pb2.ERROR_OUTCOME_REJECTED,
             "{upstream} has nothing at this address",
         ),
         HTTPStatus.METHOD_NOT_ALLOWED: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
-            error_pb2.OUTCOME_REJECTED,
+            error_pb2.ERROR_OUTCOME_REJECTED,
             "{upstream} does not accept this call at this address",
         ),
     }
@@ -116,7 +116,7 @@ def transaction_unknown(error: ErroError) -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN,
         "The 3DS server does not know this transaction, or no longer does.",
-        outcome=error_pb2.OUTCOME_REJECTED,
+        outcome=error_pb2.ERROR_OUTCOME_REJECTED,
         metadata=error.metadata,
     )
 

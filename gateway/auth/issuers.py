@@ -43,7 +43,7 @@ def authorized_issuer(issuers: Issuers, issuer_id: str) -> str:
         raise GatewayError(
             error_pb2.ERROR_REASON_ISSUER_REQUIRED,
             "The gateway serves several issuers; set issuer_id.",
-            outcome=error_pb2.OUTCOME_NOT_SENT,
+            outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
             violations=[FieldViolation("issuer_id", "must name one of the configured issuers", "issuer.required")],
         )
     current = grant.current()
@@ -56,12 +56,12 @@ def authorized_issuer(issuers: Issuers, issuer_id: str) -> str:
             error_pb2.ERROR_REASON_PERMISSION_DENIED,
             f"The policy does not grant {current.rpc[1:]} to {current.caller.identity} for issuer {shown(resolved)}; "
             "ask the gateway's operators for a grant.",
-            outcome=error_pb2.OUTCOME_NOT_SENT,
+            outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
         )
     if resolved not in issuers:
         raise GatewayError(
             error_pb2.ERROR_REASON_ISSUER_UNKNOWN,
             f"This gateway is not configured for issuer {shown(resolved)}: correct issuer_id.",
-            outcome=error_pb2.OUTCOME_NOT_SENT,
+            outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
         )
     return resolved

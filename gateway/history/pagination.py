@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gateway.errors import FieldViolation, GatewayError, Outcome
+from gateway.errors import ErrorOutcome, FieldViolation, GatewayError
 from gateway.ports import Call, OperationHistory
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import history_pb2, operation_pb2
@@ -107,7 +107,7 @@ async def _read_behind(anchor: Anchor, history: OperationHistory, card_id: str, 
         limit = MAX_READ_SIZE
     raise _invalid(
         "Too many operations are new since this page token was issued; start again without one.",
-        error_pb2.OUTCOME_REJECTED,
+        error_pb2.ERROR_OUTCOME_REJECTED,
     )
 
 
@@ -139,12 +139,12 @@ def decode(token: str, issuer_id: str, card_id: str) -> Anchor:
         raise _invalid(
             "This page token was issued for another card or issuer, or is damaged: send the next_page_token of the "
             "page before, unchanged, or none to start again.",
-            error_pb2.OUTCOME_NOT_SENT,
+            error_pb2.ERROR_OUTCOME_NOT_SENT,
         )
     return anchor
 
 
-def _invalid(message: str, outcome: Outcome) -> GatewayError:
+def _invalid(message: str, outcome: ErrorOutcome) -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_PAGE_TOKEN_INVALID,
         message,

@@ -76,7 +76,7 @@ class Undecided:
         return GatewayError(
             error_pb2.ErrorReason.Value(f"ERROR_REASON_{info.reason}"),
             f"{status.message} {ADVICE}",
-            outcome=error_pb2.OUTCOME_UNKNOWN,
+            outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
             metadata={**facts, REPLAY: "true"},
         )
 

@@ -34,7 +34,7 @@ TTL_SECONDS: Final = 86_400.0
 """How long a request id is remembered."""
 
 _RETRY_SECONDS: Final = 1.0
-_UNCHANGED: Final = frozenset({error_pb2.OUTCOME_NOT_SENT, error_pb2.OUTCOME_REJECTED})
+_UNCHANGED: Final = frozenset({error_pb2.ERROR_OUTCOME_NOT_SENT, error_pb2.ERROR_OUTCOME_REJECTED})
 
 _log = structlog.get_logger(__name__)
 
@@ -202,7 +202,7 @@ def _check_same(first: bytes, second: bytes) -> None:
         raise GatewayError(
             error_pb2.ERROR_REASON_REQUEST_ID_REUSED,
             "This request_id was used for a different request. Nothing was sent.",
-            outcome=error_pb2.OUTCOME_NOT_SENT,
+            outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
             violations=[FieldViolation("request_id", "must be new for a different request", "request_id.reused")],
         )
 
@@ -212,7 +212,7 @@ def _not_stored(error: GatewayError) -> GatewayError:
     return GatewayError(
         error.reason,
         f"{error.message} Nothing was sent.",
-        outcome=error_pb2.OUTCOME_NOT_SENT,
+        outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
         retry_after_seconds=error.retry_after_seconds,
     )
 
@@ -221,7 +221,7 @@ def _in_flight() -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_REQUEST_IN_FLIGHT,
         "The request with this request_id is in flight. Repeat it a little later to get its reply.",
-        outcome=error_pb2.OUTCOME_NOT_SENT,
+        outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
         retry_after_seconds=_RETRY_SECONDS,
     )
 
@@ -230,7 +230,7 @@ def _lost() -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
         f"The gateway lost the first call with this request_id, which may have taken effect. {ADVICE}",
-        outcome=error_pb2.OUTCOME_UNKNOWN,
+        outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
         metadata={REPLAY: "true"},
     )
 
@@ -239,5 +239,5 @@ def _internal() -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_INTERNAL,
         "Internal gateway error; report the correlation id to the gateway's operators.",
-        outcome=error_pb2.OUTCOME_UNKNOWN,
+        outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
     )

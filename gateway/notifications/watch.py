@@ -218,6 +218,6 @@ class Watchers:
             raise GatewayError(
                 error_pb2.ERROR_REASON_SERVER_DRAINING,
                 "Server draining; reconnect with the last cursor.",
-                outcome=error_pb2.OUTCOME_NOT_SENT,
+                outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
                 retry_after_seconds=0.0,
             )

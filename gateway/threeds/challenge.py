@@ -111,6 +111,6 @@ def _contradiction(message: str) -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
         message,
-        outcome=error_pb2.OUTCOME_UNKNOWN,
+        outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
         metadata={"upstream": "threeds"},
     )

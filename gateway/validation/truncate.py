@@ -47,7 +47,7 @@ def _error(named: Sequence[FieldViolation], count: int) -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_INVALID_REQUEST,
         f"Invalid request: {_summary(named, count)}",
-        outcome=error_pb2.OUTCOME_NOT_SENT,
+        outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
         violations=named,
     )
 

@@ -71,7 +71,7 @@ async def test_an_error_of_d1_says_why_and_that_nothing_changed(client: AsyncGat
         await client.cards.suspend_card(SUSPEND)
     error = caught.value
     assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, errors.ErrorReason.UPSTREAM_NOT_FOUND)
-    assert error.outcome is errors.Outcome.REJECTED
+    assert error.outcome is errors.ErrorOutcome.REJECTED
     assert error.metadata["upstream"] == "d1"
     assert len(error.correlation_id) == 32
     assert error.correlation_id in str(error)
@@ -85,7 +85,7 @@ async def test_a_request_that_breaks_the_contract_gets_every_field_and_no_value(
     violations = {violation.field: violation.rule for violation in caught.value.violations}
     assert violations["card_id"] == "string.pattern"
     assert violations["request_id"] == "string.uuid"
-    assert caught.value.outcome is errors.Outcome.NOT_SENT
+    assert caught.value.outcome is errors.ErrorOutcome.NOT_SENT
     assert "no spaces" not in str(caught.value)
 
 
@@ -95,7 +95,7 @@ async def test_a_gateway_that_cannot_be_trusted_is_sent_nothing(running: Running
     async with AsyncGatewayClient(distrusting) as client:
         with pytest.raises(errors.UnavailableError, match="No connection to") as caught:
             await client.cards.suspend_card(SUSPEND)
-    assert caught.value.outcome is errors.Outcome.NOT_SENT
+    assert caught.value.outcome is errors.ErrorOutcome.NOT_SENT
 
 
 async def test_a_repeated_change_under_the_same_request_id_is_made_once(

@@ -24,7 +24,7 @@ CREATE = CARDS.methods_by_name["CreateCard"]
 REGISTER = CARDS.methods_by_name["RegisterCard"]
 
 OVERLOADED = GatewayError(
-    error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, "busy", outcome=error_pb2.OUTCOME_UNKNOWN
+    error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, "busy", outcome=error_pb2.ERROR_OUTCOME_UNKNOWN
 ).to_status(CORRELATION_ID)
 
 
@@ -71,7 +71,7 @@ def test_an_error_that_no_gateway_wrote_is_still_an_error(
     end(rpc, None, grpc.StatusCode.PERMISSION_DENIED, details)
     with pytest.raises(errors.PermissionDeniedError) as caught:
         answer.result(10)
-    assert (caught.value.reason, caught.value.outcome) == (errors.ErrorReason.UNSPECIFIED, errors.Outcome.UNKNOWN)
+    assert (caught.value.reason, caught.value.outcome) == (errors.ErrorReason.UNSPECIFIED, errors.ErrorOutcome.UNKNOWN)
 
 
 def test_a_watch_resumes_after_its_last_batch(channel: Any, client: GatewayClient, caller: ThreadPoolExecutor) -> None:

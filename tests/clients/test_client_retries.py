@@ -36,16 +36,16 @@ REGISTER = RegisterCardRequest(card_id="card-1")
 
 def error(
     reason: "error_pb2.ErrorReason.ValueType",
-    outcome: "error_pb2.Outcome.ValueType",
+    outcome: "error_pb2.ErrorOutcome.ValueType",
     retry_seconds: float | None = None,
 ) -> GatewayError:
     return GatewayError(reason, "from the stand-in", outcome=outcome, retry_after_seconds=retry_seconds)
 
 
-UNREACHABLE = error(error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, error_pb2.OUTCOME_NOT_SENT, 0.05)
-OVERLOADED = error(error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, error_pb2.OUTCOME_UNKNOWN)
-IN_FLIGHT = error(error_pb2.ERROR_REASON_REQUEST_IN_FLIGHT, error_pb2.OUTCOME_NOT_SENT, 0.3)
-NO_ANSWER = error(error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, error_pb2.OUTCOME_UNKNOWN)
+UNREACHABLE = error(error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, error_pb2.ERROR_OUTCOME_NOT_SENT, 0.05)
+OVERLOADED = error(error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, error_pb2.ERROR_OUTCOME_UNKNOWN)
+IN_FLIGHT = error(error_pb2.ERROR_REASON_REQUEST_IN_FLIGHT, error_pb2.ERROR_OUTCOME_NOT_SENT, 0.3)
+NO_ANSWER = error(error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, error_pb2.ERROR_OUTCOME_UNKNOWN)
 
 
 async def call(stand_in: Scripted, method: str, request: Any, *, blocking: bool, **changes: Any) -> Any:
@@ -99,7 +99,7 @@ async def test_a_change_that_may_have_happened_is_not_repeated(stand_in: Scripte
     with pytest.raises(errors.UnavailableError, match="UPSTREAM_UNAVAILABLE, outcome UNKNOWN") as caught:
         await call(stand_in, "create_card", CREATE, blocking=blocking)
     (sent,) = stand_in.requests(CreateCardRequest)
-    assert (caught.value.outcome, caught.value.request_id) == (errors.Outcome.UNKNOWN, sent.request_id)
+    assert (caught.value.outcome, caught.value.request_id) == (errors.ErrorOutcome.UNKNOWN, sent.request_id)
     assert caught.value.correlation_id == CORRELATION_ID
 
 
@@ -135,7 +135,7 @@ async def test_a_call_without_a_response_ends_at_its_deadline(stand_in: Scripted
     stand_in.answers.append(never)
     with pytest.raises(errors.DeadlineExceededError) as caught:
         await call(stand_in, "create_card", CREATE, blocking=blocking, deadline_seconds=1)
-    assert caught.value.outcome is errors.Outcome.UNKNOWN
+    assert caught.value.outcome is errors.ErrorOutcome.UNKNOWN
 
 
 async def test_a_call_waits_for_a_gateway_that_is_starting_and_is_then_made_once(pki: Pki, *, blocking: bool) -> None:
@@ -175,7 +175,7 @@ async def test_a_change_that_was_cut_off_is_not_repeated(stand_in: Scripted, *, 
         stand_in.address = link.address
         with pytest.raises(errors.UnavailableError) as caught:
             await call(stand_in, "create_card", CREATE, blocking=blocking)
-    assert caught.value.outcome is errors.Outcome.UNKNOWN
+    assert caught.value.outcome is errors.ErrorOutcome.UNKNOWN
     assert len(stand_in.calls) == 1
 
 
@@ -202,7 +202,7 @@ async def test_without_a_gateway_nothing_is_known_to_have_been_sent(pki: Pki, *,
         pass
     with pytest.raises(errors.UnavailableError, match="No connection to") as caught:
         await call(gone, "create_card", CREATE, blocking=blocking, deadline_seconds=0.5)
-    assert caught.value.outcome is errors.Outcome.NOT_SENT
+    assert caught.value.outcome is errors.ErrorOutcome.NOT_SENT
     assert caught.value.request_id
 
 
@@ -251,7 +251,7 @@ def test_the_client_retries_exactly_what_the_contracts_declare_idempotent() -> N
         for method in pool.FindServiceByName(name).methods
         if method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
     }
-    overloaded = errors.GatewayError(errors.Facts(grpc.StatusCode.UNAVAILABLE, "", outcome=errors.Outcome.UNKNOWN))
+    overloaded = errors.GatewayError(errors.Facts(grpc.StatusCode.UNAVAILABLE, "", outcome=errors.ErrorOutcome.UNKNOWN))
     every = {f"/{name}/{method.name}" for name in SERVICES for method in pool.FindServiceByName(name).methods}
     assert {route for route in every if pause_seconds(overloaded, route, Backoff()) is not None} == declared
 

@@ -25,7 +25,7 @@ RESPONSES = {
     "HandleCallbacks": bytes(HandleCallbacksResponse(registered=HandlerRegistered())),
     "WatchNotifications": bytes(WatchNotificationsResponse(notifications=[Notification(cursor="c-1")], cursor="c-1")),
 }
-FAULT = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "a fault", outcome=error_pb2.OUTCOME_UNKNOWN)
+FAULT = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "a fault", outcome=error_pb2.ERROR_OUTCOME_UNKNOWN)
 
 
 class FirstStreamEnds(grpc.GenericRpcHandler):

@@ -118,7 +118,7 @@ async def failure_reason(use: Coroutine[object, object, object]) -> Reason:
     with pytest.raises(GatewayError) as raised:
         async with asyncio.timeout(10):
             await use
-    assert raised.value.outcome == error_pb2.OUTCOME_REJECTED
+    assert raised.value.outcome == error_pb2.ERROR_OUTCOME_REJECTED
     assert raised.value.retry_after_seconds == 1.0
     return raised.value.reason
 

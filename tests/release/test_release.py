@@ -16,11 +16,11 @@ from tests.release.user_types import type_errors
 _CLAIMED = claimed_versions(next(iter(projects().values())))
 
 _SERVICE = """\
-from d1_gateway_client import AsyncGatewayClient, GatewayError, Outcome
+from d1_gateway_client import AsyncGatewayClient, ErrorOutcome, GatewayError
 from d1_gateway_client.contracts.issuer.card.v1 import SuspendCardRequest
 
 
-async def suspend(client: AsyncGatewayClient, card_id: str) -> Outcome | None:
+async def suspend(client: AsyncGatewayClient, card_id: str) -> ErrorOutcome | None:
     try:
         await client.cards.suspend_card(SuspendCardRequest(card_id=card_id, reason_code="FRAUD"))
     except GatewayError as error:

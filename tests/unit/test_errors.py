@@ -82,7 +82,7 @@ def test_the_error_info_tells_programs_what_happened() -> None:
     error = GatewayError(
         error_pb2.ERROR_REASON_UPSTREAM_CONFLICT,
         "The card id is in use.",
-        outcome=error_pb2.OUTCOME_UNKNOWN,
+        outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
         metadata={"upstream": "d1", "upstream_status": "409"},
     )
 
@@ -97,12 +97,12 @@ def test_the_error_info_tells_programs_what_happened() -> None:
     }
 
 
-@pytest.mark.parametrize("outcome", [each for each in error_pb2.Outcome.values() if each])
-def test_every_outcome_has_its_name(outcome: "error_pb2.Outcome.ValueType") -> None:
+@pytest.mark.parametrize("outcome", [each for each in error_pb2.ErrorOutcome.values() if each])
+def test_every_outcome_has_its_name(outcome: "error_pb2.ErrorOutcome.ValueType") -> None:
     error = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "", outcome=outcome)
 
     assert detail(error, error_details_pb2.ErrorInfo).metadata["outcome"] == error.outcome_name
-    assert "OUTCOME_" + error.outcome_name == error_pb2.Outcome.Name(outcome)
+    assert "ERROR_OUTCOME_" + error.outcome_name == error_pb2.ErrorOutcome.Name(outcome)
 
 
 def test_the_outcome_and_the_correlation_id_cannot_be_replaced_by_metadata() -> None:

@@ -44,7 +44,7 @@ class D1Client:
             raise GatewayError(
                 error_pb2.ERROR_REASON_ISSUER_UNKNOWN,
                 "No such issuer is configured for D1.",
-                outcome=error_pb2.OUTCOME_NOT_SENT,
+                outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
             )
         return keys
 

@@ -71,7 +71,7 @@ class Endpoint:
                 raise GatewayError(
                     error_pb2.ERROR_REASON_INVALID_REQUEST,
                     f"{name} cannot be part of a path.",
-                    outcome=error_pb2.OUTCOME_NOT_SENT,
+                    outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
                 )
         return self.template.format_map({name: _quoted(value) for name, value in ids.items()})
 

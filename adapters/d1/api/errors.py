@@ -27,17 +27,17 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
     {
         HTTPStatus.FORBIDDEN: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_FORBIDDEN,
-            error_pb2.OUTCOME_REJECTED,
+            error_pb2.ERROR_OUTCOME_REJECTED,
             "{upstream} does not allow this in the current state, or not with this reason code",
         ),
         HTTPStatus.NOT_FOUND: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_NOT_FOUND,
-            error_pb2.OUTCOME_REJECTED,
+            error_pb2.ERROR_OUTCOME_REJECTED,
             "{upstream} does not know the issuer or the subject of the call",
         ),
         HTTPStatus.CONFLICT: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_CONFLICT,
-            error_pb2.OUTCOME_REJECTED,
+            error_pb2.ERROR_OUTCOME_REJECTED,
             "The card id or the PAN is in use at {upstream}, or may not be reused",
         ),
     }
@@ -71,7 +71,7 @@ def no_token(failure: GatewayError) -> GatewayError:
     unknown card.
     """
     reason = failure.reason
-    if failure.outcome == error_pb2.OUTCOME_REJECTED and reason not in RETRYABLE:
+    if failure.outcome == error_pb2.ERROR_OUTCOME_REJECTED and reason not in RETRYABLE:
         reason = error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION
     elif reason in _TOKEN_LOST:
         reason = error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE
@@ -82,7 +82,7 @@ def no_token(failure: GatewayError) -> GatewayError:
     return GatewayError(
         reason,
         f"Nothing was sent, because no access token could be obtained. {cause}",
-        outcome=error_pb2.OUTCOME_NOT_SENT,
+        outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
         retry_after_seconds=retry_after_seconds,
         metadata=failure.metadata,
     )

@@ -51,7 +51,7 @@ class _Translator:
         return GatewayError(
             self._reason,
             f"The {self._component} is not available. {cause}",
-            outcome=error_pb2.OUTCOME_REJECTED,
+            outcome=error_pb2.ERROR_OUTCOME_REJECTED,
             retry_after_seconds=_RETRY_AFTER_SECONDS,
         )
 

@@ -55,7 +55,7 @@ class AccessInterceptor(Interceptor):
         except Unidentified as error:
             _log.warning("access_denied", rpc=path, why=str(error))
             raise GatewayError(
-                error_pb2.ERROR_REASON_UNAUTHENTICATED, error.advice, outcome=error_pb2.OUTCOME_NOT_SENT
+                error_pb2.ERROR_REASON_UNAUTHENTICATED, error.advice, outcome=error_pb2.ERROR_OUTCOME_NOT_SENT
             ) from error
         grant = self._policy.grant(caller, path)
         if grant is None:
@@ -65,7 +65,7 @@ class AccessInterceptor(Interceptor):
                 error_pb2.ERROR_REASON_PERMISSION_DENIED,
                 f"The policy does not {f'grant {rpc.method.name} to' if named else 'name'} {caller.identity}; ask the "
                 "gateway's operators for a grant.",
-                outcome=error_pb2.OUTCOME_NOT_SENT,
+                outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
             )
         return grant
 

@@ -48,7 +48,7 @@ class ErrorInterceptor(Interceptor):
             unexpected = GatewayError(
                 error_pb2.ERROR_REASON_INTERNAL,
                 "Internal gateway error; report the correlation id to the gateway's operators.",
-                outcome=error_pb2.OUTCOME_UNKNOWN,
+                outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
             )
             await _abort(rpc.context, unexpected)
 

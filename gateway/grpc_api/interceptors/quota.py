@@ -50,7 +50,7 @@ class QuotaInterceptor(Interceptor):
             raise GatewayError(
                 error_pb2.ERROR_REASON_TOO_MANY_REQUESTS,
                 f"Concurrency limit reached: {limit} {'streams' if streams else 'calls'} in flight",
-                outcome=error_pb2.OUTCOME_NOT_SENT,
+                outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
                 retry_after_seconds=_RETRY_SECONDS,
             )
         counts[caller] += 1

@@ -53,7 +53,7 @@ class UnknownRpcInterceptor(Interceptor):
         self._telemetry.count_unknown()
         self._unknown_log.warning(rpc=shown(rpc.method.path), caller=await self._access.identity(rpc))
         raise GatewayError(
-            error_pb2.ERROR_REASON_RPC_UNKNOWN, self._why(rpc.method.name), outcome=error_pb2.OUTCOME_NOT_SENT
+            error_pb2.ERROR_REASON_RPC_UNKNOWN, self._why(rpc.method.name), outcome=error_pb2.ERROR_OUTCOME_NOT_SENT
         )
 
     def _why(self, name: str) -> str:

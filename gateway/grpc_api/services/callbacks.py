@@ -253,7 +253,7 @@ def _draining() -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_SERVER_DRAINING,
         "Server draining; open the stream at another instance.",
-        outcome=error_pb2.OUTCOME_NOT_SENT,
+        outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
         retry_after_seconds=0.0,
     )
 

@@ -147,7 +147,7 @@ def _since_ms(request: notification.WatchNotificationsRequest) -> int:
         raise GatewayError(
             error_pb2.ERROR_REASON_INVALID_REQUEST,
             "Invalid request: since",
-            outcome=error_pb2.OUTCOME_NOT_SENT,
+            outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
             violations=[FieldViolation("since", "must be a time in the years 1 to 9999", "timestamp.valid")],
         ) from None
 

@@ -67,5 +67,5 @@ def unavailable(reason: Reason = error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE) -
     with pytest.raises(GatewayError) as raised:
         yield
     assert raised.value.reason == reason
-    assert raised.value.outcome == error_pb2.OUTCOME_REJECTED
+    assert raised.value.outcome == error_pb2.ERROR_OUTCOME_REJECTED
     assert raised.value.retry_after_seconds == 1.0

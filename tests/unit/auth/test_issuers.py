@@ -26,7 +26,7 @@ def test_an_issuer_that_is_not_configured_is_named_if_it_can_be_shown(unknown: s
 
     assert unknown not in issuers
     assert caught.value.reason == error_pb2.ERROR_REASON_ISSUER_UNKNOWN
-    assert caught.value.outcome == error_pb2.OUTCOME_NOT_SENT
+    assert caught.value.outcome == error_pb2.ERROR_OUTCOME_NOT_SENT
     assert caught.value.message == f"This gateway is not configured for issuer {named}: correct issuer_id."
 
 

@@ -31,7 +31,7 @@ def test_an_id_that_no_escape_keeps_in_its_place_is_refused(card_id: str) -> Non
         endpoints.REGISTER_CARD.path(issuer_id="ISSUER0001", card_id=card_id)
 
     assert caught.value.reason == error_pb2.ERROR_REASON_INVALID_REQUEST
-    assert caught.value.outcome == error_pb2.OUTCOME_NOT_SENT
+    assert caught.value.outcome == error_pb2.ERROR_OUTCOME_NOT_SENT
 
 
 def test_assumptions_are_made_of_fields_that_exist() -> None:

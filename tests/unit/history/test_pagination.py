@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import GatewayError, Outcome
+from gateway.errors import ErrorOutcome, GatewayError
 from gateway.history.pagination import MAX_READ_SIZE, MAX_READS, Anchor, decode, encode, read_page
 from gateway.ports import Call, HistoryPage
 from issuer.common.v1 import error_pb2
@@ -87,7 +87,7 @@ def ids_of(page: history_pb2.ListThreeDSOperationsResponse) -> list[str]:
     return [operation.operation_id for operation in page.operations]
 
 
-def refused(token: str, issuer_id: str = ISSUER, card_id: str = CARD) -> Outcome:
+def refused(token: str, issuer_id: str = ISSUER, card_id: str = CARD) -> ErrorOutcome:
     """Have a token refused, and return the outcome that is told."""
     with pytest.raises(GatewayError) as caught:
         decode(token, issuer_id, card_id)
@@ -176,7 +176,7 @@ async def test_a_search_past_too_many_new_operations_ends_and_says_so() -> None:
         await page_of(history, 1, token)
 
     assert caught.value.reason == error_pb2.ERROR_REASON_PAGE_TOKEN_INVALID
-    assert caught.value.outcome == error_pb2.OUTCOME_REJECTED
+    assert caught.value.outcome == error_pb2.ERROR_OUTCOME_REJECTED
     assert len(history.reads) == 1 + MAX_READS
 
 

@@ -18,7 +18,7 @@ def answered(status: int, retry_after: str = "") -> GatewayError:
 
 
 def erro_403() -> GatewayError:
-    return D1.error(error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE, "", error_pb2.OUTCOME_REJECTED)
+    return D1.error(error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE, "", error_pb2.ERROR_OUTCOME_REJECTED)
 
 
 UNREACHABLE = D1.unreachable(ConnectionRefusedError())

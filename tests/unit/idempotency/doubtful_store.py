@@ -11,7 +11,9 @@ __all__ = ["DoubtfulStore", "unavailable"]
 
 def unavailable() -> GatewayError:
     """Make an error of a store that does not answer."""
-    return GatewayError(error_pb2.ERROR_REASON_STORE_UNAVAILABLE, "No answer.", outcome=error_pb2.OUTCOME_REJECTED)
+    return GatewayError(
+        error_pb2.ERROR_REASON_STORE_UNAVAILABLE, "No answer.", outcome=error_pb2.ERROR_OUTCOME_REJECTED
+    )
 
 
 class DoubtfulStore(FakeKeyValueStore):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from gateway.errors import GatewayError, Outcome
+from gateway.errors import ErrorOutcome, GatewayError
 from gateway.idempotency.encryption import RecordCipher
 from gateway.idempotency.replies import IdempotencyStore, Reply
 from gateway.idempotency.requests import MutatingRpc
@@ -120,7 +120,7 @@ async def failure_of(call: Awaitable[object]) -> tuple[str, str]:
     return error.reason_name, error.outcome_name
 
 
-def failure(outcome: Outcome) -> GatewayError:
+def failure(outcome: ErrorOutcome) -> GatewayError:
     """Make an error of the upstream."""
     return GatewayError(
         error_pb2.ERROR_REASON_UPSTREAM_FAILED,

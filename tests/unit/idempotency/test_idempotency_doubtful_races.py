@@ -71,9 +71,13 @@ class ErraticUpstream:
         for _ in range(self._chance.randrange(5)):
             await asyncio.sleep(0)
         outcome = self._chance.choice(
-            [None, error_pb2.OUTCOME_UNKNOWN, *[error_pb2.OUTCOME_REJECTED, error_pb2.OUTCOME_NOT_SENT] * 4]
+            [
+                None,
+                error_pb2.ERROR_OUTCOME_UNKNOWN,
+                *[error_pb2.ERROR_OUTCOME_REJECTED, error_pb2.ERROR_OUTCOME_NOT_SENT] * 4,
+            ]
         )
-        if outcome is None or outcome == error_pb2.OUTCOME_UNKNOWN:
+        if outcome is None or outcome == error_pb2.ERROR_OUTCOME_UNKNOWN:
             self.effects += 1
         if outcome is not None:
             raise failure(outcome)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.errors import Outcome
+from gateway.errors import ErrorOutcome
 from gateway.idempotency.cleanup import StaleMarkerCleaner
 from gateway.idempotency.replies import IdempotencyStore
 from gateway.idempotency.requests import MutatingRpc
@@ -137,9 +137,9 @@ async def test_the_marker_of_a_repeat_that_runs_stays(
     assert await ask(other, upstream) == replay()
 
 
-@pytest.mark.parametrize("outcome", [error_pb2.OUTCOME_NOT_SENT, error_pb2.OUTCOME_REJECTED])
+@pytest.mark.parametrize("outcome", [error_pb2.ERROR_OUTCOME_NOT_SENT, error_pb2.ERROR_OUTCOME_REJECTED])
 async def test_where_the_store_fails_after_a_call_that_changed_nothing_its_id_is_free_all_the_same(
-    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream, outcome: Outcome
+    store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream, outcome: ErrorOutcome
 ) -> None:
     for here, repeats in ((replies, 0), (replies, 2)):
         upstream.failure = failure(outcome)
@@ -158,7 +158,7 @@ async def test_a_call_that_outlived_its_lease_and_changed_nothing_leaves_what_to
     store: DoubtfulStore, replies: IdempotencyStore, other: IdempotencyStore, upstream: Upstream
 ) -> None:
     outliving = Upstream()
-    outliving.failure = failure(error_pb2.OUTCOME_REJECTED)
+    outliving.failure = failure(error_pb2.ERROR_OUTCOME_REJECTED)
     calling = await outliving.hold(ask(replies, outliving, rpc=REGISTER))
     store.now += LEASE_SECONDS
     assert await ask(other, upstream, rpc=REGISTER) == first()

@@ -25,9 +25,9 @@ from tests.unit.idempotency.idempotency_calls import (
 
 _Known = Literal["running", "died", "replied", "undecided"]
 _OUTCOMES = {
-    "not sent": error_pb2.OUTCOME_NOT_SENT,
-    "rejected": error_pb2.OUTCOME_REJECTED,
-    "unknown": error_pb2.OUTCOME_UNKNOWN,
+    "not sent": error_pb2.ERROR_OUTCOME_NOT_SENT,
+    "rejected": error_pb2.ERROR_OUTCOME_REJECTED,
+    "unknown": error_pb2.ERROR_OUTCOME_UNKNOWN,
 }
 
 rpcs = st.sampled_from([CREATE, REGISTER])
@@ -178,7 +178,7 @@ class CallsBesideModel(RuleBasedStateMachine):
         except GatewayError as error:
             if error is self.upstream.failure:
                 return "raised", next(end for end, outcome in _OUTCOMES.items() if outcome == error.outcome)
-            if error.outcome == error_pb2.OUTCOME_UNKNOWN:
+            if error.outcome == error_pb2.ERROR_OUTCOME_UNKNOWN:
                 return "raised", "known to be unknown"
             return "raised", error.reason_name
         message: Any = reply.message

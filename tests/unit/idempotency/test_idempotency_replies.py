@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 
-from gateway.errors import GatewayError, Outcome
+from gateway.errors import ErrorOutcome, GatewayError
 from gateway.idempotency.replies import TTL_SECONDS, IdempotencyStore, Reply
 from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore
@@ -46,7 +46,7 @@ async def test_of_calls_through_many_instances_at_once_one_is_made(
 async def test_a_call_whose_outcome_is_not_known_is_told_again_and_not_made_again(
     store: FakeKeyValueStore, replies: IdempotencyStore, upstream: Upstream
 ) -> None:
-    upstream.failure = failure(error_pb2.OUTCOME_UNKNOWN)
+    upstream.failure = failure(error_pb2.ERROR_OUTCOME_UNKNOWN)
     assert await error_of(ask(replies, upstream)) is upstream.failure
     upstream.failure = None
     for each in (replies, instance(store)):
@@ -105,12 +105,12 @@ async def test_nothing_is_sent_while_the_store_cannot_be_used(
     assert await ask(replies, upstream) == first()
 
 
-@pytest.mark.parametrize("outcome", [None, error_pb2.OUTCOME_UNKNOWN])
+@pytest.mark.parametrize("outcome", [None, error_pb2.ERROR_OUTCOME_UNKNOWN])
 async def test_where_the_store_fails_after_the_call_its_caller_is_told_the_truth_and_the_next_one_that_it_is_not_known(
     store: FakeKeyValueStore,
     replies: IdempotencyStore,
     upstream: Upstream,
-    outcome: "Outcome | None",
+    outcome: "ErrorOutcome | None",
 ) -> None:
     upstream.failure = None if outcome is None else failure(outcome)
     task = await upstream.hold(ask(replies, upstream))

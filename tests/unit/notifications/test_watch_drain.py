@@ -19,7 +19,9 @@ async def is_draining(stream: AsyncGenerator[bytes, None]) -> bool:
         while True:
             await receive(stream)
     except GatewayError as error:
-        return error.reason == error_pb2.ERROR_REASON_SERVER_DRAINING and error.outcome == error_pb2.OUTCOME_NOT_SENT
+        return (
+            error.reason == error_pb2.ERROR_REASON_SERVER_DRAINING and error.outcome == error_pb2.ERROR_OUTCOME_NOT_SENT
+        )
 
 
 def watched(watchers: Watchers) -> AsyncGenerator[bytes, None]:

@@ -24,7 +24,7 @@ def test_a_few_violations_are_sent_as_they_are() -> None:
 
     assert error.violations == tuple(violations)
     assert error.reason == error_pb2.ERROR_REASON_INVALID_REQUEST
-    assert error.outcome == error_pb2.OUTCOME_NOT_SENT
+    assert error.outcome == error_pb2.ERROR_OUTCOME_NOT_SENT
     assert error.message == (
         "Invalid request: areq.field_0, areq.field_1, areq.field_10, areq.field_11, areq.field_2 and 7 more"
     )

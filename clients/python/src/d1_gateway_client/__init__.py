@@ -7,7 +7,7 @@ The messages are in ``d1_gateway_client.contracts.issuer.<area>.v1``, with the c
 
 from d1_gateway_client.callbacks import CallbackContext, CallbackHandler, CallbackRefusalReason, Refuse
 from d1_gateway_client.client import AsyncGatewayClient, GatewayClient
-from d1_gateway_client.errors import ErrorReason, FieldViolation, GatewayError, Outcome
+from d1_gateway_client.errors import ErrorOutcome, ErrorReason, FieldViolation, GatewayError
 from d1_gateway_client.options import Options
 from d1_gateway_client.watching import AsyncWatch, Watch
 
@@ -17,12 +17,12 @@ __all__ = [
     "CallbackContext",
     "CallbackHandler",
     "CallbackRefusalReason",
+    "ErrorOutcome",
     "ErrorReason",
     "FieldViolation",
     "GatewayClient",
     "GatewayError",
     "Options",
-    "Outcome",
     "Refuse",
     "Watch",
 ]

@@ -9,7 +9,7 @@ import betterproto2
 import grpc
 
 from d1_gateway_client.contracts.idempotency import IDEMPOTENT
-from d1_gateway_client.errors import ErrorReason, GatewayError, Outcome
+from d1_gateway_client.errors import ErrorOutcome, ErrorReason, GatewayError
 
 __all__ = ["Backoff", "is_transient", "pause_seconds", "request_id", "with_request_id"]
 
@@ -53,7 +53,7 @@ def pause_seconds(error: GatewayError, route: str, backoff: Backoff) -> float | 
         route: The rpc, for example ``/issuer.card.v1.CardService/CreateCard``.
         backoff: The pauses of this call.
     """
-    is_safe = error.outcome is Outcome.NOT_SENT or route in IDEMPOTENT
+    is_safe = error.outcome is ErrorOutcome.NOT_SENT or route in IDEMPOTENT
     # grpc's status for a call that arrives at the very moment of a shutdown (grpc/grpc#41785).
     is_shut_out = error.code is grpc.StatusCode.CANCELLED and not error.reason_name and route in IDEMPOTENT
     if is_shut_out or (error.code is grpc.StatusCode.UNAVAILABLE and is_safe):

@@ -8,7 +8,7 @@ import grpc
 
 from d1_gateway_client import errors
 from d1_gateway_client.contracts.google.rpc import BadRequest, ErrorInfo, RetryInfo, Status
-from d1_gateway_client.errors import Facts, FieldViolation, GatewayError, Outcome
+from d1_gateway_client.errors import ErrorOutcome, Facts, FieldViolation, GatewayError
 
 __all__ = ["error_of", "not_sent"]
 
@@ -59,11 +59,11 @@ def error_of(code: grpc.StatusCode, message: str | None, trailing: Iterable[tupl
 
 def not_sent(message: str) -> GatewayError:
     """Return the error of a call that got no connection."""
-    return errors.UnavailableError(Facts(grpc.StatusCode.UNAVAILABLE, message, outcome=Outcome.NOT_SENT))
+    return errors.UnavailableError(Facts(grpc.StatusCode.UNAVAILABLE, message, outcome=ErrorOutcome.NOT_SENT))
 
 
-def _outcome(info: ErrorInfo) -> Outcome:
-    return Outcome.__members__.get(info.metadata.get("outcome", ""), Outcome.UNKNOWN)
+def _outcome(info: ErrorInfo) -> ErrorOutcome:
+    return ErrorOutcome.__members__.get(info.metadata.get("outcome", ""), ErrorOutcome.UNKNOWN)
 
 
 def _status(details: str | bytes | None) -> Status:

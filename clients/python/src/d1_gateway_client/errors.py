@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from d1_gateway_client.contracts.issuer.common.v1 import ErrorReason, Outcome
+from d1_gateway_client.contracts.issuer.common.v1 import ErrorOutcome, ErrorReason
 
 __all__ = [
     "AlreadyExistsError",
     "CursorExpiredError",
     "DeadlineExceededError",
+    "ErrorOutcome",
     "ErrorReason",
     "Facts",
     "FieldViolation",
@@ -18,7 +19,6 @@ __all__ = [
     "InvalidRequestError",
     "NotAllowedError",
     "NotFoundError",
-    "Outcome",
     "PermissionDeniedError",
     "RateLimitedError",
     "RequestInFlightError",
@@ -46,7 +46,7 @@ class Facts:
     code: grpc.StatusCode
     message: str
     reason_name: str = ""
-    outcome: Outcome = Outcome.UNKNOWN
+    outcome: ErrorOutcome = ErrorOutcome.UNKNOWN
     violations: tuple[FieldViolation, ...] = ()
     retry_after_seconds: float | None = None
     correlation_id: str = ""

@@ -137,7 +137,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     Errors: a failed call ends with a `google.rpc.Status`. Its first detail is a `google.rpc.ErrorInfo` whose `domain` is
     `d1-gateway` and whose `reason` is the name of one of these values without the prefix `ERROR_REASON_`, for example
     `UPSTREAM_CONFLICT`. Each reason has one status, which its comment names. Branch on the reason and on
-    `ErrorInfo.metadata["outcome"]` (see `Outcome`), never on the text of the message.
+    `ErrorInfo.metadata["outcome"]` (see `ErrorOutcome`), never on the text of the message.
 
     Further metadata, where known: `correlation_id`, `upstream` (`d1`, `threeds`), `upstream_status` (the HTTP status),
     `upstream_code` (the upstream's own error code, sanitised), `earliest_cursor`, `idempotent_replay` (`true`: the
@@ -290,32 +290,32 @@ ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN: ErrorReason.ValueType  # 44
 """The 3DS server does not know the transaction, or has forgotten it. Status NOT_FOUND."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
-class _Outcome:
+class _ErrorOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.ValueType], _builtins.type):
+class _ErrorOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorOutcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    OUTCOME_UNSPECIFIED: _Outcome.ValueType  # 0
+    ERROR_OUTCOME_UNSPECIFIED: _ErrorOutcome.ValueType  # 0
     """Never sent."""
-    OUTCOME_NOT_SENT: _Outcome.ValueType  # 1
+    ERROR_OUTCOME_NOT_SENT: _ErrorOutcome.ValueType  # 1
     """Nothing left the gateway. Repeating the call is safe."""
-    OUTCOME_REJECTED: _Outcome.ValueType  # 2
+    ERROR_OUTCOME_REJECTED: _ErrorOutcome.ValueType  # 2
     """The upstream (or the gateway itself) refused; nothing changed."""
-    OUTCOME_UNKNOWN: _Outcome.ValueType  # 3
+    ERROR_OUTCOME_UNKNOWN: _ErrorOutcome.ValueType  # 3
     """The request was sent and its effect is not known. Repeat only what is idempotent; find out first otherwise."""
 
-class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+class ErrorOutcome(_ErrorOutcome, metaclass=_ErrorOutcomeEnumTypeWrapper):
     """Whether a failed call may have changed anything upstream: `ErrorInfo.metadata["outcome"]` is the name of one of these
-    values without the prefix `OUTCOME_`.
+    values without the prefix `ERROR_OUTCOME_`.
     """
 
-OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
+ERROR_OUTCOME_UNSPECIFIED: ErrorOutcome.ValueType  # 0
 """Never sent."""
-OUTCOME_NOT_SENT: Outcome.ValueType  # 1
+ERROR_OUTCOME_NOT_SENT: ErrorOutcome.ValueType  # 1
 """Nothing left the gateway. Repeating the call is safe."""
-OUTCOME_REJECTED: Outcome.ValueType  # 2
+ERROR_OUTCOME_REJECTED: ErrorOutcome.ValueType  # 2
 """The upstream (or the gateway itself) refused; nothing changed."""
-OUTCOME_UNKNOWN: Outcome.ValueType  # 3
+ERROR_OUTCOME_UNKNOWN: ErrorOutcome.ValueType  # 3
 """The request was sent and its effect is not known. Repeat only what is idempotent; find out first otherwise."""
-Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+Global___ErrorOutcome: _TypeAlias = ErrorOutcome  # noqa: Y015

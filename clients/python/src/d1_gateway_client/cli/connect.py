@@ -12,7 +12,7 @@ from typing import Annotated, Final, TypeAlias
 import typer
 from grpc import StatusCode
 
-from d1_gateway_client import GatewayClient, GatewayError, Options, Outcome
+from d1_gateway_client import ErrorOutcome, GatewayClient, GatewayError, Options
 from d1_gateway_client.cli.output import refused
 from d1_gateway_client.contracts.issuer.notification.v1 import WatchNotificationsRequest
 from d1_gateway_client.errors import CursorExpiredError
@@ -102,7 +102,7 @@ def failure(error: GatewayError, client: GatewayClient) -> str:
     """Return why a call failed; without a connection, also why there is none."""
     if isinstance(error, CursorExpiredError) and error.earliest_cursor:
         return f"{error}; the earliest cursor is {error.earliest_cursor}"
-    if error.code is StatusCode.UNAVAILABLE and error.outcome is Outcome.NOT_SENT and not error.reason_name:
+    if error.code is StatusCode.UNAVAILABLE and error.outcome is ErrorOutcome.NOT_SENT and not error.reason_name:
         return f"{error} {_why_not_connected(client)}"
     return str(error)
 

@@ -3,7 +3,7 @@
 # plugin: python-betterproto2
 # This file has been @generated
 
-__all__ = ("CardCredentials", "CardExpiry", "ErrorReason", "Outcome")
+__all__ = ("CardCredentials", "CardExpiry", "ErrorOutcome", "ErrorReason")
 
 from dataclasses import dataclass
 
@@ -15,6 +15,51 @@ _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
+class ErrorOutcome(betterproto2.Enum):
+    """
+    Whether a failed call may have changed anything upstream: `ErrorInfo.metadata["outcome"]` is the name of one of these
+    values without the prefix `ERROR_OUTCOME_`.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Never sent.
+    """
+
+    NOT_SENT = 1
+    """
+    Nothing left the gateway. Repeating the call is safe.
+    """
+
+    REJECTED = 2
+    """
+    The upstream (or the gateway itself) refused; nothing changed.
+    """
+
+    UNKNOWN = 3
+    """
+    The request was sent and its effect is not known. Repeat only what is idempotent; find out first otherwise.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "ERROR_OUTCOME_UNSPECIFIED",
+            1: "ERROR_OUTCOME_NOT_SENT",
+            2: "ERROR_OUTCOME_REJECTED",
+            3: "ERROR_OUTCOME_UNKNOWN",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "ERROR_OUTCOME_UNSPECIFIED": 0,
+            "ERROR_OUTCOME_NOT_SENT": 1,
+            "ERROR_OUTCOME_REJECTED": 2,
+            "ERROR_OUTCOME_UNKNOWN": 3,
+        }
+
+
 class ErrorReason(betterproto2.Enum):
     """
     Why a call failed. This comment is also the reference for what all rpcs have in common.
@@ -22,7 +67,7 @@ class ErrorReason(betterproto2.Enum):
     Errors: a failed call ends with a `google.rpc.Status`. Its first detail is a `google.rpc.ErrorInfo` whose `domain` is
     `d1-gateway` and whose `reason` is the name of one of these values without the prefix `ERROR_REASON_`, for example
     `UPSTREAM_CONFLICT`. Each reason has one status, which its comment names. Branch on the reason and on
-    `ErrorInfo.metadata["outcome"]` (see `Outcome`), never on the text of the message.
+    `ErrorInfo.metadata["outcome"]` (see `ErrorOutcome`), never on the text of the message.
 
     Further metadata, where known: `correlation_id`, `upstream` (`d1`, `threeds`), `upstream_status` (the HTTP status),
     `upstream_code` (the upstream's own error code, sanitised), `earliest_cursor`, `idempotent_replay` (`true`: the
@@ -355,51 +400,6 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_THREE_DS_TRANSIENT_FAILURE": 42,
             "ERROR_REASON_THREE_DS_PERMANENT_FAILURE": 43,
             "ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN": 44,
-        }
-
-
-class Outcome(betterproto2.Enum):
-    """
-    Whether a failed call may have changed anything upstream: `ErrorInfo.metadata["outcome"]` is the name of one of these
-    values without the prefix `OUTCOME_`.
-    """
-
-    UNSPECIFIED = 0
-    """
-    Never sent.
-    """
-
-    NOT_SENT = 1
-    """
-    Nothing left the gateway. Repeating the call is safe.
-    """
-
-    REJECTED = 2
-    """
-    The upstream (or the gateway itself) refused; nothing changed.
-    """
-
-    UNKNOWN = 3
-    """
-    The request was sent and its effect is not known. Repeat only what is idempotent; find out first otherwise.
-    """
-
-    @classmethod
-    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
-        return {
-            0: "OUTCOME_UNSPECIFIED",
-            1: "OUTCOME_NOT_SENT",
-            2: "OUTCOME_REJECTED",
-            3: "OUTCOME_UNKNOWN",
-        }
-
-    @classmethod
-    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
-        return {
-            "OUTCOME_UNSPECIFIED": 0,
-            "OUTCOME_NOT_SENT": 1,
-            "OUTCOME_REJECTED": 2,
-            "OUTCOME_UNKNOWN": 3,
         }
 
 
