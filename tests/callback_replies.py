@@ -18,7 +18,7 @@ PERSON = personal.PersonalInformation(
     language="en-GB",
     first_name="Zoë",
     mobile_phone_number=personal.PhoneNumber(country_code=PHONE[:3], phone_number=PHONE[3:]),
-    residency_address=personal.Address(line1="1 High Street", zip_code="AB1 2CD", country_code="GB"),
+    residency_address=personal.PostalAddress(line1="1 High Street", zip_code="AB1 2CD", country_code="GB"),
 )
 
 

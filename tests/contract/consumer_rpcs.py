@@ -21,7 +21,7 @@ RPCS = rpcs(
                 language="en-US",
                 first_name="Zoë",
                 mobile_phone_number=personal.PhoneNumber(country_code="+962", phone_number="791234567"),
-                residency_address=personal.Address(city="Amman", country_code="JO"),
+                residency_address=personal.PostalAddress(city="Amman", country_code="JO"),
             ),
         ),
         Operation.DELETE_CONSUMER: consumer.DeleteConsumerRequest(

@@ -39,8 +39,8 @@ _WRONG: dict[str, tuple[Any, ...]] = {
 """By field: values that every rpc rejects."""
 
 
-def _account(**fields: Any) -> card.Account:
-    return card.Account(**({"number": "1", "currency_code": "EUR"} | fields))
+def _account(**fields: Any) -> card.CardAccount:
+    return card.CardAccount(**({"number": "1", "currency_code": "EUR"} | fields))
 
 
 _PAN = "4970101234567890"

@@ -28,7 +28,7 @@ __all__ = ["ConsumerCallbacks"]
 _NAMES: dict[type[Message], type] = {
     personal.PersonalInformation: d1.ConsumerInformation,
     personal.PhoneNumber: d1.PhoneNumber,
-    personal.Address: d1.Address,
+    personal.PostalAddress: d1.Address,
 }
 
 

@@ -40,7 +40,7 @@ PERSON = personal.PersonalInformation(
     date_of_birth="1990-01-25",
     email="rania@bank.example",
     mobile_phone_number=personal.PhoneNumber(country_code="+962", phone_number="791234567"),
-    residency_address=personal.Address(
+    residency_address=personal.PostalAddress(
         line1="1 First Street", line2="Flat 2", city="Amman", state="Amman", zip_code="11118", country_code="JO"
     ),
 )
@@ -90,8 +90,8 @@ async def make(client: D1Client, request: Message) -> Message:
                 card_product_id="product-1",
                 state=card.CARD_STATE_INACTIVE,
                 accounts=[
-                    card.Account(default=True, type="CURRENT", number="DE02", currency_code="EUR"),
-                    card.Account(number="DE03", currency_code="978"),
+                    card.CardAccount(default=True, type="CURRENT", number="DE02", currency_code="EUR"),
+                    card.CardAccount(number="DE03", currency_code="978"),
                 ],
                 name_on_card="A. Name",
                 second_name_on_card="B-C",

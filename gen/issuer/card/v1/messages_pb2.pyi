@@ -58,7 +58,7 @@ CARD_STATE_DELETED: CardState.ValueType  # 5
 Global___CardState: _TypeAlias = CardState  # noqa: Y015
 
 @_typing.final
-class Account(_message.Message):
+class CardAccount(_message.Message):
     """Account that a new card draws on."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -89,7 +89,7 @@ class Account(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Account: _TypeAlias = Account  # noqa: Y015
+Global___CardAccount: _TypeAlias = CardAccount  # noqa: Y015
 
 @_typing.final
 class CreateCardRequest(_message.Message):
@@ -123,7 +123,7 @@ class CreateCardRequest(_message.Message):
     second_name_on_card: _builtins.str
     """Second embossed line, in the same characters; unused for virtual cards."""
     @_builtins.property
-    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Account]:
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CardAccount]:
         """Accounts that the card draws on, 1 to 32."""
 
     def __init__(
@@ -135,7 +135,7 @@ class CreateCardRequest(_message.Message):
         consumer_id: _builtins.str = ...,
         card_product_id: _builtins.str = ...,
         state: Global___CardState.ValueType = ...,
-        accounts: _abc.Iterable[Global___Account] | None = ...,
+        accounts: _abc.Iterable[Global___CardAccount] | None = ...,
         name_on_card: _builtins.str = ...,
         second_name_on_card: _builtins.str = ...,
     ) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-issuer/consumer/v1/personal_information.proto\x12\x12issuer.consumer.v1\"\x86\x01\n\x0bPhoneNumber\x12;\n\x0c\x63ountry_code\x18\x01 \x01(\tB\x18\x80\x01\x01\xbaH\x12r\x10\x32\x0e^\\+[0-9]{1,4}$R\x0b\x63ountryCode\x12:\n\x0cphone_number\x18\x02 \x01(\tB\x17\x80\x01\x01\xbaH\x11r\x0f\x32\r^[0-9]{1,20}$R\x0bphoneNumber\"\xf6\x01\n\x07\x41\x64\x64ress\x12!\n\x05line1\x18\x01 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x05line1\x12!\n\x05line2\x18\x02 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x05line2\x12\x1f\n\x04\x63ity\x18\x03 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x04\x63ity\x12!\n\x05state\x18\x04 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x05state\x12%\n\x08zip_code\x18\x05 \x01(\tB\n\x80\x01\x01\xbaH\x04r\x02\x18 R\x07zipCode\x12:\n\x0c\x63ountry_code\x18\x06 \x01(\tB\x17\x80\x01\x01\xbaH\x11r\x0c\x32\n^[A-Z]{2}$\xd8\x01\x01R\x0b\x63ountryCode\"\xe8\x05\n\x13PersonalInformation\x12?\n\x08language\x18\x01 \x01(\tB#\x80\x01\x01\xbaH\x1dr\x18\x32\x16^[a-z]{2}-[a-zA-Z]{2}$\xd8\x01\x01R\x08language\x12Y\n\nfirst_name\x18\x02 \x01(\tB:\x80\x01\x01\xbaH4r/\x18\x80\x01\x32*^[\\p{L}\\p{N}\\x{0600}-\\x{06FF} ,.\'_#;:/-]+$\xd8\x01\x01R\tfirstName\x12[\n\x0bmiddle_name\x18\x03 \x01(\tB:\x80\x01\x01\xbaH4r/\x18\x80\x01\x32*^[\\p{L}\\p{N}\\x{0600}-\\x{06FF} ,.\'_#;:/-]+$\xd8\x01\x01R\nmiddleName\x12W\n\tlast_name\x18\x04 \x01(\tB:\x80\x01\x01\xbaH4r/\x18\x80\x01\x32*^[\\p{L}\\p{N}\\x{0600}-\\x{06FF} ,.\'_#;:/-]+$\xd8\x01\x01R\x08lastName\x12O\n\x05title\x18\x05 \x01(\tB9\x80\x01\x01\xbaH3r.\x18(2*^[\\p{L}\\p{N}\\x{0600}-\\x{06FF} ,.\'_#;:/-]+$\xd8\x01\x01R\x05title\x12\x64\n\rdate_of_birth\x18\x06 \x01(\tB@\x80\x01\x01\xbaH:r523^[0-9]{4}-(0[1-9]|1[012])-(0[1-9]|[12][0-9]|3[01])$\xd8\x01\x01R\x0b\x64\x61teOfBirth\x12#\n\x05\x65mail\x18\x07 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x02`\x01\xd8\x01\x01R\x05\x65mail\x12T\n\x13mobile_phone_number\x18\x08 \x01(\x0b\x32\x1f.issuer.consumer.v1.PhoneNumberB\x03\x80\x01\x01R\x11mobilePhoneNumber\x12M\n\x11residency_address\x18\t \x01(\x0b\x32\x1b.issuer.consumer.v1.AddressB\x03\x80\x01\x01R\x10residencyAddressB\x96\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B ConsumerPersonalInformationProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-issuer/consumer/v1/personal_information.proto\x12\x12issuer.consumer.v1\"\x86\x01\n\x0bPhoneNumber\x12;\n\x0c\x63ountry_code\x18\x01 \x01(\tB\x18\x80\x01\x01\xbaH\x12r\x10\x32\x0e^\\+[0-9]{1,4}$R\x0b\x63ountryCode\x12:\n\x0cphone_number\x18\x02 \x01(\tB\x17\x80\x01\x01\xbaH\x11r\x0f\x32\r^[0-9]{1,20}$R\x0bphoneNumber\"\xfc\x01\n\rPostalAddress\x12!\n\x05line1\x18\x01 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x05line1\x12!\n\x05line2\x18\x02 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x05line2\x12\x1f\n\x04\x63ity\x18\x03 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x04\x63ity\x12!\n\x05state\x18\x04 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x05state\x12%\n\x08zip_code\x18\x05 \x01(\tB\n\x80\x01\x01\xbaH\x04r\x02\x18 R\x07zipCode\x12:\n\x0c\x63ountry_code\x18\x06 \x01(\tB\x17\x80\x01\x01\xbaH\x11r\x0c\x32\n^[A-Z]{2}$\xd8\x01\x01R\x0b\x63ountryCode\"\xee\x05\n\x13PersonalInformation\x12?\n\x08language\x18\x01 \x01(\tB#\x80\x01\x01\xbaH\x1dr\x18\x32\x16^[a-z]{2}-[a-zA-Z]{2}$\xd8\x01\x01R\x08language\x12Y\n\nfirst_name\x18\x02 \x01(\tB:\x80\x01\x01\xbaH4r/\x18\x80\x01\x32*^[\\p{L}\\p{N}\\x{0600}-\\x{06FF} ,.\'_#;:/-]+$\xd8\x01\x01R\tfirstName\x12[\n\x0bmiddle_name\x18\x03 \x01(\tB:\x80\x01\x01\xbaH4r/\x18\x80\x01\x32*^[\\p{L}\\p{N}\\x{0600}-\\x{06FF} ,.\'_#;:/-]+$\xd8\x01\x01R\nmiddleName\x12W\n\tlast_name\x18\x04 \x01(\tB:\x80\x01\x01\xbaH4r/\x18\x80\x01\x32*^[\\p{L}\\p{N}\\x{0600}-\\x{06FF} ,.\'_#;:/-]+$\xd8\x01\x01R\x08lastName\x12O\n\x05title\x18\x05 \x01(\tB9\x80\x01\x01\xbaH3r.\x18(2*^[\\p{L}\\p{N}\\x{0600}-\\x{06FF} ,.\'_#;:/-]+$\xd8\x01\x01R\x05title\x12\x64\n\rdate_of_birth\x18\x06 \x01(\tB@\x80\x01\x01\xbaH:r523^[0-9]{4}-(0[1-9]|1[012])-(0[1-9]|[12][0-9]|3[01])$\xd8\x01\x01R\x0b\x64\x61teOfBirth\x12#\n\x05\x65mail\x18\x07 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x02`\x01\xd8\x01\x01R\x05\x65mail\x12T\n\x13mobile_phone_number\x18\x08 \x01(\x0b\x32\x1f.issuer.consumer.v1.PhoneNumberB\x03\x80\x01\x01R\x11mobilePhoneNumber\x12S\n\x11residency_address\x18\t \x01(\x0b\x32!.issuer.consumer.v1.PostalAddressB\x03\x80\x01\x01R\x10residencyAddressB\x96\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B ConsumerPersonalInformationProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,18 +36,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PHONENUMBER'].fields_by_name['country_code']._serialized_options = b'\200\001\001\272H\022r\0202\016^\\+[0-9]{1,4}$'
   _globals['_PHONENUMBER'].fields_by_name['phone_number']._loaded_options = None
   _globals['_PHONENUMBER'].fields_by_name['phone_number']._serialized_options = b'\200\001\001\272H\021r\0172\r^[0-9]{1,20}$'
-  _globals['_ADDRESS'].fields_by_name['line1']._loaded_options = None
-  _globals['_ADDRESS'].fields_by_name['line1']._serialized_options = b'\200\001\001\272H\005r\003\030\200\001'
-  _globals['_ADDRESS'].fields_by_name['line2']._loaded_options = None
-  _globals['_ADDRESS'].fields_by_name['line2']._serialized_options = b'\200\001\001\272H\005r\003\030\200\001'
-  _globals['_ADDRESS'].fields_by_name['city']._loaded_options = None
-  _globals['_ADDRESS'].fields_by_name['city']._serialized_options = b'\200\001\001\272H\005r\003\030\200\001'
-  _globals['_ADDRESS'].fields_by_name['state']._loaded_options = None
-  _globals['_ADDRESS'].fields_by_name['state']._serialized_options = b'\200\001\001\272H\005r\003\030\200\001'
-  _globals['_ADDRESS'].fields_by_name['zip_code']._loaded_options = None
-  _globals['_ADDRESS'].fields_by_name['zip_code']._serialized_options = b'\200\001\001\272H\004r\002\030 '
-  _globals['_ADDRESS'].fields_by_name['country_code']._loaded_options = None
-  _globals['_ADDRESS'].fields_by_name['country_code']._serialized_options = b'\200\001\001\272H\021r\0142\n^[A-Z]{2}$\330\001\001'
+  _globals['_POSTALADDRESS'].fields_by_name['line1']._loaded_options = None
+  _globals['_POSTALADDRESS'].fields_by_name['line1']._serialized_options = b'\200\001\001\272H\005r\003\030\200\001'
+  _globals['_POSTALADDRESS'].fields_by_name['line2']._loaded_options = None
+  _globals['_POSTALADDRESS'].fields_by_name['line2']._serialized_options = b'\200\001\001\272H\005r\003\030\200\001'
+  _globals['_POSTALADDRESS'].fields_by_name['city']._loaded_options = None
+  _globals['_POSTALADDRESS'].fields_by_name['city']._serialized_options = b'\200\001\001\272H\005r\003\030\200\001'
+  _globals['_POSTALADDRESS'].fields_by_name['state']._loaded_options = None
+  _globals['_POSTALADDRESS'].fields_by_name['state']._serialized_options = b'\200\001\001\272H\005r\003\030\200\001'
+  _globals['_POSTALADDRESS'].fields_by_name['zip_code']._loaded_options = None
+  _globals['_POSTALADDRESS'].fields_by_name['zip_code']._serialized_options = b'\200\001\001\272H\004r\002\030 '
+  _globals['_POSTALADDRESS'].fields_by_name['country_code']._loaded_options = None
+  _globals['_POSTALADDRESS'].fields_by_name['country_code']._serialized_options = b'\200\001\001\272H\021r\0142\n^[A-Z]{2}$\330\001\001'
   _globals['_PERSONALINFORMATION'].fields_by_name['language']._loaded_options = None
   _globals['_PERSONALINFORMATION'].fields_by_name['language']._serialized_options = b'\200\001\001\272H\035r\0302\026^[a-z]{2}-[a-zA-Z]{2}$\330\001\001'
   _globals['_PERSONALINFORMATION'].fields_by_name['first_name']._loaded_options = None
@@ -68,8 +68,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PERSONALINFORMATION'].fields_by_name['residency_address']._serialized_options = b'\200\001\001'
   _globals['_PHONENUMBER']._serialized_start=70
   _globals['_PHONENUMBER']._serialized_end=204
-  _globals['_ADDRESS']._serialized_start=207
-  _globals['_ADDRESS']._serialized_end=453
-  _globals['_PERSONALINFORMATION']._serialized_start=456
-  _globals['_PERSONALINFORMATION']._serialized_end=1200
+  _globals['_POSTALADDRESS']._serialized_start=207
+  _globals['_POSTALADDRESS']._serialized_end=459
+  _globals['_PERSONALINFORMATION']._serialized_start=462
+  _globals['_PERSONALINFORMATION']._serialized_end=1212
 # @@protoc_insertion_point(module_scope)

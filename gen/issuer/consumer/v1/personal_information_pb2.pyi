@@ -43,7 +43,7 @@ class PhoneNumber(_message.Message):
 Global___PhoneNumber: _TypeAlias = PhoneNumber  # noqa: Y015
 
 @_typing.final
-class Address(_message.Message):
+class PostalAddress(_message.Message):
     """Postal address."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -82,7 +82,7 @@ class Address(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Address: _TypeAlias = Address  # noqa: Y015
+Global___PostalAddress: _TypeAlias = PostalAddress  # noqa: Y015
 
 @_typing.final
 class PersonalInformation(_message.Message):
@@ -122,7 +122,7 @@ class PersonalInformation(_message.Message):
         """Mobile phone number, which receives one-time passwords."""
 
     @_builtins.property
-    def residency_address(self) -> Global___Address:
+    def residency_address(self) -> Global___PostalAddress:
         """Address of residence."""
 
     def __init__(
@@ -136,7 +136,7 @@ class PersonalInformation(_message.Message):
         date_of_birth: _builtins.str = ...,
         email: _builtins.str = ...,
         mobile_phone_number: Global___PhoneNumber | None = ...,
-        residency_address: Global___Address | None = ...,
+        residency_address: Global___PostalAddress | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mobile_phone_number", b"mobile_phone_number", "residency_address", b"residency_address"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -4,7 +4,7 @@
 # This file has been @generated
 
 __all__ = (
-    "Account",
+    "CardAccount",
     "CardServiceAsyncStub",
     "CardServiceSyncStub",
     "CardState",
@@ -100,7 +100,7 @@ class CardState(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class Account(betterproto2.Message):
+class CardAccount(betterproto2.Message):
     """
     Account that a new card draws on.
     """
@@ -126,7 +126,7 @@ class Account(betterproto2.Message):
     """
 
 
-default_message_pool.register_message("issuer.card.v1", "Account", Account)
+default_message_pool.register_message("issuer.card.v1", "CardAccount", CardAccount)
 
 
 @dataclass(eq=False, repr=False)
@@ -165,7 +165,7 @@ class CreateCardRequest(betterproto2.Message):
     Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE.
     """
 
-    accounts: "list[Account]" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, repeated=True)
+    accounts: "list[CardAccount]" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Accounts that the card draws on, 1 to 32.
     """
@@ -950,7 +950,7 @@ from ...common import v1 as __common__v1__
 
 from d1_gateway_client._redaction import redact  # noqa: E402
 
-redact(Account, 'number')
+redact(CardAccount, 'number')
 redact(CreateCardRequest, 'name_on_card', 'second_name_on_card')
 redact(RegisterCardRequest, 'name_on_card', 'second_name_on_card', 'encrypted_data')
 redact(RenewCardRequest, 'encrypted_data')

@@ -4,7 +4,6 @@
 # This file has been @generated
 
 __all__ = (
-    "Address",
     "AuthenticationResult",
     "AuthenticationStatus",
     "CompleteAuthenticationRequest",
@@ -21,6 +20,7 @@ __all__ = (
     "DeleteConsumerResponse",
     "PersonalInformation",
     "PhoneNumber",
+    "PostalAddress",
     "RegisterConsumerRequest",
     "RegisterConsumerResponse",
 )
@@ -201,46 +201,6 @@ class ConsumerOperationType(betterproto2.Enum):
             "CONSUMER_OPERATION_TYPE_DELETE_AUTHN": 6,
             "CONSUMER_OPERATION_TYPE_CLICK_TO_PAY_UPDATE": 7,
         }
-
-
-@dataclass(eq=False, repr=False)
-class Address(betterproto2.Message):
-    """
-    Postal address.
-    """
-
-    line1: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-    """
-    First line.
-    """
-
-    line2: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-    """
-    Second line.
-    """
-
-    city: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
-    """
-    City.
-    """
-
-    state: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
-    """
-    State, province or region.
-    """
-
-    zip_code: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
-    """
-    Postal code.
-    """
-
-    country_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
-    """
-    Country: two letters (ISO 3166-1 alpha-2).
-    """
-
-
-default_message_pool.register_message("issuer.consumer.v1", "Address", Address)
 
 
 @dataclass(eq=False, repr=False)
@@ -564,7 +524,7 @@ class PersonalInformation(betterproto2.Message):
     Mobile phone number, which receives one-time passwords.
     """
 
-    residency_address: "Address | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
+    residency_address: "PostalAddress | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
     """
     Address of residence.
     """
@@ -591,6 +551,46 @@ class PhoneNumber(betterproto2.Message):
 
 
 default_message_pool.register_message("issuer.consumer.v1", "PhoneNumber", PhoneNumber)
+
+
+@dataclass(eq=False, repr=False)
+class PostalAddress(betterproto2.Message):
+    """
+    Postal address.
+    """
+
+    line1: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    First line.
+    """
+
+    line2: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Second line.
+    """
+
+    city: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    City.
+    """
+
+    state: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    State, province or region.
+    """
+
+    zip_code: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Postal code.
+    """
+
+    country_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Country: two letters (ISO 3166-1 alpha-2).
+    """
+
+
+default_message_pool.register_message("issuer.consumer.v1", "PostalAddress", PostalAddress)
 
 
 @dataclass(eq=False, repr=False)
@@ -842,5 +842,5 @@ from ....google import protobuf as ___google__protobuf__
 from d1_gateway_client._redaction import redact  # noqa: E402
 
 redact(PhoneNumber, 'country_code', 'phone_number')
-redact(Address, 'line1', 'line2', 'city', 'state', 'zip_code', 'country_code')
+redact(PostalAddress, 'line1', 'line2', 'city', 'state', 'zip_code', 'country_code')
 redact(PersonalInformation, 'language', 'first_name', 'middle_name', 'last_name', 'title', 'date_of_birth', 'email', 'mobile_phone_number', 'residency_address')
