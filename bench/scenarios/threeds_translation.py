@@ -32,7 +32,7 @@ def _request() -> messages_pb2.AuthenticateRequest:
     return messages_pb2.AuthenticateRequest(areq=decode(areq_pb2.AReq, AREQ))
 
 
-def _challenge(ares: ares_pb2.ARes) -> messages_pb2.Challenge:
+def _challenge(ares: ares_pb2.ARes) -> messages_pb2.BrowserChallenge:
     creq = {
         "threeDSServerTransID": ares.three_ds_server_trans_id,
         "acsTransID": ares.acs_trans_id,
@@ -41,7 +41,7 @@ def _challenge(ares: ares_pb2.ARes) -> messages_pb2.Challenge:
         "challengeWindowSize": "05",
     }
     encoded = base64.urlsafe_b64encode(orjson.dumps(creq)).rstrip(b"=").decode()
-    return messages_pb2.Challenge(acs_url=ares.acs_url, creq=encoded, session_data_max=1024)
+    return messages_pb2.BrowserChallenge(acs_url=ares.acs_url, creq=encoded, session_data_max=1024)
 
 
 def _with_plans(validator: Validator) -> Callable[[], bytes]:

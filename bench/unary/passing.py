@@ -106,7 +106,7 @@ class Passing:
         return threeds.AuthenticateResponse(ares=ares, challenge=_challenge(ares))
 
 
-def _challenge(ares: ares_pb2.ARes) -> threeds.Challenge:
+def _challenge(ares: ares_pb2.ARes) -> threeds.BrowserChallenge:
     creq = {
         "threeDSServerTransID": ares.three_ds_server_trans_id,
         "acsTransID": ares.acs_trans_id,
@@ -115,4 +115,4 @@ def _challenge(ares: ares_pb2.ARes) -> threeds.Challenge:
         "challengeWindowSize": "05",
     }
     encoded = base64.urlsafe_b64encode(orjson.dumps(creq)).rstrip(b"=").decode()
-    return threeds.Challenge(acs_url=ares.acs_url, creq=encoded, session_data_max=1024)
+    return threeds.BrowserChallenge(acs_url=ares.acs_url, creq=encoded, session_data_max=1024)

@@ -49,7 +49,7 @@ def describe(
 
 def challenge(
     ares: ares_pb2.ARes, window_size: "codes_pb2.ChallengeWindowSize.ValueType", received_time: float
-) -> threeds.Challenge:
+) -> threeds.BrowserChallenge:
     """Prepare a challenge for the browser (EMV 3DS: challenge flow, browser channel).
 
     Args:
@@ -62,7 +62,7 @@ def challenge(
     """
     if not (ares.acs_url and ares.acs_trans_id):
         raise _contradiction("The ARes requires a challenge but has no ACS URL or transaction id.")
-    return threeds.Challenge(
+    return threeds.BrowserChallenge(
         acs_url=ares.acs_url,
         creq=creq(ares, window_size),
         session_data_max=_MAX_SESSION_DATA,
@@ -83,7 +83,7 @@ def creq(ares: ares_pb2.ARes, window_size: "codes_pb2.ChallengeWindowSize.ValueT
     )
 
 
-def decoupled(areq: areq_pb2.AReq, received_time: float) -> threeds.Decoupled:
+def decoupled(areq: areq_pb2.AReq, received_time: float) -> threeds.DecoupledAuthentication:
     """Return how to poll for the result of a decoupled authentication (EMV 3DS: decoupled authentication).
 
     Args:
@@ -96,7 +96,7 @@ def decoupled(areq: areq_pb2.AReq, received_time: float) -> threeds.Decoupled:
     if not areq.three_ds_requestor_dec_max_time:
         raise _contradiction("The ARes decouples the authentication, which the AReq does not allow.")
     seconds = 60 * int(areq.three_ds_requestor_dec_max_time)
-    polling = threeds.Decoupled(poll_until_time=_timestamp(received_time + seconds))
+    polling = threeds.DecoupledAuthentication(poll_until_time=_timestamp(received_time + seconds))
     polling.poll_interval.FromSeconds(min(max(seconds // _POLLS, _MIN_POLL_SECONDS), _MAX_POLL_SECONDS))
     return polling
 

@@ -117,7 +117,7 @@ class Authenticating:
         assert completed == found.three_ds_server_trans_id
         return codes_pb2.COMPLETION_INDICATOR_COMPLETED
 
-    async def begin_challenge(self, challenge: threeds.Challenge) -> Page:
+    async def begin_challenge(self, challenge: threeds.BrowserChallenge) -> Page:
         page = await self.browser.post(challenge.acs_url, {"creq": challenge.creq, "threeDSSessionData": _SESSION_DATA})
         assert page.status == 200
         return page

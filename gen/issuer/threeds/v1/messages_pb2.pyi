@@ -203,19 +203,19 @@ class AuthenticateResponse(_message.Message):
         """The authentication response. `ares.trans_status` determines the next step."""
 
     @_builtins.property
-    def challenge(self) -> Global___Challenge:
+    def challenge(self) -> Global___BrowserChallenge:
         """The challenge for the browser; set if `trans_status` is CHALLENGE in the browser channel."""
 
     @_builtins.property
-    def decoupled(self) -> Global___Decoupled:
+    def decoupled(self) -> Global___DecoupledAuthentication:
         """When to poll for the result; set if `trans_status` is DECOUPLED."""
 
     def __init__(
         self,
         *,
         ares: _ares_pb2.ARes | None = ...,
-        challenge: Global___Challenge | None = ...,
-        decoupled: Global___Decoupled | None = ...,
+        challenge: Global___BrowserChallenge | None = ...,
+        decoupled: Global___DecoupledAuthentication | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ares", b"ares", "challenge", b"challenge", "decoupled", b"decoupled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -226,7 +226,7 @@ class AuthenticateResponse(_message.Message):
 Global___AuthenticateResponse: _TypeAlias = AuthenticateResponse  # noqa: Y015
 
 @_typing.final
-class Challenge(_message.Message):
+class BrowserChallenge(_message.Message):
     """A challenge, ready for the browser: a form with the fields `creq` and, for data that come back with the result,
     `threeDSSessionData`. The browser brings a result to the AReq's `notification_url`; trust only the one of
     GetChallengeResult.
@@ -262,10 +262,10 @@ class Challenge(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Challenge: _TypeAlias = Challenge  # noqa: Y015
+Global___BrowserChallenge: _TypeAlias = BrowserChallenge  # noqa: Y015
 
 @_typing.final
-class Decoupled(_message.Message):
+class DecoupledAuthentication(_message.Message):
     """When to poll GetChallengeResult for the result of a decoupled authentication."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -292,7 +292,7 @@ class Decoupled(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Decoupled: _TypeAlias = Decoupled  # noqa: Y015
+Global___DecoupledAuthentication: _TypeAlias = DecoupledAuthentication  # noqa: Y015
 
 @_typing.final
 class GetChallengeResultRequest(_message.Message):

@@ -14,12 +14,12 @@ __all__ = (
     "AuthenticationServiceAsyncStub",
     "AuthenticationServiceSyncStub",
     "BroadcastInformation",
+    "BrowserChallenge",
     "CardholderInfo",
-    "Challenge",
     "ChallengeWindowSize",
     "CompletionIndicator",
     "Crd",
-    "Decoupled",
+    "DecoupledAuthentication",
     "DefaultSdkType",
     "DeviceChannel",
     "DeviceRenderOptions",
@@ -1642,12 +1642,12 @@ class AuthenticateResponse(betterproto2.Message):
     The authentication response. `ares.trans_status` determines the next step.
     """
 
-    challenge: "Challenge | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    challenge: "BrowserChallenge | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The challenge for the browser; set if `trans_status` is CHALLENGE in the browser channel.
     """
 
-    decoupled: "Decoupled | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+    decoupled: "DecoupledAuthentication | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
     When to poll for the result; set if `trans_status` is DECOUPLED.
     """
@@ -1706,6 +1706,40 @@ default_message_pool.register_message("issuer.threeds.v1", "BroadcastInformation
 
 
 @dataclass(eq=False, repr=False)
+class BrowserChallenge(betterproto2.Message):
+    """
+    A challenge, ready for the browser: a form with the fields `creq` and, for data that come back with the result,
+    `threeDSSessionData`. The browser brings a result to the AReq's `notification_url`; trust only the one of
+    GetChallengeResult.
+    """
+
+    acs_url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The URL to post it to.
+    """
+
+    creq: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The form field `creq`: base64url without padding.
+    """
+
+    session_data_max: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    The largest length of `threeDSSessionData`, in characters.
+    """
+
+    expire_time: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the form must be posted at the latest: 30 s after the ARes.
+    """
+
+
+default_message_pool.register_message("issuer.threeds.v1", "BrowserChallenge", BrowserChallenge)
+
+
+@dataclass(eq=False, repr=False)
 class CardholderInfo(betterproto2.Message):
     """
     What the issuer shows the cardholder.
@@ -1736,40 +1770,6 @@ class CardholderInfo(betterproto2.Message):
 
 
 default_message_pool.register_message("issuer.threeds.v1", "CardholderInfo", CardholderInfo)
-
-
-@dataclass(eq=False, repr=False)
-class Challenge(betterproto2.Message):
-    """
-    A challenge, ready for the browser: a form with the fields `creq` and, for data that come back with the result,
-    `threeDSSessionData`. The browser brings a result to the AReq's `notification_url`; trust only the one of
-    GetChallengeResult.
-    """
-
-    acs_url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-    """
-    The URL to post it to.
-    """
-
-    creq: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-    """
-    The form field `creq`: base64url without padding.
-    """
-
-    session_data_max: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
-    """
-    The largest length of `threeDSSessionData`, in characters.
-    """
-
-    expire_time: "datetime.datetime | None" = betterproto2.field(
-        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
-    )
-    """
-    When the form must be posted at the latest: 30 s after the ARes.
-    """
-
-
-default_message_pool.register_message("issuer.threeds.v1", "Challenge", Challenge)
 
 
 @dataclass(eq=False, repr=False)
@@ -1850,7 +1850,7 @@ default_message_pool.register_message("issuer.threeds.v1", "CRD", Crd)
 
 
 @dataclass(eq=False, repr=False)
-class Decoupled(betterproto2.Message):
+class DecoupledAuthentication(betterproto2.Message):
     """
     When to poll GetChallengeResult for the result of a decoupled authentication.
     """
@@ -1870,7 +1870,7 @@ class Decoupled(betterproto2.Message):
     """
 
 
-default_message_pool.register_message("issuer.threeds.v1", "Decoupled", Decoupled)
+default_message_pool.register_message("issuer.threeds.v1", "DecoupledAuthentication", DecoupledAuthentication)
 
 
 @dataclass(eq=False, repr=False)
