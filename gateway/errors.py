@@ -1,17 +1,18 @@
 """The errors of the gateway: one class, one table from reason to status, one form on the wire.
 
-Every expected failure raises `GatewayError`. Over gRPC it becomes a ``google.rpc.Status`` with an ``ErrorInfo`` (see
-``issuer/common/v1/error.proto``), at the edge an HTTP status with ``{"error": ...}``.
+Every expected failure raises `GatewayError`. Over gRPC it becomes a ``google.rpc.Status`` with an ``ErrorDetail`` for
+the contract's users and an ``ErrorInfo`` for generic tools (see ``issuer/common/v1/error.proto``), at the edge an HTTP
+status with ``{"error": ...}``.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeAlias
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from issuer.common.v1 import error_pb2
@@ -67,6 +68,9 @@ _STATUS: Mapping[Reason, grpc.StatusCode] = {
     error_pb2.ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN: grpc.StatusCode.NOT_FOUND,
 }
 
+_NAMED: Final = frozenset({"reason", "outcome", "correlation_id"})
+"""Fields of the detail that the status names by itself."""
+
 
 # Ten digits are the shortest card number of the contracts, grouped or not.
 _NUMBER: Final = re.compile(r"[0-9](?:[ ._-]?[0-9]){9,}")
@@ -106,7 +110,7 @@ class GatewayError(Exception):
         outcome: ErrorOutcome = error_pb2.ERROR_OUTCOME_REJECTED,
         retry_after_seconds: float | None = None,
         violations: Sequence[FieldViolation] = (),
-        metadata: Mapping[str, str] | None = None,
+        detail: error_pb2.ErrorDetail | None = None,
     ) -> None:
         """Describe the failure.
 
@@ -116,15 +120,32 @@ class GatewayError(Exception):
             outcome: Whether the upstream may have acted.
             retry_after_seconds: When a retry makes sense; None if it never does.
             violations: The fields that break the contract.
-            metadata: Facts for programs: ``upstream``, ``upstream_status``, ``upstream_code``, ``earliest_cursor``.
+            detail: Further facts for programs. Its reason and outcome are replaced.
         """
         super().__init__(message)
-        self.reason = reason
         self.message = message
-        self.outcome = outcome
         self.retry_after_seconds = retry_after_seconds
         self.violations = tuple(violations)
-        self.metadata = dict(metadata or {})
+        self.detail = error_pb2.ErrorDetail()
+        if detail is not None:
+            self.detail.CopyFrom(detail)
+        self.detail.reason = reason
+        self.detail.outcome = outcome
+
+    @property
+    def reason(self) -> Reason:
+        """Why the call failed."""
+        return self.detail.reason
+
+    @property
+    def outcome(self) -> ErrorOutcome:
+        """Whether the upstream may have acted."""
+        return self.detail.outcome
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The further facts of the detail, as ``ErrorInfo.metadata`` has them."""
+        return dict(_texts(self.detail))
 
     @property
     def reason_name(self) -> str:
@@ -143,12 +164,16 @@ class GatewayError(Exception):
 
     def to_status(self, correlation_id: str) -> status_pb2.Status:
         """Return the status to send to the caller."""
-        info = error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=self.metadata)
-        info.metadata["outcome"] = self.outcome_name
-        info.metadata["correlation_id"] = correlation_id
+        metadata = {**self.metadata, "outcome": self.outcome_name, "correlation_id": correlation_id}
+        detail = error_pb2.ErrorDetail()
+        detail.CopyFrom(self.detail)
+        detail.correlation_id = correlation_id
         number: int = self.code.value[0]
         status = status_pb2.Status(code=number, message=self.message)
-        _pack(status.details.add(), info)
+        status.details.add().Pack(
+            error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=metadata)
+        )
+        status.details.add().Pack(detail)
         if self.violations:
             bad_request = error_details_pb2.BadRequest(
                 field_violations=[
@@ -158,16 +183,18 @@ class GatewayError(Exception):
                     for violation in self.violations
                 ]
             )
-            _pack(status.details.add(), bad_request)
+            status.details.add().Pack(bad_request)
         if self.retry_after_seconds is not None:
             retry = error_details_pb2.RetryInfo()
             retry.retry_delay.FromTimedelta(timedelta(seconds=self.retry_after_seconds))
-            _pack(status.details.add(), retry)
+            status.details.add().Pack(retry)
         return status
 
 
-def _pack(
-    slot: AnyMessage,
-    detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
-) -> None:
-    slot.Pack(detail)
+def _texts(message: Message) -> Iterator[tuple[str, str]]:
+    for field, value in message.ListFields():
+        if isinstance(value, Message):
+            yield from _texts(value)
+        elif field.name not in _NAMED:
+            # A number, or a truth value, which protobuf's JSON writes in lower case as well.
+            yield field.name, value if isinstance(value, str) else str(value).lower()

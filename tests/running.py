@@ -17,6 +17,7 @@ from gateway.aio.sockets import Addresses
 from gateway.settings import Settings
 from issuer.callback.v1 import service_pb2_grpc as callback_grpc
 from issuer.card.v1 import service_pb2_grpc as card_grpc
+from issuer.common.v1.error_pb2 import ErrorDetail, ErrorOutcome, ErrorReason
 from issuer.consumer.v1 import service_pb2_grpc as consumer_grpc
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
@@ -140,6 +141,7 @@ class Failure:
     reason: str
     outcome: str
     metadata: Mapping[str, str]
+    detail: ErrorDetail
     violations: Mapping[str, str]
     """The violated rule of each invalid field."""
     descriptions: Mapping[str, str]
@@ -165,24 +167,33 @@ async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
 
 
 async def failure_of(call: Awaitable[object]) -> Failure:
-    """Await a call that must fail, and return its status."""
+    """Await a call that must fail, and return its status, whose typed detail must say what its ErrorInfo says."""
     error = await _error_of(call)
     # The stubs exclude asyncio errors, but the function reads them just as well.
     status = rpc_status.from_call(cast("grpc.Call", error))
     assert status is not None, f"a status without details: {error.code().name}, {error.details()}"
-    parts = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
-    info, bad_request, retry = parts
-    found = {type(part) for detail in status.details for part in parts if detail.Unpack(part)}
-    assert type(info) in found
+    info, bad_request, retry = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.RetryInfo(),
+    )
+    detail = ErrorDetail()
+    parts = info, bad_request, retry, detail
+    found = {type(part) for each in status.details for part in parts if each.Unpack(part)}
+    assert {type(info), type(detail)} <= found
     assert info.domain == "d1-gateway"
+    assert info.reason == ErrorReason.Name(detail.reason).removeprefix("ERROR_REASON_")
+    assert info.metadata["outcome"] == ErrorOutcome.Name(detail.outcome).removeprefix("ERROR_OUTCOME_")
+    assert info.metadata.get("upstream", "") == detail.upstream
     metadata = {str(key): str(value) for key, value in (error.trailing_metadata() or ())}
-    assert info.metadata["correlation_id"] == metadata["x-correlation-id"]
+    assert info.metadata["correlation_id"] == detail.correlation_id == metadata["x-correlation-id"]
     return Failure(
         code=error.code(),
         message=error.details() or "",
         reason=info.reason,
         outcome=info.metadata["outcome"],
         metadata=dict(info.metadata),
+        detail=detail,
         violations={violation.field: violation.reason for violation in bad_request.field_violations},
         descriptions={violation.field: violation.description for violation in bad_request.field_violations},
         retry_seconds=retry.retry_delay.ToTimedelta().total_seconds() if type(retry) in found else None,

@@ -263,7 +263,7 @@ class HttpExchange:
             return upstream.unreachable(failure)
         if isinstance(failure, aiohttp.ClientResponseError):
             # Its status is aiohttp's, not the upstream's.
-            return upstream.contract_broken(f"The response of {upstream.title} is not HTTP.", status=None)
+            return upstream.contract_broken(f"The response of {upstream.title} is not HTTP.")
         return upstream.no_response()
 
 

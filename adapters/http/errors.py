@@ -20,6 +20,7 @@ import aiohttp
 from adapters.http.response import UpstreamResponse
 from gateway.errors import ErrorOutcome, FieldViolation, GatewayError, Reason
 from issuer.common.v1 import error_pb2
+from issuer.common.v1.error_pb2 import ErrorDetail
 
 __all__ = ["RETRYABLE", "RETRY_SECONDS", "Meaning", "RejectedError", "Upstream", "sanitised"]
 
@@ -100,7 +101,7 @@ class Upstream:
     """An external system, as errors name it."""
 
     name: str
-    """Name for programs: ``ErrorInfo.metadata["upstream"]``."""
+    """Name for programs: ``ErrorDetail.upstream``."""
     title: str
     """Name for people, within a sentence."""
 
@@ -111,20 +112,16 @@ class Upstream:
         outcome: ErrorOutcome,
         *,
         retry_after_seconds: float | None = None,
-        metadata: Mapping[str, str] | None = None,
+        status: int = 0,
     ) -> GatewayError:
-        """Return an error that names this upstream; empty metadata is left out."""
+        """Return an error that names this upstream, and the HTTP status of its response if there is one."""
         return GatewayError(
             reason,
             message,
             outcome=outcome,
             retry_after_seconds=retry_after_seconds,
-            metadata=self.metadata(metadata or {}),
+            detail=ErrorDetail(upstream=self.name, upstream_status=status),
         )
-
-    def metadata(self, facts: Mapping[str, str]) -> dict[str, str]:
-        """Return the non-empty facts, and the upstream's name."""
-        return {"upstream": self.name} | {name: value for name, value in facts.items() if value}
 
     def rejection(
         self,
@@ -158,18 +155,18 @@ class Upstream:
             outcome=meaning.outcome,
             retry_after_seconds=(RETRY_SECONDS if pause is None else pause) if retryable else None,
             violations=violations,
-            metadata=self.metadata({"upstream_status": str(response.status), "upstream_code": code}),
+            detail=ErrorDetail(upstream=self.name, upstream_status=response.status, upstream_code=code),
         )
         error.requested_pause_seconds = pause
         return error
 
-    def contract_broken(self, message: str, *, status: int | None) -> GatewayError:
+    def contract_broken(self, message: str, *, status: int = 0) -> GatewayError:
         """Return the error for an unreadable or incomplete response. The request was sent."""
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
             message,
             error_pb2.ERROR_OUTCOME_UNKNOWN,
-            metadata={"upstream_status": "" if status is None else str(status)},
+            status=status,
         )
 
     def unreachable(self, failure: Exception) -> GatewayError:

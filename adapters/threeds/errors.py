@@ -102,7 +102,12 @@ class ErroError(GatewayError):
             retry_after_seconds=(
                 RETRY_SECONDS if fault.reason == error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE else None
             ),
-            metadata=_metadata(self.error_code, self.error_component, erro, status),
+            detail=error_pb2.ErrorDetail(
+                upstream=THREEDS.name,
+                upstream_status=status,
+                upstream_code=self.error_code,
+                erro=_erro(self.error_component, erro),
+            ),
         )
 
 
@@ -117,7 +122,7 @@ def transaction_unknown(error: ErroError) -> GatewayError:
         error_pb2.ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN,
         "The 3DS server does not know this transaction, or no longer does.",
         outcome=error_pb2.ERROR_OUTCOME_REJECTED,
-        metadata=error.metadata,
+        detail=error.detail,
     )
 
 
@@ -128,21 +133,17 @@ def _message(code: str, component: str, text: str, erro: erro_pb2.Erro) -> str:
     return f"{component_name} {text} ({name}): {words}" if words else f"{component_name} {text} ({name})."
 
 
-def _metadata(code: str, component: str, erro: erro_pb2.Erro, status: int) -> dict[str, str]:
-    return THREEDS.metadata(
-        {
-            "upstream_status": str(status),
-            "upstream_code": code,
-            "error_component": component,
-            "error_description": sanitised(erro.error_description),
-            "error_detail": sanitised(erro.error_detail, _MAX_DETAIL_LENGTH),
-            "error_message_type": _only(_WORD, erro.error_message_type),
-            # Not sanitised, because that would mask their digits as card numbers.
-            "three_ds_server_trans_id": _only(_UUID, erro.three_ds_server_trans_id),
-            "acs_trans_id": _only(_UUID, erro.acs_trans_id),
-            "ds_trans_id": _only(_UUID, erro.ds_trans_id),
-            "sdk_trans_id": _only(_UUID, erro.sdk_trans_id),
-        }
+def _erro(component: str, erro: erro_pb2.Erro) -> error_pb2.ThreeDSErro:
+    return error_pb2.ThreeDSErro(
+        error_component=component,
+        error_description=sanitised(erro.error_description),
+        error_detail=sanitised(erro.error_detail, _MAX_DETAIL_LENGTH),
+        error_message_type=_only(_WORD, erro.error_message_type),
+        # Not sanitised, because that would mask their digits as card numbers.
+        three_ds_server_trans_id=_only(_UUID, erro.three_ds_server_trans_id),
+        acs_trans_id=_only(_UUID, erro.acs_trans_id),
+        ds_trans_id=_only(_UUID, erro.ds_trans_id),
+        sdk_trans_id=_only(_UUID, erro.sdk_trans_id),
     )
 
 

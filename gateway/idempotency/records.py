@@ -4,7 +4,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from google.rpc import error_details_pb2, status_pb2
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
 
 from gateway.errors import GatewayError
 from gateway.idempotency.encryption import FINGERPRINT_BYTES, UnreadableError
@@ -13,7 +14,6 @@ from issuer.common.v1 import error_pb2
 __all__ = [
     "ADVICE",
     "INSTANCE_BYTES",
-    "REPLAY",
     "InFlight",
     "Record",
     "Replied",
@@ -24,8 +24,6 @@ __all__ = [
 ]
 
 INSTANCE_BYTES: Final = 16
-REPLAY: Final = "idempotent_replay"
-"""Set in ``ErrorInfo.metadata`` if the error is that of an earlier call with the same id, and nothing was sent."""
 ADVICE: Final = "It was not sent again. Find out its outcome, then use a new request_id."
 """The advice to a caller whose call may have taken effect before."""
 
@@ -34,7 +32,6 @@ _MARKER: Final = struct.Struct(f"!{INSTANCE_BYTES}sd")
 _IN_FLIGHT: Final = b"f"
 _REPLIED: Final = b"r"
 _UNDECIDED: Final = b"u"
-_PER_CALL: Final = frozenset({"outcome", "correlation_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +56,27 @@ class Replied:
 class Undecided:
     """The call failed, and may have taken effect."""
 
-    status: bytes
-    """The ``google.rpc.Status`` that the caller got."""
+    message: str
+    """The message that the caller got."""
+    detail: error_pb2.ErrorDetail
+    """The detail that the caller got, without its correlation id."""
 
     @classmethod
     def of(cls, error: GatewayError) -> "Undecided":
         """Make the state for an error."""
-        return cls(error.to_status("").SerializeToString())
+        return cls(error.message, error.detail)
 
     @property
     def error(self) -> GatewayError:
         """The error for a repeated call."""
-        status, info = status_pb2.Status.FromString(self.status), error_details_pb2.ErrorInfo()
-        status.details[0].Unpack(info)
-        facts = {name: value for name, value in info.metadata.items() if name not in _PER_CALL}
-        return GatewayError(
-            error_pb2.ErrorReason.Value(f"ERROR_REASON_{info.reason}"),
-            f"{status.message} {ADVICE}",
+        error = GatewayError(
+            self.detail.reason,
+            f"{self.message} {ADVICE}",
             outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
-            metadata={**facts, REPLAY: "true"},
+            detail=self.detail,
         )
+        error.detail.idempotent_replay = True
+        return error
 
 
 State: TypeAlias = InFlight | Replied | Undecided
@@ -100,8 +98,10 @@ def encode(record: Record) -> bytes:
             kind, body = _IN_FLIGHT, _MARKER.pack(instance, lease_end)
         case Replied(reply):
             kind, body = _REPLIED, reply
-        case Undecided(status):
-            kind, body = _UNDECIDED, status
+        case Undecided(message, detail):
+            status = status_pb2.Status(message=message)
+            status.details.add().Pack(detail)
+            kind, body = _UNDECIDED, status.SerializeToString()
     return _HEAD.pack(kind, record.fingerprint) + body
 
 
@@ -114,7 +114,7 @@ def decode(content: bytes) -> Record:
     try:
         kind, fingerprint = _HEAD.unpack_from(content)
         return Record(fingerprint, _state(kind, content[_HEAD.size :]))
-    except struct.error as error:
+    except (struct.error, DecodeError) as error:
         raise UnreadableError from error
 
 
@@ -124,5 +124,13 @@ def _state(kind: bytes, body: bytes) -> State:
     if kind == _REPLIED:
         return Replied(body)
     if kind == _UNDECIDED:
-        return Undecided(body)
+        return _undecided(body)
     raise UnreadableError
+
+
+def _undecided(body: bytes) -> Undecided:
+    status, detail = status_pb2.Status.FromString(body), error_pb2.ErrorDetail()
+    any(each.Unpack(detail) for each in status.details)
+    if detail.reason == error_pb2.ERROR_REASON_UNSPECIFIED or detail.reason not in error_pb2.ErrorReason.values():
+        raise UnreadableError
+    return Undecided(status.message, detail)

@@ -16,7 +16,6 @@ from gateway.idempotency.encryption import RecordCipher, UnreadableError
 from gateway.idempotency.records import (
     ADVICE,
     INSTANCE_BYTES,
-    REPLAY,
     InFlight,
     Record,
     Replied,
@@ -231,7 +230,7 @@ def _lost() -> GatewayError:
         error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
         f"The gateway lost the first call with this request_id, which may have taken effect. {ADVICE}",
         outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
-        metadata={REPLAY: "true"},
+        detail=error_pb2.ErrorDetail(idempotent_replay=True),
     )
 
 

@@ -50,7 +50,7 @@ def check_kept(sequence: int, log_id: str, bounds: LogBounds) -> None:
     if sequence < bounds.trimmed_through:
         raise GatewayError(
             error_pb2.ERROR_REASON_CURSOR_EXPIRED,
-            "Notifications after this cursor were trimmed. Continue after metadata earliest_cursor (for a "
+            "Notifications after this cursor were trimmed. Continue after earliest_cursor (for a "
             "subscription: commit it), and fetch what you missed from D1's operation history.",
-            metadata={"earliest_cursor": encode(log_id, bounds.trimmed_through)},
+            detail=error_pb2.ErrorDetail(earliest_cursor=encode(log_id, bounds.trimmed_through)),
         )

@@ -112,5 +112,5 @@ def _contradiction(message: str) -> GatewayError:
         error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
         message,
         outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
-        metadata={"upstream": "threeds"},
+        detail=error_pb2.ErrorDetail(upstream="threeds"),
     )

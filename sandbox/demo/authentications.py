@@ -9,11 +9,12 @@ import aiohttp
 import grpc
 import orjson
 
+from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import areq_pb2, codes_pb2, service_pb2_grpc
 from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox.common.tls import browser_context
 from sandbox.demo.browser import Form, post_form
-from sandbox.demo.stage import CALL_SECONDS, Stage, error_info
+from sandbox.demo.stage import CALL_SECONDS, Stage, expect_error
 from sandbox.demo.steps import UnexpectedError, expect
 
 __all__ = ["Authentications"]
@@ -102,7 +103,7 @@ class Authentications:
         try:
             await self._authenticate(await self._areq(_DIRECTORY_SERVER_SILENT))
         except grpc.aio.AioRpcError as error:
-            return _describe(error, "THREE_DS_TIMED_OUT")
+            return expect_error(error, error_pb2.ERROR_REASON_THREE_DS_TIMED_OUT, error_pb2.ERROR_OUTCOME_REJECTED)
         raise UnexpectedError("the call succeeded")
 
     async def _broken(self) -> str:
@@ -113,7 +114,8 @@ class Authentications:
         try:
             await self._authenticate(areq)
         except grpc.aio.AioRpcError as error:
-            return f"{_describe(error, 'INVALID_REQUEST')}: {error.details()}"
+            invalid = expect_error(error, error_pb2.ERROR_REASON_INVALID_REQUEST, error_pb2.ERROR_OUTCOME_NOT_SENT)
+            return f"{invalid}: {error.details()}"
         raise UnexpectedError("the call succeeded")
 
     async def _areq(self, pan: str) -> areq_pb2.AReq:
@@ -165,9 +167,3 @@ def _status(status: "codes_pb2.TransStatus.ValueType", expected: str) -> str:
     name = codes_pb2.TransStatus.Name(status).removeprefix("TRANS_STATUS_")
     expect(name == expected, f"trans_status is {name}")
     return name
-
-
-def _describe(error: grpc.aio.AioRpcError, reason: str) -> str:
-    info = error_info(error)
-    expect(info.reason == reason, f"{error.code().name}, reason {info.reason}")
-    return f"{error.code().name}, reason {info.reason}, outcome {info.metadata['outcome']}"

@@ -8,11 +8,11 @@ from grpc_health.v1 import health_pb2
 
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
-from issuer.common.v1 import card_data_pb2
+from issuer.common.v1 import card_data_pb2, error_pb2
 from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
 from sandbox.demo.notification_sender import CARD
-from sandbox.demo.stage import CALL_SECONDS, Stage, error_info
+from sandbox.demo.stage import CALL_SECONDS, Stage, expect_error
 from sandbox.demo.steps import UnexpectedError, expect
 
 __all__ = ["Cards"]
@@ -99,11 +99,14 @@ class Cards:
         return f"{service} SERVING"
 
     async def _malformed(self) -> str:
-        return await self._rejected(_register("card_demo_3", "4970 1012 3456"), "INVALID_REQUEST", "NOT_SENT")
+        request = _register("card_demo_3", "4970 1012 3456")
+        return await self._rejected(request, error_pb2.ERROR_REASON_INVALID_REQUEST, error_pb2.ERROR_OUTCOME_NOT_SENT)
 
     async def _wrong_state(self) -> str:
         request = card.SuspendCardRequest(card_id="card_demo_2", reason_code="FRAUD")
-        return await self._rejected(request, "UPSTREAM_FORBIDDEN", "REJECTED")
+        return await self._rejected(
+            request, error_pb2.ERROR_REASON_UPSTREAM_FORBIDDEN, error_pb2.ERROR_OUTCOME_REJECTED
+        )
 
     async def _answer_lost(self) -> str:
         self._stage.sandbox.faults.add(Fault(operation=Operation.SUSPEND_CARD.value, times=1, drop=Drop.AFTER))
@@ -111,10 +114,13 @@ class Cards:
         cards = card_grpc.CardServiceStub(self._stage.channel)
         await cards.RegisterCard(_register(card_id, "4970101111111111"), timeout=CALL_SECONDS)
         request = card.SuspendCardRequest(card_id=card_id, reason_code="USER_DECISION")
-        return await self._rejected(request, "UPSTREAM_NO_ANSWER", "UNKNOWN")
+        return await self._rejected(request, error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, error_pb2.ERROR_OUTCOME_UNKNOWN)
 
     async def _rejected(
-        self, request: card.RegisterCardRequest | card.SuspendCardRequest, reason: str, outcome: str
+        self,
+        request: card.RegisterCardRequest | card.SuspendCardRequest,
+        reason: "error_pb2.ErrorReason.ValueType",
+        outcome: "error_pb2.ErrorOutcome.ValueType",
     ) -> str:
         cards = card_grpc.CardServiceStub(self._stage.channel)
         try:
@@ -123,10 +129,7 @@ class Cards:
             else:
                 await cards.SuspendCard(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
-            info = error_info(error)
-            outcome_text = f"{error.code().name}, reason {info.reason}, outcome {info.metadata['outcome']}"
-            expect((info.reason, info.metadata["outcome"]) == (reason, outcome), outcome_text)
-            return outcome_text
+            return expect_error(error, reason, outcome)
         raise UnexpectedError("the call succeeded")
 
 

@@ -7,10 +7,11 @@ from typing import TypeAlias
 
 import grpc
 
+from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from issuer.threeds.v1 import operation_pb2 as threeds
-from sandbox.demo.stage import Stage, error_info
+from sandbox.demo.stage import Stage, expect_error
 from sandbox.demo.steps import UnexpectedError, expect
 
 __all__ = ["Notifications"]
@@ -91,9 +92,8 @@ class Notifications:
         try:
             await self._next()
         except grpc.aio.AioRpcError as error:
-            reason = error_info(error).reason
-            expect(reason == "SERVER_DRAINING", reason)
-            return f"{error.code().name}, reason {reason}; the gateway's exit status is {await stopping}"
+            draining = expect_error(error, error_pb2.ERROR_REASON_SERVER_DRAINING, error_pb2.ERROR_OUTCOME_NOT_SENT)
+            return f"{draining}; the gateway's exit status is {await stopping}"
         finally:
             await stopping
         raise UnexpectedError("the stream did not end")

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from typing import cast
 
 import grpc
-from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from issuer.common.v1.error_pb2 import ErrorDetail, ErrorOutcome, ErrorReason
 from sandbox.demo.notification_sender import NotificationSender
-from sandbox.demo.steps import Steps, UnexpectedError
+from sandbox.demo.steps import Steps, UnexpectedError, expect
 from sandbox.gateway import GatewayProcess
 from sandbox.sandbox import Sandbox
 
-__all__ = ["CALL_SECONDS", "Stage", "error_info"]
+__all__ = ["CALL_SECONDS", "Stage", "expect_error"]
 
 CALL_SECONDS = 5.0
 """The deadline of every call, in seconds."""
@@ -29,15 +29,21 @@ class Stage:
     sender: NotificationSender
 
 
-def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    """Return the ErrorInfo of a failed call.
+def expect_error(
+    error: grpc.aio.AioRpcError, reason: "ErrorReason.ValueType", outcome: "ErrorOutcome.ValueType"
+) -> str:
+    """Check the reason and the outcome of a failed call, and return them as text.
 
     Raises:
-        UnexpectedError: The error has none.
+        UnexpectedError: The error has others, or none.
     """
-    info = error_details_pb2.ErrorInfo()
+    detail = ErrorDetail()
     # The stubs exclude asyncio errors, but the function reads them just as well.
     status = rpc_status.from_call(cast("grpc.Call", error))
-    if status is None or not status.details[0].Unpack(info):
+    if status is None or not any(each.Unpack(detail) for each in status.details):
         raise UnexpectedError(f"the error has no details: {error.code().name}")
-    return info
+    reason_name = ErrorReason.Name(detail.reason).removeprefix("ERROR_REASON_")
+    outcome_name = ErrorOutcome.Name(detail.outcome).removeprefix("ERROR_OUTCOME_")
+    text = f"{error.code().name}, reason {reason_name}, outcome {outcome_name}"
+    expect((detail.reason, detail.outcome) == (reason, outcome), text)
+    return text

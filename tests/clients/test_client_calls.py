@@ -72,7 +72,7 @@ async def test_an_error_of_d1_says_why_and_that_nothing_changed(client: AsyncGat
     error = caught.value
     assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, errors.ErrorReason.UPSTREAM_NOT_FOUND)
     assert error.outcome is errors.ErrorOutcome.REJECTED
-    assert error.metadata["upstream"] == "d1"
+    assert (error.detail.upstream, error.detail.upstream_status) == ("d1", 404)
     assert len(error.correlation_id) == 32
     assert error.correlation_id in str(error)
     assert uuid.UUID(error.request_id).version == 4

@@ -7,6 +7,8 @@ from typing import Any
 import grpc
 import grpc_testing
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.status_pb2 import Status
 
 from d1_gateway_client import GatewayClient, Options, errors
 from d1_gateway_client.contracts.issuer.card.v1 import CreateCardRequest, CreateCardResponse
@@ -14,6 +16,7 @@ from d1_gateway_client.contracts.issuer.notification.v1 import Notification, Wat
 from gateway.errors import GatewayError
 from issuer.card.v1 import service_pb2 as card
 from issuer.common.v1 import error_pb2
+from issuer.common.v1.error_pb2 import ErrorDetail
 from issuer.notification.v1 import service_pb2 as notification
 from tests.clients.client_gateways import CORRELATION_ID
 
@@ -62,7 +65,12 @@ def test_a_call_has_a_request_id_a_token_and_its_response(
     assert ("authorization", "Bearer t-1") in {tuple(pair) for pair in metadata}
 
 
-@pytest.mark.parametrize("details", [b"", b"\x08\xff", b"\x1a\x05\x0a\x7f"])
+BROKEN_DETAIL = Status(
+    details=[AnyMessage(type_url=f"type.googleapis.com/{ErrorDetail.DESCRIPTOR.full_name}", value=b"\xff")]
+)
+
+
+@pytest.mark.parametrize("details", [b"", b"\x08\xff", b"\x1a\x05\x0a\x7f", BROKEN_DETAIL.SerializeToString()])
 def test_an_error_that_no_gateway_wrote_is_still_an_error(
     channel: Any, client: GatewayClient, caller: ThreadPoolExecutor, details: bytes
 ) -> None:
@@ -72,6 +80,20 @@ def test_an_error_that_no_gateway_wrote_is_still_an_error(
     with pytest.raises(errors.PermissionDeniedError) as caught:
         answer.result(10)
     assert (caught.value.reason, caught.value.outcome) == (errors.ErrorReason.UNSPECIFIED, errors.ErrorOutcome.UNKNOWN)
+
+
+def test_an_error_of_a_newer_gateway_leaves_open_what_this_client_does_not_know(
+    channel: Any, client: GatewayClient, caller: ThreadPoolExecutor
+) -> None:
+    newer = Status()
+    newer.details.add().Pack(ErrorDetail.FromString(b"\x08\x8f\x4e\x10\x63\x1a\x05an-id"))
+    answer = caller.submit(client.cards.create_card, CreateCardRequest())
+    _, _, rpc = channel.take_unary_unary(CREATE)
+    end(rpc, None, grpc.StatusCode.ABORTED, newer.SerializeToString())
+    with pytest.raises(errors.GatewayError) as caught:
+        answer.result(10)
+    assert (caught.value.reason, caught.value.outcome) == (9_999, errors.ErrorOutcome.UNKNOWN)
+    assert str(caught.value) == "ABORTED [UNKNOWN(9999), outcome UNKNOWN]:  (correlation id an-id)"
 
 
 def test_a_watch_resumes_after_its_last_batch(channel: Any, client: GatewayClient, caller: ThreadPoolExecutor) -> None:

@@ -251,7 +251,7 @@ def test_the_client_retries_exactly_what_the_contracts_declare_idempotent() -> N
         for method in pool.FindServiceByName(name).methods
         if method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
     }
-    overloaded = errors.GatewayError(errors.Facts(grpc.StatusCode.UNAVAILABLE, "", outcome=errors.ErrorOutcome.UNKNOWN))
+    overloaded = errors.GatewayError(errors.Facts(grpc.StatusCode.UNAVAILABLE, ""))
     every = {f"/{name}/{method.name}" for name in SERVICES for method in pool.FindServiceByName(name).methods}
     assert {route for route in every if pause_seconds(overloaded, route, Backoff()) is not None} == declared
 
@@ -272,14 +272,18 @@ CREATING = "/issuer.card.v1.CardService/CreateCard"
 
 
 @pytest.mark.parametrize(
-    ("route", "reason_name", "times"),
-    [(REGISTERING, "", 1), (REGISTERING, "SERVER_DRAINING", 0), (CREATING, "", 0)],
+    ("route", "reason", "times"),
+    [
+        (REGISTERING, errors.ErrorReason.UNSPECIFIED, 1),
+        (REGISTERING, errors.ErrorReason.SERVER_DRAINING, 0),
+        (CREATING, errors.ErrorReason.UNSPECIFIED, 0),
+    ],
     ids=["harmless", "cancelled by the gateway itself", "a change that may have been made"],
 )
 def test_a_call_that_grpc_cancels_as_its_gateway_shuts_down_is_repeated_where_that_is_harmless(
-    route: str, reason_name: str, times: int
+    route: str, reason: errors.ErrorReason, times: int
 ) -> None:
-    facts = errors.Facts(grpc.StatusCode.CANCELLED, "", reason_name=reason_name)
+    facts = errors.Facts(grpc.StatusCode.CANCELLED, "", errors.ErrorDetail(reason=reason))
 
     pauses = [pause_seconds(errors.GatewayError(facts), route, Backoff())]
     assert len([pause for pause in pauses if pause is not None]) == times

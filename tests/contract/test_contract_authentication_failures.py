@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
+from issuer.common.v1.error_pb2 import ThreeDSErro
 from issuer.threeds.v1 import codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox.common.faults import Drop, Fault
@@ -145,11 +146,10 @@ async def test_an_erro_is_mapped_by_its_code_whatever_its_status(
         sent = 3 if code == "403" and rpc in LOOKUPS else 1
         failure = await _failure(authenticating, rpc, Fault(status=status, body=_erro(code)), sent=sent)
         assert failure.error == expected, code
-        assert failure.metadata["upstream_status"] == str(status)
-        assert failure.metadata["upstream_code"] == code
-        assert failure.metadata["error_component"] == "D"
-        assert failure.metadata["error_description"] == "Something is wrong"
-        assert failure.metadata["error_detail"] == "acctNumber"
+        assert (failure.detail.upstream_status, failure.detail.upstream_code) == (status, code)
+        assert failure.detail.erro == ThreeDSErro(
+            error_component="D", error_description="Something is wrong", error_detail="acctNumber"
+        )
 
 
 async def test_what_the_3ds_server_itself_says_of_a_result_is_its_state(authenticating: Authenticating) -> None:

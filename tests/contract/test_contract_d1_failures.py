@@ -32,7 +32,7 @@ async def test_each_response_of_d1_reaches_the_caller(running: Running, case: Ca
         running.sandbox.faults.add(case.at(rpc.operation, idempotent=rpc.is_idempotent))
         failure = await failure_of(rpc.call(running))
         assert failure.error == case.error, rpc.name
-        assert (failure.metadata["upstream"], failure.metadata["upstream_status"]) == ("d1", str(status))
+        assert (failure.detail.upstream, failure.detail.upstream_status) == ("d1", status)
         assert running.sandbox.faults.take(rpc.operation) is None
         assert known(running.sandbox) == before
     await RPCS["SuspendCard"].call(running)
@@ -109,7 +109,7 @@ async def test_d1s_error_text_is_passed_on_without_numbers_and_tokens(running: R
     body = '{"errorCode":"SOME_CODE","error":"card 4970 1012 3456 7890 of eyJhbGciOiJub25lIn0.e30. it is\\u0007odd"}'
     running.sandbox.faults.add(Fault(Operation.DELETE_CARD, status=403, body=body))
     failure = await failure_of(RPCS["DeleteCard"].call(running))
-    assert failure.metadata["upstream_code"] == "SOME_CODE"
+    assert failure.detail.upstream_code == "SOME_CODE"
     assert "it is odd" in failure.message
     assert not {"4970", "7890", "eyJ"} & set(failure.message.replace(".", " ").split())
 

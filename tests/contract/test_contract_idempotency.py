@@ -165,6 +165,8 @@ async def test_a_call_whose_response_was_lost_is_not_sent_again(running: Running
     correlation_id = again.metadata["correlation_id"]
     assert correlation_id != first.metadata["correlation_id"]
     assert again.metadata == {**first.metadata, "correlation_id": correlation_id, "idempotent_replay": "true"}
+    assert (first.detail.idempotent_replay, again.detail.idempotent_replay) == (False, True)
+    assert again.detail.upstream == first.detail.upstream == "d1"
     assert consumer_rpcs.known(running.sandbox) == known
     assert (await failure_of(rpc.call(running, changed(request, **_OTHER[name])))).reason == "REQUEST_ID_REUSED"
 

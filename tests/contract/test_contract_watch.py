@@ -291,7 +291,7 @@ async def test_an_expired_cursor_gets_the_earliest_one(sandbox: Sandbox, tmp_pat
             failure = await watch.failure()
         assert (failure.code, failure.reason) == (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED")
         sent = await notify(running, "card-1")
-        async with watching(running, after_cursor=failure.metadata["earliest_cursor"]) as watch:
+        async with watching(running, after_cursor=failure.detail.earliest_cursor) as watch:
             assert await watch.operation_ids(1) == sent
 
 

@@ -81,6 +81,7 @@ async def test_a_failure_is_a_line_and_its_details(caller: Mapping[str, str]) ->
     assert (parsed["code"], parsed["outcome"]) == ("NOT_FOUND", "REJECTED")
     assert parsed["reason"] in line
     assert parsed["correlationId"] in line
+    assert (parsed["upstream"], parsed["upstreamStatus"]) == ("d1", 404)
     assert request_id == f"d1-gateway-client: request id {parsed['requestId']}"
 
 

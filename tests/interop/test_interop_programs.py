@@ -73,7 +73,10 @@ def test_a_call_succeeds_and_a_refused_one_says_why(client: Client, new_card: Ca
         assert program.hear() == {"suspended": card}
         assert program.ended() == 0
     with client("suspend", card) as program:
-        assert program.hear() == {"reason": "UPSTREAM_FORBIDDEN", "outcome": "REJECTED"}
+        assert program.hear() == {
+            "reason": "ERROR_REASON_UPSTREAM_FORBIDDEN",
+            "outcome": "ERROR_OUTCOME_REJECTED",
+        }
 
 
 def test_a_watch_brings_earlier_and_new_notifications(

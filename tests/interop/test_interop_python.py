@@ -11,6 +11,8 @@ import pytest
 from grpclib.client import Channel
 
 from d1_gateway_client.testing import Flow, SandboxGateway, Status
+from issuer.common.v1 import error_pb2
+from issuer.common.v1.error_pb2 import ErrorDetail
 from tests.interop.interop_docs import program
 
 
@@ -77,7 +79,13 @@ def grpclib_connection(channel: Channel) -> asyncio.Transport:
 async def test_a_call_succeeds_and_a_refused_one_says_why(client: Client, new_card: Callable[[], str]) -> None:
     card = new_card()
     assert await client.program.suspend(client.channel, card) is None
-    assert await client.program.suspend(client.channel, card) == ("UPSTREAM_FORBIDDEN", "REJECTED")
+    refused = await client.program.suspend(client.channel, card)
+    if isinstance(refused, ErrorDetail):
+        assert refused.reason == error_pb2.ERROR_REASON_UPSTREAM_FORBIDDEN
+        assert refused.outcome == error_pb2.ERROR_OUTCOME_REJECTED
+        assert (refused.upstream, refused.upstream_status) == ("d1", 403)
+    else:
+        assert refused == ("UPSTREAM_FORBIDDEN", "REJECTED")
 
 
 async def test_a_watch_brings_earlier_and_new_notifications(

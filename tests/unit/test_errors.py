@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import DOMAIN, FieldViolation, GatewayError, shown
 from issuer.common.v1 import error_pb2
+from issuer.common.v1.error_pb2 import ErrorDetail
 
 CONTRACT = Path(__file__).parents[2] / "proto/issuer/common/v1/error.proto"
 REASONS = [reason for reason in error_pb2.ErrorReason.values() if reason != error_pb2.ERROR_REASON_UNSPECIFIED]
@@ -83,7 +84,7 @@ def test_the_error_info_tells_programs_what_happened() -> None:
         error_pb2.ERROR_REASON_UPSTREAM_CONFLICT,
         "The card id is in use.",
         outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
-        metadata={"upstream": "d1", "upstream_status": "409"},
+        detail=ErrorDetail(upstream="d1", upstream_status=409),
     )
 
     info = detail(error, error_details_pb2.ErrorInfo)
@@ -105,14 +106,74 @@ def test_every_outcome_has_its_name(outcome: "error_pb2.ErrorOutcome.ValueType")
     assert "ERROR_OUTCOME_" + error.outcome_name == error_pb2.ErrorOutcome.Name(outcome)
 
 
-def test_the_outcome_and_the_correlation_id_cannot_be_replaced_by_metadata() -> None:
+def test_what_an_error_is_and_of_which_call_cannot_be_replaced_by_its_detail() -> None:
     error = GatewayError(
-        error_pb2.ERROR_REASON_INTERNAL, "", metadata={"outcome": "NOT_SENT", "correlation_id": "another"}
+        error_pb2.ERROR_REASON_INTERNAL,
+        "",
+        detail=ErrorDetail(
+            reason=error_pb2.ERROR_REASON_CURSOR_UNKNOWN,
+            outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
+            correlation_id="another",
+        ),
     )
 
-    metadata = detail(error, error_details_pb2.ErrorInfo).metadata
+    assert detail(error, ErrorDetail) == ErrorDetail(
+        reason=error_pb2.ERROR_REASON_INTERNAL, outcome=error_pb2.ERROR_OUTCOME_REJECTED, correlation_id="an-id"
+    )
+    assert dict(detail(error, error_details_pb2.ErrorInfo).metadata) == {
+        "outcome": "REJECTED",
+        "correlation_id": "an-id",
+    }
 
-    assert (metadata["outcome"], metadata["correlation_id"]) == ("REJECTED", "an-id")
+
+EVERYTHING = ErrorDetail(
+    reason=error_pb2.ERROR_REASON_THREE_DS_REJECTED,
+    outcome=error_pb2.ERROR_OUTCOME_REJECTED,
+    correlation_id="an-id",
+    upstream="threeds",
+    upstream_status=200,
+    upstream_code="203",
+    erro=error_pb2.ThreeDSErro(
+        error_component="D",
+        error_description="Format wrong",
+        error_detail="acctNumber",
+        error_message_type="AReq",
+        three_ds_server_trans_id="3",
+        acs_trans_id="a",
+        ds_trans_id="d",
+        sdk_trans_id="s",
+    ),
+    earliest_cursor="c-1",
+    idempotent_replay=True,
+)
+
+
+def test_the_detail_and_the_error_info_say_the_same() -> None:
+    error = GatewayError(error_pb2.ERROR_REASON_THREE_DS_REJECTED, "", detail=EVERYTHING)
+
+    info = detail(error, error_details_pb2.ErrorInfo)
+
+    assert detail(error, ErrorDetail) == EVERYTHING
+    assert len(EVERYTHING.ListFields()) == len(ErrorDetail.DESCRIPTOR.fields), "a new field belongs into this test"
+    assert len(EVERYTHING.erro.ListFields()) == len(error_pb2.ThreeDSErro.DESCRIPTOR.fields)
+    assert info.reason == "THREE_DS_REJECTED"
+    assert dict(info.metadata) == {
+        "outcome": "REJECTED",
+        "correlation_id": "an-id",
+        "upstream": "threeds",
+        "upstream_status": "200",
+        "upstream_code": "203",
+        "error_component": "D",
+        "error_description": "Format wrong",
+        "error_detail": "acctNumber",
+        "error_message_type": "AReq",
+        "three_ds_server_trans_id": "3",
+        "acs_trans_id": "a",
+        "ds_trans_id": "d",
+        "sdk_trans_id": "s",
+        "earliest_cursor": "c-1",
+        "idempotent_replay": "true",
+    }
 
 
 def test_violations_become_a_bad_request() -> None:
@@ -140,28 +201,26 @@ def test_a_delay_becomes_retry_info(seconds: float) -> None:
     assert detail(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds() == seconds
 
 
-def test_without_violations_and_delay_there_is_the_error_info_alone() -> None:
+def test_without_violations_and_delay_there_are_the_error_info_and_the_detail_alone() -> None:
     status = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "").to_status("an-id")
 
-    assert [any_.TypeName() for any_ in status.details] == ["google.rpc.ErrorInfo"]
+    assert [any_.TypeName() for any_ in status.details] == ["google.rpc.ErrorInfo", "issuer.common.v1.ErrorDetail"]
 
 
-@given(
-    message=st.text(max_size=200),
-    metadata=st.dictionaries(st.text(max_size=20), st.text(max_size=50), max_size=4),
-)
-def test_any_text_survives_the_way_to_the_caller(message: str, metadata: dict[str, str]) -> None:
-    error = GatewayError(error_pb2.ERROR_REASON_INTERNAL, message, metadata=metadata)
+@given(message=st.text(max_size=200), code=st.text(min_size=1, max_size=50))
+def test_any_text_survives_the_way_to_the_caller(message: str, code: str) -> None:
+    error = GatewayError(error_pb2.ERROR_REASON_INTERNAL, message, detail=ErrorDetail(upstream_code=code))
 
     status = type(error.to_status("an-id")).FromString(error.to_status("an-id").SerializeToString())
 
     assert status.message == str(error) == message
     received = dict(detail(error, error_details_pb2.ErrorInfo).metadata)
-    assert received == {**metadata, "outcome": "REJECTED", "correlation_id": "an-id"}
+    assert received == {"upstream_code": code, "outcome": "REJECTED", "correlation_id": "an-id"}
+    assert detail(error, ErrorDetail).upstream_code == code
 
 
 def test_an_error_can_be_sent_twice() -> None:
-    error = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "A message.", metadata={"upstream": "d1"})
+    error = GatewayError(error_pb2.ERROR_REASON_INTERNAL, "A message.", detail=ErrorDetail(upstream="d1"))
 
     assert error.to_status("one") != error.to_status("two")
     assert error.metadata == {"upstream": "d1"}

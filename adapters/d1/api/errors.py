@@ -84,7 +84,7 @@ def no_token(failure: GatewayError) -> GatewayError:
         f"Nothing was sent, because no access token could be obtained. {cause}",
         outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
         retry_after_seconds=retry_after_seconds,
-        metadata=failure.metadata,
+        detail=failure.detail,
     )
 
 

@@ -104,7 +104,7 @@ async def test_nothing_of_an_erro_is_taken_on_trust(threeds: FakeUpstream, serve
 
     assert set(error.metadata) == {"upstream", "upstream_status", "error_description", "error_detail"}
     assert PAN not in str(error) + str(error.metadata)
-    assert len(error.to_status("x" * 64).SerializeToString()) < 2000
+    assert len(error.to_status("x" * 64).SerializeToString()) < 3000
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import (
 
 	callback "d1gateway.internal/contracts/issuer/callback/v1"
 	card "d1gateway.internal/contracts/issuer/card/v1"
+	common "d1gateway.internal/contracts/issuer/common/v1"
 	notification "d1gateway.internal/contracts/issuer/notification/v1"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
@@ -38,13 +38,13 @@ func connect(address, ca, certificate, key string) (*grpc.ClientConn, error) {
 	return grpc.Dial(address, grpc.WithTransportCredentials(credentials.NewTLS(config)))
 }
 
-func errorInfo(err error) *errdetails.ErrorInfo {
-	for _, detail := range status.Convert(err).Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok {
-			return info
+func errorDetail(err error) *common.ErrorDetail {
+	for _, each := range status.Convert(err).Details() {
+		if detail, ok := each.(*common.ErrorDetail); ok {
+			return detail
 		}
 	}
-	return &errdetails.ErrorInfo{}
+	return &common.ErrorDetail{}
 }
 
 func suspend(gateway *grpc.ClientConn, cardID string) error {
@@ -131,8 +131,8 @@ func main() {
 	case "suspend":
 		cardID := os.Args[2]
 		if err := suspend(gateway, cardID); err != nil {
-			info := errorInfo(err)
-			printed(map[string]any{"reason": info.Reason, "outcome": info.Metadata["outcome"]})
+			detail := errorDetail(err)
+			printed(map[string]any{"reason": detail.Reason.String(), "outcome": detail.Outcome.String()})
 		} else {
 			printed(map[string]any{"suspended": cardID})
 		}

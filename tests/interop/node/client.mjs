@@ -5,30 +5,31 @@ import { readFileSync } from "node:fs";
 import grpc from "@grpc/grpc-js";
 import loader from "@grpc/proto-loader";
 import protobuf from "protobufjs";
+import "protobufjs/ext/descriptor/index.js";
 
+const contracts = readFileSync(process.env.D1_GATEWAY_CONTRACTS);
 const issuer = grpc.loadPackageDefinition(
-  loader.loadFileDescriptorSetFromBuffer(readFileSync(process.env.D1_GATEWAY_CONTRACTS), { longs: String, enums: String, oneofs: true }),
+  loader.loadFileDescriptorSetFromBuffer(contracts, { longs: String, enums: String, oneofs: true }),
 ).issuer;
+const ErrorDetail = protobuf.Root.fromDescriptor(contracts).lookupType("issuer.common.v1.ErrorDetail");
 
 // google.rpc, as far as it is needed to read errors.
 const { root } = protobuf.parse(`
   syntax = "proto3";
   message Any { string type_url = 1; bytes value = 2; }
   message Status { int32 code = 1; string message = 2; repeated Any details = 3; }
-  message ErrorInfo { string reason = 1; string domain = 2; map<string, string> metadata = 3; }
-`);
+`, { keepCase: true });
 const Status = root.lookupType("Status");
-const ErrorInfo = root.lookupType("ErrorInfo");
 
 const file = (name) => readFileSync(process.env[`D1_GATEWAY_CLIENT_${name}_FILE`]);
 const credentials = grpc.credentials.createSsl(file("CA"), file("KEY"), file("CERTIFICATE"));
 const client = (Service) => new Service(process.env.D1_GATEWAY_CLIENT_ADDRESS, credentials);
 const print = (happened) => console.log(JSON.stringify(happened));
 
-function errorInfo(error) {
+function errorDetail(error) {
   const [bytes] = error.metadata.get("grpc-status-details-bin");
-  const [detail] = Status.decode(bytes).details;
-  return ErrorInfo.decode(detail.value);
+  const { value } = Status.decode(bytes).details.find(({ type_url }) => type_url.endsWith("/issuer.common.v1.ErrorDetail"));
+  return ErrorDetail.toObject(ErrorDetail.decode(value), { enums: String });
 }
 
 function suspend(cardId) {
@@ -36,8 +37,8 @@ function suspend(cardId) {
   const request = { card_id: cardId, reason_code: "FRAUD" };
   cards.suspendCard(request, { deadline: Date.now() + 10_000 }, (error) => {
     if (error) {
-      const { reason, metadata } = errorInfo(error);
-      print({ reason, outcome: metadata.outcome });
+      const { reason, outcome } = errorDetail(error);
+      print({ reason, outcome });
     } else {
       print({ suspended: cardId });
     }

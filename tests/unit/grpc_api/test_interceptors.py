@@ -145,7 +145,7 @@ async def test_an_expected_failure_comes_with_its_reason(
         error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED,
         "Wait a little, d\u00e4r\nwaiter.",
         retry_after_seconds=2.5,
-        metadata={"upstream": "d1", "upstream_code": "\u2603"},
+        detail=error_pb2.ErrorDetail(upstream="d1", upstream_code="\u2603"),
     )
 
     failure = await failure_of(served.cards.ResumeCard(RESUME))
@@ -250,7 +250,9 @@ async def test_what_an_upstream_said_is_told_to_the_caller_and_not_to_the_log(
     served.issuer.failure = GatewayError(
         error_pb2.ERROR_REASON_UPSTREAM_INVALID,
         "D1 refused it (HTTP 400): Erika Mustermann",
-        metadata={"upstream": "d1", "upstream_status": "400", "error_detail": "Erika Mustermann"},
+        detail=error_pb2.ErrorDetail(
+            upstream="d1", upstream_status=400, erro=error_pb2.ThreeDSErro(error_detail="Erika Mustermann")
+        ),
     )
 
     assert "Erika" in (await failure_of(served.cards.ResumeCard(RESUME))).message

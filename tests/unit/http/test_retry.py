@@ -32,7 +32,7 @@ CASES = {
     "deadline, nothing sent": (D1.deadline_exceeded(sent=False), False, False),
     "deadline": (D1.deadline_exceeded(sent=True), False, False),
     "connection broke": (LOST, True, False),
-    "not HTTP": (D1.contract_broken("", status=None), False, False),
+    "not HTTP": (D1.contract_broken(""), False, False),
     "Erro 403": (erro_403(), True, False),
     **{f"HTTP {status}": (answered(status), True, False) for status in (429, 502, 503, 504)},
     **{f"HTTP {status}": (answered(status), False, False) for status in (301, 400, 401, 403, 404, 409, 500, 501, 507)},

@@ -126,5 +126,5 @@ def failure(outcome: ErrorOutcome) -> GatewayError:
         error_pb2.ERROR_REASON_UPSTREAM_FAILED,
         "D1 failed.",
         outcome=outcome,
-        metadata={"upstream": "d1", "upstream_status": "500"},
+        detail=error_pb2.ErrorDetail(upstream="d1", upstream_status=500),
     )

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from gateway.idempotency.encryption import FINGERPRINT_BYTES, RecordCipher, UnreadableError
 from gateway.idempotency.records import InFlight, Record, Replied, State, Undecided, decode, encode
+from issuer.common.v1 import error_pb2
+from issuer.common.v1.error_pb2 import ErrorDetail
 
 KEY, OTHER_KEY = b"\x01" * 32, b"\x02" * 32
 CIPHER = RecordCipher(KEY)
@@ -13,7 +15,16 @@ CIPHER = RecordCipher(KEY)
 states = st.one_of(
     st.builds(InFlight, st.binary(min_size=16, max_size=16), st.floats(0, 1e11)),
     st.builds(Replied, st.binary()),
-    st.builds(Undecided, st.binary()),
+    st.builds(
+        Undecided,
+        st.text(),
+        st.builds(
+            ErrorDetail,
+            reason=st.sampled_from(error_pb2.ErrorReason.values()[1:]),
+            upstream=st.text(),
+            upstream_status=st.integers(0, 999),
+        ),
+    ),
 )
 fingerprints = st.binary(min_size=FINGERPRINT_BYTES, max_size=FINGERPRINT_BYTES)
 
@@ -69,7 +80,17 @@ def test_a_fingerprint_cannot_be_made_without_the_key() -> None:
     assert CIPHER.name([content.decode()]).removeprefix("idempotency/") != fingerprint.hex()
 
 
-@pytest.mark.parametrize("content", [b"", b"r", b"x" + bytes(32), b"f" + bytes(32), b"f" + bytes(32 + 25)])
+def undecided(reason: int) -> bytes:
+    return encode(Record(bytes(32), Undecided("", ErrorDetail(reason=reason))))  # type: ignore[arg-type] # maybe unknown
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"r", b"x" + bytes(32), b"f" + bytes(32), b"f" + bytes(32 + 25)),
+        *(b"u" + bytes(32), b"u" + bytes(32) + b"\xff", undecided(9_999)),
+    ],
+)
 def test_a_record_that_this_version_does_not_know_is_unreadable(content: bytes) -> None:
     with pytest.raises(UnreadableError):
         decode(content)

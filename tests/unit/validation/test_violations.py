@@ -83,5 +83,5 @@ def test_a_shortened_description_is_seen_to_be_one() -> None:
     status = invalid_request(some(40, 300)).to_status("correlation")
 
     bad_request = error_details_pb2.BadRequest()
-    assert status.details[1].Unpack(bad_request)
+    assert status.details[2].Unpack(bad_request)
     assert all(violation.description.endswith("...") for violation in bad_request.field_violations)

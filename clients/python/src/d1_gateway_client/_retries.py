@@ -55,7 +55,7 @@ def pause_seconds(error: GatewayError, route: str, backoff: Backoff) -> float | 
     """
     is_safe = error.outcome is ErrorOutcome.NOT_SENT or route in IDEMPOTENT
     # grpc's status for a call that arrives at the very moment of a shutdown (grpc/grpc#41785).
-    is_shut_out = error.code is grpc.StatusCode.CANCELLED and not error.reason_name and route in IDEMPOTENT
+    is_shut_out = error.code is grpc.StatusCode.CANCELLED and not error.reason and route in IDEMPOTENT
     if is_shut_out or (error.code is grpc.StatusCode.UNAVAILABLE and is_safe):
         return backoff.seconds(error.retry_after_seconds)
     if error.reason is ErrorReason.REQUEST_IN_FLIGHT:
@@ -65,7 +65,7 @@ def pause_seconds(error: GatewayError, route: str, backoff: Backoff) -> float | 
 
 def is_transient(error: GatewayError) -> bool:
     """Tell whether a stream that ended with this error can be opened again."""
-    return error.code is grpc.StatusCode.UNAVAILABLE or (error.code in _BROKEN and not error.reason_name)
+    return error.code is grpc.StatusCode.UNAVAILABLE or (error.code in _BROKEN and not error.reason)
 
 
 def with_request_id(request: _Request) -> _Request:

@@ -1,4 +1,4 @@
-"""Errors from the wire: ``google.rpc.Status`` in the trailing metadata."""
+"""Errors from the wire: the details of the ``google.rpc.Status`` in the trailing metadata."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -7,12 +7,12 @@ import betterproto2
 import grpc
 
 from d1_gateway_client import errors
-from d1_gateway_client.contracts.google.rpc import BadRequest, ErrorInfo, RetryInfo, Status
-from d1_gateway_client.errors import ErrorOutcome, Facts, FieldViolation, GatewayError
+from d1_gateway_client.contracts.google.rpc import BadRequest, RetryInfo, Status
+from d1_gateway_client.contracts.message_pool import default_message_pool
+from d1_gateway_client.errors import ErrorDetail, ErrorOutcome, Facts, FieldViolation, GatewayError
 
 __all__ = ["error_of", "not_sent"]
 
-_DOMAIN = "d1-gateway"
 _DETAILS = "grpc-status-details-bin"
 _CORRELATION = "x-correlation-id"
 
@@ -37,46 +37,42 @@ def error_of(code: grpc.StatusCode, message: str | None, trailing: Iterable[tupl
     """Return the `GatewayError` of a failed call, from its status, the status's text and its trailing metadata."""
     metadata = dict(trailing)
     status = _status(metadata.get(_DETAILS))
-    info = _detail(status, ErrorInfo)
-    if info is None or info.domain != _DOMAIN:
-        info = ErrorInfo()
+    detail = _detail(status, ErrorDetail) or ErrorDetail()
+    detail.correlation_id = detail.correlation_id or str(metadata.get(_CORRELATION, ""))
     retry = _detail(status, RetryInfo)
     bad_request = _detail(status, BadRequest) or BadRequest()
     facts = Facts(
         code,
         message or "",
-        reason_name=info.reason,
-        outcome=_outcome(info),
+        detail,
         violations=tuple(
             FieldViolation(each.field, each.description, each.reason) for each in bad_request.field_violations
         ),
         retry_after_seconds=None if retry is None or retry.retry_delay is None else retry.retry_delay.total_seconds(),
-        correlation_id=info.metadata.get("correlation_id") or str(metadata.get(_CORRELATION, "")),
-        metadata=info.metadata,
     )
     return _CLASSES.get(code, GatewayError)(facts)
 
 
 def not_sent(message: str) -> GatewayError:
     """Return the error of a call that got no connection."""
-    return errors.UnavailableError(Facts(grpc.StatusCode.UNAVAILABLE, message, outcome=ErrorOutcome.NOT_SENT))
-
-
-def _outcome(info: ErrorInfo) -> ErrorOutcome:
-    return ErrorOutcome.__members__.get(info.metadata.get("outcome", ""), ErrorOutcome.UNKNOWN)
+    return errors.UnavailableError(
+        Facts(grpc.StatusCode.UNAVAILABLE, message, ErrorDetail(outcome=ErrorOutcome.NOT_SENT))
+    )
 
 
 def _status(details: str | bytes | None) -> Status:
     if not isinstance(details, bytes):
         return Status()
-    try:
-        return Status.parse(details)
-    except Exception:  # noqa: BLE001 (a proxy may have set these bytes; the status code still counts)
-        return Status()
+    return _parsed(Status, details) or Status()
 
 
 def _detail(status: Status, kind: type[_Detail]) -> _Detail | None:
-    for detail in status.details:
-        if detail.type_url.rpartition("/")[2] == f"google.rpc.{kind.__name__}":
-            return kind.parse(detail.value)
-    return None
+    url = default_message_pool.type_to_url[kind]
+    return next((_parsed(kind, detail.value) for detail in status.details if detail.type_url == url), None)
+
+
+def _parsed(kind: type[_Detail], content: bytes) -> _Detail | None:
+    try:
+        return kind.parse(content)
+    except Exception:  # noqa: BLE001 (a proxy may have set these bytes; the status code still counts)
+        return None

@@ -1,16 +1,16 @@
 """The errors of calls: a class for each kind of failure, each with its reason and outcome."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import grpc
 
-from d1_gateway_client.contracts.issuer.common.v1 import ErrorOutcome, ErrorReason
+from d1_gateway_client.contracts.issuer.common.v1 import ErrorDetail, ErrorOutcome, ErrorReason
 
 __all__ = [
     "AlreadyExistsError",
     "CursorExpiredError",
     "DeadlineExceededError",
+    "ErrorDetail",
     "ErrorOutcome",
     "ErrorReason",
     "Facts",
@@ -45,12 +45,9 @@ class Facts:
 
     code: grpc.StatusCode
     message: str
-    reason_name: str = ""
-    outcome: ErrorOutcome = ErrorOutcome.UNKNOWN
+    detail: ErrorDetail = field(default_factory=ErrorDetail)
     violations: tuple[FieldViolation, ...] = ()
     retry_after_seconds: float | None = None
-    correlation_id: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class GatewayError(Exception):
@@ -62,29 +59,34 @@ class GatewayError(Exception):
         """The gRPC status."""
         self.message = facts.message
         """Text for people, without secrets or card data."""
-        self.reason_name = facts.reason_name
-        """The reason as received, for example ``UPSTREAM_CONFLICT``; empty if gRPC itself ended the call."""
-        self.outcome = facts.outcome
-        """Whether an upstream may have acted; UNKNOWN also if the status does not say."""
+        self.detail = facts.detail
+        """Further facts, for example ``upstream_code`` and ``erro``; empty if gRPC itself ended the call."""
         self.violations = facts.violations
         """Every field that breaks a rule, for an invalid request."""
         self.retry_after_seconds = facts.retry_after_seconds
         """Seconds after which a retry makes sense; None if unknown."""
-        self.correlation_id = facts.correlation_id
-        """The call's id in the gateway's logs and in D1's."""
-        self.metadata = facts.metadata
-        """Further facts, for example ``upstream`` and ``upstream_code``: see ``issuer/common/v1/error.proto``."""
         self.request_id: str | None = None
         """The idempotency key of a mutation: a repeated call with it makes the change only once. None for other
         calls."""
 
     @property
     def reason(self) -> ErrorReason:
-        """The reason; UNSPECIFIED if gRPC itself ended the call, or if this version does not know the reason."""
-        return ErrorReason.__members__.get(self.reason_name, ErrorReason.UNSPECIFIED)
+        """The reason; UNSPECIFIED if gRPC itself ended the call, without a name if this version does not know it."""
+        return self.detail.reason
+
+    @property
+    def outcome(self) -> ErrorOutcome:
+        """Whether an upstream may have acted; UNKNOWN also if the status does not say."""
+        outcome = self.detail.outcome
+        return outcome if outcome in {ErrorOutcome.NOT_SENT, ErrorOutcome.REJECTED} else ErrorOutcome.UNKNOWN
+
+    @property
+    def correlation_id(self) -> str:
+        """The call's id in the gateway's logs and in D1's."""
+        return self.detail.correlation_id
 
     def __str__(self) -> str:
-        named = ", ".join(part for part in (self.reason_name, f"outcome {self.outcome.name}") if part)
+        named = ", ".join((*([str(self.reason)] if self.reason else []), f"outcome {self.outcome.name}"))
         # The message of an invalid request describes a single violation; of several it names the fields alone.
         is_told = len(self.violations) == 1 and self.violations[0].description in self.message
         wrong = "" if is_told else "".join(f"; {each.field}: {each.description}" for each in self.violations)
@@ -139,4 +141,4 @@ class CursorExpiredError(GatewayError):
     @property
     def earliest_cursor(self) -> str:
         """The oldest valid cursor."""
-        return self.metadata.get("earliest_cursor", "")
+        return self.detail.earliest_cursor

@@ -4,15 +4,16 @@ isort:skip_file
 What several services share: error reasons, card data and options."""
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -67,8 +68,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UPSTREAM_CONTRACT: _ErrorReason.ValueType  # 15
     """The upstream's answer could not be read or contradicts the request. Status INTERNAL."""
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 16
-    """The cursor is older than the notifications still kept; `ErrorInfo.metadata["earliest_cursor"]` is the oldest usable
-    one. What lies between was trimmed. Status OUT_OF_RANGE.
+    """The cursor is older than the notifications still kept; `ErrorDetail.earliest_cursor` is the oldest usable one. What
+    lies between was trimmed. Status OUT_OF_RANGE.
     """
     ERROR_REASON_CURSOR_UNKNOWN: _ErrorReason.ValueType  # 17
     """The cursor was not given out by this log. Status INVALID_ARGUMENT."""
@@ -105,7 +106,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Status ABORTED.
     """
     ERROR_REASON_TOO_MANY_REQUESTS: _ErrorReason.ValueType  # 30
-    """The caller has as many requests in flight as it may, or (then `upstream` is in the metadata) as many calls as may
+    """The caller has as many requests in flight as it may, or (then `ErrorDetail.upstream` is set) as many calls as may
     wait for the upstream already do. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
     """
     ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: _ErrorReason.ValueType  # 31
@@ -118,7 +119,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_THREE_DS_REJECTED: _ErrorReason.ValueType  # 40
     """The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);
-    `upstream_code` and `error_detail` say what. Status INVALID_ARGUMENT.
+    `ErrorDetail.upstream_code` and `ErrorDetail.erro` say what. Status INVALID_ARGUMENT.
     """
     ERROR_REASON_THREE_DS_TIMED_OUT: _ErrorReason.ValueType  # 41
     """A party of the 3-D Secure transaction did not answer in time or could not be reached by the 3DS server (Erro 402,
@@ -134,16 +135,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. This comment is also the reference for what all rpcs have in common.
 
-    Errors: a failed call ends with a `google.rpc.Status`. Its first detail is a `google.rpc.ErrorInfo` whose `domain` is
-    `d1-gateway` and whose `reason` is the name of one of these values without the prefix `ERROR_REASON_`, for example
-    `UPSTREAM_CONFLICT`. Each reason has one status, which its comment names. Branch on the reason and on
-    `ErrorInfo.metadata["outcome"]` (see `ErrorOutcome`), never on the text of the message.
-
-    Further metadata, where known: `correlation_id`, `upstream` (`d1`, `threeds`), `upstream_status` (the HTTP status),
-    `upstream_code` (the upstream's own error code, sanitised), `earliest_cursor`, `idempotent_replay` (`true`: the
-    outcome of an earlier call with the same `request_id`); and of an Erro of 3-D Secure, sanitised: `error_component`,
-    `error_description`, `error_detail`, `error_message_type`, `three_ds_server_trans_id`, `acs_trans_id`, `ds_trans_id`,
-    `sdk_trans_id`.
+    Errors: a failed call ends with a `google.rpc.Status`. Its details are, in this order: a `google.rpc.ErrorInfo`, an
+    `ErrorDetail`, and where they apply a `google.rpc.BadRequest` with the fields that break a rule and a
+    `google.rpc.RetryInfo`. Each reason has one status, which its comment names. Branch on `ErrorDetail.reason` and
+    `ErrorDetail.outcome`, never on the text of the message.
 
     Common reasons: every rpc can fail with INVALID_REQUEST, ISSUER_REQUIRED, ISSUER_UNKNOWN, UNAUTHENTICATED,
     PERMISSION_DENIED, TOO_MANY_REQUESTS or INTERNAL. An rpc that calls an upstream can also fail with DEADLINE_EXCEEDED,
@@ -225,8 +220,8 @@ Status INTERNAL.
 ERROR_REASON_UPSTREAM_CONTRACT: ErrorReason.ValueType  # 15
 """The upstream's answer could not be read or contradicts the request. Status INTERNAL."""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 16
-"""The cursor is older than the notifications still kept; `ErrorInfo.metadata["earliest_cursor"]` is the oldest usable
-one. What lies between was trimmed. Status OUT_OF_RANGE.
+"""The cursor is older than the notifications still kept; `ErrorDetail.earliest_cursor` is the oldest usable one. What
+lies between was trimmed. Status OUT_OF_RANGE.
 """
 ERROR_REASON_CURSOR_UNKNOWN: ErrorReason.ValueType  # 17
 """The cursor was not given out by this log. Status INVALID_ARGUMENT."""
@@ -263,7 +258,7 @@ ERROR_REASON_REQUEST_IN_FLIGHT: ErrorReason.ValueType  # 29
 Status ABORTED.
 """
 ERROR_REASON_TOO_MANY_REQUESTS: ErrorReason.ValueType  # 30
-"""The caller has as many requests in flight as it may, or (then `upstream` is in the metadata) as many calls as may
+"""The caller has as many requests in flight as it may, or (then `ErrorDetail.upstream` is set) as many calls as may
 wait for the upstream already do. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
 """
 ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: ErrorReason.ValueType  # 31
@@ -276,7 +271,7 @@ service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
 """
 ERROR_REASON_THREE_DS_REJECTED: ErrorReason.ValueType  # 40
 """The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);
-`upstream_code` and `error_detail` say what. Status INVALID_ARGUMENT.
+`ErrorDetail.upstream_code` and `ErrorDetail.erro` say what. Status INVALID_ARGUMENT.
 """
 ERROR_REASON_THREE_DS_TIMED_OUT: ErrorReason.ValueType  # 41
 """A party of the 3-D Secure transaction did not answer in time or could not be reached by the 3DS server (Erro 402,
@@ -306,9 +301,7 @@ class _ErrorOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorOut
     """The request was sent and its effect is not known. Repeat only what is idempotent; find out first otherwise."""
 
 class ErrorOutcome(_ErrorOutcome, metaclass=_ErrorOutcomeEnumTypeWrapper):
-    """Whether a failed call may have changed anything upstream: `ErrorInfo.metadata["outcome"]` is the name of one of these
-    values without the prefix `ERROR_OUTCOME_`.
-    """
+    """Whether a failed call may have changed anything upstream."""
 
 ERROR_OUTCOME_UNSPECIFIED: ErrorOutcome.ValueType  # 0
 """Never sent."""
@@ -319,3 +312,121 @@ ERROR_OUTCOME_REJECTED: ErrorOutcome.ValueType  # 2
 ERROR_OUTCOME_UNKNOWN: ErrorOutcome.ValueType  # 3
 """The request was sent and its effect is not known. Repeat only what is idempotent; find out first otherwise."""
 Global___ErrorOutcome: _TypeAlias = ErrorOutcome  # noqa: Y015
+
+@_typing.final
+class ErrorDetail(_message.Message):
+    """What a failed call says to programs.
+
+    The `google.rpc.ErrorInfo` of the same status says it as texts, for tools that do not know this message. Its `domain`
+    is `d1-gateway`, and its `reason` the name of the `ErrorReason` without the prefix `ERROR_REASON_`, for example
+    `UPSTREAM_CONFLICT`. Its `metadata` has every further field that is set, under the same name: `outcome` without the
+    prefix `ERROR_OUTCOME_`, and each field of `erro` as an entry of its own.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    UPSTREAM_FIELD_NUMBER: _builtins.int
+    UPSTREAM_STATUS_FIELD_NUMBER: _builtins.int
+    UPSTREAM_CODE_FIELD_NUMBER: _builtins.int
+    ERRO_FIELD_NUMBER: _builtins.int
+    EARLIEST_CURSOR_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAY_FIELD_NUMBER: _builtins.int
+    reason: Global___ErrorReason.ValueType
+    """Why the call failed."""
+    outcome: Global___ErrorOutcome.ValueType
+    """Whether the call may have changed anything."""
+    correlation_id: _builtins.str
+    """The call's id in the gateway's logs and in D1's, and the trailing metadata `x-correlation-id`."""
+    upstream: _builtins.str
+    """The upstream that failed, refused or was not reached: `d1` or `threeds`, as in the gateway's metrics. The rpc
+    decides which upstream is called, so callers need not branch on it. Empty if none was concerned.
+    """
+    upstream_status: _builtins.int
+    """The HTTP status of the upstream's response. 0 if there is none."""
+    upstream_code: _builtins.str
+    """The upstream's own error code: the `errorCode` of D1 or of an Erro. Empty if there is none, or none that is fit to
+    be passed on.
+    """
+    earliest_cursor: _builtins.str
+    """The oldest cursor that can be used; set with CURSOR_EXPIRED."""
+    idempotent_replay: _builtins.bool
+    """Whether this was the outcome of an earlier call with the same `request_id`. If so, nothing was sent now."""
+    @_builtins.property
+    def erro(self) -> Global___ThreeDSErro:
+        """The Erro that a party of the 3-D Secure transaction sent; `upstream_code` is its code."""
+
+    def __init__(
+        self,
+        *,
+        reason: Global___ErrorReason.ValueType = ...,
+        outcome: Global___ErrorOutcome.ValueType = ...,
+        correlation_id: _builtins.str = ...,
+        upstream: _builtins.str = ...,
+        upstream_status: _builtins.int = ...,
+        upstream_code: _builtins.str = ...,
+        erro: Global___ThreeDSErro | None = ...,
+        earliest_cursor: _builtins.str = ...,
+        idempotent_replay: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erro", b"erro"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correlation_id", b"correlation_id", "earliest_cursor", b"earliest_cursor", "erro", b"erro", "idempotent_replay", b"idempotent_replay", "outcome", b"outcome", "reason", b"reason", "upstream", b"upstream", "upstream_code", b"upstream_code", "upstream_status", b"upstream_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErrorDetail: _TypeAlias = ErrorDetail  # noqa: Y015
+
+@_typing.final
+class ThreeDSErro(_message.Message):
+    """An Erro of EMV 3DS (`issuer.threeds.v1.Erro`) as far as a caller may have it. What is not of the form below is left
+    out; texts are shortened printable ASCII in which `****` stands for numbers, tokens and e-mail addresses.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_COMPONENT_FIELD_NUMBER: _builtins.int
+    ERROR_DESCRIPTION_FIELD_NUMBER: _builtins.int
+    ERROR_DETAIL_FIELD_NUMBER: _builtins.int
+    ERROR_MESSAGE_TYPE_FIELD_NUMBER: _builtins.int
+    THREE_DS_SERVER_TRANS_ID_FIELD_NUMBER: _builtins.int
+    ACS_TRANS_ID_FIELD_NUMBER: _builtins.int
+    DS_TRANS_ID_FIELD_NUMBER: _builtins.int
+    SDK_TRANS_ID_FIELD_NUMBER: _builtins.int
+    error_component: _builtins.str
+    """Who found the error. Codes: A ACS, C 3DS SDK, D Directory Server, S 3DS Server."""
+    error_description: _builtins.str
+    """What went wrong. At most 200 characters."""
+    error_detail: _builtins.str
+    """Which elements are wrong, or what else is known. At most 500 characters."""
+    error_message_type: _builtins.str
+    """The type of the message that was found wrong, for example `AReq`."""
+    three_ds_server_trans_id: _builtins.str
+    """The transaction id at the 3DS server. A UUID."""
+    acs_trans_id: _builtins.str
+    """The transaction id at the ACS. A UUID."""
+    ds_trans_id: _builtins.str
+    """The transaction id at the directory server. A UUID."""
+    sdk_trans_id: _builtins.str
+    """The SDK's id of the transaction. A UUID."""
+    def __init__(
+        self,
+        *,
+        error_component: _builtins.str = ...,
+        error_description: _builtins.str = ...,
+        error_detail: _builtins.str = ...,
+        error_message_type: _builtins.str = ...,
+        three_ds_server_trans_id: _builtins.str = ...,
+        acs_trans_id: _builtins.str = ...,
+        ds_trans_id: _builtins.str = ...,
+        sdk_trans_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_trans_id", b"acs_trans_id", "ds_trans_id", b"ds_trans_id", "error_component", b"error_component", "error_description", b"error_description", "error_detail", b"error_detail", "error_message_type", b"error_message_type", "sdk_trans_id", b"sdk_trans_id", "three_ds_server_trans_id", b"three_ds_server_trans_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ThreeDSErro: _TypeAlias = ThreeDSErro  # noqa: Y015

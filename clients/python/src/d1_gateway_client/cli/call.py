@@ -144,16 +144,15 @@ def _make(connection: Connection, rpc: Rpc, request: Message, timeout_seconds: f
 
 def _details(error: GatewayError) -> str:
     details = {
+        **json.loads(to_json(error.detail)),
         "code": error.code.name,
-        "reason": error.reason_name,
+        "reason": str(error.reason) if error.reason else "",
         "outcome": error.outcome.name,
         "message": error.message,
         "violations": [
             {"field": each.field, "description": each.description, "rule": each.rule} for each in error.violations
         ],
         "retryAfterSeconds": error.retry_after_seconds,
-        "correlationId": error.correlation_id,
         "requestId": error.request_id,
-        "metadata": dict(error.metadata),
     }
     return json.dumps({name: value for name, value in details.items() if value not in (None, "", [], {})})

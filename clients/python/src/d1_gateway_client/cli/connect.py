@@ -102,7 +102,7 @@ def failure(error: GatewayError, client: GatewayClient) -> str:
     """Return why a call failed; without a connection, also why there is none."""
     if isinstance(error, CursorExpiredError) and error.earliest_cursor:
         return f"{error}; the earliest cursor is {error.earliest_cursor}"
-    if error.code is StatusCode.UNAVAILABLE and error.outcome is ErrorOutcome.NOT_SENT and not error.reason_name:
+    if error.code is StatusCode.UNAVAILABLE and error.outcome is ErrorOutcome.NOT_SENT and not error.reason:
         return f"{error} {_why_not_connected(client)}"
     return str(error)
 

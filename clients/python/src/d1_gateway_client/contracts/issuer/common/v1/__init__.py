@@ -3,7 +3,7 @@
 # plugin: python-betterproto2
 # This file has been @generated
 
-__all__ = ("CardCredentials", "CardExpiry", "ErrorOutcome", "ErrorReason")
+__all__ = ("CardCredentials", "CardExpiry", "ErrorDetail", "ErrorOutcome", "ErrorReason", "ThreeDsErro")
 
 from dataclasses import dataclass
 
@@ -17,8 +17,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class ErrorOutcome(betterproto2.Enum):
     """
-    Whether a failed call may have changed anything upstream: `ErrorInfo.metadata["outcome"]` is the name of one of these
-    values without the prefix `ERROR_OUTCOME_`.
+    Whether a failed call may have changed anything upstream.
     """
 
     UNSPECIFIED = 0
@@ -64,16 +63,10 @@ class ErrorReason(betterproto2.Enum):
     """
     Why a call failed. This comment is also the reference for what all rpcs have in common.
 
-    Errors: a failed call ends with a `google.rpc.Status`. Its first detail is a `google.rpc.ErrorInfo` whose `domain` is
-    `d1-gateway` and whose `reason` is the name of one of these values without the prefix `ERROR_REASON_`, for example
-    `UPSTREAM_CONFLICT`. Each reason has one status, which its comment names. Branch on the reason and on
-    `ErrorInfo.metadata["outcome"]` (see `ErrorOutcome`), never on the text of the message.
-
-    Further metadata, where known: `correlation_id`, `upstream` (`d1`, `threeds`), `upstream_status` (the HTTP status),
-    `upstream_code` (the upstream's own error code, sanitised), `earliest_cursor`, `idempotent_replay` (`true`: the
-    outcome of an earlier call with the same `request_id`); and of an Erro of 3-D Secure, sanitised: `error_component`,
-    `error_description`, `error_detail`, `error_message_type`, `three_ds_server_trans_id`, `acs_trans_id`, `ds_trans_id`,
-    `sdk_trans_id`.
+    Errors: a failed call ends with a `google.rpc.Status`. Its details are, in this order: a `google.rpc.ErrorInfo`, an
+    `ErrorDetail`, and where they apply a `google.rpc.BadRequest` with the fields that break a rule and a
+    `google.rpc.RetryInfo`. Each reason has one status, which its comment names. Branch on `ErrorDetail.reason` and
+    `ErrorDetail.outcome`, never on the text of the message.
 
     Common reasons: every rpc can fail with INVALID_REQUEST, ISSUER_REQUIRED, ISSUER_UNKNOWN, UNAUTHENTICATED,
     PERMISSION_DENIED, TOO_MANY_REQUESTS or INTERNAL. An rpc that calls an upstream can also fail with DEADLINE_EXCEEDED,
@@ -198,8 +191,8 @@ class ErrorReason(betterproto2.Enum):
 
     CURSOR_EXPIRED = 16
     """
-    The cursor is older than the notifications still kept; `ErrorInfo.metadata["earliest_cursor"]` is the oldest usable
-    one. What lies between was trimmed. Status OUT_OF_RANGE.
+    The cursor is older than the notifications still kept; `ErrorDetail.earliest_cursor` is the oldest usable one. What
+    lies between was trimmed. Status OUT_OF_RANGE.
     """
 
     CURSOR_UNKNOWN = 17
@@ -273,7 +266,7 @@ class ErrorReason(betterproto2.Enum):
 
     TOO_MANY_REQUESTS = 30
     """
-    The caller has as many requests in flight as it may, or (then `upstream` is in the metadata) as many calls as may
+    The caller has as many requests in flight as it may, or (then `ErrorDetail.upstream` is set) as many calls as may
     wait for the upstream already do. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
     """
 
@@ -292,7 +285,7 @@ class ErrorReason(betterproto2.Enum):
     THREE_DS_REJECTED = 40
     """
     The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);
-    `upstream_code` and `error_detail` say what. Status INVALID_ARGUMENT.
+    `ErrorDetail.upstream_code` and `ErrorDetail.erro` say what. Status INVALID_ARGUMENT.
     """
 
     THREE_DS_TIMED_OUT = 41
@@ -443,6 +436,119 @@ class CardExpiry(betterproto2.Message):
 
 
 default_message_pool.register_message("issuer.common.v1", "CardExpiry", CardExpiry)
+
+
+@dataclass(eq=False, repr=False)
+class ErrorDetail(betterproto2.Message):
+    """
+    What a failed call says to programs.
+
+    The `google.rpc.ErrorInfo` of the same status says it as texts, for tools that do not know this message. Its `domain`
+    is `d1-gateway`, and its `reason` the name of the `ErrorReason` without the prefix `ERROR_REASON_`, for example
+    `UPSTREAM_CONFLICT`. Its `metadata` has every further field that is set, under the same name: `outcome` without the
+    prefix `ERROR_OUTCOME_`, and each field of `erro` as an entry of its own.
+    """
+
+    reason: "ErrorReason" = betterproto2.field(1, betterproto2.TYPE_ENUM, default_factory=lambda: ErrorReason(0))
+    """
+    Why the call failed.
+    """
+
+    outcome: "ErrorOutcome" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: ErrorOutcome(0))
+    """
+    Whether the call may have changed anything.
+    """
+
+    correlation_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The call's id in the gateway's logs and in D1's, and the trailing metadata `x-correlation-id`.
+    """
+
+    upstream: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The upstream that failed, refused or was not reached: `d1` or `threeds`, as in the gateway's metrics. The rpc
+    decides which upstream is called, so callers need not branch on it. Empty if none was concerned.
+    """
+
+    upstream_status: "int" = betterproto2.field(5, betterproto2.TYPE_INT32)
+    """
+    The HTTP status of the upstream's response. 0 if there is none.
+    """
+
+    upstream_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    The upstream's own error code: the `errorCode` of D1 or of an Erro. Empty if there is none, or none that is fit to
+    be passed on.
+    """
+
+    erro: "ThreeDsErro | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The Erro that a party of the 3-D Secure transaction sent; `upstream_code` is its code.
+    """
+
+    earliest_cursor: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    The oldest cursor that can be used; set with CURSOR_EXPIRED.
+    """
+
+    idempotent_replay: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
+    """
+    Whether this was the outcome of an earlier call with the same `request_id`. If so, nothing was sent now.
+    """
+
+
+default_message_pool.register_message("issuer.common.v1", "ErrorDetail", ErrorDetail)
+
+
+@dataclass(eq=False, repr=False)
+class ThreeDsErro(betterproto2.Message):
+    """
+    An Erro of EMV 3DS (`issuer.threeds.v1.Erro`) as far as a caller may have it. What is not of the form below is left
+    out; texts are shortened printable ASCII in which `****` stands for numbers, tokens and e-mail addresses.
+    """
+
+    error_component: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Who found the error. Codes: A ACS, C 3DS SDK, D Directory Server, S 3DS Server.
+    """
+
+    error_description: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What went wrong. At most 200 characters.
+    """
+
+    error_detail: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Which elements are wrong, or what else is known. At most 500 characters.
+    """
+
+    error_message_type: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The type of the message that was found wrong, for example `AReq`.
+    """
+
+    three_ds_server_trans_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The transaction id at the 3DS server. A UUID.
+    """
+
+    acs_trans_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    The transaction id at the ACS. A UUID.
+    """
+
+    ds_trans_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    The transaction id at the directory server. A UUID.
+    """
+
+    sdk_trans_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    The SDK's id of the transaction. A UUID.
+    """
+
+
+default_message_pool.register_message("issuer.common.v1", "ThreeDSErro", ThreeDsErro)
 
 from d1_gateway_client._redaction import redact  # noqa: E402
 
