@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable
 
+from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2
 
 from gateway.grpc_api.interceptors.chain import Context
@@ -20,6 +21,7 @@ class Health(health.aio.HealthServicer):
     def __init__(self) -> None:
         super().__init__()
         self._watches: set[asyncio.Task[object]] = set()
+        self._services: tuple[str, ...] = ("",)
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         """Stream a service's status until the caller or the gateway ends it."""
@@ -32,9 +34,18 @@ class Health(health.aio.HealthServicer):
         finally:
             self._watches.discard(watch)
 
+    async def List(self, _request: Message, context: Context) -> Message:
+        """Return the status of every service and of the server as a whole."""
+        checks = {name: health_pb2.HealthCheckRequest(service=name) for name in self._services}
+        statuses = {name: await self.Check(check, context) for name, check in checks.items()}
+        # The type stubs are older than this rpc.
+        response: Message = health_pb2.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]
+        return response
+
     async def serve(self, services: Iterable[str]) -> None:
         """Report SERVING for the services and for the server as a whole."""
-        for service in ("", *services):
+        self._services = ("", *services)
+        for service in self._services:
             await self.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self) -> None:

@@ -65,6 +65,8 @@ async def test_health_is_reported_for_each_service_and_for_the_whole(running: Ru
     for service in ("", *_SERVICES):
         assert await _check(running, service) == _SERVING, service
     assert await code_of(_check(running, "issuer.card.v1.NoService")) is grpc.StatusCode.NOT_FOUND
+    listed = await _health(running.channel).List(cast("Any", health_pb2).HealthListRequest(), timeout=10)
+    assert {name: each.status for name, each in listed.statuses.items()} == dict.fromkeys(("", *_SERVICES), _SERVING)
 
 
 async def test_a_caller_gets_no_connection_without_tls_a_certificate_or_trust_in_the_gateways(running: Running) -> None:
