@@ -7,11 +7,11 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 from protovalidate import Validator
 
-from gateway.errors import FieldViolation
+from gateway.errors import FieldViolation, GatewayError
 from gateway.validation.truncate import MAX_VIOLATIONS, invalid_request
 from gateway.validation.wording import field_violation
 
-__all__ = ["Rules", "Validation"]
+__all__ = ["Rules", "Validation", "unreadable"]
 
 Rules: TypeAlias = Callable[[Message], Sequence[FieldViolation]]
 """Returns the violations of rules that annotations cannot express."""
@@ -32,14 +32,12 @@ class Validation:
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
             self._validator.collect_violations(message_factory.GetMessageClass(method.input_type)())
 
-    def violations(self, message: Message | None) -> tuple[Sequence[FieldViolation], int]:
-        """Find the violations of a message; None stands for bytes that do not parse.
+    def violations(self, message: Message) -> tuple[Sequence[FieldViolation], int]:
+        """Find the violations of a message.
 
         Returns:
             The violations, and the number of further ones.
         """
-        if message is None:
-            return [_UNREADABLE], 0
         found = self._validator.collect_violations(message)
         violations = [field_violation(each, message) for each in found[:MAX_VIOLATIONS]]
         if self._rules is not None:
@@ -47,11 +45,18 @@ class Validation:
         return violations, len(found[MAX_VIOLATIONS:])
 
     def check(self, message: Message | None) -> None:
-        """Reject a message that breaks a rule.
+        """Reject a message that breaks a rule; None stands for bytes that do not parse.
 
         Raises:
             GatewayError: INVALID_REQUEST.
         """
+        if message is None:
+            raise unreadable()
         violations, unnamed_count = self.violations(message)
         if violations:
             raise invalid_request(violations, unnamed_count)
+
+
+def unreadable() -> GatewayError:
+    """Return the error for bytes that are no message of the expected type."""
+    return invalid_request([_UNREADABLE])

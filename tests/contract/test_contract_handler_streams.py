@@ -72,15 +72,18 @@ async def test_a_handler_names_a_known_issuer_where_there_are_several(running: R
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ISSUER_REQUIRED")
 
 
-async def test_bytes_that_are_no_message_end_the_stream(running: Running) -> None:
+async def test_bytes_that_are_no_message_end_the_stream_of_a_registered_handler(running: Running) -> None:
     raw: Any = running.channel.stream_stream("/issuer.callback.v1.CallbackService/HandleCallbacks")()
     try:
+        await raw.write(registration().SerializeToString())
+        await raw.read()
         await raw.write(b"\xff\xff\xff")
         failure = await failure_of(read_all(raw))
     finally:
         raw.cancel()
-    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert failure.error == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "NOT_SENT", None)
     assert failure.message == "Invalid request: the bytes are not a message of the rpc's request type"
+    assert failure.violations == {"": "protobuf.encoding"}
 
 
 async def test_a_handler_that_says_no_more_is_let_go_in_peace(running: Running) -> None:

@@ -16,6 +16,8 @@ from typing import Any, Final, NoReturn, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from gateway.validation.validator import unreadable
+
 __all__ = ["Chain", "Context", "Handler", "Interceptor", "Method", "Rpc"]
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -150,7 +152,9 @@ class Chain(grpc.aio.ServerInterceptor):
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapped: Handler = make(
-            serve, request_deserializer=partial(_parse_or_none, parse), response_serializer=handler.response_serializer
+            serve,
+            request_deserializer=partial(_parse_or_raise if handler.request_streaming else _parse_or_none, parse),
+            response_serializer=handler.response_serializer,
         )
         return wrapped
 
@@ -179,3 +183,11 @@ def _parse_or_none(parse: Callable[[bytes], Message | None], request: bytes) -> 
         return parse(request)
     except DecodeError:
         return None
+
+
+def _parse_or_raise(parse: Callable[[bytes], Message], request: bytes) -> Message:
+    # Raised where the servicer awaits the request, so inside the chain.
+    try:
+        return parse(request)
+    except DecodeError:
+        raise unreadable() from None

@@ -31,7 +31,7 @@ _KINDS = {
 
 _WRONG_KIND = FieldViolation("response", "must be of the callback request's kind", "reply.kind")
 
-_Requests: TypeAlias = AsyncIterator[callback.HandleCallbacksRequest | None]
+_Requests: TypeAlias = AsyncIterator[callback.HandleCallbacksRequest]
 
 
 class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
@@ -112,7 +112,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
             seconds = self._registration_timeout_seconds
             raise _out_of_order(f"must come within {seconds:g} s") from None
         self._validation.check(first)
-        if first is None or first.WhichOneof("message") != "registration":
+        if first.WhichOneof("message") != "registration":
             raise _out_of_order("must be the first message")
         return first.registration
 
@@ -129,12 +129,10 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         self._registry.drain(session)
         outbox.end(failure)
 
-    def _take(
-        self, request: callback.HandleCallbacksRequest | None, session: HandlerSession, outbox: "_Outbox"
-    ) -> None:
+    def _take(self, request: callback.HandleCallbacksRequest, session: HandlerSession, outbox: "_Outbox") -> None:
         violations, unnamed_count = self._validation.violations(request)
-        match None if request is None else request.WhichOneof("message"):
-            case "callback_reply" if request is not None:
+        match request.WhichOneof("message"):
+            case "callback_reply":
                 token = request.callback_reply.token
                 outbox.expect_outcome()
                 if violations:

@@ -49,7 +49,7 @@ class Line:
         self._read.release()
         await settle()
 
-    async def requests(self) -> AsyncIterator[callback.HandleCallbacksRequest | None]:
+    async def requests(self) -> AsyncIterator[callback.HandleCallbacksRequest]:
         while (request := await self._said.get()) is not NO_MORE:
             yield request
 
