@@ -12,6 +12,7 @@ from aiohttp import ClientSession, web
 from gateway import settings
 from gateway.edge.request_body import BODY_SECONDS
 from gateway.edge.responses import answer_errors
+from gateway.errors import GatewayError
 from gateway.ports import Call
 from gateway.ports.meter import Unmeasured
 from gateway.settings import upstreams
@@ -50,7 +51,7 @@ async def test_a_card_is_suspended_at_the_new_platform(tmp_path: Path, monkeypat
 
     async def block(request: web.Request) -> web.Response:
         seen.append((request.path, await request.json(), request.headers["Authorization"]))
-        return web.Response(status=204)
+        return web.Response(status=409 if len(seen) > 1 else 204)
 
     app = web.Application()
     app.add_routes([web.post("/v1/issuers/{issuer}/cards/{card}/block", block)])
@@ -62,7 +63,11 @@ async def test_a_card_is_suspended_at_the_new_platform(tmp_path: Path, monkeypat
         async with _run(_CARDS)["connect"](chosen, None, Unmeasured()) as cards:
             request = card.SuspendCardRequest(card_id="card-1", reason_code="FRAUD")
             await cards.suspend_card(request, Call(_ISSUER, "correlation-1"))
-    assert seen == [(f"/v1/issuers/{_ISSUER}/cards/card-1/block", {"why": "FRAUD"}, "Bearer secret")]
+            with pytest.raises(GatewayError) as refused:
+                await cards.suspend_card(request, Call(_ISSUER, "correlation-1"))
+    call = (f"/v1/issuers/{_ISSUER}/cards/card-1/block", {"why": "FRAUD"}, "Bearer secret")
+    assert seen == [call, call]
+    assert (refused.value.detail.upstream, refused.value.detail.upstream_status) == ("acme", 409)
 
 
 async def test_a_callback_of_the_new_platform_is_in_the_event_log() -> None:
