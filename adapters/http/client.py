@@ -32,7 +32,7 @@ _CREDENTIALS: Final = ("Authorization", "APIKey")
 _MAX_RESPONSE_BYTES: Final = 1024 * 1024
 _MIN_CREDENTIAL_BYTES: Final = 8
 """A shorter credential may occur in a response by chance."""
-_SILENCES: Final = frozenset({error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER})
+_SILENCES: Final = frozenset({error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE})
 """Reasons that always count as failures of the upstream."""
 
 
@@ -174,7 +174,7 @@ class HttpExchange:
 
         Raises:
             GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, TOO_MANY_REQUESTS (nothing was sent),
-                DEADLINE_EXCEEDED, UPSTREAM_NO_ANSWER, or UPSTREAM_CONTRACT if the response is not HTTP or too large.
+                DEADLINE_EXCEEDED, UPSTREAM_NO_RESPONSE, or UPSTREAM_CONTRACT if the response is not HTTP or too large.
         """
         # Checked before queueing too, so that no request queues for an upstream that is known to be down.
         self.expect_closed_circuit()

@@ -199,7 +199,7 @@ class Upstream:
     def no_response(self) -> GatewayError:
         """Return the error for a connection that broke after the request and before the complete response."""
         return self.error(
-            error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
+            error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE,
             f"The connection to {self.title} broke before the full response. The request may have taken effect.",
             error_pb2.ERROR_OUTCOME_UNKNOWN,
         )

@@ -227,7 +227,7 @@ def _in_flight() -> GatewayError:
 
 def _lost() -> GatewayError:
     return GatewayError(
-        error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER,
+        error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE,
         f"The gateway lost the first call with this request_id, which may have taken effect. {ADVICE}",
         outcome=error_pb2.ERROR_OUTCOME_UNKNOWN,
         detail=error_pb2.ErrorDetail(idempotent_replay=True),

@@ -55,7 +55,7 @@ def _error(named: Sequence[FieldViolation], count: int) -> GatewayError:
 def _summary(named: Sequence[FieldViolation], count: int) -> str:
     if count == 1 and named:
         return f"{named[0].field} {named[0].description}".strip()
-    fields = sorted({violation.field or "the request as a whole" for violation in named})
+    fields = list(dict.fromkeys(violation.field or "the request as a whole" for violation in named))
     beyond = len(fields) - _MAX_SUMMARISED
     summary = ", ".join(fields[:_MAX_SUMMARISED]) + (f" and {beyond} more" if beyond > 0 else "")
     return summary + (f"; {count - len(named)} more violations omitted" if count > len(named) else "")

@@ -114,7 +114,8 @@ class Cards:
         cards = card_grpc.CardServiceStub(self._stage.channel)
         await cards.RegisterCard(_register(card_id, "4970101111111111"), timeout=CALL_SECONDS)
         request = card.SuspendCardRequest(card_id=card_id, reason_code="USER_DECISION")
-        return await self._rejected(request, error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, error_pb2.ERROR_OUTCOME_UNKNOWN)
+        expected = error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE, error_pb2.ERROR_OUTCOME_UNKNOWN
+        return await self._rejected(request, *expected)
 
     async def _rejected(
         self,

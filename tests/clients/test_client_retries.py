@@ -45,7 +45,7 @@ def error(
 UNREACHABLE = error(error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, error_pb2.ERROR_OUTCOME_NOT_SENT, 0.05)
 OVERLOADED = error(error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, error_pb2.ERROR_OUTCOME_UNKNOWN)
 IN_FLIGHT = error(error_pb2.ERROR_REASON_REQUEST_IN_FLIGHT, error_pb2.ERROR_OUTCOME_NOT_SENT, 0.3)
-NO_ANSWER = error(error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, error_pb2.ERROR_OUTCOME_UNKNOWN)
+NO_ANSWER = error(error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE, error_pb2.ERROR_OUTCOME_UNKNOWN)
 
 
 async def call(stand_in: Scripted, method: str, request: Any, *, blocking: bool, **changes: Any) -> Any:
@@ -107,7 +107,7 @@ async def test_only_unavailable_is_repeated(stand_in: Scripted, *, blocking: boo
     stand_in.answers.append(NO_ANSWER)
     with pytest.raises(errors.GatewayError) as caught:
         await call(stand_in, "register_card", REGISTER, blocking=blocking)
-    assert caught.value.reason is errors.ErrorReason.UPSTREAM_NO_ANSWER
+    assert caught.value.reason is errors.ErrorReason.UPSTREAM_NO_RESPONSE
     assert len(stand_in.calls) == 1
 
 

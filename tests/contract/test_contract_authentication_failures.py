@@ -41,7 +41,7 @@ _MISLED = Error(_Code.INTERNAL, "UPSTREAM_CONTRACT")
 _KEPT_OUT = Error(_Code.INTERNAL, "UPSTREAM_AUTHENTICATION")
 _FAILED = Error(_Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN")
 _AWAY = Error(_Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN")
-_LOST = Error(_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
+_LOST = Error(_Code.UNKNOWN, "UPSTREAM_NO_RESPONSE", "UNKNOWN")
 
 _REJECTING_CODES = ("101", "102", "103", "201", "202", "203", "204", "301", "302", "303", "304", "305", "306", "307")
 _ERROS = {
@@ -88,6 +88,7 @@ _ELSEWHERE = {("INVALID_ARGUMENT", "INVALID_REQUEST"), ("INVALID_ARGUMENT", "ISS
     ("PERMISSION_DENIED", "PERMISSION_DENIED"),
     ("RESOURCE_EXHAUSTED", "TOO_MANY_REQUESTS"),
     ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
+    ("UNIMPLEMENTED", "RPC_UNKNOWN"),
 }
 """The errors that the tests in other modules produce."""
 _NOWHERE = {("INTERNAL", "INTERNAL")}
@@ -122,7 +123,8 @@ async def _failure(
 
 def _common_errors() -> set[tuple[str, str]]:
     """Return the errors, common to all rpcs, of one that calls an upstream and takes no ``request_id``."""
-    (reasons,) = re.findall(r"(?s)// Common reasons: (.*?) A call with a `request_id`", _COMMON.read_text())
+    comment = re.sub(r"\s*//\s*", " ", _COMMON.read_text())
+    (reasons,) = re.findall(r"Common reasons: (.*?) A call with a `request_id`", comment)
     errors = [GatewayError(error_pb2.ErrorReason.Value(f"ERROR_REASON_{name}"), "") for name in _NAME.findall(reasons)]
     return {(error.code.name, error.reason_name) for error in errors}
 

@@ -45,7 +45,7 @@ async def test_a_lost_response_leaves_the_outcome_unknown(running: Running, rpc:
     before = known(running.sandbox)
     running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=MAX_SENT))
     failure = await failure_of(rpc.call(running))
-    assert failure.error == (_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN", None)
+    assert failure.error == (_Code.UNKNOWN, "UPSTREAM_NO_RESPONSE", "UNKNOWN", None)
     acted = fault.drop is not Drop.BEFORE and rpc.name not in OPERATION_RPCS
     assert (known(running.sandbox) != before) is acted
     left = 0

@@ -156,7 +156,7 @@ async def test_a_call_whose_response_was_lost_is_not_sent_again(running: Running
     request = identified(rpc)
     running.sandbox.faults.add(Fault(rpc.operation, drop=Drop.AFTER))
     first = await failure_of(rpc.call(running, request))
-    assert (first.reason, first.outcome) == ("UPSTREAM_NO_ANSWER", "UNKNOWN")
+    assert (first.reason, first.outcome) == ("UPSTREAM_NO_RESPONSE", "UNKNOWN")
     known = consumer_rpcs.known(running.sandbox)
     _forbid(running, rpc)
     again = await failure_of(rpc.call(running, request))
@@ -270,7 +270,7 @@ async def test_a_restart_replays_and_the_files_hold_nothing_of_request_or_reply(
         for name, request in requests.items():
             assert await _call(running, _D1[name], request) == (first[name], True)
         again = await failure_of(_D1["ReplaceCard"].call(running, lost))
-        assert (again.reason, again.outcome) == ("UPSTREAM_NO_ANSWER", "UNKNOWN")
+        assert (again.reason, again.outcome) == ("UPSTREAM_NO_RESPONSE", "UNKNOWN")
 
 
 def _with_key_file(used: Settings, key_file: Path, content: str) -> Settings:

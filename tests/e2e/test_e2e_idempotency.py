@@ -87,7 +87,7 @@ async def test_a_gateway_killed_between_request_and_response_does_not_send_again
 
     assert (failure.code, failure.reason, failure.outcome) == (
         grpc.StatusCode.UNKNOWN,
-        "UPSTREAM_NO_ANSWER",
+        "UPSTREAM_NO_RESPONSE",
         "UNKNOWN",
     )
     assert time.time() >= killed.lease_end, "D1 may have been at it until then"

@@ -66,7 +66,7 @@ async def test_a_change_that_fails_after_its_caller_left_is_logged_with_its_outc
         await _left(faulty, suspend)
         await until(lambda: bool(_ends(logged)))
 
-    assert _ends(logged) == [("detached_call_failed", _RPC, "UPSTREAM_NO_ANSWER")]
+    assert _ends(logged) == [("detached_call_failed", _RPC, "UPSTREAM_NO_RESPONSE")]
     assert next(entry for entry in logged if entry.get("rpc") == _RPC and "outcome" in entry)["outcome"] == "UNKNOWN"
 
 

@@ -24,7 +24,7 @@ _OPERATIONS = {"d1": ("suspendCard", "list3dsOperations"), "threeds": ("auth", "
 """What `CHANGES` and `QUERIES` call."""
 _ATTEMPTS = 3
 _UNREACHABLE = (_Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", "NOT_SENT")
-_NO_ANSWER = (_Code.UNKNOWN, "UPSTREAM_NO_ANSWER", "UNKNOWN")
+_NO_ANSWER = (_Code.UNKNOWN, "UPSTREAM_NO_RESPONSE", "UNKNOWN")
 every_upstream = pytest.mark.parametrize("upstream", ["d1", "threeds"])
 
 

@@ -44,7 +44,7 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
 )
 _TOKEN_LOST: Final[Mapping[Reason, str]] = MappingProxyType(
     {
-        error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER: "The connection to D1 broke before the full response.",
+        error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE: "The connection to D1 broke before the full response.",
         error_pb2.ERROR_REASON_DEADLINE_EXCEEDED: "D1 did not respond in time.",
     }
 )

@@ -73,7 +73,7 @@ async def test_no_error_shows_a_pan_a_token_or_encrypted_data_even_if_d1_repeats
     secrets += [seen.json()["encryptedData"] for seen in d1.calls]
     secrets += [seen.form()["assertion"][0] for seen in d1.token_calls]
     secrets += [part for secret in secrets for part in secret.split(".") if len(part) > 12]
-    assert {error.reason_name for error in errors} >= {"UPSTREAM_INVALID", "UPSTREAM_NO_ANSWER", "DEADLINE_EXCEEDED"}
+    assert {error.reason_name for error in errors} >= {"UPSTREAM_INVALID", "UPSTREAM_NO_RESPONSE", "DEADLINE_EXCEEDED"}
     for text in map(shown, errors):
         assert not [secret for secret in secrets if secret in text]
 

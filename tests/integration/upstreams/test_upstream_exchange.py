@@ -64,10 +64,10 @@ async def failure(http: HttpExchange, method: str = "POST", *, seconds: float = 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "UPSTREAM_NO_ANSWER"),
-        (b"HTTP/1.1 201 Crea", "UPSTREAM_NO_ANSWER"),
-        (TRUNCATED.content, "UPSTREAM_NO_ANSWER"),
-        (b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "UPSTREAM_NO_ANSWER"),
+        (b"", "UPSTREAM_NO_RESPONSE"),
+        (b"HTTP/1.1 201 Crea", "UPSTREAM_NO_RESPONSE"),
+        (TRUNCATED.content, "UPSTREAM_NO_RESPONSE"),
+        (b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "UPSTREAM_NO_RESPONSE"),
         (b"SSH-2.0-OpenSSH_9.9\r\n", "UPSTREAM_CONTRACT"),
         (b"HTTP/1.1 201 Created\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", "UPSTREAM_CONTRACT"),
     ],
@@ -91,7 +91,7 @@ async def test_a_connection_that_is_closed_before_anything_is_read_leaves_the_ou
 ) -> None:
     upstream.greeting = BREAK
     async with http_at(upstream.url) as http:
-        assert kind_of(await failure(http)) == ("UPSTREAM_NO_ANSWER", "UNKNOWN")
+        assert kind_of(await failure(http)) == ("UPSTREAM_NO_RESPONSE", "UNKNOWN")
 
 
 async def test_a_deadline_that_passes_within_the_response_leaves_the_outcome_unknown(upstream: FakeUpstream) -> None:
@@ -195,7 +195,7 @@ async def test_a_post_on_a_connection_that_dies_is_not_sent_again(upstream: Fake
     async with http_at(upstream.url) as http:
         await send(http)
 
-        assert kind_of(await failure(http)) == ("UPSTREAM_NO_ANSWER", "UNKNOWN")
+        assert kind_of(await failure(http)) == ("UPSTREAM_NO_RESPONSE", "UNKNOWN")
     assert len(upstream.seen) == 2
 
 
@@ -220,7 +220,7 @@ async def test_a_put_that_was_sent_once_stays_unknown_when_its_repetition_cannot
     async with http_at(upstream.url) as http:
         await send(http, "PUT")
 
-        assert kind_of(await failure(http, "PUT")) == ("UPSTREAM_NO_ANSWER", "UNKNOWN")
+        assert kind_of(await failure(http, "PUT")) == ("UPSTREAM_NO_RESPONSE", "UNKNOWN")
     assert len(upstream.seen) == 2
 
 

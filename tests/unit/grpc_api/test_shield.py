@@ -69,8 +69,8 @@ def test_a_change_is_finished_without_its_caller_and_the_log_tells_of_it() -> No
     ("failure", "logged"),
     [
         (
-            GatewayError(error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, "", outcome=error_pb2.ERROR_OUTCOME_UNKNOWN),
-            ("detached_call_failed", _RPC, "UPSTREAM_NO_ANSWER", "UNKNOWN"),
+            GatewayError(error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE, "", outcome=error_pb2.ERROR_OUTCOME_UNKNOWN),
+            ("detached_call_failed", _RPC, "UPSTREAM_NO_RESPONSE", "UNKNOWN"),
         ),
         (KeyError(), ("detached_call_failed", _RPC, None, None)),
     ],

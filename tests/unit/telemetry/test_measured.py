@@ -12,7 +12,7 @@ from gateway.telemetry.tracing import Tracing
 from issuer.common.v1 import error_pb2
 
 SUSPEND = "POST /cards/{card_id}/operations:suspend"
-UNKNOWN = GatewayError(error_pb2.ERROR_REASON_UPSTREAM_NO_ANSWER, "no answer")
+UNKNOWN = GatewayError(error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE, "no answer")
 
 
 @pytest.fixture

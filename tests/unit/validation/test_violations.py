@@ -26,7 +26,7 @@ def test_a_few_violations_are_sent_as_they_are() -> None:
     assert error.reason == error_pb2.ERROR_REASON_INVALID_REQUEST
     assert error.outcome == error_pb2.ERROR_OUTCOME_NOT_SENT
     assert error.message == (
-        "Invalid request: areq.field_0, areq.field_1, areq.field_10, areq.field_11, areq.field_2 and 7 more"
+        "Invalid request: areq.field_0, areq.field_1, areq.field_2, areq.field_3, areq.field_4 and 7 more"
     )
 
 

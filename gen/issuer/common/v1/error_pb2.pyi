@@ -24,93 +24,93 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
-    """Never sent."""
+    """Unspecified; never sent."""
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 1
     """The request breaks a rule of the contract; `google.rpc.BadRequest` names every field. Status INVALID_ARGUMENT."""
     ERROR_REASON_ISSUER_UNKNOWN: _ErrorReason.ValueType  # 2
-    """No issuer of that id is configured here. Status NOT_FOUND."""
+    """The gateway is not configured for this issuer. Status NOT_FOUND."""
     ERROR_REASON_ISSUER_REQUIRED: _ErrorReason.ValueType  # 3
-    """`issuer_id` is empty and several issuers are configured, so one has to be named. Status INVALID_ARGUMENT."""
+    """`issuer_id` is empty, but the gateway is configured for several issuers. Status INVALID_ARGUMENT."""
     ERROR_REASON_UPSTREAM_UNREACHABLE: _ErrorReason.ValueType  # 4
-    """No connection to the upstream could be made, nothing was sent. Retry after `google.rpc.RetryInfo`.
+    """The gateway cannot connect to the upstream. Nothing was sent; retry after `google.rpc.RetryInfo`.
     Status UNAVAILABLE.
     """
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 5
     """The deadline passed. With outcome NOT_SENT nothing left the gateway; with outcome UNKNOWN the request was sent and
     may have taken effect. Status DEADLINE_EXCEEDED.
     """
-    ERROR_REASON_UPSTREAM_NO_ANSWER: _ErrorReason.ValueType  # 6
-    """The request was sent and the connection broke before an answer came, or the gateway that had sent it ended: it may
+    ERROR_REASON_UPSTREAM_NO_RESPONSE: _ErrorReason.ValueType  # 6
+    """The request was sent, but the connection broke before a response came, or the gateway that sent it ended. It may
     have taken effect. Status UNKNOWN.
     """
     ERROR_REASON_UPSTREAM_INVALID: _ErrorReason.ValueType  # 7
-    """The upstream found the request malformed (HTTP 400 and unlisted 4xx). Status INVALID_ARGUMENT."""
+    """The upstream rejected the request as malformed (HTTP 400 and unlisted 4xx). Status INVALID_ARGUMENT."""
     ERROR_REASON_UPSTREAM_AUTHENTICATION: _ErrorReason.ValueType  # 8
-    """The upstream refuses the gateway's own credentials, even with a fresh token. Not the caller's fault: alarm the
+    """The upstream rejects the gateway's own credentials, even with a fresh token. Not the caller's fault: alert the
     gateway's operators. Status INTERNAL.
     """
     ERROR_REASON_UPSTREAM_FORBIDDEN: _ErrorReason.ValueType  # 9
-    """The action is not allowed in the present state, or not with this reason code (HTTP 403). Status
+    """The current state or the reason code does not allow the action (HTTP 403). Status
     FAILED_PRECONDITION.
     """
     ERROR_REASON_UPSTREAM_NOT_FOUND: _ErrorReason.ValueType  # 10
     """The upstream does not know the card, consumer or issuer (HTTP 404). Status NOT_FOUND."""
     ERROR_REASON_UPSTREAM_CONFLICT: _ErrorReason.ValueType  # 11
-    """The card id or the PAN is in use or may not be used again (HTTP 409). Status ALREADY_EXISTS."""
+    """The card id or the PAN is in use, or cannot be used again (HTTP 409). Status ALREADY_EXISTS."""
     ERROR_REASON_UPSTREAM_RATE_LIMITED: _ErrorReason.ValueType  # 12
-    """The upstream limits the rate of calls (HTTP 429); retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED."""
+    """The upstream limits the rate of calls (HTTP 429). Retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED."""
     ERROR_REASON_UPSTREAM_UNAVAILABLE: _ErrorReason.ValueType  # 13
-    """The upstream says that it cannot serve now (HTTP 502, 503, 504). Status UNAVAILABLE."""
+    """The upstream is temporarily unavailable (HTTP 502, 503, 504). Status UNAVAILABLE."""
     ERROR_REASON_UPSTREAM_FAILED: _ErrorReason.ValueType  # 14
-    """The upstream failed while it worked on the request (HTTP 500 and unlisted 5xx): it may have taken effect.
+    """The upstream failed while it processed the request (HTTP 500 and unlisted 5xx). It may have taken effect.
     Status INTERNAL.
     """
     ERROR_REASON_UPSTREAM_CONTRACT: _ErrorReason.ValueType  # 15
-    """The upstream's answer could not be read or contradicts the request. Status INTERNAL."""
+    """The upstream's response is unreadable or contradicts the request. Status INTERNAL."""
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 16
-    """The cursor is older than the notifications still kept; `ErrorDetail.earliest_cursor` is the oldest usable one. What
-    lies between was trimmed. Status OUT_OF_RANGE.
+    """The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
+    cursor; what lies between was trimmed. Status OUT_OF_RANGE.
     """
     ERROR_REASON_CURSOR_UNKNOWN: _ErrorReason.ValueType  # 17
-    """The cursor was not given out by this log. Status INVALID_ARGUMENT."""
+    """The cursor is not one of this event log. Status INVALID_ARGUMENT."""
     ERROR_REASON_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 18
     """No subscription of that name. Status NOT_FOUND."""
     ERROR_REASON_SUBSCRIPTION_IN_USE: _ErrorReason.ValueType  # 19
     """The subscription has an active watcher and cannot be deleted. Status FAILED_PRECONDITION."""
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 20
-    """The gateway is shutting down: open the stream again at another instance, after the last cursor received.
+    """The gateway is draining. Open the stream again at another gateway, with the last cursor received.
     Status UNAVAILABLE.
     """
     ERROR_REASON_EVENT_LOG_UNAVAILABLE: _ErrorReason.ValueType  # 21
-    """Notifications cannot be read or cursors not be stored at present. Status UNAVAILABLE."""
+    """The event log is temporarily unavailable. Status UNAVAILABLE."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """A fault in the gateway; report the correlation id. Status INTERNAL."""
     ERROR_REASON_AUTHENTICATION_DECIDED: _ErrorReason.ValueType  # 23
-    """The step-up authentication is known to have ended otherwise; that result stands. Status FAILED_PRECONDITION."""
+    """The step-up authentication has another final result already, which stays. Status FAILED_PRECONDITION."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 24
-    """The key-value store cannot be used at present; nothing was sent upstream. Retry after `google.rpc.RetryInfo`.
+    """The key-value store is temporarily unavailable. Nothing was sent upstream; retry after `google.rpc.RetryInfo`.
     Status UNAVAILABLE.
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 25
-    """The page token was not given out for this list. Status INVALID_ARGUMENT."""
+    """The page token is not one of this list. Status INVALID_ARGUMENT."""
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 26
-    """The caller has not shown who it is: no client certificate or token that the gateway accepts. Status
+    """The caller is not identified: no client certificate or token that the gateway accepts. Status
     UNAUTHENTICATED.
     """
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 27
     """The policy does not grant the caller this rpc, or not for this issuer. Status PERMISSION_DENIED."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 28
-    """A different request was made under this `request_id` before. Status INVALID_ARGUMENT."""
+    """This `request_id` belongs to a different request. Status INVALID_ARGUMENT."""
     ERROR_REASON_REQUEST_IN_FLIGHT: _ErrorReason.ValueType  # 29
-    """The request of this `request_id` is being worked on: repeat it after `google.rpc.RetryInfo` to get its reply.
+    """The request of this `request_id` is in flight. Repeat it after `google.rpc.RetryInfo` to get its reply.
     Status ABORTED.
     """
     ERROR_REASON_TOO_MANY_REQUESTS: _ErrorReason.ValueType  # 30
-    """The caller has as many requests in flight as it may, or (then `ErrorDetail.upstream` is set) as many calls as may
-    wait for the upstream already do. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
+    """The caller has reached its limit of requests in flight, or (then `ErrorDetail.upstream` is set) the upstream's
+    admission queue is full. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
     """
     ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: _ErrorReason.ValueType  # 31
-    """The upstream has failed so often lately that it is left alone for a moment; nothing was sent. Retry after
+    """The circuit breaker of the upstream is open after repeated failures. Nothing was sent; retry after
     `google.rpc.RetryInfo`. Status UNAVAILABLE.
     """
     ERROR_REASON_RPC_UNKNOWN: _ErrorReason.ValueType  # 32
@@ -118,19 +118,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
     """
     ERROR_REASON_THREE_DS_REJECTED: _ErrorReason.ValueType  # 40
-    """The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);
-    `ErrorDetail.upstream_code` and `ErrorDetail.erro` say what. Status INVALID_ARGUMENT.
+    """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
+    `ErrorDetail.upstream_code` and `ErrorDetail.erro` name it. Status INVALID_ARGUMENT.
     """
     ERROR_REASON_THREE_DS_TIMED_OUT: _ErrorReason.ValueType  # 41
-    """A party of the 3-D Secure transaction did not answer in time or could not be reached by the 3DS server (Erro 402,
+    """A party of the 3-D Secure transaction did not respond in time, or the 3DS server could not reach it (Erro 402,
     405). Status DEADLINE_EXCEEDED.
     """
     ERROR_REASON_THREE_DS_TRANSIENT_FAILURE: _ErrorReason.ValueType  # 42
-    """A party of the 3-D Secure transaction has a passing fault (Erro 403). Status UNAVAILABLE."""
+    """A party of the 3-D Secure transaction has a transient fault (Erro 403). Status UNAVAILABLE."""
     ERROR_REASON_THREE_DS_PERMANENT_FAILURE: _ErrorReason.ValueType  # 43
-    """A party of the 3-D Secure transaction has a lasting fault (Erro 404). Status INTERNAL."""
+    """A party of the 3-D Secure transaction has a permanent fault (Erro 404). Status INTERNAL."""
     ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN: _ErrorReason.ValueType  # 44
-    """The 3DS server does not know the transaction, or has forgotten it. Status NOT_FOUND."""
+    """The 3DS server does not know the transaction, or no longer keeps it. Status NOT_FOUND."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. This comment is also the reference for what all rpcs have in common.
@@ -141,17 +141,16 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     `ErrorDetail.outcome`, never on the text of the message.
 
     Common reasons: every rpc can fail with INVALID_REQUEST, ISSUER_REQUIRED, ISSUER_UNKNOWN, UNAUTHENTICATED,
-    PERMISSION_DENIED, TOO_MANY_REQUESTS or INTERNAL. An rpc that calls an upstream can also fail with DEADLINE_EXCEEDED,
-    UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_NO_ANSWER, UPSTREAM_RATE_LIMITED, UPSTREAM_UNAVAILABLE,
-    UPSTREAM_INVALID, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED or UPSTREAM_CONTRACT. A call with a `request_id` can also
-    fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE. Services and rpcs name only further reasons, and
-    what is particular to them.
+    PERMISSION_DENIED, TOO_MANY_REQUESTS, RPC_UNKNOWN or INTERNAL. An rpc that calls an upstream can also fail with
+    DEADLINE_EXCEEDED, UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_NO_RESPONSE, UPSTREAM_RATE_LIMITED,
+    UPSTREAM_UNAVAILABLE, UPSTREAM_INVALID, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED or UPSTREAM_CONTRACT. A call with a
+    `request_id` can also fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE. Services and rpcs name
+    only further reasons, and what is particular to them.
 
     Errors of gRPC itself have no `google.rpc.Status`. RESOURCE_EXHAUSTED: the request exceeds `grpc.max_message_bytes`,
-    or the metadata 16 KiB. UNIMPLEMENTED: this gateway does not serve the rpc. Neither reaches an upstream. UNAVAILABLE:
-    no connection, or the gateway cut the call off at the end of its drain. CANCELLED: the call arrived at the very
-    moment of a shutdown, which is rare. DEADLINE_EXCEEDED: the caller's gRPC library gave up first. With these three the
-    outcome is unknown.
+    or the metadata 16 KiB; nothing reaches an upstream. UNAVAILABLE: no connection, or the gateway cut the call off at
+    the end of its drain. CANCELLED: the call arrived at the very moment of a shutdown, which is rare. DEADLINE_EXCEEDED:
+    the caller's gRPC library gave up first. With these three the outcome is unknown.
 
     Calls: set a deadline for each unary call, and none for a stream. At an upstream the gateway's own limit applies if
     it is shorter: `d1.total_timeout_seconds`, `threeds.total_timeout_seconds`. The metadata `x-correlation-id`
@@ -176,93 +175,93 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
-"""Never sent."""
+"""Unspecified; never sent."""
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 1
 """The request breaks a rule of the contract; `google.rpc.BadRequest` names every field. Status INVALID_ARGUMENT."""
 ERROR_REASON_ISSUER_UNKNOWN: ErrorReason.ValueType  # 2
-"""No issuer of that id is configured here. Status NOT_FOUND."""
+"""The gateway is not configured for this issuer. Status NOT_FOUND."""
 ERROR_REASON_ISSUER_REQUIRED: ErrorReason.ValueType  # 3
-"""`issuer_id` is empty and several issuers are configured, so one has to be named. Status INVALID_ARGUMENT."""
+"""`issuer_id` is empty, but the gateway is configured for several issuers. Status INVALID_ARGUMENT."""
 ERROR_REASON_UPSTREAM_UNREACHABLE: ErrorReason.ValueType  # 4
-"""No connection to the upstream could be made, nothing was sent. Retry after `google.rpc.RetryInfo`.
+"""The gateway cannot connect to the upstream. Nothing was sent; retry after `google.rpc.RetryInfo`.
 Status UNAVAILABLE.
 """
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 5
 """The deadline passed. With outcome NOT_SENT nothing left the gateway; with outcome UNKNOWN the request was sent and
 may have taken effect. Status DEADLINE_EXCEEDED.
 """
-ERROR_REASON_UPSTREAM_NO_ANSWER: ErrorReason.ValueType  # 6
-"""The request was sent and the connection broke before an answer came, or the gateway that had sent it ended: it may
+ERROR_REASON_UPSTREAM_NO_RESPONSE: ErrorReason.ValueType  # 6
+"""The request was sent, but the connection broke before a response came, or the gateway that sent it ended. It may
 have taken effect. Status UNKNOWN.
 """
 ERROR_REASON_UPSTREAM_INVALID: ErrorReason.ValueType  # 7
-"""The upstream found the request malformed (HTTP 400 and unlisted 4xx). Status INVALID_ARGUMENT."""
+"""The upstream rejected the request as malformed (HTTP 400 and unlisted 4xx). Status INVALID_ARGUMENT."""
 ERROR_REASON_UPSTREAM_AUTHENTICATION: ErrorReason.ValueType  # 8
-"""The upstream refuses the gateway's own credentials, even with a fresh token. Not the caller's fault: alarm the
+"""The upstream rejects the gateway's own credentials, even with a fresh token. Not the caller's fault: alert the
 gateway's operators. Status INTERNAL.
 """
 ERROR_REASON_UPSTREAM_FORBIDDEN: ErrorReason.ValueType  # 9
-"""The action is not allowed in the present state, or not with this reason code (HTTP 403). Status
+"""The current state or the reason code does not allow the action (HTTP 403). Status
 FAILED_PRECONDITION.
 """
 ERROR_REASON_UPSTREAM_NOT_FOUND: ErrorReason.ValueType  # 10
 """The upstream does not know the card, consumer or issuer (HTTP 404). Status NOT_FOUND."""
 ERROR_REASON_UPSTREAM_CONFLICT: ErrorReason.ValueType  # 11
-"""The card id or the PAN is in use or may not be used again (HTTP 409). Status ALREADY_EXISTS."""
+"""The card id or the PAN is in use, or cannot be used again (HTTP 409). Status ALREADY_EXISTS."""
 ERROR_REASON_UPSTREAM_RATE_LIMITED: ErrorReason.ValueType  # 12
-"""The upstream limits the rate of calls (HTTP 429); retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED."""
+"""The upstream limits the rate of calls (HTTP 429). Retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED."""
 ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 13
-"""The upstream says that it cannot serve now (HTTP 502, 503, 504). Status UNAVAILABLE."""
+"""The upstream is temporarily unavailable (HTTP 502, 503, 504). Status UNAVAILABLE."""
 ERROR_REASON_UPSTREAM_FAILED: ErrorReason.ValueType  # 14
-"""The upstream failed while it worked on the request (HTTP 500 and unlisted 5xx): it may have taken effect.
+"""The upstream failed while it processed the request (HTTP 500 and unlisted 5xx). It may have taken effect.
 Status INTERNAL.
 """
 ERROR_REASON_UPSTREAM_CONTRACT: ErrorReason.ValueType  # 15
-"""The upstream's answer could not be read or contradicts the request. Status INTERNAL."""
+"""The upstream's response is unreadable or contradicts the request. Status INTERNAL."""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 16
-"""The cursor is older than the notifications still kept; `ErrorDetail.earliest_cursor` is the oldest usable one. What
-lies between was trimmed. Status OUT_OF_RANGE.
+"""The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
+cursor; what lies between was trimmed. Status OUT_OF_RANGE.
 """
 ERROR_REASON_CURSOR_UNKNOWN: ErrorReason.ValueType  # 17
-"""The cursor was not given out by this log. Status INVALID_ARGUMENT."""
+"""The cursor is not one of this event log. Status INVALID_ARGUMENT."""
 ERROR_REASON_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 18
 """No subscription of that name. Status NOT_FOUND."""
 ERROR_REASON_SUBSCRIPTION_IN_USE: ErrorReason.ValueType  # 19
 """The subscription has an active watcher and cannot be deleted. Status FAILED_PRECONDITION."""
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 20
-"""The gateway is shutting down: open the stream again at another instance, after the last cursor received.
+"""The gateway is draining. Open the stream again at another gateway, with the last cursor received.
 Status UNAVAILABLE.
 """
 ERROR_REASON_EVENT_LOG_UNAVAILABLE: ErrorReason.ValueType  # 21
-"""Notifications cannot be read or cursors not be stored at present. Status UNAVAILABLE."""
+"""The event log is temporarily unavailable. Status UNAVAILABLE."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """A fault in the gateway; report the correlation id. Status INTERNAL."""
 ERROR_REASON_AUTHENTICATION_DECIDED: ErrorReason.ValueType  # 23
-"""The step-up authentication is known to have ended otherwise; that result stands. Status FAILED_PRECONDITION."""
+"""The step-up authentication has another final result already, which stays. Status FAILED_PRECONDITION."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 24
-"""The key-value store cannot be used at present; nothing was sent upstream. Retry after `google.rpc.RetryInfo`.
+"""The key-value store is temporarily unavailable. Nothing was sent upstream; retry after `google.rpc.RetryInfo`.
 Status UNAVAILABLE.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 25
-"""The page token was not given out for this list. Status INVALID_ARGUMENT."""
+"""The page token is not one of this list. Status INVALID_ARGUMENT."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 26
-"""The caller has not shown who it is: no client certificate or token that the gateway accepts. Status
+"""The caller is not identified: no client certificate or token that the gateway accepts. Status
 UNAUTHENTICATED.
 """
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 27
 """The policy does not grant the caller this rpc, or not for this issuer. Status PERMISSION_DENIED."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 28
-"""A different request was made under this `request_id` before. Status INVALID_ARGUMENT."""
+"""This `request_id` belongs to a different request. Status INVALID_ARGUMENT."""
 ERROR_REASON_REQUEST_IN_FLIGHT: ErrorReason.ValueType  # 29
-"""The request of this `request_id` is being worked on: repeat it after `google.rpc.RetryInfo` to get its reply.
+"""The request of this `request_id` is in flight. Repeat it after `google.rpc.RetryInfo` to get its reply.
 Status ABORTED.
 """
 ERROR_REASON_TOO_MANY_REQUESTS: ErrorReason.ValueType  # 30
-"""The caller has as many requests in flight as it may, or (then `ErrorDetail.upstream` is set) as many calls as may
-wait for the upstream already do. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
+"""The caller has reached its limit of requests in flight, or (then `ErrorDetail.upstream` is set) the upstream's
+admission queue is full. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
 """
 ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: ErrorReason.ValueType  # 31
-"""The upstream has failed so often lately that it is left alone for a moment; nothing was sent. Retry after
+"""The circuit breaker of the upstream is open after repeated failures. Nothing was sent; retry after
 `google.rpc.RetryInfo`. Status UNAVAILABLE.
 """
 ERROR_REASON_RPC_UNKNOWN: ErrorReason.ValueType  # 32
@@ -270,19 +269,19 @@ ERROR_REASON_RPC_UNKNOWN: ErrorReason.ValueType  # 32
 service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
 """
 ERROR_REASON_THREE_DS_REJECTED: ErrorReason.ValueType  # 40
-"""The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);
-`ErrorDetail.upstream_code` and `ErrorDetail.erro` say what. Status INVALID_ARGUMENT.
+"""The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
+`ErrorDetail.upstream_code` and `ErrorDetail.erro` name it. Status INVALID_ARGUMENT.
 """
 ERROR_REASON_THREE_DS_TIMED_OUT: ErrorReason.ValueType  # 41
-"""A party of the 3-D Secure transaction did not answer in time or could not be reached by the 3DS server (Erro 402,
+"""A party of the 3-D Secure transaction did not respond in time, or the 3DS server could not reach it (Erro 402,
 405). Status DEADLINE_EXCEEDED.
 """
 ERROR_REASON_THREE_DS_TRANSIENT_FAILURE: ErrorReason.ValueType  # 42
-"""A party of the 3-D Secure transaction has a passing fault (Erro 403). Status UNAVAILABLE."""
+"""A party of the 3-D Secure transaction has a transient fault (Erro 403). Status UNAVAILABLE."""
 ERROR_REASON_THREE_DS_PERMANENT_FAILURE: ErrorReason.ValueType  # 43
-"""A party of the 3-D Secure transaction has a lasting fault (Erro 404). Status INTERNAL."""
+"""A party of the 3-D Secure transaction has a permanent fault (Erro 404). Status INTERNAL."""
 ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN: ErrorReason.ValueType  # 44
-"""The 3DS server does not know the transaction, or has forgotten it. Status NOT_FOUND."""
+"""The 3DS server does not know the transaction, or no longer keeps it. Status NOT_FOUND."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 class _ErrorOutcome:
@@ -292,25 +291,25 @@ class _ErrorOutcome:
 class _ErrorOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorOutcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_OUTCOME_UNSPECIFIED: _ErrorOutcome.ValueType  # 0
-    """Never sent."""
+    """Unspecified; never sent."""
     ERROR_OUTCOME_NOT_SENT: _ErrorOutcome.ValueType  # 1
     """Nothing left the gateway. Repeating the call is safe."""
     ERROR_OUTCOME_REJECTED: _ErrorOutcome.ValueType  # 2
-    """The upstream (or the gateway itself) refused; nothing changed."""
+    """The upstream, or the gateway itself, rejected the request. Nothing changed."""
     ERROR_OUTCOME_UNKNOWN: _ErrorOutcome.ValueType  # 3
-    """The request was sent and its effect is not known. Repeat only what is idempotent; find out first otherwise."""
+    """The request was sent, and its effect is unknown. Repeat only idempotent rpcs; otherwise find out what became of it."""
 
 class ErrorOutcome(_ErrorOutcome, metaclass=_ErrorOutcomeEnumTypeWrapper):
     """Whether a failed call may have changed anything upstream."""
 
 ERROR_OUTCOME_UNSPECIFIED: ErrorOutcome.ValueType  # 0
-"""Never sent."""
+"""Unspecified; never sent."""
 ERROR_OUTCOME_NOT_SENT: ErrorOutcome.ValueType  # 1
 """Nothing left the gateway. Repeating the call is safe."""
 ERROR_OUTCOME_REJECTED: ErrorOutcome.ValueType  # 2
-"""The upstream (or the gateway itself) refused; nothing changed."""
+"""The upstream, or the gateway itself, rejected the request. Nothing changed."""
 ERROR_OUTCOME_UNKNOWN: ErrorOutcome.ValueType  # 3
-"""The request was sent and its effect is not known. Repeat only what is idempotent; find out first otherwise."""
+"""The request was sent, and its effect is unknown. Repeat only idempotent rpcs; otherwise find out what became of it."""
 Global___ErrorOutcome: _TypeAlias = ErrorOutcome  # noqa: Y015
 
 @_typing.final

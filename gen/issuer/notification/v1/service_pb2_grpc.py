@@ -92,7 +92,8 @@ class NotificationServiceServicer:
 
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
-        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
+        usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
         """

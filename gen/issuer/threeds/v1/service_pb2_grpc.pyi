@@ -33,13 +33,13 @@ class AuthenticationServiceStub:
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. The
     gateway's own limit for a call is 11 s by default, because the 3DS server gives up after 10 s. Without a configured
-    3DS server the gateway does not serve this service: gRPC answers UNIMPLEMENTED, and health and reflection omit it.
+    3DS server the gateway does not serve this service (RPC_UNKNOWN), and health and reflection omit it.
     Every rpc can also fail with:
-    - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value; the metadata
-      says which.
+    - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
+      `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a passing fault; retry after `google.rpc.RetryInfo`.
-    - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a lasting fault.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 
     @_typing.overload
@@ -84,13 +84,13 @@ class AuthenticationServiceAsyncStub(AuthenticationServiceStub):
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. The
     gateway's own limit for a call is 11 s by default, because the 3DS server gives up after 10 s. Without a configured
-    3DS server the gateway does not serve this service: gRPC answers UNIMPLEMENTED, and health and reflection omit it.
+    3DS server the gateway does not serve this service (RPC_UNKNOWN), and health and reflection omit it.
     Every rpc can also fail with:
-    - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value; the metadata
-      says which.
+    - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
+      `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a passing fault; retry after `google.rpc.RetryInfo`.
-    - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a lasting fault.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -131,13 +131,13 @@ class AuthenticationServiceServicer(metaclass=_abc_1.ABCMeta):
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. The
     gateway's own limit for a call is 11 s by default, because the 3DS server gives up after 10 s. Without a configured
-    3DS server the gateway does not serve this service: gRPC answers UNIMPLEMENTED, and health and reflection omit it.
+    3DS server the gateway does not serve this service (RPC_UNKNOWN), and health and reflection omit it.
     Every rpc can also fail with:
-    - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS refused a value; the metadata
-      says which.
+    - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
+      `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a passing fault; retry after `google.rpc.RetryInfo`.
-    - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a lasting fault.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 
     @_abc_1.abstractmethod

@@ -22,7 +22,7 @@ class ErrorOutcome(betterproto2.Enum):
 
     UNSPECIFIED = 0
     """
-    Never sent.
+    Unspecified; never sent.
     """
 
     NOT_SENT = 1
@@ -32,12 +32,12 @@ class ErrorOutcome(betterproto2.Enum):
 
     REJECTED = 2
     """
-    The upstream (or the gateway itself) refused; nothing changed.
+    The upstream, or the gateway itself, rejected the request. Nothing changed.
     """
 
     UNKNOWN = 3
     """
-    The request was sent and its effect is not known. Repeat only what is idempotent; find out first otherwise.
+    The request was sent, and its effect is unknown. Repeat only idempotent rpcs; otherwise find out what became of it.
     """
 
     @classmethod
@@ -69,17 +69,16 @@ class ErrorReason(betterproto2.Enum):
     `ErrorDetail.outcome`, never on the text of the message.
 
     Common reasons: every rpc can fail with INVALID_REQUEST, ISSUER_REQUIRED, ISSUER_UNKNOWN, UNAUTHENTICATED,
-    PERMISSION_DENIED, TOO_MANY_REQUESTS or INTERNAL. An rpc that calls an upstream can also fail with DEADLINE_EXCEEDED,
-    UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_NO_ANSWER, UPSTREAM_RATE_LIMITED, UPSTREAM_UNAVAILABLE,
-    UPSTREAM_INVALID, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED or UPSTREAM_CONTRACT. A call with a `request_id` can also
-    fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE. Services and rpcs name only further reasons, and
-    what is particular to them.
+    PERMISSION_DENIED, TOO_MANY_REQUESTS, RPC_UNKNOWN or INTERNAL. An rpc that calls an upstream can also fail with
+    DEADLINE_EXCEEDED, UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_NO_RESPONSE, UPSTREAM_RATE_LIMITED,
+    UPSTREAM_UNAVAILABLE, UPSTREAM_INVALID, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED or UPSTREAM_CONTRACT. A call with a
+    `request_id` can also fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE. Services and rpcs name
+    only further reasons, and what is particular to them.
 
     Errors of gRPC itself have no `google.rpc.Status`. RESOURCE_EXHAUSTED: the request exceeds `grpc.max_message_bytes`,
-    or the metadata 16 KiB. UNIMPLEMENTED: this gateway does not serve the rpc. Neither reaches an upstream. UNAVAILABLE:
-    no connection, or the gateway cut the call off at the end of its drain. CANCELLED: the call arrived at the very
-    moment of a shutdown, which is rare. DEADLINE_EXCEEDED: the caller's gRPC library gave up first. With these three the
-    outcome is unknown.
+    or the metadata 16 KiB; nothing reaches an upstream. UNAVAILABLE: no connection, or the gateway cut the call off at
+    the end of its drain. CANCELLED: the call arrived at the very moment of a shutdown, which is rare. DEADLINE_EXCEEDED:
+    the caller's gRPC library gave up first. With these three the outcome is unknown.
 
     Calls: set a deadline for each unary call, and none for a stream. At an upstream the gateway's own limit applies if
     it is shorter: `d1.total_timeout_seconds`, `threeds.total_timeout_seconds`. The metadata `x-correlation-id`
@@ -105,7 +104,7 @@ class ErrorReason(betterproto2.Enum):
 
     UNSPECIFIED = 0
     """
-    Never sent.
+    Unspecified; never sent.
     """
 
     INVALID_REQUEST = 1
@@ -115,17 +114,17 @@ class ErrorReason(betterproto2.Enum):
 
     ISSUER_UNKNOWN = 2
     """
-    No issuer of that id is configured here. Status NOT_FOUND.
+    The gateway is not configured for this issuer. Status NOT_FOUND.
     """
 
     ISSUER_REQUIRED = 3
     """
-    `issuer_id` is empty and several issuers are configured, so one has to be named. Status INVALID_ARGUMENT.
+    `issuer_id` is empty, but the gateway is configured for several issuers. Status INVALID_ARGUMENT.
     """
 
     UPSTREAM_UNREACHABLE = 4
     """
-    No connection to the upstream could be made, nothing was sent. Retry after `google.rpc.RetryInfo`.
+    The gateway cannot connect to the upstream. Nothing was sent; retry after `google.rpc.RetryInfo`.
     Status UNAVAILABLE.
     """
 
@@ -135,26 +134,26 @@ class ErrorReason(betterproto2.Enum):
     may have taken effect. Status DEADLINE_EXCEEDED.
     """
 
-    UPSTREAM_NO_ANSWER = 6
+    UPSTREAM_NO_RESPONSE = 6
     """
-    The request was sent and the connection broke before an answer came, or the gateway that had sent it ended: it may
+    The request was sent, but the connection broke before a response came, or the gateway that sent it ended. It may
     have taken effect. Status UNKNOWN.
     """
 
     UPSTREAM_INVALID = 7
     """
-    The upstream found the request malformed (HTTP 400 and unlisted 4xx). Status INVALID_ARGUMENT.
+    The upstream rejected the request as malformed (HTTP 400 and unlisted 4xx). Status INVALID_ARGUMENT.
     """
 
     UPSTREAM_AUTHENTICATION = 8
     """
-    The upstream refuses the gateway's own credentials, even with a fresh token. Not the caller's fault: alarm the
+    The upstream rejects the gateway's own credentials, even with a fresh token. Not the caller's fault: alert the
     gateway's operators. Status INTERNAL.
     """
 
     UPSTREAM_FORBIDDEN = 9
     """
-    The action is not allowed in the present state, or not with this reason code (HTTP 403). Status
+    The current state or the reason code does not allow the action (HTTP 403). Status
     FAILED_PRECONDITION.
     """
 
@@ -165,39 +164,39 @@ class ErrorReason(betterproto2.Enum):
 
     UPSTREAM_CONFLICT = 11
     """
-    The card id or the PAN is in use or may not be used again (HTTP 409). Status ALREADY_EXISTS.
+    The card id or the PAN is in use, or cannot be used again (HTTP 409). Status ALREADY_EXISTS.
     """
 
     UPSTREAM_RATE_LIMITED = 12
     """
-    The upstream limits the rate of calls (HTTP 429); retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
+    The upstream limits the rate of calls (HTTP 429). Retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
     """
 
     UPSTREAM_UNAVAILABLE = 13
     """
-    The upstream says that it cannot serve now (HTTP 502, 503, 504). Status UNAVAILABLE.
+    The upstream is temporarily unavailable (HTTP 502, 503, 504). Status UNAVAILABLE.
     """
 
     UPSTREAM_FAILED = 14
     """
-    The upstream failed while it worked on the request (HTTP 500 and unlisted 5xx): it may have taken effect.
+    The upstream failed while it processed the request (HTTP 500 and unlisted 5xx). It may have taken effect.
     Status INTERNAL.
     """
 
     UPSTREAM_CONTRACT = 15
     """
-    The upstream's answer could not be read or contradicts the request. Status INTERNAL.
+    The upstream's response is unreadable or contradicts the request. Status INTERNAL.
     """
 
     CURSOR_EXPIRED = 16
     """
-    The cursor is older than the notifications still kept; `ErrorDetail.earliest_cursor` is the oldest usable one. What
-    lies between was trimmed. Status OUT_OF_RANGE.
+    The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
+    cursor; what lies between was trimmed. Status OUT_OF_RANGE.
     """
 
     CURSOR_UNKNOWN = 17
     """
-    The cursor was not given out by this log. Status INVALID_ARGUMENT.
+    The cursor is not one of this event log. Status INVALID_ARGUMENT.
     """
 
     SUBSCRIPTION_NOT_FOUND = 18
@@ -212,13 +211,13 @@ class ErrorReason(betterproto2.Enum):
 
     SERVER_DRAINING = 20
     """
-    The gateway is shutting down: open the stream again at another instance, after the last cursor received.
+    The gateway is draining. Open the stream again at another gateway, with the last cursor received.
     Status UNAVAILABLE.
     """
 
     EVENT_LOG_UNAVAILABLE = 21
     """
-    Notifications cannot be read or cursors not be stored at present. Status UNAVAILABLE.
+    The event log is temporarily unavailable. Status UNAVAILABLE.
     """
 
     INTERNAL = 22
@@ -228,23 +227,23 @@ class ErrorReason(betterproto2.Enum):
 
     AUTHENTICATION_DECIDED = 23
     """
-    The step-up authentication is known to have ended otherwise; that result stands. Status FAILED_PRECONDITION.
+    The step-up authentication has another final result already, which stays. Status FAILED_PRECONDITION.
     """
 
     STORE_UNAVAILABLE = 24
     """
-    The key-value store cannot be used at present; nothing was sent upstream. Retry after `google.rpc.RetryInfo`.
+    The key-value store is temporarily unavailable. Nothing was sent upstream; retry after `google.rpc.RetryInfo`.
     Status UNAVAILABLE.
     """
 
     PAGE_TOKEN_INVALID = 25
     """
-    The page token was not given out for this list. Status INVALID_ARGUMENT.
+    The page token is not one of this list. Status INVALID_ARGUMENT.
     """
 
     UNAUTHENTICATED = 26
     """
-    The caller has not shown who it is: no client certificate or token that the gateway accepts. Status
+    The caller is not identified: no client certificate or token that the gateway accepts. Status
     UNAUTHENTICATED.
     """
 
@@ -255,24 +254,24 @@ class ErrorReason(betterproto2.Enum):
 
     REQUEST_ID_REUSED = 28
     """
-    A different request was made under this `request_id` before. Status INVALID_ARGUMENT.
+    This `request_id` belongs to a different request. Status INVALID_ARGUMENT.
     """
 
     REQUEST_IN_FLIGHT = 29
     """
-    The request of this `request_id` is being worked on: repeat it after `google.rpc.RetryInfo` to get its reply.
+    The request of this `request_id` is in flight. Repeat it after `google.rpc.RetryInfo` to get its reply.
     Status ABORTED.
     """
 
     TOO_MANY_REQUESTS = 30
     """
-    The caller has as many requests in flight as it may, or (then `ErrorDetail.upstream` is set) as many calls as may
-    wait for the upstream already do. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
+    The caller has reached its limit of requests in flight, or (then `ErrorDetail.upstream` is set) the upstream's
+    admission queue is full. Nothing was sent; retry after `google.rpc.RetryInfo`. Status RESOURCE_EXHAUSTED.
     """
 
     UPSTREAM_CIRCUIT_OPEN = 31
     """
-    The upstream has failed so often lately that it is left alone for a moment; nothing was sent. Retry after
+    The circuit breaker of the upstream is open after repeated failures. Nothing was sent; retry after
     `google.rpc.RetryInfo`. Status UNAVAILABLE.
     """
 
@@ -284,29 +283,29 @@ class ErrorReason(betterproto2.Enum):
 
     THREE_DS_REJECTED = 40
     """
-    The 3DS server, the directory server or the ACS refused the message or a value in it (Erro 101 to 307);
-    `ErrorDetail.upstream_code` and `ErrorDetail.erro` say what. Status INVALID_ARGUMENT.
+    The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
+    `ErrorDetail.upstream_code` and `ErrorDetail.erro` name it. Status INVALID_ARGUMENT.
     """
 
     THREE_DS_TIMED_OUT = 41
     """
-    A party of the 3-D Secure transaction did not answer in time or could not be reached by the 3DS server (Erro 402,
+    A party of the 3-D Secure transaction did not respond in time, or the 3DS server could not reach it (Erro 402,
     405). Status DEADLINE_EXCEEDED.
     """
 
     THREE_DS_TRANSIENT_FAILURE = 42
     """
-    A party of the 3-D Secure transaction has a passing fault (Erro 403). Status UNAVAILABLE.
+    A party of the 3-D Secure transaction has a transient fault (Erro 403). Status UNAVAILABLE.
     """
 
     THREE_DS_PERMANENT_FAILURE = 43
     """
-    A party of the 3-D Secure transaction has a lasting fault (Erro 404). Status INTERNAL.
+    A party of the 3-D Secure transaction has a permanent fault (Erro 404). Status INTERNAL.
     """
 
     THREE_DS_TRANSACTION_UNKNOWN = 44
     """
-    The 3DS server does not know the transaction, or has forgotten it. Status NOT_FOUND.
+    The 3DS server does not know the transaction, or no longer keeps it. Status NOT_FOUND.
     """
 
     @classmethod
@@ -318,7 +317,7 @@ class ErrorReason(betterproto2.Enum):
             3: "ERROR_REASON_ISSUER_REQUIRED",
             4: "ERROR_REASON_UPSTREAM_UNREACHABLE",
             5: "ERROR_REASON_DEADLINE_EXCEEDED",
-            6: "ERROR_REASON_UPSTREAM_NO_ANSWER",
+            6: "ERROR_REASON_UPSTREAM_NO_RESPONSE",
             7: "ERROR_REASON_UPSTREAM_INVALID",
             8: "ERROR_REASON_UPSTREAM_AUTHENTICATION",
             9: "ERROR_REASON_UPSTREAM_FORBIDDEN",
@@ -361,7 +360,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_ISSUER_REQUIRED": 3,
             "ERROR_REASON_UPSTREAM_UNREACHABLE": 4,
             "ERROR_REASON_DEADLINE_EXCEEDED": 5,
-            "ERROR_REASON_UPSTREAM_NO_ANSWER": 6,
+            "ERROR_REASON_UPSTREAM_NO_RESPONSE": 6,
             "ERROR_REASON_UPSTREAM_INVALID": 7,
             "ERROR_REASON_UPSTREAM_AUTHENTICATION": 8,
             "ERROR_REASON_UPSTREAM_FORBIDDEN": 9,
