@@ -172,9 +172,12 @@ class FakeEventLog:
         await self._reach()
         return self.subscriptions.get((issuer_id, name))
 
-    async def list_subscriptions(self, issuer_id: str | None = None) -> Sequence[StoredSubscription]:
+    async def list_subscriptions(
+        self, issuer_id: str | None = None, *, after: str = "", limit: int | None = None
+    ) -> Sequence[StoredSubscription]:
         await self._reach()
-        return [self.subscriptions[key] for key in sorted(self.subscriptions) if issuer_id in (None, key[0])]
+        keys = [key for key in sorted(self.subscriptions) if issuer_id in (None, key[0]) and key[1] > after]
+        return [self.subscriptions[key] for key in keys[:limit]]
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
         await self._reach()

@@ -90,11 +90,16 @@ class SqliteEventLog:
         """Return a subscription, or None."""
         return await self._access.read(lambda connection: _subscription(connection, issuer_id, name))
 
-    async def list_subscriptions(self, issuer_id: str | None = None) -> Sequence[StoredSubscription]:
+    async def list_subscriptions(
+        self, issuer_id: str | None = None, *, after: str = "", limit: int | None = None
+    ) -> Sequence[StoredSubscription]:
         """List an issuer's subscriptions by name; with None those of all issuers, by issuer and name."""
         if issuer_id is None:
             return await self._access.read(_subscriptions)
-        return await self._access.read(lambda connection: _subscriptions(connection, "WHERE issuer_id = ?", issuer_id))
+        where = "WHERE issuer_id = ? AND name > ?"
+        return await self._access.read(
+            lambda connection: _subscriptions(connection, where, issuer_id, after, limit=limit)
+        )
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
         """Move a subscription's cursor forward, creating the subscription if needed.
@@ -165,10 +170,12 @@ class SqliteEventLog:
 _BY_NAME = "WHERE issuer_id = ? AND name = ?"
 
 
-def _subscriptions(connection: sqlite3.Connection, where: str = "", *values: str) -> list[StoredSubscription]:
+def _subscriptions(
+    connection: sqlite3.Connection, where: str = "", *values: str, limit: int | None = None
+) -> list[StoredSubscription]:
     rows = connection.execute(
-        f"SELECT issuer_id, name, committed, commit_time_ms FROM subscription {where} ORDER BY issuer_id, name",  # noqa: S608  constants
-        values,
+        f"SELECT issuer_id, name, committed, commit_time_ms FROM subscription {where} ORDER BY issuer_id, name LIMIT ?",  # noqa: S608  constants
+        (*values, -1 if limit is None else limit),
     )
     return [StoredSubscription(*row) for row in rows.fetchall()]
 

@@ -176,8 +176,16 @@ class EventLog(Appendable, Protocol):
         """Return a subscription; None if it does not exist."""
         ...
 
-    async def list_subscriptions(self, issuer_id: str | None = None) -> Sequence[StoredSubscription]:
-        """List an issuer's subscriptions by name; with None, those of all issuers, by issuer and name."""
+    async def list_subscriptions(
+        self, issuer_id: str | None = None, *, after: str = "", limit: int | None = None
+    ) -> Sequence[StoredSubscription]:
+        """List subscriptions by name.
+
+        Args:
+            issuer_id: Their issuer; None for those of all issuers, by issuer and name, without the limits below.
+            after: Only those with a name after this one.
+            limit: The most to return; None for all. There are no more if fewer are returned.
+        """
         ...
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:

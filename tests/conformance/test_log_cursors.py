@@ -47,6 +47,25 @@ async def test_the_subscriptions_of_an_issuer_are_listed_by_name(log: EventLog) 
     assert [each.name for each in await log.list_subscriptions()] == ["A", "a.b", "fraud", "risk", "other"]
 
 
+async def test_subscriptions_are_listed_in_pieces_after_a_name_that_need_not_exist(log: EventLog) -> None:
+    names = ["A", "a.b", "a.c", "fraud", "risk", "z" * 64]
+    for name in reversed(names):
+        await log.commit(ISSUER, name, 1, 1_000)
+    await log.commit("ISSUER0002", "b", 1, 1_000)
+
+    async def piece(after: str, limit: int | None) -> list[str]:
+        return [each.name for each in await log.list_subscriptions(ISSUER, after=after, limit=limit)]
+
+    assert await piece("", 2) == names[:2]
+    assert await piece("a.b", 2) == names[2:4]
+    assert await piece("a.bc", 2) == names[2:4]
+    assert await piece("fraud", 2) == names[4:]
+    assert await piece("fraud", 100) == names[4:]
+    assert await piece("fraud", None) == names[4:]
+    assert await piece("z" * 64, 2) == []
+    assert await piece("\ufffd", 2) == []
+
+
 async def test_a_subscription_that_was_deleted_is_gone_and_may_begin_again_anywhere(log: EventLog) -> None:
     await log.commit(ISSUER, "fraud", 7, 1_000)
 

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from gateway.page_tokens import PageTokens
 from issuer.notification.v1 import messages_pb2 as notification
 from tests.contract.watching import EARLIEST, end_of_log, later, notify, watching
 from tests.running import SECOND_ISSUER, Failure, Running, failure_of
@@ -21,7 +22,7 @@ _ACTIVE, _STANDBY = notification.WATCHER_ROLE_ACTIVE, notification.WATCHER_ROLE_
 _COMPLETE: dict[str, dict[str, str]] = {
     "CommitCursor": {"subscription": "billing", "cursor": "00000000-0"},
     "GetSubscription": {"subscription": "billing"},
-    "ListSubscriptions": {},
+    "ListSubscriptions": {"page_token": ""},
     "DeleteSubscription": {"subscription": "billing"},
 }
 """The fields that each rpc needs."""
@@ -68,7 +69,7 @@ async def _until_watched_by(running: Running, watchers: int, subscription: str =
 @pytest.fixture(autouse=True)
 async def _no_subscriptions(running: Running) -> None:
     """Delete what the test before left at the shared gateway."""
-    for left in (await _call(running, "ListSubscriptions")).subscriptions:
+    for left in (await _call(running, "ListSubscriptions", page_size=1000)).subscriptions:
         await _until_watched_by(running, 0, left.name)
         await _call(running, "DeleteSubscription", subscription=left.name)
 
@@ -164,6 +165,58 @@ async def test_subscriptions_are_listed_by_name(running: Running) -> None:
     assert all((each.committed_cursor, each.lag, each.watchers) == (cursor, 0, 0) for each in listed)
 
 
+async def test_a_page_goes_on_after_the_last_name_whatever_is_made_and_deleted_meanwhile(running: Running) -> None:
+    (cursor,) = await _cursors(running, 1)
+    for name in "bdfhj":
+        await _commit(running, cursor, subscription=name)
+    first = await _call(running, "ListSubscriptions", page_size=2)
+    # Before the end of the page, its last name itself, and behind it.
+    await _commit(running, cursor, subscription="a")
+    for name in "df":
+        await _call(running, "DeleteSubscription", subscription=name)
+    await _commit(running, cursor, subscription="g")
+    second = await _call(running, "ListSubscriptions", page_size=2, page_token=first.next_page_token)
+    again = await _call(running, "ListSubscriptions", page_size=3, page_token=first.next_page_token)
+    last = await _call(running, "ListSubscriptions", page_token=second.next_page_token)
+
+    assert ["".join(each.name for each in page.subscriptions) for page in (first, second, again, last)] == [
+        *("bd", "gh", "ghj", "j")
+    ]
+    assert [bool(page.next_page_token) for page in (first, second, again, last)] == [True, True, False, False]
+
+
+async def test_a_page_has_a_hundred_subscriptions_unless_another_size_is_requested(running: Running) -> None:
+    (cursor,) = await _cursors(running, 1)
+    names = [f"{number:03}" for number in range(101)]
+    await asyncio.gather(*(_commit(running, cursor, subscription=name) for name in names))
+
+    async def page(**fields: Any) -> list[str]:
+        return [each.name for each in (await _call(running, "ListSubscriptions", **fields)).subscriptions]
+
+    assert await page() == await page(page_size=100) == names[:100]
+    assert await page(page_size=1000) == names
+    failure = await _refused(page(page_size=1001), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert set(failure.violations) == {"page_size"}
+
+
+async def test_a_page_token_is_good_for_the_list_of_its_issuer_only(running_two: Running) -> None:
+    cursor = await end_of_log(running_two, issuer_id="SANDBOX001")
+    for name in "ab":
+        await _commit(running_two, cursor, issuer_id="SANDBOX001", subscription=name)
+    token = (await _call(running_two, "ListSubscriptions", issuer_id="SANDBOX001", page_size=1)).next_page_token
+    for fields in (
+        {"issuer_id": SECOND_ISSUER, "page_token": token},
+        *(
+            {"issuer_id": "SANDBOX001", "page_token": each}
+            for each in (token[:-1], token + "A", "next", "bm90IG91cnM", "\xe9", PageTokens("X", ()).encode(b"a"))
+        ),
+    ):
+        failure = await _refused(
+            _call(running_two, "ListSubscriptions", **fields), grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"
+        )
+        assert (set(failure.violations), failure.outcome) == ({"page_token"}, "NOT_SENT")
+
+
 async def test_a_watched_subscription_is_deleted_only_once_its_watchers_have_gone(running: Running) -> None:
     in_use = (grpc.StatusCode.FAILED_PRECONDITION, "SUBSCRIPTION_IN_USE")
     async with (
@@ -209,7 +262,12 @@ async def test_a_cursor_of_no_such_log_cannot_be_committed(running: Running) -> 
 
 @every_rpc
 async def test_a_wrong_field_of_a_call_is_named(running: Running, name: str) -> None:
-    wrong = {"issuer_id": ("SHORT", "ELEVEN_CHAR"), "subscription": ("", "a b", _LONG), "cursor": ("", _LONG)}
+    wrong = {
+        "issuer_id": ("SHORT", "ELEVEN_CHAR"),
+        "subscription": ("", "a b", _LONG),
+        "cursor": ("", _LONG),
+        "page_token": ("x" * 513,),
+    }
     for field in ("issuer_id", *_COMPLETE[name]):
         for value in wrong[field]:
             call = _call(running, name, **(_COMPLETE[name] | {field: value}))

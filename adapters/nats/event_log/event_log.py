@@ -162,10 +162,15 @@ class NatsEventLog:
         async with self._verified():
             return await self._subscriptions.get(issuer_id, name)
 
-    async def list_subscriptions(self, issuer_id: str | None = None) -> Sequence[StoredSubscription]:
+    async def list_subscriptions(
+        self, issuer_id: str | None = None, *, after: str = "", limit: int | None = None
+    ) -> Sequence[StoredSubscription]:
         """List an issuer's subscriptions by name; with None those of all issuers, by issuer and name."""
         async with self._verified():
-            return await self._subscriptions.list(issuer_id)
+            if issuer_id is None or limit is None:
+                listed = await self._subscriptions.list(issuer_id)
+                return [each for each in listed if each.name > after]
+            return await self._subscriptions.page(issuer_id, after, limit)
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
         """Move a subscription's cursor forward, creating the subscription if needed.

@@ -14,7 +14,7 @@ import orjson
 from adapters.nats.connection.errors import RequestTimeoutError
 from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.jetstream.lineage import Lineage
-from adapters.nats.jetstream.streams import token
+from adapters.nats.jetstream.streams import text, token
 from gateway.ports import StoredSubscription
 
 __all__ = ["Subscriptions"]
@@ -55,6 +55,19 @@ class Subscriptions:
         found = await asyncio.gather(*(self._load(key) for key in keys))
         listed = (each.subscription for each in found if each.subscription)
         return sorted(listed, key=lambda each: (each.issuer_id, each.name))
+
+    async def page(self, issuer_id: str, after: str, limit: int) -> Sequence[StoredSubscription]:
+        """List at most ``limit`` of an issuer's subscriptions by name, after a name, without reading the others."""
+        keys = await self._bucket.keys(f"{token(issuer_id)}.*")
+        named = sorted((text(key.rpartition(".")[2]), key) for key in keys)
+        left = [key for name, key in named if name > after]
+        page: list[StoredSubscription] = []
+        while left and len(page) < limit:
+            size = limit - len(page)
+            found = await asyncio.gather(*(self._load(key) for key in left[:size]))
+            page += (each.subscription for each in found if each.subscription)
+            left = left[size:]
+        return page
 
     async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
         """Move a cursor forward, creating the subscription if needed. Returns the stored subscription."""

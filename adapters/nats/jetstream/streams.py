@@ -13,7 +13,7 @@ from adapters.nats.jetstream.lineage import Lineage
 from gateway.ports import Event, Scope
 from gateway.settings import EventLogSettings, NatsSettings
 
-__all__ = ["Names", "check_servers", "explain", "prepare", "token"]
+__all__ = ["Names", "check_servers", "explain", "prepare", "text", "token"]
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_TOKEN_LENGTH: Final = 200
@@ -47,6 +47,13 @@ def token(text: str) -> str:
     raw = text.encode("utf-8", "surrogatepass")
     encoded = "=" + base64.urlsafe_b64encode(raw).decode().rstrip("=")
     return encoded if len(encoded) <= _MAX_TOKEN_LENGTH else "#" + hashlib.sha256(raw).hexdigest()
+
+
+def text(token: str) -> str:
+    """Decode a token of a text that has at most 64 characters, all ASCII."""
+    if not token.startswith("="):
+        return token
+    return base64.urlsafe_b64decode(token[1:] + "=" * (-len(token[1:]) % 4)).decode()
 
 
 class Names:

@@ -11,6 +11,7 @@ from gateway.grpc_api.interceptors.chain import Context, Handler
 from gateway.notifications import cursor
 from gateway.notifications.filter import predicate, scope
 from gateway.notifications.watch import Start, Watch, Watchers
+from gateway.page_tokens import PageTokens
 from gateway.ports import EventLog, LogBounds, StoredSubscription
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
@@ -19,6 +20,7 @@ from issuer.notification.v1 import service_pb2, service_pb2_grpc
 __all__ = ["NotificationServicer", "add_to_server"]
 
 _DEFAULT_BATCH_SIZE = 100
+_DEFAULT_PAGE_SIZE = 100
 _DEFAULT_HEARTBEAT_SECONDS = 15.0
 _SERVICE = service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_name
 
@@ -79,14 +81,19 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     async def ListSubscriptions(
         self, request: notification.ListSubscriptionsRequest, context: Context
     ) -> notification.ListSubscriptionsResponse:
-        """List an issuer's subscriptions."""
+        """List a page of an issuer's subscriptions."""
         del context
-        issuer_id = request.issuer_id
+        issuer_id, size = request.issuer_id, request.page_size or _DEFAULT_PAGE_SIZE
+        tokens = PageTokens("ListSubscriptions", (issuer_id,))
+        after = tokens.decode(request.page_token).decode(errors="replace") if request.page_token else ""
         bounds = await self._log.bounds()
-        stored = await self._log.list_subscriptions(issuer_id)
+        # One more, to know whether another page follows.
+        stored = await self._log.list_subscriptions(issuer_id, after=after, limit=size + 1)
         watchers = self._watchers.counts(issuer_id)
+        page = [self._describe(each, bounds, watchers) for each in stored[:size]]
         return notification.ListSubscriptionsResponse(
-            subscriptions=[self._describe(each, bounds, watchers) for each in stored]
+            subscriptions=page,
+            next_page_token=tokens.encode(page[-1].name.encode()) if len(stored) > size else "",
         )
 
     async def DeleteSubscription(

@@ -1,5 +1,7 @@
 """The clients: one for asyncio, one for threads."""
 
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -10,10 +12,12 @@ from d1_gateway_client import _aio, _blocking, _watching
 from d1_gateway_client.contracts.issuer.card.v1 import CardServiceAsyncStub, CardServiceSyncStub
 from d1_gateway_client.contracts.issuer.consumer.v1 import ConsumerServiceAsyncStub, ConsumerServiceSyncStub
 from d1_gateway_client.contracts.issuer.notification.v1 import (
+    ListSubscriptionsRequest,
     NotificationFilter,
     NotificationServiceAsyncStub,
     NotificationServiceSyncStub,
     StartPosition,
+    Subscription,
 )
 from d1_gateway_client.contracts.issuer.threeds.v1 import (
     AuthenticationServiceAsyncStub,
@@ -30,6 +34,10 @@ __all__ = [
     "GatewayClient",
     "Notifications",
 ]
+
+
+_PAGE_SIZE = 1000
+"""The largest size of a page of subscriptions that the contract allows."""
 
 
 class _Cards(_aio.Calls, CardServiceAsyncStub):
@@ -49,7 +57,7 @@ class _Operations(_aio.Calls, ThreeDsOperationServiceAsyncStub):
 
 
 class AsyncNotifications(_aio.Calls, NotificationServiceAsyncStub):
-    """NotificationService, with watches that reconnect by themselves."""
+    """NotificationService, with watches that reconnect by themselves, and a list without pages."""
 
     def watch(
         self,
@@ -89,6 +97,24 @@ class AsyncNotifications(_aio.Calls, NotificationServiceAsyncStub):
             heartbeat_seconds=heartbeat_seconds,
         )
         return AsyncWatch(self._connection, request)
+
+    async def subscriptions(self, *, issuer_id: str = "") -> AsyncIterator[Subscription]:
+        """Iterate over an issuer's subscriptions by name, on however many pages they are.
+
+        Args:
+            issuer_id: The issuer; empty if the gateway has only one.
+
+        Raises:
+            GatewayError: A page cannot be read.
+        """
+        request = ListSubscriptionsRequest(issuer_id=issuer_id, page_size=_PAGE_SIZE)
+        while True:
+            page = await self.list_subscriptions(request)
+            for subscription in page.subscriptions:
+                yield subscription
+            if not page.next_page_token:
+                return
+            request = replace(request, page_token=page.next_page_token)
 
 
 class AsyncGatewayClient:
@@ -144,7 +170,7 @@ class AsyncGatewayClient:
 
 
 class Notifications(NotificationServiceSyncStub):
-    """NotificationService, with watches that reconnect by themselves."""
+    """NotificationService, with watches that reconnect by themselves, and a list without pages."""
 
     def __init__(self, connection: _blocking.Connection) -> None:
         super().__init__(connection.as_channel())
@@ -174,6 +200,16 @@ class Notifications(NotificationServiceSyncStub):
             heartbeat_seconds=heartbeat_seconds,
         )
         return Watch(self._connection, request)
+
+    def subscriptions(self, *, issuer_id: str = "") -> Iterator[Subscription]:
+        """Iterate over an issuer's subscriptions, as `AsyncNotifications.subscriptions`."""
+        request = ListSubscriptionsRequest(issuer_id=issuer_id, page_size=_PAGE_SIZE)
+        while True:
+            page = self.list_subscriptions(request)
+            yield from page.subscriptions
+            if not page.next_page_token:
+                return
+            request = replace(request, page_token=page.next_page_token)
 
 
 class GatewayClient:

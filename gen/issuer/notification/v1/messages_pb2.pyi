@@ -492,21 +492,29 @@ Global___GetSubscriptionResponse: _TypeAlias = GetSubscriptionResponse  # noqa: 
 
 @_typing.final
 class ListSubscriptionsRequest(_message.Message):
-    """A request for an issuer's subscriptions."""
+    """Request for a page of an issuer's subscriptions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ISSUER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
+    page_size: _builtins.int
+    """Maximum number of subscriptions in the page, 1 to 1000. 0: 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the previous page; empty for the first page. The page size may differ from page to page."""
     def __init__(
         self,
         *,
         issuer_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer_id", b"issuer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer_id", b"issuer_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -514,23 +522,27 @@ Global___ListSubscriptionsRequest: _TypeAlias = ListSubscriptionsRequest  # noqa
 
 @_typing.final
 class ListSubscriptionsResponse(_message.Message):
-    """An issuer's subscriptions."""
+    """Page of an issuer's subscriptions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The `page_token` of the next page; empty if this is the last one."""
     @_builtins.property
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]:
-        """By name."""
+        """Subscriptions by name, in ASCII order."""
 
     def __init__(
         self,
         *,
         subscriptions: _abc.Iterable[Global___Subscription] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscriptions", b"subscriptions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "subscriptions", b"subscriptions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

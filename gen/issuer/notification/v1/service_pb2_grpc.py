@@ -125,9 +125,14 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSubscriptions(self, request, context):
-        """Lists an issuer's subscriptions by name. An empty list if there are none.
+        """Lists an issuer's subscriptions by name, page by page. An empty page if there are none.
+
+        A page continues after the last name of the page before, although subscriptions are created and deleted meanwhile:
+        those that exist all the time come once.
 
         Changes nothing.
+
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

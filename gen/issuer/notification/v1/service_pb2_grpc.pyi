@@ -76,9 +76,14 @@ class NotificationServiceStub:
     - NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
     """
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_messages_pb2.ListSubscriptionsRequest, _messages_pb2.ListSubscriptionsResponse]
-    """Lists an issuer's subscriptions by name. An empty list if there are none.
+    """Lists an issuer's subscriptions by name, page by page. An empty page if there are none.
+
+    A page continues after the last name of the page before, although subscriptions are created and deleted meanwhile:
+    those that exist all the time come once.
 
     Changes nothing.
+
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
     """
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_messages_pb2.DeleteSubscriptionRequest, _messages_pb2.DeleteSubscriptionResponse]
     """Deletes a subscription and its committed cursor. The notifications stay.
@@ -137,9 +142,14 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     - NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
     """
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_messages_pb2.ListSubscriptionsRequest, _messages_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
-    """Lists an issuer's subscriptions by name. An empty list if there are none.
+    """Lists an issuer's subscriptions by name, page by page. An empty page if there are none.
+
+    A page continues after the last name of the page before, although subscriptions are created and deleted meanwhile:
+    those that exist all the time come once.
 
     Changes nothing.
+
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
     """
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_messages_pb2.DeleteSubscriptionRequest, _messages_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
     """Deletes a subscription and its committed cursor. The notifications stay.
@@ -219,9 +229,14 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.ListSubscriptionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.ListSubscriptionsResponse, _abc.Awaitable[_messages_pb2.ListSubscriptionsResponse]]:
-        """Lists an issuer's subscriptions by name. An empty list if there are none.
+        """Lists an issuer's subscriptions by name, page by page. An empty page if there are none.
+
+        A page continues after the last name of the page before, although subscriptions are created and deleted meanwhile:
+        those that exist all the time come once.
 
         Changes nothing.
+
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
         """
 
     @_abc_1.abstractmethod

@@ -1,7 +1,8 @@
-"""The commands: ``d1-gateway-client watch | call``."""
+"""The commands: ``d1-gateway-client watch | call | subscriptions``."""
 
 import typer
 
+from d1_gateway_client.cli import subscriptions
 from d1_gateway_client.cli.call import call
 from d1_gateway_client.cli.watch import watch
 
@@ -15,3 +16,4 @@ app = typer.Typer(
 )
 app.command()(watch)
 app.command()(call)
+app.add_typer(subscriptions.app, name="subscriptions")

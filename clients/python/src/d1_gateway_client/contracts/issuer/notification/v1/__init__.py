@@ -253,12 +253,22 @@ default_message_pool.register_message("issuer.notification.v1", "GetSubscription
 @dataclass(eq=False, repr=False)
 class ListSubscriptionsRequest(betterproto2.Message):
     """
-    A request for an issuer's subscriptions.
+    Request for a page of an issuer's subscriptions.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     Issuer; a common field, see `issuer.common.v1.ErrorReason`.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    Maximum number of subscriptions in the page, 1 to 1000. 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    `next_page_token` of the previous page; empty for the first page. The page size may differ from page to page.
     """
 
 
@@ -268,12 +278,17 @@ default_message_pool.register_message("issuer.notification.v1", "ListSubscriptio
 @dataclass(eq=False, repr=False)
 class ListSubscriptionsResponse(betterproto2.Message):
     """
-    An issuer's subscriptions.
+    Page of an issuer's subscriptions.
     """
 
     subscriptions: "list[Subscription]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    By name.
+    Subscriptions by name, in ASCII order.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The `page_token` of the next page; empty if this is the last one.
     """
 
 
@@ -613,9 +628,14 @@ class NotificationServiceSyncStub:
 
     def list_subscriptions(self, message: "ListSubscriptionsRequest") -> "ListSubscriptionsResponse":
         """
-        Lists an issuer's subscriptions by name. An empty list if there are none.
+        Lists an issuer's subscriptions by name, page by page. An empty page if there are none.
+
+        A page continues after the last name of the page before, although subscriptions are created and deleted meanwhile:
+        those that exist all the time come once.
 
         Changes nothing.
+
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
         """
 
         return self._channel.unary_unary(
@@ -751,9 +771,14 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "ListSubscriptionsResponse":
         """
-        Lists an issuer's subscriptions by name. An empty list if there are none.
+        Lists an issuer's subscriptions by name, page by page. An empty page if there are none.
+
+        A page continues after the last name of the page before, although subscriptions are created and deleted meanwhile:
+        those that exist all the time come once.
 
         Changes nothing.
+
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
         """
 
         return await self._unary_unary(
