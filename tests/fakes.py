@@ -179,17 +179,37 @@ class FakeEventLog:
         keys = [key for key in sorted(self.subscriptions) if issuer_id in (None, key[0]) and key[1] > after]
         return [self.subscriptions[key] for key in keys[:limit]]
 
-    async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
+    async def commit(
+        self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int = 0
+    ) -> StoredSubscription:
         await self._reach()
         standing = self.subscriptions.get((issuer_id, name))
-        if standing is None or sequence > standing.committed:
-            standing = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
-            self.subscriptions[issuer_id, name] = standing
-        return standing
+        if standing is None:
+            return self._store(StoredSubscription(issuer_id, name, sequence, commit_time_ms))
+        return self._store(standing.committed_at(sequence, commit_time_ms, fencing_token))
+
+    async def begin_watch(self, issuer_id: str, name: str, fencing_token: int) -> StoredSubscription | None:
+        await self._reach()
+        standing = self.subscriptions.get((issuer_id, name))
+        return None if standing is None else self._store(standing.watched_with(fencing_token))
+
+    async def reset_subscription(
+        self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int
+    ) -> StoredSubscription | None:
+        await self._reach()
+        first = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
+        standing = self.subscriptions.get((issuer_id, name), first)
+        if standing.fencing_token != fencing_token:
+            return None
+        return self._store(standing.reset_to(sequence, commit_time_ms))
 
     async def delete_subscription(self, issuer_id: str, name: str) -> bool:
         await self._reach()
         return self.subscriptions.pop((issuer_id, name), None) is not None
+
+    def _store(self, subscription: StoredSubscription) -> StoredSubscription:
+        self.subscriptions[subscription.issuer_id, subscription.name] = subscription
+        return subscription
 
     async def _reach(self) -> None:
         await self._turn()
@@ -323,6 +343,11 @@ class FakeSubscriptionLeases:
         del issuer_id
         while name in self._taken_elsewhere:
             await self._changed.wait()
+
+    async def is_taken(self, issuer_id: str, name: str) -> bool:
+        await _next_turn()
+        held = self.held.get((issuer_id, name))
+        return name in self._taken_elsewhere or (held is not None and held.is_held())
 
     def watchers(self, issuer_id: str) -> Mapping[str, int]:
         sums = dict(self.elsewhere)

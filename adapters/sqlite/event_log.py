@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from functools import partial
 
 from adapters.sqlite import events
@@ -101,26 +102,41 @@ class SqliteEventLog:
             lambda connection: _subscriptions(connection, where, issuer_id, after, limit=limit)
         )
 
-    async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
+    async def commit(
+        self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int = 0
+    ) -> StoredSubscription:
         """Move a subscription's cursor forward, creating the subscription if needed.
 
-        A sequence that is not after the committed one changes nothing. Returns the stored subscription.
+        A sequence that is not after the committed one changes nothing, and neither does a fencing token from before a
+        reset. Returns the stored subscription.
         """
+        first = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
 
-        def change(connection: sqlite3.Connection) -> StoredSubscription:
-            connection.execute(
-                """
-                INSERT INTO subscription (issuer_id, name, committed, commit_time_ms) VALUES (?, ?, ?, ?)
-                ON CONFLICT (issuer_id, name) DO UPDATE
-                SET committed = excluded.committed, commit_time_ms = excluded.commit_time_ms
-                WHERE subscription.committed < excluded.committed
-                """,
-                (issuer_id, name, sequence, commit_time_ms),
-            )
-            (stored,) = _subscriptions(connection, _BY_NAME, issuer_id, name)
-            return stored
+        def change(standing: StoredSubscription | None) -> StoredSubscription:
+            return standing.committed_at(sequence, commit_time_ms, fencing_token) if standing else first
 
-        return await self._access.change(change)
+        return await self._change(issuer_id, name, change) or first
+
+    async def begin_watch(self, issuer_id: str, name: str, fencing_token: int) -> StoredSubscription | None:
+        """Record the fencing token of a watcher that has become active. Returns the stored subscription, or None."""
+        return await self._change(
+            issuer_id, name, lambda standing: standing.watched_with(fencing_token) if standing else None
+        )
+
+    async def reset_subscription(
+        self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int
+    ) -> StoredSubscription | None:
+        """Move a subscription's cursor anywhere, creating the subscription if needed.
+
+        Returns the stored subscription; None, without a change, if its latest fencing token is another one.
+        """
+        first = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
+
+        def change(standing: StoredSubscription | None) -> StoredSubscription | None:
+            before = standing or first
+            return before.reset_to(sequence, commit_time_ms) if before.fencing_token == fencing_token else None
+
+        return await self._change(issuer_id, name, change)
 
     async def delete_subscription(self, issuer_id: str, name: str) -> bool:
         """Delete a subscription. Returns whether there was one."""
@@ -143,6 +159,23 @@ class SqliteEventLog:
         """Reject every call from now on, including those that wait for an append."""
         self._access.end(why)
         self._appends.wake()
+
+    async def _change(
+        self, issuer_id: str, name: str, change: Callable[[StoredSubscription | None], StoredSubscription | None]
+    ) -> StoredSubscription | None:
+        """Store what a function makes of a subscription, and return it; if that is None, change nothing."""
+
+        def run(connection: sqlite3.Connection) -> StoredSubscription | None:
+            standing = _subscription(connection, issuer_id, name)
+            wanted = change(standing)
+            if wanted is not None and wanted != standing:
+                connection.execute(
+                    f"REPLACE INTO subscription ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608  constants
+                    astuple(wanted),
+                )
+            return wanted
+
+        return await self._access.change(run)
 
     def _bounds(self) -> LogBounds:
         return LogBounds(self._trimmed_through, self._appends.last)
@@ -168,13 +201,15 @@ class SqliteEventLog:
 
 
 _BY_NAME = "WHERE issuer_id = ? AND name = ?"
+# The fields of `StoredSubscription` in their order.
+_COLUMNS = "issuer_id, name, committed, commit_time_ms, fencing_token, stale_through"
 
 
 def _subscriptions(
     connection: sqlite3.Connection, where: str = "", *values: str, limit: int | None = None
 ) -> list[StoredSubscription]:
     rows = connection.execute(
-        f"SELECT issuer_id, name, committed, commit_time_ms FROM subscription {where} ORDER BY issuer_id, name LIMIT ?",  # noqa: S608  constants
+        f"SELECT {_COLUMNS} FROM subscription {where} ORDER BY issuer_id, name LIMIT ?",  # noqa: S608  constants
         (*values, -1 if limit is None else limit),
     )
     return [StoredSubscription(*row) for row in rows.fetchall()]

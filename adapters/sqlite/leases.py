@@ -60,6 +60,10 @@ class SqliteLeases:
     async def wait_free(self, issuer_id: str, name: str) -> None:
         """Return immediately: no other process can hold it."""
 
+    async def is_taken(self, issuer_id: str, name: str) -> bool:
+        """Return whether this process holds the lease: no other can."""
+        return (issuer_id, name) in self._leases
+
     def watchers(self, issuer_id: str) -> Mapping[str, int]:
         """Return the number of watchers of an issuer's subscriptions by name, without zeros."""
         return {name: count for (issuer, name), count in self._watchers.items() if issuer == issuer_id}

@@ -10,7 +10,7 @@ __all__ = ["create", "is_empty", "migrate", "mismatch", "read_log_id"]
 _APPLICATION_ID = 0x44314C47
 """``PRAGMA application_id`` in the file's header: "D1LG" in ASCII."""
 
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 """``PRAGMA user_version`` in the file's header."""
 
 _IDENTITY_INDEX = "CREATE UNIQUE INDEX event_identity ON event (issuer_id, kind, subject_id, operation_id)"
@@ -60,6 +60,8 @@ _STATEMENTS = (
         name TEXT NOT NULL,
         committed INTEGER NOT NULL,
         commit_time_ms INTEGER NOT NULL,
+        fencing_token INTEGER NOT NULL DEFAULT 0,
+        stale_through INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (issuer_id, name)
     ) STRICT, WITHOUT ROWID
     """,
@@ -80,6 +82,11 @@ _FROM_VERSION_1 = (
 )
 
 _FROM_VERSION_2 = ("ALTER TABLE meta ADD COLUMN fence INTEGER NOT NULL DEFAULT 0",)
+
+_FROM_VERSION_3 = (
+    "ALTER TABLE subscription ADD COLUMN fencing_token INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE subscription ADD COLUMN stale_through INTEGER NOT NULL DEFAULT 0",
+)
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
@@ -107,7 +114,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Migrate a log of an older version. Runs in the caller's transaction."""
-    changes = (_FROM_VERSION_1, _FROM_VERSION_2)
+    changes = (_FROM_VERSION_1, _FROM_VERSION_2, _FROM_VERSION_3)
     for change in changes[_pragma(connection, "user_version") - 1 :]:
         for statement in change:
             connection.execute(statement)

@@ -1,7 +1,6 @@
 """Watches: batches, heartbeats and named subscriptions."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,38 +11,18 @@ from gateway.notifications import batch_encoding, cursor
 from gateway.notifications.batch_cache import BatchCache, Batches, Selection
 from gateway.notifications.failover import SubscriptionWatcher, SubscriptionWatchers, cut_short
 from gateway.notifications.filter import Predicate
+from gateway.notifications.start import Start
+from gateway.notifications.subscriptions import Subscriptions
 from gateway.notifications.tail_cache import TailCache
 from gateway.ports import EventLog, Scope, SubscriptionLeases
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 
-__all__ = ["Start", "Watch", "Watchers"]
+__all__ = ["Watch", "Watchers"]
 
 _READ_SIZE = 1000
 _ACTIVE = batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE)
 _STANDBY = batch_encoding.watcher_fields(notification.WATCHER_ROLE_STANDBY)
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a watch begins: after a cursor, at a time, or at one of the log's ends."""
-
-    after_cursor: str | None = None
-    since_ms: int | None = None
-    earliest: bool = False
-
-    async def sequence(self, log: EventLog) -> int:
-        """Return the sequence to read after.
-
-        Raises:
-            GatewayError: CURSOR_UNKNOWN.
-        """
-        bounds = await log.bounds()
-        if self.after_cursor is not None:
-            return cursor.parse(self.after_cursor, log.log_id, bounds)
-        if self.since_ms is not None:
-            return max(bounds.trimmed_through, await log.sequence_before(self.since_ms))
-        return bounds.trimmed_through if self.earliest else bounds.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +59,7 @@ class Watchers:
         self._waits: set[asyncio.Timeout] = set()
         self._is_draining = False
         self.failover = SubscriptionWatchers(leases)
+        self.subscriptions = Subscriptions(log, leases)
         self.delivered_count = 0
         """The number of notifications handed to streams, once per stream."""
 
@@ -111,7 +91,7 @@ class Watchers:
         """
         self._check_open()
         with self.failover.take(issuer_id, name) as watcher:
-            position = await self._position(watch.start, issuer_id, name)
+            position = await self.subscriptions.begin(issuer_id, name, watch.start)
             epoch = self._epoch()
             is_active = await watcher.advance()
             while True:
@@ -120,7 +100,7 @@ class Watchers:
                     yield epoch.heartbeat(position, _STANDBY)
                     is_active = await self._wait(watcher.wait_turn, watch.heartbeat_seconds) and await watcher.advance()
                 # The watcher that was active may have committed in the meantime.
-                position = await self._position(watch.start, issuer_id, name)
+                position = await self.subscriptions.activate(issuer_id, name, watch.start, watcher.fencing_token)
                 epoch = self._epoch()
                 async with aclosing(self._follow(watch, position, watcher)) as messages:
                     async for message in messages:
@@ -130,14 +110,6 @@ class Watchers:
                             break
                         yield message
                 is_active = False
-
-    async def _position(self, start: Start, issuer_id: str, name: str) -> int:
-        """Return a subscription's committed sequence, after creating the subscription if it is new."""
-        subscription = await self._log.get_subscription(issuer_id, name)
-        if subscription is None:
-            first = await start.sequence(self._log)
-            subscription = await self._log.commit(issuer_id, name, first, time.time_ns() // 1_000_000)
-        return subscription.committed
 
     async def _follow(
         self, watch: Watch, after: int, watcher: SubscriptionWatcher | None = None

@@ -1,9 +1,9 @@
 """The event log: the card platform's notifications, in order, kept until retention removes them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 __all__ = [
     "Appendable",
@@ -103,7 +103,29 @@ class StoredSubscription:
     committed: int
     """Sequence that its watcher has committed."""
     commit_time_ms: int
-    """Time of the commit, in milliseconds since 1970 (UTC)."""
+    """Time of the commit or reset, in milliseconds since 1970 (UTC)."""
+    fencing_token: int = 0
+    """Fencing token of the watcher that became active last; 0 if none did."""
+    stale_through: int = 0
+    """Highest fencing token from before the last reset; 0 if there was none. Its commits no longer count."""
+
+    def is_stale(self, fencing_token: int) -> bool:
+        """Return whether a fencing token is from before the last reset; 0 stands for no token, and is not."""
+        return 0 < fencing_token <= self.stale_through
+
+    def committed_at(self, sequence: int, time_ms: int, fencing_token: int) -> Self:
+        """Return the subscription after a commit: unchanged if the cursor would not advance, or the token is stale."""
+        if sequence <= self.committed or self.is_stale(fencing_token):
+            return self
+        return replace(self, committed=sequence, commit_time_ms=time_ms)
+
+    def watched_with(self, fencing_token: int) -> Self:
+        """Return the subscription after a watcher became active: unchanged if a later one did before."""
+        return replace(self, fencing_token=max(self.fencing_token, fencing_token))
+
+    def reset_to(self, sequence: int, time_ms: int) -> Self:
+        """Return the subscription after a reset: every fencing token until now is stale."""
+        return replace(self, committed=sequence, commit_time_ms=time_ms, stale_through=self.fencing_token)
 
 
 class Appendable(Protocol):
@@ -188,10 +210,44 @@ class EventLog(Appendable, Protocol):
         """
         ...
 
-    async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
-        """Advance a subscription's cursor, creating the subscription if needed.
+    async def commit(
+        self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int = 0
+    ) -> StoredSubscription:
+        """Advance a subscription's cursor, creating the subscription if needed; see `StoredSubscription.committed_at`.
 
-        An earlier sequence than the committed one changes nothing. Returns the subscription's current state.
+        Args:
+            issuer_id: The subscription's issuer.
+            name: The subscription's name.
+            sequence: The sequence to commit. An earlier one than the committed one changes nothing.
+            commit_time_ms: The time, in milliseconds since 1970 (UTC).
+            fencing_token: That of the watcher that commits; 0 if it is not to be checked.
+
+        Returns:
+            The subscription's current state.
+        """
+        ...
+
+    async def begin_watch(self, issuer_id: str, name: str, fencing_token: int) -> StoredSubscription | None:
+        """Record that a watcher has become active, and return where it begins; None if there is no subscription.
+
+        A reset is either seen by this, or fails because of it.
+        """
+        ...
+
+    async def reset_subscription(
+        self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int
+    ) -> StoredSubscription | None:
+        """Move a subscription's cursor, back or forth, creating the subscription if needed.
+
+        Args:
+            issuer_id: The subscription's issuer.
+            name: The subscription's name.
+            sequence: The new committed sequence.
+            commit_time_ms: The time, in milliseconds since 1970 (UTC).
+            fencing_token: The subscription's latest one, as known to the caller; 0 if it has none.
+
+        Returns:
+            The subscription's new state; None if its latest fencing token is another one. Then nothing was changed.
         """
         ...
 

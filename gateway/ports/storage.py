@@ -100,6 +100,14 @@ class SubscriptionLeases(Protocol):
         """Wait until another attempt makes sense."""
         ...
 
+    async def is_taken(self, issuer_id: str, name: str) -> bool:
+        """Return whether a process holds the lease, as of some moment during the call.
+
+        Raises:
+            GatewayError: EVENT_LOG_UNAVAILABLE if that cannot be determined.
+        """
+        ...
+
     def watchers(self, issuer_id: str) -> Mapping[str, int]:
         """Return the number of watchers at all gateways by an issuer's subscription; those without any are left out."""
         ...

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import GatewayError
+from issuer.common.v1 import error_pb2
 from sandbox.nats import NatsServer
 from tests.conformance.lease_engines import Clock, NatsEngine, granted, quickest, until
 
@@ -121,6 +123,42 @@ async def test_a_gateway_that_died_before_another_one_began_is_found_out(nats: N
         return seconds
 
     assert await quickest(take_over, TAKE_OVER_SECONDS) < TAKE_OVER_SECONDS
+
+
+async def test_what_a_peer_holds_is_taken_until_it_releases_it_or_is_dead(nats: NatsEngine) -> None:
+    async def is_free() -> bool:
+        return not await observer.leases.is_taken(ISSUER, NAME)
+
+    async with nats.gateways(2) as (observer, holder):
+        assert await is_free()
+        holder.leases.set_watchers(ISSUER, NAME, 1)
+        await granted(holder.leases, ISSUER, NAME)
+        assert not await is_free()
+        holder.leases.set_watchers(ISSUER, NAME, 0)
+        async with asyncio.timeout(TAKE_OVER_SECONDS):
+            while not await is_free():
+                pass
+
+        dying = await nats.open(Clock())
+        dying.leases.set_watchers(ISSUER, NAME, 1)
+        await granted(dying.leases, ISSUER, NAME)
+        await dying.die()
+        assert not await is_free()
+        async with asyncio.timeout(20):
+            while not await is_free():
+                pass
+        await dying.leases.close()
+
+
+async def test_without_nats_nobody_can_say_whether_a_lease_is_taken(breakable_nats: NatsEngine) -> None:
+    async with breakable_nats.gateways(1) as (gateway,):
+        await breakable_nats.server.kill()
+
+        with pytest.raises(GatewayError) as caught:
+            await gateway.leases.is_taken(ISSUER, NAME)
+
+        assert caught.value.reason == error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE
+        await breakable_nats.server.restart()
 
 
 async def test_watchers_of_all_living_gateways_are_summed(nats: NatsEngine) -> None:

@@ -44,6 +44,20 @@ async def test_a_lease_is_held_for_as_long_as_there_is_a_watcher(leases: Subscri
     assert not lease.is_held()
 
 
+async def test_a_lease_is_taken_while_it_is_held(leases: SubscriptionLeases) -> None:
+    assert not await leases.is_taken(ISSUER, NAME)
+    leases.set_watchers(ISSUER, NAME, 1)
+    assert not await leases.is_taken(ISSUER, NAME)
+    await granted(leases, ISSUER, NAME)
+
+    assert await leases.is_taken(ISSUER, NAME)
+    assert not await leases.is_taken(OTHER_ISSUER, NAME)
+    assert not await leases.is_taken(ISSUER, "another")
+
+    leases.set_watchers(ISSUER, NAME, 0)
+    assert not await leases.is_taken(ISSUER, NAME)
+
+
 async def test_without_a_watcher_nothing_is_granted(leases: SubscriptionLeases) -> None:
     leases.set_watchers(ISSUER, "another", 1)
     leases.set_watchers(ISSUER, NAME, 1)

@@ -20,6 +20,10 @@ _OTHERS = {
     "CommitCursor": ("notifications", notification.CommitCursorRequest(subscription="billing", cursor="0-0")),
     "GetSubscription": ("notifications", notification.GetSubscriptionRequest(subscription="billing")),
     "ListSubscriptions": ("notifications", notification.ListSubscriptionsRequest()),
+    "ResetSubscription": (
+        "notifications",
+        notification.ResetSubscriptionRequest(subscription="billing", cursor="0-0"),
+    ),
     "DeleteSubscription": ("notifications", notification.DeleteSubscriptionRequest(subscription="billing")),
 }
 """The rpcs that call no upstream and are no streams, with their service."""

@@ -23,6 +23,7 @@ _COMPLETE: dict[str, dict[str, str]] = {
     "CommitCursor": {"subscription": "billing", "cursor": "00000000-0"},
     "GetSubscription": {"subscription": "billing"},
     "ListSubscriptions": {"page_token": ""},
+    "ResetSubscription": {"subscription": "billing", "cursor": "00000000-0"},
     "DeleteSubscription": {"subscription": "billing"},
 }
 """The fields that each rpc needs."""
@@ -250,7 +251,7 @@ async def test_deleting_forgets_the_cursor_and_keeps_the_notifications(running: 
 async def test_a_subscription_that_was_never_made_is_not_found(running: Running, name: str) -> None:
     call = _call(running, name, subscription="billing")
     failure = await _refused(call, grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
-    assert failure.message.startswith("Issuer SANDBOX001 has no subscription billing: its first watch or CommitCursor")
+    assert failure.message.startswith("Issuer SANDBOX001 has no subscription billing: its first watch, CommitCursor")
 
 
 async def test_a_cursor_of_no_such_log_cannot_be_committed(running: Running) -> None:

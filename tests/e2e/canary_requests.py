@@ -137,6 +137,7 @@ def endings(cursor: str, transaction: str = "d461f105-1792-407f-95ff-9a496fd918a
     return [
         CanaryCall("CommitCursor", {"cursor": cursor, **subscription}),
         CanaryCall("GetSubscription", subscription),
+        CanaryCall("ResetSubscription", {"position": "START_POSITION_EARLIEST", **subscription}),
         CanaryCall("DeleteSubscription", subscription),
         CanaryCall("GetChallengeResult", {"three_ds_server_trans_id": transaction}),
     ]

@@ -224,4 +224,4 @@ async def test_every_single_call_of_the_contracts_is_one_of_the_client() -> None
         found = [find(name) for name, method in methods().items() if not method.server_streaming]
         missing = [rpc for rpc in found if not hasattr(getattr(client, rpc.client), rpc.function)]
 
-    assert (len(found), missing) == (20, [])
+    assert (len(found), missing) == (21, [])

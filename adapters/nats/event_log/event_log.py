@@ -172,13 +172,31 @@ class NatsEventLog:
                 return [each for each in listed if each.name > after]
             return await self._subscriptions.page(issuer_id, after, limit)
 
-    async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
+    async def commit(
+        self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int = 0
+    ) -> StoredSubscription:
         """Move a subscription's cursor forward, creating the subscription if needed.
 
-        A sequence that is not after the committed one changes nothing. Returns the stored subscription.
+        A sequence that is not after the committed one changes nothing, and neither does a fencing token from before a
+        reset. Returns the stored subscription.
         """
         async with self._verified():
-            return await self._subscriptions.commit(issuer_id, name, sequence, commit_time_ms)
+            return await self._subscriptions.commit(issuer_id, name, sequence, commit_time_ms, fencing_token)
+
+    async def begin_watch(self, issuer_id: str, name: str, fencing_token: int) -> StoredSubscription | None:
+        """Record the fencing token of a watcher that has become active. Returns the stored subscription, or None."""
+        async with self._verified():
+            return await self._subscriptions.begin_watch(issuer_id, name, fencing_token)
+
+    async def reset_subscription(
+        self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int
+    ) -> StoredSubscription | None:
+        """Move a subscription's cursor anywhere, creating the subscription if needed.
+
+        Returns the stored subscription; None, without a change, if its latest fencing token is another one.
+        """
+        async with self._verified():
+            return await self._subscriptions.reset(issuer_id, name, sequence, commit_time_ms, fencing_token)
 
     async def delete_subscription(self, issuer_id: str, name: str) -> bool:
         """Delete a subscription. Returns whether there was one."""

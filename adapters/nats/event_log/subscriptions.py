@@ -5,7 +5,7 @@ gateway committed it and however late.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -69,32 +69,64 @@ class Subscriptions:
             left = left[size:]
         return page
 
-    async def commit(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> StoredSubscription:
+    async def commit(
+        self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int
+    ) -> StoredSubscription:
         """Move a cursor forward, creating the subscription if needed. Returns the stored subscription."""
-        key = _key(issuer_id, name)
-        wanted, lineage = StoredSubscription(issuer_id, name, sequence, commit_time_ms), self._lineage
-        value = orjson.dumps(asdict(wanted) | {_LOG_ID: lineage.log_id})
-        known = self._known.get(key)
-        for _ in range(_MAX_ATTEMPTS):
-            # An entry known from before may be outdated: it only serves where its revision is compared.
-            if known is None or (known.subscription is not None and known.subscription.committed >= sequence):
-                known = await self._load(key)
-                if known.subscription is not None and known.subscription.committed >= sequence:
-                    return known.subscription
-            revision = await self._bucket.put(key, value, expected=known.revision)
-            if revision is not None:
-                if self._lineage is lineage:
-                    self._known[key] = _Known(wanted, revision)
-                return wanted
-            known = None
-            await asyncio.sleep(_PAUSE_SECONDS)
-        raise RequestTimeoutError("Conflicting changes of a cursor at NATS did not settle in time.")
+        first = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
+
+        def change(standing: StoredSubscription | None) -> StoredSubscription:
+            return standing.committed_at(sequence, commit_time_ms, fencing_token) if standing else first
+
+        return await self._change(issuer_id, name, change) or first
+
+    async def begin_watch(self, issuer_id: str, name: str, fencing_token: int) -> StoredSubscription | None:
+        """Record a watcher's fencing token. Returns the stored subscription, or None."""
+        return await self._change(
+            issuer_id, name, lambda standing: standing.watched_with(fencing_token) if standing else None
+        )
+
+    async def reset(
+        self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int
+    ) -> StoredSubscription | None:
+        """Move a cursor anywhere, creating the subscription if needed; None if its fencing token is another one."""
+        first = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
+
+        def change(standing: StoredSubscription | None) -> StoredSubscription | None:
+            before = standing or first
+            return before.reset_to(sequence, commit_time_ms) if before.fencing_token == fencing_token else None
+
+        return await self._change(issuer_id, name, change)
 
     async def delete(self, issuer_id: str, name: str) -> bool:
         """Delete a subscription. Returns whether there was one."""
         key = _key(issuer_id, name)
         self._known.pop(key, None)
         return await self._bucket.delete(key)
+
+    async def _change(
+        self, issuer_id: str, name: str, change: Callable[[StoredSubscription | None], StoredSubscription | None]
+    ) -> StoredSubscription | None:
+        """Store what a function makes of a subscription, and return it; if that is None, change nothing."""
+        key, lineage = _key(issuer_id, name), self._lineage
+        known, is_fresh = self._known.get(key), False
+        for _ in range(_MAX_ATTEMPTS):
+            if known is None:
+                known, is_fresh = await self._load(key), True
+            wanted = change(known.subscription)
+            if wanted is not None and wanted != known.subscription:
+                value = orjson.dumps(asdict(wanted) | {_LOG_ID: lineage.log_id})
+                revision = await self._bucket.put(key, value, expected=known.revision)
+                if revision is not None:
+                    if self._lineage is lineage:
+                        self._known[key] = _Known(wanted, revision)
+                    return wanted
+                await asyncio.sleep(_PAUSE_SECONDS)
+            elif is_fresh:
+                return wanted
+            # An entry known from before may be outdated: it only serves where its revision is compared.
+            known, is_fresh = None, False
+        raise RequestTimeoutError("Conflicting changes of a cursor at NATS did not settle in time.")
 
     async def _load(self, key: str) -> _Known:
         entry = await self._bucket.get(key)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Self
 import structlog
 
 from adapters.nats.connection.connection import Connection, Msg
-from adapters.nats.connection.errors import NatsError
+from adapters.nats.connection.errors import EVENT_LOG, NatsError
 from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.jetstream.streams import token
 from adapters.nats.leases.peer_sessions import PeerSessions
@@ -142,6 +142,15 @@ class NatsLeases:
         if subscription is not None:
             await subscription.may_be_free.wait()
 
+    async def is_taken(self, issuer_id: str, name: str) -> bool:
+        """Return whether this gateway or a peer holds the lease."""
+        key = _lease_key(issuer_id, name)
+        own = self._subscriptions.get(key)
+        if own is not None and own.lease is not None and own.lease.is_held():
+            return True
+        with EVENT_LOG.translated():
+            return not await self._is_free(await self._find(key))
+
     def watchers(self, issuer_id: str) -> Mapping[str, int]:
         """Return the number of watchers of an issuer's subscriptions by name, at all gateways, without zeros."""
         sums = {each.name: each.watchers for each in self._subscriptions.values() if each.issuer_id == issuer_id}
@@ -167,7 +176,7 @@ class NatsLeases:
             subscription.may_be_free.clear()
             session = self._own.session
             try:
-                found = await self._find(subscription)
+                found = await self._find(subscription.key)
                 if not (subscription.is_watched() and session.is_valid() and await self._is_free(found)):
                     return None
                 subscription.end_lease()
@@ -196,7 +205,7 @@ class NatsLeases:
                 # This change then follows it, or makes it fail.
                 while (record := subscription.last_record) is not None:
                     if await self._write(subscription, _FREE, record.fencing_token, record.revision) is None:
-                        found = await self._find(subscription)
+                        found = await self._find(subscription.key)
                         subscription.last_record = found if found.session_id == self._own.session.session_id else None
                     else:
                         subscription.last_record = None
@@ -206,8 +215,8 @@ class NatsLeases:
             if not subscription.is_watched() and self._subscriptions.get(subscription.key) is subscription:
                 del self._subscriptions[subscription.key]
 
-    async def _find(self, subscription: _Subscription) -> _Record:
-        entry = await self._bucket.get(subscription.key)
+    async def _find(self, key: str) -> _Record:
+        entry = await self._bucket.get(key)
         if entry is None:
             return _Record(_FREE, 0, 0)
         session_id, fencing_token = entry.value.decode().split(" ")[:2]
@@ -272,7 +281,7 @@ class NatsLeases:
 
     async def _check(self, subscription: _Subscription) -> None:
         try:
-            if await self._is_free(await self._find(subscription)):
+            if await self._is_free(await self._find(subscription.key)):
                 subscription.may_be_free.set()
         except NatsError:
             pass

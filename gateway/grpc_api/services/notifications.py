@@ -1,16 +1,17 @@
 """NotificationService: watches and named subscriptions."""
 
-import time
 from collections.abc import Mapping
 from contextlib import aclosing
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.errors import FieldViolation, GatewayError, shown
 from gateway.grpc_api.interceptors.chain import Context, Handler
 from gateway.notifications import cursor
 from gateway.notifications.filter import predicate, scope
-from gateway.notifications.watch import Start, Watch, Watchers
+from gateway.notifications.start import Start
+from gateway.notifications.watch import Watch, Watchers
 from gateway.page_tokens import PageTokens
 from gateway.ports import EventLog, LogBounds, StoredSubscription
 from issuer.common.v1 import error_pb2
@@ -58,12 +59,10 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     ) -> notification.CommitCursorResponse:
         """Move a subscription's cursor forward."""
         del context
-        issuer_id = request.issuer_id
-        log = self._log
-        bounds = await log.bounds()
-        sequence = cursor.parse(request.cursor, log.log_id, bounds)
-        stored = await log.commit(issuer_id, request.subscription, sequence, time.time_ns() // 1_000_000)
-        return notification.CommitCursorResponse(committed_cursor=cursor.encode(log.log_id, stored.committed))
+        committed = await self._watchers.subscriptions.commit(
+            request.issuer_id, request.subscription, request.cursor, request.fencing_token
+        )
+        return notification.CommitCursorResponse(committed_cursor=committed)
 
     async def GetSubscription(
         self, request: notification.GetSubscriptionRequest, context: Context
@@ -95,6 +94,16 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
             subscriptions=page,
             next_page_token=tokens.encode(page[-1].name.encode()) if len(stored) > size else "",
         )
+
+    async def ResetSubscription(
+        self, request: notification.ResetSubscriptionRequest, context: Context
+    ) -> notification.ResetSubscriptionResponse:
+        """Move a subscription's cursor anywhere."""
+        del context
+        committed = await self._watchers.subscriptions.reset(
+            request.issuer_id, request.subscription, _target(request), request.fencing_token
+        )
+        return notification.ResetSubscriptionResponse(committed_cursor=committed)
 
     async def DeleteSubscription(
         self, request: notification.DeleteSubscriptionRequest, context: Context
@@ -142,20 +151,30 @@ def _start(request: notification.WatchNotificationsRequest) -> Start:
         case "after_cursor":
             return Start(after_cursor=request.after_cursor)
         case "since":
-            return Start(since_ms=_since_ms(request))
+            return Start(since_ms=_milliseconds(request.since, "since"))
         case _:
             return Start(earliest=request.position == notification.START_POSITION_EARLIEST)
 
 
-def _since_ms(request: notification.WatchNotificationsRequest) -> int:
+def _target(request: notification.ResetSubscriptionRequest) -> Start:
+    match request.WhichOneof("target"):
+        case "cursor":
+            return Start(after_cursor=request.cursor)
+        case "time":
+            return Start(since_ms=_milliseconds(request.time, "time"))
+        case _:
+            return Start(earliest=request.position == notification.START_POSITION_EARLIEST)
+
+
+def _milliseconds(time: Timestamp, field: str) -> int:
     try:
-        return request.since.ToMilliseconds()
+        return time.ToMilliseconds()
     except ValueError:
         raise GatewayError(
             error_pb2.ERROR_REASON_INVALID_REQUEST,
-            "Invalid request: since",
+            f"Invalid request: {field}",
             outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
-            violations=[FieldViolation("since", "must be a time in the years 1 to 9999", "timestamp.valid")],
+            violations=[FieldViolation(field, "must be a time in the years 1 to 9999", "timestamp.valid")],
         ) from None
 
 
@@ -168,6 +187,6 @@ def _heartbeat_seconds(request: notification.WatchNotificationsRequest) -> float
 def _not_found(issuer_id: str, name: str) -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_SUBSCRIPTION_NOT_FOUND,
-        f"Issuer {issuer_id} has no subscription {shown(name)}: its first watch or CommitCursor creates it, and "
-        "ListSubscriptions names those that exist.",
+        f"Issuer {issuer_id} has no subscription {shown(name)}: its first watch, CommitCursor or ResetSubscription "
+        "creates it, and ListSubscriptions names those that exist.",
     )

@@ -36,7 +36,8 @@ class Watcher:
         self.operation_ids: list[str] = []
         """The operations received, in order; uncommitted ones may repeat."""
         self._stub = NotificationServiceStub(stage.channel)
-        self._cursors: dict[str, str] = {}
+        self._received: dict[str, tuple[str, int]] = {}
+        """The cursor and the fencing token of each operation."""
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
@@ -60,7 +61,10 @@ class Watcher:
 
     async def commit(self, operation_id: str) -> int:
         """Commit a received operation and all before it; return the number of retries."""
-        request = notification.CommitCursorRequest(subscription=_SUBSCRIPTION, cursor=self._cursors[operation_id])
+        cursor, fencing_token = self._received[operation_id]
+        request = notification.CommitCursorRequest(
+            subscription=_SUBSCRIPTION, cursor=cursor, fencing_token=fencing_token
+        )
         _, repeats = await until_available(lambda: self._stub.CommitCursor(request, timeout=CALL_SECONDS))
         return repeats
 
@@ -106,5 +110,5 @@ class Watcher:
         self.fencing_token = max(self.fencing_token, batch.fencing_token)
         for each in batch.notifications:
             self.operation_ids.append(each.three_ds_operation.operation_id)
-            self._cursors[each.three_ds_operation.operation_id] = each.cursor
+            self._received[each.three_ds_operation.operation_id] = each.cursor, batch.fencing_token
         self._changed.set()

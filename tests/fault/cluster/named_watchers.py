@@ -69,7 +69,7 @@ class Subscription:
                 else:
                     self._take(batch, watcher, asked_at, fences)
                     if batch.notifications and self._chance.random() < _COMMITTED:
-                        await self._commit(channel, batch.cursor)
+                        await self._commit(channel, batch.cursor, batch.fencing_token)
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def reported(self, channel: grpc.aio.Channel) -> notification.Subscription:
@@ -106,8 +106,8 @@ class Subscription:
             assert not batch.notifications, "the first message says where the turn begins"
         self.turns[batch.fencing_token].operation_ids += operation_ids(batch.notifications)
 
-    async def _commit(self, channel: grpc.aio.Channel, cursor: str) -> None:
-        request = notification.CommitCursorRequest(subscription=self.name, cursor=cursor)
+    async def _commit(self, channel: grpc.aio.Channel, cursor: str, fencing_token: int) -> None:
+        request = notification.CommitCursorRequest(subscription=self.name, cursor=cursor, fencing_token=fencing_token)
         with passing():
             response = await NotificationServiceStub(channel).CommitCursor(request, timeout=_SECONDS)
             self.commits.append((time.monotonic(), cursor, response.committed_cursor))

@@ -17,7 +17,8 @@ from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.jetstream.lineage import Lineage
 from gateway.errors import GatewayError
 from gateway.notifications import cursor
-from gateway.notifications.watch import Start, Watchers
+from gateway.notifications.start import Start
+from gateway.notifications.watch import Watchers
 from gateway.ports import Event, StoredEvent
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification

@@ -12,11 +12,12 @@ from adapters.nats.leases.session import END, SILENT_SECONDS
 from gateway.errors import GatewayError
 from gateway.notifications.watch import Watchers
 from gateway.settings import NatsSettings
+from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.nats import NatsServer
 from tests.fakes import ISSUER, an_event
 from tests.integration.nats.nats_storages import opened, settings_for_nats
-from tests.unit.notifications.watches import a_watch, operations, receive
+from tests.unit.notifications.watches import EARLIEST, a_watch, operations, receive
 
 ACTIVE = notification.WATCHER_ROLE_ACTIVE
 STANDBY = notification.WATCHER_ROLE_STANDBY
@@ -28,7 +29,17 @@ class Gateway:
 
     def __init__(self, storage: NatsStorage) -> None:
         self.log = storage.log
+        self._leases = storage.leases
         self._watchers = Watchers(storage.log, storage.leases)
+
+    async def reset(self, fencing_token: int = 0) -> str:
+        return await self._watchers.subscriptions.reset(ISSUER, NAME, EARLIEST, fencing_token)
+
+    async def is_watched(self) -> bool:
+        return await self._leases.is_taken(ISSUER, NAME)
+
+    async def commit(self, cursor: str, fencing_token: int) -> str:
+        return await self._watchers.subscriptions.commit(ISSUER, NAME, cursor, fencing_token)
 
     def subscribe(self, heartbeat_seconds: float = 0.2) -> AsyncGenerator[bytes, None]:
         return self._watchers.watch_subscription(a_watch(heartbeat_seconds=heartbeat_seconds), ISSUER, NAME)
@@ -91,6 +102,59 @@ async def test_the_second_gateways_watcher_stands_by_and_takes_over_at_the_commi
     assert begin.fencing_token > first.fencing_token
     assert operations(await take(standby, 2)) == ["op-4", "op-5"]
     await standby.aclose()
+
+
+async def test_a_reset_at_one_gateway_holds_for_watchers_and_commits_at_the_other(one: Gateway, two: Gateway) -> None:
+    async with aclosing(one.subscribe()) as active:
+        begin = await receive(active)
+        for number in range(1, 4):
+            assert await two.log.append(an_event(number))
+        end = (await take(active, 3))[-1].cursor
+        await one.commit(end, begin.fencing_token)
+
+        with pytest.raises(GatewayError) as caught:
+            await two.reset()
+        assert caught.value.reason == error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE
+        assert await two.reset(begin.fencing_token) == begin.cursor
+        with pytest.raises(GatewayError) as caught:
+            await one.commit(end, begin.fencing_token)
+        assert caught.value.reason == error_pb2.ERROR_REASON_FENCING_TOKEN_STALE
+
+        async with aclosing(two.subscribe()) as standby:
+            assert (await receive(standby)).role == STANDBY
+            await active.aclose()
+            again = await becomes(ACTIVE, standby)
+            assert operations(await take(standby, 3)) == ["op-1", "op-2", "op-3"]
+
+    assert again.cursor == begin.cursor
+    with pytest.raises(GatewayError):
+        await one.commit(end, begin.fencing_token)
+    assert await one.commit(end, again.fencing_token) == end
+
+
+async def test_a_reset_beside_a_take_over_at_another_gateway_leaves_no_watcher_at_the_old_place(
+    one: Gateway, two: Gateway
+) -> None:
+    for number in range(1, 4):
+        assert await one.log.append(an_event(number))
+    end = (await one.log.read(0, 10)).events[-1].sequence
+    for round_ in range(20):
+        await one.log.commit(ISSUER, NAME, end, 0)
+        resetting = asyncio.create_task(two.reset())
+        # More or less of the reset is done when the watcher begins.
+        await asyncio.sleep(round_ / 5_000)
+        async with aclosing(one.subscribe()) as stream:
+            begin = await becomes(ACTIVE, stream)
+            (result,) = await asyncio.gather(resetting, return_exceptions=True)
+            if isinstance(result, GatewayError):
+                assert result.reason == error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE
+                assert begin.cursor.endswith(f"-{end}")
+            else:
+                assert begin.cursor == result
+                assert begin.cursor.endswith("-0")
+            assert await two.commit(begin.cursor, begin.fencing_token) == begin.cursor
+        while await two.is_watched():
+            pass
 
 
 async def test_a_gateway_keeps_its_lease_when_its_first_watcher_leaves(one: Gateway, two: Gateway) -> None:

@@ -118,21 +118,25 @@ async def test_a_migrated_log_looks_like_a_new_one(path: Path, tmp_path: Path) -
             pass
 
     assert schema_of(path) == schema_of(new)
-    assert schema_of(new)["version"] == 3
+    assert schema_of(new)["version"] == 4
 
 
-async def test_a_log_of_version_2_gets_what_version_3_has_more(path: Path, tmp_path: Path) -> None:
+async def test_a_log_of_version_2_gets_what_later_versions_have_more(path: Path, tmp_path: Path) -> None:
     new = tmp_path / "new.db"
     for each in (path, new):
         async with opened(each) as log:
             await log.append(event(1))
+            await log.commit(ISSUER, "watcher", 1, 500)
     with closing(sqlite3.connect(path)) as old:
         old.execute("ALTER TABLE meta DROP COLUMN fence")
+        for column in ("fencing_token", "stale_through"):
+            old.execute(f"ALTER TABLE subscription DROP COLUMN {column}")
         old.execute("PRAGMA user_version = 2")
         old.commit()
 
     async with opened(path) as log:
         assert await numbers(log) == [1]
+        assert await log.get_subscription(ISSUER, "watcher") == StoredSubscription(ISSUER, "watcher", 1, 500)
 
     assert schema_of(path) == schema_of(new)
 
@@ -145,7 +149,7 @@ async def test_a_migration_that_is_killed_halfway_leaves_version_1(path: Path) -
         [sys.executable, "-c", MIGRATE_AND_DIE, str(path)], check=False, capture_output=True, text=True, timeout=30
     )
 
-    assert (died.returncode, died.stdout) == (-9, "3\n"), died.stderr
+    assert (died.returncode, died.stdout) == (-9, "4\n"), died.stderr
     assert schema_of(path) == before
     assert before["version"] == 1
     async with opened(path) as log:

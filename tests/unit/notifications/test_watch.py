@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.notifications.watch import Start
+from gateway.notifications.start import Start
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 from tests.fakes import FakeEventLog, an_event

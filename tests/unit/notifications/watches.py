@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Iterable
 
 from gateway.notifications import cursor
 from gateway.notifications.filter import Predicate, predicate
-from gateway.notifications.watch import Start, Watch, Watchers
+from gateway.notifications.start import Start
+from gateway.notifications.watch import Watch, Watchers
 from issuer.notification.v1 import messages_pb2 as notification
 from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
 

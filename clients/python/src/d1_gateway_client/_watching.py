@@ -60,12 +60,19 @@ class Progress:
         self._request = request
         self._waiting: deque[Notification] = deque()
         self._batch_cursor = ""
+        self._batch_token = 0
+        self._cursor_token = 0
+        """The fencing token under which `cursor` was received."""
         self._backoff = Backoff()
-        self._uncommitted: dict[str, None] = {}
-        """Cursors of a subscription's notifications handed out since the last commit, in order. The gateway sends these
-        again after a reconnect."""
+        self._uncommitted: dict[str, int] = {}
+        """Cursors of a subscription's notifications handed out since the last commit, in order, with the fencing tokens
+        under which they were received. The gateway sends these again after a reconnect."""
+        self._last_committed: dict[str, int] = {}
+        """The same of the notification committed last."""
         self._expected_again: set[str] = set()
-        """Those of them that have not arrived again yet."""
+        """Those of the uncommitted ones that have not arrived again yet."""
+        self._is_renewed = False
+        """Whether no notification has arrived since the watch began again at the committed cursor."""
         self.cursor = request.after_cursor or ""
         """Where to resume after what was handed out; empty if unknown."""
         self.role = WatcherRole.UNSPECIFIED
@@ -82,7 +89,7 @@ class Progress:
 
     def request(self) -> WatchNotificationsRequest:
         """Return the request that starts or resumes the watch."""
-        self._expected_again = set(self._uncommitted)
+        self._expect_again()
         if not self.cursor:
             return self._request
         resumed = WatchNotificationsRequest.parse(bytes(self._request))
@@ -98,16 +105,16 @@ class Progress:
             return
         if response.role is WatcherRole.STANDBY and self.role is WatcherRole.ACTIVE:
             # The gateway sends uncommitted notifications again, as after a reconnect.
-            self._expected_again = set(self._uncommitted)
+            self._expect_again()
         self.role = response.role
         self.fencing_token = max(self.fencing_token, response.fencing_token)
-        self._batch_cursor = response.cursor
-        self._waiting.extend(each for each in response.notifications if each.cursor not in self._uncommitted)
-        self._expected_again.difference_update(each.cursor for each in response.notifications)
+        self._batch_cursor, self._batch_token = response.cursor, response.fencing_token
+        if response.notifications:
+            self._take_notifications(response)
         if self._waiting:
             self._expected_again.clear()
         elif not self._expected_again:
-            self.cursor = response.cursor
+            self.cursor, self._cursor_token = response.cursor, response.fencing_token
 
     def next(self) -> Notification | None:
         """Return the next notification; None if none is waiting."""
@@ -115,8 +122,9 @@ class Progress:
             return None
         notification = self._waiting.popleft()
         self.cursor = notification.cursor if self._waiting else self._batch_cursor
+        self._cursor_token = self._batch_token
         if self._request.subscription:
-            self._uncommitted[notification.cursor] = None
+            self._uncommitted[notification.cursor] = self._batch_token
         return notification
 
     def commit(self, notification: Notification | None) -> CommitCursorRequest:
@@ -131,7 +139,10 @@ class Progress:
         if not cursor:
             raise ValueError("Nothing has been received yet")
         return CommitCursorRequest(
-            issuer_id=self._request.issuer_id, subscription=self._request.subscription, cursor=cursor
+            issuer_id=self._request.issuer_id,
+            subscription=self._request.subscription,
+            cursor=cursor,
+            fencing_token=self._cursor_token if notification is None else self._token(cursor),
         )
 
     def committed(self, notification: Notification | None) -> None:
@@ -140,9 +151,33 @@ class Progress:
             self._uncommitted.clear()
             self._expected_again.clear()
         elif notification.cursor in self._uncommitted:
+            self._last_committed = {notification.cursor: self._token(notification.cursor)}
             while (first := next(iter(self._uncommitted))) != notification.cursor:
                 del self._uncommitted[first]
             del self._uncommitted[first]
+
+    def _expect_again(self) -> None:
+        self._expected_again = set(self._uncommitted)
+        self._is_renewed = True
+
+    def _take_notifications(self, response: WatchNotificationsResponse) -> None:
+        if self._is_renewed and response.notifications[0].cursor not in self._uncommitted:
+            # The committed cursor was moved meanwhile. After a reset backwards, these are to be handed out once more.
+            self._uncommitted.clear()
+        self._is_renewed = False
+        for each in response.notifications:
+            if each.cursor in self._uncommitted:
+                self._uncommitted[each.cursor] = response.fencing_token
+            else:
+                self._waiting.append(each)
+            self._expected_again.discard(each.cursor)
+
+    def _token(self, cursor: str) -> int:
+        """Return the fencing token under which a notification was received.
+
+        With a later one, its commit would undo a reset in between.
+        """
+        return self._uncommitted.get(cursor, self._last_committed.get(cursor, self.fencing_token))
 
     def interrupted(self, error: GatewayError | None) -> float:
         """Return the seconds to wait before the watch resumes.

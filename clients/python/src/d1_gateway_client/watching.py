@@ -65,7 +65,8 @@ class AsyncWatch:
         """Commit a notification and all before it; without one, all received so far.
 
         Raises:
-            GatewayError: The commit failed. Nothing is lost; commit again.
+            GatewayError: The commit failed. Nothing is lost; commit again. With the reason FENCING_TOKEN_STALE, the
+                subscription was reset after these notifications were received: do not, they may come again.
             ValueError: The watch has no subscription, or nothing was received yet.
         """
         request = self._progress.commit(notification)
@@ -175,7 +176,8 @@ class Watch:
         """Commit a notification and all before it; without one, all received so far.
 
         Raises:
-            GatewayError: The commit failed. Nothing is lost; commit again.
+            GatewayError: The commit failed. Nothing is lost; commit again. With the reason FENCING_TOKEN_STALE, the
+                subscription was reset after these notifications were received: do not, they may come again.
             ValueError: The watch has no subscription, or nothing was received yet.
         """
         request = self._progress.commit(notification)

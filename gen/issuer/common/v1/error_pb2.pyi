@@ -76,7 +76,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 18
     """No subscription of that name. Status NOT_FOUND."""
     ERROR_REASON_SUBSCRIPTION_IN_USE: _ErrorReason.ValueType  # 19
-    """The subscription has an active watcher and cannot be deleted. Status FAILED_PRECONDITION."""
+    """The subscription has a watcher, and cannot be deleted, or reset without its fencing token. Status
+    FAILED_PRECONDITION.
+    """
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 20
     """The gateway is draining. Open the stream again at another gateway, with the last cursor received.
     Status UNAVAILABLE.
@@ -116,6 +118,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RPC_UNKNOWN: _ErrorReason.ValueType  # 32
     """The gateway does not serve the rpc: its name is wrong, the gateway is older than the caller's contracts, or its
     service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
+    """
+    ERROR_REASON_FENCING_TOKEN_STALE: _ErrorReason.ValueType  # 34
+    """The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since the
+    watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
     """
     ERROR_REASON_THREE_DS_REJECTED: _ErrorReason.ValueType  # 40
     """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
@@ -227,7 +233,9 @@ ERROR_REASON_CURSOR_UNKNOWN: ErrorReason.ValueType  # 17
 ERROR_REASON_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 18
 """No subscription of that name. Status NOT_FOUND."""
 ERROR_REASON_SUBSCRIPTION_IN_USE: ErrorReason.ValueType  # 19
-"""The subscription has an active watcher and cannot be deleted. Status FAILED_PRECONDITION."""
+"""The subscription has a watcher, and cannot be deleted, or reset without its fencing token. Status
+FAILED_PRECONDITION.
+"""
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 20
 """The gateway is draining. Open the stream again at another gateway, with the last cursor received.
 Status UNAVAILABLE.
@@ -267,6 +275,10 @@ ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: ErrorReason.ValueType  # 31
 ERROR_REASON_RPC_UNKNOWN: ErrorReason.ValueType  # 32
 """The gateway does not serve the rpc: its name is wrong, the gateway is older than the caller's contracts, or its
 service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
+"""
+ERROR_REASON_FENCING_TOKEN_STALE: ErrorReason.ValueType  # 34
+"""The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since the
+watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
 """
 ERROR_REASON_THREE_DS_REJECTED: ErrorReason.ValueType  # 40
 """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);

@@ -30,21 +30,21 @@ class _StartPosition:
 class _StartPositionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StartPosition.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     START_POSITION_UNSPECIFIED: _StartPosition.ValueType  # 0
-    """As LATEST."""
+    """As LATEST; refused in a reset."""
     START_POSITION_EARLIEST: _StartPosition.ValueType  # 1
     """With the oldest notification that is kept."""
     START_POSITION_LATEST: _StartPosition.ValueType  # 2
-    """With the first one that arrives after the watch has begun."""
+    """With the first one that arrives after the watch has begun, or after the reset."""
 
 class StartPosition(_StartPosition, metaclass=_StartPositionEnumTypeWrapper):
-    """Where a watch begins that names no cursor."""
+    """An end of the event log, where a watch begins, or to which a reset moves a subscription."""
 
 START_POSITION_UNSPECIFIED: StartPosition.ValueType  # 0
-"""As LATEST."""
+"""As LATEST; refused in a reset."""
 START_POSITION_EARLIEST: StartPosition.ValueType  # 1
 """With the oldest notification that is kept."""
 START_POSITION_LATEST: StartPosition.ValueType  # 2
-"""With the first one that arrives after the watch has begun."""
+"""With the first one that arrives after the watch has begun, or after the reset."""
 Global___StartPosition: _TypeAlias = StartPosition  # noqa: Y015
 
 class _WatcherRole:
@@ -351,22 +351,28 @@ class CommitCursorRequest(_message.Message):
     ISSUER_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     subscription: _builtins.str
     """Name of the subscription."""
     cursor: _builtins.str
     """Cursor of the last processed notification or batch."""
+    fencing_token: _builtins.int
+    """Fencing token of the batch that was processed. If the subscription was reset since the watcher with this token became
+    active, the commit is refused, so that it cannot undo the reset. 0: not checked.
+    """
     def __init__(
         self,
         *,
         issuer_id: _builtins.str = ...,
         subscription: _builtins.str = ...,
         cursor: _builtins.str = ...,
+        fencing_token: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "issuer_id", b"issuer_id", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fencing_token", b"fencing_token", "issuer_id", b"issuer_id", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -420,7 +426,7 @@ class Subscription(_message.Message):
     """Number of watchers at all gateways: none, one active, or one active and others that stand by."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """Time of the commit."""
+        """Time of the commit or reset."""
 
     def __init__(
         self,
@@ -547,6 +553,76 @@ class ListSubscriptionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSubscriptionsResponse: _TypeAlias = ListSubscriptionsResponse  # noqa: Y015
+
+@_typing.final
+class ResetSubscriptionRequest(_message.Message):
+    """Request to move a subscription's committed cursor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    issuer_id: _builtins.str
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
+    subscription: _builtins.str
+    """Name of the subscription."""
+    position: Global___StartPosition.ValueType
+    """At one of the event log's ends, as it is now."""
+    cursor: _builtins.str
+    """After the notification with this cursor."""
+    fencing_token: _builtins.int
+    """Fencing token of the active watcher that resets its own subscription. 0: the subscription must have no active
+    watcher.
+    """
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """With the first notification that was taken at this time or later."""
+
+    def __init__(
+        self,
+        *,
+        issuer_id: _builtins.str = ...,
+        subscription: _builtins.str = ...,
+        position: Global___StartPosition.ValueType = ...,
+        cursor: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        fencing_token: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "position", b"position", "target", b"target", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fencing_token", b"fencing_token", "issuer_id", b"issuer_id", "position", b"position", "subscription", b"subscription", "target", b"target", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["position", "cursor", "time"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___ResetSubscriptionRequest: _TypeAlias = ResetSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class ResetSubscriptionResponse(_message.Message):
+    """Confirmation of the reset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMITTED_CURSOR_FIELD_NUMBER: _builtins.int
+    committed_cursor: _builtins.str
+    """New committed cursor."""
+    def __init__(
+        self,
+        *,
+        committed_cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_cursor", b"committed_cursor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetSubscriptionResponse: _TypeAlias = ResetSubscriptionResponse  # noqa: Y015
 
 @_typing.final
 class DeleteSubscriptionRequest(_message.Message):

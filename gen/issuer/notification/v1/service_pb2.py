@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from issuer.notification.v1 import messages_pb2 as issuer_dot_notification_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$issuer/notification/v1/service.proto\x12\x16issuer.notification.v1\x1a%issuer/notification/v1/messages.proto2\xff\x04\n\x13NotificationService\x12\x82\x01\n\x12WatchNotifications\x12\x31.issuer.notification.v1.WatchNotificationsRequest\x1a\x32.issuer.notification.v1.WatchNotificationsResponse\"\x03\x90\x02\x02\x30\x01\x12n\n\x0c\x43ommitCursor\x12+.issuer.notification.v1.CommitCursorRequest\x1a,.issuer.notification.v1.CommitCursorResponse\"\x03\x90\x02\x02\x12w\n\x0fGetSubscription\x12..issuer.notification.v1.GetSubscriptionRequest\x1a/.issuer.notification.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12}\n\x11ListSubscriptions\x12\x30.issuer.notification.v1.ListSubscriptionsRequest\x1a\x31.issuer.notification.v1.ListSubscriptionsResponse\"\x03\x90\x02\x01\x12{\n\x12\x44\x65leteSubscription\x12\x31.issuer.notification.v1.DeleteSubscriptionRequest\x1a\x32.issuer.notification.v1.DeleteSubscriptionResponseB\x9e\x01\n d1gateway.issuer.notification.v1B\x18NotificationServiceProtoP\x01ZBd1gateway.internal/contracts/issuer/notification/v1;notificationv1\xaa\x02\x19\x44\x31Gateway.Notification.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$issuer/notification/v1/service.proto\x12\x16issuer.notification.v1\x1a%issuer/notification/v1/messages.proto2\xfe\x05\n\x13NotificationService\x12\x82\x01\n\x12WatchNotifications\x12\x31.issuer.notification.v1.WatchNotificationsRequest\x1a\x32.issuer.notification.v1.WatchNotificationsResponse\"\x03\x90\x02\x02\x30\x01\x12n\n\x0c\x43ommitCursor\x12+.issuer.notification.v1.CommitCursorRequest\x1a,.issuer.notification.v1.CommitCursorResponse\"\x03\x90\x02\x02\x12w\n\x0fGetSubscription\x12..issuer.notification.v1.GetSubscriptionRequest\x1a/.issuer.notification.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12}\n\x11ListSubscriptions\x12\x30.issuer.notification.v1.ListSubscriptionsRequest\x1a\x31.issuer.notification.v1.ListSubscriptionsResponse\"\x03\x90\x02\x01\x12}\n\x11ResetSubscription\x12\x30.issuer.notification.v1.ResetSubscriptionRequest\x1a\x31.issuer.notification.v1.ResetSubscriptionResponse\"\x03\x90\x02\x02\x12{\n\x12\x44\x65leteSubscription\x12\x31.issuer.notification.v1.DeleteSubscriptionRequest\x1a\x32.issuer.notification.v1.DeleteSubscriptionResponseB\x9e\x01\n d1gateway.issuer.notification.v1B\x18NotificationServiceProtoP\x01ZBd1gateway.internal/contracts/issuer/notification/v1;notificationv1\xaa\x02\x19\x44\x31Gateway.Notification.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['GetSubscription']._serialized_options = b'\220\002\001'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['ListSubscriptions']._loaded_options = None
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['ListSubscriptions']._serialized_options = b'\220\002\001'
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['ResetSubscription']._loaded_options = None
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['ResetSubscription']._serialized_options = b'\220\002\002'
   _globals['_NOTIFICATIONSERVICE']._serialized_start=104
-  _globals['_NOTIFICATIONSERVICE']._serialized_end=743
+  _globals['_NOTIFICATIONSERVICE']._serialized_end=870
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,11 @@ class NotificationServiceStub:
                 request_serializer=issuer_dot_notification_dot_v1_dot_messages__pb2.ListSubscriptionsRequest.SerializeToString,
                 response_deserializer=issuer_dot_notification_dot_v1_dot_messages__pb2.ListSubscriptionsResponse.FromString,
                 _registered_method=True)
+        self.ResetSubscription = channel.unary_unary(
+                '/issuer.notification.v1.NotificationService/ResetSubscription',
+                request_serializer=issuer_dot_notification_dot_v1_dot_messages__pb2.ResetSubscriptionRequest.SerializeToString,
+                response_deserializer=issuer_dot_notification_dot_v1_dot_messages__pb2.ResetSubscriptionResponse.FromString,
+                _registered_method=True)
         self.DeleteSubscription = channel.unary_unary(
                 '/issuer.notification.v1.NotificationService/DeleteSubscription',
                 request_serializer=issuer_dot_notification_dot_v1_dot_messages__pb2.DeleteSubscriptionRequest.SerializeToString,
@@ -102,12 +107,14 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CommitCursor(self, request, context):
-        """Commits the cursor of a named subscription: everything up to it is processed. The first watcher or the first commit
-        creates the subscription.
+        """Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit or
+        a reset creates the subscription.
 
         Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
 
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the subscription was reset since the watcher with this token became
+        active; open the watch again, which begins at the new cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +140,31 @@ class NotificationServiceServicer:
         Changes nothing.
 
         - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetSubscription(self, request, context):
+        """Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if there
+        is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions shows it,
+        DeleteSubscription removes it.
+
+        A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing token.
+        When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway, begins
+        there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new stream.
+        Every other commit with a fencing token from before the reset is refused as well, however late it arrives. A commit
+        without a token is not checked, and may move the cursor forward again.
+
+        EARLIEST is the oldest notification that is kept now. If retention trims it before the next watch begins, that watch
+        gets CURSOR_EXPIRED: name a time instead where notifications are trimmed constantly.
+
+        Idempotent: repeated while no other watcher becomes active, it has the same result.
+
+        - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has an active watcher; stop the watcher first.
+        - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the token is not that of its latest watcher.
+        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+        - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,6 +204,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.ListSubscriptions,
                     request_deserializer=issuer_dot_notification_dot_v1_dot_messages__pb2.ListSubscriptionsRequest.FromString,
                     response_serializer=issuer_dot_notification_dot_v1_dot_messages__pb2.ListSubscriptionsResponse.SerializeToString,
+            ),
+            'ResetSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetSubscription,
+                    request_deserializer=issuer_dot_notification_dot_v1_dot_messages__pb2.ResetSubscriptionRequest.FromString,
+                    response_serializer=issuer_dot_notification_dot_v1_dot_messages__pb2.ResetSubscriptionResponse.SerializeToString,
             ),
             'DeleteSubscription': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSubscription,
@@ -293,6 +330,33 @@ class NotificationService:
             '/issuer.notification.v1.NotificationService/ListSubscriptions',
             issuer_dot_notification_dot_v1_dot_messages__pb2.ListSubscriptionsRequest.SerializeToString,
             issuer_dot_notification_dot_v1_dot_messages__pb2.ListSubscriptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer.notification.v1.NotificationService/ResetSubscription',
+            issuer_dot_notification_dot_v1_dot_messages__pb2.ResetSubscriptionRequest.SerializeToString,
+            issuer_dot_notification_dot_v1_dot_messages__pb2.ResetSubscriptionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,12 +61,14 @@ class NotificationServiceStub:
     - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
     """
     CommitCursor: _grpc.UnaryUnaryMultiCallable[_messages_pb2.CommitCursorRequest, _messages_pb2.CommitCursorResponse]
-    """Commits the cursor of a named subscription: everything up to it is processed. The first watcher or the first commit
-    creates the subscription.
+    """Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit or
+    a reset creates the subscription.
 
     Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
 
     - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+    - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the subscription was reset since the watcher with this token became
+      active; open the watch again, which begins at the new cursor.
     """
     GetSubscription: _grpc.UnaryUnaryMultiCallable[_messages_pb2.GetSubscriptionRequest, _messages_pb2.GetSubscriptionResponse]
     """Gets the current state of a subscription.
@@ -84,6 +86,27 @@ class NotificationServiceStub:
     Changes nothing.
 
     - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
+    """
+    ResetSubscription: _grpc.UnaryUnaryMultiCallable[_messages_pb2.ResetSubscriptionRequest, _messages_pb2.ResetSubscriptionResponse]
+    """Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if there
+    is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions shows it,
+    DeleteSubscription removes it.
+
+    A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing token.
+    When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway, begins
+    there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new stream.
+    Every other commit with a fencing token from before the reset is refused as well, however late it arrives. A commit
+    without a token is not checked, and may move the cursor forward again.
+
+    EARLIEST is the oldest notification that is kept now. If retention trims it before the next watch begins, that watch
+    gets CURSOR_EXPIRED: name a time instead where notifications are trimmed constantly.
+
+    Idempotent: repeated while no other watcher becomes active, it has the same result.
+
+    - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has an active watcher; stop the watcher first.
+    - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the token is not that of its latest watcher.
+    - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+    - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
     """
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_messages_pb2.DeleteSubscriptionRequest, _messages_pb2.DeleteSubscriptionResponse]
     """Deletes a subscription and its committed cursor. The notifications stay.
@@ -127,12 +150,14 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
     """
     CommitCursor: _aio.UnaryUnaryMultiCallable[_messages_pb2.CommitCursorRequest, _messages_pb2.CommitCursorResponse]  # type: ignore[assignment]
-    """Commits the cursor of a named subscription: everything up to it is processed. The first watcher or the first commit
-    creates the subscription.
+    """Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit or
+    a reset creates the subscription.
 
     Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
 
     - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+    - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the subscription was reset since the watcher with this token became
+      active; open the watch again, which begins at the new cursor.
     """
     GetSubscription: _aio.UnaryUnaryMultiCallable[_messages_pb2.GetSubscriptionRequest, _messages_pb2.GetSubscriptionResponse]  # type: ignore[assignment]
     """Gets the current state of a subscription.
@@ -150,6 +175,27 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     Changes nothing.
 
     - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
+    """
+    ResetSubscription: _aio.UnaryUnaryMultiCallable[_messages_pb2.ResetSubscriptionRequest, _messages_pb2.ResetSubscriptionResponse]  # type: ignore[assignment]
+    """Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if there
+    is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions shows it,
+    DeleteSubscription removes it.
+
+    A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing token.
+    When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway, begins
+    there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new stream.
+    Every other commit with a fencing token from before the reset is refused as well, however late it arrives. A commit
+    without a token is not checked, and may move the cursor forward again.
+
+    EARLIEST is the oldest notification that is kept now. If retention trims it before the next watch begins, that watch
+    gets CURSOR_EXPIRED: name a time instead where notifications are trimmed constantly.
+
+    Idempotent: repeated while no other watcher becomes active, it has the same result.
+
+    - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has an active watcher; stop the watcher first.
+    - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the token is not that of its latest watcher.
+    - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+    - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
     """
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_messages_pb2.DeleteSubscriptionRequest, _messages_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
     """Deletes a subscription and its committed cursor. The notifications stay.
@@ -202,12 +248,14 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.CommitCursorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.CommitCursorResponse, _abc.Awaitable[_messages_pb2.CommitCursorResponse]]:
-        """Commits the cursor of a named subscription: everything up to it is processed. The first watcher or the first commit
-        creates the subscription.
+        """Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit or
+        a reset creates the subscription.
 
         Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
 
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the subscription was reset since the watcher with this token became
+          active; open the watch again, which begins at the new cursor.
         """
 
     @_abc_1.abstractmethod
@@ -237,6 +285,33 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         Changes nothing.
 
         - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetSubscription(
+        self,
+        request: _messages_pb2.ResetSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_messages_pb2.ResetSubscriptionResponse, _abc.Awaitable[_messages_pb2.ResetSubscriptionResponse]]:
+        """Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if there
+        is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions shows it,
+        DeleteSubscription removes it.
+
+        A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing token.
+        When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway, begins
+        there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new stream.
+        Every other commit with a fencing token from before the reset is refused as well, however late it arrives. A commit
+        without a token is not checked, and may move the cursor forward again.
+
+        EARLIEST is the oldest notification that is kept now. If retention trims it before the next watch begins, that watch
+        gets CURSOR_EXPIRED: name a time instead where notifications are trimmed constantly.
+
+        Idempotent: repeated while no other watcher becomes active, it has the same result.
+
+        - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has an active watcher; stop the watcher first.
+        - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the token is not that of its latest watcher.
+        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+        - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         """
 
     @_abc_1.abstractmethod

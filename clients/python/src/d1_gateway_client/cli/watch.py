@@ -208,7 +208,10 @@ def _read_to_the_end(connection: Connection, request: WatchNotificationsRequest,
             if request.subscription and (response.notifications or is_the_end):
                 client.notifications.commit_cursor(
                     CommitCursorRequest(
-                        issuer_id=request.issuer_id, subscription=request.subscription, cursor=response.cursor
+                        issuer_id=request.issuer_id,
+                        subscription=request.subscription,
+                        cursor=response.cursor,
+                        fencing_token=response.fencing_token,
                     )
                 )
             if is_the_end:

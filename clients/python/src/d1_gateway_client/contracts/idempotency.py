@@ -10,6 +10,7 @@ IDEMPOTENT = frozenset(
         "/issuer.notification.v1.NotificationService/CommitCursor",
         "/issuer.notification.v1.NotificationService/GetSubscription",
         "/issuer.notification.v1.NotificationService/ListSubscriptions",
+        "/issuer.notification.v1.NotificationService/ResetSubscription",
         "/issuer.notification.v1.NotificationService/WatchNotifications",
         "/issuer.threeds.v1.AuthenticationService/GetChallengeResult",
         "/issuer.threeds.v1.AuthenticationService/LookupCard",

@@ -206,7 +206,8 @@ class ErrorReason(betterproto2.Enum):
 
     SUBSCRIPTION_IN_USE = 19
     """
-    The subscription has an active watcher and cannot be deleted. Status FAILED_PRECONDITION.
+    The subscription has a watcher, and cannot be deleted, or reset without its fencing token. Status
+    FAILED_PRECONDITION.
     """
 
     SERVER_DRAINING = 20
@@ -281,6 +282,12 @@ class ErrorReason(betterproto2.Enum):
     service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
     """
 
+    FENCING_TOKEN_STALE = 34
+    """
+    The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since the
+    watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
+    """
+
     THREE_DS_REJECTED = 40
     """
     The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
@@ -344,6 +351,7 @@ class ErrorReason(betterproto2.Enum):
             30: "ERROR_REASON_TOO_MANY_REQUESTS",
             31: "ERROR_REASON_UPSTREAM_CIRCUIT_OPEN",
             32: "ERROR_REASON_RPC_UNKNOWN",
+            34: "ERROR_REASON_FENCING_TOKEN_STALE",
             40: "ERROR_REASON_THREE_DS_REJECTED",
             41: "ERROR_REASON_THREE_DS_TIMED_OUT",
             42: "ERROR_REASON_THREE_DS_TRANSIENT_FAILURE",
@@ -387,6 +395,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_TOO_MANY_REQUESTS": 30,
             "ERROR_REASON_UPSTREAM_CIRCUIT_OPEN": 31,
             "ERROR_REASON_RPC_UNKNOWN": 32,
+            "ERROR_REASON_FENCING_TOKEN_STALE": 34,
             "ERROR_REASON_THREE_DS_REJECTED": 40,
             "ERROR_REASON_THREE_DS_TIMED_OUT": 41,
             "ERROR_REASON_THREE_DS_TRANSIENT_FAILURE": 42,

@@ -17,6 +17,8 @@ __all__ = (
     "NotificationFilter",
     "NotificationServiceAsyncStub",
     "NotificationServiceSyncStub",
+    "ResetSubscriptionRequest",
+    "ResetSubscriptionResponse",
     "StartPosition",
     "Subscription",
     "ThreeDsOperationFilter",
@@ -46,12 +48,12 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class StartPosition(betterproto2.Enum):
     """
-    Where a watch begins that names no cursor.
+    An end of the event log, where a watch begins, or to which a reset moves a subscription.
     """
 
     UNSPECIFIED = 0
     """
-    As LATEST.
+    As LATEST; refused in a reset.
     """
 
     EARLIEST = 1
@@ -61,7 +63,7 @@ class StartPosition(betterproto2.Enum):
 
     LATEST = 2
     """
-    With the first one that arrives after the watch has begun.
+    With the first one that arrives after the watch has begun, or after the reset.
     """
 
     @classmethod
@@ -137,6 +139,12 @@ class CommitCursorRequest(betterproto2.Message):
     cursor: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
     Cursor of the last processed notification or batch.
+    """
+
+    fencing_token: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    Fencing token of the batch that was processed. If the subscription was reset since the watcher with this token became
+    active, the commit is refused, so that it cannot undo the reset. 0: not checked.
     """
 
 
@@ -396,6 +404,67 @@ default_message_pool.register_message("issuer.notification.v1", "NotificationFil
 
 
 @dataclass(eq=False, repr=False)
+class ResetSubscriptionRequest(betterproto2.Message):
+    """
+    Request to move a subscription's committed cursor.
+
+    Oneofs:
+        - target: Where the next watch begins.
+    """
+
+    issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
+    """
+
+    subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Name of the subscription.
+    """
+
+    position: "StartPosition | None" = betterproto2.field(3, betterproto2.TYPE_ENUM, optional=True, group="target")
+    """
+    At one of the event log's ends, as it is now.
+    """
+
+    cursor: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True, group="target")
+    """
+    After the notification with this cursor.
+    """
+
+    time: "datetime.datetime | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True, group="target"
+    )
+    """
+    With the first notification that was taken at this time or later.
+    """
+
+    fencing_token: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
+    """
+    Fencing token of the active watcher that resets its own subscription. 0: the subscription must have no active
+    watcher.
+    """
+
+
+default_message_pool.register_message("issuer.notification.v1", "ResetSubscriptionRequest", ResetSubscriptionRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ResetSubscriptionResponse(betterproto2.Message):
+    """
+    Confirmation of the reset.
+    """
+
+    committed_cursor: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    New committed cursor.
+    """
+
+
+default_message_pool.register_message("issuer.notification.v1", "ResetSubscriptionResponse", ResetSubscriptionResponse)
+
+
+@dataclass(eq=False, repr=False)
 class Subscription(betterproto2.Message):
     """
     State of a named subscription.
@@ -420,7 +489,7 @@ class Subscription(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    Time of the commit.
+    Time of the commit or reset.
     """
 
     lag: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
@@ -597,12 +666,14 @@ class NotificationServiceSyncStub:
 
     def commit_cursor(self, message: "CommitCursorRequest") -> "CommitCursorResponse":
         """
-        Commits the cursor of a named subscription: everything up to it is processed. The first watcher or the first commit
-        creates the subscription.
+        Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit or
+        a reset creates the subscription.
 
         Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
 
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the subscription was reset since the watcher with this token became
+          active; open the watch again, which begins at the new cursor.
         """
 
         return self._channel.unary_unary(
@@ -642,6 +713,35 @@ class NotificationServiceSyncStub:
             "/issuer.notification.v1.NotificationService/ListSubscriptions",
             ListSubscriptionsRequest.SerializeToString,
             ListSubscriptionsResponse.FromString,
+        )(message)
+
+    def reset_subscription(self, message: "ResetSubscriptionRequest") -> "ResetSubscriptionResponse":
+        """
+        Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if there
+        is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions shows it,
+        DeleteSubscription removes it.
+
+        A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing token.
+        When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway, begins
+        there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new stream.
+        Every other commit with a fencing token from before the reset is refused as well, however late it arrives. A commit
+        without a token is not checked, and may move the cursor forward again.
+
+        EARLIEST is the oldest notification that is kept now. If retention trims it before the next watch begins, that watch
+        gets CURSOR_EXPIRED: name a time instead where notifications are trimmed constantly.
+
+        Idempotent: repeated while no other watcher becomes active, it has the same result.
+
+        - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has an active watcher; stop the watcher first.
+        - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the token is not that of its latest watcher.
+        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+        - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        """
+
+        return self._channel.unary_unary(
+            "/issuer.notification.v1.NotificationService/ResetSubscription",
+            ResetSubscriptionRequest.SerializeToString,
+            ResetSubscriptionResponse.FromString,
         )(message)
 
     def delete_subscription(self, message: "DeleteSubscriptionRequest") -> "DeleteSubscriptionResponse":
@@ -720,12 +820,14 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "CommitCursorResponse":
         """
-        Commits the cursor of a named subscription: everything up to it is processed. The first watcher or the first commit
-        creates the subscription.
+        Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit or
+        a reset creates the subscription.
 
         Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
 
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the subscription was reset since the watcher with this token became
+          active; open the watch again, which begins at the new cursor.
         """
 
         return await self._unary_unary(
@@ -785,6 +887,45 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
             "/issuer.notification.v1.NotificationService/ListSubscriptions",
             message,
             ListSubscriptionsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def reset_subscription(
+        self,
+        message: "ResetSubscriptionRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ResetSubscriptionResponse":
+        """
+        Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if there
+        is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions shows it,
+        DeleteSubscription removes it.
+
+        A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing token.
+        When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway, begins
+        there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new stream.
+        Every other commit with a fencing token from before the reset is refused as well, however late it arrives. A commit
+        without a token is not checked, and may move the cursor forward again.
+
+        EARLIEST is the oldest notification that is kept now. If retention trims it before the next watch begins, that watch
+        gets CURSOR_EXPIRED: name a time instead where notifications are trimmed constantly.
+
+        Idempotent: repeated while no other watcher becomes active, it has the same result.
+
+        - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has an active watcher; stop the watcher first.
+        - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the token is not that of its latest watcher.
+        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+        - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        """
+
+        return await self._unary_unary(
+            "/issuer.notification.v1.NotificationService/ResetSubscription",
+            message,
+            ResetSubscriptionResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
