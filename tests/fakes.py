@@ -179,6 +179,13 @@ class FakeEventLog:
         keys = [key for key in sorted(self.subscriptions) if issuer_id in (None, key[0]) and key[1] > after]
         return [self.subscriptions[key] for key in keys[:limit]]
 
+    async def create_subscription(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> bool:
+        await self._reach()
+        if (issuer_id, name) in self.subscriptions:
+            return False
+        self._store(StoredSubscription(issuer_id, name, sequence, commit_time_ms))
+        return True
+
     async def commit(
         self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int = 0
     ) -> StoredSubscription:

@@ -10,11 +10,17 @@ __all__ = ["Start"]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A place in the event log: after a cursor, at a time, or at one of the log's ends."""
+    """A place in the event log: after a cursor, at a time, or at one of the log's ends; if not given, at the latest."""
 
     after_cursor: str | None = None
     since_ms: int | None = None
     earliest: bool = False
+    latest: bool = False
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the caller chose the place."""
+        return self != Start()
 
     async def sequence(self, log: EventLog) -> int:
         """Return the sequence to read after.

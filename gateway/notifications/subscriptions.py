@@ -26,12 +26,18 @@ class Subscriptions:
         """Return the committed sequence for a new watcher, after creating the subscription if it is new.
 
         Raises:
-            GatewayError: CURSOR_UNKNOWN or CURSOR_EXPIRED.
+            GatewayError: SUBSCRIPTION_STARTED, CURSOR_UNKNOWN or CURSOR_EXPIRED.
         """
-        subscription = await self._log.get_subscription(issuer_id, name)
-        if subscription is None:
+        while (subscription := await self._log.get_subscription(issuer_id, name)) is None:
             first = await start.sequence(self._log)
-            subscription = await self._log.commit(issuer_id, name, first, _now_ms())
+            if await self._log.create_subscription(issuer_id, name, first, _now_ms()):
+                return first
+        if start.is_given:
+            raise GatewayError(
+                error_pb2.ERROR_REASON_SUBSCRIPTION_STARTED,
+                f"The subscription {shown(name)} has a committed cursor: leave start out to continue there, or move it "
+                "with ResetSubscription.",
+            )
         return subscription.committed
 
     async def activate(self, issuer_id: str, name: str, start: Start, fencing_token: int) -> int:

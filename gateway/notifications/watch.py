@@ -87,7 +87,10 @@ class Watchers:
     async def watch_subscription(self, watch: Watch, issuer_id: str, name: str) -> AsyncGenerator[bytes, None]:
         """Watch a named subscription from its cursor, and stand by while another watcher is active; see `watch`.
 
-        The watch's own start counts only if the subscription is new.
+        Only the first watch of a subscription may have a start of its own.
+
+        Raises:
+            GatewayError: SUBSCRIPTION_STARTED, and as `watch`.
         """
         self._check_open()
         with self.failover.take(issuer_id, name) as watcher:

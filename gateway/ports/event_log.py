@@ -210,6 +210,10 @@ class EventLog(Appendable, Protocol):
         """
         ...
 
+    async def create_subscription(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> bool:
+        """Create a subscription with a committed sequence; return False, without a change, if it exists."""
+        ...
+
     async def commit(
         self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int = 0
     ) -> StoredSubscription:

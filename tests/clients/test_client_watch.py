@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from d1_gateway_client.contracts.issuer.notification.v1 import (
     GetSubscriptionRequest,
     Notification,
     NotificationFilter,
+    ResetSubscriptionRequest,
     StartPosition,
     WatcherRole,
 )
@@ -190,7 +192,7 @@ async def test_what_was_committed_does_not_come_again(sandbox: Sandbox, client: 
 
 
 async def test_a_standby_takes_over(sandbox: Sandbox, client: AsyncGatewayClient) -> None:
-    async with client.notifications.watch(subscription="fraud", position=StartPosition.EARLIEST) as standby:
+    async with client.notifications.watch(subscription="fraud") as standby:
         async with client.notifications.watch(subscription="fraud", position=StartPosition.EARLIEST) as active:
             await sent(sandbox, "op_1", "op_2")
             first = await anext(active)
@@ -199,6 +201,56 @@ async def test_a_standby_takes_over(sandbox: Sandbox, client: AsyncGatewayClient
                 await asyncio.sleep(0.05)
             await active.commit(first)
         assert operation_id(await waiting) == "op_2"
+
+
+async def test_only_the_first_watch_of_a_subscription_says_where_it_starts(
+    sandbox: Sandbox, running: Running, options: Options
+) -> None:
+    started = pytest.raises(errors.NotAllowedError, match="SUBSCRIPTION_STARTED")
+    async with (
+        Link.to(running.addresses.grpc) as link,
+        AsyncGatewayClient(options_for(link.address, running.sandbox.pki)) as client,
+    ):
+        await sent(sandbox, "op_1", "op_2")
+        async with client.notifications.watch(subscription="fraud", position=StartPosition.EARLIEST) as watch:
+            assert operation_id(await anext(watch)) == "op_1"
+            # It comes back without the start.
+            link.cut()
+            await sent(sandbox, "op_3")
+            assert [operation_id(await anext(watch)) for _ in range(2)] == ["op_2", "op_3"]
+        for start in ({"position": StartPosition.EARLIEST}, {"since": datetime.now(UTC)}, {"after_cursor": "x"}):
+            async with client.notifications.watch(subscription="fraud", **start) as watch:
+                with started:
+                    await anext(watch)
+
+    def blocking() -> None:
+        with GatewayClient(options) as made:
+            start = StartPosition.LATEST
+            with made.notifications.watch(subscription="fraud", position=start) as refused, started:
+                next(refused)
+
+    await asyncio.to_thread(blocking)
+
+
+async def test_a_reset_subscription_is_delivered_again_to_the_watch_that_is_opened_anew(
+    sandbox: Sandbox, client: AsyncGatewayClient
+) -> None:
+    await sent(sandbox, "op_1", "op_2")
+    reset = ResetSubscriptionRequest(subscription="fraud", position=StartPosition.EARLIEST)
+    await client.notifications.reset_subscription(reset)
+    async with client.notifications.watch(subscription="fraud") as watch:
+        first, second = await anext(watch), await anext(watch)
+        await watch.commit()
+        with pytest.raises(errors.NotAllowedError, match="SUBSCRIPTION_IN_USE"):
+            await client.notifications.reset_subscription(reset)
+
+        await client.notifications.reset_subscription(replace(reset, fencing_token=watch.fencing_token))
+
+        for commit in (watch.commit(), watch.commit(second), watch.commit(first)):
+            with pytest.raises(errors.NotAllowedError, match="FENCING_TOKEN_STALE"):
+                await commit
+    async with client.notifications.watch(subscription="fraud") as watch:
+        assert [operation_id(await anext(watch)) for _ in range(2)] == ["op_1", "op_2"]
 
 
 async def test_a_filter_is_kept_when_the_link_is_renewed(sandbox: Sandbox, running: Running) -> None:

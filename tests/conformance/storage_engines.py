@@ -106,6 +106,7 @@ def uses(storage: Storage) -> Sequence[tuple[Reason, Callable[[], Coroutine[obje
         (LOG_DOWN, lambda: log.list_subscriptions(ISSUER)),
         (LOG_DOWN, log.list_subscriptions),
         (LOG_DOWN, lambda: log.commit(ISSUER, "fraud", 1, 1)),
+        (LOG_DOWN, lambda: log.create_subscription(ISSUER, "fraud", 1, 1)),
         (LOG_DOWN, lambda: log.begin_watch(ISSUER, "fraud", 1)),
         (LOG_DOWN, lambda: log.reset_subscription(ISSUER, "fraud", 1, 1, 0)),
         (LOG_DOWN, lambda: log.delete_subscription(ISSUER, "fraud")),

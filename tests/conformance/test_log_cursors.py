@@ -19,6 +19,17 @@ async def test_a_first_commit_makes_the_subscription_anywhere(log: EventLog, pla
     assert await log.get_subscription("ISSUER0002", "fraud") is None
 
 
+async def test_of_those_that_create_a_subscription_at_the_same_time_one_does(log: EventLog) -> None:
+    places = (3, 9, 1, 7, 5)
+
+    created = await asyncio.gather(*(log.create_subscription(ISSUER, "fraud", place, 1_000) for place in places))
+
+    (place,) = (each for each, is_created in zip(places, created, strict=True) if is_created)
+    assert await log.get_subscription(ISSUER, "fraud") == StoredSubscription(ISSUER, "fraud", place, 1_000)
+    assert not await log.create_subscription(ISSUER, "fraud", 10, 2_000)
+    assert await log.get_subscription(ISSUER, "fraud") == StoredSubscription(ISSUER, "fraud", place, 1_000)
+
+
 async def test_a_cursor_only_moves_forward(log: EventLog) -> None:
     await log.commit(ISSUER, "fraud", 7, 1_000)
 

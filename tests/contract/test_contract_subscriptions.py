@@ -3,13 +3,14 @@
 import asyncio
 import sqlite3
 from collections.abc import Awaitable
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.page_tokens import PageTokens
 from issuer.notification.v1 import messages_pb2 as notification
@@ -102,13 +103,44 @@ async def test_the_first_watcher_makes_the_subscription_which_misses_nothing_aft
         assert await watch.operation_ids(1) == sent
 
 
-async def test_the_committed_cursor_wins_over_where_a_watch_would_begin(running: Running) -> None:
+async def test_only_the_first_watch_of_a_subscription_may_say_where_it_starts(running: Running) -> None:
     first, second = await _cursors(running, 2)
-    await _commit(running, first)
-    for start in ({"position": EARLIEST}, {"after_cursor": second}, {}):
-        async with watching(running, subscription="billing", **start) as watch:
-            (got,) = await watch.take(1)
-        assert got.cursor == second
+    async with watching(running, subscription="billing", after_cursor=first) as watch:
+        assert (await watch.batch()).cursor == first
+        # Another one stands by, and the first one may come back: neither says where.
+        for start in ({"position": EARLIEST}, {"position": 0}, {"after_cursor": first}, {"since": Timestamp()}):
+            async with watching(running, subscription="billing", **start) as other:
+                failure = await other.failure()
+            assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SUBSCRIPTION_STARTED")
+            assert "ResetSubscription" in failure.message
+        assert (await watch.take(1))[0].cursor == second
+    subscription = await _get(running)
+    assert (subscription.committed_cursor, subscription.lag) == (first, 1)
+    async with watching(running, subscription="billing") as watch:
+        assert (await watch.take(1))[0].cursor == second
+
+
+async def test_of_watches_that_start_at_the_same_time_one_says_where(running: Running) -> None:
+    first, second = await _cursors(running, 2)
+    async with AsyncExitStack() as stack:
+        watches = [
+            await stack.enter_async_context(watching(running, subscription="billing", after_cursor=cursor))
+            for cursor in (first, second, first, second)
+        ]
+        begun = await asyncio.gather(*(watch.batch() for watch in watches), return_exceptions=True)
+
+        (batch,) = (each for each in begun if isinstance(each, notification.WatchNotificationsResponse))
+        assert (await _get(running)).committed_cursor == batch.cursor
+        assert {each.code() for each in begun if isinstance(each, grpc.aio.AioRpcError)} == {
+            grpc.StatusCode.FAILED_PRECONDITION
+        }
+
+
+async def test_a_start_that_is_refused_makes_no_subscription(running: Running) -> None:
+    for cursor in ("x", "00000000-0"):
+        async with watching(running, subscription="billing", after_cursor=cursor) as watch:
+            assert (await watch.failure()).reason == "CURSOR_UNKNOWN"
+    await _refused(_get(running), grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
 
 
 async def test_a_second_watcher_stands_by_and_takes_over_at_the_committed_cursor(running: Running) -> None:

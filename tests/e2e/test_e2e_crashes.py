@@ -61,14 +61,16 @@ async def test_a_named_subscription_resumes_at_its_committed_cursor_after_a_kill
 ) -> None:
     load = Load(sandbox.notifier, "")
     sent = [Notification("card_1", f"op_{place}", datetime.now(UTC)) for place in range(5)]
-    request = notification.WatchNotificationsRequest(
-        subscription="ledger", position=notification.START_POSITION_EARLIEST
-    )
+    request = notification.WatchNotificationsRequest(subscription="ledger")
     async with connect(gateway.grpc, sandbox.pki) as channel:
         for each in sent:
             assert await load.send(each)
-        first = await take(channel, request, lambda seen: len(seen) == len(sent))
         subscriptions = NotificationServiceStub(channel)
+        await subscriptions.ResetSubscription(
+            notification.ResetSubscriptionRequest(subscription="ledger", position=notification.START_POSITION_EARLIEST),
+            timeout=5,
+        )
+        first = await take(channel, request, lambda seen: len(seen) == len(sent))
         await subscriptions.CommitCursor(
             notification.CommitCursorRequest(subscription="ledger", cursor=first[1].cursor), timeout=5
         )

@@ -81,6 +81,19 @@ async def test_a_subscription_is_reset_to_what_is_named_and_watched_from_there(c
         assert await _watched(caller, "fraud") == list(left)
 
 
+async def test_a_watch_that_starts_elsewhere_than_its_subscription_is_told_what_to_do(
+    caller: Mapping[str, str],
+) -> None:
+    await _printed(caller, "fraud")
+    watch = ("watch", "--subscription", "fraud", "--no-follow")
+
+    for start in (("--from-start",), ("--since", "1h")):
+        line = (await invoked(CLIENT, *watch, *start, environment=caller)).mistakes[-1]
+        assert "SUBSCRIPTION_STARTED" in line
+        assert "ResetSubscription" in line
+    assert await _watched(caller, "fraud") == []
+
+
 async def test_a_subscription_is_deleted(caller: Mapping[str, str]) -> None:
     await _printed(caller, "fraud")
     delete = ("subscriptions", "delete", "fraud")

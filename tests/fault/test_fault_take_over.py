@@ -41,8 +41,7 @@ class _Watcher:
         return [each for batch in self.batches for each in operation_ids(batch.notifications)]
 
     async def watch(self, channel: grpc.aio.Channel) -> None:
-        request = watch_request(subscription=_NAME, position=notification.START_POSITION_EARLIEST)
-        async for message in batches(channel, request):
+        async for message in batches(channel, watch_request(subscription=_NAME)):
             self.batches.append(message)
             self.times.append(time.monotonic())
         raise AssertionError("the stream ended")

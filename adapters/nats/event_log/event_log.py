@@ -172,6 +172,11 @@ class NatsEventLog:
                 return [each for each in listed if each.name > after]
             return await self._subscriptions.page(issuer_id, after, limit)
 
+    async def create_subscription(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> bool:
+        """Create a subscription. Returns False, without a change, if it exists."""
+        async with self._verified():
+            return await self._subscriptions.create(issuer_id, name, sequence, commit_time_ms)
+
     async def commit(
         self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int = 0
     ) -> StoredSubscription:

@@ -69,6 +69,11 @@ class Subscriptions:
             left = left[size:]
         return page
 
+    async def create(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> bool:
+        """Create a subscription. Returns False, without a change, if it exists."""
+        first = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
+        return await self._change(issuer_id, name, lambda standing: None if standing else first) is not None
+
     async def commit(
         self, issuer_id: str, name: str, sequence: int, commit_time_ms: int, fencing_token: int
     ) -> StoredSubscription:

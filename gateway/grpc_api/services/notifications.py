@@ -152,8 +152,10 @@ def _start(request: notification.WatchNotificationsRequest) -> Start:
             return Start(after_cursor=request.after_cursor)
         case "since":
             return Start(since_ms=_milliseconds(request.since, "since"))
+        case "position":
+            return _end(request.position)
         case _:
-            return Start(earliest=request.position == notification.START_POSITION_EARLIEST)
+            return Start()
 
 
 def _target(request: notification.ResetSubscriptionRequest) -> Start:
@@ -163,7 +165,12 @@ def _target(request: notification.ResetSubscriptionRequest) -> Start:
         case "time":
             return Start(since_ms=_milliseconds(request.time, "time"))
         case _:
-            return Start(earliest=request.position == notification.START_POSITION_EARLIEST)
+            return _end(request.position)
+
+
+def _end(position: "notification.StartPosition.ValueType") -> Start:
+    earliest = position == notification.START_POSITION_EARLIEST
+    return Start(earliest=earliest, latest=not earliest)
 
 
 def _milliseconds(time: Timestamp, field: str) -> int:

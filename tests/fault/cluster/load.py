@@ -144,6 +144,9 @@ async def _made(stack: AsyncExitStack, stage: Stage, seed: str) -> Load:
         edge.set_edge(url)
     begin = await _end_of_log(channels[0])
     posts = Posts(edges, seed, name)
+    subscriptions = [Subscription(f"{name}-{number}", seed) for number in range(len(channels))]
+    for subscription in subscriptions:
+        await subscription.make(channels[0], begin)
     return Load(
         stage,
         channels,
@@ -151,7 +154,7 @@ async def _made(stack: AsyncExitStack, stage: Stage, seed: str) -> Load:
         posts,
         followers=[*(Follower([channel], begin) for channel in channels), Follower(channels, begin)],
         card_follower=Follower(channels[::-1], begin, posts.cards[0]),
-        subscriptions=[Subscription(f"{name}-{number}", begin, seed) for number in range(len(channels))],
+        subscriptions=subscriptions,
         calls=Calls(channels, name),
         callbacks=Callbacks(edges, name),
         errors_before=stage.errors(),

@@ -37,7 +37,7 @@ class Turn:
 class Subscription:
     """A name, and the messages of its watchers."""
 
-    def __init__(self, name: str, cursor: str, seed: str) -> None:
+    def __init__(self, name: str, seed: str) -> None:
         self.name = name
         self.turns: dict[int, Turn] = {}
         """The turns by fencing token."""
@@ -46,7 +46,12 @@ class Subscription:
         self.committed: Sequence[str] = ()
         """The final committed cursor, as each gateway reports it."""
         self._chance = random.Random(seed)  # noqa: S311 - no secret
-        self._request = watch_request(subscription=name, after_cursor=cursor)
+        self._request = watch_request(subscription=name)
+
+    async def make(self, channel: grpc.aio.Channel, cursor: str) -> None:
+        """Make the subscription, for watchers that begin after a cursor."""
+        request = notification.ResetSubscriptionRequest(subscription=self.name, cursor=cursor)
+        await NotificationServiceStub(channel).ResetSubscription(request, timeout=_SECONDS)
 
     def has_begun(self) -> bool:
         return bool(self.turns)

@@ -67,8 +67,16 @@ async def _commit(channel: grpc.aio.Channel, cursor: str) -> None:
     await NotificationServiceStub(channel).CommitCursor(request, timeout=_SECONDS)
 
 
+async def _made(channel: grpc.aio.Channel) -> None:
+    """Make the subscription, from the start of the log."""
+    request = notification.ResetSubscriptionRequest(
+        subscription="ledger", position=notification.START_POSITION_EARLIEST
+    )
+    await NotificationServiceStub(channel).ResetSubscription(request, timeout=_SECONDS)
+
+
 def _subscribed() -> notification.WatchNotificationsRequest:
-    return notification.WatchNotificationsRequest(subscription="ledger", position=notification.START_POSITION_EARLIEST)
+    return notification.WatchNotificationsRequest(subscription="ledger")
 
 
 @pytest.mark.timeout(150)
@@ -83,6 +91,7 @@ async def test_a_gateway_moves_to_nats_and_back_and_its_subscribers_go_on(tmp_pa
 
         async with issuer.serving(alone) as opened:
             await issuer.notify(20)
+            await _made(opened)
             found, cursor = await _watched(opened, _subscribed(), 12)
             assert found == list(range(12))
             await _commit(opened, cursor)

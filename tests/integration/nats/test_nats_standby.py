@@ -17,7 +17,7 @@ from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.nats import NatsServer
 from tests.fakes import ISSUER, an_event
 from tests.integration.nats.nats_storages import opened, settings_for_nats
-from tests.unit.notifications.watches import EARLIEST, a_watch, operations, receive
+from tests.unit.notifications.watches import EARLIEST, LATEST, a_watch, operations, receive
 
 ACTIVE = notification.WATCHER_ROLE_ACTIVE
 STANDBY = notification.WATCHER_ROLE_STANDBY
@@ -42,7 +42,7 @@ class Gateway:
         return await self._watchers.subscriptions.commit(ISSUER, NAME, cursor, fencing_token)
 
     def subscribe(self, heartbeat_seconds: float = 0.2) -> AsyncGenerator[bytes, None]:
-        return self._watchers.watch_subscription(a_watch(heartbeat_seconds=heartbeat_seconds), ISSUER, NAME)
+        return self._watchers.watch_subscription(a_watch(LATEST, heartbeat_seconds=heartbeat_seconds), ISSUER, NAME)
 
 
 @pytest.fixture

@@ -7,14 +7,17 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.grpc_api.services.notifications import NotificationServicer
+from gateway.notifications.start import Start
 from gateway.notifications.watch import Watch, Watchers
 from gateway.ports import Event, Read, Scope
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
-from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases
+from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
 from tests.unit.notifications.watches import (
+    EARLIEST,
     LATEST,
     a_log_of,
+    a_subscribed_log_of,
     a_watch,
     collect,
     operations,
@@ -29,7 +32,9 @@ NAME = "bookkeeping"
 
 
 def subscribe(watchers: Watchers, watch: Watch | None = None, name: str = NAME) -> AsyncGenerator[bytes, None]:
-    return watchers.watch_subscription(a_watch(heartbeat_seconds=0.02) if watch is None else watch, ISSUER, name)
+    return watchers.watch_subscription(
+        a_watch(LATEST, heartbeat_seconds=0.02) if watch is None else watch, ISSUER, name
+    )
 
 
 async def becomes_active(stream: AsyncGenerator[bytes, None]) -> notification.WatchNotificationsResponse:
@@ -42,7 +47,7 @@ async def becomes_active(stream: AsyncGenerator[bytes, None]) -> notification.Wa
 
 @pytest.mark.parametrize("committed", [0, 3])
 async def test_when_the_active_watcher_leaves_the_next_one_takes_over_at_the_committed_cursor(committed: int) -> None:
-    log = a_log_of(5)
+    log = a_subscribed_log_of(5, NAME)
     watchers = watchers_of(log)
     active, standby = subscribe(watchers), subscribe(watchers)
     await receive(active)
@@ -60,13 +65,13 @@ async def test_when_the_active_watcher_leaves_the_next_one_takes_over_at_the_com
 
 
 async def test_when_the_active_watcher_breaks_the_next_one_takes_over_and_no_watcher_is_left() -> None:
-    log = a_log_of(2)
+    log = a_subscribed_log_of(2, NAME)
     watchers = watchers_of(log)
 
     def broken(_: Event) -> bool:
         raise ZeroDivisionError
 
-    active, standby = subscribe(watchers, a_watch(wants=broken)), subscribe(watchers)
+    active, standby = subscribe(watchers, a_watch(LATEST, wants=broken)), subscribe(watchers)
     await receive(active)
     assert (await receive(standby)).role == STANDBY
 
@@ -79,7 +84,7 @@ async def test_when_the_active_watcher_breaks_the_next_one_takes_over_and_no_wat
 
 
 async def test_when_the_active_watcher_is_cancelled_the_next_one_takes_over_and_no_watcher_is_left() -> None:
-    log = a_log_of(2)
+    log = a_subscribed_log_of(2, NAME)
     watchers = watchers_of(log)
 
     async def watch() -> None:
@@ -102,7 +107,7 @@ async def test_when_the_active_watcher_is_cancelled_the_next_one_takes_over_and_
 
 
 async def test_standbys_take_over_in_the_order_of_their_coming_without_those_that_left() -> None:
-    watchers = watchers_of(a_log_of(1))
+    watchers = watchers_of(a_subscribed_log_of(1, NAME))
     streams = [subscribe(watchers) for _ in range(5)]
     for stream in streams:
         await receive(stream)
@@ -120,8 +125,8 @@ async def test_standbys_take_over_in_the_order_of_their_coming_without_those_tha
 
 
 async def test_watchers_of_other_subscriptions_do_not_wait_for_each_other() -> None:
-    watchers = watchers_of(a_log_of(1))
-    other_issuer = watchers.watch_subscription(a_watch(), "ISSUER0002", NAME)
+    watchers = watchers_of(a_subscribed_log_of(1, NAME))
+    other_issuer = watchers.watch_subscription(a_watch(LATEST), "ISSUER0002", NAME)
 
     async with (
         aclosing(subscribe(watchers)) as one,
@@ -134,7 +139,7 @@ async def test_watchers_of_other_subscriptions_do_not_wait_for_each_other() -> N
 
 
 async def test_a_watch_that_fails_to_begin_leaves_no_watcher() -> None:
-    log = a_log_of(1)
+    log = a_subscribed_log_of(1, NAME)
     watchers = watchers_of(log)
     log.fail()
 
@@ -144,8 +149,52 @@ async def test_a_watch_that_fails_to_begin_leaves_no_watcher() -> None:
     assert watchers.counts(ISSUER) == {}
 
 
-async def test_a_standby_whose_committed_cursor_was_trimmed_is_told_so_when_it_takes_over() -> None:
+async def test_a_watch_whose_start_has_expired_makes_no_subscription() -> None:
     log = a_log_of(5)
+    log.trim(3)
+
+    with pytest.raises(GatewayError) as caught:
+        await receive(subscribe(watchers_of(log), a_watch(Start(after_cursor="0a1b2c3d-1"))))
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_CURSOR_EXPIRED
+    assert log.subscriptions == {}
+
+
+@pytest.mark.parametrize("start", [EARLIEST, Start(latest=True), Start(after_cursor="0a1b2c3d-0"), Start(since_ms=0)])
+async def test_a_watch_with_a_start_is_refused_once_the_subscription_has_a_cursor(start: Start) -> None:
+    log = a_log_of(2)
+    watchers = watchers_of(log)
+    async with aclosing(subscribe(watchers, a_watch(start))) as first:
+        begin = await receive(first)
+        with pytest.raises(GatewayError) as caught:
+            await receive(subscribe(watchers, a_watch(start)))
+
+        assert caught.value.reason == error_pb2.ERROR_REASON_SUBSCRIPTION_STARTED
+        assert watchers.counts(ISSUER) == {NAME: 1}
+        assert log.subscriptions[ISSUER, NAME].fencing_token == begin.fencing_token
+
+
+async def test_a_subscription_that_another_gateway_makes_at_the_same_moment_stays_where_that_began() -> None:
+    class Shared(FakeEventLog):
+        async def create_subscription(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> bool:
+            await super().create_subscription(issuer_id, name, 1, 0)
+            return await super().create_subscription(issuer_id, name, sequence, commit_time_ms)
+
+    log = Shared()
+    for number in (1, 2):
+        log.put(an_event(number))
+    watchers = watchers_of(log)
+
+    with pytest.raises(GatewayError) as caught:
+        await receive(subscribe(watchers, a_watch(EARLIEST)))
+    async with aclosing(subscribe(watchers)) as stream:
+        assert (await receive(stream)).cursor == "0a1b2c3d-1"
+
+    assert caught.value.reason == error_pb2.ERROR_REASON_SUBSCRIPTION_STARTED
+
+
+async def test_a_standby_whose_committed_cursor_was_trimmed_is_told_so_when_it_takes_over() -> None:
+    log = a_subscribed_log_of(5, NAME)
     watchers = watchers_of(log)
     await log.commit(ISSUER, NAME, 1, 0)
     active, standby = subscribe(watchers), subscribe(watchers)
@@ -162,7 +211,7 @@ async def test_a_standby_whose_committed_cursor_was_trimmed_is_told_so_when_it_t
 
 
 async def test_each_take_over_has_a_larger_fence_and_neither_a_standby_nor_a_watch_without_a_name_has_one() -> None:
-    log = a_log_of(2)
+    log = a_subscribed_log_of(2, NAME)
     watchers = watchers_of(log)
     active, standby = subscribe(watchers), subscribe(watchers)
 
@@ -179,7 +228,7 @@ async def test_each_take_over_has_a_larger_fence_and_neither_a_standby_nor_a_wat
 
 
 async def test_while_another_gateway_has_the_active_watcher_the_first_one_here_stands_by() -> None:
-    log = a_log_of(3)
+    log = a_subscribed_log_of(3, NAME)
     leases = FakeSubscriptionLeases()
     leases.take_elsewhere(NAME)
     watchers = Watchers(log, leases)
@@ -201,7 +250,9 @@ async def test_while_another_gateway_has_the_active_watcher_the_first_one_here_s
 async def test_a_free_lease_is_taken_before_the_next_heartbeat() -> None:
     leases = FakeSubscriptionLeases()
     leases.take_elsewhere(NAME)
-    async with aclosing(subscribe(Watchers(a_log_of(1), leases), a_watch(heartbeat_seconds=300))) as stream:
+    async with aclosing(
+        subscribe(Watchers(a_subscribed_log_of(1, NAME), leases), a_watch(LATEST, heartbeat_seconds=300))
+    ) as stream:
         assert (await receive(stream)).role == STANDBY
 
         leases.free_elsewhere(NAME)
@@ -210,9 +261,9 @@ async def test_a_free_lease_is_taken_before_the_next_heartbeat() -> None:
 
 
 async def test_a_watcher_that_was_held_up_finds_its_lease_lost_before_it_sends_anything() -> None:
-    log = a_log_of(300)
+    log = a_subscribed_log_of(300, NAME)
     leases = FakeSubscriptionLeases()
-    async with aclosing(subscribe(Watchers(log, leases), a_watch(max_batch_size=100))) as stream:
+    async with aclosing(subscribe(Watchers(log, leases), a_watch(LATEST, max_batch_size=100))) as stream:
         assert operations([await receive(stream), await receive(stream)])[-1] == "op-100"
 
         # Between two batches of one read: nothing was asked of the log meanwhile, and nobody has told it.
@@ -223,9 +274,9 @@ async def test_a_watcher_that_was_held_up_finds_its_lease_lost_before_it_sends_a
 
 
 async def test_a_watcher_that_waits_is_told_at_once_that_its_lease_is_lost_and_takes_over_again() -> None:
-    log = a_log_of(2)
+    log = a_subscribed_log_of(2, NAME)
     leases = FakeSubscriptionLeases()
-    async with aclosing(subscribe(Watchers(log, leases), a_watch(heartbeat_seconds=300))) as stream:
+    async with aclosing(subscribe(Watchers(log, leases), a_watch(LATEST, heartbeat_seconds=300))) as stream:
         begin, _ = await receive(stream), await receive(stream)
         waiting = asyncio.create_task(receive(stream))
         await settle()
@@ -265,7 +316,7 @@ async def test_a_lease_that_is_lost_while_the_log_is_read_does_not_wait_for_a_he
 async def test_only_the_first_watcher_of_a_gateway_competes() -> None:
     leases = FakeSubscriptionLeases()
     leases.take_elsewhere(NAME)
-    watchers = Watchers(a_log_of(1), leases)
+    watchers = Watchers(a_subscribed_log_of(1, NAME), leases)
     first, second = subscribe(watchers), subscribe(watchers)
     await receive(first)
     asked = leases.attempts
@@ -283,7 +334,7 @@ async def test_only_the_first_watcher_of_a_gateway_competes() -> None:
 async def test_watchers_of_all_gateways_are_counted() -> None:
     leases = FakeSubscriptionLeases()
     leases.elsewhere = {NAME: 2, "another": 1}
-    watchers = Watchers(a_log_of(1), leases)
+    watchers = Watchers(a_subscribed_log_of(1, NAME), leases)
 
     async with aclosing(subscribe(watchers)) as stream:
         await receive(stream)
@@ -293,7 +344,7 @@ async def test_watchers_of_all_gateways_are_counted() -> None:
 
 
 async def test_a_subscription_that_another_gateways_watcher_has_is_in_use() -> None:
-    log = a_log_of(1)
+    log = a_subscribed_log_of(1, NAME)
     await log.commit(ISSUER, NAME, 1, 0)
     leases = FakeSubscriptionLeases()
     leases.elsewhere = {NAME: 2}

@@ -91,7 +91,7 @@ async def test_a_subscription_with_an_active_watcher_is_reset_by_that_watcher_al
     watchers = watchers_of(log)
     async with aclosing(watchers.watch_subscription(a_watch(LATEST), ISSUER, NAME)) as first:
         left = await receive(first)
-    async with aclosing(watchers.watch_subscription(a_watch(heartbeat_seconds=0.02), ISSUER, NAME)) as stream:
+    async with aclosing(watchers.watch_subscription(a_watch(LATEST, heartbeat_seconds=0.02), ISSUER, NAME)) as stream:
         begin = await receive(stream)
 
         assert (await refused(watchers, EARLIEST)).reason == IN_USE

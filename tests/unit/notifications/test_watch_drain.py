@@ -29,7 +29,7 @@ def watched(watchers: Watchers) -> AsyncGenerator[bytes, None]:
 
 
 def subscribed(watchers: Watchers) -> AsyncGenerator[bytes, None]:
-    return watchers.watch_subscription(a_watch(), ISSUER, "a-name")
+    return watchers.watch_subscription(a_watch(LATEST), ISSUER, "a-name")
 
 
 @pytest.mark.parametrize("begin", [watched, subscribed])

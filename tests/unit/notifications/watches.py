@@ -7,6 +7,7 @@ from gateway.notifications import cursor
 from gateway.notifications.filter import Predicate, predicate
 from gateway.notifications.start import Start
 from gateway.notifications.watch import Watch, Watchers
+from gateway.ports import StoredSubscription
 from issuer.notification.v1 import messages_pb2 as notification
 from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
 
@@ -21,6 +22,14 @@ def a_log_of(count: int) -> FakeEventLog:
     log = FakeEventLog()
     for number in range(1, count + 1):
         log.put(an_event(number))
+    return log
+
+
+def a_subscribed_log_of(count: int, *names: str) -> FakeEventLog:
+    """Make the same log, with subscriptions that begin before op-1."""
+    log = a_log_of(count)
+    for name in names:
+        log.subscriptions[ISSUER, name] = StoredSubscription(ISSUER, name, 0, 0)
     return log
 
 

@@ -59,6 +59,8 @@ class Progress:
     def __init__(self, request: WatchNotificationsRequest) -> None:
         self._request = request
         self._waiting: deque[Notification] = deque()
+        self._has_begun = False
+        """Whether a message has arrived."""
         self._batch_cursor = ""
         self._batch_token = 0
         self._cursor_token = 0
@@ -90,16 +92,18 @@ class Progress:
     def request(self) -> WatchNotificationsRequest:
         """Return the request that starts or resumes the watch."""
         self._expect_again()
-        if not self.cursor:
+        if not self._has_begun:
             return self._request
         resumed = WatchNotificationsRequest.parse(bytes(self._request))
         resumed.position = resumed.since = None
-        resumed.after_cursor = self.cursor
+        # A subscription has a committed cursor by now: the gateway would refuse a start.
+        resumed.after_cursor = None if self._request.subscription else self.cursor
         return resumed
 
     def take(self, response: WatchNotificationsResponse) -> None:
         """Accept a batch or a heartbeat, after everything before was handed out."""
         self._backoff.reset()
+        self._has_begun = True
         if response.role is WatcherRole.ACTIVE and response.fencing_token < self.fencing_token:
             _log.warning("batch dropped: its watcher is no longer active")
             return

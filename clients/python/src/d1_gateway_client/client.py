@@ -76,7 +76,8 @@ class AsyncNotifications(_aio.Calls, NotificationServiceAsyncStub):
         Args:
             subscription: Name under which the gateway keeps the committed cursor; empty to keep the cursor yourself.
             issuer_id: The issuer; empty if the gateway has only one.
-            after_cursor: Start after this cursor. An existing subscription continues at its committed cursor instead.
+            after_cursor: Start after this cursor. The gateway refuses this and the next two for a subscription that
+                exists: it continues at its committed cursor. Call `reset_subscription` once to begin elsewhere.
             position: Start with the oldest notification kept, or with new ones only (the default).
             since: Start with notifications received at this time or later; needs a time zone.
             filter: The notifications to receive; None for all.

@@ -119,6 +119,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The gateway does not serve the rpc: its name is wrong, the gateway is older than the caller's contracts, or its
     service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
     """
+    ERROR_REASON_SUBSCRIPTION_STARTED: _ErrorReason.ValueType  # 33
+    """The watch says where to start, but its subscription has a committed cursor: leave `start` out to continue there, or
+    move the cursor with ResetSubscription. Status FAILED_PRECONDITION.
+    """
     ERROR_REASON_FENCING_TOKEN_STALE: _ErrorReason.ValueType  # 34
     """The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since the
     watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
@@ -275,6 +279,10 @@ ERROR_REASON_UPSTREAM_CIRCUIT_OPEN: ErrorReason.ValueType  # 31
 ERROR_REASON_RPC_UNKNOWN: ErrorReason.ValueType  # 32
 """The gateway does not serve the rpc: its name is wrong, the gateway is older than the caller's contracts, or its
 service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
+"""
+ERROR_REASON_SUBSCRIPTION_STARTED: ErrorReason.ValueType  # 33
+"""The watch says where to start, but its subscription has a committed cursor: leave `start` out to continue there, or
+move the cursor with ResetSubscription. Status FAILED_PRECONDITION.
 """
 ERROR_REASON_FENCING_TOKEN_STALE: ErrorReason.ValueType  # 34
 """The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since the

@@ -95,11 +95,17 @@ class NotificationServiceServicer:
         delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
         to it may arrive after those of its successor: `fencing_token` tells them apart.
 
+        Only the first watch of a subscription may say where it starts: it creates the subscription, with a committed cursor
+        there. A watcher that reconnects leaves `start` out, and so does a service that runs several or starts again: to
+        begin elsewhere than at LATEST, create the subscription once before, with ResetSubscription.
+
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
         usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Leave it
+        out to continue there; ResetSubscription moves the cursor.
         - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -53,11 +53,17 @@ class NotificationServiceStub:
     delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
     to it may arrive after those of its successor: `fencing_token` tells them apart.
 
+    Only the first watch of a subscription may say where it starts: it creates the subscription, with a committed cursor
+    there. A watcher that reconnects leaves `start` out, and so does a service that runs several or starts again: to
+    begin elsewhere than at LATEST, create the subscription once before, with ResetSubscription.
+
     Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
     - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
       usable one.
     - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+    - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Leave it
+      out to continue there; ResetSubscription moves the cursor.
     - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
     """
     CommitCursor: _grpc.UnaryUnaryMultiCallable[_messages_pb2.CommitCursorRequest, _messages_pb2.CommitCursorResponse]
@@ -142,11 +148,17 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
     to it may arrive after those of its successor: `fencing_token` tells them apart.
 
+    Only the first watch of a subscription may say where it starts: it creates the subscription, with a committed cursor
+    there. A watcher that reconnects leaves `start` out, and so does a service that runs several or starts again: to
+    begin elsewhere than at LATEST, create the subscription once before, with ResetSubscription.
+
     Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
     - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
       usable one.
     - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+    - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Leave it
+      out to continue there; ResetSubscription moves the cursor.
     - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
     """
     CommitCursor: _aio.UnaryUnaryMultiCallable[_messages_pb2.CommitCursorRequest, _messages_pb2.CommitCursorResponse]  # type: ignore[assignment]
@@ -234,11 +246,17 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
         to it may arrive after those of its successor: `fencing_token` tells them apart.
 
+        Only the first watch of a subscription may say where it starts: it creates the subscription, with a committed cursor
+        there. A watcher that reconnects leaves `start` out, and so does a service that runs several or starts again: to
+        begin elsewhere than at LATEST, create the subscription once before, with ResetSubscription.
+
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
           usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Leave it
+          out to continue there; ResetSubscription moves the cursor.
         - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
         """
 

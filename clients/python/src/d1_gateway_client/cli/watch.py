@@ -39,7 +39,7 @@ __all__ = ["watch"]
 _HEARTBEAT = timedelta(seconds=0.2)
 """How soon the end is seen if the filter passes nothing."""
 _FILTER = "Filter (all options must match; repeat an option for more values)"
-_START = "Start (default: new notifications only)"
+_START = "Start (default: new notifications only; a subscription that exists: its committed cursor, and no other)"
 
 Cards: TypeAlias = Annotated[list[str] | None, typer.Option(help="Card id.", rich_help_panel=_FILTER)]
 Consumers: TypeAlias = Annotated[
@@ -68,7 +68,7 @@ SubscriptionName: TypeAlias = Annotated[
     typer.Option(
         metavar="NAME",
         help="Start at the subscription's committed cursor, and commit what is printed. "
-        "Stands by while another watcher is active.",
+        "Stands by while another watcher is active. `subscriptions reset` moves it.",
         rich_help_panel=_START,
     ),
 ]
@@ -176,7 +176,8 @@ def _follow(connection: Connection, request: WatchNotificationsRequest, layout: 
     with _opened(connection) as client:
         # Read first: a wrong address fails here, whereas a watch would retry forever.
         end = _end(client, request.issuer_id)
-        if request.position is None and request.after_cursor is None and request.since is None:
+        is_given = request.position is not None or request.after_cursor is not None or request.since is not None
+        if not (is_given or request.subscription):
             request.after_cursor = end
         watch = client.notifications.watch(
             subscription=request.subscription,

@@ -282,6 +282,12 @@ class ErrorReason(betterproto2.Enum):
     service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
     """
 
+    SUBSCRIPTION_STARTED = 33
+    """
+    The watch says where to start, but its subscription has a committed cursor: leave `start` out to continue there, or
+    move the cursor with ResetSubscription. Status FAILED_PRECONDITION.
+    """
+
     FENCING_TOKEN_STALE = 34
     """
     The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since the
@@ -351,6 +357,7 @@ class ErrorReason(betterproto2.Enum):
             30: "ERROR_REASON_TOO_MANY_REQUESTS",
             31: "ERROR_REASON_UPSTREAM_CIRCUIT_OPEN",
             32: "ERROR_REASON_RPC_UNKNOWN",
+            33: "ERROR_REASON_SUBSCRIPTION_STARTED",
             34: "ERROR_REASON_FENCING_TOKEN_STALE",
             40: "ERROR_REASON_THREE_DS_REJECTED",
             41: "ERROR_REASON_THREE_DS_TIMED_OUT",
@@ -395,6 +402,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_TOO_MANY_REQUESTS": 30,
             "ERROR_REASON_UPSTREAM_CIRCUIT_OPEN": 31,
             "ERROR_REASON_RPC_UNKNOWN": 32,
+            "ERROR_REASON_SUBSCRIPTION_STARTED": 33,
             "ERROR_REASON_FENCING_TOKEN_STALE": 34,
             "ERROR_REASON_THREE_DS_REJECTED": 40,
             "ERROR_REASON_THREE_DS_TIMED_OUT": 41,

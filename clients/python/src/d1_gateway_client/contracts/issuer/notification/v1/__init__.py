@@ -536,8 +536,8 @@ class WatchNotificationsRequest(betterproto2.Message):
     Request to watch notifications.
 
     Oneofs:
-        - start: Where to begin. None: as LATEST. For a subscription it counts for its very first watch alone; later ones go on at
-            the committed cursor.
+        - start: Where to begin. None: as LATEST, or at the committed cursor of a subscription that has one. Refused for such a
+            subscription (SUBSCRIPTION_STARTED).
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -650,11 +650,17 @@ class NotificationServiceSyncStub:
         delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
         to it may arrive after those of its successor: `fencing_token` tells them apart.
 
+        Only the first watch of a subscription may say where it starts: it creates the subscription, with a committed cursor
+        there. A watcher that reconnects leaves `start` out, and so does a service that runs several or starts again: to
+        begin elsewhere than at LATEST, create the subscription once before, with ResetSubscription.
+
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
           usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Leave it
+          out to continue there; ResetSubscription moves the cursor.
         - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
         """
 
@@ -793,11 +799,17 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
         to it may arrive after those of its successor: `fencing_token` tells them apart.
 
+        Only the first watch of a subscription may say where it starts: it creates the subscription, with a committed cursor
+        there. A watcher that reconnects leaves `start` out, and so does a service that runs several or starts again: to
+        begin elsewhere than at LATEST, create the subscription once before, with ResetSubscription.
+
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
           usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
+        - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Leave it
+          out to continue there; ResetSubscription moves the cursor.
         - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
         """
 
