@@ -30,8 +30,8 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
         (204, None, "2xx"),
         (429, None, "4xx"),
         (503, None, "5xx"),
-        (None, UNKNOWN, "upstream_no_answer"),
-        (200, UNKNOWN, "upstream_no_answer"),
+        (None, UNKNOWN, "upstream_no_response"),
+        (200, UNKNOWN, "upstream_no_response"),
         (None, asyncio.CancelledError(), "cancelled"),
     ],
 )
