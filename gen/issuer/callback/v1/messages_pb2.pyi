@@ -32,31 +32,31 @@ class _CallbackKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Callback
     CALLBACK_KIND_UNSPECIFIED: _CallbackKind.ValueType  # 0
     """Unspecified; invalid."""
     CALLBACK_KIND_CONSUMER_INFORMATION: _CallbackKind.ValueType  # 1
-    """Gets a consumer's data: D1 needs a phone number and a language for one-time passwords that it sends itself."""
+    """Request for a consumer's data: D1 needs a phone number and a language for one-time passwords that it sends itself."""
     CALLBACK_KIND_DELIVER_OTP: _CallbackKind.ValueType  # 2
-    """Sends a one-time password to a consumer."""
+    """Request to deliver a one-time password to a consumer."""
     CALLBACK_KIND_AUTHENTICATE: _CallbackKind.ValueType  # 3
-    """Authenticates a consumer in the issuer's own app."""
+    """Request to authenticate a consumer in the issuer's own app."""
     CALLBACK_KIND_AUTHENTICATION_RESULT: _CallbackKind.ValueType  # 4
-    """Gets the result of such an authentication, or that it is pending."""
+    """Request for the status of such an authentication."""
     CALLBACK_KIND_CARD_CREDENTIALS: _CallbackKind.ValueType  # 5
-    """Gets a card's credentials, after the card was renewed or replaced without them."""
+    """Request for a card's credentials, after the card was renewed or replaced without them."""
 
 class CallbackKind(_CallbackKind, metaclass=_CallbackKindEnumTypeWrapper):
-    """Kind of a callback."""
+    """Kind of a callback request."""
 
 CALLBACK_KIND_UNSPECIFIED: CallbackKind.ValueType  # 0
 """Unspecified; invalid."""
 CALLBACK_KIND_CONSUMER_INFORMATION: CallbackKind.ValueType  # 1
-"""Gets a consumer's data: D1 needs a phone number and a language for one-time passwords that it sends itself."""
+"""Request for a consumer's data: D1 needs a phone number and a language for one-time passwords that it sends itself."""
 CALLBACK_KIND_DELIVER_OTP: CallbackKind.ValueType  # 2
-"""Sends a one-time password to a consumer."""
+"""Request to deliver a one-time password to a consumer."""
 CALLBACK_KIND_AUTHENTICATE: CallbackKind.ValueType  # 3
-"""Authenticates a consumer in the issuer's own app."""
+"""Request to authenticate a consumer in the issuer's own app."""
 CALLBACK_KIND_AUTHENTICATION_RESULT: CallbackKind.ValueType  # 4
-"""Gets the result of such an authentication, or that it is pending."""
+"""Request for the status of such an authentication."""
 CALLBACK_KIND_CARD_CREDENTIALS: CallbackKind.ValueType  # 5
-"""Gets a card's credentials, after the card was renewed or replaced without them."""
+"""Request for a card's credentials, after the card was renewed or replaced without them."""
 Global___CallbackKind: _TypeAlias = CallbackKind  # noqa: Y015
 
 class _ReplyOutcome:
@@ -72,7 +72,7 @@ class _ReplyOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplyOut
     REPLY_OUTCOME_LATE: _ReplyOutcome.ValueType  # 2
     """The deadline had passed; D1 got the fallback."""
     REPLY_OUTCOME_ALREADY_ANSWERED: _ReplyOutcome.ValueType  # 3
-    """An earlier reply counted, or D1 hung up."""
+    """An earlier reply counted, or D1 closed its connection."""
     REPLY_OUTCOME_UNKNOWN_TOKEN: _ReplyOutcome.ValueType  # 4
     """No gateway that this one reaches has issued the token."""
     REPLY_OUTCOME_INVALID: _ReplyOutcome.ValueType  # 5
@@ -81,7 +81,7 @@ class _ReplyOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplyOut
     """
 
 class ReplyOutcome(_ReplyOutcome, metaclass=_ReplyOutcomeEnumTypeWrapper):
-    """What became of a callback reply."""
+    """Outcome of a callback reply."""
 
 REPLY_OUTCOME_UNSPECIFIED: ReplyOutcome.ValueType  # 0
 """Unspecified; never sent."""
@@ -90,7 +90,7 @@ REPLY_OUTCOME_ACCEPTED: ReplyOutcome.ValueType  # 1
 REPLY_OUTCOME_LATE: ReplyOutcome.ValueType  # 2
 """The deadline had passed; D1 got the fallback."""
 REPLY_OUTCOME_ALREADY_ANSWERED: ReplyOutcome.ValueType  # 3
-"""An earlier reply counted, or D1 hung up."""
+"""An earlier reply counted, or D1 closed its connection."""
 REPLY_OUTCOME_UNKNOWN_TOKEN: ReplyOutcome.ValueType  # 4
 """No gateway that this one reaches has issued the token."""
 REPLY_OUTCOME_INVALID: ReplyOutcome.ValueType  # 5
@@ -113,7 +113,7 @@ class _AcknowledgementModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_A
     """Replies that did not count, for any reason. Saves one message for each of the others."""
 
 class AcknowledgementMode(_AcknowledgementMode, metaclass=_AcknowledgementModeEnumTypeWrapper):
-    """Which replies a handler gets acknowledgements of."""
+    """Replies of which a handler gets acknowledgements."""
 
 ACKNOWLEDGEMENT_MODE_UNSPECIFIED: AcknowledgementMode.ValueType  # 0
 """As ALL."""
@@ -125,7 +125,7 @@ Global___AcknowledgementMode: _TypeAlias = AcknowledgementMode  # noqa: Y015
 
 @_typing.final
 class HandleCallbacksRequest(_message.Message):
-    """A message from a handler."""
+    """Message from a handler."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -134,15 +134,15 @@ class HandleCallbacksRequest(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def registration(self) -> Global___HandlerRegistration:
-        """The handler's name and the callbacks that it handles."""
+        """Registration of the handler."""
 
     @_builtins.property
     def callback_reply(self) -> Global___CallbackReply:
-        """A reply to a callback request."""
+        """Reply to a callback request."""
 
     @_builtins.property
     def draining(self) -> Global___HandlerDraining:
-        """The handler takes no further callback requests."""
+        """Notice that the handler takes no further callback requests."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ Global___HandleCallbacksRequest: _TypeAlias = HandleCallbacksRequest  # noqa: Y0
 
 @_typing.final
 class HandlerRegistration(_message.Message):
-    """A handler's name and the callbacks that it handles."""
+    """Registration of a handler: its name and the callback requests that it handles."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -173,18 +173,18 @@ class HandlerRegistration(_message.Message):
     MAX_IN_FLIGHT_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGEMENT_MODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The handler's name, for logs. Several handlers may share one."""
+    """The handler's name, for logs: 1 to 64 characters of `[A-Za-z0-9_.-]`. Several handlers may share one. Required."""
     max_in_flight: _builtins.int
-    """The number of callback requests that it takes at once, 1 to 1000. 0: 16."""
+    """Maximum number of unanswered callback requests, 1 to 1000. 0: 16."""
     acknowledgement_mode: Global___AcknowledgementMode.ValueType
-    """The replies that it gets acknowledgements of."""
+    """The replies of which it gets acknowledgements."""
     @_builtins.property
     def issuer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The issuers whose callbacks it handles, at most 100. Empty: the only one configured."""
+        """The issuers whose callback requests it handles, at most 100. Empty: the only one configured."""
 
     @_builtins.property
     def callback_kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___CallbackKind.ValueType]:
-        """The kinds of callback that it handles, at least one."""
+        """The kinds of callback request that it handles, at least one. Required."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ Global___HandlerRegistration: _TypeAlias = HandlerRegistration  # noqa: Y015
 
 @_typing.final
 class HandlerDraining(_message.Message):
-    """The handler takes no further callback requests. It still replies to those that it has."""
+    """Notice that the handler takes no further callback requests. It still replies to those that it has."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -222,7 +222,7 @@ Global___HandlerDraining: _TypeAlias = HandlerDraining  # noqa: Y015
 
 @_typing.final
 class HandleCallbacksResponse(_message.Message):
-    """A message to a handler."""
+    """Message to a handler."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -232,19 +232,19 @@ class HandleCallbacksResponse(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def registered(self) -> Global___HandlerRegistered:
-        """The registration takes effect. The first message."""
+        """Confirmation that the registration is in effect. The first message."""
 
     @_builtins.property
     def callback_request(self) -> Global___CallbackRequest:
-        """A callback request of D1."""
+        """Callback request of D1."""
 
     @_builtins.property
     def acknowledgement(self) -> Global___ReplyAcknowledgement:
-        """What became of a reply."""
+        """Acknowledgement of a reply."""
 
     @_builtins.property
     def draining(self) -> Global___GatewayDraining:
-        """This gateway shuts down."""
+        """Notice that this gateway shuts down."""
 
     def __init__(
         self,
@@ -266,13 +266,13 @@ Global___HandleCallbacksResponse: _TypeAlias = HandleCallbacksResponse  # noqa: 
 
 @_typing.final
 class HandlerRegistered(_message.Message):
-    """The registration takes effect."""
+    """Confirmation that a registration is in effect."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_IN_FLIGHT_FIELD_NUMBER: _builtins.int
     max_in_flight: _builtins.int
-    """The number of callback requests that the handler gets at once."""
+    """Maximum number of unanswered callback requests that the handler gets."""
     def __init__(
         self,
         *,
@@ -288,8 +288,8 @@ Global___HandlerRegistered: _TypeAlias = HandlerRegistered  # noqa: Y015
 
 @_typing.final
 class GatewayDraining(_message.Message):
-    """This gateway shuts down. Open a stream at another gateway now, and keep this one until it ends: D1 may still wait for
-    replies here.
+    """Notice that this gateway shuts down. Open a stream at another gateway now, and keep this one until it ends: D1 may
+    still wait for replies here.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -307,7 +307,7 @@ Global___GatewayDraining: _TypeAlias = GatewayDraining  # noqa: Y015
 
 @_typing.final
 class CallbackRequest(_message.Message):
-    """A callback request of D1."""
+    """Callback request of D1."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -323,42 +323,42 @@ class CallbackRequest(_message.Message):
     AUTHENTICATION_RESULT_FIELD_NUMBER: _builtins.int
     CARD_CREDENTIALS_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """Names the callback request in the reply; opaque."""
+    """Opaque id of the callback request, for the reply."""
     attempt: _builtins.int
-    """1 for the first handler that gets the callback request, counting up. Above 1, another handler may be working on it,
-    or may have finished without being heard.
+    """Number of the attempt: 1 for the first handler that gets the callback request. Above 1, another handler may be
+    working on it, or may have finished although its reply was lost.
     """
     issuer_id: _builtins.str
     """The issuer that D1 calls."""
     correlation_id: _builtins.str
-    """The `x-correlation-id` that D1 sent, or one made by the gateway; the one in the logs."""
+    """Correlation id, as in the logs: D1's `x-correlation-id`, or generated by the gateway."""
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
-        """When D1 gets the fallback, by the gateway's clock."""
+        """Time at which D1 gets the fallback, by the gateway's clock."""
 
     @_builtins.property
     def time_left(self) -> _duration_pb2.Duration:
-        """The time to the deadline from when this message was sent, for a handler whose clock differs."""
+        """Time left until the deadline when the gateway sends this message, for a handler whose clock differs."""
 
     @_builtins.property
     def consumer_information(self) -> _requests_pb2.ConsumerInformationRequest:
-        """Return this consumer's data."""
+        """Request for a consumer's data."""
 
     @_builtins.property
     def deliver_otp(self) -> _requests_pb2.DeliverOtpRequest:
-        """Send this one-time password."""
+        """Request to deliver a one-time password."""
 
     @_builtins.property
     def authenticate(self) -> _requests_pb2.AuthenticateRequest:
-        """Authenticate this consumer."""
+        """Request to authenticate a consumer."""
 
     @_builtins.property
     def authentication_result(self) -> _requests_pb2.AuthenticationResultRequest:
-        """Return the result of this authentication."""
+        """Request for the result of an authentication."""
 
     @_builtins.property
     def card_credentials(self) -> _requests_pb2.CardCredentialsRequest:
-        """Return this card's credentials."""
+        """Request for a card's credentials."""
 
     def __init__(
         self,
@@ -387,7 +387,7 @@ Global___CallbackRequest: _TypeAlias = CallbackRequest  # noqa: Y015
 
 @_typing.final
 class CallbackReply(_message.Message):
-    """A handler's reply to a callback request."""
+    """Handler's reply to a callback request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -399,30 +399,30 @@ class CallbackReply(_message.Message):
     CARD_CREDENTIALS_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The callback request's token."""
+    """The callback request's token, at most 128 characters. Required."""
     @_builtins.property
     def consumer_information(self) -> _replies_pb2.ConsumerInformationResponse:
-        """To `consumer_information`."""
+        """Response to `consumer_information`."""
 
     @_builtins.property
     def deliver_otp(self) -> _replies_pb2.DeliverOtpResponse:
-        """To `deliver_otp`."""
+        """Response to `deliver_otp`."""
 
     @_builtins.property
     def authenticate(self) -> _replies_pb2.AuthenticateResponse:
-        """To `authenticate`."""
+        """Response to `authenticate`."""
 
     @_builtins.property
     def authentication_result(self) -> _replies_pb2.AuthenticationResultResponse:
-        """To `authentication_result`."""
+        """Response to `authentication_result`."""
 
     @_builtins.property
     def card_credentials(self) -> _replies_pb2.CardCredentialsResponse:
-        """To `card_credentials`."""
+        """Response to `card_credentials`."""
 
     @_builtins.property
     def refusal(self) -> _replies_pb2.CallbackRefusal:
-        """To any: D1 gets an error."""
+        """Refusal of any callback request: D1 gets an error."""
 
     def __init__(
         self,
@@ -447,7 +447,7 @@ Global___CallbackReply: _TypeAlias = CallbackReply  # noqa: Y015
 
 @_typing.final
 class ReplyAcknowledgement(_message.Message):
-    """What became of a callback reply."""
+    """Acknowledgement of a callback reply."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -457,10 +457,10 @@ class ReplyAcknowledgement(_message.Message):
     token: _builtins.str
     """The token in the reply."""
     outcome: Global___ReplyOutcome.ValueType
-    """What became of the reply."""
+    """Outcome of the reply."""
     @_builtins.property
     def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplyViolation]:
-        """What is wrong with the reply, if the outcome is INVALID."""
+        """Violations of the contract, if the outcome is INVALID."""
 
     def __init__(
         self,
@@ -479,7 +479,7 @@ Global___ReplyAcknowledgement: _TypeAlias = ReplyAcknowledgement  # noqa: Y015
 
 @_typing.final
 class ReplyViolation(_message.Message):
-    """A field of a reply that is invalid. It never holds the field's value."""
+    """Invalid field of a reply. It never has the field's value."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -38,7 +38,7 @@ class _CallbackRefusalReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[
     """The handler failed. HTTP 500."""
 
 class CallbackRefusalReason(_CallbackRefusalReason, metaclass=_CallbackRefusalReasonEnumTypeWrapper):
-    """Reason of a refusal. Each value stands for the HTTP status that D1 gets."""
+    """Reason for a refusal. It decides the HTTP status that D1 gets."""
 
 CALLBACK_REFUSAL_REASON_UNSPECIFIED: CallbackRefusalReason.ValueType  # 0
 """Unspecified; invalid."""
@@ -54,16 +54,18 @@ Global___CallbackRefusalReason: _TypeAlias = CallbackRefusalReason  # noqa: Y015
 
 @_typing.final
 class CallbackRefusal(_message.Message):
-    """D1 gets an error. It is a reply like any other: no other handler gets the callback request."""
+    """Refusal of a callback request: D1 gets an error. It counts like any other reply, and no other handler gets the
+    callback request.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: Global___CallbackRefusalReason.ValueType
-    """Reason of the refusal."""
+    """Reason for the refusal. Required."""
     message: _builtins.str
-    """The error text for D1: no personal data, no secret. Empty: the gateway's default text."""
+    """The error text for D1, at most 256 characters: no personal data, no secret. Empty: the gateway's default text."""
     def __init__(
         self,
         *,
@@ -87,7 +89,7 @@ class ConsumerInformationResponse(_message.Message):
     PERSONAL_INFORMATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def personal_information(self) -> _personal_information_pb2.PersonalInformation:
-        """The data that D1 may know."""
+        """The data for D1. Required."""
 
     def __init__(
         self,
@@ -104,7 +106,7 @@ Global___ConsumerInformationResponse: _TypeAlias = ConsumerInformationResponse  
 
 @_typing.final
 class DeliverOtpResponse(_message.Message):
-    """The handler delivers the password. D1 does not wait for the delivery."""
+    """Confirmation that the handler delivers the password; empty. D1 does not wait for the delivery."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,13 +123,15 @@ Global___DeliverOtpResponse: _TypeAlias = DeliverOtpResponse  # noqa: Y015
 
 @_typing.final
 class AuthenticateResponse(_message.Message):
-    """The authentication has started."""
+    """Confirmation that the authentication has started."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AUTHENTICATION_ID_FIELD_NUMBER: _builtins.int
     authentication_id: _builtins.str
-    """The handler's id of the authentication, for D1's request for the result and for CompleteAuthentication."""
+    """The handler's id of the authentication, for D1's request for the result and for CompleteAuthentication: 1 to 64
+    characters of `[A-Za-z0-9_-]`. Required.
+    """
     def __init__(
         self,
         *,
@@ -143,18 +147,16 @@ Global___AuthenticateResponse: _TypeAlias = AuthenticateResponse  # noqa: Y015
 
 @_typing.final
 class AuthenticationResultResponse(_message.Message):
-    """The state of an authentication. A final result is kept: later polls of D1 get the same, whatever handlers reply
-    then.
-    """
+    """Status of an authentication. The gateway keeps a final one, and answers D1's later polls with it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     status: _authentication_pb2.AuthenticationStatus.ValueType
-    """Current state."""
+    """Current status. Required."""
     error: _builtins.str
-    """Error text for D1: no personal data. Empty unless the authentication failed."""
+    """Reason for the failure: free text for D1 without personal data, at most 256 characters. Empty unless it failed."""
     def __init__(
         self,
         *,
@@ -178,10 +180,12 @@ class CardCredentialsResponse(_message.Message):
     DETAILS_FIELD_NUMBER: _builtins.int
     ENCRYPTED_DATA_FIELD_NUMBER: _builtins.int
     encrypted_data: _builtins.str
-    """Encrypted for D1 by the handler (compact JWE, ECDH-ES with A256GCM, under D1's `kid`): the gateway passes it on."""
+    """Card data that the handler encrypted for D1: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM and the
+    `kid` of D1's key. Passed on unchanged.
+    """
     @_builtins.property
     def details(self) -> Global___CardDetails:
-        """In clear: the gateway encrypts them for D1 and keeps no copy."""
+        """Card data in plaintext; the gateway encrypts them for D1 and keeps no copy."""
 
     def __init__(
         self,
@@ -201,7 +205,7 @@ Global___CardCredentialsResponse: _TypeAlias = CardCredentialsResponse  # noqa: 
 
 @_typing.final
 class CardDetails(_message.Message):
-    """A card's data."""
+    """Card data for D1."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -209,12 +213,12 @@ class CardDetails(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     CVV_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The holder's name, at most 128 characters; empty to leave it out."""
+    """The holder's name, at most 128 characters. Empty: none."""
     cvv: _builtins.str
-    """The card verification value, 3 or 4 digits; empty to leave it out."""
+    """The card verification value, 3 or 4 digits. Empty: none."""
     @_builtins.property
     def credentials(self) -> _card_data_pb2.CardCredentials:
-        """Card number and expiry."""
+        """PAN and expiry. Required."""
 
     def __init__(
         self,

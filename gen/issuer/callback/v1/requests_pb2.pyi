@@ -19,16 +19,16 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ConsumerInformationRequest(_message.Message):
-    """Asks for a consumer's data."""
+    """Request for a consumer's data."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONSUMER_ID_FIELD_NUMBER: _builtins.int
     CARD_ID_FIELD_NUMBER: _builtins.int
     consumer_id: _builtins.str
-    """The issuer's consumer id."""
+    """Issuer's id of the consumer."""
     card_id: _builtins.str
-    """The card that the data are for; empty unless personal data were tied to cards at onboarding."""
+    """D1's card id, if personal data were tied to cards at onboarding; empty otherwise."""
     def __init__(
         self,
         *,
@@ -45,7 +45,7 @@ Global___ConsumerInformationRequest: _TypeAlias = ConsumerInformationRequest  # 
 
 @_typing.final
 class DeliverOtpRequest(_message.Message):
-    """Asks for the delivery of a one-time password."""
+    """Request to deliver a one-time password."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -59,26 +59,26 @@ class DeliverOtpRequest(_message.Message):
     TRANSACTION_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     consumer_id: _builtins.str
-    """The issuer's consumer id."""
+    """Issuer's id of the consumer."""
     card_id: _builtins.str
-    """The issuer's card id; empty if D1 sent none."""
+    """D1's card id; empty if D1 sends none."""
     otp: _builtins.str
     """The password. Deliver it; never store or log it. D1 checks it."""
     expiration_date_text: _builtins.str
-    """When the password expires, as D1 wrote it, for example `13/10/2022 14:00:00`; empty if D1 sent nothing."""
+    """D1's text of the time at which the password expires, for example `13/10/2022 14:00:00`; empty if D1 sends none."""
     reason: _builtins.str
-    """The purpose, in D1's words, for example `CARDHOLDER-VERIFICATION`; empty if D1 sent none."""
+    """The purpose, in D1's words, for example `CARDHOLDER-VERIFICATION`; empty if D1 sends none."""
     delivery_channel: _builtins.str
-    """The channel that the consumer chose, in D1's words, for example `SMS`; empty if D1 sent none."""
+    """The channel that the consumer chose, in D1's words, for example `SMS`; empty if D1 sends none."""
     pan_suffix: _builtins.str
-    """The last four digits of the card's number; empty if D1 sent none."""
+    """The last four digits of the card's number; empty if D1 sends none."""
     @_builtins.property
     def transaction(self) -> Global___ThreeDSTransaction:
-        """The purchase; absent if D1 sent nothing about one."""
+        """The purchase; absent if D1 sends none."""
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What D1 sent beyond the fields above, unchanged."""
+        """D1's data that the fields above do not hold, unchanged."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ Global___DeliverOtpRequest: _TypeAlias = DeliverOtpRequest  # noqa: Y015
 
 @_typing.final
 class AuthenticateRequest(_message.Message):
-    """Asks for an authentication: show the purchase in the issuer's app, let the consumer approve or deny."""
+    """Request to authenticate a consumer: show the purchase in the issuer's app, and let the consumer approve or deny it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -112,16 +112,16 @@ class AuthenticateRequest(_message.Message):
     TRANSACTION_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     consumer_id: _builtins.str
-    """The issuer's consumer id."""
+    """Issuer's id of the consumer."""
     card_id: _builtins.str
-    """The issuer's card id; empty if D1 sent none."""
+    """D1's card id; empty if D1 sends none."""
     @_builtins.property
     def transaction(self) -> Global___ThreeDSTransaction:
-        """The purchase; absent if D1 sent nothing about one."""
+        """The purchase; absent if D1 sends none."""
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What D1 sent beyond the fields above, unchanged."""
+        """D1's data that the fields above do not hold, unchanged."""
 
     def __init__(
         self,
@@ -141,16 +141,16 @@ Global___AuthenticateRequest: _TypeAlias = AuthenticateRequest  # noqa: Y015
 
 @_typing.final
 class AuthenticationResultRequest(_message.Message):
-    """Asks for the result of an authentication."""
+    """Request for the result of an authentication."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONSUMER_ID_FIELD_NUMBER: _builtins.int
     AUTHENTICATION_ID_FIELD_NUMBER: _builtins.int
     consumer_id: _builtins.str
-    """The issuer's consumer id."""
+    """Issuer's id of the consumer."""
     authentication_id: _builtins.str
-    """The authentication id that a handler chose."""
+    """The authentication id that a handler chose (`AuthenticateResponse.authentication_id`)."""
     def __init__(
         self,
         *,
@@ -167,13 +167,13 @@ Global___AuthenticationResultRequest: _TypeAlias = AuthenticationResultRequest  
 
 @_typing.final
 class CardCredentialsRequest(_message.Message):
-    """Asks for a card's credentials."""
+    """Request for a card's credentials."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CARD_ID_FIELD_NUMBER: _builtins.int
     card_id: _builtins.str
-    """The issuer's card id."""
+    """D1's card id."""
     def __init__(
         self,
         *,
@@ -189,8 +189,8 @@ Global___CardCredentialsRequest: _TypeAlias = CardCredentialsRequest  # noqa: Y0
 
 @_typing.final
 class ThreeDSTransaction(_message.Message):
-    """The purchase that a one-time password or an authentication is for. All fields are D1's texts, unchanged, each empty
-    if D1 did not send it.
+    """Purchase that a one-time password or an authentication is for. All fields are D1's texts, unchanged, each empty if D1
+    does not send it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -211,12 +211,12 @@ class ThreeDSTransaction(_message.Message):
     purchase_currency: _builtins.str
     """The currency: three digits of ISO 4217."""
     purchase_exponent: _builtins.str
-    """The number of the currency's minor digits."""
+    """The number of digits of the currency's minor unit."""
     purchase_date: _builtins.str
     """The time of the purchase, UTC."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What D1 sent beyond the fields above, unchanged."""
+        """D1's data that the fields above do not hold, unchanged."""
 
     def __init__(
         self,

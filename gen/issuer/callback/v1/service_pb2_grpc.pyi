@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CallbackServiceStub:
-    """Connects the services that answer D1's callback requests. While a purchase waits, D1 asks for a consumer's phone
-    number, to deliver a one-time password, to authenticate a consumer in the issuer's own app, for the result of that,
-    and for a card's credentials. A service that can reply is a handler.
+    """Connects the handlers: services that answer D1's callback requests. While a purchase waits, D1 requests a consumer's
+    phone number, the delivery of a one-time password, an authentication in the issuer's own app or its result. After a
+    renewal or replacement without card data, it requests a card's credentials.
 
-    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, common fields.
     """
 
     @_typing.overload
@@ -42,10 +42,10 @@ class CallbackServiceStub:
     """Registers a handler and sends it callback requests for as long as the stream lasts. The stream never ends by
     itself: open it without a deadline.
 
-    The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then each
-    callback request is sent as it arrives, never more than `max_in_flight` unanswered ones at once. The handler
-    replies in any order, and gets an acknowledgement of each reply or, if it registered so, of those alone that did
-    not count.
+    The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then it
+    sends each callback request on arrival, with at most `max_in_flight` unanswered ones at a time. The handler replies
+    in any order, and gets an acknowledgement of each reply, or only of those that did not count: see
+    `acknowledgement_mode`.
 
     Guarantees:
     - Exactly one reply to a callback request counts and reaches D1. The acknowledgement says whether it was this one.
@@ -59,11 +59,11 @@ class CallbackServiceStub:
       is LATE or ALREADY_ANSWERED.
     - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
     - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
-    - A handler that does not read is not sent more. One that reads slowly holds up nobody else.
+    - A handler that stops reading gets nothing more. A slow reader delays no other handler.
     - Callback requests and replies are neither stored nor logged.
 
     A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-    closes. Replies still count over a new stream, at any gateway: the token names the callback request.
+    closes. Replies also count over a new stream, at any gateway: the token identifies the callback request.
 
     Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
     registers again.
@@ -79,11 +79,11 @@ class CallbackServiceStub:
 
 @_typing.type_check_only
 class CallbackServiceAsyncStub(CallbackServiceStub):
-    """Connects the services that answer D1's callback requests. While a purchase waits, D1 asks for a consumer's phone
-    number, to deliver a one-time password, to authenticate a consumer in the issuer's own app, for the result of that,
-    and for a card's credentials. A service that can reply is a handler.
+    """Connects the handlers: services that answer D1's callback requests. While a purchase waits, D1 requests a consumer's
+    phone number, the delivery of a one-time password, an authentication in the issuer's own app or its result. After a
+    renewal or replacement without card data, it requests a card's credentials.
 
-    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, common fields.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -91,10 +91,10 @@ class CallbackServiceAsyncStub(CallbackServiceStub):
     """Registers a handler and sends it callback requests for as long as the stream lasts. The stream never ends by
     itself: open it without a deadline.
 
-    The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then each
-    callback request is sent as it arrives, never more than `max_in_flight` unanswered ones at once. The handler
-    replies in any order, and gets an acknowledgement of each reply or, if it registered so, of those alone that did
-    not count.
+    The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then it
+    sends each callback request on arrival, with at most `max_in_flight` unanswered ones at a time. The handler replies
+    in any order, and gets an acknowledgement of each reply, or only of those that did not count: see
+    `acknowledgement_mode`.
 
     Guarantees:
     - Exactly one reply to a callback request counts and reaches D1. The acknowledgement says whether it was this one.
@@ -108,11 +108,11 @@ class CallbackServiceAsyncStub(CallbackServiceStub):
       is LATE or ALREADY_ANSWERED.
     - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
     - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
-    - A handler that does not read is not sent more. One that reads slowly holds up nobody else.
+    - A handler that stops reading gets nothing more. A slow reader delays no other handler.
     - Callback requests and replies are neither stored nor logged.
 
     A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-    closes. Replies still count over a new stream, at any gateway: the token names the callback request.
+    closes. Replies also count over a new stream, at any gateway: the token identifies the callback request.
 
     Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
     registers again.
@@ -127,11 +127,11 @@ class CallbackServiceAsyncStub(CallbackServiceStub):
     """
 
 class CallbackServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Connects the services that answer D1's callback requests. While a purchase waits, D1 asks for a consumer's phone
-    number, to deliver a one-time password, to authenticate a consumer in the issuer's own app, for the result of that,
-    and for a card's credentials. A service that can reply is a handler.
+    """Connects the handlers: services that answer D1's callback requests. While a purchase waits, D1 requests a consumer's
+    phone number, the delivery of a one-time password, an authentication in the issuer's own app or its result. After a
+    renewal or replacement without card data, it requests a card's credentials.
 
-    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, common fields.
     """
 
     @_abc_1.abstractmethod
@@ -143,10 +143,10 @@ class CallbackServiceServicer(metaclass=_abc_1.ABCMeta):
         """Registers a handler and sends it callback requests for as long as the stream lasts. The stream never ends by
         itself: open it without a deadline.
 
-        The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then each
-        callback request is sent as it arrives, never more than `max_in_flight` unanswered ones at once. The handler
-        replies in any order, and gets an acknowledgement of each reply or, if it registered so, of those alone that did
-        not count.
+        The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then it
+        sends each callback request on arrival, with at most `max_in_flight` unanswered ones at a time. The handler replies
+        in any order, and gets an acknowledgement of each reply, or only of those that did not count: see
+        `acknowledgement_mode`.
 
         Guarantees:
         - Exactly one reply to a callback request counts and reaches D1. The acknowledgement says whether it was this one.
@@ -160,11 +160,11 @@ class CallbackServiceServicer(metaclass=_abc_1.ABCMeta):
           is LATE or ALREADY_ANSWERED.
         - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
         - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
-        - A handler that does not read is not sent more. One that reads slowly holds up nobody else.
+        - A handler that stops reading gets nothing more. A slow reader delays no other handler.
         - Callback requests and replies are neither stored nor logged.
 
         A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-        closes. Replies still count over a new stream, at any gateway: the token names the callback request.
+        closes. Replies also count over a new stream, at any gateway: the token identifies the callback request.
 
         Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
         registers again.

@@ -28,7 +28,7 @@ class _CardState:
 class _CardStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CardState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CARD_STATE_UNSPECIFIED: _CardState.ValueType  # 0
-    """Unspecified."""
+    """Unspecified: ACTIVE."""
     CARD_STATE_ACTIVE: _CardState.ValueType  # 1
     """In use."""
     CARD_STATE_INACTIVE: _CardState.ValueType  # 2
@@ -44,7 +44,7 @@ class CardState(_CardState, metaclass=_CardStateEnumTypeWrapper):
     """State of a card at D1."""
 
 CARD_STATE_UNSPECIFIED: CardState.ValueType  # 0
-"""Unspecified."""
+"""Unspecified: ACTIVE."""
 CARD_STATE_ACTIVE: CardState.ValueType  # 1
 """In use."""
 CARD_STATE_INACTIVE: CardState.ValueType  # 2
@@ -70,11 +70,11 @@ class CardAccount(_message.Message):
     default: _builtins.bool
     """Whether this is the consumer's default account."""
     type: _builtins.str
-    """Kind of account, in D1's words, at most 64 characters."""
+    """Kind of account, in D1's words, at most 64 characters. Empty: none."""
     number: _builtins.str
-    """Account number, 1 to 64 characters."""
+    """Account number, 1 to 64 characters. Required."""
     currency_code: _builtins.str
-    """Currency of the account: three letters or three digits of ISO 4217."""
+    """Currency of the account: three letters or three digits of ISO 4217. Required."""
     def __init__(
         self,
         *,
@@ -111,20 +111,20 @@ class CreateCardRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
+    """User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     consumer_id: _builtins.str
-    """Issuer's id of the cardholder, who must be registered."""
+    """Issuer's id of the cardholder, who must be registered: 1 to 64 characters of `[A-Za-z0-9_-]`. Required."""
     card_product_id: _builtins.str
-    """D1's id of the card product, as set up at onboarding."""
+    """D1's id of the card product, as set up at onboarding: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
     state: Global___CardState.ValueType
     """Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE."""
     name_on_card: _builtins.str
     """Holder's name as embossed: Latin letters, dots, spaces and hyphens, at most 26 characters. Empty: none."""
     second_name_on_card: _builtins.str
-    """Second embossed line, in the same characters; unused for virtual cards."""
+    """Second embossed line, in the same characters; unused for virtual cards. Empty: none."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CardAccount]:
-        """Accounts that the card draws on, 1 to 32."""
+        """Accounts that the card draws on, 1 to 32. Required."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class CreateCardResponse(_message.Message):
     """D1's card id."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Fields of D1's response that this contract does not know, unchanged."""
+        """D1's data that the fields above do not hold, unchanged."""
 
     def __init__(
         self,
@@ -197,19 +197,23 @@ class RegisterCardRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
+    """User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """Card id, chosen by the caller: neither the PAN nor derived from it."""
+    """Card id, chosen by the caller, neither the PAN nor derived from it: 1 to 48 characters of `[A-Za-z0-9_-]`.
+    Required.
+    """
     consumer_id: _builtins.str
-    """Issuer's id of the cardholder, without personal data. D1 registers an unknown one."""
+    """Issuer's id of the cardholder, without personal data: 1 to 64 characters of `[A-Za-z0-9_-]`. D1 registers an
+    unknown one. Required.
+    """
     card_product_id: _builtins.str
-    """D1's id of the card product, as set up at onboarding."""
+    """D1's id of the card product, as set up at onboarding: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
     state: Global___CardState.ValueType
     """Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE."""
     name_on_card: _builtins.str
     """Holder's name as embossed: Latin letters, dots, spaces and hyphens, at most 26 characters. Empty: none."""
     second_name_on_card: _builtins.str
-    """Second embossed line, in the same characters; unused for virtual cards."""
+    """Second embossed line, in the same characters; unused for virtual cards. Empty: none."""
     encrypted_data: _builtins.str
     """Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
     ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
@@ -280,17 +284,17 @@ class RenewCardRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
+    """User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """D1's card id."""
+    """D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
-    """Reason for the renewal, in D1's words. D1's public documentation names none; any word is sent, and D1 decides.
-    Empty: `ISSUER_DECISION` is sent.
+    """Reason for the renewal, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter. D1's public
+    documentation lists none; the gateway sends any word, and D1 decides. Empty: the gateway sends `ISSUER_DECISION`.
     """
     new_card_id: _builtins.str
-    """New card id. Empty: the card keeps its id."""
+    """New card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the card keeps its id."""
     encrypted_data: _builtins.str
     """Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
     ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
@@ -359,13 +363,14 @@ class ReplaceCardRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
+    """User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """D1's card id."""
+    """D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
-    """Reason for the replacement, in D1's words. A word that is not listed here is sent too; D1 decides.
+    """Reason for the replacement, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter.
+    The gateway also sends a word that is not listed here; D1 decides. Required.
     - `CARD_LOST`: lost.
     - `CARD_STOLEN`: stolen.
     - `CARD_BROKEN`: broken.
@@ -373,7 +378,7 @@ class ReplaceCardRequest(_message.Message):
     - `FRAUD`: used fraudulently.
     """
     new_card_id: _builtins.str
-    """Card id of the new card. Empty: the card id stays the same."""
+    """Card id of the new card: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the new card has the id of the old one."""
     encrypted_data: _builtins.str
     """Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
     ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
@@ -439,13 +444,14 @@ class DeleteCardRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
+    """User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """D1's card id."""
+    """D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
-    """Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides.
+    """Reason for the deletion, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter.
+    The gateway also sends a word that is not listed here; D1 decides. Required.
     - `CLOSED_ACCOUNT`: account closed.
     - `CLOSED_CARD`: card closed.
     - `CARD_LOST`: lost.
@@ -503,13 +509,14 @@ class SuspendCardRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
+    """User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """D1's card id."""
+    """D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
-    """Reason for the suspension, in D1's words. A word that is not listed here is sent too; D1 decides.
+    """Reason for the suspension, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter.
+    The gateway also sends a word that is not listed here; D1 decides. Required.
     - `CARD_LOST`: lost; may be found again.
     - `CARD_STOLEN`: stolen; suspended until replaced.
     - `CARD_BROKEN`: broken; suspended until replaced.
@@ -569,13 +576,14 @@ class ResumeCardRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
+    """User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """D1's card id."""
+    """D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
-    """Reason for the resumption, in D1's words. A word that is not listed here is sent too; D1 decides.
+    """Reason for the resumption, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter.
+    The gateway also sends a word that is not listed here; D1 decides. Required.
     - `CARD_FOUND`: found again; lifts a suspension for `CARD_LOST`.
     - `USER_DECISION`: decision of the holder; lifts a suspension for `USER_DECISION`.
     - `ISSUER_DECISION`: decision of the issuer; lifts a suspension for `ISSUER_DECISION` or `USER_DECISION`.

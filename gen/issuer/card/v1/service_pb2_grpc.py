@@ -112,7 +112,7 @@ class CardServiceServicer:
 
     def RenewCard(self, request, context):
         """Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
-        created. Without card data, D1 requests it with a callback.
+        created. Without card data, D1 requests them with a callback.
 
         Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
         nothing more.
@@ -127,7 +127,7 @@ class CardServiceServicer:
 
     def ReplaceCard(self, request, context):
         """Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
-        final; digital cards stay linked. Without card data, D1 requests it with a callback.
+        final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
         Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
         second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.

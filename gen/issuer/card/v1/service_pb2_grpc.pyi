@@ -58,7 +58,7 @@ class CardServiceStub:
     """
     RenewCard: _grpc.UnaryUnaryMultiCallable[_messages_pb2.RenewCardRequest, _messages_pb2.RenewCardResponse]
     """Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
-    created. Without card data, D1 requests it with a callback.
+    created. Without card data, D1 requests them with a callback.
 
     Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
     nothing more.
@@ -69,7 +69,7 @@ class CardServiceStub:
     """
     ReplaceCard: _grpc.UnaryUnaryMultiCallable[_messages_pb2.ReplaceCardRequest, _messages_pb2.ReplaceCardResponse]
     """Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
-    final; digital cards stay linked. Without card data, D1 requests it with a callback.
+    final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
     Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
     second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
@@ -134,7 +134,7 @@ class CardServiceAsyncStub(CardServiceStub):
     """
     RenewCard: _aio.UnaryUnaryMultiCallable[_messages_pb2.RenewCardRequest, _messages_pb2.RenewCardResponse]  # type: ignore[assignment]
     """Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
-    created. Without card data, D1 requests it with a callback.
+    created. Without card data, D1 requests them with a callback.
 
     Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
     nothing more.
@@ -145,7 +145,7 @@ class CardServiceAsyncStub(CardServiceStub):
     """
     ReplaceCard: _aio.UnaryUnaryMultiCallable[_messages_pb2.ReplaceCardRequest, _messages_pb2.ReplaceCardResponse]  # type: ignore[assignment]
     """Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
-    final; digital cards stay linked. Without card data, D1 requests it with a callback.
+    final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
     Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
     second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
@@ -225,7 +225,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.RenewCardResponse, _abc.Awaitable[_messages_pb2.RenewCardResponse]]:
         """Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
-        created. Without card data, D1 requests it with a callback.
+        created. Without card data, D1 requests them with a callback.
 
         Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
         nothing more.
@@ -242,7 +242,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.ReplaceCardResponse, _abc.Awaitable[_messages_pb2.ReplaceCardResponse]]:
         """Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
-        final; digital cards stay linked. Without card data, D1 requests it with a callback.
+        final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
         Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
         second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.

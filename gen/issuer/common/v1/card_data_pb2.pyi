@@ -18,8 +18,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CardExpiry(_message.Message):
-    """Month in which a card expires. Two numbers, because EMV messages write YYMM and D1 writes MMYY: a bare string of four
-    digits is easily misread.
+    """Month in which a card expires. It has two numbers because EMV messages write YYMM and D1 writes MMYY: a bare string
+    of four digits is easily misread.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -27,9 +27,9 @@ class CardExpiry(_message.Message):
     MONTH_FIELD_NUMBER: _builtins.int
     YEAR_FIELD_NUMBER: _builtins.int
     month: _builtins.int
-    """Month, 1 to 12."""
+    """Month, 1 to 12. Required."""
     year: _builtins.int
-    """Year with its century, 2000 to 2099."""
+    """Year with its century, 2000 to 2099. Required."""
     def __init__(
         self,
         *,
@@ -55,10 +55,10 @@ class CardCredentials(_message.Message):
     PAN_FIELD_NUMBER: _builtins.int
     EXPIRY_FIELD_NUMBER: _builtins.int
     pan: _builtins.str
-    """Primary account number: 10 to 19 digits without spaces."""
+    """Primary account number: 10 to 19 digits without spaces. Required."""
     @_builtins.property
     def expiry(self) -> Global___CardExpiry:
-        """Month in which the card expires."""
+        """Month in which the card expires. Required."""
 
     def __init__(
         self,

@@ -69,7 +69,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The upstream's response is unreadable or contradicts the request. Status INTERNAL."""
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 16
     """The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
-    cursor; what lies between was trimmed. Status OUT_OF_RANGE.
+    cursor; retention removed what lies between. Status OUT_OF_RANGE.
     """
     ERROR_REASON_CURSOR_UNKNOWN: _ErrorReason.ValueType  # 17
     """The cursor is not one of this event log. Status INVALID_ARGUMENT."""
@@ -88,7 +88,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """A fault in the gateway; report the correlation id. Status INTERNAL."""
     ERROR_REASON_AUTHENTICATION_DECIDED: _ErrorReason.ValueType  # 23
-    """The step-up authentication has another final result already, which stays. Status FAILED_PRECONDITION."""
+    """The step-up authentication already has the other final result, which remains. Status FAILED_PRECONDITION."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 24
     """The key-value store is temporarily unavailable. Nothing was sent upstream; retry after `google.rpc.RetryInfo`.
     Status UNAVAILABLE.
@@ -120,12 +120,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
     """
     ERROR_REASON_SUBSCRIPTION_STARTED: _ErrorReason.ValueType  # 33
-    """The watch says where to start, but its subscription has a committed cursor: leave `start` out to continue there, or
-    move the cursor with ResetSubscription. Status FAILED_PRECONDITION.
+    """The watch has a `start`, but its subscription has a committed cursor: omit `start` to continue there, or move the
+    cursor with ResetSubscription. Status FAILED_PRECONDITION.
     """
     ERROR_REASON_FENCING_TOKEN_STALE: _ErrorReason.ValueType  # 34
-    """The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since the
-    watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
+    """The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since
+    the watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
     """
     ERROR_REASON_THREE_DS_REJECTED: _ErrorReason.ValueType  # 40
     """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
@@ -143,7 +143,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The 3DS server does not know the transaction, or no longer keeps it. Status NOT_FOUND."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call failed. This comment is also the reference for what all rpcs have in common.
+    """Reason for a call's failure. This comment is also the reference for what all rpcs have in common.
 
     Errors: a failed call ends with a `google.rpc.Status`. Its details are, in this order: a `google.rpc.ErrorInfo`, an
     `ErrorDetail`, and where they apply a `google.rpc.BadRequest` with the fields that break a rule and a
@@ -157,10 +157,10 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     `request_id` can also fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE. Services and rpcs name
     only further reasons, and what is particular to them.
 
-    Errors of gRPC itself have no `google.rpc.Status`. RESOURCE_EXHAUSTED: the request exceeds `grpc.max_message_bytes`,
-    or the metadata 16 KiB; nothing reaches an upstream. UNAVAILABLE: no connection, or the gateway cut the call off at
-    the end of its drain. CANCELLED: the call arrived at the very moment of a shutdown, which is rare. DEADLINE_EXCEEDED:
-    the caller's gRPC library gave up first. With these three the outcome is unknown.
+    Errors of gRPC itself: they have no `google.rpc.Status`. RESOURCE_EXHAUSTED: the request exceeds
+    `grpc.max_message_bytes`, or the metadata 16 KiB; nothing reaches an upstream. UNAVAILABLE: no connection, or the
+    gateway ended the call at the end of its drain. CANCELLED: the call arrived at the very moment of a shutdown, which
+    is rare. DEADLINE_EXCEEDED: the caller's gRPC library gave up first. With these three the outcome is unknown.
 
     Calls: set a deadline for each unary call, and none for a stream. At an upstream the gateway's own limit applies if
     it is shorter: `d1.total_timeout_seconds`, `threeds.total_timeout_seconds`. The metadata `x-correlation-id`
@@ -174,7 +174,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     Common fields of requests:
     - `issuer_id`: the issuer on whose behalf the call is made, as D1 named it at onboarding: exactly 10 characters.
       Empty: the only issuer that the gateway is configured for.
-    - `user_id`: who asked, for D1's records only (header `x-user-id`). D1 does not check it. No personal data.
+    - `user_id`: the user on whose behalf the call is made, for D1's records (header `x-user-id`): 1 to 15 characters of
+      `[A-Za-z0-9_-]`, no personal data. D1 does not check it. Empty: none.
     - `request_id`: the caller's id of a change, a UUID, remembered for 24 h per caller, issuer and rpc. The same request
       under the same id returns the first reply, with the trailing metadata `x-idempotent-replay: true`, and sends
       nothing. After outcome NOT_SENT or REJECTED it is sent anew. After outcome UNKNOWN it is sent again if the rpc is
@@ -230,7 +231,7 @@ ERROR_REASON_UPSTREAM_CONTRACT: ErrorReason.ValueType  # 15
 """The upstream's response is unreadable or contradicts the request. Status INTERNAL."""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 16
 """The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
-cursor; what lies between was trimmed. Status OUT_OF_RANGE.
+cursor; retention removed what lies between. Status OUT_OF_RANGE.
 """
 ERROR_REASON_CURSOR_UNKNOWN: ErrorReason.ValueType  # 17
 """The cursor is not one of this event log. Status INVALID_ARGUMENT."""
@@ -249,7 +250,7 @@ ERROR_REASON_EVENT_LOG_UNAVAILABLE: ErrorReason.ValueType  # 21
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """A fault in the gateway; report the correlation id. Status INTERNAL."""
 ERROR_REASON_AUTHENTICATION_DECIDED: ErrorReason.ValueType  # 23
-"""The step-up authentication has another final result already, which stays. Status FAILED_PRECONDITION."""
+"""The step-up authentication already has the other final result, which remains. Status FAILED_PRECONDITION."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 24
 """The key-value store is temporarily unavailable. Nothing was sent upstream; retry after `google.rpc.RetryInfo`.
 Status UNAVAILABLE.
@@ -281,12 +282,12 @@ ERROR_REASON_RPC_UNKNOWN: ErrorReason.ValueType  # 32
 service is not configured here. Nothing was sent. Status UNIMPLEMENTED.
 """
 ERROR_REASON_SUBSCRIPTION_STARTED: ErrorReason.ValueType  # 33
-"""The watch says where to start, but its subscription has a committed cursor: leave `start` out to continue there, or
-move the cursor with ResetSubscription. Status FAILED_PRECONDITION.
+"""The watch has a `start`, but its subscription has a committed cursor: omit `start` to continue there, or move the
+cursor with ResetSubscription. Status FAILED_PRECONDITION.
 """
 ERROR_REASON_FENCING_TOKEN_STALE: ErrorReason.ValueType  # 34
-"""The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since the
-watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
+"""The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since
+the watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
 """
 ERROR_REASON_THREE_DS_REJECTED: ErrorReason.ValueType  # 40
 """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
@@ -334,12 +335,12 @@ Global___ErrorOutcome: _TypeAlias = ErrorOutcome  # noqa: Y015
 
 @_typing.final
 class ErrorDetail(_message.Message):
-    """What a failed call says to programs.
+    """Details of a failed call, for programs.
 
-    The `google.rpc.ErrorInfo` of the same status says it as texts, for tools that do not know this message. Its `domain`
-    is `d1-gateway`, and its `reason` the name of the `ErrorReason` without the prefix `ERROR_REASON_`, for example
-    `UPSTREAM_CONFLICT`. Its `metadata` has every further field that is set, under the same name: `outcome` without the
-    prefix `ERROR_OUTCOME_`, and each field of `erro` as an entry of its own.
+    The `google.rpc.ErrorInfo` of the same status has the same details as texts, for tools that do not know this message.
+    Its `domain` is `d1-gateway`, and its `reason` the name of the `ErrorReason` without the prefix `ERROR_REASON_`, for
+    example `UPSTREAM_CONFLICT`. Its `metadata` has every further field that is set, under the same name: `outcome`
+    without the prefix `ERROR_OUTCOME_`, and each field of `erro` as a separate entry.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -354,28 +355,28 @@ class ErrorDetail(_message.Message):
     EARLIEST_CURSOR_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_REPLAY_FIELD_NUMBER: _builtins.int
     reason: Global___ErrorReason.ValueType
-    """Why the call failed."""
+    """Reason for the failure."""
     outcome: Global___ErrorOutcome.ValueType
     """Whether the call may have changed anything."""
     correlation_id: _builtins.str
     """The call's id in the gateway's logs and in D1's, and the trailing metadata `x-correlation-id`."""
     upstream: _builtins.str
-    """The upstream that failed, refused or was not reached: `d1` or `threeds`, as in the gateway's metrics. The rpc
-    decides which upstream is called, so callers need not branch on it. Empty if none was concerned.
+    """The upstream that failed, rejected the request or was unreachable: `d1` or `threeds`, as in the gateway's metrics.
+    Empty if none was involved.
     """
     upstream_status: _builtins.int
     """The HTTP status of the upstream's response. 0 if there is none."""
     upstream_code: _builtins.str
-    """The upstream's own error code: the `errorCode` of D1 or of an Erro. Empty if there is none, or none that is fit to
-    be passed on.
+    """The upstream's own error code: the `errorCode` of D1 or of an Erro. Empty if there is none, or if it is not safe to
+    pass on.
     """
     earliest_cursor: _builtins.str
     """The oldest cursor that can be used; set with CURSOR_EXPIRED."""
     idempotent_replay: _builtins.bool
-    """Whether this was the outcome of an earlier call with the same `request_id`. If so, nothing was sent now."""
+    """Whether this is the outcome of an earlier call with the same `request_id`. If so, this call sent nothing."""
     @_builtins.property
     def erro(self) -> Global___ThreeDSErro:
-        """The Erro that a party of the 3-D Secure transaction sent; `upstream_code` is its code."""
+        """The Erro that a party of the 3-D Secure transaction sent; `upstream_code` is its code. Absent if there is none."""
 
     def __init__(
         self,
@@ -400,8 +401,8 @@ Global___ErrorDetail: _TypeAlias = ErrorDetail  # noqa: Y015
 
 @_typing.final
 class ThreeDSErro(_message.Message):
-    """An Erro of EMV 3DS (`issuer.threeds.v1.Erro`) as far as a caller may have it. What is not of the form below is left
-    out; texts are shortened printable ASCII in which `****` stands for numbers, tokens and e-mail addresses.
+    """An Erro of EMV 3DS (`issuer.threeds.v1.Erro`) without sensitive data. The gateway omits what does not have the
+    form below, shortens texts to printable ASCII, and writes `****` for numbers, tokens and e-mail addresses.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -415,13 +416,13 @@ class ThreeDSErro(_message.Message):
     DS_TRANS_ID_FIELD_NUMBER: _builtins.int
     SDK_TRANS_ID_FIELD_NUMBER: _builtins.int
     error_component: _builtins.str
-    """Who found the error. Codes: A ACS, C 3DS SDK, D Directory Server, S 3DS Server."""
+    """Component that found the error: `A` ACS, `C` 3DS SDK, `D` directory server, `S` 3DS server."""
     error_description: _builtins.str
-    """What went wrong. At most 200 characters."""
+    """Description of the error. At most 200 characters."""
     error_detail: _builtins.str
-    """Which elements are wrong, or what else is known. At most 500 characters."""
+    """Elements that are wrong, or other details. At most 500 characters."""
     error_message_type: _builtins.str
-    """The type of the message that was found wrong, for example `AReq`."""
+    """Type of the message that is wrong, for example `AReq`."""
     three_ds_server_trans_id: _builtins.str
     """The transaction id at the 3DS server. A UUID."""
     acs_trans_id: _builtins.str

@@ -55,9 +55,11 @@ class AuthenticationResult(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     authentication_id: _builtins.str
-    """Id that the handler gave the authentication in its reply to D1's request."""
+    """Handler's id of the authentication, from its reply to D1's request: 1 to 64 characters of `[A-Za-z0-9_-]`.
+    Required.
+    """
     status: Global___AuthenticationStatus.ValueType
-    """Current status."""
+    """Current status. Required."""
     error: _builtins.str
     """Reason for the failure: free text for D1 without personal data, at most 256 characters. Empty unless it failed."""
     def __init__(

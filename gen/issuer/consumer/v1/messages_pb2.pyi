@@ -34,14 +34,14 @@ class DeleteAuthenticatorRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     app_instance_id: _builtins.str
-    """D1's id of the app installation. The app learns it from D1's SDK; the consumer notification of the enrolment also
-    contains it.
+    """D1's id of the app installation: 1 to 64 characters of `[A-Za-z0-9_-]`. The app learns it from D1's SDK; the
+    consumer notification of the enrolment also contains it. Required.
     """
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
-    """Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
-    `ISSUER_DECISION` is sent.
+    """Reason for the deletion, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter. The gateway also
+    sends a word that is not listed here; D1 decides. Empty: the gateway sends `ISSUER_DECISION`.
     - `USER_DECISION`: decision of the consumer.
     - `ISSUER_DECISION`: decision of the issuer.
     """
@@ -95,9 +95,9 @@ class RegisterConsumerRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     user_id: _builtins.str
-    """Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
+    """User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`."""
     consumer_id: _builtins.str
-    """Issuer's id of the consumer, without personal data."""
+    """Issuer's id of the consumer, without personal data: 1 to 64 characters of `[A-Za-z0-9_-]`. Required."""
     @_builtins.property
     def personal_information(self) -> _personal_information_pb2.PersonalInformation:
         """Personal data for D1 to keep. Absent: none; D1 requests them from the issuer when needed."""
@@ -152,12 +152,12 @@ class DeleteConsumerRequest(_message.Message):
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     consumer_id: _builtins.str
-    """Issuer's id of the consumer."""
+    """Issuer's id of the consumer: 1 to 64 characters of `[A-Za-z0-9_-]`. Required."""
     reason: _builtins.str
     """Free text that D1 shows in its list of operations: Latin letters, digits and spaces, at most 64. Empty: none."""
     reason_code: _builtins.str
-    """Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
-    `ISSUER_DECISION` is sent.
+    """Reason for the deletion, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter. The gateway also
+    sends a word that is not listed here; D1 decides. Empty: the gateway sends `ISSUER_DECISION`.
     - `USER_DECISION`: decision of the consumer.
     - `ISSUER_DECISION`: decision of the issuer.
     """
@@ -210,7 +210,7 @@ class CompleteAuthenticationRequest(_message.Message):
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
     @_builtins.property
     def result(self) -> _authentication_pb2.AuthenticationResult:
-        """Result with a final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED."""
+        """Result with a final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED. Required."""
 
     def __init__(
         self,

@@ -139,7 +139,7 @@ class ConsumerOperation(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Fields of D1 that this contract does not know, unchanged."""
+        """D1's data that the fields above do not hold, unchanged."""
 
     def __init__(
         self,
@@ -179,7 +179,7 @@ class ConsumerOperationDetails(_message.Message):
     """
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Fields of D1 that this contract does not know, unchanged."""
+        """D1's data that the fields above do not hold, unchanged."""
 
     def __init__(
         self,

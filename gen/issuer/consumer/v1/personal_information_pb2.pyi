@@ -25,9 +25,9 @@ class PhoneNumber(_message.Message):
     COUNTRY_CODE_FIELD_NUMBER: _builtins.int
     PHONE_NUMBER_FIELD_NUMBER: _builtins.int
     country_code: _builtins.str
-    """Calling code of the country with its plus sign, for example `+962`."""
+    """Calling code of the country: a plus sign and 1 to 4 digits, for example `+962`. Required."""
     phone_number: _builtins.str
-    """Remaining 1 to 20 digits, without the trunk prefix."""
+    """Remaining 1 to 20 digits, without the trunk prefix. Required."""
     def __init__(
         self,
         *,
@@ -44,7 +44,7 @@ Global___PhoneNumber: _TypeAlias = PhoneNumber  # noqa: Y015
 
 @_typing.final
 class PostalAddress(_message.Message):
-    """Postal address."""
+    """Postal address. Every field is optional."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -55,15 +55,15 @@ class PostalAddress(_message.Message):
     ZIP_CODE_FIELD_NUMBER: _builtins.int
     COUNTRY_CODE_FIELD_NUMBER: _builtins.int
     line1: _builtins.str
-    """First line."""
+    """First line, at most 128 characters."""
     line2: _builtins.str
-    """Second line."""
+    """Second line, at most 128 characters."""
     city: _builtins.str
-    """City."""
+    """City, at most 128 characters."""
     state: _builtins.str
-    """State, province or region."""
+    """State, province or region, at most 128 characters."""
     zip_code: _builtins.str
-    """Postal code."""
+    """Postal code, at most 32 characters."""
     country_code: _builtins.str
     """Country: two letters (ISO 3166-1 alpha-2)."""
     def __init__(
@@ -87,7 +87,7 @@ Global___PostalAddress: _TypeAlias = PostalAddress  # noqa: Y015
 @_typing.final
 class PersonalInformation(_message.Message):
     """Personal data of a consumer. Every field is optional; to send one-time passwords by SMS itself, D1 needs `language`
-    and `mobile_phone_number`. The gateway passes the data on, and never stores or logs them.
+    and `mobile_phone_number`. The gateway passes the data on, and neither stores nor logs them.
 
     Names and the title consist of letters and digits of any script, spaces and `,.'_#;:/-`.
     """
@@ -104,7 +104,7 @@ class PersonalInformation(_message.Message):
     MOBILE_PHONE_NUMBER_FIELD_NUMBER: _builtins.int
     RESIDENCY_ADDRESS_FIELD_NUMBER: _builtins.int
     language: _builtins.str
-    """Language and country, for example `en-US`."""
+    """Language and country, two letters each, for example `en-US`."""
     first_name: _builtins.str
     """First name, at most 128 characters."""
     middle_name: _builtins.str

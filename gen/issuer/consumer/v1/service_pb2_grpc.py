@@ -70,8 +70,8 @@ class ConsumerServiceServicer:
     """
 
     def DeleteAuthenticator(self, request, context):
-        """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
+        """Deletes the 3DS authenticator that one installation of the issuer's app enrolled, for example on a lost device.
+        D1 calls this Delete Authenticator Credentials, and then sends a consumer notification (DELETE_AUTHN).
 
         Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -107,13 +107,13 @@ class ConsumerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteAuthentication(self, request, context):
-        """Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
-        connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
+        """Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
+        connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
         `callbacks.authentication_result_ttl_seconds`.
 
         Idempotent: the first result is final, and the same result again changes nothing.
 
-        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication already has the other result, which remains.
         - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

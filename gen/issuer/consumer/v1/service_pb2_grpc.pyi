@@ -39,8 +39,8 @@ class ConsumerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ConsumerServiceAsyncStub: ...
     DeleteAuthenticator: _grpc.UnaryUnaryMultiCallable[_messages_pb2.DeleteAuthenticatorRequest, _messages_pb2.DeleteAuthenticatorResponse]
-    """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-    At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
+    """Deletes the 3DS authenticator that one installation of the issuer's app enrolled, for example on a lost device.
+    D1 calls this Delete Authenticator Credentials, and then sends a consumer notification (DELETE_AUTHN).
 
     Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -64,13 +64,13 @@ class ConsumerServiceStub:
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
     """
     CompleteAuthentication: _grpc.UnaryUnaryMultiCallable[_messages_pb2.CompleteAuthenticationRequest, _messages_pb2.CompleteAuthenticationResponse]
-    """Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
-    connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
+    """Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
+    connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
     `callbacks.authentication_result_ttl_seconds`.
 
     Idempotent: the first result is final, and the same result again changes nothing.
 
-    - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+    - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication already has the other result, which remains.
     - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
     """
 
@@ -85,8 +85,8 @@ class ConsumerServiceAsyncStub(ConsumerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     DeleteAuthenticator: _aio.UnaryUnaryMultiCallable[_messages_pb2.DeleteAuthenticatorRequest, _messages_pb2.DeleteAuthenticatorResponse]  # type: ignore[assignment]
-    """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-    At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
+    """Deletes the 3DS authenticator that one installation of the issuer's app enrolled, for example on a lost device.
+    D1 calls this Delete Authenticator Credentials, and then sends a consumer notification (DELETE_AUTHN).
 
     Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -110,13 +110,13 @@ class ConsumerServiceAsyncStub(ConsumerServiceStub):
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
     """
     CompleteAuthentication: _aio.UnaryUnaryMultiCallable[_messages_pb2.CompleteAuthenticationRequest, _messages_pb2.CompleteAuthenticationResponse]  # type: ignore[assignment]
-    """Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
-    connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
+    """Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
+    connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
     `callbacks.authentication_result_ttl_seconds`.
 
     Idempotent: the first result is final, and the same result again changes nothing.
 
-    - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+    - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication already has the other result, which remains.
     - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
     """
 
@@ -134,8 +134,8 @@ class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.DeleteAuthenticatorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.DeleteAuthenticatorResponse, _abc.Awaitable[_messages_pb2.DeleteAuthenticatorResponse]]:
-        """Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
+        """Deletes the 3DS authenticator that one installation of the issuer's app enrolled, for example on a lost device.
+        D1 calls this Delete Authenticator Credentials, and then sends a consumer notification (DELETE_AUTHN).
 
         Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -177,13 +177,13 @@ class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.CompleteAuthenticationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.CompleteAuthenticationResponse, _abc.Awaitable[_messages_pb2.CompleteAuthenticationResponse]]:
-        """Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
-        connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
+        """Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
+        connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
         `callbacks.authentication_result_ttl_seconds`.
 
         Idempotent: the first result is final, and the same result again changes nothing.
 
-        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication already has the other result, which remains.
         - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
         """
 

@@ -30,21 +30,21 @@ class _StartPosition:
 class _StartPositionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StartPosition.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     START_POSITION_UNSPECIFIED: _StartPosition.ValueType  # 0
-    """As LATEST; refused in a reset."""
+    """LATEST in a watch; invalid in a reset."""
     START_POSITION_EARLIEST: _StartPosition.ValueType  # 1
-    """With the oldest notification that is kept."""
+    """The oldest notification that is kept."""
     START_POSITION_LATEST: _StartPosition.ValueType  # 2
-    """With the first one that arrives after the watch has begun, or after the reset."""
+    """The first notification that arrives after the start of the watch, or after the reset."""
 
 class StartPosition(_StartPosition, metaclass=_StartPositionEnumTypeWrapper):
     """An end of the event log, where a watch begins, or to which a reset moves a subscription."""
 
 START_POSITION_UNSPECIFIED: StartPosition.ValueType  # 0
-"""As LATEST; refused in a reset."""
+"""LATEST in a watch; invalid in a reset."""
 START_POSITION_EARLIEST: StartPosition.ValueType  # 1
-"""With the oldest notification that is kept."""
+"""The oldest notification that is kept."""
 START_POSITION_LATEST: StartPosition.ValueType  # 2
-"""With the first one that arrives after the watch has begun, or after the reset."""
+"""The first notification that arrives after the start of the watch, or after the reset."""
 Global___StartPosition: _TypeAlias = StartPosition  # noqa: Y015
 
 class _WatcherRole:
@@ -54,7 +54,7 @@ class _WatcherRole:
 class _WatcherRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WatcherRole.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     WATCHER_ROLE_UNSPECIFIED: _WatcherRole.ValueType  # 0
-    """Never sent."""
+    """Unspecified; never sent."""
     WATCHER_ROLE_ACTIVE: _WatcherRole.ValueType  # 1
     """Receives notifications."""
     WATCHER_ROLE_STANDBY: _WatcherRole.ValueType  # 2
@@ -64,7 +64,7 @@ class WatcherRole(_WatcherRole, metaclass=_WatcherRoleEnumTypeWrapper):
     """Role of a watcher."""
 
 WATCHER_ROLE_UNSPECIFIED: WatcherRole.ValueType  # 0
-"""Never sent."""
+"""Unspecified; never sent."""
 WATCHER_ROLE_ACTIVE: WatcherRole.ValueType  # 1
 """Receives notifications."""
 WATCHER_ROLE_STANDBY: WatcherRole.ValueType  # 2
@@ -90,7 +90,7 @@ class Notification(_message.Message):
     one event log never change their meaning.
     """
     issuer_id: _builtins.str
-    """The issuer whose card or consumer it is about."""
+    """Issuer of the card or consumer."""
     card_id: _builtins.str
     """D1's card id; empty if the notification is about a consumer."""
     correlation_id: _builtins.str
@@ -144,15 +144,17 @@ class NotificationFilter(_message.Message):
     CONSUMER_OPERATIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def card_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these cards. A notification about a consumer does not match."""
+        """Cards to match, by D1's card ids, at most 1000. A notification about a consumer does not match."""
 
     @_builtins.property
     def consumer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these consumers and their cards. A notification in which D1 names no consumer does not match."""
+        """Consumers to match, with their cards, by the issuer's ids, at most 1000. A notification in which D1 names no
+        consumer does not match.
+        """
 
     @_builtins.property
     def operation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these operations, by D1's operation ids."""
+        """Operations to match, by D1's operation ids, at most 1000."""
 
     @_builtins.property
     def three_ds_operations(self) -> Global___ThreeDSOperationFilter:
@@ -191,12 +193,14 @@ class ThreeDSOperationFilter(_message.Message):
     STATUSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2.ThreeDSOperationType.ValueType]:
-        """Only these types. THREE_DS_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the contract."""
+        """Types to match, at most 16. THREE_DS_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the
+        contract.
+        """
 
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2.ThreeDSOperationStatus.ValueType]:
-        """Only these statuses. THREE_DS_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the
-        contract.
+        """Statuses to match, at most 16. THREE_DS_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of
+        the contract.
         """
 
     def __init__(
@@ -223,12 +227,14 @@ class ConsumerOperationFilter(_message.Message):
     STATUSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2_1.ConsumerOperationType.ValueType]:
-        """Only these types. CONSUMER_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the contract."""
+        """Types to match, at most 16. CONSUMER_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the
+        contract.
+        """
 
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_operation_pb2_1.ConsumerOperationStatus.ValueType]:
-        """Only these statuses. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the
-        contract.
+        """Statuses to match, at most 16. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of
+        the contract.
         """
 
     def __init__(
@@ -262,20 +268,22 @@ class WatchNotificationsRequest(_message.Message):
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     position: Global___StartPosition.ValueType
-    """At one of the log's ends."""
+    """One of the event log's ends."""
     after_cursor: _builtins.str
-    """After the notification with this cursor."""
+    """The place after the notification with this cursor."""
     subscription: _builtins.str
-    """Name under which the gateway keeps this watcher's cursor. Empty: the watcher keeps it itself."""
+    """Name under which the gateway keeps this watcher's cursor: 1 to 64 characters of `[A-Za-z0-9_.-]`. Empty: the
+    watcher keeps it itself.
+    """
     max_batch_size: _builtins.int
     """Maximum number of notifications in a batch, 1 to 1000. 0: 100."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """With the first notification that was taken at this time or later."""
+        """The first notification that the gateway received at this time or later."""
 
     @_builtins.property
     def filter(self) -> Global___NotificationFilter:
-        """Which notifications are wanted. Absent: all. The cursor moves past those that do not match."""
+        """Filter of the notifications. Absent: all match. The cursor moves past those that do not match."""
 
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
@@ -355,12 +363,12 @@ class CommitCursorRequest(_message.Message):
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     subscription: _builtins.str
-    """Name of the subscription."""
+    """Name of the subscription: 1 to 64 characters of `[A-Za-z0-9_.-]`. Required."""
     cursor: _builtins.str
-    """Cursor of the last processed notification or batch."""
+    """Cursor of the last processed notification or batch. Required."""
     fencing_token: _builtins.int
-    """Fencing token of the batch that was processed. If the subscription was reset since the watcher with this token became
-    active, the commit is refused, so that it cannot undo the reset. 0: not checked.
+    """Fencing token of the batch that was processed. If the subscription was reset since the watcher with this token
+    became active, the commit is refused, so that it cannot undo the reset. 0: not checked.
     """
     def __init__(
         self,
@@ -413,7 +421,7 @@ class Subscription(_message.Message):
     LAG_FIELD_NUMBER: _builtins.int
     WATCHERS_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
-    """Its issuer."""
+    """Issuer of the subscription."""
     name: _builtins.str
     """Name of the subscription."""
     committed_cursor: _builtins.str
@@ -423,7 +431,7 @@ class Subscription(_message.Message):
     included.
     """
     watchers: _builtins.int
-    """Number of watchers at all gateways: none, one active, or one active and others that stand by."""
+    """Number of watchers at all gateways: one of them is active, the others stand by."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the commit or reset."""
@@ -457,7 +465,7 @@ class GetSubscriptionRequest(_message.Message):
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     subscription: _builtins.str
-    """Name of the subscription."""
+    """Name of the subscription: 1 to 64 characters of `[A-Za-z0-9_.-]`. Required."""
     def __init__(
         self,
         *,
@@ -510,7 +518,7 @@ class ListSubscriptionsRequest(_message.Message):
     page_size: _builtins.int
     """Maximum number of subscriptions in the page, 1 to 1000. 0: 100."""
     page_token: _builtins.str
-    """`next_page_token` of the previous page; empty for the first page. The page size may differ from page to page."""
+    """`next_page_token` of the previous page. Empty: the first page. The page size may differ from page to page."""
     def __init__(
         self,
         *,
@@ -569,18 +577,18 @@ class ResetSubscriptionRequest(_message.Message):
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     subscription: _builtins.str
-    """Name of the subscription."""
+    """Name of the subscription: 1 to 64 characters of `[A-Za-z0-9_.-]`. Required."""
     position: Global___StartPosition.ValueType
-    """At one of the event log's ends, as it is now."""
+    """One of the event log's present ends."""
     cursor: _builtins.str
-    """After the notification with this cursor."""
+    """The place after the notification with this cursor."""
     fencing_token: _builtins.int
     """Fencing token of the active watcher that resets its own subscription. 0: the subscription must have no active
     watcher.
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """With the first notification that was taken at this time or later."""
+        """The first notification that the gateway received at this time or later."""
 
     def __init__(
         self,
@@ -635,7 +643,7 @@ class DeleteSubscriptionRequest(_message.Message):
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     subscription: _builtins.str
-    """Name of the subscription."""
+    """Name of the subscription: 1 to 64 characters of `[A-Za-z0-9_.-]`. Required."""
     def __init__(
         self,
         *,

@@ -87,7 +87,7 @@ class NotificationServiceServicer:
 
         The first message comes at once and says where the watch begins. Batches without notifications are heartbeats: the
         stream is never silent for longer than `heartbeat_interval`, and a watcher that hears nothing for twice as long has
-        lost its connection. A slow watcher lags behind in the log, costs the memory of one batch and holds up nobody.
+        lost its connection. A slow watcher lags behind in the log, costs the memory of one batch and delays no other.
 
         With `subscription`, the gateway keeps the cursor that the watcher commits, beginning with the one where its first
         watch began. One watcher of a subscription is active, across all gateways. The others stand by: they get heartbeats
@@ -95,17 +95,17 @@ class NotificationServiceServicer:
         delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
         to it may arrive after those of its successor: `fencing_token` tells them apart.
 
-        Only the first watch of a subscription may say where it starts: it creates the subscription, with a committed cursor
-        there. A watcher that reconnects leaves `start` out, and so does a service that runs several or starts again: to
-        begin elsewhere than at LATEST, create the subscription once before, with ResetSubscription.
+        Only the first watch of a subscription may set `start`: it creates the subscription, with its committed cursor
+        there. Watchers that reconnect or restart omit `start`. If several watchers share a subscription that begins
+        elsewhere than at LATEST, create it first, with ResetSubscription.
 
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
         usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
-        - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Leave it
-        out to continue there; ResetSubscription moves the cursor.
+        - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Omit it
+        to continue there; ResetSubscription moves the cursor.
         - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -113,8 +113,8 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CommitCursor(self, request, context):
-        """Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit or
-        a reset creates the subscription.
+        """Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit
+        or a reset creates the subscription.
 
         Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
 
@@ -152,24 +152,25 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetSubscription(self, request, context):
-        """Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if there
-        is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions shows it,
-        DeleteSubscription removes it.
+        """Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if
+        there is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions
+        shows it, DeleteSubscription removes it.
 
-        A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing token.
-        When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway, begins
-        there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new stream.
-        Every other commit with a fencing token from before the reset is refused as well, however late it arrives. A commit
-        without a token is not checked, and may move the cursor forward again.
+        A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing
+        token. When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway,
+        begins there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new
+        stream. Every other commit with a fencing token from before the reset is refused as well, however late it arrives.
+        A commit without a token is not checked, and may move the cursor forward again.
 
-        EARLIEST is the oldest notification that is kept now. If retention trims it before the next watch begins, that watch
-        gets CURSOR_EXPIRED: name a time instead where notifications are trimmed constantly.
+        EARLIEST is the oldest notification that is kept now. If retention removes it before the next watch begins, that
+        watch gets CURSOR_EXPIRED: where retention removes notifications constantly, reset to a time instead.
 
         Idempotent: repeated while no other watcher becomes active, it has the same result.
 
         - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has an active watcher; stop the watcher first.
         - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the token is not that of its latest watcher.
-        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
+        usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -24,9 +24,11 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class AReq(_message.Message):
     """An authentication request (EMV 3DS AReq): the union of versions 2.1.0, 2.2.0 and 2.3.1. An empty string means absent.
-    A field that the chosen version, channel or category does not have is refused, never left out. All text is ASCII, but
-    for the cardholder's name in 2.3.1. `messageType` is the gateway's to write. Where a condition names a field, it
-    names it as EMV does; a channel with a category after it has the field in that category alone.
+    The gateway writes `messageType`. All text is ASCII, except the cardholder's name in 2.3.1.
+
+    A field that the version, channel or category does not have is a violation: the gateway never drops it. Comments
+    abbreviate: "Channel: BRW" means that only the browser channel has the field, and "3RI/PA" only the category of
+    payments in that channel. Conditions use EMV's names of the fields.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -141,65 +143,101 @@ class AReq(_message.Message):
     BROAD_INFO_FIELD_NUMBER: _builtins.int
     MESSAGE_EXTENSION_FIELD_NUMBER: _builtins.int
     message_version: _codes_pb2.MessageVersion.ValueType
-    """The protocol version to speak: what LookupCard chose. Required."""
+    """The protocol version: `LookupCardResponse.message_version`. Required."""
     device_channel: _codes_pb2.DeviceChannel.ValueType
-    """Where the cardholder is. Required."""
+    """Channel of the authentication. Required."""
     message_category: _codes_pb2.MessageCategory.ValueType
-    """Whether it is about a payment. Required."""
+    """Category of the authentication: payment or not. Required."""
     three_ds_server_trans_id: _builtins.str
-    """The transaction id. In the browser channel it has to come from LookupCard; in the others the gateway makes one
-    where none is given. A UUID. Required.
+    """The transaction id. A UUID. In the browser channel it is required, and must be one that LookupCard returned. In the
+    other channels the gateway generates one if it is empty.
     """
     ds: _builtins.str
-    """The directory server to ask; absent: the one that the card number leads to. Codes: amex American Express, jcb
-    JCB, mastercard Mastercard, protectbuy ProtectBuy (Discover/Diners), sbn Secured by Nets
-    (Dankort/Forbrugsforeningen), standin 3dsecure.io standin directory server and scheme (only in sandbox), visa
-    Visa.
+    """The directory server. Empty: the one that the card number leads to.
+    - `amex`: American Express.
+    - `jcb`: JCB.
+    - `mastercard`: Mastercard.
+    - `protectbuy`: ProtectBuy (Discover/Diners).
+    - `sbn`: Secured by Nets (Dankort/Forbrugsforeningen).
+    - `standin`: 3dsecure.io standin directory server and scheme (only in sandbox).
+    - `visa`: Visa.
     """
     three_ds_comp_ind: _codes_pb2.CompletionIndicator.ValueType
-    """How the 3DS Method ended. Channel: BRW. Required."""
+    """Result of the 3DS Method. Channel: BRW. Required."""
     three_ds_method_id: _builtins.str
-    """The threeDSServerTransID under which the 3DS Method ran earlier, where that run is to count. Only in 2.3.1. A
+    """The threeDSServerTransID of an earlier run of the 3DS Method that counts for this authentication. Only in 2.3.1. A
     UUID. Channel: BRW.
     """
     three_ds_requestor_url: _builtins.str
-    """Web site of the 3DS requestor, or its customer service's. In 2.1.0 and 2.2.0: an absolute URL. In 2.3.1: an https
-    URL. At most 2048 characters. Required.
+    """Web site of the 3DS requestor or of its customer service. At most 2048 characters. Required.
+    - In 2.1.0 and 2.2.0: an absolute URL.
+    - In 2.3.1: an https URL.
     """
     three_ds_requestor_authentication_ind: _builtins.str
-    """Why the cardholder is authenticated. Codes: 01 Payment transaction, 02 Recurring transaction, 03 Instalment
-    transaction, 04 Add card, 05 Maintain card, 06 Cardholder verification as part of EMV token ID&V, 07 Billing
-    Agreement, 08 Split shipment, 09 Delayed shipment, 10 Split payment, 80-99 for the DS to define. Channels: APP,
-    BRW. Required.
+    """Purpose of the authentication. Channels: APP, BRW. Required.
+    - `01`: Payment transaction.
+    - `02`: Recurring transaction.
+    - `03`: Instalment transaction.
+    - `04`: Add card.
+    - `05`: Maintain card.
+    - `06`: Cardholder verification as part of EMV token ID&V.
+    - `07`: Billing Agreement.
+    - `08`: Split shipment.
+    - `09`: Delayed shipment.
+    - `10`: Split payment.
+    - `80` to `99`: defined by the DS.
     """
     three_ri_ind: _builtins.str
-    """Why the 3DS requestor authenticates without the cardholder. Codes: 01 Recurring transaction, 02 Instalment
-    transaction, 03 Add card, 04 Maintain card information, 05 Account verification, 06 Split shipment, 07 Top-up, 08
-    Mail Order, 09 Telephone Order, 10 Trust List status check, 11 Other payment, 12 Billing Agreement, 13 Device
-    Binding status check, 14 Card Security Code status check, 15 Delayed shipment, 16 Split payment, 17 FIDO
-    credential deletion, 18 FIDO credential registration, 19 Decoupled Authentication Fallback, 80-99 for the DS to
-    define. Channel: 3RI. Required.
+    """Purpose of the authentication without the cardholder. Channel: 3RI. Required.
+    - `01`: Recurring transaction.
+    - `02`: Instalment transaction.
+    - `03`: Add card.
+    - `04`: Maintain card information.
+    - `05`: Account verification.
+    - `06`: Split shipment.
+    - `07`: Top-up.
+    - `08`: Mail Order.
+    - `09`: Telephone Order.
+    - `10`: Trust List status check.
+    - `11`: Other payment.
+    - `12`: Billing Agreement.
+    - `13`: Device Binding status check.
+    - `14`: Card Security Code status check.
+    - `15`: Delayed shipment.
+    - `16`: Split payment.
+    - `17`: FIDO credential deletion.
+    - `18`: FIDO credential registration.
+    - `19`: Decoupled Authentication Fallback.
+    - `80` to `99`: defined by the DS.
     """
     three_ds_requestor_dec_req_ind: _builtins.str
     """Whether the 3DS requestor accepts decoupled authentication. Only in 2.2.0 and 2.3.1. One of Y, N, F, B."""
     three_ds_requestor_dec_max_time: _builtins.str
-    """How long a decoupled authentication may take, in minutes. Only in 2.2.0 and 2.3.1. 1 to 10080, 5 digits. In
-    2.2.0: required if `threeDSRequestorDecReqInd == "Y"`. In 2.3.1: required if `threeDSRequestorDecReqInd in [Y, F,
-    B]`.
+    """Maximum duration of a decoupled authentication, in minutes. Only in 2.2.0 and 2.3.1. 1 to 10080, 5 digits.
+    - In 2.2.0: required if `threeDSRequestorDecReqInd == "Y"`.
+    - In 2.3.1: required if `threeDSRequestorDecReqInd in [Y, F, B]`.
     """
     three_ds_req_auth_method_ind: _builtins.str
-    """What the DS found when it verified the signature of the requestor's authentication. Only in 2.2.0 and 2.3.1.
-    Codes: 01 Verified, 02 Failed, 03 Not Performed, 80-99 for the DS to define. Channels: APP, BRW.
+    """Result of the DS's verification of the signature of the requestor's authentication. Only in 2.2.0 and 2.3.1.
+    Channels: APP, BRW.
+    - `01`: Verified.
+    - `02`: Failed.
+    - `03`: Not Performed.
+    - `80` to `99`: defined by the DS.
     """
     three_ds_requestor_spc_support: _builtins.str
     """Whether the 3DS requestor supports Secure Payment Confirmation. Only in 2.3.1. The only value is Y. Channel: BRW."""
     spc_incomp_ind: _builtins.str
-    """Why a Secure Payment Confirmation did not complete. Only in 2.3.1. Codes: 01 SPC did not run or did not
-    successfully complete, 02 Cardholder cancelled the SPC authentication, 03 SPC timed out. Channel: BRW.
+    """Reason for an incomplete Secure Payment Confirmation. Only in 2.3.1. Channel: BRW.
+    - `01`: SPC did not run or did not successfully complete.
+    - `02`: Cardholder cancelled the SPC authentication.
+    - `03`: SPC timed out.
     """
     notification_url: _builtins.str
-    """Where the ACS posts the result of the challenge (`cres`). In 2.1.0 and 2.2.0: an absolute URL. In 2.3.1: an https
-    URL. At most 256 characters. Channel: BRW. Required.
+    """The URL to which the browser posts the result of the challenge (`cres`). At most 256 characters. Channel: BRW.
+    Required.
+    - In 2.1.0 and 2.2.0: an absolute URL.
+    - In 2.3.1: an https URL.
     """
     acct_number: _builtins.str
     """The card's account number (PAN). 13 to 19 digits. Required."""
@@ -208,20 +246,29 @@ class AReq(_message.Message):
     card_security_code: _builtins.str
     """The card's security code. Only in 2.3.1. 3 to 4 digits."""
     card_security_code_status: _builtins.str
-    """Whether the card security code is right. Only in 2.3.1. One of Y, N, U."""
+    """Result of the check of the card security code. Only in 2.3.1. One of Y, N, U."""
     card_security_code_status_source: _builtins.str
-    """Who checked the card security code. Only in 2.3.1. Codes: 01 DS, 02 ACS, 80-99 for the DS to define. Required if
-    `cardSecurityCodeStatus is not empty`.
+    """Party that checked the card security code. Only in 2.3.1. Required if `cardSecurityCodeStatus is not empty`.
+    - `01`: DS.
+    - `02`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     acct_type: _builtins.str
-    """The kind of account. Codes: 01 Not applicable, 02 Credit, 03 Debit, 80-99 for the card scheme to define."""
+    """The kind of account.
+    - `01`: Not applicable.
+    - `02`: Credit.
+    - `03`: Debit.
+    - `80` to `99`: defined by the card scheme.
+    """
     acct_id: _builtins.str
     """The account's id at the 3DS requestor. At most 64 characters."""
     pay_token_ind: _builtins.bool
-    """Whether the transaction was de-tokenised before the AReq; only true is sent."""
+    """Whether the transaction was de-tokenised before the AReq. If set, it must be true."""
     pay_token_source: _builtins.str
-    """Who de-tokenised. Only in 2.2.0 and 2.3.1. Codes: 01 3-D Secure Server, 02 Directory Server, 80-99 for the DS to
-    define. Required if `payTokenInd is true`.
+    """Party that de-tokenised. Only in 2.2.0 and 2.3.1. Required if `payTokenInd is true`.
+    - `01`: 3-D Secure Server.
+    - `02`: Directory Server.
+    - `80` to `99`: defined by the DS.
     """
     acquirer_bin: _builtins.str
     """The acquirer's id. At most 11 characters. Required if `messageCategory == "01"`."""
@@ -230,7 +277,7 @@ class AReq(_message.Message):
     acquirer_country_code: _builtins.str
     """The acquirer's country. Only in 2.3.1. 3 digits. Required."""
     acquirer_country_code_source: _builtins.str
-    """Who set the acquirer's country. Only in 2.3.1. 2 digits. Required."""
+    """Party that set the acquirer's country. Only in 2.3.1. 2 digits. Required."""
     mcc: _builtins.str
     """Merchant category code. 4 characters. Required if `messageCategory == "01"`."""
     merchant_country_code: _builtins.str
@@ -238,57 +285,68 @@ class AReq(_message.Message):
     merchant_name: _builtins.str
     """The merchant's name. At most 40 characters. Required if `messageCategory == "01"`."""
     trans_type: _builtins.str
-    """What is bought. Codes: 01 Goods/ Service Purchase, 03 Check Acceptance, 10 Account Funding, 11 Quasi-Cash
-    Transaction, 28 Prepaid Activation and Load. In 2.1.0: channels: APP/PA, BRW/PA. In 2.2.0 and 2.3.1: channels:
-    APP/PA, BRW/PA, 3RI/PA.
+    """Type of the transaction.
+    - In 2.1.0: channels APP/PA, BRW/PA.
+    - In 2.2.0 and 2.3.1: channels APP/PA, BRW/PA, 3RI/PA.
+
+    Codes:
+    - `01`: Goods/service Purchase.
+    - `03`: Check Acceptance.
+    - `10`: Account Funding.
+    - `11`: Quasi-Cash Transaction.
+    - `28`: Prepaid Activation and Load.
     """
     purchase_amount: _builtins.str
-    """The amount in minor units of the currency, without a decimal point. At most 48 digits. In 2.1.0: channels: APP,
-    BRW, 3RI/PA. In 2.1.0: required if `messageCategory == "01" or (messageCategory == "02" and
-    threeDSRequestorAuthenticationInd in [02, 03])`. In 2.2.0: required if `messageCategory == "01" or
-    (messageCategory == "02" and (threeDSRequestorAuthenticationInd in [02, 03] or threeRIInd in [01, 02, 06, 07, 08,
-    09, 11]))`. In 2.3.1: required if `messageCategory == "01" or (messageCategory == "02" and
-    (threeDSRequestorAuthenticationInd in [02, 03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
+    """The amount in minor units of the currency, without a decimal point. At most 48 digits.
+    - In 2.1.0: channels APP, BRW, 3RI/PA; required if `messageCategory == "01" or (messageCategory == "02" and
+      threeDSRequestorAuthenticationInd in [02, 03])`.
+    - In 2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`.
+    - In 2.3.1: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
     """
     purchase_currency: _builtins.str
-    """The amount's currency. ISO 4217 numeric, three digits. In 2.1.0: channels: APP, BRW, 3RI/PA. In 2.1.0: required
-    if `messageCategory == "01" or (messageCategory == "02" and threeDSRequestorAuthenticationInd in [02, 03])`. In
-    2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd in
-    [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`. In 2.3.1: required if `messageCategory == "01" or
-    (messageCategory == "02" and (threeDSRequestorAuthenticationInd in [02, 03, 07, 08, 09] or threeRIInd in [01, 02,
-    06, 07, 08, 09, 11, 15]))`.
+    """The amount's currency. ISO 4217 numeric, three digits.
+    - In 2.1.0: channels APP, BRW, 3RI/PA; required if `messageCategory == "01" or (messageCategory == "02" and
+      threeDSRequestorAuthenticationInd in [02, 03])`.
+    - In 2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`.
+    - In 2.3.1: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
     """
     purchase_exponent: _builtins.str
-    """How many digits the currency's minor unit has. One digit. In 2.1.0: channels: APP, BRW, 3RI/PA. In 2.1.0:
-    required if `messageCategory == "01" or (messageCategory == "02" and threeDSRequestorAuthenticationInd in [02,
-    03])`. In 2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and
-    (threeDSRequestorAuthenticationInd in [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`. In 2.3.1:
-    required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd in [02,
-    03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
+    """Number of digits of the currency's minor unit. One digit.
+    - In 2.1.0: channels APP, BRW, 3RI/PA; required if `messageCategory == "01" or (messageCategory == "02" and
+      threeDSRequestorAuthenticationInd in [02, 03])`.
+    - In 2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`.
+    - In 2.3.1: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
     """
     purchase_date: _builtins.str
-    """When the purchase was made (UTC). YYYYMMDDHHMMSS. In 2.1.0: channels: APP, BRW, 3RI/PA. In 2.1.0: required if
-    `messageCategory == "01" or (messageCategory == "02" and threeDSRequestorAuthenticationInd in [02, 03])`. In
-    2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd in
-    [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`. In 2.3.1: required if `messageCategory == "01" or
-    (messageCategory == "02" and (threeDSRequestorAuthenticationInd in [02, 03, 07, 08, 09] or threeRIInd in [01, 02,
-    06, 07, 08, 09, 11, 15]))`.
+    """Time of the purchase (UTC). YYYYMMDDHHMMSS.
+    - In 2.1.0: channels APP, BRW, 3RI/PA; required if `messageCategory == "01" or (messageCategory == "02" and
+      threeDSRequestorAuthenticationInd in [02, 03])`.
+    - In 2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`.
+    - In 2.3.1: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
     """
     purchase_instal_data: _builtins.str
-    """How many instalments the cardholder agreed to. 2 to 999, no leading zeros needed. In 2.1.0: channels: APP, BRW.
-    In 2.1.0: required if `threeDSRequestorAuthenticationInd == "03"`. In 2.2.0 and 2.3.1: required if
-    `threeDSRequestorAuthenticationInd == "03" or threeRIInd == "02"`.
+    """Number of instalments that the cardholder agreed to. 2 to 999, no leading zeros needed.
+    - In 2.1.0: channels APP, BRW; required if `threeDSRequestorAuthenticationInd == "03"`.
+    - In 2.2.0 and 2.3.1: required if `threeDSRequestorAuthenticationInd == "03" or threeRIInd == "02"`.
     """
     recurring_expiry: _builtins.str
-    """After which day no further authorisation is made. YYYYMMDD. In 2.1.0: channels: APP, BRW. In 2.1.0: required if
-    `threeDSRequestorAuthenticationInd in [02, 03]`. In 2.2.0: required if `threeDSRequestorAuthenticationInd in [02,
-    03] or threeRIInd in [01, 02]`.
+    """Last day of further authorisations. YYYYMMDD.
+    - In 2.1.0: channels APP, BRW; required if `threeDSRequestorAuthenticationInd in [02, 03]`.
+    - In 2.2.0: required if `threeDSRequestorAuthenticationInd in [02, 03] or threeRIInd in [01, 02]`.
     """
     recurring_frequency: _builtins.str
-    """At least how many days lie between authorisations. At most 4 digits. In 2.1.0: channels: APP, BRW. In 2.1.0:
-    required if `threeDSRequestorAuthenticationInd in [02, 03]`. In 2.2.0: required if
-    `threeDSRequestorAuthenticationInd in [02, 03] or threeRIInd in [01, 02]`. In 2.3.1: required if
-    `recurringInd.frequencyInd == "01"`.
+    """Minimum number of days between authorisations. At most 4 digits.
+    - In 2.1.0: channels APP, BRW; required if `threeDSRequestorAuthenticationInd in [02, 03]`.
+    - In 2.2.0: required if `threeDSRequestorAuthenticationInd in [02, 03] or threeRIInd in [01, 02]`.
+    - In 2.3.1: required if `recurringInd.frequencyInd == "01"`.
     """
     recurring_amount: _builtins.str
     """The recurring amount in minor units of the currency. Only in 2.3.1. At most 48 characters. Required if
@@ -297,13 +355,11 @@ class AReq(_message.Message):
     recurring_currency: _builtins.str
     """The recurring amount's currency. Only in 2.3.1. 3 digits. Required if `recurringAmount is not empty`."""
     recurring_exponent: _builtins.str
-    """How many digits the recurring currency's minor unit has. Only in 2.3.1. One digit. Required if `recurringAmount
-    is not empty`.
+    """Number of digits of the recurring currency's minor unit. Only in 2.3.1. One digit. Required if `recurringAmount is
+    not empty`.
     """
     recurring_date: _builtins.str
-    """From which day the new recurring amount holds. Only in 2.3.1. YYYYMMDD. Required if `recurringInd.frequencyInd ==
-    "01"`.
-    """
+    """First day of the new recurring amount. Only in 2.3.1. YYYYMMDD. Required if `recurringInd.frequencyInd == "01"`."""
     cardholder_name: _builtins.str
     """The cardholder's name. ASCII in 2.1.0 and 2.2.0, any characters in 2.3.1. 2 to 45 characters."""
     email: _builtins.str
@@ -341,37 +397,43 @@ class AReq(_message.Message):
     ship_addr_country: _builtins.str
     """Shipping address, country. 3 digits. Required if `shipAddrState is not empty`."""
     browser_accept_header: _builtins.str
-    """The browser's Accept header, as it came. At most 2048 characters. Channel: BRW. Required."""
+    """The browser's Accept header, unchanged. At most 2048 characters. Channel: BRW. Required."""
     browser_user_agent: _builtins.str
     """The browser's User-Agent header. At most 2048 characters. Channel: BRW. Required."""
     browser_ip: _builtins.str
-    """The browser's address, IPv4 or IPv6. At most 45 characters. Channel: BRW."""
+    """The browser's IP address, IPv4 or IPv6. At most 45 characters. Channel: BRW."""
     browser_language: _builtins.str
-    """The browser's language (`navigator.language`, BCP 47). 1 to 8 characters. Channel: BRW. In 2.1.0 and 2.2.0:
-    required. In 2.3.1: required if `browserJavascriptEnabled is true`.
+    """The browser's language (`navigator.language`, BCP 47). 1 to 8 characters. Channel: BRW.
+    - In 2.1.0 and 2.2.0: required.
+    - In 2.3.1: required if `browserJavascriptEnabled is true`.
     """
     browser_javascript_enabled: _builtins.bool
     """Whether the browser runs JavaScript. Only in 2.2.0 and 2.3.1. Channel: BRW. Required."""
     browser_java_enabled: _builtins.bool
-    """Whether the browser runs Java (`navigator.javaEnabled()`). Channel: BRW. In 2.1.0: required. In 2.2.0 and 2.3.1:
-    required if `browserJavascriptEnabled is true`.
+    """Whether the browser runs Java (`navigator.javaEnabled()`). Channel: BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
     """
     browser_color_depth: _builtins.str
-    """Bits of colour per pixel (`screen.colorDepth`). One of 1, 4, 8, 15, 16, 24, 32, 48. Channel: BRW. In 2.1.0:
-    required. In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
+    """Bits of colour per pixel (`screen.colorDepth`). One of 1, 4, 8, 15, 16, 24, 32, 48. Channel: BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
     """
     browser_screen_height: _builtins.str
-    """Height of the screen, in pixels. 1 to 6 digits. Channel: BRW. In 2.1.0: required. In 2.2.0 and 2.3.1: required if
-    `browserJavascriptEnabled is true`.
+    """Height of the screen, in pixels. 1 to 6 digits. Channel: BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
     """
     browser_screen_width: _builtins.str
-    """Width of the screen, in pixels. 1 to 6 digits. Channel: BRW. In 2.1.0: required. In 2.2.0 and 2.3.1: required if
-    `browserJavascriptEnabled is true`.
+    """Width of the screen, in pixels. 1 to 6 digits. Channel: BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
     """
     browser_tz: _builtins.str
-    """Minutes between UTC and the browser's time (`Date.getTimezoneOffset()`). 1 to 4 digits, with a sign before them
-    if negative. Channel: BRW. In 2.1.0: required. In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is
-    true`.
+    """Minutes between UTC and the browser's time (`Date.getTimezoneOffset()`). 1 to 4 digits, with a sign before them if
+    negative. Channel: BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
     """
     device_id: _builtins.str
     """An unchanging id of the cardholder's device. Only in 2.3.1. At most 64 characters. Channel: BRW."""
@@ -382,96 +444,132 @@ class AReq(_message.Message):
     Required if `threeDSRequestorSpcSupport == "Y"`.
     """
     app_ip: _builtins.str
-    """The device's address as the app sees it, IPv4 or IPv6. Only in 2.3.1. At most 45 characters. Channel: APP."""
+    """The device's IP address as the app sees it, IPv4 or IPv6. Only in 2.3.1. At most 45 characters. Channel: APP."""
     sdk_type: _builtins.str
-    """The kind of 3DS SDK. Only in 2.3.1. Codes: 01 Default SDK, 02 Split-SDK, 80-99 for the DS to define. Channel:
-    APP. Required.
+    """The kind of 3DS SDK. Only in 2.3.1. Channel: APP. Required.
+    - `01`: Default SDK.
+    - `02`: Split-SDK.
+    - `80` to `99`: defined by the DS.
     """
     sdk_app_id: _builtins.str
     """The SDK's id of its installation in the app. A UUID. Channel: APP. Required."""
     sdk_enc_data: _builtins.str
     """Device data, encrypted by the SDK for the DS: a JWE. At most 64000 characters. Channel: APP. Required."""
     sdk_max_timeout: _builtins.str
-    """How long the app waits for the whole transaction, in minutes. 5 to 99, 2 digits. Channel: APP. Required."""
+    """Maximum duration of the whole transaction in the app, in minutes. 5 to 99, 2 digits. Channel: APP. Required."""
     sdk_reference_number: _builtins.str
     """EMVCo's reference number of the SDK. At most 32 characters. Channel: APP. Required."""
     sdk_trans_id: _builtins.str
-    """The SDK's id of the transaction. A UUID. In 2.1.0: channel: APP. In 2.1.0: required. In 2.2.0 and 2.3.1: required
-    if `deviceChannel == "01"`.
+    """The SDK's id of the transaction. A UUID.
+    - In 2.1.0: channel APP; required.
+    - In 2.2.0 and 2.3.1: required if `deviceChannel == "01"`.
     """
     sdk_server_signed_content: _builtins.str
-    """What the split SDK's server signed: a JWS. Only in 2.3.1. At most 4000 characters. Channel: APP. Required if
-    `sdkType == "02"`.
+    """Content that the split SDK's server signed: a JWS. Only in 2.3.1. At most 4000 characters. Channel: APP. Required
+    if `sdkType == "02"`.
     """
     sdk_signature_timestamp: _builtins.str
-    """When the split SDK's server signed (UTC). Only in 2.3.1. YYYYMMDDHHMMSS. Channel: APP."""
+    """Time of the split SDK server's signature (UTC). Only in 2.3.1. YYYYMMDDHHMMSS. Channel: APP."""
     white_list_status: _builtins.str
-    """Whether the cardholder trusts this 3DS requestor. Only in 2.2.0. Codes: E Not eligible as determined by issuer, N
-    3DS Requestor is not whitelisted by cardholder, P Pending confirmation by cardholder, R Cardholder rejected, U
-    Whitelist status unknown, unavailable, or does not apply, Y 3DS Requestor is whitelisted by cardholder.
+    """The cardholder's trust in this 3DS requestor. Only in 2.2.0.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not whitelisted by cardholder.
+    - `P`: Pending confirmation by cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Whitelist status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is whitelisted by cardholder.
     """
     white_list_status_source: _builtins.str
-    """Who set whiteListStatus. Only in 2.2.0. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `whiteListStatus is not empty`.
+    """Party that set whiteListStatus. Only in 2.2.0. Required if `whiteListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     trust_list_status: _builtins.str
-    """Whether the cardholder trusts this 3DS requestor; the name of whiteListStatus in 2.3.1. Only in 2.3.1. Codes: E
-    Not eligible as determined by issuer, N 3DS Requestor is not Trust Listed by Cardholder, P Pending confirmation
-    by Cardholder, R Cardholder rejected, U Trust List status unknown, unavailable, or does not apply, Y 3DS
-    Requestor is Trust Listed by Cardholder.
+    """The cardholder's trust in this 3DS requestor: the successor of whiteListStatus. Only in 2.3.1.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not Trust Listed by Cardholder.
+    - `P`: Pending confirmation by Cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Trust List status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is Trust Listed by Cardholder.
     """
     trust_list_status_source: _builtins.str
-    """Who set trustListStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `trustListStatus is not empty`.
+    """Party that set trustListStatus. Only in 2.3.1. Required if `trustListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     device_binding_status: _builtins.str
-    """Whether the device is bound to the cardholder. Only in 2.3.1. Codes: 01 Device is not bound by Cardholder, 02 Not
-    eligible as determined by issuer, 03 Pending confirmation by Cardholder, 04 Cardholder reject, 05 Device Binding
-    Status unknown, unavailable, or does not apply, 11 Device is bound by Cardholder (device is bound using hardware
-    / SIM internal to the consumer device. For instance, keys stored in a secure element on the device), 12 Device is
-    bound by Cardholder (device is bound using hardware external to the consumers device. For example, a external
-    FIDO authenticator), 13 Device is bound by Cardholder (Device is bound using data that includes dynamically), 14
-    Device is bound by Cardholder (Device is bound using static device data that has been obtained from the consumers
-    device), 15 Device is bound by Cardholder (Other method), 80-99 for the DS to define.
+    """Binding of the device to the cardholder. Only in 2.3.1.
+    - `01`: Device is not bound by Cardholder.
+    - `02`: Not eligible as determined by issuer.
+    - `03`: Pending confirmation by Cardholder.
+    - `04`: Cardholder reject.
+    - `05`: Device Binding Status unknown, unavailable, or does not apply.
+    - `11`: Device is bound by Cardholder (device is bound using hardware / SIM internal to the consumer device; for
+      instance, keys stored in a secure element on the device).
+    - `12`: Device is bound by Cardholder (device is bound using hardware external to the consumer's device. For
+      example, an external FIDO authenticator).
+    - `13`: Device is bound by Cardholder (device is bound using data that includes dynamically generated data).
+    - `14`: Device is bound by Cardholder (device is bound using static device data that has been obtained from the
+      consumer's device).
+    - `15`: Device is bound by Cardholder (Other method).
+    - `80` to `99`: defined by the DS.
     """
     device_binding_status_source: _builtins.str
-    """Who set deviceBindingStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define.
-    Required if `deviceBindingStatus is not empty`.
+    """Party that set deviceBindingStatus. Only in 2.3.1. Required if `deviceBindingStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     @_builtins.property
     def three_ds_requestor_challenge_ind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Whether the 3DS requestor would like a challenge. 2.3.1 takes several, earlier versions one. Codes: 01 No
-        preference, 02 No challenge requested, 03 Challenge requested (3DS Requestor preference), 04 Challenge requested
-        (Mandate), 05 No challenge requested (transactional risk analysis is already performed), 06 No challenge
-        requested (Data share only), 07 No challenge requested (strong consumer authentication is already performed), 08
-        No challenge requested (use Trust List exemption if no challenge required), 09 Challenge requested (Trust List
-        prompt requested if challenge required), 10 No challenge requested (use low value exemption), 11 No challenge
-        requested (Secure corporate payment exemption), 12 Challenge requested (Device Binding prompt requested if
-        challenge required), 13 Challenge requested (Issuer requested), 14 Challenge requested (Merchant-initiated
-        transactions), 80-99 for the DS to define. In 2.1.0 and 2.2.0: channels: APP, BRW.
+        """The 3DS requestor's preference for or against a challenge. Several in 2.3.1, one in earlier versions.
+        - In 2.1.0 and 2.2.0: channels APP, BRW.
+
+        Codes:
+        - `01`: No preference.
+        - `02`: No challenge requested.
+        - `03`: Challenge requested (3DS Requestor preference).
+        - `04`: Challenge requested (Mandate).
+        - `05`: No challenge requested (transactional risk analysis is already performed).
+        - `06`: No challenge requested (Data share only).
+        - `07`: No challenge requested (strong consumer authentication is already performed).
+        - `08`: No challenge requested (use Trust List exemption if no challenge required).
+        - `09`: Challenge requested (Trust List prompt requested if challenge required).
+        - `10`: No challenge requested (use low value exemption).
+        - `11`: No challenge requested (Secure corporate payment exemption).
+        - `12`: Challenge requested (Device Binding prompt requested if challenge required).
+        - `13`: Challenge requested (Issuer requested).
+        - `14`: Challenge requested (Merchant-initiated transactions).
+        - `80` to `99`: defined by the DS.
         """
 
     @_builtins.property
     def three_ds_requestor_authentication_info(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.ThreeDSRequestorAuthenticationInfo]:
-        """How the 3DS requestor authenticated the cardholder. 2.3.1 takes several, earlier versions one. In 2.1.0 and
-        2.2.0: channels: APP, BRW.
+        """The 3DS requestor's own authentication of the cardholder. Several in 2.3.1, one in earlier versions. In 2.1.0 and
+        2.2.0: channels APP, BRW.
         """
 
     @_builtins.property
     def three_ds_requestor_prior_authentication_info(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.ThreeDSRequestorPriorAuthenticationInfo]:
-        """Earlier authentications of this cardholder. 2.3.1 takes several, earlier versions one."""
+        """Earlier authentications of this cardholder. Several in 2.3.1, one in earlier versions."""
 
     @_builtins.property
     def acct_info(self) -> _objects_pb2.AcctInfo:
-        """What the 3DS requestor knows of the cardholder's account with it."""
+        """The cardholder's account at the 3DS requestor."""
 
     @_builtins.property
     def pay_token_info(self) -> _struct_pb2.Struct:
-        """What is known of the payment token. Only in 2.3.1. At most 10000 characters as JSON."""
+        """Data about the payment token. Only in 2.3.1. At most 10000 characters as JSON."""
 
     @_builtins.property
     def merchant_risk_indicator(self) -> _objects_pb2.MerchantRiskIndicator:
-        """What the merchant knows of the purchase's risk."""
+        """The merchant's assessment of the purchase's risk."""
 
     @_builtins.property
     def seller_info(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.SellerInfo]:
@@ -505,7 +603,7 @@ class AReq(_message.Message):
 
     @_builtins.property
     def device_render_options(self) -> _objects_pb2.DeviceRenderOptions:
-        """What the SDK can show. Channel: APP. Required."""
+        """Interfaces and templates that the SDK can show. Channel: APP. Required."""
 
     @_builtins.property
     def default_sdk_type(self) -> _objects_pb2.DefaultSdkType:
@@ -525,7 +623,10 @@ class AReq(_message.Message):
 
     @_builtins.property
     def message_extension(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.MessageExtension]:
-        """Data beyond the specification. In 2.1.0 and 2.2.0: at most 10 items. In 2.3.1: at most 15 items."""
+        """Data beyond the specification.
+        - In 2.1.0 and 2.2.0: at most 10 items.
+        - In 2.3.1: at most 15 items.
+        """
 
     def __init__(
         self,

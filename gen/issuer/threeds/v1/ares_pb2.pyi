@@ -23,8 +23,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ARes(_message.Message):
-    """The answer to an AReq (EMV 3DS ARes): the union of versions 2.1.0, 2.2.0 and 2.3.1. An empty string means absent. The
-    constraints say what the specification promises; the gateway passes on what it receives, valid or not.
+    """An authentication response (EMV 3DS ARes): the union of versions 2.1.0, 2.2.0 and 2.3.1. An empty string means
+    absent. The comments say what the specification requires; the gateway passes on what it receives, valid or not.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -71,22 +71,43 @@ class ARes(_message.Message):
     trans_status: _codes_pb2.TransStatus.ValueType
     """Result of the authentication, or its next step. Required if `messageCategory == "01"`."""
     trans_status_reason: _builtins.str
-    """Why transStatus is what it is. Codes: 01 Card authentication failed, 02 Unknown device, 03 Unsupported device, 04
-    Exceeds authentication frequency limit, 05 Expired card, 06 Invalid card number, 07 Invalid transaction, 08 No
-    card record, 09 Security failure, 10 Stolen card, 11 Suspected fraud, 12 Transaction not permitted to Cardholder,
-    13 Cardholder not enrolled in service, 14 Transaction timed out at the ACS, 15 Low confidence, 16 Medium
-    confidence, 17 High confidence, 18 Very high confidence, 19 Exceeds ACS maximum challenges, 20 Non-Payment
-    transaction not supported, 21 3RI transaction not supported, 22 ACS technical issue, 23 Decoupled Authentication
-    required by ACS but not requested by 3DS Requestor, 24 3DS Requestor Decoupled Max Expiry Time exceeded, 25
-    Decoupled Authentication was provided insufficient time to authenticate Cardholder. ACS will not make attempt, 26
-    Authentication attempted but not performed by the Cardholder, 27 Preferred Authentication Method not supported,
-    28 Validation of content security policy failed, 29 Authentication attempted but not completed by the Cardholder.
-    Fall back to Decoupled Authentication, 30 Authentication completed successfully but additional authentication of
-    the Cardholder required. Reinitiate as Decoupled Authentication, 80-99 for the DS to define. Required if
-    `messageCategory == "01" and transStatus in [N, U, R]`.
+    """Reason for the transStatus. Required if `messageCategory == "01" and transStatus in [N, U, R]`.
+    - `01`: Card authentication failed.
+    - `02`: Unknown device.
+    - `03`: Unsupported device.
+    - `04`: Exceeds authentication frequency limit.
+    - `05`: Expired card.
+    - `06`: Invalid card number.
+    - `07`: Invalid transaction.
+    - `08`: No card record.
+    - `09`: Security failure.
+    - `10`: Stolen card.
+    - `11`: Suspected fraud.
+    - `12`: Transaction not permitted to Cardholder.
+    - `13`: Cardholder not enrolled in service.
+    - `14`: Transaction timed out at the ACS.
+    - `15`: Low confidence.
+    - `16`: Medium confidence.
+    - `17`: High confidence.
+    - `18`: Very high confidence.
+    - `19`: Exceeds ACS maximum challenges.
+    - `20`: Non-Payment transaction not supported.
+    - `21`: 3RI transaction not supported.
+    - `22`: ACS technical issue.
+    - `23`: Decoupled Authentication required by ACS but not requested by 3DS Requestor.
+    - `24`: 3DS Requestor Decoupled Max Expiry Time exceeded.
+    - `25`: Decoupled Authentication was provided insufficient time to authenticate Cardholder. ACS will not make
+      attempt.
+    - `26`: Authentication attempted but not performed by the Cardholder.
+    - `27`: Preferred Authentication Method not supported.
+    - `28`: Validation of content security policy failed.
+    - `29`: Authentication attempted but not completed by the Cardholder. Fall back to Decoupled Authentication.
+    - `30`: Authentication completed successfully but additional authentication of the Cardholder required. Reinitiate
+      as Decoupled Authentication.
+    - `80` to `99`: defined by the DS.
     """
     trans_status_reason_info: _builtins.str
-    """More on transStatusReason, as text. Only in 2.3.1. At most 256 characters."""
+    """Details of the transStatusReason, as text. Only in 2.3.1. At most 256 characters."""
     three_ds_server_trans_id: _builtins.str
     """The transaction id at the 3DS server. A UUID. Required."""
     acs_trans_id: _builtins.str
@@ -94,36 +115,48 @@ class ARes(_message.Message):
     ds_trans_id: _builtins.str
     """The transaction id at the directory server. A UUID. At most 36 characters. Required."""
     sdk_trans_id: _builtins.str
-    """The SDK's id of the transaction. A UUID. In 2.1.0: channel: APP. In 2.1.0: required. In 2.2.0 and 2.3.1: required
-    if `deviceChannel == "01"`.
+    """The SDK's id of the transaction. A UUID.
+    - In 2.1.0: channel APP; required.
+    - In 2.2.0 and 2.3.1: required if `deviceChannel == "01"`.
     """
     eci: _builtins.str
-    """Electronic commerce indicator: the authentication's result for the authorisation, in the card scheme's own
-    values. At most 2 characters.
+    """Electronic commerce indicator: the authentication's result for the authorisation, in the card scheme's own values.
+    At most 2 characters.
     """
     authentication_value: _builtins.str
-    """Cryptogram that proves the authentication to the authorisation (CAVV, AAV): base64 in 2.1.0 and 2.2.0. In 2.1.0
-    and 2.2.0: base64 of 20 bytes. In 2.1.0 and 2.2.0: 28 characters. In 2.3.1: at most 4000 characters. Required if
-    `messageCategory == "01" and transStatus in [Y, A]`.
+    """Cryptogram that proves the authentication in the authorisation (CAVV, AAV). Required if `messageCategory == "01"
+    and transStatus in [Y, A]`.
+    - In 2.1.0 and 2.2.0: base64 of 20 bytes; 28 characters.
+    - In 2.3.1: at most 4000 characters.
     """
     authentication_type: _builtins.str
-    """How the cardholder is challenged. Only in 2.1.0 and 2.2.0. Codes: 01 Static, 02 Dynamic, 03 OOB, 04 Decoupled,
-    80-99 for the DS to define. In 2.1.0: required if `transStatus == "C"`. In 2.2.0: required if `transStatus in [C,
-    D]`.
+    """Type of the challenge. Only in 2.1.0 and 2.2.0.
+    - In 2.1.0: required if `transStatus == "C"`.
+    - In 2.2.0: required if `transStatus in [C, D]`.
+
+    Codes:
+    - `01`: Static.
+    - `02`: Dynamic.
+    - `03`: OOB.
+    - `04`: Decoupled.
+    - `80` to `99`: defined by the DS.
     """
     acs_challenge_mandated: _codes_pb2.YesNo.ValueType
-    """Whether a challenge is mandated. In 2.1.0: channels: APP, BRW. In 2.1.0: required if `transStatus == "C"`. In
-    2.2.0 and 2.3.1: required if `transStatus in [C, D]`.
+    """Whether a challenge is mandated.
+    - In 2.1.0: channels APP, BRW; required if `transStatus == "C"`.
+    - In 2.2.0 and 2.3.1: required if `transStatus in [C, D]`.
     """
     acs_dec_con_ind: _codes_pb2.YesNo.ValueType
     """Whether the ACS confirms decoupled authentication. Only in 2.2.0 and 2.3.1. Required if `transStatus == "D"`."""
     acs_url: _builtins.str
-    """Where the browser posts the CReq. In 2.1.0 and 2.2.0: an absolute URL. In 2.3.1: an https URL. At most 2048
-    characters. Required if `deviceChannel == "02" and transStatus == "C"`.
+    """The URL to which the browser posts the CReq. At most 2048 characters. Required if `deviceChannel == "02" and
+    transStatus == "C"`.
+    - In 2.1.0 and 2.2.0: an absolute URL.
+    - In 2.3.1: an https URL.
     """
     acs_signed_content: _builtins.str
-    """What the app's SDK needs for the challenge, signed by the ACS: a JWS. Three base64url parts with dots. In 2.3.1:
-    at most 16000 characters. Required if `transStatus == "C" and deviceChannel == "01"`.
+    """Data of the challenge for the app's SDK, signed by the ACS: a JWS. Three base64url parts with dots. Required if
+    `transStatus == "C" and deviceChannel == "01"`. In 2.3.1: at most 16000 characters.
     """
     acs_operator_id: _builtins.str
     """The DS's id of the ACS's operator. At most 32 characters."""
@@ -140,71 +173,116 @@ class ARes(_message.Message):
     APP. Required.
     """
     trans_challenge_exemption: _builtins.str
-    """The exemption that spared a challenge. Only in 2.3.1. Codes: 05 Transaction Risk Analysis exemption, 08 Trust
-    List exemption, 10 Low Value exemption, 11 Secure Corporate Payments exemption, 79 No exemption applied, 80-99
-    for the DS to define.
+    """The exemption that spared a challenge. Only in 2.3.1.
+    - `05`: Transaction Risk Analysis exemption.
+    - `08`: Trust List exemption.
+    - `10`: Low Value exemption.
+    - `11`: Secure Corporate Payments exemption.
+    - `79`: No exemption applied.
+    - `80` to `99`: defined by the DS.
     """
     card_security_code_status: _builtins.str
-    """Whether the card security code is right. Only in 2.3.1. One of Y, N, U."""
+    """Result of the check of the card security code. Only in 2.3.1. One of Y, N, U."""
     card_security_code_status_source: _builtins.str
-    """Who checked the card security code. Only in 2.3.1. Codes: 01 DS, 02 ACS, 80-99 for the DS to define. Required if
-    `cardSecurityCodeStatus is not empty`.
+    """Party that checked the card security code. Only in 2.3.1. Required if `cardSecurityCodeStatus is not empty`.
+    - `01`: DS.
+    - `02`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     white_list_status: _builtins.str
-    """Whether the cardholder trusts this 3DS requestor. Only in 2.2.0. Codes: E Not eligible as determined by issuer, N
-    3DS Requestor is not whitelisted by cardholder, P Pending confirmation by cardholder, R Cardholder rejected, U
-    Whitelist status unknown, unavailable, or does not apply, Y 3DS Requestor is whitelisted by cardholder.
+    """The cardholder's trust in this 3DS requestor. Only in 2.2.0.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not whitelisted by cardholder.
+    - `P`: Pending confirmation by cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Whitelist status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is whitelisted by cardholder.
     """
     white_list_status_source: _builtins.str
-    """Who set whiteListStatus. Only in 2.2.0. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `whiteListStatus is not empty`.
+    """Party that set whiteListStatus. Only in 2.2.0. Required if `whiteListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     trust_list_status: _builtins.str
-    """Whether the cardholder trusts this 3DS requestor; the name of whiteListStatus in 2.3.1. Only in 2.3.1. Codes: E
-    Not eligible as determined by issuer, N 3DS Requestor is not Trust Listed by Cardholder, P Pending confirmation
-    by Cardholder, R Cardholder rejected, U Trust List status unknown, unavailable, or does not apply, Y 3DS
-    Requestor is Trust Listed by Cardholder.
+    """The cardholder's trust in this 3DS requestor: the successor of whiteListStatus. Only in 2.3.1.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not Trust Listed by Cardholder.
+    - `P`: Pending confirmation by Cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Trust List status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is Trust Listed by Cardholder.
     """
     trust_list_status_source: _builtins.str
-    """Who set trustListStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `trustListStatus is not empty`.
+    """Party that set trustListStatus. Only in 2.3.1. Required if `trustListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     device_binding_status: _builtins.str
-    """Whether the device is bound to the cardholder. Only in 2.3.1. Codes: 01 Device is not bound by Cardholder, 02 Not
-    eligible as determined by issuer, 03 Pending confirmation by Cardholder, 04 Cardholder reject, 05 Device Binding
-    Status unknown, unavailable, or does not apply, 11 Device is bound by Cardholder (device is bound using hardware
-    / SIM internal to the consumer device. For instance, keys stored in a secure element on the device), 12 Device is
-    bound by Cardholder (device is bound using hardware external to the consumers device. For example, a external
-    FIDO authenticator), 13 Device is bound by Cardholder (Device is bound using data that includes dynamically), 14
-    Device is bound by Cardholder (Device is bound using static device data that has been obtained from the consumers
-    device), 15 Device is bound by Cardholder (Other method), 80-99 for the DS to define.
+    """Binding of the device to the cardholder. Only in 2.3.1.
+    - `01`: Device is not bound by Cardholder.
+    - `02`: Not eligible as determined by issuer.
+    - `03`: Pending confirmation by Cardholder.
+    - `04`: Cardholder reject.
+    - `05`: Device Binding Status unknown, unavailable, or does not apply.
+    - `11`: Device is bound by Cardholder (device is bound using hardware / SIM internal to the consumer device; for
+      instance, keys stored in a secure element on the device).
+    - `12`: Device is bound by Cardholder (device is bound using hardware external to the consumer's device. For
+      example, an external FIDO authenticator).
+    - `13`: Device is bound by Cardholder (device is bound using data that includes dynamically generated data).
+    - `14`: Device is bound by Cardholder (device is bound using static device data that has been obtained from the
+      consumer's device).
+    - `15`: Device is bound by Cardholder (Other method).
+    - `80` to `99`: defined by the DS.
     """
     device_binding_status_source: _builtins.str
-    """Who set deviceBindingStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define.
-    Required if `deviceBindingStatus is not empty`.
+    """Party that set deviceBindingStatus. Only in 2.3.1. Required if `deviceBindingStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     @_builtins.property
     def authentication_method(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """How the cardholder is or was authenticated. Only in 2.3.1. 1 to 99 items. Codes: 01 Static Passcode, 02 SMS OTP,
-        03 Key fob or EMV card reader OTP, 04 App OTP, 05 OTP Other, 06 KBA, 07 OOB Biometrics, 08 OOB Login, 09 OOB
-        Other, 10 Other, 11 Push Confirmation, 12 Decoupled, 13 WebAuthn, 14 SPC, 15 Behavioural biometrics, 16
-        Electronic ID, 80-99 for the DS to define. Required if `transStatus in [C, D] or transStatus in [Y, N]`.
+        """Methods of the authentication. Only in 2.3.1. 1 to 99 items. Required if `transStatus in [C, D] or transStatus in
+        [Y, N]`.
+        - `01`: Static Passcode.
+        - `02`: SMS OTP.
+        - `03`: Key fob or EMV card reader OTP.
+        - `04`: App OTP.
+        - `05`: OTP Other.
+        - `06`: KBA.
+        - `07`: OOB Biometrics.
+        - `08`: OOB Login.
+        - `09`: OOB Other.
+        - `10`: Other.
+        - `11`: Push Confirmation.
+        - `12`: Decoupled.
+        - `13`: WebAuthn.
+        - `14`: SPC.
+        - `15`: Behavioural biometrics.
+        - `16`: Electronic ID.
+        - `80` to `99`: defined by the DS.
         """
 
     @_builtins.property
     def acs_rendering_type(self) -> _objects_pb2.AcsRenderingType:
-        """What the ACS will show first. Required if `deviceChannel == "01" and transStatus == "C"`."""
+        """Interface and template that the ACS shows first. Required if `deviceChannel == "01" and transStatus == "C"`."""
 
     @_builtins.property
     def cardholder_info(self) -> _objects_pb2.CardholderInfo:
-        """Text of the issuer for the cardholder, to be shown. A bare text in 2.1.0 and 2.2.0, which stands in `text`. In
-        2.1.0 and 2.2.0: at most 128 characters. In 2.1.0: channels: APP, BRW. In 2.2.0 and 2.3.1: required if
-        `acsDecConInd == "Y"`.
+        """The issuer's text to show to the cardholder. In 2.1.0 and 2.2.0 a bare text, which is in `text`.
+        - In 2.1.0 and 2.2.0: at most 128 characters.
+        - In 2.1.0: channels APP, BRW.
+        - In 2.2.0 and 2.3.1: required if `acsDecConInd == "Y"`.
         """
 
     @_builtins.property
     def spc_trans_data(self) -> _objects_pb2.SpcTransData:
-        """What Secure Payment Confirmation shows. Only in 2.3.1. Channel: BRW. Required if `transStatus == "S"`."""
+        """Content of a Secure Payment Confirmation. Only in 2.3.1. Channel: BRW. Required if `transStatus == "S"`."""
 
     @_builtins.property
     def web_authn_cred_list(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.WebAuthnCred]:
@@ -218,12 +296,15 @@ class ARes(_message.Message):
 
     @_builtins.property
     def message_extension(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.MessageExtension]:
-        """Data beyond the specification. In 2.1.0 and 2.2.0: at most 10 items. In 2.3.1: at most 15 items."""
+        """Data beyond the specification.
+        - In 2.1.0 and 2.2.0: at most 10 items.
+        - In 2.3.1: at most 15 items.
+        """
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified.
         """
 
     def __init__(

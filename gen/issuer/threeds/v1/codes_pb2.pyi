@@ -60,8 +60,8 @@ class _DeviceChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeviceC
     """Without the cardholder: the 3DS requestor acts by itself (3RI)."""
 
 class DeviceChannel(_DeviceChannel, metaclass=_DeviceChannelEnumTypeWrapper):
-    """The channel of an authentication (`deviceChannel`). The codes 80 to 99, which a DS may define, are not supported:
-    the fields that they need are unknown.
+    """The channel of an authentication (`deviceChannel`). The codes 80 to 99, which a DS may define, are not supported,
+    because the fields that they need are unknown.
     """
 
 DEVICE_CHANNEL_UNSPECIFIED: DeviceChannel.ValueType  # 0
@@ -87,8 +87,8 @@ class _MessageCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Messa
     MESSAGE_CATEGORY_NON_PAYMENT: _MessageCategory.ValueType  # 2
     """Not a payment (NPA)."""
     MESSAGE_CATEGORY_IDENTITY_CHECK_INSIGHTS: _MessageCategory.ValueType  # 3
-    """Mastercard's Identity Check Insights: data is shared, nobody is authenticated. It has the fields of a payment, and
-    what is required of a payment alone is optional.
+    """Mastercard's Identity Check Insights: shares data and authenticates nobody. It has the fields of a payment; those
+    that only a payment requires are optional.
     """
 
 class MessageCategory(_MessageCategory, metaclass=_MessageCategoryEnumTypeWrapper):
@@ -101,8 +101,8 @@ MESSAGE_CATEGORY_PAYMENT: MessageCategory.ValueType  # 1
 MESSAGE_CATEGORY_NON_PAYMENT: MessageCategory.ValueType  # 2
 """Not a payment (NPA)."""
 MESSAGE_CATEGORY_IDENTITY_CHECK_INSIGHTS: MessageCategory.ValueType  # 3
-"""Mastercard's Identity Check Insights: data is shared, nobody is authenticated. It has the fields of a payment, and
-what is required of a payment alone is optional.
+"""Mastercard's Identity Check Insights: shares data and authenticates nobody. It has the fields of a payment; those
+that only a payment requires are optional.
 """
 Global___MessageCategory: _TypeAlias = MessageCategory  # noqa: Y015
 

@@ -22,8 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CRD(_message.Message):
-    """Card range data: what the directory server and the ACS of a card can do. The constraints say what the specification
-    promises; the gateway passes on what it receives, valid or not.
+    """Card range data (CRD): the versions and capabilities of a card's directory server and ACS. The comments say what the
+    specification requires; the gateway passes on what it receives, valid or not.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -41,11 +41,18 @@ class CRD(_message.Message):
     THREE_DS_METHOD_URL_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     three_ds_server_trans_id: _builtins.str
-    """The transaction id that the 3DS server opened. It lives 80 s. A UUID. Required."""
+    """The transaction id that the 3DS server opened. It expires after 80 s. A UUID. Required."""
     scheme: _builtins.str
-    """The card scheme. Codes: amex American Express, discover Discover, jcb JCB, mastercard Mastercard, protectbuy
-    ProtectBuy (Discover/Diners), sbn Secured by Nets (Dankort/Forbrugsforeningen), standin 3dsecure.io standin
-    scheme (only in sandbox), upi UnionPay International, visa Visa. Required.
+    """The card scheme. Required.
+    - `amex`: American Express.
+    - `discover`: Discover.
+    - `jcb`: JCB.
+    - `mastercard`: Mastercard.
+    - `protectbuy`: ProtectBuy (Discover/Diners).
+    - `sbn`: Secured by Nets (Dankort/Forbrugsforeningen).
+    - `standin`: 3dsecure.io standin scheme (only in sandbox).
+    - `upi`: UnionPay International.
+    - `visa`: Visa.
     """
     ds_start_protocol_version: _builtins.str
     """The oldest version that the directory server speaks. Three numbers with dots. In 2.2.0 and 2.3.1: required."""
@@ -56,29 +63,33 @@ class CRD(_message.Message):
     acs_end_protocol_version: _builtins.str
     """The newest version that the card's ACS speaks. Three numbers with dots. Required."""
     three_ds_method_url: _builtins.str
-    """Where the 3DS Method is posted; absent if the ACS has none. An absolute URL. At most 256 characters."""
+    """The URL of the 3DS Method; empty if the ACS has none. An absolute URL. At most 256 characters."""
     @_builtins.property
     def ds_protocol_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Every version that the directory server speaks. Three numbers with dots."""
+        """All versions that the directory server speaks. Three numbers with dots."""
 
     @_builtins.property
     def acs_protocol_versions(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.AcsProtocolVersion]:
-        """Every version that the card's ACS speaks, and what it can do in it."""
+        """All versions that the card's ACS speaks, with its capabilities."""
 
     @_builtins.property
     def three_ds_server_protocol_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Every version that the 3DS server speaks. Three numbers with dots."""
+        """All versions that the 3DS server speaks. Three numbers with dots."""
 
     @_builtins.property
     def acs_info_ind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the ACS can do. Codes: 01 Authentication Available at ACS, 02 Attempts Supported by ACS or DS, 03 Decoupled
-        Authentication Supported, 04 Whitelisting Supported, 80-99 for the DS to define.
+        """Capabilities of the ACS.
+        - `01`: Authentication Available at ACS.
+        - `02`: Attempts Supported by ACS or DS.
+        - `03`: Decoupled Authentication Supported.
+        - `04`: Whitelisting Supported.
+        - `80` to `99`: defined by the DS.
         """
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified.
         """
 
     def __init__(

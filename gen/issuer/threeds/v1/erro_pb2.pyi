@@ -20,8 +20,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Erro(_message.Message):
-    """An error message (EMV 3DS Erro). The constraints say what the specification promises; the gateway hands on what came
-    even where it breaks them.
+    """An error message (EMV 3DS Erro). The comments say what the specification requires; the gateway passes on what it
+    receives, valid or not.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -40,25 +40,41 @@ class Erro(_message.Message):
     message_version: _codes_pb2.MessageVersion.ValueType
     """The protocol version. Required."""
     error_code: _builtins.str
-    """What went wrong. Codes: 101 Message Received Invalid, 102 Message Version Number Not Supported, 103 Sent Messages
-    Limit Exceeded, 201 Required Data Element Missing, 202 Critical Message Extension Not Recognised, 203 Format of
-    one or more Data Elements is Invalid according to the Specification, 204 Duplicate Data Element, 205 Overlap in
-    the card ranges provided by the DS in the PRes message, 206 Action is not possible for the card range, 301
-    Transaction ID Not Recognised, 302 Data Decryption Failure, 303 Access Denied, Invalid Endpoint, 304 ISO Code
-    Invalid, 305 Transaction data not valid, 306 Merchant Category Code (MCC) Not Valid for Payment System, 307
-    Serial Number not Valid, 402 Transaction Timed Out, 403 Transient System Failure, 404 Permanent System Failure,
-    405 System Connection Failure. Required.
+    """Error code. Required.
+    - `101`: Message Received Invalid.
+    - `102`: Message Version Number Not Supported.
+    - `103`: Sent Messages Limit Exceeded.
+    - `201`: Required Data Element Missing.
+    - `202`: Critical Message Extension Not Recognised.
+    - `203`: Format of one or more Data Elements is Invalid according to the Specification.
+    - `204`: Duplicate Data Element.
+    - `205`: Overlap in the card ranges provided by the DS in the PRes message.
+    - `206`: Action is not possible for the card range.
+    - `301`: Transaction ID Not Recognised.
+    - `302`: Data Decryption Failure.
+    - `303`: Access Denied, Invalid Endpoint.
+    - `304`: ISO Code Invalid.
+    - `305`: Transaction data not valid.
+    - `306`: Merchant Category Code (MCC) Not Valid for Payment System.
+    - `307`: Serial Number not Valid.
+    - `402`: Transaction Timed Out.
+    - `403`: Transient System Failure.
+    - `404`: Permanent System Failure.
+    - `405`: System Connection Failure.
     """
     error_component: _builtins.str
-    """Who found it. Codes: A ACS, C 3DS SDK, D Directory Server, S 3DS Server. Required."""
-    error_description: _builtins.str
-    """What went wrong, as text. At most 2048 characters. Required."""
-    error_detail: _builtins.str
-    """Which elements are wrong, or what else is known. At most 2048 characters. Required."""
-    error_message_type: _builtins.str
-    """The message that was found wrong. One of ARes, AReq, PRes, PReq, CRes, CReq, RReq, RRes, Erro. In 2.3.1:
-    required.
+    """Component that found the error. Required.
+    - `A`: ACS.
+    - `C`: 3DS SDK.
+    - `D`: Directory Server.
+    - `S`: 3DS Server.
     """
+    error_description: _builtins.str
+    """Description of the error, as text. At most 2048 characters. Required."""
+    error_detail: _builtins.str
+    """Elements that are wrong, or other details. At most 2048 characters. Required."""
+    error_message_type: _builtins.str
+    """Type of the message that is wrong. One of ARes, AReq, PRes, PReq, CRes, CReq, RReq, RRes, Erro. In 2.3.1: required."""
     three_ds_server_trans_id: _builtins.str
     """The transaction id at the 3DS server. A UUID. In 2.1.0 and 2.2.0: required."""
     acs_trans_id: _builtins.str
@@ -66,13 +82,15 @@ class Erro(_message.Message):
     ds_trans_id: _builtins.str
     """The transaction id at the directory server. A UUID. At most 36 characters."""
     sdk_trans_id: _builtins.str
-    """The SDK's id of the transaction. A UUID. In 2.1.0: channel: APP. In 2.2.0 and 2.3.1: required if `deviceChannel
-    == "01" and errorMessageType in [AReq, ARes, CReq, CRes, RReq, RRes]`.
+    """The SDK's id of the transaction. A UUID.
+    - In 2.1.0: channel APP.
+    - In 2.2.0 and 2.3.1: required if `deviceChannel == "01" and errorMessageType in [AReq, ARes, CReq, CRes, RReq,
+      RRes]`.
     """
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified.
         """
 
     def __init__(

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ListThreeDSOperationsRequest(_message.Message):
-    """A request for the operations of a card."""
+    """Request to list the operations of a card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,11 +32,11 @@ class ListThreeDSOperationsRequest(_message.Message):
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """The issuer's card id."""
+    """D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
     page_size: _builtins.int
-    """The largest number of operations in the page, 1 to 50. 0: 10. A page may have fewer although others follow."""
+    """Maximum number of operations in the page, 1 to 50. 0: 10. A page may have fewer although others follow."""
     page_token: _builtins.str
-    """`next_page_token` of the previous page; empty for the first page. The page size may differ from page to page."""
+    """`next_page_token` of the previous page. Empty: the first page. The page size may differ from page to page."""
     def __init__(
         self,
         *,
@@ -55,7 +55,7 @@ Global___ListThreeDSOperationsRequest: _TypeAlias = ListThreeDSOperationsRequest
 
 @_typing.final
 class ListThreeDSOperationsResponse(_message.Message):
-    """A page of operations."""
+    """Page of operations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -87,7 +87,7 @@ Global___ListThreeDSOperationsResponse: _TypeAlias = ListThreeDSOperationsRespon
 
 @_typing.final
 class GetThreeDSOperationRequest(_message.Message):
-    """A request for one operation."""
+    """Request to get one operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -97,9 +97,9 @@ class GetThreeDSOperationRequest(_message.Message):
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     card_id: _builtins.str
-    """The issuer's card id."""
+    """D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
     operation_id: _builtins.str
-    """D1's operation id."""
+    """D1's operation id: 1 to 64 characters of `[A-Za-z0-9_-]`. Required."""
     def __init__(
         self,
         *,
@@ -117,7 +117,7 @@ Global___GetThreeDSOperationRequest: _TypeAlias = GetThreeDSOperationRequest  # 
 
 @_typing.final
 class GetThreeDSOperationResponse(_message.Message):
-    """The operation."""
+    """Requested operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -27,7 +27,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class LookupCardRequest(_message.Message):
-    """A request for the 3-D Secure data of a card."""
+    """Request to look up a card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -39,13 +39,22 @@ class LookupCardRequest(_message.Message):
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     acct_number: _builtins.str
-    """The card's account number (PAN). 13 to 19 digits."""
+    """The card's account number (PAN). 13 to 19 digits. Required."""
     ds: _builtins.str
-    """The directory server to ask: standin (only in the sandbox), visa, mastercard, jcb, upi (UnionPay), amex, protectbuy
-    (Discover, Diners), sbn (Secured by Nets). Empty: the one that the card number leads to.
+    """The directory server. Empty: the one that the card number leads to.
+    - `amex`: American Express.
+    - `jcb`: JCB.
+    - `mastercard`: Mastercard.
+    - `protectbuy`: ProtectBuy (Discover, Diners).
+    - `sbn`: Secured by Nets.
+    - `standin`: only in the sandbox.
+    - `upi`: UnionPay.
+    - `visa`: Visa.
     """
     three_ds_method_notification_url: _builtins.str
-    """The URL to which the ACS posts the completion of the 3DS Method. Empty: the response has no `three_ds_method`."""
+    """The URL to which the browser posts the completion of the 3DS Method: an absolute URL, at most 256 characters.
+    Empty: the response has no `three_ds_method`.
+    """
     @_builtins.property
     def message_versions(self) -> _containers.RepeatedScalarFieldContainer[_codes_pb2.MessageVersion.ValueType]:
         """The protocol versions that the caller supports, in any order. Empty: all that this contract knows."""
@@ -90,7 +99,7 @@ class LookupCardResponse(_message.Message):
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the transaction id expires: 80 s after the 3DS server issued it."""
+        """Time at which the transaction id expires: 80 s after the 3DS server issued it."""
 
     @_builtins.property
     def three_ds_method(self) -> Global___ThreeDSMethod:
@@ -123,8 +132,8 @@ Global___LookupCardResponse: _TypeAlias = LookupCardResponse  # noqa: Y015
 
 @_typing.final
 class ThreeDSMethod(_message.Message):
-    """A form that the browser posts in a hidden frame, so that the ACS can inspect the device. Its completion reaches the
-    notification URL within 10 s, or counts as NOT_COMPLETED.
+    """3DS Method: a form that the browser posts in a hidden frame, in which the ACS inspects the device. Its completion
+    reaches the notification URL within 10 s, or counts as NOT_COMPLETED.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -133,12 +142,12 @@ class ThreeDSMethod(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     url: _builtins.str
-    """The URL to post it to."""
+    """The URL to post the form to."""
     data: _builtins.str
     """The form's only field, `threeDSMethodData`: base64url without padding."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the form expires, with the transaction id."""
+        """Time at which the form expires, with the transaction id."""
 
     def __init__(
         self,
@@ -157,7 +166,7 @@ Global___ThreeDSMethod: _TypeAlias = ThreeDSMethod  # noqa: Y015
 
 @_typing.final
 class AuthenticateRequest(_message.Message):
-    """A request to authenticate a cardholder."""
+    """Request to authenticate a cardholder."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -170,8 +179,8 @@ class AuthenticateRequest(_message.Message):
     """The size of the window for a challenge in a browser. Unspecified: the full screen."""
     @_builtins.property
     def areq(self) -> _areq_pb2.AReq:
-        """The authentication request. The gateway checks it against the rules of its version, channel and category. They
-        include the constraints of its fields, which a caller can check before sending.
+        """The authentication request. The gateway checks it against the rules of its version, channel and category, which the
+        comments of its fields describe. Required.
         """
 
     def __init__(
@@ -208,7 +217,7 @@ class AuthenticateResponse(_message.Message):
 
     @_builtins.property
     def decoupled(self) -> Global___DecoupledAuthentication:
-        """When to poll for the result; set if `trans_status` is DECOUPLED."""
+        """Times at which to poll for the result; set if `trans_status` is DECOUPLED."""
 
     def __init__(
         self,
@@ -227,8 +236,8 @@ Global___AuthenticateResponse: _TypeAlias = AuthenticateResponse  # noqa: Y015
 
 @_typing.final
 class BrowserChallenge(_message.Message):
-    """A challenge, ready for the browser: a form with the fields `creq` and, for data that come back with the result,
-    `threeDSSessionData`. The browser brings a result to the AReq's `notification_url`; trust only the one of
+    """A challenge, ready for the browser: a form with the fields `creq` and, for data that the caller wants back with the
+    result, `threeDSSessionData`. The browser posts a result to the AReq's `notification_url`; trust only the result of
     GetChallengeResult.
     """
 
@@ -239,14 +248,14 @@ class BrowserChallenge(_message.Message):
     SESSION_DATA_MAX_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     acs_url: _builtins.str
-    """The URL to post it to."""
+    """The URL to post the form to."""
     creq: _builtins.str
     """The form field `creq`: base64url without padding."""
     session_data_max: _builtins.int
-    """The largest length of `threeDSSessionData`, in characters."""
+    """Maximum length of `threeDSSessionData`, in characters."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the form must be posted at the latest: 30 s after the ARes."""
+        """Time until which the browser must post the form: 30 s after the ARes."""
 
     def __init__(
         self,
@@ -266,7 +275,7 @@ Global___BrowserChallenge: _TypeAlias = BrowserChallenge  # noqa: Y015
 
 @_typing.final
 class DecoupledAuthentication(_message.Message):
-    """When to poll GetChallengeResult for the result of a decoupled authentication."""
+    """Times at which to poll GetChallengeResult for the result of a decoupled authentication."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -274,11 +283,11 @@ class DecoupledAuthentication(_message.Message):
     POLL_INTERVAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def poll_until_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last result may arrive: the AReq's `three_ds_requestor_dec_max_time`, counted from the ARes."""
+        """Time until which a result may arrive: the AReq's `three_ds_requestor_dec_max_time`, counted from the ARes."""
 
     @_builtins.property
     def poll_interval(self) -> _duration_pb2.Duration:
-        """The time between two calls. The 3DS server keeps a result for 20 minutes; longer intervals may miss it."""
+        """Time between two calls. The 3DS server keeps a result for 20 minutes; longer intervals may miss it."""
 
     def __init__(
         self,
@@ -296,7 +305,7 @@ Global___DecoupledAuthentication: _TypeAlias = DecoupledAuthentication  # noqa: 
 
 @_typing.final
 class GetChallengeResultRequest(_message.Message):
-    """A request for the result of a challenge."""
+    """Request to get the result of a challenge."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -305,7 +314,7 @@ class GetChallengeResultRequest(_message.Message):
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     three_ds_server_trans_id: _builtins.str
-    """The transaction id. A UUID."""
+    """The transaction id. A UUID. Required."""
     def __init__(
         self,
         *,
@@ -322,14 +331,14 @@ Global___GetChallengeResultRequest: _TypeAlias = GetChallengeResultRequest  # no
 
 @_typing.final
 class GetChallengeResultResponse(_message.Message):
-    """The result of a challenge, or that there is none yet."""
+    """The result of a challenge, if it has arrived."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIVED_FIELD_NUMBER: _builtins.int
     RREQ_FIELD_NUMBER: _builtins.int
     received: _builtins.bool
-    """Whether there is a result yet. If not, call again."""
+    """Whether the result has arrived. If not, call again."""
     @_builtins.property
     def rreq(self) -> _rreq_pb2.RReq:
         """The result; absent unless `received`."""

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class AcctInfo(_message.Message):
-    """What the 3DS requestor knows of the cardholder's account with it."""
+    """The cardholder's account at the 3DS requestor."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -43,53 +43,73 @@ class AcctInfo(_message.Message):
     TXN_ACTIVITY_DAY_FIELD_NUMBER: _builtins.int
     TXN_ACTIVITY_YEAR_FIELD_NUMBER: _builtins.int
     ch_acc_age_ind: _builtins.str
-    """For how long the cardholder has had the account. Codes: 01 No account (guest check-out), 02 Created during this
-    transaction, 03 Less than 30 days, 04 30-60 days, 05 More than 60 days.
+    """Age of the account.
+    - `01`: No account (guest check-out).
+    - `02`: Created during this transaction.
+    - `03`: Less than 30 days.
+    - `04`: 30-60 days.
+    - `05`: More than 60 days.
     """
     ch_acc_change: _builtins.str
-    """When the account was last changed. YYYYMMDD."""
+    """Date of the account's last change. YYYYMMDD."""
     ch_acc_change_ind: _builtins.str
-    """How long ago the account was last changed. Codes: 01 Changed during this transaction, 02 Less than 30 days, 03
-    30-60 days, 04 More than 60 days.
+    """Time since the account's last change.
+    - `01`: Changed during this transaction.
+    - `02`: Less than 30 days.
+    - `03`: 30-60 days.
+    - `04`: More than 60 days.
     """
     ch_acc_date: _builtins.str
-    """When the account was opened. YYYYMMDD."""
+    """Date on which the account was opened. YYYYMMDD."""
     ch_acc_pw_change: _builtins.str
-    """When its password was last changed. YYYYMMDD."""
+    """Date of the password's last change. YYYYMMDD."""
     ch_acc_pw_change_ind: _builtins.str
-    """How long ago its password was last changed. Codes: 01 No change, 02 Changed during this transaction, 03 Less than
-    30 days, 04 30-60 days, 05 More than 60 days.
+    """Time since the password's last change.
+    - `01`: No change.
+    - `02`: Changed during this transaction.
+    - `03`: Less than 30 days.
+    - `04`: 30-60 days.
+    - `05`: More than 60 days.
     """
     ch_acc_req_id: _builtins.str
     """The account's id at the 3DS requestor, as the cardholder's browser or app gives it. At most 64 characters."""
     nb_purchase_account: _builtins.str
-    """Purchases with the account in the last six months. 1 to 4 digits."""
+    """Number of purchases with the account in the last six months. 1 to 4 digits."""
     payment_acc_age: _builtins.str
-    """When the card was added to the account. YYYYMMDD."""
+    """Date on which the card was added to the account. YYYYMMDD."""
     payment_acc_ind: _builtins.str
-    """How long ago the card was added to the account. Codes: 01 No account (guest check-out), 02 During this
-    transaction, 03 Less than 30 days, 04 30-60 days, 05 More than 60 days.
+    """Time since the card was added to the account.
+    - `01`: No account (guest check-out).
+    - `02`: During this transaction.
+    - `03`: Less than 30 days.
+    - `04`: 30-60 days.
+    - `05`: More than 60 days.
     """
     provision_attempts_day: _builtins.str
-    """Attempts to add a card in the last 24 hours. 1 to 3 digits."""
+    """Number of attempts to add a card in the last 24 hours. 1 to 3 digits."""
     ship_address_usage: _builtins.str
-    """When the shipping address was first used. YYYYMMDD."""
+    """Date of the shipping address's first use. YYYYMMDD."""
     ship_address_usage_ind: _builtins.str
-    """How long ago the shipping address was first used. Codes: 01 This transaction, 02 Less than 30 days, 03 30-60
-    days, 04 More than 60 days.
+    """Time since the shipping address's first use.
+    - `01`: This transaction.
+    - `02`: Less than 30 days.
+    - `03`: 30-60 days.
+    - `04`: More than 60 days.
     """
     ship_name_indicator: _builtins.str
-    """Whether the name of the account is the name of the recipient. Codes: 01 Account Name identical to shipping Name,
-    02 Account Name different than shipping Name.
+    """Whether the account's name and the recipient's are the same.
+    - `01`: Account Name identical to shipping Name.
+    - `02`: Account Name different than shipping Name.
     """
     suspicious_acc_activity: _builtins.str
-    """Whether something suspicious was seen on the account. Codes: 01 No suspicious activity has been observed, 02
-    Suspicious activity has been observed.
+    """Suspicious activity on the account.
+    - `01`: No suspicious activity has been observed.
+    - `02`: Suspicious activity has been observed.
     """
     txn_activity_day: _builtins.str
-    """Transactions of the account in the last 24 hours, with any card. 1 to 3 digits."""
+    """Number of the account's transactions in the last 24 hours, with any card. 1 to 3 digits."""
     txn_activity_year: _builtins.str
-    """Transactions of the account in the last year, with any card. 1 to 3 digits."""
+    """Number of the account's transactions in the last year, with any card. 1 to 3 digits."""
     def __init__(
         self,
         *,
@@ -121,7 +141,7 @@ Global___AcctInfo: _TypeAlias = AcctInfo  # noqa: Y015
 
 @_typing.final
 class AcsRenderingType(_message.Message):
-    """What the ACS shows in an app."""
+    """Interface and template that the ACS shows in an app."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -129,13 +149,22 @@ class AcsRenderingType(_message.Message):
     ACS_UI_TEMPLATE_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     acs_interface: _builtins.str
-    """The interface. Codes: 01 Native UI, 02 HTML UI. Required."""
+    """Interface. Required.
+    - `01`: Native UI.
+    - `02`: HTML UI.
+    """
     acs_ui_template: _builtins.str
-    """The template. Codes: 01 Text, 02 Single Select, 03 Multi Select, 04 OOB, 05 HTML Other. Required."""
+    """Template. Required.
+    - `01`: Text.
+    - `02`: Single Select.
+    - `03`: Multi Select.
+    - `04`: OOB.
+    - `05`: HTML Other.
+    """
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified.
         """
 
     def __init__(
@@ -155,7 +184,7 @@ Global___AcsRenderingType: _TypeAlias = AcsRenderingType  # noqa: Y015
 
 @_typing.final
 class DeviceRenderOptions(_message.Message):
-    """What the SDK can show."""
+    """Interfaces and templates that the SDK can show."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -163,18 +192,38 @@ class DeviceRenderOptions(_message.Message):
     SDK_UI_TYPE_FIELD_NUMBER: _builtins.int
     SDK_AUTHENTICATION_TYPE_FIELD_NUMBER: _builtins.int
     sdk_interface: _builtins.str
-    """The interfaces that it has. Codes: 01 Native, 02 HTML, 03 Both."""
+    """Interfaces of the SDK.
+    - `01`: Native.
+    - `02`: HTML.
+    - `03`: Both.
+    """
     @_builtins.property
     def sdk_ui_type(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The templates that it can show. Codes: 01 Text, 02 Single Select, 03 Multi Select, 04 OOB, 05 HTML Other (valid
-        only for HTML UI), 06 HTML OOB (valid only for HTML UI), 07 Information.
+        """Templates that the SDK can show.
+        - `01`: Text.
+        - `02`: Single Select.
+        - `03`: Multi Select.
+        - `04`: OOB.
+        - `05`: HTML Other (valid only for HTML UI).
+        - `06`: HTML OOB (valid only for HTML UI).
+        - `07`: Information.
         """
 
     @_builtins.property
     def sdk_authentication_type(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The ways to authenticate that it supports. Codes: 01 Static Passcode, 02 SMS OTP, 03 Key fob or EMV card reader
-        OTP, 04 App OTP, 05 OTP Other, 06 KBA, 07 OOB Biometrics, 08 OOB Login, 09 OOB Other, 10 Other, 11 Push
-        Confirmation, 80-99 for the DS to define.
+        """Authentication methods that the SDK supports.
+        - `01`: Static Passcode.
+        - `02`: SMS OTP.
+        - `03`: Key fob or EMV card reader OTP.
+        - `04`: App OTP.
+        - `05`: OTP Other.
+        - `06`: KBA.
+        - `07`: OOB Biometrics.
+        - `08`: OOB Login.
+        - `09`: OOB Other.
+        - `10`: Other.
+        - `11`: Push Confirmation.
+        - `80` to `99`: defined by the DS.
         """
 
     def __init__(
@@ -194,7 +243,7 @@ Global___DeviceRenderOptions: _TypeAlias = DeviceRenderOptions  # noqa: Y015
 
 @_typing.final
 class MerchantRiskIndicator(_message.Message):
-    """What the merchant knows of the purchase's risk."""
+    """The merchant's assessment of the purchase's risk."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -209,34 +258,50 @@ class MerchantRiskIndicator(_message.Message):
     SHIP_INDICATOR_FIELD_NUMBER: _builtins.int
     TRANS_CHAR_FIELD_NUMBER: _builtins.int
     delivery_email_address: _builtins.str
-    """Where an electronic delivery goes. At most 254 characters."""
+    """E-mail address of an electronic delivery. At most 254 characters."""
     delivery_timeframe: _builtins.str
-    """How fast the delivery is. Codes: 01 Electronic Delivery, 02 Same day shipping, 03 Overnight shipping, 04 Two-day
-    or more shipping.
+    """Time until the delivery.
+    - `01`: Electronic Delivery.
+    - `02`: Same day shipping.
+    - `03`: Overnight shipping.
+    - `04`: Two-day or more shipping.
     """
     gift_card_amount: _builtins.str
-    """The amount of gift cards bought, in major units, rounded. At most 15 digits."""
+    """Amount of gift cards, in major units, rounded. At most 15 digits."""
     gift_card_count: _builtins.str
-    """How many gift cards are bought. 2 digits."""
+    """Number of gift cards. 2 digits."""
     gift_card_curr: _builtins.str
     """The gift cards' currency. ISO 4217 numeric, three digits."""
     pre_order_date: _builtins.str
-    """When the merchandise is expected. YYYYMMDD."""
+    """Date on which the merchandise is expected. YYYYMMDD."""
     pre_order_purchase_ind: _builtins.str
-    """Whether the merchandise is available yet. Codes: 01 Merchandise available, 02 Future availability."""
+    """Whether the merchandise is available yet.
+    - `01`: Merchandise available.
+    - `02`: Future availability.
+    """
     reorder_items_ind: _builtins.str
-    """Whether the cardholder has bought this before. Codes: 01 First time ordered, 02 Reordered."""
+    """Whether the cardholder has bought this before.
+    - `01`: First time ordered.
+    - `02`: Reordered.
+    """
     ship_indicator: _builtins.str
-    """How the purchase is delivered. Codes: 01 Ship to cardholder's billing address, 02 Ship to another verified
-    address on file with merchant, 03 Ship to address that is different than the cardholder's billing address, 04
-    'Ship to Store' / Pick-up at local store (Store address shall be populated in shipping address fields), 05
-    Digital goods (includes online services, electronic gift cards and redemption codes), 06 Travel and Event
-    tickets, not shipped, 07 Other (for example, Gaming, digital services not shipped, emedia subscriptions, etc.),
-    08 Pick-up and go delivery, 09 Locker delivery (or other automated pick-up).
+    """Method of delivery.
+    - `01`: Ship to cardholder's billing address.
+    - `02`: Ship to another verified address on file with merchant.
+    - `03`: Ship to address that is different than the cardholder's billing address.
+    - `04`: 'Ship to Store' / Pick-up at local store (Store address shall be populated in shipping address fields).
+    - `05`: Digital goods (includes online services, electronic gift cards and redemption codes).
+    - `06`: Travel and Event tickets, not shipped.
+    - `07`: Other (for example, Gaming, digital services not shipped, emedia subscriptions, etc.).
+    - `08`: Pick-up and go delivery.
+    - `09`: Locker delivery (or other automated pick-up).
     """
     @_builtins.property
     def trans_char(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What else characterises the transaction. Codes: 01 Cryptocurrency transaction, 02 NFT transaction."""
+        """Characteristics of the transaction.
+        - `01`: Cryptocurrency transaction.
+        - `02`: NFT transaction.
+        """
 
     def __init__(
         self,
@@ -274,17 +339,17 @@ class MessageExtension(_message.Message):
     name: _builtins.str
     """The extension's name. At most 64 characters. Required."""
     id: _builtins.str
-    """The extension's id, assigned with its owner's. At most 64 characters. Required."""
+    """The extension's id, as assigned to its owner. At most 64 characters. Required."""
     criticality_indicator: _builtins.bool
-    """Whether a recipient that does not know the extension has to refuse the message. Required."""
+    """Whether a recipient that does not know the extension must reject the message. Required."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
         """The extension's data. At most 8059 characters as JSON. Required."""
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified. Empty in requests.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified. Empty in requests.
         """
 
     def __init__(
@@ -341,12 +406,16 @@ class RecurringInd(_message.Message):
     AMOUNT_IND_FIELD_NUMBER: _builtins.int
     FREQUENCY_IND_FIELD_NUMBER: _builtins.int
     amount_ind: _builtins.str
-    """Of the amount. Only in 2.3.1. Codes: 01 Fixed Purchase Amount, 02 Variable Purchase Amount, 80-99 Reserved for
-    DS.
+    """Whether the amount is fixed. Only in 2.3.1.
+    - `01`: Fixed Purchase Amount.
+    - `02`: Variable Purchase Amount.
+    - `80` to `99`: defined by the DS.
     """
     frequency_ind: _builtins.str
-    """Of the frequency. Only in 2.3.1. Codes: 01 Fixed Frequency, 02 Variable or Unknown Frequency, 80-99 Reserved for
-    DS.
+    """Whether the frequency is fixed. Only in 2.3.1.
+    - `01`: Fixed Frequency.
+    - `02`: Variable or Unknown Frequency.
+    - `80` to `99`: defined by the DS.
     """
     def __init__(
         self,
@@ -388,7 +457,7 @@ class SellerInfo(_message.Message):
     seller_business_name: _builtins.str
     """The seller's name in business. Only in 2.3.1. At most 100 characters."""
     seller_acc_date: _builtins.str
-    """When the seller's account was opened. Only in 2.3.1. YYYYMMDD."""
+    """Date on which the seller's account was opened. Only in 2.3.1. YYYYMMDD."""
     seller_addr_line1: _builtins.str
     """Address, first line. Only in 2.3.1. At most 50 characters."""
     seller_addr_line2: _builtins.str
@@ -438,7 +507,7 @@ Global___SellerInfo: _TypeAlias = SellerInfo  # noqa: Y015
 
 @_typing.final
 class ThreeDSRequestorAuthenticationInfo(_message.Message):
-    """How the 3DS requestor authenticated the cardholder."""
+    """The 3DS requestor's own authentication of the cardholder."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -446,17 +515,26 @@ class ThreeDSRequestorAuthenticationInfo(_message.Message):
     THREE_DS_REQ_AUTH_TIMESTAMP_FIELD_NUMBER: _builtins.int
     THREE_DS_REQ_AUTH_DATA_FIELD_NUMBER: _builtins.int
     three_ds_req_auth_method: _builtins.str
-    """The method. Codes: 01 none (guest), 02 login with 3DS Requestor's own credentials, 03 login with federated ID, 04
-    login with Issuer credentials, 05 login with third-party authentication, 06 login with FIDO Authenticator, 07
-    login with FIDO Authenticator (FIDO Assertion or Attestation data signed), 08 SRC Assurance Data, 09 SPC
-    Authentication, 10 Electronic ID Authentication Data, 80-99 for the DS to define.
+    """Method of the authentication.
+    - `01`: none (guest).
+    - `02`: login with 3DS Requestor's own credentials.
+    - `03`: login with federated ID.
+    - `04`: login with Issuer credentials.
+    - `05`: login with third-party authentication.
+    - `06`: login with FIDO Authenticator.
+    - `07`: login with FIDO Authenticator (FIDO Assertion or Attestation data signed).
+    - `08`: SRC Assurance Data.
+    - `09`: SPC Authentication.
+    - `10`: Electronic ID Authentication Data.
+    - `80` to `99`: defined by the DS.
     """
     three_ds_req_auth_timestamp: _builtins.str
-    """When (UTC). YYYYMMDDHHMM."""
+    """Time of the authentication (UTC). YYYYMMDDHHMM."""
     @_builtins.property
     def three_ds_req_auth_data(self) -> _struct_pb2.Value:
-        """What documents it: a text in 2.1.0 and 2.2.0, JSON in 2.3.1. In 2.1.0 and 2.2.0: at most 20000 characters. In
-        2.3.1: at most 20000 characters as JSON.
+        """Evidence of the authentication: a text in 2.1.0 and 2.2.0, JSON in 2.3.1.
+        - In 2.1.0 and 2.2.0: at most 20000 characters.
+        - In 2.3.1: at most 20000 characters as JSON.
         """
 
     def __init__(
@@ -485,15 +563,22 @@ class ThreeDSRequestorPriorAuthenticationInfo(_message.Message):
     THREE_DS_REQ_PRIOR_AUTH_DATA_FIELD_NUMBER: _builtins.int
     THREE_DS_REQ_PRIOR_REF_FIELD_NUMBER: _builtins.int
     three_ds_req_prior_auth_method: _builtins.str
-    """The method. Codes: 01 Frictionless authentication occurred by ACS, 02 Cardholder challenge occurred by ACS, 03
-    AVS verified, 04 Other issuer methods, 05 SPC authentication.
+    """Method of the authentication.
+    - `01`: Frictionless authentication occurred by ACS.
+    - `02`: Cardholder challenge occurred by ACS.
+    - `03`: AVS verified.
+    - `04`: Other issuer methods.
+    - `05`: SPC authentication.
     """
     three_ds_req_prior_auth_timestamp: _builtins.str
-    """When (UTC). YYYYMMDDHHMM."""
+    """Time of the authentication (UTC). YYYYMMDDHHMM."""
     three_ds_req_prior_auth_data: _builtins.str
-    """What documents it. In 2.1.0 and 2.2.0: at most 2048 characters. In 2.3.1: at most 20000 characters."""
+    """Evidence of the authentication.
+    - In 2.1.0 and 2.2.0: at most 2048 characters.
+    - In 2.3.1: at most 20000 characters.
+    """
     three_ds_req_prior_ref: _builtins.str
-    """The acsTransID of that authentication. At most 36 characters."""
+    """The acsTransID of the earlier authentication. At most 36 characters."""
     def __init__(
         self,
         *,
@@ -519,7 +604,10 @@ class DefaultSdkType(_message.Message):
     SDK_VARIANT_FIELD_NUMBER: _builtins.int
     WRAPPED_IND_FIELD_NUMBER: _builtins.int
     sdk_variant: _builtins.str
-    """The variant. Only in 2.3.1. Codes: 01 native, 80-99 for the DS to define."""
+    """Variant of the SDK. Only in 2.3.1.
+    - `01`: native.
+    - `80` to `99`: defined by the DS.
+    """
     wrapped_ind: _builtins.str
     """Whether the SDK is wrapped. Only in 2.3.1. The only value is Y."""
     def __init__(
@@ -545,7 +633,10 @@ class SplitSdkType(_message.Message):
     SDK_VARIANT_FIELD_NUMBER: _builtins.int
     LIMITED_IND_FIELD_NUMBER: _builtins.int
     sdk_variant: _builtins.str
-    """The variant. Only in 2.3.1. Codes: 01 native, 80-99 for the DS to define."""
+    """Variant of the SDK. Only in 2.3.1.
+    - `01`: native.
+    - `80` to `99`: defined by the DS.
+    """
     limited_ind: _builtins.str
     """Whether the SDK is limited. Only in 2.3.1. The only value is Y."""
     def __init__(
@@ -576,25 +667,45 @@ class BroadcastInformation(_message.Message):
     EXP_DATE_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     category: _builtins.str
-    """What it is about. Only in 2.3.1. Codes: 01 general, 02 certificate expiry, 03 fraud alert, 04 operational alert,
-    05 transactional data, 06 other, 80-99 for the DS to define. Required.
+    """Category of the information. Only in 2.3.1. Required.
+    - `01`: general.
+    - `02`: certificate expiry.
+    - `03`: fraud alert.
+    - `04`: operational alert.
+    - `05`: transactional data.
+    - `06`: other.
+    - `80` to `99`: defined by the DS.
     """
     severity: _builtins.str
-    """How grave it is. Only in 2.3.1. Codes: 01 critical, 02 major, 03 minor, 04 informational. Required."""
+    """Severity of the information. Only in 2.3.1. Required.
+    - `01`: critical.
+    - `02`: major.
+    - `03`: minor.
+    - `04`: informational.
+    """
     source: _builtins.str
-    """Who says so. Only in 2.3.1. Codes: 01 3DS server, 02 DS, 03 ACS. Required."""
+    """Sender of the information. Only in 2.3.1. Required.
+    - `01`: 3DS server.
+    - `02`: DS.
+    - `03`: ACS.
+    """
     description: _builtins.str
     """The information, as text. Only in 2.3.1. At most 4000 characters."""
     exp_date: _builtins.str
-    """After which day it is of no more use. Only in 2.3.1. YYYYMMDD."""
+    """Last day on which the information is of use. Only in 2.3.1. YYYYMMDD."""
     @_builtins.property
     def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Whom it is for. Only in 2.3.1. 1 to 3 items. Codes: 01 3DS SDK, 02 3DS server, 03 DS, 04 ACS. Required."""
+        """Recipients of the information. Only in 2.3.1. 1 to 3 items. Required.
+        - `01`: 3DS SDK.
+        - `02`: 3DS server.
+        - `03`: DS.
+        - `04`: ACS.
+        """
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified. Empty in requests.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified. Empty in requests.
         """
 
     def __init__(
@@ -618,7 +729,7 @@ Global___BroadcastInformation: _TypeAlias = BroadcastInformation  # noqa: Y015
 
 @_typing.final
 class CardholderInfo(_message.Message):
-    """What the issuer shows the cardholder."""
+    """The issuer's text and logos to show to the cardholder."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -629,13 +740,13 @@ class CardholderInfo(_message.Message):
     text: _builtins.str
     """The text. Only in 2.3.1. 1 to 128 characters. Required."""
     issuer_image: _builtins.str
-    """Address of the issuer's logo. Only in 2.3.1. An https URL."""
+    """URL of the issuer's logo. Only in 2.3.1. An https URL."""
     payment_system_image: _builtins.str
-    """Address of the card scheme's logo. Only in 2.3.1. An https URL."""
+    """URL of the card scheme's logo. Only in 2.3.1. An https URL."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified.
         """
 
     def __init__(
@@ -656,7 +767,7 @@ Global___CardholderInfo: _TypeAlias = CardholderInfo  # noqa: Y015
 
 @_typing.final
 class SpcTransData(_message.Message):
-    """What Secure Payment Confirmation shows."""
+    """Content of a Secure Payment Confirmation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -677,9 +788,9 @@ class SpcTransData(_message.Message):
     challenge: _builtins.str
     """The challenge to sign. Only in 2.3.1. base64url. 43 to 100 characters. Required."""
     challenge_info_text: _builtins.str
-    """Text to show with it. Only in 2.3.1. At most 350 characters."""
+    """Text to show with the challenge. Only in 2.3.1. At most 350 characters."""
     timeout: _builtins.str
-    """How long to wait, in milliseconds. Only in 2.3.1. 60000 to 500000, 5 digits. Required."""
+    """Time limit of the confirmation, in milliseconds. Only in 2.3.1. 60000 to 500000, 5 digits. Required."""
     currency: _builtins.str
     """The amount's currency. Only in 2.3.1. ISO 4217, three letters. Required."""
     value: _builtins.str
@@ -687,13 +798,13 @@ class SpcTransData(_message.Message):
     display_name: _builtins.str
     """The name of the card. Only in 2.3.1. At most 40 characters. Required."""
     icon: _builtins.str
-    """Picture of the card: an address or the picture itself. Only in 2.3.1. An https or data URL. Required."""
+    """Picture of the card: a URL or the picture itself. Only in 2.3.1. An https or data URL. Required."""
     payee_name: _builtins.str
     """The payee's name. Only in 2.3.1. At most 40 characters. Required if `payeeOrigin is empty`."""
     payee_origin: _builtins.str
     """The payee's origin. Only in 2.3.1. An https URL. At most 2048 characters. Required if `payeeName is empty`."""
     ext_ind: _builtins.str
-    """Whether the payment extension is asked for. Only in 2.3.1. The only value is Y."""
+    """Whether the payment extension is requested. Only in 2.3.1. The only value is Y."""
     @_builtins.property
     def issuer_image_spc(self) -> Global___SpcImage:
         """The issuer's logo. Only in 2.3.1."""
@@ -704,12 +815,12 @@ class SpcTransData(_message.Message):
 
     @_builtins.property
     def additional_data(self) -> _struct_pb2.Struct:
-        """More for the browser. Only in 2.3.1. At most 90000 characters as JSON."""
+        """Further data for the browser. Only in 2.3.1. At most 90000 characters as JSON."""
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified.
         """
 
     def __init__(
@@ -740,7 +851,7 @@ Global___SpcTransData: _TypeAlias = SpcTransData  # noqa: Y015
 
 @_typing.final
 class SpcImage(_message.Message):
-    """A logo: the address or the picture itself, for each way of showing it."""
+    """A logo, as a URL or as the picture itself, for each kind of background."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -749,15 +860,15 @@ class SpcImage(_message.Message):
     MONOCHROME_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     default: _builtins.str
-    """For most. Only in 2.3.1. An https or data URL. Required."""
+    """Logo for any background. Only in 2.3.1. An https or data URL. Required."""
     dark: _builtins.str
-    """For a dark background. Only in 2.3.1. An https or data URL."""
+    """Logo for a dark background. Only in 2.3.1. An https or data URL."""
     monochrome: _builtins.str
-    """For a single colour. Only in 2.3.1. An https or data URL."""
+    """Logo in a single colour. Only in 2.3.1. An https or data URL."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified.
         """
 
     def __init__(
@@ -791,8 +902,8 @@ class WebAuthnCred(_message.Message):
     """The credential's id. Only in 2.3.1. base64url. 16 to 1000 characters. Required."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified.
         """
 
     def __init__(
@@ -823,15 +934,15 @@ class AcsProtocolVersion(_message.Message):
     version: _builtins.str
     """The version. Three numbers with dots. Required."""
     three_ds_method_url: _builtins.str
-    """Where the 3DS Method is posted in it; absent if the ACS has none. An absolute URL. At most 256 characters."""
+    """The URL of the 3DS Method in this version; empty if the ACS has none. An absolute URL. At most 256 characters."""
     @_builtins.property
     def acs_info_ind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the ACS can do in it."""
+        """Capabilities of the ACS in this version, with the codes of `CRD.acs_info_ind`."""
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified.
         """
 
     def __init__(

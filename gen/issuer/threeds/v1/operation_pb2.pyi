@@ -37,8 +37,8 @@ class _ThreeDSOperationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     """Challenge with a one-time password by SMS."""
 
 class ThreeDSOperationType(_ThreeDSOperationType, metaclass=_ThreeDSOperationTypeEnumTypeWrapper):
-    """How a cardholder was authenticated. Each value stands for D1's name, which is the value's own name without the prefix
-    and with `3DS_` before it.
+    """Type of a 3DS operation: the method of the authentication. D1's name for a value is `3DS_` and the value's name
+    without its prefix.
     """
 
 THREE_DS_OPERATION_TYPE_UNSPECIFIED: ThreeDSOperationType.ValueType  # 0
@@ -79,7 +79,7 @@ Global___ThreeDSOperationStatus: _TypeAlias = ThreeDSOperationStatus  # noqa: Y0
 
 @_typing.final
 class ThreeDSOperation(_message.Message):
-    """A 3-D Secure operation on a card, as D1 reports it."""
+    """3-D Secure operation on a card, as D1 reports it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -99,28 +99,30 @@ class ThreeDSOperation(_message.Message):
     type: Global___ThreeDSOperationType.ValueType
     """Type of the operation."""
     type_text: _builtins.str
-    """D1's name of the type, unchanged, for example `3DS_FRICTIONLESS`. Read it if `type` is unspecified."""
+    """D1's text of the type, unchanged, for example `3DS_FRICTIONLESS`. It identifies the type where `type` is
+    unspecified.
+    """
     status: Global___ThreeDSOperationStatus.ValueType
-    """Result."""
+    """Result of the operation."""
     status_text: _builtins.str
-    """D1's name of the status, unchanged. Read it if `status` is unspecified."""
+    """D1's text of the status, unchanged. It identifies the status where `status` is unspecified."""
     start_time_text: _builtins.str
     """D1's text of the start time, unchanged, for example `2022-06-16T06:28:02.492Z`."""
     consumer_id: _builtins.str
-    """The issuer's consumer id of the card's holder; empty if D1 sent none."""
+    """The issuer's consumer id of the card's holder; empty if D1 sends none."""
     error: _builtins.str
-    """Reason of a failure, as text for people; empty otherwise."""
+    """Reason for the failure, D1's free text; empty unless the operation failed."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Time at which D1 processed the request. Absent if D1's text is not an ISO 8601 time."""
 
     @_builtins.property
     def details(self) -> Global___ThreeDSOperationDetails:
-        """Ids of the authentication, and what else D1 reports about it; absent if D1 sent nothing."""
+        """Details of the operation: the ids of the authentication, and further data of D1; absent if D1 sends nothing."""
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What D1 sent beyond the fields above, unchanged."""
+        """D1's data that the fields above do not hold, unchanged."""
 
     def __init__(
         self,
@@ -160,7 +162,7 @@ class ThreeDSOperationDetails(_message.Message):
     """The 3DS server transaction id (EMV 3DS `threeDSServerTransID`), usually a UUID."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What D1 sent beyond the fields above, unchanged."""
+        """D1's data that the fields above do not hold, unchanged."""
 
     def __init__(
         self,

@@ -25,8 +25,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class RReq(_message.Message):
     """The result of a challenge or of a decoupled authentication (EMV 3DS RReq): the union of versions 2.1.0, 2.2.0 and
-    2.3.1. An empty string means absent. The constraints say what the specification promises; the gateway hands on what
-    came even where it breaks them.
+    2.3.1. An empty string means absent. The comments say what the specification requires; the gateway passes on what it
+    receives, valid or not.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -60,26 +60,47 @@ class RReq(_message.Message):
     message_version: _codes_pb2.MessageVersion.ValueType
     """The protocol version. Required."""
     message_category: _codes_pb2.MessageCategory.ValueType
-    """Whether it is about a payment. Required."""
+    """Category of the authentication: payment or not. Required."""
     trans_status: _codes_pb2.TransStatus.ValueType
-    """How the challenge ended. Required if `messageCategory == "01"`."""
+    """Result of the authentication. Required if `messageCategory == "01"`."""
     trans_status_reason: _builtins.str
-    """Why transStatus is what it is. Codes: 01 Card authentication failed, 02 Unknown device, 03 Unsupported device, 04
-    Exceeds authentication frequency limit, 05 Expired card, 06 Invalid card number, 07 Invalid transaction, 08 No
-    card record, 09 Security failure, 10 Stolen card, 11 Suspected fraud, 12 Transaction not permitted to Cardholder,
-    13 Cardholder not enrolled in service, 14 Transaction timed out at the ACS, 15 Low confidence, 16 Medium
-    confidence, 17 High confidence, 18 Very high confidence, 19 Exceeds ACS maximum challenges, 20 Non-Payment
-    transaction not supported, 21 3RI transaction not supported, 22 ACS technical issue, 23 Decoupled Authentication
-    required by ACS but not requested by 3DS Requestor, 24 3DS Requestor Decoupled Max Expiry Time exceeded, 25
-    Decoupled Authentication was provided insufficient time to authenticate Cardholder. ACS will not make attempt, 26
-    Authentication attempted but not performed by the Cardholder, 27 Preferred Authentication Method not supported,
-    28 Validation of content security policy failed, 29 Authentication attempted but not completed by the Cardholder.
-    Fall back to Decoupled Authentication, 30 Authentication completed successfully but additional authentication of
-    the Cardholder required. Reinitiate as Decoupled Authentication, 80-99 for the DS to define. Required if
-    `messageCategory == "01" and transStatus in [N, U, R]`.
+    """Reason for the transStatus. Required if `messageCategory == "01" and transStatus in [N, U, R]`.
+    - `01`: Card authentication failed.
+    - `02`: Unknown device.
+    - `03`: Unsupported device.
+    - `04`: Exceeds authentication frequency limit.
+    - `05`: Expired card.
+    - `06`: Invalid card number.
+    - `07`: Invalid transaction.
+    - `08`: No card record.
+    - `09`: Security failure.
+    - `10`: Stolen card.
+    - `11`: Suspected fraud.
+    - `12`: Transaction not permitted to Cardholder.
+    - `13`: Cardholder not enrolled in service.
+    - `14`: Transaction timed out at the ACS.
+    - `15`: Low confidence.
+    - `16`: Medium confidence.
+    - `17`: High confidence.
+    - `18`: Very high confidence.
+    - `19`: Exceeds ACS maximum challenges.
+    - `20`: Non-Payment transaction not supported.
+    - `21`: 3RI transaction not supported.
+    - `22`: ACS technical issue.
+    - `23`: Decoupled Authentication required by ACS but not requested by 3DS Requestor.
+    - `24`: 3DS Requestor Decoupled Max Expiry Time exceeded.
+    - `25`: Decoupled Authentication was provided insufficient time to authenticate Cardholder. ACS will not make
+      attempt.
+    - `26`: Authentication attempted but not performed by the Cardholder.
+    - `27`: Preferred Authentication Method not supported.
+    - `28`: Validation of content security policy failed.
+    - `29`: Authentication attempted but not completed by the Cardholder. Fall back to Decoupled Authentication.
+    - `30`: Authentication completed successfully but additional authentication of the Cardholder required. Reinitiate
+      as Decoupled Authentication.
+    - `80` to `99`: defined by the DS.
     """
     trans_status_reason_info: _builtins.str
-    """More on transStatusReason, as text. Only in 2.3.1. At most 256 characters."""
+    """Details of the transStatusReason, as text. Only in 2.3.1. At most 256 characters."""
     three_ds_server_trans_id: _builtins.str
     """The transaction id at the 3DS server. A UUID. Required."""
     acs_trans_id: _builtins.str
@@ -89,94 +110,151 @@ class RReq(_message.Message):
     sdk_trans_id: _builtins.str
     """The SDK's id of the transaction. Only in 2.2.0 and 2.3.1. A UUID. Required if `deviceChannel == "01"`."""
     eci: _builtins.str
-    """Electronic commerce indicator: the authentication's result for the authorisation, in the card scheme's own
-    values. At most 2 characters.
+    """Electronic commerce indicator: the authentication's result for the authorisation, in the card scheme's own values.
+    At most 2 characters.
     """
     authentication_value: _builtins.str
-    """Cryptogram that proves the authentication to the authorisation (CAVV, AAV): base64 in 2.1.0 and 2.2.0. In 2.1.0
-    and 2.2.0: base64 of 20 bytes. In 2.1.0 and 2.2.0: 28 characters. In 2.3.1: at most 4000 characters. Required if
-    `messageCategory == "01" and transStatus in [Y, A]`.
+    """Cryptogram that proves the authentication in the authorisation (CAVV, AAV). Required if `messageCategory == "01"
+    and transStatus in [Y, A]`.
+    - In 2.1.0 and 2.2.0: base64 of 20 bytes; 28 characters.
+    - In 2.3.1: at most 4000 characters.
     """
     authentication_type: _builtins.str
-    """How the cardholder was challenged. Only in 2.1.0 and 2.2.0. Codes: 01 Static, 02 Dynamic, 03 OOB, 04 Decoupled,
-    80-99 for the DS to define. Required if `transStatus in [Y, N]`.
+    """Type of the challenge. Only in 2.1.0 and 2.2.0. Required if `transStatus in [Y, N]`.
+    - `01`: Static.
+    - `02`: Dynamic.
+    - `03`: OOB.
+    - `04`: Decoupled.
+    - `80` to `99`: defined by the DS.
     """
     interaction_counter: _builtins.str
-    """How many times the cardholder tried. 0 to 99, 2 digits. Channels: APP, BRW. In 2.1.0: required. In 2.2.0 and
-    2.3.1: required if `acsDecConInd != "Y"`.
+    """Number of the cardholder's attempts. 0 to 99, 2 digits. Channels: APP, BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `acsDecConInd != "Y"`.
     """
     challenge_cancel: _builtins.str
-    """Why the challenge was broken off. Codes: 01 Cardholder selected "Cancel", 03 Transaction Timed Out - Decoupled
-    Authentication, 04 Transaction Timed Out at ACS - other timeouts, 05 Transaction Timed Out at ACS - First CReq
-    not received by ACS, 06 Transaction Error, 07 Unknown, 08 Transaction Timed Out at SDK, 09 Error Message in
-    response to the CRes message sent by the ACS, 10 Error Message in response to the CReq message received by the
-    ACS, 80-99 for the DS to define. In 2.1.0: channels: APP, BRW.
+    """Reason for the cancellation of the challenge.
+    - In 2.1.0: channels APP, BRW.
+
+    Codes:
+    - `01`: Cardholder selected "Cancel".
+    - `03`: Transaction Timed Out - Decoupled Authentication.
+    - `04`: Transaction Timed Out at ACS - other timeouts.
+    - `05`: Transaction Timed Out at ACS - First CReq not received by ACS.
+    - `06`: Transaction Error.
+    - `07`: Unknown.
+    - `08`: Transaction Timed Out at SDK.
+    - `09`: Error Message in response to the CRes message sent by the ACS.
+    - `10`: Error Message in response to the CReq message received by the ACS.
+    - `80` to `99`: defined by the DS.
     """
     white_list_status: _builtins.str
-    """Whether the cardholder trusts this 3DS requestor. Only in 2.2.0. Codes: E Not eligible as determined by issuer, N
-    3DS Requestor is not whitelisted by cardholder, P Pending confirmation by cardholder, R Cardholder rejected, U
-    Whitelist status unknown, unavailable, or does not apply, Y 3DS Requestor is whitelisted by cardholder.
+    """The cardholder's trust in this 3DS requestor. Only in 2.2.0.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not whitelisted by cardholder.
+    - `P`: Pending confirmation by cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Whitelist status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is whitelisted by cardholder.
     """
     white_list_status_source: _builtins.str
-    """Who set whiteListStatus. Only in 2.2.0. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `whiteListStatus is not empty`.
+    """Party that set whiteListStatus. Only in 2.2.0. Required if `whiteListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     trust_list_status: _builtins.str
-    """Whether the cardholder trusts this 3DS requestor; the name of whiteListStatus in 2.3.1. Only in 2.3.1. Codes: E
-    Not eligible as determined by issuer, N 3DS Requestor is not Trust Listed by Cardholder, P Pending confirmation
-    by Cardholder, R Cardholder rejected, U Trust List status unknown, unavailable, or does not apply, Y 3DS
-    Requestor is Trust Listed by Cardholder.
+    """The cardholder's trust in this 3DS requestor: the successor of whiteListStatus. Only in 2.3.1.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not Trust Listed by Cardholder.
+    - `P`: Pending confirmation by Cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Trust List status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is Trust Listed by Cardholder.
     """
     trust_list_status_source: _builtins.str
-    """Who set trustListStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `trustListStatus is not empty`.
+    """Party that set trustListStatus. Only in 2.3.1. Required if `trustListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     device_binding_status: _builtins.str
-    """Whether the device is bound to the cardholder. Only in 2.3.1. Codes: 01 Device is not bound by Cardholder, 02 Not
-    eligible as determined by issuer, 03 Pending confirmation by Cardholder, 04 Cardholder reject, 05 Device Binding
-    Status unknown, unavailable, or does not apply, 11 Device is bound by Cardholder (device is bound using hardware
-    / SIM internal to the consumer device. For instance, keys stored in a secure element on the device), 12 Device is
-    bound by Cardholder (device is bound using hardware external to the consumers device. For example, a external
-    FIDO authenticator), 13 Device is bound by Cardholder (Device is bound using data that includes dynamically), 14
-    Device is bound by Cardholder (Device is bound using static device data that has been obtained from the consumers
-    device), 15 Device is bound by Cardholder (Other method), 80-99 for the DS to define.
+    """Binding of the device to the cardholder. Only in 2.3.1.
+    - `01`: Device is not bound by Cardholder.
+    - `02`: Not eligible as determined by issuer.
+    - `03`: Pending confirmation by Cardholder.
+    - `04`: Cardholder reject.
+    - `05`: Device Binding Status unknown, unavailable, or does not apply.
+    - `11`: Device is bound by Cardholder (device is bound using hardware / SIM internal to the consumer device; for
+      instance, keys stored in a secure element on the device).
+    - `12`: Device is bound by Cardholder (device is bound using hardware external to the consumer's device. For
+      example, an external FIDO authenticator).
+    - `13`: Device is bound by Cardholder (device is bound using data that includes dynamically generated data).
+    - `14`: Device is bound by Cardholder (device is bound using static device data that has been obtained from the
+      consumer's device).
+    - `15`: Device is bound by Cardholder (Other method).
+    - `80` to `99`: defined by the DS.
     """
     device_binding_status_source: _builtins.str
-    """Who set deviceBindingStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define.
-    Required if `deviceBindingStatus is not empty`.
+    """Party that set deviceBindingStatus. Only in 2.3.1. Required if `deviceBindingStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
     @_builtins.property
     def authentication_method(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """How the cardholder was authenticated. Only in 2.3.1. 1 to 99 items. Codes: 01 Static Passcode, 02 SMS OTP, 03 Key
-        fob or EMV card reader OTP, 04 App OTP, 05 OTP Other, 06 KBA, 07 OOB Biometrics, 08 OOB Login, 09 OOB Other, 10
-        Other, 11 Push Confirmation, 12 Decoupled, 13 WebAuthn, 14 SPC, 15 Behavioural biometrics, 16 Electronic ID,
-        80-99 for the DS to define. Required if `transStatus in [C, D] or transStatus in [Y, N]`.
+        """Methods of the authentication. Only in 2.3.1. 1 to 99 items. Required if `transStatus in [C, D] or transStatus in
+        [Y, N]`.
+        - `01`: Static Passcode.
+        - `02`: SMS OTP.
+        - `03`: Key fob or EMV card reader OTP.
+        - `04`: App OTP.
+        - `05`: OTP Other.
+        - `06`: KBA.
+        - `07`: OOB Biometrics.
+        - `08`: OOB Login.
+        - `09`: OOB Other.
+        - `10`: Other.
+        - `11`: Push Confirmation.
+        - `12`: Decoupled.
+        - `13`: WebAuthn.
+        - `14`: SPC.
+        - `15`: Behavioural biometrics.
+        - `16`: Electronic ID.
+        - `80` to `99`: defined by the DS.
         """
 
     @_builtins.property
     def challenge_error_reporting(self) -> _erro_pb2.Erro:
-        """The error message that broke the challenge off. Only in 2.3.1. Channels: APP, BRW. Required if `challengeCancel
-        in [09, 10]`.
+        """The error message that ended the challenge. Only in 2.3.1. Channels: APP, BRW. Required if `challengeCancel in [09,
+        10]`.
         """
 
     @_builtins.property
     def acs_rendering_type(self) -> _objects_pb2.AcsRenderingType:
-        """What the ACS showed last. Channel: APP. In 2.1.0: required. In 2.2.0 and 2.3.1: required if `acsDecConInd !=
-        "Y"`.
+        """Interface and template that the ACS showed last. Channel: APP.
+        - In 2.1.0: required.
+        - In 2.2.0 and 2.3.1: required if `acsDecConInd != "Y"`.
         """
 
     @_builtins.property
     def cardholder_info(self) -> _objects_pb2.CardholderInfo:
-        """Text of the issuer for the cardholder, to be shown. Only in 2.3.1."""
+        """The issuer's text to show to the cardholder. Only in 2.3.1."""
 
     @_builtins.property
     def message_extension(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.MessageExtension]:
-        """Data beyond the specification. In 2.1.0 and 2.2.0: at most 10 items. In 2.3.1: at most 15 items."""
+        """Data beyond the specification.
+        - In 2.1.0 and 2.2.0: at most 10 items.
+        - In 2.3.1: at most 15 items.
+        """
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-        to an enum above, values of another JSON type than specified.
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        codes unknown to an enum above, values of another JSON type than specified.
         """
 
     def __init__(

@@ -56,7 +56,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class AcknowledgementMode(betterproto2.Enum):
     """
-    Which replies a handler gets acknowledgements of.
+    Replies of which a handler gets acknowledgements.
     """
 
     UNSPECIFIED = 0
@@ -93,7 +93,7 @@ class AcknowledgementMode(betterproto2.Enum):
 
 class CallbackKind(betterproto2.Enum):
     """
-    Kind of a callback.
+    Kind of a callback request.
     """
 
     UNSPECIFIED = 0
@@ -103,27 +103,27 @@ class CallbackKind(betterproto2.Enum):
 
     CONSUMER_INFORMATION = 1
     """
-    Gets a consumer's data: D1 needs a phone number and a language for one-time passwords that it sends itself.
+    Request for a consumer's data: D1 needs a phone number and a language for one-time passwords that it sends itself.
     """
 
     DELIVER_OTP = 2
     """
-    Sends a one-time password to a consumer.
+    Request to deliver a one-time password to a consumer.
     """
 
     AUTHENTICATE = 3
     """
-    Authenticates a consumer in the issuer's own app.
+    Request to authenticate a consumer in the issuer's own app.
     """
 
     AUTHENTICATION_RESULT = 4
     """
-    Gets the result of such an authentication, or that it is pending.
+    Request for the status of such an authentication.
     """
 
     CARD_CREDENTIALS = 5
     """
-    Gets a card's credentials, after the card was renewed or replaced without them.
+    Request for a card's credentials, after the card was renewed or replaced without them.
     """
 
     @classmethod
@@ -151,7 +151,7 @@ class CallbackKind(betterproto2.Enum):
 
 class CallbackRefusalReason(betterproto2.Enum):
     """
-    Reason of a refusal. Each value stands for the HTTP status that D1 gets.
+    Reason for a refusal. It decides the HTTP status that D1 gets.
     """
 
     UNSPECIFIED = 0
@@ -202,7 +202,7 @@ class CallbackRefusalReason(betterproto2.Enum):
 
 class ReplyOutcome(betterproto2.Enum):
     """
-    What became of a callback reply.
+    Outcome of a callback reply.
     """
 
     UNSPECIFIED = 0
@@ -222,7 +222,7 @@ class ReplyOutcome(betterproto2.Enum):
 
     ALREADY_ANSWERED = 3
     """
-    An earlier reply counted, or D1 hung up.
+    An earlier reply counted, or D1 closed its connection.
     """
 
     UNKNOWN_TOKEN = 4
@@ -262,29 +262,29 @@ class ReplyOutcome(betterproto2.Enum):
 @dataclass(eq=False, repr=False)
 class AuthenticateRequest(betterproto2.Message):
     """
-    Asks for an authentication: show the purchase in the issuer's app, let the consumer approve or deny.
+    Request to authenticate a consumer: show the purchase in the issuer's app, and let the consumer approve or deny it.
     """
 
     consumer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer's consumer id.
+    Issuer's id of the consumer.
     """
 
     card_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The issuer's card id; empty if D1 sent none.
+    D1's card id; empty if D1 sends none.
     """
 
     transaction: "ThreeDsTransaction | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The purchase; absent if D1 sent nothing about one.
+    The purchase; absent if D1 sends none.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What D1 sent beyond the fields above, unchanged.
+    D1's data that the fields above do not hold, unchanged.
     """
 
 
@@ -294,12 +294,13 @@ default_message_pool.register_message("issuer.callback.v1", "AuthenticateRequest
 @dataclass(eq=False, repr=False)
 class AuthenticateResponse(betterproto2.Message):
     """
-    The authentication has started.
+    Confirmation that the authentication has started.
     """
 
     authentication_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The handler's id of the authentication, for D1's request for the result and for CompleteAuthentication.
+    The handler's id of the authentication, for D1's request for the result and for CompleteAuthentication: 1 to 64
+    characters of `[A-Za-z0-9_-]`. Required.
     """
 
 
@@ -309,17 +310,17 @@ default_message_pool.register_message("issuer.callback.v1", "AuthenticateRespons
 @dataclass(eq=False, repr=False)
 class AuthenticationResultRequest(betterproto2.Message):
     """
-    Asks for the result of an authentication.
+    Request for the result of an authentication.
     """
 
     consumer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer's consumer id.
+    Issuer's id of the consumer.
     """
 
     authentication_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The authentication id that a handler chose.
+    The authentication id that a handler chose (`AuthenticateResponse.authentication_id`).
     """
 
 
@@ -329,20 +330,19 @@ default_message_pool.register_message("issuer.callback.v1", "AuthenticationResul
 @dataclass(eq=False, repr=False)
 class AuthenticationResultResponse(betterproto2.Message):
     """
-    The state of an authentication. A final result is kept: later polls of D1 get the same, whatever handlers reply
-    then.
+    Status of an authentication. The gateway keeps a final one, and answers D1's later polls with it.
     """
 
     status: "__consumer__v1__.AuthenticationStatus" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: __consumer__v1__.AuthenticationStatus(0)
     )
     """
-    Current state.
+    Current status. Required.
     """
 
     error: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Error text for D1: no personal data. Empty unless the authentication failed.
+    Reason for the failure: free text for D1 without personal data, at most 256 characters. Empty unless it failed.
     """
 
 
@@ -354,19 +354,20 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class CallbackRefusal(betterproto2.Message):
     """
-    D1 gets an error. It is a reply like any other: no other handler gets the callback request.
+    Refusal of a callback request: D1 gets an error. It counts like any other reply, and no other handler gets the
+    callback request.
     """
 
     reason: "CallbackRefusalReason" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: CallbackRefusalReason(0)
     )
     """
-    Reason of the refusal.
+    Reason for the refusal. Required.
     """
 
     message: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The error text for D1: no personal data, no secret. Empty: the gateway's default text.
+    The error text for D1, at most 256 characters: no personal data, no secret. Empty: the gateway's default text.
     """
 
 
@@ -376,57 +377,57 @@ default_message_pool.register_message("issuer.callback.v1", "CallbackRefusal", C
 @dataclass(eq=False, repr=False)
 class CallbackReply(betterproto2.Message):
     """
-    A handler's reply to a callback request.
+    Handler's reply to a callback request.
 
     Oneofs:
-        - response: The response of the callback request's kind, or a refusal.
+        - response: The response of the callback request's kind, or a refusal. Required.
     """
 
     token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The callback request's token.
+    The callback request's token, at most 128 characters. Required.
     """
 
     consumer_information: "ConsumerInformationResponse | None" = betterproto2.field(
         10, betterproto2.TYPE_MESSAGE, optional=True, group="response"
     )
     """
-    To `consumer_information`.
+    Response to `consumer_information`.
     """
 
     deliver_otp: "DeliverOtpResponse | None" = betterproto2.field(
         11, betterproto2.TYPE_MESSAGE, optional=True, group="response"
     )
     """
-    To `deliver_otp`.
+    Response to `deliver_otp`.
     """
 
     authenticate: "AuthenticateResponse | None" = betterproto2.field(
         12, betterproto2.TYPE_MESSAGE, optional=True, group="response"
     )
     """
-    To `authenticate`.
+    Response to `authenticate`.
     """
 
     authentication_result: "AuthenticationResultResponse | None" = betterproto2.field(
         13, betterproto2.TYPE_MESSAGE, optional=True, group="response"
     )
     """
-    To `authentication_result`.
+    Response to `authentication_result`.
     """
 
     card_credentials: "CardCredentialsResponse | None" = betterproto2.field(
         14, betterproto2.TYPE_MESSAGE, optional=True, group="response"
     )
     """
-    To `card_credentials`.
+    Response to `card_credentials`.
     """
 
     refusal: "CallbackRefusal | None" = betterproto2.field(
         20, betterproto2.TYPE_MESSAGE, optional=True, group="response"
     )
     """
-    To any: D1 gets an error.
+    Refusal of any callback request: D1 gets an error.
     """
 
 
@@ -436,7 +437,7 @@ default_message_pool.register_message("issuer.callback.v1", "CallbackReply", Cal
 @dataclass(eq=False, repr=False)
 class CallbackRequest(betterproto2.Message):
     """
-    A callback request of D1.
+    Callback request of D1.
 
     Oneofs:
         - request: The request, by kind of callback.
@@ -444,27 +445,27 @@ class CallbackRequest(betterproto2.Message):
 
     token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Names the callback request in the reply; opaque.
+    Opaque id of the callback request, for the reply.
     """
 
     deadline: "datetime.datetime | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When D1 gets the fallback, by the gateway's clock.
+    Time at which D1 gets the fallback, by the gateway's clock.
     """
 
     time_left: "datetime.timedelta | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    The time to the deadline from when this message was sent, for a handler whose clock differs.
+    Time left until the deadline when the gateway sends this message, for a handler whose clock differs.
     """
 
     attempt: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
-    1 for the first handler that gets the callback request, counting up. Above 1, another handler may be working on it,
-    or may have finished without being heard.
+    Number of the attempt: 1 for the first handler that gets the callback request. Above 1, another handler may be
+    working on it, or may have finished although its reply was lost.
     """
 
     issuer_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -474,42 +475,42 @@ class CallbackRequest(betterproto2.Message):
 
     correlation_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    The `x-correlation-id` that D1 sent, or one made by the gateway; the one in the logs.
+    Correlation id, as in the logs: D1's `x-correlation-id`, or generated by the gateway.
     """
 
     consumer_information: "ConsumerInformationRequest | None" = betterproto2.field(
         10, betterproto2.TYPE_MESSAGE, optional=True, group="request"
     )
     """
-    Return this consumer's data.
+    Request for a consumer's data.
     """
 
     deliver_otp: "DeliverOtpRequest | None" = betterproto2.field(
         11, betterproto2.TYPE_MESSAGE, optional=True, group="request"
     )
     """
-    Send this one-time password.
+    Request to deliver a one-time password.
     """
 
     authenticate: "AuthenticateRequest | None" = betterproto2.field(
         12, betterproto2.TYPE_MESSAGE, optional=True, group="request"
     )
     """
-    Authenticate this consumer.
+    Request to authenticate a consumer.
     """
 
     authentication_result: "AuthenticationResultRequest | None" = betterproto2.field(
         13, betterproto2.TYPE_MESSAGE, optional=True, group="request"
     )
     """
-    Return the result of this authentication.
+    Request for the result of an authentication.
     """
 
     card_credentials: "CardCredentialsRequest | None" = betterproto2.field(
         14, betterproto2.TYPE_MESSAGE, optional=True, group="request"
     )
     """
-    Return this card's credentials.
+    Request for a card's credentials.
     """
 
 
@@ -519,12 +520,12 @@ default_message_pool.register_message("issuer.callback.v1", "CallbackRequest", C
 @dataclass(eq=False, repr=False)
 class CardCredentialsRequest(betterproto2.Message):
     """
-    Asks for a card's credentials.
+    Request for a card's credentials.
     """
 
     card_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer's card id.
+    D1's card id.
     """
 
 
@@ -537,17 +538,18 @@ class CardCredentialsResponse(betterproto2.Message):
     A card's credentials.
 
     Oneofs:
-        - card_data: In clear, or encrypted by the handler.
+        - card_data: Card data, in one of two forms. Required.
     """
 
     details: "CardDetails | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True, group="card_data")
     """
-    In clear: the gateway encrypts them for D1 and keeps no copy.
+    Card data in plaintext; the gateway encrypts them for D1 and keeps no copy.
     """
 
     encrypted_data: "str | None" = betterproto2.field(2, betterproto2.TYPE_STRING, optional=True, group="card_data")
     """
-    Encrypted for D1 by the handler (compact JWE, ECDH-ES with A256GCM, under D1's `kid`): the gateway passes it on.
+    Card data that the handler encrypted for D1: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM and the
+    `kid` of D1's key. Passed on unchanged.
     """
 
 
@@ -557,24 +559,24 @@ default_message_pool.register_message("issuer.callback.v1", "CardCredentialsResp
 @dataclass(eq=False, repr=False)
 class CardDetails(betterproto2.Message):
     """
-    A card's data.
+    Card data for D1.
     """
 
     credentials: "__common__v1__.CardCredentials | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Card number and expiry.
+    PAN and expiry. Required.
     """
 
     name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The holder's name, at most 128 characters; empty to leave it out.
+    The holder's name, at most 128 characters. Empty: none.
     """
 
     cvv: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The card verification value, 3 or 4 digits; empty to leave it out.
+    The card verification value, 3 or 4 digits. Empty: none.
     """
 
 
@@ -584,17 +586,17 @@ default_message_pool.register_message("issuer.callback.v1", "CardDetails", CardD
 @dataclass(eq=False, repr=False)
 class ConsumerInformationRequest(betterproto2.Message):
     """
-    Asks for a consumer's data.
+    Request for a consumer's data.
     """
 
     consumer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer's consumer id.
+    Issuer's id of the consumer.
     """
 
     card_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The card that the data are for; empty unless personal data were tied to cards at onboarding.
+    D1's card id, if personal data were tied to cards at onboarding; empty otherwise.
     """
 
 
@@ -611,7 +613,7 @@ class ConsumerInformationResponse(betterproto2.Message):
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The data that D1 may know.
+    The data for D1. Required.
     """
 
 
@@ -621,17 +623,17 @@ default_message_pool.register_message("issuer.callback.v1", "ConsumerInformation
 @dataclass(eq=False, repr=False)
 class DeliverOtpRequest(betterproto2.Message):
     """
-    Asks for the delivery of a one-time password.
+    Request to deliver a one-time password.
     """
 
     consumer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The issuer's consumer id.
+    Issuer's id of the consumer.
     """
 
     card_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The issuer's card id; empty if D1 sent none.
+    D1's card id; empty if D1 sends none.
     """
 
     otp: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -641,34 +643,34 @@ class DeliverOtpRequest(betterproto2.Message):
 
     expiration_date_text: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    When the password expires, as D1 wrote it, for example `13/10/2022 14:00:00`; empty if D1 sent nothing.
+    D1's text of the time at which the password expires, for example `13/10/2022 14:00:00`; empty if D1 sends none.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The purpose, in D1's words, for example `CARDHOLDER-VERIFICATION`; empty if D1 sent none.
+    The purpose, in D1's words, for example `CARDHOLDER-VERIFICATION`; empty if D1 sends none.
     """
 
     delivery_channel: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    The channel that the consumer chose, in D1's words, for example `SMS`; empty if D1 sent none.
+    The channel that the consumer chose, in D1's words, for example `SMS`; empty if D1 sends none.
     """
 
     pan_suffix: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    The last four digits of the card's number; empty if D1 sent none.
+    The last four digits of the card's number; empty if D1 sends none.
     """
 
     transaction: "ThreeDsTransaction | None" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The purchase; absent if D1 sent nothing about one.
+    The purchase; absent if D1 sends none.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What D1 sent beyond the fields above, unchanged.
+    D1's data that the fields above do not hold, unchanged.
     """
 
 
@@ -678,7 +680,7 @@ default_message_pool.register_message("issuer.callback.v1", "DeliverOtpRequest",
 @dataclass(eq=False, repr=False)
 class DeliverOtpResponse(betterproto2.Message):
     """
-    The handler delivers the password. D1 does not wait for the delivery.
+    Confirmation that the handler delivers the password; empty. D1 does not wait for the delivery.
     """
 
     pass
@@ -690,8 +692,8 @@ default_message_pool.register_message("issuer.callback.v1", "DeliverOtpResponse"
 @dataclass(eq=False, repr=False)
 class GatewayDraining(betterproto2.Message):
     """
-    This gateway shuts down. Open a stream at another gateway now, and keep this one until it ends: D1 may still wait for
-    replies here.
+    Notice that this gateway shuts down. Open a stream at another gateway now, and keep this one until it ends: D1 may
+    still wait for replies here.
     """
 
     pass
@@ -703,31 +705,31 @@ default_message_pool.register_message("issuer.callback.v1", "GatewayDraining", G
 @dataclass(eq=False, repr=False)
 class HandleCallbacksRequest(betterproto2.Message):
     """
-    A message from a handler.
+    Message from a handler.
 
     Oneofs:
-        - message: One of these. The first message is the registration; there is only one.
+        - message: Kind of message. The first message is the registration, which is sent once. Required.
     """
 
     registration: "HandlerRegistration | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="message"
     )
     """
-    The handler's name and the callbacks that it handles.
+    Registration of the handler.
     """
 
     callback_reply: "CallbackReply | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="message"
     )
     """
-    A reply to a callback request.
+    Reply to a callback request.
     """
 
     draining: "HandlerDraining | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True, group="message"
     )
     """
-    The handler takes no further callback requests.
+    Notice that the handler takes no further callback requests.
     """
 
 
@@ -737,38 +739,38 @@ default_message_pool.register_message("issuer.callback.v1", "HandleCallbacksRequ
 @dataclass(eq=False, repr=False)
 class HandleCallbacksResponse(betterproto2.Message):
     """
-    A message to a handler.
+    Message to a handler.
 
     Oneofs:
-        - message: One of these.
+        - message: Kind of message.
     """
 
     registered: "HandlerRegistered | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="message"
     )
     """
-    The registration takes effect. The first message.
+    Confirmation that the registration is in effect. The first message.
     """
 
     callback_request: "CallbackRequest | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="message"
     )
     """
-    A callback request of D1.
+    Callback request of D1.
     """
 
     acknowledgement: "ReplyAcknowledgement | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True, group="message"
     )
     """
-    What became of a reply.
+    Acknowledgement of a reply.
     """
 
     draining: "GatewayDraining | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True, group="message"
     )
     """
-    This gateway shuts down.
+    Notice that this gateway shuts down.
     """
 
 
@@ -778,7 +780,7 @@ default_message_pool.register_message("issuer.callback.v1", "HandleCallbacksResp
 @dataclass(eq=False, repr=False)
 class HandlerDraining(betterproto2.Message):
     """
-    The handler takes no further callback requests. It still replies to those that it has.
+    Notice that the handler takes no further callback requests. It still replies to those that it has.
     """
 
     pass
@@ -790,12 +792,12 @@ default_message_pool.register_message("issuer.callback.v1", "HandlerDraining", H
 @dataclass(eq=False, repr=False)
 class HandlerRegistered(betterproto2.Message):
     """
-    The registration takes effect.
+    Confirmation that a registration is in effect.
     """
 
     max_in_flight: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    The number of callback requests that the handler gets at once.
+    Maximum number of unanswered callback requests that the handler gets.
     """
 
 
@@ -805,34 +807,34 @@ default_message_pool.register_message("issuer.callback.v1", "HandlerRegistered",
 @dataclass(eq=False, repr=False)
 class HandlerRegistration(betterproto2.Message):
     """
-    A handler's name and the callbacks that it handles.
+    Registration of a handler: its name and the callback requests that it handles.
     """
 
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The handler's name, for logs. Several handlers may share one.
+    The handler's name, for logs: 1 to 64 characters of `[A-Za-z0-9_.-]`. Several handlers may share one. Required.
     """
 
     issuer_ids: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
-    The issuers whose callbacks it handles, at most 100. Empty: the only one configured.
+    The issuers whose callback requests it handles, at most 100. Empty: the only one configured.
     """
 
     callback_kinds: "list[CallbackKind]" = betterproto2.field(3, betterproto2.TYPE_ENUM, repeated=True)
     """
-    The kinds of callback that it handles, at least one.
+    The kinds of callback request that it handles, at least one. Required.
     """
 
     max_in_flight: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
-    The number of callback requests that it takes at once, 1 to 1000. 0: 16.
+    Maximum number of unanswered callback requests, 1 to 1000. 0: 16.
     """
 
     acknowledgement_mode: "AcknowledgementMode" = betterproto2.field(
         5, betterproto2.TYPE_ENUM, default_factory=lambda: AcknowledgementMode(0)
     )
     """
-    The replies that it gets acknowledgements of.
+    The replies of which it gets acknowledgements.
     """
 
 
@@ -842,7 +844,7 @@ default_message_pool.register_message("issuer.callback.v1", "HandlerRegistration
 @dataclass(eq=False, repr=False)
 class ReplyAcknowledgement(betterproto2.Message):
     """
-    What became of a callback reply.
+    Acknowledgement of a callback reply.
     """
 
     token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -852,12 +854,12 @@ class ReplyAcknowledgement(betterproto2.Message):
 
     outcome: "ReplyOutcome" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: ReplyOutcome(0))
     """
-    What became of the reply.
+    Outcome of the reply.
     """
 
     violations: "list[ReplyViolation]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    What is wrong with the reply, if the outcome is INVALID.
+    Violations of the contract, if the outcome is INVALID.
     """
 
 
@@ -867,7 +869,7 @@ default_message_pool.register_message("issuer.callback.v1", "ReplyAcknowledgemen
 @dataclass(eq=False, repr=False)
 class ReplyViolation(betterproto2.Message):
     """
-    A field of a reply that is invalid. It never holds the field's value.
+    Invalid field of a reply. It never has the field's value.
     """
 
     field: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -892,8 +894,8 @@ default_message_pool.register_message("issuer.callback.v1", "ReplyViolation", Re
 @dataclass(eq=False, repr=False)
 class ThreeDsTransaction(betterproto2.Message):
     """
-    The purchase that a one-time password or an authentication is for. All fields are D1's texts, unchanged, each empty
-    if D1 did not send it.
+    Purchase that a one-time password or an authentication is for. All fields are D1's texts, unchanged, each empty if D1
+    does not send it.
     """
 
     acs_transaction_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -918,7 +920,7 @@ class ThreeDsTransaction(betterproto2.Message):
 
     purchase_exponent: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The number of the currency's minor digits.
+    The number of digits of the currency's minor unit.
     """
 
     purchase_date: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
@@ -930,7 +932,7 @@ class ThreeDsTransaction(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What D1 sent beyond the fields above, unchanged.
+    D1's data that the fields above do not hold, unchanged.
     """
 
 
@@ -939,11 +941,11 @@ default_message_pool.register_message("issuer.callback.v1", "ThreeDSTransaction"
 
 class CallbackServiceSyncStub:
     """
-    Connects the services that answer D1's callback requests. While a purchase waits, D1 asks for a consumer's phone
-    number, to deliver a one-time password, to authenticate a consumer in the issuer's own app, for the result of that,
-    and for a card's credentials. A service that can reply is a handler.
+    Connects the handlers: services that answer D1's callback requests. While a purchase waits, D1 requests a consumer's
+    phone number, the delivery of a one-time password, an authentication in the issuer's own app or its result. After a
+    renewal or replacement without card data, it requests a card's credentials.
 
-    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, common fields.
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -954,10 +956,10 @@ class CallbackServiceSyncStub:
         Registers a handler and sends it callback requests for as long as the stream lasts. The stream never ends by
         itself: open it without a deadline.
 
-        The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then each
-        callback request is sent as it arrives, never more than `max_in_flight` unanswered ones at once. The handler
-        replies in any order, and gets an acknowledgement of each reply or, if it registered so, of those alone that did
-        not count.
+        The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then it
+        sends each callback request on arrival, with at most `max_in_flight` unanswered ones at a time. The handler replies
+        in any order, and gets an acknowledgement of each reply, or only of those that did not count: see
+        `acknowledgement_mode`.
 
         Guarantees:
         - Exactly one reply to a callback request counts and reaches D1. The acknowledgement says whether it was this one.
@@ -971,11 +973,11 @@ class CallbackServiceSyncStub:
           is LATE or ALREADY_ANSWERED.
         - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
         - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
-        - A handler that does not read is not sent more. One that reads slowly holds up nobody else.
+        - A handler that stops reading gets nothing more. A slow reader delays no other handler.
         - Callback requests and replies are neither stored nor logged.
 
         A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-        closes. Replies still count over a new stream, at any gateway: the token names the callback request.
+        closes. Replies also count over a new stream, at any gateway: the token identifies the callback request.
 
         Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
         registers again.
@@ -998,11 +1000,11 @@ class CallbackServiceSyncStub:
 
 class CallbackServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     """
-    Connects the services that answer D1's callback requests. While a purchase waits, D1 asks for a consumer's phone
-    number, to deliver a one-time password, to authenticate a consumer in the issuer's own app, for the result of that,
-    and for a card's credentials. A service that can reply is a handler.
+    Connects the handlers: services that answer D1's callback requests. While a purchase waits, D1 requests a consumer's
+    phone number, the delivery of a one-time password, an authentication in the issuer's own app or its result. After a
+    renewal or replacement without card data, it requests a card's credentials.
 
-    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls.
+    `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, common fields.
     """
 
     async def handle_callbacks(
@@ -1017,10 +1019,10 @@ class CallbackServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Registers a handler and sends it callback requests for as long as the stream lasts. The stream never ends by
         itself: open it without a deadline.
 
-        The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then each
-        callback request is sent as it arrives, never more than `max_in_flight` unanswered ones at once. The handler
-        replies in any order, and gets an acknowledgement of each reply or, if it registered so, of those alone that did
-        not count.
+        The handler's first message is its registration; the gateway sends `registered` when it takes effect. Then it
+        sends each callback request on arrival, with at most `max_in_flight` unanswered ones at a time. The handler replies
+        in any order, and gets an acknowledgement of each reply, or only of those that did not count: see
+        `acknowledgement_mode`.
 
         Guarantees:
         - Exactly one reply to a callback request counts and reaches D1. The acknowledgement says whether it was this one.
@@ -1034,11 +1036,11 @@ class CallbackServiceAsyncStub(betterproto2_grpclib.ServiceStub):
           is LATE or ALREADY_ANSWERED.
         - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
         - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
-        - A handler that does not read is not sent more. One that reads slowly holds up nobody else.
+        - A handler that stops reading gets nothing more. A slow reader delays no other handler.
         - Callback requests and replies are neither stored nor logged.
 
         A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-        closes. Replies still count over a new stream, at any gateway: the token names the callback request.
+        closes. Replies also count over a new stream, at any gateway: the token identifies the callback request.
 
         Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
         registers again.

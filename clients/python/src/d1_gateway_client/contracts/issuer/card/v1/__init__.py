@@ -48,7 +48,7 @@ class CardState(betterproto2.Enum):
 
     UNSPECIFIED = 0
     """
-    Unspecified.
+    Unspecified: ACTIVE.
     """
 
     ACTIVE = 1
@@ -112,17 +112,17 @@ class CardAccount(betterproto2.Message):
 
     type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Kind of account, in D1's words, at most 64 characters.
+    Kind of account, in D1's words, at most 64 characters. Empty: none.
     """
 
     number: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Account number, 1 to 64 characters.
+    Account number, 1 to 64 characters. Required.
     """
 
     currency_code: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Currency of the account: three letters or three digits of ISO 4217.
+    Currency of the account: three letters or three digits of ISO 4217. Required.
     """
 
 
@@ -147,17 +147,17 @@ class CreateCardRequest(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
+    User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     consumer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Issuer's id of the cardholder, who must be registered.
+    Issuer's id of the cardholder, who must be registered: 1 to 64 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     card_product_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    D1's id of the card product, as set up at onboarding.
+    D1's id of the card product, as set up at onboarding: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     state: "CardState" = betterproto2.field(6, betterproto2.TYPE_ENUM, default_factory=lambda: CardState(0))
@@ -167,7 +167,7 @@ class CreateCardRequest(betterproto2.Message):
 
     accounts: "list[CardAccount]" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Accounts that the card draws on, 1 to 32.
+    Accounts that the card draws on, 1 to 32. Required.
     """
 
     name_on_card: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
@@ -177,7 +177,7 @@ class CreateCardRequest(betterproto2.Message):
 
     second_name_on_card: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    Second embossed line, in the same characters; unused for virtual cards.
+    Second embossed line, in the same characters; unused for virtual cards. Empty: none.
     """
 
 
@@ -199,7 +199,7 @@ class CreateCardResponse(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Fields of D1's response that this contract does not know, unchanged.
+    D1's data that the fields above do not hold, unchanged.
     """
 
 
@@ -224,12 +224,12 @@ class DeleteCardRequest(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
+    User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    D1's card id.
+    D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -239,7 +239,8 @@ class DeleteCardRequest(betterproto2.Message):
 
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides.
+    Reason for the deletion, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter.
+    The gateway also sends a word that is not listed here; D1 decides. Required.
     - `CLOSED_ACCOUNT`: account closed.
     - `CLOSED_CARD`: card closed.
     - `CARD_LOST`: lost.
@@ -268,7 +269,7 @@ class RegisterCardRequest(betterproto2.Message):
     Request to register a card.
 
     Oneofs:
-        - card_data: Card data, in one of two forms.
+        - card_data: Card data, in one of two forms. Required.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -283,22 +284,24 @@ class RegisterCardRequest(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
+    User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Card id, chosen by the caller: neither the PAN nor derived from it.
+    Card id, chosen by the caller, neither the PAN nor derived from it: 1 to 48 characters of `[A-Za-z0-9_-]`.
+    Required.
     """
 
     consumer_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Issuer's id of the cardholder, without personal data. D1 registers an unknown one.
+    Issuer's id of the cardholder, without personal data: 1 to 64 characters of `[A-Za-z0-9_-]`. D1 registers an
+    unknown one. Required.
     """
 
     card_product_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    D1's id of the card product, as set up at onboarding.
+    D1's id of the card product, as set up at onboarding: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     state: "CardState" = betterproto2.field(7, betterproto2.TYPE_ENUM, default_factory=lambda: CardState(0))
@@ -313,7 +316,7 @@ class RegisterCardRequest(betterproto2.Message):
 
     second_name_on_card: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    Second embossed line, in the same characters; unused for virtual cards.
+    Second embossed line, in the same characters; unused for virtual cards. Empty: none.
     """
 
     credentials: "__common__v1__.CardCredentials | None" = betterproto2.field(
@@ -351,7 +354,7 @@ class RenewCardRequest(betterproto2.Message):
     Request to renew a registered card.
 
     Oneofs:
-        - card_data: PAN with its new expiry, in one of two forms. Absent: D1 requests them from the issuer.
+        - card_data: PAN with its new expiry, in one of two forms. Absent: D1 requests them from the issuer with a callback.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -366,12 +369,12 @@ class RenewCardRequest(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
+    User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    D1's card id.
+    D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -381,13 +384,13 @@ class RenewCardRequest(betterproto2.Message):
 
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Reason for the renewal, in D1's words. D1's public documentation names none; any word is sent, and D1 decides.
-    Empty: `ISSUER_DECISION` is sent.
+    Reason for the renewal, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter. D1's public
+    documentation lists none; the gateway sends any word, and D1 decides. Empty: the gateway sends `ISSUER_DECISION`.
     """
 
     new_card_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    New card id. Empty: the card keeps its id.
+    New card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the card keeps its id.
     """
 
     credentials: "__common__v1__.CardCredentials | None" = betterproto2.field(
@@ -425,7 +428,7 @@ class ReplaceCardRequest(betterproto2.Message):
     Request to replace a card.
 
     Oneofs:
-        - card_data: New PAN and expiry, in one of two forms. Absent: D1 requests them from the issuer.
+        - card_data: New PAN and expiry, in one of two forms. Absent: D1 requests them from the issuer with a callback.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -440,12 +443,12 @@ class ReplaceCardRequest(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
+    User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    D1's card id.
+    D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -455,7 +458,8 @@ class ReplaceCardRequest(betterproto2.Message):
 
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Reason for the replacement, in D1's words. A word that is not listed here is sent too; D1 decides.
+    Reason for the replacement, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter.
+    The gateway also sends a word that is not listed here; D1 decides. Required.
     - `CARD_LOST`: lost.
     - `CARD_STOLEN`: stolen.
     - `CARD_BROKEN`: broken.
@@ -465,7 +469,7 @@ class ReplaceCardRequest(betterproto2.Message):
 
     new_card_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    Card id of the new card. Empty: the card id stays the same.
+    Card id of the new card: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the new card has the id of the old one.
     """
 
     credentials: "__common__v1__.CardCredentials | None" = betterproto2.field(
@@ -515,12 +519,12 @@ class ResumeCardRequest(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
+    User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    D1's card id.
+    D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -530,7 +534,8 @@ class ResumeCardRequest(betterproto2.Message):
 
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Reason for the resumption, in D1's words. A word that is not listed here is sent too; D1 decides.
+    Reason for the resumption, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter.
+    The gateway also sends a word that is not listed here; D1 decides. Required.
     - `CARD_FOUND`: found again; lifts a suspension for `CARD_LOST`.
     - `USER_DECISION`: decision of the holder; lifts a suspension for `USER_DECISION`.
     - `ISSUER_DECISION`: decision of the issuer; lifts a suspension for `ISSUER_DECISION` or `USER_DECISION`.
@@ -570,12 +575,12 @@ class SuspendCardRequest(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
+    User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     card_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    D1's card id.
+    D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -585,7 +590,8 @@ class SuspendCardRequest(betterproto2.Message):
 
     reason_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Reason for the suspension, in D1's words. A word that is not listed here is sent too; D1 decides.
+    Reason for the suspension, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter.
+    The gateway also sends a word that is not listed here; D1 decides. Required.
     - `CARD_LOST`: lost; may be found again.
     - `CARD_STOLEN`: stolen; suspended until replaced.
     - `CARD_BROKEN`: broken; suspended until replaced.
@@ -659,7 +665,7 @@ class CardServiceSyncStub:
     def renew_card(self, message: "RenewCardRequest") -> "RenewCardResponse":
         """
         Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
-        created. Without card data, D1 requests it with a callback.
+        created. Without card data, D1 requests them with a callback.
 
         Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
         nothing more.
@@ -678,7 +684,7 @@ class CardServiceSyncStub:
     def replace_card(self, message: "ReplaceCardRequest") -> "ReplaceCardResponse":
         """
         Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
-        final; digital cards stay linked. Without card data, D1 requests it with a callback.
+        final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
         Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
         second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
@@ -817,7 +823,7 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     ) -> "RenewCardResponse":
         """
         Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
-        created. Without card data, D1 requests it with a callback.
+        created. Without card data, D1 requests them with a callback.
 
         Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
         nothing more.
@@ -846,7 +852,7 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     ) -> "ReplaceCardResponse":
         """
         Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
-        final; digital cards stay linked. Without card data, D1 requests it with a callback.
+        final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
         Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
         second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.

@@ -61,7 +61,7 @@ class ErrorOutcome(betterproto2.Enum):
 
 class ErrorReason(betterproto2.Enum):
     """
-    Why a call failed. This comment is also the reference for what all rpcs have in common.
+    Reason for a call's failure. This comment is also the reference for what all rpcs have in common.
 
     Errors: a failed call ends with a `google.rpc.Status`. Its details are, in this order: a `google.rpc.ErrorInfo`, an
     `ErrorDetail`, and where they apply a `google.rpc.BadRequest` with the fields that break a rule and a
@@ -75,10 +75,10 @@ class ErrorReason(betterproto2.Enum):
     `request_id` can also fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE. Services and rpcs name
     only further reasons, and what is particular to them.
 
-    Errors of gRPC itself have no `google.rpc.Status`. RESOURCE_EXHAUSTED: the request exceeds `grpc.max_message_bytes`,
-    or the metadata 16 KiB; nothing reaches an upstream. UNAVAILABLE: no connection, or the gateway cut the call off at
-    the end of its drain. CANCELLED: the call arrived at the very moment of a shutdown, which is rare. DEADLINE_EXCEEDED:
-    the caller's gRPC library gave up first. With these three the outcome is unknown.
+    Errors of gRPC itself: they have no `google.rpc.Status`. RESOURCE_EXHAUSTED: the request exceeds
+    `grpc.max_message_bytes`, or the metadata 16 KiB; nothing reaches an upstream. UNAVAILABLE: no connection, or the
+    gateway ended the call at the end of its drain. CANCELLED: the call arrived at the very moment of a shutdown, which
+    is rare. DEADLINE_EXCEEDED: the caller's gRPC library gave up first. With these three the outcome is unknown.
 
     Calls: set a deadline for each unary call, and none for a stream. At an upstream the gateway's own limit applies if
     it is shorter: `d1.total_timeout_seconds`, `threeds.total_timeout_seconds`. The metadata `x-correlation-id`
@@ -92,7 +92,8 @@ class ErrorReason(betterproto2.Enum):
     Common fields of requests:
     - `issuer_id`: the issuer on whose behalf the call is made, as D1 named it at onboarding: exactly 10 characters.
       Empty: the only issuer that the gateway is configured for.
-    - `user_id`: who asked, for D1's records only (header `x-user-id`). D1 does not check it. No personal data.
+    - `user_id`: the user on whose behalf the call is made, for D1's records (header `x-user-id`): 1 to 15 characters of
+      `[A-Za-z0-9_-]`, no personal data. D1 does not check it. Empty: none.
     - `request_id`: the caller's id of a change, a UUID, remembered for 24 h per caller, issuer and rpc. The same request
       under the same id returns the first reply, with the trailing metadata `x-idempotent-replay: true`, and sends
       nothing. After outcome NOT_SENT or REJECTED it is sent anew. After outcome UNKNOWN it is sent again if the rpc is
@@ -191,7 +192,7 @@ class ErrorReason(betterproto2.Enum):
     CURSOR_EXPIRED = 16
     """
     The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
-    cursor; what lies between was trimmed. Status OUT_OF_RANGE.
+    cursor; retention removed what lies between. Status OUT_OF_RANGE.
     """
 
     CURSOR_UNKNOWN = 17
@@ -228,7 +229,7 @@ class ErrorReason(betterproto2.Enum):
 
     AUTHENTICATION_DECIDED = 23
     """
-    The step-up authentication has another final result already, which stays. Status FAILED_PRECONDITION.
+    The step-up authentication already has the other final result, which remains. Status FAILED_PRECONDITION.
     """
 
     STORE_UNAVAILABLE = 24
@@ -284,14 +285,14 @@ class ErrorReason(betterproto2.Enum):
 
     SUBSCRIPTION_STARTED = 33
     """
-    The watch says where to start, but its subscription has a committed cursor: leave `start` out to continue there, or
-    move the cursor with ResetSubscription. Status FAILED_PRECONDITION.
+    The watch has a `start`, but its subscription has a committed cursor: omit `start` to continue there, or move the
+    cursor with ResetSubscription. Status FAILED_PRECONDITION.
     """
 
     FENCING_TOKEN_STALE = 34
     """
-    The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since the
-    watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
+    The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since
+    the watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
     """
 
     THREE_DS_REJECTED = 40
@@ -421,12 +422,12 @@ class CardCredentials(betterproto2.Message):
 
     pan: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Primary account number: 10 to 19 digits without spaces.
+    Primary account number: 10 to 19 digits without spaces. Required.
     """
 
     expiry: "CardExpiry | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Month in which the card expires.
+    Month in which the card expires. Required.
     """
 
 
@@ -436,18 +437,18 @@ default_message_pool.register_message("issuer.common.v1", "CardCredentials", Car
 @dataclass(eq=False, repr=False)
 class CardExpiry(betterproto2.Message):
     """
-    Month in which a card expires. Two numbers, because EMV messages write YYMM and D1 writes MMYY: a bare string of four
-    digits is easily misread.
+    Month in which a card expires. It has two numbers because EMV messages write YYMM and D1 writes MMYY: a bare string
+    of four digits is easily misread.
     """
 
     month: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    Month, 1 to 12.
+    Month, 1 to 12. Required.
     """
 
     year: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    Year with its century, 2000 to 2099.
+    Year with its century, 2000 to 2099. Required.
     """
 
 
@@ -457,17 +458,17 @@ default_message_pool.register_message("issuer.common.v1", "CardExpiry", CardExpi
 @dataclass(eq=False, repr=False)
 class ErrorDetail(betterproto2.Message):
     """
-    What a failed call says to programs.
+    Details of a failed call, for programs.
 
-    The `google.rpc.ErrorInfo` of the same status says it as texts, for tools that do not know this message. Its `domain`
-    is `d1-gateway`, and its `reason` the name of the `ErrorReason` without the prefix `ERROR_REASON_`, for example
-    `UPSTREAM_CONFLICT`. Its `metadata` has every further field that is set, under the same name: `outcome` without the
-    prefix `ERROR_OUTCOME_`, and each field of `erro` as an entry of its own.
+    The `google.rpc.ErrorInfo` of the same status has the same details as texts, for tools that do not know this message.
+    Its `domain` is `d1-gateway`, and its `reason` the name of the `ErrorReason` without the prefix `ERROR_REASON_`, for
+    example `UPSTREAM_CONFLICT`. Its `metadata` has every further field that is set, under the same name: `outcome`
+    without the prefix `ERROR_OUTCOME_`, and each field of `erro` as a separate entry.
     """
 
     reason: "ErrorReason" = betterproto2.field(1, betterproto2.TYPE_ENUM, default_factory=lambda: ErrorReason(0))
     """
-    Why the call failed.
+    Reason for the failure.
     """
 
     outcome: "ErrorOutcome" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: ErrorOutcome(0))
@@ -482,8 +483,8 @@ class ErrorDetail(betterproto2.Message):
 
     upstream: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The upstream that failed, refused or was not reached: `d1` or `threeds`, as in the gateway's metrics. The rpc
-    decides which upstream is called, so callers need not branch on it. Empty if none was concerned.
+    The upstream that failed, rejected the request or was unreachable: `d1` or `threeds`, as in the gateway's metrics.
+    Empty if none was involved.
     """
 
     upstream_status: "int" = betterproto2.field(5, betterproto2.TYPE_INT32)
@@ -493,13 +494,13 @@ class ErrorDetail(betterproto2.Message):
 
     upstream_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    The upstream's own error code: the `errorCode` of D1 or of an Erro. Empty if there is none, or none that is fit to
-    be passed on.
+    The upstream's own error code: the `errorCode` of D1 or of an Erro. Empty if there is none, or if it is not safe to
+    pass on.
     """
 
     erro: "ThreeDsErro | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The Erro that a party of the 3-D Secure transaction sent; `upstream_code` is its code.
+    The Erro that a party of the 3-D Secure transaction sent; `upstream_code` is its code. Absent if there is none.
     """
 
     earliest_cursor: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
@@ -509,7 +510,7 @@ class ErrorDetail(betterproto2.Message):
 
     idempotent_replay: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
     """
-    Whether this was the outcome of an earlier call with the same `request_id`. If so, nothing was sent now.
+    Whether this is the outcome of an earlier call with the same `request_id`. If so, this call sent nothing.
     """
 
 
@@ -519,28 +520,28 @@ default_message_pool.register_message("issuer.common.v1", "ErrorDetail", ErrorDe
 @dataclass(eq=False, repr=False)
 class ThreeDsErro(betterproto2.Message):
     """
-    An Erro of EMV 3DS (`issuer.threeds.v1.Erro`) as far as a caller may have it. What is not of the form below is left
-    out; texts are shortened printable ASCII in which `****` stands for numbers, tokens and e-mail addresses.
+    An Erro of EMV 3DS (`issuer.threeds.v1.Erro`) without sensitive data. The gateway omits what does not have the
+    form below, shortens texts to printable ASCII, and writes `****` for numbers, tokens and e-mail addresses.
     """
 
     error_component: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Who found the error. Codes: A ACS, C 3DS SDK, D Directory Server, S 3DS Server.
+    Component that found the error: `A` ACS, `C` 3DS SDK, `D` directory server, `S` 3DS server.
     """
 
     error_description: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What went wrong. At most 200 characters.
+    Description of the error. At most 200 characters.
     """
 
     error_detail: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Which elements are wrong, or what else is known. At most 500 characters.
+    Elements that are wrong, or other details. At most 500 characters.
     """
 
     error_message_type: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The type of the message that was found wrong, for example `AReq`.
+    Type of the message that is wrong, for example `AReq`.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)

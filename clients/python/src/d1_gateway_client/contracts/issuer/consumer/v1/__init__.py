@@ -211,14 +211,15 @@ class AuthenticationResult(betterproto2.Message):
 
     authentication_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Id that the handler gave the authentication in its reply to D1's request.
+    Handler's id of the authentication, from its reply to D1's request: 1 to 64 characters of `[A-Za-z0-9_-]`.
+    Required.
     """
 
     status: "AuthenticationStatus" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, default_factory=lambda: AuthenticationStatus(0)
     )
     """
-    Current status.
+    Current status. Required.
     """
 
     error: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -248,7 +249,7 @@ class CompleteAuthenticationRequest(betterproto2.Message):
 
     result: "AuthenticationResult | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Result with a final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED.
+    Result with a final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED. Required.
     """
 
 
@@ -344,7 +345,7 @@ class ConsumerOperation(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Fields of D1 that this contract does not know, unchanged.
+    D1's data that the fields above do not hold, unchanged.
     """
 
 
@@ -367,7 +368,7 @@ class ConsumerOperationDetails(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Fields of D1 that this contract does not know, unchanged.
+    D1's data that the fields above do not hold, unchanged.
     """
 
 
@@ -392,8 +393,8 @@ class DeleteAuthenticatorRequest(betterproto2.Message):
 
     app_instance_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    D1's id of the app installation. The app learns it from D1's SDK; the consumer notification of the enrolment also
-    contains it.
+    D1's id of the app installation: 1 to 64 characters of `[A-Za-z0-9_-]`. The app learns it from D1's SDK; the
+    consumer notification of the enrolment also contains it. Required.
     """
 
     reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -403,8 +404,8 @@ class DeleteAuthenticatorRequest(betterproto2.Message):
 
     reason_code: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
-    `ISSUER_DECISION` is sent.
+    Reason for the deletion, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter. The gateway also
+    sends a word that is not listed here; D1 decides. Empty: the gateway sends `ISSUER_DECISION`.
     - `USER_DECISION`: decision of the consumer.
     - `ISSUER_DECISION`: decision of the issuer.
     """
@@ -443,7 +444,7 @@ class DeleteConsumerRequest(betterproto2.Message):
 
     consumer_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Issuer's id of the consumer.
+    Issuer's id of the consumer: 1 to 64 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -453,8 +454,8 @@ class DeleteConsumerRequest(betterproto2.Message):
 
     reason_code: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Reason for the deletion, in D1's words. A word that is not listed here is sent too; D1 decides. Empty:
-    `ISSUER_DECISION` is sent.
+    Reason for the deletion, in D1's words: at most 64 characters of `[A-Z0-9_]`, the first a letter. The gateway also
+    sends a word that is not listed here; D1 decides. Empty: the gateway sends `ISSUER_DECISION`.
     - `USER_DECISION`: decision of the consumer.
     - `ISSUER_DECISION`: decision of the issuer.
     """
@@ -479,14 +480,14 @@ default_message_pool.register_message("issuer.consumer.v1", "DeleteConsumerRespo
 class PersonalInformation(betterproto2.Message):
     """
     Personal data of a consumer. Every field is optional; to send one-time passwords by SMS itself, D1 needs `language`
-    and `mobile_phone_number`. The gateway passes the data on, and never stores or logs them.
+    and `mobile_phone_number`. The gateway passes the data on, and neither stores nor logs them.
 
     Names and the title consist of letters and digits of any script, spaces and `,.'_#;:/-`.
     """
 
     language: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Language and country, for example `en-US`.
+    Language and country, two letters each, for example `en-US`.
     """
 
     first_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -541,12 +542,12 @@ class PhoneNumber(betterproto2.Message):
 
     country_code: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Calling code of the country with its plus sign, for example `+962`.
+    Calling code of the country: a plus sign and 1 to 4 digits, for example `+962`. Required.
     """
 
     phone_number: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Remaining 1 to 20 digits, without the trunk prefix.
+    Remaining 1 to 20 digits, without the trunk prefix. Required.
     """
 
 
@@ -556,32 +557,32 @@ default_message_pool.register_message("issuer.consumer.v1", "PhoneNumber", Phone
 @dataclass(eq=False, repr=False)
 class PostalAddress(betterproto2.Message):
     """
-    Postal address.
+    Postal address. Every field is optional.
     """
 
     line1: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    First line.
+    First line, at most 128 characters.
     """
 
     line2: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Second line.
+    Second line, at most 128 characters.
     """
 
     city: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    City.
+    City, at most 128 characters.
     """
 
     state: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    State, province or region.
+    State, province or region, at most 128 characters.
     """
 
     zip_code: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Postal code.
+    Postal code, at most 32 characters.
     """
 
     country_code: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
@@ -611,12 +612,12 @@ class RegisterConsumerRequest(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who asked, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
+    User on whose behalf the call is made, for D1's records; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
     consumer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Issuer's id of the consumer, without personal data.
+    Issuer's id of the consumer, without personal data: 1 to 64 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     personal_information: "PersonalInformation | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
@@ -654,8 +655,8 @@ class ConsumerServiceSyncStub:
 
     def delete_authenticator(self, message: "DeleteAuthenticatorRequest") -> "DeleteAuthenticatorResponse":
         """
-        Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
+        Deletes the 3DS authenticator that one installation of the issuer's app enrolled, for example on a lost device.
+        D1 calls this Delete Authenticator Credentials, and then sends a consumer notification (DELETE_AUTHN).
 
         Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -703,13 +704,13 @@ class ConsumerServiceSyncStub:
 
     def complete_authentication(self, message: "CompleteAuthenticationRequest") -> "CompleteAuthenticationResponse":
         """
-        Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
-        connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
+        Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
+        connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
         `callbacks.authentication_result_ttl_seconds`.
 
         Idempotent: the first result is final, and the same result again changes nothing.
 
-        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication already has the other result, which remains.
         - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
         """
 
@@ -738,8 +739,8 @@ class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "DeleteAuthenticatorResponse":
         """
-        Deletes the 3DS authenticator that one installation of the issuer's app has enrolled: for a lost or stolen device.
-        At D1 this is Delete Authenticator Credentials. D1 then sends a consumer notification (DELETE_AUTHN).
+        Deletes the 3DS authenticator that one installation of the issuer's app enrolled, for example on a lost device.
+        D1 calls this Delete Authenticator Credentials, and then sends a consumer notification (DELETE_AUTHN).
 
         Not idempotent: the second call finds no authenticator (NOT_FOUND).
 
@@ -817,13 +818,13 @@ class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "CompleteAuthenticationResponse":
         """
-        Records the result of a step-up authentication, with which the gateway answers D1's polls even while no handler is
-        connected. It sends nothing to D1. The result is stored durably when the call returns, and kept for
+        Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
+        connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
         `callbacks.authentication_result_ttl_seconds`.
 
         Idempotent: the first result is final, and the same result again changes nothing.
 
-        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication has the other result already, which stays.
+        - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication already has the other result, which remains.
         - UNAVAILABLE (STORE_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
         """
 

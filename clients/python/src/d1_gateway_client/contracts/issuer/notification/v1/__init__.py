@@ -53,17 +53,17 @@ class StartPosition(betterproto2.Enum):
 
     UNSPECIFIED = 0
     """
-    As LATEST; refused in a reset.
+    LATEST in a watch; invalid in a reset.
     """
 
     EARLIEST = 1
     """
-    With the oldest notification that is kept.
+    The oldest notification that is kept.
     """
 
     LATEST = 2
     """
-    With the first one that arrives after the watch has begun, or after the reset.
+    The first notification that arrives after the start of the watch, or after the reset.
     """
 
     @classmethod
@@ -90,7 +90,7 @@ class WatcherRole(betterproto2.Enum):
 
     UNSPECIFIED = 0
     """
-    Never sent.
+    Unspecified; never sent.
     """
 
     ACTIVE = 1
@@ -133,18 +133,18 @@ class CommitCursorRequest(betterproto2.Message):
 
     subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Name of the subscription.
+    Name of the subscription: 1 to 64 characters of `[A-Za-z0-9_.-]`. Required.
     """
 
     cursor: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Cursor of the last processed notification or batch.
+    Cursor of the last processed notification or batch. Required.
     """
 
     fencing_token: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
     """
-    Fencing token of the batch that was processed. If the subscription was reset since the watcher with this token became
-    active, the commit is refused, so that it cannot undo the reset. 0: not checked.
+    Fencing token of the batch that was processed. If the subscription was reset since the watcher with this token
+    became active, the commit is refused, so that it cannot undo the reset. 0: not checked.
     """
 
 
@@ -174,15 +174,16 @@ class ConsumerOperationFilter(betterproto2.Message):
 
     types: "list[__consumer__v1__.ConsumerOperationType]" = betterproto2.field(1, betterproto2.TYPE_ENUM, repeated=True)
     """
-    Only these types. CONSUMER_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the contract.
+    Types to match, at most 16. CONSUMER_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the
+    contract.
     """
 
     statuses: "list[__consumer__v1__.ConsumerOperationStatus]" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, repeated=True
     )
     """
-    Only these statuses. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the
-    contract.
+    Statuses to match, at most 16. CONSUMER_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of
+    the contract.
     """
 
 
@@ -202,7 +203,7 @@ class DeleteSubscriptionRequest(betterproto2.Message):
 
     subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Name of the subscription.
+    Name of the subscription: 1 to 64 characters of `[A-Za-z0-9_.-]`. Required.
     """
 
 
@@ -236,7 +237,7 @@ class GetSubscriptionRequest(betterproto2.Message):
 
     subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Name of the subscription.
+    Name of the subscription: 1 to 64 characters of `[A-Za-z0-9_.-]`. Required.
     """
 
 
@@ -276,7 +277,7 @@ class ListSubscriptionsRequest(betterproto2.Message):
 
     page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    `next_page_token` of the previous page; empty for the first page. The page size may differ from page to page.
+    `next_page_token` of the previous page. Empty: the first page. The page size may differ from page to page.
     """
 
 
@@ -320,7 +321,7 @@ class Notification(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The issuer whose card or consumer it is about.
+    Issuer of the card or consumer.
     """
 
     card_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -371,17 +372,18 @@ class NotificationFilter(betterproto2.Message):
 
     card_ids: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
     """
-    Only these cards. A notification about a consumer does not match.
+    Cards to match, by D1's card ids, at most 1000. A notification about a consumer does not match.
     """
 
     consumer_ids: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
-    Only these consumers and their cards. A notification in which D1 names no consumer does not match.
+    Consumers to match, with their cards, by the issuer's ids, at most 1000. A notification in which D1 names no
+    consumer does not match.
     """
 
     operation_ids: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
     """
-    Only these operations, by D1's operation ids.
+    Operations to match, by D1's operation ids, at most 1000.
     """
 
     three_ds_operations: "ThreeDsOperationFilter | None" = betterproto2.field(
@@ -409,7 +411,7 @@ class ResetSubscriptionRequest(betterproto2.Message):
     Request to move a subscription's committed cursor.
 
     Oneofs:
-        - target: Where the next watch begins.
+        - target: Start of the next watch. Required.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -419,24 +421,24 @@ class ResetSubscriptionRequest(betterproto2.Message):
 
     subscription: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Name of the subscription.
+    Name of the subscription: 1 to 64 characters of `[A-Za-z0-9_.-]`. Required.
     """
 
     position: "StartPosition | None" = betterproto2.field(3, betterproto2.TYPE_ENUM, optional=True, group="target")
     """
-    At one of the event log's ends, as it is now.
+    One of the event log's present ends.
     """
 
     cursor: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True, group="target")
     """
-    After the notification with this cursor.
+    The place after the notification with this cursor.
     """
 
     time: "datetime.datetime | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True, group="target"
     )
     """
-    With the first notification that was taken at this time or later.
+    The first notification that the gateway received at this time or later.
     """
 
     fencing_token: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
@@ -472,7 +474,7 @@ class Subscription(betterproto2.Message):
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Its issuer.
+    Issuer of the subscription.
     """
 
     name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -500,7 +502,7 @@ class Subscription(betterproto2.Message):
 
     watchers: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
     """
-    Number of watchers at all gateways: none, one active, or one active and others that stand by.
+    Number of watchers at all gateways: one of them is active, the others stand by.
     """
 
 
@@ -515,15 +517,16 @@ class ThreeDsOperationFilter(betterproto2.Message):
 
     types: "list[__threeds__v1__.ThreeDsOperationType]" = betterproto2.field(1, betterproto2.TYPE_ENUM, repeated=True)
     """
-    Only these types. THREE_DS_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the contract.
+    Types to match, at most 16. THREE_DS_OPERATION_TYPE_UNSPECIFIED matches types unknown to this version of the
+    contract.
     """
 
     statuses: "list[__threeds__v1__.ThreeDsOperationStatus]" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, repeated=True
     )
     """
-    Only these statuses. THREE_DS_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of the
-    contract.
+    Statuses to match, at most 16. THREE_DS_OPERATION_STATUS_UNSPECIFIED matches statuses unknown to this version of
+    the contract.
     """
 
 
@@ -536,7 +539,7 @@ class WatchNotificationsRequest(betterproto2.Message):
     Request to watch notifications.
 
     Oneofs:
-        - start: Where to begin. None: as LATEST, or at the committed cursor of a subscription that has one. Refused for such a
+        - start: Start of the watch. Absent: LATEST, or the committed cursor of a subscription that has one. Invalid for such a
             subscription (SUBSCRIPTION_STARTED).
     """
 
@@ -547,29 +550,30 @@ class WatchNotificationsRequest(betterproto2.Message):
 
     position: "StartPosition | None" = betterproto2.field(2, betterproto2.TYPE_ENUM, optional=True, group="start")
     """
-    At one of the log's ends.
+    One of the event log's ends.
     """
 
     after_cursor: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True, group="start")
     """
-    After the notification with this cursor.
+    The place after the notification with this cursor.
     """
 
     since: "datetime.datetime | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True, group="start"
     )
     """
-    With the first notification that was taken at this time or later.
+    The first notification that the gateway received at this time or later.
     """
 
     subscription: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Name under which the gateway keeps this watcher's cursor. Empty: the watcher keeps it itself.
+    Name under which the gateway keeps this watcher's cursor: 1 to 64 characters of `[A-Za-z0-9_.-]`. Empty: the
+    watcher keeps it itself.
     """
 
     filter: "NotificationFilter | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Which notifications are wanted. Absent: all. The cursor moves past those that do not match.
+    Filter of the notifications. Absent: all match. The cursor moves past those that do not match.
     """
 
     max_batch_size: "int" = betterproto2.field(7, betterproto2.TYPE_UINT32)
@@ -642,7 +646,7 @@ class NotificationServiceSyncStub:
 
         The first message comes at once and says where the watch begins. Batches without notifications are heartbeats: the
         stream is never silent for longer than `heartbeat_interval`, and a watcher that hears nothing for twice as long has
-        lost its connection. A slow watcher lags behind in the log, costs the memory of one batch and holds up nobody.
+        lost its connection. A slow watcher lags behind in the log, costs the memory of one batch and delays no other.
 
         With `subscription`, the gateway keeps the cursor that the watcher commits, beginning with the one where its first
         watch began. One watcher of a subscription is active, across all gateways. The others stand by: they get heartbeats
@@ -650,17 +654,17 @@ class NotificationServiceSyncStub:
         delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
         to it may arrive after those of its successor: `fencing_token` tells them apart.
 
-        Only the first watch of a subscription may say where it starts: it creates the subscription, with a committed cursor
-        there. A watcher that reconnects leaves `start` out, and so does a service that runs several or starts again: to
-        begin elsewhere than at LATEST, create the subscription once before, with ResetSubscription.
+        Only the first watch of a subscription may set `start`: it creates the subscription, with its committed cursor
+        there. Watchers that reconnect or restart omit `start`. If several watchers share a subscription that begins
+        elsewhere than at LATEST, create it first, with ResetSubscription.
 
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
           usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
-        - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Leave it
-          out to continue there; ResetSubscription moves the cursor.
+        - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Omit it
+          to continue there; ResetSubscription moves the cursor.
         - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
         """
 
@@ -672,8 +676,8 @@ class NotificationServiceSyncStub:
 
     def commit_cursor(self, message: "CommitCursorRequest") -> "CommitCursorResponse":
         """
-        Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit or
-        a reset creates the subscription.
+        Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit
+        or a reset creates the subscription.
 
         Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
 
@@ -723,24 +727,25 @@ class NotificationServiceSyncStub:
 
     def reset_subscription(self, message: "ResetSubscriptionRequest") -> "ResetSubscriptionResponse":
         """
-        Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if there
-        is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions shows it,
-        DeleteSubscription removes it.
+        Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if
+        there is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions
+        shows it, DeleteSubscription removes it.
 
-        A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing token.
-        When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway, begins
-        there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new stream.
-        Every other commit with a fencing token from before the reset is refused as well, however late it arrives. A commit
-        without a token is not checked, and may move the cursor forward again.
+        A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing
+        token. When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway,
+        begins there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new
+        stream. Every other commit with a fencing token from before the reset is refused as well, however late it arrives.
+        A commit without a token is not checked, and may move the cursor forward again.
 
-        EARLIEST is the oldest notification that is kept now. If retention trims it before the next watch begins, that watch
-        gets CURSOR_EXPIRED: name a time instead where notifications are trimmed constantly.
+        EARLIEST is the oldest notification that is kept now. If retention removes it before the next watch begins, that
+        watch gets CURSOR_EXPIRED: where retention removes notifications constantly, reset to a time instead.
 
         Idempotent: repeated while no other watcher becomes active, it has the same result.
 
         - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has an active watcher; stop the watcher first.
         - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the token is not that of its latest watcher.
-        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
+          usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         """
 
@@ -791,7 +796,7 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
 
         The first message comes at once and says where the watch begins. Batches without notifications are heartbeats: the
         stream is never silent for longer than `heartbeat_interval`, and a watcher that hears nothing for twice as long has
-        lost its connection. A slow watcher lags behind in the log, costs the memory of one batch and holds up nobody.
+        lost its connection. A slow watcher lags behind in the log, costs the memory of one batch and delays no other.
 
         With `subscription`, the gateway keeps the cursor that the watcher commits, beginning with the one where its first
         watch began. One watcher of a subscription is active, across all gateways. The others stand by: they get heartbeats
@@ -799,17 +804,17 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         delivered again. A watcher whose gateway cannot confirm its lease stands by again. Batches that were on their way
         to it may arrive after those of its successor: `fencing_token` tells them apart.
 
-        Only the first watch of a subscription may say where it starts: it creates the subscription, with a committed cursor
-        there. A watcher that reconnects leaves `start` out, and so does a service that runs several or starts again: to
-        begin elsewhere than at LATEST, create the subscription once before, with ResetSubscription.
+        Only the first watch of a subscription may set `start`: it creates the subscription, with its committed cursor
+        there. Watchers that reconnect or restart omit `start`. If several watchers share a subscription that begins
+        elsewhere than at LATEST, create it first, with ResetSubscription.
 
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
           usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
-        - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Leave it
-          out to continue there; ResetSubscription moves the cursor.
+        - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Omit it
+          to continue there; ResetSubscription moves the cursor.
         - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; open the stream at another one, after the last cursor.
         """
 
@@ -832,8 +837,8 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "CommitCursorResponse":
         """
-        Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit or
-        a reset creates the subscription.
+        Commits the cursor of a named subscription: everything up to it is processed. The first watcher, the first commit
+        or a reset creates the subscription.
 
         Idempotent: a cursor at or before the committed one changes nothing. The response has the committed cursor.
 
@@ -913,24 +918,25 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "ResetSubscriptionResponse":
         """
-        Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if there
-        is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions shows it,
-        DeleteSubscription removes it.
+        Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if
+        there is none, so that its first watch can begin at EARLIEST. A misspelt name creates one too: ListSubscriptions
+        shows it, DeleteSubscription removes it.
 
-        A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing token.
-        When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway, begins
-        there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new stream.
-        Every other commit with a fencing token from before the reset is refused as well, however late it arrives. A commit
-        without a token is not checked, and may move the cursor forward again.
+        A subscription can be reset while it has no active watcher, or by its active watcher, which names its fencing
+        token. When the call returns, the cursor is on disk, and whichever watcher becomes active next, at any gateway,
+        begins there. The stream of the active watcher continues where it is, but its commits are refused: it opens a new
+        stream. Every other commit with a fencing token from before the reset is refused as well, however late it arrives.
+        A commit without a token is not checked, and may move the cursor forward again.
 
-        EARLIEST is the oldest notification that is kept now. If retention trims it before the next watch begins, that watch
-        gets CURSOR_EXPIRED: name a time instead where notifications are trimmed constantly.
+        EARLIEST is the oldest notification that is kept now. If retention removes it before the next watch begins, that
+        watch gets CURSOR_EXPIRED: where retention removes notifications constantly, reset to a time instead.
 
         Idempotent: repeated while no other watcher becomes active, it has the same result.
 
         - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has an active watcher; stop the watcher first.
         - FAILED_PRECONDITION (FENCING_TOKEN_STALE): the token is not that of its latest watcher.
-        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; the earliest one is in the metadata.
+        - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
+          usable one.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         """
 

@@ -179,8 +179,8 @@ class CompletionIndicator(betterproto2.Enum):
 
 class DeviceChannel(betterproto2.Enum):
     """
-    The channel of an authentication (`deviceChannel`). The codes 80 to 99, which a DS may define, are not supported:
-    the fields that they need are unknown.
+    The channel of an authentication (`deviceChannel`). The codes 80 to 99, which a DS may define, are not supported,
+    because the fields that they need are unknown.
     """
 
     UNSPECIFIED = 0
@@ -244,8 +244,8 @@ class MessageCategory(betterproto2.Enum):
 
     IDENTITY_CHECK_INSIGHTS = 3
     """
-    Mastercard's Identity Check Insights: data is shared, nobody is authenticated. It has the fields of a payment, and
-    what is required of a payment alone is optional.
+    Mastercard's Identity Check Insights: shares data and authenticates nobody. It has the fields of a payment; those
+    that only a payment requires are optional.
     """
 
     @classmethod
@@ -350,8 +350,8 @@ class ThreeDsOperationStatus(betterproto2.Enum):
 
 class ThreeDsOperationType(betterproto2.Enum):
     """
-    How a cardholder was authenticated. Each value stands for D1's name, which is the value's own name without the prefix
-    and with `3DS_` before it.
+    Type of a 3DS operation: the method of the authentication. D1's name for a value is `3DS_` and the value's name
+    without its prefix.
     """
 
     UNSPECIFIED = 0
@@ -526,40 +526,51 @@ class YesNo(betterproto2.Enum):
 @dataclass(eq=False, repr=False)
 class AcctInfo(betterproto2.Message):
     """
-    What the 3DS requestor knows of the cardholder's account with it.
+    The cardholder's account at the 3DS requestor.
     """
 
     ch_acc_age_ind: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    For how long the cardholder has had the account. Codes: 01 No account (guest check-out), 02 Created during this
-    transaction, 03 Less than 30 days, 04 30-60 days, 05 More than 60 days.
+    Age of the account.
+    - `01`: No account (guest check-out).
+    - `02`: Created during this transaction.
+    - `03`: Less than 30 days.
+    - `04`: 30-60 days.
+    - `05`: More than 60 days.
     """
 
     ch_acc_change: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    When the account was last changed. YYYYMMDD.
+    Date of the account's last change. YYYYMMDD.
     """
 
     ch_acc_change_ind: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    How long ago the account was last changed. Codes: 01 Changed during this transaction, 02 Less than 30 days, 03
-    30-60 days, 04 More than 60 days.
+    Time since the account's last change.
+    - `01`: Changed during this transaction.
+    - `02`: Less than 30 days.
+    - `03`: 30-60 days.
+    - `04`: More than 60 days.
     """
 
     ch_acc_date: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    When the account was opened. YYYYMMDD.
+    Date on which the account was opened. YYYYMMDD.
     """
 
     ch_acc_pw_change: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    When its password was last changed. YYYYMMDD.
+    Date of the password's last change. YYYYMMDD.
     """
 
     ch_acc_pw_change_ind: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    How long ago its password was last changed. Codes: 01 No change, 02 Changed during this transaction, 03 Less than
-    30 days, 04 30-60 days, 05 More than 60 days.
+    Time since the password's last change.
+    - `01`: No change.
+    - `02`: Changed during this transaction.
+    - `03`: Less than 30 days.
+    - `04`: 30-60 days.
+    - `05`: More than 60 days.
     """
 
     ch_acc_req_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
@@ -569,56 +580,65 @@ class AcctInfo(betterproto2.Message):
 
     nb_purchase_account: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    Purchases with the account in the last six months. 1 to 4 digits.
+    Number of purchases with the account in the last six months. 1 to 4 digits.
     """
 
     payment_acc_age: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    When the card was added to the account. YYYYMMDD.
+    Date on which the card was added to the account. YYYYMMDD.
     """
 
     payment_acc_ind: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    How long ago the card was added to the account. Codes: 01 No account (guest check-out), 02 During this
-    transaction, 03 Less than 30 days, 04 30-60 days, 05 More than 60 days.
+    Time since the card was added to the account.
+    - `01`: No account (guest check-out).
+    - `02`: During this transaction.
+    - `03`: Less than 30 days.
+    - `04`: 30-60 days.
+    - `05`: More than 60 days.
     """
 
     provision_attempts_day: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
     """
-    Attempts to add a card in the last 24 hours. 1 to 3 digits.
+    Number of attempts to add a card in the last 24 hours. 1 to 3 digits.
     """
 
     ship_address_usage: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
     """
-    When the shipping address was first used. YYYYMMDD.
+    Date of the shipping address's first use. YYYYMMDD.
     """
 
     ship_address_usage_ind: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
     """
-    How long ago the shipping address was first used. Codes: 01 This transaction, 02 Less than 30 days, 03 30-60
-    days, 04 More than 60 days.
+    Time since the shipping address's first use.
+    - `01`: This transaction.
+    - `02`: Less than 30 days.
+    - `03`: 30-60 days.
+    - `04`: More than 60 days.
     """
 
     ship_name_indicator: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
     """
-    Whether the name of the account is the name of the recipient. Codes: 01 Account Name identical to shipping Name,
-    02 Account Name different than shipping Name.
+    Whether the account's name and the recipient's are the same.
+    - `01`: Account Name identical to shipping Name.
+    - `02`: Account Name different than shipping Name.
     """
 
     suspicious_acc_activity: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
     """
-    Whether something suspicious was seen on the account. Codes: 01 No suspicious activity has been observed, 02
-    Suspicious activity has been observed.
+    Suspicious activity on the account.
+    - `01`: No suspicious activity has been observed.
+    - `02`: Suspicious activity has been observed.
     """
 
     txn_activity_day: "str" = betterproto2.field(16, betterproto2.TYPE_STRING)
     """
-    Transactions of the account in the last 24 hours, with any card. 1 to 3 digits.
+    Number of the account's transactions in the last 24 hours, with any card. 1 to 3 digits.
     """
 
     txn_activity_year: "str" = betterproto2.field(17, betterproto2.TYPE_STRING)
     """
-    Transactions of the account in the last year, with any card. 1 to 3 digits.
+    Number of the account's transactions in the last year, with any card. 1 to 3 digits.
     """
 
 
@@ -638,20 +658,20 @@ class AcsProtocolVersion(betterproto2.Message):
 
     acs_info_ind: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
-    What the ACS can do in it.
+    Capabilities of the ACS in this version, with the codes of `CRD.acs_info_ind`.
     """
 
     three_ds_method_url: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Where the 3DS Method is posted in it; absent if the ACS has none. An absolute URL. At most 256 characters.
+    The URL of the 3DS Method in this version; empty if the ACS has none. An absolute URL. At most 256 characters.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified.
     """
 
 
@@ -661,25 +681,32 @@ default_message_pool.register_message("issuer.threeds.v1", "AcsProtocolVersion",
 @dataclass(eq=False, repr=False)
 class AcsRenderingType(betterproto2.Message):
     """
-    What the ACS shows in an app.
+    Interface and template that the ACS shows in an app.
     """
 
     acs_interface: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The interface. Codes: 01 Native UI, 02 HTML UI. Required.
+    Interface. Required.
+    - `01`: Native UI.
+    - `02`: HTML UI.
     """
 
     acs_ui_template: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The template. Codes: 01 Text, 02 Single Select, 03 Multi Select, 04 OOB, 05 HTML Other. Required.
+    Template. Required.
+    - `01`: Text.
+    - `02`: Single Select.
+    - `03`: Multi Select.
+    - `04`: OOB.
+    - `05`: HTML Other.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified.
     """
 
 
@@ -690,94 +717,134 @@ default_message_pool.register_message("issuer.threeds.v1", "AcsRenderingType", A
 class AReq(betterproto2.Message):
     """
     An authentication request (EMV 3DS AReq): the union of versions 2.1.0, 2.2.0 and 2.3.1. An empty string means absent.
-    A field that the chosen version, channel or category does not have is refused, never left out. All text is ASCII, but
-    for the cardholder's name in 2.3.1. `messageType` is the gateway's to write. Where a condition names a field, it
-    names it as EMV does; a channel with a category after it has the field in that category alone.
+    The gateway writes `messageType`. All text is ASCII, except the cardholder's name in 2.3.1.
+
+    A field that the version, channel or category does not have is a violation: the gateway never drops it. Comments
+    abbreviate: "Channel: BRW" means that only the browser channel has the field, and "3RI/PA" only the category of
+    payments in that channel. Conditions use EMV's names of the fields.
     """
 
     message_version: "MessageVersion" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: MessageVersion(0)
     )
     """
-    The protocol version to speak: what LookupCard chose. Required.
+    The protocol version: `LookupCardResponse.message_version`. Required.
     """
 
     device_channel: "DeviceChannel" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, default_factory=lambda: DeviceChannel(0)
     )
     """
-    Where the cardholder is. Required.
+    Channel of the authentication. Required.
     """
 
     message_category: "MessageCategory" = betterproto2.field(
         3, betterproto2.TYPE_ENUM, default_factory=lambda: MessageCategory(0)
     )
     """
-    Whether it is about a payment. Required.
+    Category of the authentication: payment or not. Required.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The transaction id. In the browser channel it has to come from LookupCard; in the others the gateway makes one
-    where none is given. A UUID. Required.
+    The transaction id. A UUID. In the browser channel it is required, and must be one that LookupCard returned. In the
+    other channels the gateway generates one if it is empty.
     """
 
     ds: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The directory server to ask; absent: the one that the card number leads to. Codes: amex American Express, jcb
-    JCB, mastercard Mastercard, protectbuy ProtectBuy (Discover/Diners), sbn Secured by Nets
-    (Dankort/Forbrugsforeningen), standin 3dsecure.io standin directory server and scheme (only in sandbox), visa
-    Visa.
+    The directory server. Empty: the one that the card number leads to.
+    - `amex`: American Express.
+    - `jcb`: JCB.
+    - `mastercard`: Mastercard.
+    - `protectbuy`: ProtectBuy (Discover/Diners).
+    - `sbn`: Secured by Nets (Dankort/Forbrugsforeningen).
+    - `standin`: 3dsecure.io standin directory server and scheme (only in sandbox).
+    - `visa`: Visa.
     """
 
     three_ds_comp_ind: "CompletionIndicator" = betterproto2.field(
         6, betterproto2.TYPE_ENUM, default_factory=lambda: CompletionIndicator(0)
     )
     """
-    How the 3DS Method ended. Channel: BRW. Required.
+    Result of the 3DS Method. Channel: BRW. Required.
     """
 
     three_ds_method_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    The threeDSServerTransID under which the 3DS Method ran earlier, where that run is to count. Only in 2.3.1. A
+    The threeDSServerTransID of an earlier run of the 3DS Method that counts for this authentication. Only in 2.3.1. A
     UUID. Channel: BRW.
     """
 
     three_ds_requestor_url: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    Web site of the 3DS requestor, or its customer service's. In 2.1.0 and 2.2.0: an absolute URL. In 2.3.1: an https
-    URL. At most 2048 characters. Required.
+    Web site of the 3DS requestor or of its customer service. At most 2048 characters. Required.
+    - In 2.1.0 and 2.2.0: an absolute URL.
+    - In 2.3.1: an https URL.
     """
 
     three_ds_requestor_authentication_ind: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    Why the cardholder is authenticated. Codes: 01 Payment transaction, 02 Recurring transaction, 03 Instalment
-    transaction, 04 Add card, 05 Maintain card, 06 Cardholder verification as part of EMV token ID&V, 07 Billing
-    Agreement, 08 Split shipment, 09 Delayed shipment, 10 Split payment, 80-99 for the DS to define. Channels: APP,
-    BRW. Required.
+    Purpose of the authentication. Channels: APP, BRW. Required.
+    - `01`: Payment transaction.
+    - `02`: Recurring transaction.
+    - `03`: Instalment transaction.
+    - `04`: Add card.
+    - `05`: Maintain card.
+    - `06`: Cardholder verification as part of EMV token ID&V.
+    - `07`: Billing Agreement.
+    - `08`: Split shipment.
+    - `09`: Delayed shipment.
+    - `10`: Split payment.
+    - `80` to `99`: defined by the DS.
     """
 
     three_ri_ind: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    Why the 3DS requestor authenticates without the cardholder. Codes: 01 Recurring transaction, 02 Instalment
-    transaction, 03 Add card, 04 Maintain card information, 05 Account verification, 06 Split shipment, 07 Top-up, 08
-    Mail Order, 09 Telephone Order, 10 Trust List status check, 11 Other payment, 12 Billing Agreement, 13 Device
-    Binding status check, 14 Card Security Code status check, 15 Delayed shipment, 16 Split payment, 17 FIDO
-    credential deletion, 18 FIDO credential registration, 19 Decoupled Authentication Fallback, 80-99 for the DS to
-    define. Channel: 3RI. Required.
+    Purpose of the authentication without the cardholder. Channel: 3RI. Required.
+    - `01`: Recurring transaction.
+    - `02`: Instalment transaction.
+    - `03`: Add card.
+    - `04`: Maintain card information.
+    - `05`: Account verification.
+    - `06`: Split shipment.
+    - `07`: Top-up.
+    - `08`: Mail Order.
+    - `09`: Telephone Order.
+    - `10`: Trust List status check.
+    - `11`: Other payment.
+    - `12`: Billing Agreement.
+    - `13`: Device Binding status check.
+    - `14`: Card Security Code status check.
+    - `15`: Delayed shipment.
+    - `16`: Split payment.
+    - `17`: FIDO credential deletion.
+    - `18`: FIDO credential registration.
+    - `19`: Decoupled Authentication Fallback.
+    - `80` to `99`: defined by the DS.
     """
 
     three_ds_requestor_challenge_ind: "list[str]" = betterproto2.field(11, betterproto2.TYPE_STRING, repeated=True)
     """
-    Whether the 3DS requestor would like a challenge. 2.3.1 takes several, earlier versions one. Codes: 01 No
-    preference, 02 No challenge requested, 03 Challenge requested (3DS Requestor preference), 04 Challenge requested
-    (Mandate), 05 No challenge requested (transactional risk analysis is already performed), 06 No challenge
-    requested (Data share only), 07 No challenge requested (strong consumer authentication is already performed), 08
-    No challenge requested (use Trust List exemption if no challenge required), 09 Challenge requested (Trust List
-    prompt requested if challenge required), 10 No challenge requested (use low value exemption), 11 No challenge
-    requested (Secure corporate payment exemption), 12 Challenge requested (Device Binding prompt requested if
-    challenge required), 13 Challenge requested (Issuer requested), 14 Challenge requested (Merchant-initiated
-    transactions), 80-99 for the DS to define. In 2.1.0 and 2.2.0: channels: APP, BRW.
+    The 3DS requestor's preference for or against a challenge. Several in 2.3.1, one in earlier versions.
+    - In 2.1.0 and 2.2.0: channels APP, BRW.
+
+    Codes:
+    - `01`: No preference.
+    - `02`: No challenge requested.
+    - `03`: Challenge requested (3DS Requestor preference).
+    - `04`: Challenge requested (Mandate).
+    - `05`: No challenge requested (transactional risk analysis is already performed).
+    - `06`: No challenge requested (Data share only).
+    - `07`: No challenge requested (strong consumer authentication is already performed).
+    - `08`: No challenge requested (use Trust List exemption if no challenge required).
+    - `09`: Challenge requested (Trust List prompt requested if challenge required).
+    - `10`: No challenge requested (use low value exemption).
+    - `11`: No challenge requested (Secure corporate payment exemption).
+    - `12`: Challenge requested (Device Binding prompt requested if challenge required).
+    - `13`: Challenge requested (Issuer requested).
+    - `14`: Challenge requested (Merchant-initiated transactions).
+    - `80` to `99`: defined by the DS.
     """
 
     three_ds_requestor_dec_req_ind: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
@@ -787,30 +854,34 @@ class AReq(betterproto2.Message):
 
     three_ds_requestor_dec_max_time: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
     """
-    How long a decoupled authentication may take, in minutes. Only in 2.2.0 and 2.3.1. 1 to 10080, 5 digits. In
-    2.2.0: required if `threeDSRequestorDecReqInd == "Y"`. In 2.3.1: required if `threeDSRequestorDecReqInd in [Y, F,
-    B]`.
+    Maximum duration of a decoupled authentication, in minutes. Only in 2.2.0 and 2.3.1. 1 to 10080, 5 digits.
+    - In 2.2.0: required if `threeDSRequestorDecReqInd == "Y"`.
+    - In 2.3.1: required if `threeDSRequestorDecReqInd in [Y, F, B]`.
     """
 
     three_ds_requestor_authentication_info: "list[ThreeDsRequestorAuthenticationInfo]" = betterproto2.field(
         14, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    How the 3DS requestor authenticated the cardholder. 2.3.1 takes several, earlier versions one. In 2.1.0 and
-    2.2.0: channels: APP, BRW.
+    The 3DS requestor's own authentication of the cardholder. Several in 2.3.1, one in earlier versions. In 2.1.0 and
+    2.2.0: channels APP, BRW.
     """
 
     three_ds_req_auth_method_ind: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
     """
-    What the DS found when it verified the signature of the requestor's authentication. Only in 2.2.0 and 2.3.1.
-    Codes: 01 Verified, 02 Failed, 03 Not Performed, 80-99 for the DS to define. Channels: APP, BRW.
+    Result of the DS's verification of the signature of the requestor's authentication. Only in 2.2.0 and 2.3.1.
+    Channels: APP, BRW.
+    - `01`: Verified.
+    - `02`: Failed.
+    - `03`: Not Performed.
+    - `80` to `99`: defined by the DS.
     """
 
     three_ds_requestor_prior_authentication_info: "list[ThreeDsRequestorPriorAuthenticationInfo]" = betterproto2.field(
         16, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    Earlier authentications of this cardholder. 2.3.1 takes several, earlier versions one.
+    Earlier authentications of this cardholder. Several in 2.3.1, one in earlier versions.
     """
 
     three_ds_requestor_spc_support: "str" = betterproto2.field(17, betterproto2.TYPE_STRING)
@@ -820,14 +891,18 @@ class AReq(betterproto2.Message):
 
     spc_incomp_ind: "str" = betterproto2.field(18, betterproto2.TYPE_STRING)
     """
-    Why a Secure Payment Confirmation did not complete. Only in 2.3.1. Codes: 01 SPC did not run or did not
-    successfully complete, 02 Cardholder cancelled the SPC authentication, 03 SPC timed out. Channel: BRW.
+    Reason for an incomplete Secure Payment Confirmation. Only in 2.3.1. Channel: BRW.
+    - `01`: SPC did not run or did not successfully complete.
+    - `02`: Cardholder cancelled the SPC authentication.
+    - `03`: SPC timed out.
     """
 
     notification_url: "str" = betterproto2.field(19, betterproto2.TYPE_STRING)
     """
-    Where the ACS posts the result of the challenge (`cres`). In 2.1.0 and 2.2.0: an absolute URL. In 2.3.1: an https
-    URL. At most 256 characters. Channel: BRW. Required.
+    The URL to which the browser posts the result of the challenge (`cres`). At most 256 characters. Channel: BRW.
+    Required.
+    - In 2.1.0 and 2.2.0: an absolute URL.
+    - In 2.3.1: an https URL.
     """
 
     acct_number: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
@@ -847,18 +922,24 @@ class AReq(betterproto2.Message):
 
     card_security_code_status: "str" = betterproto2.field(23, betterproto2.TYPE_STRING)
     """
-    Whether the card security code is right. Only in 2.3.1. One of Y, N, U.
+    Result of the check of the card security code. Only in 2.3.1. One of Y, N, U.
     """
 
     card_security_code_status_source: "str" = betterproto2.field(24, betterproto2.TYPE_STRING)
     """
-    Who checked the card security code. Only in 2.3.1. Codes: 01 DS, 02 ACS, 80-99 for the DS to define. Required if
-    `cardSecurityCodeStatus is not empty`.
+    Party that checked the card security code. Only in 2.3.1. Required if `cardSecurityCodeStatus is not empty`.
+    - `01`: DS.
+    - `02`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     acct_type: "str" = betterproto2.field(25, betterproto2.TYPE_STRING)
     """
-    The kind of account. Codes: 01 Not applicable, 02 Credit, 03 Debit, 80-99 for the card scheme to define.
+    The kind of account.
+    - `01`: Not applicable.
+    - `02`: Credit.
+    - `03`: Debit.
+    - `80` to `99`: defined by the card scheme.
     """
 
     acct_id: "str" = betterproto2.field(26, betterproto2.TYPE_STRING)
@@ -868,25 +949,27 @@ class AReq(betterproto2.Message):
 
     acct_info: "AcctInfo | None" = betterproto2.field(27, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What the 3DS requestor knows of the cardholder's account with it.
+    The cardholder's account at the 3DS requestor.
     """
 
     pay_token_ind: "bool | None" = betterproto2.field(28, betterproto2.TYPE_BOOL, optional=True)
     """
-    Whether the transaction was de-tokenised before the AReq; only true is sent.
+    Whether the transaction was de-tokenised before the AReq. If set, it must be true.
     """
 
     pay_token_source: "str" = betterproto2.field(29, betterproto2.TYPE_STRING)
     """
-    Who de-tokenised. Only in 2.2.0 and 2.3.1. Codes: 01 3-D Secure Server, 02 Directory Server, 80-99 for the DS to
-    define. Required if `payTokenInd is true`.
+    Party that de-tokenised. Only in 2.2.0 and 2.3.1. Required if `payTokenInd is true`.
+    - `01`: 3-D Secure Server.
+    - `02`: Directory Server.
+    - `80` to `99`: defined by the DS.
     """
 
     pay_token_info: "___google__protobuf__.Struct | None" = betterproto2.field(
         30, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What is known of the payment token. Only in 2.3.1. At most 10000 characters as JSON.
+    Data about the payment token. Only in 2.3.1. At most 10000 characters as JSON.
     """
 
     acquirer_bin: "str" = betterproto2.field(31, betterproto2.TYPE_STRING)
@@ -906,7 +989,7 @@ class AReq(betterproto2.Message):
 
     acquirer_country_code_source: "str" = betterproto2.field(34, betterproto2.TYPE_STRING)
     """
-    Who set the acquirer's country. Only in 2.3.1. 2 digits. Required.
+    Party that set the acquirer's country. Only in 2.3.1. 2 digits. Required.
     """
 
     mcc: "str" = betterproto2.field(35, betterproto2.TYPE_STRING)
@@ -928,7 +1011,7 @@ class AReq(betterproto2.Message):
         38, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the merchant knows of the purchase's risk.
+    The merchant's assessment of the purchase's risk.
     """
 
     seller_info: "list[SellerInfo]" = betterproto2.field(39, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -945,71 +1028,82 @@ class AReq(betterproto2.Message):
 
     trans_type: "str" = betterproto2.field(41, betterproto2.TYPE_STRING)
     """
-    What is bought. Codes: 01 Goods/ Service Purchase, 03 Check Acceptance, 10 Account Funding, 11 Quasi-Cash
-    Transaction, 28 Prepaid Activation and Load. In 2.1.0: channels: APP/PA, BRW/PA. In 2.2.0 and 2.3.1: channels:
-    APP/PA, BRW/PA, 3RI/PA.
+    Type of the transaction.
+    - In 2.1.0: channels APP/PA, BRW/PA.
+    - In 2.2.0 and 2.3.1: channels APP/PA, BRW/PA, 3RI/PA.
+
+    Codes:
+    - `01`: Goods/service Purchase.
+    - `03`: Check Acceptance.
+    - `10`: Account Funding.
+    - `11`: Quasi-Cash Transaction.
+    - `28`: Prepaid Activation and Load.
     """
 
     purchase_amount: "str" = betterproto2.field(42, betterproto2.TYPE_STRING)
     """
-    The amount in minor units of the currency, without a decimal point. At most 48 digits. In 2.1.0: channels: APP,
-    BRW, 3RI/PA. In 2.1.0: required if `messageCategory == "01" or (messageCategory == "02" and
-    threeDSRequestorAuthenticationInd in [02, 03])`. In 2.2.0: required if `messageCategory == "01" or
-    (messageCategory == "02" and (threeDSRequestorAuthenticationInd in [02, 03] or threeRIInd in [01, 02, 06, 07, 08,
-    09, 11]))`. In 2.3.1: required if `messageCategory == "01" or (messageCategory == "02" and
-    (threeDSRequestorAuthenticationInd in [02, 03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
+    The amount in minor units of the currency, without a decimal point. At most 48 digits.
+    - In 2.1.0: channels APP, BRW, 3RI/PA; required if `messageCategory == "01" or (messageCategory == "02" and
+      threeDSRequestorAuthenticationInd in [02, 03])`.
+    - In 2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`.
+    - In 2.3.1: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
     """
 
     purchase_currency: "str" = betterproto2.field(43, betterproto2.TYPE_STRING)
     """
-    The amount's currency. ISO 4217 numeric, three digits. In 2.1.0: channels: APP, BRW, 3RI/PA. In 2.1.0: required
-    if `messageCategory == "01" or (messageCategory == "02" and threeDSRequestorAuthenticationInd in [02, 03])`. In
-    2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd in
-    [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`. In 2.3.1: required if `messageCategory == "01" or
-    (messageCategory == "02" and (threeDSRequestorAuthenticationInd in [02, 03, 07, 08, 09] or threeRIInd in [01, 02,
-    06, 07, 08, 09, 11, 15]))`.
+    The amount's currency. ISO 4217 numeric, three digits.
+    - In 2.1.0: channels APP, BRW, 3RI/PA; required if `messageCategory == "01" or (messageCategory == "02" and
+      threeDSRequestorAuthenticationInd in [02, 03])`.
+    - In 2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`.
+    - In 2.3.1: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
     """
 
     purchase_exponent: "str" = betterproto2.field(44, betterproto2.TYPE_STRING)
     """
-    How many digits the currency's minor unit has. One digit. In 2.1.0: channels: APP, BRW, 3RI/PA. In 2.1.0:
-    required if `messageCategory == "01" or (messageCategory == "02" and threeDSRequestorAuthenticationInd in [02,
-    03])`. In 2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and
-    (threeDSRequestorAuthenticationInd in [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`. In 2.3.1:
-    required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd in [02,
-    03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
+    Number of digits of the currency's minor unit. One digit.
+    - In 2.1.0: channels APP, BRW, 3RI/PA; required if `messageCategory == "01" or (messageCategory == "02" and
+      threeDSRequestorAuthenticationInd in [02, 03])`.
+    - In 2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`.
+    - In 2.3.1: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
     """
 
     purchase_date: "str" = betterproto2.field(45, betterproto2.TYPE_STRING)
     """
-    When the purchase was made (UTC). YYYYMMDDHHMMSS. In 2.1.0: channels: APP, BRW, 3RI/PA. In 2.1.0: required if
-    `messageCategory == "01" or (messageCategory == "02" and threeDSRequestorAuthenticationInd in [02, 03])`. In
-    2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd in
-    [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`. In 2.3.1: required if `messageCategory == "01" or
-    (messageCategory == "02" and (threeDSRequestorAuthenticationInd in [02, 03, 07, 08, 09] or threeRIInd in [01, 02,
-    06, 07, 08, 09, 11, 15]))`.
+    Time of the purchase (UTC). YYYYMMDDHHMMSS.
+    - In 2.1.0: channels APP, BRW, 3RI/PA; required if `messageCategory == "01" or (messageCategory == "02" and
+      threeDSRequestorAuthenticationInd in [02, 03])`.
+    - In 2.2.0: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03] or threeRIInd in [01, 02, 06, 07, 08, 09, 11]))`.
+    - In 2.3.1: required if `messageCategory == "01" or (messageCategory == "02" and (threeDSRequestorAuthenticationInd
+      in [02, 03, 07, 08, 09] or threeRIInd in [01, 02, 06, 07, 08, 09, 11, 15]))`.
     """
 
     purchase_instal_data: "str" = betterproto2.field(46, betterproto2.TYPE_STRING)
     """
-    How many instalments the cardholder agreed to. 2 to 999, no leading zeros needed. In 2.1.0: channels: APP, BRW.
-    In 2.1.0: required if `threeDSRequestorAuthenticationInd == "03"`. In 2.2.0 and 2.3.1: required if
-    `threeDSRequestorAuthenticationInd == "03" or threeRIInd == "02"`.
+    Number of instalments that the cardholder agreed to. 2 to 999, no leading zeros needed.
+    - In 2.1.0: channels APP, BRW; required if `threeDSRequestorAuthenticationInd == "03"`.
+    - In 2.2.0 and 2.3.1: required if `threeDSRequestorAuthenticationInd == "03" or threeRIInd == "02"`.
     """
 
     recurring_expiry: "str" = betterproto2.field(47, betterproto2.TYPE_STRING)
     """
-    After which day no further authorisation is made. YYYYMMDD. In 2.1.0: channels: APP, BRW. In 2.1.0: required if
-    `threeDSRequestorAuthenticationInd in [02, 03]`. In 2.2.0: required if `threeDSRequestorAuthenticationInd in [02,
-    03] or threeRIInd in [01, 02]`.
+    Last day of further authorisations. YYYYMMDD.
+    - In 2.1.0: channels APP, BRW; required if `threeDSRequestorAuthenticationInd in [02, 03]`.
+    - In 2.2.0: required if `threeDSRequestorAuthenticationInd in [02, 03] or threeRIInd in [01, 02]`.
     """
 
     recurring_frequency: "str" = betterproto2.field(48, betterproto2.TYPE_STRING)
     """
-    At least how many days lie between authorisations. At most 4 digits. In 2.1.0: channels: APP, BRW. In 2.1.0:
-    required if `threeDSRequestorAuthenticationInd in [02, 03]`. In 2.2.0: required if
-    `threeDSRequestorAuthenticationInd in [02, 03] or threeRIInd in [01, 02]`. In 2.3.1: required if
-    `recurringInd.frequencyInd == "01"`.
+    Minimum number of days between authorisations. At most 4 digits.
+    - In 2.1.0: channels APP, BRW; required if `threeDSRequestorAuthenticationInd in [02, 03]`.
+    - In 2.2.0: required if `threeDSRequestorAuthenticationInd in [02, 03] or threeRIInd in [01, 02]`.
+    - In 2.3.1: required if `recurringInd.frequencyInd == "01"`.
     """
 
     recurring_ind: "RecurringInd | None" = betterproto2.field(49, betterproto2.TYPE_MESSAGE, optional=True)
@@ -1031,14 +1125,13 @@ class AReq(betterproto2.Message):
 
     recurring_exponent: "str" = betterproto2.field(52, betterproto2.TYPE_STRING)
     """
-    How many digits the recurring currency's minor unit has. Only in 2.3.1. One digit. Required if `recurringAmount
-    is not empty`.
+    Number of digits of the recurring currency's minor unit. Only in 2.3.1. One digit. Required if `recurringAmount is
+    not empty`.
     """
 
     recurring_date: "str" = betterproto2.field(53, betterproto2.TYPE_STRING)
     """
-    From which day the new recurring amount holds. Only in 2.3.1. YYYYMMDD. Required if `recurringInd.frequencyInd ==
-    "01"`.
+    First day of the new recurring amount. Only in 2.3.1. YYYYMMDD. Required if `recurringInd.frequencyInd == "01"`.
     """
 
     cardholder_name: "str" = betterproto2.field(54, betterproto2.TYPE_STRING)
@@ -1148,7 +1241,7 @@ class AReq(betterproto2.Message):
 
     browser_accept_header: "str" = betterproto2.field(75, betterproto2.TYPE_STRING)
     """
-    The browser's Accept header, as it came. At most 2048 characters. Channel: BRW. Required.
+    The browser's Accept header, unchanged. At most 2048 characters. Channel: BRW. Required.
     """
 
     accept_language: "list[str]" = betterproto2.field(76, betterproto2.TYPE_STRING, repeated=True)
@@ -1163,13 +1256,14 @@ class AReq(betterproto2.Message):
 
     browser_ip: "str" = betterproto2.field(78, betterproto2.TYPE_STRING)
     """
-    The browser's address, IPv4 or IPv6. At most 45 characters. Channel: BRW.
+    The browser's IP address, IPv4 or IPv6. At most 45 characters. Channel: BRW.
     """
 
     browser_language: "str" = betterproto2.field(79, betterproto2.TYPE_STRING)
     """
-    The browser's language (`navigator.language`, BCP 47). 1 to 8 characters. Channel: BRW. In 2.1.0 and 2.2.0:
-    required. In 2.3.1: required if `browserJavascriptEnabled is true`.
+    The browser's language (`navigator.language`, BCP 47). 1 to 8 characters. Channel: BRW.
+    - In 2.1.0 and 2.2.0: required.
+    - In 2.3.1: required if `browserJavascriptEnabled is true`.
     """
 
     browser_javascript_enabled: "bool | None" = betterproto2.field(80, betterproto2.TYPE_BOOL, optional=True)
@@ -1179,33 +1273,38 @@ class AReq(betterproto2.Message):
 
     browser_java_enabled: "bool | None" = betterproto2.field(81, betterproto2.TYPE_BOOL, optional=True)
     """
-    Whether the browser runs Java (`navigator.javaEnabled()`). Channel: BRW. In 2.1.0: required. In 2.2.0 and 2.3.1:
-    required if `browserJavascriptEnabled is true`.
+    Whether the browser runs Java (`navigator.javaEnabled()`). Channel: BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
     """
 
     browser_color_depth: "str" = betterproto2.field(82, betterproto2.TYPE_STRING)
     """
-    Bits of colour per pixel (`screen.colorDepth`). One of 1, 4, 8, 15, 16, 24, 32, 48. Channel: BRW. In 2.1.0:
-    required. In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
+    Bits of colour per pixel (`screen.colorDepth`). One of 1, 4, 8, 15, 16, 24, 32, 48. Channel: BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
     """
 
     browser_screen_height: "str" = betterproto2.field(83, betterproto2.TYPE_STRING)
     """
-    Height of the screen, in pixels. 1 to 6 digits. Channel: BRW. In 2.1.0: required. In 2.2.0 and 2.3.1: required if
-    `browserJavascriptEnabled is true`.
+    Height of the screen, in pixels. 1 to 6 digits. Channel: BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
     """
 
     browser_screen_width: "str" = betterproto2.field(84, betterproto2.TYPE_STRING)
     """
-    Width of the screen, in pixels. 1 to 6 digits. Channel: BRW. In 2.1.0: required. In 2.2.0 and 2.3.1: required if
-    `browserJavascriptEnabled is true`.
+    Width of the screen, in pixels. 1 to 6 digits. Channel: BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
     """
 
     browser_tz: "str" = betterproto2.field(85, betterproto2.TYPE_STRING)
     """
-    Minutes between UTC and the browser's time (`Date.getTimezoneOffset()`). 1 to 4 digits, with a sign before them
-    if negative. Channel: BRW. In 2.1.0: required. In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is
-    true`.
+    Minutes between UTC and the browser's time (`Date.getTimezoneOffset()`). 1 to 4 digits, with a sign before them if
+    negative. Channel: BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `browserJavascriptEnabled is true`.
     """
 
     device_id: "str" = betterproto2.field(86, betterproto2.TYPE_STRING)
@@ -1228,18 +1327,20 @@ class AReq(betterproto2.Message):
         89, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the SDK can show. Channel: APP. Required.
+    Interfaces and templates that the SDK can show. Channel: APP. Required.
     """
 
     app_ip: "str" = betterproto2.field(90, betterproto2.TYPE_STRING)
     """
-    The device's address as the app sees it, IPv4 or IPv6. Only in 2.3.1. At most 45 characters. Channel: APP.
+    The device's IP address as the app sees it, IPv4 or IPv6. Only in 2.3.1. At most 45 characters. Channel: APP.
     """
 
     sdk_type: "str" = betterproto2.field(91, betterproto2.TYPE_STRING)
     """
-    The kind of 3DS SDK. Only in 2.3.1. Codes: 01 Default SDK, 02 Split-SDK, 80-99 for the DS to define. Channel:
-    APP. Required.
+    The kind of 3DS SDK. Only in 2.3.1. Channel: APP. Required.
+    - `01`: Default SDK.
+    - `02`: Split-SDK.
+    - `80` to `99`: defined by the DS.
     """
 
     default_sdk_type: "DefaultSdkType | None" = betterproto2.field(92, betterproto2.TYPE_MESSAGE, optional=True)
@@ -1271,7 +1372,7 @@ class AReq(betterproto2.Message):
 
     sdk_max_timeout: "str" = betterproto2.field(97, betterproto2.TYPE_STRING)
     """
-    How long the app waits for the whole transaction, in minutes. 5 to 99, 2 digits. Channel: APP. Required.
+    Maximum duration of the whole transaction in the app, in minutes. 5 to 99, 2 digits. Channel: APP. Required.
     """
 
     sdk_reference_number: "str" = betterproto2.field(98, betterproto2.TYPE_STRING)
@@ -1281,64 +1382,88 @@ class AReq(betterproto2.Message):
 
     sdk_trans_id: "str" = betterproto2.field(99, betterproto2.TYPE_STRING)
     """
-    The SDK's id of the transaction. A UUID. In 2.1.0: channel: APP. In 2.1.0: required. In 2.2.0 and 2.3.1: required
-    if `deviceChannel == "01"`.
+    The SDK's id of the transaction. A UUID.
+    - In 2.1.0: channel APP; required.
+    - In 2.2.0 and 2.3.1: required if `deviceChannel == "01"`.
     """
 
     sdk_server_signed_content: "str" = betterproto2.field(100, betterproto2.TYPE_STRING)
     """
-    What the split SDK's server signed: a JWS. Only in 2.3.1. At most 4000 characters. Channel: APP. Required if
-    `sdkType == "02"`.
+    Content that the split SDK's server signed: a JWS. Only in 2.3.1. At most 4000 characters. Channel: APP. Required
+    if `sdkType == "02"`.
     """
 
     sdk_signature_timestamp: "str" = betterproto2.field(101, betterproto2.TYPE_STRING)
     """
-    When the split SDK's server signed (UTC). Only in 2.3.1. YYYYMMDDHHMMSS. Channel: APP.
+    Time of the split SDK server's signature (UTC). Only in 2.3.1. YYYYMMDDHHMMSS. Channel: APP.
     """
 
     white_list_status: "str" = betterproto2.field(102, betterproto2.TYPE_STRING)
     """
-    Whether the cardholder trusts this 3DS requestor. Only in 2.2.0. Codes: E Not eligible as determined by issuer, N
-    3DS Requestor is not whitelisted by cardholder, P Pending confirmation by cardholder, R Cardholder rejected, U
-    Whitelist status unknown, unavailable, or does not apply, Y 3DS Requestor is whitelisted by cardholder.
+    The cardholder's trust in this 3DS requestor. Only in 2.2.0.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not whitelisted by cardholder.
+    - `P`: Pending confirmation by cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Whitelist status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is whitelisted by cardholder.
     """
 
     white_list_status_source: "str" = betterproto2.field(103, betterproto2.TYPE_STRING)
     """
-    Who set whiteListStatus. Only in 2.2.0. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `whiteListStatus is not empty`.
+    Party that set whiteListStatus. Only in 2.2.0. Required if `whiteListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     trust_list_status: "str" = betterproto2.field(104, betterproto2.TYPE_STRING)
     """
-    Whether the cardholder trusts this 3DS requestor; the name of whiteListStatus in 2.3.1. Only in 2.3.1. Codes: E
-    Not eligible as determined by issuer, N 3DS Requestor is not Trust Listed by Cardholder, P Pending confirmation
-    by Cardholder, R Cardholder rejected, U Trust List status unknown, unavailable, or does not apply, Y 3DS
-    Requestor is Trust Listed by Cardholder.
+    The cardholder's trust in this 3DS requestor: the successor of whiteListStatus. Only in 2.3.1.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not Trust Listed by Cardholder.
+    - `P`: Pending confirmation by Cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Trust List status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is Trust Listed by Cardholder.
     """
 
     trust_list_status_source: "str" = betterproto2.field(105, betterproto2.TYPE_STRING)
     """
-    Who set trustListStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `trustListStatus is not empty`.
+    Party that set trustListStatus. Only in 2.3.1. Required if `trustListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     device_binding_status: "str" = betterproto2.field(106, betterproto2.TYPE_STRING)
     """
-    Whether the device is bound to the cardholder. Only in 2.3.1. Codes: 01 Device is not bound by Cardholder, 02 Not
-    eligible as determined by issuer, 03 Pending confirmation by Cardholder, 04 Cardholder reject, 05 Device Binding
-    Status unknown, unavailable, or does not apply, 11 Device is bound by Cardholder (device is bound using hardware
-    / SIM internal to the consumer device. For instance, keys stored in a secure element on the device), 12 Device is
-    bound by Cardholder (device is bound using hardware external to the consumers device. For example, a external
-    FIDO authenticator), 13 Device is bound by Cardholder (Device is bound using data that includes dynamically), 14
-    Device is bound by Cardholder (Device is bound using static device data that has been obtained from the consumers
-    device), 15 Device is bound by Cardholder (Other method), 80-99 for the DS to define.
+    Binding of the device to the cardholder. Only in 2.3.1.
+    - `01`: Device is not bound by Cardholder.
+    - `02`: Not eligible as determined by issuer.
+    - `03`: Pending confirmation by Cardholder.
+    - `04`: Cardholder reject.
+    - `05`: Device Binding Status unknown, unavailable, or does not apply.
+    - `11`: Device is bound by Cardholder (device is bound using hardware / SIM internal to the consumer device; for
+      instance, keys stored in a secure element on the device).
+    - `12`: Device is bound by Cardholder (device is bound using hardware external to the consumer's device. For
+      example, an external FIDO authenticator).
+    - `13`: Device is bound by Cardholder (device is bound using data that includes dynamically generated data).
+    - `14`: Device is bound by Cardholder (device is bound using static device data that has been obtained from the
+      consumer's device).
+    - `15`: Device is bound by Cardholder (Other method).
+    - `80` to `99`: defined by the DS.
     """
 
     device_binding_status_source: "str" = betterproto2.field(107, betterproto2.TYPE_STRING)
     """
-    Who set deviceBindingStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define.
-    Required if `deviceBindingStatus is not empty`.
+    Party that set deviceBindingStatus. Only in 2.3.1. Required if `deviceBindingStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     broad_info: "BroadcastInformation | None" = betterproto2.field(108, betterproto2.TYPE_MESSAGE, optional=True)
@@ -1348,7 +1473,9 @@ class AReq(betterproto2.Message):
 
     message_extension: "list[MessageExtension]" = betterproto2.field(109, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Data beyond the specification. In 2.1.0 and 2.2.0: at most 10 items. In 2.3.1: at most 15 items.
+    Data beyond the specification.
+    - In 2.1.0 and 2.2.0: at most 10 items.
+    - In 2.3.1: at most 15 items.
     """
 
 
@@ -1358,8 +1485,8 @@ default_message_pool.register_message("issuer.threeds.v1", "AReq", AReq)
 @dataclass(eq=False, repr=False)
 class ARes(betterproto2.Message):
     """
-    The answer to an AReq (EMV 3DS ARes): the union of versions 2.1.0, 2.2.0 and 2.3.1. An empty string means absent. The
-    constraints say what the specification promises; the gateway passes on what it receives, valid or not.
+    An authentication response (EMV 3DS ARes): the union of versions 2.1.0, 2.2.0 and 2.3.1. An empty string means
+    absent. The comments say what the specification requires; the gateway passes on what it receives, valid or not.
     """
 
     message_version: "MessageVersion" = betterproto2.field(
@@ -1376,24 +1503,45 @@ class ARes(betterproto2.Message):
 
     trans_status_reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Why transStatus is what it is. Codes: 01 Card authentication failed, 02 Unknown device, 03 Unsupported device, 04
-    Exceeds authentication frequency limit, 05 Expired card, 06 Invalid card number, 07 Invalid transaction, 08 No
-    card record, 09 Security failure, 10 Stolen card, 11 Suspected fraud, 12 Transaction not permitted to Cardholder,
-    13 Cardholder not enrolled in service, 14 Transaction timed out at the ACS, 15 Low confidence, 16 Medium
-    confidence, 17 High confidence, 18 Very high confidence, 19 Exceeds ACS maximum challenges, 20 Non-Payment
-    transaction not supported, 21 3RI transaction not supported, 22 ACS technical issue, 23 Decoupled Authentication
-    required by ACS but not requested by 3DS Requestor, 24 3DS Requestor Decoupled Max Expiry Time exceeded, 25
-    Decoupled Authentication was provided insufficient time to authenticate Cardholder. ACS will not make attempt, 26
-    Authentication attempted but not performed by the Cardholder, 27 Preferred Authentication Method not supported,
-    28 Validation of content security policy failed, 29 Authentication attempted but not completed by the Cardholder.
-    Fall back to Decoupled Authentication, 30 Authentication completed successfully but additional authentication of
-    the Cardholder required. Reinitiate as Decoupled Authentication, 80-99 for the DS to define. Required if
-    `messageCategory == "01" and transStatus in [N, U, R]`.
+    Reason for the transStatus. Required if `messageCategory == "01" and transStatus in [N, U, R]`.
+    - `01`: Card authentication failed.
+    - `02`: Unknown device.
+    - `03`: Unsupported device.
+    - `04`: Exceeds authentication frequency limit.
+    - `05`: Expired card.
+    - `06`: Invalid card number.
+    - `07`: Invalid transaction.
+    - `08`: No card record.
+    - `09`: Security failure.
+    - `10`: Stolen card.
+    - `11`: Suspected fraud.
+    - `12`: Transaction not permitted to Cardholder.
+    - `13`: Cardholder not enrolled in service.
+    - `14`: Transaction timed out at the ACS.
+    - `15`: Low confidence.
+    - `16`: Medium confidence.
+    - `17`: High confidence.
+    - `18`: Very high confidence.
+    - `19`: Exceeds ACS maximum challenges.
+    - `20`: Non-Payment transaction not supported.
+    - `21`: 3RI transaction not supported.
+    - `22`: ACS technical issue.
+    - `23`: Decoupled Authentication required by ACS but not requested by 3DS Requestor.
+    - `24`: 3DS Requestor Decoupled Max Expiry Time exceeded.
+    - `25`: Decoupled Authentication was provided insufficient time to authenticate Cardholder. ACS will not make
+      attempt.
+    - `26`: Authentication attempted but not performed by the Cardholder.
+    - `27`: Preferred Authentication Method not supported.
+    - `28`: Validation of content security policy failed.
+    - `29`: Authentication attempted but not completed by the Cardholder. Fall back to Decoupled Authentication.
+    - `30`: Authentication completed successfully but additional authentication of the Cardholder required. Reinitiate
+      as Decoupled Authentication.
+    - `80` to `99`: defined by the DS.
     """
 
     trans_status_reason_info: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    More on transStatusReason, as text. Only in 2.3.1. At most 256 characters.
+    Details of the transStatusReason, as text. Only in 2.3.1. At most 256 characters.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -1413,42 +1561,67 @@ class ARes(betterproto2.Message):
 
     sdk_trans_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    The SDK's id of the transaction. A UUID. In 2.1.0: channel: APP. In 2.1.0: required. In 2.2.0 and 2.3.1: required
-    if `deviceChannel == "01"`.
+    The SDK's id of the transaction. A UUID.
+    - In 2.1.0: channel APP; required.
+    - In 2.2.0 and 2.3.1: required if `deviceChannel == "01"`.
     """
 
     eci: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    Electronic commerce indicator: the authentication's result for the authorisation, in the card scheme's own
-    values. At most 2 characters.
+    Electronic commerce indicator: the authentication's result for the authorisation, in the card scheme's own values.
+    At most 2 characters.
     """
 
     authentication_value: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    Cryptogram that proves the authentication to the authorisation (CAVV, AAV): base64 in 2.1.0 and 2.2.0. In 2.1.0
-    and 2.2.0: base64 of 20 bytes. In 2.1.0 and 2.2.0: 28 characters. In 2.3.1: at most 4000 characters. Required if
-    `messageCategory == "01" and transStatus in [Y, A]`.
+    Cryptogram that proves the authentication in the authorisation (CAVV, AAV). Required if `messageCategory == "01"
+    and transStatus in [Y, A]`.
+    - In 2.1.0 and 2.2.0: base64 of 20 bytes; 28 characters.
+    - In 2.3.1: at most 4000 characters.
     """
 
     authentication_type: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
     """
-    How the cardholder is challenged. Only in 2.1.0 and 2.2.0. Codes: 01 Static, 02 Dynamic, 03 OOB, 04 Decoupled,
-    80-99 for the DS to define. In 2.1.0: required if `transStatus == "C"`. In 2.2.0: required if `transStatus in [C,
-    D]`.
+    Type of the challenge. Only in 2.1.0 and 2.2.0.
+    - In 2.1.0: required if `transStatus == "C"`.
+    - In 2.2.0: required if `transStatus in [C, D]`.
+
+    Codes:
+    - `01`: Static.
+    - `02`: Dynamic.
+    - `03`: OOB.
+    - `04`: Decoupled.
+    - `80` to `99`: defined by the DS.
     """
 
     authentication_method: "list[str]" = betterproto2.field(12, betterproto2.TYPE_STRING, repeated=True)
     """
-    How the cardholder is or was authenticated. Only in 2.3.1. 1 to 99 items. Codes: 01 Static Passcode, 02 SMS OTP,
-    03 Key fob or EMV card reader OTP, 04 App OTP, 05 OTP Other, 06 KBA, 07 OOB Biometrics, 08 OOB Login, 09 OOB
-    Other, 10 Other, 11 Push Confirmation, 12 Decoupled, 13 WebAuthn, 14 SPC, 15 Behavioural biometrics, 16
-    Electronic ID, 80-99 for the DS to define. Required if `transStatus in [C, D] or transStatus in [Y, N]`.
+    Methods of the authentication. Only in 2.3.1. 1 to 99 items. Required if `transStatus in [C, D] or transStatus in
+    [Y, N]`.
+    - `01`: Static Passcode.
+    - `02`: SMS OTP.
+    - `03`: Key fob or EMV card reader OTP.
+    - `04`: App OTP.
+    - `05`: OTP Other.
+    - `06`: KBA.
+    - `07`: OOB Biometrics.
+    - `08`: OOB Login.
+    - `09`: OOB Other.
+    - `10`: Other.
+    - `11`: Push Confirmation.
+    - `12`: Decoupled.
+    - `13`: WebAuthn.
+    - `14`: SPC.
+    - `15`: Behavioural biometrics.
+    - `16`: Electronic ID.
+    - `80` to `99`: defined by the DS.
     """
 
     acs_challenge_mandated: "YesNo" = betterproto2.field(13, betterproto2.TYPE_ENUM, default_factory=lambda: YesNo(0))
     """
-    Whether a challenge is mandated. In 2.1.0: channels: APP, BRW. In 2.1.0: required if `transStatus == "C"`. In
-    2.2.0 and 2.3.1: required if `transStatus in [C, D]`.
+    Whether a challenge is mandated.
+    - In 2.1.0: channels APP, BRW; required if `transStatus == "C"`.
+    - In 2.2.0 and 2.3.1: required if `transStatus in [C, D]`.
     """
 
     acs_dec_con_ind: "YesNo" = betterproto2.field(14, betterproto2.TYPE_ENUM, default_factory=lambda: YesNo(0))
@@ -1458,19 +1631,21 @@ class ARes(betterproto2.Message):
 
     acs_url: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
     """
-    Where the browser posts the CReq. In 2.1.0 and 2.2.0: an absolute URL. In 2.3.1: an https URL. At most 2048
-    characters. Required if `deviceChannel == "02" and transStatus == "C"`.
+    The URL to which the browser posts the CReq. At most 2048 characters. Required if `deviceChannel == "02" and
+    transStatus == "C"`.
+    - In 2.1.0 and 2.2.0: an absolute URL.
+    - In 2.3.1: an https URL.
     """
 
     acs_signed_content: "str" = betterproto2.field(16, betterproto2.TYPE_STRING)
     """
-    What the app's SDK needs for the challenge, signed by the ACS: a JWS. Three base64url parts with dots. In 2.3.1:
-    at most 16000 characters. Required if `transStatus == "C" and deviceChannel == "01"`.
+    Data of the challenge for the app's SDK, signed by the ACS: a JWS. Three base64url parts with dots. Required if
+    `transStatus == "C" and deviceChannel == "01"`. In 2.3.1: at most 16000 characters.
     """
 
     acs_rendering_type: "AcsRenderingType | None" = betterproto2.field(17, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What the ACS will show first. Required if `deviceChannel == "01" and transStatus == "C"`.
+    Interface and template that the ACS shows first. Required if `deviceChannel == "01" and transStatus == "C"`.
     """
 
     acs_operator_id: "str" = betterproto2.field(18, betterproto2.TYPE_STRING)
@@ -1490,9 +1665,10 @@ class ARes(betterproto2.Message):
 
     cardholder_info: "CardholderInfo | None" = betterproto2.field(21, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Text of the issuer for the cardholder, to be shown. A bare text in 2.1.0 and 2.2.0, which stands in `text`. In
-    2.1.0 and 2.2.0: at most 128 characters. In 2.1.0: channels: APP, BRW. In 2.2.0 and 2.3.1: required if
-    `acsDecConInd == "Y"`.
+    The issuer's text to show to the cardholder. In 2.1.0 and 2.2.0 a bare text, which is in `text`.
+    - In 2.1.0 and 2.2.0: at most 128 characters.
+    - In 2.1.0: channels APP, BRW.
+    - In 2.2.0 and 2.3.1: required if `acsDecConInd == "Y"`.
     """
 
     three_ds_requestor_app_url_ind: "str" = betterproto2.field(22, betterproto2.TYPE_STRING)
@@ -1509,14 +1685,18 @@ class ARes(betterproto2.Message):
 
     trans_challenge_exemption: "str" = betterproto2.field(24, betterproto2.TYPE_STRING)
     """
-    The exemption that spared a challenge. Only in 2.3.1. Codes: 05 Transaction Risk Analysis exemption, 08 Trust
-    List exemption, 10 Low Value exemption, 11 Secure Corporate Payments exemption, 79 No exemption applied, 80-99
-    for the DS to define.
+    The exemption that spared a challenge. Only in 2.3.1.
+    - `05`: Transaction Risk Analysis exemption.
+    - `08`: Trust List exemption.
+    - `10`: Low Value exemption.
+    - `11`: Secure Corporate Payments exemption.
+    - `79`: No exemption applied.
+    - `80` to `99`: defined by the DS.
     """
 
     spc_trans_data: "SpcTransData | None" = betterproto2.field(25, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What Secure Payment Confirmation shows. Only in 2.3.1. Channel: BRW. Required if `transStatus == "S"`.
+    Content of a Secure Payment Confirmation. Only in 2.3.1. Channel: BRW. Required if `transStatus == "S"`.
     """
 
     web_authn_cred_list: "list[WebAuthnCred]" = betterproto2.field(26, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -1527,58 +1707,83 @@ class ARes(betterproto2.Message):
 
     card_security_code_status: "str" = betterproto2.field(27, betterproto2.TYPE_STRING)
     """
-    Whether the card security code is right. Only in 2.3.1. One of Y, N, U.
+    Result of the check of the card security code. Only in 2.3.1. One of Y, N, U.
     """
 
     card_security_code_status_source: "str" = betterproto2.field(28, betterproto2.TYPE_STRING)
     """
-    Who checked the card security code. Only in 2.3.1. Codes: 01 DS, 02 ACS, 80-99 for the DS to define. Required if
-    `cardSecurityCodeStatus is not empty`.
+    Party that checked the card security code. Only in 2.3.1. Required if `cardSecurityCodeStatus is not empty`.
+    - `01`: DS.
+    - `02`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     white_list_status: "str" = betterproto2.field(29, betterproto2.TYPE_STRING)
     """
-    Whether the cardholder trusts this 3DS requestor. Only in 2.2.0. Codes: E Not eligible as determined by issuer, N
-    3DS Requestor is not whitelisted by cardholder, P Pending confirmation by cardholder, R Cardholder rejected, U
-    Whitelist status unknown, unavailable, or does not apply, Y 3DS Requestor is whitelisted by cardholder.
+    The cardholder's trust in this 3DS requestor. Only in 2.2.0.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not whitelisted by cardholder.
+    - `P`: Pending confirmation by cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Whitelist status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is whitelisted by cardholder.
     """
 
     white_list_status_source: "str" = betterproto2.field(30, betterproto2.TYPE_STRING)
     """
-    Who set whiteListStatus. Only in 2.2.0. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `whiteListStatus is not empty`.
+    Party that set whiteListStatus. Only in 2.2.0. Required if `whiteListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     trust_list_status: "str" = betterproto2.field(31, betterproto2.TYPE_STRING)
     """
-    Whether the cardholder trusts this 3DS requestor; the name of whiteListStatus in 2.3.1. Only in 2.3.1. Codes: E
-    Not eligible as determined by issuer, N 3DS Requestor is not Trust Listed by Cardholder, P Pending confirmation
-    by Cardholder, R Cardholder rejected, U Trust List status unknown, unavailable, or does not apply, Y 3DS
-    Requestor is Trust Listed by Cardholder.
+    The cardholder's trust in this 3DS requestor: the successor of whiteListStatus. Only in 2.3.1.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not Trust Listed by Cardholder.
+    - `P`: Pending confirmation by Cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Trust List status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is Trust Listed by Cardholder.
     """
 
     trust_list_status_source: "str" = betterproto2.field(32, betterproto2.TYPE_STRING)
     """
-    Who set trustListStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `trustListStatus is not empty`.
+    Party that set trustListStatus. Only in 2.3.1. Required if `trustListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     device_binding_status: "str" = betterproto2.field(33, betterproto2.TYPE_STRING)
     """
-    Whether the device is bound to the cardholder. Only in 2.3.1. Codes: 01 Device is not bound by Cardholder, 02 Not
-    eligible as determined by issuer, 03 Pending confirmation by Cardholder, 04 Cardholder reject, 05 Device Binding
-    Status unknown, unavailable, or does not apply, 11 Device is bound by Cardholder (device is bound using hardware
-    / SIM internal to the consumer device. For instance, keys stored in a secure element on the device), 12 Device is
-    bound by Cardholder (device is bound using hardware external to the consumers device. For example, a external
-    FIDO authenticator), 13 Device is bound by Cardholder (Device is bound using data that includes dynamically), 14
-    Device is bound by Cardholder (Device is bound using static device data that has been obtained from the consumers
-    device), 15 Device is bound by Cardholder (Other method), 80-99 for the DS to define.
+    Binding of the device to the cardholder. Only in 2.3.1.
+    - `01`: Device is not bound by Cardholder.
+    - `02`: Not eligible as determined by issuer.
+    - `03`: Pending confirmation by Cardholder.
+    - `04`: Cardholder reject.
+    - `05`: Device Binding Status unknown, unavailable, or does not apply.
+    - `11`: Device is bound by Cardholder (device is bound using hardware / SIM internal to the consumer device; for
+      instance, keys stored in a secure element on the device).
+    - `12`: Device is bound by Cardholder (device is bound using hardware external to the consumer's device. For
+      example, an external FIDO authenticator).
+    - `13`: Device is bound by Cardholder (device is bound using data that includes dynamically generated data).
+    - `14`: Device is bound by Cardholder (device is bound using static device data that has been obtained from the
+      consumer's device).
+    - `15`: Device is bound by Cardholder (Other method).
+    - `80` to `99`: defined by the DS.
     """
 
     device_binding_status_source: "str" = betterproto2.field(34, betterproto2.TYPE_STRING)
     """
-    Who set deviceBindingStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define.
-    Required if `deviceBindingStatus is not empty`.
+    Party that set deviceBindingStatus. Only in 2.3.1. Required if `deviceBindingStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     broad_info: "BroadcastInformation | None" = betterproto2.field(35, betterproto2.TYPE_MESSAGE, optional=True)
@@ -1588,15 +1793,17 @@ class ARes(betterproto2.Message):
 
     message_extension: "list[MessageExtension]" = betterproto2.field(36, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Data beyond the specification. In 2.1.0 and 2.2.0: at most 10 items. In 2.3.1: at most 15 items.
+    Data beyond the specification.
+    - In 2.1.0 and 2.2.0: at most 10 items.
+    - In 2.3.1: at most 15 items.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         100, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified.
     """
 
 
@@ -1606,7 +1813,7 @@ default_message_pool.register_message("issuer.threeds.v1", "ARes", ARes)
 @dataclass(eq=False, repr=False)
 class AuthenticateRequest(betterproto2.Message):
     """
-    A request to authenticate a cardholder.
+    Request to authenticate a cardholder.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1616,8 +1823,8 @@ class AuthenticateRequest(betterproto2.Message):
 
     areq: "AReq | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The authentication request. The gateway checks it against the rules of its version, channel and category. They
-    include the constraints of its fields, which a caller can check before sending.
+    The authentication request. The gateway checks it against the rules of its version, channel and category, which the
+    comments of its fields describe. Required.
     """
 
     challenge_window_size: "ChallengeWindowSize" = betterproto2.field(
@@ -1649,7 +1856,7 @@ class AuthenticateResponse(betterproto2.Message):
 
     decoupled: "DecoupledAuthentication | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    When to poll for the result; set if `trans_status` is DECOUPLED.
+    Times at which to poll for the result; set if `trans_status` is DECOUPLED.
     """
 
 
@@ -1664,23 +1871,40 @@ class BroadcastInformation(betterproto2.Message):
 
     category: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    What it is about. Only in 2.3.1. Codes: 01 general, 02 certificate expiry, 03 fraud alert, 04 operational alert,
-    05 transactional data, 06 other, 80-99 for the DS to define. Required.
+    Category of the information. Only in 2.3.1. Required.
+    - `01`: general.
+    - `02`: certificate expiry.
+    - `03`: fraud alert.
+    - `04`: operational alert.
+    - `05`: transactional data.
+    - `06`: other.
+    - `80` to `99`: defined by the DS.
     """
 
     severity: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    How grave it is. Only in 2.3.1. Codes: 01 critical, 02 major, 03 minor, 04 informational. Required.
+    Severity of the information. Only in 2.3.1. Required.
+    - `01`: critical.
+    - `02`: major.
+    - `03`: minor.
+    - `04`: informational.
     """
 
     source: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who says so. Only in 2.3.1. Codes: 01 3DS server, 02 DS, 03 ACS. Required.
+    Sender of the information. Only in 2.3.1. Required.
+    - `01`: 3DS server.
+    - `02`: DS.
+    - `03`: ACS.
     """
 
     recipients: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
     """
-    Whom it is for. Only in 2.3.1. 1 to 3 items. Codes: 01 3DS SDK, 02 3DS server, 03 DS, 04 ACS. Required.
+    Recipients of the information. Only in 2.3.1. 1 to 3 items. Required.
+    - `01`: 3DS SDK.
+    - `02`: 3DS server.
+    - `03`: DS.
+    - `04`: ACS.
     """
 
     description: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -1690,15 +1914,15 @@ class BroadcastInformation(betterproto2.Message):
 
     exp_date: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    After which day it is of no more use. Only in 2.3.1. YYYYMMDD.
+    Last day on which the information is of use. Only in 2.3.1. YYYYMMDD.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified. Empty in requests.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified. Empty in requests.
     """
 
 
@@ -1708,14 +1932,14 @@ default_message_pool.register_message("issuer.threeds.v1", "BroadcastInformation
 @dataclass(eq=False, repr=False)
 class BrowserChallenge(betterproto2.Message):
     """
-    A challenge, ready for the browser: a form with the fields `creq` and, for data that come back with the result,
-    `threeDSSessionData`. The browser brings a result to the AReq's `notification_url`; trust only the one of
+    A challenge, ready for the browser: a form with the fields `creq` and, for data that the caller wants back with the
+    result, `threeDSSessionData`. The browser posts a result to the AReq's `notification_url`; trust only the result of
     GetChallengeResult.
     """
 
     acs_url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The URL to post it to.
+    The URL to post the form to.
     """
 
     creq: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1725,14 +1949,14 @@ class BrowserChallenge(betterproto2.Message):
 
     session_data_max: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    The largest length of `threeDSSessionData`, in characters.
+    Maximum length of `threeDSSessionData`, in characters.
     """
 
     expire_time: "datetime.datetime | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When the form must be posted at the latest: 30 s after the ARes.
+    Time until which the browser must post the form: 30 s after the ARes.
     """
 
 
@@ -1742,7 +1966,7 @@ default_message_pool.register_message("issuer.threeds.v1", "BrowserChallenge", B
 @dataclass(eq=False, repr=False)
 class CardholderInfo(betterproto2.Message):
     """
-    What the issuer shows the cardholder.
+    The issuer's text and logos to show to the cardholder.
     """
 
     text: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1752,20 +1976,20 @@ class CardholderInfo(betterproto2.Message):
 
     issuer_image: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Address of the issuer's logo. Only in 2.3.1. An https URL.
+    URL of the issuer's logo. Only in 2.3.1. An https URL.
     """
 
     payment_system_image: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Address of the card scheme's logo. Only in 2.3.1. An https URL.
+    URL of the card scheme's logo. Only in 2.3.1. An https URL.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified.
     """
 
 
@@ -1775,20 +1999,27 @@ default_message_pool.register_message("issuer.threeds.v1", "CardholderInfo", Car
 @dataclass(eq=False, repr=False)
 class Crd(betterproto2.Message):
     """
-    Card range data: what the directory server and the ACS of a card can do. The constraints say what the specification
-    promises; the gateway passes on what it receives, valid or not.
+    Card range data (CRD): the versions and capabilities of a card's directory server and ACS. The comments say what the
+    specification requires; the gateway passes on what it receives, valid or not.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The transaction id that the 3DS server opened. It lives 80 s. A UUID. Required.
+    The transaction id that the 3DS server opened. It expires after 80 s. A UUID. Required.
     """
 
     scheme: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The card scheme. Codes: amex American Express, discover Discover, jcb JCB, mastercard Mastercard, protectbuy
-    ProtectBuy (Discover/Diners), sbn Secured by Nets (Dankort/Forbrugsforeningen), standin 3dsecure.io standin
-    scheme (only in sandbox), upi UnionPay International, visa Visa. Required.
+    The card scheme. Required.
+    - `amex`: American Express.
+    - `discover`: Discover.
+    - `jcb`: JCB.
+    - `mastercard`: Mastercard.
+    - `protectbuy`: ProtectBuy (Discover/Diners).
+    - `sbn`: Secured by Nets (Dankort/Forbrugsforeningen).
+    - `standin`: 3dsecure.io standin scheme (only in sandbox).
+    - `upi`: UnionPay International.
+    - `visa`: Visa.
     """
 
     ds_start_protocol_version: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -1813,36 +2044,40 @@ class Crd(betterproto2.Message):
 
     ds_protocol_versions: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
     """
-    Every version that the directory server speaks. Three numbers with dots.
+    All versions that the directory server speaks. Three numbers with dots.
     """
 
     acs_protocol_versions: "list[AcsProtocolVersion]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Every version that the card's ACS speaks, and what it can do in it.
+    All versions that the card's ACS speaks, with its capabilities.
     """
 
     three_ds_server_protocol_versions: "list[str]" = betterproto2.field(9, betterproto2.TYPE_STRING, repeated=True)
     """
-    Every version that the 3DS server speaks. Three numbers with dots.
+    All versions that the 3DS server speaks. Three numbers with dots.
     """
 
     acs_info_ind: "list[str]" = betterproto2.field(10, betterproto2.TYPE_STRING, repeated=True)
     """
-    What the ACS can do. Codes: 01 Authentication Available at ACS, 02 Attempts Supported by ACS or DS, 03 Decoupled
-    Authentication Supported, 04 Whitelisting Supported, 80-99 for the DS to define.
+    Capabilities of the ACS.
+    - `01`: Authentication Available at ACS.
+    - `02`: Attempts Supported by ACS or DS.
+    - `03`: Decoupled Authentication Supported.
+    - `04`: Whitelisting Supported.
+    - `80` to `99`: defined by the DS.
     """
 
     three_ds_method_url: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
     """
-    Where the 3DS Method is posted; absent if the ACS has none. An absolute URL. At most 256 characters.
+    The URL of the 3DS Method; empty if the ACS has none. An absolute URL. At most 256 characters.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         30, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified.
     """
 
 
@@ -1852,21 +2087,21 @@ default_message_pool.register_message("issuer.threeds.v1", "CRD", Crd)
 @dataclass(eq=False, repr=False)
 class DecoupledAuthentication(betterproto2.Message):
     """
-    When to poll GetChallengeResult for the result of a decoupled authentication.
+    Times at which to poll GetChallengeResult for the result of a decoupled authentication.
     """
 
     poll_until_time: "datetime.datetime | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When the last result may arrive: the AReq's `three_ds_requestor_dec_max_time`, counted from the ARes.
+    Time until which a result may arrive: the AReq's `three_ds_requestor_dec_max_time`, counted from the ARes.
     """
 
     poll_interval: "datetime.timedelta | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    The time between two calls. The 3DS server keeps a result for 20 minutes; longer intervals may miss it.
+    Time between two calls. The 3DS server keeps a result for 20 minutes; longer intervals may miss it.
     """
 
 
@@ -1881,7 +2116,9 @@ class DefaultSdkType(betterproto2.Message):
 
     sdk_variant: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The variant. Only in 2.3.1. Codes: 01 native, 80-99 for the DS to define.
+    Variant of the SDK. Only in 2.3.1.
+    - `01`: native.
+    - `80` to `99`: defined by the DS.
     """
 
     wrapped_ind: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1896,25 +2133,44 @@ default_message_pool.register_message("issuer.threeds.v1", "DefaultSdkType", Def
 @dataclass(eq=False, repr=False)
 class DeviceRenderOptions(betterproto2.Message):
     """
-    What the SDK can show.
+    Interfaces and templates that the SDK can show.
     """
 
     sdk_interface: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The interfaces that it has. Codes: 01 Native, 02 HTML, 03 Both.
+    Interfaces of the SDK.
+    - `01`: Native.
+    - `02`: HTML.
+    - `03`: Both.
     """
 
     sdk_ui_type: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
-    The templates that it can show. Codes: 01 Text, 02 Single Select, 03 Multi Select, 04 OOB, 05 HTML Other (valid
-    only for HTML UI), 06 HTML OOB (valid only for HTML UI), 07 Information.
+    Templates that the SDK can show.
+    - `01`: Text.
+    - `02`: Single Select.
+    - `03`: Multi Select.
+    - `04`: OOB.
+    - `05`: HTML Other (valid only for HTML UI).
+    - `06`: HTML OOB (valid only for HTML UI).
+    - `07`: Information.
     """
 
     sdk_authentication_type: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
     """
-    The ways to authenticate that it supports. Codes: 01 Static Passcode, 02 SMS OTP, 03 Key fob or EMV card reader
-    OTP, 04 App OTP, 05 OTP Other, 06 KBA, 07 OOB Biometrics, 08 OOB Login, 09 OOB Other, 10 Other, 11 Push
-    Confirmation, 80-99 for the DS to define.
+    Authentication methods that the SDK supports.
+    - `01`: Static Passcode.
+    - `02`: SMS OTP.
+    - `03`: Key fob or EMV card reader OTP.
+    - `04`: App OTP.
+    - `05`: OTP Other.
+    - `06`: KBA.
+    - `07`: OOB Biometrics.
+    - `08`: OOB Login.
+    - `09`: OOB Other.
+    - `10`: Other.
+    - `11`: Push Confirmation.
+    - `80` to `99`: defined by the DS.
     """
 
 
@@ -1924,8 +2180,8 @@ default_message_pool.register_message("issuer.threeds.v1", "DeviceRenderOptions"
 @dataclass(eq=False, repr=False)
 class Erro(betterproto2.Message):
     """
-    An error message (EMV 3DS Erro). The constraints say what the specification promises; the gateway hands on what came
-    even where it breaks them.
+    An error message (EMV 3DS Erro). The comments say what the specification requires; the gateway passes on what it
+    receives, valid or not.
     """
 
     message_version: "MessageVersion" = betterproto2.field(
@@ -1937,35 +2193,51 @@ class Erro(betterproto2.Message):
 
     error_code: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What went wrong. Codes: 101 Message Received Invalid, 102 Message Version Number Not Supported, 103 Sent Messages
-    Limit Exceeded, 201 Required Data Element Missing, 202 Critical Message Extension Not Recognised, 203 Format of
-    one or more Data Elements is Invalid according to the Specification, 204 Duplicate Data Element, 205 Overlap in
-    the card ranges provided by the DS in the PRes message, 206 Action is not possible for the card range, 301
-    Transaction ID Not Recognised, 302 Data Decryption Failure, 303 Access Denied, Invalid Endpoint, 304 ISO Code
-    Invalid, 305 Transaction data not valid, 306 Merchant Category Code (MCC) Not Valid for Payment System, 307
-    Serial Number not Valid, 402 Transaction Timed Out, 403 Transient System Failure, 404 Permanent System Failure,
-    405 System Connection Failure. Required.
+    Error code. Required.
+    - `101`: Message Received Invalid.
+    - `102`: Message Version Number Not Supported.
+    - `103`: Sent Messages Limit Exceeded.
+    - `201`: Required Data Element Missing.
+    - `202`: Critical Message Extension Not Recognised.
+    - `203`: Format of one or more Data Elements is Invalid according to the Specification.
+    - `204`: Duplicate Data Element.
+    - `205`: Overlap in the card ranges provided by the DS in the PRes message.
+    - `206`: Action is not possible for the card range.
+    - `301`: Transaction ID Not Recognised.
+    - `302`: Data Decryption Failure.
+    - `303`: Access Denied, Invalid Endpoint.
+    - `304`: ISO Code Invalid.
+    - `305`: Transaction data not valid.
+    - `306`: Merchant Category Code (MCC) Not Valid for Payment System.
+    - `307`: Serial Number not Valid.
+    - `402`: Transaction Timed Out.
+    - `403`: Transient System Failure.
+    - `404`: Permanent System Failure.
+    - `405`: System Connection Failure.
     """
 
     error_component: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who found it. Codes: A ACS, C 3DS SDK, D Directory Server, S 3DS Server. Required.
+    Component that found the error. Required.
+    - `A`: ACS.
+    - `C`: 3DS SDK.
+    - `D`: Directory Server.
+    - `S`: 3DS Server.
     """
 
     error_description: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    What went wrong, as text. At most 2048 characters. Required.
+    Description of the error, as text. At most 2048 characters. Required.
     """
 
     error_detail: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Which elements are wrong, or what else is known. At most 2048 characters. Required.
+    Elements that are wrong, or other details. At most 2048 characters. Required.
     """
 
     error_message_type: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    The message that was found wrong. One of ARes, AReq, PRes, PReq, CRes, CReq, RReq, RRes, Erro. In 2.3.1:
-    required.
+    Type of the message that is wrong. One of ARes, AReq, PRes, PReq, CRes, CReq, RReq, RRes, Erro. In 2.3.1: required.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
@@ -1985,16 +2257,18 @@ class Erro(betterproto2.Message):
 
     sdk_trans_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    The SDK's id of the transaction. A UUID. In 2.1.0: channel: APP. In 2.2.0 and 2.3.1: required if `deviceChannel
-    == "01" and errorMessageType in [AReq, ARes, CReq, CRes, RReq, RRes]`.
+    The SDK's id of the transaction. A UUID.
+    - In 2.1.0: channel APP.
+    - In 2.2.0 and 2.3.1: required if `deviceChannel == "01" and errorMessageType in [AReq, ARes, CReq, CRes, RReq,
+      RRes]`.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         30, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified.
     """
 
 
@@ -2004,7 +2278,7 @@ default_message_pool.register_message("issuer.threeds.v1", "Erro", Erro)
 @dataclass(eq=False, repr=False)
 class GetChallengeResultRequest(betterproto2.Message):
     """
-    A request for the result of a challenge.
+    Request to get the result of a challenge.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2014,7 +2288,7 @@ class GetChallengeResultRequest(betterproto2.Message):
 
     three_ds_server_trans_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The transaction id. A UUID.
+    The transaction id. A UUID. Required.
     """
 
 
@@ -2024,12 +2298,12 @@ default_message_pool.register_message("issuer.threeds.v1", "GetChallengeResultRe
 @dataclass(eq=False, repr=False)
 class GetChallengeResultResponse(betterproto2.Message):
     """
-    The result of a challenge, or that there is none yet.
+    The result of a challenge, if it has arrived.
     """
 
     received: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
     """
-    Whether there is a result yet. If not, call again.
+    Whether the result has arrived. If not, call again.
     """
 
     rreq: "RReq | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
@@ -2044,7 +2318,7 @@ default_message_pool.register_message("issuer.threeds.v1", "GetChallengeResultRe
 @dataclass(eq=False, repr=False)
 class GetThreeDsOperationRequest(betterproto2.Message):
     """
-    A request for one operation.
+    Request to get one operation.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2054,12 +2328,12 @@ class GetThreeDsOperationRequest(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The issuer's card id.
+    D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     operation_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    D1's operation id.
+    D1's operation id: 1 to 64 characters of `[A-Za-z0-9_-]`. Required.
     """
 
 
@@ -2069,7 +2343,7 @@ default_message_pool.register_message("issuer.threeds.v1", "GetThreeDSOperationR
 @dataclass(eq=False, repr=False)
 class GetThreeDsOperationResponse(betterproto2.Message):
     """
-    The operation.
+    Requested operation.
     """
 
     operation: "ThreeDsOperation | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -2084,7 +2358,7 @@ default_message_pool.register_message("issuer.threeds.v1", "GetThreeDSOperationR
 @dataclass(eq=False, repr=False)
 class ListThreeDsOperationsRequest(betterproto2.Message):
     """
-    A request for the operations of a card.
+    Request to list the operations of a card.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2094,17 +2368,17 @@ class ListThreeDsOperationsRequest(betterproto2.Message):
 
     card_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The issuer's card id.
+    D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
     page_size: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    The largest number of operations in the page, 1 to 50. 0: 10. A page may have fewer although others follow.
+    Maximum number of operations in the page, 1 to 50. 0: 10. A page may have fewer although others follow.
     """
 
     page_token: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    `next_page_token` of the previous page; empty for the first page. The page size may differ from page to page.
+    `next_page_token` of the previous page. Empty: the first page. The page size may differ from page to page.
     """
 
 
@@ -2114,7 +2388,7 @@ default_message_pool.register_message("issuer.threeds.v1", "ListThreeDSOperation
 @dataclass(eq=False, repr=False)
 class ListThreeDsOperationsResponse(betterproto2.Message):
     """
-    A page of operations.
+    Page of operations.
     """
 
     operations: "list[ThreeDsOperation]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -2141,7 +2415,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LookupCardRequest(betterproto2.Message):
     """
-    A request for the 3-D Secure data of a card.
+    Request to look up a card.
     """
 
     issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2151,13 +2425,20 @@ class LookupCardRequest(betterproto2.Message):
 
     acct_number: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The card's account number (PAN). 13 to 19 digits.
+    The card's account number (PAN). 13 to 19 digits. Required.
     """
 
     ds: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The directory server to ask: standin (only in the sandbox), visa, mastercard, jcb, upi (UnionPay), amex, protectbuy
-    (Discover, Diners), sbn (Secured by Nets). Empty: the one that the card number leads to.
+    The directory server. Empty: the one that the card number leads to.
+    - `amex`: American Express.
+    - `jcb`: JCB.
+    - `mastercard`: Mastercard.
+    - `protectbuy`: ProtectBuy (Discover, Diners).
+    - `sbn`: Secured by Nets.
+    - `standin`: only in the sandbox.
+    - `upi`: UnionPay.
+    - `visa`: Visa.
     """
 
     message_versions: "list[MessageVersion]" = betterproto2.field(4, betterproto2.TYPE_ENUM, repeated=True)
@@ -2167,7 +2448,8 @@ class LookupCardRequest(betterproto2.Message):
 
     three_ds_method_notification_url: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The URL to which the ACS posts the completion of the 3DS Method. Empty: the response has no `three_ds_method`.
+    The URL to which the browser posts the completion of the 3DS Method: an absolute URL, at most 256 characters.
+    Empty: the response has no `three_ds_method`.
     """
 
 
@@ -2194,7 +2476,7 @@ class LookupCardResponse(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When the transaction id expires: 80 s after the 3DS server issued it.
+    Time at which the transaction id expires: 80 s after the 3DS server issued it.
     """
 
     message_version: "MessageVersion" = betterproto2.field(
@@ -2225,28 +2507,31 @@ default_message_pool.register_message("issuer.threeds.v1", "LookupCardResponse",
 @dataclass(eq=False, repr=False)
 class MerchantRiskIndicator(betterproto2.Message):
     """
-    What the merchant knows of the purchase's risk.
+    The merchant's assessment of the purchase's risk.
     """
 
     delivery_email_address: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Where an electronic delivery goes. At most 254 characters.
+    E-mail address of an electronic delivery. At most 254 characters.
     """
 
     delivery_timeframe: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    How fast the delivery is. Codes: 01 Electronic Delivery, 02 Same day shipping, 03 Overnight shipping, 04 Two-day
-    or more shipping.
+    Time until the delivery.
+    - `01`: Electronic Delivery.
+    - `02`: Same day shipping.
+    - `03`: Overnight shipping.
+    - `04`: Two-day or more shipping.
     """
 
     gift_card_amount: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The amount of gift cards bought, in major units, rounded. At most 15 digits.
+    Amount of gift cards, in major units, rounded. At most 15 digits.
     """
 
     gift_card_count: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    How many gift cards are bought. 2 digits.
+    Number of gift cards. 2 digits.
     """
 
     gift_card_curr: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -2256,32 +2541,42 @@ class MerchantRiskIndicator(betterproto2.Message):
 
     pre_order_date: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    When the merchandise is expected. YYYYMMDD.
+    Date on which the merchandise is expected. YYYYMMDD.
     """
 
     pre_order_purchase_ind: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    Whether the merchandise is available yet. Codes: 01 Merchandise available, 02 Future availability.
+    Whether the merchandise is available yet.
+    - `01`: Merchandise available.
+    - `02`: Future availability.
     """
 
     reorder_items_ind: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    Whether the cardholder has bought this before. Codes: 01 First time ordered, 02 Reordered.
+    Whether the cardholder has bought this before.
+    - `01`: First time ordered.
+    - `02`: Reordered.
     """
 
     ship_indicator: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    How the purchase is delivered. Codes: 01 Ship to cardholder's billing address, 02 Ship to another verified
-    address on file with merchant, 03 Ship to address that is different than the cardholder's billing address, 04
-    'Ship to Store' / Pick-up at local store (Store address shall be populated in shipping address fields), 05
-    Digital goods (includes online services, electronic gift cards and redemption codes), 06 Travel and Event
-    tickets, not shipped, 07 Other (for example, Gaming, digital services not shipped, emedia subscriptions, etc.),
-    08 Pick-up and go delivery, 09 Locker delivery (or other automated pick-up).
+    Method of delivery.
+    - `01`: Ship to cardholder's billing address.
+    - `02`: Ship to another verified address on file with merchant.
+    - `03`: Ship to address that is different than the cardholder's billing address.
+    - `04`: 'Ship to Store' / Pick-up at local store (Store address shall be populated in shipping address fields).
+    - `05`: Digital goods (includes online services, electronic gift cards and redemption codes).
+    - `06`: Travel and Event tickets, not shipped.
+    - `07`: Other (for example, Gaming, digital services not shipped, emedia subscriptions, etc.).
+    - `08`: Pick-up and go delivery.
+    - `09`: Locker delivery (or other automated pick-up).
     """
 
     trans_char: "list[str]" = betterproto2.field(10, betterproto2.TYPE_STRING, repeated=True)
     """
-    What else characterises the transaction. Codes: 01 Cryptocurrency transaction, 02 NFT transaction.
+    Characteristics of the transaction.
+    - `01`: Cryptocurrency transaction.
+    - `02`: NFT transaction.
     """
 
 
@@ -2301,12 +2596,12 @@ class MessageExtension(betterproto2.Message):
 
     id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The extension's id, assigned with its owner's. At most 64 characters. Required.
+    The extension's id, as assigned to its owner. At most 64 characters. Required.
     """
 
     criticality_indicator: "bool | None" = betterproto2.field(3, betterproto2.TYPE_BOOL, optional=True)
     """
-    Whether a recipient that does not know the extension has to refuse the message. Required.
+    Whether a recipient that does not know the extension must reject the message. Required.
     """
 
     data: "___google__protobuf__.Struct | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
@@ -2318,8 +2613,8 @@ class MessageExtension(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified. Empty in requests.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified. Empty in requests.
     """
 
 
@@ -2354,14 +2649,18 @@ class RecurringInd(betterproto2.Message):
 
     amount_ind: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Of the amount. Only in 2.3.1. Codes: 01 Fixed Purchase Amount, 02 Variable Purchase Amount, 80-99 Reserved for
-    DS.
+    Whether the amount is fixed. Only in 2.3.1.
+    - `01`: Fixed Purchase Amount.
+    - `02`: Variable Purchase Amount.
+    - `80` to `99`: defined by the DS.
     """
 
     frequency_ind: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Of the frequency. Only in 2.3.1. Codes: 01 Fixed Frequency, 02 Variable or Unknown Frequency, 80-99 Reserved for
-    DS.
+    Whether the frequency is fixed. Only in 2.3.1.
+    - `01`: Fixed Frequency.
+    - `02`: Variable or Unknown Frequency.
+    - `80` to `99`: defined by the DS.
     """
 
 
@@ -2372,8 +2671,8 @@ default_message_pool.register_message("issuer.threeds.v1", "RecurringInd", Recur
 class RReq(betterproto2.Message):
     """
     The result of a challenge or of a decoupled authentication (EMV 3DS RReq): the union of versions 2.1.0, 2.2.0 and
-    2.3.1. An empty string means absent. The constraints say what the specification promises; the gateway hands on what
-    came even where it breaks them.
+    2.3.1. An empty string means absent. The comments say what the specification requires; the gateway passes on what it
+    receives, valid or not.
     """
 
     message_version: "MessageVersion" = betterproto2.field(
@@ -2387,34 +2686,55 @@ class RReq(betterproto2.Message):
         2, betterproto2.TYPE_ENUM, default_factory=lambda: MessageCategory(0)
     )
     """
-    Whether it is about a payment. Required.
+    Category of the authentication: payment or not. Required.
     """
 
     trans_status: "TransStatus" = betterproto2.field(3, betterproto2.TYPE_ENUM, default_factory=lambda: TransStatus(0))
     """
-    How the challenge ended. Required if `messageCategory == "01"`.
+    Result of the authentication. Required if `messageCategory == "01"`.
     """
 
     trans_status_reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Why transStatus is what it is. Codes: 01 Card authentication failed, 02 Unknown device, 03 Unsupported device, 04
-    Exceeds authentication frequency limit, 05 Expired card, 06 Invalid card number, 07 Invalid transaction, 08 No
-    card record, 09 Security failure, 10 Stolen card, 11 Suspected fraud, 12 Transaction not permitted to Cardholder,
-    13 Cardholder not enrolled in service, 14 Transaction timed out at the ACS, 15 Low confidence, 16 Medium
-    confidence, 17 High confidence, 18 Very high confidence, 19 Exceeds ACS maximum challenges, 20 Non-Payment
-    transaction not supported, 21 3RI transaction not supported, 22 ACS technical issue, 23 Decoupled Authentication
-    required by ACS but not requested by 3DS Requestor, 24 3DS Requestor Decoupled Max Expiry Time exceeded, 25
-    Decoupled Authentication was provided insufficient time to authenticate Cardholder. ACS will not make attempt, 26
-    Authentication attempted but not performed by the Cardholder, 27 Preferred Authentication Method not supported,
-    28 Validation of content security policy failed, 29 Authentication attempted but not completed by the Cardholder.
-    Fall back to Decoupled Authentication, 30 Authentication completed successfully but additional authentication of
-    the Cardholder required. Reinitiate as Decoupled Authentication, 80-99 for the DS to define. Required if
-    `messageCategory == "01" and transStatus in [N, U, R]`.
+    Reason for the transStatus. Required if `messageCategory == "01" and transStatus in [N, U, R]`.
+    - `01`: Card authentication failed.
+    - `02`: Unknown device.
+    - `03`: Unsupported device.
+    - `04`: Exceeds authentication frequency limit.
+    - `05`: Expired card.
+    - `06`: Invalid card number.
+    - `07`: Invalid transaction.
+    - `08`: No card record.
+    - `09`: Security failure.
+    - `10`: Stolen card.
+    - `11`: Suspected fraud.
+    - `12`: Transaction not permitted to Cardholder.
+    - `13`: Cardholder not enrolled in service.
+    - `14`: Transaction timed out at the ACS.
+    - `15`: Low confidence.
+    - `16`: Medium confidence.
+    - `17`: High confidence.
+    - `18`: Very high confidence.
+    - `19`: Exceeds ACS maximum challenges.
+    - `20`: Non-Payment transaction not supported.
+    - `21`: 3RI transaction not supported.
+    - `22`: ACS technical issue.
+    - `23`: Decoupled Authentication required by ACS but not requested by 3DS Requestor.
+    - `24`: 3DS Requestor Decoupled Max Expiry Time exceeded.
+    - `25`: Decoupled Authentication was provided insufficient time to authenticate Cardholder. ACS will not make
+      attempt.
+    - `26`: Authentication attempted but not performed by the Cardholder.
+    - `27`: Preferred Authentication Method not supported.
+    - `28`: Validation of content security policy failed.
+    - `29`: Authentication attempted but not completed by the Cardholder. Fall back to Decoupled Authentication.
+    - `30`: Authentication completed successfully but additional authentication of the Cardholder required. Reinitiate
+      as Decoupled Authentication.
+    - `80` to `99`: defined by the DS.
     """
 
     trans_status_reason_info: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    More on transStatusReason, as text. Only in 2.3.1. At most 256 characters.
+    Details of the transStatusReason, as text. Only in 2.3.1. At most 256 characters.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
@@ -2439,119 +2759,175 @@ class RReq(betterproto2.Message):
 
     eci: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    Electronic commerce indicator: the authentication's result for the authorisation, in the card scheme's own
-    values. At most 2 characters.
+    Electronic commerce indicator: the authentication's result for the authorisation, in the card scheme's own values.
+    At most 2 characters.
     """
 
     authentication_value: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
     """
-    Cryptogram that proves the authentication to the authorisation (CAVV, AAV): base64 in 2.1.0 and 2.2.0. In 2.1.0
-    and 2.2.0: base64 of 20 bytes. In 2.1.0 and 2.2.0: 28 characters. In 2.3.1: at most 4000 characters. Required if
-    `messageCategory == "01" and transStatus in [Y, A]`.
+    Cryptogram that proves the authentication in the authorisation (CAVV, AAV). Required if `messageCategory == "01"
+    and transStatus in [Y, A]`.
+    - In 2.1.0 and 2.2.0: base64 of 20 bytes; 28 characters.
+    - In 2.3.1: at most 4000 characters.
     """
 
     authentication_type: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
     """
-    How the cardholder was challenged. Only in 2.1.0 and 2.2.0. Codes: 01 Static, 02 Dynamic, 03 OOB, 04 Decoupled,
-    80-99 for the DS to define. Required if `transStatus in [Y, N]`.
+    Type of the challenge. Only in 2.1.0 and 2.2.0. Required if `transStatus in [Y, N]`.
+    - `01`: Static.
+    - `02`: Dynamic.
+    - `03`: OOB.
+    - `04`: Decoupled.
+    - `80` to `99`: defined by the DS.
     """
 
     authentication_method: "list[str]" = betterproto2.field(13, betterproto2.TYPE_STRING, repeated=True)
     """
-    How the cardholder was authenticated. Only in 2.3.1. 1 to 99 items. Codes: 01 Static Passcode, 02 SMS OTP, 03 Key
-    fob or EMV card reader OTP, 04 App OTP, 05 OTP Other, 06 KBA, 07 OOB Biometrics, 08 OOB Login, 09 OOB Other, 10
-    Other, 11 Push Confirmation, 12 Decoupled, 13 WebAuthn, 14 SPC, 15 Behavioural biometrics, 16 Electronic ID,
-    80-99 for the DS to define. Required if `transStatus in [C, D] or transStatus in [Y, N]`.
+    Methods of the authentication. Only in 2.3.1. 1 to 99 items. Required if `transStatus in [C, D] or transStatus in
+    [Y, N]`.
+    - `01`: Static Passcode.
+    - `02`: SMS OTP.
+    - `03`: Key fob or EMV card reader OTP.
+    - `04`: App OTP.
+    - `05`: OTP Other.
+    - `06`: KBA.
+    - `07`: OOB Biometrics.
+    - `08`: OOB Login.
+    - `09`: OOB Other.
+    - `10`: Other.
+    - `11`: Push Confirmation.
+    - `12`: Decoupled.
+    - `13`: WebAuthn.
+    - `14`: SPC.
+    - `15`: Behavioural biometrics.
+    - `16`: Electronic ID.
+    - `80` to `99`: defined by the DS.
     """
 
     interaction_counter: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
     """
-    How many times the cardholder tried. 0 to 99, 2 digits. Channels: APP, BRW. In 2.1.0: required. In 2.2.0 and
-    2.3.1: required if `acsDecConInd != "Y"`.
+    Number of the cardholder's attempts. 0 to 99, 2 digits. Channels: APP, BRW.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `acsDecConInd != "Y"`.
     """
 
     challenge_cancel: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
     """
-    Why the challenge was broken off. Codes: 01 Cardholder selected "Cancel", 03 Transaction Timed Out - Decoupled
-    Authentication, 04 Transaction Timed Out at ACS - other timeouts, 05 Transaction Timed Out at ACS - First CReq
-    not received by ACS, 06 Transaction Error, 07 Unknown, 08 Transaction Timed Out at SDK, 09 Error Message in
-    response to the CRes message sent by the ACS, 10 Error Message in response to the CReq message received by the
-    ACS, 80-99 for the DS to define. In 2.1.0: channels: APP, BRW.
+    Reason for the cancellation of the challenge.
+    - In 2.1.0: channels APP, BRW.
+
+    Codes:
+    - `01`: Cardholder selected "Cancel".
+    - `03`: Transaction Timed Out - Decoupled Authentication.
+    - `04`: Transaction Timed Out at ACS - other timeouts.
+    - `05`: Transaction Timed Out at ACS - First CReq not received by ACS.
+    - `06`: Transaction Error.
+    - `07`: Unknown.
+    - `08`: Transaction Timed Out at SDK.
+    - `09`: Error Message in response to the CRes message sent by the ACS.
+    - `10`: Error Message in response to the CReq message received by the ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     challenge_error_reporting: "Erro | None" = betterproto2.field(16, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The error message that broke the challenge off. Only in 2.3.1. Channels: APP, BRW. Required if `challengeCancel
-    in [09, 10]`.
+    The error message that ended the challenge. Only in 2.3.1. Channels: APP, BRW. Required if `challengeCancel in [09,
+    10]`.
     """
 
     acs_rendering_type: "AcsRenderingType | None" = betterproto2.field(17, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What the ACS showed last. Channel: APP. In 2.1.0: required. In 2.2.0 and 2.3.1: required if `acsDecConInd !=
-    "Y"`.
+    Interface and template that the ACS showed last. Channel: APP.
+    - In 2.1.0: required.
+    - In 2.2.0 and 2.3.1: required if `acsDecConInd != "Y"`.
     """
 
     cardholder_info: "CardholderInfo | None" = betterproto2.field(18, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Text of the issuer for the cardholder, to be shown. Only in 2.3.1.
+    The issuer's text to show to the cardholder. Only in 2.3.1.
     """
 
     white_list_status: "str" = betterproto2.field(19, betterproto2.TYPE_STRING)
     """
-    Whether the cardholder trusts this 3DS requestor. Only in 2.2.0. Codes: E Not eligible as determined by issuer, N
-    3DS Requestor is not whitelisted by cardholder, P Pending confirmation by cardholder, R Cardholder rejected, U
-    Whitelist status unknown, unavailable, or does not apply, Y 3DS Requestor is whitelisted by cardholder.
+    The cardholder's trust in this 3DS requestor. Only in 2.2.0.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not whitelisted by cardholder.
+    - `P`: Pending confirmation by cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Whitelist status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is whitelisted by cardholder.
     """
 
     white_list_status_source: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
     """
-    Who set whiteListStatus. Only in 2.2.0. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `whiteListStatus is not empty`.
+    Party that set whiteListStatus. Only in 2.2.0. Required if `whiteListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     trust_list_status: "str" = betterproto2.field(21, betterproto2.TYPE_STRING)
     """
-    Whether the cardholder trusts this 3DS requestor; the name of whiteListStatus in 2.3.1. Only in 2.3.1. Codes: E
-    Not eligible as determined by issuer, N 3DS Requestor is not Trust Listed by Cardholder, P Pending confirmation
-    by Cardholder, R Cardholder rejected, U Trust List status unknown, unavailable, or does not apply, Y 3DS
-    Requestor is Trust Listed by Cardholder.
+    The cardholder's trust in this 3DS requestor: the successor of whiteListStatus. Only in 2.3.1.
+    - `E`: Not eligible as determined by issuer.
+    - `N`: 3DS Requestor is not Trust Listed by Cardholder.
+    - `P`: Pending confirmation by Cardholder.
+    - `R`: Cardholder rejected.
+    - `U`: Trust List status unknown, unavailable, or does not apply.
+    - `Y`: 3DS Requestor is Trust Listed by Cardholder.
     """
 
     trust_list_status_source: "str" = betterproto2.field(22, betterproto2.TYPE_STRING)
     """
-    Who set trustListStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define. Required
-    if `trustListStatus is not empty`.
+    Party that set trustListStatus. Only in 2.3.1. Required if `trustListStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     device_binding_status: "str" = betterproto2.field(23, betterproto2.TYPE_STRING)
     """
-    Whether the device is bound to the cardholder. Only in 2.3.1. Codes: 01 Device is not bound by Cardholder, 02 Not
-    eligible as determined by issuer, 03 Pending confirmation by Cardholder, 04 Cardholder reject, 05 Device Binding
-    Status unknown, unavailable, or does not apply, 11 Device is bound by Cardholder (device is bound using hardware
-    / SIM internal to the consumer device. For instance, keys stored in a secure element on the device), 12 Device is
-    bound by Cardholder (device is bound using hardware external to the consumers device. For example, a external
-    FIDO authenticator), 13 Device is bound by Cardholder (Device is bound using data that includes dynamically), 14
-    Device is bound by Cardholder (Device is bound using static device data that has been obtained from the consumers
-    device), 15 Device is bound by Cardholder (Other method), 80-99 for the DS to define.
+    Binding of the device to the cardholder. Only in 2.3.1.
+    - `01`: Device is not bound by Cardholder.
+    - `02`: Not eligible as determined by issuer.
+    - `03`: Pending confirmation by Cardholder.
+    - `04`: Cardholder reject.
+    - `05`: Device Binding Status unknown, unavailable, or does not apply.
+    - `11`: Device is bound by Cardholder (device is bound using hardware / SIM internal to the consumer device; for
+      instance, keys stored in a secure element on the device).
+    - `12`: Device is bound by Cardholder (device is bound using hardware external to the consumer's device. For
+      example, an external FIDO authenticator).
+    - `13`: Device is bound by Cardholder (device is bound using data that includes dynamically generated data).
+    - `14`: Device is bound by Cardholder (device is bound using static device data that has been obtained from the
+      consumer's device).
+    - `15`: Device is bound by Cardholder (Other method).
+    - `80` to `99`: defined by the DS.
     """
 
     device_binding_status_source: "str" = betterproto2.field(24, betterproto2.TYPE_STRING)
     """
-    Who set deviceBindingStatus. Only in 2.3.1. Codes: 01 3DS Server, 02 DS, 03 ACS, 80-99 for the DS to define.
-    Required if `deviceBindingStatus is not empty`.
+    Party that set deviceBindingStatus. Only in 2.3.1. Required if `deviceBindingStatus is not empty`.
+    - `01`: 3DS Server.
+    - `02`: DS.
+    - `03`: ACS.
+    - `80` to `99`: defined by the DS.
     """
 
     message_extension: "list[MessageExtension]" = betterproto2.field(25, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Data beyond the specification. In 2.1.0 and 2.2.0: at most 10 items. In 2.3.1: at most 15 items.
+    Data beyond the specification.
+    - In 2.1.0 and 2.2.0: at most 10 items.
+    - In 2.3.1: at most 15 items.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         100, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified.
     """
 
 
@@ -2581,7 +2957,7 @@ class SellerInfo(betterproto2.Message):
 
     seller_acc_date: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    When the seller's account was opened. Only in 2.3.1. YYYYMMDD.
+    Date on which the seller's account was opened. Only in 2.3.1. YYYYMMDD.
     """
 
     seller_addr_line1: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -2637,30 +3013,30 @@ default_message_pool.register_message("issuer.threeds.v1", "SellerInfo", SellerI
 @dataclass(eq=False, repr=False)
 class SpcImage(betterproto2.Message):
     """
-    A logo: the address or the picture itself, for each way of showing it.
+    A logo, as a URL or as the picture itself, for each kind of background.
     """
 
     default: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    For most. Only in 2.3.1. An https or data URL. Required.
+    Logo for any background. Only in 2.3.1. An https or data URL. Required.
     """
 
     dark: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    For a dark background. Only in 2.3.1. An https or data URL.
+    Logo for a dark background. Only in 2.3.1. An https or data URL.
     """
 
     monochrome: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    For a single colour. Only in 2.3.1. An https or data URL.
+    Logo in a single colour. Only in 2.3.1. An https or data URL.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified.
     """
 
 
@@ -2670,7 +3046,7 @@ default_message_pool.register_message("issuer.threeds.v1", "SpcImage", SpcImage)
 @dataclass(eq=False, repr=False)
 class SpcTransData(betterproto2.Message):
     """
-    What Secure Payment Confirmation shows.
+    Content of a Secure Payment Confirmation.
     """
 
     challenge: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2680,12 +3056,12 @@ class SpcTransData(betterproto2.Message):
 
     challenge_info_text: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Text to show with it. Only in 2.3.1. At most 350 characters.
+    Text to show with the challenge. Only in 2.3.1. At most 350 characters.
     """
 
     timeout: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    How long to wait, in milliseconds. Only in 2.3.1. 60000 to 500000, 5 digits. Required.
+    Time limit of the confirmation, in milliseconds. Only in 2.3.1. 60000 to 500000, 5 digits. Required.
     """
 
     currency: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -2705,7 +3081,7 @@ class SpcTransData(betterproto2.Message):
 
     icon: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    Picture of the card: an address or the picture itself. Only in 2.3.1. An https or data URL. Required.
+    Picture of the card: a URL or the picture itself. Only in 2.3.1. An https or data URL. Required.
     """
 
     issuer_image_spc: "SpcImage | None" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, optional=True)
@@ -2730,22 +3106,22 @@ class SpcTransData(betterproto2.Message):
 
     ext_ind: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
     """
-    Whether the payment extension is asked for. Only in 2.3.1. The only value is Y.
+    Whether the payment extension is requested. Only in 2.3.1. The only value is Y.
     """
 
     additional_data: "___google__protobuf__.Struct | None" = betterproto2.field(
         13, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    More for the browser. Only in 2.3.1. At most 90000 characters as JSON.
+    Further data for the browser. Only in 2.3.1. At most 90000 characters as JSON.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified.
     """
 
 
@@ -2760,7 +3136,9 @@ class SplitSdkType(betterproto2.Message):
 
     sdk_variant: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The variant. Only in 2.3.1. Codes: 01 native, 80-99 for the DS to define.
+    Variant of the SDK. Only in 2.3.1.
+    - `01`: native.
+    - `80` to `99`: defined by the DS.
     """
 
     limited_ind: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -2775,13 +3153,13 @@ default_message_pool.register_message("issuer.threeds.v1", "SplitSdkType", Split
 @dataclass(eq=False, repr=False)
 class ThreeDsMethod(betterproto2.Message):
     """
-    A form that the browser posts in a hidden frame, so that the ACS can inspect the device. Its completion reaches the
-    notification URL within 10 s, or counts as NOT_COMPLETED.
+    3DS Method: a form that the browser posts in a hidden frame, in which the ACS inspects the device. Its completion
+    reaches the notification URL within 10 s, or counts as NOT_COMPLETED.
     """
 
     url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The URL to post it to.
+    The URL to post the form to.
     """
 
     data: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -2793,7 +3171,7 @@ class ThreeDsMethod(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When the form expires, with the transaction id.
+    Time at which the form expires, with the transaction id.
     """
 
 
@@ -2803,7 +3181,7 @@ default_message_pool.register_message("issuer.threeds.v1", "ThreeDSMethod", Thre
 @dataclass(eq=False, repr=False)
 class ThreeDsOperation(betterproto2.Message):
     """
-    A 3-D Secure operation on a card, as D1 reports it.
+    3-D Secure operation on a card, as D1 reports it.
     """
 
     operation_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2820,19 +3198,20 @@ class ThreeDsOperation(betterproto2.Message):
 
     type_text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    D1's name of the type, unchanged, for example `3DS_FRICTIONLESS`. Read it if `type` is unspecified.
+    D1's text of the type, unchanged, for example `3DS_FRICTIONLESS`. It identifies the type where `type` is
+    unspecified.
     """
 
     status: "ThreeDsOperationStatus" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, default_factory=lambda: ThreeDsOperationStatus(0)
     )
     """
-    Result.
+    Result of the operation.
     """
 
     status_text: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    D1's name of the status, unchanged. Read it if `status` is unspecified.
+    D1's text of the status, unchanged. It identifies the status where `status` is unspecified.
     """
 
     start_time: "datetime.datetime | None" = betterproto2.field(
@@ -2849,24 +3228,24 @@ class ThreeDsOperation(betterproto2.Message):
 
     consumer_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    The issuer's consumer id of the card's holder; empty if D1 sent none.
+    The issuer's consumer id of the card's holder; empty if D1 sends none.
     """
 
     details: "ThreeDsOperationDetails | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Ids of the authentication, and what else D1 reports about it; absent if D1 sent nothing.
+    Details of the operation: the ids of the authentication, and further data of D1; absent if D1 sends nothing.
     """
 
     error: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    Reason of a failure, as text for people; empty otherwise.
+    Reason for the failure, D1's free text; empty unless the operation failed.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What D1 sent beyond the fields above, unchanged.
+    D1's data that the fields above do not hold, unchanged.
     """
 
 
@@ -2893,7 +3272,7 @@ class ThreeDsOperationDetails(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What D1 sent beyond the fields above, unchanged.
+    D1's data that the fields above do not hold, unchanged.
     """
 
 
@@ -2903,28 +3282,37 @@ default_message_pool.register_message("issuer.threeds.v1", "ThreeDSOperationDeta
 @dataclass(eq=False, repr=False)
 class ThreeDsRequestorAuthenticationInfo(betterproto2.Message):
     """
-    How the 3DS requestor authenticated the cardholder.
+    The 3DS requestor's own authentication of the cardholder.
     """
 
     three_ds_req_auth_method: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The method. Codes: 01 none (guest), 02 login with 3DS Requestor's own credentials, 03 login with federated ID, 04
-    login with Issuer credentials, 05 login with third-party authentication, 06 login with FIDO Authenticator, 07
-    login with FIDO Authenticator (FIDO Assertion or Attestation data signed), 08 SRC Assurance Data, 09 SPC
-    Authentication, 10 Electronic ID Authentication Data, 80-99 for the DS to define.
+    Method of the authentication.
+    - `01`: none (guest).
+    - `02`: login with 3DS Requestor's own credentials.
+    - `03`: login with federated ID.
+    - `04`: login with Issuer credentials.
+    - `05`: login with third-party authentication.
+    - `06`: login with FIDO Authenticator.
+    - `07`: login with FIDO Authenticator (FIDO Assertion or Attestation data signed).
+    - `08`: SRC Assurance Data.
+    - `09`: SPC Authentication.
+    - `10`: Electronic ID Authentication Data.
+    - `80` to `99`: defined by the DS.
     """
 
     three_ds_req_auth_timestamp: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    When (UTC). YYYYMMDDHHMM.
+    Time of the authentication (UTC). YYYYMMDDHHMM.
     """
 
     three_ds_req_auth_data: "___google__protobuf__.Value | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What documents it: a text in 2.1.0 and 2.2.0, JSON in 2.3.1. In 2.1.0 and 2.2.0: at most 20000 characters. In
-    2.3.1: at most 20000 characters as JSON.
+    Evidence of the authentication: a text in 2.1.0 and 2.2.0, JSON in 2.3.1.
+    - In 2.1.0 and 2.2.0: at most 20000 characters.
+    - In 2.3.1: at most 20000 characters as JSON.
     """
 
 
@@ -2941,23 +3329,29 @@ class ThreeDsRequestorPriorAuthenticationInfo(betterproto2.Message):
 
     three_ds_req_prior_auth_method: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The method. Codes: 01 Frictionless authentication occurred by ACS, 02 Cardholder challenge occurred by ACS, 03
-    AVS verified, 04 Other issuer methods, 05 SPC authentication.
+    Method of the authentication.
+    - `01`: Frictionless authentication occurred by ACS.
+    - `02`: Cardholder challenge occurred by ACS.
+    - `03`: AVS verified.
+    - `04`: Other issuer methods.
+    - `05`: SPC authentication.
     """
 
     three_ds_req_prior_auth_timestamp: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    When (UTC). YYYYMMDDHHMM.
+    Time of the authentication (UTC). YYYYMMDDHHMM.
     """
 
     three_ds_req_prior_auth_data: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    What documents it. In 2.1.0 and 2.2.0: at most 2048 characters. In 2.3.1: at most 20000 characters.
+    Evidence of the authentication.
+    - In 2.1.0 and 2.2.0: at most 2048 characters.
+    - In 2.3.1: at most 20000 characters.
     """
 
     three_ds_req_prior_ref: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The acsTransID of that authentication. At most 36 characters.
+    The acsTransID of the earlier authentication. At most 36 characters.
     """
 
 
@@ -2986,8 +3380,8 @@ class WebAuthnCred(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the other side sent beyond the fields above, unchanged and under its EMV name: unknown fields, codes unknown
-    to an enum above, values of another JSON type than specified.
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    codes unknown to an enum above, values of another JSON type than specified.
     """
 
 
