@@ -21,20 +21,26 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
+from issuer.common.v1 import options_pb2
+
 _Proto: TypeAlias = ServiceDescriptorProto | DescriptorProto | EnumDescriptorProto
 _Link: TypeAlias = Callable[[str], str | None]
 """Returns the link from a page to a full name; None for a name that no page describes."""
 
 _IMPORTED = "google/"
 _NAME_IN_TEXT = re.compile(r"`([a-z]\w*(?:\.\w+)+)`")
-_LINE_OF_A_STATUS = re.compile(r"\n(?=[A-Z_]{5,} \()")
+_LEAD = re.compile(r"(?<=\n\n)([A-Z][a-z]+(?: \w+){0,3}:)(?=\s)")
+"""The words that say what a paragraph is about, such as "Not idempotent:"."""
+_FIRST_SENTENCE = re.compile(r".*?\.(?=\s|\Z)", re.DOTALL)
 
 _README = """\
 # Contracts of d1-gateway
 
 `issuer/` has the contracts: plain protobuf, which imports nothing but Google's well-known types. `issuer.binpb` is the
-same as a `FileDescriptorSet` with every import, for tools that read one. The gateway checks requests further than a
-contract can say here; a field's comment names its format, and the error of a refused request names each field."""
+same as a `FileDescriptorSet` with every import, for tools that read one. The gateway's validation rules are not among
+them: a field's comment says its format and whether it is required, and the error of an invalid request names each
+field that is wrong. Start with what all rpcs have in common: [errors, calls, repeats, common
+fields](docs/issuer.common.v1.md#errorreason)."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,9 @@ class Declared:
         return f"{self.package}.{self.name}"
 
     def comment(self, *path: int) -> str:
-        """Return the comment above it, or above a part of it; each status begins a line of its own."""
+        """Return the comment above it, or above a part of it, with the leads of its paragraphs in bold."""
         lines = self.comments.get((*self.path, *path), "").splitlines()
-        return _LINE_OF_A_STATUS.sub("\\\\\n", "\n".join(line.removeprefix(" ") for line in lines))
+        return _LEAD.sub(r"**\1**", "\n".join(line.removeprefix(" ") for line in lines))
 
 
 @dataclass(frozen=True)
@@ -160,9 +166,14 @@ def _anchor(heading: str) -> str:
 def _page(page: Page, link: _Link) -> str:
     parts = [f"# {page.title}"]
     if page.service is not None and isinstance(page.service.proto, ServiceDescriptorProto):
-        parts += [f"`{page.service.full_name}`", page.service.comment(), "## Rpcs"]
-        for index, method in enumerate(page.service.proto.method):
-            comment = page.service.comment(ServiceDescriptorProto.METHOD_FIELD_NUMBER, index)
+        methods = page.service.proto.method
+        comments = [page.service.comment(ServiceDescriptorProto.METHOD_FIELD_NUMBER, i) for i in range(len(methods))]
+        index = [
+            f"- [{method.name}](#{method.name.lower()}): {_summary(c)}"
+            for method, c in zip(methods, comments, strict=True)
+        ]
+        parts += [f"`{page.service.full_name}`", page.service.comment(), "## Rpcs", "\n".join(index)]
+        for method, comment in zip(methods, comments, strict=True):
             parts += [f"### {method.name}", _signature(method, link), comment]
     for title, kind in (("Messages", DescriptorProto), ("Enums", EnumDescriptorProto)):
         found = [each for each in page.types if isinstance(each.proto, kind)]
@@ -171,6 +182,11 @@ def _page(page: Page, link: _Link) -> str:
             parts += [f"### {page.heading(each)}", each.comment(), "\n".join(_items(each, link))]
     text = "\n\n".join(filter(None, parts)) + "\n"
     return _NAME_IN_TEXT.sub(lambda name: _linked(name[1], link), text)
+
+
+def _summary(comment: str) -> str:
+    sentence = _FIRST_SENTENCE.match(comment)
+    return " ".join(sentence[0].split()) if sentence else ""
 
 
 def _linked(full_name: str, link: _Link, text: str | None = None) -> str:
@@ -199,6 +215,9 @@ def _items(each: Declared, link: _Link) -> Iterator[str]:
     if isinstance(each.proto, EnumDescriptorProto):
         for index, value in enumerate(each.proto.value):
             comment = each.comment(EnumDescriptorProto.VALUE_FIELD_NUMBER, index)
+            code = value.options.Extensions[options_pb2.code]
+            if code and code != comment.rstrip("."):
+                comment += f" EMV code: `{code}`."
             yield _item(f"`{value.name}` = {value.number}", comment)
     if isinstance(each.proto, DescriptorProto):
         begun: set[int] = set()
@@ -229,7 +248,7 @@ def _indented(text: str, indent: str) -> str:
 
 def _readme(pages: list[Page]) -> str:
     parts = [_README]
-    for title, wanted in (("Services", True), ("What no rpc names", False)):
+    for title, wanted in (("Services", True), ("Common to all services", False)):
         lines = [f"- [{page.title}](docs/{page.file_name})" for page in pages if (page.service is not None) is wanted]
         parts += [f"## {title}", "\n".join(lines)] if lines else []
     return "\n\n".join(parts) + "\n"

@@ -137,6 +137,13 @@ def test_each_service_has_a_page_and_nothing_is_left_out(contracts: Path, distri
             assert values in described(f"{file.package}.{enum.name}", pages), enum.name
 
 
+def test_a_page_begins_with_its_rpcs_and_names_the_codes_of_emv(contracts: Path) -> None:
+    page = (contracts / "docs" / "issuer.threeds.v1.AuthenticationService.md").read_text()
+    assert "\n- [Authenticate](#authenticate): Authenticates a cardholder: sends the AReq" in page
+    assert "\n**Not idempotent:** once sent, " in page
+    assert "\n- `TRANS_STATUS_CHALLENGE` = 5: A challenge follows. EMV code: `C`.\n" in page
+
+
 def described(full_name: str, pages: Mapping[str, str]) -> Iterator[list[str]]:
     """Yield the items of each section about a type. Pages of its own package name it without the package."""
     package, _, name = full_name.rpartition(".")
