@@ -64,7 +64,9 @@ class Issuer:
         self._count += 1
         authentication_id = f"{request.authenticate.consumer_id}-{self._count}"
         self.pushes.put_nowait(authentication_id)
-        return callback.CallbackReply(authenticate=replies.AuthenticateResponse(authentication_id=authentication_id))
+        return callback.CallbackReply(
+            authenticate=replies.AuthenticateConsumerResponse(authentication_id=authentication_id)
+        )
 
     async def _result(self, request: callback.CallbackRequest) -> callback.CallbackReply:
         authentication_id = request.authentication_result.authentication_id

@@ -22,7 +22,7 @@ _CONSUMER: Final = "consumer_bench"
 _CREATE: Final = card.CreateCardRequest(
     consumer_id=_CONSUMER,
     card_product_id="full",
-    accounts=[card.CardAccount(default=True, number="12345678", currency_code="EUR")],
+    accounts=[card.CardAccount(is_default=True, number="12345678", currency_code="EUR")],
 )
 _CASES: Final[Mapping[str, bool]] = {"CreateCard": False, "CreateCard with request_id": True}
 _CALLS: Final = 100

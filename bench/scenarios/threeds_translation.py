@@ -41,7 +41,7 @@ def _challenge(ares: ares_pb2.ARes) -> messages_pb2.BrowserChallenge:
         "challengeWindowSize": "05",
     }
     encoded = base64.urlsafe_b64encode(orjson.dumps(creq)).rstrip(b"=").decode()
-    return messages_pb2.BrowserChallenge(acs_url=ares.acs_url, creq=encoded, session_data_max=1024)
+    return messages_pb2.BrowserChallenge(acs_url=ares.acs_url, creq=encoded, max_session_data_length=1024)
 
 
 def _with_plans(validator: Validator) -> Callable[[], bytes]:

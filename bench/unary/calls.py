@@ -46,7 +46,7 @@ _REGISTER: Final = card.RegisterCardRequest(
     card_id="card_0001",
     consumer_id="consumer_0001",
     card_product_id="product_1",
-    state=card.CARD_STATE_ACTIVE,
+    state=card.INITIAL_CARD_STATE_ACTIVE,
     credentials=card_data_pb2.CardCredentials(
         pan="4970101234567890", expiry=card_data_pb2.CardExpiry(month=12, year=2030)
     ),

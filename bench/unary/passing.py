@@ -84,7 +84,7 @@ class Passing:
         body = {
             "consumerId": request.consumer_id,
             "cardProductId": request.card_product_id,
-            "state": card.CardState.Name(request.state).removeprefix("CARD_STATE_"),
+            "state": card.InitialCardState.Name(request.state).removeprefix("INITIAL_CARD_STATE_"),
         }
         await self._upstream.register_card(request.card_id, body)
         return card.RegisterCardResponse()
@@ -115,4 +115,4 @@ def _challenge(ares: ares_pb2.ARes) -> threeds.BrowserChallenge:
         "challengeWindowSize": "05",
     }
     encoded = base64.urlsafe_b64encode(orjson.dumps(creq)).rstrip(b"=").decode()
-    return threeds.BrowserChallenge(acs_url=ares.acs_url, creq=encoded, session_data_max=1024)
+    return threeds.BrowserChallenge(acs_url=ares.acs_url, creq=encoded, max_session_data_length=1024)

@@ -72,7 +72,7 @@ async def read_page(
         found = _Slice(0, page.operations, page.remaining)
     operations = found.operations[:page_size]
     remaining = found.remaining + len(found.operations) - len(operations)
-    response = history_pb2.ListThreeDSOperationsResponse(operations=operations, remaining_operations=remaining)
+    response = history_pb2.ListThreeDSOperationsResponse(operations=operations, remaining_operation_count=remaining)
     if remaining:
         last = Anchor(operations[-1].operation_id, found.offset + len(operations) - 1)
         response.next_page_token = encode(last, call.issuer_id, card_id)

@@ -65,7 +65,7 @@ def challenge(
     return threeds.BrowserChallenge(
         acs_url=ares.acs_url,
         creq=creq(ares, window_size),
-        session_data_max=_MAX_SESSION_DATA,
+        max_session_data_length=_MAX_SESSION_DATA,
         expire_time=_timestamp(received_time + _START_SECONDS),
     )
 

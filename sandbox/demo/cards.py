@@ -65,7 +65,7 @@ class Cards:
                 card.CreateCardRequest(
                     consumer_id=_CONSUMER,
                     card_product_id="full",
-                    accounts=[card.CardAccount(default=True, number="12345678", currency_code="EUR")],
+                    accounts=[card.CardAccount(is_default=True, number="12345678", currency_code="EUR")],
                 ),
                 timeout=CALL_SECONDS,
             )

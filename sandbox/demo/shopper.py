@@ -146,7 +146,9 @@ class Shopper:
         del request
         authentication_id = f"push_{len(self._stage.sandbox.purchases.all())}"
         await self._pushes.put(authentication_id)
-        return callback.CallbackReply(authenticate=replies.AuthenticateResponse(authentication_id=authentication_id))
+        return callback.CallbackReply(
+            authenticate=replies.AuthenticateConsumerResponse(authentication_id=authentication_id)
+        )
 
 
 async def _tell_person(request: callback.CallbackRequest) -> callback.CallbackReply:

@@ -18,8 +18,8 @@ from d1_gateway_client import (
     errors,
 )
 from d1_gateway_client.contracts.issuer.callback.v1 import (
-    AuthenticateRequest,
-    AuthenticateResponse,
+    AuthenticateConsumerRequest,
+    AuthenticateConsumerResponse,
     AuthenticationResultRequest,
     AuthenticationResultResponse,
     CardCredentialsRequest,
@@ -120,9 +120,9 @@ async def test_every_kind_of_callback_is_handled_by_its_function(shopper: AsyncG
         return DeliverOtpResponse()
 
     @handler.authenticate
-    async def begin(request: AuthenticateRequest, context: CallbackContext) -> AuthenticateResponse:
+    async def begin(request: AuthenticateConsumerRequest, context: CallbackContext) -> AuthenticateConsumerResponse:
         assert context.attempt == 1
-        return AuthenticateResponse(authentication_id=f"push-{request.consumer_id}")
+        return AuthenticateConsumerResponse(authentication_id=f"push-{request.consumer_id}")
 
     @handler.authentication_result
     async def result(request: AuthenticationResultRequest, context: CallbackContext) -> AuthenticationResultResponse:
@@ -202,9 +202,9 @@ async def test_a_reply_that_the_gateway_cannot_take_becomes_an_error_at_once(
     handler = CallbackHandler("invalid")
 
     @handler.authenticate
-    async def begin(request: AuthenticateRequest, context: CallbackContext) -> AuthenticateResponse:
+    async def begin(request: AuthenticateConsumerRequest, context: CallbackContext) -> AuthenticateConsumerResponse:
         del request, context
-        return AuthenticateResponse(authentication_id="not allowed: spaces")
+        return AuthenticateConsumerResponse(authentication_id="not allowed: spaces")
 
     assert await failed_callback(shopper, sandbox, handler, Flow.OOB_ISSUER) == 500
     assert "authentication_id" in caplog.text

@@ -8,7 +8,6 @@ import pytest
 
 from d1_gateway_client import AsyncGatewayClient, GatewayClient, Options, errors
 from d1_gateway_client.contracts.issuer.card.v1 import (
-    CardState,
     DeleteCardRequest,
     RegisterCardRequest,
     SuspendCardRequest,
@@ -43,7 +42,7 @@ async def test_every_service_is_called_over_asyncio(
 ) -> None:
     await client.cards.register_card(register)
     await client.cards.suspend_card(suspending(register))
-    assert running.sandbox.store.card(register.card_id).state.name == CardState.SUSPENDED.name
+    assert running.sandbox.store.card(register.card_id).state.name == "SUSPENDED"
     await client.consumers.register_consumer(RegisterConsumerRequest(consumer_id="consumer-2"))
     assert (await client.authentication.lookup_card(LOOKUP)).enrolled
     listed = await client.operations.list_three_ds_operations(ListThreeDsOperationsRequest(card_id=register.card_id))
@@ -63,7 +62,7 @@ async def test_every_service_is_called_by_threads(
                 blocking.cards.delete_card(DeleteCardRequest(card_id="card-unknown", reason_code="CLOSED_CARD"))
 
     await asyncio.to_thread(calls)
-    assert running.sandbox.store.card(register.card_id).state.name == CardState.SUSPENDED.name
+    assert running.sandbox.store.card(register.card_id).state.name == "SUSPENDED"
 
 
 async def test_an_error_of_d1_says_why_and_that_nothing_changed(client: AsyncGatewayClient) -> None:

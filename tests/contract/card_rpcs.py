@@ -97,7 +97,7 @@ RPCS = rpcs(
         Operation.CREATE_CARD: card.CreateCardRequest(
             consumer_id="consumer-1",
             card_product_id="full",
-            accounts=[card.CardAccount(default=True, type="CURRENT", number="12345678", currency_code="EUR")],
+            accounts=[card.CardAccount(is_default=True, type="CURRENT", number="12345678", currency_code="EUR")],
         ),
         Operation.REGISTER_CARD: card.RegisterCardRequest(
             card_id="card-new",

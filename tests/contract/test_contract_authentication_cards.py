@@ -208,7 +208,7 @@ async def test_the_requested_window_size_is_in_the_creq(authenticating: Authenti
         }
         assert "=" not in response.challenge.creq
         assert response.challenge.acs_url == response.ares.acs_url
-        assert response.challenge.session_data_max == 1024
+        assert response.challenge.max_session_data_length == 1024
         assert 20 < response.challenge.expire_time.ToMilliseconds() / 1000 - time.time() < 31
 
 

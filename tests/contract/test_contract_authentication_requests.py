@@ -30,7 +30,7 @@ def _wrong_everywhere() -> threeds.AuthenticateRequest:
     areq.purchase_currency = "999"
     areq.three_ds_comp_ind = 77  # type: ignore[assignment]
     areq.three_ri_ind = "03"
-    areq.mobile_phone.CopyFrom(objects_pb2.PhoneNumber(cc="+45"))
+    areq.mobile_phone.CopyFrom(objects_pb2.ThreeDSPhoneNumber(cc="+45"))
     areq.acct_info.ch_acc_age_ind = "77"
     areq.three_ds_requestor_challenge_ind.append("xx")
     areq.message_extension.add(id="A" * 65, criticality_indicator=False)

@@ -37,7 +37,7 @@ async def test_create_has_d1_make_a_card_and_returns_its_id(running: Running) ->
 async def test_create_hands_on_the_state_and_the_names(running: Running) -> None:
     request = changed(
         RPCS["CreateCard"].request,
-        state=card.CARD_STATE_INACTIVE,
+        state=card.INITIAL_CARD_STATE_INACTIVE,
         name_on_card="A. Holder-Name",
         second_name_on_card="Second",
     )
@@ -55,7 +55,10 @@ async def test_create_keeps_fields_of_d1_beyond_the_contract(running: Running) -
 
 
 async def test_register_takes_the_card_with_state_pan_and_expiry_as_month_then_year(running: Running) -> None:
-    data = {"credentials": credentials("4970101234567890", month=3, year=2041), "state": card.CARD_STATE_INACTIVE}
+    data = {
+        "credentials": credentials("4970101234567890", month=3, year=2041),
+        "state": card.INITIAL_CARD_STATE_INACTIVE,
+    }
     request = changed(RPCS["RegisterCard"].request, **data)
     assert await RPCS["RegisterCard"].call(running, request) == card.RegisterCardResponse()
     registered = running.sandbox.store.card("card-new")

@@ -53,7 +53,7 @@ _RPCS: Mapping[str, Rpc] = MappingProxyType(
 
 _OTHER: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "CreateCard": {"state": card.CARD_STATE_INACTIVE},
+        "CreateCard": {"state": card.INITIAL_CARD_STATE_INACTIVE},
         "RegisterCard": {"credentials": credentials("4970101234567891")},
         "RenewCard": {"credentials": credentials(card_rpcs.ACTIVE_PAN, month=11)},
         "ReplaceCard": {"new_card_id": "card-other"},

@@ -22,7 +22,7 @@ _OTHERS = {
     "ListSubscriptions": ("notifications", notification.ListSubscriptionsRequest()),
     "ResetSubscription": (
         "notifications",
-        notification.ResetSubscriptionRequest(subscription="billing", cursor="0-0"),
+        notification.ResetSubscriptionRequest(subscription="billing", after_cursor="0-0"),
     ),
     "DeleteSubscription": ("notifications", notification.DeleteSubscriptionRequest(subscription="billing")),
 }

@@ -38,8 +38,8 @@ async def test_operations_are_listed_newest_first_ten_at_a_time(running: Running
     first = await _page(running)
     second = await _page(running, page_token=first.next_page_token)
 
-    assert (_ids(first), first.remaining_operations) == ([f"op-{number}" for number in range(12, 2, -1)], 2)
-    assert (_ids(second), second.remaining_operations, second.next_page_token) == (["op-2", "op-1"], 0, "")
+    assert (_ids(first), first.remaining_operation_count) == ([f"op-{number}" for number in range(12, 2, -1)], 2)
+    assert (_ids(second), second.remaining_operation_count, second.next_page_token) == (["op-2", "op-1"], 0, "")
 
 
 async def test_every_field_of_an_operation_reaches_the_caller(running: Running) -> None:
@@ -76,7 +76,7 @@ async def test_one_operation_is_got_as_the_list_has_it(running: Running) -> None
     answer = await GET.call(running)
 
     assert answer.operation == (await _page(running)).operations[1]
-    assert answer.operation.details.acs_transaction_id == "acs-1"
+    assert answer.operation.details.acs_trans_id == "acs-1"
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,14 @@ async def test_what_is_older_than_a_year_is_gone(running: Running) -> None:
 
     assert not (await _page(running)).operations
     assert (await failure_of(GET.call(running))).reason == "UPSTREAM_NOT_FOUND"
+
+
+async def test_a_page_is_never_larger_than_fifty_operations(running: Running) -> None:
+    happened(running.sandbox, *range(1, 52))
+
+    page = await _page(running, page_size=1000)
+
+    assert (len(page.operations), page.remaining_operation_count) == (50, 1)
 
 
 async def test_a_page_token_is_good_for_its_own_list_only(running_two: Running) -> None:

@@ -71,11 +71,11 @@ async def test_a_reset_moves_a_cursor_to_a_cursor_a_time_or_an_end_of_the_log(ru
     before = {first.receive_time.ToMilliseconds() < since.ToMilliseconds(): first.cursor}.get(True, begin)
 
     for target, cursor in (
-        ({"cursor": third.cursor}, third.cursor),
-        ({"cursor": first.cursor}, first.cursor),
+        ({"after_cursor": third.cursor}, third.cursor),
+        ({"after_cursor": first.cursor}, first.cursor),
         ({"position": _LATEST}, third.cursor),
-        ({"time": since}, before),
-        ({"time": Timestamp(seconds=253_402_300_799)}, third.cursor),
+        ({"since_time": since}, before),
+        ({"since_time": Timestamp(seconds=253_402_300_799)}, third.cursor),
         ({"position": EARLIEST}, begin),
         ({"position": EARLIEST}, begin),
     ):
@@ -120,7 +120,7 @@ async def test_only_the_active_watcher_resets_a_subscription_that_has_one(runnin
 async def test_a_place_that_the_log_does_not_have_is_refused_and_changes_nothing(running: Running) -> None:
     end = await end_of_log(running)
     for cursor in ("x", "00000000-0", later(end, 1)):
-        failure = await failure_of(_reset(running, cursor=cursor))
+        failure = await failure_of(_reset(running, after_cursor=cursor))
         assert (failure.code, failure.reason) == (_CODE.INVALID_ARGUMENT, "CURSOR_UNKNOWN")
 
     assert (await failure_of(_committed(running))).reason == "SUBSCRIPTION_NOT_FOUND"
@@ -132,8 +132,8 @@ async def test_a_place_that_the_log_does_not_have_is_refused_and_changes_nothing
         ("target", {}),
         ("position", {"position": 0}),
         ("position", {"position": 9}),
-        ("cursor", {"cursor": ""}),
-        ("time", {"time": Timestamp(seconds=2**62)}),
+        ("after_cursor", {"after_cursor": ""}),
+        ("since_time", {"since_time": Timestamp(seconds=2**62)}),
         ("subscription", {"position": EARLIEST, "subscription": "a b"}),
     ],
 )

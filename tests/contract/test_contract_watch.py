@@ -70,7 +70,7 @@ async def test_a_notification_says_all_that_d1_said(running: Running, begin: str
     assert (operation.status, operation.status_text) == (threeds.THREE_DS_OPERATION_STATUS_FAILED, "FAILED")
     assert operation.start_time.ToJsonString() == operation.start_time_text == "2022-06-16T06:28:02.492Z"
     assert operation.error == "Too many attempts"
-    assert (operation.details.acs_transaction_id, operation.details.three_ds_server_trans_id) == ("acs-1", "3ds-1")
+    assert (operation.details.acs_trans_id, operation.details.three_ds_server_trans_id) == ("acs-1", "3ds-1")
     assert json_format.MessageToDict(operation.details.unrecognized) == {"merchant": {"name": "Books"}}
     assert json_format.MessageToDict(operation.unrecognized) == {"later": [1, None, True]}
 
@@ -103,7 +103,7 @@ async def test_a_watch_begins_at_a_time(running: Running, begin: str) -> None:
     since.FromMilliseconds(old.receive_time.ToMilliseconds() + 1)
     await asyncio.sleep(0.01)
     sent = await notify(running, "card-1")
-    async with watching(running, since=since) as watch:
+    async with watching(running, since_time=since) as watch:
         assert await watch.operation_ids(1) == sent
 
 
@@ -310,9 +310,9 @@ _ENUMS = tuple(
         ("position", {"position": 9}),
         ("after_cursor", {"after_cursor": ""}),
         ("after_cursor", {"after_cursor": _LONG}),
-        ("since", {"since": Timestamp(seconds=2**62)}),
-        ("since", {"since": Timestamp(seconds=-(2**62))}),
-        ("since", {"since": Timestamp(nanos=-1)}),
+        ("since_time", {"since_time": Timestamp(seconds=2**62)}),
+        ("since_time", {"since_time": Timestamp(seconds=-(2**62))}),
+        ("since_time", {"since_time": Timestamp(nanos=-1)}),
         ("subscription", {"subscription": _LONG}),
         ("subscription", {"subscription": "a b"}),
         ("max_batch_size", {"max_batch_size": 1001}),

@@ -90,7 +90,7 @@ class CanaryHandler:
             case "deliver_otp":
                 return replies.DeliverOtpResponse()
             case "authenticate":
-                return replies.AuthenticateResponse(authentication_id="push_9")
+                return replies.AuthenticateConsumerResponse(authentication_id="push_9")
             case "authentication_result":
                 status = authentication.AUTHENTICATION_STATUS_FAILED
                 return replies.AuthenticationResultResponse(status=status, error=canaries["error of a result"])

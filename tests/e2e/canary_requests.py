@@ -75,7 +75,7 @@ def changes(canaries: Canaries) -> list[CanaryCall]:
     """Return the calls with effects, with new request ids, in an order in which they succeed."""
     reason = {"reason": canaries["reason"]}
     other_reason, other_name = {"reason": canaries["first name"]}, {"name_on_card": canaries["cardholder name"]}
-    account = {"default": True, "type": "CURRENT", "number": canaries["account number"], "currency_code": "EUR"}
+    account = {"is_default": True, "type": "CURRENT", "number": canaries["account number"], "currency_code": "EUR"}
     registration = {"consumer_id": CONSUMER, "card_product_id": "light", "name_on_card": canaries["name on card"]}
     creation = {"accounts": [account], "second_name_on_card": canaries["second name on card"]}
     renewed = {"credentials": credentials(canaries["PAN"], 2034)}

@@ -68,7 +68,7 @@ async def test_a_misspelt_enum_is_told_which_values_there_are() -> None:
     refused = await _call("CardService/CreateCard", {"consumerId": "consumer_1", "state": "SLEEPING"})
 
     line = refused.only_line(2)
-    assert line.startswith("request: state: must be one of CARD_STATE_ACTIVE, CARD_STATE_INACTIVE")
+    assert line.startswith("request: state: must be one of INITIAL_CARD_STATE_ACTIVE, INITIAL_CARD_STATE_INACTIVE")
     assert "UNSPECIFIED" not in line
 
 

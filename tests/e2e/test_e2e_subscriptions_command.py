@@ -33,7 +33,7 @@ async def _none_left(caller: Mapping[str, str]) -> AsyncIterator[None]:
 
 async def _left(client: AsyncGatewayClient) -> None:
     """Wait until nobody watches."""
-    while [each async for each in client.notifications.subscriptions() if each.watchers]:
+    while [each async for each in client.notifications.subscriptions() if each.watcher_count]:
         pass
 
 

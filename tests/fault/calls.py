@@ -46,7 +46,7 @@ async def create(running: Running, correlation_id: str = "", *, seconds: float =
     request = card.CreateCardRequest(
         consumer_id="consumer-1",
         card_product_id="full",
-        accounts=[card.CardAccount(default=True, type="CURRENT", number="12345678", currency_code="EUR")],
+        accounts=[card.CardAccount(is_default=True, type="CURRENT", number="12345678", currency_code="EUR")],
     )
     return await _made(running.cards.CreateCard, request, correlation_id, seconds)
 

@@ -50,7 +50,7 @@ class _Watcher:
 async def _watcher_count(channel: grpc.aio.Channel) -> int:
     request = notification.GetSubscriptionRequest(subscription=_NAME)
     response = await NotificationServiceStub(channel).GetSubscription(request, timeout=30)
-    return response.subscription.watchers
+    return response.subscription.watcher_count
 
 
 @pytest.mark.timeout(120)

@@ -26,11 +26,11 @@ class D1CardIssuer:
         content = body(
             consumer_id=request.consumer_id,
             card_product_id=request.card_product_id,
-            state=word(card.CardState.Name(request.state), "CARD_STATE_"),
+            state=word(card.InitialCardState.Name(request.state), "INITIAL_CARD_STATE_"),
             accounts=[
                 # D1 requires `default` even if it is false.
                 body(
-                    default=account.default,
+                    default=account.is_default,
                     type=account.type,
                     number=account.number,
                     currency_code=account.currency_code,
@@ -55,7 +55,7 @@ class D1CardIssuer:
         content = body(
             consumer_id=request.consumer_id,
             card_product_id=request.card_product_id,
-            state=word(card.CardState.Name(request.state), "CARD_STATE_"),
+            state=word(card.InitialCardState.Name(request.state), "INITIAL_CARD_STATE_"),
             name_on_card=request.name_on_card,
             second_name_on_card=request.second_name_on_card,
             encrypted_data=self._card_data(request, call),

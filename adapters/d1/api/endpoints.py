@@ -136,7 +136,7 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "reason": "reason",
         "reason_code": "reasonCode",
         "operations": "operations",
-        "remaining_operations": "remainingOperations",
+        "remaining_operation_count": "remainingOperations",
         "personal_information": "personalInformation",
         "language": "language",
         "first_name": "firstName",

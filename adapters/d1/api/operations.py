@@ -36,7 +36,7 @@ class D1OperationHistory:
         page = response.json_object() or {}
         name = FIELDS["operations"]
         items = page.get(name)
-        remaining = _count(page.get(FIELDS["remaining_operations"]))
+        remaining = _count(page.get(FIELDS["remaining_operation_count"]))
         if not isinstance(items, list) or remaining is None:
             raise _malformed(response, "it lacks the operations or the number of remaining ones")
         if len(items) > limit or (remaining and not items):

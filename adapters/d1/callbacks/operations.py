@@ -62,7 +62,7 @@ def parse_operation(fields: Fields, operation: threeds.ThreeDSOperation) -> None
 def _parse_details(fields: Fields, details: threeds.ThreeDSOperationDetails) -> None:
     details.SetInParent()
     names = d1.ThreeDSOperationDetails
-    details.acs_transaction_id = fields.text(names.ACS_TRANSACTION_ID, max_length=_MAX_WORD_LENGTH)
+    details.acs_trans_id = fields.text(names.ACS_TRANSACTION_ID, max_length=_MAX_WORD_LENGTH)
     details.three_ds_server_trans_id = fields.text(names.THREE_DS_SERVER_TRANS_ID, max_length=_MAX_WORD_LENGTH)
     if fields:
         fields.rest_into(details.unrecognized)

@@ -70,7 +70,7 @@ def parse_transaction(fields: Fields, transaction: requests_pb2.ThreeDSTransacti
     """
     transaction.SetInParent()
     names = d1.ThreeDSTransaction
-    transaction.acs_transaction_id = fields.fitting_text(names.ACS_TRANSACTION_ID, max_length=MAX_TEXT_LENGTH)
+    transaction.acs_trans_id = fields.fitting_text(names.ACS_TRANSACTION_ID, max_length=MAX_TEXT_LENGTH)
     transaction.merchant_name = fields.fitting_text(names.MERCHANT_NAME, max_length=MAX_TEXT_LENGTH)
     transaction.purchase_amount = fields.fitting_text(names.PURCHASE_AMOUNT, max_length=MAX_TEXT_LENGTH)
     transaction.purchase_currency = fields.fitting_text(names.PURCHASE_CURRENCY, max_length=MAX_TEXT_LENGTH)

@@ -55,7 +55,7 @@ class StepUpCallbacks:
             FieldError: A field nests too deep.
         """
         issuer_id = issuer_in_path(request, self._issuers)
-        wanted = requests_pb2.AuthenticateRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
+        wanted = requests_pb2.AuthenticateConsumerRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
         _parse(await read_fields(request), wanted)
         reply = await self._dispatcher.ask(
             callback.CallbackRequest(issuer_id=issuer_id, authenticate=wanted), self._authenticate
@@ -113,7 +113,7 @@ class StepUpCallbacks:
         return await self._results.settle(request.issuer_id, result)
 
 
-def _parse(fields: Fields, wanted: requests_pb2.AuthenticateRequest) -> None:
+def _parse(fields: Fields, wanted: requests_pb2.AuthenticateConsumerRequest) -> None:
     wanted.card_id = fields.fitting_text(d1.AuthenticationRequest.CARD_ID, max_length=MAX_TEXT_LENGTH)
     transaction = fields.fitting_nested(d1.AuthenticationRequest.TRANSACTION)
     if transaction is not None:

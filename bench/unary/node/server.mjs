@@ -54,7 +54,7 @@ server.addService(issuer.card.v1.CardService.service, {
     send("PUT", card_id, {
       consumerId: consumer_id,
       cardProductId: card_product_id,
-      state: state.replace("CARD_STATE_", ""),
+      state: state.replace("INITIAL_CARD_STATE_", ""),
       encryptedData: surroundings.encrypted_data,
     }),
   ),

@@ -21,7 +21,7 @@ from issuer.notification.v1 import service_pb2, service_pb2_grpc
 __all__ = ["NotificationServicer", "add_to_server"]
 
 _DEFAULT_BATCH_SIZE = 100
-_DEFAULT_PAGE_SIZE = 100
+_DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 100, 1000
 _DEFAULT_HEARTBEAT_SECONDS = 15.0
 _SERVICE = service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_name
 
@@ -82,7 +82,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     ) -> notification.ListSubscriptionsResponse:
         """List a page of an issuer's subscriptions."""
         del context
-        issuer_id, size = request.issuer_id, request.page_size or _DEFAULT_PAGE_SIZE
+        issuer_id, size = request.issuer_id, min(request.page_size or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
         tokens = PageTokens("ListSubscriptions", (issuer_id,))
         after = tokens.decode(request.page_token).decode(errors="replace") if request.page_token else ""
         bounds = await self._log.bounds()
@@ -101,7 +101,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         """Move a subscription's cursor anywhere."""
         del context
         committed = await self._watchers.subscriptions.reset(
-            request.issuer_id, request.subscription, _target(request), request.fencing_token
+            request.issuer_id, request.subscription, _place(request), request.fencing_token
         )
         return notification.ResetSubscriptionResponse(committed_cursor=committed)
 
@@ -128,7 +128,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
             name=stored.name,
             committed_cursor=cursor.encode(self._log.log_id, stored.committed),
             lag=max(0, bounds.lag(stored.committed)),
-            watchers=watchers.get(stored.name, 0),
+            watcher_count=watchers.get(stored.name, 0),
         )
         described.commit_time.FromMilliseconds(stored.commit_time_ms)
         return described
@@ -147,25 +147,16 @@ def add_to_server(servicer: NotificationServicer, server: grpc.aio.Server) -> No
 
 
 def _start(request: notification.WatchNotificationsRequest) -> Start:
-    match request.WhichOneof("start"):
-        case "after_cursor":
-            return Start(after_cursor=request.after_cursor)
-        case "since":
-            return Start(since_ms=_milliseconds(request.since, "since"))
-        case "position":
-            return _end(request.position)
-        case _:
-            return Start()
+    return _place(request) if request.WhichOneof("start") else Start()
 
 
-def _target(request: notification.ResetSubscriptionRequest) -> Start:
-    match request.WhichOneof("target"):
-        case "cursor":
-            return Start(after_cursor=request.cursor)
-        case "time":
-            return Start(since_ms=_milliseconds(request.time, "time"))
-        case _:
-            return _end(request.position)
+def _place(request: notification.WatchNotificationsRequest | notification.ResetSubscriptionRequest) -> Start:
+    """Return the place that a request names: its two kinds name it by the same fields."""
+    if request.HasField("after_cursor"):
+        return Start(after_cursor=request.after_cursor)
+    if request.HasField("since_time"):
+        return Start(since_ms=_milliseconds(request.since_time, "since_time"))
+    return _end(request.position)
 
 
 def _end(position: "notification.StartPosition.ValueType") -> Start:

@@ -8,7 +8,7 @@ from issuer.threeds.v1 import history_pb2, service_pb2_grpc
 
 __all__ = ["ThreeDSOperationServicer"]
 
-_DEFAULT_PAGE_SIZE = 10
+_DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 10, 50
 
 
 class ThreeDSOperationServicer(service_pb2_grpc.ThreeDSOperationServiceServicer):
@@ -22,7 +22,7 @@ class ThreeDSOperationServicer(service_pb2_grpc.ThreeDSOperationServiceServicer)
     ) -> history_pb2.ListThreeDSOperationsResponse:
         """List a card's operations."""
         call = outbound(request.issuer_id, context)
-        page_size = request.page_size or _DEFAULT_PAGE_SIZE
+        page_size = min(request.page_size or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
         return await pagination.read_page(self._history, request.card_id, page_size, request.page_token, call)
 
     async def GetThreeDSOperation(

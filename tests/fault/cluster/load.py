@@ -75,7 +75,7 @@ class Load:
         """Wait until a gateway counts its own watchers only."""
 
         async def counts_one(subscription: Subscription) -> bool:
-            return (await subscription.reported(self.channels[gateway])).watchers == 1
+            return (await subscription.reported(self.channels[gateway])).watcher_count == 1
 
         for subscription in self.subscriptions:
             await _until(partial(counts_one, subscription))

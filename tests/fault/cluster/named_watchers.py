@@ -50,7 +50,7 @@ class Subscription:
 
     async def make(self, channel: grpc.aio.Channel, cursor: str) -> None:
         """Make the subscription, for watchers that begin after a cursor."""
-        request = notification.ResetSubscriptionRequest(subscription=self.name, cursor=cursor)
+        request = notification.ResetSubscriptionRequest(subscription=self.name, after_cursor=cursor)
         await NotificationServiceStub(channel).ResetSubscription(request, timeout=_SECONDS)
 
     def has_begun(self) -> bool:

@@ -109,7 +109,7 @@ async def test_a_gateway_moves_to_nats_and_back_and_its_subscribers_go_on(tmp_pa
             found, _ = await _watched(opened, _subscribed(), 18)
             assert found == list(range(12, 30)), "what it had not committed, and what came since"
             request = notification.WatchNotificationsRequest()
-            request.since.FromDatetime(since)
+            request.since_time.FromDatetime(since)
             assert (await _watched(opened, request, 10))[0] == list(range(20, 30))
             unknown = await failure_of(_watched(opened, notification.WatchNotificationsRequest(after_cursor=cursor), 1))
             assert unknown.code is grpc.StatusCode.INVALID_ARGUMENT

@@ -88,9 +88,9 @@ async def make(client: D1Client, request: Message) -> Message:
             card.CreateCardRequest(
                 consumer_id="consumer-1",
                 card_product_id="product-1",
-                state=card.CARD_STATE_INACTIVE,
+                state=card.INITIAL_CARD_STATE_INACTIVE,
                 accounts=[
-                    card.CardAccount(default=True, type="CURRENT", number="DE02", currency_code="EUR"),
+                    card.CardAccount(is_default=True, type="CURRENT", number="DE02", currency_code="EUR"),
                     card.CardAccount(number="DE03", currency_code="978"),
                 ],
                 name_on_card="A. Name",

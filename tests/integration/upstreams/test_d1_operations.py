@@ -90,7 +90,7 @@ async def test_one_operation_is_got_by_its_id(d1: FakeD1, history: D1OperationHi
 
     operation = await history.get_operation("card-1", "op-2", call())
 
-    assert (operation.operation_id, operation.details.acs_transaction_id) == ("op-2", "acs-1")
+    assert (operation.operation_id, operation.details.acs_trans_id) == ("op-2", "acs-1")
     (seen,) = d1.calls
     assert (seen.method, seen.path, seen.body) == ("GET", f"{BASE}/op-2", b"")
 

@@ -22,14 +22,16 @@ def a_request(topic: Topic = TOPICS[0], correlation_id: str = "c-1") -> callback
     if kind == "deliver_otp":
         request.deliver_otp.CopyFrom(requests_pb2.DeliverOtpRequest(consumer_id="consumer-1", otp="000000"))
     else:
-        request.authenticate.CopyFrom(requests_pb2.AuthenticateRequest(consumer_id="consumer-1"))
+        request.authenticate.CopyFrom(requests_pb2.AuthenticateConsumerRequest(consumer_id="consumer-1"))
     return request
 
 
 def a_reply(token: str, kind: str = "deliver_otp") -> callback.CallbackReply:
     if kind == "deliver_otp":
         return callback.CallbackReply(token=token, deliver_otp=replies.DeliverOtpResponse())
-    return callback.CallbackReply(token=token, authenticate=replies.AuthenticateResponse(authentication_id="a-1"))
+    return callback.CallbackReply(
+        token=token, authenticate=replies.AuthenticateConsumerResponse(authentication_id="a-1")
+    )
 
 
 def a_refusal(token: str) -> callback.CallbackReply:

@@ -91,7 +91,7 @@ def test_every_known_field_of_a_3ds_operation_is_read() -> None:
         status_text="FAILED",
         start_time_text="2022-06-16T06:28:02.492Z",
         consumer_id="consumer-1",
-        details=threeds.ThreeDSOperationDetails(acs_transaction_id="acs-1", three_ds_server_trans_id="server-1"),
+        details=threeds.ThreeDSOperationDetails(acs_trans_id="acs-1", three_ds_server_trans_id="server-1"),
         error="The cardholder did not answer.",
     )
     expected.start_time.FromJsonString("2022-06-16T06:28:02.492Z")

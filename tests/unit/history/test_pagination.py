@@ -114,7 +114,7 @@ async def test_pages_leave_nothing_out_and_repeat_nothing_while_operations_come_
         token = page.next_page_token
         assert len(page.operations) <= size
         assert page.operations or not token
-        assert bool(token) == (page.remaining_operations > 0)
+        assert bool(token) == (page.remaining_operation_count > 0)
         listed += ids_of(page)
         if not token:
             break
@@ -134,7 +134,7 @@ async def test_a_history_that_stands_still_is_read_once_a_page() -> None:
 
     assert [ids_of(page)[0] for page in (first, second, third)] == ["op-25", "op-15", "op-5"]
     assert [len(page.operations) for page in (first, second, third)] == [10, 10, 5]
-    assert [page.remaining_operations for page in (first, second, third)] == [15, 5, 0]
+    assert [page.remaining_operation_count for page in (first, second, third)] == [15, 5, 0]
     assert third.next_page_token == ""
     assert history.reads == [(0, 10), (9, 11), (19, 11)]
 
@@ -146,7 +146,7 @@ async def test_a_page_of_the_largest_size_goes_on_with_one_less() -> None:
     second = await page_of(history, 50, first.next_page_token)
 
     assert (len(first.operations), len(second.operations)) == (50, 49)
-    assert (second.operations[0].operation_id, second.remaining_operations) == ("op-50", 1)
+    assert (second.operations[0].operation_id, second.remaining_operation_count) == ("op-50", 1)
 
 
 async def test_the_same_token_gives_the_same_page_again() -> None:

@@ -26,7 +26,7 @@ REQUEST = callback.CallbackRequest(
     deliver_otp=requests_pb2.DeliverOtpRequest(consumer_id="consumer-1", otp="135790"),
 )
 REPLY = callback.CallbackReply(
-    token=f"{US}token", authenticate=replies.AuthenticateResponse(authentication_id="authentication-1")
+    token=f"{US}token", authenticate=replies.AuthenticateConsumerResponse(authentication_id="authentication-1")
 )
 SESSIONS = (
     peer.HandlerSession(id=7, topic_indexes=(0, 1), max_in_flight=16, has_room=True),

@@ -361,7 +361,7 @@ async def test_a_subscription_that_another_gateways_watcher_has_is_in_use() -> N
     leases.elsewhere = {}
     await servicer.DeleteSubscription(delete, context)
 
-    assert got.subscription.watchers == 2
-    assert [each.watchers for each in listed.subscriptions] == [2]
+    assert got.subscription.watcher_count == 2
+    assert [each.watcher_count for each in listed.subscriptions] == [2]
     assert caught.value.reason == error_pb2.ERROR_REASON_SUBSCRIPTION_IN_USE
     assert log.subscriptions == {}

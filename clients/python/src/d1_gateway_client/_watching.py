@@ -46,7 +46,7 @@ def start(
         subscription=subscription,
         after_cursor=after_cursor,
         position=position,
-        since=since,
+        since_time=since,
         filter=filter,
         max_batch_size=max_batch_size,
         heartbeat_interval=timedelta(seconds=heartbeat_seconds),
@@ -95,7 +95,7 @@ class Progress:
         if not self._has_begun:
             return self._request
         resumed = WatchNotificationsRequest.parse(bytes(self._request))
-        resumed.position = resumed.since = None
+        resumed.position = resumed.since_time = None
         # A subscription has a committed cursor by now: the gateway would refuse a start.
         resumed.after_cursor = None if self._request.subscription else self.cursor
         return resumed

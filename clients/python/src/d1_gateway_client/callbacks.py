@@ -14,8 +14,8 @@ from d1_gateway_client._callback_stream import CallbackStream
 from d1_gateway_client._retries import Backoff, is_transient
 from d1_gateway_client.client import AsyncGatewayClient
 from d1_gateway_client.contracts.issuer.callback.v1 import (
-    AuthenticateRequest,
-    AuthenticateResponse,
+    AuthenticateConsumerRequest,
+    AuthenticateConsumerResponse,
     AuthenticationResultRequest,
     AuthenticationResultResponse,
     CallbackKind,
@@ -41,7 +41,7 @@ _Typed = Callable[[_Request, CallbackContext], Awaitable[_Response]]
 _RESPONSES: Mapping[str, type[betterproto2.Message]] = {
     "consumer_information": ConsumerInformationResponse,
     "deliver_otp": DeliverOtpResponse,
-    "authenticate": AuthenticateResponse,
+    "authenticate": AuthenticateConsumerResponse,
     "authentication_result": AuthenticationResultResponse,
     "card_credentials": CardCredentialsResponse,
 }
@@ -87,8 +87,8 @@ class CallbackHandler:
         return function
 
     def authenticate(
-        self, function: _Typed[AuthenticateRequest, AuthenticateResponse]
-    ) -> _Typed[AuthenticateRequest, AuthenticateResponse]:
+        self, function: _Typed[AuthenticateConsumerRequest, AuthenticateConsumerResponse]
+    ) -> _Typed[AuthenticateConsumerRequest, AuthenticateConsumerResponse]:
         """Decorate the function that starts authentications in the issuer's app."""
         self._functions["authenticate"] = function
         return function

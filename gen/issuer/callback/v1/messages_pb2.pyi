@@ -349,7 +349,7 @@ class CallbackRequest(_message.Message):
         """Request to deliver a one-time password."""
 
     @_builtins.property
-    def authenticate(self) -> _requests_pb2.AuthenticateRequest:
+    def authenticate(self) -> _requests_pb2.AuthenticateConsumerRequest:
         """Request to authenticate a consumer."""
 
     @_builtins.property
@@ -371,7 +371,7 @@ class CallbackRequest(_message.Message):
         correlation_id: _builtins.str = ...,
         consumer_information: _requests_pb2.ConsumerInformationRequest | None = ...,
         deliver_otp: _requests_pb2.DeliverOtpRequest | None = ...,
-        authenticate: _requests_pb2.AuthenticateRequest | None = ...,
+        authenticate: _requests_pb2.AuthenticateConsumerRequest | None = ...,
         authentication_result: _requests_pb2.AuthenticationResultRequest | None = ...,
         card_credentials: _requests_pb2.CardCredentialsRequest | None = ...,
     ) -> None: ...
@@ -409,7 +409,7 @@ class CallbackReply(_message.Message):
         """Response to `deliver_otp`."""
 
     @_builtins.property
-    def authenticate(self) -> _replies_pb2.AuthenticateResponse:
+    def authenticate(self) -> _replies_pb2.AuthenticateConsumerResponse:
         """Response to `authenticate`."""
 
     @_builtins.property
@@ -430,7 +430,7 @@ class CallbackReply(_message.Message):
         token: _builtins.str = ...,
         consumer_information: _replies_pb2.ConsumerInformationResponse | None = ...,
         deliver_otp: _replies_pb2.DeliverOtpResponse | None = ...,
-        authenticate: _replies_pb2.AuthenticateResponse | None = ...,
+        authenticate: _replies_pb2.AuthenticateConsumerResponse | None = ...,
         authentication_result: _replies_pb2.AuthenticationResultResponse | None = ...,
         card_credentials: _replies_pb2.CardCredentialsResponse | None = ...,
         refusal: _replies_pb2.CallbackRefusal | None = ...,

@@ -27,7 +27,7 @@ from issuer.consumer.v1 import authentication_pb2 as issuer_dot_consumer_dot_v1_
 from issuer.consumer.v1 import personal_information_pb2 as issuer_dot_consumer_dot_v1_dot_personal__information__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/callback/v1/replies.proto\x12\x12issuer.callback.v1\x1a issuer/common/v1/card_data.proto\x1a\'issuer/consumer/v1/authentication.proto\x1a-issuer/consumer/v1/personal_information.proto\"\x84\x01\n\x0f\x43\x61llbackRefusal\x12M\n\x06reason\x18\x01 \x01(\x0e\x32).issuer.callback.v1.CallbackRefusalReasonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06reason\x12\"\n\x07message\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x07message\"\x81\x01\n\x1b\x43onsumerInformationResponse\x12\x62\n\x14personal_information\x18\x01 \x01(\x0b\x32\'.issuer.consumer.v1.PersonalInformationB\x06\xbaH\x03\xc8\x01\x01R\x13personalInformation\"\x14\n\x12\x44\x65liverOtpResponse\"a\n\x14\x41uthenticateResponse\x12I\n\x11\x61uthentication_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x10\x61uthenticationId\"\x8c\x01\n\x1c\x41uthenticationResultResponse\x12L\n\x06status\x18\x01 \x01(\x0e\x32(.issuer.consumer.v1.AuthenticationStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12\x1e\n\x05\x65rror\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x05\x65rror\"\xf3\x01\n\x17\x43\x61rdCredentialsResponse\x12;\n\x07\x64\x65tails\x18\x01 \x01(\x0b\x32\x1f.issuer.callback.v1.CardDetailsH\x00R\x07\x64\x65tails\x12\x86\x01\n\x0e\x65ncrypted_data\x18\x02 \x01(\tB]\x80\x01\x01\xbaHWrU\x18\x80@2P^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]*\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$H\x00R\rencryptedDataB\x12\n\tcard_data\x12\x05\xbaH\x02\x08\x01\"\xab\x01\n\x0b\x43\x61rdDetails\x12N\n\x0b\x63redentials\x18\x01 \x01(\x0b\x32!.issuer.common.v1.CardCredentialsB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01R\x0b\x63redentials\x12\x1f\n\x04name\x18\x02 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x04name\x12+\n\x03\x63vv\x18\x03 \x01(\tB\x19\x80\x01\x01\xbaH\x13r\x0e\x32\x0c^[0-9]{3,4}$\xd8\x01\x01R\x03\x63vv*\xd9\x01\n\x15\x43\x61llbackRefusalReason\x12\'\n#CALLBACK_REFUSAL_REASON_UNSPECIFIED\x10\x00\x12#\n\x1f\x43\x41LLBACK_REFUSAL_REASON_INVALID\x10\x01\x12\'\n#CALLBACK_REFUSAL_REASON_NOT_ALLOWED\x10\x02\x12%\n!CALLBACK_REFUSAL_REASON_NOT_FOUND\x10\x03\x12\"\n\x1e\x43\x41LLBACK_REFUSAL_REASON_FAILED\x10\x04\x42\x8a\x01\n\x1c\x64\x31gateway.issuer.callback.v1B\x14\x43\x61llbackRepliesProtoP\x01Z:d1gateway.internal/contracts/issuer/callback/v1;callbackv1\xaa\x02\x15\x44\x31Gateway.Callback.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n issuer/callback/v1/replies.proto\x12\x12issuer.callback.v1\x1a issuer/common/v1/card_data.proto\x1a\'issuer/consumer/v1/authentication.proto\x1a-issuer/consumer/v1/personal_information.proto\"\x84\x01\n\x0f\x43\x61llbackRefusal\x12M\n\x06reason\x18\x01 \x01(\x0e\x32).issuer.callback.v1.CallbackRefusalReasonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06reason\x12\"\n\x07message\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x07message\"\x81\x01\n\x1b\x43onsumerInformationResponse\x12\x62\n\x14personal_information\x18\x01 \x01(\x0b\x32\'.issuer.consumer.v1.PersonalInformationB\x06\xbaH\x03\xc8\x01\x01R\x13personalInformation\"\x14\n\x12\x44\x65liverOtpResponse\"i\n\x1c\x41uthenticateConsumerResponse\x12I\n\x11\x61uthentication_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x10\x61uthenticationId\"\x8c\x01\n\x1c\x41uthenticationResultResponse\x12L\n\x06status\x18\x01 \x01(\x0e\x32(.issuer.consumer.v1.AuthenticationStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12\x1e\n\x05\x65rror\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x05\x65rror\"\xf3\x01\n\x17\x43\x61rdCredentialsResponse\x12;\n\x07\x64\x65tails\x18\x01 \x01(\x0b\x32\x1f.issuer.callback.v1.CardDetailsH\x00R\x07\x64\x65tails\x12\x86\x01\n\x0e\x65ncrypted_data\x18\x02 \x01(\tB]\x80\x01\x01\xbaHWrU\x18\x80@2P^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]*\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$H\x00R\rencryptedDataB\x12\n\tcard_data\x12\x05\xbaH\x02\x08\x01\"\xab\x01\n\x0b\x43\x61rdDetails\x12N\n\x0b\x63redentials\x18\x01 \x01(\x0b\x32!.issuer.common.v1.CardCredentialsB\t\x80\x01\x01\xbaH\x03\xc8\x01\x01R\x0b\x63redentials\x12\x1f\n\x04name\x18\x02 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x04name\x12+\n\x03\x63vv\x18\x03 \x01(\tB\x19\x80\x01\x01\xbaH\x13r\x0e\x32\x0c^[0-9]{3,4}$\xd8\x01\x01R\x03\x63vv*\xd9\x01\n\x15\x43\x61llbackRefusalReason\x12\'\n#CALLBACK_REFUSAL_REASON_UNSPECIFIED\x10\x00\x12#\n\x1f\x43\x41LLBACK_REFUSAL_REASON_INVALID\x10\x01\x12\'\n#CALLBACK_REFUSAL_REASON_NOT_ALLOWED\x10\x02\x12%\n!CALLBACK_REFUSAL_REASON_NOT_FOUND\x10\x03\x12\"\n\x1e\x43\x41LLBACK_REFUSAL_REASON_FAILED\x10\x04\x42\x8a\x01\n\x1c\x64\x31gateway.issuer.callback.v1B\x14\x43\x61llbackRepliesProtoP\x01Z:d1gateway.internal/contracts/issuer/callback/v1;callbackv1\xaa\x02\x15\x44\x31Gateway.Callback.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALLBACKREFUSAL'].fields_by_name['message']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_CONSUMERINFORMATIONRESPONSE'].fields_by_name['personal_information']._loaded_options = None
   _globals['_CONSUMERINFORMATIONRESPONSE'].fields_by_name['personal_information']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_AUTHENTICATERESPONSE'].fields_by_name['authentication_id']._loaded_options = None
-  _globals['_AUTHENTICATERESPONSE'].fields_by_name['authentication_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
+  _globals['_AUTHENTICATECONSUMERRESPONSE'].fields_by_name['authentication_id']._loaded_options = None
+  _globals['_AUTHENTICATECONSUMERRESPONSE'].fields_by_name['authentication_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_AUTHENTICATIONRESULTRESPONSE'].fields_by_name['status']._loaded_options = None
   _globals['_AUTHENTICATIONRESULTRESPONSE'].fields_by_name['status']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_AUTHENTICATIONRESULTRESPONSE'].fields_by_name['error']._loaded_options = None
@@ -57,20 +57,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CARDDETAILS'].fields_by_name['name']._serialized_options = b'\200\001\001\272H\005r\003\030\200\001'
   _globals['_CARDDETAILS'].fields_by_name['cvv']._loaded_options = None
   _globals['_CARDDETAILS'].fields_by_name['cvv']._serialized_options = b'\200\001\001\272H\023r\0162\014^[0-9]{3,4}$\330\001\001'
-  _globals['_CALLBACKREFUSALREASON']._serialized_start=1130
-  _globals['_CALLBACKREFUSALREASON']._serialized_end=1347
+  _globals['_CALLBACKREFUSALREASON']._serialized_start=1138
+  _globals['_CALLBACKREFUSALREASON']._serialized_end=1355
   _globals['_CALLBACKREFUSAL']._serialized_start=179
   _globals['_CALLBACKREFUSAL']._serialized_end=311
   _globals['_CONSUMERINFORMATIONRESPONSE']._serialized_start=314
   _globals['_CONSUMERINFORMATIONRESPONSE']._serialized_end=443
   _globals['_DELIVEROTPRESPONSE']._serialized_start=445
   _globals['_DELIVEROTPRESPONSE']._serialized_end=465
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=467
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=564
-  _globals['_AUTHENTICATIONRESULTRESPONSE']._serialized_start=567
-  _globals['_AUTHENTICATIONRESULTRESPONSE']._serialized_end=707
-  _globals['_CARDCREDENTIALSRESPONSE']._serialized_start=710
-  _globals['_CARDCREDENTIALSRESPONSE']._serialized_end=953
-  _globals['_CARDDETAILS']._serialized_start=956
-  _globals['_CARDDETAILS']._serialized_end=1127
+  _globals['_AUTHENTICATECONSUMERRESPONSE']._serialized_start=467
+  _globals['_AUTHENTICATECONSUMERRESPONSE']._serialized_end=572
+  _globals['_AUTHENTICATIONRESULTRESPONSE']._serialized_start=575
+  _globals['_AUTHENTICATIONRESULTRESPONSE']._serialized_end=715
+  _globals['_CARDCREDENTIALSRESPONSE']._serialized_start=718
+  _globals['_CARDCREDENTIALSRESPONSE']._serialized_end=961
+  _globals['_CARDDETAILS']._serialized_start=964
+  _globals['_CARDDETAILS']._serialized_end=1135
 # @@protoc_insertion_point(module_scope)

@@ -122,7 +122,7 @@ class DeliverOtpResponse(_message.Message):
 Global___DeliverOtpResponse: _TypeAlias = DeliverOtpResponse  # noqa: Y015
 
 @_typing.final
-class AuthenticateResponse(_message.Message):
+class AuthenticateConsumerResponse(_message.Message):
     """Confirmation that the authentication has started."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -143,7 +143,7 @@ class AuthenticateResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AuthenticateResponse: _TypeAlias = AuthenticateResponse  # noqa: Y015
+Global___AuthenticateConsumerResponse: _TypeAlias = AuthenticateConsumerResponse  # noqa: Y015
 
 @_typing.final
 class AuthenticationResultResponse(_message.Message):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!issuer/callback/v1/requests.proto\x12\x12issuer.callback.v1\x1a\x1cgoogle/protobuf/struct.proto\"V\n\x1a\x43onsumerInformationRequest\x12\x1f\n\x0b\x63onsumer_id\x18\x01 \x01(\tR\nconsumerId\x12\x17\n\x07\x63\x61rd_id\x18\x02 \x01(\tR\x06\x63\x61rdId\"\x89\x03\n\x11\x44\x65liverOtpRequest\x12\x1f\n\x0b\x63onsumer_id\x18\x01 \x01(\tR\nconsumerId\x12\x17\n\x07\x63\x61rd_id\x18\x02 \x01(\tR\x06\x63\x61rdId\x12\x15\n\x03otp\x18\x03 \x01(\tB\x03\x80\x01\x01R\x03otp\x12\x30\n\x14\x65xpiration_date_text\x18\x04 \x01(\tR\x12\x65xpirationDateText\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n\x10\x64\x65livery_channel\x18\x06 \x01(\tR\x0f\x64\x65liveryChannel\x12\"\n\npan_suffix\x18\x07 \x01(\tB\x03\x80\x01\x01R\tpanSuffix\x12H\n\x0btransaction\x18\x08 \x01(\x0b\x32&.issuer.callback.v1.ThreeDSTransactionR\x0btransaction\x12@\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01R\x0cunrecognized\"\xdb\x01\n\x13\x41uthenticateRequest\x12\x1f\n\x0b\x63onsumer_id\x18\x01 \x01(\tR\nconsumerId\x12\x17\n\x07\x63\x61rd_id\x18\x02 \x01(\tR\x06\x63\x61rdId\x12H\n\x0btransaction\x18\x03 \x01(\x0b\x32&.issuer.callback.v1.ThreeDSTransactionR\x0btransaction\x12@\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01R\x0cunrecognized\"k\n\x1b\x41uthenticationResultRequest\x12\x1f\n\x0b\x63onsumer_id\x18\x01 \x01(\tR\nconsumerId\x12+\n\x11\x61uthentication_id\x18\x02 \x01(\tR\x10\x61uthenticationId\"1\n\x16\x43\x61rdCredentialsRequest\x12\x17\n\x07\x63\x61rd_id\x18\x01 \x01(\tR\x06\x63\x61rdId\"\xcc\x02\n\x12ThreeDSTransaction\x12,\n\x12\x61\x63s_transaction_id\x18\x01 \x01(\tR\x10\x61\x63sTransactionId\x12#\n\rmerchant_name\x18\x02 \x01(\tR\x0cmerchantName\x12\'\n\x0fpurchase_amount\x18\x03 \x01(\tR\x0epurchaseAmount\x12+\n\x11purchase_currency\x18\x04 \x01(\tR\x10purchaseCurrency\x12+\n\x11purchase_exponent\x18\x05 \x01(\tR\x10purchaseExponent\x12#\n\rpurchase_date\x18\x06 \x01(\tR\x0cpurchaseDate\x12;\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructR\x0cunrecognizedB\x8b\x01\n\x1c\x64\x31gateway.issuer.callback.v1B\x15\x43\x61llbackRequestsProtoP\x01Z:d1gateway.internal/contracts/issuer/callback/v1;callbackv1\xaa\x02\x15\x44\x31Gateway.Callback.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!issuer/callback/v1/requests.proto\x12\x12issuer.callback.v1\x1a\x1cgoogle/protobuf/struct.proto\"V\n\x1a\x43onsumerInformationRequest\x12\x1f\n\x0b\x63onsumer_id\x18\x01 \x01(\tR\nconsumerId\x12\x17\n\x07\x63\x61rd_id\x18\x02 \x01(\tR\x06\x63\x61rdId\"\x89\x03\n\x11\x44\x65liverOtpRequest\x12\x1f\n\x0b\x63onsumer_id\x18\x01 \x01(\tR\nconsumerId\x12\x17\n\x07\x63\x61rd_id\x18\x02 \x01(\tR\x06\x63\x61rdId\x12\x15\n\x03otp\x18\x03 \x01(\tB\x03\x80\x01\x01R\x03otp\x12\x30\n\x14\x65xpiration_date_text\x18\x04 \x01(\tR\x12\x65xpirationDateText\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n\x10\x64\x65livery_channel\x18\x06 \x01(\tR\x0f\x64\x65liveryChannel\x12\"\n\npan_suffix\x18\x07 \x01(\tB\x03\x80\x01\x01R\tpanSuffix\x12H\n\x0btransaction\x18\x08 \x01(\x0b\x32&.issuer.callback.v1.ThreeDSTransactionR\x0btransaction\x12@\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01R\x0cunrecognized\"\xe3\x01\n\x1b\x41uthenticateConsumerRequest\x12\x1f\n\x0b\x63onsumer_id\x18\x01 \x01(\tR\nconsumerId\x12\x17\n\x07\x63\x61rd_id\x18\x02 \x01(\tR\x06\x63\x61rdId\x12H\n\x0btransaction\x18\x03 \x01(\x0b\x32&.issuer.callback.v1.ThreeDSTransactionR\x0btransaction\x12@\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01R\x0cunrecognized\"k\n\x1b\x41uthenticationResultRequest\x12\x1f\n\x0b\x63onsumer_id\x18\x01 \x01(\tR\nconsumerId\x12+\n\x11\x61uthentication_id\x18\x02 \x01(\tR\x10\x61uthenticationId\"1\n\x16\x43\x61rdCredentialsRequest\x12\x17\n\x07\x63\x61rd_id\x18\x01 \x01(\tR\x06\x63\x61rdId\"\xc5\x02\n\x12ThreeDSTransaction\x12 \n\x0c\x61\x63s_trans_id\x18\x01 \x01(\tR\nacsTransID\x12#\n\rmerchant_name\x18\x02 \x01(\tR\x0cmerchantName\x12\'\n\x0fpurchase_amount\x18\x03 \x01(\tR\x0epurchaseAmount\x12+\n\x11purchase_currency\x18\x04 \x01(\tR\x10purchaseCurrency\x12+\n\x11purchase_exponent\x18\x05 \x01(\tR\x10purchaseExponent\x12#\n\rpurchase_date\x18\x06 \x01(\tR\x0cpurchaseDate\x12@\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01R\x0cunrecognizedB\x8b\x01\n\x1c\x64\x31gateway.issuer.callback.v1B\x15\x43\x61llbackRequestsProtoP\x01Z:d1gateway.internal/contracts/issuer/callback/v1;callbackv1\xaa\x02\x15\x44\x31Gateway.Callback.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,18 +39,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELIVEROTPREQUEST'].fields_by_name['pan_suffix']._serialized_options = b'\200\001\001'
   _globals['_DELIVEROTPREQUEST'].fields_by_name['unrecognized']._loaded_options = None
   _globals['_DELIVEROTPREQUEST'].fields_by_name['unrecognized']._serialized_options = b'\200\001\001'
-  _globals['_AUTHENTICATEREQUEST'].fields_by_name['unrecognized']._loaded_options = None
-  _globals['_AUTHENTICATEREQUEST'].fields_by_name['unrecognized']._serialized_options = b'\200\001\001'
+  _globals['_AUTHENTICATECONSUMERREQUEST'].fields_by_name['unrecognized']._loaded_options = None
+  _globals['_AUTHENTICATECONSUMERREQUEST'].fields_by_name['unrecognized']._serialized_options = b'\200\001\001'
+  _globals['_THREEDSTRANSACTION'].fields_by_name['unrecognized']._loaded_options = None
+  _globals['_THREEDSTRANSACTION'].fields_by_name['unrecognized']._serialized_options = b'\200\001\001'
   _globals['_CONSUMERINFORMATIONREQUEST']._serialized_start=87
   _globals['_CONSUMERINFORMATIONREQUEST']._serialized_end=173
   _globals['_DELIVEROTPREQUEST']._serialized_start=176
   _globals['_DELIVEROTPREQUEST']._serialized_end=569
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=572
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=791
-  _globals['_AUTHENTICATIONRESULTREQUEST']._serialized_start=793
-  _globals['_AUTHENTICATIONRESULTREQUEST']._serialized_end=900
-  _globals['_CARDCREDENTIALSREQUEST']._serialized_start=902
-  _globals['_CARDCREDENTIALSREQUEST']._serialized_end=951
-  _globals['_THREEDSTRANSACTION']._serialized_start=954
-  _globals['_THREEDSTRANSACTION']._serialized_end=1286
+  _globals['_AUTHENTICATECONSUMERREQUEST']._serialized_start=572
+  _globals['_AUTHENTICATECONSUMERREQUEST']._serialized_end=799
+  _globals['_AUTHENTICATIONRESULTREQUEST']._serialized_start=801
+  _globals['_AUTHENTICATIONRESULTREQUEST']._serialized_end=908
+  _globals['_CARDCREDENTIALSREQUEST']._serialized_start=910
+  _globals['_CARDCREDENTIALSREQUEST']._serialized_end=959
+  _globals['_THREEDSTRANSACTION']._serialized_start=962
+  _globals['_THREEDSTRANSACTION']._serialized_end=1287
 # @@protoc_insertion_point(module_scope)

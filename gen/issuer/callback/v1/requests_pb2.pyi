@@ -102,7 +102,7 @@ class DeliverOtpRequest(_message.Message):
 Global___DeliverOtpRequest: _TypeAlias = DeliverOtpRequest  # noqa: Y015
 
 @_typing.final
-class AuthenticateRequest(_message.Message):
+class AuthenticateConsumerRequest(_message.Message):
     """Request to authenticate a consumer: show the purchase in the issuer's app, and let the consumer approve or deny it."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -137,7 +137,7 @@ class AuthenticateRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AuthenticateRequest: _TypeAlias = AuthenticateRequest  # noqa: Y015
+Global___AuthenticateConsumerRequest: _TypeAlias = AuthenticateConsumerRequest  # noqa: Y015
 
 @_typing.final
 class AuthenticationResultRequest(_message.Message):
@@ -150,7 +150,7 @@ class AuthenticationResultRequest(_message.Message):
     consumer_id: _builtins.str
     """Issuer's id of the consumer."""
     authentication_id: _builtins.str
-    """The authentication id that a handler chose (`AuthenticateResponse.authentication_id`)."""
+    """The authentication id that a handler chose (`AuthenticateConsumerResponse.authentication_id`)."""
     def __init__(
         self,
         *,
@@ -195,14 +195,14 @@ class ThreeDSTransaction(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ACS_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    ACS_TRANS_ID_FIELD_NUMBER: _builtins.int
     MERCHANT_NAME_FIELD_NUMBER: _builtins.int
     PURCHASE_AMOUNT_FIELD_NUMBER: _builtins.int
     PURCHASE_CURRENCY_FIELD_NUMBER: _builtins.int
     PURCHASE_EXPONENT_FIELD_NUMBER: _builtins.int
     PURCHASE_DATE_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
-    acs_transaction_id: _builtins.str
+    acs_trans_id: _builtins.str
     """The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID."""
     merchant_name: _builtins.str
     """The merchant's name."""
@@ -221,7 +221,7 @@ class ThreeDSTransaction(_message.Message):
     def __init__(
         self,
         *,
-        acs_transaction_id: _builtins.str = ...,
+        acs_trans_id: _builtins.str = ...,
         merchant_name: _builtins.str = ...,
         purchase_amount: _builtins.str = ...,
         purchase_currency: _builtins.str = ...,
@@ -231,7 +231,7 @@ class ThreeDSTransaction(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unrecognized", b"unrecognized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_transaction_id", b"acs_transaction_id", "merchant_name", b"merchant_name", "purchase_amount", b"purchase_amount", "purchase_currency", b"purchase_currency", "purchase_date", b"purchase_date", "purchase_exponent", b"purchase_exponent", "unrecognized", b"unrecognized"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_trans_id", b"acs_trans_id", "merchant_name", b"merchant_name", "purchase_amount", b"purchase_amount", "purchase_currency", b"purchase_currency", "purchase_date", b"purchase_date", "purchase_exponent", b"purchase_exponent", "unrecognized", b"unrecognized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,41 +21,29 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _CardState:
+class _InitialCardState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _CardStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CardState.ValueType], _builtins.type):
+class _InitialCardStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InitialCardState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    CARD_STATE_UNSPECIFIED: _CardState.ValueType  # 0
+    INITIAL_CARD_STATE_UNSPECIFIED: _InitialCardState.ValueType  # 0
     """Unspecified: ACTIVE."""
-    CARD_STATE_ACTIVE: _CardState.ValueType  # 1
+    INITIAL_CARD_STATE_ACTIVE: _InitialCardState.ValueType  # 1
     """In use."""
-    CARD_STATE_INACTIVE: _CardState.ValueType  # 2
-    """Created or registered, not yet in use."""
-    CARD_STATE_SUSPENDED: _CardState.ValueType  # 3
-    """Out of use until resumed or replaced."""
-    CARD_STATE_REPLACED: _CardState.ValueType  # 4
-    """Replaced by another card. Final."""
-    CARD_STATE_DELETED: _CardState.ValueType  # 5
-    """Deleted. Final."""
+    INITIAL_CARD_STATE_INACTIVE: _InitialCardState.ValueType  # 2
+    """Not yet in use."""
 
-class CardState(_CardState, metaclass=_CardStateEnumTypeWrapper):
-    """State of a card at D1."""
+class InitialCardState(_InitialCardState, metaclass=_InitialCardStateEnumTypeWrapper):
+    """State of a new card."""
 
-CARD_STATE_UNSPECIFIED: CardState.ValueType  # 0
+INITIAL_CARD_STATE_UNSPECIFIED: InitialCardState.ValueType  # 0
 """Unspecified: ACTIVE."""
-CARD_STATE_ACTIVE: CardState.ValueType  # 1
+INITIAL_CARD_STATE_ACTIVE: InitialCardState.ValueType  # 1
 """In use."""
-CARD_STATE_INACTIVE: CardState.ValueType  # 2
-"""Created or registered, not yet in use."""
-CARD_STATE_SUSPENDED: CardState.ValueType  # 3
-"""Out of use until resumed or replaced."""
-CARD_STATE_REPLACED: CardState.ValueType  # 4
-"""Replaced by another card. Final."""
-CARD_STATE_DELETED: CardState.ValueType  # 5
-"""Deleted. Final."""
-Global___CardState: _TypeAlias = CardState  # noqa: Y015
+INITIAL_CARD_STATE_INACTIVE: InitialCardState.ValueType  # 2
+"""Not yet in use."""
+Global___InitialCardState: _TypeAlias = InitialCardState  # noqa: Y015
 
 @_typing.final
 class CardAccount(_message.Message):
@@ -63,11 +51,11 @@ class CardAccount(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    DEFAULT_FIELD_NUMBER: _builtins.int
+    IS_DEFAULT_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
-    default: _builtins.bool
+    is_default: _builtins.bool
     """Whether this is the consumer's default account."""
     type: _builtins.str
     """Kind of account, in D1's words, at most 64 characters. Empty: none."""
@@ -78,14 +66,14 @@ class CardAccount(_message.Message):
     def __init__(
         self,
         *,
-        default: _builtins.bool = ...,
+        is_default: _builtins.bool = ...,
         type: _builtins.str = ...,
         number: _builtins.str = ...,
         currency_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "default", b"default", "number", b"number", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "is_default", b"is_default", "number", b"number", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,8 +104,8 @@ class CreateCardRequest(_message.Message):
     """Issuer's id of the cardholder, who must be registered: 1 to 64 characters of `[A-Za-z0-9_-]`. Required."""
     card_product_id: _builtins.str
     """D1's id of the card product, as set up at onboarding: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
-    state: Global___CardState.ValueType
-    """Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE."""
+    state: Global___InitialCardState.ValueType
+    """Initial state. Unspecified: ACTIVE."""
     name_on_card: _builtins.str
     """Holder's name as embossed: Latin letters, dots, spaces and hyphens, at most 26 characters. Empty: none."""
     second_name_on_card: _builtins.str
@@ -134,7 +122,7 @@ class CreateCardRequest(_message.Message):
         user_id: _builtins.str = ...,
         consumer_id: _builtins.str = ...,
         card_product_id: _builtins.str = ...,
-        state: Global___CardState.ValueType = ...,
+        state: Global___InitialCardState.ValueType = ...,
         accounts: _abc.Iterable[Global___CardAccount] | None = ...,
         name_on_card: _builtins.str = ...,
         second_name_on_card: _builtins.str = ...,
@@ -208,8 +196,8 @@ class RegisterCardRequest(_message.Message):
     """
     card_product_id: _builtins.str
     """D1's id of the card product, as set up at onboarding: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
-    state: Global___CardState.ValueType
-    """Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE."""
+    state: Global___InitialCardState.ValueType
+    """Initial state. Unspecified: ACTIVE."""
     name_on_card: _builtins.str
     """Holder's name as embossed: Latin letters, dots, spaces and hyphens, at most 26 characters. Empty: none."""
     second_name_on_card: _builtins.str
@@ -231,7 +219,7 @@ class RegisterCardRequest(_message.Message):
         card_id: _builtins.str = ...,
         consumer_id: _builtins.str = ...,
         card_product_id: _builtins.str = ...,
-        state: Global___CardState.ValueType = ...,
+        state: Global___InitialCardState.ValueType = ...,
         name_on_card: _builtins.str = ...,
         second_name_on_card: _builtins.str = ...,
         credentials: _card_data_pb2.CardCredentials | None = ...,

@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"issuer/consumer/v1/operation.proto\x12\x12issuer.consumer.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd1\x04\n\x11\x43onsumerOperation\x12!\n\x0coperation_id\x18\x01 \x01(\tR\x0boperationId\x12=\n\x04type\x18\x02 \x01(\x0e\x32).issuer.consumer.v1.ConsumerOperationTypeR\x04type\x12\x1b\n\ttype_text\x18\x03 \x01(\tR\x08typeText\x12\x43\n\x06status\x18\x04 \x01(\x0e\x32+.issuer.consumer.v1.ConsumerOperationStatusR\x06status\x12\x1f\n\x0bstatus_text\x18\x05 \x01(\tR\nstatusText\x12\x39\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12&\n\x0fstart_time_text\x18\x07 \x01(\tR\rstartTimeText\x12\x35\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\"\n\rend_time_text\x18\t \x01(\tR\x0b\x65ndTimeText\x12\x46\n\x07\x64\x65tails\x18\n \x01(\x0b\x32,.issuer.consumer.v1.ConsumerOperationDetailsR\x07\x64\x65tails\x12\x14\n\x05\x65rror\x18\x0b \x01(\tR\x05\x65rror\x12;\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructR\x0cunrecognized\"\x7f\n\x18\x43onsumerOperationDetails\x12&\n\x0f\x61pp_instance_id\x18\x01 \x01(\tR\rappInstanceId\x12;\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructR\x0cunrecognized*\xd8\x02\n\x15\x43onsumerOperationType\x12\'\n#CONSUMER_OPERATION_TYPE_UNSPECIFIED\x10\x00\x12$\n CONSUMER_OPERATION_TYPE_REGISTER\x10\x01\x12\"\n\x1e\x43ONSUMER_OPERATION_TYPE_DELETE\x10\x02\x12#\n\x1f\x43ONSUMER_OPERATION_TYPE_SUSPEND\x10\x03\x12\"\n\x1e\x43ONSUMER_OPERATION_TYPE_RESUME\x10\x04\x12(\n$CONSUMER_OPERATION_TYPE_ENROLL_AUTHN\x10\x05\x12(\n$CONSUMER_OPERATION_TYPE_DELETE_AUTHN\x10\x06\x12/\n+CONSUMER_OPERATION_TYPE_CLICK_TO_PAY_UPDATE\x10\x07*\xbb\x01\n\x17\x43onsumerOperationStatus\x12)\n%CONSUMER_OPERATION_STATUS_UNSPECIFIED\x10\x00\x12(\n$CONSUMER_OPERATION_STATUS_SUCCESSFUL\x10\x01\x12$\n CONSUMER_OPERATION_STATUS_FAILED\x10\x02\x12%\n!CONSUMER_OPERATION_STATUS_PENDING\x10\x03\x42\x8c\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x16\x43onsumerOperationProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"issuer/consumer/v1/operation.proto\x12\x12issuer.consumer.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x04\n\x11\x43onsumerOperation\x12!\n\x0coperation_id\x18\x01 \x01(\tR\x0boperationId\x12=\n\x04type\x18\x02 \x01(\x0e\x32).issuer.consumer.v1.ConsumerOperationTypeR\x04type\x12\x1b\n\ttype_text\x18\x03 \x01(\tR\x08typeText\x12\x43\n\x06status\x18\x04 \x01(\x0e\x32+.issuer.consumer.v1.ConsumerOperationStatusR\x06status\x12\x1f\n\x0bstatus_text\x18\x05 \x01(\tR\nstatusText\x12\x39\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12&\n\x0fstart_time_text\x18\x07 \x01(\tR\rstartTimeText\x12\x35\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\"\n\rend_time_text\x18\t \x01(\tR\x0b\x65ndTimeText\x12\x46\n\x07\x64\x65tails\x18\n \x01(\x0b\x32,.issuer.consumer.v1.ConsumerOperationDetailsR\x07\x64\x65tails\x12\x14\n\x05\x65rror\x18\x0b \x01(\tR\x05\x65rror\x12@\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01R\x0cunrecognized\"\x84\x01\n\x18\x43onsumerOperationDetails\x12&\n\x0f\x61pp_instance_id\x18\x01 \x01(\tR\rappInstanceId\x12@\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01R\x0cunrecognized*\xd8\x02\n\x15\x43onsumerOperationType\x12\'\n#CONSUMER_OPERATION_TYPE_UNSPECIFIED\x10\x00\x12$\n CONSUMER_OPERATION_TYPE_REGISTER\x10\x01\x12\"\n\x1e\x43ONSUMER_OPERATION_TYPE_DELETE\x10\x02\x12#\n\x1f\x43ONSUMER_OPERATION_TYPE_SUSPEND\x10\x03\x12\"\n\x1e\x43ONSUMER_OPERATION_TYPE_RESUME\x10\x04\x12(\n$CONSUMER_OPERATION_TYPE_ENROLL_AUTHN\x10\x05\x12(\n$CONSUMER_OPERATION_TYPE_DELETE_AUTHN\x10\x06\x12/\n+CONSUMER_OPERATION_TYPE_CLICK_TO_PAY_UPDATE\x10\x07*\xbb\x01\n\x17\x43onsumerOperationStatus\x12)\n%CONSUMER_OPERATION_STATUS_UNSPECIFIED\x10\x00\x12(\n$CONSUMER_OPERATION_STATUS_SUCCESSFUL\x10\x01\x12$\n CONSUMER_OPERATION_STATUS_FAILED\x10\x02\x12%\n!CONSUMER_OPERATION_STATUS_PENDING\x10\x03\x42\x8c\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x16\x43onsumerOperationProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer.consumer.v1.operatio
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\034d1gateway.issuer.consumer.v1B\026ConsumerOperationProtoP\001Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\252\002\025D1Gateway.Consumer.V1'
-  _globals['_CONSUMEROPERATIONTYPE']._serialized_start=847
-  _globals['_CONSUMEROPERATIONTYPE']._serialized_end=1191
-  _globals['_CONSUMEROPERATIONSTATUS']._serialized_start=1194
-  _globals['_CONSUMEROPERATIONSTATUS']._serialized_end=1381
+  _globals['_CONSUMEROPERATION'].fields_by_name['unrecognized']._loaded_options = None
+  _globals['_CONSUMEROPERATION'].fields_by_name['unrecognized']._serialized_options = b'\200\001\001'
+  _globals['_CONSUMEROPERATIONDETAILS'].fields_by_name['unrecognized']._loaded_options = None
+  _globals['_CONSUMEROPERATIONDETAILS'].fields_by_name['unrecognized']._serialized_options = b'\200\001\001'
+  _globals['_CONSUMEROPERATIONTYPE']._serialized_start=858
+  _globals['_CONSUMEROPERATIONTYPE']._serialized_end=1202
+  _globals['_CONSUMEROPERATIONSTATUS']._serialized_start=1205
+  _globals['_CONSUMEROPERATIONSTATUS']._serialized_end=1392
   _globals['_CONSUMEROPERATION']._serialized_start=122
-  _globals['_CONSUMEROPERATION']._serialized_end=715
-  _globals['_CONSUMEROPERATIONDETAILS']._serialized_start=717
-  _globals['_CONSUMEROPERATIONDETAILS']._serialized_end=844
+  _globals['_CONSUMEROPERATION']._serialized_end=720
+  _globals['_CONSUMEROPERATIONDETAILS']._serialized_start=723
+  _globals['_CONSUMEROPERATIONDETAILS']._serialized_end=855
 # @@protoc_insertion_point(module_scope)

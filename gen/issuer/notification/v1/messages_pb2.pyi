@@ -260,7 +260,7 @@ class WatchNotificationsRequest(_message.Message):
     ISSUER_ID_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     AFTER_CURSOR_FIELD_NUMBER: _builtins.int
-    SINCE_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
@@ -278,7 +278,7 @@ class WatchNotificationsRequest(_message.Message):
     max_batch_size: _builtins.int
     """Maximum number of notifications in a batch, 1 to 1000. 0: 100."""
     @_builtins.property
-    def since(self) -> _timestamp_pb2.Timestamp:
+    def since_time(self) -> _timestamp_pb2.Timestamp:
         """The first notification that the gateway received at this time or later."""
 
     @_builtins.property
@@ -295,17 +295,17 @@ class WatchNotificationsRequest(_message.Message):
         issuer_id: _builtins.str = ...,
         position: Global___StartPosition.ValueType = ...,
         after_cursor: _builtins.str = ...,
-        since: _timestamp_pb2.Timestamp | None = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
         subscription: _builtins.str = ...,
         filter: Global___NotificationFilter | None = ...,
         max_batch_size: _builtins.int = ...,
         heartbeat_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["after_cursor", b"after_cursor", "filter", b"filter", "heartbeat_interval", b"heartbeat_interval", "position", b"position", "since", b"since", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after_cursor", b"after_cursor", "filter", b"filter", "heartbeat_interval", b"heartbeat_interval", "position", b"position", "since_time", b"since_time", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_cursor", b"after_cursor", "filter", b"filter", "heartbeat_interval", b"heartbeat_interval", "issuer_id", b"issuer_id", "max_batch_size", b"max_batch_size", "position", b"position", "since", b"since", "start", b"start", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_cursor", b"after_cursor", "filter", b"filter", "heartbeat_interval", b"heartbeat_interval", "issuer_id", b"issuer_id", "max_batch_size", b"max_batch_size", "position", b"position", "since_time", b"since_time", "start", b"start", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_start: _TypeAlias = _typing.Literal["position", "after_cursor", "since"]  # noqa: Y015
+    _WhichOneofReturnType_start: _TypeAlias = _typing.Literal["position", "after_cursor", "since_time"]  # noqa: Y015
     _WhichOneofArgType_start: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_start) -> _WhichOneofReturnType_start | None: ...
 
@@ -419,7 +419,7 @@ class Subscription(_message.Message):
     COMMITTED_CURSOR_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
     LAG_FIELD_NUMBER: _builtins.int
-    WATCHERS_FIELD_NUMBER: _builtins.int
+    WATCHER_COUNT_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
     """Issuer of the subscription."""
     name: _builtins.str
@@ -430,7 +430,7 @@ class Subscription(_message.Message):
     """Number of retained positions of the event log after the committed cursor, other issuers' and filtered ones
     included.
     """
-    watchers: _builtins.int
+    watcher_count: _builtins.int
     """Number of watchers at all gateways: one of them is active, the others stand by."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
@@ -444,11 +444,11 @@ class Subscription(_message.Message):
         committed_cursor: _builtins.str = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
         lag: _builtins.int = ...,
-        watchers: _builtins.int = ...,
+        watcher_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "committed_cursor", b"committed_cursor", "issuer_id", b"issuer_id", "lag", b"lag", "name", b"name", "watchers", b"watchers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "committed_cursor", b"committed_cursor", "issuer_id", b"issuer_id", "lag", b"lag", "name", b"name", "watcher_count", b"watcher_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -516,7 +516,7 @@ class ListSubscriptionsRequest(_message.Message):
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     page_size: _builtins.int
-    """Maximum number of subscriptions in the page, 1 to 1000. 0: 100."""
+    """Maximum number of subscriptions in the page. 0: 100. Above 1000: 1000."""
     page_token: _builtins.str
     """`next_page_token` of the previous page. Empty: the first page. The page size may differ from page to page."""
     def __init__(
@@ -571,8 +571,8 @@ class ResetSubscriptionRequest(_message.Message):
     ISSUER_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
-    CURSOR_FIELD_NUMBER: _builtins.int
-    TIME_FIELD_NUMBER: _builtins.int
+    AFTER_CURSOR_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
     FENCING_TOKEN_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
@@ -580,14 +580,14 @@ class ResetSubscriptionRequest(_message.Message):
     """Name of the subscription: 1 to 64 characters of `[A-Za-z0-9_.-]`. Required."""
     position: Global___StartPosition.ValueType
     """One of the event log's present ends."""
-    cursor: _builtins.str
+    after_cursor: _builtins.str
     """The place after the notification with this cursor."""
     fencing_token: _builtins.int
     """Fencing token of the active watcher that resets its own subscription. 0: the subscription must have no active
     watcher.
     """
     @_builtins.property
-    def time(self) -> _timestamp_pb2.Timestamp:
+    def since_time(self) -> _timestamp_pb2.Timestamp:
         """The first notification that the gateway received at this time or later."""
 
     def __init__(
@@ -596,15 +596,15 @@ class ResetSubscriptionRequest(_message.Message):
         issuer_id: _builtins.str = ...,
         subscription: _builtins.str = ...,
         position: Global___StartPosition.ValueType = ...,
-        cursor: _builtins.str = ...,
-        time: _timestamp_pb2.Timestamp | None = ...,
+        after_cursor: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
         fencing_token: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "position", b"position", "target", b"target", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after_cursor", b"after_cursor", "position", b"position", "since_time", b"since_time", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fencing_token", b"fencing_token", "issuer_id", b"issuer_id", "position", b"position", "subscription", b"subscription", "target", b"target", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_cursor", b"after_cursor", "fencing_token", b"fencing_token", "issuer_id", b"issuer_id", "position", b"position", "since_time", b"since_time", "subscription", b"subscription", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["position", "cursor", "time"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["position", "after_cursor", "since_time"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 

@@ -586,15 +586,15 @@ class AReq(_message.Message):
         """
 
     @_builtins.property
-    def home_phone(self) -> _objects_pb2.PhoneNumber:
+    def home_phone(self) -> _objects_pb2.ThreeDSPhoneNumber:
         """The cardholder's phone at home."""
 
     @_builtins.property
-    def mobile_phone(self) -> _objects_pb2.PhoneNumber:
+    def mobile_phone(self) -> _objects_pb2.ThreeDSPhoneNumber:
         """The cardholder's mobile phone."""
 
     @_builtins.property
-    def work_phone(self) -> _objects_pb2.PhoneNumber:
+    def work_phone(self) -> _objects_pb2.ThreeDSPhoneNumber:
         """The cardholder's phone at work."""
 
     @_builtins.property
@@ -686,9 +686,9 @@ class AReq(_message.Message):
         recurring_date: _builtins.str = ...,
         cardholder_name: _builtins.str = ...,
         email: _builtins.str = ...,
-        home_phone: _objects_pb2.PhoneNumber | None = ...,
-        mobile_phone: _objects_pb2.PhoneNumber | None = ...,
-        work_phone: _objects_pb2.PhoneNumber | None = ...,
+        home_phone: _objects_pb2.ThreeDSPhoneNumber | None = ...,
+        mobile_phone: _objects_pb2.ThreeDSPhoneNumber | None = ...,
+        work_phone: _objects_pb2.ThreeDSPhoneNumber | None = ...,
         tax_id: _builtins.str = ...,
         addr_match: _builtins.str = ...,
         bill_addr_line1: _builtins.str = ...,

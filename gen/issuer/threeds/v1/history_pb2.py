@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from issuer.threeds.v1 import operation_pb2 as issuer_dot_threeds_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fissuer/threeds/v1/history.proto\x12\x11issuer.threeds.v1\x1a!issuer/threeds/v1/operation.proto\"\xce\x01\n\x1cListThreeDSOperationsRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x35\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$R\x06\x63\x61rdId\x12$\n\tpage_size\x18\x03 \x01(\rB\x07\xbaH\x04*\x02\x18\x32R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\xbf\x01\n\x1dListThreeDSOperationsResponse\x12\x43\n\noperations\x18\x01 \x03(\x0b\x32#.issuer.threeds.v1.ThreeDSOperationR\noperations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x31\n\x14remaining_operations\x18\x03 \x01(\rR\x13remainingOperations\"\xbe\x01\n\x1aGetThreeDSOperationRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x35\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$R\x06\x63\x61rdId\x12?\n\x0coperation_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x0boperationId\"`\n\x1bGetThreeDSOperationResponse\x12\x41\n\toperation\x18\x01 \x01(\x0b\x32#.issuer.threeds.v1.ThreeDSOperationR\toperationB\x85\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x13ThreeDSHistoryProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fissuer/threeds/v1/history.proto\x12\x11issuer.threeds.v1\x1a!issuer/threeds/v1/operation.proto\"\xc5\x01\n\x1cListThreeDSOperationsRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x35\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$R\x06\x63\x61rdId\x12\x1b\n\tpage_size\x18\x03 \x01(\rR\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\xc8\x01\n\x1dListThreeDSOperationsResponse\x12\x43\n\noperations\x18\x01 \x03(\x0b\x32#.issuer.threeds.v1.ThreeDSOperationR\noperations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12:\n\x19remaining_operation_count\x18\x03 \x01(\rR\x17remainingOperationCount\"\xbe\x01\n\x1aGetThreeDSOperationRequest\x12(\n\tissuer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x98\x01\n\xd8\x01\x01R\x08issuerId\x12\x35\n\x07\x63\x61rd_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,48}$R\x06\x63\x61rdId\x12?\n\x0coperation_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x0boperationId\"`\n\x1bGetThreeDSOperationResponse\x12\x41\n\toperation\x18\x01 \x01(\x0b\x32#.issuer.threeds.v1.ThreeDSOperationR\toperationB\x85\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x13ThreeDSHistoryProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['issuer_id']._serialized_options = b'\272H\010r\003\230\001\n\330\001\001'
   _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['card_id']._loaded_options = None
   _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['card_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,48}$'
-  _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004*\002\0302'
   _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTTHREEDSOPERATIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['issuer_id']._loaded_options = None
@@ -48,8 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['operation_id']._loaded_options = None
   _globals['_GETTHREEDSOPERATIONREQUEST'].fields_by_name['operation_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_LISTTHREEDSOPERATIONSREQUEST']._serialized_start=90
-  _globals['_LISTTHREEDSOPERATIONSREQUEST']._serialized_end=296
-  _globals['_LISTTHREEDSOPERATIONSRESPONSE']._serialized_start=299
+  _globals['_LISTTHREEDSOPERATIONSREQUEST']._serialized_end=287
+  _globals['_LISTTHREEDSOPERATIONSRESPONSE']._serialized_start=290
   _globals['_LISTTHREEDSOPERATIONSRESPONSE']._serialized_end=490
   _globals['_GETTHREEDSOPERATIONREQUEST']._serialized_start=493
   _globals['_GETTHREEDSOPERATIONREQUEST']._serialized_end=683

@@ -34,7 +34,7 @@ class ListThreeDSOperationsRequest(_message.Message):
     card_id: _builtins.str
     """D1's card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Required."""
     page_size: _builtins.int
-    """Maximum number of operations in the page, 1 to 50. 0: 10. A page may have fewer although others follow."""
+    """Maximum number of operations in the page. 0: 10. Above 50: 50. A page may have fewer although others follow."""
     page_token: _builtins.str
     """`next_page_token` of the previous page. Empty: the first page. The page size may differ from page to page."""
     def __init__(
@@ -61,10 +61,10 @@ class ListThreeDSOperationsResponse(_message.Message):
 
     OPERATIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    REMAINING_OPERATIONS_FIELD_NUMBER: _builtins.int
+    REMAINING_OPERATION_COUNT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """The `page_token` of the next page; empty if this is the last one."""
-    remaining_operations: _builtins.int
+    remaining_operation_count: _builtins.int
     """The number of older operations after this page."""
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[_operation_pb2.ThreeDSOperation]:
@@ -75,11 +75,11 @@ class ListThreeDSOperationsResponse(_message.Message):
         *,
         operations: _abc.Iterable[_operation_pb2.ThreeDSOperation] | None = ...,
         next_page_token: _builtins.str = ...,
-        remaining_operations: _builtins.int = ...,
+        remaining_operation_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "operations", b"operations", "remaining_operations", b"remaining_operations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "operations", b"operations", "remaining_operation_count", b"remaining_operation_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -245,13 +245,13 @@ class BrowserChallenge(_message.Message):
 
     ACS_URL_FIELD_NUMBER: _builtins.int
     CREQ_FIELD_NUMBER: _builtins.int
-    SESSION_DATA_MAX_FIELD_NUMBER: _builtins.int
+    MAX_SESSION_DATA_LENGTH_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     acs_url: _builtins.str
     """The URL to post the form to."""
     creq: _builtins.str
     """The form field `creq`: base64url without padding."""
-    session_data_max: _builtins.int
+    max_session_data_length: _builtins.int
     """Maximum length of `threeDSSessionData`, in characters."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -262,12 +262,12 @@ class BrowserChallenge(_message.Message):
         *,
         acs_url: _builtins.str = ...,
         creq: _builtins.str = ...,
-        session_data_max: _builtins.int = ...,
+        max_session_data_length: _builtins.int = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_url", b"acs_url", "creq", b"creq", "expire_time", b"expire_time", "session_data_max", b"session_data_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_url", b"acs_url", "creq", b"creq", "expire_time", b"expire_time", "max_session_data_length", b"max_session_data_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -372,7 +372,7 @@ class MessageExtension(_message.Message):
 Global___MessageExtension: _TypeAlias = MessageExtension  # noqa: Y015
 
 @_typing.final
-class PhoneNumber(_message.Message):
+class ThreeDSPhoneNumber(_message.Message):
     """A phone number."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -395,7 +395,7 @@ class PhoneNumber(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PhoneNumber: _TypeAlias = PhoneNumber  # noqa: Y015
+Global___ThreeDSPhoneNumber: _TypeAlias = ThreeDSPhoneNumber  # noqa: Y015
 
 @_typing.final
 class RecurringInd(_message.Message):
@@ -477,7 +477,7 @@ class SellerInfo(_message.Message):
     seller_email: _builtins.str
     """The seller's e-mail address. Only in 2.3.1. At most 254 characters."""
     @_builtins.property
-    def seller_phone(self) -> Global___PhoneNumber:
+    def seller_phone(self) -> Global___ThreeDSPhoneNumber:
         """The seller's phone. Only in 2.3.1."""
 
     def __init__(
@@ -495,7 +495,7 @@ class SellerInfo(_message.Message):
         seller_addr_post_code: _builtins.str = ...,
         seller_addr_country: _builtins.str = ...,
         seller_email: _builtins.str = ...,
-        seller_phone: Global___PhoneNumber | None = ...,
+        seller_phone: Global___ThreeDSPhoneNumber | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["seller_phone", b"seller_phone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!issuer/threeds/v1/operation.proto\x12\x11issuer.threeds.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x04\n\x10ThreeDSOperation\x12!\n\x0coperation_id\x18\x01 \x01(\tR\x0boperationId\x12;\n\x04type\x18\x02 \x01(\x0e\x32\'.issuer.threeds.v1.ThreeDSOperationTypeR\x04type\x12\x1b\n\ttype_text\x18\x03 \x01(\tR\x08typeText\x12\x41\n\x06status\x18\x04 \x01(\x0e\x32).issuer.threeds.v1.ThreeDSOperationStatusR\x06status\x12\x1f\n\x0bstatus_text\x18\x05 \x01(\tR\nstatusText\x12\x39\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12&\n\x0fstart_time_text\x18\x07 \x01(\tR\rstartTimeText\x12\x1f\n\x0b\x63onsumer_id\x18\x08 \x01(\tR\nconsumerId\x12\x44\n\x07\x64\x65tails\x18\t \x01(\x0b\x32*.issuer.threeds.v1.ThreeDSOperationDetailsR\x07\x64\x65tails\x12\x14\n\x05\x65rror\x18\n \x01(\tR\x05\x65rror\x12;\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructR\x0cunrecognized\"\xbc\x01\n\x17ThreeDSOperationDetails\x12,\n\x12\x61\x63s_transaction_id\x18\x01 \x01(\tR\x10\x61\x63sTransactionId\x12\x36\n\x18three_ds_server_trans_id\x18\x02 \x01(\tR\x14threeDSServerTransId\x12;\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructR\x0cunrecognized*\xf5\x01\n\x14ThreeDSOperationType\x12\'\n#THREE_DS_OPERATION_TYPE_UNSPECIFIED\x10\x00\x12(\n$THREE_DS_OPERATION_TYPE_FRICTIONLESS\x10\x01\x12)\n%THREE_DS_OPERATION_TYPE_CHALLENGE_OOB\x10\x02\x12\x30\n,THREE_DS_OPERATION_TYPE_CHALLENGE_OOB_ISSUER\x10\x03\x12-\n)THREE_DS_OPERATION_TYPE_CHALLENGE_OTP_SMS\x10\x04*\x93\x01\n\x16ThreeDSOperationStatus\x12)\n%THREE_DS_OPERATION_STATUS_UNSPECIFIED\x10\x00\x12(\n$THREE_DS_OPERATION_STATUS_SUCCESSFUL\x10\x01\x12$\n THREE_DS_OPERATION_STATUS_FAILED\x10\x02\x42\x87\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x15ThreeDSOperationProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!issuer/threeds/v1/operation.proto\x12\x11issuer.threeds.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x04\n\x10ThreeDSOperation\x12!\n\x0coperation_id\x18\x01 \x01(\tR\x0boperationId\x12;\n\x04type\x18\x02 \x01(\x0e\x32\'.issuer.threeds.v1.ThreeDSOperationTypeR\x04type\x12\x1b\n\ttype_text\x18\x03 \x01(\tR\x08typeText\x12\x41\n\x06status\x18\x04 \x01(\x0e\x32).issuer.threeds.v1.ThreeDSOperationStatusR\x06status\x12\x1f\n\x0bstatus_text\x18\x05 \x01(\tR\nstatusText\x12\x39\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12&\n\x0fstart_time_text\x18\x07 \x01(\tR\rstartTimeText\x12\x1f\n\x0b\x63onsumer_id\x18\x08 \x01(\tR\nconsumerId\x12\x44\n\x07\x64\x65tails\x18\t \x01(\x0b\x32*.issuer.threeds.v1.ThreeDSOperationDetailsR\x07\x64\x65tails\x12\x14\n\x05\x65rror\x18\n \x01(\tR\x05\x65rror\x12@\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01R\x0cunrecognized\"\xb5\x01\n\x17ThreeDSOperationDetails\x12 \n\x0c\x61\x63s_trans_id\x18\x01 \x01(\tR\nacsTransID\x12\x36\n\x18three_ds_server_trans_id\x18\x02 \x01(\tR\x14threeDSServerTransID\x12@\n\x0cunrecognized\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x03\x80\x01\x01R\x0cunrecognized*\xf5\x01\n\x14ThreeDSOperationType\x12\'\n#THREE_DS_OPERATION_TYPE_UNSPECIFIED\x10\x00\x12(\n$THREE_DS_OPERATION_TYPE_FRICTIONLESS\x10\x01\x12)\n%THREE_DS_OPERATION_TYPE_CHALLENGE_OOB\x10\x02\x12\x30\n,THREE_DS_OPERATION_TYPE_CHALLENGE_OOB_ISSUER\x10\x03\x12-\n)THREE_DS_OPERATION_TYPE_CHALLENGE_OTP_SMS\x10\x04*\x93\x01\n\x16ThreeDSOperationStatus\x12)\n%THREE_DS_OPERATION_STATUS_UNSPECIFIED\x10\x00\x12(\n$THREE_DS_OPERATION_STATUS_SUCCESSFUL\x10\x01\x12$\n THREE_DS_OPERATION_STATUS_FAILED\x10\x02\x42\x87\x01\n\x1b\x64\x31gateway.issuer.threeds.v1B\x15ThreeDSOperationProtoP\x01Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\xaa\x02\x14\x44\x31Gateway.ThreeDS.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer.threeds.v1.operation
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033d1gateway.issuer.threeds.v1B\025ThreeDSOperationProtoP\001Z8d1gateway.internal/contracts/issuer/threeds/v1;threedsv1\252\002\024D1Gateway.ThreeDS.V1'
-  _globals['_THREEDSOPERATIONTYPE']._serialized_start=842
-  _globals['_THREEDSOPERATIONTYPE']._serialized_end=1087
-  _globals['_THREEDSOPERATIONSTATUS']._serialized_start=1090
-  _globals['_THREEDSOPERATIONSTATUS']._serialized_end=1237
+  _globals['_THREEDSOPERATION'].fields_by_name['unrecognized']._loaded_options = None
+  _globals['_THREEDSOPERATION'].fields_by_name['unrecognized']._serialized_options = b'\200\001\001'
+  _globals['_THREEDSOPERATIONDETAILS'].fields_by_name['unrecognized']._loaded_options = None
+  _globals['_THREEDSOPERATIONDETAILS'].fields_by_name['unrecognized']._serialized_options = b'\200\001\001'
+  _globals['_THREEDSOPERATIONTYPE']._serialized_start=840
+  _globals['_THREEDSOPERATIONTYPE']._serialized_end=1085
+  _globals['_THREEDSOPERATIONSTATUS']._serialized_start=1088
+  _globals['_THREEDSOPERATIONSTATUS']._serialized_end=1235
   _globals['_THREEDSOPERATION']._serialized_start=120
-  _globals['_THREEDSOPERATION']._serialized_end=648
-  _globals['_THREEDSOPERATIONDETAILS']._serialized_start=651
-  _globals['_THREEDSOPERATIONDETAILS']._serialized_end=839
+  _globals['_THREEDSOPERATION']._serialized_end=653
+  _globals['_THREEDSOPERATIONDETAILS']._serialized_start=656
+  _globals['_THREEDSOPERATIONDETAILS']._serialized_end=837
 # @@protoc_insertion_point(module_scope)

@@ -153,10 +153,10 @@ class ThreeDSOperationDetails(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ACS_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    ACS_TRANS_ID_FIELD_NUMBER: _builtins.int
     THREE_DS_SERVER_TRANS_ID_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
-    acs_transaction_id: _builtins.str
+    acs_trans_id: _builtins.str
     """The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID."""
     three_ds_server_trans_id: _builtins.str
     """The 3DS server transaction id (EMV 3DS `threeDSServerTransID`), usually a UUID."""
@@ -167,13 +167,13 @@ class ThreeDSOperationDetails(_message.Message):
     def __init__(
         self,
         *,
-        acs_transaction_id: _builtins.str = ...,
+        acs_trans_id: _builtins.str = ...,
         three_ds_server_trans_id: _builtins.str = ...,
         unrecognized: _struct_pb2.Struct | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unrecognized", b"unrecognized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_transaction_id", b"acs_transaction_id", "three_ds_server_trans_id", b"three_ds_server_trans_id", "unrecognized", b"unrecognized"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_trans_id", b"acs_trans_id", "three_ds_server_trans_id", b"three_ds_server_trans_id", "unrecognized", b"unrecognized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -167,12 +167,12 @@ def _set_target(
     if (since is not None) + (after is not None) + from_start + latest != 1:
         raise refused("--from-start, --latest, --since, --after: expected exactly one of them")
     if after is not None:
-        request.cursor = after
+        request.after_cursor = after
     elif since is None:
         request.position = StartPosition.EARLIEST if from_start else StartPosition.LATEST
     else:
         try:
-            request.time = time_ago(since, datetime.now(UTC))
+            request.since_time = time_ago(since, datetime.now(UTC))
         except UnusableWordError as error:
             raise refused(str(error)) from None
 
@@ -196,7 +196,7 @@ def _cells(shown: Subscription) -> tuple[str, ...]:
     return (
         shown.name,
         str(shown.lag),
-        str(shown.watchers),
+        str(shown.watcher_count),
         "-" if shown.commit_time is None else Timestamp.timestamp_to_json(shown.commit_time),
         shown.committed_cursor,
     )

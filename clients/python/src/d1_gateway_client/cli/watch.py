@@ -163,7 +163,7 @@ def _set_start(
     if (since is not None) + (after is not None) + from_start > 1:
         raise UnusableWordError("--since, --from-start, --after: expected at most one of them")
     if since is not None:
-        request.since = time_ago(since, datetime.now(UTC))
+        request.since_time = time_ago(since, datetime.now(UTC))
     elif after is not None:
         request.after_cursor = after
     elif from_start:
@@ -176,7 +176,7 @@ def _follow(connection: Connection, request: WatchNotificationsRequest, layout: 
     with _opened(connection) as client:
         # Read first: a wrong address fails here, whereas a watch would retry forever.
         end = _end(client, request.issuer_id)
-        is_given = request.position is not None or request.after_cursor is not None or request.since is not None
+        is_given = request.position is not None or request.after_cursor is not None or request.since_time is not None
         if not (is_given or request.subscription):
             request.after_cursor = end
         watch = client.notifications.watch(
@@ -184,7 +184,7 @@ def _follow(connection: Connection, request: WatchNotificationsRequest, layout: 
             issuer_id=request.issuer_id,
             after_cursor=request.after_cursor,
             position=request.position,
-            since=request.since,
+            since=request.since_time,
             filter=request.filter,
         )
         _put_header(layout)

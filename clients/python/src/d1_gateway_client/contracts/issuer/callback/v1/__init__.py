@@ -5,8 +5,8 @@
 
 __all__ = (
     "AcknowledgementMode",
-    "AuthenticateRequest",
-    "AuthenticateResponse",
+    "AuthenticateConsumerRequest",
+    "AuthenticateConsumerResponse",
     "AuthenticationResultRequest",
     "AuthenticationResultResponse",
     "CallbackKind",
@@ -260,7 +260,7 @@ class ReplyOutcome(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class AuthenticateRequest(betterproto2.Message):
+class AuthenticateConsumerRequest(betterproto2.Message):
     """
     Request to authenticate a consumer: show the purchase in the issuer's app, and let the consumer approve or deny it.
     """
@@ -288,11 +288,11 @@ class AuthenticateRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message("issuer.callback.v1", "AuthenticateRequest", AuthenticateRequest)
+default_message_pool.register_message("issuer.callback.v1", "AuthenticateConsumerRequest", AuthenticateConsumerRequest)
 
 
 @dataclass(eq=False, repr=False)
-class AuthenticateResponse(betterproto2.Message):
+class AuthenticateConsumerResponse(betterproto2.Message):
     """
     Confirmation that the authentication has started.
     """
@@ -304,7 +304,9 @@ class AuthenticateResponse(betterproto2.Message):
     """
 
 
-default_message_pool.register_message("issuer.callback.v1", "AuthenticateResponse", AuthenticateResponse)
+default_message_pool.register_message(
+    "issuer.callback.v1", "AuthenticateConsumerResponse", AuthenticateConsumerResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -320,7 +322,7 @@ class AuthenticationResultRequest(betterproto2.Message):
 
     authentication_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The authentication id that a handler chose (`AuthenticateResponse.authentication_id`).
+    The authentication id that a handler chose (`AuthenticateConsumerResponse.authentication_id`).
     """
 
 
@@ -402,7 +404,7 @@ class CallbackReply(betterproto2.Message):
     Response to `deliver_otp`.
     """
 
-    authenticate: "AuthenticateResponse | None" = betterproto2.field(
+    authenticate: "AuthenticateConsumerResponse | None" = betterproto2.field(
         12, betterproto2.TYPE_MESSAGE, optional=True, group="response"
     )
     """
@@ -492,7 +494,7 @@ class CallbackRequest(betterproto2.Message):
     Request to deliver a one-time password.
     """
 
-    authenticate: "AuthenticateRequest | None" = betterproto2.field(
+    authenticate: "AuthenticateConsumerRequest | None" = betterproto2.field(
         12, betterproto2.TYPE_MESSAGE, optional=True, group="request"
     )
     """
@@ -898,7 +900,7 @@ class ThreeDsTransaction(betterproto2.Message):
     does not send it.
     """
 
-    acs_transaction_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    acs_trans_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID.
     """
@@ -1075,4 +1077,5 @@ from d1_gateway_client._redaction import redact  # noqa: E402
 redact(CardCredentialsResponse, 'encrypted_data')
 redact(CardDetails, 'credentials', 'name', 'cvv')
 redact(DeliverOtpRequest, 'otp', 'pan_suffix', 'unrecognized')
-redact(AuthenticateRequest, 'unrecognized')
+redact(AuthenticateConsumerRequest, 'unrecognized')
+redact(ThreeDsTransaction, 'unrecognized')

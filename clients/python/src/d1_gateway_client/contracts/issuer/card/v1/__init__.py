@@ -7,11 +7,11 @@ __all__ = (
     "CardAccount",
     "CardServiceAsyncStub",
     "CardServiceSyncStub",
-    "CardState",
     "CreateCardRequest",
     "CreateCardResponse",
     "DeleteCardRequest",
     "DeleteCardResponse",
+    "InitialCardState",
     "RegisterCardRequest",
     "RegisterCardResponse",
     "RenewCardRequest",
@@ -41,9 +41,9 @@ _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
-class CardState(betterproto2.Enum):
+class InitialCardState(betterproto2.Enum):
     """
-    State of a card at D1.
+    State of a new card.
     """
 
     UNSPECIFIED = 0
@@ -58,44 +58,23 @@ class CardState(betterproto2.Enum):
 
     INACTIVE = 2
     """
-    Created or registered, not yet in use.
-    """
-
-    SUSPENDED = 3
-    """
-    Out of use until resumed or replaced.
-    """
-
-    REPLACED = 4
-    """
-    Replaced by another card. Final.
-    """
-
-    DELETED = 5
-    """
-    Deleted. Final.
+    Not yet in use.
     """
 
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
-            0: "CARD_STATE_UNSPECIFIED",
-            1: "CARD_STATE_ACTIVE",
-            2: "CARD_STATE_INACTIVE",
-            3: "CARD_STATE_SUSPENDED",
-            4: "CARD_STATE_REPLACED",
-            5: "CARD_STATE_DELETED",
+            0: "INITIAL_CARD_STATE_UNSPECIFIED",
+            1: "INITIAL_CARD_STATE_ACTIVE",
+            2: "INITIAL_CARD_STATE_INACTIVE",
         }
 
     @classmethod
     def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
         return {
-            "CARD_STATE_UNSPECIFIED": 0,
-            "CARD_STATE_ACTIVE": 1,
-            "CARD_STATE_INACTIVE": 2,
-            "CARD_STATE_SUSPENDED": 3,
-            "CARD_STATE_REPLACED": 4,
-            "CARD_STATE_DELETED": 5,
+            "INITIAL_CARD_STATE_UNSPECIFIED": 0,
+            "INITIAL_CARD_STATE_ACTIVE": 1,
+            "INITIAL_CARD_STATE_INACTIVE": 2,
         }
 
 
@@ -105,7 +84,7 @@ class CardAccount(betterproto2.Message):
     Account that a new card draws on.
     """
 
-    default: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    is_default: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
     """
     Whether this is the consumer's default account.
     """
@@ -160,9 +139,11 @@ class CreateCardRequest(betterproto2.Message):
     D1's id of the card product, as set up at onboarding: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
-    state: "CardState" = betterproto2.field(6, betterproto2.TYPE_ENUM, default_factory=lambda: CardState(0))
+    state: "InitialCardState" = betterproto2.field(
+        6, betterproto2.TYPE_ENUM, default_factory=lambda: InitialCardState(0)
+    )
     """
-    Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE.
+    Initial state. Unspecified: ACTIVE.
     """
 
     accounts: "list[CardAccount]" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -304,9 +285,11 @@ class RegisterCardRequest(betterproto2.Message):
     D1's id of the card product, as set up at onboarding: 1 to 48 characters of `[A-Za-z0-9_-]`. Required.
     """
 
-    state: "CardState" = betterproto2.field(7, betterproto2.TYPE_ENUM, default_factory=lambda: CardState(0))
+    state: "InitialCardState" = betterproto2.field(
+        7, betterproto2.TYPE_ENUM, default_factory=lambda: InitialCardState(0)
+    )
     """
-    Initial state: ACTIVE or INACTIVE. Unspecified: ACTIVE.
+    Initial state. Unspecified: ACTIVE.
     """
 
     name_on_card: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
@@ -958,6 +941,7 @@ from d1_gateway_client._redaction import redact  # noqa: E402
 
 redact(CardAccount, 'number')
 redact(CreateCardRequest, 'name_on_card', 'second_name_on_card')
+redact(CreateCardResponse, 'unrecognized')
 redact(RegisterCardRequest, 'name_on_card', 'second_name_on_card', 'encrypted_data')
 redact(RenewCardRequest, 'encrypted_data')
 redact(ReplaceCardRequest, 'encrypted_data')

@@ -845,3 +845,5 @@ from d1_gateway_client._redaction import redact  # noqa: E402
 redact(PhoneNumber, 'country_code', 'phone_number')
 redact(PostalAddress, 'line1', 'line2', 'city', 'state', 'zip_code', 'country_code')
 redact(PersonalInformation, 'language', 'first_name', 'middle_name', 'last_name', 'title', 'date_of_birth', 'email', 'mobile_phone_number', 'residency_address')
+redact(ConsumerOperation, 'unrecognized')
+redact(ConsumerOperationDetails, 'unrecognized')

@@ -272,7 +272,7 @@ class ListSubscriptionsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    Maximum number of subscriptions in the page, 1 to 1000. 0: 100.
+    Maximum number of subscriptions in the page. 0: 100. Above 1000: 1000.
     """
 
     page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -429,12 +429,12 @@ class ResetSubscriptionRequest(betterproto2.Message):
     One of the event log's present ends.
     """
 
-    cursor: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True, group="target")
+    after_cursor: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True, group="target")
     """
     The place after the notification with this cursor.
     """
 
-    time: "datetime.datetime | None" = betterproto2.field(
+    since_time: "datetime.datetime | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True, group="target"
     )
     """
@@ -500,7 +500,7 @@ class Subscription(betterproto2.Message):
     included.
     """
 
-    watchers: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+    watcher_count: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
     """
     Number of watchers at all gateways: one of them is active, the others stand by.
     """
@@ -558,7 +558,7 @@ class WatchNotificationsRequest(betterproto2.Message):
     The place after the notification with this cursor.
     """
 
-    since: "datetime.datetime | None" = betterproto2.field(
+    since_time: "datetime.datetime | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True, group="start"
     )
     """

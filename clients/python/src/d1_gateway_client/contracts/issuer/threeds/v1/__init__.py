@@ -36,7 +36,6 @@ __all__ = (
     "MessageCategory",
     "MessageExtension",
     "MessageVersion",
-    "PhoneNumber",
     "RReq",
     "RecurringInd",
     "SellerInfo",
@@ -50,6 +49,7 @@ __all__ = (
     "ThreeDsOperationServiceSyncStub",
     "ThreeDsOperationStatus",
     "ThreeDsOperationType",
+    "ThreeDsPhoneNumber",
     "ThreeDsRequestorAuthenticationInfo",
     "ThreeDsRequestorPriorAuthenticationInfo",
     "TransStatus",
@@ -1144,17 +1144,17 @@ class AReq(betterproto2.Message):
     The cardholder's e-mail address. At most 254 characters.
     """
 
-    home_phone: "PhoneNumber | None" = betterproto2.field(56, betterproto2.TYPE_MESSAGE, optional=True)
+    home_phone: "ThreeDsPhoneNumber | None" = betterproto2.field(56, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The cardholder's phone at home.
     """
 
-    mobile_phone: "PhoneNumber | None" = betterproto2.field(57, betterproto2.TYPE_MESSAGE, optional=True)
+    mobile_phone: "ThreeDsPhoneNumber | None" = betterproto2.field(57, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The cardholder's mobile phone.
     """
 
-    work_phone: "PhoneNumber | None" = betterproto2.field(58, betterproto2.TYPE_MESSAGE, optional=True)
+    work_phone: "ThreeDsPhoneNumber | None" = betterproto2.field(58, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The cardholder's phone at work.
     """
@@ -1947,7 +1947,7 @@ class BrowserChallenge(betterproto2.Message):
     The form field `creq`: base64url without padding.
     """
 
-    session_data_max: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    max_session_data_length: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
     Maximum length of `threeDSSessionData`, in characters.
     """
@@ -2373,7 +2373,7 @@ class ListThreeDsOperationsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    Maximum number of operations in the page, 1 to 50. 0: 10. A page may have fewer although others follow.
+    Maximum number of operations in the page. 0: 10. Above 50: 50. A page may have fewer although others follow.
     """
 
     page_token: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -2401,7 +2401,7 @@ class ListThreeDsOperationsResponse(betterproto2.Message):
     The `page_token` of the next page; empty if this is the last one.
     """
 
-    remaining_operations: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    remaining_operation_count: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
     The number of older operations after this page.
     """
@@ -2619,26 +2619,6 @@ class MessageExtension(betterproto2.Message):
 
 
 default_message_pool.register_message("issuer.threeds.v1", "MessageExtension", MessageExtension)
-
-
-@dataclass(eq=False, repr=False)
-class PhoneNumber(betterproto2.Message):
-    """
-    A phone number.
-    """
-
-    cc: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-    """
-    Country code. 1 to 3 digits. Required.
-    """
-
-    subscriber: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-    """
-    The rest of the number. 1 to 12 digits. Required.
-    """
-
-
-default_message_pool.register_message("issuer.threeds.v1", "PhoneNumber", PhoneNumber)
 
 
 @dataclass(eq=False, repr=False)
@@ -3001,7 +2981,7 @@ class SellerInfo(betterproto2.Message):
     The seller's e-mail address. Only in 2.3.1. At most 254 characters.
     """
 
-    seller_phone: "PhoneNumber | None" = betterproto2.field(13, betterproto2.TYPE_MESSAGE, optional=True)
+    seller_phone: "ThreeDsPhoneNumber | None" = betterproto2.field(13, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The seller's phone. Only in 2.3.1.
     """
@@ -3258,7 +3238,7 @@ class ThreeDsOperationDetails(betterproto2.Message):
     Details of a 3-D Secure operation.
     """
 
-    acs_transaction_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    acs_trans_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID.
     """
@@ -3277,6 +3257,26 @@ class ThreeDsOperationDetails(betterproto2.Message):
 
 
 default_message_pool.register_message("issuer.threeds.v1", "ThreeDSOperationDetails", ThreeDsOperationDetails)
+
+
+@dataclass(eq=False, repr=False)
+class ThreeDsPhoneNumber(betterproto2.Message):
+    """
+    A phone number.
+    """
+
+    cc: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Country code. 1 to 3 digits. Required.
+    """
+
+    subscriber: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The rest of the number. 1 to 12 digits. Required.
+    """
+
+
+default_message_pool.register_message("issuer.threeds.v1", "ThreeDSPhoneNumber", ThreeDsPhoneNumber)
 
 
 @dataclass(eq=False, repr=False)
@@ -3680,11 +3680,13 @@ from ....google import protobuf as ___google__protobuf__
 
 from d1_gateway_client._redaction import redact  # noqa: E402
 
+redact(ThreeDsOperation, 'unrecognized')
+redact(ThreeDsOperationDetails, 'unrecognized')
 redact(AcctInfo, 'ch_acc_req_id')
 redact(AcsRenderingType, 'unrecognized')
 redact(MerchantRiskIndicator, 'delivery_email_address')
 redact(MessageExtension, 'data', 'unrecognized')
-redact(PhoneNumber, 'cc', 'subscriber')
+redact(ThreeDsPhoneNumber, 'cc', 'subscriber')
 redact(SellerInfo, 'seller_name', 'seller_id', 'seller_business_name', 'seller_addr_line1', 'seller_addr_line2', 'seller_addr_line3', 'seller_addr_city', 'seller_addr_state', 'seller_addr_post_code', 'seller_addr_country', 'seller_email', 'seller_phone')
 redact(ThreeDsRequestorAuthenticationInfo, 'three_ds_req_auth_data')
 redact(ThreeDsRequestorPriorAuthenticationInfo, 'three_ds_req_prior_auth_data')
