@@ -65,6 +65,14 @@ async def test_every_service_is_called_by_threads(
     assert running.sandbox.store.card(register.card_id).state.name == "SUSPENDED"
 
 
+def test_a_closed_client_sends_nothing(options: Options) -> None:
+    with GatewayClient(options) as client:
+        pass
+    with pytest.raises(errors.UnavailableError, match="The client is closed") as caught:
+        client.cards.suspend_card(SUSPEND)
+    assert caught.value.outcome is errors.ErrorOutcome.NOT_SENT
+
+
 async def test_an_error_of_d1_says_why_and_that_nothing_changed(client: AsyncGatewayClient) -> None:
     with pytest.raises(errors.NotFoundError) as caught:
         await client.cards.suspend_card(SUSPEND)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import aiohttp
+import grpc
 import pytest
 import uvloop
 from aiohttp import web, web_protocol
@@ -36,7 +37,7 @@ from gateway.aio.http_server import HttpConnection
 from gateway.edge.server_connection import Connection
 
 _ROOT = Path(__file__).parents[3]
-_BOUNDED = ("aiohttp", "betterproto2", "nats-py", "protovalidate", "uvloop")
+_BOUNDED = ("aiohttp", "betterproto2", "grpcio", "nats-py", "protovalidate", "uvloop")
 _CONNECTION = "gateway/edge/server_connection.py"
 _HTTP_SERVER = "gateway/aio/http_server.py"
 _HTTP_CLIENT = "adapters/http/client.py"
@@ -266,3 +267,17 @@ def test_protovalidates_annotations_have_the_number_that_reflection_looks_for() 
     _expect(
         "protovalidate", "gateway/grpc_api/reflection.py", "annotations are field 1159", holds=annotations == {1159}
     )
+
+
+def test_grpcios_blocking_channels_say_whether_they_are_connected() -> None:
+    file = "clients/python/src/d1_gateway_client/_blocking.py"
+    channel: Any = grpc.insecure_channel("127.0.0.1:9")
+    state = channel._channel.check_connectivity_state(try_to_connect=False)
+    known = {each.value[0] for each in grpc.ChannelConnectivity}
+    _expect("grpcio", file, "a channel has the number of its state", holds=state in known)
+    _expect(
+        "grpcio", file, "it is not ready before it connects", holds=state != grpc.ChannelConnectivity.READY.value[0]
+    )
+    channel.close()
+    with pytest.raises(ValueError, match="closed"):
+        channel._channel.check_connectivity_state(try_to_connect=True)

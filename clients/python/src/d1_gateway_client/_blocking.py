@@ -7,12 +7,15 @@ from typing import Any, cast
 import betterproto2
 import grpc
 
-from d1_gateway_client import _channel, _wire, errors
+from d1_gateway_client import _channel, _wire
 from d1_gateway_client._retries import Backoff, pause_seconds, request_id, with_request_id
 from d1_gateway_client.errors import GatewayError
 from d1_gateway_client.options import Options
 
 __all__ = ["Connection", "failure", "opened"]
+
+_READY = grpc.ChannelConnectivity.READY.value[0]
+_FIRST_POLL_SECONDS, _MAX_POLL_SECONDS = 0.001, 0.05
 
 _Serializer = Callable[[Any], bytes]
 _Parser = Callable[[bytes], Any]
@@ -91,33 +94,29 @@ class Connection:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _attempt(self, method: Any, request: Any, end: float) -> Any:
-        left, metadata = end - time.monotonic(), self._metadata()
-        if not self._is_own:
-            return _translated(lambda: method(request, timeout=left, metadata=metadata))
-        plugin = _CallCredentials(metadata)
-        credentials = grpc.metadata_call_credentials(plugin)
+        metadata = self._metadata()
+        if self._is_own:
+            self._wait_connected(end)
+        return _translated(lambda: method(request, timeout=end - time.monotonic(), metadata=metadata))
+
+    def _wait_connected(self, end: float) -> None:
+        """Wait for the connection. A call that gets none was certainly not sent."""
+        # grpcio has no public way to ask that of a blocking channel. Call credentials would tell, but their end in a
+        # thread of gRPC's can freeze the process while the channel is closed: https://github.com/grpc/grpc/pull/42247
+        channel: Any = self._channel
+        pause = _FIRST_POLL_SECONDS
         try:
-            return _translated(lambda: method(request, timeout=left, credentials=credentials, wait_for_ready=True))
-        except (errors.UnavailableError, errors.DeadlineExceededError) as error:
-            if plugin.is_connected:
-                raise
-            raise _wire.not_sent(f"No connection to {self._options.address}.") from error
+            while channel._channel.check_connectivity_state(try_to_connect=True) != _READY:
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise _wire.not_sent(f"No connection to {self._options.address}.")
+                time.sleep(min(pause, left))
+                pause = min(2 * pause, _MAX_POLL_SECONDS)
+        except ValueError:
+            raise _wire.not_sent("The client is closed.") from None
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return _channel.authorization(self._options.bearer_token())
-
-
-class _CallCredentials(grpc.AuthMetadataPlugin):
-    """The credentials of a call. gRPC asks for them when it has a connection, before it sends anything."""
-
-    def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
-        self.is_connected = False
-        self._metadata = metadata
-
-    def __call__(self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
-        del context
-        self.is_connected = True
-        callback(self._metadata, None)
 
 
 def opened(options: Options) -> Connection:
