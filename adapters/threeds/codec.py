@@ -15,8 +15,9 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from gateway.json_input import struct_of, value_of
 from gateway.threeds.rules.codes import Codes, codes_of
-from gateway.threeds.rules.structs import struct_from_json, struct_to_json, value_from_json, value_to_json
+from gateway.threeds.rules.structs import struct_to_json, value_to_json
 from gateway.threeds.rules.tables import MESSAGES, Row, objects, table
 
 __all__ = ["UnreadableError", "UnwritableError", "decode", "encode", "to_body"]
@@ -68,7 +69,7 @@ def to_body(message: Message, version: str) -> bytes:
 def decode(kind: type[M], data: Mapping[str, Any]) -> M:
     """Read a message from a JSON object of any version, without losing data.
 
-    An empty text or list counts as absent. Data beyond the contract goes to ``unrecognized`` as received.
+    An empty text or list, or null, counts as absent. Data beyond the contract goes to ``unrecognized`` as received.
 
     Args:
         kind: The message's class.
@@ -204,6 +205,8 @@ class _Reader:
                 if name != _TYPE or value != self._type:
                     rest[name] = value
                 continue
+            if value is None:
+                continue
             attribute, read = entry
             result = read(value)
             if result is _UNREADABLE:
@@ -213,7 +216,7 @@ class _Reader:
         if rest:
             if not self._keeps_rest:
                 return _UNREADABLE
-            values[_UNRECOGNIZED] = struct_from_json(rest)
+            values[_UNRECOGNIZED] = struct_of(rest)
         return self._kind(**values)
 
 
@@ -248,9 +251,9 @@ def _value_reader(field: FieldDescriptor) -> _Read:
 
 def _message_reader(inner: Descriptor) -> _Read:
     if inner.full_name == "google.protobuf.Struct":
-        return lambda value: struct_from_json(value) if isinstance(value, dict) else _UNREADABLE
+        return lambda value: struct_of(value) if isinstance(value, dict) else _UNREADABLE
     if inner.full_name == "google.protobuf.Value":
-        return value_from_json
+        return value_of
     nested = _reader(inner)
     # A bare text in some versions, see `_text_of`.
     may_be_text = "text" in inner.fields_by_name

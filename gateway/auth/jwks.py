@@ -4,9 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, TypeAlias, TypeGuard
+from typing import Any, Final, Literal, TypeAlias
 
-import orjson
 import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
@@ -14,6 +13,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from gateway.aio.clock import every
 from gateway.auth.jose import from_base64url
 from gateway.auth.jwks_sources import Source, SourceError
+from gateway.json_input import InvalidJsonError, read_object, without_nulls
 
 __all__ = ["Algorithm", "Jwks", "Keys", "parse"]
 
@@ -49,13 +49,14 @@ def parse(document: bytes, algorithms: Collection[Algorithm]) -> Keys:
         SourceError: The document is not a JWK set.
     """
     try:
-        listed = orjson.loads(document)["keys"]
-    except (ValueError, TypeError, KeyError):
+        listed = read_object(document)["keys"]
+    except (InvalidJsonError, KeyError):
         raise SourceError("not a JWK set") from None
     if not isinstance(listed, list):
         raise SourceError("not a JWK set")
     found: dict[tuple[str, str], Key] = {}
-    for jwk in listed:
+    for each in listed:
+        jwk = without_nulls(each) if isinstance(each, dict) else {}
         if not _may_verify(jwk):
             continue
         for algorithm in algorithms:
@@ -65,8 +66,8 @@ def parse(document: bytes, algorithms: Collection[Algorithm]) -> Keys:
     return found
 
 
-def _may_verify(jwk: object) -> TypeGuard[dict[str, Any]]:
-    if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str) or not jwk["kid"] or _PRIVATE & jwk.keys():
+def _may_verify(jwk: Mapping[str, Any]) -> bool:
+    if not isinstance(jwk.get("kid"), str) or not jwk["kid"] or _PRIVATE & jwk.keys():
         return False
     operations = jwk.get("key_ops")
     return jwk.get("use", "sig") == "sig" and (

@@ -1,8 +1,8 @@
 """Loads the keys and passphrases that the settings name."""
 
+from codecs import BOM_UTF8
 from pathlib import Path
 
-import orjson
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
+from gateway.json_input import read_object, without_nulls
 from gateway.settings import SettingsError
 
 __all__ = ["is_encrypted", "load", "only_line", "open_pem", "read_passphrase"]
@@ -36,7 +37,7 @@ def load(setting: str, file: Path, *, kid: str | None = None, private: bool, pas
     content = file.read_bytes()
     _check_passphrase_is_due(setting, file, content, passphrase)
     try:
-        source = orjson.loads(content) if _is_json(content) else content
+        source = without_nulls(read_object(content)) if _is_json(content) else content
         key = ECKey.import_key(source, None if kid is None else {"kid": kid}, passphrase)
     # The errors' own texts are not passed on, because they may hold part of the key.
     except (JoseError, KeyError, TypeError):
@@ -116,7 +117,7 @@ def only_line(place: str, content: bytes) -> bytes:
 
 
 def _is_json(content: bytes) -> bool:
-    return content.lstrip().startswith(b"{")
+    return content.removeprefix(BOM_UTF8).lstrip().startswith(b"{")
 
 
 def _check_passphrase_is_due(setting: str, file: Path, content: bytes, passphrase: bytes | None) -> None:

@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from gateway.json_input import MAX_LEVELS
 from sandbox.d1.callbacks.edge_client import EdgeCredentials
 from sandbox.d1.model.contract import EDGE_TOKEN_PATH
 from tests.e2e.canary_media import Evidence, Medium
@@ -161,13 +162,12 @@ class Edge:
         text = self._canaries.all()
         whole = orjson.dumps({**good, "further": text})
         deep: Any = text
-        for _ in range(20):
+        for _ in range(MAX_LEVELS + 1):
             deep = {self._canaries["PAN"]: deep}
         yield whole[:-2], {}
         yield orjson.dumps([text]), {}
         yield text.encode(), {}
         yield orjson.dumps({**good, **deep}), {}
-        yield orjson.dumps({**good, "deeper": {"still": [[[[[[[[[[[[[[deep]]]]]]]]]]]]]]}}), {}
         yield orjson.dumps({**good, "much": text * 100}), {}
         yield whole, {"Content-Type": f"text/{self._canaries['last name']}"}
         yield whole, {"Content-Encoding": "gzip"}

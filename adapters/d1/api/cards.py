@@ -7,6 +7,7 @@ from adapters.d1.api.client import D1Client
 from adapters.d1.api.endpoints import DEFAULT_REASON_CODE, FIELDS, body, word
 from adapters.d1.api.errors import contract_broken
 from adapters.d1.api.jwe import encrypt_credentials
+from gateway.json_input import fill_struct
 from gateway.ports import Call
 from issuer.card.v1 import messages_pb2 as card
 
@@ -47,7 +48,7 @@ class D1CardIssuer:
             raise contract_broken("D1's response names no card. A card may have been created.", status=response.status)
         reply = card.CreateCardResponse(card_id=card_id)
         if created:
-            reply.unrecognized.update(created)
+            fill_struct(reply.unrecognized, created)
         return reply
 
     async def register_card(self, request: card.RegisterCardRequest, call: Call) -> card.RegisterCardResponse:

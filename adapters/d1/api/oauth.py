@@ -21,6 +21,7 @@ from adapters.d1.api.keys import IssuerKeys
 from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
+from gateway.json_input import without_nulls
 from gateway.settings import UpstreamSettings
 
 __all__ = ["TokenSource", "sign_assertion"]
@@ -237,7 +238,7 @@ class TokenSource:
 
 def _read_token(response: UpstreamResponse, requested: float) -> _Token:
     """Parse a token response (RFC 6749 section 5.1)."""
-    body = response.json_object() or {}
+    body = without_nulls(response.json_object() or {})
     value = body.get("access_token")
     lifetime = _lifetime_seconds(body.get("expires_in", _DOCUMENTED_LIFETIME_SECONDS))
     is_bearer = str(body.get("token_type", "Bearer")).lower() == "bearer"
@@ -252,6 +253,6 @@ def _lifetime_seconds(expires_in: object) -> float | None:
         return None
     try:
         lifetime = float(expires_in)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return lifetime if math.isfinite(lifetime) and lifetime > 0 else None

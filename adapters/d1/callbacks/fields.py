@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from gateway.edge.responses import HttpError
+from gateway.json_input import fill_struct
 
 __all__ = ["CARD_ID", "CONSUMER_ID", "OPERATION_ID", "FieldError", "Fields", "parse_time"]
 
@@ -18,10 +19,6 @@ OPERATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """An operation's id (D1 API: identifiers)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_EXACT_INTEGER = 2**53
-_NUMBER = re.compile(r"[0-9](?:[ ._-]?[0-9]){3,}")
-# A Struct uses three nested messages per level, and protobuf readers accept a hundred.
-_MAX_DEPTH = 16
 
 
 class FieldError(HttpError):
@@ -92,27 +89,14 @@ class Fields:
         return self.nested(name) if value is None or isinstance(value, dict) else None
 
     def rest_into(self, struct: struct_pb2.Struct) -> None:
-        """Copy the remaining fields into a Struct.
-
-        An integer that a double cannot represent exactly is kept as text.
-
-        Raises:
-            FieldError: A field nests too deep.
-        """
-        for name, value in self._values.items():
-            try:
-                _fill(struct.fields[name], value, _MAX_DEPTH)
-            except _TooDeepError:
-                raise self._error(name, f"nests deeper than {_MAX_DEPTH} levels") from None
+        """Copy the remaining fields into a Struct, as `gateway.json_input.fill_struct` writes it."""
+        fill_struct(struct, self._values)
 
     def __bool__(self) -> bool:
         return bool(self._values)
 
     def _error(self, name: str, rule: str) -> FieldError:
-        # An unknown field's name is the sender's text: the response and the log get its printable start only, without
-        # any number that could be a card's or a phone's.
-        shown = _NUMBER.sub("****", "".join(character for character in name[:64] if character.isprintable()))
-        return FieldError(f"{self._prefix}{shown} {rule}")
+        return FieldError(f"{self._prefix}{name} {rule}")
 
 
 def parse_time(text: str) -> tuple[int, int] | None:
@@ -129,32 +113,3 @@ def parse_time(text: str) -> tuple[int, int] | None:
     except (ValueError, OverflowError):
         return None
     return since.days * 86_400 + since.seconds, since.microseconds * 1000
-
-
-class _TooDeepError(Exception):
-    pass
-
-
-def _fill(value: struct_pb2.Value, source: Any, depth: int) -> None:
-    if depth == 0:
-        raise _TooDeepError
-    match source:
-        case None:
-            value.null_value = struct_pb2.NULL_VALUE
-        case bool():
-            value.bool_value = source
-        case str():
-            value.string_value = source
-        case int() if abs(source) > _MAX_EXACT_INTEGER:
-            value.string_value = str(source)
-        case int() | float():
-            value.number_value = source
-        case list():
-            # Set even if empty, so that the value stays a list.
-            value.list_value.SetInParent()
-            for item in source:
-                _fill(value.list_value.values.add(), item, depth - 1)
-        case _:
-            value.struct_value.SetInParent()
-            for name, item in source.items():
-                _fill(value.struct_value.fields[name], item, depth - 1)

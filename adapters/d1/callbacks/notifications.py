@@ -68,7 +68,7 @@ class ConsumerNotifications:
 
         Raises:
             HttpError: 404 for an unknown issuer; 400 or 415 for a malformed notification.
-            FieldError: The operation's id, name or status is missing or malformed, or a field nests too deep.
+            FieldError: The operation's id, name or status is missing or malformed.
             GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored, and D1 sends it again.
         """
         arrival = await _receive(request, self._issuers, "consumerId", CONSUMER_ID)

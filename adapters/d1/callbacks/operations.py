@@ -72,7 +72,7 @@ def parse_consumer_operation(fields: Fields, operation: consumer.ConsumerOperati
     """Parse a consumer operation into `operation`. A field of another type than assumed is kept as an unknown one.
 
     Raises:
-        FieldError: The operation's id, name or status is missing or malformed, or a field nests too deep.
+        FieldError: The operation's id, name or status is missing or malformed.
     """
     names = d1.ConsumerOperation
     type_text = fields.text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)

@@ -63,11 +63,7 @@ def id_in_query(request: web.Request, name: str, form: re.Pattern[str]) -> str:
 
 
 def parse_transaction(fields: Fields, transaction: requests_pb2.ThreeDSTransaction) -> None:
-    """Parse a purchase into `transaction`; an unexpected field is kept as received.
-
-    Raises:
-        FieldError: A field nests too deep.
-    """
+    """Parse a purchase into `transaction`; an unexpected field is kept as received."""
     transaction.SetInParent()
     names = d1.ThreeDSTransaction
     transaction.acs_trans_id = fields.fitting_text(names.ACS_TRANSACTION_ID, max_length=MAX_TEXT_LENGTH)

@@ -52,7 +52,6 @@ class StepUpCallbacks:
 
         Raises:
             HttpError: The request is malformed, no handler replies, or the handler declines.
-            FieldError: A field nests too deep.
         """
         issuer_id = issuer_in_path(request, self._issuers)
         wanted = requests_pb2.AuthenticateConsumerRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))

@@ -1,12 +1,11 @@
-"""Free JSON in messages: converts ``google.protobuf.Struct`` and ``Value`` from and to plain values."""
+"""Free JSON in messages: converts ``google.protobuf.Struct`` and ``Value`` to plain values."""
 
-from collections.abc import Mapping
 from math import copysign, isfinite
 from typing import Any
 
 from google.protobuf import struct_pb2
 
-__all__ = ["struct_from_json", "struct_to_json", "value_from_json", "value_to_json"]
+__all__ = ["struct_to_json", "value_to_json"]
 
 _EXACT = 2**53
 """A double holds every integer below this."""
@@ -35,18 +34,6 @@ def value_to_json(value: struct_pb2.Value) -> Any:
     if kind == "list_value":
         return [value_to_json(item) for item in value.list_value.values]
     return None
-
-
-def struct_from_json(plain: Mapping[str, Any]) -> struct_pb2.Struct:
-    """Return a plain JSON object as a Struct. Integers of 2**53 or more are rounded."""
-    struct = struct_pb2.Struct()
-    struct.update(plain)
-    return struct
-
-
-def value_from_json(plain: Any) -> struct_pb2.Value:
-    """Return a plain JSON value as a Value, as `struct_from_json` does."""
-    return struct_from_json({"": plain}).fields[""]
 
 
 def _number(number: float) -> int | float:

@@ -261,6 +261,21 @@ async def test_any_success_will_do_where_no_body_is_needed(d1: FakeD1, cards: D1
     assert await cards.suspend_card(SUSPEND, call()) == card.SuspendCardResponse()
 
 
+async def test_json_that_d1_writes_in_its_own_way_is_read(d1: FakeD1, cards: D1CardIssuer) -> None:
+    odd = rb'{"cardId":"crd_1","reference":74999999999999999999991,"factor":1e999,"name":"Caf\ud83d","none":null}'
+    d1.replies = [reply(b"\xef\xbb\xbf" + odd, 201)]
+
+    created = await cards.create_card(CREATE, call())
+
+    assert created.card_id == "crd_1"
+    assert json_format.MessageToDict(created.unrecognized) == {
+        "reference": "74999999999999999999991",
+        "factor": "1e999",
+        "name": "Caf\ufffd",
+        "none": None,
+    }
+
+
 @pytest.mark.parametrize(
     "body",
     [b'{"cardId":"' + b"c" * 49 + b'"}', b'{"cardId":"crd_1","deep":' + b"[" * 40 + b"]" * 40 + b"}"],

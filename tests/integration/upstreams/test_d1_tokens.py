@@ -90,6 +90,15 @@ async def test_a_token_is_used_for_its_life_which_is_a_number_a_text_or_the_docu
     assert await tokens.get() == d1.tokens[1] != first
 
 
+@pytest.mark.parametrize("further", ['"expires_in":null,"token_type":null', '"rate":1e999', r'"scope":"Caf\ud83d"'])
+async def test_a_token_is_taken_from_json_that_d1_writes_in_its_own_way(
+    d1: FakeD1, tokens: Tokens, further: str
+) -> None:
+    d1.token_reply = reply(f'\ufeff{{"access_token":"abc",{further}}}'.encode())
+
+    assert await tokens.get() == "abc"
+
+
 async def test_an_early_refresh_holds_nobody_up_and_happens_once(d1: FakeD1, tokens: Tokens) -> None:
     old = await tokens.get()
     tokens.clock.now += 0.81 * LIFETIME
@@ -173,6 +182,8 @@ async def test_all_who_wait_for_a_fetch_that_fails_get_their_own_error_and_the_n
         b'{"access_token":"a b"}',
         b'{"access_token":"a\\r\\nx: y"}',
         b'{"access_token":"abc","expires_in":"soon"}',
+        b'{"access_token":"abc","expires_in":' + b"9" * 400 + b"}",
+        b'{"access_token":"abc","expires_in":1e999}',
         b'{"access_token":"abc","expires_in":"nan"}',
         b'{"access_token":"abc","expires_in":true}',
         b'{"access_token":"abc","expires_in":0}',

@@ -1,5 +1,7 @@
 """What goes to the 3DS server, and what its responses come to."""
 
+import json
+
 import pytest
 
 from adapters.threeds import HttpThreeDSServer
@@ -63,6 +65,20 @@ async def test_an_areq_goes_out_whole_and_its_ares_comes_back(threeds: FakeUpstr
     assert seen.json() == AREQ
     assert ares.trans_status == codes_pb2.TRANS_STATUS_AUTHENTICATED
     assert ares.unrecognized["fromTheFuture"] == 1
+
+
+async def test_json_that_the_server_writes_in_its_own_way_is_read(
+    threeds: FakeUpstream, server: HttpThreeDSServer
+) -> None:
+    odd = rb',"acquirerReference":74999999999999999999991,"acsReferenceNumber":null,"cardholderInfo":"Caf\ud83d"}'
+    known = {name: value for name, value in ARES.items() if name not in ("acsReferenceNumber", "cardholderInfo")}
+    threeds.replies = [reply(b"\xef\xbb\xbf" + json.dumps(known).encode()[:-1] + odd)]
+
+    ares = await server.authenticate(an_areq(), call())
+
+    assert dict(ares.unrecognized) == {"acquirerReference": "74999999999999999999991"}
+    assert ares.acs_reference_number == ""
+    assert ares.cardholder_info.text == "Caf\ufffd"
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,13 @@ async def _served(**changes: Any) -> AsyncIterator[tuple[Provider, Jwks, Clock]]
             yield served, keys, clock
 
 
+async def test_keys_are_read_from_json_that_a_provider_writes_in_its_own_way() -> None:
+    nulls = dict.fromkeys(("use", "alg", "key_ops", "d"))
+    written = jwk_set(jwk(EC, **nulls, x5c="Caf\ud83d", serial=10**22)).replace(b'"serial"', b'"factor":1e999,"serial"')
+    async with _served(document=b"\xef\xbb\xbf" + written) as (_, keys, _):
+        assert (await verifier(keys).verify(signed())).subject == "card-service"
+
+
 async def test_a_thousand_tokens_of_an_unknown_key_cause_one_request() -> None:
     async with _served() as (served, keys, clock):
         assert served.request_count == 1

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from google.protobuf import struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.d1.callbacks.fields import FieldError, Fields, parse_time
@@ -56,16 +56,6 @@ def as_kept(source: Any) -> Any:
             return {name: as_kept(item) for name, item in source.items()}
         case _:
             return source
-
-
-def depth(source: Any) -> int:
-    match source:
-        case list():
-            return 1 + max(map(depth, source), default=0)
-        case dict():
-            return 1 + max(map(depth, source.values()), default=0)
-        case _:
-            return 1
 
 
 def left(fields: Fields) -> dict[str, Any]:
@@ -169,26 +159,7 @@ def test_a_nested_field_is_refused_by_its_path() -> None:
 
 @given(st.dictionaries(st.text(max_size=6), values, max_size=5))
 def test_unknown_fields_are_kept_exactly_as_they_came(source: dict[str, Any]) -> None:
-    assume(depth(source) <= 16)
-
     assert left(Fields(orjson.loads(orjson.dumps(source)))) == as_kept(source)
-
-
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        (2**53, float(2**53)),
-        (-(2**53), float(-(2**53))),
-        (2**53 + 1, "9007199254740993"),
-        (-(2**53) - 1, "-9007199254740993"),
-        (2**64 - 1, "18446744073709551615"),
-        (-(2**63), "-9223372036854775808"),
-        (0, 0.0),
-        (1.5, 1.5),
-    ],
-)
-def test_a_whole_number_that_a_double_cannot_hold_is_kept_as_text(number: float, expected: float | str) -> None:
-    assert left(Fields(orjson.loads(orjson.dumps({"number": number})))) == {"number": expected}
 
 
 @pytest.mark.parametrize(
@@ -212,42 +183,6 @@ def test_what_is_empty_is_kept_as_what_it_is(empty: Any, kind: str) -> None:
     received = struct_pb2.Struct.FromString(struct.SerializeToString())
     assert kept(received.fields["field"]) == empty
     assert received.fields["field"].WhichOneof("kind") == kind
-
-
-def nest(levels: int, *, lists: bool) -> Any:
-    value: Any = 1
-    for _ in range(levels):
-        value = [value] if lists else {"a": value}
-    return value
-
-
-@pytest.mark.parametrize("lists", [True, False])
-def test_fifteen_levels_around_a_value_are_kept_and_sixteen_refused(*, lists: bool) -> None:
-    deep = {"deep": nest(15, lists=lists)}
-
-    assert left(Fields(deep)) == deep
-    with pytest.raises(FieldError, match=r"^deep nests deeper than 16 levels$"):
-        left(Fields({"deep": nest(16, lists=lists)}))
-
-
-@pytest.mark.parametrize("name", ["4716920538164073", "card 4716 9205 3816 4073", "card4716920538164073" + "x" * 60])
-def test_a_number_in_the_name_of_an_unknown_field_is_masked(name: str) -> None:
-    with pytest.raises(FieldError) as refused:
-        left(Fields({name: nest(20, lists=True)}))
-
-    assert re.search(r"[0-9]{4}", str(refused.value)) is None
-    assert "****" in str(refused.value)
-
-
-def test_the_name_of_an_unknown_field_is_shown_short_and_printable() -> None:
-    name = "line\nbreak\x1b[31m" + "x" * 200
-
-    with pytest.raises(FieldError) as caught:
-        left(Fields({name: nest(16, lists=True)}))
-
-    assert str(caught.value).isprintable()
-    assert str(caught.value).startswith("linebreak[31mxxx")
-    assert len(str(caught.value)) < 100
 
 
 def _as_json(time: tuple[int, int] | None) -> str:

@@ -17,12 +17,5 @@ def test_what_is_no_json_object_is_not_read(body: bytes) -> None:
     assert UpstreamResponse(200, body=body).json_object() is None
 
 
-@pytest.mark.parametrize(("levels", "is_read"), [(16, True), (17, False), (500, False), (100_000, False)])
-def test_an_object_is_read_only_to_a_depth_that_can_be_passed_on(levels: int, *, is_read: bool) -> None:
-    body = b'{"a":' + b"[" * (levels - 1) + b"1" + b"]" * (levels - 1) + b"}"
-
-    assert (UpstreamResponse(200, body=body).json_object() is not None) is is_read
-
-
 def test_an_answer_does_not_show_its_body() -> None:
     assert "secret" not in repr(UpstreamResponse(200, body=b'{"access_token":"secret"}'))

@@ -80,6 +80,13 @@ def test_a_key_is_read_in_either_form(file: Path, content: Content, *, private: 
     assert read.thumbprint() == KEY.thumbprint()
 
 
+def test_a_key_is_read_from_json_that_others_write_in_their_own_way(file: Path) -> None:
+    odd = json.dumps({**PRIVATE, "alg": None, "key_ops": None, "label": "Caf\ud83d", "serial": 10**22})
+    write(file, b"\xef\xbb\xbf" + odd.replace('"serial"', '"factor":1e999,"serial"').encode())
+
+    assert keys.load("a.setting", file, kid="a-kid", private=True).thumbprint() == KEY.thumbprint()
+
+
 def test_the_kid_of_the_settings_wins_over_the_one_in_the_file(file: Path) -> None:
     file.write_text(json.dumps({**PRIVATE, "kid": "in the file"}))
 

@@ -78,7 +78,9 @@ class DeliverOtpRequest(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged."""
+        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+        so is a number too large for a double.
+        """
 
     def __init__(
         self,
@@ -121,7 +123,9 @@ class AuthenticateConsumerRequest(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged."""
+        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+        so is a number too large for a double.
+        """
 
     def __init__(
         self,
@@ -216,7 +220,9 @@ class ThreeDSTransaction(_message.Message):
     """The time of the purchase, UTC."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged."""
+        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+        so is a number too large for a double.
+        """
 
     def __init__(
         self,

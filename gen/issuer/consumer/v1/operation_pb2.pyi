@@ -139,7 +139,9 @@ class ConsumerOperation(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged."""
+        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+        so is a number too large for a double.
+        """
 
     def __init__(
         self,
@@ -179,7 +181,9 @@ class ConsumerOperationDetails(_message.Message):
     """
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged."""
+        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+        so is a number too large for a double.
+        """
 
     def __init__(
         self,

@@ -164,7 +164,8 @@ class AcsRenderingType(_message.Message):
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified.
+        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+        all its digits, and so is a number too large for a double.
         """
 
     def __init__(
@@ -349,7 +350,8 @@ class MessageExtension(_message.Message):
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. Empty in requests.
+        codes unknown to an enum above, values of another JSON type than specified. Empty in requests. A whole number
+        beyond 2^53 is text with all its digits, and so is a number too large for a double.
         """
 
     def __init__(
@@ -705,7 +707,8 @@ class BroadcastInformation(_message.Message):
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. Empty in requests.
+        codes unknown to an enum above, values of another JSON type than specified. Empty in requests. A whole number
+        beyond 2^53 is text with all its digits, and so is a number too large for a double.
         """
 
     def __init__(
@@ -746,7 +749,8 @@ class CardholderInfo(_message.Message):
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified.
+        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+        all its digits, and so is a number too large for a double.
         """
 
     def __init__(
@@ -820,7 +824,8 @@ class SpcTransData(_message.Message):
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified.
+        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+        all its digits, and so is a number too large for a double.
         """
 
     def __init__(
@@ -868,7 +873,8 @@ class SpcImage(_message.Message):
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified.
+        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+        all its digits, and so is a number too large for a double.
         """
 
     def __init__(
@@ -903,7 +909,8 @@ class WebAuthnCred(_message.Message):
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified.
+        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+        all its digits, and so is a number too large for a double.
         """
 
     def __init__(
@@ -942,7 +949,8 @@ class AcsProtocolVersion(_message.Message):
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified.
+        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+        all its digits, and so is a number too large for a double.
         """
 
     def __init__(

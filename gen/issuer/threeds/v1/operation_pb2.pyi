@@ -122,7 +122,9 @@ class ThreeDSOperation(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged."""
+        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+        so is a number too large for a double.
+        """
 
     def __init__(
         self,
@@ -162,7 +164,9 @@ class ThreeDSOperationDetails(_message.Message):
     """The 3DS server transaction id (EMV 3DS `threeDSServerTransID`), usually a UUID."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged."""
+        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+        so is a number too large for a double.
+        """
 
     def __init__(
         self,

@@ -254,7 +254,8 @@ class RReq(_message.Message):
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified.
+        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+        all its digits, and so is a number too large for a double.
         """
 
     def __init__(

@@ -284,7 +284,8 @@ class AuthenticateConsumerRequest(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged.
+    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+    so is a number too large for a double.
     """
 
 
@@ -672,7 +673,8 @@ class DeliverOtpRequest(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged.
+    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+    so is a number too large for a double.
     """
 
 
@@ -934,7 +936,8 @@ class ThreeDsTransaction(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged.
+    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+    so is a number too large for a double.
     """
 
 

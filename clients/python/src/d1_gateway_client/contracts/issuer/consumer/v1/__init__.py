@@ -345,7 +345,8 @@ class ConsumerOperation(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged.
+    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+    so is a number too large for a double.
     """
 
 
@@ -368,7 +369,8 @@ class ConsumerOperationDetails(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged.
+    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+    so is a number too large for a double.
     """
 
 

@@ -671,7 +671,8 @@ class AcsProtocolVersion(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified.
+    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+    all its digits, and so is a number too large for a double.
     """
 
 
@@ -706,7 +707,8 @@ class AcsRenderingType(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified.
+    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+    all its digits, and so is a number too large for a double.
     """
 
 
@@ -1803,7 +1805,8 @@ class ARes(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified.
+    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+    all its digits, and so is a number too large for a double.
     """
 
 
@@ -1922,7 +1925,8 @@ class BroadcastInformation(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. Empty in requests.
+    codes unknown to an enum above, values of another JSON type than specified. Empty in requests. A whole number
+    beyond 2^53 is text with all its digits, and so is a number too large for a double.
     """
 
 
@@ -1989,7 +1993,8 @@ class CardholderInfo(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified.
+    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+    all its digits, and so is a number too large for a double.
     """
 
 
@@ -2077,7 +2082,8 @@ class Crd(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified.
+    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+    all its digits, and so is a number too large for a double.
     """
 
 
@@ -2268,7 +2274,8 @@ class Erro(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified.
+    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+    all its digits, and so is a number too large for a double.
     """
 
 
@@ -2614,7 +2621,8 @@ class MessageExtension(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. Empty in requests.
+    codes unknown to an enum above, values of another JSON type than specified. Empty in requests. A whole number
+    beyond 2^53 is text with all its digits, and so is a number too large for a double.
     """
 
 
@@ -2907,7 +2915,8 @@ class RReq(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified.
+    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+    all its digits, and so is a number too large for a double.
     """
 
 
@@ -3016,7 +3025,8 @@ class SpcImage(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified.
+    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+    all its digits, and so is a number too large for a double.
     """
 
 
@@ -3101,7 +3111,8 @@ class SpcTransData(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified.
+    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+    all its digits, and so is a number too large for a double.
     """
 
 
@@ -3225,7 +3236,8 @@ class ThreeDsOperation(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged.
+    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+    so is a number too large for a double.
     """
 
 
@@ -3252,7 +3264,8 @@ class ThreeDsOperationDetails(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged.
+    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+    so is a number too large for a double.
     """
 
 
@@ -3381,7 +3394,8 @@ class WebAuthnCred(betterproto2.Message):
     )
     """
     Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified.
+    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
+    all its digits, and so is a number too large for a double.
     """
 
 
