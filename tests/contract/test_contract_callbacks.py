@@ -10,6 +10,7 @@ from google.protobuf import json_format
 
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
+from issuer.consumer.v1 import personal_information_pb2 as personal
 from sandbox import Sandbox
 from sandbox.handler import Handler, Responder
 from tests.callback_replies import PERSON, Issuer, reject, tell_person
@@ -51,6 +52,16 @@ async def test_a_handlers_reply_about_a_person_reaches_d1_in_its_own_terms(runni
     assert (request.issuer_id, request.correlation_id, request.attempt) == ("SANDBOX001", "call-1", 1)
     assert (sent.consumer_id, sent.card_id) == ("consumer-1", "card-7")
     assert 0 < request.time_left.ToMilliseconds() <= 2000
+
+
+async def test_what_a_handler_leaves_empty_is_not_sent_to_d1(running: Running, d1: D1) -> None:
+    async def tell_little(_: callback.CallbackRequest) -> callback.CallbackReply:
+        person = personal.PersonalInformation(language="en-GB", residency_address=personal.PostalAddress())
+        information = replies.ConsumerInformationResponse(personal_information=person)
+        return callback.CallbackReply(consumer_information=information)
+
+    async with connect(running, {"consumer_information": tell_little}):
+        assert await d1.call() == (200, {"language": "en-GB"})
 
 
 async def test_an_otp_reaches_the_handler_with_everything_that_d1_sent_beside_it(running: Running, d1: D1) -> None:

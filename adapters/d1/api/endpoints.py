@@ -171,16 +171,18 @@ for a card's id wherever it was seen. The assumption is that request bodies at v
 
 
 def body(**properties: Any) -> dict[str, Any]:
-    """Return a request body with D1's property names, without properties that are None or empty."""
-    return {FIELDS[name]: value for name, value in properties.items() if value not in (None, "", [])}
+    """Return a request body with D1's property names, without what is None or empty.
+
+    D1 refuses empty texts and objects.
+    """
+    return {FIELDS[name]: value for name, value in properties.items() if value not in (None, "", [], {})}
 
 
 def nested(message: Message) -> dict[str, Any]:
-    """Return the set fields of a message of texts and messages, with D1's property names."""
-    return {
-        FIELDS[field.name]: nested(value) if isinstance(value, Message) else value
-        for field, value in message.ListFields()
-    }
+    """Return the set fields of a message of texts and messages, with D1's property names, as `body` does."""
+    return body(
+        **{field.name: nested(value) if isinstance(value, Message) else value for field, value in message.ListFields()}
+    )
 
 
 def word(name: str, prefix: str) -> str:

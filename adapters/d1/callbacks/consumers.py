@@ -107,9 +107,10 @@ def _parse_delivery(fields: Fields, delivery: requests_pb2.DeliverOtpRequest) ->
 
 
 def _named(message: Message) -> dict[str, Any]:
-    """Rename the fields of a person's data to D1's names."""
+    """Rename the fields of a person's data to D1's names. Leave out what is empty, which D1 refuses."""
     names = _NAMES[type(message)]
-    return {
+    renamed = {
         getattr(names, field.name.upper()): _named(value) if isinstance(value, Message) else value
         for field, value in message.ListFields()
     }
+    return {name: value for name, value in renamed.items() if value}

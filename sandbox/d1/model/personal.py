@@ -1,5 +1,6 @@
 """Personal data of a consumer (D1 API: consumer information), from registration or a callback reply."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ _TEXTS = {
 _PHONE = "mobilePhoneNumber"
 _PHONE_PARTS = {"countryCode": contract.CALLING_CODE, "phoneNumber": contract.PHONE_NUMBER}
 _ADDRESS = "residencyAddress"
+_SOME_TEXT = re.compile(r"(?s).+")
 _ADDRESS_LINES = ("line1", "line2", "city", "state", "zipCode")
 
 
@@ -49,7 +51,7 @@ class PersonalInformation:
         if _ADDRESS in body:
             address = _object(body, _ADDRESS)
             for name in _ADDRESS_LINES:
-                optional_text(address, name)
+                optional_text(address, name, _SOME_TEXT)
             optional_text(address, "countryCode", contract.COUNTRY_CODE)
         known = (*_TEXTS, _PHONE, _ADDRESS)
         return cls({name: body[name] for name in known if name in body})
@@ -68,6 +70,7 @@ class PersonalInformation:
 
 def _object(body: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = body[name]
-    if not isinstance(value, dict):
+    # D1 refuses empty objects, and empty texts.
+    if not isinstance(value, dict) or not value:
         raise InvalidFormatError(name)
     return value

@@ -223,7 +223,15 @@ async def test_credentials_in_clear_reach_d1_encrypted_for_it_alone(
     ("given", "body"),
     [
         (None, {}),
-        (personal.PersonalInformation(), {"personalInformation": {}}),
+        (personal.PersonalInformation(), {}),
+        (
+            personal.PersonalInformation(
+                language="en-US",
+                mobile_phone_number=personal.PhoneNumber(),
+                residency_address=personal.PostalAddress(),
+            ),
+            {"personalInformation": {"language": "en-US"}},
+        ),
         (personal.PersonalInformation(language="en-US"), {"personalInformation": {"language": "en-US"}}),
     ],
 )

@@ -100,7 +100,7 @@ class RegisterConsumerRequest(_message.Message):
     """Issuer's id of the consumer, without personal data: 1 to 64 characters of `[A-Za-z0-9_-]`. Required."""
     @_builtins.property
     def personal_information(self) -> _personal_information_pb2.PersonalInformation:
-        """Personal data for D1 to keep. Absent: none; D1 requests them from the issuer when needed."""
+        """Personal data for D1 to keep. Absent or empty: none; D1 requests them from the issuer when needed."""
 
     def __init__(
         self,

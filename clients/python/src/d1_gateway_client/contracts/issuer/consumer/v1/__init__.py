@@ -624,7 +624,7 @@ class RegisterConsumerRequest(betterproto2.Message):
 
     personal_information: "PersonalInformation | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Personal data for D1 to keep. Absent: none; D1 requests them from the issuer when needed.
+    Personal data for D1 to keep. Absent or empty: none; D1 requests them from the issuer when needed.
     """
 
 
