@@ -17,7 +17,7 @@ _PART: Final = re.compile(
 )
 _SIGNS: Final = {"?": (0, 1), "+": (1, None), "*": (0, None)}
 _ITEM: Final = re.compile(r"\\p\{\w+\}|\\x\{\w+\}-\\x\{\w+\}|[A-Za-z0-9]-[A-Za-z0-9]|.")
-_NAMES: Final = {r"\p{L}": "letters", r"\p{N}": "digits", " ": "space"}
+_NAMES: Final = {r"\p{L}": "letters (accents composed, no combining marks)", r"\p{N}": "digits", " ": "space"}
 _CODE_POINTS: Final = re.compile(r"\\x\{(\w+)\}")
 
 

@@ -65,6 +65,7 @@ _WRONG_PARTS: dict[str, list[tuple[str, Any]]] = {
     "personal_information": [
         (".language", personal.PersonalInformation(language="english")),
         (".first_name", personal.PersonalInformation(first_name="Zoë!")),
+        (".first_name", personal.PersonalInformation(first_name="Zoe\u0308")),
         (".title", personal.PersonalInformation(title="x" * 41)),
         (".date_of_birth", personal.PersonalInformation(date_of_birth="25.01.1990")),
         (".email", personal.PersonalInformation(email="nowhere")),

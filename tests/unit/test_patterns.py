@@ -11,7 +11,10 @@ from gateway.patterns import in_words
         ("^[0-9]+$", "at least 1 digit"),
         ("^[A-Za-z0-9_.-]{1,64}$", "1 to 64 characters of A-Z a-z 0-9 _ . -"),
         ("^[a-zA-Z0-9 ]{2}$", "2 characters of a-z A-Z 0-9 space"),
-        (r"^[\p{L}\x{0600}-\x{06FF} ,]+$", "at least 1 character of letters U+0600-U+06FF space ,"),
+        (
+            r"^[\p{L}\x{0600}-\x{06FF} ,]+$",
+            "at least 1 character of letters (accents composed, no combining marks) U+0600-U+06FF space ,",
+        ),
         ("^([A-Z]{3}|[0-9]{3})$", "3 characters of A-Z, or 3 digits"),
         (r"^\+[0-9]{1,4}$", "+, then 1 to 4 digits"),
         ("^[A-Z][A-Z0-9_]{0,63}$", "1 character of A-Z, then at most 63 characters of A-Z 0-9 _"),

@@ -89,7 +89,9 @@ class PersonalInformation(_message.Message):
     """Personal data of a consumer. Every field is optional; to send one-time passwords by SMS itself, D1 needs `language`
     and `mobile_phone_number`. The gateway passes the data on, and neither stores nor logs them.
 
-    Names and the title consist of letters and digits of any script, spaces and `,.'_#;:/-`.
+    In names and the title, D1 takes letters and digits of any script (Unicode categories L and N), all of U+0600 to
+    U+06FF (Arabic), spaces and `,.'_#;:/-`. It takes no other combining marks: compose accents (Unicode NFC), and
+    transliterate names in scripts that need marks, such as Devanagari and Thai.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
