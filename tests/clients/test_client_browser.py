@@ -70,6 +70,12 @@ def test_a_cres_is_read_padded_or_not(is_padded: bool, status: str) -> None:  # 
     )
 
 
+def test_null_is_absent_and_a_byte_order_mark_is_skipped() -> None:
+    field = base64.urlsafe_b64encode(b"\xef\xbb\xbf" + orjson.dumps(CRES | {"transStatus": None})).decode()
+
+    assert parse_cres(field).trans_status == ""
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -79,7 +85,7 @@ def test_a_cres_is_read_padded_or_not(is_padded: bool, status: str) -> None:  # 
         {"threeDSServerTransID": ""},
         {"threeDSServerTransID": 7},
         {"acsTransID": [SECRET]},
-        {"transStatus": None},
+        {"threeDSServerTransID": None},
     ],
 )
 def test_what_is_no_cres_is_refused_without_being_quoted(changes: dict[str, object]) -> None:

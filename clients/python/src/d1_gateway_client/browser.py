@@ -83,7 +83,7 @@ def _decode(field: str) -> dict[str, Any]:
     if not _ALPHABET.fullmatch(digits):
         raise FormFieldError("the form field is not base64url")
     try:
-        message: Any = json.loads(base64.urlsafe_b64decode(digits + "=" * (-len(digits) % 4)).decode())
+        message: Any = json.loads(base64.urlsafe_b64decode(digits + "=" * (-len(digits) % 4)).decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise FormFieldError("the form field contains no JSON") from None
     if not isinstance(message, dict):
@@ -92,7 +92,9 @@ def _decode(field: str) -> dict[str, Any]:
 
 
 def _text(message: dict[str, Any], name: str) -> str:
-    value = message.get(name, "")
+    value = message.get(name)
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise FormFieldError(f"the CRes's {name} is not text")
     return value
