@@ -14,11 +14,12 @@ class AuthenticationResults:
         self._store = store
         self._ttl_seconds = ttl_seconds
 
-    async def settle(self, issuer_id: str, result: AuthenticationResult) -> AuthenticationResult:
+    async def settle(self, issuer_id: str, consumer_id: str, result: AuthenticationResult) -> AuthenticationResult:
         """Store a final result unless there is an earlier one.
 
         Args:
             issuer_id: The issuer of the authentication.
+            consumer_id: The consumer who was, or was not, authenticated.
             result: The authentication's id and its final status: SUCCESSFUL or FAILED.
 
         Returns:
@@ -27,19 +28,20 @@ class AuthenticationResults:
         Raises:
             GatewayError: STORE_UNAVAILABLE.
         """
-        key = _key(issuer_id, result.authentication_id)
+        key = _key(issuer_id, consumer_id, result.authentication_id)
         earlier = await self._store.put_if_absent(key, result.SerializeToString(), self._ttl_seconds)
         return result if earlier is None else AuthenticationResult.FromString(earlier)
 
-    async def find(self, issuer_id: str, authentication_id: str) -> AuthenticationResult | None:
+    async def find(self, issuer_id: str, consumer_id: str, authentication_id: str) -> AuthenticationResult | None:
         """Return the final result of an authentication; None if there is none yet or it has expired.
 
         Raises:
             GatewayError: STORE_UNAVAILABLE.
         """
-        stored = await self._store.get(_key(issuer_id, authentication_id))
+        stored = await self._store.get(_key(issuer_id, consumer_id, authentication_id))
         return None if stored is None else AuthenticationResult.FromString(stored)
 
 
-def _key(issuer_id: str, authentication_id: str) -> str:
-    return f"authentication-result/{issuer_id}/{authentication_id}"
+def _key(issuer_id: str, consumer_id: str, authentication_id: str) -> str:
+    # No id contains a slash, so no two authentications share a key.
+    return f"authentication-result/{issuer_id}/{consumer_id}/{authentication_id}"

@@ -30,13 +30,14 @@ class CallbackBus(Protocol):
 class AuthenticationResultStore(Protocol):
     """Final results of step-up authentications. The first result of an authentication is final.
 
-    Every method raises `gateway.errors.GatewayError` with STORE_UNAVAILABLE when the storage fails.
+    An authentication is a consumer's: the same id of another consumer or issuer is another authentication. Every method
+    raises `gateway.errors.GatewayError` with STORE_UNAVAILABLE when the storage fails.
     """
 
-    async def settle(self, issuer_id: str, result: AuthenticationResult) -> AuthenticationResult:
+    async def settle(self, issuer_id: str, consumer_id: str, result: AuthenticationResult) -> AuthenticationResult:
         """Store a final result unless there is one already; return the stored one."""
         ...
 
-    async def find(self, issuer_id: str, authentication_id: str) -> AuthenticationResult | None:
+    async def find(self, issuer_id: str, consumer_id: str, authentication_id: str) -> AuthenticationResult | None:
         """Return an authentication's final result; None if there is none, or if it has expired."""
         ...

@@ -122,7 +122,7 @@ class Shopper:
         await asyncio.sleep(2 * _POLL_SECONDS)
         result = authentication.AuthenticationResult(authentication_id=pushed, status=status)
         await ConsumerServiceStub(self._stage.channel).CompleteAuthentication(
-            consumer.CompleteAuthenticationRequest(result=result), timeout=CALL_SECONDS
+            consumer.CompleteAuthenticationRequest(consumer_id=CONSUMER, result=result), timeout=CALL_SECONDS
         )
         ended = await self.over(purchase, expected)
         return f"{ended} after {len(purchase.calls) - 1} polls"

@@ -42,9 +42,10 @@ _RPCS: Mapping[str, Rpc] = MappingProxyType(
             "CompleteAuthentication",
             Operation.GET_TOKEN,
             consumer.CompleteAuthenticationRequest(
+                consumer_id="consumer-1",
                 result=authentication.AuthenticationResult(
                     authentication_id="authentication-1", status=authentication.AUTHENTICATION_STATUS_SUCCESSFUL
-                )
+                ),
             ),
             "consumers",
         ),

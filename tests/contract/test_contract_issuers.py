@@ -16,7 +16,10 @@ _RESULT = authentication.AuthenticationResult(
     authentication_id="authn-1", status=authentication.AUTHENTICATION_STATUS_SUCCESSFUL
 )
 _OTHERS = {
-    "CompleteAuthentication": ("consumers", consumer.CompleteAuthenticationRequest(result=_RESULT)),
+    "CompleteAuthentication": (
+        "consumers",
+        consumer.CompleteAuthenticationRequest(consumer_id="consumer-1", result=_RESULT),
+    ),
     "CommitCursor": ("notifications", notification.CommitCursorRequest(subscription="billing", cursor="0-0")),
     "GetSubscription": ("notifications", notification.GetSubscriptionRequest(subscription="billing")),
     "ListSubscriptions": ("notifications", notification.ListSubscriptionsRequest()),

@@ -156,7 +156,7 @@ def suspension(canaries: Canaries) -> CanaryCall:
 
 def _denied(authentication_id: str, canaries: Canaries) -> Mapping[str, Any]:
     denial = {"status": "AUTHENTICATION_STATUS_FAILED", "error": canaries["error of a result"]}
-    return {"result": {"authentication_id": authentication_id, **denial}}
+    return {"consumer_id": CONSUMER, "result": {"authentication_id": authentication_id, **denial}}
 
 
 def person(canaries: Canaries) -> Any:

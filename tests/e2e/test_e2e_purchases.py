@@ -151,7 +151,7 @@ async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) ->
     approval = authentication.AuthenticationResult(
         authentication_id=pushed, status=authentication.AUTHENTICATION_STATUS_SUCCESSFUL
     )
-    request = consumer.CompleteAuthenticationRequest(result=approval)
+    request = consumer.CompleteAuthenticationRequest(consumer_id=shop.consumer_id, result=approval)
     completion = ConsumerServiceStub(shop.channel).CompleteAuthentication(request, timeout=10)
     assert await code_of(completion) is grpc.StatusCode.FAILED_PRECONDITION
 

@@ -72,7 +72,7 @@ class StepUpCallbacks:
         issuer_id = issuer_in_path(request, self._issuers)
         consumer_id = id_in_path(request, "consumerId", CONSUMER_ID)
         authentication_id = id_in_path(request, "authenticationId", OPERATION_ID)
-        result = await self._stored(issuer_id, authentication_id)
+        result = await self._stored(issuer_id, consumer_id, authentication_id)
         if result is None:
             wanted = requests_pb2.AuthenticationResultRequest(
                 consumer_id=consumer_id, authentication_id=authentication_id
@@ -86,16 +86,18 @@ class StepUpCallbacks:
             body[d1.AuthenticationResult.ERROR] = result.error
         return json_response(d1.AUTHENTICATION_RESULT_STATUS, body)
 
-    async def _stored(self, issuer_id: str, authentication_id: str) -> authentication.AuthenticationResult | None:
+    async def _stored(
+        self, issuer_id: str, consumer_id: str, authentication_id: str
+    ) -> authentication.AuthenticationResult | None:
         try:
-            return await self._results.find(issuer_id, authentication_id)
+            return await self._results.find(issuer_id, consumer_id, authentication_id)
         except GatewayError as error:
             # A handler may know the result, and D1 polls again.
             _log.warning("authentication_result_not_read", reason=error.reason_name)
             return None
 
     async def _ask(self, request: callback.CallbackRequest) -> authentication.AuthenticationResult:
-        authentication_id = request.authentication_result.authentication_id
+        wanted = request.authentication_result
         try:
             # D1 polls again soon, so there is no need to wait for a handler.
             reply = await self._dispatcher.ask(request, self._result, wait_for_handler=False)
@@ -105,11 +107,11 @@ class StepUpCallbacks:
             return authentication.AuthenticationResult(status=authentication.AUTHENTICATION_STATUS_PENDING)
         received = reply.authentication_result
         result = authentication.AuthenticationResult(
-            authentication_id=authentication_id, status=received.status, error=received.error
+            authentication_id=wanted.authentication_id, status=received.status, error=received.error
         )
         if received.status == authentication.AUTHENTICATION_STATUS_PENDING:
             return result
-        return await self._results.settle(request.issuer_id, result)
+        return await self._results.settle(request.issuer_id, wanted.consumer_id, result)
 
 
 def _parse(fields: Fields, wanted: requests_pb2.AuthenticateConsumerRequest) -> None:

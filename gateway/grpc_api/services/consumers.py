@@ -43,7 +43,7 @@ class ConsumerServicer(service_pb2_grpc.ConsumerServiceServicer):
     ) -> consumer.CompleteAuthenticationResponse:
         """Record the result of an authentication."""
         del context
-        final = await self._results.settle(request.issuer_id, request.result)
+        final = await self._results.settle(request.issuer_id, request.consumer_id, request.result)
         if final.status != request.result.status:
             raise GatewayError(
                 error_pb2.ERROR_REASON_AUTHENTICATION_DECIDED,

@@ -61,7 +61,10 @@ def registered(**fields: object) -> callback.HandleCallbacksRequest:
         (card_data_pb2.CardExpiry(month=1), {"year": "is required: 2000 to 2099"}),
         (card.CardAccount(currency_code="978"), {"number": "is required: at least 1 character"}),
         (threeds.GetChallengeResultRequest(), {"three_ds_server_trans_id": "is required: a UUID"}),
-        (consumer.CompleteAuthenticationRequest(), {"result": "is required"}),
+        (
+            consumer.CompleteAuthenticationRequest(),
+            {"result": "is required", "consumer_id": "is required: 1 to 64 characters of A-Z a-z 0-9 _ -"},
+        ),
         (registered(name="h"), {"registration.callback_kinds": f"is required: at least 1 of {KINDS}"}),
         (
             replies_pb2.CallbackRefusal(),
@@ -142,9 +145,10 @@ def test_what_is_missing_is_required_and_what_to_send_is_named(message: Message,
         ),
         (
             consumer.CompleteAuthenticationRequest(
+                consumer_id="c",
                 result=authentication_pb2.AuthenticationResult(
                     authentication_id="a", status=authentication_pb2.AUTHENTICATION_STATUS_PENDING
-                )
+                ),
             ),
             {"result": "the status must be AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED"},
         ),

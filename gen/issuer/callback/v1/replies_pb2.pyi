@@ -130,7 +130,8 @@ class AuthenticateConsumerResponse(_message.Message):
     AUTHENTICATION_ID_FIELD_NUMBER: _builtins.int
     authentication_id: _builtins.str
     """The handler's id of the authentication, for D1's request for the result and for CompleteAuthentication: 1 to 64
-    characters of `[A-Za-z0-9_-]`. Required.
+    characters of `[A-Za-z0-9_-]`. Required. Choose a new one for each authentication of a consumer: D1 gets the result
+    that is kept under an id used before.
     """
     def __init__(
         self,

@@ -55,8 +55,8 @@ class AuthenticationResult(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     authentication_id: _builtins.str
-    """Handler's id of the authentication, from its reply to D1's request: 1 to 64 characters of `[A-Za-z0-9_-]`.
-    Required.
+    """Handler's id of the authentication, from its reply to D1's request, unique within the consumer: 1 to 64 characters
+    of `[A-Za-z0-9_-]`. Required.
     """
     status: Global___AuthenticationStatus.ValueType
     """Current status. Required."""

@@ -204,10 +204,15 @@ class CompleteAuthenticationRequest(_message.Message):
     ISSUER_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    CONSUMER_ID_FIELD_NUMBER: _builtins.int
     issuer_id: _builtins.str
     """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
     request_id: _builtins.str
     """Caller's id of this change; a common field, see `issuer.common.v1.ErrorReason`."""
+    consumer_id: _builtins.str
+    """Issuer's id of the consumer who was, or was not, authenticated, from the callback request `authenticate`: 1 to 64
+    characters of `[A-Za-z0-9_-]`. Required. D1 gets the result only when it asks about this consumer.
+    """
     @_builtins.property
     def result(self) -> _authentication_pb2.AuthenticationResult:
         """Result with a final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED. Required."""
@@ -218,10 +223,11 @@ class CompleteAuthenticationRequest(_message.Message):
         issuer_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
         result: _authentication_pb2.AuthenticationResult | None = ...,
+        consumer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer_id", b"issuer_id", "request_id", b"request_id", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer_id", b"consumer_id", "issuer_id", b"issuer_id", "request_id", b"request_id", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -111,6 +111,9 @@ class ConsumerServiceServicer:
         connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
         `callbacks.authentication_result_ttl_seconds`.
 
+        The authentication is named by its consumer and its id together. The gateway does not check that D1 knows it, so
+        the result may come before the reply that tells D1 the id; one under a wrong id or consumer reaches nobody.
+
         Idempotent: the first result is final, and the same result again changes nothing.
 
         - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication already has the other result, which remains.

@@ -301,7 +301,8 @@ class AuthenticateConsumerResponse(betterproto2.Message):
     authentication_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     The handler's id of the authentication, for D1's request for the result and for CompleteAuthentication: 1 to 64
-    characters of `[A-Za-z0-9_-]`. Required.
+    characters of `[A-Za-z0-9_-]`. Required. Choose a new one for each authentication of a consumer: D1 gets the result
+    that is kept under an id used before.
     """
 
 

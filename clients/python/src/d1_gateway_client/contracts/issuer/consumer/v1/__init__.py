@@ -211,8 +211,8 @@ class AuthenticationResult(betterproto2.Message):
 
     authentication_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Handler's id of the authentication, from its reply to D1's request: 1 to 64 characters of `[A-Za-z0-9_-]`.
-    Required.
+    Handler's id of the authentication, from its reply to D1's request, unique within the consumer: 1 to 64 characters
+    of `[A-Za-z0-9_-]`. Required.
     """
 
     status: "AuthenticationStatus" = betterproto2.field(
@@ -250,6 +250,12 @@ class CompleteAuthenticationRequest(betterproto2.Message):
     result: "AuthenticationResult | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
     Result with a final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED. Required.
+    """
+
+    consumer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Issuer's id of the consumer who was, or was not, authenticated, from the callback request `authenticate`: 1 to 64
+    characters of `[A-Za-z0-9_-]`. Required. D1 gets the result only when it asks about this consumer.
     """
 
 
@@ -712,6 +718,9 @@ class ConsumerServiceSyncStub:
         connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
         `callbacks.authentication_result_ttl_seconds`.
 
+        The authentication is named by its consumer and its id together. The gateway does not check that D1 knows it, so
+        the result may come before the reply that tells D1 the id; one under a wrong id or consumer reaches nobody.
+
         Idempotent: the first result is final, and the same result again changes nothing.
 
         - FAILED_PRECONDITION (AUTHENTICATION_DECIDED): the authentication already has the other result, which remains.
@@ -825,6 +834,9 @@ class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
         connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
         `callbacks.authentication_result_ttl_seconds`.
+
+        The authentication is named by its consumer and its id together. The gateway does not check that D1 knows it, so
+        the result may come before the reply that tells D1 the id; one under a wrong id or consumer reaches nobody.
 
         Idempotent: the first result is final, and the same result again changes nothing.
 
