@@ -254,6 +254,12 @@ class FakeKeyValueStore:
         await self._reach()
         return self._standing(key)
 
+    async def wait(self, key: str, seconds: float) -> bytes | None:
+        deadline = asyncio.get_running_loop().time() + seconds
+        while (value := await self.get(key)) is None and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        return value
+
     async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
         await self._reach()
         standing = self._standing(key)

@@ -5,6 +5,7 @@ import asyncio
 from adapters.nats.connection.errors import STORE, RequestTimeoutError
 from adapters.nats.jetstream.bucket import Bucket
 from adapters.nats.jetstream.streams import token
+from gateway.aio.hinted_wait import wait_until_found
 
 __all__ = ["NatsKeyValueStore"]
 
@@ -28,6 +29,12 @@ class NatsKeyValueStore:
         with STORE.translated():
             found = await self._bucket.get(token(key))
         return None if found is None else found.value
+
+    async def wait(self, key: str, seconds: float) -> bytes | None:
+        """Return a value as soon as there is one, stored here or by a peer; None if there is none in the end."""
+        stored = asyncio.Event()
+        async with self._bucket.watched(token(key), stored.set):
+            return await wait_until_found(lambda: self.get(key), stored, seconds)
 
     async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
         """Store a value unless there is one. Returns None if it was stored, otherwise the present value."""

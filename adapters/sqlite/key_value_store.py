@@ -1,9 +1,11 @@
 """The key-value store. Times in statements are in milliseconds since 1970 (UTC)."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 
 from adapters.sqlite.access import Access
+from gateway.aio.hinted_wait import wait_until_found
 
 __all__ = ["SqliteKeyValueStore", "estimate_bytes"]
 
@@ -27,11 +29,24 @@ class SqliteKeyValueStore:
         """Use `SqliteStorage.open`."""
         self._access = access
         self._now_ms = now_ms
+        self._waiting: dict[str, set[asyncio.Event]] = {}
 
     async def get(self, key: str) -> bytes | None:
         """Return a value; None if there is none or it has expired."""
         now_ms = self._now_ms()
         return await self._access.read(lambda connection: _get(connection, key, now_ms))
+
+    async def wait(self, key: str, seconds: float) -> bytes | None:
+        """Return a value as soon as there is one; None if there is none in the end."""
+        stored = asyncio.Event()
+        waiting = self._waiting.setdefault(key, set())
+        waiting.add(stored)
+        try:
+            return await wait_until_found(lambda: self.get(key), stored, seconds)
+        finally:
+            waiting.remove(stored)
+            if not waiting:
+                del self._waiting[key]
 
     async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
         """Store a value unless there is one. Returns None if it was stored, otherwise the present value."""
@@ -42,12 +57,15 @@ class SqliteKeyValueStore:
             stored = connection.execute(f"{_UPSERT} WHERE entry.expire_time_ms <= ?4", values)
             return None if stored.rowcount == 1 else _get(connection, key, now_ms)
 
-        return await self._access.change(change)
+        present = await self._access.change(change)
+        self._wake(key)
+        return present
 
     async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
         """Store a value in place of any other."""
         values = (key, value, self._now_ms() + _milliseconds(ttl_seconds))
         await self._access.change(lambda connection: connection.execute(_UPSERT, values).rowcount)
+        self._wake(key)
 
     async def delete(self, key: str, value: bytes) -> None:
         """Remove an entry if it has this value; otherwise do nothing."""
@@ -70,6 +88,10 @@ class SqliteKeyValueStore:
     def end(self, why: str) -> None:
         """Reject every call from now on."""
         self._access.end(why)
+
+    def _wake(self, key: str) -> None:
+        for stored in self._waiting.get(key, ()):
+            stored.set()
 
 
 def estimate_bytes(connection: sqlite3.Connection) -> int:

@@ -28,6 +28,13 @@ class KeyValueStore(Protocol):
         """Return a value; None if it does not exist or has expired."""
         ...
 
+    async def wait(self, key: str, seconds: float) -> bytes | None:
+        """Return a value as soon as it exists, whoever stores it; None if it does not exist in the end.
+
+        A value that exists only in between may be missed.
+        """
+        ...
+
     async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
         """Store a value unless there is one. Of several concurrent calls, one succeeds.
 

@@ -111,6 +111,7 @@ def uses(storage: Storage) -> Sequence[tuple[Reason, Callable[[], Coroutine[obje
         (LOG_DOWN, lambda: log.reset_subscription(ISSUER, "fraud", 1, 1, 0)),
         (LOG_DOWN, lambda: log.delete_subscription(ISSUER, "fraud")),
         (STORE_DOWN, lambda: entries.get("key")),
+        (STORE_DOWN, lambda: entries.wait("absent", 60)),
         (STORE_DOWN, lambda: entries.put_if_absent("key", b"value", 60)),
         (STORE_DOWN, lambda: entries.delete("key", b"value")),
     )

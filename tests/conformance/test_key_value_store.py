@@ -1,6 +1,7 @@
 """The contract of `gateway.ports.KeyValueStore`."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -125,6 +126,56 @@ async def test_what_one_gateway_has_put_another_one_gets_at_once(shared_engine: 
             assert await other.key_value_store.get("key") == b"%d" % number
         await one.key_value_store.delete("key", b"19")
         assert await other.key_value_store.get("key") is None
+
+
+_WITHOUT_WAKING_SECONDS = 0.8
+"""Whoever waits for a value looks for it once a second without being woken."""
+
+
+async def seconds_until_woken(
+    entries: KeyValueStore, put: Callable[[str, bytes, float], Awaitable[object]], key: str
+) -> float:
+    """Return how long several that wait do so after a value was put: the shortest time, as the machine may be busy."""
+    clock, seconds = asyncio.get_running_loop().time, list[float]()
+    while not seconds or (min(seconds) > _WITHOUT_WAKING_SECONDS and len(seconds) < 10):
+        name = f"{key} {len(seconds)}"
+        waits = [asyncio.create_task(entries.wait(name, 60)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        await put(name, b"value", 60)
+        began = clock()
+        assert await asyncio.gather(*waits) == [b"value"] * 3
+        seconds.append(clock() - began)
+    return min(seconds)
+
+
+async def test_a_value_that_is_there_is_not_waited_for_and_one_that_never_comes_no_longer_than_asked(
+    entries: KeyValueStore,
+) -> None:
+    await entries.put("key", b"", 60)
+
+    assert await entries.wait("key", 60) == b""
+    assert await entries.wait("absent", 0) is None
+    began = asyncio.get_running_loop().time()
+    assert await entries.wait("absent", 0.2) is None
+    assert asyncio.get_running_loop().time() >= began + 0.2
+
+
+async def test_whoever_waits_for_a_value_gets_it_as_soon_as_it_is_put(entries: KeyValueStore) -> None:
+    for number, put in enumerate((entries.put, entries.put_if_absent)):
+        key = f"key-{number}"
+        other, left = asyncio.create_task(entries.wait(f"{key}-", 60)), asyncio.create_task(entries.wait(key, 60))
+        assert await seconds_until_woken(entries, put, key) < _WITHOUT_WAKING_SECONDS
+        left.cancel()
+        assert await seconds_until_woken(entries, put, f"{key}+") < _WITHOUT_WAKING_SECONDS
+        assert not other.done()
+        other.cancel()
+        await asyncio.gather(other, left, return_exceptions=True)
+
+
+async def test_a_value_that_a_peer_puts_ends_the_wait(shared_engine: StorageEngine) -> None:
+    async with shared_engine.opened() as one, shared_engine.opened() as other:
+        seconds = await seconds_until_woken(one.key_value_store, other.key_value_store.put, "a key")
+        assert seconds < _WITHOUT_WAKING_SECONDS
 
 
 async def test_a_value_is_gone_when_its_time_is_over_not_before_and_another_may_follow(entries: KeyValueStore) -> None:

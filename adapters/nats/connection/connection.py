@@ -113,9 +113,13 @@ class Connection:
         subscription = Subscription(subject, handler)
         self._subscriptions.append(subscription)
         if self._client is not None:
-            # If the connection is being lost, the next one begins with all subscriptions.
-            with suppress(*BROKEN):
-                await subscription.begin(self._client)
+            try:
+                # If the connection is being lost, the next one begins with all subscriptions.
+                with suppress(*BROKEN):
+                    await subscription.begin(self._client)
+            except BaseException:
+                self._subscriptions.remove(subscription)
+                raise
         return subscription
 
     async def unsubscribe(self, subscription: Subscription) -> None:

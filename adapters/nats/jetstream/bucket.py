@@ -1,7 +1,8 @@
 """A key-value bucket. Every access goes to the leader of its stream."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from math import ceil
 from typing import NamedTuple
 
@@ -41,6 +42,19 @@ class Bucket:
                 return None
             raise
         return Entry(base64.b64decode(message.get("data", "")), message["seq"])
+
+    @asynccontextmanager
+    async def watched(self, key: str, on_put: Callable[[], None]) -> AsyncIterator[None]:
+        """Call a listener each time somebody puts a value under a key, during the context.
+
+        It hears the message that the bucket stores: somewhat before the value is stored, and even if it is not to be.
+        While the connection is lost, it hears nothing.
+        """
+        subscription = await self._connection.subscribe(f"{self._prefix}{key}", lambda _: on_put())
+        try:
+            yield
+        finally:
+            await self._connection.unsubscribe(subscription)
 
     async def put(
         self, key: str, value: bytes, *, expected: int | None = None, ttl_seconds: float | None = None
