@@ -129,6 +129,8 @@ class Challenges:
                 return
             if result.status is OperationStatus.FAILED:
                 raise NotAuthenticatedError(result.error or "The issuer did not authenticate the consumer")
+            if purchase.order.asks_once:
+                break
         raise NotAuthenticatedError("The issuer had no result in time")
 
     def _sms(self, purchase: Purchase, otp: str, phone: str, language: str) -> Sms:

@@ -86,7 +86,9 @@ class Order:
     decision_seconds: float = contract.DECISION_SECONDS
     """The time for the decision with D1's authenticator, in seconds."""
     poll_seconds: float = contract.POLL_SECONDS
-    """The pause before each poll for the issuer's result, in seconds."""
+    """The pause before each request for the issuer's result, in seconds."""
+    asks_once: bool = False
+    """Whether D1 asks for the issuer's result once, instead of polling. Its documentation allows for both."""
     poll_limit_seconds: float = contract.POLL_LIMIT_SECONDS
     """How long D1 polls for the issuer's result, in seconds."""
 

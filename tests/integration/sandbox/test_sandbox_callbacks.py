@@ -49,6 +49,15 @@ async def test_a_purchase_fails_if_the_consumer_does_nothing(
     assert (await purchase.done(), purchase.error) == (Status.FAILED, error)
 
 
+async def test_d1_may_ask_for_the_issuers_result_once_and_takes_no_other_answer(stranger: Caller, edge: Edge) -> None:
+    edge.replies["result"] = [Reply(body={"status": "PENDING"}), Reply(body={"status": "SUCCESSFUL"})]
+
+    purchase = buy(stranger.sandbox, stranger.name, Flow.OOB_ISSUER, asks_once=True)
+
+    assert (await purchase.done(), purchase.error) == (Status.FAILED, "The issuer had no result in time")
+    assert [call.name for call in purchase.calls] == ["authenticateConsumer", "getAuthenticationResult"]
+
+
 async def test_the_issuer_is_given_the_otp_and_what_it_is_for(stranger: Caller, edge: Edge) -> None:
     order = {"amount": 1000, "currency": find_currency("JPY"), "merchant": "Books", "by_card": True}
     purchase = buy(stranger.sandbox, stranger.name, Flow.SMS_OTP_ISSUER, **order)
