@@ -101,10 +101,12 @@ def settings_for(
     d1_timeout_seconds: float = 10.0,
     drain_grace_seconds: float = 5.0,
     circuit_failures: int = 1_000_000,
+    result_wait_seconds: float = 0.05,
 ) -> Settings:
     """Write a configuration file and load it, as `d1-gateway serve` does.
 
-    By default no circuit breaker opens: most tests make many calls in a row fail.
+    By default no circuit breaker opens: most tests make many calls in a row fail. And requests for results are held
+    briefly: most tests do not care.
     """
     file = folder / "d1-gateway.toml"
     file.write_text(GatewayConfig.of(sandbox, folder, oauth=oauth).to_toml())
@@ -113,12 +115,14 @@ def settings_for(
     if second_issuer:
         issuers[SECOND_ISSUER] = issuers[sandbox.issuer_id]
     breaking = {"circuit_failures": circuit_failures}
+    results = loaded.callbacks.authentication_result.model_copy(update={"wait_seconds": result_wait_seconds})
     return loaded.model_copy(
         update={
             "issuers": issuers,
             "d1": loaded.d1.model_copy(update={"total_timeout_seconds": d1_timeout_seconds, **breaking}),
             "threeds": loaded.threeds and loaded.threeds.model_copy(update=breaking),
             "drain_grace_seconds": drain_grace_seconds,
+            "callbacks": loaded.callbacks.model_copy(update={"authentication_result": results}),
         }
     )
 

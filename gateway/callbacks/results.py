@@ -41,6 +41,20 @@ class AuthenticationResults:
         stored = await self._store.get(_key(issuer_id, consumer_id, authentication_id))
         return None if stored is None else AuthenticationResult.FromString(stored)
 
+    async def wait(
+        self, issuer_id: str, consumer_id: str, authentication_id: str, seconds: float
+    ) -> AuthenticationResult | None:
+        """Return the final result of an authentication as soon as there is one, at whichever gateway it is reported.
+
+        Returns:
+            The final result; None if there is none after these seconds.
+
+        Raises:
+            GatewayError: STORE_UNAVAILABLE.
+        """
+        stored = await self._store.wait(_key(issuer_id, consumer_id, authentication_id), seconds)
+        return None if stored is None else AuthenticationResult.FromString(stored)
+
 
 def _key(issuer_id: str, consumer_id: str, authentication_id: str) -> str:
     # No id contains a slash, so no two authentications share a key.

@@ -41,3 +41,9 @@ class AuthenticationResultStore(Protocol):
     async def find(self, issuer_id: str, consumer_id: str, authentication_id: str) -> AuthenticationResult | None:
         """Return an authentication's final result; None if there is none, or if it has expired."""
         ...
+
+    async def wait(
+        self, issuer_id: str, consumer_id: str, authentication_id: str, seconds: float
+    ) -> AuthenticationResult | None:
+        """Return an authentication's final result as soon as there is one; None if there is none in the end."""
+        ...

@@ -9,6 +9,7 @@ from gateway.settings.types import Seconds, Table
 __all__ = ["CallbackPolicySettings", "CallbackSettings", "ResultPollSettings"]
 
 _Deadline = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
+_Wait = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)]
 _ErrorStatus = Annotated[int, Field(ge=400, le=599)]
 _ErrorText = Annotated[str, StringConstraints(max_length=256)]
 
@@ -25,12 +26,17 @@ class CallbackPolicySettings(Table):
 
 
 class ResultPollSettings(Table):
-    """D1's polls for the result of an authentication."""
+    """D1's requests for the result of an authentication: polls, or one in the end."""
 
+    wait_seconds: _Wait = 1.5
+    """Time to hold a request until there is a final result, from its arrival. Stay below D1's timeout, which D1 does
+    not disclose, and below `drain_grace_seconds`. Each request that is held takes one of `edge.max_connections`. 0: no
+    waiting."""
     deadline_seconds: _Deadline = 2.0
-    """Time for handlers, all attempts together."""
+    """Time for handlers, all attempts together, from the same moment."""
     fallback_status: _ErrorStatus | None = None
-    """HTTP status for D1 if no handler replies in time. Unset: D1 gets the result "pending"."""
+    """HTTP status for D1 if no handler replies in time, and no result is reported. Unset: D1 gets the result
+    "pending"."""
     fallback_error: _ErrorText = "no answer in time"
     """Error text for D1 with the fallback status."""
 
@@ -45,7 +51,7 @@ class CallbackSettings(Table):
     authenticate: CallbackPolicySettings = CallbackPolicySettings()
     """Requests to authenticate a consumer in the issuer's app."""
     authentication_result: ResultPollSettings = ResultPollSettings()
-    """Polls for the result of an authentication."""
+    """Requests for the result of an authentication."""
     card_credentials: CallbackPolicySettings = CallbackPolicySettings()
     """Requests for a card's credentials."""
     authentication_result_ttl_seconds: Seconds = 900.0

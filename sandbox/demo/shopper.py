@@ -115,17 +115,17 @@ class Shopper:
         return purchase.type_otp(self._sms.pop())
 
     async def decide(self, status: "authentication.AuthenticationStatus.ValueType", expected: Status) -> str:
-        """Buy, and approve or deny in the issuer's own app, while D1 polls."""
+        """Buy, and approve or deny in the issuer's own app, while D1 waits for the result."""
         purchase = self.buy(Flow.OOB_ISSUER)
         pushed = await self._pushes.get()
-        # D1 polls meanwhile.
+        # D1 asks meanwhile.
         await asyncio.sleep(2 * _POLL_SECONDS)
         result = authentication.AuthenticationResult(authentication_id=pushed, status=status)
         await ConsumerServiceStub(self._stage.channel).CompleteAuthentication(
             consumer.CompleteAuthenticationRequest(consumer_id=CONSUMER, result=result), timeout=CALL_SECONDS
         )
         ended = await self.over(purchase, expected)
-        return f"{ended} after {len(purchase.calls) - 1} polls"
+        return f"{ended}, requests for the result: {len(purchase.calls) - 1}"
 
     async def renewed(self) -> str:
         """Have D1 renew the card and request the new card's data from a handler."""

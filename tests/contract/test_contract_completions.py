@@ -1,6 +1,8 @@
-"""CompleteAuthentication: results are stored, and D1's polls succeed without a handler."""
+"""CompleteAuthentication: results are stored, and D1's requests for them succeed without a handler."""
 
+import asyncio
 import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,14 @@ from uuid import uuid4
 import grpc
 import pytest
 
+from gateway.settings import Settings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import messages_pb2 as consumer
 from sandbox import Sandbox
 from sandbox.handler import Handler
+from tests.callback_replies import reject
 from tests.contract.calling_back import D1
 from tests.running import SECOND_ISSUER, Failure, Running, edge_session, failure_of, running_gateway, settings_for
 
@@ -43,12 +47,12 @@ class _Authentication:
     async def refused(self, *args: Any, **fields: Any) -> Failure:
         return await failure_of(self.complete(*args, **fields))
 
-    async def poll(self, issuer_id: str = "SANDBOX001") -> Any:
+    async def poll(self, issuer_id: str = "SANDBOX001", status: int = 200) -> Any:
         """Poll for the result, as D1 does."""
         path = f"/banking/d1/v1/issuers/{issuer_id}/consumers/{self.consumer_id}/authentication/{self.id}"
         url = f"{self.running.edge}{path}"
         async with edge_session(self.running.sandbox) as session, session.get(url) as response:
-            assert response.status == 200
+            assert response.status == status
             return await response.json()
 
 
@@ -178,3 +182,108 @@ async def test_a_result_that_cannot_be_stored_now_is_retryable(authn: _Authentic
 
     assert failure.error == (_Code.UNAVAILABLE, "STORE_UNAVAILABLE", "REJECTED", 1.0)
     await authn.complete()
+
+
+_LONG_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+async def patient_gateway(shared_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """A gateway that holds D1's requests far longer than a test takes, and gives handlers as long."""
+    folder = tmp_path_factory.mktemp("patient")
+    used = settings_for(shared_sandbox, folder, result_wait_seconds=_LONG_SECONDS, drain_grace_seconds=0.2)
+    async with running_gateway(shared_sandbox, _with_polls(used, deadline_seconds=_LONG_SECONDS)) as started:
+        yield started
+
+
+@pytest.fixture
+def held(sandbox: Sandbox, patient_gateway: Running) -> _Authentication:
+    del sandbox
+    return _Authentication(patient_gateway)
+
+
+def _with_polls(settings: Settings, **changes: Any) -> Settings:
+    polls = settings.callbacks.authentication_result.model_copy(update=changes)
+    callbacks = settings.callbacks.model_copy(update={"authentication_result": polls})
+    return settings.model_copy(update={"callbacks": callbacks})
+
+
+def _replying(
+    status: "authentication.AuthenticationStatus.ValueType", asked: asyncio.Event
+) -> Callable[[callback.CallbackRequest], Awaitable[callback.CallbackReply]]:
+    async def reply(_: callback.CallbackRequest) -> callback.CallbackReply:
+        asked.set()
+        return callback.CallbackReply(authentication_result=replies.AuthenticationResultResponse(status=status))
+
+    return reply
+
+
+async def test_requests_are_held_until_the_result_is_reported(held: _Authentication) -> None:
+    polls = [asyncio.create_task(held.poll()) for _ in range(3)]
+    other = asyncio.create_task(_Authentication(held.running, held.id, "consumer-2").poll())
+    done, _ = await asyncio.wait(polls, timeout=0.3)
+    assert not done
+
+    await held.complete(_DENIED, "denied by the consumer")
+
+    async with asyncio.timeout(_LONG_SECONDS / 2):
+        for poll in polls:
+            assert (await poll)["error"] == "denied by the consumer"
+    assert not other.done()
+    other.cancel()
+    await asyncio.gather(other, return_exceptions=True)
+
+
+async def test_a_result_that_is_reported_ends_the_request_of_a_handler_that_has_none(held: _Authentication) -> None:
+    asked = asyncio.Event()
+    responders = {"authentication_result": _replying(authentication.AUTHENTICATION_STATUS_PENDING, asked)}
+    async with Handler.connect(held.running.channel, responders):
+        poll = asyncio.create_task(held.poll())
+        await asked.wait()
+        done, _ = await asyncio.wait([poll], timeout=0.2)
+        assert not done
+        await held.complete()
+        async with asyncio.timeout(_LONG_SECONDS / 2):
+            assert (await poll)["status"] == "SUCCESSFUL"
+
+
+async def test_a_handler_that_hangs_does_not_hide_a_result(held: _Authentication) -> None:
+    asked = asyncio.Event()
+
+    async def hang(_: callback.CallbackRequest) -> callback.CallbackReply:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with Handler.connect(held.running.channel, {"authentication_result": hang}):
+        poll = asyncio.create_task(held.poll())
+        await asked.wait()
+        await held.complete()
+        async with asyncio.timeout(_LONG_SECONDS / 2):
+            assert (await poll)["status"] == "SUCCESSFUL"
+
+
+async def test_a_handlers_result_or_refusal_is_not_held(held: _Authentication) -> None:
+    async with asyncio.timeout(_LONG_SECONDS / 2):
+        async with Handler.connect(held.running.channel, {"authentication_result": reject}):
+            assert await held.poll(status=404) == {"error": "not found"}
+        async with Handler.connect(
+            held.running.channel, {"authentication_result": _replying(_DENIED, asyncio.Event())}
+        ):
+            assert (await held.poll())["status"] == "FAILED"
+
+
+async def test_without_a_result_the_answer_is_pending_or_the_fallback_when_the_time_is_over(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    for fallback, status, answer in ((None, 200, "PENDING"), (503, 503, "no answer in time")):
+        folder = tmp_path / str(status)
+        folder.mkdir()
+        used = _with_polls(settings_for(sandbox, folder, result_wait_seconds=0.3), fallback_status=fallback)
+        async with running_gateway(sandbox, used) as running:
+            authn, clock = _Authentication(running), asyncio.get_running_loop().time
+            began = clock()
+            assert answer in (await authn.poll(status=status)).values()
+            assert clock() - began >= 0.3
+            await authn.complete()
+            assert (await authn.poll())["status"] == "SUCCESSFUL"

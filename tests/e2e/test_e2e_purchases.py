@@ -57,8 +57,8 @@ class Shop:
             await register(channel, card_id, consumer_id=consumer_id, pan=pan)
             yield cls(sandbox, gateway, channel, card_id, consumer_id, pan)
 
-    def buy(self, flow: Flow) -> Purchase:
-        return self.sandbox.purchases.start(Order(self.card_id, flow, poll_seconds=0.05))
+    def buy(self, flow: Flow, *, asks_once: bool = False) -> Purchase:
+        return self.sandbox.purchases.start(Order(self.card_id, flow, poll_seconds=0.05, asks_once=asks_once))
 
     async def ended(self, purchase: Purchase, expected: Status, operation: str) -> None:
         """Make sure that an end is the same for the shop, the history and the subscribers."""
@@ -154,6 +154,22 @@ async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) ->
     request = consumer.CompleteAuthenticationRequest(consumer_id=shop.consumer_id, result=approval)
     completion = ConsumerServiceStub(shop.channel).CompleteAuthentication(request, timeout=10)
     assert await code_of(completion) is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_the_only_request_for_a_result_is_held_until_the_result_comes(shop: Shop) -> None:
+    issuer = Issuer()
+    async with Handler.connect(shop.channel, issuer.responders()) as handler:
+        purchase = shop.buy(Flow.OOB_ISSUER, asks_once=True)
+        pushed = await issuer.pushes.get()
+        # A handler that does not know the result yet has been asked for it.
+        await handler.until(lambda each: len(each.acknowledgements) >= 2)
+        approval = authentication.AuthenticationResult(
+            authentication_id=pushed, status=authentication.AUTHENTICATION_STATUS_SUCCESSFUL
+        )
+        request = consumer.CompleteAuthenticationRequest(consumer_id=shop.consumer_id, result=approval)
+        await ConsumerServiceStub(shop.channel).CompleteAuthentication(request, timeout=10)
+        await shop.ended(purchase, Status.SUCCESSFUL, "3DS_CHALLENGE_OOB_ISSUER")
+    assert [call.name for call in purchase.calls] == ["authenticateConsumer", "getAuthenticationResult"]
 
 
 async def test_the_data_of_a_card_renewed_without_them_are_requested_and_encrypted_for_d1(shop: Shop) -> None:

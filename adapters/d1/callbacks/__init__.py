@@ -46,6 +46,7 @@ def d1_callbacks(
                 fallback_status=poll.fallback_status or 500,
                 fallback_error=poll.fallback_error,
             ),
+            wait_seconds=poll.wait_seconds,
             pending_without_reply=poll.fallback_status is None,
         ),
         CardCredentialsCallback(issuers, dispatcher, encryption, settings.card_credentials),

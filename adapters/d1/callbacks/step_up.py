@@ -1,5 +1,9 @@
-"""Step-up authentication: the issuer authenticates a consumer, and D1 polls for the result (D1 API: OOB flow)."""
+"""Step-up authentication: the issuer authenticates a consumer, and D1 asks for the result (D1 API: OOB flow).
 
+D1's documentation does not say whether D1 polls or asks once, in the end. So a request is held for a while.
+"""
+
+import asyncio
 from collections.abc import Container
 
 import structlog
@@ -23,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 class StepUpCallbacks:
-    """Passes both callbacks to handlers; responds to polls from the stored results if possible."""
+    """Passes both callbacks to handlers; responds with a stored result if there is one."""
 
     def __init__(
         self,
@@ -33,14 +37,26 @@ class StepUpCallbacks:
         *,
         authenticate: CallbackPolicySettings,
         result: CallbackPolicySettings,
+        wait_seconds: float,
         pending_without_reply: bool,
     ) -> None:
-        """Initialise; with `pending_without_reply`, a poll without a handler's reply gets the response pending."""
+        """Initialise.
+
+        Args:
+            issuers: The issuers that are served.
+            dispatcher: Sends callback requests to handlers.
+            results: The final results.
+            authenticate: Deadline and fallback of the request to authenticate.
+            result: Deadline and fallback of the request for a result.
+            wait_seconds: How long a request for a result is held until there is one.
+            pending_without_reply: Whether D1 gets the response pending, not the fallback, if no handler replies.
+        """
         self._issuers = issuers
         self._dispatcher = dispatcher
         self._results = results
         self._authenticate = authenticate
         self._result = result
+        self._wait_seconds = wait_seconds
         self._pending_without_reply = pending_without_reply
 
     def routes(self) -> list[web.RouteDef]:
@@ -64,42 +80,69 @@ class StepUpCallbacks:
         )
 
     async def get_result(self, request: web.Request) -> web.Response:
-        """Respond with the state of an authentication. A final result is the same for every poll.
+        """Respond with the state of an authentication. A final result is the same for every request.
 
         Raises:
             HttpError: An id is malformed, the handler declines, or no handler replies and that does not mean pending.
         """
         issuer_id = issuer_in_path(request, self._issuers)
-        consumer_id = id_in_path(request, "consumerId", CONSUMER_ID)
-        authentication_id = id_in_path(request, "authenticationId", OPERATION_ID)
-        result = await self._stored(issuer_id, consumer_id, authentication_id)
+        wanted = requests_pb2.AuthenticationResultRequest(
+            consumer_id=id_in_path(request, "consumerId", CONSUMER_ID),
+            authentication_id=id_in_path(request, "authenticationId", OPERATION_ID),
+        )
+        result = await self._stored(issuer_id, wanted)
         if result is None:
-            wanted = requests_pb2.AuthenticationResultRequest(
-                consumer_id=consumer_id, authentication_id=authentication_id
-            )
-            result = await self._ask(callback.CallbackRequest(issuer_id=issuer_id, authentication_result=wanted))
+            result = await self._reported(issuer_id, wanted)
         body = {
-            d1.AuthenticationResult.AUTHENTICATION_ID: authentication_id,
+            d1.AuthenticationResult.AUTHENTICATION_ID: wanted.authentication_id,
             d1.AuthenticationResult.STATUS: _word(result.status),
         }
         if result.error:
             body[d1.AuthenticationResult.ERROR] = result.error
         return json_response(d1.AUTHENTICATION_RESULT_STATUS, body)
 
-    async def _stored(
-        self, issuer_id: str, consumer_id: str, authentication_id: str
-    ) -> authentication.AuthenticationResult | None:
+    async def _reported(
+        self, issuer_id: str, wanted: requests_pb2.AuthenticationResultRequest
+    ) -> authentication.AuthenticationResult:
+        """Return the first final result that a handler or CompleteAuthentication reports in time, or pending."""
+        # Both at once: a handler that hangs does not hide a result, and D1 waits for the longer of the two times.
+        stored = asyncio.create_task(self._stored(issuer_id, wanted, self._wait_seconds))
+        asked = asyncio.create_task(self._ask(issuer_id, wanted))
         try:
-            return await self._results.find(issuer_id, consumer_id, authentication_id)
+            await asyncio.wait((stored, asked), return_when=asyncio.FIRST_COMPLETED)
+            if stored.done() and (result := stored.result()) is not None:
+                return result
+            try:
+                reply = await asked
+            except NoReplyError:
+                if (result := await stored) is not None:
+                    return result
+                raise
+            if reply.status == authentication.AUTHENTICATION_STATUS_PENDING:
+                return await stored or reply
+            return reply
+        finally:
+            stored.cancel()
+            asked.cancel()
+            await asyncio.gather(stored, asked, return_exceptions=True)
+
+    async def _stored(
+        self, issuer_id: str, wanted: requests_pb2.AuthenticationResultRequest, wait_seconds: float = 0.0
+    ) -> authentication.AuthenticationResult | None:
+        ids = issuer_id, wanted.consumer_id, wanted.authentication_id
+        try:
+            return await (self._results.wait(*ids, wait_seconds) if wait_seconds else self._results.find(*ids))
         except GatewayError as error:
-            # A handler may know the result, and D1 polls again.
+            # A handler may know the result, and D1 may ask again.
             _log.warning("authentication_result_not_read", reason=error.reason_name)
             return None
 
-    async def _ask(self, request: callback.CallbackRequest) -> authentication.AuthenticationResult:
-        wanted = request.authentication_result
+    async def _ask(
+        self, issuer_id: str, wanted: requests_pb2.AuthenticationResultRequest
+    ) -> authentication.AuthenticationResult:
+        request = callback.CallbackRequest(issuer_id=issuer_id, authentication_result=wanted)
         try:
-            # D1 polls again soon, so there is no need to wait for a handler.
+            # Nobody needs a handler to connect: the result may be reported without one.
             reply = await self._dispatcher.ask(request, self._result, wait_for_handler=False)
         except NoReplyError:
             if not self._pending_without_reply:
@@ -111,7 +154,7 @@ class StepUpCallbacks:
         )
         if received.status == authentication.AUTHENTICATION_STATUS_PENDING:
             return result
-        return await self._results.settle(request.issuer_id, wanted.consumer_id, result)
+        return await self._results.settle(issuer_id, wanted.consumer_id, result)
 
 
 def _parse(fields: Fields, wanted: requests_pb2.AuthenticateConsumerRequest) -> None:

@@ -61,7 +61,7 @@ class Sharing:
 
         async def approved() -> str:
             ended = await shopper.decide(authentication.AUTHENTICATION_STATUS_SUCCESSFUL, Status.SUCCESSFUL)
-            return f"completed at A, polled at B: {ended}"
+            return f"completed at A, asked for at B: {ended}"
 
         return [
             ("D1 sends the OTP to the number from the reply", with_handler(shopper.otp_by_d1)),

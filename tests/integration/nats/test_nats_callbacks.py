@@ -11,6 +11,7 @@ from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.settings import NatsSettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.consumer.v1 import authentication_pb2 as authentication
+from issuer.consumer.v1 import messages_pb2 as consumer
 from sandbox.handler import Handler
 from tests.callback_replies import PHONE, Issuer, tell_person
 from tests.integration.nats.nats_gateways import Gateways
@@ -55,6 +56,20 @@ async def test_every_kind_of_callback_is_answered_by_a_handler_at_the_other_gate
     assert (first.consumer_information.consumer_id, first.consumer_information.card_id) == ("consumer-1", "card-7")
     assert 0 < first.time_left.ToMilliseconds() <= 8000
     assert len(handler.requests) == 5
+
+
+async def test_a_request_that_is_held_here_ends_with_a_result_that_the_other_gateway_is_told(
+    gateways: Gateways,
+) -> None:
+    held = asyncio.create_task(gateways.call("/authentication/held-1"))
+    await asyncio.sleep(0.2)
+    assert not held.done()
+    result = authentication.AuthenticationResult(
+        authentication_id="held-1", status=authentication.AUTHENTICATION_STATUS_SUCCESSFUL
+    )
+    request = consumer.CompleteAuthenticationRequest(consumer_id="consumer-1", result=result)
+    await gateways.there.consumers.CompleteAuthentication(request, timeout=10)
+    assert await held == (200, {"authenticationId": "held-1", "status": "SUCCESSFUL"})
 
 
 async def test_a_handler_here_gets_callbacks_before_one_at_the_other_gateway(gateways: Gateways) -> None:

@@ -148,7 +148,10 @@ Global___AuthenticateConsumerResponse: _TypeAlias = AuthenticateConsumerResponse
 
 @_typing.final
 class AuthenticationResultResponse(_message.Message):
-    """Status of an authentication. The gateway keeps a final one, and answers D1's later polls with it."""
+    """Status of an authentication. The gateway keeps a final one, and answers D1's later requests with it. After
+    AUTHENTICATION_STATUS_PENDING it holds D1's request for CompleteAuthentication, for what is left of
+    `callbacks.authentication_result.wait_seconds`, and asks no handler again for it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

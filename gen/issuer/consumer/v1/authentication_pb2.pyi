@@ -26,7 +26,7 @@ class _AuthenticationStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     AUTHENTICATION_STATUS_UNSPECIFIED: _AuthenticationStatus.ValueType  # 0
     """Unspecified; invalid."""
     AUTHENTICATION_STATUS_PENDING: _AuthenticationStatus.ValueType  # 1
-    """Undecided; D1 asks again."""
+    """Undecided; D1 may ask again."""
     AUTHENTICATION_STATUS_SUCCESSFUL: _AuthenticationStatus.ValueType  # 2
     """Approved, and the consumer is authenticated. Final."""
     AUTHENTICATION_STATUS_FAILED: _AuthenticationStatus.ValueType  # 3
@@ -38,7 +38,7 @@ class AuthenticationStatus(_AuthenticationStatus, metaclass=_AuthenticationStatu
 AUTHENTICATION_STATUS_UNSPECIFIED: AuthenticationStatus.ValueType  # 0
 """Unspecified; invalid."""
 AUTHENTICATION_STATUS_PENDING: AuthenticationStatus.ValueType  # 1
-"""Undecided; D1 asks again."""
+"""Undecided; D1 may ask again."""
 AUTHENTICATION_STATUS_SUCCESSFUL: AuthenticationStatus.ValueType  # 2
 """Approved, and the consumer is authenticated. Final."""
 AUTHENTICATION_STATUS_FAILED: AuthenticationStatus.ValueType  # 3

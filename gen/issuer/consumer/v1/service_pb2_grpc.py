@@ -107,9 +107,9 @@ class ConsumerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteAuthentication(self, request, context):
-        """Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
-        connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
-        `callbacks.authentication_result_ttl_seconds`.
+        """Stores the result of a step-up authentication. The gateway answers D1's requests for it, even while no handler is
+        connected; a request that it, or a peer, holds already gets the result at once. It sends nothing to D1 by itself.
+        The result is durable when the call returns, and kept for `callbacks.authentication_result_ttl_seconds`.
 
         The authentication is named by its consumer and its id together. The gateway does not check that D1 knows it, so
         the result may come before the reply that tells D1 the id; one under a wrong id or consumer reaches nobody.

@@ -64,9 +64,9 @@ class ConsumerServiceStub:
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
     """
     CompleteAuthentication: _grpc.UnaryUnaryMultiCallable[_messages_pb2.CompleteAuthenticationRequest, _messages_pb2.CompleteAuthenticationResponse]
-    """Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
-    connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
-    `callbacks.authentication_result_ttl_seconds`.
+    """Stores the result of a step-up authentication. The gateway answers D1's requests for it, even while no handler is
+    connected; a request that it, or a peer, holds already gets the result at once. It sends nothing to D1 by itself.
+    The result is durable when the call returns, and kept for `callbacks.authentication_result_ttl_seconds`.
 
     The authentication is named by its consumer and its id together. The gateway does not check that D1 knows it, so
     the result may come before the reply that tells D1 the id; one under a wrong id or consumer reaches nobody.
@@ -113,9 +113,9 @@ class ConsumerServiceAsyncStub(ConsumerServiceStub):
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the consumer's state.
     """
     CompleteAuthentication: _aio.UnaryUnaryMultiCallable[_messages_pb2.CompleteAuthenticationRequest, _messages_pb2.CompleteAuthenticationResponse]  # type: ignore[assignment]
-    """Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
-    connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
-    `callbacks.authentication_result_ttl_seconds`.
+    """Stores the result of a step-up authentication. The gateway answers D1's requests for it, even while no handler is
+    connected; a request that it, or a peer, holds already gets the result at once. It sends nothing to D1 by itself.
+    The result is durable when the call returns, and kept for `callbacks.authentication_result_ttl_seconds`.
 
     The authentication is named by its consumer and its id together. The gateway does not check that D1 knows it, so
     the result may come before the reply that tells D1 the id; one under a wrong id or consumer reaches nobody.
@@ -183,9 +183,9 @@ class ConsumerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _messages_pb2.CompleteAuthenticationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_messages_pb2.CompleteAuthenticationResponse, _abc.Awaitable[_messages_pb2.CompleteAuthenticationResponse]]:
-        """Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
-        connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
-        `callbacks.authentication_result_ttl_seconds`.
+        """Stores the result of a step-up authentication. The gateway answers D1's requests for it, even while no handler is
+        connected; a request that it, or a peer, holds already gets the result at once. It sends nothing to D1 by itself.
+        The result is durable when the call returns, and kept for `callbacks.authentication_result_ttl_seconds`.
 
         The authentication is named by its consumer and its id together. The gateway does not check that D1 knows it, so
         the result may come before the reply that tells D1 the id; one under a wrong id or consumer reaches nobody.

@@ -334,7 +334,9 @@ default_message_pool.register_message("issuer.callback.v1", "AuthenticationResul
 @dataclass(eq=False, repr=False)
 class AuthenticationResultResponse(betterproto2.Message):
     """
-    Status of an authentication. The gateway keeps a final one, and answers D1's later polls with it.
+    Status of an authentication. The gateway keeps a final one, and answers D1's later requests with it. After
+    AUTHENTICATION_STATUS_PENDING it holds D1's request for CompleteAuthentication, for what is left of
+    `callbacks.authentication_result.wait_seconds`, and asks no handler again for it.
     """
 
     status: "__consumer__v1__.AuthenticationStatus" = betterproto2.field(

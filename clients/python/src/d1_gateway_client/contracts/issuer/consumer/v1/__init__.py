@@ -55,7 +55,7 @@ class AuthenticationStatus(betterproto2.Enum):
 
     PENDING = 1
     """
-    Undecided; D1 asks again.
+    Undecided; D1 may ask again.
     """
 
     SUCCESSFUL = 2
@@ -714,9 +714,9 @@ class ConsumerServiceSyncStub:
 
     def complete_authentication(self, message: "CompleteAuthenticationRequest") -> "CompleteAuthenticationResponse":
         """
-        Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
-        connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
-        `callbacks.authentication_result_ttl_seconds`.
+        Stores the result of a step-up authentication. The gateway answers D1's requests for it, even while no handler is
+        connected; a request that it, or a peer, holds already gets the result at once. It sends nothing to D1 by itself.
+        The result is durable when the call returns, and kept for `callbacks.authentication_result_ttl_seconds`.
 
         The authentication is named by its consumer and its id together. The gateway does not check that D1 knows it, so
         the result may come before the reply that tells D1 the id; one under a wrong id or consumer reaches nobody.
@@ -831,9 +831,9 @@ class ConsumerServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "CompleteAuthenticationResponse":
         """
-        Stores the result of a step-up authentication. The gateway answers D1's polls with it, even while no handler is
-        connected; it sends nothing to D1 by itself. The result is durable when the call returns, and kept for
-        `callbacks.authentication_result_ttl_seconds`.
+        Stores the result of a step-up authentication. The gateway answers D1's requests for it, even while no handler is
+        connected; a request that it, or a peer, holds already gets the result at once. It sends nothing to D1 by itself.
+        The result is durable when the call returns, and kept for `callbacks.authentication_result_ttl_seconds`.
 
         The authentication is named by its consumer and its id together. The gateway does not check that D1 knows it, so
         the result may come before the reply that tells D1 the id; one under a wrong id or consumer reaches nobody.
