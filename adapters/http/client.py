@@ -252,8 +252,12 @@ class HttpExchange:
                     raise self._upstream.contract_broken(
                         f"The response of {self._upstream.title} is too large.", status=response.status
                     )
-            retry_after = response.headers.get("Retry-After", "")
-            return UpstreamResponse(response.status, retry_after, _without_credentials(bytes(content), headers))
+            return UpstreamResponse(
+                response.status,
+                response.headers.get("Retry-After", ""),
+                _without_credentials(bytes(content), headers),
+                response.headers.get("Content-Type", ""),
+            )
 
     def _explain(self, failure: Exception, *, sent: bool, late: bool) -> GatewayError:
         upstream = self._upstream

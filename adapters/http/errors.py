@@ -34,6 +34,7 @@ RETRYABLE: Final = frozenset(
 
 _MAX_RETRY_SECONDS: Final = 86_400.0
 _MAX_TEXT_LENGTH: Final = 200
+_MAX_MEDIA_TYPE_LENGTH: Final = 60
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 # Text that may be a token or encrypted data: the start of a JOSE header, or a run longer than any id.
@@ -87,6 +88,12 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
         HTTPStatus.GATEWAY_TIMEOUT: _BEHIND_PROXY,
     }
 )
+# A firewall inspects responses too, and may block that of a request that has taken effect.
+_FOREIGN = Meaning(
+    error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
+    error_pb2.ERROR_OUTCOME_UNKNOWN,
+    "the response is not {upstream}'s own; a firewall or proxy may have sent it",
+)
 
 
 class RejectedError(GatewayError):
@@ -94,6 +101,8 @@ class RejectedError(GatewayError):
 
     requested_pause_seconds: float | None = None
     """Pause that the response asks for (Retry-After), whatever became of the request."""
+    is_foreign: bool = False
+    """Whether it is not the upstream's own response, and so says nothing about the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +143,8 @@ class Upstream:
     ) -> RejectedError:
         """Return the error for a response other than success, by its status.
 
-        An unlisted status has the meaning of its class: a 4xx that of 400, a 5xx that of 500.
+        An unlisted status has the meaning of its class: a 4xx that of 400, a 5xx that of 500. A foreign body, such as a
+        firewall's page, takes the upstream's meaning from a status, and makes an error of a 2xx.
 
         Args:
             response: The response.
@@ -143,7 +153,11 @@ class Upstream:
             detail: The upstream's own words, sanitised.
             violations: Fields that the upstream rejects.
         """
-        meaning = special.get(response.status) or _meaning(response.status)
+        if response.is_foreign:
+            meaning = _meaning_of_foreign(response.status)
+            detail = f"its body ({_media_type(response.content_type)}) is no JSON object."
+        else:
+            meaning = special.get(response.status) or _meaning(response.status)
         text = _sentence(meaning.text.format(upstream=self.title))
         status = f"HTTP {response.status}, {code}" if code else f"HTTP {response.status}"
         # If the outcome is unknown, a delay would read as permission to repeat the call.
@@ -158,6 +172,7 @@ class Upstream:
             detail=ErrorDetail(upstream=self.name, upstream_status=response.status, upstream_code=code),
         )
         error.requested_pause_seconds = pause
+        error.is_foreign = meaning is _FOREIGN
         return error
 
     def contract_broken(self, message: str, *, status: int = 0) -> GatewayError:
@@ -231,6 +246,22 @@ def _meaning(status: int) -> Meaning:
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return _INVALID
     return _FAILED if HTTPStatus.INTERNAL_SERVER_ERROR <= status < 600 else _UNEXPECTED  # noqa: PLR2004 - end of 5xx
+
+
+def _meaning_of_foreign(status: int) -> Meaning:
+    """Return what a status means from any sender.
+
+    401 and 429 say that the request was not processed, 5xx that it failed; a proxy also sends 503 if the upstream broke
+    off.
+    """
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return _BEHIND_PROXY
+    meaning = _meaning(status)
+    return _FOREIGN if meaning in (_INVALID, _UNEXPECTED) else meaning
+
+
+def _media_type(header: str) -> str:
+    return sanitised(header.partition(";")[0].lower(), _MAX_MEDIA_TYPE_LENGTH) or "no content type"
 
 
 def _retry_after_seconds(header: str) -> float | None:

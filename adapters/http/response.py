@@ -17,15 +17,30 @@ class UpstreamResponse:
     retry_after: str = ""
     """The header Retry-After as received; empty if absent."""
     body: bytes = field(default=b"", repr=False)
+    content_type: str = ""
+    """The header Content-Type as received; empty if absent."""
+    _json: dict[str, Any] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_json", _json_object(self.body))
 
     @property
     def succeeded(self) -> bool:
         """Whether the status is any 2xx: upstreams change from one to another."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether there is a body but no JSON object: upstreams send nothing else, proxies and firewalls send pages."""
+        return self._json is None and bool(self.body.strip())
+
     def json_object(self) -> dict[str, Any] | None:
-        """Parse the body as a JSON object; None if `gateway.json_input.read_object` refuses it."""
-        try:
-            return read_object(self.body)
-        except InvalidJsonError:
-            return None
+        """Return the body as a JSON object; None if `gateway.json_input.read_object` refuses it."""
+        return self._json
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        return read_object(body) if body else None
+    except InvalidJsonError:
+        return None

@@ -29,11 +29,13 @@ _TRANSIENT: Final = frozenset(
 def is_retryable(error: GatewayError, *, idempotent: bool) -> bool:
     """Return whether a call may be retried, and whether that can help.
 
-    Without a connection any call may be retried. What was sent may be sent again only if the call is idempotent.
+    Without a connection any call may be retried. What was sent may be sent again only if the call is idempotent: also
+    after a foreign response, which says nothing about the request.
     """
     if error.outcome == error_pb2.ERROR_OUTCOME_NOT_SENT:
         return error.reason == error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE
-    return idempotent and error.reason in _TRANSIENT
+    is_foreign = isinstance(error, RejectedError) and error.is_foreign
+    return idempotent and (is_foreign or error.reason in _TRANSIENT)
 
 
 def pause_seconds(error: GatewayError, attempt: int, spread: Callable[[], float] = random.random) -> float:

@@ -73,7 +73,7 @@ def _read(response: UpstreamResponse, expected_type: str) -> dict[str, Any]:
     message_type = None if message is None else message.get("messageType")
     if message is not None and message_type == _ERRO:
         raise ErroError(codec.decode(erro_pb2.Erro, message), response.status)
-    if response.status != HTTPStatus.OK:
+    if response.status != HTTPStatus.OK or response.is_foreign:
         raise rejection(response)
     # The server's documentation shows card range data without a type.
     if message is None or message_type not in (expected_type, None):

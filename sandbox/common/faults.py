@@ -13,7 +13,11 @@ __all__ = ["EVERY_OPERATION", "Drop", "Fault", "Faults", "fault_middleware"]
 
 EVERY_OPERATION = "*"
 
-_HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+_PROXY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+_FIREWALL_PAGE = (
+    "<html><head><title>Request Rejected</title></head><body>The requested URL was rejected. "
+    "Please consult with your administrator.</body></html>"
+)
 _JSON = '{"error":"Fault on demand"}'
 
 
@@ -44,7 +48,7 @@ class Fault:
     body: str | None = None
     """The body of that response; None for a JSON body that names the fault."""
     html: bool = False
-    """Whether that response is an HTML page, as a proxy sends it; its status is 502 unless given."""
+    """Whether that response is an HTML page: a firewall's if a status is given, otherwise a proxy's with status 502."""
     drop: Drop | None = None
     truncate: bool = False
     """Whether the response ends after half of its declared length."""
@@ -103,7 +107,10 @@ def fault_middleware(faults: Faults) -> Middleware:
 def _error_response(fault: Fault) -> web.Response | None:
     if fault.status is None and not fault.html:
         return None
-    body = fault.body if fault.body is not None else (_HTML if fault.html else _JSON)
+    body = fault.body
+    if body is None:
+        page = _PROXY_PAGE if fault.status is None else _FIREWALL_PAGE
+        body = page if fault.html else _JSON
     headers = CIMultiDict(fault.headers)
     headers.setdefault("Content-Type", "text/html" if fault.html else "application/json")
     return web.Response(status=fault.status or 502, headers=headers, body=body.encode())

@@ -55,6 +55,15 @@ UPSTREAM_REJECTIONS = {
     "504": Case(Fault(status=504, headers=_LATER), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN"),
     "500": Case(Fault(status=500), _Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN"),
     "an unlisted 5xx": Case(Fault(status=507), _Code.INTERNAL, "UPSTREAM_FAILED", "UNKNOWN"),
+    **{
+        f"{status}, a firewall's page": Case(
+            Fault(status=status, html=True), _Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN", passing=True
+        )
+        for status in (200, 403, 404)
+    },
+    "503, a page": Case(
+        Fault(status=503, html=True), _Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", "UNKNOWN", passing=True
+    ),
     "a redirection": Case(
         Fault(status=307, headers={"Location": "/elsewhere"}), _Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN"
     ),
@@ -83,7 +92,13 @@ TOKEN_REJECTIONS = {
         Fault(drop=Drop.BEFORE), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0, passing=True
     ),
     "truncated": Case(Fault(truncate=True), _Code.UNAVAILABLE, "UPSTREAM_UNREACHABLE", retry_seconds=1.0, passing=True),
-    "no JSON": Case(Fault(status=200, body="token"), _Code.INTERNAL, "UPSTREAM_CONTRACT"),
+    **{
+        f"{status}, a firewall's page": Case(
+            Fault(status=status, html=True), _Code.INTERNAL, "UPSTREAM_CONTRACT", passing=True
+        )
+        for status in (200, 403)
+    },
+    "no JSON": Case(Fault(status=200, body="token"), _Code.INTERNAL, "UPSTREAM_CONTRACT", passing=True),
     "no token": Case(Fault(status=200, body='{"expires_in":900}'), _Code.INTERNAL, "UPSTREAM_CONTRACT"),
 }
 """Faults of the token endpoint, by name; nothing is sent then."""

@@ -100,8 +100,9 @@ async def test_an_unreadable_response_breaks_the_contract(
 ) -> None:
     rpc = D1_RPCS[name]
     for body in bodies:
-        running.sandbox.faults.add(Fault(rpc.operation, status=status, body=body))
+        running.sandbox.faults.add(Fault(rpc.operation, status=status, body=body, times=3))
         failure = await failure_of(rpc.call(running))
+        running.sandbox.faults.clear()
         assert (failure.code, failure.reason, failure.outcome) == (_Code.INTERNAL, "UPSTREAM_CONTRACT", "UNKNOWN"), body
 
 

@@ -151,13 +151,20 @@ async def test_of_a_hundred_identical_calls_at_once_one_reaches_d1(running: Runn
     assert {error.code() for error in others} <= {grpc.StatusCode.ABORTED}
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [(Fault(drop=Drop.AFTER), "UPSTREAM_NO_RESPONSE"), (Fault(status=200, html=True), "UPSTREAM_CONTRACT")],
+    ids=["dropped", "a firewall's page"],
+)
 @pytest.mark.parametrize("name", _NOT_REPEATABLE)
-async def test_a_call_whose_response_was_lost_is_not_sent_again(running: Running, name: str) -> None:
+async def test_a_call_whose_response_was_lost_is_not_sent_again(
+    running: Running, name: str, fault: Fault, reason: str
+) -> None:
     rpc = _D1[name]
     request = identified(rpc)
-    running.sandbox.faults.add(Fault(rpc.operation, drop=Drop.AFTER))
+    running.sandbox.faults.add(replace(fault, operation=rpc.operation))
     first = await failure_of(rpc.call(running, request))
-    assert (first.reason, first.outcome) == ("UPSTREAM_NO_RESPONSE", "UNKNOWN")
+    assert (first.reason, first.outcome) == (reason, "UNKNOWN")
     known = consumer_rpcs.known(running.sandbox)
     _forbid(running, rpc)
     again = await failure_of(rpc.call(running, request))
@@ -172,11 +179,14 @@ async def test_a_call_whose_response_was_lost_is_not_sent_again(running: Running
     assert (await failure_of(rpc.call(running, changed(request, **_OTHER[name])))).reason == "REQUEST_ID_REUSED"
 
 
+@pytest.mark.parametrize("fault", [Fault(status=500), Fault(status=200, html=True)], ids=["500", "a firewall's page"])
 @pytest.mark.parametrize("name", _REPEATABLE)
-async def test_an_idempotent_call_is_sent_again_where_its_response_was_lost(running: Running, name: str) -> None:
+async def test_an_idempotent_call_is_sent_again_where_its_response_was_lost(
+    running: Running, name: str, fault: Fault
+) -> None:
     rpc = _D1[name]
     request = identified(rpc)
-    running.sandbox.faults.add(Fault(rpc.operation, status=500, times=20))
+    running.sandbox.faults.add(replace(fault, operation=rpc.operation, times=20))
     assert (await failure_of(rpc.call(running, request))).outcome == "UNKNOWN"
     running.sandbox.faults.clear()
     first, is_replay = await _call(running, rpc, request)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import orjson
 
 from adapters.d1.api.endpoints import Endpoint
-from adapters.d1.api.errors import D1, deadline_exceeded, rejection
+from adapters.d1.api.errors import D1, deadline_exceeded, expect_success, rejection
 from adapters.d1.api.keys import IssuerKeys
 from adapters.d1.api.oauth import TokenSource
 from adapters.http.client import HttpExchange
@@ -83,7 +83,7 @@ class D1Client:
         response = await self._authorised(endpoint, path, call, user_id, content, deadline)
         if response.status == HTTPStatus.UNAUTHORIZED:
             response = await self._authorised(endpoint, path, call, user_id, content, deadline)
-        if not response.succeeded:
+        if response.status == HTTPStatus.UNAUTHORIZED:
             raise rejection(response)
         return response
 
@@ -100,9 +100,9 @@ class D1Client:
             response = await self._http.send(
                 endpoint.method, path, endpoint=endpoint.template, headers=headers, body=content, deadline=deadline
             )
-            if response.succeeded or response.status == HTTPStatus.UNAUTHORIZED:
-                return response
-            raise rejection(response)
+            if response.status != HTTPStatus.UNAUTHORIZED:
+                expect_success(response)
+            return response
 
         response = await self._http.retried(
             attempt,

@@ -12,7 +12,7 @@ from adapters.http.response import UpstreamResponse
 from gateway.errors import FieldViolation, GatewayError, Reason
 from issuer.common.v1 import error_pb2
 
-__all__ = ["D1", "contract_broken", "deadline_exceeded", "no_token", "rejection", "sanitised"]
+__all__ = ["D1", "contract_broken", "deadline_exceeded", "expect_success", "no_token", "rejection", "sanitised"]
 
 D1: Final = Upstream("d1", "D1")
 
@@ -49,6 +49,20 @@ _TOKEN_LOST: Final[Mapping[Reason, str]] = MappingProxyType(
     }
 )
 """Reasons for which the response with a token is missing; unlike that of a call, its loss has no effect."""
+
+
+def expect_success(response: UpstreamResponse) -> None:
+    """Check that a response confirms its request: a 2xx whose body is missing, or a JSON object but none of an error.
+
+    Raises:
+        GatewayError: It is a rejection, or it is not D1's own (UPSTREAM_CONTRACT).
+    """
+    if not response.succeeded or response.is_foreign:
+        raise rejection(response)
+    body = response.json_object()
+    # An operation of the history may have an `error` among its other properties.
+    if body and (body.get("errorCode") or body.keys() == {"error"}):
+        raise contract_broken("D1's response has a success's status and an error's body.", status=response.status)
 
 
 def rejection(response: UpstreamResponse) -> GatewayError:

@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from adapters.d1.api.endpoints import TOKEN
-from adapters.d1.api.errors import contract_broken, no_token, rejection
+from adapters.d1.api.errors import contract_broken, expect_success, no_token
 from adapters.d1.api.keys import IssuerKeys
 from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
@@ -205,8 +205,7 @@ class TokenSource:
             response = await self._send(issuer_id, key, correlation_id, deadline)
             if response.status not in _ASSERTION_REJECTED:
                 break
-        if not response.succeeded:
-            raise rejection(response)
+        expect_success(response)
         token = _read_token(response, requested)
         self._prefer(issuer_id, key)
         return token

@@ -8,6 +8,7 @@ from tests.integration.upstreams.fake_d1 import (
     ASSERTION_KEY,
     CREATE,
     CREDENTIALS,
+    DONE,
     KEYS,
     PAN,
     REGISTER,
@@ -99,3 +100,36 @@ async def test_no_object_that_holds_a_secret_shows_it(d1: FakeD1, cards: D1CardI
     assert d1.tokens[0] not in text
     assert str(private) not in text
     assert CREDENTIALS.pan not in text
+
+
+PAGE = reply(b"<html><title>Request Rejected</title></html>", Content_Type="text/html; charset=utf-8")
+
+
+async def test_a_firewalls_page_is_no_success_and_a_change_is_not_repeated_after_it(
+    d1: FakeD1, cards: D1CardIssuer
+) -> None:
+    d1.replies = [PAGE]
+
+    error = await failure_of(cards.suspend_card(SUSPEND, call()))
+
+    assert kind_of(error) == ("UPSTREAM_CONTRACT", "UNKNOWN")
+    assert "its body (text/html) is no JSON object" in error.message
+    assert len(d1.calls) == 1
+
+
+async def test_an_idempotent_call_is_repeated_after_a_firewalls_page(d1: FakeD1, cards: D1CardIssuer) -> None:
+    d1.replies = [PAGE, PAGE, DONE]
+
+    await cards.register_card(REGISTER, call())
+
+    assert len(d1.calls) == 3
+
+
+async def test_a_page_in_place_of_a_token_is_repeated_and_no_token(d1: FakeD1, cards: D1CardIssuer) -> None:
+    d1.token_reply = PAGE
+
+    error = await failure_of(cards.suspend_card(SUSPEND, call()))
+
+    assert kind_of(error) == ("UPSTREAM_CONTRACT", "NOT_SENT")
+    assert "its body (text/html) is no JSON object" in error.message
+    assert (len(d1.token_calls), d1.calls) == (3, [])

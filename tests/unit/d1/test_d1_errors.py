@@ -9,7 +9,15 @@ from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.d1.api.errors import D1, contract_broken, deadline_exceeded, no_token, rejection, sanitised
+from adapters.d1.api.errors import (
+    D1,
+    contract_broken,
+    deadline_exceeded,
+    expect_success,
+    no_token,
+    rejection,
+    sanitised,
+)
 from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
 
@@ -65,13 +73,8 @@ def test_both_forms_of_error_body_are_read(body: dict[str, str], code: str | Non
     "body",
     [
         b"",
-        b"<html>Bad Gateway</html>",
-        b"not json",
-        b"[1]",
-        b'"text"',
-        b"\xff\xfe",
+        b" \r\n",
         b'{"error": {"a": 1}}',
-        b"[" * 9999,
     ],
 )
 def test_a_body_of_no_use_leaves_the_status_to_speak(body: bytes) -> None:
@@ -79,6 +82,67 @@ def test_a_body_of_no_use_leaves_the_status_to_speak(body: bytes) -> None:
 
     assert kind_of(error) == ("UPSTREAM_CONFLICT", "REJECTED")
     assert error.message == "The card id or the PAN is in use at D1, or may not be reused (HTTP 409)."
+
+
+PAGE = b"<html><title>Request Rejected</title></html>"
+FOREIGN = ("UPSTREAM_CONTRACT", "UNKNOWN")
+
+
+@pytest.mark.parametrize("body", [PAGE, b"not json", b"[1]", b'"text"', b"\xff\xfe", b"[" * 9999, b'{"a":' * 17 + b"1"])
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 403, 404, 409, 418])
+def test_what_a_proxy_or_firewall_sends_does_not_speak_for_d1(status: int, body: bytes) -> None:
+    with pytest.raises(GatewayError) as caught:
+        expect_success(UpstreamResponse(status, body=body, content_type="text/HTML; charset=utf-8"))
+
+    assert kind_of(caught.value) == FOREIGN
+    assert caught.value.metadata == {"upstream": "d1", "upstream_status": str(status)}
+    assert caught.value.message == (
+        "The response is not D1's own; a firewall or proxy may have sent it "
+        f"(HTTP {status}): its body (text/html) is no JSON object."
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, ("UPSTREAM_AUTHENTICATION", "REJECTED")),
+        (429, ("UPSTREAM_RATE_LIMITED", "REJECTED")),
+        (500, ("UPSTREAM_FAILED", "UNKNOWN")),
+        (502, ("UPSTREAM_UNAVAILABLE", "UNKNOWN")),
+        (503, ("UPSTREAM_UNAVAILABLE", "UNKNOWN")),
+    ],
+)
+def test_a_page_keeps_the_meaning_of_a_status_that_means_the_same_from_anybody(
+    status: int, kind: tuple[str, str]
+) -> None:
+    error = rejection(UpstreamResponse(status, body=PAGE, content_type="text/html"))
+
+    assert kind_of(error) == kind
+    assert error.message.endswith(f"(HTTP {status}): its body (text/html) is no JSON object.")
+    assert (error.retry_after_seconds is not None) is (status == 429)
+
+
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [("", "no content type"), ("a b " * 50, "a b " * 14 + "a b"), (f"text/{4111111111111111}", "text/****")],
+)
+def test_a_content_type_is_named_without_trust(header: str, named: str) -> None:
+    error = rejection(UpstreamResponse(200, body=PAGE, content_type=header))
+
+    assert f"({named})" in error.message
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"{}", b'{"cardId":"card-1"}', b'{"operationId":"op","error":"Failed"}'])
+def test_a_success_has_no_body_or_a_json_object(body: bytes) -> None:
+    expect_success(UpstreamResponse(200, body=body, content_type="text/plain"))
+
+
+@pytest.mark.parametrize("body", [{"errorCode": "STATE_INVALID", "error": "Suspended"}, {"error": "Suspended"}])
+def test_a_success_with_the_body_of_an_error_breaks_the_contract(body: dict[str, str]) -> None:
+    with pytest.raises(GatewayError) as caught:
+        expect_success(UpstreamResponse(200, body=orjson.dumps(body)))
+
+    assert kind_of(caught.value) == FOREIGN
 
 
 @pytest.mark.parametrize(

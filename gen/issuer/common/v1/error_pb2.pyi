@@ -66,7 +66,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Status INTERNAL.
     """
     ERROR_REASON_UPSTREAM_CONTRACT: _ErrorReason.ValueType  # 15
-    """The upstream's response is unreadable or contradicts the request. Status INTERNAL."""
+    """The upstream's response is unreadable or contradicts the request, or is not the upstream's own: a proxy or firewall
+    sent a page in its place, even with a 2xx. Status INTERNAL.
+    """
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 16
     """The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
     cursor; retention removed what lies between. Status OUT_OF_RANGE.
@@ -228,7 +230,9 @@ ERROR_REASON_UPSTREAM_FAILED: ErrorReason.ValueType  # 14
 Status INTERNAL.
 """
 ERROR_REASON_UPSTREAM_CONTRACT: ErrorReason.ValueType  # 15
-"""The upstream's response is unreadable or contradicts the request. Status INTERNAL."""
+"""The upstream's response is unreadable or contradicts the request, or is not the upstream's own: a proxy or firewall
+sent a page in its place, even with a 2xx. Status INTERNAL.
+"""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 16
 """The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
 cursor; retention removed what lies between. Status OUT_OF_RANGE.

@@ -186,7 +186,8 @@ class ErrorReason(betterproto2.Enum):
 
     UPSTREAM_CONTRACT = 15
     """
-    The upstream's response is unreadable or contradicts the request. Status INTERNAL.
+    The upstream's response is unreadable or contradicts the request, or is not the upstream's own: a proxy or firewall
+    sent a page in its place, even with a 2xx. Status INTERNAL.
     """
 
     CURSOR_EXPIRED = 16
