@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
 from adapters.threeds import codec
-from adapters.threeds.errors import THREEDS, ErroError, rejection
+from adapters.threeds.errors import THREEDS, ErroError, is_erro, rejection
 from gateway.ports import Call
 from gateway.ports.meter import Unmeasured, UpstreamMeter
 from gateway.settings import ThreeDSSettings
@@ -20,7 +20,8 @@ from issuer.threeds.v1 import erro_pb2
 __all__ = ["ThreeDSClient", "connect"]
 
 _METHOD: Final = "POST"
-_ERRO: Final = "Erro"
+_UNTYPED: Final = "CRD"
+"""The message that the server's documentation shows without a type."""
 
 
 class ThreeDSClient:
@@ -41,7 +42,8 @@ class ThreeDSClient:
             body: The JSON object to send.
             call: Context of the caller, with its deadline.
             expected_type: ``messageType`` of a successful response.
-            idempotent: Whether a request that was sent may be sent again. Without a connection any call may be retried.
+            idempotent: Whether a request that was sent may be sent again, and changes nothing if it fails. Without a
+                connection any call may be retried.
 
         Raises:
             ErroError: A party responded with an Erro.
@@ -53,7 +55,7 @@ class ThreeDSClient:
             response = await self._http.send(
                 _METHOD, path, endpoint=path, headers=self._headers, body=body, deadline=deadline
             )
-            return _read(response, expected_type)
+            return _read(response, expected_type, harmless=idempotent)
 
         return await self._http.retried(
             attempt, method=_METHOD, endpoint=path, deadline=deadline, idempotent=idempotent
@@ -64,19 +66,18 @@ def _is_failure(response: UpstreamResponse) -> bool:
     # An Erro does not count, whatever its status, because many report the fault of another party.
     if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return False
-    return (response.json_object() or {}).get("messageType") != _ERRO
+    return not is_erro(response.json_object() or {})
 
 
-def _read(response: UpstreamResponse, expected_type: str) -> dict[str, Any]:
+def _read(response: UpstreamResponse, expected_type: str, *, harmless: bool) -> dict[str, Any]:
     """Interpret a response. An Erro is a failure whatever its status, any status but 200 whatever its body."""
     message = response.json_object()
-    message_type = None if message is None else message.get("messageType")
-    if message is not None and message_type == _ERRO:
-        raise ErroError(codec.decode(erro_pb2.Erro, message), response.status)
+    if message is not None and is_erro(message):
+        raise ErroError(codec.decode(erro_pb2.Erro, message), response.status, harmless=harmless)
     if response.status != HTTPStatus.OK or response.is_foreign:
         raise rejection(response)
-    # The server's documentation shows card range data without a type.
-    if message is None or message_type not in (expected_type, None):
+    expected = (expected_type, None) if expected_type == _UNTYPED else (expected_type,)
+    if message is None or message.get("messageType") not in expected or message.get("errorCode"):
         raise THREEDS.contract_broken(f"The 3DS server's response is no {expected_type}.", status=response.status)
     return message
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from adapters.http.errors import RETRY_SECONDS, Meaning, Upstream, sanitised
 from adapters.http.response import UpstreamResponse
@@ -13,12 +13,16 @@ from gateway.errors import ErrorOutcome, GatewayError, Reason
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import erro_pb2
 
-__all__ = ["THREEDS", "ErroError", "rejection", "transaction_unknown"]
+__all__ = ["THREEDS", "ErroError", "is_erro", "rejection", "transaction_unknown"]
 
 THREEDS: Final = Upstream("threeds", "the 3DS server")
 
+_ERRO: Final = "Erro"
 _MAX_DETAIL_LENGTH: Final = 500
 """Room for the names of many fields, within a gRPC client's limit for metadata."""
+
+_AREQ_TYPES: Final = frozenset({"", "AReq"})
+"""``errorMessageType`` of an Erro about the AReq. Others are about what came back for it."""
 
 _CODE = re.compile(r"[0-9]{3}")
 _REJECTION = re.compile(r"[123][0-9]{2}")
@@ -65,6 +69,14 @@ _FAULTS: Final[Mapping[str, _Fault]] = MappingProxyType(
         "405": _TIMED_OUT,
     }
 )
+_ON_THE_WAY: Final = frozenset(
+    {
+        error_pb2.ERROR_REASON_THREE_DS_TIMED_OUT,
+        error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE,
+        error_pb2.ERROR_REASON_THREE_DS_PERMANENT_FAILURE,
+    }
+)
+"""Reasons that do not say how far the AReq came: the ACS may have decided, or started a challenge."""
 # The server reports errors in a request by an Erro. Without an Erro, these point to the gateway's settings.
 _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
     {
@@ -90,18 +102,26 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
 class ErroError(GatewayError):
     """An Erro from a party of a 3-D Secure transaction (EMV 3DS: error message)."""
 
-    def __init__(self, erro: erro_pb2.Erro, status: int) -> None:
-        """Interpret an Erro, whose content is not trusted, and the HTTP status that it came with."""
+    def __init__(self, erro: erro_pb2.Erro, status: int, *, harmless: bool) -> None:
+        """Interpret an Erro, whose content is not trusted.
+
+        Args:
+            erro: The Erro.
+            status: The HTTP status that it came with.
+            harmless: Whether the call has no effect that could be in doubt: true of all but an AReq.
+        """
         self.error_code = erro.error_code if _CODE.fullmatch(erro.error_code) else ""
         self.error_component = erro.error_component if erro.error_component in _COMPONENTS else ""
         fault = _FAULTS.get(self.error_code, _REJECTED if _REJECTION.fullmatch(self.error_code) else _UNLISTED)
+        in_doubt = fault.reason in _ON_THE_WAY or erro.error_message_type not in _AREQ_TYPES
+        outcome = error_pb2.ERROR_OUTCOME_UNKNOWN if in_doubt and not harmless else fault.outcome
+        # If the outcome is unknown, a delay would read as permission to repeat the call.
+        retryable = harmless and fault.reason == error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE
         super().__init__(
             fault.reason,
             _message(self.error_code, self.error_component, fault.text, erro),
-            outcome=fault.outcome,
-            retry_after_seconds=(
-                RETRY_SECONDS if fault.reason == error_pb2.ERROR_REASON_THREE_DS_TRANSIENT_FAILURE else None
-            ),
+            outcome=outcome,
+            retry_after_seconds=RETRY_SECONDS if retryable else None,
             detail=error_pb2.ErrorDetail(
                 upstream=THREEDS.name,
                 upstream_status=status,
@@ -109,6 +129,13 @@ class ErroError(GatewayError):
                 erro=_erro(self.error_component, erro),
             ),
         )
+
+
+def is_erro(message: Mapping[str, Any]) -> bool:
+    """Return whether a JSON object is an Erro: by its type or, without one, by a code of EMV 3DS."""
+    code = message.get("errorCode")
+    is_untyped = not message.get("messageType")
+    return message.get("messageType") == _ERRO or (is_untyped and isinstance(code, str) and bool(_CODE.fullmatch(code)))
 
 
 def rejection(response: UpstreamResponse) -> GatewayError:

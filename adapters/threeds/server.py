@@ -1,7 +1,8 @@
 """The 3-D Secure server behind the port `gateway.ports.ThreeDSServer`."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -49,6 +50,7 @@ class HttpThreeDSServer:
         response = await self._client.call("/auth", body, call, expected_type="ARes", idempotent=False)
         ares = codec.decode(ares_pb2.ARes, response)
         _check_transaction(ares.three_ds_server_trans_id, areq.three_ds_server_trans_id, "ARes")
+        _check_status(response, areq.message_category, "ARes")
         if ares.message_version != areq.message_version:
             raise THREEDS.contract_broken("The ARes has another version than the AReq.", status=HTTPStatus.OK)
         return ares
@@ -68,6 +70,7 @@ class HttpThreeDSServer:
             raise
         rreq = codec.decode(rreq_pb2.RReq, response)
         _check_transaction(rreq.three_ds_server_trans_id, three_ds_server_trans_id, "RReq")
+        _check_status(response, rreq.message_category, "RReq")
         return rreq
 
 
@@ -77,3 +80,9 @@ def _check_transaction(received: str, requested: str, message: str) -> None:
         raise THREEDS.contract_broken(
             f"The {message} belongs to another transaction than the requested one.", status=HTTPStatus.OK
         )
+
+
+def _check_status(received: Mapping[str, Any], category: codes_pb2.MessageCategory.ValueType, message: str) -> None:
+    # Unknown statuses pass, into `unrecognized`. EMV 3DS requires one for payments only.
+    if category == codes_pb2.MESSAGE_CATEGORY_PAYMENT and not received.get("transStatus"):
+        raise THREEDS.contract_broken(f"The {message} has no transaction status.", status=HTTPStatus.OK)

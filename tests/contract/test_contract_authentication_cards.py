@@ -159,7 +159,7 @@ async def test_a_silent_directory_server_is_reported(authenticating: Authenticat
         areq = await _prepared(authenticating, version, ending)
         failure = await failure_of(authenticating.authenticate(areq))
         assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "THREE_DS_TIMED_OUT"), ending
-        assert failure.outcome == "REJECTED"
+        assert failure.outcome == "UNKNOWN"
         assert failure.metadata["upstream_code"] == "405"
         assert failure.metadata["error_component"] == "S"
         assert failure.metadata["three_ds_server_trans_id"] == areq.three_ds_server_trans_id

@@ -88,6 +88,9 @@ async def test_json_that_the_server_writes_in_its_own_way_is_read(
         {"threeDSServerTransID": 7},
         {"messageVersion": "9.9.9"},
         {"messageType": "RReq"},
+        {"messageType": ""},
+        {"transStatus": ""},
+        {"errorCode": "203"},
     ],
 )
 async def test_an_ares_that_contradicts_its_areq_breaks_the_contract(
@@ -118,6 +121,38 @@ async def test_a_result_is_requested_by_its_transaction(threeds: FakeUpstream, s
     assert seen.json() == {"threeDSServerTransID": TRANSACTION}
     assert rreq is not None
     assert rreq.trans_status == codes_pb2.TRANS_STATUS_AUTHENTICATED
+
+
+@pytest.mark.parametrize("missing", ["messageType", "transStatus", "threeDSServerTransID"])
+async def test_a_result_that_lacks_what_makes_it_one_breaks_the_contract(
+    threeds: FakeUpstream, server: HttpThreeDSServer, missing: str
+) -> None:
+    threeds.replies = [reply({name: value for name, value in RREQ.items() if name != missing})]
+
+    assert kind_of(await failure_of(server.challenge_result(TRANSACTION, call()))) == BROKEN
+
+
+async def test_a_status_that_is_new_or_of_no_payment_is_handed_on(
+    threeds: FakeUpstream, server: HttpThreeDSServer
+) -> None:
+    without = {name: value for name, value in RREQ.items() if name != "transStatus"}
+    threeds.replies = [reply(ARES | {"transStatus": "X"}), reply(without | {"messageCategory": "02"})]
+
+    ares = await server.authenticate(an_areq(), call())
+    rreq = await server.challenge_result(TRANSACTION, call())
+
+    assert ares.unrecognized["transStatus"] == "X"
+    assert rreq is not None
+    assert rreq.trans_status == codes_pb2.TRANS_STATUS_UNSPECIFIED
+
+
+async def test_an_erro_without_a_type_is_an_erro(threeds: FakeUpstream, server: HttpThreeDSServer) -> None:
+    erro = {name: value for name, value in an_erro("305").items() if name != "messageType"}
+    threeds.replies = [reply(erro)]
+
+    assert await server.lookup(PAN, "", call()) is None
+    assert await server.challenge_result(TRANSACTION, call()) is None
+    assert kind_of(await failure_of(server.authenticate(an_areq(), call()))) == ("THREE_DS_REJECTED", "REJECTED")
 
 
 async def test_an_erro_that_is_not_about_the_transaction_is_no_result(

@@ -36,6 +36,13 @@ async def failure(server: HttpThreeDSServer) -> GatewayError:
             reply({"messageType": "Erro", "errorCode": 203, "errorDetail": ["a"], "more": {"a": None}}),
             ("UPSTREAM_CONTRACT", "UNKNOWN"),
         ),
+        # What came back for the AReq was wrong, so the ACS has acted.
+        (reply(an_erro("203", errorMessageType="ARes")), ("THREE_DS_REJECTED", "UNKNOWN")),
+        (reply(an_erro("203", errorMessageType="AReq")), ("THREE_DS_REJECTED", "REJECTED")),
+        (reply(an_erro("405")), ("THREE_DS_TIMED_OUT", "UNKNOWN")),
+        # Without a type, only a code of the protocol makes an Erro.
+        (reply({"errorCode": "403"}), ("THREE_DS_TRANSIENT_FAILURE", "UNKNOWN")),
+        (reply({"errorCode": "BUSY"}, 503), ("UPSTREAM_UNAVAILABLE", "REJECTED")),
         # A message does not make up for the status of a failure.
         (reply(ARES, 500), ("UPSTREAM_FAILED", "UNKNOWN")),
         # A conflict means nothing special here, unlike at D1.
@@ -50,7 +57,7 @@ async def test_a_failure_that_the_protocol_does_not_list_has_its_reason_and_its_
     error = await failure(server)
 
     assert kind_of(error) == kind
-    assert error.metadata.get("upstream_code") in {None, "205", "399", "406"}
+    assert error.metadata.get("upstream_code") in {None, "203", "205", "399", "403", "405", "406"}
 
 
 async def test_the_fields_of_an_erro_are_handed_on(threeds: FakeUpstream, server: HttpThreeDSServer) -> None:

@@ -131,16 +131,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_THREE_DS_REJECTED: _ErrorReason.ValueType  # 40
     """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
-    `ErrorDetail.upstream_code` and `ErrorDetail.erro` name it. Status INVALID_ARGUMENT.
+    `ErrorDetail.upstream_code` and `ErrorDetail.erro` name it. With outcome UNKNOWN the message is the ARes, so the ACS
+    has acted. Status INVALID_ARGUMENT.
     """
     ERROR_REASON_THREE_DS_TIMED_OUT: _ErrorReason.ValueType  # 41
     """A party of the 3-D Secure transaction did not respond in time, or the 3DS server could not reach it (Erro 402,
-    405). Status DEADLINE_EXCEEDED.
+    405). With outcome UNKNOWN the AReq may have reached the ACS. Status DEADLINE_EXCEEDED.
     """
     ERROR_REASON_THREE_DS_TRANSIENT_FAILURE: _ErrorReason.ValueType  # 42
-    """A party of the 3-D Secure transaction has a transient fault (Erro 403). Status UNAVAILABLE."""
+    """A party of the 3-D Secure transaction has a transient fault (Erro 403). With outcome UNKNOWN the AReq may have
+    reached the ACS. Status UNAVAILABLE.
+    """
     ERROR_REASON_THREE_DS_PERMANENT_FAILURE: _ErrorReason.ValueType  # 43
-    """A party of the 3-D Secure transaction has a permanent fault (Erro 404). Status INTERNAL."""
+    """A party of the 3-D Secure transaction has a permanent fault (Erro 404). With outcome UNKNOWN the AReq may have
+    reached the ACS. Status INTERNAL.
+    """
     ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN: _ErrorReason.ValueType  # 44
     """The 3DS server does not know the transaction, or no longer keeps it. Status NOT_FOUND."""
 
@@ -295,16 +300,21 @@ the watcher whose token a commit carries became active: open the watch again. St
 """
 ERROR_REASON_THREE_DS_REJECTED: ErrorReason.ValueType  # 40
 """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
-`ErrorDetail.upstream_code` and `ErrorDetail.erro` name it. Status INVALID_ARGUMENT.
+`ErrorDetail.upstream_code` and `ErrorDetail.erro` name it. With outcome UNKNOWN the message is the ARes, so the ACS
+has acted. Status INVALID_ARGUMENT.
 """
 ERROR_REASON_THREE_DS_TIMED_OUT: ErrorReason.ValueType  # 41
 """A party of the 3-D Secure transaction did not respond in time, or the 3DS server could not reach it (Erro 402,
-405). Status DEADLINE_EXCEEDED.
+405). With outcome UNKNOWN the AReq may have reached the ACS. Status DEADLINE_EXCEEDED.
 """
 ERROR_REASON_THREE_DS_TRANSIENT_FAILURE: ErrorReason.ValueType  # 42
-"""A party of the 3-D Secure transaction has a transient fault (Erro 403). Status UNAVAILABLE."""
+"""A party of the 3-D Secure transaction has a transient fault (Erro 403). With outcome UNKNOWN the AReq may have
+reached the ACS. Status UNAVAILABLE.
+"""
 ERROR_REASON_THREE_DS_PERMANENT_FAILURE: ErrorReason.ValueType  # 43
-"""A party of the 3-D Secure transaction has a permanent fault (Erro 404). Status INTERNAL."""
+"""A party of the 3-D Secure transaction has a permanent fault (Erro 404). With outcome UNKNOWN the AReq may have
+reached the ACS. Status INTERNAL.
+"""
 ERROR_REASON_THREE_DS_TRANSACTION_UNKNOWN: ErrorReason.ValueType  # 44
 """The 3DS server does not know the transaction, or no longer keeps it. Status NOT_FOUND."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

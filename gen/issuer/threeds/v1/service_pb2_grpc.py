@@ -37,7 +37,8 @@ class AuthenticationServiceStub:
     - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
     `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; with `google.rpc.RetryInfo`, retry after
+    its delay.
     - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 
@@ -75,7 +76,8 @@ class AuthenticationServiceServicer:
     - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
     `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; with `google.rpc.RetryInfo`, retry after
+    its delay.
     - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 
@@ -98,11 +100,12 @@ class AuthenticationServiceServicer:
         names all violations at once.
 
         Not idempotent: once sent, an AReq is never sent again. After outcome UNKNOWN begin again with LookupCard; the
-        cardholder may be challenged twice.
+        cardholder may be challenged twice. A party that did not respond, or has a fault, leaves the outcome UNKNOWN, because
+        the AReq may have reached the ACS.
 
         - INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
         - INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or version than the AReq, or lacks
-        what has to follow it.
+        its status or what has to follow it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,7 +161,8 @@ class AuthenticationService:
     - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
     `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; with `google.rpc.RetryInfo`, retry after
+    its delay.
     - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 

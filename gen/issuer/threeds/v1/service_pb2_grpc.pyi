@@ -38,7 +38,8 @@ class AuthenticationServiceStub:
     - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
       `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; with `google.rpc.RetryInfo`, retry after
+      its delay.
     - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 
@@ -61,11 +62,12 @@ class AuthenticationServiceStub:
     names all violations at once.
 
     Not idempotent: once sent, an AReq is never sent again. After outcome UNKNOWN begin again with LookupCard; the
-    cardholder may be challenged twice.
+    cardholder may be challenged twice. A party that did not respond, or has a fault, leaves the outcome UNKNOWN, because
+    the AReq may have reached the ACS.
 
     - INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
     - INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or version than the AReq, or lacks
-      what has to follow it.
+      its status or what has to follow it.
     """
     GetChallengeResult: _grpc.UnaryUnaryMultiCallable[_messages_pb2.GetChallengeResultRequest, _messages_pb2.GetChallengeResultResponse]
     """Gets the result of a challenge or of a decoupled authentication. A result that has not arrived is no error:
@@ -89,7 +91,8 @@ class AuthenticationServiceAsyncStub(AuthenticationServiceStub):
     - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
       `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; with `google.rpc.RetryInfo`, retry after
+      its delay.
     - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 
@@ -109,11 +112,12 @@ class AuthenticationServiceAsyncStub(AuthenticationServiceStub):
     names all violations at once.
 
     Not idempotent: once sent, an AReq is never sent again. After outcome UNKNOWN begin again with LookupCard; the
-    cardholder may be challenged twice.
+    cardholder may be challenged twice. A party that did not respond, or has a fault, leaves the outcome UNKNOWN, because
+    the AReq may have reached the ACS.
 
     - INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
     - INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or version than the AReq, or lacks
-      what has to follow it.
+      its status or what has to follow it.
     """
     GetChallengeResult: _aio.UnaryUnaryMultiCallable[_messages_pb2.GetChallengeResultRequest, _messages_pb2.GetChallengeResultResponse]  # type: ignore[assignment]
     """Gets the result of a challenge or of a decoupled authentication. A result that has not arrived is no error:
@@ -136,7 +140,8 @@ class AuthenticationServiceServicer(metaclass=_abc_1.ABCMeta):
     - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
       `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; with `google.rpc.RetryInfo`, retry after
+      its delay.
     - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 
@@ -166,11 +171,12 @@ class AuthenticationServiceServicer(metaclass=_abc_1.ABCMeta):
         names all violations at once.
 
         Not idempotent: once sent, an AReq is never sent again. After outcome UNKNOWN begin again with LookupCard; the
-        cardholder may be challenged twice.
+        cardholder may be challenged twice. A party that did not respond, or has a fault, leaves the outcome UNKNOWN, because
+        the AReq may have reached the ACS.
 
         - INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
         - INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or version than the AReq, or lacks
-          what has to follow it.
+          its status or what has to follow it.
         """
 
     @_abc_1.abstractmethod

@@ -299,23 +299,26 @@ class ErrorReason(betterproto2.Enum):
     THREE_DS_REJECTED = 40
     """
     The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
-    `ErrorDetail.upstream_code` and `ErrorDetail.erro` name it. Status INVALID_ARGUMENT.
+    `ErrorDetail.upstream_code` and `ErrorDetail.erro` name it. With outcome UNKNOWN the message is the ARes, so the ACS
+    has acted. Status INVALID_ARGUMENT.
     """
 
     THREE_DS_TIMED_OUT = 41
     """
     A party of the 3-D Secure transaction did not respond in time, or the 3DS server could not reach it (Erro 402,
-    405). Status DEADLINE_EXCEEDED.
+    405). With outcome UNKNOWN the AReq may have reached the ACS. Status DEADLINE_EXCEEDED.
     """
 
     THREE_DS_TRANSIENT_FAILURE = 42
     """
-    A party of the 3-D Secure transaction has a transient fault (Erro 403). Status UNAVAILABLE.
+    A party of the 3-D Secure transaction has a transient fault (Erro 403). With outcome UNKNOWN the AReq may have
+    reached the ACS. Status UNAVAILABLE.
     """
 
     THREE_DS_PERMANENT_FAILURE = 43
     """
-    A party of the 3-D Secure transaction has a permanent fault (Erro 404). Status INTERNAL.
+    A party of the 3-D Secure transaction has a permanent fault (Erro 404). With outcome UNKNOWN the AReq may have
+    reached the ACS. Status INTERNAL.
     """
 
     THREE_DS_TRANSACTION_UNKNOWN = 44

@@ -3414,7 +3414,8 @@ class AuthenticationServiceSyncStub:
     - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
       `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; with `google.rpc.RetryInfo`, retry after
+      its delay.
     - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 
@@ -3445,11 +3446,12 @@ class AuthenticationServiceSyncStub:
         names all violations at once.
 
         Not idempotent: once sent, an AReq is never sent again. After outcome UNKNOWN begin again with LookupCard; the
-        cardholder may be challenged twice.
+        cardholder may be challenged twice. A party that did not respond, or has a fault, leaves the outcome UNKNOWN, because
+        the AReq may have reached the ACS.
 
         - INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
         - INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or version than the AReq, or lacks
-          what has to follow it.
+          its status or what has to follow it.
         """
 
         return self._channel.unary_unary(
@@ -3488,7 +3490,8 @@ class AuthenticationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     - INVALID_ARGUMENT (THREE_DS_REJECTED): the 3DS server, the directory server or the ACS rejected a value;
       `ErrorDetail.erro` names it.
     - DEADLINE_EXCEEDED (THREE_DS_TIMED_OUT): a party did not respond in time.
-    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; retry after `google.rpc.RetryInfo`.
+    - UNAVAILABLE (THREE_DS_TRANSIENT_FAILURE): a party has a transient fault; with `google.rpc.RetryInfo`, retry after
+      its delay.
     - INTERNAL (THREE_DS_PERMANENT_FAILURE): a party has a permanent fault.
     """
 
@@ -3533,11 +3536,12 @@ class AuthenticationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         names all violations at once.
 
         Not idempotent: once sent, an AReq is never sent again. After outcome UNKNOWN begin again with LookupCard; the
-        cardholder may be challenged twice.
+        cardholder may be challenged twice. A party that did not respond, or has a fault, leaves the outcome UNKNOWN, because
+        the AReq may have reached the ACS.
 
         - INVALID_ARGUMENT (THREE_DS_REJECTED): also if the transaction id is too old or was used before.
         - INTERNAL (UPSTREAM_CONTRACT): also if the ARes belongs to another transaction or version than the AReq, or lacks
-          what has to follow it.
+          its status or what has to follow it.
         """
 
         return await self._unary_unary(
