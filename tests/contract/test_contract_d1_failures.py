@@ -29,6 +29,8 @@ async def test_each_response_of_d1_reaches_the_caller(running: Running, case: Ca
     before = known(running.sandbox)
     status = case.fault.status or 502
     for rpc in D1_RPCS.values():
+        # A new token that D1 rejects at once would not be replaced.
+        await OPERATION_RPCS["ListThreeDSOperations"].call(running)
         running.sandbox.faults.add(case.at(rpc.operation, idempotent=rpc.is_idempotent))
         failure = await failure_of(rpc.call(running))
         assert failure.error == case.error, rpc.name

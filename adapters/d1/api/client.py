@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import orjson
 
 from adapters.d1.api.endpoints import Endpoint
-from adapters.d1.api.errors import D1, deadline_exceeded, expect_success, rejection
+from adapters.d1.api.errors import D1, deadline_exceeded, expect_success
 from adapters.d1.api.keys import IssuerKeys
 from adapters.d1.api.oauth import TokenSource
 from adapters.http.client import HttpExchange
@@ -60,8 +60,8 @@ class D1Client:
     ) -> UpstreamResponse:
         """Make a call and return its successful response.
 
-        If D1 rejects the token, and so has not executed the call, the call is repeated once with a new token. Other
-        failures are retried where that is safe, see `adapters.http.retry`.
+        If D1 rejects the token, and so has not executed the call, the call is repeated once with a new token, unless D1
+        rejects new ones too. Other failures are retried where that is safe, see `adapters.http.retry`.
 
         Args:
             endpoint: The call to make.
@@ -80,18 +80,25 @@ class D1Client:
             path += f"?{urlencode(query)}"
         content = None if body is None else orjson.dumps(body)
         deadline = self._http.deadline(call)
-        response = await self._authorised(endpoint, path, call, user_id, content, deadline)
-        if response.status == HTTPStatus.UNAUTHORIZED:
-            response = await self._authorised(endpoint, path, call, user_id, content, deadline)
-        if response.status == HTTPStatus.UNAUTHORIZED:
-            raise rejection(response)
-        return response
+        token = await self._token(call, deadline)
+        try:
+            return await self._authorised(endpoint, path, call, token, user_id, content, deadline)
+        except GatewayError as error:
+            if not _is_token_rejected(error) or not self._tokens.discard(call.issuer_id, token):
+                raise
+        token = await self._token(call, deadline)
+        return await self._authorised(endpoint, path, call, token, user_id, content, deadline)
 
     async def _authorised(
-        self, endpoint: Endpoint, path: str, call: Call, user_id: str, content: bytes | None, deadline: float
+        self,
+        endpoint: Endpoint,
+        path: str,
+        call: Call,
+        token: str,
+        user_id: str,
+        content: bytes | None,
+        deadline: float,
     ) -> UpstreamResponse:
-        self._http.expect_closed_circuit()
-        token = await self._token(call, deadline)
         headers = _headers(call, token, user_id)
         if content is not None:
             headers["Content-Type"] = "application/json"
@@ -101,21 +108,20 @@ class D1Client:
                 endpoint.method, path, endpoint=endpoint.template, headers=headers, body=content, deadline=deadline
             )
             if response.status != HTTPStatus.UNAUTHORIZED:
-                expect_success(response)
+                self._tokens.accepted(call.issuer_id, token)
+            expect_success(response)
             return response
 
-        response = await self._http.retried(
+        return await self._http.retried(
             attempt,
             method=endpoint.method,
             endpoint=endpoint.template,
             deadline=deadline,
             idempotent=endpoint.idempotent,
         )
-        if response.status == HTTPStatus.UNAUTHORIZED:
-            self._tokens.discard(call.issuer_id, token)
-        return response
 
     async def _token(self, call: Call, deadline: float) -> str:
+        self._http.expect_closed_circuit()
         cached = self._tokens.cached(call.issuer_id, call.correlation_id)
         if cached is not None:
             return cached
@@ -124,6 +130,12 @@ class D1Client:
                 return await self._tokens.get(call.issuer_id, call.correlation_id)
         except TimeoutError:
             raise deadline_exceeded(sent=False) from None
+
+
+def _is_token_rejected(error: GatewayError) -> bool:
+    # If an attempt before was lost, or no token could be had, the outcome is another.
+    is_rejected = error.outcome == error_pb2.ERROR_OUTCOME_REJECTED
+    return is_rejected and error.reason == error_pb2.ERROR_REASON_UPSTREAM_AUTHENTICATION
 
 
 def _headers(call: Call, token: str, user_id: str) -> dict[str, str]:

@@ -34,6 +34,8 @@ _REFRESH_FRACTION = 0.8
 """Part of a token's lifetime after which a new token is fetched."""
 _REFRESH_PAUSE_SECONDS = 5.0
 """Delay of the next early refresh after a failed one."""
+_REJECTION_PAUSE_SECONDS = 5.0
+"""Time between two new tokens while D1 rejects new ones: another would not help, but load the token endpoint."""
 _DOCUMENTED_LIFETIME_SECONDS = 900
 """Lifetime of a token whose response does not state it."""
 _ASSERTION_REJECTED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED})
@@ -84,6 +86,10 @@ class _Cache:
     """Keys in the order in which they are tried: the one that D1 accepted last comes first."""
     token: _Token | None = None
     fetch: asyncio.Task[_Token | GatewayError] | None = None
+    accepted: str = field(default="", repr=False)
+    """The token that D1 accepted last."""
+    next_discard: float = 0.0
+    """When a token that D1 never accepted may be replaced, on the source's monotonic clock."""
 
 
 class TokenSource:
@@ -148,11 +154,28 @@ class TokenSource:
             self._start_fetch(issuer_id, correlation_id)
         return cache.token.value
 
-    def discard(self, issuer_id: str, token: str) -> None:
-        """Discard a token that D1 rejected, unless it was replaced already."""
+    def accepted(self, issuer_id: str, token: str) -> None:
+        """Note that D1 accepted a token."""
+        self._caches[issuer_id].accepted = token
+
+    def discard(self, issuer_id: str, token: str) -> bool:
+        """Discard a token that D1 rejected, unless it was replaced already.
+
+        A token that D1 never accepted, and that came in place of a rejected one, is kept for a while: D1 rejects the
+        issuer rather than the token.
+
+        Returns:
+            Whether another token may be had.
+        """
         cache = self._caches[issuer_id]
-        if cache.token is not None and cache.token.value == token:
-            cache.token = None
+        if cache.token is None or cache.token.value != token:
+            return True
+        now = self._monotonic()
+        if cache.accepted != token and now < cache.next_discard:
+            return False
+        cache.token = None
+        cache.next_discard = now + _REJECTION_PAUSE_SECONDS
+        return True
 
     async def aclose(self) -> None:
         """Cancel running fetches."""

@@ -98,7 +98,9 @@ class Tokens:
 
     async def renew(self) -> str:
         """Have another token fetched than the one that there is, if need be the first."""
-        self.source.discard(ISSUER, await self.get())
+        token = await self.get()
+        self.source.accepted(ISSUER, token)
+        self.source.discard(ISSUER, token)
         return await self.get()
 
     async def idle(self) -> None:

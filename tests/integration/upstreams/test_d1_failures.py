@@ -133,3 +133,13 @@ async def test_a_page_in_place_of_a_token_is_repeated_and_no_token(d1: FakeD1, c
     assert kind_of(error) == ("UPSTREAM_CONTRACT", "NOT_SENT")
     assert "its body (text/html) is no JSON object" in error.message
     assert (len(d1.token_calls), d1.calls) == (3, [])
+
+
+async def test_a_rejected_token_does_not_settle_what_became_of_an_attempt_before(
+    d1: FakeD1, cards: D1CardIssuer
+) -> None:
+    d1.replies = [reply(status=502), reply(status=401), reply(status=409)]
+
+    error = await failure_of(cards.register_card(REGISTER, call()))
+
+    assert kind_of(error) == ("UPSTREAM_UNAVAILABLE", "UNKNOWN")

@@ -75,6 +75,32 @@ async def test_a_late_refusal_of_an_old_token_leaves_the_new_one_alone(d1: FakeD
     assert len(d1.token_calls) == 2
 
 
+async def test_a_new_token_that_d1_rejects_too_is_replaced_only_after_a_pause(d1: FakeD1, cards: D1CardIssuer) -> None:
+    d1.replies = [reply(status=401)]
+    errors = await asyncio.gather(*(failure_of(cards.suspend_card(SUSPEND, call())) for _ in range(20)))
+    errors += [await failure_of(cards.suspend_card(SUSPEND, call())) for _ in range(20)]
+
+    assert {kind_of(error) for error in errors} == {("UPSTREAM_AUTHENTICATION", "REJECTED")}
+    assert len(d1.token_calls) == 2
+    assert len(d1.calls) <= 20 * 2 + 20
+
+
+async def test_the_pause_between_rejected_tokens_ends(d1: FakeD1, tokens: Tokens) -> None:
+    first = await tokens.get()
+    assert tokens.source.discard(ISSUER, first)
+    second = await tokens.get()
+    assert not tokens.source.discard(ISSUER, second)
+    tokens.clock.now += 4.9
+    assert not tokens.source.discard(ISSUER, second)
+    tokens.clock.now += 0.1
+    assert tokens.source.discard(ISSUER, second)
+    third = await tokens.get()
+    assert not tokens.source.discard(ISSUER, third)
+    tokens.source.accepted(ISSUER, third)
+    assert tokens.source.discard(ISSUER, third)
+    assert len(d1.token_calls) == 3
+
+
 @pytest.mark.parametrize("expires_in", [900, 900.0, "900", " 900 ", None])
 async def test_a_token_is_used_for_its_life_which_is_a_number_a_text_or_the_documented_one(
     d1: FakeD1, tokens: Tokens, expires_in: object
