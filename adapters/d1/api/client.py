@@ -129,7 +129,7 @@ class D1Client:
             async with asyncio.timeout_at(deadline):
                 return await self._tokens.get(call.issuer_id, call.correlation_id)
         except TimeoutError:
-            raise deadline_exceeded(sent=False) from None
+            raise self._tokens.failure(call.issuer_id) or deadline_exceeded(sent=False) from None
 
 
 def _is_token_rejected(error: GatewayError) -> bool:

@@ -12,7 +12,16 @@ from adapters.http.response import UpstreamResponse
 from gateway.errors import FieldViolation, GatewayError, Reason
 from issuer.common.v1 import error_pb2
 
-__all__ = ["D1", "contract_broken", "deadline_exceeded", "expect_success", "no_token", "rejection", "sanitised"]
+__all__ = [
+    "D1",
+    "contract_broken",
+    "deadline_exceeded",
+    "expect_success",
+    "no_token",
+    "rejection",
+    "sanitised",
+    "token_refusal",
+]
 
 D1: Final = Upstream("d1", "D1")
 
@@ -40,6 +49,16 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
             error_pb2.ERROR_OUTCOME_REJECTED,
             "The card id or the PAN is in use at {upstream}, or may not be reused",
         ),
+    }
+)
+_TOKEN_ERRORS: Final = frozenset(
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
     }
 )
 _TOKEN_LOST: Final[Mapping[Reason, str]] = MappingProxyType(
@@ -76,6 +95,14 @@ def rejection(response: UpstreamResponse) -> GatewayError:
     code = code if _CODE.fullmatch(code) else ""
     detail = sanitised(_text_of(body.get("error")))
     return D1.rejection(response, _MEANINGS, code=code, detail=detail, violations=_violations(code, detail))
+
+
+def token_refusal(response: UpstreamResponse) -> str:
+    """Return why D1 refuses an assertion, fit for a log: status, code and description (RFC 6749 section 5.2)."""
+    body = response.json_object() or {}
+    code = _text_of(body.get("error"))
+    words = (code if code in _TOKEN_ERRORS else "", sanitised(_text_of(body.get("error_description"))))
+    return ": ".join(filter(None, (f"HTTP {response.status}", *words)))
 
 
 def no_token(failure: GatewayError) -> GatewayError:

@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from adapters.d1.api.endpoints import TOKEN
-from adapters.d1.api.errors import contract_broken, expect_success, no_token
+from adapters.d1.api.errors import contract_broken, expect_success, no_token, token_refusal
 from adapters.d1.api.keys import IssuerKeys
 from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
@@ -86,6 +86,10 @@ class _Cache:
     """Keys in the order in which they are tried: the one that D1 accepted last comes first."""
     token: _Token | None = None
     fetch: asyncio.Task[_Token | GatewayError] | None = None
+    failure: GatewayError | None = None
+    """Why the last request of the latest fetch failed."""
+    refusal: str = ""
+    """Why D1 refused the last assertion, in its words; empty if it did not."""
     accepted: str = field(default="", repr=False)
     """The token that D1 accepted last."""
     next_discard: float = 0.0
@@ -144,6 +148,11 @@ class TokenSource:
             raise no_token(fetched)
         return fetched.value
 
+    def failure(self, issuer_id: str) -> GatewayError | None:
+        """Return the error for a call that cannot wait for a fetch that is being retried; None if nothing failed."""
+        failure = self._caches[issuer_id].failure
+        return None if failure is None else no_token(failure)
+
     def cached(self, issuer_id: str, correlation_id: str) -> str | None:
         """Return a token without waiting, as `get` would; None if there is none."""
         cache = self._caches[issuer_id]
@@ -196,13 +205,18 @@ class TokenSource:
         its own exception.
         """
         cache = self._caches[issuer_id]
+        cache.failure = None
         try:
             cache.token = await self._request(issuer_id, correlation_id)
         except GatewayError as error:
             if cache.token is not None:
                 cache.token = replace(cache.token, refresh_time=self._monotonic() + _REFRESH_PAUSE_SECONDS)
             _log.warning(
-                "token_fetch_failed", issuer_id=issuer_id, correlation_id=correlation_id, reason=error.reason_name
+                "token_fetch_failed",
+                issuer_id=issuer_id,
+                correlation_id=correlation_id,
+                reason=error.reason_name,
+                cause=cache.refusal or error.message,
             )
             return error
         else:
@@ -212,8 +226,16 @@ class TokenSource:
 
     async def _request(self, issuer_id: str, correlation_id: str) -> _Token:
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+
+        async def attempt() -> _Token:
+            try:
+                return await self._exchange(issuer_id, correlation_id, deadline)
+            except GatewayError as error:
+                self._caches[issuer_id].failure = error
+                raise
+
         return await self._http.retried(
-            lambda: self._exchange(issuer_id, correlation_id, deadline),
+            attempt,
             method=TOKEN.method,
             endpoint=TOKEN.template,
             deadline=deadline,
@@ -224,10 +246,14 @@ class TokenSource:
     async def _exchange(self, issuer_id: str, correlation_id: str, deadline: float) -> _Token:
         # A token's lifetime counts from before the request, so that it is never overestimated.
         requested = self._monotonic()
-        for key in self._caches[issuer_id].assertion_keys:
+        cache = self._caches[issuer_id]
+        cache.refusal = ""
+        for key in cache.assertion_keys:
             response = await self._send(issuer_id, key, correlation_id, deadline)
             if response.status not in _ASSERTION_REJECTED:
                 break
+        if not response.succeeded and not response.is_foreign:
+            cache.refusal = token_refusal(response)
         expect_success(response)
         token = _read_token(response, requested)
         self._prefer(issuer_id, key)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from jwcrypto import jwk as oracle_jwk  # type: ignore[import-untyped]
 from jwcrypto import jws as oracle_jws
+from structlog.testing import capture_logs
 
 from adapters.d1.api import D1CardIssuer
 from gateway.errors import GatewayError
@@ -198,6 +199,29 @@ async def test_all_who_wait_for_a_fetch_that_fails_get_their_own_error_and_the_n
     d1.token_reply = None
     assert await tokens.get() == d1.tokens[0]
     assert len(d1.token_calls) == 2
+
+
+async def test_a_rate_limit_that_outlasts_the_call_is_reported_as_such(d1: FakeD1, cards: D1CardIssuer) -> None:
+    d1.token_reply = reply(status=429, Retry_After="3")
+
+    error = await failure_of(cards.suspend_card(SUSPEND, call(0.5)))
+
+    assert kind_of(error) == ("UPSTREAM_RATE_LIMITED", "NOT_SENT")
+    assert error.retry_after_seconds == 3
+    assert d1.calls == []
+
+
+async def test_why_d1_refuses_an_assertion_is_logged_without_numbers_and_tokens(
+    d1: FakeD1, cards: D1CardIssuer
+) -> None:
+    d1.token_reply = reply({"error": "invalid_grant", "error_description": "the key of 4111111111111111 expired"}, 400)
+
+    with capture_logs() as lines:
+        error = await failure_of(cards.suspend_card(SUSPEND, call()))
+
+    (line,) = [line for line in lines if line["event"] == "token_fetch_failed"]
+    assert line["cause"] == "HTTP 400: invalid_grant: the key of **** expired"
+    assert "invalid_grant" in error.message
 
 
 @pytest.mark.parametrize(
