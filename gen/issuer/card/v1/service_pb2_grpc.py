@@ -87,7 +87,8 @@ class CardServiceServicer:
     def CreateCard(self, request, context):
         """Creates a card, whose PAN D1 allocates. The consumer must be registered, and the card product set up.
 
-        Not idempotent: D1 takes no key from the caller, so each call creates a card.
+        Not idempotent: D1 takes no key from the caller, so each call creates a card. After outcome UNKNOWN only D1 can say
+        whether there is one.
 
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
@@ -155,7 +156,8 @@ class CardServiceServicer:
     def SuspendCard(self, request, context):
         """Suspends an active card. Its digital cards stay as they are.
 
-        Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
+        Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION). After outcome UNKNOWN the card may
+        still be active: suspend it again at once, under a new `request_id`.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.

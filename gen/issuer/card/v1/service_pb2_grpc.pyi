@@ -41,7 +41,8 @@ class CardServiceStub:
     CreateCard: _grpc.UnaryUnaryMultiCallable[_messages_pb2.CreateCardRequest, _messages_pb2.CreateCardResponse]
     """Creates a card, whose PAN D1 allocates. The consumer must be registered, and the card product set up.
 
-    Not idempotent: D1 takes no key from the caller, so each call creates a card.
+    Not idempotent: D1 takes no key from the caller, so each call creates a card. After outcome UNKNOWN only D1 can say
+    whether there is one.
 
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
@@ -89,7 +90,8 @@ class CardServiceStub:
     SuspendCard: _grpc.UnaryUnaryMultiCallable[_messages_pb2.SuspendCardRequest, _messages_pb2.SuspendCardResponse]
     """Suspends an active card. Its digital cards stay as they are.
 
-    Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
+    Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION). After outcome UNKNOWN the card may
+    still be active: suspend it again at once, under a new `request_id`.
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -117,7 +119,8 @@ class CardServiceAsyncStub(CardServiceStub):
     CreateCard: _aio.UnaryUnaryMultiCallable[_messages_pb2.CreateCardRequest, _messages_pb2.CreateCardResponse]  # type: ignore[assignment]
     """Creates a card, whose PAN D1 allocates. The consumer must be registered, and the card product set up.
 
-    Not idempotent: D1 takes no key from the caller, so each call creates a card.
+    Not idempotent: D1 takes no key from the caller, so each call creates a card. After outcome UNKNOWN only D1 can say
+    whether there is one.
 
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
@@ -165,7 +168,8 @@ class CardServiceAsyncStub(CardServiceStub):
     SuspendCard: _aio.UnaryUnaryMultiCallable[_messages_pb2.SuspendCardRequest, _messages_pb2.SuspendCardResponse]  # type: ignore[assignment]
     """Suspends an active card. Its digital cards stay as they are.
 
-    Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
+    Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION). After outcome UNKNOWN the card may
+    still be active: suspend it again at once, under a new `request_id`.
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -196,7 +200,8 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_messages_pb2.CreateCardResponse, _abc.Awaitable[_messages_pb2.CreateCardResponse]]:
         """Creates a card, whose PAN D1 allocates. The consumer must be registered, and the card product set up.
 
-        Not idempotent: D1 takes no key from the caller, so each call creates a card.
+        Not idempotent: D1 takes no key from the caller, so each call creates a card. After outcome UNKNOWN only D1 can say
+        whether there is one.
 
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
@@ -274,7 +279,8 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_messages_pb2.SuspendCardResponse, _abc.Awaitable[_messages_pb2.SuspendCardResponse]]:
         """Suspends an active card. Its digital cards stay as they are.
 
-        Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
+        Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION). After outcome UNKNOWN the card may
+        still be active: suspend it again at once, under a new `request_id`.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.

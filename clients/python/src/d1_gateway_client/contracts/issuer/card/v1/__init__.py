@@ -616,7 +616,8 @@ class CardServiceSyncStub:
         """
         Creates a card, whose PAN D1 allocates. The consumer must be registered, and the card product set up.
 
-        Not idempotent: D1 takes no key from the caller, so each call creates a card.
+        Not idempotent: D1 takes no key from the caller, so each call creates a card. After outcome UNKNOWN only D1 can say
+        whether there is one.
 
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
@@ -704,7 +705,8 @@ class CardServiceSyncStub:
         """
         Suspends an active card. Its digital cards stay as they are.
 
-        Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
+        Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION). After outcome UNKNOWN the card may
+        still be active: suspend it again at once, under a new `request_id`.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -754,7 +756,8 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         """
         Creates a card, whose PAN D1 allocates. The consumer must be registered, and the card product set up.
 
-        Not idempotent: D1 takes no key from the caller, so each call creates a card.
+        Not idempotent: D1 takes no key from the caller, so each call creates a card. After outcome UNKNOWN only D1 can say
+        whether there is one.
 
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): the card product or the consumer does not allow it.
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown consumer or card product.
@@ -892,7 +895,8 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         """
         Suspends an active card. Its digital cards stay as they are.
 
-        Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION).
+        Not idempotent: the second call finds the card suspended (FAILED_PRECONDITION). After outcome UNKNOWN the card may
+        still be active: suspend it again at once, under a new `request_id`.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.

@@ -97,10 +97,12 @@ class ErrorReason(betterproto2.Enum):
     - `request_id`: the caller's id of a change, a UUID, remembered for 24 h per caller, issuer and rpc. The same request
       under the same id returns the first reply, with the trailing metadata `x-idempotent-replay: true`, and sends
       nothing. After outcome NOT_SENT or REJECTED it is sent anew. After outcome UNKNOWN it is sent again if the rpc is
-      idempotent; otherwise it fails as the first call did, and sends nothing: find out what became of the change, then
-      use a new id. While the first call is in flight, it fails with REQUEST_IN_FLIGHT. A different request under the id
-      fails with REQUEST_ID_REUSED; `encrypted_data` that was encrypted anew makes a request different. Empty: nothing is
-      remembered.
+      idempotent, and gets its own result; otherwise it fails as the first call did, with
+      `ErrorDetail.idempotent_replay`, and sends nothing. That is no answer: find out what became of the change, then use
+      a new id. Where the rpc's comment says how a second call fails, a call under a new id finds out: that failure means
+      that the change was made, or could not be made before either; success, that it is made now. While the first call is
+      in flight, a repeat fails with REQUEST_IN_FLIGHT. A different request under the id fails with REQUEST_ID_REUSED;
+      `encrypted_data` that was encrypted anew makes a request different. Empty: nothing is remembered.
     """
 
     UNSPECIFIED = 0
