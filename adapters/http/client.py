@@ -13,7 +13,7 @@ from yarl import URL
 
 from adapters.http.admission import AdmissionQueue, QueueFullError
 from adapters.http.circuit_breaker import CircuitBreaker
-from adapters.http.errors import Upstream
+from adapters.http.errors import Upstream, refusing_alert
 from adapters.http.response import UpstreamResponse
 from adapters.http.retry import retried
 from gateway.aio.sockets import client_socket
@@ -78,6 +78,7 @@ class HttpExchange:
         *,
         is_failure: Callable[[UpstreamResponse], bool] = _is_server_error,
         max_response_bytes: int = _MAX_RESPONSE_BYTES,
+        client_certificate: Callable[[], str] = str,
     ) -> None:
         """Create the pool; connections are opened when needed.
 
@@ -88,6 +89,7 @@ class HttpExchange:
             meter: Receives requests, retries and circuit breaker states.
             is_failure: Returns whether a response counts as a failure of the upstream; by default, any 5xx does.
             max_response_bytes: Limit for a body, after decompression.
+            client_certificate: Describes the client certificate in use, for errors; empty if there is none.
 
         Raises:
             ValueError: HTTPS without a TLS context.
@@ -100,6 +102,7 @@ class HttpExchange:
         self._settings = settings
         self._is_failure = is_failure
         self._max_response_bytes = max_response_bytes
+        self._client_certificate = client_certificate
         self._loop = asyncio.get_running_loop()
         self._queue = AdmissionQueue(settings.max_connections, settings.max_waiting_requests)
         self._breaker = CircuitBreaker(
@@ -263,6 +266,9 @@ class HttpExchange:
         upstream = self._upstream
         if late:
             return upstream.deadline_exceeded(sent=sent)
+        alert = refusing_alert(failure)
+        if alert:
+            return upstream.certificate_refused(alert, self._client_certificate())
         if not sent:
             return upstream.unreachable(failure)
         if isinstance(failure, aiohttp.ClientResponseError):

@@ -22,7 +22,7 @@ from gateway.errors import ErrorOutcome, FieldViolation, GatewayError, Reason
 from issuer.common.v1 import error_pb2
 from issuer.common.v1.error_pb2 import ErrorDetail
 
-__all__ = ["RETRYABLE", "RETRY_SECONDS", "Meaning", "RejectedError", "Upstream", "sanitised"]
+__all__ = ["RETRYABLE", "RETRY_SECONDS", "Meaning", "RejectedError", "Upstream", "refusing_alert", "sanitised"]
 
 RETRY_SECONDS: Final = 1.0
 """Delay before a retry if the upstream names none."""
@@ -41,6 +41,13 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_.=-]*|[A-Za-z0-9_.+/=~-]{65,}")
 # Text that may be a card, account or phone number, grouped or not.
 _NUMBER = re.compile(r"[0-9](?:[ ._-]?[0-9]){3,}")
+# The alerts of RFC 8446 section 6.2 that are about the peer's certificate, as OpenSSL names those it received.
+_REFUSING_ALERT = re.compile(
+    r"_ALERT_("
+    r"CERTIFICATE_REQUIRED|CERTIFICATE_EXPIRED|CERTIFICATE_REVOKED|CERTIFICATE_UNKNOWN|"
+    r"BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED"
+    r")$"
+)
 _EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]+")
 
 
@@ -193,6 +200,21 @@ class Upstream:
             retry_after_seconds=RETRY_SECONDS,
         )
 
+    def certificate_refused(self, alert: str, certificate: str) -> GatewayError:
+        """Return the error for an upstream that refuses the gateway's client certificate. It has processed nothing.
+
+        Args:
+            alert: The TLS alert.
+            certificate: The certificate's subject and expiry; empty if there is none.
+        """
+        facts = f"TLS alert: {alert}; certificate: {certificate or 'none'}"
+        return self.error(
+            error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE,
+            f"Cannot connect to {self.title}: it refuses the gateway's client certificate ({facts}).",
+            error_pb2.ERROR_OUTCOME_NOT_SENT,
+            retry_after_seconds=RETRY_SECONDS,
+        )
+
     def circuit_open(self, seconds: float) -> GatewayError:
         """Return the error for an open circuit, which stays open for `seconds`. Nothing was sent."""
         return self.error(
@@ -227,6 +249,22 @@ class Upstream:
             f"Deadline exceeded calling {self.title}. {effect}",
             error_pb2.ERROR_OUTCOME_UNKNOWN if sent else error_pb2.ERROR_OUTCOME_NOT_SENT,
         )
+
+
+def refusing_alert(failure: BaseException) -> str:
+    """Return the TLS alert by which a server refused the client's certificate, in words; empty if it did not.
+
+    With TLS 1.3 the alert comes after the handshake, in place of the response (RFC 8446 section 4.4.2.4).
+    """
+    cause: BaseException | None = failure
+    while cause is not None:
+        # That of aiohttp is one without a reason.
+        reason = getattr(cause, "reason", None) if isinstance(cause, ssl.SSLError) else None
+        found = _REFUSING_ALERT.search(reason or "")
+        if found is not None:
+            return found[1].lower().replace("_", " ")
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def sanitised(text: str, max_length: int = _MAX_TEXT_LENGTH) -> str:

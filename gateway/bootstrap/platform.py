@@ -70,8 +70,14 @@ async def connect(
             issuers, log=log, bus=bus, results=results, encryption=encryption, settings=settings.callbacks
         )
 
-    audience = settings.d1.assertion_audience
-    async with api.connect(settings.d1, keys, certificates.d1, meter, assertion_audience=audience) as client:
+    async with api.connect(
+        settings.d1,
+        keys,
+        certificates.d1,
+        meter,
+        assertion_audience=settings.d1.assertion_audience,
+        client_certificate=lambda: certificates.presented("d1"),
+    ) as client:
         yield CardPlatform(
             cards=api.D1CardIssuer(client),
             consumers=api.D1Consumers(client),

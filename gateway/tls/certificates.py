@@ -3,7 +3,7 @@
 import math
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ import structlog
 from cryptography import x509
 
 from gateway.aio.clock import every
+from gateway.errors import shown
 from gateway.settings import Settings
 from gateway.tls import contexts
 from gateway.tls.file_watcher import CHECK_SECONDS, FileWatcher
@@ -50,6 +51,7 @@ class Certificates:
         """Watches the files; others may be added."""
         self._clock = clock
         self._validities: dict[str, _Validity] = {}
+        self._presented: dict[str, str] = {}
         self.edge = self._context("edge", settings.edge, lambda: contexts.edge_context(settings.edge))
         """For the edge."""
         self.d1 = self._context("d1", settings.d1, lambda: contexts.d1_context(settings.d1))
@@ -69,6 +71,10 @@ class Certificates:
     def expiry_times(self) -> Mapping[str, float]:
         """Expiry by setting, in seconds since 1970 (UTC); for a file with several certificates, the earliest."""
         return {setting: validity.end for setting, validity in self._validities.items()}
+
+    def presented(self, table: str) -> str:
+        """Describe the certificate that a table of the settings presents, by subject and expiry; empty if none."""
+        return self._presented.get(f"{table}.{_OWN}", "")
 
     def expired(self) -> list[str]:
         """Describe the gateway's own certificates that have expired."""
@@ -137,7 +143,10 @@ class Certificates:
             renew()
             for setting, file in files.items():
                 if setting.endswith(_EXPIRING):
-                    self._validities[setting] = _validity(file)
+                    certificates = _certificates(file)
+                    self._validities[setting] = _earliest(certificates)
+                    if setting.endswith(_OWN):
+                        self._presented[setting] = _description(certificates)
 
         self.file_watcher.add(files.values(), renew_all)
 
@@ -195,13 +204,25 @@ class _RenewedConfiguration:
         return current
 
 
-def _validity(file: Path) -> _Validity:
+def _certificates(file: Path) -> Sequence[x509.Certificate]:
     try:
-        certificates = x509.load_pem_x509_certificates(file.read_bytes())
+        return x509.load_pem_x509_certificates(file.read_bytes())
     except ValueError:
-        # OpenSSL has accepted the file, so it is usable; only its expiry is unknown.
-        return _Validity(math.inf, 0.0)
-    return min(
-        _Validity(certificate.not_valid_after_utc.timestamp(), certificate.not_valid_before_utc.timestamp())
-        for certificate in certificates
-    )
+        # OpenSSL has accepted the file, so it is usable; only what is in it is unknown.
+        return ()
+
+
+def _earliest(certificates: Sequence[x509.Certificate]) -> _Validity:
+    return min(map(_validity, certificates), default=_Validity(math.inf, 0.0))
+
+
+def _validity(certificate: x509.Certificate) -> _Validity:
+    return _Validity(certificate.not_valid_after_utc.timestamp(), certificate.not_valid_before_utc.timestamp())
+
+
+def _description(certificates: Sequence[x509.Certificate]) -> str:
+    if not certificates:
+        return "one that cannot be described"
+    # Those of its issuers follow.
+    own = certificates[0]
+    return f"{shown(own.subject.rfc4514_string())}, expires on {_validity(own)}"

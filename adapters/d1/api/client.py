@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import Any
@@ -156,6 +156,7 @@ async def connect(
     meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
     *,
     assertion_audience: str | None = None,
+    client_certificate: Callable[[], str] = str,
 ) -> AsyncIterator[D1Client]:
     """Connect to one D1 environment for as long as the context lasts.
 
@@ -165,12 +166,13 @@ async def connect(
         tls: Trusted CAs and the client certificate for mTLS; None for plain HTTP on loopback only.
         meter: Receives requests, retries and circuit breaker states.
         assertion_audience: The ``aud`` claim of assertions; None to leave it out.
+        client_certificate: Describes the client certificate in use, for errors.
 
     Raises:
         ValueError: HTTPS without a TLS context.
     """
     async with (
-        aclosing(HttpExchange(D1, settings, tls, meter)) as http,
+        aclosing(HttpExchange(D1, settings, tls, meter, client_certificate=client_certificate)) as http,
         aclosing(TokenSource(http, keys, settings, assertion_audience=assertion_audience)) as tokens,
     ):
         yield D1Client(http, tokens, keys)

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -80,9 +80,12 @@ class FakeD1(FakeUpstream):
 
 
 @asynccontextmanager
-async def client_at(url: str, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[D1Client]:
+async def client_at(
+    url: str, tls: ssl.SSLContext | None = None, *, client_certificate: Callable[[], str] = str, **limits: Any
+) -> AsyncIterator[D1Client]:
     """Talk with a D1."""
-    async with connect(UpstreamSettings(base_url=url, **limits), KEYS, tls) as client:
+    settings = UpstreamSettings(base_url=url, **limits)
+    async with connect(settings, KEYS, tls, client_certificate=client_certificate) as client:
         yield client
 
 

@@ -1,5 +1,9 @@
 """Who is spoken with over TLS, and who is not."""
 
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -62,3 +66,49 @@ async def test_without_a_client_certificate_that_d1_trusts_nothing_is_sent(
 
         assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
         assert fake.seen == []
+
+
+@asynccontextmanager
+async def refusing(context: ssl.SSLContext) -> AsyncIterator[str]:
+    """Run a server that ends each handshake with an alert, as late as it comes over a network."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        is_refused = False
+        while not is_refused:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                is_refused = True
+                # With TLS 1.3 the client has sent its request by then.
+                await asyncio.sleep(0.1)
+            writer.write(outgoing.read())
+            incoming.write(await reader.read(65_536))
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_refused_client_certificate_is_named_with_the_alert(
+    pki: Pki, strangers: Pki, version: ssl.TLSVersion
+) -> None:
+    server = server_context(pki.d1_server, pki.gateway_client_ca)
+    server.maximum_version = version
+    context = client_context(strangers.gateway_client, pki.server_ca)
+    async with (
+        refusing(server) as url,
+        client_at(url, context, client_certificate=lambda: "CN=gateway, expires on a day") as connected,
+    ):
+        error = await failure_of(D1CardIssuer(connected).suspend_card(SUSPEND, call()))
+
+    assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
+    assert error.message.endswith(
+        "Cannot connect to D1: it refuses the gateway's client certificate "
+        "(TLS alert: unknown ca; certificate: CN=gateway, expires on a day)."
+    )

@@ -1,6 +1,7 @@
 """The certificates of a gateway: renewed while connections live, and watched for their end."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -178,6 +179,18 @@ async def test_a_broken_file_leaves_the_certificate_that_was(used: Used, tmp_pat
     assert certificates.expiry_times == before
     async with d1_server(used.authority, ours, tmp_path) as port:
         assert await name_shown_now(port, certificates) == "TLSMA-old"
+
+
+def test_the_certificate_that_d1_is_shown_is_described_without_those_of_its_issuers(used: Used) -> None:
+    ours = Authority("Thales")
+    old, new = (ours.issue(common_name=name, ends=3 * _DAY) for name in ("TLSMA-old", "TLSMA-4111111111111111"))
+    used.present(replace(old, certificate=old.certificate + ours.certificate))
+    certificates = Certificates(used.settings)
+    assert re.fullmatch(r"CN=TLSMA-old, expires on \d{4}-\d\d-\d\d \d\d:\d\d UTC", certificates.presented("d1"))
+    used.present(new)
+    check_twice(certificates)
+    assert certificates.presented("d1").startswith("CN=TLSMA-****, expires on ")
+    assert certificates.presented("threeds") == ""
 
 
 def test_a_certificate_without_its_key_is_not_taken(used: Used) -> None:
