@@ -2,6 +2,7 @@
 
 import base64
 from contextlib import suppress
+from dataclasses import asdict
 
 import orjson
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d1_gateway_client.browser import CRes, FormFieldError, parse_cres, parse_method_completion
+from gateway.threeds.rules.tables import VERSIONS, table
 
 TRANSACTION = "d461f105-1792-407f-95ff-9a496fd918a9"
 CRES = {
@@ -61,19 +63,51 @@ def test_what_is_no_json_object_in_base64url_is_refused(field: str) -> None:
 @given(st.booleans(), st.sampled_from(["Y", "N", "U", ""]))
 def test_a_cres_is_read_padded_or_not(is_padded: bool, status: str) -> None:  # noqa: FBT001 - an example
     field = padded(CRES | {"transStatus": status, "fromTheFuture": {"a": 1}})
-
-    assert parse_cres(field if is_padded else field.rstrip("=")) == CRes(
+    expected = CRes(
         three_ds_server_trans_id=TRANSACTION,
         acs_trans_id=CRES["acsTransID"],
         message_version="2.2.0",
         trans_status=status,
+        unrecognized={"fromTheFuture": {"a": 1}},
     )
+
+    assert parse_cres(field if is_padded else field.rstrip("=")) == expected
+    assert parse_cres(f"{field}\r\n") == expected
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_field_of_a_cres_is_read(version: str) -> None:
+    sent: dict[str, object] = {row.name: row.name for row in table("CRes").fields(version).values()}
+    sent |= {"messageType": "CRes", "messageExtension": [{"id": SECRET, "data": {"a": 1}}]}
+    cres = parse_cres(padded(sent))
+
+    assert cres.unrecognized == {}
+    read = [value for name, value in asdict(cres).items() if name != "unrecognized"]
+    assert sorted(map(str, read)) == sorted(
+        str(tuple(value) if isinstance(value, list) else value) for name, value in sent.items() if name != "messageType"
+    )
+    assert SECRET not in repr(cres)
+    assert hash(cres) == hash(parse_cres(padded(sent)))
+
+
+def test_a_value_of_another_kind_is_kept_where_the_transaction_is_known_without_it() -> None:
+    odd: dict[str, object] = {
+        "acsCounterAtoS": 1,
+        "challengeCompletionInd": True,
+        "sdkTransID": [],
+        "messageExtension": "x",
+    }
+
+    assert parse_cres(padded(CRES | odd)) == CRes(TRANSACTION, CRES["acsTransID"], "2.2.0", "Y", unrecognized=odd)
 
 
 def test_null_is_absent_and_a_byte_order_mark_is_skipped() -> None:
-    field = base64.urlsafe_b64encode(b"\xef\xbb\xbf" + orjson.dumps(CRES | {"transStatus": None})).decode()
+    field = base64.urlsafe_b64encode(
+        b"\xef\xbb\xbf" + orjson.dumps(CRES | {"transStatus": None, "sdkTransID": None})
+    ).decode()
 
     assert parse_cres(field).trans_status == ""
+    assert parse_cres(field).unrecognized == {}
 
 
 @pytest.mark.parametrize(

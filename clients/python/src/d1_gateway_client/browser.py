@@ -7,11 +7,14 @@ the result from ``GetChallengeResult``.
 import base64
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from uuid import UUID
 
 __all__ = ["CRes", "FormFieldError", "parse_cres", "parse_method_completion"]
+
+T = TypeVar("T")
 
 _MAX_CHARACTERS = 100_000
 """More than any browser message needs, extensions included."""
@@ -24,13 +27,24 @@ class FormFieldError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CRes:
-    """A final challenge response (EMV 3DS: CRes, browser channel)."""
+    """A final challenge response (EMV 3DS: CRes). A text is empty if absent."""
 
     three_ds_server_trans_id: str
     acs_trans_id: str
     message_version: str
     trans_status: str
-    """The code as received; empty if absent."""
+    """The code as received."""
+    challenge_completion_ind: str = ""
+    """``Y`` or ``N``, as received; of the app channel, but some ACSs send it to browsers as well."""
+    acs_counter_a_to_s: str = ""
+    """The ACS's count of its messages to the SDK; of the app channel."""
+    sdk_trans_id: str = ""
+    """Of the app channel."""
+    message_extension: tuple[Any, ...] = field(default=(), hash=False, repr=False)
+    """Data beyond the specification: the items as received."""
+    unrecognized: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    """What came beyond the fields above, unchanged and under its EMV name: unknown fields, and values of another JSON
+    type than specified."""
 
 
 def parse_cres(cres: str) -> CRes:
@@ -45,11 +59,17 @@ def parse_cres(cres: str) -> CRes:
     message = _decode(cres)
     if message.get("messageType") != "CRes":
         raise FormFieldError("the form field contains no CRes")
+    del message["messageType"]
     parsed = CRes(
         three_ds_server_trans_id=_text(message, "threeDSServerTransID"),
         acs_trans_id=_text(message, "acsTransID"),
         message_version=_text(message, "messageVersion"),
         trans_status=_text(message, "transStatus"),
+        challenge_completion_ind=_if(str, message, "challengeCompletionInd") or "",
+        acs_counter_a_to_s=_if(str, message, "acsCounterAtoS") or "",
+        sdk_trans_id=_if(str, message, "sdkTransID") or "",
+        message_extension=tuple(_if(list, message, "messageExtension") or ()),
+        unrecognized=message,
     )
     if not parsed.three_ds_server_trans_id:
         raise FormFieldError("the CRes has no transaction id")
@@ -75,11 +95,11 @@ def parse_method_completion(three_ds_method_data: str) -> str:
         raise FormFieldError("the 3DS Method completion has no transaction id") from None
 
 
-def _decode(field: str) -> dict[str, Any]:
+def _decode(form_field: str) -> dict[str, Any]:
     """Read a JSON object from base64url. EMV 3DS forbids padding, but not every ACS complies."""
-    if len(field) > _MAX_CHARACTERS:
+    if len(form_field) > _MAX_CHARACTERS:
         raise FormFieldError(f"the form field has more than {_MAX_CHARACTERS} characters")
-    digits = field.strip().rstrip("=")
+    digits = form_field.strip().rstrip("=")
     if not _ALPHABET.fullmatch(digits):
         raise FormFieldError("the form field is not base64url")
     try:
@@ -92,9 +112,19 @@ def _decode(field: str) -> dict[str, Any]:
 
 
 def _text(message: dict[str, Any], name: str) -> str:
-    value = message.get(name)
+    """Take a text out of a message; null counts as absent."""
+    value = message.pop(name, None)
     if value is None:
         return ""
     if not isinstance(value, str):
         raise FormFieldError(f"the CRes's {name} is not text")
+    return value
+
+
+def _if(kind: type[T], message: dict[str, Any], name: str) -> T | None:
+    """Take a value out of a message; null counts as absent, and a value of another JSON type stays."""
+    value = message.get(name)
+    if value is not None and not isinstance(value, kind):
+        return None
+    message.pop(name, None)
     return value
