@@ -4,7 +4,7 @@ The tables are compiled once for every combination that occurs. The resulting pl
 the required fields. Checking a message then walks the fields that are set.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, KeysView, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import product
@@ -25,8 +25,9 @@ from gateway.threeds.rules.checks import (
     required,
 )
 from gateway.threeds.rules.codes import codes_of
-from gateway.threeds.rules.conditions import Getter, Predicate, bind
+from gateway.threeds.rules.conditions import Predicate, bind
 from gateway.threeds.rules.formats import Requirement
+from gateway.threeds.rules.needs import Need, getter, need
 from gateway.threeds.rules.tables import ALWAYS, CHANNELS, Row, Table, objects, table
 from issuer.threeds.v1 import areq_pb2
 
@@ -41,6 +42,9 @@ _SUPPLIED: Mapping[str, frozenset[str]] = {
 
 _PROFILE_FIELDS = ("message_version", "device_channel", "message_category")
 """The fields of an AReq that decide which rules apply."""
+
+_NOT_HERE: Final = frozenset({"emv.version", "emv.scope"})
+"""The rules of fields that must be absent."""
 
 _MAX_COMPARED: Final = 200
 """With more wrong fields than this, an AReq is not compared with all 27 versions, channels and categories."""
@@ -128,7 +132,7 @@ class _Plan:
         rows = rules.fields(profile.version)
         self._checks: dict[FieldDescriptor, FieldCheck] = {}
         self._required: set[FieldDescriptor] = set()
-        self._conditional: list[tuple[FieldDescriptor, Predicate, Requirement]] = []
+        self._conditional: list[tuple[FieldDescriptor, Predicate, Need]] = []
         for field in descriptor.fields:
             row = rows.get(field.json_name)
             if row is None or not row.used_in(profile.channel, profile.category):
@@ -150,17 +154,18 @@ class _Plan:
 
     def _require(self, field: FieldDescriptor, row: Row, descriptor: Descriptor, profile: Profile) -> None:
         condition = row.condition
-        needed: Predicate | bool = row.required == ALWAYS
-        if condition is not None:
-            known = profile.known
-            if "acsDecConInd" not in (other.json_name for other in descriptor.fields):
-                known["acsDecConInd"] = profile.acs_dec_con_ind
-            needed = bind(condition, lambda path: _getter(descriptor, path), known)
+        if condition is None:
+            if row.required == ALWAYS:
+                self._required.add(field)
+            return
+        known = profile.known
+        if "acsDecConInd" not in (other.json_name for other in descriptor.fields):
+            known["acsDecConInd"] = profile.acs_dec_con_ind
+        needed = bind(condition, lambda path: getter(descriptor, path), known)
         if needed is True:
             self._required.add(field)
         elif needed is not False:
-            requirement = Requirement("emv.required", f"is required if {row.required}", bool)
-            self._conditional.append((field, needed, requirement))
+            self._conditional.append((field, needed, need(descriptor, row, condition, known)))
 
     def met_by(self, message: Message) -> bool:
         """Return whether a message follows every rule."""
@@ -185,10 +190,23 @@ class _Plan:
             for field, check in self._checks.items()
             if field in self._required - fields.keys()
         ]
-        for field, needed, requirement in self._conditional:
-            if field not in fields and needed(message):
-                found.append(Fault(field.name, requirement))
-        return found
+        return found + self._conditional_faults(message, fields.keys(), found)
+
+    def _conditional_faults(
+        self, message: Message, present: KeysView[FieldDescriptor], found: Sequence[Fault]
+    ) -> list[Fault]:
+        """Return the missing fields that are required, or may be once the fields of their condition are right."""
+        missing: dict[FieldDescriptor, Fault] = {}
+        # What must be absent will not meet a condition.
+        wrong = {fault.path for fault in found if fault.requirement.rule not in _NOT_HERE}
+        while more := {
+            field: Fault(field.name, why.requirement)
+            for field, needed, why in self._conditional
+            if field not in present and field not in missing and (needed(message) or why.is_open(message, wrong))
+        }:
+            missing |= more
+            wrong.update(fault.path for fault in more.values())
+        return [*missing.values()]
 
     def _broken(self, field: FieldDescriptor, value: Any) -> Sequence[Fault]:
         check = self._checks[field]
@@ -227,22 +245,6 @@ def _why_not(row: Row | None, profile: Profile) -> Requirement:
 
 def _code(name: str, number: int) -> str:
     return codes_of(areq_pb2.AReq.DESCRIPTOR.fields_by_name[name].enum_type).by_number.get(number, "")
-
-
-def _getter(descriptor: Descriptor, path: str) -> Getter:
-    """Return a getter for a field by its EMV name, or for a field of an object by both names with a dot."""
-    name, _, inner = path.partition(".")
-    field = next(field for field in descriptor.fields if field.json_name == name)
-    attribute = field.name
-    if inner and field.message_type is not None:
-        read_inner = _getter(field.message_type, inner)
-        return lambda message: read_inner(getattr(message, attribute))
-    if field.enum_type is not None:
-        codes = codes_of(field.enum_type).by_number
-        return lambda message: codes.get(getattr(message, attribute))
-    if field.has_presence:
-        return lambda message: getattr(message, attribute) if message.HasField(attribute) else None
-    return lambda message: getattr(message, attribute) or None
 
 
 def _violations(plan: _Plan, message: Message, path: str) -> list[FieldViolation]:

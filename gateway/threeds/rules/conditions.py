@@ -5,12 +5,24 @@ of an object) with ``== "x"``, ``!= "x"``, ``in [x, y]``, ``is true``, ``is empt
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, TypeAlias
 
-__all__ = ["All", "AnyOf", "Condition", "ConditionError", "Getter", "Predicate", "Test", "bind", "parse"]
+__all__ = [
+    "All",
+    "AnyOf",
+    "Condition",
+    "ConditionError",
+    "Getter",
+    "Predicate",
+    "Test",
+    "bind",
+    "may_hold",
+    "names_in",
+    "parse",
+]
 
 Getter: TypeAlias = Callable[[Any], "str | bool | None"]
 """Returns a field of a message: a code or text, a boolean, or None if it is absent."""
@@ -97,6 +109,31 @@ def bind(condition: Condition, getter: Callable[[str], Getter], known: Mapping[s
     if not open_parts:
         return not deciding
     return reduce(_either if deciding else _both, open_parts)
+
+
+def names_in(condition: Condition) -> Iterator[str]:
+    """Name every field that a condition tests."""
+    if isinstance(condition, Test):
+        yield condition.name
+    else:
+        for part in condition.parts:
+            yield from names_in(part)
+
+
+def may_hold(condition: Condition, values: Mapping[str, str | bool | None], unknown: Collection[str]) -> bool:
+    """Return whether a condition holds, or would once some fields have the values that they should have.
+
+    Args:
+        condition: The condition.
+        values: The value of every other field that the condition tests.
+        unknown: The fields that are to change, because they are missing or have a wrong value.
+    """
+    if isinstance(condition, Test):
+        if condition.name not in unknown:
+            return condition.holds(values[condition.name])
+        return condition.negated or None not in condition.values
+    parts = (may_hold(part, values, unknown) for part in condition.parts)
+    return all(parts) if isinstance(condition, All) else any(parts)
 
 
 def _test(test: Test, get: Getter) -> Predicate:

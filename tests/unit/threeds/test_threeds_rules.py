@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from gateway.threeds.rules.codes import codes_of
 from gateway.threeds.rules.compiler import check, check_request
-from gateway.threeds.rules.conditions import parse
+from gateway.threeds.rules.conditions import names_in, parse
 from gateway.threeds.rules.formats import text_requirements
 from gateway.threeds.rules.tables import ALWAYS, MESSAGES, VERSIONS, Row, Table, objects, table
 from issuer.threeds.v1 import areq_pb2
@@ -26,7 +26,6 @@ from tests.unit.threeds.threeds_samples import (
     good_text,
     kind,
     made,
-    names,
     put,
 )
 
@@ -168,19 +167,40 @@ def test_a_condition_holds_for_the_right_combinations_of_the_values_that_it_look
             if case in done:
                 continue
             done.add(case)
-            looked_at = [part for part in dict.fromkeys(names(parse(row.required))) if part not in known]
+            looked_at = [part for part in dict.fromkeys(names_in(parse(row.required))) if part not in known]
             choices = [list(_choices(holder, part, row.required)) for part in looked_at]
             for combination in product(*choices):
                 values: dict[str, Any] = known | dict(zip(looked_at, combination, strict=True))
                 for part in looked_at:
                     _set(holder, part, values[part])
                 holder.ClearField(field.name)
-                expected = _python(row.required, values)
-                found = (path, "emv.required") in _faults(message, version, channel, category, values)
-                assert found is expected, (row, values)
-                seen.setdefault((path, row.required), set()).add(expected)
+                faults = _faults(message, version, channel, category, values)
+                parts = _open_parts(holder, looked_at, faults, path.removesuffix(field.name))
+                # The first choice is None, which is not right for a field that is to have a value.
+                right = product(*(choices[looked_at.index(part)][1:] for part in parts))
+                now = _python(row.required, values)
+                expected = now or any(
+                    _python(row.required, values | dict(zip(parts, other, strict=True))) for other in right
+                )
+                assert ((path, "emv.required") in faults) is expected, (row, values)
+                if now or not parts:
+                    seen.setdefault((path, row.required), set()).add(now)
     # Each condition has been seen to hold and not to hold.
     assert {key for key, answers in seen.items() if len(answers) == 1} <= set()
+
+
+def _open_parts(holder: Message, looked_at: list[str], faults: set[tuple[str, str]], prefix: str) -> list[str]:
+    """The fields of a condition that break a rule, so that they may yet have any value."""
+    wrong = {path for path, rule in faults if rule not in {"emv.scope", "emv.version"}}
+    found = []
+    for name in looked_at:
+        outer, _, inner = name.partition(".")
+        field = find(holder, outer)
+        if field is not None:
+            paths = {f"{prefix}{field.name}"}
+            paths |= {f"{prefix}{field.name}.{get(made(field), inner).name}"} if inner else set()
+            found += [name] if paths & wrong else []
+    return found
 
 
 def _choices(holder: Message, name: str, condition: str) -> Iterator[str | bool | None]:
@@ -195,7 +215,7 @@ def _choices(holder: Message, name: str, condition: str) -> Iterator[str | bool 
     elif field is not None and field.enum_type is not None:
         yield from codes_of(field.enum_type).numbers
     elif f"{name} is" in condition:
-        yield "01"
+        yield "01" if field is None else getattr(holder, field.name)
     else:
         yield from {*re.findall(r'[ "[](\w{1,4})[],"]', condition), "80"} - {"in"}
 
@@ -344,6 +364,48 @@ def test_mastercards_data_only_request_needs_none_of_a_payments_fields_but_may_h
     areq.ClearField("purchase_amount")
 
     assert check_request(areq) == []
+
+
+def test_what_hangs_on_a_wrong_or_missing_field_is_named_with_it() -> None:
+    areq: Any = good_areq("2.2.0")
+    areq.three_ds_requestor_authentication_ind = "3x"
+    areq.three_ds_requestor_dec_req_ind = "yes"
+    for name in (
+        *("browser_javascript_enabled", "browser_tz", "three_ds_requestor_dec_max_time"),
+        *("recurring_expiry", "recurring_frequency", "purchase_instal_data", "white_list_status"),
+    ):
+        areq.ClearField(name)
+
+    assert _violations(areq) == {
+        ("r.three_ds_requestor_authentication_ind", "emv.pattern"),
+        ("r.three_ds_requestor_dec_req_ind", "emv.code"),
+        *(
+            (f"r.{name}", "emv.required")
+            for name in (
+                *("browser_javascript_enabled", "browser_tz", "three_ds_requestor_dec_max_time"),
+                *("recurring_expiry", "recurring_frequency", "purchase_instal_data"),
+            )
+        ),
+    }
+
+
+def test_what_hangs_on_a_missing_field_of_an_object_is_named_through_every_step() -> None:
+    areq: Any = good_areq("2.3.1")
+    areq.three_ds_requestor_authentication_ind = "xx"
+    for name in ("recurring_ind", "recurring_amount", "recurring_currency", "recurring_exponent", "recurring_date"):
+        areq.ClearField(name)
+
+    assert {(path, rule) for path, rule in _violations(areq) if rule == "emv.required"} == {
+        (f"r.{name}", "emv.required")
+        for name in ("recurring_ind", "recurring_amount", "recurring_currency", "recurring_exponent", "recurring_date")
+    }
+
+
+def test_what_hangs_on_a_field_that_must_be_absent_is_not_missed() -> None:
+    areq = good_areq("2.1.0", "02")
+    areq.white_list_status = "X"
+
+    assert _violations(areq) == {("r.white_list_status", "emv.version")}
 
 
 def test_a_number_that_no_version_has_is_no_version() -> None:

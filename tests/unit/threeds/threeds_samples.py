@@ -9,7 +9,6 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from gateway.threeds.rules.codes import codes_of
-from gateway.threeds.rules.conditions import Condition, Test
 from gateway.threeds.rules.formats import expand
 from gateway.threeds.rules.tables import Row, Table, objects, table
 from issuer.threeds.v1 import areq_pb2, ares_pb2, crd_pb2, erro_pb2, rreq_pb2
@@ -78,15 +77,6 @@ _GOOD_PATTERNS = {
     "^[a-zA-Z0-9+/]{26,28}={0,2}$": "AAABBBCCCDDDEEEFFFGGGHHHIII=",
     r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$": "eyJh.eyJi.c2ln",
 }
-
-
-def names(condition: Condition) -> Iterator[str]:
-    """Name every field that a condition looks at."""
-    if isinstance(condition, Test):
-        yield condition.name
-    else:
-        for part in condition.parts:
-            yield from names(part)
 
 
 def good_text(row: Row) -> str:

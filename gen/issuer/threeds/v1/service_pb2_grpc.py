@@ -97,7 +97,7 @@ class AuthenticationServiceServicer:
         authenticated is no error: `ares.trans_status` says so.
 
         The gateway checks the request against the rules of its version, channel and category before it sends anything, and
-        names all violations at once.
+        names all violations at once: also the fields that are required only if a wrong or missing one gets a certain value.
 
         Not idempotent: once sent, an AReq is never sent again. After outcome UNKNOWN begin again with LookupCard; the
         cardholder may be challenged twice. A party that did not respond, or has a fault, leaves the outcome UNKNOWN, because
