@@ -59,7 +59,7 @@ class Row:
     utf8: bool = False
     """Whether the field may have non-ASCII text even if its message may not."""
     was: str = ""
-    """The text of the source, where it is an evident misprint."""
+    """What the source says, where it contradicts itself or is an evident misprint."""
 
     def used_in(self, channel: str, category: str) -> bool:
         """Return whether a channel and category (codes) use this field."""

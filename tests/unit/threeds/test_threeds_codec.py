@@ -14,6 +14,7 @@ from gateway.threeds.rules.codes import codes_of
 from gateway.threeds.rules.formats import expand
 from gateway.threeds.rules.tables import MESSAGES, VERSIONS, Row, objects, table
 from issuer.threeds.v1 import areq_pb2, ares_pb2, objects_pb2
+from tests.unit.threeds.threeds_examples import RESPONSES
 from tests.unit.threeds.threeds_samples import CHANNELS, CONTRACT, find, get, good_message, put
 
 _CASES = [(name, version) for name in CONTRACT for version in VERSIONS]
@@ -116,6 +117,20 @@ def test_a_field_that_the_version_does_not_have_is_refused_and_never_left_out(na
             put(message, field, list(value) if field.is_repeated else value)
             with pytest.raises(UnwritableError, match=field.name):
                 encode(message, version)
+
+
+@pytest.mark.parametrize("example", RESPONSES.values(), ids=RESPONSES)
+def test_every_response_in_the_servers_documentation_is_read_and_written(example: dict[str, Any]) -> None:
+    read = decode(CONTRACT[example["messageType"]], example)
+    assert "unrecognized" not in str(read)
+    assert encode(read, example.get("messageVersion", "2.3.1")) == example
+
+
+def test_how_a_device_shows_a_challenge_has_a_field() -> None:
+    rendering = {"acsInterface": "01", "acsUiTemplate": "01", "deviceUserInterfaceMode": "01"}
+    ares = decode(ares_pb2.ARes, {"acsRenderingType": rendering})
+    assert ares.acs_rendering_type.device_user_interface_mode == "01"
+    assert encode(ares, "2.3.1")["acsRenderingType"] == rendering
 
 
 def test_two_items_where_the_version_has_one_are_refused() -> None:

@@ -147,6 +147,7 @@ class AcsRenderingType(_message.Message):
 
     ACS_INTERFACE_FIELD_NUMBER: _builtins.int
     ACS_UI_TEMPLATE_FIELD_NUMBER: _builtins.int
+    DEVICE_USER_INTERFACE_MODE_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     acs_interface: _builtins.str
     """Interface. Required.
@@ -161,6 +162,8 @@ class AcsRenderingType(_message.Message):
     - `04`: OOB.
     - `05`: HTML Other.
     """
+    device_user_interface_mode: _builtins.str
+    """Mode of the device's user interface, a code. Only in 2.3.1."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
@@ -173,11 +176,12 @@ class AcsRenderingType(_message.Message):
         *,
         acs_interface: _builtins.str = ...,
         acs_ui_template: _builtins.str = ...,
+        device_user_interface_mode: _builtins.str = ...,
         unrecognized: _struct_pb2.Struct | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unrecognized", b"unrecognized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_interface", b"acs_interface", "acs_ui_template", b"acs_ui_template", "unrecognized", b"unrecognized"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_interface", b"acs_interface", "acs_ui_template", b"acs_ui_template", "device_user_interface_mode", b"device_user_interface_mode", "unrecognized", b"unrecognized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -937,6 +941,7 @@ class AcsProtocolVersion(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ACS_INFO_IND_FIELD_NUMBER: _builtins.int
     THREE_DS_METHOD_URL_FIELD_NUMBER: _builtins.int
+    SUPPORTED_MSG_EXT_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The version. Three numbers with dots. Required."""
@@ -945,6 +950,10 @@ class AcsProtocolVersion(_message.Message):
     @_builtins.property
     def acs_info_ind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Capabilities of the ACS in this version, with the codes of `CRD.acs_info_ind`."""
+
+    @_builtins.property
+    def supported_msg_ext(self) -> _containers.RepeatedCompositeFieldContainer[Global___SupportedMsgExt]:
+        """Message extensions that the ACS supports in this version."""
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
@@ -959,12 +968,47 @@ class AcsProtocolVersion(_message.Message):
         version: _builtins.str = ...,
         acs_info_ind: _abc.Iterable[_builtins.str] | None = ...,
         three_ds_method_url: _builtins.str = ...,
+        supported_msg_ext: _abc.Iterable[Global___SupportedMsgExt] | None = ...,
         unrecognized: _struct_pb2.Struct | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unrecognized", b"unrecognized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_info_ind", b"acs_info_ind", "three_ds_method_url", b"three_ds_method_url", "unrecognized", b"unrecognized", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_info_ind", b"acs_info_ind", "supported_msg_ext", b"supported_msg_ext", "three_ds_method_url", b"three_ds_method_url", "unrecognized", b"unrecognized", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AcsProtocolVersion: _TypeAlias = AcsProtocolVersion  # noqa: Y015
+
+@_typing.final
+class SupportedMsgExt(_message.Message):
+    """A message extension that an ACS supports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    UNRECOGNIZED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The extension's id. Required."""
+    version: _builtins.str
+    """The extension's version. Required."""
+    @_builtins.property
+    def unrecognized(self) -> _struct_pb2.Struct:
+        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+        values of another JSON type than specified.
+        """
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        version: _builtins.str = ...,
+        unrecognized: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unrecognized", b"unrecognized"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "unrecognized", b"unrecognized", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SupportedMsgExt: _TypeAlias = SupportedMsgExt  # noqa: Y015

@@ -42,6 +42,7 @@ __all__ = (
     "SpcImage",
     "SpcTransData",
     "SplitSdkType",
+    "SupportedMsgExt",
     "ThreeDsMethod",
     "ThreeDsOperation",
     "ThreeDsOperationDetails",
@@ -666,6 +667,11 @@ class AcsProtocolVersion(betterproto2.Message):
     The URL of the 3DS Method in this version; empty if the ACS has none. An absolute URL. At most 256 characters.
     """
 
+    supported_msg_ext: "list[SupportedMsgExt]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Message extensions that the ACS supports in this version.
+    """
+
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
@@ -700,6 +706,11 @@ class AcsRenderingType(betterproto2.Message):
     - `03`: Multi Select.
     - `04`: OOB.
     - `05`: HTML Other.
+    """
+
+    device_user_interface_mode: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Mode of the device's user interface, a code. Only in 2.3.1.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
@@ -762,6 +773,7 @@ class AReq(betterproto2.Message):
     - `protectbuy`: ProtectBuy (Discover/Diners).
     - `sbn`: Secured by Nets (Dankort/Forbrugsforeningen).
     - `standin`: 3dsecure.io standin directory server and scheme (only in sandbox).
+    - `upi`: UnionPay International.
     - `visa`: Visa.
     """
 
@@ -783,6 +795,17 @@ class AReq(betterproto2.Message):
     Web site of the 3DS requestor or of its customer service. At most 2048 characters. Required.
     - In 2.1.0 and 2.2.0: an absolute URL.
     - In 2.3.1: an https URL.
+    """
+
+    three_ds_requestor_id: "str" = betterproto2.field(112, betterproto2.TYPE_STRING)
+    """
+    The 3DS requestor's id, assigned by the DS. The 3DS server's tables do not have it, but its example of a decoupled
+    authentication does. At most 35 characters.
+    """
+
+    three_ds_requestor_name: "str" = betterproto2.field(113, betterproto2.TYPE_STRING)
+    """
+    The 3DS requestor's name, assigned by the DS; see `three_ds_requestor_id`. At most 40 characters.
     """
 
     three_ds_requestor_authentication_ind: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
@@ -1270,7 +1293,9 @@ class AReq(betterproto2.Message):
 
     browser_javascript_enabled: "bool | None" = betterproto2.field(80, betterproto2.TYPE_BOOL, optional=True)
     """
-    Whether the browser runs JavaScript. Only in 2.2.0 and 2.3.1. Channel: BRW. Required.
+    Whether the browser runs JavaScript. Channel: BRW.
+    - In 2.1.0: optional.
+    - In 2.2.0 and 2.3.1: required.
     """
 
     browser_java_enabled: "bool | None" = betterproto2.field(81, betterproto2.TYPE_BOOL, optional=True)
@@ -3142,6 +3167,34 @@ default_message_pool.register_message("issuer.threeds.v1", "SplitSdkType", Split
 
 
 @dataclass(eq=False, repr=False)
+class SupportedMsgExt(betterproto2.Message):
+    """
+    A message extension that an ACS supports.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The extension's id. Required.
+    """
+
+    version: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The extension's version. Required.
+    """
+
+    unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
+    values of another JSON type than specified.
+    """
+
+
+default_message_pool.register_message("issuer.threeds.v1", "SupportedMsgExt", SupportedMsgExt)
+
+
+@dataclass(eq=False, repr=False)
 class ThreeDsMethod(betterproto2.Message):
     """
     3DS Method: a form that the browser posts in a hidden frame, in which the ACS inspects the device. Its completion
@@ -3714,6 +3767,7 @@ redact(SpcTransData, 'unrecognized')
 redact(SpcImage, 'unrecognized')
 redact(WebAuthnCred, 'credential_ids', 'unrecognized')
 redact(AcsProtocolVersion, 'unrecognized')
+redact(SupportedMsgExt, 'unrecognized')
 redact(AReq, 'acct_number', 'card_expiry_date', 'card_security_code', 'acct_id', 'pay_token_info', 'cardholder_name', 'email', 'home_phone', 'mobile_phone', 'work_phone', 'tax_id', 'bill_addr_line1', 'bill_addr_line2', 'bill_addr_line3', 'bill_addr_city', 'bill_addr_post_code', 'bill_addr_state', 'bill_addr_country', 'ship_addr_line1', 'ship_addr_line2', 'ship_addr_line3', 'ship_addr_city', 'ship_addr_post_code', 'ship_addr_state', 'ship_addr_country', 'browser_ip', 'device_id', 'user_id', 'app_ip', 'sdk_enc_data', 'sdk_server_signed_content')
 redact(ARes, 'authentication_value', 'acs_signed_content', 'cardholder_info', 'web_authn_cred_list', 'unrecognized')
 redact(Crd, 'unrecognized')
