@@ -1,8 +1,9 @@
 """Translates EMV 3DS messages between protobuf and JSON, driven by descriptors and rule tables.
 
 A field's JSON name is its ``json_name``, an enum value's code is an option of the value, and where versions differ in a
-field's form (one object or a list, a text or an object) the tables say which. Data beyond the contract is kept in
-``unrecognized`` and written back from there. Readers and writers are compiled once per kind of message and version.
+field's form (one object or a list, a text or an object) the tables say which. A text ``x_text`` beside an enum ``x``
+has the codes that the enum lacks, under the enum's JSON name. Data beyond the contract is kept in ``unrecognized`` and
+written back from there. Readers and writers are compiled once per kind of message and version.
 """
 
 import json
@@ -16,7 +17,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from gateway.json_input import struct_of, value_of
-from gateway.threeds.rules.codes import Codes, codes_of
+from gateway.threeds.rules.codes import Codes, codes_of, enum_beside
 from gateway.threeds.rules.structs import struct_to_json, value_to_json
 from gateway.threeds.rules.tables import MESSAGES, Row, objects, table
 
@@ -93,9 +94,10 @@ class _Writer:
         self._constant = {_TYPE: descriptor.name} if descriptor.name in MESSAGES else {}
         self._fields: dict[FieldDescriptor, tuple[str, _Write | None]] = {}
         for field in descriptor.fields:
-            row = rows.get(field.json_name)
+            name = (enum_beside(field) or field).json_name
+            row = rows.get(name)
             if row is not None:
-                self._fields[field] = (field.json_name, _field_writer(field, row, version))
+                self._fields[field] = (name, _field_writer(field, row, version))
             elif field.name != _UNRECOGNIZED:
                 self._fields[field] = (
                     field.json_name,
@@ -194,6 +196,8 @@ class _Reader:
             for field in descriptor.fields
             if field.name != _UNRECOGNIZED
         }
+        texts = [(field, beside) for field in descriptor.fields if (beside := enum_beside(field)) is not None]
+        self._texts = {beside.json_name: field.name for field, beside in texts}
 
     def read(self, data: Mapping[str, Any]) -> Any:
         fields = self._fields
@@ -210,7 +214,11 @@ class _Reader:
             attribute, read = entry
             result = read(value)
             if result is _UNREADABLE:
-                rest[name] = value
+                text = self._texts.get(name) if isinstance(value, str) else None
+                if text is None:
+                    rest[name] = value
+                else:
+                    values[text] = value
             else:
                 values[attribute] = result
         if rest:

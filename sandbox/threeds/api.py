@@ -26,7 +26,7 @@ _NO_SCENE = Scene(VERSIONS[-1])
 """For messages whose rules are the same in every version."""
 
 _BROWSER = "02"
-_WITHOUT_CARDHOLDER = "03"
+_WITH_CHALLENGES = ("01", _BROWSER)
 _DEFAULT_SCHEME = "standin"
 
 _REASONS: Mapping[str, str] = {"N": "01", "R": "11", "U": "14"}
@@ -155,7 +155,7 @@ def _check_suits(card: Card, scene: Scene) -> None:
         raise ErroError("102", "messageVersion is not supported for this acctNumber", component="D")
     if not card.outcome.exists_in(scene.version):
         raise ErroError("305", "messageVersion does not support the outcome of this acctNumber")
-    if card.outcome.status == "C" and scene.channel == _WITHOUT_CARDHOLDER:
+    if card.outcome.status == "C" and scene.channel not in _WITH_CHALLENGES:
         raise ErroError("305", "deviceChannel does not support the challenge of this acctNumber")
 
 

@@ -1,5 +1,6 @@
 """Validates JSON messages by the rule tables, as the 3-D Secure server does."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,8 @@ MISSING, FORM, ISO_CODE = "201", "203", "304"
 """Each ``errorCode`` for an invalid field, most severe first."""
 
 _SCENE = ("messageType", "messageVersion", "deviceChannel", "messageCategory")
+_DS_DEFINED = re.compile("[89][0-9]")
+"""The channels and categories that a DS may define; the simulated one takes all of them."""
 _ISO_RULES = frozenset({"emv.format.countryCode", "emv.format.currency"})
 
 
@@ -56,10 +59,9 @@ def scene_of(areq: Mapping[str, Any], versions: Sequence[str]) -> Scene:
         raise ErroError("101", "messageType")
     if version not in versions:
         raise ErroError("102", "messageVersion")
-    if not isinstance(channel, str) or channel not in CHANNELS:
-        raise ErroError(FORM, "deviceChannel")
-    if not isinstance(category, str) or category not in CATEGORIES:
-        raise ErroError(FORM, "messageCategory")
+    for name, code, known in (("deviceChannel", channel, CHANNELS), ("messageCategory", category, CATEGORIES)):
+        if not isinstance(code, str) or not (code in known or _DS_DEFINED.fullmatch(code)):
+            raise ErroError(FORM, name)
     return Scene(version, channel, category)
 
 
@@ -150,6 +152,8 @@ def _checker(name: str, scene: Scene) -> _Checker:
 def _rule(row: Row, rules: Table, scene: Scene) -> _Rule:
     condition = row.condition
     needed = row.required == ALWAYS if condition is None else bind(condition, _getter, scene.known)
+    if not row.common_in(scene.channel, scene.category):
+        needed = False
     nested = objects().get(row.type)
     inner = _Checker(Table(nested.name, nested.rows, ascii=rules.ascii), scene) if nested else None
     tests: tuple[Requirement, ...] = ()

@@ -1,13 +1,17 @@
-"""AuthenticationService: the requests of the 3DS server's own examples, and each directory server's name."""
+"""AuthenticationService: the requests of the 3DS server's own examples, and codes that a directory server defines."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import grpc
+import pytest
+
 from adapters.threeds.codec import decode
 from issuer.threeds.v1 import areq_pb2, codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
-from tests.contract.areqs import VERSIONS, an_areq, pan_of
-from tests.contract.authenticating import SECONDS, Authenticating
+from sandbox.threeds.contract import Operation
+from tests.contract.areqs import REQUESTOR, VERSIONS, an_areq, pan_of
+from tests.contract.authenticating import DECOUPLED_SECONDS, SECONDS, Authenticating
 from tests.running import failure_of
 from tests.unit.threeds.threeds_examples import BROWSER_AREQ, DECOUPLED_AREQ, REQUESTOR_AREQ
 
@@ -60,6 +64,57 @@ async def test_the_decoupled_example_lacks_what_is_named_at_once_and_is_authenti
 
     response = await authenticating.authenticate(_read(DECOUPLED_AREQ, threeDSServerTransID=trans_id, **_LACKING))
     assert response.ares.trans_status == codes_pb2.TRANS_STATUS_DECOUPLED
+
+
+@pytest.mark.parametrize("code", ["81", "99"])
+@pytest.mark.parametrize("version", ["2.2.0", "2.3.1"])
+async def test_a_category_of_a_directory_server_goes_all_the_way(
+    authenticating: Authenticating, version: str, code: str
+) -> None:
+    areq = await authenticating.looked_up_areq(
+        version,
+        pan_of("0180"),
+        message_category=None,
+        message_category_text=code,
+        three_ds_requestor_dec_req_ind="Y",
+        three_ds_requestor_dec_max_time="00005",
+        # Required of a payment alone.
+        merchant_name=None,
+        purchase_amount=None,
+    )
+    response = await authenticating.authenticate(areq)
+    assert response.ares.trans_status == codes_pb2.TRANS_STATUS_DECOUPLED
+    authenticating.clock.now += DECOUPLED_SECONDS
+    rreq = (await authenticating.result(areq.three_ds_server_trans_id)).rreq
+    assert rreq.message_category == codes_pb2.MESSAGE_CATEGORY_UNSPECIFIED
+    assert dict(rreq.unrecognized.items()) == {"messageCategory": code}
+
+
+async def test_a_channel_of_a_directory_server_is_sent(authenticating: Authenticating) -> None:
+    areq = an_areq("2.2.0", pan_of("0103"), REQUESTOR, device_channel=None, device_channel_text="80")
+    response = await authenticating.authenticate(areq)
+    assert response.ares.trans_status == codes_pb2.TRANS_STATUS_AUTHENTICATED
+    areq.acct_number = pan_of("0170")
+    failure = await failure_of(authenticating.authenticate(areq))
+    assert failure.metadata["upstream_code"] == "305"
+
+
+@pytest.mark.parametrize(
+    ("fields", "violation"),
+    [
+        ({"message_category_text": "81"}, ("areq.message_category_text", "emv.either")),
+        ({"message_category": None, "message_category_text": "80"}, ("areq.message_category_text", "emv.code")),
+        ({"device_channel": None, "device_channel_text": "02"}, ("areq.device_channel_text", "emv.code")),
+    ],
+)
+async def test_a_code_that_an_enum_has_is_refused_as_text(
+    authenticating: Authenticating, fields: dict[str, Any], violation: tuple[str, str]
+) -> None:
+    arrivals = authenticating.arrivals(Operation.AUTH)
+    failure = await failure_of(authenticating.authenticate(an_areq("2.2.0", pan_of("0003"), **fields)))
+    assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert violation in failure.violations.items()
+    assert arrivals.count == 0
 
 
 async def test_unionpays_directory_server_can_be_named_in_both_calls(authenticating: Authenticating) -> None:

@@ -34,7 +34,12 @@ class Profile:
     @property
     def name(self) -> str:
         """The channel and category, by their names in the tables."""
-        return f"{CHANNELS[self.channel]}/{CATEGORIES[self.category]}"
+        return f"{self.channel_name}/{CATEGORIES.get(self.category, self.category)}"
+
+    @property
+    def channel_name(self) -> str:
+        """The channel, by its name in the tables."""
+        return CHANNELS.get(self.channel, self.channel)
 
 
 @dataclass(frozen=True, slots=True)

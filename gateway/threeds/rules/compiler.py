@@ -4,9 +4,9 @@ The tables are compiled once for every combination that occurs. The resulting pl
 the required fields. Checking a message then walks the fields that are set.
 """
 
-from collections.abc import Collection, KeysView, Mapping, Sequence
+from collections.abc import Collection, KeysView, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from itertools import product
 from typing import Any, Final
 
@@ -24,24 +24,17 @@ from gateway.threeds.rules.checks import (
     one_of,
     required,
 )
-from gateway.threeds.rules.codes import codes_of
+from gateway.threeds.rules.codes import codes_of, enum_beside
 from gateway.threeds.rules.conditions import Predicate, bind
 from gateway.threeds.rules.formats import Requirement
 from gateway.threeds.rules.needs import Need, getter, need
-from gateway.threeds.rules.tables import ALWAYS, CHANNELS, Row, Table, objects, table
+from gateway.threeds.rules.selectors import SELECTORS
+from gateway.threeds.rules.tables import ALWAYS, DS_DEFINED, Row, Table, objects, table
 from issuer.threeds.v1 import areq_pb2
 
 __all__ = ["check", "check_request"]
 
-_SUPPLIED: Mapping[str, frozenset[str]] = {
-    "01": frozenset({"threeDSServerTransID"}),
-    "02": frozenset(),
-    "03": frozenset({"threeDSServerTransID"}),
-}
-"""The fields that the gateway adds to an AReq, by channel. In a browser, LookupCard has given the id."""
-
-_PROFILE_FIELDS = ("message_version", "device_channel", "message_category")
-"""The fields of an AReq that decide which rules apply."""
+_BROWSER: Final = "02"
 
 _NOT_HERE: Final = frozenset({"emv.version", "emv.scope"})
 """The rules of fields that must be absent."""
@@ -61,7 +54,7 @@ def check_request(areq: areq_pb2.AReq, path: str = "areq") -> list[FieldViolatio
         All violations; none contains a value. Where the version, channel or category is not known, those that are
         violations in all of them.
     """
-    plan = _request_plan(areq.message_version, areq.device_channel, areq.message_category)
+    plan = _request_plan(*[selector.code(areq) for selector in SELECTORS])
     return _undecided(areq, path) if plan is None else _violations(plan, areq, path)
 
 
@@ -87,18 +80,17 @@ def check(
 def _undecided(areq: areq_pb2.AReq, path: str) -> list[FieldViolation]:
     """Check an AReq whose version, channel or category is missing or unknown, by the rules of all that it may have."""
     found: list[FieldViolation] = []
-    choices: list[Collection[int]] = []
-    for name in _PROFILE_FIELDS:
-        field, number = areq.DESCRIPTOR.fields_by_name[name], getattr(areq, name)
-        known = codes_of(field.enum_type).by_number
-        choices.append([number] if number in known else known)
-        if number not in known:
-            requirement = one_of(names(field, known))
-            found.append(_violation(path, Fault(name, requirement if number else required(requirement))))
-    named = {violation.field for violation in found}
+    named: set[str] = set()
+    choices: list[Collection[str]] = []
+    for selector in SELECTORS:
+        code = selector.code(areq)
+        choices.append([code] if code else selector.codes.values())
+        if not code:
+            found.append(_violation(path, selector.fault(areq)))
+            named |= {_at(path, selector.name), _at(path, selector.text)}
     by_profile: list[dict[str, list[FieldViolation]]] = []
-    for numbers in product(*choices):
-        by_profile.append(_by_field(areq, path, *numbers))
+    for codes in product(*choices):
+        by_profile.append(_by_field(areq, path, *codes))
         if len(by_profile[-1]) > _MAX_COMPARED:
             return found
     for place in by_profile[0]:
@@ -107,8 +99,8 @@ def _undecided(areq: areq_pb2.AReq, path: str) -> list[FieldViolation]:
     return found
 
 
-def _by_field(areq: areq_pb2.AReq, path: str, *numbers: int) -> dict[str, list[FieldViolation]]:
-    plan = _request_plan(*numbers)
+def _by_field(areq: areq_pb2.AReq, path: str, *codes: str) -> dict[str, list[FieldViolation]]:
+    plan = _request_plan(*codes)
     found: dict[str, list[FieldViolation]] = {}
     for violation in [] if plan is None else _violations(plan, areq, path):
         found.setdefault(violation.field, []).append(violation)
@@ -134,13 +126,17 @@ class _Plan:
         self._required: set[FieldDescriptor] = set()
         self._conditional: list[tuple[FieldDescriptor, Predicate, Need]] = []
         for field in descriptor.fields:
+            beside = enum_beside(field)
+            if beside is not None:
+                self._checks[field] = _text_beside(beside, profile)
+                continue
             row = rows.get(field.json_name)
             if row is None or not row.used_in(profile.channel, profile.category):
                 self._checks[field] = forbidden(_why_not(row, profile))
                 continue
             inner = self._inner(row, field.message_type, profile, ascii_only=rules.ascii)
             self._checks[field] = field_check(field, row, inner, ascii_only=rules.ascii)
-            if row.name not in supplied:
+            if row.name not in supplied and row.common_in(profile.channel, profile.category):
                 self._require(field, row, descriptor, profile)
         # Valid values need only the test, by field.
         self._tests = {field: check.met_by for field, check in self._checks.items()}
@@ -227,24 +223,31 @@ def _plan(descriptor: Descriptor, profile: Profile, supplied: frozenset[str] = f
     return _Plan(descriptor, table(descriptor.name), profile, supplied)
 
 
-@lru_cache(maxsize=64)  # bounded, because callers may send any enum number; 27 combinations are valid
-def _request_plan(*numbers: int) -> _Plan | None:
-    """Return the plan for an AReq by the enum values of `_PROFILE_FIELDS`; None if one has no code."""
-    codes = [_code(name, number) for name, number in zip(_PROFILE_FIELDS, numbers, strict=True)]
+@cache
+def _request_plan(*codes: str) -> _Plan | None:
+    """Return the plan for an AReq by the codes of `SELECTORS`; None if one is empty."""
+    if not all(codes):
+        return None
     profile = Profile(*codes)
-    return _plan(areq_pb2.AReq.DESCRIPTOR, profile, _SUPPLIED[profile.channel]) if all(codes) else None
+    supplied = {name for name, code in profile.known.items() if code == DS_DEFINED}
+    if profile.channel != _BROWSER:  # in a browser, LookupCard has given the id
+        supplied.add("threeDSServerTransID")
+    return _plan(areq_pb2.AReq.DESCRIPTOR, profile, frozenset(supplied))
+
+
+def _text_beside(beside: FieldDescriptor, profile: Profile) -> FieldCheck:
+    """Return the check of a text beside an enum, whose value has been checked when the plan was chosen."""
+    if profile.known[beside.json_name] == DS_DEFINED:
+        return FieldCheck(lambda _: True, lambda _: ())
+    return forbidden(Requirement("emv.either", f"must be empty where {beside.name} is set", bool))
 
 
 def _why_not(row: Row | None, profile: Profile) -> Requirement:
     if row is None:
         return Requirement("emv.version", f"is not a field of version {profile.version}", bool)
     # The category is named only where it matters, and so may be unknown otherwise.
-    here = profile.name if any("/" in each for each in row.scope) else CHANNELS[profile.channel]
+    here = profile.name if any("/" in each for each in row.scope) else profile.channel_name
     return Requirement("emv.scope", f"is a field of {', '.join(row.scope)} only, not of {here}", bool)
-
-
-def _code(name: str, number: int) -> str:
-    return codes_of(areq_pb2.AReq.DESCRIPTOR.fields_by_name[name].enum_type).by_number.get(number, "")
 
 
 def _violations(plan: _Plan, message: Message, path: str) -> list[FieldViolation]:
@@ -252,5 +255,8 @@ def _violations(plan: _Plan, message: Message, path: str) -> list[FieldViolation
 
 
 def _violation(path: str, fault: Fault) -> FieldViolation:
-    field = f"{path}.{fault.path}" if path else fault.path
-    return FieldViolation(field, fault.requirement.description, fault.requirement.rule)
+    return FieldViolation(_at(path, fault.path), fault.requirement.description, fault.requirement.rule)
+
+
+def _at(path: str, place: str) -> str:
+    return f"{path}.{place}" if path else place

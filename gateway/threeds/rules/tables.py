@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import product
 from typing import Any
 
 import orjson
 
 from gateway.threeds.rules.conditions import Condition, parse
 
-__all__ = ["ALWAYS", "CATEGORIES", "CHANNELS", "MESSAGES", "VERSIONS", "Row", "Table", "objects", "table"]
+__all__ = ["ALWAYS", "CATEGORIES", "CHANNELS", "DS_DEFINED", "MESSAGES", "VERSIONS", "Row", "Table", "objects", "table"]
 
 VERSIONS = ("2.1.0", "2.2.0", "2.3.1")
 """The protocol versions in the tables, oldest first."""
@@ -21,6 +22,9 @@ CHANNELS: Mapping[str, str] = {"01": "APP", "02": "BRW", "03": "3RI"}
 CATEGORIES: Mapping[str, str] = {"01": "PA", "02": "NPA", "80": "PA"}
 """The names in the tables for the codes of ``messageCategory``. Mastercard's data-only messages (80) have the
 fields of a payment."""
+
+DS_DEFINED = "80-99"
+"""Stands for a code of ``deviceChannel`` or ``messageCategory`` that a DS defines, of which the tables say nothing."""
 
 MESSAGES = ("AReq", "ARes", "CRD", "CReq", "CRes", "Erro", "PostAuth", "PreAuth", "RReq")
 """The messages with a table. PreAuth and PostAuth are the bodies of the 3DS server's endpoints of these names."""
@@ -62,9 +66,15 @@ class Row:
     """What the source says, where it contradicts itself or is an evident misprint."""
 
     def used_in(self, channel: str, category: str) -> bool:
-        """Return whether a channel and category (codes) use this field."""
-        name = CHANNELS[channel]
-        return not self.scope or name in self.scope or f"{name}/{CATEGORIES[category]}" in self.scope
+        """Return whether a channel and category (codes) use this field; of those that a DS defines, whether any may."""
+        return any(self._used_in(*scene) for scene in _scenes(channel, category))
+
+    def common_in(self, channel: str, category: str) -> bool:
+        """Return what `used_in` does; of a channel or category that a DS defines, whether every other one has it."""
+        return all(self._used_in(*scene) for scene in _scenes(channel, category))
+
+    def _used_in(self, channel: str, category: str) -> bool:
+        return not self.scope or channel in self.scope or f"{channel}/{category}" in self.scope
 
     @property
     def condition(self) -> Condition | None:
@@ -105,6 +115,13 @@ def objects() -> Mapping[str, Table]:
     """Return the tables of the objects inside messages, and of messages that may be inside others, by name."""
     inner = {name: Table(name, _rows(rows)) for name, rows in _load("objects").items()}
     return inner | {"Erro": table("Erro")}
+
+
+def _scenes(channel: str, category: str) -> Iterable[tuple[str, str]]:
+    """Return the names of a channel with those of a category: all that there are for a code that a DS defines."""
+    channels = [CHANNELS[channel]] if channel in CHANNELS else CHANNELS.values()
+    categories = [CATEGORIES[category]] if category in CATEGORIES else CATEGORIES.values()
+    return product(channels, categories)
 
 
 def _load(name: str) -> Any:

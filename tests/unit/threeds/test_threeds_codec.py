@@ -119,6 +119,19 @@ def test_a_field_that_the_version_does_not_have_is_refused_and_never_left_out(na
                 encode(message, version)
 
 
+@pytest.mark.parametrize(("name", "code"), [("messageCategory", "81"), ("deviceChannel", "99")])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_code_of_a_ds_is_a_text_beside_the_enum_and_has_the_enums_name_in_json(
+    version: str, name: str, code: str
+) -> None:
+    plain = {"messageType": "AReq", name: code}
+    areq = decode(areq_pb2.AReq, plain)
+    assert [(field.name, value) for field, value in areq.ListFields()] == [(f"{get(areq, name).name}_text", code)]
+    assert orjson.loads(to_body(areq, version)) == plain
+    with pytest.raises(UnreadableError):
+        decode(areq_pb2.AReq, {name: 81})
+
+
 @pytest.mark.parametrize("example", RESPONSES.values(), ids=RESPONSES)
 def test_every_response_in_the_servers_documentation_is_read_and_written(example: dict[str, Any]) -> None:
     read = decode(CONTRACT[example["messageType"]], example)

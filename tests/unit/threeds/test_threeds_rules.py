@@ -366,6 +366,65 @@ def test_mastercards_data_only_request_needs_none_of_a_payments_fields_but_may_h
     assert check_request(areq) == []
 
 
+@pytest.mark.parametrize("code", ["81", "99"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_category_of_a_ds_needs_what_every_category_needs_and_may_have_what_any_has(version: str, code: str) -> None:
+    areq = good_areq(version)
+    assert areq.trans_type
+    areq.ClearField("message_category")
+    areq.message_category_text = code
+    assert check_request(areq) == []
+    payment, other = (_needed(good_areq(version, "02", category)) for category in ("01", "02"))
+    assert payment - other
+    assert _needed(areq) == payment & other
+
+
+def _needed(good: areq_pb2.AReq) -> set[str]:
+    """The fields that are missed in a good request without one of its fields, its category aside."""
+    found: set[str] = set()
+    for field, _ in good.ListFields():
+        if not field.name.startswith("message_category"):
+            areq: Any = areq_pb2.AReq()
+            areq.CopyFrom(good)
+            areq.ClearField(field.name)
+            found |= {path for path, _ in _violations(areq)}
+    return found
+
+
+@pytest.mark.parametrize("code", ["80", "99"])
+def test_a_channel_of_a_ds_needs_what_every_channel_needs_and_may_have_what_any_has(code: str) -> None:
+    for channel in CHANNELS:
+        areq: Any = good_areq("2.2.0", channel)
+        for name in ("device_channel", "three_ds_server_trans_id"):
+            areq.ClearField(name)
+        areq.device_channel_text = code
+        assert check_request(areq) == []
+    least: Any = areq_pb2.AReq(device_channel_text=code)
+    least.message_version, least.message_category = 2, 2
+    assert _violations(least) == {("r.acct_number", "emv.required"), ("r.three_ds_requestor_url", "emv.required")}
+
+
+@pytest.mark.parametrize("code", ["01", "02", "80", "79", "8", "081", "8\u0661", "x"])
+def test_a_text_beside_the_category_is_for_what_the_category_has_no_value_for(code: str) -> None:
+    areq = good_areq()
+    areq.ClearField("message_category")
+    areq.message_category_text = code
+    areq.acct_number = "1"
+
+    found = {violation.field: violation.description for violation in check_request(areq)}
+
+    assert found["areq.message_category_text"] == "must be a code from 81 to 99"
+    assert set(found) == {"areq.message_category_text", "areq.acct_number"}
+
+
+def test_a_code_is_given_once() -> None:
+    areq = good_areq()
+    areq.message_category_text = "81"
+    areq.device_channel_text = "81"
+
+    assert _violations(areq) == {("r.message_category_text", "emv.either"), ("r.device_channel_text", "emv.either")}
+
+
 def test_what_hangs_on_a_wrong_or_missing_field_is_named_with_it() -> None:
     areq: Any = good_areq("2.2.0")
     areq.three_ds_requestor_authentication_ind = "3x"
@@ -430,7 +489,7 @@ def test_descriptions_name_what_can_be_sent() -> None:
 
     assert {violation.field: violation.description for violation in check_request(areq)} == {
         "areq.message_category": "is required: one of MESSAGE_CATEGORY_PAYMENT, MESSAGE_CATEGORY_NON_PAYMENT, "
-        "MESSAGE_CATEGORY_IDENTITY_CHECK_INSIGHTS",
+        "MESSAGE_CATEGORY_IDENTITY_CHECK_INSIGHTS, a DS's own code in message_category_text",
         "areq.three_ds_comp_ind": "must be one of COMPLETION_INDICATOR_COMPLETED, COMPLETION_INDICATOR_NOT_COMPLETED, "
         "COMPLETION_INDICATOR_UNAVAILABLE",
         "areq.acct_number": "must be 13 to 19 digits",

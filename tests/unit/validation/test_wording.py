@@ -12,7 +12,7 @@ from issuer.consumer.v1 import authentication_pb2
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.consumer.v1 import personal_information_pb2 as personal
 from issuer.notification.v1 import messages_pb2 as notification
-from issuer.threeds.v1 import areq_pb2, codes_pb2
+from issuer.threeds.v1 import areq_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
 
 VALIDATION = Validation()
@@ -47,14 +47,10 @@ def registered(**fields: object) -> callback.HandleCallbacksRequest:
         ),
         (card_data_pb2.CardCredentials(pan="4970101234567890"), {"expiry": "is required"}),
         (
-            areq_pb2.AReq(
-                message_version=codes_pb2.MESSAGE_VERSION_2_1_0,
-                device_channel=codes_pb2.DEVICE_CHANNEL_APP,
-                three_ds_requestor_url="https://bank.example",
-            ),
+            areq_pb2.AReq(three_ds_requestor_url="https://bank.example"),
             {
-                "message_category": "is required: one of MESSAGE_CATEGORY_PAYMENT, MESSAGE_CATEGORY_NON_PAYMENT, "
-                "MESSAGE_CATEGORY_IDENTITY_CHECK_INSIGHTS",
+                "message_version": "is required: one of MESSAGE_VERSION_2_1_0, MESSAGE_VERSION_2_2_0, "
+                "MESSAGE_VERSION_2_3_1",
                 "acct_number": "is required: 13 to 19 digits",
             },
         ),

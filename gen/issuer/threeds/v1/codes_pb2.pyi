@@ -60,8 +60,8 @@ class _DeviceChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeviceC
     """Without the cardholder: the 3DS requestor acts by itself (3RI)."""
 
 class DeviceChannel(_DeviceChannel, metaclass=_DeviceChannelEnumTypeWrapper):
-    """The channel of an authentication (`deviceChannel`). The codes 80 to 99, which a DS may define, are not supported,
-    because the fields that they need are unknown.
+    """The channel of an authentication (`deviceChannel`). The codes 80 to 99, which a DS may define, are text:
+    `AReq.device_channel_text`.
     """
 
 DEVICE_CHANNEL_UNSPECIFIED: DeviceChannel.ValueType  # 0
@@ -92,7 +92,9 @@ class _MessageCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Messa
     """
 
 class MessageCategory(_MessageCategory, metaclass=_MessageCategoryEnumTypeWrapper):
-    """Category of an authentication (`messageCategory`)."""
+    """Category of an authentication (`messageCategory`). The codes 81 to 99, which a DS may define, are text:
+    `AReq.message_category_text`.
+    """
 
 MESSAGE_CATEGORY_UNSPECIFIED: MessageCategory.ValueType  # 0
 """Unspecified, or a code unknown to this contract."""

@@ -180,8 +180,8 @@ class CompletionIndicator(betterproto2.Enum):
 
 class DeviceChannel(betterproto2.Enum):
     """
-    The channel of an authentication (`deviceChannel`). The codes 80 to 99, which a DS may define, are not supported,
-    because the fields that they need are unknown.
+    The channel of an authentication (`deviceChannel`). The codes 80 to 99, which a DS may define, are text:
+    `AReq.device_channel_text`.
     """
 
     UNSPECIFIED = 0
@@ -225,7 +225,8 @@ class DeviceChannel(betterproto2.Enum):
 
 class MessageCategory(betterproto2.Enum):
     """
-    Category of an authentication (`messageCategory`).
+    Category of an authentication (`messageCategory`). The codes 81 to 99, which a DS may define, are text:
+    `AReq.message_category_text`.
     """
 
     UNSPECIFIED = 0
@@ -748,14 +749,26 @@ class AReq(betterproto2.Message):
         2, betterproto2.TYPE_ENUM, default_factory=lambda: DeviceChannel(0)
     )
     """
-    Channel of the authentication. Required.
+    Channel of the authentication. Required unless `device_channel_text` is set.
+    """
+
+    device_channel_text: "str" = betterproto2.field(110, betterproto2.TYPE_STRING)
+    """
+    A channel that the DS defines, instead of `device_channel`: the code, 80 to 99. The gateway requires the fields that
+    every known channel requires, and allows those of any; the 3DS server checks the rest.
     """
 
     message_category: "MessageCategory" = betterproto2.field(
         3, betterproto2.TYPE_ENUM, default_factory=lambda: MessageCategory(0)
     )
     """
-    Category of the authentication: payment or not. Required.
+    Category of the authentication: payment or not. Required unless `message_category_text` is set.
+    """
+
+    message_category_text: "str" = betterproto2.field(111, betterproto2.TYPE_STRING)
+    """
+    A category that the DS defines, instead of `message_category`: the code, 81 to 99. The gateway requires the fields
+    that every known category requires, and allows those of any; the 3DS server checks the rest.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
