@@ -129,8 +129,7 @@ class FakeEventLog:
 
     async def append(self, event: Event) -> bool:
         await self._reach()
-        # Issuer, kind, subject and operation.
-        if any(held.event[:4] == event[:4] for held in self.held):
+        if any(held.event.identity == event.identity for held in self.held):
             return False
         self.put(event)
         await self._turn()

@@ -15,8 +15,9 @@ ROWS_PER_STATEMENT = 128
 _MAX_READ_BYTES = 1_048_576
 """Size of payloads after which a read ends: readers may hold them for long."""
 
-# The columns are the fields of `Event` in their order; the payload comes last.
+# The fields of `Event` in their order, in two parts around a column that is not among them.
 _COLUMNS = "sequence, issuer_id, kind, subject_id, operation_id, consumer_id, operation_type, status, receive_time_ms"
+_LAST_COLUMNS = "payload, state"
 
 # The inner query needs the index only. Without it, SQLite would sort the payloads of all of a subject's events.
 _OF_SUBJECT = """sequence IN (
@@ -32,10 +33,10 @@ _LAST = "(SELECT max(trimmed_through, coalesce((SELECT max(sequence) FROM event)
 def _insert(rows: int) -> str:
     # OR ROLLBACK: with any other conflict clause SQLite keeps a statement journal for many rows, which costs more than
     # the insertion itself. A duplicate is no such conflict: ON CONFLICT skips its row.
-    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
     return (
-        f"INSERT OR ROLLBACK INTO event ({_COLUMNS}, latest_receive_time_ms, payload) VALUES {values} "  # noqa: S608  placeholders
-        "ON CONFLICT (issuer_id, kind, subject_id, operation_id) DO NOTHING"
+        f"INSERT OR ROLLBACK INTO event ({_COLUMNS}, latest_receive_time_ms, {_LAST_COLUMNS}) VALUES {values} "  # noqa: S608  placeholders
+        "ON CONFLICT (issuer_id, kind, subject_id, operation_id, operation_type, status, state) DO NOTHING"
     )
 
 
@@ -68,7 +69,7 @@ class Appender:
         for event in events:
             sequence += 1
             latest_ms = max(latest_ms, event.receive_time_ms)
-            values += (sequence, *event[:-1], latest_ms, event.payload)
+            values += (sequence, *event[:8], latest_ms, event.payload, event.state)
         before, self._latest_ms = self.last, latest_ms
         if self.connection.execute(_insert(len(events)), values).rowcount == len(events):
             self.last = sequence
@@ -103,7 +104,7 @@ def _read(
     connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...], limit: int
 ) -> list[StoredEvent]:
     rows = connection.execute(
-        f"SELECT {_COLUMNS}, payload FROM event WHERE {condition} ORDER BY sequence LIMIT ?",  # noqa: S608  constants
+        f"SELECT {_COLUMNS}, {_LAST_COLUMNS} FROM event WHERE {condition} ORDER BY sequence LIMIT ?",  # noqa: S608  constants
         (*values, limit),
     )
     found: list[StoredEvent] = []

@@ -10,10 +10,11 @@ __all__ = ["create", "is_empty", "migrate", "mismatch", "read_log_id"]
 _APPLICATION_ID = 0x44314C47
 """``PRAGMA application_id`` in the file's header: "D1LG" in ASCII."""
 
-_SCHEMA_VERSION = 4
+_SCHEMA_VERSION = 5
 """``PRAGMA user_version`` in the file's header."""
 
-_IDENTITY_INDEX = "CREATE UNIQUE INDEX event_identity ON event (issuer_id, kind, subject_id, operation_id)"
+_IDENTITY = "issuer_id, kind, subject_id, operation_id"
+_IDENTITY_INDEX = f"CREATE UNIQUE INDEX event_identity ON event ({_IDENTITY}, operation_type, status, state)"
 
 _ENTRY_TABLE = """
     CREATE TABLE entry (
@@ -49,7 +50,8 @@ _STATEMENTS = (
         status INTEGER NOT NULL,
         receive_time_ms INTEGER NOT NULL,
         latest_receive_time_ms INTEGER NOT NULL,
-        payload BLOB NOT NULL
+        payload BLOB NOT NULL,
+        state TEXT NOT NULL DEFAULT ''
     ) STRICT
     """,
     _IDENTITY_INDEX,
@@ -76,7 +78,7 @@ _FROM_VERSION_1 = (
     "ALTER TABLE event RENAME COLUMN card_id TO subject_id",
     f"ALTER TABLE event ADD COLUMN kind INTEGER NOT NULL DEFAULT {EventKind.THREE_DS_OPERATION}",
     "DROP INDEX event_identity",
-    _IDENTITY_INDEX,
+    f"CREATE UNIQUE INDEX event_identity ON event ({_IDENTITY})",
     _ENTRY_TABLE,
     _ENTRY_INDEX,
 )
@@ -86,6 +88,14 @@ _FROM_VERSION_2 = ("ALTER TABLE meta ADD COLUMN fence INTEGER NOT NULL DEFAULT 0
 _FROM_VERSION_3 = (
     "ALTER TABLE subscription ADD COLUMN fencing_token INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE subscription ADD COLUMN stale_through INTEGER NOT NULL DEFAULT 0",
+)
+
+_FROM_VERSION_4 = (
+    # Up to version 4, a later state of an operation was a duplicate. The rows are not rewritten: type and status of
+    # those that are known are in their columns already.
+    "ALTER TABLE event ADD COLUMN state TEXT NOT NULL DEFAULT ''",
+    "DROP INDEX event_identity",
+    _IDENTITY_INDEX,
 )
 
 
@@ -114,7 +124,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Migrate a log of an older version. Runs in the caller's transaction."""
-    changes = (_FROM_VERSION_1, _FROM_VERSION_2, _FROM_VERSION_3)
+    changes = (_FROM_VERSION_1, _FROM_VERSION_2, _FROM_VERSION_3, _FROM_VERSION_4)
     for change in changes[_pragma(connection, "user_version") - 1 :]:
         for statement in change:
             connection.execute(statement)

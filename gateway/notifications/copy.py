@@ -182,7 +182,7 @@ class EventLogCopy:
         while same < len(copied):
             read = await self._target.log.read(target_same, len(copied) - same)
             for stored in read.events:
-                if _identity(stored) != _identity(copied[same]):
+                if stored.event.identity != copied[same].event.identity:
                     return _Mark(through, source_same, target_same)
                 target_same, source_same, same = stored.sequence, copied[same].sequence, same + 1
             if not read.events:
@@ -213,7 +213,7 @@ class EventLogCopy:
         while after < mark.target_same and (read := await self._target.log.read(after, _BATCH, scope)).events:
             for stored in read.events:
                 # A match beyond the mark is a repetition, stored after the target trimmed the first one.
-                if _identity(stored) == _identity(following[0]) and stored.sequence <= mark.target_same:
+                if stored.event.identity == event.identity and stored.sequence <= mark.target_same:
                     return stored.sequence - 1
             after = read.through
         return None
@@ -227,8 +227,3 @@ async def _mark(source: Side, target: Side) -> _Mark | None:
 def _key(source: Side, target: Side) -> str:
     # With both ids, because a store may outlive its log.
     return f"log-copy/{source.log.log_id}/{target.log.log_id}"
-
-
-def _identity(stored: StoredEvent) -> tuple[str, int, str, str]:
-    event = stored.event
-    return event.issuer_id, event.kind, event.subject_id, event.operation_id

@@ -9,6 +9,7 @@ from gateway.ports.consumers import Authenticators, Consumers
 from gateway.ports.event_log import (
     Appendable,
     Event,
+    EventIdentity,
     EventKind,
     EventLog,
     LogBounds,
@@ -32,6 +33,7 @@ __all__ = [
     "Consumers",
     "Engine",
     "Event",
+    "EventIdentity",
     "EventKind",
     "EventLog",
     "HistoryPage",

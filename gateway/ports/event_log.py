@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 __all__ = [
     "Appendable",
     "Event",
+    "EventIdentity",
     "EventKind",
     "EventLog",
     "LogBounds",
@@ -16,6 +17,10 @@ __all__ = [
     "StoredEvent",
     "StoredSubscription",
 ]
+
+
+EventIdentity: TypeAlias = tuple[str, int, str, str, int, int, str]
+"""What makes an event a duplicate: issuer, kind, subject, operation, type, status and state."""
 
 
 class EventKind(IntEnum):
@@ -36,7 +41,7 @@ class Event(NamedTuple):
     subject_id: str
     """The subject: the card of a 3DS operation, the consumer of a consumer operation."""
     operation_id: str
-    """Identifies the operation of a subject; a repeated notification is a duplicate."""
+    """Identifies the operation of a subject. A later state of it is a further event."""
     consumer_id: str
     """The consumer, or the card's holder; empty if unknown."""
     operation_type: int
@@ -47,6 +52,13 @@ class Event(NamedTuple):
     """Time of receipt, in milliseconds since 1970 (UTC)."""
     payload: bytes
     """The serialised ``issuer.notification.v1.Notification``, without its cursor."""
+    state: str = ""
+    """Any text that tells the reported state from others; empty if type and status do, because both are known."""
+
+    @property
+    def identity(self) -> EventIdentity:
+        """What a duplicate has in common with it."""
+        return (*self[:4], self.operation_type, self.status, self.state)
 
 
 class StoredEvent(NamedTuple):
@@ -135,7 +147,7 @@ class Appendable(Protocol):
         """Store an event durably.
 
         Returns:
-            True if it is new, False if the log already holds one of the same issuer, kind, subject and operation.
+            True if it is new, False if the log already holds one of the same identity.
 
         Raises:
             GatewayError: EVENT_LOG_UNAVAILABLE. The event may be stored nevertheless; a retry is then a duplicate.

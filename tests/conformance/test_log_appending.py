@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.ports import Event, EventLog, LogBounds
+from gateway.ports import Event, EventLog, LogBounds, Scope
 from tests.conformance.storage_engines import ISSUER, ODD_TEXTS, StorageEngine, an_event, append_all, numbers, read_all
 
 
@@ -47,10 +47,56 @@ async def test_events_differ_if_their_issuer_kind_subject_or_operation_does(log:
     assert {stored.event for stored in await read_all(log)} == {event, *others}
 
 
+async def test_a_later_state_of_an_operation_is_an_event_of_its_own(storage_engine: StorageEngine) -> None:
+    first = an_event(1)
+    states = [
+        first,
+        first._replace(status=3),
+        first._replace(operation_type=7),
+        *(first._replace(operation_type=0, status=0, state=text) for text in ("", "CANCELLED", "REVOKED")),
+    ]
+    async with storage_engine.opened() as storage:
+        assert [await storage.log.append(each) for each in states] == [True] * 6
+        repeats = [each._replace(receive_time_ms=2_000, payload=b"again") for each in states for _ in range(10)]
+        assert await append_all(storage.log, repeats) == [False] * 60
+        assert list(await storage.log.append_in_order(repeats)) == [False] * 60
+
+    async with storage_engine.opened() as storage:
+        assert await append_all(storage.log, repeats) == [False] * 60
+        assert [stored.event for stored in await read_all(storage.log)] == states
+        scope = Scope(ISSUER, 1, "card-1")
+        assert [stored.event for stored in (await storage.log.read(0, 100, scope)).events] == states
+
+
+async def test_of_many_that_bring_the_states_of_an_operation_at_the_same_time_each_state_is_stored_once(
+    log: EventLog,
+) -> None:
+    states = [an_event(1)._replace(status=status) for status in range(8)]
+
+    outcomes = await append_all(log, states * 8)
+
+    assert [sum(outcomes[status::8]) for status in range(8)] == [1] * 8
+    assert {stored.event for stored in await read_all(log)} == set(states)
+    assert await log.bounds() == LogBounds(trimmed_through=0, last=8)
+
+
+async def test_the_states_of_an_operation_stand_in_the_order_in_which_they_were_given(log: EventLog) -> None:
+    pending = [event._replace(status=3) for event in _events(*range(400))]
+    ended = _events(*range(400))
+    await append_all(log, pending[:3])
+
+    assert list(await log.append_in_order([*pending, *ended, *pending])) == [False] * 3 + [True] * 797 + [False] * 400
+
+    found = [stored.event for stored in await read_all(log)]
+    assert set(found[:3]) == set(pending[:3])
+    assert found[3:] == [*pending[3:], *ended]
+
+
 WITH_TEXT: dict[str, Callable[[str], Event]] = {
     "issuer": lambda text: an_event(1)._replace(issuer_id=text),
     "subject": lambda text: an_event(1)._replace(subject_id=text),
     "operation": lambda text: an_event(1)._replace(operation_id=text),
+    "state": lambda text: an_event(1)._replace(state=text),
 }
 
 

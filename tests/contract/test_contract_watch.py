@@ -125,6 +125,16 @@ async def test_a_duplicate_is_delivered_once(running: Running, begin: str) -> No
         assert await watch.operation_ids(2) == ["op_1", *last]
 
 
+async def test_a_pending_operation_is_delivered_again_when_it_has_ended(running: Running, begin: str) -> None:
+    states = ["PENDING", "SUCCESSFUL", "PENDING", "SUCCESSFUL"]
+    for status in states:
+        sent = _enrolment("consumer-pending", "op_1", status=status)
+        assert await running.sandbox.notifier.send_all([sent]) == [204]
+    async with watching(running, after_cursor=begin) as watch:
+        received = await watch.take(2)
+    assert [each.consumer_operation.status_text for each in received] == states[:2]
+
+
 async def test_a_silent_watch_gets_heartbeats_with_its_cursor(running: Running) -> None:
     async with watching(running, heartbeat_interval=_TICK) as watch:
         first = await watch.batch()

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, Fields
-from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation
+from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation, state_text
 from adapters.d1.callbacks.request import id_in_path, issuer_in_path, read_fields
 from gateway.edge.responses import empty_response
 from gateway.logging import correlation
@@ -103,6 +103,7 @@ class _Arrival(NamedTuple):
             status=operation.status,
             receive_time_ms=self.receive_time_ms,
             payload=self.notification.SerializeToString(),
+            state=state_text(operation),
         )
 
 

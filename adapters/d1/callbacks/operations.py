@@ -7,6 +7,7 @@ so it is rejected only without its id, name or status.
 from collections.abc import Iterable
 from typing import TypeVar
 
+import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from adapters.d1.callbacks import schema as d1
@@ -14,7 +15,7 @@ from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields, pars
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.threeds.v1 import operation_pb2 as threeds
 
-__all__ = ["parse_consumer_operation", "parse_operation"]
+__all__ = ["parse_consumer_operation", "parse_operation", "state_text"]
 
 _Number = TypeVar("_Number", bound=int)
 
@@ -100,6 +101,13 @@ def _parse_consumer_details(fields: Fields, details: consumer.ConsumerOperationD
     details.app_instance_id = fields.fitting_text(names.APP_INSTANCE_ID, max_length=_MAX_WORD_LENGTH)
     if fields:
         fields.rest_into(details.unrecognized)
+
+
+def state_text(operation: threeds.ThreeDSOperation | consumer.ConsumerOperation) -> str:
+    """Return what tells the operation's state from others: D1's texts, or nothing if type and status are known."""
+    if operation.type and operation.status:
+        return ""
+    return orjson.dumps([operation.type_text, operation.status_text]).decode()
 
 
 def _put_time(time: Timestamp, text: str) -> None:

@@ -158,7 +158,7 @@ class Continuity:
                 return landmark
             if landmark.subject:
                 found = await self._reader.landmark(landmark.sequence)
-                if found is not None and found.subject != landmark.subject:
+                if found is not None and landmark.differs(found):
                     return landmark
         return None
 

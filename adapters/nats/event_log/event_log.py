@@ -10,7 +10,7 @@ from typing import Final
 from adapters.nats.connection.connection import Connection, Msg
 from adapters.nats.connection.errors import EVENT_LOG, NatsError, NoResponderError
 from adapters.nats.event_log.continuity import Continuity
-from adapters.nats.event_log.envelope import pack
+from adapters.nats.event_log.envelope import pack, state_header
 from adapters.nats.event_log.ordering import Ordering
 from adapters.nats.event_log.reader import Landmark, Reader
 from adapters.nats.event_log.subscriptions import Subscriptions
@@ -22,7 +22,6 @@ from gateway.ports import Event, LogBounds, Read, Scope, StoredSubscription
 
 __all__ = ["NatsEventLog"]
 
-_IS_FIRST: Final = {EXPECTED_LAST: "0"}
 _PAUSE_SECONDS: Final = 0.05
 """Pause before a retry of an append at a stream without a leader."""
 _CHECK_SECONDS: Final = 2.0
@@ -34,8 +33,9 @@ _SEQUENCE: Final = re.compile(r"[0-9]{1,20}")
 class NatsEventLog:
     """A `gateway.ports.EventLog` in a stream that all gateways share.
 
-    Duplicates have the same subject, so one is recognised as long as the stream holds the first event. If a method that
-    writes raises or is cancelled, the change may still be made.
+    An event is stored only as its subject's first one, or after a comparison with all of that subject, so a duplicate
+    is recognised as long as the stream holds the first event. If a method that writes raises or is cancelled, the
+    change may still be made.
     """
 
     def __init__(
@@ -229,23 +229,31 @@ class NatsEventLog:
             raise NatsError("It has lost its newest notifications and has a new identity; start again.")
 
     async def _append(self, event: Event) -> bool:
-        subject, content = self._names.event(event), pack(event)
+        subject, content, expected = self._names.event(event), pack(event), 0
         deadline = time.monotonic() + self._timeout_seconds
         while True:
             left = deadline - time.monotonic()
             log_id, last_before = self.log_id, self._continuity.last
+            headers = {EXPECTED_LAST: str(expected), **state_header(event)}
             try:
-                response = await self._connection.request(subject, content, headers=_IS_FIRST, timeout_seconds=left)
+                response = await self._connection.request(subject, content, headers=headers, timeout_seconds=left)
                 sequence = parse_ack(response)
             except (JetStreamError, NoResponderError) as error:
-                # Only a stored event makes a duplicate: one in flight may be lost with the leader.
-                if is_conflict(error) and await self._reader.has(subject):
-                    return False
+                if is_conflict(error):
+                    # Only a stored event makes a duplicate: one in flight may be lost with the leader.
+                    is_held, last = await self._reader.look_up(event, subject)
+                    if is_held:
+                        return False
+                    if last != expected and left > 0:
+                        # Other states of the operation were stored before.
+                        expected = last
+                        continue
                 if left < 2 * _PAUSE_SECONDS or not is_transient(error):
                     raise
             else:
                 if self.log_id == log_id:
-                    self._continuity.note_stored(Landmark(sequence, subject, event.receive_time_ms), last_before)
+                    landmark = Landmark(sequence, subject, event.receive_time_ms, event.identity)
+                    self._continuity.note_stored(landmark, last_before)
                     self._appends.reach(sequence)
                 return True
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -255,7 +263,7 @@ class NatsEventLog:
         self._appends.reach(sequence)
 
     def _landmark(self, event: Event, sequence: int) -> Landmark:
-        return Landmark(sequence, self._names.event(event), event.receive_time_ms)
+        return Landmark(sequence, self._names.event(event), event.receive_time_ms, event.identity)
 
     def _note_bounds(self, bounds: LogBounds) -> None:
         self._trimmed_through = max(self._trimmed_through, bounds.trimmed_through)

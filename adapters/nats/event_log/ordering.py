@@ -12,7 +12,7 @@ from typing import Final
 
 from adapters.nats.connection.connection import Connection
 from adapters.nats.connection.errors import NatsError
-from adapters.nats.event_log.envelope import pack
+from adapters.nats.event_log.envelope import pack, state_header
 from adapters.nats.event_log.reader import Reader
 from adapters.nats.jetstream.jetstream import EXPECTED_LAST, is_transient, parse_ack
 from adapters.nats.jetstream.streams import Names
@@ -67,17 +67,20 @@ class Ordering:
         are_new = [False] * len(events)
         pending: Sequence[int] = range(len(events))
         last: int | None = None
+        # By index of an event that was compared with those of its subject (other states of its operation): the last of
+        # their sequences.
+        compared: dict[int, int] = {}
         deadline = time.monotonic() + self._timeout_seconds
         while pending:
             if last is None:
                 last = (await self._read_bounds()).last
             window = _window(events, pending)
-            errors = await self._put_all(events, window, last)
+            errors = await self._put_all(events, window, last, compared)
             for index in window:
                 are_new[index] = index not in errors
             # After an error the place is unknown: another gateway's event came in between, or one is a duplicate.
             last = None if errors else last + len(window)
-            missing = await self._missing(events, errors)
+            missing = await self._missing(events, errors, compared)
             if len(missing) < len(window):
                 deadline = time.monotonic() + self._timeout_seconds
             elif time.monotonic() > deadline or not is_transient(errors[missing[0]]):
@@ -87,13 +90,17 @@ class Ordering:
             pending = [*missing, *pending[len(window) :]]
         return are_new
 
-    async def _put_all(self, events: Sequence[Event], indexes: Sequence[int], last: int) -> Mapping[int, NatsError]:
+    async def _put_all(
+        self, events: Sequence[Event], indexes: Sequence[int], last: int, compared: Mapping[int, int]
+    ) -> Mapping[int, NatsError]:
         """Store events after a sequence. Returns the errors of those not stored, or not known to be stored."""
-        errors = await asyncio.gather(*(self._put(events[index], last + n) for n, index in enumerate(indexes)))
+        errors = await asyncio.gather(
+            *(self._put(events[index], last + n, compared.get(index, 0)) for n, index in enumerate(indexes))
+        )
         return {index: error for index, error in zip(indexes, errors, strict=True) if error is not None}
 
-    async def _put(self, event: Event, last: int) -> NatsError | None:
-        headers = {EXPECTED_LAST: "0", _EXPECTED_LAST_OF_ALL: str(last)}
+    async def _put(self, event: Event, last: int, last_of_subject: int) -> NatsError | None:
+        headers = {EXPECTED_LAST: str(last_of_subject), _EXPECTED_LAST_OF_ALL: str(last), **state_header(event)}
         try:
             response = await self._connection.request(self._names.event(event), pack(event), headers=headers)
             self._on_stored(event, parse_ack(response))
@@ -101,10 +108,15 @@ class Ordering:
             return error
         return None
 
-    async def _missing(self, events: Sequence[Event], errors: Mapping[int, NatsError]) -> Sequence[int]:
-        subjects = [self._names.event(events[index]) for index in errors]
-        held = await asyncio.gather(*(self._reader.has(subject) for subject in subjects))
-        return [index for index, is_held in zip(errors, held, strict=True) if not is_held]
+    async def _missing(
+        self, events: Sequence[Event], errors: Mapping[int, NatsError], compared: dict[int, int]
+    ) -> Sequence[int]:
+        """Compare those with errors to what is stored. Returns those that are not."""
+        found = await asyncio.gather(
+            *(self._reader.look_up(events[index], self._names.event(events[index])) for index in errors)
+        )
+        compared.update(zip(errors, (last for _, last in found), strict=True))
+        return [index for index, (is_held, _) in zip(errors, found, strict=True) if not is_held]
 
 
 def _window(events: Sequence[Event], pending: Sequence[int]) -> Sequence[int]:

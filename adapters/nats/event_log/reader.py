@@ -7,6 +7,7 @@ batch does not begin where the last one ended, the leader decides.
 
 import asyncio
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,11 +16,11 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from adapters.nats.connection.connection import Connection, Msg
-from adapters.nats.connection.errors import RequestTimeoutError
-from adapters.nats.event_log.envelope import unpack
+from adapters.nats.connection.errors import NatsError, RequestTimeoutError
+from adapters.nats.event_log.envelope import STATE, decode_state, unpack
 from adapters.nats.jetstream.jetstream import JetStreamError, api_request
 from adapters.nats.jetstream.lineage import Lineage
-from gateway.ports import LogBounds, StoredEvent
+from gateway.ports import Event, EventIdentity, LogBounds, StoredEvent
 
 __all__ = ["Landmark", "Reader", "State"]
 
@@ -30,6 +31,7 @@ _PAUSE_SECONDS: Final = 0.025
 _ANY: Final = ">"
 _CLOCK_MARGIN_MS: Final = 5000
 """Tolerated disorder of receive times: gateways' clocks and their latencies to the stream differ."""
+_STATE_LINE: Final = re.compile(rb"^%b: *(\S+)\r$" % STATE.encode(), re.MULTILINE)
 _DISAGREE: Final = "The replicas of its stream at NATS do not agree."
 
 
@@ -39,9 +41,17 @@ class Landmark(NamedTuple):
     sequence: int
     """Its sequence."""
     subject: str
-    """Its subject, unique in the log; empty if unknown."""
+    """Its subject, which other states of the same operation share; empty if unknown."""
     time_ms: int
     """When a gateway received it, or slightly later: milliseconds since 1970 (UTC)."""
+    identity: EventIdentity | None = None
+    """Its identity, unique in the log; None if unknown."""
+
+    def differs(self, other: "Landmark") -> bool:
+        """Return whether another event is known to be in its place."""
+        if None not in (self.identity, other.identity):
+            return self.identity != other.identity
+        return self.subject != other.subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +105,35 @@ class Reader:
     async def find(self, sequence: int, subjects: str = _ANY) -> StoredEvent | None:
         """Return the first event from a sequence on whose subject matches a pattern, from the leader."""
         message = await self._message({"seq": sequence, "next_by_subj": subjects})
-        return None if message is None else StoredEvent(message["seq"], unpack(base64.b64decode(message["data"])))
+        return None if message is None else StoredEvent(message["seq"], _parse_event(message))
 
     async def landmark(self, sequence: int) -> Landmark | None:
         """Return the event at a sequence as a landmark, from the leader; None if there is none."""
         message = await self._message({"seq": sequence})
-        return None if message is None else Landmark(sequence, message["subject"], _parse_time_ms(message["time"]))
+        if message is None:
+            return None
+        try:
+            identity = _parse_event(message).identity
+        except NatsError:
+            identity = None
+        return Landmark(sequence, message["subject"], _parse_time_ms(message["time"]), identity)
 
-    async def has(self, subject: str) -> bool:
-        """Return whether there is an event with a subject, according to the leader."""
-        return await self._message({"last_by_subj": subject}) is not None
+    async def look_up(self, event: Event, subject: str) -> tuple[bool, int]:
+        """Look for an event among those of its subject, at the leader.
+
+        Returns:
+            Whether it is there, and the sequence of the subject's last event, 0 for none.
+        """
+        last = await self._message({"last_by_subj": subject})
+        if last is None:
+            return False, 0
+        end: int = last["seq"]
+        is_held = _parse_event(last).identity == event.identity
+        at = 0
+        # Few states of an operation come before.
+        while not is_held and (found := await self.find(at + 1, subject)) and found.sequence < end:
+            at, is_held = found.sequence, found.event.identity == event.identity
+        return is_held, end
 
     async def sequence_before(self, bounds: LogBounds, receive_time_ms: int) -> int:
         """Return a sequence up to which every event was received before a time, even if neighbours are out of order.
@@ -202,13 +231,18 @@ class Reader:
             # Each message names its predecessor in the batch.
             if found and (int(headers["Nats-Last-Sequence"]) != previous or (not subjects and current != previous + 1)):
                 break
-            found.append(StoredEvent(current, unpack(message.data)))
+            found.append(StoredEvent(current, unpack(message.data, decode_state(headers.get(STATE, "")))))
             previous = current
         return found
 
 
 def _is_end(message: Msg) -> bool:
     return not message.data and message.headers is not None and "Status" in message.headers
+
+
+def _parse_event(message: Mapping[str, Any]) -> Event:
+    headers = _STATE_LINE.search(base64.b64decode(message.get("hdrs", "")))
+    return unpack(base64.b64decode(message["data"]), decode_state(headers[1].decode() if headers else ""))
 
 
 def _parse_time_ms(text: str) -> int:

@@ -73,7 +73,7 @@ class Names:
         self.lease_bucket = f"{prefix}-leases"
 
     def event(self, event: Event) -> str:
-        """Return an event's subject. Only its duplicates have the same one."""
+        """Return an event's subject. Only its duplicates and other states of the same operation have the same one."""
         issuer, subject, operation = map(token, (event.issuer_id, event.subject_id, event.operation_id))
         return f"{self.events}.{issuer}.{event.kind}.{subject}.{operation}"
 
@@ -153,7 +153,7 @@ def _event_log(names: Names, settings: NatsSettings, retention: EventLogSettings
         "num_replicas": settings.replicas,
         "max_age": max_age,
         "max_bytes": -1 if retention is None else retention.retention_bytes,
-        # Not used, but not below zero or above max_age: an event's subject identifies its duplicates.
+        # Not used, but not below zero or above max_age: an event is compared with those of its subject.
         "duplicate_window": min(max_age or _BILLION, _BILLION),
         "allow_direct": True,
         # Readers attribute a gap to retention, so no message may be deleted from the middle.

@@ -1,11 +1,14 @@
 """The event log on one server: duplicates are stored once, order holds, and gaps are never skipped silently."""
 
 import asyncio
+import base64
 
 import pytest
 
-from adapters.nats.jetstream.jetstream import api_request
+from adapters.nats.event_log.envelope import pack, unpack
+from adapters.nats.jetstream.jetstream import EXPECTED_LAST, api_request
 from gateway.errors import GatewayError
+from gateway.ports import Event
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import an_event, read_all
 from tests.integration.nats.nats_storages import opened, settings_for_nats, unavailable
@@ -19,6 +22,32 @@ async def test_a_duplicate_is_known_long_after_jetstream_itself_would_have_forgo
         await asyncio.sleep(1.5)
 
         assert not await storage.log.append(an_event(1))
+
+
+async def test_gateways_of_the_version_before_take_part_in_a_log_with_later_states(server: NatsServer) -> None:
+    unknown = an_event(2)._replace(operation_type=0, state="CANCELLED")
+    async with opened(settings_for_nats(server)) as storage:
+        log, names, connection = storage.log, storage.names, storage.connection
+
+        async def append_as_before(event: Event) -> None:
+            # That version wrote no state, and stored the first event of a subject alone.
+            await connection.request(names.event(event), pack(event), headers={EXPECTED_LAST: "0"})
+
+        await append_as_before(an_event(1))
+        await append_as_before(an_event(2)._replace(operation_type=0))
+        assert not await log.append(an_event(1))
+        assert await log.append(an_event(1)._replace(status=3))
+        assert await log.append(unknown)
+        await append_as_before(an_event(3))
+
+        stored = await read_all(log)
+        assert [each.event.operation_id for each in stored] == [f"operation-{number}" for number in (1, 2, 1, 2, 3)]
+        for each in stored:
+            # It recognises the log's content by the subject that it derives from the event.
+            found = await api_request(connection, f"STREAM.MSG.GET.{names.event_stream}", {"seq": each.sequence})
+            content = base64.b64decode(found["message"]["data"])
+            assert found["message"]["subject"] == names.event(unpack(content))
+            assert unpack(content) == each.event._replace(state="")
 
 
 async def test_an_event_whose_acknowledgement_was_lost_is_a_duplicate_when_it_comes_again(server: NatsServer) -> None:

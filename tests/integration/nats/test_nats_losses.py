@@ -162,6 +162,18 @@ async def test_a_loss_is_noticed_even_where_another_gateway_has_filled_the_place
         assert subscription.committed == 11
 
 
+async def test_another_state_of_the_lost_operation_in_its_place_is_a_loss(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server)) as storage:
+        former, event = Lineage(storage.log.log_id, {}), old(1)
+        await storage.log.append(event._replace(status=event.status + 1))
+        lost = Landmark(1, storage.names.event(event), event.receive_time_ms, event.identity)
+
+        continuity = knowing(storage, former, lost)
+        await continuity.check()
+
+        assert continuity.lineage.log_id != former.log_id
+
+
 async def test_gateways_that_notice_at_the_same_time_agree_on_one_identity(server: NatsServer) -> None:
     settings = settings_for_nats(server)
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The migration of a log of schema version 1 loses nothing."""
+"""The migration of a log of an earlier schema version loses nothing."""
 
 import sqlite3
 import subprocess
@@ -103,10 +103,12 @@ async def test_a_log_of_version_1_keeps_all_that_it_has_and_takes_what_it_could_
         assert await log.get_subscription(ISSUER, "watcher") == StoredSubscription(ISSUER, "watcher", 9, 500)
 
         assert await append_all(log, [event(1), on_consumer, on_consumer]) == [False, True, False]
+        later = event(1)._replace(status=3)
+        assert await append_all(log, [later, later]) == [True, False]
         await storage.key_value_store.put("key", b"value", 60)
 
     async with opened_storage(path) as storage:
-        assert [stored.event for stored in (await storage.log.read(10, 10)).events] == [on_consumer]
+        assert [stored.event for stored in (await storage.log.read(10, 10)).events] == [on_consumer, later]
         assert await storage.key_value_store.get("key") == b"value"
 
 
@@ -118,7 +120,30 @@ async def test_a_migrated_log_looks_like_a_new_one(path: Path, tmp_path: Path) -
             pass
 
     assert schema_of(path) == schema_of(new)
-    assert schema_of(new)["version"] == 4
+    assert schema_of(new)["version"] == 5
+
+
+async def test_a_log_of_version_4_knows_its_duplicates_and_takes_later_states(path: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.db"
+    for each in (path, new):
+        async with opened(each) as log:
+            await log.append(event(1))
+    with closing(sqlite3.connect(path)) as old:
+        _back_to_version_4(old)
+
+    async with opened(path) as log:
+        assert await append_all(log, [event(1), event(1)._replace(status=3)]) == [False, True]
+
+    assert schema_of(path) == schema_of(new)
+
+
+def _back_to_version_4(database: sqlite3.Connection) -> None:
+    database.executescript("""
+        DROP INDEX event_identity;
+        ALTER TABLE event DROP COLUMN state;
+        CREATE UNIQUE INDEX event_identity ON event (issuer_id, kind, subject_id, operation_id);
+        PRAGMA user_version = 4;
+    """)
 
 
 async def test_a_log_of_version_2_gets_what_later_versions_have_more(path: Path, tmp_path: Path) -> None:
@@ -128,6 +153,7 @@ async def test_a_log_of_version_2_gets_what_later_versions_have_more(path: Path,
             await log.append(event(1))
             await log.commit(ISSUER, "watcher", 1, 500)
     with closing(sqlite3.connect(path)) as old:
+        _back_to_version_4(old)
         old.execute("ALTER TABLE meta DROP COLUMN fence")
         for column in ("fencing_token", "stale_through"):
             old.execute(f"ALTER TABLE subscription DROP COLUMN {column}")
@@ -149,7 +175,7 @@ async def test_a_migration_that_is_killed_halfway_leaves_version_1(path: Path) -
         [sys.executable, "-c", MIGRATE_AND_DIE, str(path)], check=False, capture_output=True, text=True, timeout=30
     )
 
-    assert (died.returncode, died.stdout) == (-9, "4\n"), died.stderr
+    assert (died.returncode, died.stdout) == (-9, "5\n"), died.stderr
     assert schema_of(path) == before
     assert before["version"] == 1
     async with opened(path) as log:

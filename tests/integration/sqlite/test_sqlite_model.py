@@ -17,10 +17,14 @@ MAX_AGE_MS = 1_000
 
 some_events = st.lists(
     st.builds(
-        lambda number, kind, time_ms: event(number, kind=kind, time_ms=time_ms),
-        st.integers(0, 20),
+        lambda number, kind, time_ms, status, state: event(number, kind=kind, time_ms=time_ms)._replace(
+            status=status, state=state
+        ),
+        st.integers(0, 10),
         st.integers(1, 2),
         st.integers(0, 3_000),
+        st.integers(0, 1),
+        st.sampled_from(["", "CANCELLED"]),
     ),
     max_size=12,
 )
@@ -51,10 +55,10 @@ class LogBesideList(RuleBasedStateMachine):
 
     @rule(events=some_events)
     def append_at_once(self, events: list[Event]) -> None:
-        held = {(each.kind, each.operation_id) for each in self.kept}
+        held = {(each.kind, each.operation_id, each.status, each.state) for each in self.kept}
         expected = []
         for each in events:
-            identity = each.kind, each.operation_id
+            identity = each.kind, each.operation_id, each.status, each.state
             expected.append(identity not in held)
             if expected[-1]:
                 held.add(identity)

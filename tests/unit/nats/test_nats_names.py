@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.nats.connection.errors import NatsError
-from adapters.nats.event_log.envelope import pack, unpack
+from adapters.nats.event_log.envelope import STATE, decode_state, pack, state_header, unpack
 from adapters.nats.jetstream.streams import Names, token
 from gateway.ports import Event, Scope
 
@@ -22,6 +22,7 @@ events = st.builds(
     status=numbers,
     receive_time_ms=st.integers(-(2**63), 2**63 - 1),
     payload=st.binary(max_size=300),
+    state=texts,
 )
 
 
@@ -45,12 +46,12 @@ def test_an_ordinary_id_is_its_own_token(text: str) -> None:
     assert token(text) == text
 
 
-def test_the_subject_of_an_event_is_made_of_what_makes_it_a_duplicate() -> None:
+def test_the_subject_of_an_event_names_its_operation_and_not_its_state() -> None:
     event = Event("ISSUER0001", 1, "card.1", "operation-1", "consumer-1", 2, 3, 4, b"payload")
     names = Names("test")
 
     assert names.event(event) == "test.event.ISSUER0001.1.=Y2FyZC4x.operation-1"
-    assert names.event(event._replace(consumer_id="", status=9, payload=b"")) == names.event(event)
+    assert names.event(event._replace(consumer_id="", status=9, payload=b"", state="x")) == names.event(event)
 
 
 def test_the_pattern_of_a_scope_has_its_parts_in_their_places() -> None:
@@ -65,7 +66,9 @@ def test_the_pattern_of_a_scope_has_its_parts_in_their_places() -> None:
 def test_an_event_is_unpacked_as_it_was_packed(event: Event) -> None:
     packed = pack(event)
 
-    assert unpack(packed) == event
+    assert unpack(packed, decode_state(state_header(event).get(STATE, ""))) == event
+    # Gateways of earlier versions see no difference.
+    assert unpack(packed) == event._replace(state="")
     assert packed.endswith(event.payload)
 
 
@@ -73,3 +76,9 @@ def test_an_event_is_unpacked_as_it_was_packed(event: Event) -> None:
 def test_content_that_is_not_an_event_is_rejected(content: bytes) -> None:
     with pytest.raises(NatsError, match="not an event"):
         unpack(content)
+
+
+@pytest.mark.parametrize("header", ["x", "_w=="])
+def test_a_state_that_no_gateway_wrote_is_rejected(header: str) -> None:
+    with pytest.raises(NatsError, match="not an event"):
+        decode_state(header)

@@ -61,7 +61,9 @@ class FakeSide:
 
 
 def card_event(number: int) -> Event:
-    return an_event(number, card_id=f"card-{number % 3}")
+    """Return the event of a number: two each are the states of one operation."""
+    event = an_event(number, card_id=f"card-{number // 2 % 3}")
+    return event._replace(operation_id=f"op-{number // 2}", status=number % 2)
 
 
 async def copied(
@@ -93,4 +95,4 @@ def driven(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def _numbers(events: Iterable[Event]) -> list[int]:
-    return [int(event.operation_id.removeprefix("op-")) for event in events]
+    return [2 * int(event.operation_id.removeprefix("op-")) + event.status for event in events]

@@ -103,11 +103,13 @@ class Notification(_message.Message):
 
     @_builtins.property
     def three_ds_operation(self) -> _operation_pb2.ThreeDSOperation:
-        """3-D Secure operation on the card; it has ended."""
+        """3-D Secure operation on the card; with the statuses that D1 has today, it has ended."""
 
     @_builtins.property
     def consumer_operation(self) -> _operation_pb2_1.ConsumerOperation:
-        """Operation on the consumer, for example the enrolment of an authenticator; it may be in progress."""
+        """Operation on the consumer, for example the enrolment of an authenticator. One that is in progress is notified
+        again, under the same `operation_id`, when it has ended.
+        """
 
     def __init__(
         self,

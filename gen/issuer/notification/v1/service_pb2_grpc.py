@@ -27,7 +27,9 @@ if _version_not_supported:
 
 class NotificationServiceStub:
     """Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
-    order of arrival, until retention removes it. A watcher reads the log behind a cursor, and can resume where it was.
+    order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
+    card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
+    `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
@@ -74,7 +76,9 @@ class NotificationServiceStub:
 
 class NotificationServiceServicer:
     """Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
-    order of arrival, until retention removes it. A watcher reads the log behind a cursor, and can resume where it was.
+    order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
+    card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
+    `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
@@ -232,7 +236,9 @@ def add_NotificationServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class NotificationService:
     """Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
-    order of arrival, until retention removes it. A watcher reads the log behind a cursor, and can resume where it was.
+    order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
+    card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
+    `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:

@@ -28,7 +28,9 @@ GRPC_VERSION: str
 
 class NotificationServiceStub:
     """Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
-    order of arrival, until retention removes it. A watcher reads the log behind a cursor, and can resume where it was.
+    order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
+    card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
+    `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
@@ -127,7 +129,9 @@ class NotificationServiceStub:
 @_typing.type_check_only
 class NotificationServiceAsyncStub(NotificationServiceStub):
     """Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
-    order of arrival, until retention removes it. A watcher reads the log behind a cursor, and can resume where it was.
+    order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
+    card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
+    `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
@@ -222,7 +226,9 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
 
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
-    order of arrival, until retention removes it. A watcher reads the log behind a cursor, and can resume where it was.
+    order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
+    card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
+    `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:

@@ -350,14 +350,15 @@ class Notification(betterproto2.Message):
         10, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
     """
-    3-D Secure operation on the card; it has ended.
+    3-D Secure operation on the card; with the statuses that D1 has today, it has ended.
     """
 
     consumer_operation: "__consumer__v1__.ConsumerOperation | None" = betterproto2.field(
         11, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
     """
-    Operation on the consumer, for example the enrolment of an authenticator; it may be in progress.
+    Operation on the consumer, for example the enrolment of an authenticator. One that is in progress is notified
+    again, under the same `operation_id`, when it has ended.
     """
 
 
@@ -629,7 +630,9 @@ default_message_pool.register_message(
 class NotificationServiceSyncStub:
     """
     Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
-    order of arrival, until retention removes it. A watcher reads the log behind a cursor, and can resume where it was.
+    order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
+    card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
+    `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
@@ -775,7 +778,9 @@ class NotificationServiceSyncStub:
 class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     """
     Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
-    order of arrival, until retention removes it. A watcher reads the log behind a cursor, and can resume where it was.
+    order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
+    card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
+    `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
