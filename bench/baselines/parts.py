@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 import grpc
 
 from adapters.d1.callbacks import QUIET_ROUTES
-from adapters.d1.callbacks.notifications import ThreeDSNotifications
+from adapters.d1.callbacks.notifications import Notifications
 from gateway.auth.issuers import Issuers
 from gateway.edge.auth_client_certificate import Clients
 from gateway.edge.platform import PlatformCallbacks
 from gateway.edge.server import EdgeServer
 from gateway.edge.telemetry import EdgeTelemetry
 from gateway.ports import Appendable
+from gateway.ports.meter import Unmeasured
 from gateway.settings import GrpcSettings, Settings
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
@@ -30,7 +31,7 @@ async def edge(settings: Settings, log: Appendable) -> AsyncIterator[int]:
     """Append 3DS notifications to a log for the duration of the block. Yield the port."""
     issuers = Issuers(settings.issuers)
     server = EdgeServer(
-        callbacks=PlatformCallbacks(ThreeDSNotifications(issuers, log).routes(), quiet_routes=QUIET_ROUTES),
+        callbacks=PlatformCallbacks(Notifications(issuers, log, Unmeasured()).routes(), quiet_routes=QUIET_ROUTES),
         clients=Clients(),
         tokens=None,
         telemetry=EdgeTelemetry(issuers, Metrics(), Tracing()),

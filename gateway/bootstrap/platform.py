@@ -67,7 +67,13 @@ async def connect(
     def callbacks(log: Appendable, bus: CallbackBus, results: AuthenticationResultStore) -> PlatformCallbacks:
         encryption = api.D1CardDataEncryption(keys)
         return d1_callbacks(
-            issuers, log=log, bus=bus, results=results, encryption=encryption, settings=settings.callbacks
+            issuers,
+            log=log,
+            bus=bus,
+            results=results,
+            encryption=encryption,
+            settings=settings.callbacks,
+            meter=meter,
         )
 
     async with api.connect(
@@ -82,7 +88,7 @@ async def connect(
             cards=api.D1CardIssuer(client),
             consumers=api.D1Consumers(client),
             authenticators=api.D1Authenticators(client),
-            history=api.D1OperationHistory(client),
+            history=api.D1OperationHistory(client, meter),
             callbacks=callbacks,
             total_timeout_seconds=settings.d1.total_timeout_seconds,
         )

@@ -15,7 +15,7 @@ class HistoryPage(NamedTuple):
     operations: Sequence[operation_pb2.ThreeDSOperation]
     """Newest first."""
     remaining: int
-    """Number of older operations."""
+    """Number of older operations; 1 if the platform does not say whether any follow."""
 
 
 class OperationHistory(Protocol):

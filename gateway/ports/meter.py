@@ -45,6 +45,16 @@ class UpstreamMeter(Protocol):
         """Record the state of an upstream's circuit breaker: initially, and at each change."""
         ...
 
+    def misfit(self, upstream: str, message: str, field: str) -> None:
+        """Count a field that the upstream sent in another form than it documents, or left out.
+
+        Args:
+            upstream: The upstream's name.
+            message: What it sent.
+            field: The field's path, from the adapter's own list.
+        """
+        ...
+
 
 class Unmeasured:
     """An `UpstreamMeter` that discards all measurements."""
@@ -59,4 +69,7 @@ class Unmeasured:
         """See `UpstreamMeter`."""
 
     def circuit(self, upstream: str, state: CircuitState) -> None:
+        """See `UpstreamMeter`."""
+
+    def misfit(self, upstream: str, message: str, field: str) -> None:
         """See `UpstreamMeter`."""

@@ -127,6 +127,10 @@ class Upstreams:
         for each in _STATES:
             self._metrics.upstream_circuit.labels(upstream, each).set(each == state)
 
+    def misfit(self, upstream: str, message: str, field: str) -> None:
+        """See `gateway.ports.meter.UpstreamMeter`."""
+        self._metrics.upstream_misfits.labels(upstream, message, field).inc()
+
 
 def _outcome(reply: callback.CallbackReply | None) -> str:
     if reply is None:

@@ -71,6 +71,11 @@ class Metrics:
         self.upstream_circuit = self._gauge(
             "upstream_circuit", "1 for the current state of an upstream's circuit breaker.", "upstream", "state"
         )
+        self.upstream_misfits = self._counter(
+            "upstream_misfits",
+            "Fields that an upstream sent in another form than documented, or left out.",
+            *("upstream", "message", "field"),
+        )
 
         self.edge_requests = self._counter("edge_requests", "Completed edge requests.", "route", "method", "status")
         self.edge_seconds = self._histogram(

@@ -7,11 +7,12 @@ from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.card_credentials import CardCredentialsCallback
 from adapters.d1.callbacks.consumers import ConsumerCallbacks
 from adapters.d1.callbacks.dispatcher import CallbackDispatcher
-from adapters.d1.callbacks.notifications import ConsumerNotifications, ThreeDSNotifications
+from adapters.d1.callbacks.notifications import Notifications
 from adapters.d1.callbacks.step_up import StepUpCallbacks
 from gateway.edge.auth_tokens import Token
 from gateway.edge.platform import PlatformCallbacks
 from gateway.ports import Appendable, AuthenticationResultStore, CallbackBus, CardDataEncryption
+from gateway.ports.meter import UpstreamMeter
 from gateway.settings import CallbackPolicySettings, CallbackSettings
 
 __all__ = ["QUIET_ROUTES", "d1_callbacks", "token_body"]
@@ -28,13 +29,13 @@ def d1_callbacks(
     results: AuthenticationResultStore,
     encryption: CardDataEncryption,
     settings: CallbackSettings,
+    meter: UpstreamMeter,
 ) -> PlatformCallbacks:
     """Assemble all callbacks of D1 for the configured issuers."""
     dispatcher = CallbackDispatcher(bus)
     poll = settings.authentication_result
     groups = (
-        ThreeDSNotifications(issuers, log),
-        ConsumerNotifications(issuers, log),
+        Notifications(issuers, log, meter),
         ConsumerCallbacks(issuers, dispatcher, information=settings.consumer_information, otp=settings.deliver_otp),
         StepUpCallbacks(
             issuers,

@@ -92,7 +92,7 @@ def _parse_delivery(fields: Fields, delivery: requests_pb2.DeliverOtpRequest) ->
     otp = fields.fitting_nested(d1.OtpDelivery.OTP)
     if otp is None:
         raise FieldError(f"{d1.OtpDelivery.OTP} must be an object")
-    delivery.otp = otp.text(d1.Otp.VALUE, max_length=MAX_TEXT_LENGTH, required=True)
+    delivery.otp = otp.text(d1.Otp.VALUE, max_length=MAX_TEXT_LENGTH)
     delivery.expiration_date_text = otp.fitting_text(d1.Otp.EXPIRATION_DATE, max_length=MAX_TEXT_LENGTH)
     delivery.reason = otp.fitting_text(d1.Otp.REASON, max_length=MAX_TEXT_LENGTH)
     delivery.delivery_channel = fields.fitting_text(d1.OtpDelivery.DELIVERY_CHANNEL, max_length=MAX_TEXT_LENGTH)

@@ -1,4 +1,4 @@
-"""Parses JSON from D1: strict about the fields that D1 is known to send, tolerant of everything else."""
+"""Parses JSON from D1 without judging it: what is not as D1 documents it is kept as it came, and counted."""
 
 import re
 from datetime import UTC, datetime
@@ -31,62 +31,63 @@ class FieldError(HttpError):
 class Fields:
     """The fields of a JSON object, taken one by one; the rest is unknown."""
 
-    __slots__ = ("_prefix", "_values")
+    __slots__ = ("_prefix", "_values", "misfits")
 
-    def __init__(self, values: dict[str, Any], prefix: str = "") -> None:
+    def __init__(self, values: dict[str, Any], prefix: str = "", misfits: list[str] | None = None) -> None:
         self._values = values
         self._prefix = prefix
+        self.misfits: list[str] = [] if misfits is None else misfits
+        """Paths of the fields, those of nested objects included, that were not as D1 documents them."""
 
-    def text(self, name: str, *, max_length: int, required: bool = False) -> str:
-        """Take a string; empty if absent or null.
+    def text(self, name: str, *, max_length: int) -> str:
+        """Take a string that must not be empty.
 
         Raises:
-            FieldError: It is not a string, or too long.
+            FieldError: It is not a string, is empty or too long.
         """
         value = self._values.pop(name, None)
-        if isinstance(value, str) and len(value) <= max_length and (value or not required):
+        if isinstance(value, str) and 0 < len(value) <= max_length:
             return value
-        if value is None and not required:
-            return ""
-        raise self._error(name, f"must be a string of {1 if required else 0} to {max_length} characters")
+        raise FieldError(f"{self._prefix}{name} must be a string of 1 to {max_length} characters")
 
-    def fitting_text(self, name: str, *, max_length: int) -> str:
-        """Take a string; empty if absent or null. Any other value stays for `rest_into`."""
+    def fitting_text(self, name: str, *, max_length: int, required: bool = False) -> str:
+        """Take a string; empty if absent or null. Any other value stays for `rest_into`, and is a misfit.
+
+        If it is required, an absent or empty one is a misfit too.
+        """
         value = self._values.get(name)
-        if value is None or (isinstance(value, str) and len(value) <= max_length):
-            return self._values.pop(name, None) or ""
+        if isinstance(value, str) and len(value) <= max_length and (value or not required):
+            del self._values[name]
+            return value
+        if value is None:
+            self._values.pop(name, None)
+        if required or value is not None:
+            self.misfits.append(self._prefix + name)
         return ""
 
-    def identifier(self, name: str, form: re.Pattern[str], *, required: bool = False) -> str:
-        """Take an id; empty if absent or null.
+    def fitting_identifier(self, name: str, form: re.Pattern[str], *, required: bool = False) -> str:
+        """Take an id; empty if absent or null. Any other value is a misfit; unless empty, it stays for `rest_into`.
 
-        Raises:
-            FieldError: It is not an id of that form.
+        If the id is required, an absent one is a misfit too.
         """
-        value = self._values.pop(name, None)
+        value = self._values.get(name)
         if isinstance(value, str) and form.fullmatch(value) is not None:
+            del self._values[name]
             return value
-        if value is None and not required:
-            return ""
-        raise self._error(name, f"must match {form.pattern}")
-
-    def nested(self, name: str) -> "Fields | None":
-        """Take an object; None if absent or null.
-
-        Raises:
-            FieldError: It is not an object.
-        """
-        value = self._values.pop(name, None)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise self._error(name, "must be an object")
-        return Fields(value, f"{self._prefix}{name}.")
+        if value is None or value == "":
+            self._values.pop(name, None)
+        if required or value is not None:
+            self.misfits.append(self._prefix + name)
+        return ""
 
     def fitting_nested(self, name: str) -> "Fields | None":
-        """Take an object; None if absent or null. Any other value stays for `rest_into`."""
+        """Take an object; None if absent or null. Any other value stays for `rest_into`, and is a misfit."""
         value = self._values.get(name)
-        return self.nested(name) if value is None or isinstance(value, dict) else None
+        if value is None or isinstance(value, dict):
+            self._values.pop(name, None)
+            return None if value is None else Fields(value, f"{self._prefix}{name}.", self.misfits)
+        self.misfits.append(self._prefix + name)
+        return None
 
     def rest_into(self, struct: struct_pb2.Struct) -> None:
         """Copy the remaining fields into a Struct, as `gateway.json_input.fill_struct` writes it."""
@@ -94,9 +95,6 @@ class Fields:
 
     def __bool__(self) -> bool:
         return bool(self._values)
-
-    def _error(self, name: str, rule: str) -> FieldError:
-        return FieldError(f"{self._prefix}{name} {rule}")
 
 
 def parse_time(text: str) -> tuple[int, int] | None:

@@ -5,114 +5,131 @@ Each is parsed once and serialised once; it is on disk before D1 gets a response
 
 import re
 import time
-from collections.abc import Container
-from typing import NamedTuple
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
 
 from aiohttp import web
 
 from adapters.d1.callbacks import schema as d1
-from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, Fields
+from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, OPERATION_ID, FieldError, Fields
+from adapters.d1.callbacks.misfits import Misfits
 from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation, state_text
-from adapters.d1.callbacks.request import id_in_path, issuer_in_path, read_fields
+from adapters.d1.callbacks.request import id_in_path, issuer_in_path
+from gateway.edge.request_body import read_json
 from gateway.edge.responses import empty_response
 from gateway.logging import correlation
 from gateway.ports import Appendable, Event, EventKind
+from gateway.ports.meter import UpstreamMeter
 from issuer.consumer.v1.operation_pb2 import ConsumerOperation
 from issuer.notification.v1.messages_pb2 import Notification
 from issuer.threeds.v1.operation_pb2 import ThreeDSOperation
 
-__all__ = ["ConsumerNotifications", "ThreeDSNotifications"]
+__all__ = ["Notifications"]
 
 
-class ThreeDSNotifications:
-    """Appends 3DS notifications to the event log."""
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of notification."""
 
-    def __init__(self, issuers: Container[str], log: Appendable) -> None:
+    kind: EventKind
+    message: str
+    """The field of `Notification` with the operation."""
+    subject: str
+    """The path's parameter with the subject."""
+    form: re.Pattern[str]
+    """The form of the subject's id."""
+
+
+_THREE_DS: Final = _Kind(EventKind.THREE_DS_OPERATION, "three_ds_operation", "cardId", CARD_ID)
+_CONSUMER: Final = _Kind(EventKind.CONSUMER_OPERATION, "consumer_operation", "consumerId", CONSUMER_ID)
+
+
+class Notifications:
+    """Appends notifications to the event log.
+
+    Each callback responds with 204 once all its operations are on disk; a duplicate also gets 204 and is not stored
+    again. It raises:
+
+    - HttpError: 404 for an unknown issuer; 400 or 415 for what is no JSON object, or a malformed id in the path.
+    - FieldError: An operation has no usable id; what else came with it is stored.
+    - GatewayError: EVENT_LOG_UNAVAILABLE; D1 sends all of it again.
+    """
+
+    def __init__(self, issuers: Container[str], log: Appendable, meter: UpstreamMeter) -> None:
         self._issuers = issuers
         self._log = log
+        self._misfits = Misfits(meter)
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the route."""
-        return [web.post(d1.THREE_DS_NOTIFICATION_PATH, self.post)]
+        """Return the routes."""
+        return [
+            web.post(d1.THREE_DS_NOTIFICATION_PATH, self.post_three_ds),
+            web.post(d1.CONSUMER_NOTIFICATION_PATH, self.post_consumer),
+        ]
 
-    async def post(self, request: web.Request) -> web.Response:
-        """Respond with 204 once the notification is on disk; a duplicate also gets 204 and is not stored again.
-
-        Raises:
-            HttpError: 404 for an unknown issuer; 400 or 415 for a malformed notification.
-            FieldError: A field is missing or malformed.
-            GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored, and D1 sends it again.
-        """
-        arrival = await _receive(request, self._issuers, "cardId", CARD_ID)
-        operation = arrival.notification.three_ds_operation
-        parse_operation(arrival.fields, operation)
-        arrival.notification.card_id = arrival.subject_id
-        arrival.notification.consumer_id = operation.consumer_id
-        await self._log.append(arrival.event(EventKind.THREE_DS_OPERATION, operation))
+    async def post_three_ds(self, request: web.Request) -> web.Response:
+        """Take the notification of one or more 3DS operations on a card."""
+        await self._take(request, _THREE_DS)
         return empty_response(d1.THREE_DS_NOTIFICATION_STATUS)
 
-
-class ConsumerNotifications:
-    """Appends consumer notifications to the event log."""
-
-    def __init__(self, issuers: Container[str], log: Appendable) -> None:
-        self._issuers = issuers
-        self._log = log
-
-    def routes(self) -> list[web.RouteDef]:
-        """Return the route."""
-        return [web.post(d1.CONSUMER_NOTIFICATION_PATH, self.post)]
-
-    async def post(self, request: web.Request) -> web.Response:
-        """Respond with 204 once the notification is on disk; a duplicate also gets 204 and is not stored again.
-
-        Raises:
-            HttpError: 404 for an unknown issuer; 400 or 415 for a malformed notification.
-            FieldError: The operation's id, name or status is missing or malformed.
-            GatewayError: EVENT_LOG_UNAVAILABLE; nothing was stored, and D1 sends it again.
-        """
-        arrival = await _receive(request, self._issuers, "consumerId", CONSUMER_ID)
-        operation = arrival.notification.consumer_operation
-        parse_consumer_operation(arrival.fields, operation)
-        arrival.notification.consumer_id = arrival.subject_id
-        await self._log.append(arrival.event(EventKind.CONSUMER_OPERATION, operation))
+    async def post_consumer(self, request: web.Request) -> web.Response:
+        """Take the notification of one or more operations on a consumer."""
+        await self._take(request, _CONSUMER)
         return empty_response(d1.CONSUMER_NOTIFICATION_STATUS)
 
-
-class _Arrival(NamedTuple):
-    """A received notification, before its operation is parsed."""
-
-    subject_id: str
-    """Id in the path: the card or the consumer."""
-    fields: Fields
-    """Fields of the operation."""
-    notification: Notification
-    """Message to complete with the operation and the ids of its subject."""
-    receive_time_ms: int
-    """Time of receipt, in milliseconds since 1970 (UTC)."""
-
-    def event(self, kind: EventKind, operation: ThreeDSOperation | ConsumerOperation) -> Event:
-        """Return the event for the log; the notification must be complete."""
-        return Event(
-            issuer_id=self.notification.issuer_id,
-            kind=kind,
-            subject_id=self.subject_id,
-            operation_id=operation.operation_id,
-            consumer_id=self.notification.consumer_id,
-            operation_type=operation.type,
-            status=operation.status,
-            receive_time_ms=self.receive_time_ms,
-            payload=self.notification.SerializeToString(),
-            state=state_text(operation),
-        )
+    async def _take(self, request: web.Request, kind: _Kind) -> None:
+        issuer_id = issuer_in_path(request, self._issuers)
+        subject_id = id_in_path(request, kind.subject, kind.form)
+        body = await read_json(request)
+        received_ns = time.time_ns()
+        events, unusable = [], []
+        for place, fields in _operations(body):
+            event = _event(kind, issuer_id, subject_id, received_ns, fields)
+            if not event.operation_id:
+                unusable.append(place)
+                continue
+            events.append(event)
+            self._misfits.report(kind.message, fields)
+        for event in events:
+            await self._log.append(event)
+        if unusable:
+            # After the others are stored: D1 does not send again what gets a 400.
+            raise FieldError(f"{unusable[0]}{d1.ThreeDSOperation.OPERATION_ID} must match {OPERATION_ID.pattern}")
 
 
-async def _receive(request: web.Request, issuers: Container[str], subject: str, form: re.Pattern[str]) -> _Arrival:
-    issuer_id = issuer_in_path(request, issuers)
-    subject_id = id_in_path(request, subject, form)
-    fields = await read_fields(request)
-    receive_time_ns = time.time_ns()
+def _operations(body: dict[str, Any]) -> Iterator[tuple[str, Fields]]:
+    """Yield the operations of a notification, with the path of each in a batch. What stands beside counts for each."""
+    items = body.get(d1.BATCH)
+    operation_id = body.get(d1.ThreeDSOperation.OPERATION_ID)
+    if not isinstance(items, list) or (isinstance(operation_id, str) and OPERATION_ID.fullmatch(operation_id)):
+        yield "", Fields(body)
+        return
+    common = {name: value for name, value in body.items() if name != d1.BATCH}
+    for index, item in enumerate(items):
+        yield f"{d1.BATCH}[{index}].", Fields({**common, **item} if isinstance(item, dict) else {})
+
+
+def _event(kind: _Kind, issuer_id: str, subject_id: str, received_ns: int, fields: Fields) -> Event:
     notification = Notification(issuer_id=issuer_id, correlation_id=correlation.current())
     # Equivalent to FromNanoseconds, at a third of its cost.
-    notification.receive_time.seconds, notification.receive_time.nanos = divmod(receive_time_ns, 1_000_000_000)
-    return _Arrival(subject_id, fields, notification, receive_time_ns // 1_000_000)
+    notification.receive_time.seconds, notification.receive_time.nanos = divmod(received_ns, 1_000_000_000)
+    operation: ThreeDSOperation | ConsumerOperation
+    if kind.kind == EventKind.THREE_DS_OPERATION:
+        parse_operation(fields, operation := notification.three_ds_operation)
+        notification.card_id, notification.consumer_id = subject_id, operation.consumer_id
+    else:
+        parse_consumer_operation(fields, operation := notification.consumer_operation)
+        notification.consumer_id = subject_id
+    return Event(
+        issuer_id=issuer_id,
+        kind=kind.kind,
+        subject_id=subject_id,
+        operation_id=operation.operation_id,
+        consumer_id=notification.consumer_id,
+        operation_type=operation.type,
+        status=operation.status,
+        receive_time_ms=received_ns // 1_000_000,
+        payload=notification.SerializeToString(),
+        state=state_text(operation),
+    )

@@ -1,10 +1,12 @@
 """Parses the operations that D1 reports, on cards (D1 API: 3DS operation) and consumers (D1 API: consumer operation).
 
-A 3DS operation has the same form in D1's notifications and in its history. The form of a consumer operation is assumed,
-so it is rejected only without its id, name or status.
+A 3DS operation has the same form in D1's notifications and in its history. Whatever does not fit is kept beside the
+fields that the contract does not know: D1's change policy asks not to validate strictly, and D1 does not send again
+what got a 400.
 """
 
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import TypeVar
 
 import orjson
@@ -37,23 +39,22 @@ _CONSUMER_STATUSES = _words(consumer.ConsumerOperationStatus.items(), "CONSUMER_
 def parse_operation(fields: Fields, operation: threeds.ThreeDSOperation) -> None:
     """Parse a 3DS operation into `operation`, in place because protobuf copies a message that is assigned to a field.
 
-    Raises:
-        FieldError: A field is missing or malformed.
+    Without a usable id, its `operation_id` is empty.
     """
     names = d1.ThreeDSOperation
-    type_text = fields.text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)
-    status_text = fields.text(names.STATUS, max_length=_MAX_WORD_LENGTH, required=True)
-    start_time_text = fields.text(names.START_TIME, max_length=_MAX_WORD_LENGTH, required=True)
-    operation.operation_id = fields.identifier(names.OPERATION_ID, OPERATION_ID, required=True)
+    type_text = fields.fitting_text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)
+    status_text = fields.fitting_text(names.STATUS, max_length=_MAX_WORD_LENGTH, required=True)
+    start_time_text = fields.fitting_text(names.START_TIME, max_length=_MAX_WORD_LENGTH, required=True)
+    operation.operation_id = fields.fitting_identifier(names.OPERATION_ID, OPERATION_ID, required=True)
     operation.type = _TYPES.get(type_text, threeds.THREE_DS_OPERATION_TYPE_UNSPECIFIED)
     operation.type_text = type_text
     operation.status = _STATUSES.get(status_text, threeds.THREE_DS_OPERATION_STATUS_UNSPECIFIED)
     operation.status_text = status_text
     operation.start_time_text = start_time_text
-    operation.consumer_id = fields.identifier(names.CONSUMER_ID, CONSUMER_ID)
-    operation.error = fields.text(names.ERROR, max_length=_MAX_ERROR_LENGTH)
+    operation.consumer_id = fields.fitting_identifier(names.CONSUMER_ID, CONSUMER_ID)
+    operation.error = fields.fitting_text(names.ERROR, max_length=_MAX_ERROR_LENGTH)
     _put_time(operation.start_time, start_time_text)
-    details = fields.nested(names.DETAILS)
+    details = fields.fitting_nested(names.DETAILS)
     if details is not None:
         _parse_details(details, operation.details)
     if fields:
@@ -63,22 +64,18 @@ def parse_operation(fields: Fields, operation: threeds.ThreeDSOperation) -> None
 def _parse_details(fields: Fields, details: threeds.ThreeDSOperationDetails) -> None:
     details.SetInParent()
     names = d1.ThreeDSOperationDetails
-    details.acs_trans_id = fields.text(names.ACS_TRANSACTION_ID, max_length=_MAX_WORD_LENGTH)
-    details.three_ds_server_trans_id = fields.text(names.THREE_DS_SERVER_TRANS_ID, max_length=_MAX_WORD_LENGTH)
+    details.acs_trans_id = fields.fitting_text(names.ACS_TRANSACTION_ID, max_length=_MAX_WORD_LENGTH)
+    details.three_ds_server_trans_id = fields.fitting_text(names.THREE_DS_SERVER_TRANS_ID, max_length=_MAX_WORD_LENGTH)
     if fields:
         fields.rest_into(details.unrecognized)
 
 
 def parse_consumer_operation(fields: Fields, operation: consumer.ConsumerOperation) -> None:
-    """Parse a consumer operation into `operation`. A field of another type than assumed is kept as an unknown one.
-
-    Raises:
-        FieldError: The operation's id, name or status is missing or malformed.
-    """
+    """Parse a consumer operation into `operation`. Without a usable id, its `operation_id` is empty."""
     names = d1.ConsumerOperation
-    type_text = fields.text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)
-    status_text = fields.text(names.STATUS, max_length=_MAX_WORD_LENGTH, required=True)
-    operation.operation_id = fields.identifier(names.OPERATION_ID, OPERATION_ID, required=True)
+    type_text = fields.fitting_text(names.OPERATION, max_length=_MAX_WORD_LENGTH, required=True)
+    status_text = fields.fitting_text(names.STATUS, max_length=_MAX_WORD_LENGTH, required=True)
+    operation.operation_id = fields.fitting_identifier(names.OPERATION_ID, OPERATION_ID, required=True)
     operation.type = _CONSUMER_TYPES.get(type_text, consumer.CONSUMER_OPERATION_TYPE_UNSPECIFIED)
     operation.type_text = type_text
     operation.status = _CONSUMER_STATUSES.get(status_text, consumer.CONSUMER_OPERATION_STATUS_UNSPECIFIED)
@@ -104,10 +101,16 @@ def _parse_consumer_details(fields: Fields, details: consumer.ConsumerOperationD
 
 
 def state_text(operation: threeds.ThreeDSOperation | consumer.ConsumerOperation) -> str:
-    """Return what tells the operation's state from others: D1's texts, or nothing if type and status are known."""
+    """Return what tells the operation's state from others.
+
+    Nothing if type and status are known, else D1's texts of both. Where one has no text, the state cannot be told, and
+    only the same content is the same: a digest of it.
+    """
     if operation.type and operation.status:
         return ""
-    return orjson.dumps([operation.type_text, operation.status_text]).decode()
+    if operation.type_text and operation.status_text:
+        return orjson.dumps([operation.type_text, operation.status_text]).decode()
+    return sha256(operation.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _put_time(time: Timestamp, text: str) -> None:

@@ -12,6 +12,7 @@ __all__ = [
     "AUTHENTICATE_STATUS",
     "AUTHENTICATION_RESULT_PATH",
     "AUTHENTICATION_RESULT_STATUS",
+    "BATCH",
     "CARD_CREDENTIALS_PATH",
     "CARD_CREDENTIALS_STATUS",
     "CONSUMER_INFORMATION_CARD_PARAMETER",
@@ -61,6 +62,9 @@ THREE_DS_NOTIFICATION_STATUS = HTTPStatus.NO_CONTENT
 CONSUMER_NOTIFICATION_PATH = f"{_CONSUMER}/notifications"
 """POST `ConsumerOperation`: notification of an operation on a consumer (D1 API: outbound consumer API)."""
 CONSUMER_NOTIFICATION_STATUS: Assumed[HTTPStatus] = HTTPStatus.NO_CONTENT
+
+BATCH: Assumed[str] = "operations"
+"""List of operations in one notification, as in D1's newer notifications of card operations."""
 
 CONSUMER_INFORMATION_PATH = _CONSUMER
 """GET `ConsumerInformation`: a consumer's personal information (D1 API: outbound consumer API)."""

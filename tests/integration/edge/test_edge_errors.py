@@ -4,9 +4,11 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from google.protobuf import json_format
+from prometheus_client.parser import text_string_to_metric_families
 from structlog.typing import EventDict
 
 from tests.integration.edge.edge_caller import EdgeCaller, Response, consumer_event, edge_log, event
@@ -149,27 +151,76 @@ async def test_json_that_others_write_in_their_own_way_is_taken(
     assert unrecognized == {"later": unrecognized["later"] if kept is ... else kept}
 
 
-async def test_a_wrong_field_is_named_and_its_value_is_not(
+async def test_an_unusable_operation_id_is_named_and_its_value_is_not(
     caller: EdgeCaller, logged: list[EventDict], caplog: pytest.LogCaptureFixture
 ) -> None:
-    bodies = {
-        "operationId": event(operationId=_MARK + " "),
-        "status": event(status=[_MARK]),
-        "details": event(details=_MARK),
-        "details.threeDSServerTransId": event(details={"threeDSServerTransId": {"id": _MARK}}),
-    }
-    for name, body in bodies.items():
-        text = (await caller.notify(body)).error(400)
-        assert text.startswith(f"{name} "), (text, body)
-        assert _MARK not in text
-    assert [entry["status"] for entry in logged if entry["event"] == "callback_rejected"] == [400] * len(bodies)
+    unusable = (..., None, "", 7, [_MARK], {"id": _MARK}, _MARK + " ", _MARK * 5)
+    for given in unusable:
+        for response in (
+            await caller.notify(event(operationId=given)),
+            await caller.notify_consumer(consumer_event(operationId=given)),
+            await caller.notify({"operations": [event(operationId=given)]}),
+        ):
+            text = response.error(400)
+            assert text.removeprefix("operations[0].").startswith("operationId must match ")
+            assert _MARK not in text
+    assert [entry["status"] for entry in logged if entry["event"] == "callback_rejected"] == [400] * 3 * len(unusable)
     assert _MARK not in repr(logged) + caplog.text
     assert await caller.stored() == []
 
 
+async def test_what_does_not_fit_is_kept_and_counted_and_logged_without_its_value(
+    caller: EdgeCaller, logged: list[EventDict]
+) -> None:
+    odd: dict[str, Any] = {
+        "consumerId": [""],
+        "error": [{"code": _MARK}, _MARK * 313],
+        "details": [[_MARK]],
+        "details.acsTransactionId": [7, "4" * 65],
+        "status": [..., 5, ""],
+        "operation": [..., _MARK * 5],
+        "startTime": [..., 1655360882],
+    }
+    before = await _misfits(caller)
+    sent = []
+    for path, values in odd.items():
+        for value in values:
+            field, _, detail = path.partition(".")
+            given = {detail: value} if detail else value
+            sent.append((path, given))
+            response = await caller.notify(event(operationId=f"op_{len(sent)}", **{field: given}))
+            assert (response.status, response.body) == (204, b""), path
+    held = [each.three_ds_operation for each in await caller.stored()]
+    assert [each.operation_id for each in held] == [f"op_{number + 1}" for number in range(len(sent))]
+    for (path, given), operation in zip(sent, held, strict=True):
+        field, _, detail = path.partition(".")
+        kept = json_format.MessageToDict(operation.details.unrecognized if detail else operation.unrecognized)
+        assert kept == (given if detail else {} if given in (..., "") and field != "status" else _kept(field, given))
+    counted = {path: count - before.get(path, 0) for path, count in (await _misfits(caller)).items()}
+    assert {path: count for path, count in counted.items() if count} == {
+        path: len(values) for path, values in odd.items()
+    }
+    lines = [entry for entry in logged if entry["event"] == "misfits_kept"]
+    assert len(lines) <= 2, "at most one in ten seconds"
+    assert _MARK not in repr(logged)
+
+
+def _kept(field: str, given: Any) -> dict[str, Any]:
+    return {} if given is ... else {field: given}
+
+
+async def _misfits(caller: EdgeCaller) -> dict[str, float]:
+    """Return how many fields of each path did not fit."""
+    async with caller.session.get(f"http://{caller.running.addresses.admin}/metrics") as response:
+        samples = [each for family in text_string_to_metric_families(await response.text()) for each in family.samples]
+    return {
+        sample.labels["field"]: sample.value for sample in samples if sample.name == "d1_gateway_upstream_misfits_total"
+    }
+
+
 async def test_an_error_names_the_card_or_the_consumer_in_the_log(caller: EdgeCaller, logged: list[EventDict]) -> None:
-    (await caller.notify(event(status=...), **{"x-correlation-id": "known-42"})).error(400)
-    (await caller.notify_consumer(consumer_event(status=...))).error(400)
+    (await caller.notify(event(operationId=...), **{"x-correlation-id": "known-42"})).error(400)
+    (await caller.notify_consumer(consumer_event(operationId=...))).error(400)
     card, consumer = (entry for entry in logged if entry["event"] == "callback_rejected")
     assert (card["issuer_id"], card["card_id"]) == ("SANDBOX001", caller.card_id), "what to fetch from D1"
     assert card["correlation_id"] == "known-42"

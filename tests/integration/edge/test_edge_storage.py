@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 
 from tests.integration.edge.edge_caller import EdgeCaller, consumer_event, edge_log, event
 from tests.running import running_gateway, settings_for
@@ -123,3 +124,40 @@ async def test_the_correlation_id_is_kept_where_it_is_one(caller: EdgeCaller) ->
     assert (kept.correlation_id, of_consumer.correlation_id) == ("from-d1_42", "from-d1_43")
     assert kept.issuer_id == of_consumer.issuer_id == "SANDBOX001"
     assert all(len(each.correlation_id) == 32 and each.correlation_id.isalnum() for each in made)
+
+
+@_KINDS
+async def test_a_batch_is_stored_operation_by_operation_in_its_order(
+    caller: EdgeCaller, notify: Any, body: Any
+) -> None:
+    batch = {
+        "operations": [body(), body(operationId="op_2"), body(status="PENDING"), body()],
+        "sentBy": "D1",
+        "startTime": "2023-01-01T00:00:00Z",
+    }
+    assert [(await notify(caller, batch)).status for _ in range(2)] == [204, 204]
+    operations = [getattr(each, each.WhichOneof("event") or "") for each in await caller.stored()]
+    assert [(each.operation_id, each.status_text) for each in operations] == [
+        ("op_1", "SUCCESSFUL"),
+        ("op_2", "SUCCESSFUL"),
+        ("op_1", "PENDING"),
+    ]
+    assert {each.start_time_text for each in operations} == {body()["startTime"]}, "its own counts"
+    assert {each.unrecognized["sentBy"] for each in operations} == {"D1"}
+    assert (await notify(caller, {"operations": []})).status == 204
+
+
+@_KINDS
+async def test_of_a_batch_all_is_stored_but_what_has_no_usable_id(caller: EdgeCaller, notify: Any, body: Any) -> None:
+    odd = [body(operationId=...), None, "op_9", [body()]]
+    for place, item in enumerate(odd):
+        response = await notify(caller, {"operations": [body(operationId=f"op_{place}"), item, body(status="FAILED")]})
+        assert response.error(400).startswith("operations[1].operationId must match ")
+    operations = [getattr(each, each.WhichOneof("event") or "") for each in await caller.stored()]
+    assert [each.operation_id for each in operations] == ["op_0", "op_1", "op_1", "op_2", "op_3"]
+
+
+async def test_an_operation_with_an_id_is_one_even_with_a_list_of_operations_beside(caller: EdgeCaller) -> None:
+    assert (await caller.notify(event(operations=["a", "b"]))).status == 204
+    (held,) = await caller.stored()
+    assert json_format.MessageToDict(held.three_ds_operation.unrecognized) == {"operations": ["a", "b"]}

@@ -39,6 +39,8 @@ class FakeOperationHistory:
         """All that there was when it was first read."""
         self.reads: list[tuple[int, int]] = []
         """The offset and the limit of each."""
+        self.tells_remaining = True
+        """Else a page that is full is followed by one more, as far as it says."""
         self._changes: Iterator[Change] = iter(changes)
         self._made = 0
         self.change(Change(new=count))
@@ -62,7 +64,8 @@ class FakeOperationHistory:
         if self.first_seen is None:
             self.first_seen = list(self.ids)
         listed = [operation_pb2.ThreeDSOperation(operation_id=each) for each in self.ids[offset : offset + limit]]
-        page = HistoryPage(listed, max(0, len(self.ids) - offset - len(listed)))
+        remaining = max(0, len(self.ids) - offset - len(listed))
+        page = HistoryPage(listed, remaining if self.tells_remaining else int(len(listed) == limit))
         self.pass_time()
         return page
 
@@ -74,6 +77,8 @@ class FakeOperationHistory:
 counts = st.integers(0, 3) | st.integers(0, 40)
 changes = st.lists(st.builds(Change, counts, counts), max_size=12)
 sizes = st.lists(st.integers(1, 3) | st.integers(1, 50), min_size=1, max_size=5)
+tellings = st.sampled_from(["tells", "does not tell"])
+"""Whether the history tells how many operations remain."""
 ids = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 
 
@@ -97,16 +102,17 @@ def refused(token: str, issuer_id: str = ISSUER, card_id: str = CARD) -> ErrorOu
 
 
 @settings(max_examples=300)
-@given(st.integers(0, 130), sizes, changes)
-@example(60, [50], [])
-@example(4, [1], [Change(), Change(new=1)])
-@example(4, [1], [Change(), Change(new=2)])
-@example(4, [1], [Change(), Change(new=1), Change(), Change(), Change(new=1)])
-@example(4, [2], [Change(), Change(vanishing=3)])
+@given(st.integers(0, 130), sizes, changes, tellings)
+@example(60, [50], [], "tells")
+@example(4, [1], [Change(), Change(new=1)], "tells")
+@example(4, [1], [Change(), Change(new=2)], "tells")
+@example(4, [1], [Change(), Change(new=1), Change(), Change(), Change(new=1)], "tells")
+@example(4, [2], [Change(), Change(vanishing=3)], "tells")
 async def test_pages_leave_nothing_out_and_repeat_nothing_while_operations_come_and_go(
-    count: int, sizes: list[int], changes: list[Change]
+    count: int, sizes: list[int], changes: list[Change], telling: str
 ) -> None:
     history = FakeOperationHistory(count, changes)
+    history.tells_remaining = telling == "tells"
     listed: list[str] = []
     token = ""
     for size in cycle(sizes):

@@ -93,7 +93,9 @@ Global___ConsumerOperationStatus: _TypeAlias = ConsumerOperationStatus  # noqa: 
 
 @_typing.final
 class ConsumerOperation(_message.Message):
-    """Operation on a consumer, as D1 reports it."""
+    """Operation on a consumer, as D1 reports it. A field of D1 that is not as its comment says (another type, too long) is
+    kept in `unrecognized` under D1's name, and empty here.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -118,13 +120,13 @@ class ConsumerOperation(_message.Message):
     status: Global___ConsumerOperationStatus.ValueType
     """Status of the operation."""
     status_text: _builtins.str
-    """D1's text of the status, unchanged. It identifies the status where `status` is unspecified."""
+    """D1's text of the status, unchanged. It identifies the status where `status` is unspecified. Empty if D1 sends none."""
     start_time_text: _builtins.str
     """D1's text of the start time, unchanged; empty if D1 sends none."""
     end_time_text: _builtins.str
     """D1's text of the end time, unchanged; empty if D1 sends none."""
     error: _builtins.str
-    """Reason for the failure, D1's free text; empty unless the operation failed."""
+    """Reason for the failure, D1's free text, at most 4096 characters; empty unless the operation failed."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start time. Absent if D1 sends none, or a text that is not an ISO 8601 time."""

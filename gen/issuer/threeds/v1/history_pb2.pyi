@@ -65,7 +65,9 @@ class ListThreeDSOperationsResponse(_message.Message):
     next_page_token: _builtins.str
     """The `page_token` of the next page; empty if this is the last one."""
     remaining_operation_count: _builtins.int
-    """The number of older operations after this page."""
+    """The number of older operations after this page. 1 if D1 does not say how many and the page is full: the next one
+    may be empty.
+    """
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[_operation_pb2.ThreeDSOperation]:
         """The operations, newest first."""

@@ -79,7 +79,9 @@ Global___ThreeDSOperationStatus: _TypeAlias = ThreeDSOperationStatus  # noqa: Y0
 
 @_typing.final
 class ThreeDSOperation(_message.Message):
-    """3-D Secure operation on a card, as D1 reports it."""
+    """3-D Secure operation on a card, as D1 reports it. A field of D1 that is not as its comment says (another type, too
+    long) is kept in `unrecognized` under D1's name, and empty here.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -95,7 +97,9 @@ class ThreeDSOperation(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
-    """D1's operation id, at most 64 characters of `[A-Za-z0-9_-]`. Unique per card."""
+    """D1's operation id, at most 64 characters of `[A-Za-z0-9_-]`. Unique per card. Empty only in a list, for an operation
+    that D1 lists without a usable one.
+    """
     type: Global___ThreeDSOperationType.ValueType
     """Type of the operation."""
     type_text: _builtins.str
@@ -105,13 +109,13 @@ class ThreeDSOperation(_message.Message):
     status: Global___ThreeDSOperationStatus.ValueType
     """Result of the operation."""
     status_text: _builtins.str
-    """D1's text of the status, unchanged. It identifies the status where `status` is unspecified."""
+    """D1's text of the status, unchanged. It identifies the status where `status` is unspecified. Empty if D1 sends none."""
     start_time_text: _builtins.str
-    """D1's text of the start time, unchanged, for example `2022-06-16T06:28:02.492Z`."""
+    """D1's text of the start time, unchanged, for example `2022-06-16T06:28:02.492Z`; empty if D1 sends none."""
     consumer_id: _builtins.str
     """The issuer's consumer id of the card's holder; empty if D1 sends none."""
     error: _builtins.str
-    """Reason for the failure, D1's free text; empty unless the operation failed."""
+    """Reason for the failure, D1's free text, at most 4096 characters; empty unless the operation failed."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Time at which D1 processed the request. Absent if D1's text is not an ISO 8601 time."""

@@ -281,7 +281,8 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ConsumerOperation(betterproto2.Message):
     """
-    Operation on a consumer, as D1 reports it.
+    Operation on a consumer, as D1 reports it. A field of D1 that is not as its comment says (another type, too long) is
+    kept in `unrecognized` under D1's name, and empty here.
     """
 
     operation_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -310,7 +311,7 @@ class ConsumerOperation(betterproto2.Message):
 
     status_text: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    D1's text of the status, unchanged. It identifies the status where `status` is unspecified.
+    D1's text of the status, unchanged. It identifies the status where `status` is unspecified. Empty if D1 sends none.
     """
 
     start_time: "datetime.datetime | None" = betterproto2.field(
@@ -344,7 +345,7 @@ class ConsumerOperation(betterproto2.Message):
 
     error: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
     """
-    Reason for the failure, D1's free text; empty unless the operation failed.
+    Reason for the failure, D1's free text, at most 4096 characters; empty unless the operation failed.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(

@@ -2448,7 +2448,8 @@ class ListThreeDsOperationsResponse(betterproto2.Message):
 
     remaining_operation_count: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    The number of older operations after this page.
+    The number of older operations after this page. 1 if D1 does not say how many and the page is full: the next one
+    may be empty.
     """
 
 
@@ -3238,12 +3239,14 @@ default_message_pool.register_message("issuer.threeds.v1", "ThreeDSMethod", Thre
 @dataclass(eq=False, repr=False)
 class ThreeDsOperation(betterproto2.Message):
     """
-    3-D Secure operation on a card, as D1 reports it.
+    3-D Secure operation on a card, as D1 reports it. A field of D1 that is not as its comment says (another type, too
+    long) is kept in `unrecognized` under D1's name, and empty here.
     """
 
     operation_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    D1's operation id, at most 64 characters of `[A-Za-z0-9_-]`. Unique per card.
+    D1's operation id, at most 64 characters of `[A-Za-z0-9_-]`. Unique per card. Empty only in a list, for an operation
+    that D1 lists without a usable one.
     """
 
     type: "ThreeDsOperationType" = betterproto2.field(
@@ -3268,7 +3271,7 @@ class ThreeDsOperation(betterproto2.Message):
 
     status_text: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    D1's text of the status, unchanged. It identifies the status where `status` is unspecified.
+    D1's text of the status, unchanged. It identifies the status where `status` is unspecified. Empty if D1 sends none.
     """
 
     start_time: "datetime.datetime | None" = betterproto2.field(
@@ -3280,7 +3283,7 @@ class ThreeDsOperation(betterproto2.Message):
 
     start_time_text: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    D1's text of the start time, unchanged, for example `2022-06-16T06:28:02.492Z`.
+    D1's text of the start time, unchanged, for example `2022-06-16T06:28:02.492Z`; empty if D1 sends none.
     """
 
     consumer_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
@@ -3295,7 +3298,7 @@ class ThreeDsOperation(betterproto2.Message):
 
     error: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    Reason for the failure, D1's free text; empty unless the operation failed.
+    Reason for the failure, D1's free text, at most 4096 characters; empty unless the operation failed.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
