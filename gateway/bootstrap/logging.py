@@ -15,7 +15,7 @@ def configure(level: str) -> None:
 
 
 def _add_context(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    correlation_id = correlation.current()
+    correlation_id = correlation.current_printable()
     if correlation_id:
         event.setdefault("correlation_id", correlation_id)
     grant = access.current()

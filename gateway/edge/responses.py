@@ -68,8 +68,7 @@ def json_response(status: int, body: object, headers: Mapping[str, str] | None =
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Set the request's correlation id, and turn every failure into an error response."""
-    given = request.headers.get(correlation.HEADER, "")
-    correlation.use(given if correlation.is_valid(given) else correlation.new())
+    correlation.use(correlation.received(request.headers.get(correlation.HEADER, "")))
     try:
         return await handler(request)
     except Exception as error:  # noqa: BLE001 (last resort: every request gets a response)

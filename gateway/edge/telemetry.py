@@ -49,7 +49,7 @@ class EdgeTelemetry:
             started = perf_counter()
             route, method = _route(request), _method(request)
             with self._tracing.span(f"{method} {route}", SpanKind.SERVER, request.headers.items()) as span:
-                span.set_attribute("d1_gateway.correlation_id", correlation.current())
+                span.set_attribute("d1_gateway.correlation_id", correlation.current_printable())
                 try:
                     response = await handler(request)
                 except Exception as error:

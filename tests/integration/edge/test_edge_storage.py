@@ -115,15 +115,25 @@ async def test_what_was_stored_before_a_restart_is_still_a_duplicate_after_it(ca
         assert await caller.stored() == held
 
 
-async def test_the_correlation_id_is_kept_where_it_is_one(caller: EdgeCaller) -> None:
-    for number, given in enumerate(("from-d1_42", "no id!", "x" * 65)):
+async def test_the_correlation_id_is_kept_as_d1_sent_it(caller: EdgeCaller) -> None:
+    sent = ["from-d1_42", "2022.06.16 id/1", "x" * 65, "x" * 1000, "\u00e4\u20ac", 'a"b', "", " "]
+    for number, given in enumerate(sent):
         headers = {"x-correlation-id": given}
         assert (await caller.notify(event(operationId=f"op_{number}"), **headers)).status == 204
-    assert (await caller.notify_consumer(**{"x-correlation-id": "from-d1_43"})).status == 204
-    kept, *made, of_consumer = await caller.stored()
-    assert (kept.correlation_id, of_consumer.correlation_id) == ("from-d1_42", "from-d1_43")
-    assert kept.issuer_id == of_consumer.issuer_id == "SANDBOX001"
-    assert all(len(each.correlation_id) == 32 and each.correlation_id.isalnum() for each in made)
+    assert (await caller.notify_consumer(**{"x-correlation-id": "v1.id"})).status == 204
+    *kept, absent, blank, of_consumer = [each.correlation_id for each in await caller.stored()]
+    assert kept == sent[:-2]
+    assert of_consumer == "v1.id"
+    assert absent
+    assert blank not in ("", " ", absent)
+
+
+async def test_a_correlation_id_that_is_no_text_loses_nothing_but_what_is_none(caller: EdgeCaller) -> None:
+    async with caller.connection() as (reader, writer):
+        writer.write(caller.raw_event().replace(b"Host: edge", b"Host: edge\r\nx-correlation-id: a\xffb"))
+        assert (await caller.read(reader)).status == 204
+    (held,) = await caller.stored()
+    assert held.correlation_id == "a?b"
 
 
 @_KINDS

@@ -19,6 +19,34 @@ def test_an_id_that_d1_would_not_take_is_invalid(given: str) -> None:
     assert not correlation.is_valid(given)
 
 
+@given(st.text(st.characters(exclude_categories=["Cs"])).filter(lambda given: given == given.strip() != ""))
+def test_an_id_of_the_platform_is_any_text(given: str) -> None:
+    assert correlation.received(given) == given
+
+
+@pytest.mark.parametrize("given", ["", " ", "\t"])
+def test_who_sends_no_id_gets_a_new_one(given: str) -> None:
+    assert correlation.is_valid(correlation.received(given))
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("plain-1", "plain-1"),
+        ("a.b \u00e4", "a.b \u00e4"),
+        ("2022.06.16 06:28:02.492", "2022.06.16 06:28:02.492"),
+        ("a\tb\x1b\u2028", "a?b??"),
+        ("x" * 500, "x" * 128),
+        ("x" * 120 + " 4716920538164073", "x" * 120 + " ****"),
+        ("card 4716 9205 3816 4073.", "card ****."),
+    ],
+)
+async def test_logs_show_of_an_id_what_can_be_printed(given: str, shown: str) -> None:
+    correlation.use(given)
+
+    assert (correlation.current(), correlation.current_printable()) == (given, shown)
+
+
 def test_a_new_id_is_valid_and_like_no_other() -> None:
     made = {correlation.new() for _ in range(100)}
 
