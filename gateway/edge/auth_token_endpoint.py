@@ -101,7 +101,8 @@ def _is_authorized(request: web.Request, tokens: Tokens) -> bool:
     if len(values) != 1:
         return False
     scheme, _, value = values[0].partition(" ")
-    return scheme.lower() == "bearer" and tokens.is_valid(value.strip())
+    # D1's documentation shows the scheme with a colon, too (D1 API: outbound card API).
+    return scheme.lower() in {"bearer", "bearer:"} and tokens.is_valid(value.strip())
 
 
 def parse_basic(headers: list[str]) -> tuple[str, str] | None:

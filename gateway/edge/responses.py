@@ -1,4 +1,4 @@
-"""The edge's responses: JSON or an empty body; for every failure a status and ``{"error": ...}``."""
+"""The edge's responses: JSON or an empty body; for a failure a status and, as a rule, ``{"error": ...}``."""
 
 from collections.abc import Mapping
 
@@ -22,6 +22,7 @@ class HttpError(Exception):
     """A rejected request, with its HTTP status.
 
     The text goes to the sender and, unless `logged` replaces it, into the log. It names fields and rules, never values.
+    Without a text, the response has no body.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except Exception as error:  # noqa: BLE001 (last resort: every request gets a response)
         failure = http_error_of(error)
+        if not failure.error:
+            return empty_response(failure.status)
         return json_response(failure.status, {"error": failure.error}, failure.headers)
 
 

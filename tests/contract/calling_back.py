@@ -32,7 +32,12 @@ class D1:
         url = self._running.edge + _CONSUMER.format(issuer=issuer) + path
         method = "GET" if body is None else "POST"
         async with self._session.request(method, url, json=body, headers=headers) as response:
-            return response.status, None if response.status == 204 else await response.json()
+            return response.status, await response.json() if await response.read() else None
+
+    async def head(self, path: str) -> tuple[int, str]:
+        """Ask for the head of any path; return the status and the allowed methods."""
+        async with self._session.head(self._running.edge + path) as response:
+            return response.status, response.headers.get("Allow", "")
 
     async def get(self, path: str) -> tuple[int, Any]:
         """Get any path."""

@@ -130,8 +130,29 @@ async def test_each_error_reply_has_its_status(
     async with connect(running, {"consumer_information": reply_with_error}):
         returned, body = await d1.call()
     assert returned == status
-    assert list(body) == ["error"]
-    assert body["error"] == message or not message
+    if reason == replies.CALLBACK_REFUSAL_REASON_NOT_ALLOWED:
+        assert body is None
+    else:
+        assert list(body) == ["error"]
+        assert body["error"] == message or not message
+
+
+async def test_no_handler_is_asked_for_a_head(running: Running, d1: D1) -> None:
+    async with connect(running, dict(Issuer().responders())) as handler:
+        for path in (
+            "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1",
+            "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1/authentication/auth-1",
+            "/cms/api/v1/issuers/SANDBOX001/cards/card-1/credentials",
+        ):
+            assert await d1.head(path) == (405, "GET")
+    assert handler.requests == []
+
+
+@pytest.mark.parametrize("correlation_id", ["a.b c/d", "x" * 300, "\u00e4\u20ac"])
+async def test_a_handler_gets_the_correlation_id_as_d1_sent_it(running: Running, d1: D1, correlation_id: str) -> None:
+    async with connect(running, {"consumer_information": tell_person}) as handler:
+        status, _ = await d1.call(**{"x-correlation-id": correlation_id})
+    assert (status, [each.correlation_id for each in handler.requests]) == (200, [correlation_id])
 
 
 async def test_a_poll_without_a_handler_is_pending_at_once(d1: D1) -> None:

@@ -34,7 +34,7 @@ class CardCredentialsCallback:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
-        return [web.get(d1.CARD_CREDENTIALS_PATH, self.get)]
+        return [web.get(d1.CARD_CREDENTIALS_PATH, self.get, allow_head=False)]
 
     async def get(self, request: web.Request) -> web.Response:
         """Respond with a card's credentials, encrypted.

@@ -51,7 +51,7 @@ class ConsumerCallbacks:
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get(d1.CONSUMER_INFORMATION_PATH, self.get_information),
+            web.get(d1.CONSUMER_INFORMATION_PATH, self.get_information, allow_head=False),
             web.post(d1.DELIVER_OTP_PATH, self.post_otp),
         ]
 

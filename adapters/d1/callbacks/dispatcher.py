@@ -54,5 +54,7 @@ class CallbackDispatcher:
             raise NoReplyError(policy.fallback_status, policy.fallback_error)
         if reply.WhichOneof("response") == "refusal":
             status, text = _DECLINED[reply.refusal.reason]
-            raise HttpError(status, reply.refusal.message or text, logged=f"the handler declined: {text}")
+            # D1 documents no body for this one.
+            sent = "" if status == HTTPStatus.FORBIDDEN else reply.refusal.message or text
+            raise HttpError(status, sent, logged=f"the handler declined: {text}")
         return reply

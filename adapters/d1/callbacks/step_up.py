@@ -61,7 +61,10 @@ class StepUpCallbacks:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
-        return [web.post(d1.AUTHENTICATE_PATH, self.post), web.get(d1.AUTHENTICATION_RESULT_PATH, self.get_result)]
+        return [
+            web.post(d1.AUTHENTICATE_PATH, self.post),
+            web.get(d1.AUTHENTICATION_RESULT_PATH, self.get_result, allow_head=False),
+        ]
 
     async def post(self, request: web.Request) -> web.Response:
         """Begin an authentication, and respond with its id.

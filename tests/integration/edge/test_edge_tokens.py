@@ -50,7 +50,8 @@ async def test_wrong_credentials_are_refused_without_a_word_on_what_is_wrong_and
 
 async def test_nothing_is_taken_without_one_token_of_ours_and_none_is_logged(guarded_caller: EdgeCaller) -> None:
     token = (await _request_token(guarded_caller)).json["access_token"]
-    wrong = ("", token, _basic(), "Bearer", "Bearer ", "Bearer x.y.z", "Bearer \u00e9", f"Bearer {token[:-1]}")
+    wrong = ["", token, _basic(), "Bearer", "Bearer ", "Bearer: ", f"Bearer:{token}"]
+    wrong += ["Bearer x.y.z", "Bearer \u00e9", f"Bearer {token[:-1]}"]
     for values in ([], [f"Bearer {token}"] * 2, *([value] for value in wrong)):
         headers = [("Authorization", value) for value in values]
         with edge_log() as logged:
@@ -65,7 +66,9 @@ async def test_nothing_is_taken_without_one_token_of_ours_and_none_is_logged(gua
         (await guarded_caller.read(reader)).error(401)
     assert await guarded_caller.stored() == []
 
-    assert (await guarded_caller.notify(Authorization=f"Bearer {token}")).status == 204
+    for place, scheme in enumerate(("Bearer", "Bearer:", "bearer: ")):
+        response = await guarded_caller.notify(event(operationId=f"op_{place}"), Authorization=f"{scheme} {token}")
+        assert response.status == 204
 
 
 async def test_who_has_no_token_does_not_learn_what_there_is(guarded_caller: EdgeCaller) -> None:

@@ -65,7 +65,9 @@ class CallbackRefusal(_message.Message):
     reason: Global___CallbackRefusalReason.ValueType
     """Reason for the refusal. Required."""
     message: _builtins.str
-    """The error text for D1, at most 256 characters: no personal data, no secret. Empty: the gateway's default text."""
+    """The error text for D1, at most 256 characters: no personal data, no secret. Empty: the gateway's default text. Not
+    sent with NOT_ALLOWED.
+    """
     def __init__(
         self,
         *,

@@ -373,7 +373,8 @@ class CallbackRefusal(betterproto2.Message):
 
     message: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The error text for D1, at most 256 characters: no personal data, no secret. Empty: the gateway's default text.
+    The error text for D1, at most 256 characters: no personal data, no secret. Empty: the gateway's default text. Not
+    sent with NOT_ALLOWED.
     """
 
 
