@@ -26,6 +26,7 @@ from gateway.callbacks.model import (
     rank,
 )
 from gateway.callbacks.tokens import CallbackTokens
+from gateway.ports.callbacks import CallbackOutcome, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = ["Broker", "Handler", "HandlerSession", "Outcome", "Topic", "kind_of"]
@@ -66,11 +67,11 @@ class Broker:
 
     async def ask(
         self, request: callback.CallbackRequest, seconds: float, *, wait_for_handler: bool = True
-    ) -> callback.CallbackReply | None:
+    ) -> callback.CallbackReply | NoReply:
         """Send a callback request and wait for the accepted reply; see `gateway.ports.CallbackBus`."""
-        ended: asyncio.Future[callback.CallbackReply | None] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[callback.CallbackReply | NoReply] = asyncio.get_running_loop().create_future()
 
-        def end(reply: callback.CallbackReply | None) -> None:
+        def end(reply: callback.CallbackReply | NoReply) -> None:
             # The waiting task may have been cancelled in this turn of the loop.
             if not ended.done():
                 ended.set_result(reply)
@@ -93,11 +94,12 @@ class Broker:
             wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Returns:
-            A function that abandons the callback; `on_end` is not called after that.
+            A function that withdraws the callback request; `on_end` is not called after that.
         """
         topic = (request.issuer_id, kind_of(request))
-        if len(self._pending) >= _MAX_PENDING or not (wait_for_handler or self._is_served(topic)):
-            on_end(None)
+        is_full = len(self._pending) >= _MAX_PENDING
+        if is_full or not (wait_for_handler or self._is_served(topic)):
+            on_end(CallbackOutcome.FALLBACK if is_full else CallbackOutcome.NO_HANDLER)
             return lambda: None
         deadline = self._clock.time() + seconds
         request.token = self._tokens.make(deadline)
@@ -110,6 +112,7 @@ class Broker:
         def abandon() -> None:
             pending.on_end = None
             self._end(pending, None)
+            self._withdraw(pending)
 
         return abandon
 
@@ -172,6 +175,8 @@ class Broker:
             if pending is not None:
                 self._release(session, pending)
                 self._fill(session)
+        if pending is not None and outcome == callback.REPLY_OUTCOME_ACCEPTED:
+            self._withdraw(pending)
         return outcome
 
     def refresh(self, request: callback.CallbackRequest) -> bool:
@@ -298,11 +303,23 @@ class Broker:
     def _end(self, pending: PendingCallback, reply: callback.CallbackReply | None) -> None:
         """Report the end, once. Handlers with the callback request hold it until they reply."""
         on_end, pending.on_end = pending.on_end, None
+        no_reply = pending.no_reply
         pending.set_timer(None)
         self._stop_waiting(pending)
         self._forget_if_idle(pending)
         if on_end is not None:
-            on_end(reply)
+            on_end(no_reply if reply is None else reply)
+
+    def _withdraw(self, pending: PendingCallback) -> None:
+        """Take a callback request that is over back from the handlers that have not read it.
+
+        The others are at work on it, which takes up their room until they reply or it expires.
+        """
+        released = [session for session in pending.holders if session.handler.withdraw(pending.message.token)]
+        for session in released:
+            self._release(session, pending)
+        for session in sorted(released, key=rank):
+            self._fill(session)
 
     def _release(self, session: HandlerSession, pending: PendingCallback) -> None:
         session.held.pop(pending.message.token, None)

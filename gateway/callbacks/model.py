@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 from gateway.aio.clock import Timer
+from gateway.ports.callbacks import CallbackOutcome, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = [
@@ -32,8 +33,8 @@ Outcome: TypeAlias = "callback.ReplyOutcome.ValueType"
 OnOutcome: TypeAlias = Callable[[Outcome], None]
 """Called once with the outcome of a callback reply."""
 
-OnEnd: TypeAlias = Callable[[callback.CallbackReply | None], None]
-"""Called with the accepted callback reply, or with None if none arrived in time."""
+OnEnd: TypeAlias = Callable[[callback.CallbackReply | NoReply], None]
+"""Called with the accepted callback reply, or with why none arrived in time."""
 
 KINDS = tuple(request.name for request in callback.CallbackRequest.DESCRIPTOR.oneofs_by_name["request"].fields)
 """All kinds of callbacks."""
@@ -62,8 +63,12 @@ class Handler(Protocol):
         """Send a callback request, now or as soon as the handler reads on. The handler owns the message."""
         ...
 
-    def withdraw(self, token: str) -> None:
-        """Drop a callback request that expired before the handler read it."""
+    def withdraw(self, token: str) -> bool:
+        """Drop a callback request that nobody waits for.
+
+        Returns:
+            Whether the handler will not get it. If not, it may be at work on it.
+        """
         ...
 
 
@@ -160,6 +165,11 @@ class PendingCallback:
         if self.last_session is None:
             return left > 0
         return left >= MIN_PASS_ON_SECONDS and len(self.tried) < _MAX_ATTEMPTS
+
+    @property
+    def no_reply(self) -> NoReply:
+        """Why there is no reply, at the end."""
+        return CallbackOutcome.FALLBACK if self.tried else CallbackOutcome.NO_HANDLER
 
     def fits(self, reply: callback.CallbackReply) -> bool:
         """Return whether a callback reply is of the same kind, or a refusal."""

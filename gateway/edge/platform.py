@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from aiohttp import web
 
 from gateway.edge.auth_tokens import Token
+from gateway.ports import CallbackOutcome
 
-__all__ = ["PlatformCallbacks", "TokenBody", "standard_token_body"]
+__all__ = ["CALLBACK_OUTCOME", "PlatformCallbacks", "TokenBody", "standard_token_body"]
+
+CALLBACK_OUTCOME: Final = web.RequestKey("CALLBACK_OUTCOME", CallbackOutcome)
+"""Request key: how the request's callback request ended, for the log."""
 
 TokenBody: TypeAlias = Callable[[Token, str], Mapping[str, str | int]]
 """Builds the token endpoint's response body from a token and its scope (empty if none was agreed)."""

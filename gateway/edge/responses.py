@@ -11,7 +11,15 @@ from gateway.errors import GatewayError
 from gateway.logging import correlation
 from issuer.common.v1 import error_pb2
 
-__all__ = ["HttpError", "InternalHttpError", "answer_errors", "empty_response", "http_error_of", "json_response"]
+__all__ = [
+    "CallerGoneError",
+    "HttpError",
+    "InternalHttpError",
+    "answer_errors",
+    "empty_response",
+    "http_error_of",
+    "json_response",
+]
 
 _HTTP_STATUS = {error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: 503, error_pb2.ERROR_REASON_STORE_UNAVAILABLE: 503}
 # Without it aiohttp sends its version and Python's. Copied for each response, because aiohttp modifies the headers.
@@ -42,6 +50,13 @@ class HttpError(Exception):
         self.headers = headers
         self.cause = cause
         """What is wrong on our side; logged, never sent."""
+
+
+class CallerGoneError(HttpError):
+    """The sender hung up before its response, so nobody gets this one."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "the caller hung up")
 
 
 class InternalHttpError(HttpError):

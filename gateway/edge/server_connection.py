@@ -1,8 +1,8 @@
 """One connection at the edge, with the time limit for request heads that aiohttp lacks."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -11,10 +11,11 @@ from aiohttp.typedefs import Handler
 from cryptography import x509
 
 from gateway.aio.http_server import HttpConnection
+from gateway.edge.responses import CallerGoneError
 from gateway.logging.throttled import ThrottledLog
 from gateway.tls.client_certificate import Certificate, read
 
-__all__ = ["Connection", "ConnectionLog", "timed"]
+__all__ = ["Connection", "ConnectionLog", "is_caller_gone", "timed", "while_connected"]
 
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADER_BYTES: Final = 8190
@@ -73,6 +74,7 @@ class Connection(HttpConnection):
         self._is_serving = False
         self._body: StreamReader = EMPTY_PAYLOAD
         self._is_lost = asyncio.Event()
+        self._abandonable: asyncio.Timeout | None = None
         self._certificate: Certificate | None = None
 
     @property
@@ -88,6 +90,11 @@ class Connection(HttpConnection):
                 self._certificate = read(x509.load_der_x509_certificate(encoded))
         return self._certificate
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is lost, so that no response reaches the client."""
+        return self._is_lost.is_set()
+
     async def wait_lost(self) -> None:
         """Wait until the connection is lost."""
         await self._is_lost.wait()
@@ -100,10 +107,38 @@ class Connection(HttpConnection):
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the timer, and release `wait_lost`."""
+        """Stop the timer, release `wait_lost`, and cancel the block of `while_open`.
+
+        A client that closes only its side of the connection is gone too. TLS 1.3 would let the gateway send on (RFC
+        8446, section 6.1), but Python's TLS closes both sides on a closure alert or on the end of the stream. HTTP asks
+        for no more: to it, a client's closure alert begins the end of the connection (RFC 9112, section 9.8).
+        """
         self._end_head()
         self._is_lost.set()
+        if self._abandonable is not None:
+            self._abandonable.reschedule(self._loop.time())
         super().connection_lost(exc)
+
+    @asynccontextmanager
+    async def while_open(self) -> AsyncIterator[None]:
+        """Cancel the block as soon as the connection is lost.
+
+        Raises:
+            CallerGoneError: The connection is lost; if it was before, the block was not entered.
+        """
+        if self.is_lost:
+            raise CallerGoneError
+        try:
+            async with asyncio.timeout(None) as abandonable:
+                self._abandonable = abandonable
+                try:
+                    yield
+                finally:
+                    self._abandonable = None
+        except TimeoutError:
+            if abandonable.expired():
+                raise CallerGoneError from None
+            raise
 
     @contextmanager
     def serving(self, body: StreamReader) -> Iterator[None]:
@@ -133,6 +168,22 @@ class Connection(HttpConnection):
         self._connection_log.slow_head.warning(peer=self.peername[0] if self.peername else None)
         if self.transport is not None:
             self.transport.abort()
+
+
+def is_caller_gone(request: web.Request) -> bool:
+    """Return whether the client hung up, so that it gets no response."""
+    return cast("Connection", request.protocol).is_lost
+
+
+@asynccontextmanager
+async def while_connected(request: web.Request) -> AsyncIterator[None]:
+    """Cancel the block as soon as the client hangs up. Only for what may be left undone.
+
+    Raises:
+        CallerGoneError: The client has hung up.
+    """
+    async with cast("Connection", request.protocol).while_open():
+        yield
 
 
 @web.middleware

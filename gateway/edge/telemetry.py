@@ -14,7 +14,9 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
 from gateway.auth.issuers import Issuers
+from gateway.edge.platform import CALLBACK_OUTCOME
 from gateway.edge.responses import HttpError, InternalHttpError, http_error_of
+from gateway.edge.server_connection import is_caller_gone
 from gateway.logging import correlation
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing, fail
@@ -26,6 +28,8 @@ _log = structlog.get_logger(__name__)
 _ID: Final = re.compile(r"(?![0-9]{10})(?!([0-9][_-]*){10,}\Z)[A-Za-z0-9_-]{1,64}")
 _UNKNOWN: Final = "unknown"
 _OTHER: Final = "other"
+_NONE: Final = "none"
+"""The status of a request whose sender hung up before the response."""
 _CAPITAL: Final = re.compile("(?<=[a-z])[A-Z]")
 
 
@@ -54,18 +58,25 @@ class EdgeTelemetry:
                     response = await handler(request)
                 except Exception as error:
                     failure = http_error_of(error)
-                    seconds = self._count(route, method, failure.status, started)
-                    span.set_attribute("http.response.status_code", failure.status)
+                    status = _NONE if is_caller_gone(request) else failure.status
+                    seconds = self._count(route, method, status, started)
+                    if status != _NONE:
+                        span.set_attribute("http.response.status_code", status)
                     if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                         fail(span, str(failure.status))
-                    _log_failure(request, _facts(route, method, failure.status, seconds), failure, error)
+                    _log_failure(request, _facts(request, route, method, status, seconds), failure, error)
                     raise
-                seconds = self._count(route, method, response.status, started)
-                span.set_attribute("http.response.status_code", response.status)
+                status = _NONE if is_caller_gone(request) else response.status
+                seconds = self._count(route, method, status, started)
+                if status != _NONE:
+                    span.set_attribute("http.response.status_code", status)
+            if status == _NONE:
+                _log.warning("callback_abandoned", **_facts(request, route, method, status, seconds), **_ids(request))
+                return response
             is_quiet = route in quiet_routes and response.status < HTTPStatus.BAD_REQUEST
             level = logging.DEBUG if is_quiet else logging.INFO
             if self._log.is_enabled_for(level):
-                self._log_success(level, request, _facts(route, method, response.status, seconds))
+                self._log_success(level, request, _facts(request, route, method, status, seconds))
             return response
 
         return measure
@@ -74,14 +85,14 @@ class EdgeTelemetry:
         """Count a response, by its HTTP status, to data that cannot be read as a request."""
         self._series(_UNKNOWN, _OTHER, status)[0].inc()
 
-    def _count(self, route: str, method: str, status: int, started: float) -> float:
+    def _count(self, route: str, method: str, status: int | str, started: float) -> float:
         seconds = perf_counter() - started
         requests, durations = self._series(route, method, status)
         requests.inc()
         durations.observe(seconds)
         return seconds
 
-    def _find_series(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    def _find_series(self, route: str, method: str, status: int | str) -> tuple[Counter, Histogram]:
         metrics = self._metrics
         return metrics.edge_requests.labels(route, method, status), metrics.edge_seconds.labels(route)
 
@@ -97,12 +108,17 @@ def _log_failure(request: web.Request, facts: dict[str, Any], failure: HttpError
         facts["cause"] = failure.cause
     if isinstance(failure, InternalHttpError):
         _log.error("callback_failed", **facts, exc_info=error)
+    elif facts["status"] == _NONE:
+        _log.warning("callback_abandoned", **facts)
     else:
         _log.warning("callback_rejected", **facts, error=failure.logged)
 
 
-def _facts(route: str, method: str, status: int, seconds: float) -> dict[str, Any]:
-    return {"callback": route, "method": method, "status": status, "duration_ms": round(seconds * 1000, 1)}
+def _facts(request: web.Request, route: str, method: str, status: int | str, seconds: float) -> dict[str, Any]:
+    facts = {"callback": route, "method": method, "status": status, "duration_ms": round(seconds * 1000, 1)}
+    if CALLBACK_OUTCOME in request:
+        facts["outcome"] = request[CALLBACK_OUTCOME].value
+    return facts
 
 
 def _ids(request: web.Request) -> dict[str, str]:

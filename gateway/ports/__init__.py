@@ -3,7 +3,7 @@
 The protobuf messages are the model: a port takes and returns them.
 """
 
-from gateway.ports.callbacks import AuthenticationResultStore, CallbackBus
+from gateway.ports.callbacks import AuthenticationResultStore, CallbackBus, CallbackOutcome, NoReply, outcome_of
 from gateway.ports.cards import Call, CardDataEncryption, CardIssuer
 from gateway.ports.consumers import Authenticators, Consumers
 from gateway.ports.event_log import (
@@ -28,6 +28,7 @@ __all__ = [
     "Authenticators",
     "Call",
     "CallbackBus",
+    "CallbackOutcome",
     "CardDataEncryption",
     "CardIssuer",
     "Consumers",
@@ -40,6 +41,7 @@ __all__ = [
     "KeyValueStore",
     "Lease",
     "LogBounds",
+    "NoReply",
     "OperationHistory",
     "Read",
     "Scope",
@@ -48,4 +50,5 @@ __all__ = [
     "StoredSubscription",
     "SubscriptionLeases",
     "ThreeDSServer",
+    "outcome_of",
 ]

@@ -1,11 +1,31 @@
 """Callbacks that need a reply: the bus to handlers, and the results of authentications."""
 
-from typing import Protocol
+from enum import StrEnum
+from typing import Literal, Protocol, TypeAlias
 
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.consumer.v1.authentication_pb2 import AuthenticationResult
 
-__all__ = ["AuthenticationResultStore", "CallbackBus"]
+__all__ = ["AuthenticationResultStore", "CallbackBus", "CallbackOutcome", "NoReply", "outcome_of"]
+
+
+class CallbackOutcome(StrEnum):
+    """How a callback request ended: the word for it in logs and metrics."""
+
+    ANSWERED = "answered"
+    """A handler's reply counts."""
+    REFUSED = "refused"
+    """A handler's refusal counts."""
+    FALLBACK = "fallback"
+    """A handler had it, and none replied in time."""
+    NO_HANDLER = "no_handler"
+    """No handler had it before its deadline."""
+    WITHDRAWN = "withdrawn"
+    """Nobody waits for the reply any more: the platform hung up, or a result came another way."""
+
+
+NoReply: TypeAlias = Literal[CallbackOutcome.FALLBACK, CallbackOutcome.NO_HANDLER]
+"""Why there is no reply."""
 
 
 class CallbackBus(Protocol):
@@ -13,8 +33,8 @@ class CallbackBus(Protocol):
 
     async def ask(
         self, request: callback.CallbackRequest, seconds: float, *, wait_for_handler: bool = True
-    ) -> callback.CallbackReply | None:
-        """Send a callback request and wait for the reply.
+    ) -> callback.CallbackReply | NoReply:
+        """Send a callback request and wait for the reply. If this is cancelled, the request is withdrawn.
 
         Args:
             request: The request with its issuer and correlation id; the bus sets the other fields.
@@ -22,9 +42,17 @@ class CallbackBus(Protocol):
             wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Returns:
-            A valid reply that fits the request; None if none arrived in time.
+            A valid reply that fits the request, or why none arrived in time.
         """
         ...
+
+
+def outcome_of(reply: callback.CallbackReply | NoReply) -> CallbackOutcome:
+    """Return how a callback request ended that somebody waited for to the end."""
+    if isinstance(reply, CallbackOutcome):
+        return reply
+    is_refusal = reply.WhichOneof("response") == "refusal"
+    return CallbackOutcome.REFUSED if is_refusal else CallbackOutcome.ANSWERED
 
 
 class AuthenticationResultStore(Protocol):

@@ -9,7 +9,7 @@ from typing import Final
 from opentelemetry.trace import SpanKind
 
 from gateway.errors import GatewayError
-from gateway.ports import Appendable, CallbackBus, Event
+from gateway.ports import Appendable, CallbackBus, CallbackOutcome, Event, NoReply, outcome_of
 from gateway.ports.meter import CircuitState, Exchange
 from gateway.telemetry.metrics import InProgress, Metrics
 from gateway.telemetry.tracing import Tracing, fail
@@ -60,22 +60,24 @@ class InstrumentedBus:
 
     async def ask(
         self, request: callback.CallbackRequest, seconds: float, *, wait_for_handler: bool = True
-    ) -> callback.CallbackReply | None:
+    ) -> callback.CallbackReply | NoReply:
         """See `gateway.ports.CallbackBus`."""
         kind = request.WhichOneof("request") or "unknown"
         started = perf_counter()
         open_now = self._open(kind)
         open_now.count += 1
-        try:
-            with self._tracing.span(kind, SpanKind.INTERNAL) as span:
+        # Whatever ends this before there is an outcome, nobody waits any more.
+        outcome = CallbackOutcome.WITHDRAWN
+        with self._tracing.span(kind, SpanKind.INTERNAL) as span:
+            try:
                 reply = await self._bus.ask(request, seconds, wait_for_handler=wait_for_handler)
-                outcome = _outcome(reply)
-                span.set_attribute("d1_gateway.outcome", outcome)
-        finally:
-            open_now.count -= 1
-        self._seconds(kind).observe(perf_counter() - started)
-        self._ended(kind, outcome).inc()
-        return reply
+                outcome = outcome_of(reply)
+                return reply
+            finally:
+                open_now.count -= 1
+                self._seconds(kind).observe(perf_counter() - started)
+                self._ended(kind, outcome.value).inc()
+                span.set_attribute("d1_gateway.outcome", outcome.value)
 
 
 class Upstreams:
@@ -130,9 +132,3 @@ class Upstreams:
     def misfit(self, upstream: str, message: str, field: str) -> None:
         """See `gateway.ports.meter.UpstreamMeter`."""
         self._metrics.upstream_misfits.labels(upstream, message, field).inc()
-
-
-def _outcome(reply: callback.CallbackReply | None) -> str:
-    if reply is None:
-        return "unanswered"
-    return "refused" if reply.WhichOneof("response") == "refusal" else "replied"

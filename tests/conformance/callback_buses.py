@@ -28,8 +28,9 @@ class Connected:
         assert self._registry.refresh(request)
         self.requests.append(request)
 
-    def withdraw(self, token: str) -> None:
+    def withdraw(self, token: str) -> bool:
         self.withdrawn.append(token)
+        return False
 
     @property
     def correlation_ids(self) -> list[str]:

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from gateway.ports import CallbackOutcome, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.conformance.callback_buses import Bus, Connected, alone, over_two_gateways
 from tests.unit.callbacks.broker_samples import TOPICS, a_refusal, a_reply, a_request
@@ -41,7 +42,7 @@ async def handler(bus: Bus) -> Connected:
 
 def sent(
     bus: Bus, name: str = "q", seconds: float = LONG, *, wait_for_handler: bool = True
-) -> "asyncio.Task[callback.CallbackReply | None]":
+) -> "asyncio.Task[callback.CallbackReply | NoReply]":
     """Send a callback request."""
     request = a_request(correlation_id=name)
     return asyncio.create_task(bus.asking.ask(request, seconds, wait_for_handler=wait_for_handler))
@@ -53,7 +54,7 @@ async def test_the_reply_that_counts_is_returned_and_its_handler_learns_so(
     bus: Bus,
     handler: Connected,
     reply_to: Callable[[str], callback.CallbackReply],
-    send: "Callable[[Bus], asyncio.Task[callback.CallbackReply | None]]",
+    send: "Callable[[Bus], asyncio.Task[callback.CallbackReply | NoReply]]",
 ) -> None:
     request = send(bus)
     reply = reply_to((await handler.next()).token)
@@ -80,7 +81,7 @@ async def test_a_callback_request_arrives_unchanged_with_all_that_a_handler_need
 async def test_without_a_reply_a_callback_is_withdrawn_at_its_deadline(bus: Bus, handler: Connected) -> None:
     began = time.monotonic()
 
-    assert await bus.asking.ask(a_request(), 0.5) is None
+    assert await bus.asking.ask(a_request(), 0.5) == CallbackOutcome.FALLBACK
 
     assert time.monotonic() - began >= 0.499
     await bus.settled()
@@ -92,7 +93,7 @@ async def test_without_a_handler_anywhere_what_does_not_wait_for_one_is_over_at_
     await bus.connect(topics=TOPICS[1:])
 
     async with asyncio.timeout(LONG / 2):
-        assert await sent(bus, wait_for_handler=False) is None
+        assert await sent(bus, wait_for_handler=False) == CallbackOutcome.NO_HANDLER
 
 
 async def test_a_callback_waits_for_a_handler_to_connect(bus: Bus) -> None:
@@ -102,7 +103,7 @@ async def test_a_callback_waits_for_a_handler_to_connect(bus: Bus) -> None:
     handler = await bus.connect()
 
     assert await handler.reply(a_reply((await handler.next()).token)) == ACCEPTED
-    assert await request is not None
+    assert isinstance(await request, callback.CallbackReply)
 
 
 async def test_the_first_reply_of_the_right_kind_counts_and_a_second_one_is_reported_as_such(
@@ -156,7 +157,7 @@ async def test_what_a_handler_leaves_undone_goes_to_another(bus: Bus) -> None:
     again = await left.next()
     assert (again.token, again.attempt) == (gone.requests[0].token, 2)
     assert await left.reply(a_reply(again.token)) == ACCEPTED
-    assert await request is not None
+    assert isinstance(await request, callback.CallbackReply)
 
 
 async def test_who_takes_too_long_is_not_waited_for_and_the_first_reply_counts(bus: Bus) -> None:
@@ -203,6 +204,8 @@ async def test_of_many_callback_requests_at_once_each_gets_its_own_reply(bus: Bu
         task.cancel()
     await asyncio.gather(*answering, return_exceptions=True)
 
-    assert [reply.refusal.message for reply in replies if reply is not None] == [str(number) for number in range(150)]
+    assert [reply.refusal.message for reply in replies if isinstance(reply, callback.CallbackReply)] == [
+        str(number) for number in range(150)
+    ]
     assert sum(len(handler.requests) for handler in handlers) == 150
     await bus.settled()

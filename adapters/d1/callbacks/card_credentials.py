@@ -45,7 +45,7 @@ class CardCredentialsCallback:
         issuer_id = issuer_in_path(request, self._issuers)
         wanted = requests_pb2.CardCredentialsRequest(card_id=id_in_path(request, "cardId", CARD_ID))
         reply = await self._dispatcher.ask(
-            callback.CallbackRequest(issuer_id=issuer_id, card_credentials=wanted), self._policy
+            request, callback.CallbackRequest(issuer_id=issuer_id, card_credentials=wanted), self._policy
         )
         credentials = reply.card_credentials
         encrypted = (

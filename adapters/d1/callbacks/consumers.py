@@ -68,7 +68,7 @@ class ConsumerCallbacks:
                 card_id=id_in_query(request, d1.CONSUMER_INFORMATION_CARD_PARAMETER, CARD_ID),
             ),
         )
-        reply = await self._dispatcher.ask(wanted, self._information)
+        reply = await self._dispatcher.ask(request, wanted, self._information)
         return json_response(d1.CONSUMER_INFORMATION_STATUS, _named(reply.consumer_information.personal_information))
 
     async def post_otp(self, request: web.Request) -> web.Response:
@@ -84,7 +84,8 @@ class ConsumerCallbacks:
             card_id=id_in_query(request, d1.DELIVER_OTP_CARD_PARAMETER, CARD_ID),
         )
         _parse_delivery(await read_fields(request), delivery)
-        await self._dispatcher.ask(callback.CallbackRequest(issuer_id=issuer_id, deliver_otp=delivery), self._otp)
+        wanted = callback.CallbackRequest(issuer_id=issuer_id, deliver_otp=delivery)
+        await self._dispatcher.ask(request, wanted, self._otp)
         return empty_response(d1.DELIVER_OTP_STATUS)
 
 

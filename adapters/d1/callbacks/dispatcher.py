@@ -5,9 +5,13 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
+from aiohttp import web
+
+from gateway.edge.platform import CALLBACK_OUTCOME
 from gateway.edge.responses import HttpError
+from gateway.edge.server_connection import while_connected
 from gateway.logging import correlation
-from gateway.ports import CallbackBus
+from gateway.ports import CallbackBus, CallbackOutcome, outcome_of
 from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2
@@ -35,22 +39,32 @@ class CallbackDispatcher:
         self._bus = bus
 
     async def ask(
-        self, request: callback.CallbackRequest, policy: CallbackPolicySettings, *, wait_for_handler: bool = True
+        self,
+        received: web.Request,
+        request: callback.CallbackRequest,
+        policy: CallbackPolicySettings,
+        *,
+        wait_for_handler: bool = True,
     ) -> callback.CallbackReply:
-        """Send a callback request and return the reply.
+        """Send a callback request and return the reply. If D1 hangs up, the request is withdrawn.
 
         Args:
+            received: D1's HTTP request.
             request: The request, with its issuer.
             policy: Deadline and fallback.
             wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Raises:
+            CallerGoneError: D1 hung up.
             NoReplyError: No handler replied in time.
             HttpError: The handler declined.
         """
         request.correlation_id = correlation.current()
-        reply = await self._bus.ask(request, policy.deadline_seconds, wait_for_handler=wait_for_handler)
-        if reply is None:
+        async with while_connected(received):
+            received[CALLBACK_OUTCOME] = CallbackOutcome.WITHDRAWN
+            reply = await self._bus.ask(request, policy.deadline_seconds, wait_for_handler=wait_for_handler)
+        received[CALLBACK_OUTCOME] = outcome_of(reply)
+        if isinstance(reply, CallbackOutcome):
             raise NoReplyError(policy.fallback_status, policy.fallback_error)
         if reply.WhichOneof("response") == "refusal":
             status, text = _DECLINED[reply.refusal.reason]

@@ -76,7 +76,7 @@ class StepUpCallbacks:
         wanted = requests_pb2.AuthenticateConsumerRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
         _parse(await read_fields(request), wanted)
         reply = await self._dispatcher.ask(
-            callback.CallbackRequest(issuer_id=issuer_id, authenticate=wanted), self._authenticate
+            request, callback.CallbackRequest(issuer_id=issuer_id, authenticate=wanted), self._authenticate
         )
         return json_response(
             d1.AUTHENTICATE_STATUS, {d1.AuthenticationReference.AUTHENTICATION_ID: reply.authenticate.authentication_id}
@@ -95,7 +95,7 @@ class StepUpCallbacks:
         )
         result = await self._stored(issuer_id, wanted)
         if result is None:
-            result = await self._reported(issuer_id, wanted)
+            result = await self._reported(request, issuer_id, wanted)
         body = {
             d1.AuthenticationResult.AUTHENTICATION_ID: wanted.authentication_id,
             d1.AuthenticationResult.STATUS: _word(result.status),
@@ -105,12 +105,12 @@ class StepUpCallbacks:
         return json_response(d1.AUTHENTICATION_RESULT_STATUS, body)
 
     async def _reported(
-        self, issuer_id: str, wanted: requests_pb2.AuthenticationResultRequest
+        self, polled: web.Request, issuer_id: str, wanted: requests_pb2.AuthenticationResultRequest
     ) -> authentication.AuthenticationResult:
         """Return the first final result that a handler or CompleteAuthentication reports in time, or pending."""
         # Both at once: a handler that hangs does not hide a result, and D1 waits for the longer of the two times.
         stored = asyncio.create_task(self._stored(issuer_id, wanted, self._wait_seconds))
-        asked = asyncio.create_task(self._ask(issuer_id, wanted))
+        asked = asyncio.create_task(self._ask(polled, issuer_id, wanted))
         try:
             await asyncio.wait((stored, asked), return_when=asyncio.FIRST_COMPLETED)
             if stored.done() and (result := stored.result()) is not None:
@@ -141,12 +141,12 @@ class StepUpCallbacks:
             return None
 
     async def _ask(
-        self, issuer_id: str, wanted: requests_pb2.AuthenticationResultRequest
+        self, polled: web.Request, issuer_id: str, wanted: requests_pb2.AuthenticationResultRequest
     ) -> authentication.AuthenticationResult:
         request = callback.CallbackRequest(issuer_id=issuer_id, authentication_result=wanted)
         try:
             # Nobody needs a handler to connect: the result may be reported without one.
-            reply = await self._dispatcher.ask(request, self._result, wait_for_handler=False)
+            reply = await self._dispatcher.ask(polled, request, self._result, wait_for_handler=False)
         except NoReplyError:
             if not self._pending_without_reply:
                 raise

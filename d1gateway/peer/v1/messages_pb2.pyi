@@ -52,7 +52,7 @@ class PeerMessage(_message.Message):
 
     @_builtins.property
     def withdrawn(self) -> Global___WithdrawnRequest:
-        """A callback request of the sender whose time is over."""
+        """A callback request of the sender that nobody waits for."""
 
     @_builtins.property
     def capacity(self) -> Global___Capacity:
@@ -256,7 +256,7 @@ Global___DeclinedRequest: _TypeAlias = DeclinedRequest  # noqa: Y015
 
 @_typing.final
 class WithdrawnRequest(_message.Message):
-    """A callback request of the sender whose time is over."""
+    """A callback request of the sender that nobody waits for: it has expired, D1 hung up, or another handler replied."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

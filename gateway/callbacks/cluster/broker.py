@@ -71,9 +71,11 @@ class SharedBroker(Broker):
             self._fill(session)
 
     def withdraw(self, session: HandlerSession, token: str) -> None:
-        """Withdraw a callback request of a peer, because it has expired there."""
+        """Withdraw a callback request of a peer, because nobody waits for it there."""
         pending = session.held.get(token)
-        if pending is not None:
-            session.handler.withdraw(token)
+        if pending is None:
+            return
+        # A handler that works on it has no room for another one; if it has expired, the handler knows.
+        if session.handler.withdraw(token) or self._clock.time() >= pending.deadline:
             self._release(session, pending)
             self._fill(session)

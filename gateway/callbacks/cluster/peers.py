@@ -53,10 +53,12 @@ class _RemoteHandler:
             declined = peer.DeclinedRequest(handler_session_id=session_id, token=request.token)
             self._clock.call_at(now, self._decline, gateway, declined)
 
-    def withdraw(self, token: str) -> None:
+    def withdraw(self, token: str) -> bool:
         gateway, session_id = self._remote_id
         withdrawn = peer.WithdrawnRequest(handler_session_id=session_id, token=token)
         self._link.send(gateway, peer.PeerMessage(sender=self._us, withdrawn=withdrawn))
+        # The peer knows whether the handler is at work on it, and declines what the handler has no room for.
+        return True
 
 
 @dataclass(slots=True)

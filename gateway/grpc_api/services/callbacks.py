@@ -167,9 +167,12 @@ class _Outbox:
         """See `gateway.callbacks.model.Handler`."""
         self.put(callback.HandleCallbacksResponse(callback_request=request))
 
-    def withdraw(self, token: str) -> None:
+    def withdraw(self, token: str) -> bool:
         """See `gateway.callbacks.model.Handler`."""
-        self._messages = [message for message in self._messages if message.callback_request.token != token]
+        kept = [message for message in self._messages if message.callback_request.token != token]
+        is_dropped = len(kept) < len(self._messages)
+        self._messages = kept
+        return is_dropped
 
     def expect_outcome(self) -> None:
         """Note that `report` will be called."""

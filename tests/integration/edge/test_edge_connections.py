@@ -101,6 +101,6 @@ async def test_who_hangs_up_in_the_middle_of_a_body_leaves_nothing(caller: EdgeC
                 # Only the edge's log shows it.
                 while not logged:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-    assert [(entry["event"], entry["log_level"]) for entry in logged] == [("callback_rejected", "warning")]
+    assert [(entry["event"], entry["log_level"]) for entry in logged] == [("callback_abandoned", "warning")]
     assert await caller.stored() == []
     assert (await caller.notify()).status == 204

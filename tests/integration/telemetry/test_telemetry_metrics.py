@@ -100,7 +100,7 @@ async def test_a_callback_is_counted_by_its_outcome(view: OperatorView) -> None:
     assert await view.call("GET", CONSUMER) == 500
 
     found = await view.scrape()
-    for outcome in ("replied", "refused", "unanswered"):
+    for outcome in ("answered", "refused", "no_handler"):
         assert found.growth(before, "callbacks_total", kind=kind, outcome=outcome) == 1
     assert found.growth(before, "callback_duration_seconds_count", kind=kind) == 3
     assert (open_while_pending, found.value("callbacks_open", kind=kind)) == ([1, 1], 0)

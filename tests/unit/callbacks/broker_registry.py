@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from gateway.callbacks.broker import Broker, Outcome, Topic
+from gateway.ports import NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_reply, a_request
@@ -47,7 +48,7 @@ class CallbackRegistry:
     def __init__(self) -> None:
         self.clock = VirtualClock(1000.0)
         self.broker = Broker(self.clock, wall_clock=lambda: self.clock.time() + 700_000_000)
-        self.ended: dict[str, callback.CallbackReply | None] = {}
+        self.ended: dict[str, callback.CallbackReply | NoReply] = {}
 
     def connect(self, max_in_flight: int = 16, topics: tuple[Topic, ...] = TOPICS) -> Connected:
         return Connected(self.broker, topics, max_in_flight)
@@ -55,7 +56,7 @@ class CallbackRegistry:
     def ask(
         self, name: str = "q", seconds: float = 8.0, *, topic: Topic = TOPICS[0], wait_for_handler: bool = True
     ) -> Callable[[], None]:
-        def end(reply: callback.CallbackReply | None) -> None:
+        def end(reply: callback.CallbackReply | NoReply) -> None:
             assert name not in self.ended
             self.ended[name] = reply
 

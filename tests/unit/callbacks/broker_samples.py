@@ -46,12 +46,15 @@ class RecordingHandler:
     def __init__(self) -> None:
         self.requests: list[callback.CallbackRequest] = []
         self.withdrawn: list[str] = []
+        self.is_reading = True
+        """Whether it reads at once what it is sent; if not, it never reads what is withdrawn."""
 
     def send(self, request: callback.CallbackRequest) -> None:
         self.requests.append(request)
 
-    def withdraw(self, token: str) -> None:
+    def withdraw(self, token: str) -> bool:
         self.withdrawn.append(token)
+        return not self.is_reading
 
     @property
     def asked(self) -> list[str]:

@@ -13,6 +13,7 @@ from typing import ClassVar
 from gateway.callbacks.broker import Broker, Outcome
 from gateway.callbacks.model import CallbackRegistry
 from gateway.callbacks.tokens import CallbackTokens
+from gateway.ports import CallbackOutcome, NoReply, outcome_of
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.watch import MAX_SLOW_HANDLERS, OUTCOMES, Peer, Place, Request, Watch, fits
@@ -160,22 +161,30 @@ class WatchedBroker(Watch[_Peer, _Request]):
         if shown != expected or abs(shown_wrongly_by) > _MS:
             self.broken("a callback request says what is so", peer, request, shown, shown_wrongly_by)
 
-    def was_withdrawn(self, peer: _Peer, token: str) -> None:
-        request = peer.held.pop(token, None)
+    def was_withdrawn(self, peer: _Peer, token: str) -> bool:
+        request = peer.held.get(token)
         self.tell("-", peer, "need not answer", request or token)
-        if request is None or self.clock.time() < request.deadline:
-            self.broken("a callback request is withdrawn from who has it, when its time is over", peer)
+        is_out_of_time = request is not None and self.clock.time() >= request.deadline
+        if request is None or not (is_out_of_time or request.is_over):
+            self.broken("a callback request is withdrawn from who has it, when nobody waits for it", peer)
+        is_dropped = is_out_of_time or not peer.reads
+        if is_dropped:
+            del peer.held[token]
+        return is_dropped
 
-    def has_ended(self, request: _Request, reply: callback.CallbackReply | None) -> None:
-        self.tell("-", request, "ends with", "nothing" if reply is None else reply.WhichOneof("response"))
+    def has_ended(self, request: _Request, reply: callback.CallbackReply | NoReply) -> None:
+        self.tell("-", request, "ends with", outcome_of(reply))
         if request.is_over:
             self.broken("a callback request ends once, and not for who waits no more", request)
         self._is_over(request)
         now = self.clock.time()
-        if reply is not None:
+        if not isinstance(reply, CallbackOutcome):
             if reply is not request.accepted:
                 self.broken("the accepted reply is the first that is right and in time", request)
-        elif now < request.deadline and not self._is_hopeless(request):
+            return
+        if (reply == CallbackOutcome.NO_HANDLER) == bool(request.peers):
+            self.broken("the end says whether a handler had it", request, reply)
+        if now < request.deadline and not self._is_hopeless(request):
             self.broken("a callback request is not given up while there is time and somebody to answer", request)
         elif now > request.deadline and now != self._stalled_until:
             self.broken("without a reply a callback request ends at its deadline", request)
@@ -244,6 +253,8 @@ class WatchedBroker(Watch[_Peer, _Request]):
             if is_slow and not peer.could_be_slow(now, self._stalled_until):
                 self.broken("only who let half of the time pass counts as slow", peer)
             for request in peer.held.values():
+                if request.is_over and not peer.reads:
+                    self.broken("what nobody waits for is not left for who has not read it", peer, request)
                 if request.deadline <= now:
                     self.broken("what is out of time is withdrawn", peer, request)
                 half = request.halves[-1]

@@ -7,6 +7,7 @@ who ask see of them, over any bus, is in ``tests/conformance/test_callback_bus.p
 import pytest
 
 from gateway.callbacks.broker import kind_of
+from gateway.ports import CallbackOutcome
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_registry import (
     ACCEPTED,
@@ -17,6 +18,8 @@ from tests.unit.callbacks.broker_registry import (
     CallbackRegistry,
 )
 from tests.unit.callbacks.broker_samples import ISSUER, TOPICS, a_reply
+
+NO_HANDLER = CallbackOutcome.NO_HANDLER
 
 
 @pytest.fixture
@@ -154,7 +157,37 @@ def test_a_callback_ends_at_its_deadline_from_which_on_replies_are_late(
 
     assert handler.reply() == LATE
     registry.clock.run_until(1008.0)
-    assert registry.ended == {"q": None}
+    assert registry.ended == {"q": CallbackOutcome.FALLBACK}
+    registry.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("is_reading", [True, False])
+def test_what_nobody_waits_for_is_taken_back_from_handlers_that_do_not_work_on_it(
+    registry: CallbackRegistry, *, is_reading: bool
+) -> None:
+    handler = registry.connect(max_in_flight=1)
+    handler.is_reading = is_reading
+    withdraw = registry.ask("1")
+    registry.ask("2")
+
+    withdraw()
+
+    assert handler.asked == (["1"] if is_reading else ["1", "2"])
+    assert handler.reply() == ALREADY_ANSWERED
+    assert handler.asked == ["1", "2"]
+    assert registry.ended == {}
+
+
+def test_a_handler_that_has_not_read_what_another_one_answered_does_not_get_it(registry: CallbackRegistry) -> None:
+    slow = registry.connect(max_in_flight=1)
+    slow.is_reading = False
+    registry.ask("1")
+    prompt = registry.connect()
+    registry.clock.run_for(4)
+
+    assert prompt.reply() == ACCEPTED
+
+    assert slow.withdrawn == [slow.token()]
     registry.assert_nothing_is_left()
 
 
@@ -162,16 +195,16 @@ def test_a_callback_that_does_not_wait_for_a_handler_ends_when_nobody_is_left_wh
     registry: CallbackRegistry,
 ) -> None:
     registry.ask("0", wait_for_handler=False)
-    assert registry.ended == {"0": None}
+    assert registry.ended == {"0": NO_HANDLER}
 
     handler = registry.connect(max_in_flight=1)
     registry.ask("1", wait_for_handler=False)
     registry.ask("2", wait_for_handler=False)
     registry.ask("3", wait_for_handler=True)
-    assert registry.ended == {"0": None}, "it does wait for its room"
+    assert registry.ended == {"0": NO_HANDLER}, "it does wait for its room"
 
     handler.drain()
-    assert registry.ended == {"0": None, "2": None}
+    assert registry.ended == {"0": NO_HANDLER, "2": NO_HANDLER}
     assert handler.reply() == ACCEPTED
 
 
@@ -181,7 +214,7 @@ def test_beyond_ten_thousand_open_callbacks_none_is_sent(registry: CallbackRegis
 
     registry.ask("one too many")
 
-    assert registry.ended == {"one too many": None}
+    assert registry.ended == {"one too many": CallbackOutcome.FALLBACK}
     registry.clock.run_for(8)
     assert len(registry.ended) == 10_001
     registry.assert_nothing_is_left()

@@ -7,6 +7,7 @@ import weakref
 import pytest
 
 from gateway.callbacks.broker import Broker
+from gateway.ports import CallbackOutcome, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_registry import ACCEPTED, ALREADY_ANSWERED, Connected
 from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_reply, a_request
@@ -22,14 +23,14 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def asking(broker: Broker) -> "asyncio.Task[callback.CallbackReply | None]":
+async def asking(broker: Broker) -> "asyncio.Task[callback.CallbackReply | NoReply]":
     """Ask, and let that take effect."""
     task = asyncio.create_task(broker.ask(a_request(), 30))
     await settle()
     return task
 
 
-async def cancel(task: "asyncio.Task[callback.CallbackReply | None]") -> None:
+async def cancel(task: "asyncio.Task[callback.CallbackReply | NoReply]") -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -75,8 +76,8 @@ async def test_a_handler_that_is_gone_is_held_by_nothing(broker: Broker) -> None
     unanswered = asyncio.create_task(broker.ask(a_request(), 0.02))
     left = await asking(broker)
     broker.reply(session, a_reply(handler.requests[0].token))
-    assert await answered is not None
-    assert await unanswered is None
+    assert isinstance(await answered, callback.CallbackReply)
+    assert await unanswered == CallbackOutcome.FALLBACK
     broker.disconnect(session)
     await cancel(left)
     remains = weakref.ref(handler)

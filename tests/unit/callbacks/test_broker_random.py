@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from gateway.ports import CallbackOutcome
 from tests.unit.callbacks.broker_schedules import schedule_of
 from tests.unit.callbacks.random_lives import Lives
 
@@ -29,9 +30,7 @@ def test_the_schedules_reach_all_that_can_happen_to_a_callback_request() -> None
     expected = {
         *(f"attempt {number}" for number in range(4)),
         "drains",
-        "ends with deliver_otp",
-        "ends with nothing",
-        "ends with refusal",
+        *(f"ends with {outcome}" for outcome in CallbackOutcome if outcome != CallbackOutcome.WITHDRAWN),
         "gone",
         "REPLY_OUTCOME_ACCEPTED",
         "REPLY_OUTCOME_ALREADY_ANSWERED",

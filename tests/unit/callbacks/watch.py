@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 
 from gateway.callbacks.broker import Broker, HandlerSession, Topic
 from gateway.callbacks.model import CallbackRegistry
+from gateway.ports import NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_samples import a_request
@@ -77,8 +78,13 @@ class Peer:
     def send(self, message: callback.CallbackRequest) -> None:
         self.watch.was_sent(self, message)
 
-    def withdraw(self, token: str) -> None:
-        self.watch.was_withdrawn(self, token)
+    def withdraw(self, token: str) -> bool:
+        return self.watch.was_withdrawn(self, token)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it reads at once what it is sent. If not, it never reads what is withdrawn."""
+        return int(self.name[1:]) % 2 == 0
 
     @property
     def session(self) -> HandlerSession:
@@ -184,10 +190,10 @@ class Watch(ABC, Generic[P, R]):
     def was_sent(self, peer: P, message: callback.CallbackRequest) -> None: ...
 
     @abstractmethod
-    def was_withdrawn(self, peer: P, token: str) -> None: ...
+    def was_withdrawn(self, peer: P, token: str) -> bool: ...
 
     @abstractmethod
-    def has_ended(self, request: R, reply: callback.CallbackReply | None) -> None: ...
+    def has_ended(self, request: R, reply: callback.CallbackReply | NoReply) -> None: ...
 
     @property
     def connected(self) -> Sequence[P]:

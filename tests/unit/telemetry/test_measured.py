@@ -69,7 +69,7 @@ def test_the_circuit_of_an_upstream_is_in_one_state(metrics: Metrics) -> None:
 
 def test_two_gateways_in_a_process_count_for_themselves() -> None:
     one, other = Metrics(), Metrics()
-    one.callbacks.labels("deliver_otp", "replied").inc()
+    one.callbacks.labels("deliver_otp", "answered").inc()
 
-    assert value(one, "callbacks_total", kind="deliver_otp", outcome="replied") == 1
-    assert value(other, "callbacks_total", kind="deliver_otp", outcome="replied") is None
+    assert value(one, "callbacks_total", kind="deliver_otp", outcome="answered") == 1
+    assert value(other, "callbacks_total", kind="deliver_otp", outcome="answered") is None

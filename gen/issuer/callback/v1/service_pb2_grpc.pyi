@@ -59,6 +59,8 @@ class CallbackServiceStub:
       is LATE or ALREADY_ANSWERED.
     - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
     - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
+    - If D1 hangs up, the callback request is withdrawn: no further handler gets it, a handler that has not read it does
+      not either, and replies to it are ALREADY_ANSWERED.
     - A handler that stops reading gets nothing more. A slow reader delays no other handler.
     - Callback requests and replies are neither stored nor logged.
 
@@ -108,6 +110,8 @@ class CallbackServiceAsyncStub(CallbackServiceStub):
       is LATE or ALREADY_ANSWERED.
     - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
     - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
+    - If D1 hangs up, the callback request is withdrawn: no further handler gets it, a handler that has not read it does
+      not either, and replies to it are ALREADY_ANSWERED.
     - A handler that stops reading gets nothing more. A slow reader delays no other handler.
     - Callback requests and replies are neither stored nor logged.
 
@@ -160,6 +164,8 @@ class CallbackServiceServicer(metaclass=_abc_1.ABCMeta):
           is LATE or ALREADY_ANSWERED.
         - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
         - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
+        - If D1 hangs up, the callback request is withdrawn: no further handler gets it, a handler that has not read it does
+          not either, and replies to it are ALREADY_ANSWERED.
         - A handler that stops reading gets nothing more. A slow reader delays no other handler.
         - Callback requests and replies are neither stored nor logged.
 

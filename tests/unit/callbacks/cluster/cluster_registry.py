@@ -1,7 +1,10 @@
 """Gateways for tests that play one thing through; nothing is lost unless a test says so."""
 
+from collections.abc import Callable
+
 from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.callbacks.broker import HandlerSession, Topic
+from gateway.ports import NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_reply, a_request
 from tests.unit.callbacks.cluster.cluster_network import Gateway, Network
@@ -41,7 +44,7 @@ class Alliance:
     def __init__(self, count: int = 2) -> None:
         self.network = Network(1, count, is_calm=True)
         self.gateways = self.network.gateways
-        self.ended: dict[str, callback.CallbackReply | None] = {}
+        self.ended: dict[str, callback.CallbackReply | NoReply] = {}
         self.requests: list[peer.PeerMessage] = []
         """The callback requests that were sent from gateway to gateway."""
         self.network.on_request = lambda _, message: self.requests.append(message)
@@ -59,13 +62,19 @@ class Alliance:
         self.arrive()
         return connected
 
-    def ask(self, gateway: int, name: str = "q", seconds: float = 8.0, *, wait_for_handler: bool = True) -> None:
-        def end(reply: callback.CallbackReply | None) -> None:
+    def ask(
+        self, gateway: int, name: str = "q", seconds: float = 8.0, *, wait_for_handler: bool = True
+    ) -> Callable[[], None]:
+        """Send a callback request, and let it arrive; return what withdraws it."""
+
+        def end(reply: callback.CallbackReply | NoReply) -> None:
             assert name not in self.ended
             self.ended[name] = reply
 
-        self.gateways[gateway].broker.begin(a_request(TOPICS[0], name), seconds, end, wait_for_handler=wait_for_handler)
+        broker = self.gateways[gateway].broker
+        withdraw = broker.begin(a_request(TOPICS[0], name), seconds, end, wait_for_handler=wait_for_handler)
         self.arrive()
+        return withdraw
 
     def assert_nothing_is_left(self) -> None:
         """Check that no gateway keeps a request, a place for one or a reply."""

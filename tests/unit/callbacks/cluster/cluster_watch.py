@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from d1gateway.peer.v1 import messages_pb2 as peer_messages
 from gateway.callbacks.broker import Outcome
+from gateway.ports import CallbackOutcome, NoReply, outcome_of
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.cluster.cluster_network import Gateway, Network
 from tests.unit.callbacks.watch import MAX_SLOW_HANDLERS, OUTCOMES, Peer, Request, Watch, fits
@@ -24,6 +25,8 @@ _AFTERMATH_SECONDS = 8
 _LEAST_AFTERMATH_SECONDS = 2
 _MARK_TAG = b"\xa5\x06"
 """Of field 100, in four bytes."""
+_MS = 0.001
+"""What is lost when the time left goes to another gateway."""
 _ROUNDING_SECONDS = 1e-9
 """What is lost when a time is taken from one clock to another."""
 
@@ -32,7 +35,7 @@ _ROUNDING_SECONDS = 1e-9
 class _Request(Request):
     place: Gateway
     peers: "list[_Peer]" = field(default_factory=list)
-    ends: list[callback.CallbackReply | None] = field(default_factory=list)
+    ends: list[callback.CallbackReply | NoReply] = field(default_factory=list)
     is_abandoned: bool = False
     troubles: int = 0
     """How many troubles there had been when it began."""
@@ -186,16 +189,27 @@ class WatchedCluster(Watch[_Peer, _Request]):
         self._check_room(peer)
         self._check_attempts(request)
 
-    def was_withdrawn(self, peer: _Peer, token: str) -> None:
-        self.tell("-", peer, "need not answer", peer.held.get(token, token))
-        peer.is_done_with(token)
+    def was_withdrawn(self, peer: _Peer, token: str) -> bool:
+        request = peer.held.get(token)
+        self.tell("-", peer, "need not answer", request or token)
+        if request is not None and request.is_open and self.network.is_calm and self.now < request.deadline - _MS:
+            self.broken("a callback request is withdrawn when nobody waits for it", peer, request)
+        # In troubles, a gateway may take a request to have expired before it has.
+        is_working = peer.reads and request is not None and self.network.is_calm and self.now < request.deadline - _MS
+        if not is_working:
+            peer.is_done_with(token)
+        return not is_working
 
-    def has_ended(self, request: _Request, reply: callback.CallbackReply | None) -> None:
-        self.tell("-", request, "ends with", "nothing" if reply is None else reply.WhichOneof("response"))
+    def has_ended(self, request: _Request, reply: callback.CallbackReply | NoReply) -> None:
+        self.tell("-", request, "ends with", outcome_of(reply))
         request.ends.append(reply)
         if len(request.ends) > 1 or request.is_abandoned:
             self.broken("a callback request ends once, and not for who waits no more", request)
-        if reply is None and self.troubles == request.troubles and self.now > request.deadline + _ROUNDING_SECONDS:
+        if (
+            isinstance(reply, CallbackOutcome)
+            and self.troubles == request.troubles
+            and self.now > request.deadline + _ROUNDING_SECONDS
+        ):
             self.broken("without a reply a callback request ends at its deadline", request)
 
     def has_outcome(self, reply: Reply, outcome: Outcome) -> None:
@@ -209,7 +223,9 @@ class WatchedCluster(Watch[_Peer, _Request]):
         peer.undecided.discard(request.token)
         self._check_room(peer)
         first = request.ends[0] if request.ends else None
-        counts = first is not None and first.SerializeToString() == reply.message.SerializeToString()
+        counts = (
+            isinstance(first, callback.CallbackReply) and first.SerializeToString() == reply.message.SerializeToString()
+        )
         if outcome == callback.REPLY_OUTCOME_ACCEPTED and not counts:
             self.broken("the accepted reply is the one that counts", peer, request)
         if outcome == callback.REPLY_OUTCOME_UNKNOWN_TOKEN and self.network.is_calm:

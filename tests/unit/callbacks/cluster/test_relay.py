@@ -1,9 +1,14 @@
 """Callbacks between gateways, one thing at a time; ``test_cluster_random.py`` checks it all at once."""
 
-from d1gateway.peer.v1 import messages_pb2 as peer
-from tests.unit.callbacks.broker_registry import ACCEPTED, UNKNOWN_TOKEN
+import pytest
+
+from gateway.ports import CallbackOutcome
+from issuer.callback.v1 import messages_pb2 as callback
+from tests.unit.callbacks.broker_registry import ACCEPTED, ALREADY_ANSWERED, UNKNOWN_TOKEN
 from tests.unit.callbacks.broker_samples import TOPICS, a_reply, a_request
 from tests.unit.callbacks.cluster.cluster_registry import Alliance, Connected
+
+FALLBACK, NO_HANDLER = CallbackOutcome.FALLBACK, CallbackOutcome.NO_HANDLER
 
 
 def test_a_handler_sees_and_answers_a_callback_of_another_gateway_as_it_does_any_other(
@@ -65,7 +70,7 @@ def test_a_handler_gets_no_more_than_it_takes_from_whichever_gateway_and_what_wa
 
     handler.answer(1)
     assert sorted(handler.asked) == ["1", "2", "3", "own"]
-    assert {name for name, reply in alliance.ended.items() if reply is not None} == {"own", "1"}
+    assert {name for name, reply in alliance.ended.items() if isinstance(reply, callback.CallbackReply)} == {"own", "1"}
 
 
 def test_a_callback_that_was_declined_is_not_sent_again_before_there_is_room(alliance: Alliance) -> None:
@@ -82,20 +87,31 @@ def test_a_callback_that_was_declined_is_not_sent_again_before_there_is_room(all
     assert there.requests[-1].attempt == 1
 
 
-def test_what_is_withdrawn_makes_room(alliance: Alliance) -> None:
+@pytest.mark.parametrize("is_reading", [True, False])
+def test_what_nobody_waits_for_is_taken_back_from_a_handler_elsewhere_unless_it_works_on_it(
+    alliance: Alliance, *, is_reading: bool
+) -> None:
     there = alliance.connect(1, max_in_flight=1)
-    deciding, serving = alliance.gateways
-    alliance.ask(0, "1")
+    there.is_reading = is_reading
+    withdraw = alliance.ask(0, "1")
     alliance.ask(1, "own")
 
-    forwarded = alliance.requests[0].request
-    withdrawn = peer.WithdrawnRequest(
-        handler_session_id=forwarded.handler_session_id, token=forwarded.callback_request.token
-    )
-    serving.relay.receive(peer.PeerMessage(sender=deciding.id, withdrawn=withdrawn))
+    withdraw()
+    alliance.arrive()
 
-    assert there.withdrawn == [withdrawn.token]
+    assert there.withdrawn == [there.token(0)]
+    assert there.asked == (["1"] if is_reading else ["1", "own"])
+    there.answer(0)
+    assert there.outcomes == [ALREADY_ANSWERED]
     assert there.asked == ["1", "own"]
+
+
+def test_what_waits_for_a_handler_is_not_sent_to_one_elsewhere_once_nobody_waits_for_it(alliance: Alliance) -> None:
+    withdraw = alliance.ask(0)
+    withdraw()
+
+    assert alliance.connect(1).asked == []
+    alliance.assert_nothing_is_left()
 
 
 def test_what_is_out_of_time_is_withdrawn_and_makes_room(alliance: Alliance) -> None:
@@ -105,14 +121,14 @@ def test_what_is_out_of_time_is_withdrawn_and_makes_room(alliance: Alliance) -> 
 
     alliance.pass_by(2.0)
 
-    assert there.withdrawn == [there.token(0)]
+    assert set(there.withdrawn) == {there.token(0)}
     assert there.asked == ["1", "2"]
-    assert alliance.ended == {"1": None}
+    assert alliance.ended == {"1": FALLBACK}
 
 
 def test_a_callback_that_does_not_wait_ends_at_once_only_if_there_is_no_handler_anywhere(alliance: Alliance) -> None:
     alliance.ask(0, "1", wait_for_handler=False)
-    assert alliance.ended == {"1": None}
+    assert alliance.ended == {"1": NO_HANDLER}
 
     there = alliance.connect(1)
     alliance.ask(0, "2", wait_for_handler=False)
@@ -120,7 +136,7 @@ def test_a_callback_that_does_not_wait_ends_at_once_only_if_there_is_no_handler_
 
     there.leave()
     alliance.arrive()
-    assert alliance.ended == {"1": None, "2": None}
+    assert alliance.ended == {"1": NO_HANDLER, "2": FALLBACK}
 
 
 def test_a_callback_that_does_not_wait_ends_when_it_is_declined_and_nobody_is_left_who_could_take_it(
@@ -137,7 +153,7 @@ def test_a_callback_that_does_not_wait_ends_when_it_is_declined_and_nobody_is_le
 
     alliance.arrive()
 
-    assert alliance.ended == {"q": None}
+    assert alliance.ended == {"q": NO_HANDLER}
 
 
 def test_a_handler_that_drains_gets_nothing_more_and_what_it_has_counts(alliance: Alliance, there: Connected) -> None:
@@ -195,7 +211,7 @@ def test_a_gateway_that_has_stopped_has_no_handlers_for_the_others(alliance: All
     alliance.gateways[1].relay.stop()
     alliance.arrive()
 
-    assert alliance.ended == {"1": None}
+    assert alliance.ended == {"1": FALLBACK}
 
 
 def test_a_place_is_free_as_soon_as_there_is_a_reply_whatever_the_deciding_gateway_does(alliance: Alliance) -> None:

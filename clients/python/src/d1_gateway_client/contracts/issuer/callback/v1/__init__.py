@@ -983,6 +983,8 @@ class CallbackServiceSyncStub:
           is LATE or ALREADY_ANSWERED.
         - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
         - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
+        - If D1 hangs up, the callback request is withdrawn: no further handler gets it, a handler that has not read it does
+          not either, and replies to it are ALREADY_ANSWERED.
         - A handler that stops reading gets nothing more. A slow reader delays no other handler.
         - Callback requests and replies are neither stored nor logged.
 
@@ -1046,6 +1048,8 @@ class CallbackServiceAsyncStub(betterproto2_grpclib.ServiceStub):
           is LATE or ALREADY_ANSWERED.
         - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
         - If no handler replies in time, D1 gets the fallback that is configured for the kind, and later replies are LATE.
+        - If D1 hangs up, the callback request is withdrawn: no further handler gets it, a handler that has not read it does
+          not either, and replies to it are ALREADY_ANSWERED.
         - A handler that stops reading gets nothing more. A slow reader delays no other handler.
         - Callback requests and replies are neither stored nor logged.
 
