@@ -91,7 +91,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         core = await _open_core(stack, base)
         readiness = Readiness(core.storage.log, core.storage.key_value_store, lambda: base.upstreams.circuits)
         admin_address = await _start_admin(stack, base, core, readiness)
-        callbacks = CallbackServicer(base.issuers, core.registry, core.validation)
+        callbacks = CallbackServicer(base.issuers, core.registry, core.validation, base.metrics)
         servicers = (
             *three_ds,
             callbacks,

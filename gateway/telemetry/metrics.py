@@ -86,6 +86,7 @@ class Metrics:
         self.callback_seconds = self._histogram(
             "callback_duration", "Time that callback requests waited for a reply.", _CALL_SECONDS, "kind"
         )
+        self.callback_replies = self._counter("callback_replies", "Handlers' replies by outcome.", "outcome")
         self.callbacks_open = self._gauge("callbacks_open", "Callback requests waiting for a reply.", "kind")
 
         self.appends = self._counter(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TypeAlias
 
 import structlog
@@ -11,6 +11,7 @@ from gateway.auth.issuers import Issuers, authorized_issuer
 from gateway.callbacks.model import CallbackRegistry, HandlerSession, Outcome
 from gateway.errors import FieldViolation, GatewayError
 from gateway.grpc_api.interceptors.chain import Context
+from gateway.telemetry.metrics import Metrics
 from gateway.validation.truncate import invalid_request
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
@@ -29,6 +30,7 @@ _KINDS = {
     if number != callback.CALLBACK_KIND_UNSPECIFIED
 }
 
+_OUTCOMES = {number: name.removeprefix("REPLY_OUTCOME_").lower() for name, number in callback.ReplyOutcome.items()}
 _WRONG_KIND = FieldViolation("response", "must be of the callback request's kind", "reply.kind")
 
 _Requests: TypeAlias = AsyncIterator[callback.HandleCallbacksRequest]
@@ -42,6 +44,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         issuers: Issuers,
         registry: CallbackRegistry,
         validation: Validation,
+        metrics: Metrics,
         *,
         registration_timeout_seconds: float = _REGISTRATION_SECONDS,
     ) -> None:
@@ -51,12 +54,15 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
             issuers: The issuers that handlers may register for.
             registry: Sends callback requests to handlers.
             validation: Checks what handlers send.
+            metrics: Counts their replies.
             registration_timeout_seconds: The time that a stream has to register.
         """
         self._registration_timeout_seconds = registration_timeout_seconds
         self._issuers = issuers
         self._registry = registry
         self._validation = validation
+        # Looking up a series by its labels takes longer than counting.
+        self._replies = cache(metrics.callback_replies.labels)
         self._outboxes: set[_Outbox] = set()
         self._is_draining = False
 
@@ -85,7 +91,12 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         topics = [(issuer_id, _KINDS[kind]) for issuer_id in issuer_ids for kind in registration.callback_kinds]
         max_in_flight = registration.max_in_flight or _DEFAULT_MAX_IN_FLIGHT
         reports_all = registration.acknowledgement_mode != callback.ACKNOWLEDGEMENT_MODE_NOT_ACCEPTED
-        outbox = _Outbox(self._registry.refresh, max_outcomes=2 * max_in_flight, reports_all=reports_all)
+        outbox = _Outbox(
+            self._registry.refresh,
+            partial(self._note, registration.name),
+            max_outcomes=2 * max_in_flight,
+            reports_all=reports_all,
+        )
         outbox.put(callback.HandleCallbacksResponse(registered=callback.HandlerRegistered(max_in_flight=max_in_flight)))
         _log.info("handler_connected", handler=registration.name, issuers=issuer_ids, kinds=_names(registration))
         session = self._registry.connect(outbox, topics, max_in_flight)
@@ -101,6 +112,13 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
             _log.info("handler_disconnected", handler=registration.name, unanswered=unanswered)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+    def _note(self, handler: str, outcome: Outcome) -> None:
+        """Count a reply, and log one that does not count, in the word of its acknowledgement."""
+        word = _OUTCOMES[outcome]
+        self._replies(word).inc()
+        if outcome != callback.REPLY_OUTCOME_ACCEPTED:
+            _log.info("callback_reply_not_counted", handler=handler, outcome=word)
 
     async def _registration(self, requests: _Requests) -> callback.HandlerRegistration:
         try:
@@ -151,9 +169,15 @@ class _Outbox:
     """The messages for a handler. A handler that does not read limits how many wait."""
 
     def __init__(
-        self, refresh: Callable[[callback.CallbackRequest], bool], *, max_outcomes: int, reports_all: bool
+        self,
+        refresh: Callable[[callback.CallbackRequest], bool],
+        note: Callable[[Outcome], None],
+        *,
+        max_outcomes: int,
+        reports_all: bool,
     ) -> None:
         self._refresh = refresh
+        self._note = note
         self._messages: list[callback.HandleCallbacksResponse] = []
         self._max_outcomes = max_outcomes
         self._reports_all = reports_all
@@ -181,6 +205,7 @@ class _Outbox:
     def report(self, token: str, outcome: Outcome, violations: Sequence[FieldViolation] = ()) -> None:
         """Acknowledge a reply, if the handler's acknowledgement mode includes this outcome."""
         self._expected -= 1
+        self._note(outcome)
         if outcome == callback.REPLY_OUTCOME_INVALID:
             violations = violations or [_WRONG_KIND]
         if self._reports_all or outcome != callback.REPLY_OUTCOME_ACCEPTED:

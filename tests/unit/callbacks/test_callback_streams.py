@@ -15,6 +15,7 @@ from gateway.auth.issuers import Issuers
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import CallbackRegistry, HandlerSession, OnOutcome
 from gateway.grpc_api.services.callbacks import CallbackServicer
+from gateway.telemetry.metrics import Metrics
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
@@ -110,7 +111,7 @@ async def served(
     registry: CallbackRegistry, line: Line, registration: callback.HandleCallbacksRequest
 ) -> AsyncIterator[tuple[CallbackServicer, asyncio.Task[None]]]:
     """Serve a handler that registers."""
-    servicer = CallbackServicer(Issuers([ISSUER]), registry, Validation())
+    servicer = CallbackServicer(Issuers([ISSUER]), registry, Validation(), Metrics())
     serving = asyncio.create_task(servicer.HandleCallbacks(line.requests(), cast("Any", line)))
     try:
         await line.say(registration)

@@ -9,6 +9,7 @@ from gateway.callbacks.broker import Broker
 from gateway.grpc_api.interceptors import CorrelationInterceptor, ErrorInterceptor
 from gateway.grpc_api.interceptors.chain import Chain
 from gateway.grpc_api.services.callbacks import CallbackServicer
+from gateway.telemetry.metrics import Metrics
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import service_pb2, service_pb2_grpc
@@ -20,7 +21,8 @@ async def test_a_stream_that_never_registers_is_ended_and_one_that_has_may_be_si
     validation = Validation()
     validation.prepare(service_pb2.DESCRIPTOR.services_by_name["CallbackService"].full_name)
     broker = Broker(asyncio.get_running_loop())
-    servicer = CallbackServicer(Issuers(["ISSUER0001"]), broker, validation, registration_timeout_seconds=1.0)
+    issuers = Issuers(["ISSUER0001"])
+    servicer = CallbackServicer(issuers, broker, validation, Metrics(), registration_timeout_seconds=1.0)
     service_pb2_grpc.add_CallbackServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
